@@ -1,0 +1,1 @@
+"""Declarative crypto market research: YAML in, reproducible backtests out."""

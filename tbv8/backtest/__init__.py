@@ -1,0 +1,1 @@
+"""From bars in the store through NautilusTrader to result files."""

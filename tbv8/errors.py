@@ -1,0 +1,41 @@
+"""The errors that a user can act on; anything else is our bug and keeps its traceback.
+
+Tbv8Error             one line is printed, the exit code is not 0
++-- ConfigError       a file of config/ or a word of the command line is wrong
++-- DataError         rows are missing, damaged, or from another version of tbv8
++-- VenueError        a venue refused, or could not be reached
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class Tbv8Error(Exception):
+    """Say where, what is wrong and the cure, in one line."""
+
+
+class ConfigError(Tbv8Error):
+    """A configured value that cannot be used.
+
+    Args:
+        path: The file, or None for the command line.
+        line: Its line, counted from 1.
+        key: The dotted key, `risk.max_leverage`.
+        problem: What is wrong, and the cure.
+    """
+
+    def __init__(
+        self, problem: str, *, path: Path | None = None, line: int | None = None, key: str = ""
+    ) -> None:
+        where = "command line" if path is None else str(path) + (f":{line}" if line else "")
+        super().__init__(": ".join(part for part in (where, key, problem) if part))
+        self.path, self.line, self.key, self.problem = path, line, key, problem
+
+
+class DataError(Tbv8Error):
+    """Rows that are missing, damaged or changed outside of tbv8."""
+
+
+class VenueError(Tbv8Error):
+    """A venue's refusal, or a venue out of reach."""

@@ -1,0 +1,208 @@
+"""The nouns of a market: Timeframe, Span, Series, Bar, Trade, Bbo.
+
+Time is int milliseconds UTC everywhere (`_ms`). A bar is named by its OPEN.
+
+A *table of bars* between modules is a `pyarrow.Table` with the columns `ts_ms` (int64) and `open`,
+`high`, `low`, `close`, `volume` (float64), by time, without NaN; bars of a timeframe above 1m have
+`minutes` (int64) too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Literal
+
+import msgspec
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+_UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
+_FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05: the epoch was a Thursday
+
+
+class Timeframe(msgspec.Struct, frozen=True, order=False):
+    """A length of bars: `<n>m`, `<n>h`, `<n>d`, `1w` (from Monday) or `1M` (calendar month), UTC.
+
+    Bars are aligned to the epoch, weeks to Monday, months to their first day.
+    """
+
+    text: str
+
+    @property
+    def fixed_ms(self) -> int | None:
+        """Length in milliseconds; None for a month."""
+        if self.text == "1M":
+            return None
+        return int(self.text[:-1]) * _UNITS[self.text[-1]]
+
+    @property
+    def dataset(self) -> str:
+        """The table of its bars; `1M` is `bars_1mo`, since SQLite ignores case."""
+        return "bars_1mo" if self.text == "1M" else f"bars_{self.text}"
+
+    def floor(self, ts_ms: int) -> int:
+        """Return the open of the bar that holds `ts_ms`."""
+        length = self.fixed_ms
+        if length is None:
+            return _ms(datetime(_utc(ts_ms).year, _utc(ts_ms).month, 1, tzinfo=UTC))
+        origin = _FIRST_MONDAY_MS if self.text == "1w" else 0
+        return ts_ms - (ts_ms - origin) % length
+
+    def ceil(self, ts_ms: int) -> int:
+        """Return the first open at or after `ts_ms`."""
+        opened = self.floor(ts_ms)
+        return opened if opened == ts_ms else self.close(opened)
+
+    def close(self, open_ms: int) -> int:
+        """Return the end (exclusive) of the bar that opens at `open_ms`: the next one's open."""
+        length = self.fixed_ms
+        if length is None:
+            opened = _utc(open_ms)
+            return _ms(
+                datetime(opened.year + opened.month // 12, opened.month % 12 + 1, 1, tzinfo=UTC)
+            )
+        return open_ms + length
+
+    def whole(self, span: Span) -> Span:
+        """Return the part of `span` that whole bars fill; empty when there is none."""
+        start_ms = self.ceil(span.start_ms)
+        return Span(start_ms, max(start_ms, self.floor(span.end_ms)))
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@lru_cache
+def parse_timeframe(text: str) -> Timeframe:
+    """Parse `5m`, `4h`, `1d`, `1w`, `1M`.
+
+    Raises:
+        ValueError: It is not a timeframe.
+    """
+    if text in ("1w", "1M") or re.fullmatch(r"[1-9][0-9]{0,4}[mhd]", text):
+        return Timeframe(text)
+    raise ValueError(f"{text!r} is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M")
+
+
+ONE_MINUTE = parse_timeframe("1m")
+
+
+class Span(msgspec.Struct, frozen=True, order=True):
+    """`[start_ms, end_ms)`: half open, milliseconds UTC."""
+
+    start_ms: int
+    end_ms: int
+
+    def __bool__(self) -> bool:
+        return self.end_ms > self.start_ms
+
+    @property
+    def minutes(self) -> int:
+        """How many 1m bars fit in."""
+        return (self.end_ms - self.start_ms) // MINUTE_MS
+
+    def intersection(self, other: Span) -> Span:
+        """Return what both hold; empty (and false) when that is nothing."""
+        start_ms = max(self.start_ms, other.start_ms)
+        return Span(start_ms, max(start_ms, min(self.end_ms, other.end_ms)))
+
+    def contains(self, other: Span) -> bool:
+        """Tell whether all of `other` lies in here."""
+        return self.start_ms <= other.start_ms and other.end_ms <= self.end_ms
+
+    def days(self) -> Iterator[int]:
+        """Yield the midnight of each UTC day that it touches, in order."""
+        return iter(range(self.start_ms // DAY_MS * DAY_MS, self.end_ms, DAY_MS))
+
+    def __str__(self) -> str:
+        return f"{iso(self.start_ms)} .. {iso(self.end_ms)}"
+
+
+class Series(msgspec.Struct, frozen=True, order=True):
+    """One symbol at one venue."""
+
+    venue: str
+    symbol: str
+
+    def __str__(self) -> str:
+        return f"{self.venue}:{self.symbol}"
+
+
+class Bar(msgspec.Struct, frozen=True):
+    """OHLCV from `ts_ms` (its open) up to but not including `ts_ms` + timeframe; base units."""
+
+    ts_ms: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """A public print: price, size in base units, the taker's side, the venue's id."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    trade_id: str
+    price: float
+    size: float
+    side: Literal["buy", "sell"]
+
+
+class Bbo(msgspec.Struct, frozen=True):
+    """Best bid and offer with sizes in base units; None for an empty side."""
+
+    venue: str
+    symbol: str
+    ts_ms: int
+    bid_price: float | None
+    bid_size: float | None
+    ask_price: float | None
+    ask_size: float | None
+
+
+def parse_time(text: str) -> int:
+    """Parse an ISO time to milliseconds UTC: a date alone is midnight UTC, a time needs its zone.
+
+    Raises:
+        ValueError: It is not a time, has no zone, or is finer than a millisecond.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z"
+        ) from None
+    if moment.tzinfo is None:
+        if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            raise ValueError(f"{text!r} has no time zone: write {text}Z for UTC")
+        moment = moment.replace(tzinfo=UTC)
+    if moment.microsecond % 1000:
+        raise ValueError(f"{text!r} is finer than a millisecond")
+    return _ms(moment)
+
+
+def iso(ts_ms: int) -> str:
+    """Return `2024-01-31T12:00:00Z`, with milliseconds only where there are some."""
+    text = _utc(ts_ms).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{ts_ms % 1000:03}Z" if ts_ms % 1000 else f"{text}Z"
+
+
+def iso_day(ts_ms: int) -> str:
+    """Return the UTC day, `2024-01-31`."""
+    return _utc(ts_ms).strftime("%Y-%m-%d")
+
+
+def _utc(ts_ms: int) -> datetime:
+    return datetime.fromtimestamp(ts_ms // 1000, tz=UTC)
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000

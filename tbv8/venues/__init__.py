@@ -1,0 +1,1 @@
+"""One module a venue; its jargon and its wire format end here."""
