@@ -1,0 +1,31 @@
+"""Alembic's entry: one transaction for all revisions, so that a kill leaves none half made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import context
+
+from tbv8.store.schema import metadata, open_engine
+
+db_path = context.config.attributes.get("db_path") or Path("data/tbv8.sqlite")
+
+
+def ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Tell whether `alembic check` compares it: tables of bars come and go with timeframes."""
+    return not (kind == "table" and (name or "").startswith("bars_") and name != "bars_1m")
+
+
+engine = open_engine(db_path)
+try:
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            include_name=ours,
+            transactional_ddl=True,
+        )
+        with context.begin_transaction():
+            context.run_migrations()
+finally:
+    engine.dispose()

@@ -1,0 +1,27 @@
+"""The first tables."""
+
+from __future__ import annotations
+
+from alembic import op
+from sqlalchemy import MetaData
+
+from tbv8.market import parse_timeframe
+from tbv8.store import schema
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make the ledger, the recorder's tables, and the bars of the usual timeframes."""
+    schema.metadata.create_all(op.get_bind())
+    for text in schema.USUAL_TIMEFRAMES:
+        schema.bars_table(parse_timeframe(text).dataset, MetaData()).create(op.get_bind())
+
+
+def downgrade() -> None:
+    """Drop every table, of bars too."""
+    connection = op.get_bind()
+    for name in schema.bars_tables(connection):
+        op.drop_table(name)
+    schema.metadata.drop_all(connection)

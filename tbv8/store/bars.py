@@ -1,0 +1,288 @@
+"""Bars in and out of SQLite as Arrow, each change in one transaction with its ledger rows.
+
+One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types of its
+own, so whatever comes out is cast to the table of bars that `tbv8.market` describes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import adbc_driver_manager
+import adbc_driver_sqlite.dbapi as adbc
+import numpy as np
+import pyarrow as pa
+
+from tbv8.coverage import by_day, merge
+from tbv8.errors import DataError
+from tbv8.market import DAY_MS, Series, Span, iso_day
+from tbv8.store.database import BUSY_TIMEOUT_S, file_problem
+from tbv8.store.ledger import EMPTY, HISTORY, MINUTE_DATASETS, LedgerDay, MinuteDay, read_days
+
+_PRICES = ("open", "high", "low", "close", "volume")
+MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
+BUILT_BARS = MINUTE_BARS.append(pa.field("minutes", pa.int64()))
+
+
+class BarStore:
+    """An open connection for rows of bars and their ledger; made by `open_bars`."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        self._cursor.execute(sql, tuple(values))
+        return list(self._cursor.fetchall())
+
+    @contextmanager
+    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
+        """Commit at the end, roll back when anything is raised; DEFERRED reads one state."""
+        self._cursor.execute(f"BEGIN {kind}")
+        try:
+            yield
+            self._cursor.execute("COMMIT")
+        except BaseException:
+            self._cursor.execute("ROLLBACK")
+            raise
+
+    def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
+        """Return the bars that open in `span`, by time, as the rows are."""
+        schema = schema_of(dataset)
+        self._cursor.execute(
+            f'SELECT {", ".join(schema.names)} FROM "{dataset}"'
+            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+            (series.venue, series.symbol, span.start_ms, span.end_ms),
+        )
+        return self._cursor.fetch_arrow_table().cast(schema)
+
+    def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
+        """Make `bars` all that opens in `span`; rows that stay equal are not touched."""
+        names = schema_of(dataset).names
+        key = (series.venue, series.symbol)
+        self._cursor.execute("DROP TABLE IF EXISTS temp.incoming")
+        self._cursor.adbc_ingest("incoming", bars, mode="create", temporary=True)
+        self._cursor.execute(
+            f'DELETE FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?'
+            " AND ts_ms NOT IN (SELECT ts_ms FROM temp.incoming)",
+            (*key, span.start_ms, span.end_ms),
+        )
+        values = names[1:]
+        arriving = [f"excluded.{name}" for name in values]
+        self._cursor.execute(
+            f'INSERT INTO "{dataset}" (venue, symbol, {", ".join(names)})'
+            f" SELECT ?, ?, {', '.join(names)} FROM temp.incoming WHERE true"
+            f" ON CONFLICT DO UPDATE SET ({', '.join(values)}) = ({', '.join(arriving)})"
+            f" WHERE ({', '.join(values)}) IS NOT ({', '.join(arriving)})",
+            key,
+        )
+        self._cursor.execute("DROP TABLE temp.incoming")
+
+    def write_days(
+        self, series: Series, dataset: str, days: Sequence[LedgerDay], *, updated_ms: int
+    ) -> None:
+        """Write ledger rows, after the rows of bars that they tell of."""
+        if not days:
+            return
+        self._cursor.executemany(
+            "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
+            " end_ms, bars, missing, source, digest, built_from, updated_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    series.venue,
+                    series.symbol,
+                    dataset,
+                    day.day_ms,
+                    day.start_ms,
+                    day.end_ms,
+                    day.bars,
+                    day.missing,
+                    day.source,
+                    day.digest,
+                    day.built_from,
+                    updated_ms,
+                )
+                for day in days
+            ],
+        )
+
+    def remove_day(self, series: Series, dataset: str, day_ms: int) -> None:
+        """Forget a UTC day: its rows and its ledger row."""
+        key = (series.venue, series.symbol)
+        self._cursor.execute(
+            f'DELETE FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?',
+            (*key, day_ms, day_ms + DAY_MS),
+        )
+        self._cursor.execute(
+            "DELETE FROM history_coverage"
+            " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
+            (*key, dataset, day_ms),
+        )
+
+
+@contextmanager
+def open_bars(db_path: Path) -> Iterator[BarStore]:
+    """Open the database for bulk reading and writing.
+
+    Raises:
+        DataError: The file is damaged, locked for a minute, or its disk is full.
+    """
+    try:
+        with (
+            adbc.connect(str(db_path), autocommit=True) as connection,
+            connection.cursor() as cursor,
+        ):
+            for pragma in (
+                f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",  # ADBC's own is 0
+                "synchronous = NORMAL",
+                "temp_store = MEMORY",
+                "cache_size = -65536",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+                cursor.fetchall()
+            yield BarStore(cursor)
+    except adbc_driver_manager.Error as e:
+        if (problem := file_problem(db_path, str(e))) is None:
+            raise
+        raise DataError(problem) from e
+
+
+def schema_of(dataset: str) -> pa.Schema:
+    """Return the columns of a dataset's table of bars."""
+    return MINUTE_BARS if dataset in MINUTE_DATASETS else BUILT_BARS
+
+
+def write_history(
+    store: BarStore,
+    series: Series,
+    span: Span,
+    bars: pa.Table,
+    *,
+    source: str,
+    updated_ms: int,
+    dataset: str = HISTORY,
+) -> None:
+    """Make `bars` what is known of `span`, in one transaction with the ledger; repeatable.
+
+    Minutes of `span` without a bar are written down as missing at the venue. `span` must touch what
+    is held of the same UTC day, if anything is: the ledger has one span a day.
+
+    Raises:
+        DataError: What is held of a day that `span` only adds to was changed outside of tbv8.
+    """
+    with store.transaction():
+        held = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
+        for day in held.values():
+            if not span.contains(day.span):
+                read_checked(store, series, dataset, [day])
+        store.replace_rows(series, dataset, span, bars)
+        fetched = day_digests(bars)
+        days = []
+        for part in by_day(span):
+            day_ms = part.start_ms // DAY_MS * DAY_MS
+            known, day_source, found = part, source, fetched
+            if (prior := held.get(day_ms)) is not None and not part.contains(prior.span):
+                known, *apart = merge([part, prior.span])
+                if apart:
+                    raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
+                day_source = "; ".join(dict.fromkeys([*prior.source.split("; "), source]))
+                found = day_digests(store.read(series, dataset, known))
+            count, digest = found.get(day_ms, (0, EMPTY))
+            days.append(
+                LedgerDay(
+                    day_ms=day_ms,
+                    start_ms=known.start_ms,
+                    end_ms=known.end_ms,
+                    bars=count,
+                    missing=known.minutes - count,
+                    source=day_source,
+                    digest=digest,
+                )
+            )
+        store.write_days(series, dataset, days, updated_ms=updated_ms)
+
+
+def read_minutes(store: BarStore, series: Series, days: Sequence[MinuteDay]) -> pa.Table:
+    """Return all 1m bars of `days` (consecutive, by time), each day against its digest.
+
+    Raises:
+        DataError: A day's rows are not those that its ledger tells of.
+    """
+    tables = []
+    first = 0
+    for index in range(1, len(days) + 1):
+        if index == len(days) or days[index].dataset != days[first].dataset:
+            run = [day.ledger for day in days[first:index]]
+            tables.append(read_checked(store, series, days[first].dataset, run))
+            first = index
+    return pa.concat_tables(tables) if tables else MINUTE_BARS.empty_table()
+
+
+def read_checked(
+    store: BarStore, series: Series, dataset: str, days: Sequence[LedgerDay]
+) -> pa.Table:
+    """Return all bars that open from the first of `days` to the last, against their digests.
+
+    Raises:
+        DataError: A day's rows are not those that its ledger tells of.
+    """
+    if not days:
+        return schema_of(dataset).empty_table()
+    bars = store.read(series, dataset, Span(days[0].day_ms, days[-1].day_ms + DAY_MS))
+    found = day_digests(bars)
+    for day in days:
+        if found.pop(day.day_ms, (0, EMPTY)) != (day.bars, day.digest):
+            raise DataError(changed_day(series, dataset, day.day_ms))
+    for day_ms in found:
+        raise DataError(changed_day(series, dataset, day_ms))
+    return bars
+
+
+def changed_day(series: Series, dataset: str, day_ms: int) -> str:
+    """Say that a day's rows are not what its ledger tells, and the cure."""
+    return (
+        f"{dataset} {series} {iso_day(day_ms)}: its rows are not those that were checked in, "
+        "somebody or something changed them: run `doit verify`, and `doit verify --repair` to "
+        "bring the day back from its source"
+    )
+
+
+def day_digests(bars: pa.Table) -> dict[int, tuple[int, str]]:
+    """Return for each UTC day that has bars how many, and the digest that the ledger describes.
+
+    Raises:
+        ValueError: A value is NaN or infinite.
+    """
+    if bars.num_rows == 0:
+        return {}
+    packed = np.empty(
+        bars.num_rows,
+        dtype=[
+            (name, "<i8" if pa.types.is_integer(kind) else "<f8")
+            for name, kind in zip(bars.schema.names, bars.schema.types, strict=True)
+        ],
+    )
+    for name in bars.schema.names:
+        values = bars[name].to_numpy()
+        if values.dtype.kind == "f":
+            if not np.isfinite(values).all():
+                raise ValueError(f"{name} holds a value that is not a finite number")
+            values = values + 0.0  # -0.0 becomes 0.0
+        packed[name] = values
+    day = packed["ts_ms"] // DAY_MS
+    starts = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
+    raw = memoryview(packed.view(np.uint8))
+    size = packed.dtype.itemsize
+    return {
+        int(day[start]) * DAY_MS: (
+            end - start,
+            hashlib.sha256(raw[start * size : end * size]).hexdigest(),
+        )
+        for start, end in pairwise(starts)
+    }

@@ -1,0 +1,96 @@
+"""The database file as the standard library sees it: quick read-only questions, and clear refusals.
+
+Freshness is asked on each start and before pydoit forks, so nothing here imports more than sqlite3.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tbv8.errors import DataError
+
+REVISION = "0001"
+"""The Alembic revision that this code reads and writes; a test compares it with migrations/."""
+
+BUSY_TIMEOUT_S = 60
+
+type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""Run one statement and return all its rows: the same for sqlite3 and for ADBC."""
+
+
+@contextmanager
+def open_reader(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator[Query]:
+    """Open the database read-only for a few questions that see one state of it.
+
+    Raises:
+        DataError: The file is absent, damaged, locked, or of another revision.
+    """
+    if not db_path.is_file():
+        raise DataError(f"{db_path}: there is no database: run `doit migrate`")
+    with refusals(db_path):
+        connection = sqlite3.connect(
+            f"{db_path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout_s
+        )
+        try:
+            connection.execute("BEGIN")
+
+            def query(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+                return connection.execute(sql, values).fetchall()
+
+            found = revision(query)
+            if found != REVISION:
+                raise DataError(_other_revision(db_path, found))
+            yield query
+        finally:
+            connection.close()
+
+
+def revision(query: Query) -> str | None:
+    """Return the Alembic revision of the database; None before the first migration."""
+    if not query("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'", ()):
+        return None
+    rows = query("SELECT version_num FROM alembic_version", ())
+    return str(rows[0][0]) if rows else None
+
+
+@contextmanager
+def refusals(db_path: Path) -> Iterator[None]:
+    """Turn sqlite3's errors about the file into DataErrors that name the cure."""
+    try:
+        yield
+    except sqlite3.DatabaseError as e:
+        if (problem := file_problem(db_path, str(e))) is None:
+            raise
+        raise DataError(problem) from e
+
+
+def file_problem(db_path: Path, message: str) -> str | None:
+    """Say what a driver's message means for a user; None when it is not about the file."""
+    causes = {
+        "locked": "locked by another program for a minute: close it (a sqlite3 shell, a database "
+        "browser, another doit) and run again",
+        "not a database": "not a database, or damaged: restore a copy, or move it aside and run "
+        "again to build it anew",
+        "malformed": "damaged: restore a copy, or move it aside and run again to build it anew",
+        "disk I/O": "the disk cannot be read or written: check it, then run `doit verify`",
+        "unable to open": "cannot be opened: check that its folder exists and may be written",
+        "readonly": "cannot be written: check the permissions of the file and its folder",
+        "disk is full": "the disk is full: free some space and run again, nothing is lost",
+    }
+    for part, cause in causes.items():
+        if part in message:
+            return f"{db_path}: {cause}"
+    return None
+
+
+def _other_revision(db_path: Path, found: str | None) -> str:
+    if found is None:
+        return f"{db_path}: has no tables yet: run `doit migrate`"
+    return (
+        f"{db_path}: is of revision {found}, this tbv8 knows {REVISION}: "
+        "run `doit migrate`, or update tbv8"
+    )

@@ -1,0 +1,178 @@
+"""The ledger: what is known of each series, dataset and UTC day, from what, and its digest.
+
+A digest is sha256 over the day's rows in order, each as little-endian int64 ts_ms and float64 open,
+high, low, close, volume, then int64 minutes for bars above 1m; -0.0 counts as 0.0. A NULL digest
+means that somebody changed a row of the day outside of tbv8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from tbv8.coverage import merge
+from tbv8.market import DAY_MS, Series, Span
+from tbv8.store.database import Query
+
+HISTORY = "ohlcv_1m"
+RECORDED = "bars_1m"
+MINUTE_DATASETS = (HISTORY, RECORDED)
+NOT_LISTED = "not listed"
+
+
+class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `history_coverage`: what is known of a UTC day, and where it came from.
+
+    `[start_ms, end_ms)` is the part of the day that is known; for built bars it is the time that
+    they fill, which may end after the day. `missing` counts minutes that the venue itself lacks.
+    """
+
+    day_ms: int
+    start_ms: int
+    end_ms: int
+    bars: int
+    missing: int
+    source: str
+    digest: str | None
+    built_from: str | None = None
+
+    @property
+    def span(self) -> Span:
+        """The known part."""
+        return Span(self.start_ms, self.end_ms)
+
+
+class MinuteDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A UTC day of 1m bars and the dataset that holds it."""
+
+    dataset: str
+    ledger: LedgerDay
+
+
+_COLUMNS = (
+    "day_ms, start_ms, end_ms, bars, missing, source,"
+    " coalesce(digest, ''), coalesce(built_from, '')"
+)
+
+
+def read_days(
+    query: Query, series: Series, dataset: str, span: Span | None = None
+) -> list[LedgerDay]:
+    """Return the ledger of a series, by day; with `span`, only the days that it touches."""
+    sql = f"SELECT {_COLUMNS} FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
+    values: list[Any] = [series.venue, series.symbol, dataset]
+    if span is not None:
+        sql += " AND day_ms >= ? AND day_ms < ?"
+        values += [span.start_ms // DAY_MS * DAY_MS, span.end_ms]
+    return [_day(row) for row in query(f"{sql} ORDER BY day_ms", values)]
+
+
+def read_minute_days(query: Query, series: Series) -> list[MinuteDay]:
+    """Return the days of 1m bars of a series: a day of history wins over the recorded one."""
+    days = {
+        day.day_ms: MinuteDay(dataset=RECORDED, ledger=day)
+        for day in read_days(query, series, RECORDED)
+    }
+    days |= {
+        day.day_ms: MinuteDay(dataset=HISTORY, ledger=day)
+        for day in read_days(query, series, HISTORY)
+    }
+    return [days[day_ms] for day_ms in sorted(days)]
+
+
+def covers(query: Query, series: Series, dataset: str, span: Span) -> bool:
+    """Tell whether the ledger leaves no gap in `span`; one indexed sum, for use at each start."""
+    ((total,),) = query(
+        "SELECT total(min(end_ms, ?) - max(start_ms, ?)) FROM history_coverage"
+        " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms >= ? AND start_ms < ?"
+        " AND end_ms > ?",
+        (
+            span.end_ms,
+            span.start_ms,
+            series.venue,
+            series.symbol,
+            dataset,
+            span.start_ms // DAY_MS * DAY_MS,
+            span.end_ms,
+            span.start_ms,
+        ),
+    )
+    return int(total) == span.end_ms - span.start_ms
+
+
+def covered(query: Query, series: Series, dataset: str) -> list[Span]:
+    """Return the known spans of a series in time order, touching ones joined."""
+    return merge(day.span for day in read_days(query, series, dataset))
+
+
+def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASETS) -> bool:
+    """Tell whether anything is known of a series."""
+    return any(
+        query(
+            "SELECT 1 FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ? LIMIT 1",
+            (series.venue, series.symbol, dataset),
+        )
+        for dataset in datasets
+    )
+
+
+def fingerprint(query: Query, series: Series, dataset: str, span: Span) -> str | None:
+    """Return the sha256 over the day digests in `span`; None when a day was changed by hand.
+
+    Days without a ledger row count as empty; a day that `span` cuts is hashed from its rows. So it
+    depends on the rows in `span` alone.
+    """
+    days = {day.day_ms: day for day in read_days(query, series, dataset, span)}
+    total = hashlib.sha256()
+    for day_ms in span.days():
+        part = span.intersection(Span(day_ms, day_ms + DAY_MS))
+        day = days.get(day_ms)
+        if day is not None and day.digest is None:
+            return None
+        if day is None or day.bars == 0:
+            digest = EMPTY
+        elif day.start_ms >= part.start_ms and min(day.end_ms, day_ms + DAY_MS) <= part.end_ms:
+            digest = str(day.digest)
+        else:
+            digest = digest_rows(_read_rows(query, series, dataset, part))
+        total.update(bytes.fromhex(digest))
+    return total.hexdigest()
+
+
+def digest_rows(rows: Iterable[Sequence[Any]]) -> str:
+    """Return the digest of rows (ts_ms, open, high, low, close, volume[, minutes])."""
+    total = hashlib.sha256()
+    for ts_ms, *values in rows:
+        packed = struct.pack("<q5d", ts_ms, *(float(value) + 0.0 for value in values[:5]))
+        total.update(packed + b"".join(struct.pack("<q", value) for value in values[5:]))
+    return total.hexdigest()
+
+
+EMPTY = digest_rows(())
+
+
+def _read_rows(query: Query, series: Series, dataset: str, span: Span) -> list[tuple[Any, ...]]:
+    minutes = "" if dataset in MINUTE_DATASETS else ", minutes"
+    return query(
+        f'SELECT ts_ms, open, high, low, close, volume{minutes} FROM "{dataset}"'
+        " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+        (series.venue, series.symbol, span.start_ms, span.end_ms),
+    )
+
+
+def _day(row: tuple[Any, ...]) -> LedgerDay:
+    day_ms, start_ms, end_ms, bars, missing, source, digest, built_from = row
+    return LedgerDay(
+        day_ms=day_ms,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        bars=bars,
+        missing=missing,
+        source=source,
+        digest=digest or None,
+        built_from=built_from or None,
+    )

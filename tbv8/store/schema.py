@@ -1,0 +1,204 @@
+"""The tables as SQLAlchemy Core describes them, and how Alembic makes and changes them.
+
+Every table of bars comes from one factory, with triggers that set a day's digest to NULL when a row
+of it is changed or deleted; whoever writes through tbv8 writes the digest after the rows.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy import (
+    DDL,
+    Column,
+    Connection,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    create_engine,
+    event,
+    inspect,
+)
+from sqlalchemy.exc import DatabaseError
+
+from tbv8.errors import DataError
+from tbv8.market import DAY_MS, parse_timeframe
+from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, refusals
+from tbv8.store.ledger import MINUTE_DATASETS
+
+USUAL_TIMEFRAMES = ("5m", "15m", "30m", "1h", "2h", "4h", "12h", "1d", "1w", "1M")
+
+metadata = MetaData()
+
+history_coverage = Table(
+    "history_coverage",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("dataset", String, primary_key=True),
+    Column("day_ms", Integer, primary_key=True),
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    Column("bars", Integer, nullable=False),
+    Column("missing", Integer, nullable=False),
+    Column("source", String, nullable=False),
+    Column("digest", String),
+    Column("built_from", String),
+    Column("updated_ms", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+trades = Table(
+    "trades",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("trade_id", String, primary_key=True),
+    Column("price", Float, nullable=False),
+    Column("size", Float, nullable=False),
+    Column("side", String, nullable=False),
+    Column("received_ms", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+bbo = Table(
+    "bbo",
+    metadata,
+    Column("venue", String, nullable=False),
+    Column("symbol", String, nullable=False),
+    Column("ts_ms", Integer, nullable=False),
+    Column("bid_price", Float),
+    Column("bid_size", Float),
+    Column("ask_price", Float),
+    Column("ask_size", Float),
+    Column("received_ms", Integer, nullable=False),
+    Index("ix_bbo_series", "venue", "symbol", "ts_ms"),
+)
+
+recording_gaps = Table(
+    "recording_gaps",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("channel", String, primary_key=True),
+    Column("start_ms", Integer, primary_key=True),
+    Column("end_ms", Integer),
+    Column("reason", String, nullable=False),
+    Column("healed", Integer, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+
+
+def bars_table(dataset: str, into: MetaData) -> Table:
+    """Describe one table of bars in `into`; creating it makes its triggers too."""
+    table = Table(
+        dataset,
+        into,
+        Column("venue", String, primary_key=True),
+        Column("symbol", String, primary_key=True),
+        Column("ts_ms", Integer, primary_key=True),
+        *(
+            Column(name, Float, nullable=False)
+            for name in ("open", "high", "low", "close", "volume")
+        ),
+        *(() if dataset in MINUTE_DATASETS else (Column("minutes", Integer, nullable=False),)),
+        sqlite_with_rowid=False,
+    )
+    for action in ("UPDATE", "DELETE"):
+        trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
+        for row in ("old", "new") if action == "UPDATE" else ("old",):
+            trigger += (
+                " UPDATE history_coverage SET digest = NULL"
+                f" WHERE venue = {row}.venue AND symbol = {row}.symbol AND dataset = '{dataset}'"
+                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS};"
+            )
+        event.listen(table, "after_create", DDL(f"{trigger} END"))  # type: ignore[no-untyped-call]
+    return table
+
+
+HISTORY_BARS = bars_table("ohlcv_1m", metadata)
+RECORDED_BARS = bars_table("bars_1m", metadata)
+
+
+def bars_tables(connection: Connection) -> list[str]:
+    """Return the names of the tables of bars that the database has."""
+    names = inspect(connection).get_table_names()
+    return [name for name in names if name == "ohlcv_1m" or name.startswith("bars_")]
+
+
+def create_bars_table(db_path: Path, timeframe_text: str) -> None:
+    """Make the table of a timeframe that the migrations do not make; repeatable."""
+    dataset = parse_timeframe(timeframe_text).dataset
+    engine = open_engine(db_path)
+    try:
+        with engine.begin() as connection:
+            bars_table(dataset, MetaData()).create(connection, checkfirst=True)
+    finally:
+        engine.dispose()
+
+
+def open_engine(db_path: Path) -> Engine:
+    """Return an engine whose transactions begin IMMEDIATE, so that DDL is atomic and waits."""
+    engine = create_engine(
+        f"sqlite:///{db_path}",
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "begin")
+    def begin_immediate(connection: object) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")  # type: ignore[attr-defined]
+
+    return engine
+
+
+def alembic_config(db_path: Path, *, root: Path) -> Config:
+    """Return Alembic's configuration, from pyproject.toml in `root`, for one database."""
+    config = Config(toml_file=root / "pyproject.toml")
+    config.attributes["db_path"] = db_path
+    return config
+
+
+def migrate(db_path: Path, *, root: Path) -> None:
+    """Make the database, or bring it to the revision of this tbv8; repeatable, safe to kill.
+
+    Raises:
+        DataError: The file is damaged, locked, cannot be written, or is from a newer tbv8.
+    """
+    _prepare_file(db_path)
+    try:
+        command.upgrade(alembic_config(db_path, root=root), "head")
+    except CommandError as e:
+        if "Can't locate revision" not in str(e):
+            raise
+        raise DataError(
+            f"{db_path}: is from a newer tbv8 than this one, which knows revision {REVISION}: "
+            "update tbv8, or set another db_path in config/data.yaml"
+        ) from e
+    except DatabaseError as e:
+        problem = file_problem(db_path, str(e.orig))
+        if problem is None:
+            raise
+        raise DataError(problem) from e
+
+
+def _prepare_file(db_path: Path) -> None:
+    """Make the folder, and turn write-ahead logging on, which no transaction can."""
+    try:
+        db_path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise DataError(f"{db_path.parent}: cannot be made: {e.strerror}") from e
+    with refusals(db_path):
+        connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        finally:
+            connection.close()
