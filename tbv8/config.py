@@ -106,28 +106,18 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that `config/` and the command line ask for."""
+    """Everything that `config/` and the command line ask for.
+
+    `wanted` are the spans asked of each series: of the history venue, and of strategies.
+    """
 
     root: Path
     db_path: Path
     results_path: Path
     timeframes: tuple[Timeframe, ...]
-    history_venue: str
-    history: Span
     venues: dict[str, Venue]
     strategies: dict[str, Strategy]
-
-    def wanted(self) -> dict[Series, list[Span]]:
-        """Return the spans asked of each series: of the history venue, and of strategies."""
-        spans: dict[Series, list[Span]] = {
-            Series(self.history_venue, symbol): [self.history]
-            for symbol in self.venues[self.history_venue].symbols
-        }
-        for strategy in self.strategies.values():
-            asked = spans.setdefault(strategy.source, [])
-            if strategy.span not in asked:
-                asked.append(strategy.span)
-        return spans
+    wanted: dict[Series, list[Span]]
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""
@@ -214,27 +204,38 @@ def load_project(
         "history.yaml",
         'write `history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
     )
-    history = to_record(history_file, _HistoryFile).history
+    words = to_record(history_file, _HistoryFile).history
     venues = dict(_load_venues(root))
     wanted = _Wanted(
-        history=history,
+        history=words,
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
         history_span=history_span,
         venues=venues,
     )
-    history_venue, history_wanted = _resolve_span(wanted, None, None)
+    history_venue, history = _resolve_span(wanted, None, None)
+    strategies = dict(_load_strategies(root, venues, wanted))
+    spans = {Series(history_venue, symbol): [history] for symbol in venues[history_venue].symbols}
+    for strategy in strategies.values():
+        asked = spans.setdefault(strategy.source, [])
+        if strategy.span not in asked:
+            asked.append(strategy.span)
     return Project(
         root=root,
-        db_path=root / data.db_path,
-        results_path=root / data.results_path,
+        db_path=_below(root, data.db_path),
+        results_path=_below(root, data.results_path),
         timeframes=timeframes,
-        history_venue=history_venue,
-        history=history_wanted,
         venues=venues,
-        strategies=dict(_load_strategies(root, venues, wanted)),
+        strategies=strategies,
+        wanted=spans,
     )
+
+
+def _below(root: Path, text: str) -> Path:
+    """Return a configured path as users would write it: relative to where pydoit runs."""
+    path = root / text
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _read(root: Path, name: str, cure: str) -> Document:

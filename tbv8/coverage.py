@@ -52,6 +52,12 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     return merge(widened)
 
 
+def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
+    """Return what is to be fetched so that all of `wanted` is held, by `connected_gaps`."""
+    held = list(held)
+    return merge(gap for span in wanted for gap in connected_gaps(span, held))
+
+
 def by_day(span: Span) -> list[Span]:
     """Cut `span` at UTC midnights, in time order."""
     return [span.intersection(Span(day_ms, day_ms + DAY_MS)) for day_ms in span.days()]

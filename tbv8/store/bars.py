@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,21 @@ import adbc_driver_manager
 import adbc_driver_sqlite.dbapi as adbc
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, Series, Span, iso_day
+from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
 from tbv8.store.database import BUSY_TIMEOUT_S, file_problem
-from tbv8.store.ledger import EMPTY, HISTORY, MINUTE_DATASETS, LedgerDay, MinuteDay, read_days
+from tbv8.store.ledger import (
+    EMPTY,
+    HISTORY,
+    MINUTE_DATASETS,
+    HeldDay,
+    LedgerDay,
+    read_days,
+    read_held_days,
+)
 
 _PRICES = ("open", "high", "low", "close", "volume")
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
@@ -208,20 +217,27 @@ def write_history(
         store.write_days(series, dataset, days, updated_ms=updated_ms)
 
 
-def read_minutes(store: BarStore, series: Series, days: Sequence[MinuteDay]) -> pa.Table:
-    """Return all 1m bars of `days` (consecutive, by time), each day against its digest.
+def read_held(store: BarStore, series: Series, days: Sequence[HeldDay]) -> pa.Table:
+    """Return all bars of `days` (by time), each day against its digest.
 
     Raises:
         DataError: A day's rows are not those that its ledger tells of.
     """
-    tables = []
-    first = 0
-    for index in range(1, len(days) + 1):
-        if index == len(days) or days[index].dataset != days[first].dataset:
-            run = [day.ledger for day in days[first:index]]
-            tables.append(read_checked(store, series, days[first].dataset, run))
-            first = index
+    runs = [(dataset, [day.ledger for day in run]) for dataset, run in groupby(days, _dataset)]
+    tables = [read_checked(store, series, dataset, run) for dataset, run in runs]
     return pa.concat_tables(tables) if tables else MINUTE_BARS.empty_table()
+
+
+def read_held_span(store: BarStore, series: Series, timeframe: Timeframe, span: Span) -> pa.Table:
+    """Return the held bars of a timeframe that open in `span`, their days against the digests.
+
+    Raises:
+        DataError: A day's rows are not those that its ledger tells of.
+    """
+    days = read_held_days(store.query, series, timeframe, span)
+    bars = read_held(store, series, days)
+    opens = bars["ts_ms"]
+    return bars.filter(pc.and_(pc.greater_equal(opens, span.start_ms), pc.less(opens, span.end_ms)))
 
 
 def read_checked(
@@ -242,6 +258,10 @@ def read_checked(
     for day_ms in found:
         raise DataError(changed_day(series, dataset, day_ms))
     return bars
+
+
+def _dataset(day: HeldDay) -> str:
+    return day.dataset
 
 
 def changed_day(series: Series, dataset: str, day_ms: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from tbv8.coverage import merge
-from tbv8.market import DAY_MS, Series, Span
+from tbv8.market import DAY_MS, Series, Span, Timeframe
 from tbv8.store.database import Query
 
 HISTORY = "ohlcv_1m"
@@ -46,8 +46,8 @@ class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
         return Span(self.start_ms, self.end_ms)
 
 
-class MinuteDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day of 1m bars and the dataset that holds it."""
+class HeldDay(msgspec.Struct, frozen=True, kw_only=True):
+    """A UTC day of bars and the dataset that holds it."""
 
     dataset: str
     ledger: LedgerDay
@@ -71,15 +71,18 @@ def read_days(
     return [_day(row) for row in query(f"{sql} ORDER BY day_ms", values)]
 
 
-def read_minute_days(query: Query, series: Series) -> list[MinuteDay]:
-    """Return the days of 1m bars of a series: a day of history wins over the recorded one."""
+def read_held_days(
+    query: Query, series: Series, timeframe: Timeframe, span: Span | None = None
+) -> list[HeldDay]:
+    """Return the days of bars of a series, by time; with `span`, only the days that it touches.
+
+    A day of 1m bars is the history's where it has that day, else the recorder's.
+    """
+    datasets = (RECORDED, HISTORY) if timeframe.text == "1m" else (timeframe.dataset,)
     days = {
-        day.day_ms: MinuteDay(dataset=RECORDED, ledger=day)
-        for day in read_days(query, series, RECORDED)
-    }
-    days |= {
-        day.day_ms: MinuteDay(dataset=HISTORY, ledger=day)
-        for day in read_days(query, series, HISTORY)
+        day.day_ms: HeldDay(dataset=dataset, ledger=day)
+        for dataset in datasets
+        for day in read_days(query, series, dataset, span)
     }
     return [days[day_ms] for day_ms in sorted(days)]
 
@@ -120,25 +123,25 @@ def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASET
     )
 
 
-def fingerprint(query: Query, series: Series, dataset: str, span: Span) -> str | None:
+def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Span) -> str | None:
     """Return the sha256 over the day digests in `span`; None when a day was changed by hand.
 
-    Days without a ledger row count as empty; a day that `span` cuts is hashed from its rows. So it
-    depends on the rows in `span` alone.
+    Days that are not held count as empty; a day that `span` cuts is hashed from its rows. So it
+    depends on the bars that open in `span` alone.
     """
-    days = {day.day_ms: day for day in read_days(query, series, dataset, span)}
+    held = {day.ledger.day_ms: day for day in days}
     total = hashlib.sha256()
     for day_ms in span.days():
         part = span.intersection(Span(day_ms, day_ms + DAY_MS))
-        day = days.get(day_ms)
-        if day is not None and day.digest is None:
-            return None
-        if day is None or day.bars == 0:
-            digest = EMPTY
-        elif day.start_ms >= part.start_ms and min(day.end_ms, day_ms + DAY_MS) <= part.end_ms:
-            digest = str(day.digest)
+        day = held.get(day_ms)
+        if day is None or day.ledger.bars == 0:
+            digest: str | None = EMPTY
+        elif part.contains(day.ledger.span.intersection(Span(day_ms, day_ms + DAY_MS))):
+            digest = day.ledger.digest
         else:
-            digest = digest_rows(_read_rows(query, series, dataset, part))
+            digest = day.ledger.digest and digest_rows(_read_rows(query, series, day.dataset, part))
+        if digest is None:
+            return None
         total.update(bytes.fromhex(digest))
     return total.hexdigest()
 

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError
 
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, parse_timeframe
+from tbv8.market import DAY_MS, Timeframe
 from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, refusals
 from tbv8.store.ledger import MINUTE_DATASETS
 
@@ -135,13 +135,12 @@ def bars_tables(connection: Connection) -> list[str]:
     return [name for name in names if name == "ohlcv_1m" or name.startswith("bars_")]
 
 
-def create_bars_table(db_path: Path, timeframe_text: str) -> None:
+def create_bars_table(db_path: Path, timeframe: Timeframe) -> None:
     """Make the table of a timeframe that the migrations do not make; repeatable."""
-    dataset = parse_timeframe(timeframe_text).dataset
     engine = open_engine(db_path)
     try:
         with engine.begin() as connection:
-            bars_table(dataset, MetaData()).create(connection, checkfirst=True)
+            bars_table(timeframe.dataset, MetaData()).create(connection, checkfirst=True)
     finally:
         engine.dispose()
 

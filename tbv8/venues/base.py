@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from functools import cache
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -94,10 +95,10 @@ class History(Protocol):
             VenueError: The venue does not know the symbol.
         """
 
-    def fetch(self, native: str, gaps: Sequence[Span]) -> Iterator[Fetched]:
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield all that fills `gaps`, none of which reaches past the clock or before the listing.
 
-        Nothing is yielded that was not checked; what was yielded stays good when a later part fails.
+        By time; closing it early ends its downloads. Nothing is yielded that was not checked; what was yielded stays good when more fails.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -123,6 +124,7 @@ def open_history(venue: str, endpoints: Endpoints) -> History:
     return history
 
 
+@cache
 def _module(venue: str) -> ModuleType | None:
     name = f"tbv8.venues.{venue}"
     return importlib.import_module(name) if importlib.util.find_spec(name) else None

@@ -1,0 +1,129 @@
+"""From held 1m days, through aggregation, to the bars of a timeframe and their ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tbv8.aggregate import aggregate
+from tbv8.errors import DataError
+from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
+from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
+from tbv8.progress import progress
+from tbv8.store.bars import BarStore, changed_day, day_digests, open_bars, read_held
+from tbv8.store.ledger import EMPTY, LedgerDay, read_days, read_held_days
+
+SOURCE = "built"
+
+
+def build_bars(
+    db_path: Path, series: Series, timeframe: Timeframe, *, chunk_days: int, now_ms: int
+) -> None:
+    """Build every day of a timeframe that is not what its 1m days would give now; repeatable.
+
+    Args:
+        db_path: The database.
+        series: Whose bars.
+        timeframe: Above 1m.
+        chunk_days: How many days of 1m bars are in memory at once; a bar that is longer counts
+            whole. The result does not depend on it.
+        now_ms: The clock, for the ledger.
+
+    Raises:
+        DataError: A 1m day was changed outside of tbv8, or the database cannot be used.
+    """
+    with open_bars(db_path) as store:
+        if not store.query("SELECT 1 FROM sqlite_master WHERE name = ?", (timeframe.dataset,)):
+            _make_table(db_path, timeframe)
+        minutes = read_held_days(store.query, series, ONE_MINUTE)
+        for day in minutes:
+            if day.ledger.digest is None:
+                raise DataError(changed_day(series, day.dataset, day.ledger.day_ms))
+        builds = compare_builds(
+            buildable_days(minutes, timeframe), read_days(store.query, series, timeframe.dataset)
+        )
+        for day_ms in builds.unfounded:
+            with store.transaction():
+                store.remove_day(series, timeframe.dataset, day_ms)
+        label = f"aggregate {series} {timeframe}"
+        with progress(label, len(builds.days), "days") as advance:
+            for chunk in _chunks(builds.days, chunk_days):
+                _build(store, series, timeframe, chunk, now_ms)
+                advance(len(chunk))
+
+
+def _make_table(db_path: Path, timeframe: Timeframe) -> None:
+    from tbv8.store.schema import create_bars_table
+
+    create_bars_table(db_path, timeframe)
+
+
+def _chunks(days: Sequence[Buildable], chunk_days: int) -> Iterator[list[Buildable]]:
+    """Cut days into runs without a hole of at most `chunk_days`, but at least one day each."""
+    chunk: list[Buildable] = []
+    for day in days:
+        if chunk and (
+            day.span.start_ms != chunk[-1].span.end_ms
+            or day.span.end_ms - chunk[0].span.start_ms > chunk_days * DAY_MS
+        ):
+            yield chunk
+            chunk = []
+        chunk.append(day)
+    if chunk:
+        yield chunk
+
+
+def _build(
+    store: BarStore,
+    series: Series,
+    timeframe: Timeframe,
+    chunk: Sequence[Buildable],
+    now_ms: int,
+) -> None:
+    filled = Span(chunk[0].span.start_ms, chunk[-1].span.end_ms)
+    with store.transaction("DEFERRED"):
+        minutes = read_held_days(store.query, series, ONE_MINUTE, filled)
+        bars = read_held(store, series, minutes)
+    asked = {day.day_ms for day in chunk}
+    days = [day for day in buildable_days(minutes, timeframe) if day.day_ms in asked]
+    if not days:
+        return
+    table = aggregate(_within(bars, Span(days[0].span.start_ms, days[-1].span.end_ms)), timeframe)
+    digests = day_digests(table)
+    held = _minutes_by_day(table)
+    opens = Span(days[0].day_ms, days[-1].day_ms + DAY_MS)
+    with store.transaction():
+        store.replace_rows(series, timeframe.dataset, opens, table)
+        ledger = []
+        for day in days:
+            count, digest = digests.get(day.day_ms, (0, EMPTY))
+            ledger.append(
+                LedgerDay(
+                    day_ms=day.day_ms,
+                    start_ms=day.span.start_ms,
+                    end_ms=day.span.end_ms,
+                    bars=count,
+                    missing=day.span.minutes - held.get(day.day_ms, 0),
+                    source=SOURCE,
+                    digest=digest,
+                    built_from=built_from(day),
+                )
+            )
+        store.write_days(series, timeframe.dataset, ledger, updated_ms=now_ms)
+
+
+def _within(bars: pa.Table, span: Span) -> pa.Table:
+    opens = bars["ts_ms"]
+    inside = pc.and_(pc.greater_equal(opens, span.start_ms), pc.less(opens, span.end_ms))
+    return bars.filter(inside)
+
+
+def _minutes_by_day(table: pa.Table) -> dict[int, int]:
+    """Return how many 1m bars are in the bars that open on each UTC day."""
+    days = pc.multiply(pc.divide(table["ts_ms"], DAY_MS), DAY_MS)
+    sums = pa.table({"day": days, "minutes": table["minutes"]}).group_by("day")
+    totals = sums.aggregate([("minutes", "sum")]).to_pydict()
+    return dict(zip(totals["day"], totals["minutes_sum"], strict=True))

@@ -1,0 +1,165 @@
+"""Is a result what its config, bars, code and versions would give now, and are its files whole?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from decimal import Decimal
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tbv8.config import Strategy
+from tbv8.document import plain
+from tbv8.freshness.state import Part, State
+from tbv8.market import iso
+from tbv8.source import digest_source, project_imports
+from tbv8.store.database import Query, open_reader
+from tbv8.store.ledger import fingerprint, read_held_days
+
+_PACKAGE = Path(__file__).parent.parent
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One part of a result's key, as the manifest keeps it."""
+
+    digest: str
+    value: Any
+
+
+def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> State:
+    """Tell whether a result's manifest has today's inputs and its files are whole."""
+    with open_reader(db_path) as query:
+        current = backtest_inputs(query, strategy)
+    folder = results_path / strategy.strategy_id
+    manifest = read_manifest(folder)
+    if manifest is None:
+        parts = tuple(Part(name, part.digest, None) for name, part in current.items())
+        return State(("there is no result yet",), parts)
+    recorded = manifest["inputs"]
+    reasons: list[str] = []
+    for name, part in current.items():
+        if recorded.get(name, {}).get("digest") != part.digest:
+            reasons.extend(_changes(name, recorded.get(name, {}).get("value"), part.value))
+    reasons.extend(_damage(folder, manifest["outputs"]))
+    names = dict.fromkeys([*current, *recorded])
+    return State(
+        tuple(reasons),
+        tuple(
+            Part(
+                name,
+                current[name].digest if name in current else None,
+                recorded.get(name, {}).get("digest"),
+            )
+            for name in names
+        ),
+    )
+
+
+def static_state(strategy: Strategy, *, results_path: Path) -> State:
+    """Tell whether a result was made with today's config, code and versions, whatever the data."""
+    manifest = read_manifest(results_path / strategy.strategy_id) or {"inputs": {}}
+    parts = tuple(
+        Part(name, part.digest, manifest["inputs"].get(name, {}).get("digest"))
+        for name, part in static_inputs(strategy).items()
+    )
+    changed = tuple(f"{part.name} changed" for part in parts if part.current != part.recorded)
+    return State(changed, parts)
+
+
+def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
+    """Return every part of a result's key, as it is now."""
+    span = strategy.timeframe.whole(strategy.span)
+    days = read_held_days(query, strategy.source, strategy.timeframe)
+    bars = fingerprint(query, strategy.source, days, span)
+    series = {
+        "venue": strategy.source.venue,
+        "symbol": strategy.symbol,
+        "timeframe": strategy.timeframe.text,
+    }
+    return {
+        **static_inputs(strategy),
+        "span": _input({"start": iso(span.start_ms), "end": iso(span.end_ms)}),
+        "bars": Input(bars or "changed outside of tbv8", series),
+    }
+
+
+def static_inputs(strategy: Strategy) -> dict[str, Input]:
+    """Return the parts of a result's key that no data decides."""
+    root = _PACKAGE.parent
+    ran_by = [*(_PACKAGE / "backtest").glob("*.py"), _PACKAGE / "market.py"]
+    ran_by += [path for path in [_PACKAGE / "risk.py"] if path.exists()]
+    return {
+        "config": _input(_strategy_config(strategy)),
+        "strategy": _input(_sources(project_imports([strategy.module_path], root=root), root)),
+        "engine": _input(_sources(ran_by, root)),
+        "versions": _input(_versions()),
+    }
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Return a result's manifest; None when there is none, or it is not one."""
+    try:
+        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    whole = isinstance(manifest, dict) and {"inputs", "outputs"} <= manifest.keys()
+    return manifest if whole else None
+
+
+def _strategy_config(strategy: Strategy) -> dict[str, Any]:
+    fields = msgspec.to_builtins(strategy, builtin_types=(Decimal,), enc_hook=str)
+    return {key: plain(fields[key]) for key in sorted(fields.keys() - {"path", "span"})}
+
+
+def _sources(paths: Iterable[Path], root: Path) -> dict[str, str]:
+    return {path.relative_to(root).as_posix(): digest_source(path) for path in sorted(paths)}
+
+
+@lru_cache
+def _versions() -> dict[str, str]:
+    packages = ("nautilus_trader", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _input(value: Any) -> Input:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Input(hashlib.sha256(text.encode()).hexdigest(), value)
+
+
+def _changes(part: str, before: Any, now: Any) -> Iterator[str]:
+    """Say which keys of a part differ."""
+    if part == "bars":
+        yield "the bars in its span changed"
+        return
+    old, new = dict(_flat(before)), dict(_flat(now))
+    for key in dict.fromkeys([*old, *new]):
+        if old.get(key) != new.get(key):
+            if part in ("strategy", "engine"):
+                yield f"{key} changed"
+            else:
+                yield f"{key}: {old.get(key)} became {new.get(key)}"
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:
+    for name, digest in outputs.items():
+        path = folder / name
+        if not path.is_file():
+            yield f"{name} is gone"
+            continue
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                yield f"{name} was changed"

@@ -1,0 +1,46 @@
+"""The answer to "is it fresh?", and the words for it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+
+import msgspec
+
+from tbv8.market import Span, iso_day
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of a key: its digest now, and the digest that the output was made with."""
+
+    name: str
+    current: str | None
+    recorded: str | None
+
+
+class State(msgspec.Struct, frozen=True):
+    """Why a task's output is stale (empty: it is fresh), and every part of its key."""
+
+    reasons: tuple[str, ...]
+    parts: tuple[Part, ...] = ()
+
+
+def digest_text(parts: Iterable[str]) -> str:
+    """Return the sha256 over lines of text."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def count_days(spans: Iterable[Span]) -> str:
+    """Return `1 day` or `12 days`: the UTC days that `spans` touch."""
+    return days_text(len({day_ms for span in spans for day_ms in span.days()}))
+
+
+def days_text(count: int) -> str:
+    """Return `1 day` or `12 days`."""
+    return f"{count} day" if count == 1 else f"{count} days"
+
+
+def from_to(days: Collection[int]) -> str:
+    """Return the first and the last of some UTC days."""
+    first, last = iso_day(min(days)), iso_day(max(days))
+    return first if first == last else f"{first} .. {last}"

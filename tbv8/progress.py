@@ -1,0 +1,76 @@
+"""How far a long action is: a bar with ETA on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_LINE_EVERY_S = 10.0
+
+
+@contextmanager
+def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    """Show how much of `total` is done; call what it yields with each amount that was finished."""
+    if sys.stdout.isatty():
+        yield from _bar(label, total, unit)
+    else:
+        yield from _lines(label, total, unit)
+
+
+def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("   {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}, {task.fields[rate]}/s"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(file=sys.stdout), transient=True) as shown:
+        task = shown.add_task(label, total=total, unit=unit, rate="0")
+        done = 0
+
+        def advance(amount: int) -> None:
+            nonlocal done
+            done += amount
+            rate = f"{done / max(time.monotonic() - started, 1e-3):,.0f}"
+            shown.update(task, completed=done, rate=rate)
+
+        yield advance
+    _closing_line(label, done, unit, started)
+
+
+def _lines(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+    started = said = time.monotonic()
+    done = 0
+
+    def advance(amount: int) -> None:
+        nonlocal done, said
+        done += amount
+        now = time.monotonic()
+        if now - said >= _LINE_EVERY_S and done < total:
+            said = now
+            left_s = (total - done) * (now - started) / max(done, 1)
+            print(f"   {label}: {done:,} of {total:,} {unit}, {left_s:.0f} s to go", flush=True)
+
+    yield advance
+    _closing_line(label, done, unit, started)
+
+
+def _closing_line(label: str, done: int, unit: str, started: float) -> None:
+    elapsed_s = time.monotonic() - started
+    print(
+        f"   {label}: {done:,} {unit} in {elapsed_s:.1f} s ({done / max(elapsed_s, 1e-3):,.0f}/s)",
+        flush=True,
+    )
