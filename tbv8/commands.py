@@ -15,9 +15,11 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.state import Part, State
+from tbv8.store.database import open_reader
 
 _JSON: dict[str, Any] = {
     "name": "as_json",
@@ -118,6 +120,43 @@ class Why(_Looking):
         return 0
 
 
+class Verify(_Looking):
+    """Recompute what the ledger says."""
+
+    doc_purpose = "recompute the ledger's digests and counts from the rows, report what is wrong"
+    doc_usage = ""
+    doc_description = (
+        "Exits with 1 when anything is wrong. --repair drops the days that a source or a rebuild "
+        "can bring back, so that the next `doit` does; recorded days are only reported."
+    )
+    cmd_options = (
+        _JSON,
+        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
+        {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+        {
+            "name": "dataset",
+            "long": "dataset",
+            "type": str,
+            "default": "",
+            "help": "only this table, such as ohlcv_1m or bars_5m",
+        },
+        {
+            "name": "repair",
+            "long": "repair",
+            "type": bool,
+            "default": False,
+            "help": "drop damaged days that can be brought back",
+        },
+    )
+
+    def _execute(self, as_json: bool, venue: str, symbol: str, dataset: str, repair: bool) -> int:
+        project: Project = self.loader.namespace["PROJECT"]
+        try:
+            return _verify(project, as_json, (venue, symbol, dataset), repair)
+        except Tbv8Error as e:
+            raise InvalidCommand(str(e)) from e
+
+
 class Bench(_Looking):
     """Measure."""
 
@@ -146,6 +185,34 @@ def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
         if (reasons or upstream) and not task.name.startswith("_"):
             runs[task.name] = (task.name,)
             yield Planned(task.name, reasons, upstream)
+
+
+def _verify(project: Project, as_json: bool, only: tuple[str, str, str], repair: bool) -> int:
+    from tbv8.store.bars import open_bars
+    from tbv8.store.verify import drop, stored_series, verify
+
+    with open_reader(project.db_path):
+        pass  # refuses what is no database of this revision
+    problems = []
+    with open_bars(project.db_path) as store:
+        venue, symbol, dataset = only
+        for name, series in stored_series(store, venue=venue, symbol=symbol, dataset=dataset):
+            found = list(verify(store, name, series))
+            problems += found
+            if not as_json:
+                print(f"{name} {series}: {f'{len(found)} problems' if found else 'whole'}")
+        dropped = drop(store, problems) if repair else 0
+    if as_json:
+        listed = [msgspec.to_builtins(problem) for problem in problems]
+        _print_json({"problems": listed, "dropped_days": dropped})
+    else:
+        for problem in problems:
+            print(f"    {problem}")
+        if dropped:
+            print(f"dropped {dropped} days: the next `doit` brings them back")
+        elif any(problem.repairable for problem in problems):
+            print("`doit verify --repair` drops the days that can be brought back")
+    return 1 if problems else 0
 
 
 def _ask(task: Task) -> State:

@@ -71,7 +71,14 @@ class BarStore:
         return self._cursor.fetch_arrow_table().cast(schema)
 
     def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
-        """Make `bars` all that opens in `span`; rows that stay equal are not touched."""
+        """Make `bars` all that opens in `span`; rows that stay equal are not touched.
+
+        Raises:
+            ValueError: A value is NaN or infinite.
+        """
+        for name in _PRICES:
+            if not np.isfinite(bars[name].to_numpy()).all():
+                raise ValueError(f"{series}: {name} holds a value that is not a finite number")
         names = schema_of(dataset).names
         key = (series.venue, series.symbol)
         self._cursor.execute("DROP TABLE IF EXISTS temp.incoming")
@@ -274,11 +281,7 @@ def changed_day(series: Series, dataset: str, day_ms: int) -> str:
 
 
 def day_digests(bars: pa.Table) -> dict[int, tuple[int, str]]:
-    """Return for each UTC day that has bars how many, and the digest that the ledger describes.
-
-    Raises:
-        ValueError: A value is NaN or infinite.
-    """
+    """Return for each UTC day that has bars how many, and the digest that the ledger describes."""
     if bars.num_rows == 0:
         return {}
     packed = np.empty(
@@ -290,11 +293,7 @@ def day_digests(bars: pa.Table) -> dict[int, tuple[int, str]]:
     )
     for name in bars.schema.names:
         values = bars[name].to_numpy()
-        if values.dtype.kind == "f":
-            if not np.isfinite(values).all():
-                raise ValueError(f"{name} holds a value that is not a finite number")
-            values = values + 0.0  # -0.0 becomes 0.0
-        packed[name] = values
+        packed[name] = values + 0.0 if values.dtype.kind == "f" else values  # -0.0 becomes 0.0
     day = packed["ts_ms"] // DAY_MS
     starts = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(day)]
     raw = memoryview(packed.view(np.uint8))
