@@ -1,0 +1,54 @@
+"""1m bars -> bars of a timeframe. Pure.
+
+The syntax tree of this file is part of every built day's key: what is changed here is built again.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+import pyarrow as pa
+
+from tbv8.market import Timeframe
+
+# A volume is the decimal that its float64 stands for: its shortest repr. These are added exactly
+# and the sum is rounded once, so neither order nor chunks matter. Not as integers of 1e-8: minutes
+# of tiny-priced coins overflow int64. 26 digits before the point, 12 behind it.
+_EXACT = pl.Decimal(38, 12)
+
+
+def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
+    """Return a bar for every slot of the timeframe that holds at least one minute, by time.
+
+    The caller decides for which slots the whole time is known, and cuts `bars` to them.
+
+    Args:
+        bars: A table of 1m bars, see `tbv8.market`.
+        timeframe: Of the bars wanted.
+
+    Returns:
+        A table of bars with `minutes`: how many 1m bars are in each.
+    """
+    volume = pl.col("volume").cast(pl.String).cast(_EXACT).sum()
+    return (
+        pl.DataFrame(bars)
+        .with_columns(_open_ms(timeframe).set_sorted())
+        .group_by("ts_ms", maintain_order=True)
+        .agg(
+            pl.col("open").first(),
+            pl.col("high").max(),
+            pl.col("low").min(),
+            pl.col("close").last(),
+            volume.cast(pl.String).cast(pl.Float64),
+            pl.len().cast(pl.Int64).alias("minutes"),
+        )
+        .to_arrow()
+    )
+
+
+def _open_ms(timeframe: Timeframe) -> pl.Expr:
+    """`Timeframe.floor` as an expression."""
+    ts_ms = pl.col("ts_ms")
+    length = timeframe.fixed_ms
+    if length is None:
+        return ts_ms.cast(pl.Datetime("ms")).dt.truncate("1mo").dt.epoch("ms")
+    return ts_ms - (ts_ms - timeframe.floor(0)) % length
