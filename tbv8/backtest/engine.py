@@ -1,0 +1,306 @@
+"""One strategy on one venue's instrument through NautilusTrader: bars in, fills and a curve out.
+
+The engine forgives what a result must not: it logs and goes on when a callback raises, when an
+order cannot be filled, when a bar does not fit. So whatever it says at the level of an error ends
+the run, and afterwards the bars are counted, every market order's price is looked up in the bars,
+and its account is compared with ours.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common import LoggerConfig, LogLevel
+from nautilus_trader.execution import MakerTakerFeeModel
+from nautilus_trader.model import (
+    AccountType,
+    BarType,
+    CryptoPerpetual,
+    LiquiditySide,
+    Money,
+    OmsType,
+    OrderFilled,
+    OrderSide,
+    OrderStatus,
+    Price,
+)
+from nautilus_trader.risk import RiskEngineConfig
+
+from tbv8 import config
+from tbv8.backtest.accounting import Curve, Fill, Position, to_curve, to_positions
+from tbv8.backtest.fills import BarFills, taker_price
+from tbv8.backtest.loading import Caught, StrategyError, guard, load_strategy, strategy_error
+from tbv8.backtest.nautilus import (
+    ENGINE_DECIMALS,
+    Floats,
+    Ints,
+    check_bars,
+    close_times,
+    column,
+    price_decimals,
+    to_bar_type,
+    to_bars,
+    to_instrument,
+)
+from tbv8.errors import DataError
+from tbv8.market import Series, iso
+
+_NS = 1_000_000
+_CHUNK = 250_000  # bars in the engine at once: a million take 1.2 GB
+_CENT = Decimal("0.01")
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run did; `orders` counts them by status, `refused` by the engine's reason."""
+
+    venue: str
+    orders: dict[str, int]
+    refused: dict[str, int]
+    fills: tuple[Fill, ...]
+    positions: tuple[Position, ...]
+    curve: Curve
+    start_equity: Decimal
+    price_decimals: int
+    size_decimals: int
+
+
+def run_strategy(strategy: config.Strategy, venue: str, bars: pa.Table) -> Run:
+    """Run `strategy` with the rules of `venue` over the bars of its source.
+
+    Raises:
+        DataError: There are no bars, or some that no market makes.
+        StrategyError: The strategy raised, or something of it ended the run early.
+    """
+    if not bars.num_rows:
+        raise DataError(
+            f"{strategy.source} has no {strategy.timeframe} bars in {strategy.span}: widen "
+            f"start_date and end_date, or see `doit status`"
+        )
+    check_bars(bars)
+    rules = strategy.instruments[venue]
+    series = Series(venue, strategy.symbol)
+    places = price_decimals(bars, rules.tick_size)
+    instrument = to_instrument(series, rules, price_decimals=places)
+    closes_ms = close_times(bars, strategy.timeframe)
+    fill_model = BarFills(
+        instrument,
+        slippage_ticks=strategy.slippage_ticks,
+        opens=_ticks(column(bars, "open"), instrument),
+        closes_ns=closes_ms * _NS,
+    )
+    engine = _make_engine(strategy, instrument, fill_model)
+    try:
+        loaded = load_strategy(strategy, venue)
+        caught = guard(loaded)
+        engine.add_strategy(loaded)
+        fill_model.clock_ns = loaded.clock.timestamp_ns
+        bar_type = to_bar_type(series, strategy.timeframe)
+        _run(engine, instrument, bars, bar_type=bar_type, closes_ms=closes_ms, caught=caught)
+        _check_complete(engine, strategy, closes_ms, caught)
+        return _collect(engine, strategy, instrument, column(bars, "close"), closes_ms)
+    finally:
+        engine.dispose()
+
+
+def _make_engine(
+    strategy: config.Strategy, instrument: CryptoPerpetual, fill_model: BarFills
+) -> BacktestEngine:
+    rules = strategy.instruments[instrument.id.venue.value]
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            logging=LoggerConfig(stdout_level=LogLevel.ERROR, is_colored=False),
+            shutdown_on_error=True,
+            run_analysis=False,
+            # its default denies the 101st order of one second, and a bar closes in an instant
+            risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),
+        )
+    )
+    engine.add_venue(
+        venue=instrument.id.venue,
+        oms_type=OmsType.NETTING,
+        account_type=AccountType.MARGIN,
+        starting_balances=[
+            Money.from_decimal(strategy.starting_balance_usd, instrument.quote_currency)
+        ],
+        base_currency=instrument.quote_currency,
+        default_leverage=min(strategy.risk.max_leverage, rules.max_leverage),
+        fee_model=MakerTakerFeeModel(rules.maker_fee, rules.taker_fee),
+        fill_model=fill_model,
+    )
+    engine.add_instrument(instrument)
+    return engine
+
+
+def _run(
+    engine: BacktestEngine,
+    instrument: CryptoPerpetual,
+    bars: pa.Table,
+    *,
+    bar_type: BarType,
+    closes_ms: Ints,
+    caught: list[Caught],
+) -> None:
+    """Feed the bars in chunks until the last, or until something ends the run."""
+    for first in range(0, bars.num_rows, _CHUNK):
+        chunk = bars.slice(first, _CHUNK)
+        closes = closes_ms[first : first + _CHUNK]
+        engine.add_data(to_bars(chunk, bar_type, instrument, closes_ms=closes))
+        try:
+            engine.run(start=int(closes[0]) * _NS, streaming=True)
+        except RuntimeError:
+            if not caught:
+                raise
+        engine.clear_data()
+        if caught or engine.iteration != first + chunk.num_rows:
+            return
+    engine.end()
+
+
+def _check_complete(
+    engine: BacktestEngine, strategy: config.Strategy, closes_ms: Ints, caught: list[Caught]
+) -> None:
+    seen = engine.iteration
+    if caught:
+        error, callback = caught[0].error, caught[0].callback
+        if not isinstance(error, Exception):
+            raise error
+        at = f", after the bar that closed at {iso(int(closes_ms[seen - 1]))}" if seen else ""
+        raise strategy_error(strategy, error, callback + at) from error
+    if seen != len(closes_ms):
+        raise StrategyError(
+            f"{strategy.strategy_id}: the run ended after {seen} of {len(closes_ms)} bars, by the "
+            "error logged above: mend what it says, or log it as a warning"
+        )
+
+
+def _collect(
+    engine: BacktestEngine,
+    strategy: config.Strategy,
+    instrument: CryptoPerpetual,
+    closes: Floats,
+    closes_ms: Ints,
+) -> Run:
+    orders = sorted(engine.cache.orders(), key=_sequence)
+    _check_orders(strategy, instrument, orders)
+    fills = tuple(_fills(orders))
+    _check_prices(strategy, instrument, fills, closes, closes_ms)
+    start = strategy.starting_balance_usd
+    curve = to_curve(fills, start=start, closes_ms=closes_ms, closes=closes)
+    run = Run(
+        venue=instrument.id.venue.value,
+        orders=dict(sorted(Counter(order.status.name.lower() for order in orders).items())),
+        refused=dict(sorted(Counter(_refusals(orders)).items())),
+        fills=fills,
+        positions=tuple(to_positions(fills)),
+        curve=curve,
+        start_equity=start,
+        price_decimals=instrument.price_precision,
+        size_decimals=instrument.size_precision,
+    )
+    _check_account(engine, instrument, run)
+    return run
+
+
+def _sequence(order: Any) -> tuple[int, int, str]:
+    """Sort by time of making; of one instant by the running number at the end of the id."""
+    name = order.client_order_id.value
+    return order.ts_init, len(name), name
+
+
+def _fills(orders: list[Any]) -> Iterator[Fill]:
+    executed = [
+        (event, f"O-{number}")
+        for number, order in enumerate(orders, start=1)
+        for event in order.events()
+        if isinstance(event, OrderFilled)
+    ]
+    # the running number at the end of a trade id orders the executions of one instant
+    executed.sort(key=lambda pair: (pair[0].ts_event, int(pair[0].trade_id.value.split("-")[-1])))
+    position = Decimal(0)
+    for event, order_id in executed:
+        quantity = event.last_qty.as_decimal()
+        position += quantity if event.order_side == OrderSide.BUY else -quantity
+        yield Fill(
+            ts_ms=event.ts_event // _NS,
+            order_id=order_id,
+            side="buy" if event.order_side == OrderSide.BUY else "sell",
+            type=event.order_type.name.lower(),
+            quantity=quantity,
+            price=event.last_px.as_decimal(),
+            fee=event.commission.as_decimal() if event.commission else Decimal(0),
+            liquidity="maker" if event.liquidity_side == LiquiditySide.MAKER else "taker",
+            position=position,
+        )
+
+
+def _refusals(orders: list[Any]) -> Iterator[str]:
+    for order in orders:
+        if order.status in (OrderStatus.DENIED, OrderStatus.REJECTED):
+            yield order.last_event.reason.split(":")[0]
+
+
+def _check_orders(
+    strategy: config.Strategy, instrument: CryptoPerpetual, orders: list[Any]
+) -> None:
+    """Refuse what the venue would: the engine just leaves it open."""
+    tick, lot = instrument.price_increment, instrument.size_increment
+    for number, order in enumerate(orders, start=1):
+        if order.status == OrderStatus.SUBMITTED:
+            raise AssertionError(f"O-{number} was never answered: {order}")
+        price = getattr(order, "price", None)
+        for value, unit, what in ((order.quantity, lot, "lot"), (price, tick, "tick")):
+            if value is not None and value.raw % unit.raw:
+                raise StrategyError(
+                    f"{strategy.strategy_id}: order O-{number} of {iso(order.ts_init // _NS)}: "
+                    f"{value} is not a multiple of the {what} {unit.as_decimal().normalize():f} "
+                    f"of {instrument.id.venue}: round it in the strategy"
+                )
+
+
+def _check_prices(
+    strategy: config.Strategy,
+    instrument: CryptoPerpetual,
+    fills: tuple[Fill, ...],
+    closes: Floats,
+    closes_ms: Ints,
+) -> None:
+    """Compare every market order's price with the close of the last bar that had ended."""
+    market = [fill for fill in fills if fill.type == "market"]
+    seen = np.searchsorted(closes_ms, [fill.ts_ms for fill in market], side="right") - 1
+    for fill, close in zip(market, closes[seen].tolist(), strict=True):
+        price = taker_price(
+            Price(close, instrument.price_precision).raw,
+            buy=fill.side == "buy",
+            tick=instrument.price_increment.raw,
+            slippage_ticks=strategy.slippage_ticks,
+        )
+        if int(fill.price.scaleb(ENGINE_DECIMALS)) != price:
+            raise AssertionError(
+                f"{fill.order_id} was filled at {fill.price} when the bar closed at {close}"
+            )
+
+
+def _check_account(engine: BacktestEngine, instrument: CryptoPerpetual, run: Run) -> None:
+    """Compare the engine's balance, plus what its open position would bring, with our equity."""
+    account: Any = engine.cache.account_for_venue(instrument.id.venue)
+    theirs = account.balance_total(instrument.quote_currency).as_decimal()
+    last = Price(float(run.curve.price[-1]), instrument.price_precision)
+    for position in engine.cache.positions_open():
+        theirs += position.unrealized_pnl(last).as_decimal()
+    ours = Decimal(int(run.curve.equity[-1])).scaleb(-8)
+    if abs(theirs - ours) >= _CENT:
+        raise AssertionError(f"the engine's account holds {theirs} USD, ours {ours}")
+
+
+def _ticks(values: Floats, instrument: CryptoPerpetual) -> list[int]:
+    """Return prices as the engine's raw integers."""
+    places = instrument.price_precision
+    unit: int = 10 ** (ENGINE_DECIMALS - places)
+    return [value * unit for value in np.rint(values * 10.0**places).astype(np.int64).tolist()]

@@ -1,0 +1,47 @@
+"""The one way in: a strategy and its bars become the files of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tbv8 import config
+from tbv8.backtest.engine import run_strategy
+from tbv8.backtest.results import write_json, write_result, write_run
+from tbv8.backtest.summary import Summary, summarise, to_json
+
+
+def run_backtest(
+    strategy: config.Strategy, bars: pa.Table, *, inputs: Mapping[str, Any], results_path: Path
+) -> Summary:
+    """Run a strategy over its bars and write `results_path/<strategy_id>/`.
+
+    Args:
+        strategy: With all that it inherits.
+        bars: Those of its source whose whole time lies in its span; holes are outages.
+        inputs: For the manifest: digest and value of each part of the result's key.
+        results_path: The folder of all results.
+
+    Raises:
+        ConfigError: The strategy's own class refuses its params.
+        DataError: There are no bars, or some that no market makes.
+        StrategyError: The strategy raised, or ended the run early.
+    """
+    routing = strategy.routing
+    primary = run_strategy(strategy, routing.primary, bars)
+    shadow = None
+    if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
+        shadow = run_strategy(strategy, routing.secondary, bars)
+    summary = summarise(strategy, primary, shadow)
+
+    def write(folder: Path) -> None:
+        write_run(folder, primary)
+        if shadow:
+            write_run(folder / "shadow", shadow)
+        write_json(folder / "summary.json", to_json(summary))
+
+    write_result(results_path / strategy.strategy_id, write, inputs=inputs)
+    return summary
