@@ -70,7 +70,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             )
             if count
         ]
-        return f"{', '.join(parts) or 'no request'}, about {max(self.megabytes, 0.1):.1f} MB"
+        return f"{', '.join(parts)}, about {self.megabytes:.1f} MB" if parts else "nothing to fetch"
 
 
 class History(Protocol):

@@ -1,0 +1,239 @@
+"""A session with Binance Spot's history: pieces are filled side by side and yielded by time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import CancelledError
+from http import HTTPStatus
+from multiprocessing.pool import AsyncResult, ThreadPool
+from types import TracebackType
+from typing import Self
+
+import requests
+
+from tbv8.market import ONE_MINUTE, Span
+from tbv8.venues.base import Endpoints, Fetched
+from tbv8.venues.binance_spot.archive import (
+    MOST_BYTES,
+    UnusableError,
+    digest,
+    parse_checksum,
+    parse_file,
+)
+from tbv8.venues.binance_spot.host import (
+    Host,
+    Lent,
+    Patience,
+    failure_in,
+    failure_of,
+    get,
+    open_session,
+)
+from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, to_table
+from tbv8.venues.binance_spot.plan import Piece, Source, pieces
+from tbv8.venues.binance_spot.rest import AT_ONCE, Rest
+
+REST_URL = "https://api.binance.com"
+ARCHIVE_URL = "https://data.binance.vision"
+
+_THREADS = 4
+_AHEAD = 8  # pieces that are asked for before the consumer wants them; a month is 2 MB of bars
+_CHUNK_BYTES = 2**18
+
+type _Outcome = Fetched | list[AsyncResult[_Outcome]]
+
+
+class BinanceHistory:
+    """A session; `fetch` runs its own threads, the other methods the caller's."""
+
+    def __init__(self, endpoints: Endpoints, patience: Patience | None = None) -> None:
+        patience = patience or Patience()
+        self._rest = Rest(
+            Host(
+                endpoints.rest_url or REST_URL,
+                option="rest_url",
+                cure="another of Binance's hosts, such as https://data-api.binance.vision",
+                at_once=AT_ONCE,
+                patience=patience,
+            )
+        )
+        self._archive = Host(
+            endpoints.archive_url or ARCHIVE_URL,
+            option="archive_url",
+            cure=f"a mirror of {ARCHIVE_URL} that answers here",
+            at_once=_THREADS,
+            patience=patience,
+        )
+        self._sessions = Lent(open_session)
+        self._listed_ms: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._rest.close()
+        for session in self._sessions.made:
+            session.close()
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return `BTCUSDT` for `BTC/USDT`."""
+        return symbol.replace("/", "")
+
+    def clock_ms(self) -> int:
+        """Return the venue's clock: a minute that it has not passed is not history."""
+        return self._rest.fetch_clock_ms()
+
+    def listed_ms(self, native: str) -> int:
+        """Return the open of the symbol's first bar; the venue is asked once.
+
+        Raises:
+            VenueError: The venue does not know the symbol.
+        """
+        if native not in self._listed_ms:
+            self._listed_ms[native] = self._rest.fetch_listed_ms(native)
+        return self._listed_ms[native]
+
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+        """Yield all that fills `gaps`, by time; closing it early ends its downloads.
+
+        Four threads work ahead of the consumer, who holds at most some months of bars.
+
+        Raises:
+            VenueError: The venue refuses, or is out of reach after all tries.
+        """
+        if not gaps:
+            return
+        past = Span(0, ONE_MINUTE.floor(self.clock_ms()))
+        gaps = [part for gap in gaps if (part := gap.intersection(past))]
+        waiting = deque(pieces(gaps, now_ms=past.end_ms, listed_ms=self.listed_ms(native)))
+        ahead: deque[AsyncResult[_Outcome]] = deque()
+        closing = threading.Event()
+        # Its threads are daemons: one that hangs in a socket does not keep the process alive.
+        with ThreadPool(min(_THREADS, len(waiting) or 1)) as threads:
+            filler = _Filler(native, self._rest, self._archive, self._sessions, threads, closing)
+            try:
+                while waiting or ahead:
+                    while waiting and len(ahead) < _AHEAD:
+                        ahead.append(filler.start(waiting.popleft()))
+                    outcome = ahead.popleft().get()
+                    if isinstance(outcome, Fetched):
+                        yield outcome
+                    else:
+                        ahead.extendleft(reversed(outcome))
+            finally:
+                closing.set()
+
+
+class _Filler:
+    """Fills pieces of one symbol; its methods run in the threads of one `fetch`."""
+
+    def __init__(
+        self,
+        native: str,
+        rest: Rest,
+        archive: Host,
+        sessions: Lent[requests.Session],
+        threads: ThreadPool,
+        closing: threading.Event,
+    ) -> None:
+        self._native, self._rest, self._archive = native, rest, archive
+        self._sessions, self._threads, self._closing = sessions, threads, closing
+
+    def start(self, piece: Piece, notes: tuple[str, ...] = ()) -> AsyncResult[_Outcome]:
+        """Have a thread fill a piece."""
+        return self._threads.apply_async(self._fill, (piece, notes))
+
+    def _fill(self, piece: Piece, notes: tuple[str, ...]) -> _Outcome:
+        """Return the piece filled, or its days in work where its own file is not to be had."""
+        if piece.source == "rest":
+            minutes = self._rest.fetch(self._native, piece.span, self._closing)
+            return _fetched(piece.span, minutes, "rest", (*notes, *_mended("REST", minutes)))
+        name = f"{piece.file_stem(self._native)}.zip"
+        try:
+            found = self._read_file(piece, name)
+        except UnusableError as e:
+            return self._fill_by_day(piece, "rest", (*notes, f"{name}: {e}; taken from REST"))
+        if found is None:
+            return self._fill_by_day(piece, "daily", notes)
+        whole, sha256 = found
+        minutes, source = cut(whole, piece.span), f"{name} sha256:{sha256}"
+        notes = (*notes, *_mended(name, whole))
+        if runs := absent(minutes, piece.span):
+            healed = self._rest.fetch_absent(self._native, runs, self._closing)
+            if len(healed):
+                minutes, source = join([minutes, healed]), f"{source}; rest"
+                notes = (*notes, f"{name}: {len(healed)} minutes that it lacks came from REST")
+        return _fetched(piece.span, minutes, source, notes)
+
+    def _fill_by_day(self, piece: Piece, source: Source, notes: tuple[str, ...]) -> _Outcome:
+        if piece.source == "daily":
+            return self._fill(Piece(piece.span, "rest"), notes)
+        first, *others = piece.by_day(source)
+        return [self.start(first, notes), *map(self.start, others)]
+
+    def _read_file(self, piece: Piece, name: str) -> tuple[Minutes, str] | None:
+        """Return the bars of a piece's archive file and its sha256; None where there is no file.
+
+        Raises:
+            UnusableError: It is not what it should be, fetched twice if the checksum says so.
+        """
+        path = piece.file_path(self._native)
+        for _ in range(2):
+            zipped = self._download(path)
+            if zipped is None:
+                return None
+            line = self._download(f"{path}.CHECKSUM")
+            sha256 = digest(zipped)
+            if line is not None and parse_checksum(line, name) == sha256:
+                stem = name.removesuffix(".zip")
+                return parse_file(zipped, stem, piece.file_span), sha256
+        problem = "is not there" if line is None else "has another sha256, twice"
+        raise UnusableError(f"its CHECKSUM {problem}")
+
+    def _download(self, path: str) -> bytes | None:
+        """Return an archive file; None where there is none."""
+
+        def call() -> tuple[bytes | None, Mapping[str, str]]:
+            with self._sessions.one() as session:
+                try:
+                    # Streamed, so that closing can end it between two chunks.
+                    with get(session, self._archive, path, stream=True) as reply:
+                        if reply.status_code == HTTPStatus.OK:
+                            return self._read(reply), reply.headers
+                        failure = failure_in(reply)
+                except requests.RequestException as e:
+                    raise failure_of(e) from e
+            if failure.status == HTTPStatus.NOT_FOUND:
+                return None, failure.headers
+            raise failure
+
+        return self._archive.ask(path, call, self._closing)
+
+    def _read(self, reply: requests.Response) -> bytes:
+        body = bytearray()
+        for chunk in reply.iter_content(_CHUNK_BYTES):
+            body += chunk
+            if self._closing.is_set():
+                raise CancelledError
+            if len(body) > MOST_BYTES:
+                raise UnusableError(f"it has more than {MOST_BYTES} bytes")
+        return bytes(body)
+
+
+def _fetched(span: Span, minutes: Minutes, source: str, notes: tuple[str, ...]) -> Fetched:
+    return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
+
+
+def _mended(name: str, minutes: Minutes) -> list[str]:
+    done = []
+    if minutes.off_minute:
+        done.append(f"{minutes.off_minute} bars off the minute were floored to it")
+    if minutes.duplicates:
+        done.append(f"{minutes.duplicates} bars of minutes that it has twice were dropped")
+    if minutes.unsorted:
+        done.append("its bars were put in order")
+    return [f"{name}: {', '.join(done)}"] if done else []

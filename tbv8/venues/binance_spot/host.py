@@ -1,0 +1,358 @@
+"""One host, asked by several threads: tries again, waits when told to, stops when it cannot help.
+
+Statuses and limits: protocols.md 3.4. A ban (418) and a refusal of the place (451, 403) are never
+asked again; after 429 no thread asks until the host's time is over.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from itertools import count
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import msgspec
+import requests
+
+from tbv8.errors import VenueError
+from tbv8.market import iso
+
+CONFIG = "config/venues/binance_spot.yaml"
+USER_AGENT = "tbv8"
+
+_WEIGHT_LIMIT = 6000  # a minute, for each IP address
+_WEIGHT_SHARE = 0.8
+_WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
+_LIMIT_TOLD = re.compile(r"current limit is (\d+) request weight per 1 MINUTE")
+_BAN_TOLD = re.compile(r"banned until (\d{12,14})")
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to go on with a host that fails.
+
+    Args:
+        tries: How often one thing is asked, all kinds of failure together.
+        base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
+        longest_wait_s: A host that wants to be left alone for longer ends the run.
+        connect_s: For a connection to come about.
+        read_s: For the next bytes of a reply.
+        ccxt_s: Both for ccxt, which has one number; Binance itself gives up after 10 s.
+        clock: Seconds since the epoch; the minutes of the weight limit are counted on it.
+        wait: Waits some seconds, or until the event is set.
+    """
+
+    tries: int = 6
+    base_s: float = 0.5
+    cap_s: float = 30.0
+    longest_wait_s: float = 300.0
+    connect_s: float = 10.0
+    read_s: float = 60.0
+    ccxt_s: float = 20.0
+    clock: Callable[[], float] = time.time
+    wait: Callable[[threading.Event, float], object] = threading.Event.wait
+
+
+class FailureError(Exception):
+    """One request that failed; `status` is None when no whole reply came."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        text: str = "",
+        hopeless: bool = False,
+    ) -> None:
+        super().__init__(problem)
+        self.status, self.headers, self.text = status, headers or {}, text
+        self.hopeless = hopeless
+
+    @property
+    def code(self) -> int | None:
+        """Binance's own number of the error, if the body has one."""
+        try:
+            body = json.loads(self.text)
+        except ValueError:
+            return None
+        return body.get("code") if isinstance(body, dict) else None
+
+
+def failure_of(e: BaseException) -> FailureError:
+    """Translate an exception of requests, or one that was raised because of it (ccxt does)."""
+    chain = list(_causes(e))
+    failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
+    if failed is None:
+        return FailureError(_one_line(str(e)), hopeless=True)
+    if failed.response is not None:
+        return failure_in(failed.response)
+    if isinstance(failed, requests.Timeout):
+        return FailureError("no answer in time")
+    if isinstance(failed, requests.exceptions.ChunkedEncodingError):
+        return FailureError("the reply broke off")
+    words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
+    untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
+    return FailureError(
+        words[-1] if words else _one_line(str(failed)),
+        hopeless=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
+    )
+
+
+def failure_in(response: requests.Response) -> FailureError:
+    """Return what a reply with an error status says."""
+    status, reason = response.status_code, response.reason
+    return FailureError(
+        f"HTTP {status} {reason}" if reason else f"HTTP {status}",
+        status=status,
+        headers=response.headers,
+        text=response.content.decode(errors="replace"),
+    )
+
+
+class Host:
+    """A base URL, and what its replies said about asking it; used by several threads.
+
+    Args:
+        url: Without a slash at the end.
+        option: The key of the venue's file that sets it.
+        cure: What to set it to where the host is refused.
+        at_once: How many requests may be under way.
+        patience: How long to go on.
+    """
+
+    def __init__(
+        self, url: str, *, option: str, cure: str, at_once: int, patience: Patience
+    ) -> None:
+        self.url = url
+        self.patience = patience
+        self._option, self._cure = option, cure
+        self._slots = threading.BoundedSemaphore(at_once)
+        self._lock = threading.Lock()
+        self._silent_until_s = 0.0
+        self._minute = self._used = 0
+        self._limit = _WEIGHT_LIMIT
+
+    def ask[T](
+        self,
+        path: str,
+        call: Callable[[], tuple[T, Mapping[str, str]]],
+        closing: threading.Event,
+        *,
+        weight: int = 0,
+    ) -> T:
+        """Return the value of `call`, that gives its reply's headers too; repeat what may help.
+
+        Raises:
+            VenueError: The host refuses, or fails too often.
+            CancelledError: `closing` was set.
+        """
+        where = f"binance_spot: {self.url}{path}"
+        for tried in count(1):
+            with self._slots:
+                self._await_turn(weight, closing)
+                try:
+                    value, headers = call()
+                except FailureError as e:
+                    failure = e
+                    self._note_used(e.headers)
+                    pause_s = self._pause_s(where, e, tried)
+                else:
+                    self._note_used(headers)
+                    return value
+            if tried >= self.patience.tries:
+                raise _given_up(where, str(failure), tried) from failure
+            if pause_s:
+                self._wait(pause_s, closing)
+        raise AssertionError  # count does not end
+
+    def back_off(self, path: str, problem: str, tried: int, closing: threading.Event) -> None:
+        """Pause before the next try of something that `ask` cannot see failing.
+
+        Raises:
+            VenueError: There was a last try already.
+        """
+        if tried >= self.patience.tries:
+            raise _given_up(f"binance_spot: {self.url}{path}", problem, tried)
+        self._wait(self._backoff_s(tried), closing)
+
+    def _await_turn(self, weight: int, closing: threading.Event) -> None:
+        while (wait_s := self._take(weight)) > 0:
+            self._wait(wait_s, closing)
+        if closing.is_set():
+            raise CancelledError
+
+    def _take(self, weight: int) -> float:
+        """Take weight out of this minute's; return how long to wait where there is none left."""
+        with self._lock:
+            now_s = self.patience.clock()
+            if now_s < self._silent_until_s:
+                return self._silent_until_s - now_s
+            if int(now_s // 60) != self._minute:
+                self._minute, self._used = int(now_s // 60), 0
+            if weight and self._used and self._used + weight > self._limit * _WEIGHT_SHARE:
+                return 60 - now_s % 60 + 0.5  # the host's minute may turn a little later than ours
+            self._used += weight
+            return 0.0
+
+    def _note_used(self, headers: Mapping[str, str]) -> None:
+        used = headers.get(_WEIGHT_HEADER, "")
+        if used.isdecimal():
+            with self._lock:
+                self._used = max(self._used, int(used))
+
+    def _wait(self, seconds: float, closing: threading.Event) -> None:
+        self.patience.wait(closing, seconds)
+        if closing.is_set():
+            raise CancelledError
+
+    def _stop_if_final(self, where: str, failure: FailureError) -> None:
+        if failure.status == 418:
+            raise VenueError(
+                f"binance_spot: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
+                "418), since too much was asked from it: run the same command again after that"
+            )
+        if failure.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS):
+            raise VenueError(
+                f"binance_spot: {self.url} refuses this place or network ({failure}): set "
+                f"`{self._option}` in {CONFIG} to {self._cure}"
+            )
+        if failure.hopeless or (
+            failure.status is not None and failure.status < 500 and failure.status not in (408, 429)
+        ):
+            raise VenueError(
+                f"{where}: {failure}{_said(failure)}: correct `{self._option}` in {CONFIG}"
+            )
+
+    def _pause_s(self, where: str, failure: FailureError, tried: int) -> float:
+        """Return how long to wait before the next try; after a 429 no thread asks until then.
+
+        Raises:
+            VenueError: There is no sense in another try.
+        """
+        self._stop_if_final(where, failure)
+        told_s = self._retry_after_s(failure)
+        if told_s is not None and told_s > self.patience.longest_wait_s:
+            until_ms = int(self.patience.clock() + told_s) * 1000
+            raise VenueError(
+                f"binance_spot: {self.url} is not to be asked until {iso(until_ms)} ({failure}): "
+                "run the same command again after that"
+            )
+        if failure.status == HTTPStatus.TOO_MANY_REQUESTS:
+            now_s = self.patience.clock()
+            wait_s = 60 - now_s % 60 if told_s is None else told_s
+            with self._lock:
+                self._silent_until_s = max(self._silent_until_s, now_s + wait_s)
+                if limit := _LIMIT_TOLD.search(failure.text):
+                    self._limit = int(limit[1])
+            return 0.0  # the turn waits
+        return max(self._backoff_s(tried), told_s or 0.0)
+
+    def _backoff_s(self, tried: int) -> float:
+        longest_s = min(self.patience.cap_s, self.patience.base_s * 2.0 ** (tried - 1))
+        return longest_s * random.uniform(0.5, 1.0)
+
+    def _retry_after_s(self, failure: FailureError) -> float | None:
+        told = failure.headers.get("Retry-After", "").strip()
+        if told.isdecimal():
+            return float(told)
+        try:
+            until_s: float = parsedate_to_datetime(told).timestamp()
+        except ValueError:
+            return None
+        return max(0.0, until_s - self.patience.clock())
+
+    def _ban_end(self, failure: FailureError) -> str:
+        if told := _BAN_TOLD.search(failure.text):
+            return iso(int(told[1]) // 1000 * 1000)
+        wait_s = self._retry_after_s(failure)
+        if wait_s is None:
+            return "a time that it does not tell (2 minutes to 3 days)"
+        return iso(int(self.patience.clock() + wait_s) * 1000)
+
+
+class Lent[T]:
+    """Things that only one thread may use at a time, made when none is free."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._free: SimpleQueue[T] = SimpleQueue()
+        self.made: list[T] = []
+
+    @contextmanager
+    def one(self) -> Iterator[T]:
+        """Lend one."""
+        try:
+            thing = self._free.get_nowait()
+        except Empty:
+            thing = self._make()
+            self.made.append(thing)
+        try:
+            yield thing
+        finally:
+            self._free.put(thing)
+
+
+def get(
+    session: requests.Session, host: Host, path: str, *, params: Any = None, stream: bool = False
+) -> requests.Response:
+    """Ask once; a reply with any status is returned.
+
+    Raises:
+        requests.RequestException: There was no reply.
+    """
+    timeout = (host.patience.connect_s, host.patience.read_s)
+    return session.get(f"{host.url}{path}", params=params, timeout=timeout, stream=stream)
+
+
+def open_session() -> requests.Session:
+    """Return a keep-alive session with our name."""
+    session = requests.Session()
+    session.headers["User-Agent"] = USER_AGENT
+    return session
+
+
+def parse_json(response: requests.Response) -> Any:
+    """Parse a reply's body.
+
+    Raises:
+        FailureError: The status is an error, or the body is no JSON.
+    """
+    if response.status_code != HTTPStatus.OK:
+        raise failure_in(response)
+    try:
+        return response.json()
+    except requests.JSONDecodeError:
+        raise FailureError("the reply is not JSON", headers=response.headers) from None
+
+
+def _causes(e: BaseException | None) -> Iterator[BaseException]:
+    """Yield it and what it was raised because of, the innermost last."""
+    while e is not None:
+        yield e
+        e = e.__cause__ or e.__context__
+
+
+def _given_up(where: str, problem: str, tried: int) -> VenueError:
+    return VenueError(
+        f"{where}: {problem}, {tried} times: run the same command again later, what was fetched is "
+        "kept"
+    )
+
+
+def _said(failure: FailureError) -> str:
+    return f" {_one_line(failure.text)!r}" if failure.text else ""
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 200 else f"{line[:197]}..."

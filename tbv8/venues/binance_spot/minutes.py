@@ -1,0 +1,137 @@
+"""Rows of 1m bars as the venue tells them, checked and mended: one a minute, by time.
+
+Off the minute: after restarts in 2017-12 and 2018-02 Binance's bars began at :14.789 and the like
+(protocols.md 3.6). They are floored; of several in one minute the earliest stays, which is the one
+on the minute if there is one, and of equal times the one that came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tbv8.market import MINUTE_MS, ONE_MINUTE, Span
+
+VALUES = ("open", "high", "low", "close", "volume")
+
+_MICROSECONDS_FROM = 10**14  # as microseconds 1973, as milliseconds the year 5138
+
+type Ints = npt.NDArray[np.int64]
+type Floats = npt.NDArray[np.float64]
+type Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Minutes:
+    """Bars by time, at most one a minute.
+
+    Args:
+        ts_ms: Their opens, on the minute.
+        values: One array for each of `VALUES`.
+        off_minute: How many were floored.
+        duplicates: How many were dropped, since their minute had one already.
+        unsorted: They did not come by time.
+    """
+
+    ts_ms: Ints
+    values: tuple[Floats, ...]
+    off_minute: int = 0
+    duplicates: int = 0
+    unsorted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+
+def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
+    """Return rows in any order as `Minutes`; `opens` are ms or us, told apart row by row.
+
+    Raises:
+        ValueError: A row opens outside of `within`, or cannot be a bar.
+    """
+    ts_ms = np.where(opens >= _MICROSECONDS_FROM, opens // 1000, opens)
+    opened, high, low, close, volume = values
+    _refuse(
+        opens,
+        (ts_ms < within.start_ms) | (ts_ms >= within.end_ms),
+        f"lies outside of {within.start_ms} .. {within.end_ms}",
+    )
+    _refuse(
+        opens,
+        ~np.logical_and.reduce([np.isfinite(column) for column in values]),
+        "holds a value that is not a finite number",
+    )
+    _refuse(opens, high < np.maximum(opened, close), "has a high below its open or close")
+    _refuse(opens, low > np.minimum(opened, close), "has a low above its open or close")
+    _refuse(opens, low <= 0, "has a price that is not above 0")
+    _refuse(opens, volume < 0, "has a volume below 0")
+    unsorted = bool((np.diff(ts_ms) < 0).any())
+    if unsorted:
+        order = np.argsort(ts_ms, kind="stable")
+        ts_ms, values = ts_ms[order], [column[order] for column in values]
+    past_minute = ts_ms % MINUTE_MS
+    minute = ts_ms - past_minute
+    duplicate = np.zeros(len(minute), dtype=np.bool_)
+    duplicate[1:] = minute[1:] == minute[:-1]
+    duplicates = int(np.count_nonzero(duplicate))
+    if duplicates:
+        minute, values = minute[~duplicate], [column[~duplicate] for column in values]
+    return Minutes(minute, tuple(values), int(np.count_nonzero(past_minute)), duplicates, unsorted)
+
+
+def cut(minutes: Minutes, span: Span) -> Minutes:
+    """Return those that open in `span`."""
+    low, high = np.searchsorted(minutes.ts_ms, [span.start_ms, span.end_ms])
+    return Minutes(minutes.ts_ms[low:high], tuple(column[low:high] for column in minutes.values))
+
+
+def join(parts: Sequence[Minutes]) -> Minutes:
+    """Return all of `parts` by time; of two bars of one minute the earlier part's stays."""
+    joined = settle(
+        np.concatenate([part.ts_ms for part in parts]),
+        [np.concatenate(columns) for columns in zip(*(p.values for p in parts), strict=True)],
+        Span(0, _MICROSECONDS_FROM),
+    )
+    return replace(
+        joined,
+        off_minute=sum(part.off_minute for part in parts),
+        duplicates=sum(part.duplicates for part in parts) + joined.duplicates,
+        unsorted=any(part.unsorted for part in parts),
+    )
+
+
+def absent(minutes: Minutes, span: Span) -> list[Span]:
+    """Return the minutes of `span` that have no bar, as runs in time order."""
+    first_ms = ONE_MINUTE.ceil(span.start_ms)
+    is_absent = np.ones(max(0, -(-(span.end_ms - first_ms) // MINUTE_MS)), dtype=np.bool_)
+    is_absent[(cut(minutes, span).ts_ms - first_ms) // MINUTE_MS] = False
+    if not is_absent.any():
+        return []
+    edges = np.flatnonzero(np.diff(is_absent, prepend=False, append=False))
+    at_ms = (first_ms + edges * MINUTE_MS).tolist()
+    return [
+        Span(start_ms, end_ms) for start_ms, end_ms in zip(at_ms[::2], at_ms[1::2], strict=True)
+    ]
+
+
+def to_table(minutes: Minutes) -> pa.Table:
+    """Return the table of bars that `tbv8.market` describes."""
+    columns = {"ts_ms": _to_arrow(minutes.ts_ms, pa.int64())}
+    for name, values in zip(VALUES, minutes.values, strict=True):
+        columns[name] = _to_arrow(values, pa.float64())
+    return pa.table(columns)
+
+
+def _to_arrow(values: Ints | Floats, kind: pa.DataType) -> pa.Array:
+    """Return them without a copy; `pa.array` would import pandas, 1.1 s."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def _refuse(opens: Ints, wrong: Flags, what: str) -> None:
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(f"row {at + 1}, of open time {opens[at]}, {what}")

@@ -1,0 +1,113 @@
+"""From gaps to pieces: which archive file, or REST, for which time. Pure, no I/O, light to import.
+
+The archive's layout is that of https://github.com/binance/binance-public-data: a file a month,
+published some days into the next one, and a file a day, published the day after.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import msgspec
+
+from tbv8.market import DAY_MS, Span, iso_day, parse_timeframe
+from tbv8.venues.base import Cost
+
+OPENED_MS = 1_502_928_000_000
+"""2017-08-17, the venue's first day."""
+
+PAGE_ROWS = 1000
+"""The most bars that one REST call returns."""
+
+_MONTH = parse_timeframe("1M")
+_MEGABYTES = {"monthly": 2.1, "daily": 0.07, "rest": 0.16}  # BTCUSDT of 2024; REST: a page
+
+type Source = Literal["monthly", "daily", "rest"]
+
+
+class Piece(msgspec.Struct, frozen=True):
+    """A part of a gap, within one month (monthly) or one UTC day, and what it is filled from."""
+
+    span: Span
+    source: Source
+
+    @property
+    def file_span(self) -> Span:
+        """The month or the day of its archive file."""
+        if self.source == "monthly":
+            start_ms = _MONTH.floor(self.span.start_ms)
+            return Span(start_ms, _MONTH.close(start_ms))
+        start_ms = self.span.start_ms // DAY_MS * DAY_MS
+        return Span(start_ms, start_ms + DAY_MS)
+
+    def file_stem(self, native: str) -> str:
+        """Return the name of its archive file without `.zip`."""
+        day = iso_day(self.span.start_ms)
+        return f"{native}-1m-{day[:7] if self.source == 'monthly' else day}"
+
+    def file_path(self, native: str) -> str:
+        """Return the path of its archive file."""
+        return f"/data/spot/{self.source}/klines/{native}/1m/{self.file_stem(native)}.zip"
+
+    def by_day(self, source: Source) -> list[Piece]:
+        """Cut it at UTC midnights, to be filled from `source`, in time order."""
+        return [
+            Piece(self.span.intersection(Span(day_ms, day_ms + DAY_MS)), source)
+            for day_ms in self.span.days()
+        ]
+
+
+def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int = OPENED_MS) -> list[Piece]:
+    """Return the pieces of `gaps` in time order.
+
+    A past month that is wanted whole, or from the listing on, is a monthly file; another past day,
+    or part of it, a daily file; today is REST.
+    """
+    today_ms = now_ms // DAY_MS * DAY_MS
+    return [
+        piece
+        for gap in sorted(gaps)
+        for part in _by_month(gap)
+        for piece in _pieces_of_month(part, today_ms, listed_ms)
+    ]
+
+
+def cost(planned: Sequence[Piece]) -> Cost:
+    """Return about what `planned` takes: sizes are those of BTCUSDT, the largest."""
+    count = Counter(piece.source for piece in planned)
+    pages = sum(-(-piece.span.minutes // PAGE_ROWS) for piece in planned if piece.source == "rest")
+    return Cost(
+        monthly_files=count["monthly"],
+        daily_files=count["daily"],
+        requests=pages,
+        megabytes=sum(
+            number * _MEGABYTES[source]
+            for source, number in (
+                ("monthly", count["monthly"]),
+                ("daily", count["daily"]),
+                ("rest", pages),
+            )
+        ),
+    )
+
+
+def _by_month(gap: Span) -> Iterator[Span]:
+    start_ms = gap.start_ms
+    while start_ms < gap.end_ms:
+        end_ms = min(_MONTH.close(_MONTH.floor(start_ms)), gap.end_ms)
+        yield Span(start_ms, end_ms)
+        start_ms = end_ms
+
+
+def _pieces_of_month(part: Span, today_ms: int, listed_ms: int) -> list[Piece]:
+    monthly = Piece(part, "monthly")
+    month = monthly.file_span
+    from_start = part.start_ms <= max(month.start_ms, listed_ms)
+    if from_start and part.end_ms == month.end_ms <= today_ms:
+        return [monthly]
+    return [
+        Piece(day.span, "daily" if day.file_span.end_ms <= today_ms else "rest")
+        for day in monthly.by_day("daily")
+    ]

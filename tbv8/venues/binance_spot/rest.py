@@ -1,0 +1,208 @@
+"""Bars from the REST API: `GET /api/v3/klines` by ccxt's raw call; the clock and the listing.
+
+Wire facts: protocols.md 3.2. Both bounds of a call are open times and inclusive. ccxt's own limiter
+and retries are off, `Host` does both. ccxt's exceptions do not tell the status (451, 429 and 418
+are NetworkErrors), but each was raised because of one of requests, which does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import requests
+
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, ONE_MINUTE, Span
+from tbv8.venues.binance_spot.host import (
+    CONFIG,
+    USER_AGENT,
+    FailureError,
+    Host,
+    Lent,
+    failure_of,
+    get,
+    open_session,
+    parse_json,
+)
+from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, settle
+from tbv8.venues.binance_spot.plan import PAGE_ROWS
+
+AT_ONCE = 3
+"""Calls at the same time: 30 a second at 0.1 s each are 3600 of weight a minute."""
+
+_KLINES, _TIME = "/api/v3/klines", "/api/v3/time"
+_KLINES_WEIGHT, _TIME_WEIGHT = 2, 1
+_UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
+_NO_END_MS = 10**14
+
+_Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
+
+
+class Rest:
+    """The calls that history needs."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._exchanges: Lent[Any] = Lent(self._open_exchange)
+        self._session = open_session()
+        self._open = threading.Event()  # never set: what the session itself asks is not cancelled
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+        for exchange in self._exchanges.made:
+            exchange.session.close()
+
+    def fetch_clock_ms(self) -> int:
+        """Return the venue's clock."""
+
+        def call() -> tuple[int, Mapping[str, str]]:
+            answer, headers = self._get(_TIME, {})
+            clock_ms = answer.get("serverTime") if isinstance(answer, dict) else None
+            if not isinstance(clock_ms, int):
+                raise FailureError("the reply has no time", headers=headers)
+            return clock_ms, headers
+
+        return self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
+
+    def fetch_listed_ms(self, native: str) -> int:
+        """Return the open of the first bar.
+
+        By requests, not ccxt: a backfill that the archive fills alone need not wait for ccxt.
+
+        Raises:
+            VenueError: The symbol is unknown, or has no bar.
+        """
+        params = {"symbol": native, "interval": "1m", "startTime": 0, "limit": 1}
+
+        def call() -> tuple[int, Mapping[str, str]]:
+            try:
+                answer, headers = self._get(_KLINES, params)
+            except FailureError as e:
+                if e.code in _UNKNOWN_SYMBOL:
+                    raise _unknown_symbol(native) from e
+                raise
+            opens = _parse_klines(answer, Span(0, _NO_END_MS), headers).ts_ms
+            if not len(opens):
+                raise FailureError(f"it has no bar of {native} yet", headers=headers)
+            return int(opens[0]), headers
+
+        return self._host.ask(_KLINES, call, self._open, weight=_KLINES_WEIGHT)
+
+    def fetch(self, native: str, span: Span, closing: threading.Event) -> Minutes:
+        """Return the bars of `span`, which is past; what is absent was asked for twice."""
+        step_ms = PAGE_ROWS * MINUTE_MS
+        pages = [
+            Span(start_ms, min(start_ms + step_ms, span.end_ms))
+            for start_ms in range(ONE_MINUTE.ceil(span.start_ms), span.end_ms, step_ms)
+        ]
+        minutes = join([self._klines(native, page, PAGE_ROWS, closing) for page in pages])
+        if runs := absent(minutes, span):
+            minutes = join([minutes, self.fetch_absent(native, runs, closing)])
+        return minutes
+
+    def fetch_absent(self, native: str, runs: Sequence[Span], closing: threading.Event) -> Minutes:
+        """Return the bars in `runs` (at least one, by time) that there are after all.
+
+        An answer proves the absence of what it leaves out before its last bar. One without bars is
+        believed only where the newest bar that the venue has is older, too.
+
+        Raises:
+            VenueError: The venue goes on answering without the bars that it has.
+        """
+        found: list[Minutes] = []
+        empty = 0
+        while runs:
+            start_ms = runs[0].start_ms
+            page = Span(start_ms, start_ms + (PAGE_ROWS - 1) * MINUTE_MS)
+            end_ms = max([run.end_ms for run in runs if page.contains(run)], default=page.end_ms)
+            rows = Span(start_ms, end_ms).minutes + 1  # one more: a bar behind it is the proof
+            answer = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
+            found += [cut(answer, run) for run in runs]
+            if len(answer):
+                known_ms = int(answer.ts_ms[-1]) + MINUTE_MS
+            elif self._has_ended(native, start_ms, closing):
+                known_ms = runs[-1].end_ms
+            else:
+                empty += 1
+                self._host.back_off(_KLINES, "no bars where there are some", empty, closing)
+                known_ms = start_ms
+            runs = [Span(max(run.start_ms, known_ms), run.end_ms) for run in runs]
+            runs = [run for run in runs if run]
+        return join(found)
+
+    def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
+        """Tell whether the newest bar opened before `ts_ms`."""
+        newest = self._klines(native, Span(0, _NO_END_MS), 1, closing)
+        return len(newest) > 0 and int(newest.ts_ms[0]) < ts_ms
+
+    def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> Minutes:
+        """Return the oldest bars of `span`; the newest ones if it has neither start nor end."""
+        params = {"symbol": native, "interval": "1m", "limit": limit}
+        if span.start_ms > 0:
+            params["startTime"] = span.start_ms
+        if span.end_ms < _NO_END_MS:
+            params["endTime"] = span.end_ms - 1
+
+        def call() -> tuple[Minutes, Mapping[str, str]]:
+            import ccxt
+
+            with self._exchanges.one() as exchange:
+                try:
+                    rows = exchange.publicGetKlines(params)
+                except ccxt.BaseError as e:
+                    failure = failure_of(e)
+                    if failure.code in _UNKNOWN_SYMBOL:
+                        raise _unknown_symbol(native) from e
+                    raise failure from e
+                headers = exchange.last_response_headers
+            return _parse_klines(rows, span, headers), headers
+
+        return self._host.ask(_KLINES, call, closing, weight=_KLINES_WEIGHT)
+
+    def _get(self, path: str, params: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+        try:
+            reply = get(self._session, self._host, path, params=params)
+        except requests.RequestException as e:
+            raise failure_of(e) from e
+        return parse_json(reply), reply.headers
+
+    def _open_exchange(self) -> Any:
+        import ccxt  # 2 s: only when bars are asked for, and never at the top of a module
+
+        return ccxt.binance(
+            {
+                "urls": {"api": {"public": f"{self._host.url}/api/v3"}},
+                "enableRateLimit": False,
+                "requests_trust_env": True,  # proxies of the environment, as requests does
+                "timeout": int(self._host.patience.ccxt_s * 1000),
+                "userAgent": USER_AGENT,
+            }
+        )
+
+
+def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> Minutes:
+    """Return the rows of a reply, that must open in `within`.
+
+    Raises:
+        FailureError: They are not rows of bars.
+    """
+    try:
+        parsed = msgspec.convert(rows, list[_Row])
+        columns = list(zip(*parsed, strict=True)) or [()] * 6
+        opens = np.array(columns[0], dtype=np.int64)
+        values = [np.array(column, dtype=np.float64) for column in columns[1:6]]
+        return settle(opens, values, within)
+    except (msgspec.ValidationError, ValueError, OverflowError) as e:
+        raise FailureError(f"the reply is not bars ({e})", headers=headers) from e
+
+
+def _unknown_symbol(native: str) -> VenueError:
+    return VenueError(
+        f"binance_spot does not know {native}: its symbols look like BTCUSDT, correct `symbols` in "
+        f"{CONFIG}"
+    )

@@ -1,0 +1,258 @@
+"""A market of half a year that needs no network: everything here is simulated, no price is real.
+
+It looks like BTC and ETH of early 2024: volatility in clusters of hours to weeks, busy when Europe
+and America are awake, fat tails, ETH following BTC; with outages and minutes without a trade.
+
+The same bytes on every machine: numpy's exp, log and sin differ in the last bit between CPUs and
+its generators between versions, so there are only integers, hashes of a counter, and + - * / sqrt.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Generator, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from tbv8.errors import VenueError
+from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
+from tbv8.venues.base import Cost, Endpoints, Fetched
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pyarrow as pa
+
+    type Floats = npt.NDArray[np.float64]
+    type Ints = npt.NDArray[np.int64]
+    type Counters = npt.NDArray[np.uint64]
+
+
+def _outage(start: str, length_ms: int) -> Span:
+    start_ms = parse_time(start)
+    return Span(start_ms, start_ms + length_ms)
+
+
+SPAN = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
+SYMBOLS = ("BTC/USDT", "ETH/USDT")
+# The venue has no minutes then, of either symbol.
+OUTAGES = (
+    _outage("2024-01-23T14:17Z", 7 * MINUTE_MS),
+    _outage("2024-02-27T06:00Z", 4 * HOUR_MS),
+    _outage("2024-03-19T22:41Z", 90 * MINUTE_MS),
+    _outage("2024-04-30T23:58Z", 5 * MINUTE_MS),
+    _outage("2024-06-12T09:31Z", 23 * MINUTE_MS),
+)
+
+_STEPS = 8  # of the price within a minute; the first one is its gap to the minute before
+_TICKS = 100  # a unit of price: both tick by 0.01
+_LOG_UNITS = float(2**40)  # log prices are summed as integers, so that no order of adding matters
+_SIGMA = 0.00043  # of BTC's log price in a minute of volatility 1: about half its value a year
+_BETA, _OWN = 1.1, 0.86  # ETH = 1.1 BTC + 0.86 of its own: a correlation of about 0.8
+_SCALES = (7, 45, 240, 1440, 5 * 1440, 19 * 1440)  # minutes that a cluster of volatility lasts
+_CLUSTER = 0.36  # log volatility that each scale adds
+_TAIL = 0.03  # of a minute's surprise: the smaller, the fatter
+# Volatility by hour of the UTC day, in percent.
+_MORNING = (105, 100, 95, 88, 80, 76, 78, 86, 97, 102, 100, 100)
+_HOURS = (*_MORNING, 108, 138, 160, 155, 138, 122, 110, 101, 95, 88, 84, 92)
+_WEEKEND = 0.7
+# Streams of random numbers; the market's own first, a symbol's from its `stream` on.
+_CLUSTERS, _SURPRISE, _PATH, _NOISE, _QUIET = range(0, 50, 10)
+
+
+class _Coin(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells one simulated symbol from another; `quiet` is the chance of a still minute."""
+
+    stream: int
+    price: float
+    volume: float
+    lots: int
+    quiet: float
+
+
+_COINS = {
+    "BTC/USDT": _Coin(stream=100, price=42_283.58, volume=20.0, lots=100_000, quiet=0.00004),
+    "ETH/USDT": _Coin(stream=200, price=2_281.87, volume=130.0, lots=10_000, quiet=0.012),
+}
+
+
+def history_span(now_ms: int) -> Span:
+    """Return the simulated half year; the clock does not matter."""
+    return SPAN
+
+
+def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+    """Return that nothing is asked of a network."""
+    return Cost()
+
+
+def open_history(endpoints: Endpoints) -> SampleHistory:
+    """Return the simulated history; there is nothing to connect to."""
+    return SampleHistory()
+
+
+class SampleHistory:
+    """The simulated market as a venue's history; see `tbv8.venues.base.History`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the symbol: the venue has no spelling of its own."""
+        return symbol
+
+    def clock_ms(self) -> int:
+        """Return the end of the simulated half year: all of it has passed."""
+        return SPAN.end_ms
+
+    def listed_ms(self, native: str) -> int:
+        """Return the start of the half year.
+
+        Raises:
+            VenueError: The symbol is not simulated.
+        """
+        if native not in _COINS:
+            raise VenueError(f"sample: no symbol {native!r}: it simulates {' and '.join(SYMBOLS)}")
+        return SPAN.start_ms
+
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+        """Yield what fills `gaps`, a calendar month at a time."""
+        month = parse_timeframe("1M")
+        for gap in gaps:
+            start_ms = gap.start_ms
+            while start_ms < gap.end_ms:
+                end_ms = min(month.close(month.floor(start_ms)), gap.end_ms)
+                part = Span(start_ms, end_ms)
+                yield Fetched(span=part, bars=minute_bars(native, part), source="simulated")
+                start_ms = end_ms
+
+
+def minute_bars(symbol: str, span: Span) -> pa.Table:
+    """Return the simulated 1m bars that open in `span`; the same rows whatever span is asked.
+
+    Raises:
+        VenueError: The symbol is not simulated.
+    """
+    if symbol not in _COINS:
+        raise VenueError(f"sample: no symbol {symbol!r}: it simulates {' and '.join(SYMBOLS)}")
+    table = _half_year(symbol)
+    first, end = (
+        bisect_left(table["ts_ms"], ts_ms, key=lambda ts_ms: ts_ms.as_py())
+        for ts_ms in (span.start_ms, span.end_ms)
+    )
+    return table.slice(first, max(0, end - first))
+
+
+@cache
+def _half_year(symbol: str) -> pa.Table:
+    import numpy as np
+    import pyarrow as pa
+
+    coin = _COINS[symbol]
+    minute = np.arange(SPAN.minutes, dtype=np.uint64)
+    ts_ms = SPAN.start_ms + minute.astype(np.int64) * MINUTE_MS
+    online = np.full(SPAN.minutes, True)
+    for outage in OUTAGES:
+        online &= (ts_ms < outage.start_ms) | (ts_ms >= outage.end_ms)
+
+    sigma = _volatility(minute, _CLUSTERS)
+    moves = _moves(minute, sigma, 0)
+    if symbol == "ETH/USDT":
+        own_sigma = _volatility(minute, coin.stream + _CLUSTERS)
+        moves = _BETA * moves + _OWN * _moves(minute, own_sigma, coin.stream)
+        sigma = _BETA * sigma + _OWN * own_sigma
+    path = np.cumsum(np.rint(moves * _LOG_UNITS).astype(np.int64)).reshape(-1, _STEPS)
+    corners = np.stack([path[:, 0], path.max(axis=1), path.min(axis=1), path[:, -1]])
+    ticks = np.rint(coin.price * _TICKS * _exp((corners - path[0, 0]) / _LOG_UNITS))
+
+    # The calmer a minute, the likelier nobody trades in it; then it stands at the last close.
+    calm = sigma / _SIGMA
+    lull = _uniform(coin.stream + _QUIET, minute) * (calm * calm * calm) < coin.quiet
+    traded = online & ~lull
+    traded[0] = True
+    last_traded = np.maximum.accumulate(np.where(traded, np.arange(SPAN.minutes), 0))
+    ticks = np.where(traded, ticks, ticks[3, last_traded])
+
+    reach = (corners[1] - corners[2]) / _LOG_UNITS
+    busy = (0.3 * sigma + 0.4 * reach) / _SIGMA
+    noise = _exp(0.55 * _normal(coin.stream + _NOISE, minute))
+    lots = np.maximum(np.rint(coin.volume * busy * noise * coin.lots), 1.0)
+    volume = np.where(traded, lots, 0.0) / coin.lots
+
+    floats = zip(("open", "high", "low", "close"), ticks / _TICKS, strict=True)
+    columns = {"ts_ms": ts_ms, **dict(floats), "volume": volume}
+    return pa.table({name: _arrow(column[online]) for name, column in columns.items()})
+
+
+def _arrow(column: Floats | Ints) -> pa.Array:
+    """Return an array without pa.array(), which imports pandas: a second."""
+    import pyarrow as pa
+
+    kind = pa.float64() if column.dtype.kind == "f" else pa.int64()
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+
+
+def _volatility(minute: Counters, stream: int) -> Floats:
+    """Return sigma of each minute: clusters of every scale, the hour's habit, quiet weekends."""
+    import numpy as np
+
+    log = np.zeros(len(minute))
+    for number, length in enumerate(_SCALES):
+        knot = minute // length
+        before, after = _normal(stream + number, knot), _normal(stream + number, knot + 1)
+        log += _CLUSTER * (before + (after - before) * ((minute % length) / length))
+    hours = np.array(_HOURS) / 100.0
+    hour = (minute // 60).astype(np.int64)
+    before, after = hours[hour % 24], hours[(hour + 1) % 24]
+    habit = before + (after - before) * ((minute % 60) / 60.0)
+    weekend = minute // 1440 % 7 >= 5  # SPAN starts on a Monday
+    return _SIGMA * _exp(log) * habit * np.where(weekend, _WEEKEND, 1.0)
+
+
+def _moves(minute: Counters, sigma: Floats, stream: int) -> Floats:
+    """Return the moves of the log price, `_STEPS` for each minute, without drift."""
+    import numpy as np
+
+    surprise = 0.5318 / np.sqrt(_uniform(stream + _SURPRISE, minute) + _TAIL)  # mean square 1
+    steps = np.arange(len(minute) * _STEPS, dtype=np.uint64)
+    moves = _normal(stream + _PATH, steps).reshape(-1, _STEPS)
+    # Most minutes open where the last one closed.
+    moves[:, 0] *= np.where(abs(moves[:, 0]) > 1.3, 0.04, 0.0)
+    moves *= (sigma * surprise / np.sqrt(_STEPS - 1.0))[:, None]
+    return moves.ravel()
+
+
+def _hash(stream: int, counter: Counters) -> Counters:
+    """Return 64 random bits for each counter below 2^40: splitmix64 (Steele et al., 2014)."""
+    from numpy import uint64
+
+    bits = (counter + uint64(stream << 40)) * uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> uint64(27))) * uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> uint64(31))
+
+
+def _uniform(stream: int, counter: Counters) -> Floats:
+    return (_hash(stream, counter) >> 11) / 2.0**53
+
+
+def _normal(stream: int, counter: Counters) -> Floats:
+    """Return almost Gaussian numbers: sums of four uniform ones, within ±3.5."""
+    bits = _hash(stream, counter)
+    lanes = (bits & 0xFFFF) + (bits >> 16 & 0xFFFF) + (bits >> 32 & 0xFFFF) + (bits >> 48)
+    numbers: Floats = (lanes - 131_070.0) / 37_837.2
+    return numbers
+
+
+def _exp(x: Floats) -> Floats:
+    """Return e**x for |x| below about 8, the same on every CPU: Taylor at x/64, squared 6 times."""
+    y = x / 64.0
+    power: Floats = 1.0 + y * (1.0 + y / 2.0 * (1.0 + y / 3.0 * (1.0 + y / 4.0 * (1.0 + y / 5.0))))
+    for _ in range(6):
+        power = power * power
+    return power
