@@ -7,6 +7,7 @@ rest of tbv8 reads: every default filled in, every name resolved, times as milli
 from __future__ import annotations
 
 import re
+import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal, NoReturn
 
 import msgspec
 
-from tbv8.document import Document, read_document, to_record, unknown
+from tbv8.document import Document, read_document, to_record, unknown, unknown_key
 from tbv8.errors import ConfigError
 from tbv8.market import (
     DAY_MS,
@@ -27,7 +28,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.source import classes, params
+from tbv8.source import GIVEN, classes, params
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
@@ -36,6 +37,9 @@ HistorySpan = Callable[[str], Span | None]
 
 OVERRIDES = ("venue", "start", "end")
 _PACKAGE = Path(__file__).parent
+_TIMES_MS = range(parse_time("9999-01-01"))
+_TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
+_DECIMALS = 16  # NautilusTrader keeps no more
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -172,7 +176,7 @@ class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     strategy: str = "ema_cross.EmaCross"
     params: dict[str, Any] = {}
     routing: Routing
-    risk: Risk
+    risk: dict[str, Decimal]
     backtest: _Backtest = _Backtest()
 
 
@@ -195,6 +199,8 @@ def load_project(
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
     data_file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(data_file, _DataFile)
+    db_path = _below(root, data_file, "db_path", data.db_path)
+    results_path = _below(root, data_file, "results_path", data.results_path)
     timeframes = tuple(
         _timeframe(data_file, ("timeframes", index), text)
         for index, text in enumerate(data.timeframes)
@@ -208,6 +214,7 @@ def load_project(
     venues = dict(_load_venues(root))
     wanted = _Wanted(
         history=words,
+        refresh=_refresh(history_file, words.refresh),
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
@@ -223,8 +230,8 @@ def load_project(
             asked.append(strategy.span)
     return Project(
         root=root,
-        db_path=_below(root, data.db_path),
-        results_path=_below(root, data.results_path),
+        db_path=db_path,
+        results_path=results_path,
         timeframes=timeframes,
         venues=venues,
         strategies=strategies,
@@ -232,8 +239,10 @@ def load_project(
     )
 
 
-def _below(root: Path, text: str) -> Path:
+def _below(root: Path, document: Document, key: str, text: str) -> Path:
     """Return a configured path as users would write it: relative to where pydoit runs."""
+    if not text.strip() or "://" in text or not text.isprintable():
+        document.refuse((key,), f"expected a path such as data/tbv8.sqlite, got {text!r}")
     path = root / text
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
@@ -241,13 +250,19 @@ def _below(root: Path, text: str) -> Path:
 def _read(root: Path, name: str, cure: str) -> Document:
     path = root / "config" / name
     if not path.is_file():
+        if path.with_suffix(".yml").is_file():
+            cure = f"rename {path.stem}.yml"
         raise ConfigError(f"there is no such file: {cure}", path=path.relative_to(root))
     return read_document(path, root=root)
 
 
 def _read_folder(root: Path, name: str, what: str, sample: str) -> Iterator[Document]:
     folder = root / "config" / name
-    paths = sorted(path for path in folder.glob("*.y*ml") if path.suffix in (".yaml", ".yml"))
+    paths = sorted(
+        path
+        for path in folder.glob("[!.]*")  # not what an editor keeps beside an open file
+        if path.suffix in (".yaml", ".yml")
+    )
     if not paths:
         raise ConfigError(
             f"there is no {what}: write {sample}, the README shows one",
@@ -277,14 +292,9 @@ def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
     for document in _read_folder(root, "venues", "venue", "config/venues/sample.yaml"):
         raw = to_record(document, _VenueFile)
         name = _named(document, "venue", raw.venue)
-        symbols: dict[str, str | None] = (
-            dict(raw.symbols) if isinstance(raw.symbols, dict) else dict.fromkeys(raw.symbols)
-        )
-        if not symbols:
-            document.refuse(("symbols",), "expected at least one symbol, such as BTC/USDT")
-        for index, symbol in enumerate(symbols):
-            place = index if isinstance(raw.symbols, list) else symbol
-            _check_symbol(document, ("symbols", place), symbol)
+        symbols = _symbols(document, raw.symbols)
+        if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
+            document.refuse(("channels",), "expected trades, bbo or both, each once")
         for symbol, rules in raw.instruments.items():
             _check_instrument(document, symbol, rules, symbols)
         yield (
@@ -302,6 +312,26 @@ def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
         )
 
 
+def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
+    """Return symbol -> native symbol; None where only the symbol was written."""
+    if not written:
+        document.refuse(("symbols",), "expected at least one symbol, such as BTC/USDT")
+    if isinstance(written, list):
+        for index, symbol in enumerate(written):
+            _check_symbol(document, ("symbols", index), symbol)
+            if symbol in written[:index]:
+                document.refuse(("symbols", index), f"{symbol!r} is given twice, remove one")
+        return dict.fromkeys(written)
+    for symbol, native in written.items():
+        _check_symbol(document, ("symbols", symbol), symbol)
+        if not native.strip():
+            document.refuse(("symbols", symbol), f"expected the venue's own name, got {native!r}")
+        first = next(other for other, name in written.items() if name == native)
+        if first != symbol:
+            document.refuse(("symbols", symbol), f"{native!r} is the native symbol of {first} too")
+    return dict(written)
+
+
 def _check_symbol(document: Document, key: tuple[str | int, ...], symbol: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9]+/[A-Za-z0-9]+", symbol):
         document.refuse(key, f"{symbol!r} is not a symbol: write BASE/QUOTE, such as BTC/USDT")
@@ -313,29 +343,51 @@ def _check_instrument(
     key = ("instruments", symbol)
     document.choose(key, symbol, symbols, "symbol")
     for name in ("tick_size", "lot_size", "max_leverage"):
-        value: Decimal = getattr(rules, name)
-        if not (value.is_finite() and value > 0):
-            document.refuse((*key, name), f"expected a number above 0, got {value}")
+        _check_amount(document, (*key, name), getattr(rules, name))
     for name in ("maker_fee", "taker_fee"):
         fee: Decimal = getattr(rules, name)
-        if not (fee.is_finite() and abs(fee) < Decimal("0.1")):
+        if not (fee.is_finite() and fee.copy_abs() < Decimal("0.1")):
             document.refuse(
                 (*key, name), f"expected a fraction of the notional such as 0.00045, got {fee}"
             )
+        _check_decimals(document, (*key, name), fee)
+
+
+def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+    if not (value.is_finite() and value > 0):
+        document.refuse(key, f"expected a number above 0, got {value}")
+    if value >= _TOO_MUCH:
+        document.refuse(key, f"expected a number below {_TOO_MUCH}, got {value}")
+    _check_decimals(document, key, value)
+
+
+def _check_decimals(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+    if value != round(value, _DECIMALS):
+        document.refuse(key, f"expected at most {_DECIMALS} decimals, got {value}")
 
 
 def _url(document: Document, key: str, url: str | None, schemes: tuple[str, str]) -> str | None:
-    if url is not None and not re.match(rf"({'|'.join(schemes)})://[^/\s]+", url):
+    if url is not None and not _is_url(url, schemes):
         document.refuse(
             (key,), f"expected {' or '.join(f'{s}://' for s in schemes)}..., got {url!r}"
         )
     return url and url.rstrip("/")
 
 
+def _is_url(text: str, schemes: tuple[str, str]) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(text)
+        printable = text.isprintable() and " " not in text
+        return bool(printable and parts.scheme in schemes and parts.hostname and parts.port != 0)
+    except ValueError:  # a port that is not a number, half an IPv6 address
+        return False
+
+
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What decides a wanted span, beside a strategy's own words."""
 
     history: _History
+    refresh: Timeframe
     document: Document
     overrides: Mapping[str, str]
     now_ms: int
@@ -344,10 +396,14 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Word(msgspec.Struct, frozen=True):
-    """A configured text and where it stands; without a document, the command line."""
+    """A configured text, where it stands, and its rank: history.yaml, strategy, command line.
+
+    Without a document it is the command line's.
+    """
 
     text: str | None
     key: tuple[str, ...]
+    rank: int
     document: Document | None = None
 
     def refuse(self, problem: str) -> NoReturn:
@@ -362,41 +418,39 @@ class _Word(msgspec.Struct, frozen=True):
             self.refuse(str(e))
         if ts_ms % MINUTE_MS:
             self.refuse(f"{self.text!r} is not on a minute")
+        if ts_ms not in _TIMES_MS:
+            self.refuse(f"{self.text!r} is out of range: write a year from 1970 to 9998")
         return ts_ms
 
 
-def _word(
+def _words(
     wanted: _Wanted, own: _Backtest | None, document: Document | None, option: str, key: str
-) -> _Word:
-    """Return what holds: the command line's word, else the strategy's own, else history.yaml's."""
-    if option in wanted.overrides:
-        return _Word(wanted.overrides[option], (option,))
+) -> list[_Word]:
+    """Return every word that was written for `key`, the one that holds last."""
+    words = [_Word(getattr(wanted.history, key), ("history", key), 0, wanted.document)]
     if own is not None and getattr(own, key) is not None:
-        return _Word(getattr(own, key), ("backtest", key), document)
-    return _Word(getattr(wanted.history, key), ("history", key), wanted.document)
+        words.append(_Word(getattr(own, key), ("backtest", key), 1, document))
+    if option in wanted.overrides:
+        words.append(_Word(wanted.overrides[option], (option,), 2))
+    return words
 
 
 def _resolve_span(
     wanted: _Wanted, own: _Backtest | None, document: Document | None
 ) -> tuple[str, Span]:
-    """Return the data venue, and the span wanted of it cut to what it has."""
-    venue = _word(wanted, own, document, "venue", "market_data_venue")
-    name = str(venue.text)
-    if name not in wanted.venues:
-        venue.refuse(unknown("venue", name, wanted.venues))
-    start = _word(wanted, own, document, "start", "start_date")
-    end = _word(wanted, own, document, "end", "end_date")
-    start_ms = start.time_ms()
-    if end.text is None:
-        end_ms = _refresh(wanted).floor(wanted.now_ms)
-    else:
-        end_ms = end.time_ms()
-        if end_ms <= start_ms:
-            end.refuse(f"{end.text!r} is not after the start, {iso(start_ms)}")
-        end_ms = min(end_ms, ONE_MINUTE.floor(wanted.now_ms))
-    if start_ms >= end_ms:
-        start.refuse(f"{start.text!r} is not before the end, {iso(end_ms)}")
-    span = Span(start_ms, end_ms)
+    """Return the data venue, and the span wanted of it cut to what it has.
+
+    What does not hold for this call is checked too: a file is right by itself.
+    """
+    for word in _words(wanted, own, document, "venue", "market_data_venue"):
+        name = str(word.text)
+        if name not in wanted.venues:
+            word.refuse(unknown("venue", name, wanted.venues))
+    for start in _words(wanted, own, document, "start", "start_date"):
+        start_ms = start.time_ms()
+    for end in _words(wanted, own, document, "end", "end_date"):
+        end_ms = wanted.refresh.floor(wanted.now_ms) if end.text is None else end.time_ms()
+    span = Span(start_ms, _cut_to_now(wanted, start, start_ms, end, end_ms))
     available = wanted.history_span(name) or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
@@ -404,11 +458,28 @@ def _resolve_span(
     return name, span.intersection(available)
 
 
-def _refresh(wanted: _Wanted) -> Timeframe:
+def _cut_to_now(wanted: _Wanted, start: _Word, start_ms: int, end: _Word, end_ms: int) -> int:
+    """Return the end, no later than now; whichever word is the more special must give way."""
+    if end.text is not None and end_ms <= start_ms:
+        if start.rank > end.rank:
+            start.refuse(f"{start.text!r} is not before the end, {iso(end_ms)}")
+        end.refuse(f"{end.text!r} is not after the start, {iso(start_ms)}")
+    now_ms = ONE_MINUTE.floor(wanted.now_ms)
+    if start_ms >= now_ms:
+        start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier one")
+    if start_ms >= end_ms:
+        start.refuse(
+            f"{start.text!r} is not before the end, {iso(end_ms)}, the last full "
+            f"{wanted.refresh} before now: write an earlier one"
+        )
+    return min(end_ms, now_ms)
+
+
+def _refresh(document: Document, text: str) -> Timeframe:
     key = ("history", "refresh")
-    refresh = _timeframe(wanted.document, key, wanted.history.refresh)
+    refresh = _timeframe(document, key, text)
     if refresh.fixed_ms is None or refresh.fixed_ms > DAY_MS:
-        wanted.document.refuse(key, f"{refresh} is longer than 1d: write 1d")
+        document.refuse(key, f"{text!r} is longer than 1d: write 1d")
     return refresh
 
 
@@ -424,14 +495,21 @@ def _load_strategies(
 ) -> Iterator[tuple[str, Strategy]]:
     sample = "config/strategies/btc_usdt_perp_v1.yaml"
     for document in _read_folder(root, "strategies", "strategy", sample):
-        raw = to_record(_with_max_position(document), _StrategyFile)
+        raw = to_record(document, _StrategyFile)
         strategy_id = _named(document, "strategy_id", raw.strategy_id)
         _check_symbol(document, ("symbol",), raw.symbol)
         data_venue, span = _resolve_span(wanted, raw.backtest, document)
         document.choose(
             ("symbol",), raw.symbol, venues[data_venue].symbols, f"symbol of {data_venue}"
         )
-        _check_numbers(document, raw)
+        _check_amount(
+            document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd
+        )
+        if raw.backtest.slippage_ticks < 0:
+            document.refuse(
+                ("backtest", "slippage_ticks"),
+                f"expected 0 or more, got {raw.backtest.slippage_ticks}",
+            )
         module, class_name = _strategy_class(document, raw.strategy)
         _check_params(document, module, class_name, raw.params)
         yield (
@@ -445,7 +523,7 @@ def _load_strategies(
                 class_name=class_name,
                 params=raw.params,
                 routing=raw.routing,
-                risk=raw.risk,
+                risk=_risk(document, raw),
                 source=Series(data_venue, raw.symbol),
                 span=span,
                 instruments=_instruments(document, raw, venues),
@@ -455,37 +533,23 @@ def _load_strategies(
         )
 
 
-def _with_max_position(document: Document) -> Document:
-    """Return the document with `risk.max_position_<base>` under its general name."""
-    symbol, risk = document.value.get("symbol"), document.value.get("risk")
-    if not isinstance(symbol, str) or not isinstance(risk, dict):
-        return document
-    name = f"max_position_{symbol.partition('/')[0].lower()}"
-    others = [key for key in risk if str(key).startswith("max_position") and key != name]
-    if others:
-        document.refuse(("risk", others[0]), f"unknown key, did you mean {name!r}?")
-    if name not in risk:
-        document.refuse(("risk", name), "missing: write this key, in units of the base")
-    general = {("max_position" if key == name else key): item for key, item in risk.items()}
-    lines = document.lines | {("risk", "max_position"): document.lines[("risk", name)]}
-    return Document(document.path, document.value | {"risk": general}, lines)
-
-
-def _check_numbers(document: Document, raw: _StrategyFile) -> None:
-    base = raw.symbol.partition("/")[0].lower()
-    for key, value in (
-        (("risk", f"max_position_{base}"), raw.risk.max_position),
-        (("risk", "max_daily_loss_usd"), raw.risk.max_daily_loss_usd),
-        (("risk", "max_leverage"), raw.risk.max_leverage),
-        (("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd),
-    ):
-        if not (value.is_finite() and value > 0):
-            document.refuse(key, f"expected a number above 0, got {value}")
-    if raw.backtest.slippage_ticks < 0:
-        document.refuse(
-            ("backtest", "slippage_ticks"),
-            f"expected 0 or more, got {raw.backtest.slippage_ticks}",
-        )
+def _risk(document: Document, raw: _StrategyFile) -> Risk:
+    """Return the limits, with `max_position_<base>` under its general name."""
+    base = raw.symbol.partition("/")[0]
+    names = {
+        f"max_position_{base.lower()}": "max_position",
+        "max_daily_loss_usd": "max_daily_loss_usd",
+        "max_leverage": "max_leverage",
+    }
+    for key, value in raw.risk.items():
+        if key not in names:
+            document.refuse(("risk", key), unknown_key(key, names))
+        _check_amount(document, ("risk", key), value)
+    for key, name in names.items():
+        if key not in raw.risk:
+            unit = f", in {base}" if name == "max_position" else ""
+            document.refuse(("risk", key), f"missing: write this key{unit}")
+    return Risk(**{name: raw.risk[key] for key, name in names.items()})
 
 
 def _instruments(
@@ -494,6 +558,8 @@ def _instruments(
     routing = raw.routing
     if routing.mode != "PRIMARY_ONLY" and routing.secondary is None:
         document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs one")
+    if routing.secondary == routing.primary:
+        document.refuse(("routing", "secondary"), "is the primary: name another venue")
     found = {}
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
@@ -513,36 +579,44 @@ def _module_path(module: str) -> Path:
     return _PACKAGE / "strategies" / f"{module.replace('.', '/')}.py"
 
 
+def _modules() -> Iterator[str]:
+    """Yield the modules below `tbv8/strategies/`, as a strategy file names them."""
+    folder = _PACKAGE / "strategies"
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder).with_suffix("").parts
+        if path.stem != "__init__" and all(part.isidentifier() for part in parts):
+            yield ".".join(parts)
+
+
 def _strategy_class(document: Document, text: str) -> tuple[str, str]:
     """Return module and class of `ema_cross.EmaCross`; both must exist, the config class too."""
     key = ("strategy",)
     module, dot, class_name = text.rpartition(".")
-    if not dot or not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", text):
+    if not dot or not all(part.isidentifier() for part in text.split(".")):
         document.refuse(key, f"{text!r} is not module.Class, such as ema_cross.EmaCross")
-    path = _module_path(module)
-    if not path.is_file():
-        folder = _PACKAGE / "strategies"
-        modules = [p.stem for p in folder.glob("*.py") if p.stem != "__init__"]
+    modules = list(_modules())
+    if module not in modules:
         document.refuse(key, f"{unknown('module', module, modules)} in tbv8/strategies/")
-    try:
-        known = classes(path)
-    except SyntaxError as e:
-        shown = path.relative_to(_PACKAGE.parent)
-        raise ConfigError(f"not Python: {e.msg}", path=shown, line=e.lineno) from e
+    known = classes(_module_path(module))
     names = [name for name in known if f"{name}Config" in known]
+    file = f"tbv8/strategies/{module.replace('.', '/')}.py"
     if class_name not in known:
-        document.refuse(key, f"{unknown('class', class_name, names)} in {path.name}")
+        document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
-        document.refuse(key, f"{path.name} has no class {class_name}Config for its params")
+        document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
     return module, class_name
 
 
 def _check_params(
     document: Document, module: str, class_name: str, given: Mapping[str, Any]
 ) -> None:
-    known = params(classes(_module_path(module))[f"{class_name}Config"])
+    known = classes(_module_path(module))
+    taken = params(known[f"{class_name}Config"], known)
     for name in given:
-        document.choose(("params", name), name, known, f"param of {class_name}")
-    for name, required in known.items():
+        if name in GIVEN:
+            document.refuse(("params", name), "tbv8 gives this one itself: remove it")
+        if taken.closed:
+            document.choose(("params", name), name, taken.required, f"param of {class_name}")
+    for name, required in taken.required.items():
         if required and name not in given:
             document.refuse(("params", name), f"missing: {class_name} needs it")

@@ -53,9 +53,15 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
-    """Return what is to be fetched so that all of `wanted` is held, by `connected_gaps`."""
-    held = list(held)
-    return merge(gap for span in wanted for gap in connected_gaps(span, held))
+    """Return what is to be fetched so that all of `wanted` is held, by `connected_gaps`.
+
+    Two wanted spans of one day are connected to each other too.
+    """
+    known = list(held)
+    missing: list[Span] = []
+    for span in sorted(wanted):
+        missing += connected_gaps(span, [*known, *missing])
+    return merge(missing)
 
 
 def by_day(span: Span) -> list[Span]:

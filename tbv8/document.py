@@ -1,15 +1,17 @@
 """YAML files as records: every refusal names file, line, key, what is wrong and the cure.
 
 msgspec checks types and unknown keys; this module remembers on which line each key stands. Times
-stay text (YAML 1.1 would make dates of some and not of others), a key given twice is refused.
+stay text (YAML 1.1 would make dates of some and not of others), numbers are those of YAML 1.2, keys
+are text and given once. What comes out is plain: text, numbers, booleans, null, lists, mappings.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -21,12 +23,29 @@ from tbv8.errors import ConfigError
 
 type Key = tuple[str | int, ...]
 
+_TAG = "tag:yaml.org,2002:"
+_PLAIN = frozenset({f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null")})
+_KEY = frozenset({f"{_TAG}str", f"{_TAG}merge"})
+_INT = r"[-+]?(0|[1-9][0-9_]{0,99})"
+_FLOAT = r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+_NOT_FINITE = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+_DEEPEST = 20  # a mapping can hold itself by an anchor
+_MOST_KEYS = 100_000  # anchors of aliases of anchors grow exponentially
+
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
+    """YAML without its surprises: 010 is not eight, 1:30 is not ninety, 1e-5 is a number."""
+
     yaml_implicit_resolvers = {  # noqa: RUF012  # yaml's own class-level table
-        first: [rule for rule in rules if rule[0] != "tag:yaml.org,2002:timestamp"]
+        first: [rule for rule in rules if rule[0].removeprefix(_TAG) in ("bool", "null", "merge")]
         for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+for _kind, _pattern in (("int", _INT), ("float", f"{_FLOAT}|{_NOT_FINITE}")):
+    _Loader.add_implicit_resolver(
+        f"{_TAG}{_kind}", re.compile(rf"({_pattern})\Z"), list("-+.0123456789")
+    )
 
 
 class Document(msgspec.Struct, frozen=True):
@@ -54,39 +73,50 @@ class Document(msgspec.Struct, frozen=True):
 def unknown(what: str, value: str, among: Iterable[str]) -> str:
     """Say that `value` is not one of `among`: with the nearest spelling, and all of them."""
     names = sorted(among)
-    near = difflib.get_close_matches(value, names, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
+    near = _nearest(value, names)
+    hint = f", did you mean {near!r}?" if near else ";"
     return f"unknown {what} {value!r}{hint} there is {', '.join(names) or 'none'}"
+
+
+def unknown_key(name: str, known: Iterable[str]) -> str:
+    """Say that a key is not one of `known`: with the nearest spelling, else with all of them."""
+    names = list(known)
+    near = _nearest(name, names)
+    hint = f", did you mean {near!r}?" if near else f"; known are {', '.join(names)}"
+    return f"unknown key{hint}"
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    folded = {known.casefold(): known for known in names}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[near[0]] if near else None
 
 
 def read_document(path: Path, *, root: Path) -> Document:
     """Read one YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: It cannot be read, is not YAML, or is not a mapping.
+        ConfigError: It cannot be read, is not YAML, or is not a mapping of plain values.
     """
     shown = path.relative_to(root)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
-        raise ConfigError(f"cannot be read: {e}", path=shown) from e
-    loader = _Loader(text)
+        content = path.read_bytes()
+        text = content.decode()
+    except OSError as e:
+        raise ConfigError(f"cannot be read: {e.strerror}", path=shown) from e
+    except UnicodeDecodeError as e:
+        line = content.count(b"\n", 0, e.start) + 1
+        raise ConfigError("not UTF-8: save it as UTF-8", path=shown, line=line) from e
     try:
-        node = loader.get_single_node()
-        lines: dict[Key, int] = {(): 1}
-        if node is not None:
-            _note_lines(node, (), lines, shown)
-        value = loader.construct_document(node) if node is not None else {}
+        return _parse(text, shown)
     except yaml.MarkedYAMLError as e:
-        line = e.problem_mark.line + 1 if e.problem_mark else None
-        raise ConfigError(f"not YAML: {e.problem}", path=shown, line=line) from e
-    except (yaml.YAMLError, ValueError) as e:
-        raise ConfigError(f"not YAML: {' '.join(str(e).split())}", path=shown) from e
-    finally:
-        loader.dispose()
-    if not isinstance(value, dict):
-        raise ConfigError("expected `key: value` lines", path=shown, line=1)
-    return Document(shown, value, lines)
+        raise _not_yaml(e, text, shown) from e
+    except yaml.reader.ReaderError as e:
+        line = content.count(b"\n", 0, e.position) + 1
+        problem = f"not YAML: the character U+{e.character:04X} is not allowed, remove it"
+        raise ConfigError(problem, path=shown, line=line) from e
+    except RecursionError as e:
+        raise ConfigError(f"nested deeper than {_DEEPEST} levels", path=shown) from e
 
 
 def to_record[T](document: Document, record: type[T]) -> T:
@@ -101,42 +131,109 @@ def to_record[T](document: Document, record: type[T]) -> T:
         _refuse_validation(document, record, str(e))
 
 
-def _note_lines(node: yaml.Node, key: Key, lines: dict[Key, int], path: Path) -> None:
+def plain(value: Any) -> Any:
+    """Return a JSON-ready copy: Decimals as their shortest text, so that 2.0 and 2 are one."""
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+# From YAML to a document.
+
+
+def _parse(text: str, path: Path) -> Document:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        document = Document(path, {}, {(): 1})
+        if node is None:
+            return document
+        _check_node(document, node, (), loader.resolve)
+        if not isinstance(node, yaml.MappingNode):
+            document.refuse((), "expected `key: value` lines")
+        return Document(path, loader.construct_document(node), document.lines)
+    finally:
+        loader.dispose()
+
+
+def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
+    """Return what the parser says as one line."""
+    mark, start, problem = e.problem_mark, e.context_mark, str(e.problem)
+    if mark is not None and text[mark.index : mark.index + 1] == "\t":
+        problem = "a tab, indent with spaces"
+    elif e.context:
+        begun = e.context.startswith("while") and start and mark and start.line < mark.line
+        since = f" from line {start.line + 1}" if start and begun else ""
+        problem = f"{e.context}{since}: {problem}"
+    return ConfigError(f"not YAML: {problem}", path=path, line=mark.line + 1 if mark else None)
+
+
+def _check_node(
+    document: Document, node: yaml.Node, key: Key, resolve: Callable[[type, str, Any], str]
+) -> None:
+    """Note the line of each key below `node`; refuse whatever is not plain."""
+    lines = document.lines
+    if len(key) > _DEEPEST or len(lines) > _MOST_KEYS:
+        document.refuse(key[:1], f"nested deeper than {_DEEPEST} levels, or without end")
+    if isinstance(node, yaml.ScalarNode):
+        known = node.tag in _PLAIN and node.tag in (
+            f"{_TAG}str",
+            resolve(yaml.ScalarNode, node.value, (True, False)),
+        )
+    else:
+        known = node.tag == f"{_TAG}{'map' if isinstance(node, yaml.MappingNode) else 'seq'}"
+    if not known:
+        tag = node.tag.replace(_TAG, "!!")
+        document.refuse(key, f"expected a plain value, got one tagged {tag}: remove the tag")
     if isinstance(node, yaml.MappingNode):
         for name, child in node.value:
-            below = (*key, name.value)
+            below = (*key, _key_text(document, name, key))
+            line = name.start_mark.line + 1
             if below in lines:
-                raise ConfigError(
-                    f"given twice, first on line {lines[below]}",
-                    path=path,
-                    line=name.start_mark.line + 1,
-                    key=_dotted(below),
-                )
-            lines[below] = name.start_mark.line + 1
-            _note_lines(child, below, lines, path)
+                problem = f"given twice, first on line {lines[below]}"
+                raise ConfigError(problem, path=document.path, line=line, key=_dotted(below))
+            lines[below] = line
+            _check_node(document, child, below, resolve)
     elif isinstance(node, yaml.SequenceNode):
         for index, child in enumerate(node.value):
             lines[(*key, index)] = child.start_mark.line + 1
-            _note_lines(child, (*key, index), lines, path)
+            _check_node(document, child, (*key, index), resolve)
+
+
+def _key_text(document: Document, name: yaml.Node, key: Key) -> str:
+    if isinstance(name, yaml.ScalarNode) and name.tag in _KEY:
+        return str(name.value)
+    got = f"{name.value!r} without quotes" if isinstance(name, yaml.ScalarNode) else "a collection"
+    problem = f"expected text as a key, got {got}"
+    line = name.start_mark.line + 1
+    raise ConfigError(problem, path=document.path, line=line, key=_dotted(key))
+
+
+# From msgspec's message to ours.
 
 
 def _refuse_validation(document: Document, record: Any, message: str) -> NoReturn:
     problem, _, where = message.partition(" - at `$")
     key = _locate(document, record, where.rstrip("`"))
     here = _type_at(record, key)
-    if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
-        name = match[1]
-        near = difflib.get_close_matches(name, _fields(here), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else f"; known are {_listed(_fields(here))}"
-        document.refuse((*key, name), f"unknown key{hint}")
+    if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
+        document.refuse((*key, match[1]), unknown_key(match[1], _fields(here)))
     if match := re.fullmatch(r"Object missing required field `(.*)`", problem):
         document.refuse((*key, match[1]), "missing: write this key")
     value = _value_at(document.value, key)
-    if choices := _choices(here):
-        document.refuse(key, unknown("value", str(value), choices))
+    choices = _choices(here)
+    if choices and isinstance(value, str):
+        document.refuse(key, unknown("value", value, choices))
     expected = re.match(r"Expected `([^`]*)`", problem)
-    wanted = _words(expected[1]) if expected else "a number" if "decimal" in problem else problem
-    document.refuse(key, f"expected {wanted}, got {value!r}")
+    wanted = " or ".join(choices) or (_words(expected[1]) if expected else "a number")
+    cure = ": write it in quotes" if "text" in wanted and isinstance(value, int | float) else ""
+    document.refuse(key, f"expected {wanted}, got {_shown(value)}{cure}")
 
 
 _WORDS = {
@@ -147,12 +244,21 @@ _WORDS = {
     "bool": "true or false",
     "array": "a list",
     "object": "a mapping",
-    "null": "null",
 }
 
 
 def _words(types_named: str) -> str:
     return " or ".join(_WORDS.get(name, name) for name in types_named.split(" | "))
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return repr(value)
 
 
 def _locate(document: Document, record: Any, where: str) -> Key:
@@ -161,8 +267,8 @@ def _locate(document: Document, record: Any, where: str) -> Key:
     for part in re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", where):
         if part == "[...]":
             below = _value_at(document.value, key)
-            names = below if isinstance(below, dict) else range(len(below))
-            key = (*key, next(n for n in names if not _fits(below[n], _type_at(record, (*key, n)))))
+            kind = _type_at(record, (*key, ""))
+            key = (*key, next(name for name in below if not _fits(below[name], kind)))
         else:
             key = (*key, int(part[1:-1]) if part[0] == "[" else part)
     return key
@@ -189,10 +295,11 @@ def _type_at(kind: Any, key: Key) -> Any:
         return kind
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _type_at(get_type_hints(kind, include_extras=True).get(str(key[0]), Any), key[1:])
-    wanted = list if isinstance(key[0], int) else dict
+    wanted = (list, tuple) if isinstance(key[0], int) else (dict,)
     for option in get_args(kind) if _is_union(kind) else (kind,):
-        if get_origin(option) is wanted:
-            return _type_at(get_args(option)[-1], key[1:])
+        if get_origin(option) in wanted:
+            items = [item for item in get_args(option) if item is not ...]
+            return _type_at(items[-1], key[1:])
     return Any
 
 
@@ -218,25 +325,12 @@ def _choices(kind: Any) -> tuple[str, ...]:
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 def _dotted(key: Key) -> str:
     text = ""
     for part in key:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part if part.isprintable() and part else repr(part)
+            text += f".{shown}" if text else shown
     return text
-
-
-def plain(value: Any) -> Any:
-    """Return a JSON-ready copy: Decimals as their shortest text, so that 2.0 and 2 are one."""
-    if isinstance(value, Decimal):
-        return format(value.normalize(), "f")
-    if isinstance(value, float):
-        return format(Decimal(repr(value)).normalize(), "f")
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Literal
 
@@ -22,6 +22,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 _UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05: the epoch was a Thursday
 
 
@@ -116,8 +117,8 @@ class Span(msgspec.Struct, frozen=True, order=True):
         return self.start_ms <= other.start_ms and other.end_ms <= self.end_ms
 
     def days(self) -> Iterator[int]:
-        """Yield the midnight of each UTC day that it touches, in order."""
-        return iter(range(self.start_ms // DAY_MS * DAY_MS, self.end_ms, DAY_MS))
+        """Yield the midnight of each UTC day that it touches, in order; none when it is empty."""
+        return iter(range(self.start_ms // DAY_MS * DAY_MS, self.end_ms, DAY_MS) if self else ())
 
     def __str__(self) -> str:
         return f"{iso(self.start_ms)} .. {iso(self.end_ms)}"
@@ -205,4 +206,4 @@ def _utc(ts_ms: int) -> datetime:
 
 
 def _ms(moment: datetime) -> int:
-    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+    return (moment - _EPOCH) // timedelta(milliseconds=1)

@@ -8,12 +8,30 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+import msgspec
+
+from tbv8.errors import ConfigError
+
 GIVEN = frozenset({"instrument_id", "bar_type", "max_position"})
 """What tbv8 itself passes to a strategy's config class, beside the params of its YAML."""
+
+_FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
+
+
+class Params(msgspec.Struct, frozen=True):
+    """What a config class takes: each name and whether it must be given.
+
+    `closed` is False when it may take others too, which only running it could tell: by `**kwargs`,
+    or from a base class of another module.
+    """
+
+    required: dict[str, bool]
+    closed: bool = True
 
 
 @lru_cache
@@ -21,10 +39,16 @@ def parse_source(path: Path) -> ast.Module:
     """Parse one file; kept for the life of the process.
 
     Raises:
-        SyntaxError: It is not Python.
-        OSError: It cannot be read.
+        ConfigError: It cannot be read, or is not Python.
     """
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    here = Path.cwd()
+    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    try:
+        return ast.parse(path.read_bytes(), filename=str(shown))
+    except OSError as e:
+        raise ConfigError(f"cannot be read: {e.strerror}", path=shown) from e
+    except SyntaxError as e:
+        raise ConfigError(f"not Python: {e.msg}", path=shown, line=e.lineno) from e
 
 
 @lru_cache
@@ -38,27 +62,75 @@ def classes(path: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in parse_source(path).body if isinstance(node, ast.ClassDef)}
 
 
-def params(config_class: ast.ClassDef) -> dict[str, bool]:
-    """Return the names of the params that a config class takes, and whether each is required.
+def params(config_class: ast.ClassDef, among: Mapping[str, ast.ClassDef]) -> Params:
+    """Return the params that a config class takes.
 
-    They are its annotated fields (a dataclass) or the arguments of its `__new__` or `__init__`.
+    They are the arguments of its `__new__` and `__init__`, else its annotated fields (a dataclass)
+    and those of its bases.
+
+    Args:
+        config_class: The class.
+        among: The classes of its module, where bases are looked for.
     """
-    found: dict[str, bool] = {}
+    found = _own_or_inherited(config_class, among)
+    required = {name: needed for name, needed in found.required.items() if name not in GIVEN}
+    return Params(required, found.closed)
+
+
+def _own_or_inherited(config_class: ast.ClassDef, among: Mapping[str, ast.ClassDef]) -> Params:
+    makers = [
+        node.args
+        for node in config_class.body
+        if isinstance(node, ast.FunctionDef) and node.name in ("__new__", "__init__")
+    ]
+    required: dict[str, bool] = {}
+    if makers:
+        for spec in makers:
+            required |= _arguments(spec)
+        return Params(required, any(spec.kwarg is None for spec in makers))
+    closed = True
+    others = {name: node for name, node in among.items() if name != config_class.name}
+    for base in config_class.bases:
+        name = ast.unparse(base).rpartition(".")[2]
+        if name in others:
+            inherited = _own_or_inherited(others[name], others)
+            required, closed = required | inherited.required, closed and inherited.closed
+        else:
+            closed = closed and name in _FIELDLESS
+    return Params(required | dict(_fields(config_class)), closed)
+
+
+def _arguments(spec: ast.arguments) -> Iterator[tuple[str, bool]]:
+    """Yield the arguments after `self` or `cls`, and whether each is required."""
+    named = [*spec.posonlyargs, *spec.args]
+    first_optional = len(named) - len(spec.defaults)
+    yield from ((arg.arg, index < first_optional) for index, arg in enumerate(named) if index)
+    for arg, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True):
+        yield arg.arg, default is None
+
+
+def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
+    """Yield the annotated fields that the class is made with, and whether each is required."""
     for node in config_class.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            found[node.target.id] = node.value is None
-        if isinstance(node, ast.FunctionDef) and node.name in ("__new__", "__init__"):
-            spec = node.args
-            named = [*spec.posonlyargs, *spec.args][1:]
-            required = len(named) - len(spec.defaults)
-            found |= {arg.arg: index < required for index, arg in enumerate(named)}
-            keyword = zip(spec.kwonlyargs, spec.kw_defaults, strict=True)
-            found |= {arg.arg: default is None for arg, default in keyword}
-    return {name: needed for name, needed in found.items() if name not in GIVEN}
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        if re.search(r"\b(ClassVar|KW_ONLY)\b", ast.unparse(node.annotation)):
+            continue
+        required = node.value is None
+        if isinstance(node.value, ast.Call) and ast.unparse(node.value.func).endswith("field"):
+            options = {option.arg: ast.unparse(option.value) for option in node.value.keywords}
+            if options.get("init") == "False":
+                continue
+            required = not options.keys() & {"default", "default_factory"}
+        yield node.target.id, required
 
 
 def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
-    """Return `paths` and every file below `root` that they import, at any depth, sorted."""
+    """Return `paths` and every file below `root` that they import, at any depth, sorted.
+
+    A package above a module is imported with it: its `__init__.py` counts where it holds more than
+    a docstring.
+    """
     found: set[Path] = set()
     waiting = list(paths)
     while waiting:
@@ -67,6 +139,7 @@ def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
             continue
         found.add(path)
         waiting.extend(_imported(path, root))
+        waiting.extend(_packages_above(path, root))
     return sorted(found)
 
 
@@ -80,11 +153,22 @@ def _imported(path: Path, root: Path) -> Iterator[Path]:
             modules = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
-        for module in modules:
-            yield from _files(root.joinpath(*module.split(".")))
+        for module in filter(None, modules):
+            place = root.joinpath(*module.split("."))
+            if place.with_suffix(".py").is_file():
+                yield place.with_suffix(".py")
+            yield from _package(place)
 
 
-def _files(module: Path) -> Iterator[Path]:
-    for candidate in (module.with_suffix(".py"), module / "__init__.py"):
-        if candidate.is_file():
-            yield candidate
+def _packages_above(path: Path, root: Path) -> Iterator[Path]:
+    for folder in path.relative_to(root).parents:
+        yield from _package(root / folder)
+
+
+def _package(folder: Path) -> Iterator[Path]:
+    """Yield the package's `__init__.py` if it holds more than a docstring."""
+    path = folder / "__init__.py"
+    if path.is_file():
+        tree = parse_source(path)
+        if len(tree.body) > (ast.get_docstring(tree) is not None):
+            yield path
