@@ -1,0 +1,33 @@
+"""Run the named benchmarks, or all; print one JSON line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks import aggregation, backtesting, starting
+
+BENCHMARKS = {
+    "list": starting.bench_list,
+    "noop": starting.bench_noop,
+    "aggregate": aggregation.bench_aggregate,
+    "backtest": backtesting.bench_backtest,
+}
+
+
+def main(names: list[str]) -> int:
+    """Run benchmarks in a temporary folder each; refuse a name that is none."""
+    for name in names:
+        if name not in BENCHMARKS:
+            print(f"unknown benchmark {name!r}; there is {', '.join(BENCHMARKS)}", file=sys.stderr)
+            return 1
+    for name in names or BENCHMARKS:
+        with tempfile.TemporaryDirectory(prefix="tbv8-bench-") as folder:
+            print(json.dumps({"bench": name, **BENCHMARKS[name](Path(folder))}), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

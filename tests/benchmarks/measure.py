@@ -1,0 +1,102 @@
+"""How benchmarks measure: child processes, the best of several runs, peak memory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tbv8.market import MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.store.bars import open_bars, write_history
+from tbv8.store.schema import migrate
+
+ROOT = Path(__file__).parent.parent.parent
+EIGHT_YEARS = Span(parse_time("2017-08-17"), parse_time("2025-08-17"))
+
+
+def copy_project(folder: Path) -> Path:
+    """Copy what a clone has, without data; return the new project's folder."""
+    project = folder / "project"
+    project.mkdir()
+    for name in ("dodo.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, project)
+    for name in ("tbv8", "config", "migrations"):
+        shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (project / "data").mkdir()
+    return project
+
+
+def doit(*words: str) -> list[str]:
+    """Return the command line of doit in this Python."""
+    return [sys.executable, "-m", "doit", *words]
+
+
+def run(command: Sequence[str], cwd: Path) -> tuple[float, float]:
+    """Run a child to its end; return seconds and its peak memory in MB.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    started = time.perf_counter()
+    child = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": f"{cwd}{os.pathsep}{ROOT}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stderr is not None
+    said = child.stderr.read()
+    _pid, status, usage = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - started
+    if status != 0:
+        raise RuntimeError(f"{' '.join(command)}: exit status {status}: {said}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def best(commands: Sequence[Sequence[str]], cwd: Path, *, times: int) -> list[float]:
+    """Return the best seconds of each command, run in turns so that noise hits all alike."""
+    seconds = [[run(command, cwd)[0] for command in commands] for _ in range(times)]
+    return [min(column) for column in zip(*seconds, strict=True)]
+
+
+def fill_minutes(project: Path, series: Series, span: Span) -> int:
+    """Write a random walk on the tick as history of `span`, whole; return the number of bars."""
+    db_path = project / "data" / "tbv8.sqlite"
+    migrate(db_path, root=project)
+    month, price, total = parse_timeframe("1M"), 10_000_00, 0
+    with open_bars(db_path) as store:
+        start_ms = span.start_ms
+        while start_ms < span.end_ms:
+            part = Span(start_ms, min(month.close(month.floor(start_ms)), span.end_ms))
+            bars, price = _walk(part, price)
+            write_history(store, series, part, bars, source="benchmark", updated_ms=0)
+            total += bars.num_rows
+            start_ms = part.end_ms
+    return total
+
+
+def _walk(span: Span, price: int) -> tuple[pa.Table, int]:
+    """Return a month of bars in cents from `price` on, and the last close."""
+    draw = np.random.default_rng(span.start_ms)
+    count = span.minutes
+    close = np.maximum(price + np.cumsum(draw.integers(-900, 901, count)), 1_000_00)
+    opened = np.concatenate([[price], close[:-1]])
+    wick = draw.integers(0, 500, (2, count))
+    values = {
+        "open": opened / 100,
+        "high": (np.maximum(opened, close) + wick[0]) / 100,
+        "low": (np.minimum(opened, close) - wick[1]) / 100,
+        "close": close / 100,
+        "volume": draw.integers(0, 50_000_000, count) / 1e5,
+    }
+    opens = np.arange(span.start_ms, span.end_ms, MINUTE_MS, dtype=np.int64)
+    return pa.table({"ts_ms": opens, **values}), int(close[-1])

@@ -1,0 +1,147 @@
+"""A copy of the project in its own folder, and real `doit` processes in it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+ONE_WEEK = ("start=2024-01-01", "end=2024-01-08")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's folder, and doit in it."""
+
+    root: Path
+
+    @property
+    def db_path(self) -> Path:
+        return self.root / "data" / "tbv8.sqlite"
+
+    @property
+    def results(self) -> Path:
+        return self.root / "data" / "results"
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        """Start doit, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "doit", *words],
+            cwd=self.root,
+            env=os.environ | {"PYTHONPATH": str(self.root), "NO_PROXY": "127.0.0.1"} | env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def doit(self, *words: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run doit to its end and check its exit code."""
+        child = self.start(*words, **env)
+        out, err = child.communicate(timeout=110)
+        assert child.returncode == code, f"exit code {child.returncode}\n{out}\n{err}"
+        return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in a file; it must be there."""
+        path = self.root / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{name} has no {old!r}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file."""
+        (self.root / name).write_text(text, encoding="utf-8")
+
+    def sql(self, statement: str) -> list[tuple[object, ...]]:
+        """Run one statement as somebody with a shell would."""
+        connection = sqlite3.connect(self.db_path, timeout=30)
+        try:
+            rows = connection.execute(statement).fetchall()
+            connection.commit()
+            return rows
+        finally:
+            connection.close()
+
+    def state(self) -> dict[str, object]:
+        """Return what must not depend on how it came about: ledgers, rows and result files."""
+        tables = [
+            str(name)
+            for (name,) in self.sql("SELECT name FROM sqlite_master WHERE type = 'table'")
+            if name == "ohlcv_1m" or str(name).startswith("bars_")
+        ]
+        return {
+            "ledger": self.sql(
+                "SELECT venue, symbol, dataset, day_ms, start_ms, end_ms, bars, missing, digest,"
+                " built_from FROM history_coverage ORDER BY 1, 2, 3, 4"
+            ),
+            "rows": {name: self._rows(name) for name in tables},
+            "files": {
+                str(path.relative_to(self.results)): path.read_bytes()
+                for path in sorted(self.results.rglob("*"))
+                if path.is_file()
+            },
+        }
+
+    def _rows(self, table: str) -> str:
+        digest = hashlib.sha256()
+        for row in self.sql(f'SELECT * FROM "{table}" ORDER BY venue, symbol, ts_ms'):
+            digest.update(repr(row).encode())
+        return digest.hexdigest()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Return a copy of the project without data."""
+    return copy_project(tmp_path / "clone")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project in which one week of the sample market ran to the end; do not change it."""
+    made = copy_project(tmp_path_factory.mktemp("finished") / "clone")
+    made.doit(*ONE_WEEK, "aggregate", "backtest")
+    return made
+
+
+@pytest.fixture
+def done(finished: Project, tmp_path: Path) -> Project:
+    """Return a copy of the finished project."""
+    shutil.copytree(finished.root, tmp_path / "done")
+    return Project(tmp_path / "done")
+
+
+def copy_project(root: Path) -> Project:
+    """Copy what a clone has."""
+    root.mkdir(parents=True)
+    for name in ("dodo.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, root)
+    for name in ("tbv8", "config", "migrations"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "data").mkdir()
+    return Project(root)
+
+
+@pytest.fixture
+def children() -> Iterator[Callable[[subprocess.Popen[str]], subprocess.Popen[str]]]:
+    """Keep the processes that a test starts, and end those that it leaves behind."""
+    started: list[subprocess.Popen[str]] = []
+
+    def keep(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        started.append(child)
+        return child
+
+    yield keep
+    for child in started:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()

@@ -1,0 +1,198 @@
+"""The graph as users meet it: what runs, what does not, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import ONE_WEEK, Project
+
+BACKTEST = "backtest:btc_usdt_perp_v1"
+SECOND = """\
+strategy_id: eth_fast
+symbol: ETH/USDT
+timeframe: 15m
+params: {fast: 5, slow: 12}
+routing: {primary: sample_perp, mode: PRIMARY_ONLY}
+risk: {max_position_eth: 0.2, max_daily_loss_usd: 50, max_leverage: 2}
+"""
+SECOND_VENUE = """\
+venue: sample_perp
+symbols: [ETH/USDT]
+instruments:
+  ETH/USDT: {tick_size: "0.01", lot_size: "0.001", maker_fee: "0.0002", taker_fee: "0.0005"}
+"""
+
+
+def add_second_strategy(project: Project) -> None:
+    project.write("config/strategies/eth_fast.yaml", SECOND)
+    project.write("config/venues/sample_perp.yaml", SECOND_VENUE)
+
+
+def planned(project: Project, *words: str) -> dict[str, dict[str, list[str]]]:
+    tasks = json.loads(project.doit("plan", "--json", *words).stdout)["tasks"]
+    return {task["task"]: task for task in tasks}
+
+
+def test_a_backtest_builds_what_it_needs_and_nothing_else(project: Project) -> None:
+    project.doit(*ONE_WEEK, BACKTEST)
+
+    held = project.sql("SELECT DISTINCT symbol, dataset FROM history_coverage ORDER BY 1, 2")
+    assert held == [("BTC/USDT", "bars_5m"), ("BTC/USDT", "ohlcv_1m")]
+    assert sorted(path.name for path in project.results.iterdir()) == ["btc_usdt_perp_v1"]
+
+
+def test_a_second_run_does_nothing(done: Project) -> None:
+    before = done.state()
+
+    again = done.doit(*ONE_WEEK, "aggregate", "backtest")
+
+    assert ".  " not in again.stdout
+    assert done.state() == before
+    assert planned(done, *ONE_WEEK) == {}
+
+
+def test_the_simulated_market_is_called_simulated(project: Project) -> None:
+    said = project.doit(*ONE_WEEK, BACKTEST)
+    listed = project.doit("list")
+
+    assert "simulated" in said.stdout
+    assert "simulated" in listed.stdout
+
+
+def test_list_names_every_task_with_a_line(project: Project) -> None:
+    lines = dict(line.split(None, 1) for line in project.doit("list").stdout.splitlines())
+
+    assert {
+        "migrate",
+        "backfill",
+        "backfill:sample:BTC/USDT",
+        "backfill:sample:ETH/USDT",
+        "aggregate",
+        "aggregate:5m",
+        "aggregate:sample:BTC/USDT:5m",
+        "aggregate:sample:ETH/USDT:4h",
+        "backtest",
+        BACKTEST,
+    } <= lines.keys()
+    assert all(len(text) > 10 for text in lines.values())
+
+
+def test_plan_tells_the_order_and_carries_reasons_down(project: Project) -> None:
+    tasks = planned(project, *ONE_WEEK, BACKTEST)
+
+    assert list(tasks) == [
+        "migrate",
+        "backfill:sample:BTC/USDT",
+        "aggregate:sample:BTC/USDT:5m",
+        BACKTEST,
+    ]
+    assert tasks["backfill:sample:BTC/USDT"]["after"] == ["migrate"]
+    assert tasks["aggregate:sample:BTC/USDT:5m"]["after"] == ["backfill:sample:BTC/USDT"]
+    assert tasks[BACKTEST]["after"] == ["aggregate:sample:BTC/USDT:5m"]
+    assert not project.db_path.exists()
+    assert list((project.root / "data").iterdir()) == []
+
+
+def test_plan_in_words_says_because(project: Project) -> None:
+    said = project.doit("plan", *ONE_WEEK, BACKTEST).stdout
+
+    assert "because backfill:sample:BTC/USDT will run" in said
+
+
+def test_two_strategies_run_in_one_call(project: Project) -> None:
+    add_second_strategy(project)
+
+    project.doit(*ONE_WEEK)
+
+    assert (project.results / "btc_usdt_perp_v1" / "manifest.json").exists()
+    assert (project.results / "eth_fast" / "manifest.json").exists()
+
+
+def test_two_processes_give_the_same_bytes_as_one(project: Project, tmp_path_factory) -> None:
+    from tests.e2e.conftest import copy_project
+
+    add_second_strategy(project)
+    other = copy_project(tmp_path_factory.mktemp("parallel") / "clone")
+    add_second_strategy(other)
+
+    project.doit(*ONE_WEEK, "aggregate", "backtest")
+    other.doit("-n", "2", *ONE_WEEK, "aggregate", "backtest", PYTHONHASHSEED="7")
+
+    assert other.state() == project.state()
+
+
+def test_aggregate_options_build_just_that(project: Project) -> None:
+    project.doit(
+        *ONE_WEEK, "aggregate", "--symbol", "ETH/USDT", "--timeframes", "15m,7h", "--chunk-days", "2"
+    )
+
+    built = project.sql(
+        "SELECT DISTINCT symbol, dataset FROM history_coverage WHERE source = 'built' ORDER BY 2"
+    )
+    assert built == [("ETH/USDT", "bars_15m"), ("ETH/USDT", "bars_7h")]
+
+
+def test_aggregate_options_do_not_remove_what_a_backtest_needs(project: Project) -> None:
+    project.doit(*ONE_WEEK, BACKTEST, "aggregate", "--timeframes", "1h")
+
+    assert (project.results / "btc_usdt_perp_v1" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("chunk", ["1", "3", "365"])
+def test_chunk_days_change_nothing(done: Project, chunk: str) -> None:
+    expected = done.state()["ledger"]
+    done.sql("DELETE FROM history_coverage WHERE source = 'built'")
+
+    done.doit(*ONE_WEEK, "aggregate", "--chunk-days", chunk)
+
+    assert done.state()["ledger"] == expected
+
+
+def test_why_shows_every_part_of_a_key(done: Project) -> None:
+    done.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 21")
+
+    (task,) = json.loads(done.doit("why", "--json", *ONE_WEEK, BACKTEST).stdout)["tasks"]
+
+    assert task["task"] == BACKTEST
+    assert not task["fresh"]
+    differing = {p["name"] for p in task["parts"] if p["current"] != p["recorded"]}
+    assert differing == {"config"}
+    assert task["reasons"] == ["params.fast: 20 became 21"]
+
+
+def test_a_candle_changed_in_a_shell_is_noticed_refused_and_repaired(done: Project) -> None:
+    expected = done.state()
+    done.sql("UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = 1704153600000")
+
+    stale = planned(done, *ONE_WEEK, BACKTEST)
+    refused = done.doit(*ONE_WEEK, BACKTEST, code=1)
+    done.doit("verify", "--repair", code=1)
+    done.doit(*ONE_WEEK, "aggregate", "backtest")
+
+    assert list(stale) == ["aggregate:sample:BTC/USDT:5m", BACKTEST]
+    assert "2024-01-02" in stale["aggregate:sample:BTC/USDT:5m"]["reasons"][0]
+    assert refused.stderr.count("\n") == 1
+    assert "doit verify" in refused.stderr
+    assert done.state() == expected
+
+
+def test_a_built_bar_changed_in_a_shell_is_built_again(done: Project) -> None:
+    expected = done.state()
+    done.sql("UPDATE bars_5m SET close = close + 1 WHERE ts_ms = 1704153600000")
+
+    done.doit(*ONE_WEEK, "aggregate", "backtest")
+
+    assert done.state() == expected
+
+
+def test_an_unrelated_change_leaves_all_fresh(done: Project) -> None:
+    done.edit("config/strategies/btc_usdt_perp_v1.yaml", "# Long", "# A comment. Long")
+    done.sql("UPDATE ohlcv_1m SET close = close + 1 WHERE symbol = 'ETH/USDT' AND ts_ms = 1704153600000")
+
+    assert planned(done, *ONE_WEEK, BACKTEST) == {}
+
+
+def test_verify_finds_nothing_in_a_finished_project(done: Project) -> None:
+    assert json.loads(done.doit("verify", "--json").stdout) == {"problems": [], "dropped_days": 0}

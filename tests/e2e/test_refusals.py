@@ -1,0 +1,88 @@
+"""Bad input, each with one clear line on stderr, no traceback, and nothing lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.conftest import ONE_WEEK, Project
+
+
+def refused(project: Project, *words: str, code: int) -> str:
+    """Run doit, and return the one line that it says."""
+    end = project.doit(*words, code=code)
+    assert "Traceback" not in end.stdout + end.stderr
+    (line,) = end.stderr.strip().splitlines()
+    return line
+
+
+def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
+    project.edit("config/strategies/btc_usdt_perp_v1.yaml", "max_leverage", "max_leverag")
+
+    assert refused(project, "list", code=3) == (
+        "ERROR: config/strategies/btc_usdt_perp_v1.yaml:8: risk.max_leverag: unknown key, "
+        "did you mean 'max_leverage'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        pytest.param(
+            ("venue=binance",),
+            "ERROR: command line: venue: unknown venue 'binance'; there is "
+            "binance_spot, hyperliquid, mexc, sample",
+            id="venue",
+        ),
+        pytest.param(
+            ("strat=2024-01-01",),
+            "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
+            "there is end, start, venue",
+            id="variable",
+        ),
+        pytest.param(
+            ("start=2024-02-01", "end=2024-01-01"),
+            "ERROR: command line: end: '2024-01-01' is not after the start, 2024-02-01T00:00:00Z",
+            id="end before start",
+        ),
+    ],
+)
+def test_a_wrong_word_on_the_command_line_is_refused(
+    project: Project, words: tuple[str, ...], line: str
+) -> None:
+    assert refused(project, *words, code=3) == line
+
+
+def test_params_that_cannot_be_are_refused_before_anything_is_fetched(project: Project) -> None:
+    project.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
+
+    line = refused(project, *ONE_WEEK, code=1)
+
+    assert "config/strategies/btc_usdt_perp_v1.yaml" in line
+    assert "fast" in line
+    assert not project.db_path.exists()
+
+
+def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
+    damage = b"not a database at all, but somebody's notes" * 100
+    for suffix in ("-wal", "-shm"):
+        done.db_path.with_name(done.db_path.name + suffix).unlink(missing_ok=True)
+    done.db_path.write_bytes(damage)
+
+    line = refused(done, *ONE_WEEK, code=1)
+
+    assert line == (
+        "ERROR: migrate: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it "
+        "aside and run again to build it anew"
+    )
+    assert done.db_path.read_bytes() == damage
+
+
+def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
+    done.sql("UPDATE alembic_version SET version_num = '9999'")
+
+    line = refused(done, *ONE_WEEK, code=1)
+
+    assert line == (
+        "ERROR: migrate: data/tbv8.sqlite: is from a newer tbv8 than this one, which knows "
+        "revision 0001: update tbv8, or set another db_path in config/data.yaml"
+    )

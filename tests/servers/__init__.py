@@ -1,0 +1,1 @@
+"""Local servers that speak the venues' protocols, and misbehave on request."""
