@@ -14,6 +14,7 @@ from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_b
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.progress import progress
 from tbv8.store.bars import BarStore, changed_day, day_digests, open_bars, read_held
+from tbv8.store.database import open_reader
 from tbv8.store.ledger import EMPTY, LedgerDay, read_days, read_held_days
 
 SOURCE = "built"
@@ -35,9 +36,9 @@ def build_bars(
     Raises:
         DataError: A 1m day was changed outside of tbv8, or the database cannot be used.
     """
+    if not _has_table(db_path, timeframe):
+        _make_table(db_path, timeframe)
     with open_bars(db_path) as store:
-        if not store.query("SELECT 1 FROM sqlite_master WHERE name = ?", (timeframe.dataset,)):
-            _make_table(db_path, timeframe)
         minutes = read_held_days(store.query, series, ONE_MINUTE)
         for day in minutes:
             if day.ledger.digest is None:
@@ -53,6 +54,11 @@ def build_bars(
             for chunk in _chunks(builds.days, chunk_days):
                 _build(store, series, timeframe, chunk, now_ms)
                 advance(len(chunk))
+
+
+def _has_table(db_path: Path, timeframe: Timeframe) -> bool:
+    with open_reader(db_path) as query:
+        return bool(query("SELECT 1 FROM sqlite_master WHERE name = ?", (timeframe.dataset,)))
 
 
 def _make_table(db_path: Path, timeframe: Timeframe) -> None:

@@ -232,13 +232,14 @@ def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: i
 
 
 def _check_params(strategy: Strategy) -> None:
-    from tbv8.backtest.run import check_params
+    from tbv8.backtest.loading import check_params
 
     check_params(strategy)
 
 
 def _backtest(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.run import run_backtest
+    from tbv8.backtest.summary import lines
     from tbv8.store.bars import open_bars, read_held_span
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
@@ -246,7 +247,8 @@ def _backtest(project: Project, strategy: Strategy) -> None:
         span = strategy.timeframe.whole(strategy.span)
         bars = read_held_span(store, strategy.source, strategy.timeframe, span)
     summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
-    print(summary)
+    for line in lines(summary):
+        print(f"   {line}")
 
 
 # How a task is made.

@@ -32,6 +32,13 @@ class Input(msgspec.Struct, frozen=True):
     value: Any
 
 
+class Manifest(msgspec.Struct, frozen=True):
+    """What a result was made of, and the sha256 of each of its other files."""
+
+    inputs: dict[str, Input]
+    outputs: dict[str, str]
+
+
 def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> State:
     """Tell whether a result's manifest has today's inputs and its files are whole."""
     with open_reader(db_path) as query:
@@ -39,34 +46,24 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     folder = results_path / strategy.strategy_id
     manifest = read_manifest(folder)
     if manifest is None:
-        parts = tuple(Part(name, part.digest, None) for name, part in current.items())
-        return State(("there is no result yet",), parts)
-    recorded = manifest["inputs"]
+        damaged = (folder / "manifest.json").exists()
+        why = "manifest.json is damaged" if damaged else "there is no result yet"
+        return State((why,), _parts(current, {}))
     reasons: list[str] = []
     for name, part in current.items():
-        if recorded.get(name, {}).get("digest") != part.digest:
-            reasons.extend(_changes(name, recorded.get(name, {}).get("value"), part.value))
-    reasons.extend(_damage(folder, manifest["outputs"]))
-    names = dict.fromkeys([*current, *recorded])
-    return State(
-        tuple(reasons),
-        tuple(
-            Part(
-                name,
-                current[name].digest if name in current else None,
-                recorded.get(name, {}).get("digest"),
-            )
-            for name in names
-        ),
-    )
+        recorded = manifest.inputs.get(name, Input("", None))
+        if recorded.digest != part.digest:
+            reasons.extend(_changes(name, recorded.value, part.value) or [f"{name} changed"])
+    reasons.extend(_damage(folder, manifest.outputs))
+    return State(tuple(reasons), _parts(current, manifest.inputs))
 
 
 def static_state(strategy: Strategy, *, results_path: Path) -> State:
     """Tell whether a result was made with today's config, code and versions, whatever the data."""
-    manifest = read_manifest(results_path / strategy.strategy_id) or {"inputs": {}}
-    parts = tuple(
-        Part(name, part.digest, manifest["inputs"].get(name, {}).get("digest"))
-        for name, part in static_inputs(strategy).items()
+    manifest = read_manifest(results_path / strategy.strategy_id) or Manifest({}, {})
+    current = static_inputs(strategy)
+    parts = _parts(
+        current, {name: manifest.inputs[name] for name in current if name in manifest.inputs}
     )
     changed = tuple(f"{part.name} changed" for part in parts if part.current != part.recorded)
     return State(changed, parts)
@@ -102,14 +99,20 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
     }
 
 
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> Manifest | None:
     """Return a result's manifest; None when there is none, or it is not one."""
     try:
-        manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return None
-    whole = isinstance(manifest, dict) and {"inputs", "outputs"} <= manifest.keys()
-    return manifest if whole else None
+
+
+def _parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tuple[Part, ...]:
+    def digest(inputs: Mapping[str, Input], name: str) -> str | None:
+        return inputs[name].digest if name in inputs else None
+
+    names = dict.fromkeys([*current, *recorded])
+    return tuple(Part(name, digest(current, name), digest(recorded, name)) for name in names)
 
 
 def _strategy_config(strategy: Strategy) -> dict[str, Any]:
@@ -132,18 +135,15 @@ def _input(value: Any) -> Input:
     return Input(hashlib.sha256(text.encode()).hexdigest(), value)
 
 
-def _changes(part: str, before: Any, now: Any) -> Iterator[str]:
-    """Say which keys of a part differ."""
+def _changes(part: str, before: Any, now: Any) -> list[str]:
+    """Say which keys of a part differ; nothing where only their types do (1 and true)."""
     if part == "bars":
-        yield "the bars in its span changed"
-        return
+        return ["the bars in its span changed"]
     old, new = dict(_flat(before)), dict(_flat(now))
-    for key in dict.fromkeys([*old, *new]):
-        if old.get(key) != new.get(key):
-            if part in ("strategy", "engine"):
-                yield f"{key} changed"
-            else:
-                yield f"{key}: {old.get(key)} became {new.get(key)}"
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    if part in ("strategy", "engine"):
+        return [f"{key} changed" for key in keys]
+    return [f"{key}: {old.get(key)} became {new.get(key)}" for key in keys]
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

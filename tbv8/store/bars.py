@@ -2,13 +2,17 @@
 
 One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types of its
 own, so whatever comes out is cast to the table of bars that `tbv8.market` describes.
+
+ADBC brings an SQLite of its own beside Python's: a process that closes a sqlite3 connection to the
+file while one of these is open drops this one's POSIX locks and removes its WAL under it, and what
+is committed afterwards is lost with the process (tried; https://sqlite.org/howtocorrupt.html, 2.2).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from tbv8.store.ledger import (
     MINUTE_DATASETS,
     HeldDay,
     LedgerDay,
+    number_columns,
     read_days,
     read_held_days,
 )
@@ -41,8 +46,9 @@ BUILT_BARS = MINUTE_BARS.append(pa.field("minutes", pa.int64()))
 class BarStore:
     """An open connection for rows of bars and their ledger; made by `open_bars`."""
 
-    def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
+    def __init__(self, db_path: Path, connection: Any) -> None:
+        self._db_path, self._connection = db_path, connection
+        self._cursor = connection.cursor()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
@@ -57,25 +63,42 @@ class BarStore:
             yield
             self._cursor.execute("COMMIT")
         except BaseException:
-            self._cursor.execute("ROLLBACK")
+            self._roll_back()
             raise
 
+    def _roll_back(self) -> None:
+        self._cursor.close()
+        self._cursor = self._connection.cursor()  # the old one keeps the values of what failed
+        with suppress(adbc_driver_manager.Error):  # a full disk has rolled back by itself
+            self._cursor.execute("ROLLBACK")
+
     def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
-        """Return the bars that open in `span`, by time, as the rows are."""
+        """Return the bars that open in `span`, by time; text typed into a row by hand is 0."""
         schema = schema_of(dataset)
         self._cursor.execute(
-            f'SELECT {", ".join(schema.names)} FROM "{dataset}"'
+            f'SELECT {number_columns(schema.names)} FROM "{dataset}"'
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (series.venue, series.symbol, span.start_ms, span.end_ms),
         )
-        return self._cursor.fetch_arrow_table().cast(schema)
+        try:
+            bars = self._cursor.fetch_arrow_table()
+        except OSError as e:  # what SQLite says after the first rows comes through Arrow
+            if (problem := file_problem(self._db_path, str(e))) is None:
+                raise
+            raise DataError(problem) from e
+        return bars.rename_columns(schema.names).cast(schema)
 
     def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
         """Make `bars` all that opens in `span`; rows that stay equal are not touched.
 
         Raises:
-            ValueError: A value is NaN or infinite.
+            ValueError: A value is NaN or infinite, or the bars are not by time within `span`.
         """
+        opens = bars["ts_ms"].to_numpy()
+        if opens.size and not (
+            span.start_ms <= opens[0] and opens[-1] < span.end_ms and (np.diff(opens) > 0).all()
+        ):
+            raise ValueError(f"{series}: the bars are not one a time, in order, within {span}")
         for name in _PRICES:
             if not np.isfinite(bars[name].to_numpy()).all():
                 raise ValueError(f"{series}: {name} holds a value that is not a finite number")
@@ -150,19 +173,16 @@ def open_bars(db_path: Path) -> Iterator[BarStore]:
         DataError: The file is damaged, locked for a minute, or its disk is full.
     """
     try:
-        with (
-            adbc.connect(str(db_path), autocommit=True) as connection,
-            connection.cursor() as cursor,
-        ):
+        with adbc.connect(str(db_path), autocommit=True) as connection:
+            store = BarStore(db_path, connection)
             for pragma in (
                 f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",  # ADBC's own is 0
                 "synchronous = NORMAL",
                 "temp_store = MEMORY",
                 "cache_size = -65536",
             ):
-                cursor.execute(f"PRAGMA {pragma}")
-                cursor.fetchall()
-            yield BarStore(cursor)
+                store.query(f"PRAGMA {pragma}")
+            yield store
     except adbc_driver_manager.Error as e:
         if (problem := file_problem(db_path, str(e))) is None:
             raise

@@ -158,10 +158,17 @@ def digest_rows(rows: Iterable[Sequence[Any]]) -> str:
 EMPTY = digest_rows(())
 
 
+def number_columns(names: Iterable[str]) -> str:
+    """Return columns of bars to select, as numbers: SQLite keeps text that a user typed there."""
+    whole = ("ts_ms", "minutes")
+    return ", ".join(f"CAST({name} AS {'INTEGER' if name in whole else 'REAL'})" for name in names)
+
+
 def _read_rows(query: Query, series: Series, dataset: str, span: Span) -> list[tuple[Any, ...]]:
-    minutes = "" if dataset in MINUTE_DATASETS else ", minutes"
+    names = ("ts_ms", "open", "high", "low", "close", "volume")
+    columns = number_columns(names if dataset in MINUTE_DATASETS else (*names, "minutes"))
     return query(
-        f'SELECT ts_ms, open, high, low, close, volume{minutes} FROM "{dataset}"'
+        f'SELECT {columns} FROM "{dataset}"'
         " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
         (series.venue, series.symbol, span.start_ms, span.end_ms),
     )

@@ -7,6 +7,7 @@ of it is changed or deleted; whoever writes through tbv8 writes the digest after
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 
 from alembic import command
@@ -14,6 +15,7 @@ from alembic.config import Config
 from alembic.util.exc import CommandError
 from sqlalchemy import (
     DDL,
+    URL,
     Column,
     Connection,
     Engine,
@@ -148,7 +150,7 @@ def create_bars_table(db_path: Path, timeframe: Timeframe) -> None:
 def open_engine(db_path: Path) -> Engine:
     """Return an engine whose transactions begin IMMEDIATE, so that DDL is atomic and waits."""
     engine = create_engine(
-        f"sqlite:///{db_path}",
+        URL.create("sqlite", database=str(db_path)),  # a path may hold ? and %
         connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
     )
 
@@ -198,6 +200,20 @@ def _prepare_file(db_path: Path) -> None:
     with refusals(db_path):
         connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
+            _turn_wal_on(connection)
         finally:
             connection.close()
+
+
+def _turn_wal_on(connection: sqlite3.Connection) -> None:
+    """Wait for others as for any lock: of two at once, SQLite refuses one without waiting."""
+    give_up_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as e:
+            if "locked" not in str(e) or time.monotonic() >= give_up_s:
+                raise
+            time.sleep(0.02)
+        else:
+            return
