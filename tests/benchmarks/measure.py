@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,22 +46,33 @@ def run(command: Sequence[str], cwd: Path) -> tuple[float, float]:
     Raises:
         RuntimeError: It failed.
     """
+    seconds, peak_mb, _said = _run(command, cwd)
+    return seconds, peak_mb
+
+
+def run_reporting(command: Sequence[str], cwd: Path) -> tuple[dict[str, float], float]:
+    """Run a child whose last line is JSON; return that, and its peak memory in MB."""
+    _seconds, peak_mb, said = _run(command, cwd)
+    return json.loads(said.splitlines()[-1]), peak_mb
+
+
+def _run(command: Sequence[str], cwd: Path) -> tuple[float, float, str]:
     started = time.perf_counter()
-    child = subprocess.Popen(
-        command,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": f"{cwd}{os.pathsep}{ROOT}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stderr is not None
-    said = child.stderr.read()
-    _pid, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - started
-    if status != 0:
-        raise RuntimeError(f"{' '.join(command)}: exit status {status}: {said}")
-    return seconds, usage.ru_maxrss / 1024
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | {"PYTHONPATH": f"{cwd}{os.pathsep}{ROOT}"},
+            stdout=out,
+            stderr=err,
+        )
+        _pid, status, usage = os.wait4(child.pid, 0)
+        seconds = time.perf_counter() - started
+        out.seek(0)
+        err.seek(0)
+        if status != 0:
+            raise RuntimeError(f"{' '.join(command)}: exit status {status}: {err.read()}")
+        return seconds, usage.ru_maxrss / 1024, out.read()
 
 
 def best(commands: Sequence[Sequence[str]], cwd: Path, *, times: int) -> list[float]:

@@ -16,7 +16,7 @@ import numpy as np
 import requests
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, ONE_MINUTE, Span
+from tbv8.market import MINUTE_MS, Span
 from tbv8.venues.binance_spot.host import (
     CONFIG,
     USER_AGENT,
@@ -94,11 +94,11 @@ class Rest:
         return self._host.ask(_KLINES, call, self._open, weight=_KLINES_WEIGHT)
 
     def fetch(self, native: str, span: Span, closing: threading.Event) -> Minutes:
-        """Return the bars of `span`, which is past; what is absent was asked for twice."""
+        """Return the bars of `span`, past and not empty; what is absent was asked for twice."""
         step_ms = PAGE_ROWS * MINUTE_MS
         pages = [
             Span(start_ms, min(start_ms + step_ms, span.end_ms))
-            for start_ms in range(ONE_MINUTE.ceil(span.start_ms), span.end_ms, step_ms)
+            for start_ms in range(span.start_ms, span.end_ms, step_ms)
         ]
         minutes = join([self._klines(native, page, PAGE_ROWS, closing) for page in pages])
         if runs := absent(minutes, span):
