@@ -4,6 +4,7 @@ Tbv8Error             one line is printed, the exit code is not 0
 +-- ConfigError       a file of config/ or a word of the command line is wrong
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 +-- VenueError        a venue refused, or could not be reached
++-- StrategyError     a user's strategy raised (in backtest/loading.py, with its traceback)
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from doit.dependency import SqliteDB
 from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 
+from tbv8.backtest.folder import sweep
 from tbv8.config import Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
@@ -52,7 +53,7 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "chunk_days",
         "long": "chunk-days",
-        "default": "90",
+        "default": "150",  # as 5m bars, about as many rows as a month of 1m bars
         "help": "days of 1m bars in memory at once; the result is the same",
     },
 ]
@@ -79,12 +80,14 @@ def project() -> Project:
     """
     now_ms = int(time.time() * 1000)
     try:
-        return load_project(
+        loaded = load_project(
             Path.cwd(),
             overrides=doit.doit_cmd._CMDLINE_VARS or {},
             now_ms=now_ms,
             history_span=lambda venue: history_span(venue, now_ms),
         )
+        sweep(loaded.results_path)
+        return loaded
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
 

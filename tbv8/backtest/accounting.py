@@ -129,7 +129,9 @@ def to_curve(fills: Sequence[Fill], *, start: Decimal, closes_ms: Ints, closes: 
             position.append(fill.position)
     after = np.searchsorted([fill.ts_ms for fill in fills], closes_ms, side="right")
     held = np.array([float(value) for value in position])[after]
-    money = np.array([to_money(value) for value in cash], dtype=np.int64)[after]
+    held_money = [to_money(value) for value in cash]
+    _check_range(float(max(held_money, key=abs)), MONEY_DECIMALS)
+    money = np.array(held_money, dtype=np.int64)[after]
     return Curve(
         closes_ms=closes_ms,
         equity=money + fixed_point(held * closes, MONEY_DECIMALS),
@@ -163,9 +165,13 @@ def fixed_point(values: Floats, places: int) -> Ints:
         DataError: One does not fit into 64 bits.
     """
     scaled = np.rint(values * 10.0**places)
-    if not (np.abs(scaled) < _INT64).all():
-        raise DataError(
-            f"{float(np.abs(values).max())!r} is more than a result can hold with {places} "
-            "decimals: lower starting_balance_usd, max_position or the lot's decimals"
-        )
+    _check_range(float(np.abs(scaled).max(initial=0.0)), places)
     return scaled.astype(np.int64)
+
+
+def _check_range(largest: float, places: int) -> None:
+    if not abs(largest) < _INT64:
+        raise DataError(
+            f"{largest / 10.0**places!r} is more than a result can hold with {places} decimals: "
+            "lower starting_balance_usd or max_position"
+        )

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from nautilus_trader.backtest import BacktestEngine, BacktestEngineConfig
-from nautilus_trader.common import LoggerConfig, LogLevel
+from nautilus_trader.common import LoggerConfig, LogLevel, logger_flush
 from nautilus_trader.execution import MakerTakerFeeModel
 from nautilus_trader.model import (
     AccountType,
@@ -34,7 +34,15 @@ from nautilus_trader.model import (
 from nautilus_trader.risk import RiskEngineConfig
 
 from tbv8 import config
-from tbv8.backtest.accounting import Curve, Fill, Position, to_curve, to_positions
+from tbv8.backtest.accounting import (
+    Curve,
+    Fill,
+    Position,
+    fixed_point,
+    from_money,
+    to_curve,
+    to_positions,
+)
 from tbv8.backtest.fills import BarFills, taker_price
 from tbv8.backtest.loading import Caught, StrategyError, guard, load_strategy, strategy_error
 from tbv8.backtest.nautilus import (
@@ -71,6 +79,25 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     size_decimals: int
 
 
+class _Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run is made of."""
+
+    strategy: config.Strategy
+    venue: str
+    instrument: CryptoPerpetual
+    bar_type: BarType
+    bars: pa.Table
+    closes_ms: Ints
+
+    @property
+    def rules(self) -> config.Instrument:
+        return self.strategy.instruments[self.venue]
+
+    @property
+    def closes(self) -> Floats:
+        return column(self.bars, "close")
+
+
 def run_strategy(strategy: config.Strategy, venue: str, bars: pa.Table) -> Run:
     """Run `strategy` with the rules of `venue` over the bars of its source.
 
@@ -84,35 +111,38 @@ def run_strategy(strategy: config.Strategy, venue: str, bars: pa.Table) -> Run:
             f"start_date and end_date, or see `doit status`"
         )
     check_bars(bars)
-    rules = strategy.instruments[venue]
-    series = Series(venue, strategy.symbol)
+    rules, series = strategy.instruments[venue], Series(venue, strategy.symbol)
     places = price_decimals(bars, rules.tick_size)
-    instrument = to_instrument(series, rules, price_decimals=places)
-    closes_ms = close_times(bars, strategy.timeframe)
-    fill_model = BarFills(
-        instrument,
-        slippage_ticks=strategy.slippage_ticks,
-        opens=_ticks(column(bars, "open"), instrument),
-        closes_ns=closes_ms * _NS,
+    stage = _Stage(
+        strategy=strategy,
+        venue=venue,
+        instrument=to_instrument(series, rules, price_decimals=places),
+        bar_type=to_bar_type(series, strategy.timeframe),
+        bars=bars,
+        closes_ms=close_times(bars, strategy.timeframe),
     )
-    engine = _make_engine(strategy, instrument, fill_model)
+    fill_model = BarFills(
+        stage.instrument,
+        slippage_ticks=strategy.slippage_ticks,
+        opens=fixed_point(column(bars, "open"), places),
+        closes_ns=stage.closes_ms * _NS,
+    )
+    engine = _make_engine(stage, fill_model)
     try:
         loaded = load_strategy(strategy, venue)
         caught = guard(loaded)
         engine.add_strategy(loaded)
         fill_model.clock_ns = loaded.clock.timestamp_ns
-        bar_type = to_bar_type(series, strategy.timeframe)
-        _run(engine, instrument, bars, bar_type=bar_type, closes_ms=closes_ms, caught=caught)
-        _check_complete(engine, strategy, closes_ms, caught)
-        return _collect(engine, strategy, instrument, column(bars, "close"), closes_ms)
+        _feed(engine, stage, caught)
+        _check_complete(engine, stage, caught)
+        return _collect(engine, stage)
     finally:
         engine.dispose()
 
 
-def _make_engine(
-    strategy: config.Strategy, instrument: CryptoPerpetual, fill_model: BarFills
-) -> BacktestEngine:
-    rules = strategy.instruments[instrument.id.venue.value]
+def _make_engine(stage: _Stage, fill_model: BarFills) -> BacktestEngine:
+    strategy, rules = stage.strategy, stage.rules
+    money = stage.instrument.quote_currency
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggerConfig(stdout_level=LogLevel.ERROR, is_colored=False),
@@ -123,37 +153,27 @@ def _make_engine(
         )
     )
     engine.add_venue(
-        venue=instrument.id.venue,
+        venue=stage.instrument.id.venue,
         oms_type=OmsType.NETTING,
         account_type=AccountType.MARGIN,
-        starting_balances=[
-            Money.from_decimal(strategy.starting_balance_usd, instrument.quote_currency)
-        ],
-        base_currency=instrument.quote_currency,
+        starting_balances=[Money.from_decimal(strategy.starting_balance_usd, money)],
+        base_currency=money,
         default_leverage=min(strategy.risk.max_leverage, rules.max_leverage),
         fee_model=MakerTakerFeeModel(rules.maker_fee, rules.taker_fee),
         fill_model=fill_model,
     )
-    engine.add_instrument(instrument)
+    engine.add_instrument(stage.instrument)
     return engine
 
 
-def _run(
-    engine: BacktestEngine,
-    instrument: CryptoPerpetual,
-    bars: pa.Table,
-    *,
-    bar_type: BarType,
-    closes_ms: Ints,
-    caught: list[Caught],
-) -> None:
+def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught]) -> None:
     """Feed the bars in chunks until the last, or until something ends the run."""
-    for first in range(0, bars.num_rows, _CHUNK):
-        chunk = bars.slice(first, _CHUNK)
-        closes = closes_ms[first : first + _CHUNK]
-        engine.add_data(to_bars(chunk, bar_type, instrument, closes_ms=closes))
+    for first in range(0, stage.bars.num_rows, _CHUNK):
+        chunk = stage.bars.slice(first, _CHUNK)
+        closes_ms = stage.closes_ms[first : first + _CHUNK]
+        engine.add_data(to_bars(chunk, stage.bar_type, stage.instrument, closes_ms=closes_ms))
         try:
-            engine.run(start=int(closes[0]) * _NS, streaming=True)
+            engine.run(start=int(closes_ms[0]) * _NS, streaming=True)
         except RuntimeError:
             if not caught:
                 raise
@@ -163,49 +183,41 @@ def _run(
     engine.end()
 
 
-def _check_complete(
-    engine: BacktestEngine, strategy: config.Strategy, closes_ms: Ints, caught: list[Caught]
-) -> None:
+def _check_complete(engine: BacktestEngine, stage: _Stage, caught: list[Caught]) -> None:
     seen = engine.iteration
     if caught:
         error, callback = caught[0].error, caught[0].callback
         if not isinstance(error, Exception):
             raise error
-        at = f", after the bar that closed at {iso(int(closes_ms[seen - 1]))}" if seen else ""
-        raise strategy_error(strategy, error, callback + at) from error
-    if seen != len(closes_ms):
+        at = f", after the bar that closed at {iso(int(stage.closes_ms[seen - 1]))}" if seen else ""
+        raise strategy_error(stage.strategy, error, callback + at) from error
+    if seen != stage.bars.num_rows:
+        logger_flush()
         raise StrategyError(
-            f"{strategy.strategy_id}: the run ended after {seen} of {len(closes_ms)} bars, by the "
-            "error logged above: mend what it says, or log it as a warning"
+            f"{stage.strategy.strategy_id}: the run ended after {seen} of {stage.bars.num_rows} "
+            "bars, by the error logged above: mend what it says, or log it as a warning"
         )
 
 
-def _collect(
-    engine: BacktestEngine,
-    strategy: config.Strategy,
-    instrument: CryptoPerpetual,
-    closes: Floats,
-    closes_ms: Ints,
-) -> Run:
+def _collect(engine: BacktestEngine, stage: _Stage) -> Run:
     orders = sorted(engine.cache.orders(), key=_sequence)
-    _check_orders(strategy, instrument, orders)
+    _check_orders(stage, orders)
     fills = tuple(_fills(orders))
-    _check_prices(strategy, instrument, fills, closes, closes_ms)
-    start = strategy.starting_balance_usd
-    curve = to_curve(fills, start=start, closes_ms=closes_ms, closes=closes)
-    run = Run(
-        venue=instrument.id.venue.value,
+    _check_prices(stage, fills)
+    start = stage.strategy.starting_balance_usd
+    curve = to_curve(fills, start=start, closes_ms=stage.closes_ms, closes=stage.closes)
+    _check_account(engine, stage, curve)
+    return Run(
+        venue=stage.venue,
         orders=dict(sorted(Counter(order.status.name.lower() for order in orders).items())),
         refused=dict(sorted(Counter(_refusals(orders)).items())),
         fills=fills,
         positions=tuple(to_positions(fills)),
         curve=curve,
         start_equity=start,
-        price_decimals=instrument.price_precision,
-        size_decimals=instrument.size_precision,
+        price_decimals=stage.instrument.price_precision,
+        size_decimals=stage.instrument.size_precision,
     )
-    _check_account(engine, instrument, run)
-    return run
 
 
 def _sequence(order: Any) -> tuple[int, int, str]:
@@ -243,14 +255,13 @@ def _fills(orders: list[Any]) -> Iterator[Fill]:
 def _refusals(orders: list[Any]) -> Iterator[str]:
     for order in orders:
         if order.status in (OrderStatus.DENIED, OrderStatus.REJECTED):
-            yield order.last_event.reason.split(":")[0]
+            reason = str(order.last_event.reason).split(":")[0]
+            yield reason.replace(f" {order.client_order_id}", "")
 
 
-def _check_orders(
-    strategy: config.Strategy, instrument: CryptoPerpetual, orders: list[Any]
-) -> None:
-    """Refuse what the venue would: the engine just leaves it open."""
-    tick, lot = instrument.price_increment, instrument.size_increment
+def _check_orders(stage: _Stage, orders: list[Any]) -> None:
+    """Refuse what the venue would: the engine leaves an order off the tick open for ever."""
+    tick, lot = stage.instrument.price_increment, stage.instrument.size_increment
     for number, order in enumerate(orders, start=1):
         if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"O-{number} was never answered: {order}")
@@ -258,28 +269,22 @@ def _check_orders(
         for value, unit, what in ((order.quantity, lot, "lot"), (price, tick, "tick")):
             if value is not None and value.raw % unit.raw:
                 raise StrategyError(
-                    f"{strategy.strategy_id}: order O-{number} of {iso(order.ts_init // _NS)}: "
-                    f"{value} is not a multiple of the {what} {unit.as_decimal().normalize():f} "
-                    f"of {instrument.id.venue}: round it in the strategy"
+                    f"{stage.strategy.strategy_id}: order O-{number} of "
+                    f"{iso(order.ts_init // _NS)}: {value} is not a multiple of the {what} "
+                    f"{unit.as_decimal().normalize():f} of {stage.venue}: round it in the strategy"
                 )
 
 
-def _check_prices(
-    strategy: config.Strategy,
-    instrument: CryptoPerpetual,
-    fills: tuple[Fill, ...],
-    closes: Floats,
-    closes_ms: Ints,
-) -> None:
+def _check_prices(stage: _Stage, fills: tuple[Fill, ...]) -> None:
     """Compare every market order's price with the close of the last bar that had ended."""
     market = [fill for fill in fills if fill.type == "market"]
-    seen = np.searchsorted(closes_ms, [fill.ts_ms for fill in market], side="right") - 1
-    for fill, close in zip(market, closes[seen].tolist(), strict=True):
+    at = np.searchsorted(stage.closes_ms, [fill.ts_ms for fill in market], side="right") - 1
+    for fill, close in zip(market, stage.closes[at].tolist(), strict=True):
         price = taker_price(
-            Price(close, instrument.price_precision).raw,
+            Price(close, stage.instrument.price_precision).raw,
             buy=fill.side == "buy",
-            tick=instrument.price_increment.raw,
-            slippage_ticks=strategy.slippage_ticks,
+            tick=stage.instrument.price_increment.raw,
+            slippage_ticks=stage.strategy.slippage_ticks,
         )
         if int(fill.price.scaleb(ENGINE_DECIMALS)) != price:
             raise AssertionError(
@@ -287,20 +292,13 @@ def _check_prices(
             )
 
 
-def _check_account(engine: BacktestEngine, instrument: CryptoPerpetual, run: Run) -> None:
+def _check_account(engine: BacktestEngine, stage: _Stage, curve: Curve) -> None:
     """Compare the engine's balance, plus what its open position would bring, with our equity."""
-    account: Any = engine.cache.account_for_venue(instrument.id.venue)
-    theirs = account.balance_total(instrument.quote_currency).as_decimal()
-    last = Price(float(run.curve.price[-1]), instrument.price_precision)
+    account: Any = engine.cache.account_for_venue(stage.instrument.id.venue)
+    theirs = account.balance_total(stage.instrument.quote_currency).as_decimal()
+    last = Price(float(curve.price[-1]), stage.instrument.price_precision)
     for position in engine.cache.positions_open():
         theirs += position.unrealized_pnl(last).as_decimal()
-    ours = Decimal(int(run.curve.equity[-1])).scaleb(-8)
+    ours = from_money(curve.equity[-1])
     if abs(theirs - ours) >= _CENT:
         raise AssertionError(f"the engine's account holds {theirs} USD, ours {ours}")
-
-
-def _ticks(values: Floats, instrument: CryptoPerpetual) -> list[int]:
-    """Return prices as the engine's raw integers."""
-    places = instrument.price_precision
-    unit: int = 10 ** (ENGINE_DECIMALS - places)
-    return [value * unit for value in np.rint(values * 10.0**places).astype(np.int64).tolist()]

@@ -32,7 +32,7 @@ from nautilus_trader.model import (
     Price,
 )
 
-from tbv8.backtest.nautilus import Ints
+from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
 
 _TRIGGERED = (OrderType.STOP_MARKET, OrderType.TRAILING_STOP_MARKET, OrderType.MARKET_IF_TOUCHED)
 _PRICED = (
@@ -56,12 +56,12 @@ def taker_price(price: int, *, buy: bool, tick: int, slippage_ticks: int) -> int
 class BarFills(FillModel):
     """Answers the engine's question which book an order meets: one level, as large as the order.
 
-    `opens` are the bars' opens in the engine's raw units, `closes_ns` their closes; `clock_ns` is
-    the engine's clock, known once the strategy is registered.
+    `opens` are the bars' opens in integers of the instrument's last decimal, `closes_ns` their
+    closes; `clock_ns` is the engine's clock, known once the strategy is registered.
     """
 
     def __init__(
-        self, instrument: CryptoPerpetual, *, slippage_ticks: int, opens: list[int], closes_ns: Ints
+        self, instrument: CryptoPerpetual, *, slippage_ticks: int, opens: Ints, closes_ns: Ints
     ) -> None:
         self.instrument = instrument
         self.slippage_ticks = slippage_ticks
@@ -116,4 +116,5 @@ class BarFills(FillModel):
         """Return the open of the bar that the engine walks through now."""
         assert self.clock_ns is not None
         index = int(np.searchsorted(self.closes_ns, self.clock_ns()))
-        return self.opens[min(index, len(self.opens) - 1)]
+        last_decimal: int = 10 ** (ENGINE_DECIMALS - self.instrument.price_precision)
+        return int(self.opens[min(index, len(self.opens) - 1)]) * last_decimal

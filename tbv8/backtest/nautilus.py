@@ -53,8 +53,8 @@ _LOTS_A_BAR = 4
 
 
 def to_instrument_id(series: Series) -> InstrumentId:
-    """Return `BTC/USDT.hyperliquid`."""
-    return InstrumentId(Symbol(series.symbol), Venue(series.venue))
+    """Return `BTC/USDT.hyperliquid`; the engine finds no account of a venue with a dash."""
+    return InstrumentId(Symbol(series.symbol), Venue(series.venue.replace("-", "_")))
 
 
 def to_bar_type(series: Series, timeframe: Timeframe) -> BarType:

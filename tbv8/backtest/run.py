@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from tbv8 import config
 from tbv8.backtest.engine import run_strategy
-from tbv8.backtest.results import write_json, write_result, write_run
+from tbv8.backtest.folder import write_json, write_result
+from tbv8.backtest.results import write_run
 from tbv8.backtest.summary import Summary, summarise, to_json
 
 

@@ -50,8 +50,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     symbol: str
     timeframe: str
-    start: str
-    end: str
+    span: dict[str, str]
     market_data_venue: str
     simulated: bool
     bars: int
@@ -67,8 +66,7 @@ def summarise(strategy: config.Strategy, primary: Run, shadow: Run | None) -> Su
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
         timeframe=strategy.timeframe.text,
-        start=iso(span.start_ms),
-        end=iso(span.end_ms),
+        span={"start": iso(span.start_ms), "end": iso(span.end_ms)},
         market_data_venue=strategy.source.venue,
         simulated=strategy.source.venue == SIMULATED,
         bars=len(primary.curve.closes_ms),
@@ -90,7 +88,7 @@ def lines(summary: Summary) -> list[str]:
     held = summary.primary.buy_and_hold_return
     shown = [
         f"{summary.strategy_id}: {summary.symbol} {summary.timeframe}, {summary.bars:,} bars of "
-        f"{summary.market_data_venue}{simulated}, {summary.start} .. {summary.end}",
+        f"{summary.market_data_venue}{simulated}, {summary.span['start']} .. {summary.span['end']}",
         f"  {_line(summary.primary)}; buy and hold {held:+.2%}",
     ]
     if summary.shadow and summary.divergence:

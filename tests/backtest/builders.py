@@ -1,0 +1,156 @@
+"""Strategies, bars and results as the tests need them: every word of a config has a default."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import tbv8.strategies
+from tbv8 import config
+from tbv8.market import MINUTE_MS, Series, Span, parse_time, parse_timeframe
+
+START_MS = parse_time("2024-01-01")
+
+SCRIPTED = '''
+"""Does what its params say: {number of the bar: quantity to buy, below 0 to sell}."""
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from nautilus_trader.model import BarType, InstrumentId, OrderSide, Price, Quantity
+from nautilus_trader.trading import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScriptedConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+    orders: dict[int, str] = field(default_factory=dict)
+    limits: dict[int, str] = field(default_factory=dict)
+    stops: dict[int, str] = field(default_factory=dict)
+
+
+class Scripted(Strategy):
+    def __init__(self, config):
+        super().__init__(config)
+        self.seen = []
+
+    def on_start(self):
+        self.instrument = self.cache.instrument(self.config.instrument_id)
+        self.subscribe_bars(self.config.bar_type)
+
+    def on_bar(self, bar):
+        self.seen.append(bar)
+        factory, number = self.order_factory, len(self.seen)
+        made = {"orders": factory.market, "limits": factory.limit, "stops": factory.stop_market}
+        for kind, make in made.items():
+            if number in getattr(self.config, kind):
+                size, *price = getattr(self.config, kind)[number].split("@")
+                side = OrderSide.SELL if size.startswith("-") else OrderSide.BUY
+                quantity = Quantity.from_decimal_dp(
+                    abs(Decimal(size)), self.instrument.size_precision
+                )
+                prices = [
+                    Price.from_decimal_dp(Decimal(p), self.instrument.price_precision)
+                    for p in price
+                ]
+                self.submit_order(make(self.config.instrument_id, side, quantity, *prices))
+'''
+
+
+def rules(**changes: Any) -> config.Instrument:
+    """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers."""
+    values = {
+        "tick_size": "0.5",
+        "lot_size": "0.001",
+        "maker_fee": "0",
+        "taker_fee": "0.0005",
+        "max_leverage": "40",
+    }
+    values |= changes
+    return config.Instrument(**{name: Decimal(value) for name, value in values.items()})
+
+
+def make_strategy(**changes: Any) -> config.Strategy:
+    """A strategy on `hyperliquid` that reads hourly bars of `sample`; params are its script."""
+    instrument = changes.pop("instrument", rules())
+    values: dict[str, Any] = {
+        "strategy_id": "test_v1",
+        "path": Path("config/strategies/test_v1.yaml"),
+        "symbol": "BTC/USDT",
+        "timeframe": parse_timeframe("1h"),
+        "module": "scripted",
+        "class_name": "Scripted",
+        "params": {},
+        "routing": config.Routing(primary="hyperliquid"),
+        "risk": config.Risk(
+            max_position=Decimal(2), max_daily_loss_usd=Decimal(1000), max_leverage=Decimal(2)
+        ),
+        "source": Series("sample", "BTC/USDT"),
+        "span": Span(START_MS, START_MS + 600 * MINUTE_MS),
+        "instruments": {"hyperliquid": instrument},
+        "starting_balance_usd": Decimal(10_000),
+        "slippage_ticks": 0,
+    }
+    return config.Strategy(**(values | changes))
+
+
+def make_bars(
+    closes: Sequence[float], *, timeframe: str = "1h", volume: float = 100.0, reach: float = 0.0
+) -> pa.Table:
+    """Bars one after the other from START_MS, each open the close before it.
+
+    `reach` is how far high and low go beyond open and close.
+    """
+    close = np.array(closes, dtype=np.float64)
+    opened = np.concatenate([close[:1], close[:-1]])
+    ts_ms, length = [], parse_timeframe(timeframe)
+    at = length.ceil(START_MS)
+    for _ in closes:
+        ts_ms.append(at)
+        at = length.close(at)
+    return pa.table(
+        {
+            "ts_ms": pa.array(ts_ms, pa.int64()),
+            "open": opened,
+            "high": np.maximum(opened, close) + reach,
+            "low": np.minimum(opened, close) - reach,
+            "close": close,
+            "volume": np.full(len(closes), volume),
+        }
+    )
+
+
+def wave(count: int) -> pa.Table:
+    """Many 5m bars whose averages cross often, with two decimals."""
+    step = np.arange(count)
+    return make_bars(
+        np.round(40_000 + 900 * np.sin(step / 9) + 300 * np.sin(step / 2.3), 2).tolist(),
+        timeframe="5m",
+        reach=7.25,
+    )
+
+
+def install(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, source: str) -> Path:
+    """Make `source` importable as the strategy module `name`, for this test."""
+    modules = folder / "tbv8" / "strategies"
+    modules.mkdir(parents=True, exist_ok=True)
+    (modules / f"{name}.py").write_text(source, encoding="utf-8")
+    monkeypatch.setattr(
+        tbv8.strategies, "__path__", [*tbv8.strategies.__path__, str(modules)], raising=True
+    )
+    monkeypatch.delitem(__import__("sys").modules, f"tbv8.strategies.{name}", raising=False)
+    return modules / f"{name}.py"
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of one CSV file of a result."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,125 @@
+"""A user's class, its params and its exceptions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbv8.backtest.engine import run_strategy
+from tbv8.backtest.loading import StrategyError, check_params
+from tbv8.errors import ConfigError
+from tests.backtest.builders import SCRIPTED, install, make_bars, make_strategy
+
+EMA = {"module": "ema_cross", "class_name": "EmaCross"}
+BAR_5 = "after the bar that closed at 2024-01-01T05:00:00Z"
+
+
+@pytest.fixture
+def run_scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Return a function that runs ten bars of Scripted with its last lines replaced by others."""
+
+    def run(more: str) -> Any:
+        install(monkeypatch, tmp_path / "more", "other", SCRIPTED + more)
+        return run_strategy(
+            make_strategy(module="other"), "hyperliquid", make_bars([100 + n for n in range(10)])
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        pytest.param(
+            {"fast": 50, "slow": 20}, "params: fast must be above 0 and below slow", id="order"
+        ),
+        pytest.param({"fast": 0}, "params: fast must be above 0", id="zero"),
+        pytest.param({"fast": "two"}, r"params\.fast: Expected `int`, got `str`", id="type"),
+        pytest.param({"fast": 2.5}, r"params\.fast: Expected `int`", id="fraction"),
+        pytest.param(
+            {"trade_size": 3}, "params: trade_size must be above 0 and at most", id="more"
+        ),
+        pytest.param({"quick": 3}, "params: .*unexpected keyword argument 'quick'", id="unknown"),
+    ],
+)
+def test_params_are_refused_by_the_strategys_own_class(params: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=f"^config/strategies/test_v1.yaml: {said}"):
+        check_params(make_strategy(**EMA, params=params))
+
+
+def test_good_params_pass() -> None:
+    check_params(make_strategy(**EMA, params={"fast": 3, "slow": 5, "trade_size": 0.5}))
+
+
+def test_an_exception_in_a_callback_names_the_users_line(run_scripted: Any) -> None:
+    with pytest.raises(StrategyError) as caught:
+        run_scripted("        if number == 5:\n            {}['here']\n")
+
+    line = SCRIPTED.count("\n") + 2
+    assert str(caught.value) == (
+        f"tbv8/strategies/other.py:{line}: KeyError: 'here' (in on_bar, {BAR_5} of test_v1)"
+    )
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.__cause__.__traceback__ is not None
+
+
+@pytest.mark.parametrize(
+    ("callback", "where"),
+    [
+        ("on_start", "in on_start of test_v1"),
+        ("on_stop", "in on_stop, after the bar that closed at 2024-01-01T10:00:00Z"),
+    ],
+)
+def test_an_exception_at_either_end_is_an_error_too(
+    run_scripted: Any, callback: str, where: str
+) -> None:
+    with pytest.raises(StrategyError, match=f"ValueError: no \\({where}"):
+        run_scripted(f"\n    def {callback}(self):\n        raise ValueError('no')\n")
+
+
+def test_an_error_that_only_the_engine_saw_ends_the_run(
+    run_scripted: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StrategyError, match="test_v1: the run ended after 5 of 10 bars"):
+        run_scripted("        if number == 5:\n            self.log.error('so bad')\n")
+
+
+def test_ctrl_c_is_not_swallowed(run_scripted: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_scripted(
+            "        if number == 5:\n"
+            "            import os, signal\n"
+            "            os.kill(os.getpid(), signal.SIGINT)\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        pytest.param("import nowhere\n", "other.py:1: ModuleNotFoundError", id="import"),
+        pytest.param("def (:\n", "other.py:1: SyntaxError", id="syntax"),
+        pytest.param("x = 1\n", "other.py: AttributeError", id="no class"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_the_users(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, source: str, said: str
+) -> None:
+    install(monkeypatch, tmp_path / "more", "other", source)
+
+    with pytest.raises(StrategyError, match=f"tbv8/strategies/{said}"):
+        check_params(make_strategy(module="other"))
+
+
+def test_a_refused_order_is_counted_with_its_reason(run_scripted: Any) -> None:
+    run = run_scripted(
+        "        if number == 5:\n"
+        "            quantity = Quantity.from_str('0.100')\n"
+        "            self.submit_order(factory.market(\n"
+        "                self.config.instrument_id, OrderSide.BUY, quantity, reduce_only=True))\n"
+    )
+
+    assert run.orders == {"rejected": 1}
+    assert run.refused == {"Reduce-only order (MARKET-BUY) would have increased position": 1}
+    assert run.fills == ()

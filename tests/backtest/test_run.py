@@ -1,0 +1,247 @@
+"""From bars to files, with every cent worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tbv8 import config
+from tbv8.backtest.run import run_backtest
+from tbv8.backtest.summary import lines
+from tbv8.errors import DataError
+from tbv8.market import HOUR_MS, Series, parse_timeframe
+from tests.backtest.builders import (
+    SCRIPTED,
+    START_MS,
+    install,
+    make_bars,
+    make_strategy,
+    read_rows,
+    rules,
+    wave,
+)
+
+CLOSES = [100, 102, 104.3, 103, 105, 107.2, 106, 104, 105, 106]
+SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
+
+
+def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
+    # Buy 2 at the close of the third bar, sell them at the close of the sixth; tick 0.5, one tick
+    # of slippage, 0.05 % a fill.
+    strategy = make_strategy(params={"orders": {3: "2", 6: "-2"}}, slippage_ticks=1)
+
+    run_backtest(strategy, make_bars(CLOSES), inputs={}, results_path=tmp_path)
+
+    result = tmp_path / "test_v1"
+    # Bought: 104.3 is up to the tick 104.5, one tick worse 105.0. 2 x 105.0 = 210.00 and a fee of
+    # 210.00 x 0.0005 = 0.105.
+    # Sold: 107.2 is down to the tick 107.0, one tick worse 106.5. 2 x 106.5 = 213.00, fee 0.1065.
+    assert (result / "fills.csv").read_text() == (
+        "ts_ms,order_id,side,type,quantity,price,fee,liquidity,position\n"
+        f"{START_MS + 3 * HOUR_MS},O-1,buy,market,2.000,105.0,0.10500000,taker,2.000\n"
+        f"{START_MS + 6 * HOUR_MS},O-2,sell,market,2.000,106.5,0.10650000,taker,0.000\n"
+    )
+    # 213.00 - 210.00 - 0.2115 = 2.7885
+    assert (result / "positions.csv").read_text() == (
+        "opened_ms,closed_ms,side,quantity,entry_price,exit_price,pnl,fees\n"
+        f"{START_MS + 3 * HOUR_MS},{START_MS + 6 * HOUR_MS},"
+        "long,2.000,105.0,106.5,2.78850000,0.21150000\n"
+    )
+    # Cash after buying: 10000 - 210 - 0.105 = 9789.895; after selling: + 213 - 0.1065 = 10002.7885.
+    expected = [
+        "1,10000.00000000,10000.00000000,0.000,100.0,10000.00000000",
+        "2,10000.00000000,10000.00000000,0.000,102.0,10200.00000000",
+        "3,9998.49500000,9789.89500000,2.000,104.3,10430.00000000",  # 9789.895 + 2 x 104.3
+        "4,9995.89500000,9789.89500000,2.000,103.0,10300.00000000",  # + 2 x 103
+        "5,9999.89500000,9789.89500000,2.000,105.0,10500.00000000",  # + 2 x 105
+        "6,10002.78850000,10002.78850000,0.000,107.2,10720.00000000",
+        "7,10002.78850000,10002.78850000,0.000,106.0,10600.00000000",
+        "8,10002.78850000,10002.78850000,0.000,104.0,10400.00000000",
+        "9,10002.78850000,10002.78850000,0.000,105.0,10500.00000000",
+        "10,10002.78850000,10002.78850000,0.000,106.0,10600.00000000",
+    ]
+    rows = (result / "equity.csv").read_text().splitlines()
+    assert rows[0] == "ts_ms,equity,cash,position,price,buy_and_hold"
+    for row, line in zip(rows[1:], expected, strict=True):
+        hour, _, values = line.partition(",")
+        assert row == f"{START_MS + int(hour) * HOUR_MS},{values}"
+    summary = json.loads((result / "summary.json").read_text())
+    assert summary["bars"] == 10
+    assert summary["simulated"] is True
+    assert summary["primary"] == {
+        "venue": "hyperliquid",
+        "orders": {"filled": 2},
+        "refused": {},
+        "fills": 2,
+        "positions": 1,
+        "open_position": 0.0,
+        "start_equity": 10000.0,
+        "end_equity": 10002.7885,
+        "pnl": 2.7885,
+        "fees": 0.2115,
+        "return": 0.00027885,
+        "max_drawdown": 0.0004105,  # from 10000 down to 9995.895
+        "buy_and_hold_return": 0.06,
+    }
+
+
+def test_an_open_position_is_marked_and_has_no_row(tmp_path: Path) -> None:
+    strategy = make_strategy(params={"orders": {1: "-1"}})
+
+    summary = run_backtest(strategy, make_bars([100, 90]), inputs={}, results_path=tmp_path)
+
+    # Sold 1 at 100, fee 0.05: cash 10099.95, less 1 x 90.
+    assert read_rows(tmp_path / "test_v1" / "positions.csv") == []
+    assert summary.primary.end_equity == Decimal("10009.95")
+    assert summary.primary.open_position == -1
+
+
+def test_the_secondary_venue_is_simulated_beside_it(tmp_path: Path) -> None:
+    strategy = make_strategy(
+        params={"orders": {3: "2", 6: "-2"}},
+        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        instruments={
+            "hyperliquid": rules(),
+            "mexc": rules(tick_size="0.1", taker_fee="0"),
+        },
+    )
+
+    summary = run_backtest(strategy, make_bars(CLOSES), inputs={}, results_path=tmp_path)
+
+    shadow = tmp_path / "test_v1" / "shadow"
+    assert {path.name for path in shadow.iterdir()} == {"fills.csv", "positions.csv", "equity.csv"}
+    assert [row["price"] for row in read_rows(shadow / "fills.csv")] == ["104.3", "107.2"]
+    # The primary: bought at 104.5, sold at 107.0: 5.00 less 0.1045 + 0.107; the shadow: 5.80.
+    assert summary.primary.pnl == Decimal("4.7885")
+    assert summary.shadow is not None
+    assert summary.shadow.pnl == Decimal("5.8")
+    assert summary.divergence is not None
+    assert summary.divergence.pnl == Decimal("1.0115")
+
+
+def test_the_manifest_names_inputs_and_every_file(tmp_path: Path) -> None:
+    inputs = {"config": {"digest": "ab", "value": {"x": 1}}}
+
+    run_backtest(make_strategy(), make_bars(CLOSES), inputs=inputs, results_path=tmp_path)
+
+    manifest = json.loads((tmp_path / "test_v1" / "manifest.json").read_text())
+    assert manifest["inputs"] == inputs
+    assert set(manifest["outputs"]) == {
+        "equity.csv",
+        "fills.csv",
+        "positions.csv",
+        "summary.json",
+    }
+
+
+def test_no_bars_are_an_error_and_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"sample:BTC/USDT has no 1h bars"):
+        run_backtest(make_strategy(), make_bars([]), inputs={}, results_path=tmp_path)
+
+    assert list(tmp_path.glob("test_v1")) == []
+
+
+def test_the_lines_to_print_say_that_a_market_is_made_up(tmp_path: Path) -> None:
+    made_up = run_backtest(make_strategy(), make_bars(CLOSES), inputs={}, results_path=tmp_path)
+    real = run_backtest(
+        make_strategy(source=Series("binance_spot", "BTC/USDT")),
+        make_bars(CLOSES),
+        inputs={},
+        results_path=tmp_path,
+    )
+
+    assert "simulated" in lines(made_up)[0]
+    assert "simulated" not in "".join(lines(real))
+
+
+_SAME_BYTES = """
+import sys
+from pathlib import Path
+from tbv8 import config
+from tbv8.backtest.run import run_backtest
+from tests.backtest.builders import make_strategy, rules, wave
+from tbv8.market import parse_timeframe
+strategy = make_strategy(
+    module="ema_cross", class_name="EmaCross", params={"fast": 3, "slow": 8},
+    timeframe=parse_timeframe("5m"),
+    routing=config.Routing(primary="hyperliquid", secondary="mexc",
+                           mode="PRIMARY_LIVE_SECONDARY_SHADOW"),
+    instruments={"hyperliquid": rules(), "mexc": rules(tick_size="0.1")},
+)
+run_backtest(strategy, wave(1500), inputs={"b": 1, "a": 2}, results_path=Path(sys.argv[1]))
+"""
+
+
+def test_the_same_inputs_give_the_same_bytes_anywhere(tmp_path: Path) -> None:
+    folders = [tmp_path / "one", tmp_path / "two" / "deeper"]
+
+    for seed, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        subprocess.run(
+            [sys.executable, "-c", _SAME_BYTES, str(folder)],
+            env=os.environ | {"PYTHONHASHSEED": str(seed), "TZ": ["UTC", "Asia/Tokyo"][seed]},
+            check=True,
+            cwd=Path(__file__).parents[2],
+        )
+
+    first, second = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in folders
+    )
+    assert len(first) == 8
+    assert len(read_rows(folders[0] / "test_v1" / "fills.csv")) > 50
+    assert first == second
+
+
+def test_a_second_run_in_one_process_is_the_same_and_silent(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    strategy = make_strategy(params={"orders": {3: "2", 6: "-2"}})
+
+    for name in ("one", "two"):
+        run_backtest(strategy, make_bars(CLOSES), inputs={}, results_path=tmp_path / name)
+
+    for path in (tmp_path / "one" / "test_v1").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / "test_v1" / path.name).read_bytes()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_orders_sent_while_stopping_are_in_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat_at_the_end = (
+        "\n    def on_stop(self):\n        self.close_all_positions(self.config.instrument_id)\n"
+    )
+    install(monkeypatch, tmp_path, "other", SCRIPTED + flat_at_the_end)
+    strategy = make_strategy(module="other", params={"orders": {1: "1"}})
+
+    summary = run_backtest(strategy, make_bars([100, 110]), inputs={}, results_path=tmp_path)
+
+    # 110 - 100 less 0.05 + 0.055
+    assert summary.primary.pnl == Decimal("9.895")
+    assert summary.primary.positions == 1
+
+
+def test_the_chunks_in_which_bars_are_fed_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strategy = make_strategy(
+        module="ema_cross",
+        class_name="EmaCross",
+        params={"fast": 3, "slow": 8},
+        timeframe=parse_timeframe("5m"),
+    )
+    bars = wave(400)
+
+    whole = run_backtest(strategy, bars, inputs={}, results_path=tmp_path / "whole")
+    monkeypatch.setattr("tbv8.backtest.engine._CHUNK", 7)
+    chunks = run_backtest(strategy, bars, inputs={}, results_path=tmp_path / "chunks")
+
+    assert whole == chunks
+    assert whole.primary.fills > 20
