@@ -11,8 +11,9 @@ import pyarrow as pa
 from tbv8.market import Timeframe
 
 # A volume is the decimal that its float64 stands for: its shortest repr. These are added exactly
-# and the sum is rounded once, so neither order nor chunks matter. Not as integers of 1e-8: minutes
-# of tiny-priced coins overflow int64. 26 digits before the point, 12 behind it.
+# and the sum is rounded once, so neither order nor chunks matter: 26 digits before the point, 12
+# behind it. Not as integers of 1e-8: tiny-priced coins overflow int64, and polars divides by a
+# number by multiplying with its reciprocal, which misses the nearest float64 once in seven times.
 _EXACT = pl.Decimal(38, 12)
 
 
@@ -22,13 +23,15 @@ def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
     The caller decides for which slots the whole time is known, and cuts `bars` to them.
 
     Args:
-        bars: A table of 1m bars, see `tbv8.market`.
+        bars: A table of 1m bars, or of bars with `minutes` that nest in the slots; see
+            `tbv8.market`.
         timeframe: Of the bars wanted.
 
     Returns:
         A table of bars with `minutes`: how many 1m bars are in each.
     """
     volume = pl.col("volume").cast(pl.String).cast(_EXACT).sum()
+    minutes = pl.col("minutes").sum() if "minutes" in bars.column_names else pl.len()
     return (
         pl.DataFrame(bars)
         .with_columns(_open_ms(timeframe).set_sorted())
@@ -39,7 +42,7 @@ def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
             pl.col("low").min(),
             pl.col("close").last(),
             volume.cast(pl.String).cast(pl.Float64),
-            pl.len().cast(pl.Int64).alias("minutes"),
+            minutes.cast(pl.Int64).alias("minutes"),
         )
         .to_arrow()
     )

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from tbv8.aggregate import aggregate
 from tbv8.errors import DataError
 from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
-from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
+from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_dataset
 from tbv8.progress import progress
 from tbv8.store.bars import BarStore, changed_day, day_digests, open_bars, read_held
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import EMPTY, LedgerDay, read_days, read_held_days
+from tbv8.store.ledger import EMPTY, HeldDay, LedgerDay, read_days, read_held_days
 
 SOURCE = "built"
 
@@ -49,10 +51,11 @@ def build_bars(
         for day_ms in builds.unfounded:
             with store.transaction():
                 store.remove_day(series, timeframe.dataset, day_ms)
+        finer = _nesting(store, series, timeframe)
         label = f"aggregate {series} {timeframe}"
         with progress(label, len(builds.days), "days") as advance:
             for chunk in _chunks(builds.days, chunk_days):
-                _build(store, series, timeframe, chunk, now_ms)
+                _build(store, series, timeframe, chunk, finer, now_ms)
                 advance(len(chunk))
 
 
@@ -87,12 +90,13 @@ def _build(
     series: Series,
     timeframe: Timeframe,
     chunk: Sequence[Buildable],
+    finer: Sequence[Timeframe],
     now_ms: int,
 ) -> None:
     filled = Span(chunk[0].span.start_ms, chunk[-1].span.end_ms)
     with store.transaction("DEFERRED"):
         minutes = read_held_days(store.query, series, ONE_MINUTE, filled)
-        bars = read_held(store, series, minutes)
+        bars = _read_source(store, series, finer, minutes, filled)
     asked = {day.day_ms for day in chunk}
     days = [day for day in buildable_days(minutes, timeframe) if day.day_ms in asked]
     if not days:
@@ -119,6 +123,57 @@ def _build(
                 )
             )
         store.write_days(series, timeframe.dataset, ledger, updated_ms=now_ms)
+
+
+def _nesting(store: BarStore, series: Series, timeframe: Timeframe) -> list[Timeframe]:
+    """Return the built timeframes whose bars nest in those of `timeframe`, the longest first."""
+    rows = store.query(
+        "SELECT DISTINCT dataset FROM history_coverage"
+        " WHERE venue = ? AND symbol = ? AND source = ?",
+        (series.venue, series.symbol, SOURCE),
+    )
+    lengths = {
+        length: built
+        for built in (parse_dataset(str(name)) for (name,) in rows)
+        if (length := built.fixed_ms) and DAY_MS % length == 0
+    }
+    whole = timeframe.fixed_ms or DAY_MS
+    return [
+        lengths[length]
+        for length in sorted(lengths, reverse=True)
+        if whole % length == 0 and lengths[length] != timeframe
+    ]
+
+
+def _read_source(
+    store: BarStore,
+    series: Series,
+    finer: Sequence[Timeframe],
+    minutes: Sequence[HeldDay],
+    filled: Span,
+) -> pa.Table:
+    """Return checked bars that make up `filled`: the longest that give the same result.
+
+    Reading is most of the work, and a day has 1440 minutes but 96 quarters of an hour. Bars serve
+    when they are built from the same 1m days and no digit of their volumes was rounded away.
+    """
+    for timeframe in finer:
+        buildable = (
+            day for day in buildable_days(minutes, timeframe) if day.span.intersection(filled)
+        )
+        built = read_held_days(store.query, series, timeframe, filled)
+        builds = compare_builds(buildable, [day.ledger for day in built])
+        if not builds.days and not builds.unfounded:
+            bars = read_held(store, series, built)
+            if _is_exact(bars["volume"].to_numpy()):
+                return bars
+    return read_held(store, series, minutes)
+
+
+def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:
+    """Tell whether each volume is a multiple of 1e-8 of at most 15 digits, which float64 keeps."""
+    small = bool((volumes < 1e7).all())
+    return small and bool((np.rint(volumes * 1e8) / 1e8 == volumes).all())
 
 
 def _within(bars: pa.Table, span: Span) -> pa.Table:

@@ -90,6 +90,12 @@ def parse_timeframe(text: str) -> Timeframe:
     raise ValueError(f"{text!r} is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M")
 
 
+def parse_dataset(name: str) -> Timeframe:
+    """Return the timeframe of a table of bars: `ohlcv_1m`, `bars_5m`, `bars_1mo`."""
+    text = name.partition("_")[2]
+    return parse_timeframe("1M" if text == "1mo" else text)
+
+
 ONE_MINUTE = parse_timeframe("1m")
 
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, Timeframe, iso, iso_day, parse_timeframe
+from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, Timeframe, iso, iso_day, parse_dataset
 from tbv8.store.bars import BarStore, day_digests
 from tbv8.store.ledger import EMPTY, HISTORY, MINUTE_DATASETS, RECORDED, LedgerDay, read_days
 
@@ -60,7 +60,7 @@ def stored_series(
 def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
     """Yield the days of one dataset and series that are wrong, by time; a day may have several."""
     days = {day.day_ms: day for day in read_days(store.query, series, dataset)}
-    timeframe = _timeframe(dataset)
+    timeframe = parse_dataset(dataset)
     for span in _chunks(store, dataset, series, sorted(days)):
         bars = store.read(series, dataset, span)
         digests = day_digests(bars)
@@ -112,11 +112,6 @@ def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]
         end_ms = max(known) + DAY_MS
         for start_ms in range(min(known), end_ms, _CHUNK_MS):
             yield Span(start_ms, min(start_ms + _CHUNK_MS, end_ms))
-
-
-def _timeframe(dataset: str) -> Timeframe:
-    text = dataset.partition("_")[2]
-    return parse_timeframe("1M" if text == "1mo" else text)
 
 
 def _ledger_problems(
