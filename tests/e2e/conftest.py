@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+_ENVIRONMENT = {"NO_PROXY": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
 ONE_WEEK = ("start=2024-01-01", "end=2024-01-08")
 
 
@@ -37,7 +38,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, "-m", "doit", *words],
             cwd=self.root,
-            env=os.environ | {"PYTHONPATH": str(self.root), "NO_PROXY": "127.0.0.1"} | env,
+            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": str(self.root)} | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -125,7 +125,14 @@ def test_two_processes_give_the_same_bytes_as_one(project: Project, tmp_path_fac
 
 def test_aggregate_options_build_just_that(project: Project) -> None:
     project.doit(
-        *ONE_WEEK, "aggregate", "--symbol", "ETH/USDT", "--timeframes", "15m,7h", "--chunk-days", "2"
+        *ONE_WEEK,
+        "aggregate",
+        "--symbol",
+        "ETH/USDT",
+        "--timeframes",
+        "15m,7h",
+        "--chunk-days",
+        "2",
     )
 
     built = project.sql(
@@ -189,7 +196,9 @@ def test_a_built_bar_changed_in_a_shell_is_built_again(done: Project) -> None:
 
 def test_an_unrelated_change_leaves_all_fresh(done: Project) -> None:
     done.edit("config/strategies/btc_usdt_perp_v1.yaml", "# Long", "# A comment. Long")
-    done.sql("UPDATE ohlcv_1m SET close = close + 1 WHERE symbol = 'ETH/USDT' AND ts_ms = 1704153600000")
+    done.sql(
+        "UPDATE ohlcv_1m SET close = close + 1 WHERE symbol = 'ETH/USDT' AND ts_ms = 1704153600000"
+    )
 
     assert planned(done, *ONE_WEEK, BACKTEST) == {}
 
