@@ -29,8 +29,8 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
     [
         pytest.param(
             ("venue=binance",),
-            "ERROR: command line: venue: unknown venue 'binance'; there is "
-            "binance_spot, hyperliquid, mexc, sample",
+            "ERROR: command line: venue: unknown venue 'binance', did you mean 'binance_spot'? "
+            "there is binance_spot, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
