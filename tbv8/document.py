@@ -29,8 +29,9 @@ _KEY = frozenset({f"{_TAG}str", f"{_TAG}merge"})
 _INT = r"[-+]?(0|[1-9][0-9_]{0,99})"
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
 _NOT_FINITE = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-_DEEPEST = 20  # a mapping can hold itself by an anchor
-_MOST_KEYS = 100_000  # anchors of aliases of anchors grow exponentially
+_DEEPEST = 20
+_MOST_KEYS = 100_000
+_TOO_DEEP = f"nested deeper than {_DEEPEST} levels, or without end by an anchor"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
@@ -115,8 +116,6 @@ def read_document(path: Path, *, root: Path) -> Document:
         line = content.count(b"\n", 0, e.position) + 1
         problem = f"not YAML: the character U+{e.character:04X} is not allowed, remove it"
         raise ConfigError(problem, path=shown, line=line) from e
-    except RecursionError as e:
-        raise ConfigError(f"nested deeper than {_DEEPEST} levels", path=shown) from e
 
 
 def to_record[T](document: Document, record: type[T]) -> T:
@@ -148,10 +147,11 @@ def plain(value: Any) -> Any:
 
 
 def _parse(text: str, path: Path) -> Document:
+    document = Document(path, {}, {(): 1})
+    _check_depth(document, yaml.parse(text, Loader=_Loader))
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
-        document = Document(path, {}, {(): 1})
         if node is None:
             return document
         _check_node(document, node, (), loader.resolve)
@@ -160,6 +160,17 @@ def _parse(text: str, path: Path) -> Document:
         return Document(path, loader.construct_document(node), document.lines)
     finally:
         loader.dispose()
+
+
+def _check_depth(document: Document, events: Iterable[yaml.Event]) -> None:
+    """Refuse what would overflow the stack of libyaml, which crashes then."""
+    depth = 0
+    for event in events:
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            line = event.start_mark.line + 1 if event.start_mark else None
+            raise ConfigError(_TOO_DEEP, path=document.path, line=line)
 
 
 def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
@@ -180,7 +191,7 @@ def _check_node(
     """Note the line of each key below `node`; refuse whatever is not plain."""
     lines = document.lines
     if len(key) > _DEEPEST or len(lines) > _MOST_KEYS:
-        document.refuse(key[:1], f"nested deeper than {_DEEPEST} levels, or without end")
+        document.refuse(key[:1], _TOO_DEEP)
     if isinstance(node, yaml.ScalarNode):
         known = node.tag in _PLAIN and node.tag in (
             f"{_TAG}str",
@@ -207,9 +218,14 @@ def _check_node(
 
 
 def _key_text(document: Document, name: yaml.Node, key: Key) -> str:
-    if isinstance(name, yaml.ScalarNode) and name.tag in _KEY:
+    if not isinstance(name, yaml.ScalarNode):
+        got = "a collection"
+    elif name.tag not in _KEY:
+        got = f"{name.value!r} without quotes"
+    elif "`" in name.value:  # msgspec quotes with it, see _refuse_validation
+        got = f"{name.value!r}"
+    else:
         return str(name.value)
-    got = f"{name.value!r} without quotes" if isinstance(name, yaml.ScalarNode) else "a collection"
     problem = f"expected text as a key, got {got}"
     line = name.start_mark.line + 1
     raise ConfigError(problem, path=document.path, line=line, key=_dotted(key))
@@ -219,8 +235,9 @@ def _key_text(document: Document, name: yaml.Node, key: Key) -> str:
 
 
 def _refuse_validation(document: Document, record: Any, message: str) -> NoReturn:
-    problem, _, where = message.partition(" - at `$")
-    key = _locate(document, record, where.rstrip("`"))
+    path = re.search(r" - at `\$([^`]*)`\Z", message)
+    problem = message[: path.start()] if path else message
+    key = _locate(document, record, path[1] if path else "")
     here = _type_at(record, key)
     if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
         document.refuse((*key, match[1]), unknown_key(match[1], _fields(here)))

@@ -89,7 +89,7 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
     root = _PACKAGE.parent
-    ran_by = [*(_PACKAGE / "backtest").glob("*.py"), _PACKAGE / "market.py"]
+    ran_by = [*(_PACKAGE / "backtest").rglob("*.py"), _PACKAGE / "market.py"]
     ran_by += [path for path in [_PACKAGE / "risk.py"] if path.exists()]
     return {
         "config": _input(_strategy_config(strategy)),

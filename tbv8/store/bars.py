@@ -17,7 +17,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_manager
+import adbc_driver_manager.dbapi
 import adbc_driver_sqlite.dbapi as adbc
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,15 @@ from tbv8.store.ledger import (
     read_days,
     read_held_days,
 )
+
+
+def _run(call: Any, args: Any, kwargs: Any, _cancel: object) -> Any:
+    return call(*args, **kwargs)
+
+
+# ADBC takes SIGINT from Python during a statement in order to cancel it, which its SQLite driver
+# cannot: of 60 Ctrl-C 50 became a NotSupportedError and 4 were lost; so Python's comes after it.
+adbc_driver_manager.dbapi._blocking_call = _run
 
 _PRICES = ("open", "high", "low", "close", "volume")
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
@@ -227,7 +236,8 @@ def write_history(
                 known, *apart = merge([part, prior.span])
                 if apart:
                     raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
-                day_source = "; ".join(dict.fromkeys([*prior.source.split("; "), source]))
+                sources = f"{prior.source}; {source}".split("; ")
+                day_source = "; ".join(dict.fromkeys(sources))
                 found = day_digests(store.read(series, dataset, known))
             count, digest = found.get(day_ms, (0, EMPTY))
             days.append(
@@ -262,6 +272,8 @@ def read_held_span(store: BarStore, series: Series, timeframe: Timeframe, span: 
         DataError: A day's rows are not those that its ledger tells of.
     """
     days = read_held_days(store.query, series, timeframe, span)
+    if not days:
+        return schema_of(timeframe.dataset).empty_table()
     bars = read_held(store, series, days)
     opens = bars["ts_ms"]
     return bars.filter(pc.and_(pc.greater_equal(opens, span.start_ms), pc.less(opens, span.end_ms)))

@@ -1,0 +1,1408 @@
+"""The files of config/ as a Project, and every way of getting them wrong, with its whole message.
+
+The files are those of design.md section 4 as they stand there; its example of `backtest:` without
+the line of three dots. Messages are written out, so that wording and line are pinned.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from _pytest.mark import ParameterSet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tbv8.config import Instrument, Project, Risk, Routing, Strategy, Venue, load_project
+from tbv8.document import plain
+from tbv8.errors import ConfigError
+from tbv8.market import Series, Span, parse_time, parse_timeframe
+
+ROOT = Path(__file__).resolve().parent.parent
+NOW = "2026-01-15T12:34:56Z"
+HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
+
+DATA = "data.yaml"
+HISTORY = "history.yaml"
+HYPERLIQUID = "venues/hyperliquid.yaml"
+MEXC = "venues/mexc.yaml"
+BINANCE = "venues/binance_spot.yaml"
+SAMPLE = "venues/sample.yaml"
+STRATEGY = "strategies/btc_usdt_perp_v1.yaml"
+
+# ruff: noqa: E501  # as they stand in design.md
+SECTION_4 = {
+    DATA: """\
+# config/data.yaml
+db_path: data/tbv8.sqlite
+results_path: data/results              # optional
+timeframes: [5m, 15m, 1h, 4h]           # optional: built for every series, beside what strategies ask for
+""",
+    HISTORY: """\
+# config/history.yaml
+history:
+  market_data_venue: sample             # ships with tbv8 and needs no network; the real market: binance_spot
+  start_date: "2017-08-17T00:00:00Z"
+  end_date: null                        # null = NOW
+  refresh: 1d                           # optional: with end_date null, the history ends at the last full 1d (UTC), so that a second
+                                        # run within that day is a no-op; 1m follows the market to the minute
+""",
+    HYPERLIQUID: """\
+# config/venues/hyperliquid.yaml
+venue: hyperliquid                      # must be the file's name
+enabled: true                           # the recorder connects to it
+symbols: {BTC/USDT: BTC}                # symbol -> native symbol; a plain list uses the venue's own rule
+channels: [trades, bbo]                 # optional; bars_1m are always built from trades
+ws_url: wss://api.hyperliquid.xyz/ws    # optional, as every URL: for a testnet, a proxy, a local server
+rest_url: https://api.hyperliquid.xyz
+instruments:                            # what an order there is worth: used by backtests
+  BTC/USDT: {tick_size: "1", lot_size: "0.00001", maker_fee: "0.00015", taker_fee: "0.00045", max_leverage: 40}
+""",
+    BINANCE: """\
+# config/venues/binance_spot.yaml
+venue: binance_spot
+enabled: false                          # history only: nothing to record
+symbols: {BTC/USDT: BTCUSDT}
+rest_url: https://api.binance.com       # the calls are <rest_url>/api/v3/klines, ...
+archive_url: https://data.binance.vision  # the files are <archive_url>/data/spot/monthly/klines/...
+""",
+    SAMPLE: """\
+# config/venues/sample.yaml
+venue: sample
+enabled: false
+symbols: [BTC/USDT, ETH/USDT]
+""",
+    MEXC: """\
+# config/venues/mexc.yaml
+venue: mexc
+enabled: true
+symbols: {BTC/USDT: BTC_USDT}
+channels: [trades, bbo]
+ws_url: wss://contract.mexc.com/edge
+rest_url: https://api.mexc.com
+instruments:
+  BTC/USDT: {tick_size: "0.1", lot_size: "0.0001", maker_fee: "0", taker_fee: "0.0002", max_leverage: 200}
+""",
+    STRATEGY: """\
+# config/strategies/btc_usdt_perp_v1.yaml
+strategy_id: btc_usdt_perp_v1           # must be the file's name
+symbol: BTC/USDT
+timeframe: 5m
+strategy: ema_cross.EmaCross            # optional: module.Class under tbv8/strategies/; this is the default
+params: {fast: 20, slow: 50}            # optional; checked against the strategy's own config class before any data is read
+routing: {primary: hyperliquid, secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW}
+risk: {max_position_btc: 0.01, max_daily_loss_usd: 10.0, max_leverage: 2.0}   # max_position_<base> in base units
+backtest:                               # optional
+  starting_balance_usd: 10000
+  slippage_ticks: 0
+""",
+}
+
+LEAST = """\
+strategy_id: least
+symbol: BTC/USDT
+timeframe: 1h
+routing: {primary: mexc}
+risk: {max_position_btc: 1, max_daily_loss_usd: 100, max_leverage: 1}
+"""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A project's `config/`, to be changed and loaded; names are relative to it."""
+
+    root: Path
+    available: dict[str, Span | None] = field(default_factory=lambda: {"sample": HALF_YEAR})
+
+    def write(self, name: str, content: str | bytes) -> None:
+        path = self.root / "config" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / "config" / name
+        text = path.read_text(encoding="utf-8")
+        assert text.count(old) == 1, f"{name} has {old!r} {text.count(old)} times"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def remove(self, name: str) -> None:
+        (self.root / "config" / name).unlink()
+
+    def load(self, *, now: str = NOW, **overrides: str) -> Project:
+        return load_project(
+            self.root,
+            overrides=overrides,
+            now_ms=parse_time(now),
+            history_span=self.available.get,
+        )
+
+    def strategy(self, *, now: str = NOW, **overrides: str) -> Strategy:
+        (strategy,) = self.load(now=now, **overrides).strategies.values()
+        return strategy
+
+    def refusal(self, *, now: str = NOW, **overrides: str) -> str:
+        with pytest.raises(ConfigError) as caught:
+            self.load(now=now, **overrides)
+        return str(caught.value)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Files:
+    """Return the files of design.md section 4."""
+    files = Files(tmp_path / "project")
+    for name, text in SECTION_4.items():
+        files.write(name, text)
+    return files
+
+
+@pytest.fixture
+def real_market(project: Files) -> Files:
+    """Return the same with the history of binance_spot."""
+    project.available["binance_spot"] = Span(
+        parse_time("2017-08-17"), parse_time("2026-01-15T12:33Z")
+    )
+    project.edit(HISTORY, "sample  ", "binance_spot")
+    return project
+
+
+@pytest.fixture
+def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Return what writes a module of a user into a `tbv8/strategies/` of its own."""
+    package = tmp_path / "code" / "tbv8"
+    shutil.copytree(ROOT / "tbv8" / "strategies", package / "strategies")
+    monkeypatch.setattr("tbv8.config._PACKAGE", package)
+    monkeypatch.chdir(tmp_path / "code")
+
+    def write(name: str, text: str) -> None:
+        path = package / "strategies" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    return write
+
+
+# What is read.
+
+
+def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
+    loaded = project.load()
+
+    hyperliquid = Instrument(
+        tick_size=Decimal(1),
+        lot_size=Decimal("0.00001"),
+        maker_fee=Decimal("0.00015"),
+        taker_fee=Decimal("0.00045"),
+        max_leverage=Decimal(40),
+    )
+    mexc = Instrument(
+        tick_size=Decimal("0.1"),
+        lot_size=Decimal("0.0001"),
+        maker_fee=Decimal(0),
+        taker_fee=Decimal("0.0002"),
+        max_leverage=Decimal(200),
+    )
+    assert loaded == Project(
+        root=project.root,
+        db_path=project.root / "data/tbv8.sqlite",
+        results_path=project.root / "data/results",
+        timeframes=tuple(parse_timeframe(text) for text in ("5m", "15m", "1h", "4h")),
+        venues={
+            "binance_spot": Venue(
+                name="binance_spot",
+                enabled=False,
+                symbols={"BTC/USDT": "BTCUSDT"},
+                channels=("trades", "bbo"),
+                ws_url=None,
+                rest_url="https://api.binance.com",
+                archive_url="https://data.binance.vision",
+                instruments={},
+            ),
+            "hyperliquid": Venue(
+                name="hyperliquid",
+                enabled=True,
+                symbols={"BTC/USDT": "BTC"},
+                channels=("trades", "bbo"),
+                ws_url="wss://api.hyperliquid.xyz/ws",
+                rest_url="https://api.hyperliquid.xyz",
+                archive_url=None,
+                instruments={"BTC/USDT": hyperliquid},
+            ),
+            "mexc": Venue(
+                name="mexc",
+                enabled=True,
+                symbols={"BTC/USDT": "BTC_USDT"},
+                channels=("trades", "bbo"),
+                ws_url="wss://contract.mexc.com/edge",
+                rest_url="https://api.mexc.com",
+                archive_url=None,
+                instruments={"BTC/USDT": mexc},
+            ),
+            "sample": Venue(
+                name="sample",
+                enabled=False,
+                symbols={"BTC/USDT": None, "ETH/USDT": None},
+                channels=("trades", "bbo"),
+                ws_url=None,
+                rest_url=None,
+                archive_url=None,
+                instruments={},
+            ),
+        },
+        strategies={
+            "btc_usdt_perp_v1": Strategy(
+                strategy_id="btc_usdt_perp_v1",
+                path=Path("config/strategies/btc_usdt_perp_v1.yaml"),
+                symbol="BTC/USDT",
+                timeframe=parse_timeframe("5m"),
+                module="ema_cross",
+                class_name="EmaCross",
+                params={"fast": 20, "slow": 50},
+                routing=Routing(
+                    primary="hyperliquid", secondary="mexc", mode="PRIMARY_LIVE_SECONDARY_SHADOW"
+                ),
+                risk=Risk(
+                    max_position=Decimal("0.01"),
+                    max_daily_loss_usd=Decimal(10),
+                    max_leverage=Decimal(2),
+                ),
+                source=Series("sample", "BTC/USDT"),
+                span=HALF_YEAR,
+                instruments={"hyperliquid": hyperliquid, "mexc": mexc},
+                starting_balance_usd=Decimal(10_000),
+                slippage_ticks=0,
+            )
+        },
+        wanted={
+            Series("sample", "BTC/USDT"): [HALF_YEAR],
+            Series("sample", "ETH/USDT"): [HALF_YEAR],
+        },
+    )
+    assert (
+        loaded.strategies["btc_usdt_perp_v1"].module_path == ROOT / "tbv8/strategies/ema_cross.py"
+    )
+
+
+def test_the_shipped_files_are_those_of_the_design(project: Files, tmp_path: Path) -> None:
+    designed = project.load()
+    shutil.rmtree(project.root / "config")
+    shutil.copytree(ROOT / "config", project.root / "config")
+
+    assert project.load() == designed
+
+
+def test_the_least_strategy_gets_every_default(project: Files) -> None:
+    project.remove(STRATEGY)
+    project.write("strategies/least.yaml", LEAST)
+
+    strategy = project.strategy()
+
+    assert (strategy.module, strategy.class_name, strategy.params) == ("ema_cross", "EmaCross", {})
+    assert strategy.routing == Routing(primary="mexc", secondary=None, mode="PRIMARY_ONLY")
+    assert list(strategy.instruments) == ["mexc"]
+    assert strategy.span == HALF_YEAR
+    assert strategy.starting_balance_usd == 10_000
+    assert strategy.slippage_ticks == 0
+
+
+def test_the_least_data_and_venue_files_get_every_default(project: Files) -> None:
+    project.write(DATA, "db_path: elsewhere/bars.sqlite")
+    project.write(SAMPLE, "{venue: sample, symbols: [BTC/USDT]}")
+    project.edit(MEXC, ", max_leverage: 200", "")
+
+    loaded = project.load()
+
+    assert loaded.db_path == project.root / "elsewhere/bars.sqlite"
+    assert loaded.results_path == project.root / "data/results"
+    assert loaded.timeframes == ()
+    assert not loaded.venues["sample"].enabled
+    assert loaded.venues["mexc"].instruments["BTC/USDT"].max_leverage == 1
+
+
+def test_paths_are_relative_to_where_one_is(
+    project: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.edit(DATA, "data/results  ", "/srv/results")
+    monkeypatch.chdir(project.root)
+
+    loaded = project.load()
+
+    assert loaded.db_path == Path("data/tbv8.sqlite")
+    assert loaded.results_path == Path("/srv/results")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param('tick_size: "1"', "tick_size: 1", id="a whole number"),
+        pytest.param('tick_size: "1"', "tick_size: 1.0", id="a number with a point"),
+        pytest.param('"0.00001"', "0.00001", id="a small number"),
+        pytest.param('"0.00001"', "1e-5", id="a power of ten"),
+        pytest.param('"0.00001"', '"1E-5"', id="a power of ten as text"),
+        pytest.param("max_leverage: 40", 'max_leverage: "40"', id="a number as text"),
+    ],
+)
+def test_a_number_is_what_it_says_however_it_is_written(project: Files, old: str, new: str) -> None:
+    expected = project.load()
+
+    project.edit(HYPERLIQUID, old, new)
+
+    assert project.load() == expected
+
+
+def test_a_fee_can_be_a_rebate(project: Files) -> None:
+    project.edit(HYPERLIQUID, '"0.00015"', '"-0.00002"')
+
+    rules = project.load().venues["hyperliquid"].instruments["BTC/USDT"]
+
+    assert rules.maker_fee == Decimal("-0.00002")
+
+
+def test_one_instrument_can_be_written_for_two_symbols_by_an_anchor(project: Files) -> None:
+    project.edit(HYPERLIQUID, "{BTC/USDT: BTC}", "{BTC/USDT: BTC, ETH/USDT: ETH}")
+    project.edit(HYPERLIQUID, "BTC/USDT: {tick", "BTC/USDT: &usual {tick")
+    project.edit(HYPERLIQUID, "40}\n", "40}\n  ETH/USDT: {<<: *usual, max_leverage: 25}\n")
+
+    rules = project.load().venues["hyperliquid"].instruments
+
+    assert rules["ETH/USDT"] == msgspec.structs.replace(rules["BTC/USDT"], max_leverage=Decimal(25))
+
+
+def test_a_slash_at_the_end_of_a_url_is_dropped(project: Files) -> None:
+    project.edit(BINANCE, "https://api.binance.com ", "http://127.0.0.1:8080/ ")
+
+    assert project.load().venues["binance_spot"].rest_url == "http://127.0.0.1:8080"
+
+
+def test_files_that_an_editor_leaves_are_no_config(project: Files) -> None:
+    project.write("strategies/.#btc_usdt_perp_v1.yaml", "neither YAML nor: a: strategy")
+    project.write("strategies/btc_usdt_perp_v1.yaml~", "an older one")
+
+    assert list(project.load().strategies) == ["btc_usdt_perp_v1"]
+
+
+def test_both_endings_of_yaml_are_read(project: Files) -> None:
+    project.write("strategies/least.yml", LEAST)
+
+    assert list(project.load().strategies) == ["btc_usdt_perp_v1", "least"]
+
+
+# What is wanted.
+
+
+def test_a_series_has_the_span_of_the_history_and_those_of_its_strategies(
+    real_market: Files,
+) -> None:
+    own = "backtest: {start_date: 2024-03-01, end_date: 2024-04-01}\n"
+    simulated = "backtest: {market_data_venue: sample, end_date: 2024-02-01}\n"
+    real_market.write("strategies/least.yaml", LEAST + own)
+    real_market.write("strategies/again.yaml", LEAST.replace("least", "again") + own)
+    real_market.write("strategies/other.yaml", LEAST.replace("least", "other") + simulated)
+
+    wanted = real_market.load().wanted
+
+    assert wanted == {
+        Series("binance_spot", "BTC/USDT"): [
+            Span(parse_time("2017-08-17"), parse_time("2026-01-15")),
+            Span(parse_time("2024-03-01"), parse_time("2024-04-01")),
+        ],
+        Series("sample", "BTC/USDT"): [Span(parse_time("2024-01-01"), parse_time("2024-02-01"))],
+    }
+
+
+def test_the_timeframes_of_a_series_are_those_of_data_and_of_its_strategies(project: Files) -> None:
+    project.edit(DATA, "[5m, 15m, 1h, 4h]", "[1M, 1m, 4h, 5m, 1w, 60m, 1h]")
+    project.edit(STRATEGY, "timeframe: 5m", "timeframe: 7h")
+    project.write("strategies/least.yaml", LEAST)
+
+    loaded = project.load()
+
+    btc = loaded.timeframes_of(Series("sample", "BTC/USDT"))
+    eth = loaded.timeframes_of(Series("sample", "ETH/USDT"))
+    assert [timeframe.text for timeframe in btc] == ["5m", "1h", "60m", "4h", "7h", "1w", "1M"]
+    assert [timeframe.text for timeframe in eth] == ["5m", "1h", "60m", "4h", "1w", "1M"]
+
+
+# When: NOW, refresh, and who has the last word.
+
+
+@pytest.mark.parametrize(
+    ("refresh", "end"),
+    [
+        pytest.param("1d", "2026-01-15T00:00Z", id="the day"),
+        pytest.param("12h", "2026-01-15T12:00Z", id="half a day"),
+        pytest.param("1h", "2026-01-15T12:00Z", id="the hour"),
+        pytest.param("7m", "2026-01-15T12:29Z", id="seven minutes from the epoch on"),
+        pytest.param("1m", "2026-01-15T12:33Z", id="the minute, as far as the venue goes"),
+        pytest.param("24h", "2026-01-15T00:00Z", id="a day in hours"),
+    ],
+)
+def test_an_open_history_ends_at_the_last_full_refresh(
+    real_market: Files, refresh: str, end: str
+) -> None:
+    real_market.edit(HISTORY, "refresh: 1d", f"refresh: {refresh}")
+
+    assert real_market.strategy().span == Span(parse_time("2017-08-17"), parse_time(end))
+
+
+@pytest.mark.parametrize(
+    ("now", "end"),
+    [
+        pytest.param("2026-01-15T00:00:00Z", "2026-01-15", id="at midnight"),
+        pytest.param("2026-01-14T23:59:59.999Z", "2026-01-14", id="a millisecond before"),
+    ],
+)
+def test_the_day_turns_at_midnight(real_market: Files, now: str, end: str) -> None:
+    assert real_market.strategy(now=now).span.end_ms == parse_time(end)
+
+
+def test_the_history_of_a_venue_that_has_none_to_give_is_what_was_recorded(project: Files) -> None:
+    strategy = project.strategy(venue="hyperliquid", start="2026-01-01")
+
+    assert strategy.source == Series("hyperliquid", "BTC/USDT")
+    assert strategy.span == Span(parse_time("2026-01-01"), parse_time("2026-01-15"))
+
+
+@pytest.mark.parametrize(
+    ("own", "overrides", "start", "end"),
+    [
+        pytest.param("", {}, "2024-01-01", "2024-07-01", id="history.yaml, cut to the venue's"),
+        pytest.param("start_date: 2024-02-01", {}, "2024-02-01", "2024-07-01", id="strategy"),
+        pytest.param(
+            "end_date: '2024-02-01T01:00:00+01:00'", {}, "2024-01-01", "2024-02-01", id="zone"
+        ),
+        pytest.param(
+            "start_date: 2024-02-01",
+            {"start": "2024-03-01"},
+            "2024-03-01",
+            "2024-07-01",
+            id="command line before strategy",
+        ),
+        pytest.param(
+            "start_date: 2024-02-01",
+            {"end": "2024-03-01"},
+            "2024-02-01",
+            "2024-03-01",
+            id="each word by itself",
+        ),
+        pytest.param("", {"end": "2030-01-01"}, "2024-01-01", "2024-07-01", id="a future end"),
+        pytest.param(
+            "", {"start": "1970-01-01"}, "2024-01-01", "2024-07-01", id="before the venue's first"
+        ),
+    ],
+)
+def test_the_command_line_goes_before_the_strategy_before_the_history(
+    project: Files, own: str, overrides: dict[str, str], start: str, end: str
+) -> None:
+    project.edit(STRATEGY, "  slippage_ticks: 0", f"  {own}")
+
+    assert project.strategy(**overrides).span == Span(parse_time(start), parse_time(end))
+
+
+def test_a_venue_of_the_command_line_is_that_of_all(real_market: Files) -> None:
+    real_market.edit(STRATEGY, "slippage_ticks: 0", "market_data_venue: binance_spot")
+
+    loaded = real_market.load(venue="sample")
+
+    assert loaded.strategies["btc_usdt_perp_v1"].source == Series("sample", "BTC/USDT")
+    assert {series.venue for series in loaded.wanted} == {"sample"}
+
+
+def test_an_end_in_the_future_is_the_last_full_minute(real_market: Files) -> None:
+    real_market.available["binance_spot"] = None
+
+    span = real_market.strategy(end="2030-01-01").span
+
+    assert span == Span(parse_time("2017-08-17"), parse_time("2026-01-15T12:34Z"))
+
+
+@pytest.mark.parametrize("text", ["2024-02-01", '"2024-02-01"', "2024-02-01T00:00:00Z"])
+def test_a_date_means_the_same_with_and_without_quotes(project: Files, text: str) -> None:
+    project.edit(HISTORY, '"2017-08-17T00:00:00Z"', text)
+
+    assert project.strategy().span.start_ms == parse_time("2024-02-01")
+
+
+# What is refused. The first part of each message is where.
+
+
+def case(name: str, file: str, old: str, new: str, line: str) -> ParameterSet:
+    """Return the case of one edit of one file, with the message after the file's path."""
+    return pytest.param(file, old, new, line, id=name)
+
+
+def test_a_project_without_files_is_refused_one_by_one(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    said = []
+
+    for name in (DATA, HISTORY, SAMPLE, STRATEGY):
+        said.append(files.refusal())
+        files.write(name, SECTION_4[name])
+
+    assert said == [
+        "config/data.yaml: there is no such file: write `db_path: data/tbv8.sqlite` into it",
+        "config/history.yaml: there is no such file: write "
+        '`history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
+        "config/venues: there is no venue: write config/venues/sample.yaml, the README shows one",
+        "config/strategies: there is no strategy: write config/strategies/btc_usdt_perp_v1.yaml, "
+        "the README shows one",
+    ]
+
+
+def test_what_the_messages_tell_to_write_is_enough(project: Files) -> None:
+    project.write(DATA, "db_path: data/tbv8.sqlite")
+    project.write(HISTORY, 'history: {market_data_venue: sample, start_date: "2017-08-17"}')
+
+    assert project.strategy().span == HALF_YEAR
+
+
+def test_a_file_with_another_ending_is_named(project: Files) -> None:
+    project.remove(DATA)
+    project.write("data.yml", SECTION_4[DATA])
+
+    assert project.refusal() == "config/data.yaml: there is no such file: rename data.yml"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "line"),
+    [
+        pytest.param(
+            STRATEGY,
+            "strategies/btc_usdt_perp_v1.yml",
+            "config/strategies/btc_usdt_perp_v1.yml: there is btc_usdt_perp_v1.yaml too: "
+            "two files with one id, remove one",
+            id="strategies",
+        ),
+        pytest.param(
+            SAMPLE,
+            "venues/sample.yml",
+            "config/venues/sample.yml: there is sample.yaml too: two files with one id, remove one",
+            id="venues",
+        ),
+    ],
+)
+def test_two_files_with_one_id_are_refused(
+    project: Files, first: str, second: str, line: str
+) -> None:
+    project.write(second, SECTION_4[first])
+
+    assert project.refusal() == line
+
+
+# fmt: off
+TYPES = [
+    case("a missing key", DATA, "db_path: data/tbv8.sqlite\n", "",
+         "1: db_path: missing: write this key"),
+    case("a misspelt key", DATA, "db_path", "db_pth",
+         "2: db_pth: unknown key, did you mean 'db_path'?"),
+    case("a key in capitals", DATA, "db_path: data/tbv8.sqlite", "DB_PATH: data/tbv8.sqlite",
+         "2: DB_PATH: unknown key, did you mean 'db_path'?"),
+    case("a key of something else", DATA, "results_path: data/results", "verbose: true",
+         "3: verbose: unknown key; known are db_path, results_path, timeframes"),
+    case("a number for text", DATA, "data/tbv8.sqlite", "3",
+         "2: db_path: expected text, got 3: write it in quotes"),
+    case("a truth for text", DATA, "data/tbv8.sqlite", "no",
+         "2: db_path: expected text, got false: write it in quotes"),
+    case("nothing for text", DATA, "data/tbv8.sqlite", "",
+         "2: db_path: expected text, got nothing"),
+    case("a list for text", DATA, "data/tbv8.sqlite", "[a.db]",
+         "2: db_path: expected text, got a list"),
+    case("a mapping for text", DATA, "data/tbv8.sqlite", "{a: b}",
+         "2: db_path: expected text, got a mapping"),
+    case("text for a list", DATA, "[5m, 15m, 1h, 4h]", "5m",
+         "4: timeframes: expected a list, got '5m'"),
+    case("a number in a list, on its own line", DATA, "[5m, 15m, 1h, 4h]", "[5m,\n  15]",
+         "5: timeframes[1]: expected text, got 15: write it in quotes"),
+    case("a misspelt key below", HISTORY, "end_date: null", "ende_date: null",
+         "5: history.ende_date: unknown key, did you mean 'end_date'?"),
+    case("a missing key below", HISTORY, "  market_data_venue: sample ", "  # ",
+         "2: history.market_data_venue: missing: write this key"),
+    case("a number for a date", HISTORY, "end_date: null", "end_date: 20240101",
+         "5: history.end_date: expected text or null, got 20240101: write it in quotes"),
+    case("text for a truth", HYPERLIQUID, "enabled: true", 'enabled: "true"',
+         "3: enabled: expected true or false, got 'true'"),
+    case("a number for a truth", HYPERLIQUID, "enabled: true", "enabled: 1",
+         "3: enabled: expected true or false, got 1"),
+    case("text for a mapping or a list", HYPERLIQUID, "{BTC/USDT: BTC}", "BTC/USDT",
+         "4: symbols: expected a mapping or a list, got 'BTC/USDT'"),
+    case("a number in a mapping", HYPERLIQUID, "{BTC/USDT: BTC}", "{BTC/USDT: 5}",
+         "4: symbols.BTC/USDT: expected text, got 5: write it in quotes"),
+    case("a mapping in a list", HYPERLIQUID, "{BTC/USDT: BTC}", "[BTC/USDT: BTC]",
+         "4: symbols[0]: expected text, got a mapping"),
+    case("one of a few, misspelt", HYPERLIQUID, "[trades, bbo]", "[trades, bbos]",
+         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, trades"),
+    case("one of a few, a number", HYPERLIQUID, "[trades, bbo]", "[3]",
+         "5: channels[0]: expected trades or bbo, got 3"),
+    case("text for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: one",
+         "9: instruments.BTC/USDT.tick_size: expected a number, got 'one'"),
+    case("a truth for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: true",
+         "9: instruments.BTC/USDT.tick_size: expected a number, got true"),
+    case("nothing for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: ",
+         "9: instruments.BTC/USDT.tick_size: expected a number, got nothing"),
+    case("a missing key of an instrument", HYPERLIQUID, 'tick_size: "1", ', "",
+         "9: instruments.BTC/USDT.tick_size: missing: write this key"),
+    case("a misspelt key of an instrument", HYPERLIQUID, "tick_size", "ticksize",
+         "9: instruments.BTC/USDT.ticksize: unknown key, did you mean 'tick_size'?"),
+    case("a missing symbol, on which other keys depend", STRATEGY, "symbol: BTC/USDT\n", "",
+         "1: symbol: missing: write this key"),
+    case("a misspelt symbol, on which other keys depend", STRATEGY,
+         "symbol: BTC/USDT", "symbl: BTC/USDT",
+         "3: symbl: unknown key, did you mean 'symbol'?"),
+    case("nothing for a mapping", STRATEGY, "{fast: 20, slow: 50}", "",
+         "6: params: expected a mapping, got nothing"),
+    case("text for a mapping", STRATEGY,
+         "routing: {primary: hyperliquid, secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW}", "routing: hyperliquid",
+         "7: routing: expected a mapping, got 'hyperliquid'"),
+    case("a mode in small letters", STRATEGY, "PRIMARY_LIVE_SECONDARY_SHADOW", "primary_only",
+         "7: routing.mode: unknown value 'primary_only', did you mean 'PRIMARY_ONLY'? there is PRIMARY_LIVE_SECONDARY_SHADOW, PRIMARY_ONLY"),
+    case("no mode", STRATEGY, "mode: PRIMARY_LIVE_SECONDARY_SHADOW", "mode: ",
+         "7: routing.mode: expected PRIMARY_ONLY or PRIMARY_LIVE_SECONDARY_SHADOW, got nothing"),
+    case("text for a limit", STRATEGY, "max_leverage: 2.0", "max_leverage: two",
+         "8: risk.max_leverage: expected a number, got 'two'"),
+    case("text for the position, under its own name", STRATEGY,
+         "max_position_btc: 0.01", "max_position_btc: two",
+         "8: risk.max_position_btc: expected a number, got 'two'"),
+    case("text for a whole number", STRATEGY, "slippage_ticks: 0", 'slippage_ticks: "1"',
+         "11: backtest.slippage_ticks: expected a whole number, got '1'"),
+    case("a broken number", STRATEGY, "slippage_ticks: 0", "slippage_ticks: 1.5",
+         "11: backtest.slippage_ticks: expected a whole number, got 1.5"),
+]
+
+FILES = [
+    case("a key given twice", DATA, "results_path: data/results", "db_path: b",
+         "3: db_path: given twice, first on line 2"),
+    case("a key given twice below", HYPERLIQUID, "max_leverage: 40", "tick_size: 1",
+         "9: instruments.BTC/USDT.tick_size: given twice, first on line 9"),
+    case("a number as a key", DATA, "results_path: data/results", "3: data/results",
+         "3: expected text as a key, got '3' without quotes"),
+    case("a list as a key", STRATEGY, "{fast: 20", "{[fast]: 20",
+         "6: params: expected text as a key, got a collection"),
+    case("an open bracket", DATA, "[5m, 15m, 1h, 4h]", "[5m, 15m, 1h, 4h",
+         "5: not YAML: while parsing a flow sequence from line 4: did not find expected ',' or ']'"),
+    case("a tab", HISTORY, "  market_data_venue", "	market_data_venue",
+         "3: not YAML: a tab, indent with spaces"),
+    case("two colons", DATA, "db_path: ", "db_path: it: ",
+         "2: not YAML: mapping values are not allowed in this context"),
+    case("a tag", STRATEGY, "{fast: 20, slow: 50}", "!!set {fast}",
+         "6: params: expected a plain value, got one tagged !!set: remove the tag"),
+    case("a mapping in itself", STRATEGY, "{fast: 20, slow: 50}", "&params {fast: *params}",
+         "6: params: nested deeper than 20 levels, or without end by an anchor"),
+]
+
+VALUES = [
+    case("no path", DATA, "data/tbv8.sqlite", '" "',
+         "2: db_path: expected a path such as data/tbv8.sqlite, got ' '"),
+    case("a URL for a path", DATA, "data/tbv8.sqlite", "sqlite:///data/tbv8.sqlite",
+         "2: db_path: expected a path such as data/tbv8.sqlite, got 'sqlite:///data/tbv8.sqlite'"),
+    case("a path with a character that no file has", DATA, "data/tbv8.sqlite", r'"data/\0"',
+         r"2: db_path: expected a path such as data/tbv8.sqlite, got 'data/\x00'"),
+    case("seconds", DATA, "5m, 15m", "5m, 15s",
+         "4: timeframes[1]: '15s' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+    case("two weeks", STRATEGY, "timeframe: 5m", "timeframe: 2w",
+         "4: timeframe: '2w' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+    case("no minutes", STRATEGY, "timeframe: 5m", "timeframe: 0m",
+         "4: timeframe: '0m' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+    case("a refresh of two days", HISTORY, "refresh: 1d", "refresh: 2d",
+         "6: history.refresh: '2d' is longer than 1d: write 1d"),
+    case("a refresh of a month", HISTORY, "refresh: 1d", "refresh: 1M",
+         "6: history.refresh: '1M' is longer than 1d: write 1d"),
+    case("a refresh that does not matter", HISTORY,
+         "end_date: null                        # null = NOW\n  refresh: 1d", "end_date: 2024-02-01\n  refresh: daily",
+         "6: history.refresh: 'daily' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+    case("no symbol", HYPERLIQUID, "{BTC/USDT: BTC}", "{}",
+         "4: symbols: expected at least one symbol, such as BTC/USDT"),
+    case("a native symbol for a symbol", HYPERLIQUID, "{BTC/USDT: BTC}", "{BTCUSDT: BTC}",
+         "4: symbols.BTCUSDT: 'BTCUSDT' is not a symbol: write BASE/QUOTE, such as BTC/USDT"),
+    case("a native symbol for a symbol in a list", SAMPLE,
+         "[BTC/USDT, ETH/USDT]", "\n  - BTC/USDT\n  - ETH-USDT",
+         "6: symbols[1]: 'ETH-USDT' is not a symbol: write BASE/QUOTE, such as BTC/USDT"),
+    case("a symbol twice", SAMPLE, "[BTC/USDT, ETH/USDT]", "[BTC/USDT, BTC/USDT]",
+         "4: symbols[1]: 'BTC/USDT' is given twice, remove one"),
+    case("a native symbol twice", HYPERLIQUID, "{BTC/USDT: BTC}", "{BTC/USDT: BTC, BTC/USDC: BTC}",
+         "4: symbols.BTC/USDC: 'BTC' is the native symbol of BTC/USDT too"),
+    case("an empty native symbol", HYPERLIQUID, "{BTC/USDT: BTC}", '{BTC/USDT: ""}',
+         "4: symbols.BTC/USDT: expected the venue's own name, got ''"),
+    case("no channel", HYPERLIQUID, "[trades, bbo]", "[]",
+         "5: channels: expected trades, bbo or both, each once"),
+    case("a channel twice", HYPERLIQUID, "[trades, bbo]", "[bbo, bbo]",
+         "5: channels: expected trades, bbo or both, each once"),
+    case("an instrument of another symbol", HYPERLIQUID, "  BTC/USDT: {", "  BTC/USD: {",
+         "9: instruments.BTC/USD: unknown symbol 'BTC/USD', did you mean 'BTC/USDT'? there is BTC/USDT"),
+    case("a strategy's native symbol, on which other keys depend", STRATEGY,
+         "symbol: BTC/USDT", "symbol: BTCUSDT",
+         "3: symbol: 'BTCUSDT' is not a symbol: write BASE/QUOTE, such as BTC/USDT"),
+    case("a symbol in small letters", STRATEGY, "symbol: BTC/USDT", "symbol: btc/usdt",
+         "3: symbol: unknown symbol of sample 'btc/usdt', did you mean 'BTC/USDT'? there is BTC/USDT, ETH/USDT"),
+    case("a symbol that the data venue has not", STRATEGY, "symbol: BTC/USDT", "symbol: DOGE/EUR",
+         "3: symbol: unknown symbol of sample 'DOGE/EUR'; there is BTC/USDT, ETH/USDT"),
+    case("no balance", STRATEGY, "starting_balance_usd: 10000", "starting_balance_usd: 0",
+         "10: backtest.starting_balance_usd: expected a number above 0, got 0"),
+    case("slippage below 0", STRATEGY, "slippage_ticks: 0", "slippage_ticks: -1",
+         "11: backtest.slippage_ticks: expected 0 or more, got -1"),
+]
+
+NAMES = [
+    case("a strategy", STRATEGY, "strategy_id: btc_usdt_perp_v1", "strategy_id: other",
+         "2: strategy_id: 'other' must be the file's name, 'btc_usdt_perp_v1'"),
+    case("a venue", SAMPLE, "venue: sample", "venue: Sample",
+         "2: venue: 'Sample' must be the file's name, 'sample'"),
+    case("the venue of the history", HISTORY, "sample  ", "samples",
+         "3: history.market_data_venue: unknown venue 'samples', did you mean 'sample'? there is binance_spot, hyperliquid, mexc, sample"),
+    case("the data venue of a strategy", STRATEGY, "slippage_ticks: 0", "market_data_venue: kraken",
+         "11: backtest.market_data_venue: unknown venue 'kraken'; there is binance_spot, hyperliquid, mexc, sample"),
+    case("the primary", STRATEGY, "primary: hyperliquid", "primary: hyperlquid",
+         "7: routing.primary: unknown venue 'hyperlquid', did you mean 'hyperliquid'? there is binance_spot, hyperliquid, mexc, sample"),
+    case("the secondary", STRATEGY, "secondary: mexc", "secondary: MEXC2",
+         "7: routing.secondary: unknown venue 'MEXC2', did you mean 'mexc'? there is binance_spot, hyperliquid, mexc, sample"),
+    case("the module", STRATEGY, "ema_cross.EmaCross", "ema_cros.EmaCross",
+         "5: strategy: unknown module 'ema_cros', did you mean 'ema_cross'? there is ema_cross in tbv8/strategies/"),
+    case("a module that no file can be named after", STRATEGY,
+         "ema_cross.EmaCross", f"{'long' * 100}.EmaCross",
+         f"5: strategy: unknown module '{'long' * 100}'; there is ema_cross in tbv8/strategies/"),
+    case("the class", STRATEGY, "ema_cross.EmaCross", "ema_cross.EmaCros",
+         "5: strategy: unknown class 'EmaCros', did you mean 'EmaCross'? there is EmaCross in tbv8/strategies/ema_cross.py"),
+    case("no module", STRATEGY, "ema_cross.EmaCross", "EmaCross",
+         "5: strategy: 'EmaCross' is not module.Class, such as ema_cross.EmaCross"),
+    case("a path for a module", STRATEGY, "ema_cross.EmaCross", "../ema_cross.EmaCross",
+         "5: strategy: '../ema_cross.EmaCross' is not module.Class, such as ema_cross.EmaCross"),
+    case("a param", STRATEGY, "{fast: 20", "{fats: 20",
+         "6: params.fats: unknown param of EmaCross 'fats', did you mean 'fast'? there is fast, slow, trade_size"),
+    case("a param that tbv8 gives", STRATEGY, "{fast: 20", "{max_position: 20",
+         "6: params.max_position: tbv8 gives this one itself: remove it"),
+]
+
+LIMITS = [
+    case("of another base", STRATEGY, "max_position_btc", "max_position_eth",
+         "8: risk.max_position_eth: unknown key, did you mean 'max_position_btc'?"),
+    case("of two bases", STRATEGY,
+         "max_position_btc: 0.01", "max_position_btc: 0.01, max_position_eth: 1",
+         "8: risk.max_position_eth: unknown key, did you mean 'max_position_btc'?"),
+    case("of no base", STRATEGY, "max_position_btc", "max_position",
+         "8: risk.max_position: unknown key, did you mean 'max_position_btc'?"),
+    case("no position", STRATEGY, "max_position_btc: 0.01, ", "",
+         "8: risk.max_position_btc: missing: write this key, in BTC"),
+    case("no leverage", STRATEGY, ", max_leverage: 2.0", "",
+         "8: risk.max_leverage: missing: write this key"),
+    case("misspelt", STRATEGY, "max_daily_loss_usd", "daily_loss",
+         "8: risk.daily_loss: unknown key, did you mean 'max_daily_loss_usd'?"),
+    case("of something else", STRATEGY, "max_daily_loss_usd", "vega",
+         "8: risk.vega: unknown key; known are max_position_btc, max_daily_loss_usd, max_leverage"),
+]
+
+ROUTES = [
+    case("a mode that needs a secondary", STRATEGY, "secondary: mexc, ", "",
+         "7: routing.secondary: missing: PRIMARY_LIVE_SECONDARY_SHADOW needs one"),
+    case("a secondary that is the primary", STRATEGY, "secondary: mexc", "secondary: hyperliquid",
+         "7: routing.secondary: is the primary: name another venue"),
+    case("a primary without instruments", STRATEGY, "primary: hyperliquid", "primary: binance_spot",
+         "7: routing.primary: binance_spot has no instrument rules of BTC/USDT: write them under `instruments:` in config/venues/binance_spot.yaml"),
+    case("a secondary without instruments, needed or not", STRATEGY,
+         "secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW", "secondary: sample, mode: PRIMARY_ONLY",
+         "7: routing.secondary: sample has no instrument rules of BTC/USDT: write them under `instruments:` in config/venues/sample.yaml"),
+    case("instruments of another symbol", MEXC, "  BTC/USDT: {", "  ETH/USDT: {",
+         "9: instruments.ETH/USDT: unknown symbol 'ETH/USDT', did you mean 'BTC/USDT'? there is BTC/USDT"),
+]
+
+TIMES = [
+    case("without a zone", HISTORY, '"2017-08-17T00:00:00Z"', '"2017-08-17T00:00:00"',
+         "4: history.start_date: '2017-08-17T00:00:00' has no time zone: write 2017-08-17T00:00:00Z for UTC"),
+    case("off the minute", HISTORY, '"2017-08-17T00:00:00Z"', '"2017-08-17T00:00:30Z"',
+         "4: history.start_date: '2017-08-17T00:00:30Z' is not on a minute"),
+    case("off the second", HISTORY, '"2017-08-17T00:00:00Z"', "2017-08-17T00:00:00.5Z",
+         "4: history.start_date: '2017-08-17T00:00:00.5Z' is not on a minute"),
+    case("another notation", HISTORY, '"2017-08-17T00:00:00Z"', "17.08.2017",
+         "4: history.start_date: '17.08.2017' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z"),
+    case("a day that never was", HISTORY, '"2017-08-17T00:00:00Z"', "2017-02-29",
+         "4: history.start_date: '2017-02-29' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z"),
+    case("before the epoch", HISTORY, '"2017-08-17T00:00:00Z"', "1969-12-31",
+         "4: history.start_date: '1969-12-31' is out of range: write a year from 1970 to 9998"),
+    case("after the last year", HISTORY, "end_date: null", "end_date: 9999-12-31T23:59:00-12:00",
+         "5: history.end_date: '9999-12-31T23:59:00-12:00' is out of range: write a year from 1970 to 9998"),
+    case("an end at the start", HISTORY, "end_date: null", "end_date: 2017-08-17",
+         "5: history.end_date: '2017-08-17' is not after the start, 2017-08-17T00:00:00Z"),
+    case("an end before the start", HISTORY, "end_date: null", "end_date: 2016-08-17",
+         "5: history.end_date: '2016-08-17' is not after the start, 2017-08-17T00:00:00Z"),
+    case("a start today", HISTORY, '"2017-08-17T00:00:00Z"', "2026-01-15",
+         "4: history.start_date: '2026-01-15' is not before the end, 2026-01-15T00:00:00Z, the last full 1d before now: write an earlier one"),
+    case("a start in the future", HISTORY, '"2017-08-17T00:00:00Z"', "2027-01-01",
+         "4: history.start_date: '2027-01-01' is not before now, 2026-01-15T12:34:00Z: write an earlier one"),
+    case("a start after the venue's last", HISTORY, '"2017-08-17T00:00:00Z"', "2024-07-01",
+         "4: history.start_date: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z only, not of 2024-07-01T00:00:00Z .. 2026-01-15T00:00:00Z"),
+    case("an end before the venue's first", HISTORY, "end_date: null", "end_date: 2024-01-01",
+         "5: history.end_date: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z only, not of 2017-08-17T00:00:00Z .. 2024-01-01T00:00:00Z"),
+    case("a strategy's end before the start of the history", STRATEGY,
+         "slippage_ticks: 0", "end_date: 2016-01-01",
+         "11: backtest.end_date: '2016-01-01' is not after the start, 2017-08-17T00:00:00Z"),
+    case("a strategy's start", STRATEGY, "slippage_ticks: 0", "start_date: soon",
+         "11: backtest.start_date: 'soon' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z"),
+]
+# fmt: on
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "line"),
+    [*FILES, *TYPES, *VALUES, *NAMES, *LIMITS, *ROUTES, *TIMES],
+)
+def test_what_is_wrong_is_refused_where_it_stands(
+    project: Files, name: str, old: str, new: str, line: str
+) -> None:
+    project.edit(name, old, new)
+
+    assert project.refusal() == f"config/{name}:{line}"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("0", "expected a number above 0, got 0", id="zero"),
+        pytest.param('"-0.1"', "expected a number above 0, got -0.1", id="less than zero"),
+        pytest.param(".nan", "expected a number above 0, got NaN", id="not a number"),
+        pytest.param("sNaN", "expected a number above 0, got sNaN", id="a signalling one"),
+        pytest.param(".inf", "expected a number above 0, got Infinity", id="infinite"),
+        pytest.param(
+            "1e12", "expected a number below 1000000000000, got 1000000000000.0", id="vast"
+        ),
+        pytest.param(
+            '"1e99999999"',
+            "expected a number below 1000000000000, got 1E+99999999",
+            id="too long to be written out",
+        ),
+        pytest.param("1e-17", "expected at most 16 decimals, got 1E-17", id="tiny"),
+        pytest.param(
+            '"1e-99999999"', "expected at most 16 decimals, got 1E-99999999", id="as good as zero"
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("name", "old", "place"),
+    [
+        pytest.param(HYPERLIQUID, '"1"', "9: instruments.BTC/USDT.tick_size", id="tick"),
+        pytest.param(HYPERLIQUID, '"0.00001"', "9: instruments.BTC/USDT.lot_size", id="lot"),
+        pytest.param(HYPERLIQUID, "40", "9: instruments.BTC/USDT.max_leverage", id="venue"),
+        pytest.param(STRATEGY, "0.01", "8: risk.max_position_btc", id="position"),
+        pytest.param(STRATEGY, "10.0", "8: risk.max_daily_loss_usd", id="loss"),
+        pytest.param(STRATEGY, "2.0", "8: risk.max_leverage", id="leverage"),
+        pytest.param(STRATEGY, "10000", "10: backtest.starting_balance_usd", id="balance"),
+    ],
+)
+def test_an_amount_is_a_number_above_0_that_can_be_traded(
+    project: Files, name: str, old: str, place: str, text: str, problem: str
+) -> None:
+    project.edit(name, old, text)
+
+    assert project.refusal() == f"config/{name}:{place}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        pytest.param("0.1", "0.1", id="ten percent"),
+        pytest.param("-0.1", "-0.1", id="a rebate of ten percent"),
+        pytest.param("4.5", "4.5", id="basis points"),
+        pytest.param(".nan", "NaN", id="not a number"),
+        pytest.param("-.inf", "-Infinity", id="infinite"),
+        pytest.param('"1e99999999"', "1E+99999999", id="too long to be written out"),
+    ],
+)
+@pytest.mark.parametrize(("key", "old"), [("maker_fee", '"0.00015"'), ("taker_fee", '"0.00045"')])
+def test_a_fee_is_a_fraction(project: Files, key: str, old: str, text: str, got: str) -> None:
+    project.edit(HYPERLIQUID, old, text)
+
+    assert project.refusal() == (
+        f"config/venues/hyperliquid.yaml:9: instruments.BTC/USDT.{key}: "
+        f"expected a fraction of the notional such as 0.00045, got {got}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "line", "old", "schemes", "others"),
+    [
+        pytest.param(
+            HYPERLIQUID,
+            "ws_url",
+            6,
+            "wss://api.hyperliquid.xyz/ws",
+            "ws:// or wss://",
+            "https://x.y",
+            id="socket",
+        ),
+        pytest.param(
+            HYPERLIQUID,
+            "rest_url",
+            7,
+            "https://api.hyperliquid.xyz",
+            "http:// or https://",
+            "wss://x.y",
+            id="REST",
+        ),
+        pytest.param(
+            BINANCE,
+            "archive_url",
+            6,
+            "https://data.binance.vision",
+            "http:// or https://",
+            "ftp://x.y",
+            id="archive",
+        ),
+    ],
+)
+def test_a_url_has_one_of_two_schemes_and_a_host(
+    project: Files, name: str, key: str, line: int, old: str, schemes: str, others: str
+) -> None:
+    right = schemes.partition(" ")[0]
+    bad = [
+        others,
+        "api.x.y",
+        right,
+        f"{right}a b",
+        f"{right}a:port",
+        f"{right}a:70000",
+        f"{right}[::",
+    ]
+    before = old
+    for url in bad:
+        project.edit(name, f"{before}", f'"{url}"')
+        before = f'"{url}"'
+
+        assert project.refusal() == (
+            f"config/{name}:{line}: {key}: expected {schemes}..., got {url!r}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        pytest.param(b"", ":1: db_path: missing: write this key", id="empty"),
+        pytest.param(b"# nothing yet\n", ":1: db_path: missing: write this key", id="a comment"),
+        pytest.param(b"- db_path\n", ":1: expected `key: value` lines", id="a list"),
+        pytest.param(b"data/tbv8.sqlite", ":1: expected `key: value` lines", id="text"),
+        pytest.param(b"db_path: a\nname: \xe9", ":2: not UTF-8: save it as UTF-8", id="Latin-1"),
+        pytest.param("db_path: a".encode("utf-16"), ":1: not UTF-8: save it as UTF-8", id="UTF-16"),
+        pytest.param(
+            b"# a\ndb_path: \x00",
+            ":2: not YAML: the character U+0000 is not allowed, remove it",
+            id="binary",
+        ),
+        pytest.param(
+            b"db_path: a\n---\ndb_path: b\n",
+            ":2: not YAML: expected a single document in the stream: but found another document",
+            id="two documents",
+        ),
+        pytest.param(
+            b"db_path: " + b"[" * 30 + b"]" * 30,
+            ":1: nested deeper than 20 levels, or without end by an anchor",
+            id="nested",
+        ),
+        pytest.param(
+            b"db_path:\n " + b"[" * 100_000,
+            ":2: nested deeper than 20 levels, or without end by an anchor",
+            id="nested deeper than a stack goes",
+        ),
+    ],
+)
+def test_a_file_that_is_not_a_mapping_in_yaml_is_refused(
+    project: Files, content: bytes, line: str
+) -> None:
+    project.write(DATA, content)
+
+    assert project.refusal() == f"config/data.yaml{line}"
+
+
+def test_a_file_that_cannot_be_read_is_refused(project: Files) -> None:
+    (project.root / "config/strategies/folder.yaml").mkdir()
+
+    assert project.refusal() == "config/strategies/folder.yaml: cannot be read: Is a directory"
+
+
+def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> None:
+    text = SECTION_4[STRATEGY].replace("strategy_id: btc_usdt_perp_v1", "strategy_id: my btc:1")
+    project.write("strategies/my btc:1.yaml", text)
+
+    assert project.refusal() == (
+        "config/strategies/my btc:1.yaml:2: strategy_id: 'my btc:1' must be letters, digits, _ and -"
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        pytest.param(
+            {"venue": "binance_spt"},
+            "venue: unknown venue 'binance_spt', did you mean 'binance_spot'? "
+            "there is binance_spot, hyperliquid, mexc, sample",
+            id="an unknown venue",
+        ),
+        pytest.param(
+            {"venue": ""},
+            "venue: unknown venue ''; there is binance_spot, hyperliquid, mexc, sample",
+            id="no venue",
+        ),
+        pytest.param(
+            {"strat": "2024-01-01"},
+            "strat: unknown variable 'strat', did you mean 'start'? there is end, start, venue",
+            id="a misspelt variable",
+        ),
+        pytest.param(
+            {"symbol": "BTC/USDT"},
+            "symbol: unknown variable 'symbol'; there is end, start, venue",
+            id="an unknown variable",
+        ),
+        pytest.param(
+            {"start": ""},
+            "start: '' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z",
+            id="no start",
+        ),
+        pytest.param(
+            {"end": "now"},
+            "end: 'now' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z",
+            id="now",
+        ),
+        pytest.param(
+            {"start": "2024-01-01T00:00"},
+            "start: '2024-01-01T00:00' has no time zone: write 2024-01-01T00:00Z for UTC",
+            id="without a zone",
+        ),
+        pytest.param(
+            {"end": "2024-01-01T00:00:01Z"},
+            "end: '2024-01-01T00:00:01Z' is not on a minute",
+            id="off the minute",
+        ),
+        pytest.param(
+            {"start": "2024-02-01", "end": "2024-01-01"},
+            "end: '2024-01-01' is not after the start, 2024-02-01T00:00:00Z",
+            id="an end before the start",
+        ),
+        pytest.param(
+            {"start": "2030-01-01", "end": "2031-01-01"},
+            "start: '2030-01-01' is not before now, 2026-01-15T12:34:00Z: write an earlier one",
+            id="both in the future",
+        ),
+        pytest.param(
+            {"end": "2020-01-01"},
+            "end: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z only, "
+            "not of 2017-08-17T00:00:00Z .. 2020-01-01T00:00:00Z",
+            id="before the venue's first",
+        ),
+    ],
+)
+def test_a_wrong_word_of_the_command_line_is_refused(
+    project: Files, overrides: dict[str, str], line: str
+) -> None:
+    assert project.refusal(**overrides) == f"command line: {line}"
+
+
+def test_of_two_times_that_cross_the_more_special_is_refused(project: Files) -> None:
+    project.edit(HISTORY, "end_date: null", "end_date: 2024-02-01")
+
+    by_command_line = project.refusal(start="2024-03-01")
+    project.edit(STRATEGY, "slippage_ticks: 0", "start_date: 2024-03-01")
+    by_strategy = project.refusal()
+
+    assert by_command_line == (
+        "command line: start: '2024-03-01' is not before the end, 2024-02-01T00:00:00Z"
+    )
+    assert by_strategy == (
+        "config/strategies/btc_usdt_perp_v1.yaml:11: backtest.start_date: "
+        "'2024-03-01' is not before the end, 2024-02-01T00:00:00Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "line"),
+    [
+        pytest.param(
+            HISTORY,
+            '"2017-08-17T00:00:00Z"',
+            "soon",
+            "4: history.start_date: 'soon' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z",
+            id="start",
+        ),
+        pytest.param(
+            STRATEGY,
+            "slippage_ticks: 0",
+            "end_date: late",
+            "11: backtest.end_date: 'late' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z",
+            id="end",
+        ),
+        pytest.param(
+            HISTORY,
+            "sample  ",
+            "nowhere",
+            "3: history.market_data_venue: unknown venue 'nowhere'; "
+            "there is binance_spot, hyperliquid, mexc, sample",
+            id="venue",
+        ),
+    ],
+)
+def test_the_command_line_does_not_hide_what_is_wrong_in_a_file(
+    project: Files, name: str, old: str, new: str, line: str
+) -> None:
+    project.edit(name, old, new)
+
+    said = project.refusal(venue="sample", start="2024-01-01", end="2024-02-01")
+
+    assert said == f"config/{name}:{line}"
+
+
+def test_an_error_keeps_its_facts(project: Files) -> None:
+    project.edit(STRATEGY, "max_leverage: 2.0", "max_leverage: 0")
+
+    with pytest.raises(ConfigError) as caught:
+        project.load()
+
+    error = caught.value
+    assert (error.path, error.line) == (Path("config/strategies/btc_usdt_perp_v1.yaml"), 8)
+    assert (error.key, error.problem) == ("risk.max_leverage", "expected a number above 0, got 0")
+
+
+# A user's strategy.
+
+OWN = """\
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig:
+    instrument_id: object
+    bar_type: object
+    max_position: object
+    lookback: int
+    threshold: float = 0.5
+
+
+class Own(Strategy):
+    pass
+"""
+
+
+@pytest.mark.parametrize("module", ["own", "mine.own"])
+def test_a_users_strategy_is_read_but_not_imported(
+    project: Files, user_code: Callable[[str, str], None], module: str
+) -> None:
+    user_code(f"{module.replace('.', '/')}.py", "raise RuntimeError\n" + OWN)
+    project.edit(STRATEGY, "ema_cross.EmaCross", f"{module}.Own")
+    project.edit(STRATEGY, "{fast: 20, slow: 50}", "{lookback: 7, threshold: 1e-3}")
+
+    strategy = project.strategy()
+
+    assert (strategy.module, strategy.class_name) == (module, "Own")
+    assert strategy.params == {"lookback": 7, "threshold": 0.001}
+    assert strategy.module_path.read_text(encoding="utf-8").startswith("raise RuntimeError")
+
+
+@pytest.mark.parametrize(
+    ("code", "params", "line"),
+    [
+        pytest.param(
+            OWN,
+            "{threshold: 1}",
+            "config/strategies/btc_usdt_perp_v1.yaml:6: params.lookback: missing: Own needs it",
+            id="a missing param",
+        ),
+        pytest.param(
+            OWN,
+            "{lookback: 1, treshold: 1}",
+            "config/strategies/btc_usdt_perp_v1.yaml:6: params.treshold: unknown param of Own "
+            "'treshold', did you mean 'threshold'? there is lookback, threshold",
+            id="a misspelt param",
+        ),
+        pytest.param(
+            "class Own: pass\n",
+            "{}",
+            "config/strategies/btc_usdt_perp_v1.yaml:5: strategy: tbv8/strategies/own.py has no "
+            "class OwnConfig: write one for its params",
+            id="no config class",
+        ),
+        pytest.param(
+            "Own = OwnConfig = None\n",
+            "{}",
+            "config/strategies/btc_usdt_perp_v1.yaml:5: strategy: unknown class 'Own'; "
+            "there is none in tbv8/strategies/own.py",
+            id="no class",
+        ),
+        pytest.param(
+            "class Own:\n    pass\n\nclass OwnConfig\n",
+            "{}",
+            "tbv8/strategies/own.py:4: not Python: expected ':'",
+            id="not Python",
+        ),
+    ],
+)
+def test_a_users_strategy_that_does_not_fit_is_refused(
+    project: Files, user_code: Callable[[str, str], None], code: str, params: str, line: str
+) -> None:
+    user_code("own.py", code)
+    project.edit(STRATEGY, "ema_cross.EmaCross", "own.Own")
+    project.edit(STRATEGY, "{fast: 20, slow: 50}", params)
+
+    assert project.refusal() == line
+
+
+def test_a_missing_param_of_a_strategy_without_params_is_refused(
+    project: Files, user_code: Callable[[str, str], None]
+) -> None:
+    user_code("own.py", OWN)
+    project.write("strategies/least.yaml", f"{LEAST}strategy: own.Own\n")
+
+    assert project.refusal() == (
+        "config/strategies/least.yaml:1: params.lookback: missing: Own needs it"
+    )
+
+
+def test_params_that_only_running_can_tell_are_left_to_it(
+    project: Files, user_code: Callable[[str, str], None]
+) -> None:
+    user_code("own.py", "class Own: pass\nclass OwnConfig:\n    def __init__(self, **rest): pass\n")
+    project.edit(STRATEGY, "ema_cross.EmaCross", "own.Own")
+
+    assert project.strategy().params == {"fast": 20, "slow": 50}
+
+
+# Whatever is written: a Project, or one line that says where.
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.dates().map(str),
+    st.text(max_size=8),
+    st.sampled_from(["", "0", "-1", "1e999", "NaN", "5m", "1M", "BTC/USDT", "sample", "mexc"]),
+    st.sampled_from(
+        ["ema_cross.EmaCross", "2024-02-01", "2024-02-01T00:00Z", "null", "a.b", "$.a"]
+    ),
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """Return one project for all examples: each puts its file back."""
+    files = Files(tmp_path_factory.mktemp("fuzzed"))
+    shutil.copytree(ROOT / "config", files.root / "config")
+    return files
+
+
+def load_or_refuse(files: Files, name: str, content: str | bytes, **overrides: str) -> None:
+    """Load with another content of one file; see that a refusal is one line about a real place."""
+    path = files.root / "config" / name
+    whole = path.read_bytes()
+    files.write(name, content)
+    refusal = None
+    try:
+        loaded = files.load(**overrides)
+    except ConfigError as e:
+        refusal = e
+    finally:
+        written = path.read_bytes()
+        path.write_bytes(whole)
+    if refusal is None:
+        for strategy in loaded.strategies.values():
+            as_json(strategy)
+        return
+    assert str(refusal).isprintable(), str(refusal)
+    assert str(refusal) != refusal.problem != ""
+    if refusal.path is not None:
+        assert (files.root / refusal.path).exists()
+    if refusal.line is not None and refusal.path == Path("config") / name:
+        lines = written.decode(errors="replace").splitlines()  # U+0085 ends one in YAML
+        assert 1 <= refusal.line <= len(lines) + 1
+
+
+def as_json(strategy: Strategy) -> bytes:
+    """Write a strategy as the key of its result is written."""
+    fields = msgspec.to_builtins(strategy, builtin_types=(Decimal,), enc_hook=str)
+    text = json.dumps(plain(fields), sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def places(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of everything in a tree."""
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
+    for key, below in items:
+        yield (*above, key)
+        yield from places(below, (*above, key))
+
+
+@given(data=st.data(), name=st.sampled_from(sorted(SECTION_4)))
+@settings(max_examples=120)
+def test_a_shipped_file_with_any_other_value_loads_or_is_refused(
+    fuzzed: Files, data: st.DataObject, name: str
+) -> None:
+    tree = yaml.safe_load((fuzzed.root / "config" / name).read_text(encoding="utf-8"))
+    changed = deepcopy(tree)
+    *above, last = data.draw(st.sampled_from(sorted(places(tree), key=repr)))
+    parent = changed
+    for key in above:
+        parent = parent[key]
+    value = parent.pop(last)
+    if not data.draw(st.booleans(), label="deleted"):
+        other = data.draw(st.one_of(st.just(value), TREES, st.sampled_from(list(tree.values()))))
+        if isinstance(parent, list):
+            parent.insert(last, other)
+        else:
+            parent[data.draw(st.text(max_size=8) | st.just(last))] = other
+
+    load_or_refuse(fuzzed, name, yaml.safe_dump(changed, allow_unicode=True))
+
+
+@given(data=st.data(), name=st.sampled_from(sorted(SECTION_4)))
+@settings(max_examples=100)
+def test_a_shipped_file_with_any_text_in_it_loads_or_is_refused(
+    fuzzed: Files, data: st.DataObject, name: str
+) -> None:
+    content = (fuzzed.root / "config" / name).read_bytes()
+    at = data.draw(st.integers(0, len(content)))
+    cut = data.draw(st.integers(0, 12))
+    put = data.draw(
+        st.one_of(
+            st.binary(max_size=6),
+            st.text(max_size=6).map(str.encode),
+            st.text("{}[]:,&*!|>'\"%@#-?~ \n\t<=.0e_", max_size=6).map(str.encode),
+        )
+    )
+
+    load_or_refuse(fuzzed, name, content[:at] + put + content[at + cut :])
+
+
+@given(name=st.sampled_from(sorted(SECTION_4)), tree=TREES)
+@settings(max_examples=50)
+def test_a_file_of_anything_loads_or_is_refused(fuzzed: Files, name: str, tree: Any) -> None:
+    load_or_refuse(fuzzed, name, yaml.safe_dump(tree, allow_unicode=True))
+
+
+@given(
+    overrides=st.dictionaries(
+        st.sampled_from(["venue", "start", "end", "other"]),
+        st.one_of(
+            st.text(max_size=12),
+            st.datetimes().map(lambda moment: f"{moment.isoformat()}Z"),
+            st.dates().map(str),
+            st.sampled_from(["sample", "mexc", "9999-12-31T23:59-23:59", "0001-01-01T00:00+14:00"]),
+        ),
+    )
+)
+@settings(max_examples=80)
+def test_a_command_line_of_anything_loads_or_is_refused(
+    fuzzed: Files, overrides: dict[str, str]
+) -> None:
+    content = (fuzzed.root / "config" / DATA).read_bytes()
+
+    load_or_refuse(fuzzed, DATA, content, **overrides)

@@ -1,0 +1,208 @@
+"""Who may import whom: design.md section 3 as a table, held against every module's imports."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.builders import ROOT
+
+# What each layer may import of this project: what its line names, and what those may import.
+MAY_IMPORT = {
+    "errors": "",
+    "source": "errors",
+    "progress": "",
+    "market": "errors",
+    "coverage": "market",
+    "aggregate": "market",
+    "risk": "market",
+    "document": "errors",
+    "config": "document errors market source",
+    "store": "coverage errors market",
+    "venues": "errors market",
+    "freshness": "config coverage document source store",
+    "backfill": "config coverage progress store venues",
+    "build": "aggregate freshness progress store",
+    "recorder": "config progress store venues",
+    "strategies": "",
+    "backtest": "config risk store strategies",
+    "report": "config freshness store",
+    "tasks": "backfill backtest build freshness recorder report",
+    "commands": "backfill backtest build freshness recorder report tasks",
+}
+
+# Which libraries may be imported, and where.
+LIBRARIES = {
+    "adbc_driver_manager": "store",
+    "adbc_driver_sqlite": "store",
+    "aiohttp": "recorder",
+    "alembic": "store",
+    "ccxt": "venues",
+    "doit": "tasks commands",
+    "msgspec": "*",
+    "nautilus_trader": "backtest strategies",
+    "numpy": "*",
+    "pandas": "report",
+    "plotly": "report",
+    "polars": "aggregate",
+    "prometheus_client": "recorder",
+    "pyarrow": "*",
+    "requests": "venues",
+    "rich": "progress recorder report",
+    "sqlalchemy": "store",
+    "websockets": "recorder",
+    "yaml": "document",
+}
+
+HEAVY = (
+    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy pandas"
+    " plotly polars prometheus_client pyarrow requests rich sqlalchemy websockets"
+)
+
+MODULES = sorted((ROOT / "tbv8").rglob("*.py"))
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT / "tbv8").parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the dotted name of all that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def allowed(layer: str) -> set[str]:
+    found = {layer}
+    waiting = MAY_IMPORT[layer].split()
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += MAY_IMPORT[name].split()
+    return found
+
+
+def test_the_table_has_a_line_for_every_module() -> None:
+    layers = {layer_of(path) for path in MODULES} - {"__init__"}
+
+    assert layers - MAY_IMPORT.keys() == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_its_line_names_and_what_those_name(path: Path) -> None:
+    layer = layer_of(path)
+    if layer == "__init__":
+        assert list(imports(path)) == []
+        return
+
+    for name in imports(path):
+        first, *rest = name.split(".")
+        if first == "tbv8":
+            assert rest, f"{path}: import a module of tbv8, not all of it"
+            assert rest[0] in allowed(layer), f"{path} imports {name}"
+        elif first not in sys.stdlib_module_names:
+            where = LIBRARIES.get(first, "").split()
+            assert "*" in where or layer in where, f"{path} imports {name}"
+        assert first not in ("dodo", "tests", "migrations"), f"{path} imports {name}"
+
+
+def test_the_ladder_has_no_rungs_that_lead_around() -> None:
+    for layer in MAY_IMPORT:
+        assert all(layer not in allowed(name) - {name} for name in allowed(layer) - {layer})
+    assert "venues" not in allowed("store")
+    assert "store" not in allowed("venues")
+    assert {"tasks", "commands", "backtest", "strategies"}.isdisjoint(
+        allowed("freshness") | allowed("build") | allowed("backfill") | allowed("recorder")
+    )
+
+
+def test_a_venue_does_not_know_another_one() -> None:
+    for path in MODULES:
+        if layer_of(path) != "venues":
+            continue
+        own = path.relative_to(ROOT / "tbv8" / "venues").parts[0].removesuffix(".py")
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] == ["tbv8", "venues"]:
+                assert parts[2] in ("base", own), f"{path} imports {name}"
+
+
+def test_a_strategy_imports_nautilus_trader_and_other_strategies_only() -> None:
+    for path in MODULES:
+        if layer_of(path) == "strategies":
+            for name in imports(path):
+                first, *rest = name.split(".")
+                known = first in sys.stdlib_module_names or first == "nautilus_trader"
+                assert known or rest[:1] == ["strategies"], f"{path} imports {name}"
+
+
+def test_the_dodo_file_knows_tasks_alone() -> None:
+    assert sorted(imports(ROOT / "dodo.py")) == ["doit.task_params", "tbv8.tasks"]
+
+
+def test_migrations_know_the_schema_alone() -> None:
+    for path in (ROOT / "migrations").rglob("*.py"):
+        for name in imports(path):
+            first, *rest = name.split(".")
+            if first == "tbv8":
+                assert rest[0] in ("store", "market"), f"{path} imports {name}"
+            else:
+                assert first in (*sys.stdlib_module_names, "alembic", "sqlalchemy"), name
+
+
+def test_starting_imports_nothing_heavy(tmp_path: Path, migrated_db: Path) -> None:
+    """Heavy imports cost a second at each start, and polars hangs in a forked child."""
+    # given the project as it is, with a database
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    for name in ("dodo.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "data").mkdir()
+    shutil.copy(migrated_db, tmp_path / "data" / "tbv8.sqlite")
+    venues = sorted(
+        f"tbv8.venues.{path.stem}"
+        for path in (ROOT / "tbv8" / "venues").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    )
+
+    # when all is imported that a start imports, and every task is asked whether it is fresh
+    code = f"""
+import importlib, sys
+
+def heavy():
+    return [name for name in {HEAVY!r}.split() if name in sys.modules]
+
+for name in {["tbv8.tasks", "tbv8.commands", *venues]!r}:
+    importlib.import_module(name)
+    print(name, heavy())
+
+from doit.doit_cmd import DoitMain
+
+print("ended with", DoitMain().run(["list", "--all", "--status"]), heavy())
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    # then
+    assert said.stderr == ""
+    lines = said.stdout.splitlines()
+    imported = [f"{name} []" for name in ("tbv8.tasks", "tbv8.commands", *venues)]
+    assert lines[: len(imported)] == imported
+    assert [line for line in lines if line.startswith("R backtest:btc_usdt_perp_v1")]
+    assert lines[-1] == "ended with 0 []"
