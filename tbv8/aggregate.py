@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from tbv8.market import Timeframe
 
-# A volume is the decimal that its float64 stands for: its shortest repr. These are added exactly
-# and the sum is rounded once, so neither order nor chunks matter: 26 digits before the point, 12
-# behind it. Not as integers of 1e-8: tiny-priced coins overflow int64, and polars divides by a
-# number by multiplying with its reciprocal, which misses the nearest float64 once in seven times.
-_EXACT = pl.Decimal(38, 12)
+# A volume is the decimal of at most eight places that its float64 stands for: its shortest repr.
+# These are added exactly and the sum is rounded once, so neither order nor chunks matter. Not as
+# integers of 1e-8: tiny-priced coins overflow int64, and polars divides by a number by multiplying
+# with its reciprocal, which misses the nearest float64 once in seven times.
+_EXACT = pl.Decimal(38, 8)
 
 
 def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:

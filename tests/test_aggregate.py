@@ -50,12 +50,12 @@ def flat(ts_ms: int, volume: float = 1.0, price: float = 10.0) -> Row:
 
 
 def naive(minutes: list[Row], timeframe: Timeframe) -> list[Built]:
-    """Count by hand: Timeframe.floor, max, min, and Decimal sums rounded once."""
+    """Count by hand: Timeframe.floor, max, min, and sums of eight decimals rounded once."""
     built = []
     for open_ms, group in groupby(minutes, key=lambda row: timeframe.floor(row[0])):
         held = list(group)
         with localcontext(prec=400):
-            volume = sum((Decimal(repr(row[5])) for row in held), Decimal(0))
+            volume = sum((round(Decimal(repr(row[5])), 8) for row in held), Decimal(0))
         high, low = max(row[2] for row in held), min(row[3] for row in held)
         built.append(
             (open_ms, held[0][1], high, low, held[-1][4], float(volume), len(held)),
@@ -75,7 +75,7 @@ VOLUMES = st.one_of(
     decimals(10**15, 2),  # 1e13 units of a tiny-priced coin
     decimals(10**17, 0),
     st.floats(2.0**24, 1e17),  # any digits that a float64 can carry at that size
-    st.floats(1e-12, 1e5).map(lambda value: round(value, 12)),
+    st.floats(1e-12, 1e5).map(lambda value: round(value, 12)),  # noise below the eighth decimal
 )
 PRICES = st.integers(1, 10**6).map(lambda ticks: ticks / 100)
 

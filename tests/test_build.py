@@ -357,11 +357,6 @@ def test_volumes_of_eight_decimals_add_up_the_same_from_any_bars(
     assert among == alone
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a 5m bar above 4096 can round away the digits 9 to 12 of its minutes and still look "
-    "like a multiple of 1e-8 to build._is_exact; were aggregate._EXACT Decimal(38, 8), none could",
-)
 def test_volumes_with_the_noise_of_floats_add_up_the_same_from_any_bars(shared_db: Path) -> None:
     noisy = 1_000_000.0000000001
 
