@@ -1,4 +1,4 @@
-"""From gaps in the ledger, through a venue's history, into the store.
+"""From gaps in the ledger, through a venue's history, into the store; and held against the venue.
 
 Each piece that a venue yields is committed with its ledger rows: a run that dies leaves whole
 pieces, and the next one asks only for what is missing.
@@ -6,17 +6,40 @@ pieces, and the next one asks only for what is missing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import closing
+import random
+import shutil
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from itertools import accumulate
 from pathlib import Path
 
+import msgspec
+import pyarrow as pa
+
 from tbv8.config import Venue
-from tbv8.coverage import merge, missing_spans
-from tbv8.market import ONE_MINUTE, Series, Span
+from tbv8.coverage import gaps, merge, missing_spans
+from tbv8.errors import DataError
+from tbv8.market import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    ONE_MINUTE,
+    Series,
+    Span,
+    iso,
+    iso_day,
+    parse_timeframe,
+)
 from tbv8.progress import progress
 from tbv8.store.bars import MINUTE_BARS, BarStore, open_bars, write_history
-from tbv8.store.ledger import HISTORY, NOT_LISTED, covered
-from tbv8.venues.base import Endpoints, Fetched, history_cost, open_history
+from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, read_days
+from tbv8.store.verify import Problem
+from tbv8.venues.base import Endpoints, Fetched, History, history_cost, open_history
+
+_MONTH = parse_timeframe("1M")
+_ROW_BYTES = 92
+"""Of a 1m bar in SQLite, venue and symbol in each row; measured: 89 of binance_spot BTC/USDT."""
 
 
 def backfill(
@@ -26,25 +49,24 @@ def backfill(
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
-        DataError: The database is damaged, locked, or its disk is full.
+        DataError: The database is damaged or locked, or its disk is full or about to be.
     """
-    endpoints = Endpoints(
-        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
-    )
     with open_bars(db_path) as store:
-        gaps = missing_spans(spans, covered(store.query, series, HISTORY))
-        if not gaps:
+        missing = missing_spans(spans, covered(store.query, series, HISTORY))
+        if not missing:
             return
-        print(f"   {series}: {history_cost(series.venue, gaps, now_ms)}", flush=True)
-        with open_history(series.venue, endpoints) as history:
-            native = venue.symbols[series.symbol] or history.native_symbol(series.symbol)
-            listed_ms = ONE_MINUTE.floor(history.listed_ms(native))
-            clock_ms = ONE_MINUTE.floor(history.clock_ms())
-            _note_not_listed(store, series, _cut(gaps, Span(0, listed_ms)), now_ms)
-            wanted = _cut(gaps, Span(listed_ms, clock_ms))
+        with open_market(series, venue) as market:
+            _note_not_listed(store, series, _cut(missing, Span(0, market.listed_ms)), now_ms)
+            wanted = _cut(missing, market.past)
+            if not wanted:
+                return
+            from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
+            cost = history_cost(series.venue, _cut(missing, from_month), market.clock_ms)
+            _say(series, str(cost))
             minutes = sum(span.minutes for span in wanted)
+            _check_disk(db_path, minutes)
             with (
-                closing(history.fetch(native, wanted)) as pieces,
+                closing(market.history.fetch(market.native, wanted)) as pieces,
                 progress(f"backfill {series}", minutes, "minutes") as advance,
             ):
                 for piece in pieces:
@@ -52,23 +74,183 @@ def backfill(
                     advance(piece.span.minutes)
 
 
+def recheck(
+    db_path: Path, series: Series, spans: Sequence[Span], *, venue: Venue, now_ms: int
+) -> None:
+    """Ask again for the minutes of `spans` that the ledger holds as missing at the venue.
+
+    Bars that are held are not touched, those that come are added, and each changed day is told.
+
+    Raises:
+        VenueError: The venue does not know the symbol, refuses, or is out of reach.
+        DataError: A day was changed outside of tbv8, or the database cannot be used.
+    """
+    with open_bars(db_path) as store:
+        absent = merge(
+            run.intersection(span)
+            for day in read_days(store.query, series, HISTORY)
+            if day.missing and day.source != NOT_LISTED
+            for span in spans
+            if day.span.intersection(span)
+            for run in _absent(store, series, day)
+        )
+        if not absent:
+            return
+        with open_market(series, venue) as market:
+            absent = _cut(absent, market.past)
+            asked = sum(span.minutes for span in absent)
+            came = 0
+            with closing(market.history.fetch(market.native, absent)) as pieces:
+                for piece in pieces:
+                    if piece.bars.num_rows:
+                        _write(store, series, piece, now_ms)
+                        came += piece.bars.num_rows
+                        _say(series, _came(piece))
+            _say(series, f"asked again for {asked:,} missing minutes: {came:,} came")
+
+
+def draw_hours(
+    store: BarStore, held: Sequence[Series], *, count: int, seed: int
+) -> dict[Series, list[Span]]:
+    """Return random hours of what the ledger knows of the listed time of some series.
+
+    Each by time; the same `seed` draws the same hours of the same ledger.
+    """
+    days = [
+        (series, day.span)
+        for series in held
+        for day in read_days(store.query, series, HISTORY)
+        if day.source != NOT_LISTED
+    ]
+    ends = list(accumulate(len(_hours(span)) for _, span in days))
+    total = ends[-1] if ends else 0
+    drawn: dict[Series, list[Span]] = {}
+    for at in sorted(random.Random(seed).sample(range(total), min(count, total))):
+        number = bisect_right(ends, at)
+        series, span = days[number]
+        hours = _hours(span)
+        start_ms = hours[at - ends[number]]  # counted from the end of the day
+        hour = Span(start_ms, start_ms + HOUR_MS).intersection(span)
+        drawn.setdefault(series, []).append(hour)
+    return drawn
+
+
+def compare(
+    store: BarStore, series: Series, spans: Sequence[Span], *, venue: Venue
+) -> Iterator[Problem]:
+    """Yield by time where held bars are not those that the venue's own API has.
+
+    Raises:
+        VenueError: The venue does not know the symbol, refuses, or is out of reach.
+    """
+    with open_market(series, venue) as market:
+        for span in _cut(spans, market.past):
+            here = _rows(store.read(series, HISTORY, span))
+            there = _rows(market.history.fetch_direct(market.native, span))
+            for ts_ms in sorted({*here, *there}):
+                if here.get(ts_ms) != there.get(ts_ms):
+                    said = f"{iso(ts_ms)} is {_bar(here, ts_ms)}, at the venue {_bar(there, ts_ms)}"
+                    day_ms = ts_ms // DAY_MS * DAY_MS
+                    yield Problem(series.venue, series.symbol, HISTORY, day_ms, said)
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """A symbol at its venue, that the venue knows."""
+
+    history: History
+    native: str
+    listed_ms: int
+    clock_ms: int
+
+    @property
+    def past(self) -> Span:
+        """From its listing to the last minute that has passed."""
+        return Span(self.listed_ms, max(self.listed_ms, self.clock_ms))
+
+
+@contextmanager
+def open_market(series: Series, venue: Venue) -> Iterator[Market]:
+    """Open a session with the venue of a series, which may wait for long and then says so.
+
+    Raises:
+        VenueError: The venue does not know the symbol, refuses, or is out of reach.
+    """
+    endpoints = Endpoints(
+        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
+    )
+    with open_history(series.venue, endpoints, lambda line: _say(series, line)) as history:
+        native = venue.symbols[series.symbol] or history.native_symbol(series.symbol)
+        yield Market(
+            history=history,
+            native=native,
+            listed_ms=ONE_MINUTE.floor(history.listed_ms(native)),
+            clock_ms=ONE_MINUTE.floor(history.clock_ms()),
+        )
+
+
 def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None:
     write_history(store, series, piece.span, piece.bars, source=piece.source, updated_ms=now_ms)
     for note in piece.notes:
-        print(f"   {series}: {note}", flush=True)
+        _say(series, note)
 
 
-def _note_not_listed(store: BarStore, series: Series, gaps: Sequence[Span], now_ms: int) -> None:
-    for gap in gaps:
+def _note_not_listed(store: BarStore, series: Series, spans: Sequence[Span], now_ms: int) -> None:
+    for span in spans:
         write_history(
             store,
             series,
-            gap,
+            span,
             MINUTE_BARS.empty_table(),
             source=NOT_LISTED,
             updated_ms=now_ms,
         )
 
 
-def _cut(gaps: Sequence[Span], limits: Span) -> list[Span]:
-    return merge(gap.intersection(limits) for gap in gaps)
+def _check_disk(db_path: Path, minutes: int) -> None:
+    """Refuse what would fill the disk: the rows, and once more those of the month being written."""
+    needed = (minutes + min(minutes, 31 * DAY_MS // MINUTE_MS)) * _ROW_BYTES
+    free = shutil.disk_usage(db_path.parent).free
+    if free < needed:
+        raise DataError(
+            f"{db_path}: {minutes:,} bars take about {_megabytes(needed)}, and {_megabytes(free)} "
+            "are free on its disk: free some space, set another db_path in config/data.yaml, or "
+            "a later start_date in config/history.yaml"
+        )
+
+
+def _absent(store: BarStore, series: Series, day: LedgerDay) -> list[Span]:
+    opens = store.read(series, HISTORY, day.span)["ts_ms"].to_pylist()
+    return gaps(day.span, [Span(ts_ms, ts_ms + MINUTE_MS) for ts_ms in opens])
+
+
+def _hours(span: Span) -> range:
+    return range(span.start_ms // HOUR_MS * HOUR_MS, span.end_ms, HOUR_MS)
+
+
+def _rows(bars: pa.Table) -> dict[int, tuple[float, ...]]:
+    opens, *values = (column.to_pylist() for column in bars.columns)
+    return dict(zip(opens, zip(*values, strict=True), strict=True))
+
+
+def _bar(bars: Mapping[int, tuple[float, ...]], ts_ms: int) -> str:
+    return ", ".join(map(repr, bars[ts_ms])) if ts_ms in bars else "no bar"
+
+
+def _came(piece: Fetched) -> str:
+    day = iso_day(piece.span.start_ms)
+    return (
+        f"{day}: {piece.bars.num_rows} of {piece.span.minutes} missing minutes came, "
+        f"from {iso(piece.bars['ts_ms'][0].as_py())} on"
+    )
+
+
+def _cut(spans: Sequence[Span], limits: Span) -> list[Span]:
+    return merge(span.intersection(limits) for span in spans)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
+
+
+def _say(series: Series, line: str) -> None:
+    print(f"   {series}: {line}", flush=True)

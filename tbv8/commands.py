@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from doit.cmd_base import DoitCmdBase
@@ -18,8 +21,15 @@ from doit.task import Task
 from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.errors import Tbv8Error
-from tbv8.freshness.state import Part, State
+from tbv8.freshness.state import Part, State, days_text
+from tbv8.market import Series, Span
 from tbv8.store.database import open_reader
+from tbv8.store.ledger import HISTORY
+from tbv8.venues.base import history_span
+
+if TYPE_CHECKING:
+    from tbv8.store.bars import BarStore
+    from tbv8.store.verify import Problem
 
 _JSON: dict[str, Any] = {
     "name": "as_json",
@@ -121,13 +131,14 @@ class Why(_Looking):
 
 
 class Verify(_Looking):
-    """Recompute what the ledger says."""
+    """Recompute what the ledger says, or compare with what the venue says."""
 
     doc_purpose = "recompute the ledger's digests and counts from the rows, report what is wrong"
     doc_usage = ""
     doc_description = (
         "Exits with 1 when anything is wrong. --repair drops the days that a source or a rebuild "
-        "can bring back, so that the next `doit` does; recorded days are only reported."
+        "can bring back, so that the next `doit` does; recorded days are only reported. "
+        "--against rest compares random hours of ohlcv_1m with the venue's own REST bars instead."
     )
     cmd_options = (
         _JSON,
@@ -147,12 +158,50 @@ class Verify(_Looking):
             "default": False,
             "help": "drop damaged days that can be brought back",
         },
+        {
+            "name": "against",
+            "long": "against",
+            "type": str,
+            "default": "",
+            "help": "`rest`: compare with the venue's own bars",
+        },
+        {
+            "name": "sample",
+            "long": "sample",
+            "type": str,
+            "default": "50",
+            "help": "how many hours to compare",
+        },
+        {
+            "name": "seed",
+            "long": "seed",
+            "type": str,
+            "default": "",
+            "help": "which hours: the same number draws the same ones",
+        },
     )
 
-    def _execute(self, as_json: bool, venue: str, symbol: str, dataset: str, repair: bool) -> int:
+    def _execute(
+        self,
+        as_json: bool,
+        venue: str,
+        symbol: str,
+        dataset: str,
+        repair: bool,
+        against: str,
+        sample: str,
+        seed: str,
+        pos_args: Sequence[str],
+    ) -> int:
+        if pos_args:
+            raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue, --symbol and --dataset")
         project: Project = self.loader.namespace["PROJECT"]
+        asked = _Asked(venue, symbol, dataset, repair)
         try:
-            return _verify(project, as_json, (venue, symbol, dataset), repair)
+            if against:
+                compared = _compare(project, asked, against, sample=sample, seed=seed)
+                return _report_compared(compared, as_json)
+            return _verify(project, as_json, asked)
         except Tbv8Error as e:
             raise InvalidCommand(str(e)) from e
 
@@ -187,32 +236,147 @@ def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
             yield Planned(task.name, reasons, upstream)
 
 
-def _verify(project: Project, as_json: bool, only: tuple[str, str, str], repair: bool) -> int:
-    from tbv8.store.bars import open_bars
-    from tbv8.store.verify import drop, stored_series, verify
+class _Asked(msgspec.Struct, frozen=True):
+    """Which days to look at, "" for all, and whether to drop those that are wrong."""
 
+    venue: str
+    symbol: str
+    dataset: str
+    repair: bool
+
+
+class _Compared(msgspec.Struct, frozen=True):
+    """Hours that were held against the venue, and where they differ."""
+
+    hours: int
+    seed: int
+    differences: list[Problem]
+
+
+def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
+    from tbv8.store.bars import open_bars
+    from tbv8.store.verify import drop, verify
+
+    found: list[Problem] = []
+    dropped_days = 0
     with open_reader(project.db_path):
         pass  # refuses what is no database of this revision
-    problems = []
     with open_bars(project.db_path) as store:
-        venue, symbol, dataset = only
-        for name, series in stored_series(store, venue=venue, symbol=symbol, dataset=dataset):
-            found = list(verify(store, name, series))
-            problems += found
+        for name, series in _selected_series(project, store, asked):
+            with store.transaction("DEFERRED"):
+                problems = list(verify(store, name, series))
+            found += problems
             if not as_json:
-                print(f"{name} {series}: {f'{len(found)} problems' if found else 'whole'}")
-        dropped = drop(store, problems) if repair else 0
+                print(f"{name} {series}: {_count(problems, 'problem') or 'whole'}")
+        kept = found
+        if asked.repair:
+            kept = drop(store, found, can_fetch=partial(_can_fetch, project))
+            dropped_days = _days(found) - _days(kept)
     if as_json:
-        listed = [msgspec.to_builtins(problem) for problem in problems]
-        _print_json({"problems": listed, "dropped_days": dropped})
+        listed = [msgspec.to_builtins(problem) for problem in found]
+        _print_json({"problems": listed, "dropped_days": dropped_days})
+        return 1 if found else 0
+    for problem in found:
+        print(f"    {problem}")
+    if dropped_days:
+        print(f"dropped {days_text(dropped_days)}: the next `doit` brings back what is wanted")
+    if asked.repair and kept:
+        print(f"{days_text(_days(kept))} cannot be brought back: they stay as they are")
+    if found and not asked.repair:
+        print("`doit verify --repair` drops the days that a source or a rebuild can bring back")
+    return 1 if found else 0
+
+
+def _compare(project: Project, asked: _Asked, against: str, *, sample: str, seed: str) -> _Compared:
+    from tbv8.backfill import compare, draw_hours
+    from tbv8.store.bars import open_bars
+
+    if against != "rest":
+        raise InvalidCommand(f"--against: {unknown('source', against, ['rest'])}")
+    if asked.repair or asked.dataset not in ("", HISTORY):
+        raise InvalidCommand(f"--against compares {HISTORY} only, and repairs nothing")
+    count = _whole_number("--sample", sample, least=1)
+    number = _whole_number("--seed", seed, least=0) if seed else secrets.randbelow(10**6)
+    with open_reader(project.db_path):
+        pass
+    with open_bars(project.db_path) as store:
+        held = [
+            series
+            for name, series in _selected_series(project, store, asked)
+            if name == HISTORY and _can_fetch(project, series)
+        ]
+        hours = draw_hours(store, held, count=count, seed=number)
+        differences = [
+            difference
+            for series, spans in hours.items()
+            for difference in compare(store, series, spans, venue=project.venues[series.venue])
+        ]
+    return _Compared(sum(map(len, hours.values())), number, differences)
+
+
+def _report_compared(compared: _Compared, as_json: bool) -> int:
+    if as_json:
+        _print_json(msgspec.to_builtins(compared))
     else:
-        for problem in problems:
-            print(f"    {problem}")
-        if dropped:
-            print(f"dropped {dropped} days: the next `doit` brings them back")
-        elif any(problem.repairable for problem in problems):
-            print("`doit verify --repair` drops the days that can be brought back")
-    return 1 if problems else 0
+        for difference in compared.differences:
+            print(f"    {difference}")
+        print(
+            f"compared {compared.hours} random hours with REST (--seed {compared.seed}): "
+            f"{_count(compared.differences, 'difference') or 'all as the venue says'}"
+        )
+    return 1 if compared.differences else 0
+
+
+def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[tuple[str, Series]]:
+    """Return what is stored of what is asked for.
+
+    Raises:
+        InvalidCommand: A name is neither stored nor configured.
+    """
+    from tbv8.store.verify import stored_datasets, stored_series
+
+    stored = stored_series(store)
+    series = {series for _, series in stored}
+    series |= {Series(v.name, symbol) for v in project.venues.values() for symbol in v.symbols}
+    here = {one for one in series if asked.venue in ("", one.venue)}
+    for what, name, names in (
+        ("venue", asked.venue, {one.venue for one in series}),
+        ("symbol", asked.symbol, {one.symbol for one in here}),
+        ("dataset", asked.dataset, {*stored_datasets(store), *(name for name, _ in stored)}),
+    ):
+        if name and name not in names:
+            raise InvalidCommand(f"--{what}: {unknown(what, name, names)}")
+    return [
+        (name, one)
+        for name, one in stored
+        if one in here and asked.symbol in ("", one.symbol) and asked.dataset in ("", name)
+    ]
+
+
+def _can_fetch(project: Project, series: Series, span: Span | None = None) -> bool:
+    """Tell whether the venue of a series is configured, and has history (of a span)."""
+    venue = project.venues.get(series.venue)
+    has = (
+        venue
+        and series.symbol in venue.symbols
+        and history_span(venue.name, int(time.time() * 1000))
+    )
+    return bool(has and (span is None or has.contains(span)))
+
+
+def _whole_number(option: str, text: str, *, least: int) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise InvalidCommand(f"{option}: expected a whole number from {least}, got {text!r}")
+    return int(text)
+
+
+def _days(problems: Sequence[Problem]) -> int:
+    return len({(problem.dataset, problem.series, problem.day_ms) for problem in problems})
+
+
+def _count(things: Sequence[object], what: str) -> str:
+    """Return `2 problems`; "" for none."""
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}" if things else ""
 
 
 def _ask(task: Task) -> State:

@@ -23,8 +23,8 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
     )
@@ -32,8 +32,8 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     columns = (
         TextColumn("   {task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}, {task.fields[rate]}/s"),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]} {task.fields[unit]}/s"),
         TimeRemainingColumn(),
     )
     started = time.monotonic()
@@ -61,8 +61,12 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]
         now = time.monotonic()
         if now - said >= _LINE_EVERY_S and done < total:
             said = now
-            left_s = (total - done) * (now - started) / max(done, 1)
-            print(f"   {label}: {done:,} of {total:,} {unit}, {left_s:.0f} s to go", flush=True)
+            rate = done / (now - started)
+            print(
+                f"   {label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, "
+                f"{(total - done) / max(rate, 1e-3):,.0f} s to go",
+                flush=True,
+            )
 
     yield advance
     _closing_line(label, done, unit, started)

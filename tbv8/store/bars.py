@@ -45,7 +45,7 @@ def _run(call: Any, args: Any, kwargs: Any, _cancel: object) -> Any:
 
 # ADBC takes SIGINT from Python during a statement in order to cancel it, which its SQLite driver
 # cannot: of 60 Ctrl-C 50 became a NotSupportedError and 4 were lost; so Python's comes after it.
-adbc_driver_manager.dbapi._blocking_call = _run
+adbc_driver_manager.dbapi._blocking_call = _run  # type: ignore[attr-defined, assignment]
 
 _PRICES = ("open", "high", "low", "close", "volume")
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])

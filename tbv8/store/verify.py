@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import groupby
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, Timeframe, iso, iso_day, parse_dataset
+from tbv8.market import (
+    DAY_MS,
+    MINUTE_MS,
+    ONE_MINUTE,
+    Series,
+    Span,
+    Timeframe,
+    iso,
+    iso_day,
+    parse_dataset,
+)
 from tbv8.store.bars import BarStore, day_digests
-from tbv8.store.ledger import EMPTY, HISTORY, MINUTE_DATASETS, RECORDED, LedgerDay, read_days
+from tbv8.store.ledger import (
+    EMPTY,
+    HISTORY,
+    MINUTE_DATASETS,
+    RECORDED,
+    LedgerDay,
+    read_days,
+    read_held_days,
+)
 
 _CHUNK_MS = 31 * DAY_MS
+_TIMES = Span(0, 253_402_300_800_000)
+"""1970 to 9999: a row with another time, or with a text for one, is no bar."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -29,43 +52,45 @@ class Problem(msgspec.Struct, frozen=True):
         """Whose day it is."""
         return Series(self.venue, self.symbol)
 
-    @property
-    def repairable(self) -> bool:
-        """Tell whether a source or a rebuild can bring the day back; a recording is unique."""
-        return self.dataset != RECORDED
-
     def __str__(self) -> str:
         return f"{self.dataset} {self.series} {iso_day(self.day_ms)}: {self.problem}"
 
 
-def stored_series(
-    store: BarStore, *, venue: str = "", symbol: str = "", dataset: str = ""
-) -> list[tuple[str, Series]]:
-    """Return every dataset and series that has rows or a ledger, narrowed by the words given."""
-    names = [
-        str(name)
-        for (name,) in store.query("SELECT name FROM sqlite_master WHERE type = 'table'")
-        if name == HISTORY or str(name).startswith("bars_")
-    ]
+def stored_datasets(store: BarStore) -> list[str]:
+    """Return the tables of bars that the database has."""
+    names = store.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return [str(name) for (name,) in names if _is_dataset(str(name))]
+
+
+def stored_series(store: BarStore) -> list[tuple[str, Series]]:
+    """Return every dataset and series that has rows or a ledger."""
     ledger = store.query("SELECT DISTINCT dataset, venue, symbol FROM history_coverage")
     found = {(str(name), Series(str(v), str(s))) for name, v, s in ledger}
-    found |= {(name, series) for name in names for series in _series_with_rows(store, name)}
-    return sorted(
-        (name, series)
-        for name, series in found
-        if venue in ("", series.venue) and symbol in ("", series.symbol) and dataset in ("", name)
-    )
+    for name in stored_datasets(store):
+        found |= {(name, series) for series in _series_with_rows(store, name)}
+    return sorted(found)
 
 
 def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
-    """Yield the days of one dataset and series that are wrong, by time; a day may have several."""
+    """Yield the days of one dataset and series that are wrong, by time; a day may have several.
+
+    To be asked within one transaction: others may be writing.
+    """
+    if not (_is_dataset(dataset) and _is_table(store, dataset)):
+        for told in read_days(store.query, series, dataset):
+            problem = f"the ledger tells of {told.bars} rows, and there is no such table of bars"
+            yield Problem(series.venue, series.symbol, dataset, told.day_ms, problem)
+        return
+    if strays := _strays(store, dataset, series):
+        yield Problem(series.venue, series.symbol, dataset, 0, strays)
     days = {day.day_ms: day for day in read_days(store.query, series, dataset)}
     timeframe = parse_dataset(dataset)
     for span in _chunks(store, dataset, series, sorted(days)):
         bars = store.read(series, dataset, span)
         digests = day_digests(bars)
         wrong = _wrong_rows(bars, timeframe)
-        for day_ms in sorted({*digests, *(d for d in days if span.start_ms <= d < span.end_ms)}):
+        known = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
+        for day_ms in sorted({*digests, *known}):
             day = days.get(day_ms)
             count, digest = digests.get(day_ms, (0, EMPTY))
             problems = [*wrong.get(day_ms, ())]
@@ -78,13 +103,28 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
                 yield Problem(series.venue, series.symbol, dataset, day_ms, problem)
 
 
-def drop(store: BarStore, problems: Sequence[Problem]) -> int:
-    """Forget the days that can be brought back, each in one transaction; return how many."""
-    days = {(p.series, p.dataset, p.day_ms) for p in problems if p.repairable}
-    for series, dataset, day_ms in sorted(days):
+def drop(
+    store: BarStore, problems: Sequence[Problem], *, can_fetch: Callable[[Series, Span], bool]
+) -> list[Problem]:
+    """Forget the days that can be brought back, each in one transaction; return what stays wrong.
+
+    Args:
+        store: The database.
+        problems: What `verify` yielded.
+        can_fetch: Tells whether the venue of a series has history of a span.
+    """
+    kept: list[Problem] = []
+    for (series, dataset, day_ms), found in groupby(sorted(problems, key=_day_of), key=_day_of):
         with store.transaction():
-            store.remove_day(series, dataset, day_ms)
-    return len(days)
+            if _can_come_back(store, series, dataset, day_ms, can_fetch):
+                if _is_table(store, dataset):
+                    _remove_strays(store, dataset, series, day_ms)
+                    store.remove_day(series, dataset, day_ms)
+                else:
+                    _forget(store, dataset, series, day_ms)
+            else:
+                kept += found
+    return kept
 
 
 def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
@@ -99,19 +139,81 @@ def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
         yield Series(*after)
 
 
+def _day_of(problem: Problem) -> tuple[Series, str, int]:
+    return problem.series, problem.dataset, problem.day_ms
+
+
+def _can_come_back(
+    store: BarStore,
+    series: Series,
+    dataset: str,
+    day_ms: int,
+    can_fetch: Callable[[Series, Span], bool],
+) -> bool:
+    """Tell whether a source or a rebuild can bring a day back; a recording is unique."""
+    if dataset == RECORDED or not _is_dataset(dataset):
+        return False
+    timeframe = parse_dataset(dataset)
+    span = Span(timeframe.ceil(day_ms), timeframe.ceil(day_ms + DAY_MS))
+    if day_ms == 0 or can_fetch(series, span or Span(day_ms, day_ms + DAY_MS)):
+        return True
+    held = {day.ledger.day_ms for day in read_held_days(store.query, series, ONE_MINUTE, span)}
+    return dataset != HISTORY and held.issuperset(span.days())
+
+
+def _is_dataset(name: str) -> bool:
+    if name == HISTORY or name.startswith("bars_"):
+        with suppress(ValueError):
+            parse_dataset(name)
+            return True
+    return False
+
+
+def _is_table(store: BarStore, dataset: str) -> bool:
+    return bool(store.query("SELECT 1 FROM sqlite_master WHERE name = ?", (dataset,)))
+
+
 def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]) -> Iterator[Span]:
     """Yield spans of whole days that hold every row and every ledger day of a series."""
-    ((first, last),) = store.query(
-        f'SELECT coalesce(min(ts_ms), -1), coalesce(max(ts_ms), -1) FROM "{dataset}"'
-        " WHERE venue = ? AND symbol = ?",
-        (series.venue, series.symbol),
+    at_ms = _TIMES.start_ms
+    while True:
+        rows = store.query(
+            f'SELECT ts_ms FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ?'
+            " AND ts_ms < ? ORDER BY ts_ms LIMIT 1",
+            (series.venue, series.symbol, at_ms, _TIMES.end_ms),
+        )
+        known = [int(ts_ms) // DAY_MS * DAY_MS for (ts_ms,) in rows]
+        known += ledger[bisect_left(ledger, at_ms) :][:1]
+        if not known:
+            return
+        start_ms, at_ms = min(known), min(known) + _CHUNK_MS
+        yield Span(start_ms, at_ms)
+
+
+_STRAYS = "venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
+
+
+def _strays(store: BarStore, dataset: str, series: Series) -> str:
+    """Say which rows have a time that is none of ours; nothing if none has."""
+    values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
+    ((count, first),) = store.query(
+        f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values
     )
-    known = [ts_ms // DAY_MS * DAY_MS for ts_ms in (first, last) if ts_ms >= 0]
-    known += [*ledger[:1], *ledger[-1:]]
-    if known:
-        end_ms = max(known) + DAY_MS
-        for start_ms in range(min(known), end_ms, _CHUNK_MS):
-            yield Span(start_ms, min(start_ms + _CHUNK_MS, end_ms))
+    return f"{count} rows with a ts_ms that is no time, first {first!r}" if count else ""
+
+
+def _remove_strays(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
+    if day_ms == 0:
+        values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
+        store.query(f'DELETE FROM "{dataset}" WHERE {_STRAYS}', values)
+
+
+def _forget(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
+    store.query(
+        "DELETE FROM history_coverage"
+        " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
+        (series.venue, series.symbol, dataset, day_ms),
+    )
 
 
 def _ledger_problems(
@@ -151,12 +253,15 @@ def _wrong_rows(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
     body_low = np.minimum(columns["open"], columns["close"])
     body_high = np.maximum(columns["open"], columns["close"])
     checks = {
+        "of a time that has one already": np.diff(opens, prepend=-1) <= 0,
         f"off the {timeframe} grid": misaligned,
         "with a high below or a low above its open or close": (high < body_high) | (low > body_low),
         "with a price that is not above 0": low <= 0,
         "with a negative volume": columns["volume"] < 0,
         "with a value that is not finite": ~np.isfinite(high - low + columns["volume"]),
     }
+    if "minutes" in columns:
+        checks["made of no 1m bars"] = columns["minutes"] < 1
     found: dict[int, list[str]] = {}
     for what, wrong in checks.items():
         where = opens[wrong]

@@ -4,7 +4,7 @@ A venue with history is a module `tbv8/venues/<venue>.py` with three functions:
 
     history_span(now_ms) -> Span              for what time it has history at all; no I/O
     history_cost(gaps, now_ms) -> Cost        what filling these gaps would take; no I/O
-    open_history(endpoints) -> History        a session with it
+    open_history(endpoints, say) -> History   a session with it
 
 Task creators call the first at each start: heavy libraries are imported inside functions only.
 """
@@ -13,18 +13,27 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from decimal import Decimal
 from functools import cache
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import Span
+from tbv8.market import Bar, Bbo, Span, Trade
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+type Say = Callable[[str], None]
+"""Takes one line for the user."""
+
+
+def _say_nothing(_line: str) -> None:
+    return None
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +107,17 @@ class History(Protocol):
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield all that fills `gaps`, none of which reaches past the clock or before the listing.
 
-        By time; closing it early ends its downloads. Nothing is yielded that was not checked; what was yielded stays good when more fails.
+        By time; closing it early ends its downloads. Nothing is yielded that was not checked; what
+        was yielded stays good when more fails.
+
+        Raises:
+            VenueError: The venue refuses, or is out of reach after all tries.
+        """
+
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """Return the bars that the venue's own API has in `span`, whatever its archive says.
+
+        `span` is as those of `fetch`; a few hours at most, in this thread.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -118,9 +137,12 @@ def history_cost(venue: str, gaps: Sequence[Span], now_ms: int) -> Cost:
     return cost
 
 
-def open_history(venue: str, endpoints: Endpoints) -> History:
-    """Return a session with a venue's history, to be used in a `with`."""
-    history: History = _needed(venue).open_history(endpoints)
+def open_history(venue: str, endpoints: Endpoints, say: Say = _say_nothing) -> History:
+    """Return a session with a venue's history, to be used in a `with`.
+
+    `say` is told, by any thread, for what it waits when it waits for long.
+    """
+    history: History = _needed(venue).open_history(endpoints, say)
     return history
 
 
@@ -134,3 +156,132 @@ def _needed(venue: str) -> Any:
     if (module := _module(venue)) is None:
         raise VenueError(f"{venue}: tbv8 has no history of this venue")
     return module
+
+
+# What a venue is to the recorder. One that can be recorded has a fourth function in its module:
+#
+#     open_live() -> Live                   how to speak to it; nothing that it returns does I/O
+
+type Channel = Literal["trades", "bbo"]
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """The venue confirms a subscription; with symbol None, one of this channel without its name."""
+
+    channel: Channel
+    symbol: str | None = None
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The venue says in words that something is wrong; the socket may stay open."""
+
+    text: str
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """A market as the venue lists it; `contract_size` is base units a contract, or None for none.
+
+    `problem` says why it cannot be recorded though the venue lists it.
+    """
+
+    native: str
+    contract_size: Decimal | None = None
+    problem: str | None = None
+
+
+class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
+    """A REST request that somebody else sends, and how to read its reply.
+
+    Args:
+        path: Below the venue's `rest_url`.
+        params: Of the query.
+        body: JSON to post; None for a GET.
+        weight: What it takes of the venue's limit, in the units of `Live.weight_per_s`.
+        parse: Reply body to value.
+
+    `parse` raises `RefusedError` where the venue says no, and VenueError for what it does not
+    document.
+    """
+
+    path: str
+    parse: Callable[[bytes], T]
+    params: Mapping[str, str | int] = {}
+    body: bytes | None = None
+    weight: float = 1.0
+
+
+class RefusedError(VenueError):
+    """A venue's no to one request; asking again helps only if it was asked `too_often`."""
+
+    def __init__(self, text: str, *, too_often: bool = False) -> None:
+        super().__init__(text)
+        self.too_often = too_often
+
+
+class Feed(Protocol):
+    """One connection's frames; made anew for each connection, no method does I/O."""
+
+    def subscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that subscribes to a stream."""
+
+    def unsubscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that ends a stream."""
+
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+        """Return the events in one frame, in the venue's order; none for pongs and the like.
+
+        Raises:
+            VenueError: The frame is not one that this venue documents.
+        """
+
+
+class Live(Protocol):
+    """How to speak to a venue that is recorded.
+
+    Args:
+        ws_url: The venue's own address; `rest_url` too, without a slash at the end.
+        ping: The frame that keeps a connection alive, to be sent every `ping_s` whatever flows.
+        dials_per_minute: How many connections may be tried.
+        subscribe_pause_s: Between two frames that subscribe.
+        weight_per_s: How much may be asked by REST, and `weight_burst` at once.
+        page_minutes: How many 1m bars one `ask_minutes` may span.
+        kept_minutes: How many of the newest 1m bars the venue keeps; None for all.
+    """
+
+    ws_url: str
+    rest_url: str
+    ping: str
+    ping_s: float
+    dials_per_minute: int
+    subscribe_pause_s: float
+    weight_per_s: float
+    weight_burst: float
+    page_minutes: int
+    kept_minutes: int | None
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the venue's own spelling, by its own rule."""
+
+    def open_feed(self, markets: Mapping[str, Market]) -> Feed:
+        """Return the parser of a new connection, for symbols and their markets."""
+
+    def ask_clock(self) -> Ask[int]:
+        """Ask for the venue's clock, milliseconds UTC."""
+
+    def ask_markets(self) -> Ask[dict[str, Market]]:
+        """Ask for every market, by native symbol."""
+
+    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+        """Ask for the newest trades, which come by time and without a hole between them."""
+
+    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+        """Ask for the best bid and offer of now."""
+
+    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+        """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished."""
+
+
+def open_live(venue: str) -> Live | None:
+    """Return how to speak to a venue that is recorded; None for one that tbv8 cannot record."""
+    make: Callable[[], Live] | None = getattr(_module(venue), "open_live", None)
+    return make() if make else None

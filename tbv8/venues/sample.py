@@ -18,7 +18,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched
+from tbv8.venues.base import Cost, Endpoints, Fetched, Say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,8 +88,8 @@ def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return Cost()
 
 
-def open_history(endpoints: Endpoints) -> SampleHistory:
-    """Return the simulated history; there is nothing to connect to."""
+def open_history(endpoints: Endpoints, say: Say) -> SampleHistory:
+    """Return the simulated history; there is nothing to connect to, and nothing to wait for."""
     return SampleHistory()
 
 
@@ -130,6 +130,10 @@ class SampleHistory:
                 part = Span(start_ms, end_ms)
                 yield Fetched(span=part, bars=minute_bars(native, part), source="simulated")
                 start_ms = end_ms
+
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """Return the bars of `span`, simulated anew."""
+        return minute_bars(native, span)
 
 
 def minute_bars(symbol: str, span: Span) -> pa.Table:

@@ -7,11 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import aggregation, backtesting, starting
+from tests.benchmarks import aggregation, backtesting, filling, starting
 
 BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
+    "backfill": filling.bench_backfill,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
 }

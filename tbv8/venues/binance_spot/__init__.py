@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints
+from tbv8.venues.base import Cost, Endpoints, Say
 from tbv8.venues.binance_spot import plan
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return plan.cost(plan.pieces(gaps, now_ms=now_ms))
 
 
-def open_history(endpoints: Endpoints) -> BinanceHistory:
+def open_history(endpoints: Endpoints, say: Say) -> BinanceHistory:
     """Return a session; nothing is sent before it is asked."""
     from tbv8.venues.binance_spot.history import BinanceHistory
+    from tbv8.venues.binance_spot.host import Patience
 
-    return BinanceHistory(endpoints)
+    return BinanceHistory(endpoints, Patience(say=say))

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError
 from http import HTTPStatus
 from multiprocessing.pool import AsyncResult, ThreadPool
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import requests
 
@@ -34,6 +34,9 @@ from tbv8.venues.binance_spot.host import (
 from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, to_table
 from tbv8.venues.binance_spot.plan import Piece, Source, pieces
 from tbv8.venues.binance_spot.rest import AT_ONCE, Rest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 REST_URL = "https://api.binance.com"
 ARCHIVE_URL = "https://data.binance.vision"
@@ -119,13 +122,21 @@ class BinanceHistory:
                 while waiting or ahead:
                     while waiting and len(ahead) < _AHEAD:
                         ahead.append(filler.start(waiting.popleft()))
-                    outcome = ahead.popleft().get()
+                    outcome = _result(ahead.popleft())
                     if isinstance(outcome, Fetched):
                         yield outcome
                     else:
                         ahead.extendleft(reversed(outcome))
             finally:
                 closing.set()
+
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """Return the bars that REST has in `span`; what is absent was asked for twice.
+
+        Raises:
+            VenueError: The venue refuses, or is out of reach after all tries.
+        """
+        return to_table(self._rest.fetch(native, span, threading.Event()))
 
 
 class _Filler:
@@ -222,6 +233,16 @@ class _Filler:
             if len(body) > MOST_BYTES:
                 raise UnusableError(f"it has more than {MOST_BYTES} bytes")
         return bytes(body)
+
+
+def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
+    """Wait so that Ctrl-C is heard: once polars is imported, SIGINT ends only a wait with an end.
+
+    Its handler has SA_RESTART, and ADBC imports it.
+    """
+    while not pending.ready():
+        pending.wait(1.0)
+    return pending.get()
 
 
 def _fetched(span: Span, minutes: Minutes, source: str, notes: tuple[str, ...]) -> Fetched:

@@ -26,15 +26,21 @@ import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import iso
+from tbv8.venues.base import Say
 
 CONFIG = "config/venues/binance_spot.yaml"
 USER_AGENT = "tbv8"
 
 _WEIGHT_LIMIT = 6000  # a minute, for each IP address
 _WEIGHT_SHARE = 0.8
+_SAID_FROM_S = 3.0  # a shorter pause is over before it is read
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _LIMIT_TOLD = re.compile(r"current limit is (\d+) request weight per 1 MINUTE")
 _BAN_TOLD = re.compile(r"banned until (\d{12,14})")
+
+
+def _say_nothing(_line: str) -> None:
+    return None
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +55,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
         ccxt_s: Both for ccxt, which has one number; Binance itself gives up after 10 s.
         clock: Seconds since the epoch; the minutes of the weight limit are counted on it.
         wait: Waits some seconds, or until the event is set.
+        say: Is told of a pause that lasts.
     """
 
     tries: int = 6
@@ -60,6 +67,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     ccxt_s: float = 20.0
     clock: Callable[[], float] = time.time
     wait: Callable[[threading.Event, float], object] = threading.Event.wait
+    say: Say = _say_nothing
 
 
 class FailureError(Exception):
@@ -138,7 +146,7 @@ class Host:
         self._option, self._cure = option, cure
         self._slots = threading.BoundedSemaphore(at_once)
         self._lock = threading.Lock()
-        self._silent_until_s = 0.0
+        self._silent_until_s = self._said_until_s = 0.0
         self._minute = self._used = 0
         self._limit = _WEIGHT_LIMIT
 
@@ -172,6 +180,7 @@ class Host:
             if tried >= self.patience.tries:
                 raise _given_up(where, str(failure), tried) from failure
             if pause_s:
+                self._say_pause(f"{failure} for {path}, next try in", pause_s)
                 self._wait(pause_s, closing)
         raise AssertionError  # count does not end
 
@@ -183,32 +192,46 @@ class Host:
         """
         if tried >= self.patience.tries:
             raise _given_up(f"binance_spot: {self.url}{path}", problem, tried)
-        self._wait(self._backoff_s(tried), closing)
+        pause_s = self._backoff_s(tried)
+        self._say_pause(f"{problem} for {path}, next try in", pause_s)
+        self._wait(pause_s, closing)
 
     def _await_turn(self, weight: int, closing: threading.Event) -> None:
-        while (wait_s := self._take(weight)) > 0:
-            self._wait(wait_s, closing)
+        while wait := self._take(weight):
+            self._say_pause(*wait)
+            self._wait(wait[1], closing)
         if closing.is_set():
             raise CancelledError
 
-    def _take(self, weight: int) -> float:
-        """Take weight out of this minute's; return how long to wait where there is none left."""
+    def _take(self, weight: int) -> tuple[str, float] | None:
+        """Take weight out of this minute's; return why and how long to wait if there is none."""
         with self._lock:
             now_s = self.patience.clock()
             if now_s < self._silent_until_s:
-                return self._silent_until_s - now_s
+                return "asks to be left alone (HTTP 429) for", self._silent_until_s - now_s
             if int(now_s // 60) != self._minute:
                 self._minute, self._used = int(now_s // 60), 0
             if weight and self._used and self._used + weight > self._limit * _WEIGHT_SHARE:
-                return 60 - now_s % 60 + 0.5  # the host's minute may turn a little later than ours
+                # The host's minute may turn a little later than ours.
+                used = f"{self._used} of the {self._limit} request weight of this minute"
+                return f"has {used} used, going on in", 60.5 - now_s % 60
             self._used += weight
-            return 0.0
+            return None
 
     def _note_used(self, headers: Mapping[str, str]) -> None:
         used = headers.get(_WEIGHT_HEADER, "")
         if used.isdecimal():
             with self._lock:
                 self._used = max(self._used, int(used))
+
+    def _say_pause(self, why: str, seconds: float) -> None:
+        """Tell of a pause, once though several threads make it."""
+        until_s = self.patience.clock() + seconds
+        with self._lock:
+            if seconds < _SAID_FROM_S or until_s < self._said_until_s + 1:
+                return
+            self._said_until_s = until_s
+        self.patience.say(f"{self.url} {why} {seconds:.0f} s")
 
     def _wait(self, seconds: float, closing: threading.Event) -> None:
         self.patience.wait(closing, seconds)

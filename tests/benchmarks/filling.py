@@ -1,0 +1,156 @@
+"""Binance's archive to committed rows, against the same files from disk without tbv8."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from urllib.request import urlopen
+
+from tbv8.market import DAY_MS, Series, Span, parse_time
+from tbv8.store.schema import migrate
+from tests.benchmarks.measure import copy_project, run_reporting
+from tests.servers.binance import running_process, send_control
+
+SERIES = Series("binance_spot", "BTC/USDT")
+NATIVE = "BTCUSDT"
+_DB, _FILES = Path("data/tbv8.sqlite"), Path("data/files")
+_NEVER_MS = 10**12
+
+
+def bench_backfill(folder: Path) -> dict[str, float]:
+    """Measure 8 years of monthly files and 3 months of daily ones from a server on loopback.
+
+    The floor reads the files from disk: unzip, parse, ADBC insert. The server keeps all of them
+    in memory and runs beside what is measured, on the same cores. Best of three turns.
+    """
+    os.environ["NO_PROXY"] = "127.0.0.1"
+    months = Span(parse_time("2017-09-01"), parse_time("2025-08-01"))
+    days = Span(parse_time("2025-02-01"), parse_time("2025-05-01"))
+    start, end = "2017-08-17", "2025-08-20"
+    measured: dict[str, float] = {}
+    with running_process("--synthetic", NATIVE, start, end, "1", "--now", "2025-08-18") as url:
+        for kind, span, delay_ms in (("monthly", months, 0), ("daily", days, _NEVER_MS)):
+            send_control(url, monthly_delay_ms=delay_ms)
+            (folder / kind).mkdir()
+            project = copy_project(folder / kind)
+            _copy_files(url, kind, span, project / _FILES)
+            words = [url, str(span.start_ms), str(span.end_ms)]
+            turns = [(_turn(project, "floor"), _turn(project, "fill", *words)) for _ in range(3)]
+            floor_s, fill_s = (min(turn[at][0] for turn in turns) for at in (0, 1))
+            floor_mb, fill_mb = (max(turn[at][1] for turn in turns) for at in (0, 1))
+            measured |= {
+                f"{kind}_bars": span.minutes,
+                f"{kind}_s": round(fill_s, 2),
+                f"{kind}_bars_per_s": round(span.minutes / fill_s),
+                f"{kind}_floor_s": round(floor_s, 2),
+                f"{kind}_ratio": round(fill_s / floor_s, 2),
+                f"{kind}_peak_mb": round(fill_mb),
+                f"{kind}_floor_peak_mb": round(floor_mb),
+            }
+    return {**measured, "aim": 1.5}
+
+
+def _turn(project: Path, what: str, *words: str) -> tuple[float, float]:
+    """Return a child's seconds, imports of its libraries left out, and its peak memory in MB."""
+    for path in (project / "data").glob("*.sqlite*"):
+        path.unlink()
+    migrate(project / _DB, root=project)
+    command = [sys.executable, "-m", "tests.benchmarks.filling", what, *words]
+    told, peak_mb = run_reporting(command, project)
+    return told["s"], peak_mb
+
+
+def _copy_files(url: str, kind: str, span: Span, folder: Path) -> None:
+    """Write the files of a span to disk, and so have the server make them before it is measured."""
+    from tbv8.venues.binance_spot.plan import Piece, pieces
+
+    folder.mkdir()
+    wanted = pieces([span], now_ms=parse_time("2025-08-18"))
+    if kind == "daily":
+        wanted = [
+            Piece(Span(day_ms, day_ms + DAY_MS), "daily")
+            for piece in wanted
+            for day_ms in piece.span.days()
+        ]
+    for piece in wanted:
+        with urlopen(url + piece.file_path(NATIVE), timeout=60) as reply:
+            (folder / f"{piece.file_stem(NATIVE)}.zip").write_bytes(reply.read())
+
+
+def fill(url: str, start_ms: str, end_ms: str) -> None:
+    """Backfill as the task does."""
+    from tbv8.backfill import backfill
+    from tbv8.config import Venue
+
+    venue = Venue(
+        name=SERIES.venue,
+        enabled=False,
+        symbols={SERIES.symbol: NATIVE},
+        channels=(),
+        ws_url=None,
+        rest_url=url,
+        archive_url=url,
+        instruments={},
+    )
+    span = Span(int(start_ms), int(end_ms))
+    backfill(_DB, SERIES, [span], venue=venue, now_ms=parse_time("2025-08-18"))
+
+
+def floor() -> None:
+    """Read each file, put its bars into a table of the same shape, one transaction a file."""
+    import io
+    import sqlite3
+    import zipfile
+
+    import adbc_driver_sqlite.dbapi as adbc
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.csv
+
+    with sqlite3.connect("data/floor.sqlite") as made:
+        made.execute("PRAGMA journal_mode = WAL")
+        made.execute(
+            "CREATE TABLE ohlcv_1m (venue TEXT, symbol TEXT, ts_ms INTEGER, open REAL, high REAL,"
+            " low REAL, close REAL, volume REAL, PRIMARY KEY (venue, symbol, ts_ms)) WITHOUT ROWID"
+        )
+    names = ["ts_ms", "open", "high", "low", "close", "volume", *"abcdef"]
+    with (
+        adbc.connect("data/floor.sqlite", autocommit=True) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("PRAGMA synchronous = NORMAL")
+        for path in sorted(_FILES.iterdir()):
+            with zipfile.ZipFile(path) as archive:
+                text = archive.read(archive.namelist()[0])
+            bars = pa.csv.read_csv(
+                io.BytesIO(text),
+                read_options=pa.csv.ReadOptions(column_names=names),
+                convert_options=pa.csv.ConvertOptions(include_columns=names[:6]),
+            )
+            micro = pc.greater(bars["ts_ms"], 10**14)
+            opens = pc.if_else(micro, pc.divide(bars["ts_ms"], 1000), bars["ts_ms"])
+            rows = pa.table(
+                {
+                    "venue": pa.repeat(SERIES.venue, bars.num_rows),
+                    "symbol": pa.repeat(SERIES.symbol, bars.num_rows),
+                    "ts_ms": opens,
+                    **{name: bars[name] for name in names[1:6]},
+                }
+            )
+            cursor.execute("BEGIN")
+            cursor.adbc_ingest("ohlcv_1m", rows, mode="append")
+            cursor.execute("COMMIT")
+
+
+if __name__ == "__main__":
+    import pyarrow.csv  # noqa: F401
+    import requests  # noqa: F401
+
+    import tbv8.backfill  # noqa: F401
+
+    started = time.perf_counter()
+    {"floor": floor, "fill": fill}[sys.argv[1]](*sys.argv[2:])
+    print(json.dumps({"s": time.perf_counter() - started}))

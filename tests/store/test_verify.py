@@ -1,0 +1,330 @@
+"""What `verify` finds in rows and ledger, what it may drop, and what comes back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from tbv8.build import build_bars
+from tbv8.market import DAY_MS, HOUR_MS, Series, Span, parse_timeframe
+from tbv8.store.bars import open_bars
+from tbv8.store.verify import Problem, drop, stored_datasets, stored_series, verify
+from tests.builders import (
+    BTC,
+    ETH,
+    bars_in,
+    day,
+    days,
+    hold,
+    ledger_in,
+    minute_bars,
+    open_shell,
+    rows,
+    shell,
+)
+
+NOON = day(1) + DAY_MS // 2
+FIVE_MINUTES = parse_timeframe("5m")
+
+
+@pytest.fixture
+def held(db_path: Path) -> Path:
+    """Return a database of three days of 1m and 5m bars; the second day lacks an hour."""
+    hole = Span(day(1), day(1) + HOUR_MS)
+    hold(db_path, BTC, days(0, 3), minute_bars(days(0, 3), without=[hole]))
+    build_bars(db_path, BTC, FIVE_MINUTES, chunk_days=90, now_ms=1)
+    return db_path
+
+
+def found(db_path: Path, dataset: str = "ohlcv_1m", series: Series = BTC) -> list[Problem]:
+    with open_bars(db_path) as store:
+        return list(verify(store, dataset, series))
+
+
+def said(problems: Iterable[Problem]) -> list[tuple[int, str]]:
+    """Return day (from 0) and words of each problem."""
+    return [((problem.day_ms - day(0)) // DAY_MS, problem.problem) for problem in problems]
+
+
+def anywhere(_series: Series, _span: Span) -> bool:
+    return True
+
+
+def nowhere(_series: Series, _span: Span) -> bool:
+    return False
+
+
+def repair(
+    db_path: Path,
+    problems: list[Problem],
+    *,
+    can_fetch: Callable[[Series, Span], bool] = anywhere,
+) -> list[Problem]:
+    """Drop what can come back; return what stays."""
+    with open_bars(db_path) as store:
+        return drop(store, problems, can_fetch=can_fetch)
+
+
+def test_what_was_written_is_whole_with_its_missing_minutes(held: Path) -> None:
+    assert found(held) == []
+    assert found(held, "bars_5m") == []
+
+
+def test_all_datasets_and_series_are_found_by_rows_or_ledger(held: Path) -> None:
+    shell(held, "INSERT INTO bars_1h VALUES ('sample', 'ETH/USDT', 0, 1, 1, 1, 1, 1, 60)")
+    shell(held, "CREATE TABLE bars_of_gold (ts_ms)")
+
+    with open_bars(held) as store:
+        assert stored_series(store) == [("bars_1h", ETH), ("bars_5m", BTC), ("ohlcv_1m", BTC)]
+        assert "bars_of_gold" not in stored_datasets(store)
+        assert {"ohlcv_1m", "bars_1m", "bars_5m", "bars_1mo"} < set(stored_datasets(store))
+
+
+CHANGED = "a row was changed outside of tbv8"
+WRONG = [
+    pytest.param(
+        "UPDATE ohlcv_1m SET close = close + 0.25, high = high + 1 WHERE ts_ms = :noon",
+        [CHANGED],
+        id="another price",
+    ),
+    pytest.param(
+        "DELETE FROM ohlcv_1m WHERE ts_ms = :noon",
+        [CHANGED, "1379 rows where the ledger tells of 1380"],
+        id="a missing row",
+    ),
+    pytest.param(
+        "INSERT INTO ohlcv_1m SELECT venue, symbol, ts_ms + 30000, open, high, low, close, volume"
+        " FROM ohlcv_1m WHERE ts_ms = :noon",
+        [
+            "1 rows off the 1m grid, first 2024-01-02T12:00:30Z",
+            "its rows are not those that were checked in (another digest)",
+            "1381 rows where the ledger tells of 1380",
+        ],
+        id="a row off the minute",
+    ),
+    pytest.param(
+        "INSERT INTO ohlcv_1m SELECT venue, symbol, ts_ms + 0.5, open, high, low, close, volume"
+        " FROM ohlcv_1m WHERE ts_ms = :noon",
+        [
+            "1 rows of a time that has one already, first 2024-01-02T12:00:00Z",
+            "its rows are not those that were checked in (another digest)",
+            "1381 rows where the ledger tells of 1380",
+        ],
+        id="a minute twice",
+    ),
+    pytest.param(
+        "UPDATE ohlcv_1m SET high = low - 1 WHERE ts_ms = :noon",
+        [
+            "1 rows with a high below or a low above its open or close, first 2024-01-02T12:00:00Z",
+            CHANGED,
+        ],
+        id="a high below its low",
+    ),
+    pytest.param(
+        "UPDATE ohlcv_1m SET open = 0, low = 0 WHERE ts_ms = :noon",
+        ["1 rows with a price that is not above 0, first 2024-01-02T12:00:00Z", CHANGED],
+        id="a price of zero",
+    ),
+    pytest.param(
+        "UPDATE ohlcv_1m SET volume = -1 WHERE ts_ms = :noon",
+        ["1 rows with a negative volume, first 2024-01-02T12:00:00Z", CHANGED],
+        id="a negative volume",
+    ),
+    pytest.param(
+        "UPDATE ohlcv_1m SET volume = 9e999 WHERE ts_ms = :noon",
+        ["1 rows with a value that is not finite, first 2024-01-02T12:00:00Z", CHANGED],
+        id="an infinite volume",
+    ),
+    pytest.param(
+        "UPDATE history_coverage SET digest = NULL WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        [CHANGED],
+        id="no digest",
+    ),
+    pytest.param(
+        "UPDATE history_coverage SET digest = 'abc' WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        ["its rows are not those that were checked in (another digest)"],
+        id="another digest",
+    ),
+    pytest.param(
+        "UPDATE history_coverage SET missing = 0 WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        ["1380 bars and 0 missing do not make 1440 minutes"],
+        id="a ledger that cannot count",
+    ),
+    pytest.param(
+        "UPDATE history_coverage SET end_ms = :noon, missing = 0, bars = 1380"
+        " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        [
+            "1380 bars and 0 missing do not make 720 minutes",
+            "720 rows outside of 2024-01-02T00:00:00Z .. 2024-01-02T12:00:00Z, first "
+            "2024-01-02T12:00:00Z",
+        ],
+        id="rows outside of what is known",
+    ),
+    pytest.param(
+        "DELETE FROM history_coverage WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        ["1380 rows that no ledger row tells of"],
+        id="rows without a ledger",
+    ),
+]
+
+
+@pytest.mark.parametrize(("sql", "problems"), WRONG)
+def test_a_wrong_day_is_told_dropped_and_comes_back(
+    held: Path, sql: str, problems: list[str]
+) -> None:
+    before = bars_in(held, BTC), ledger_in(held, BTC)
+    shell(held, sql.replace(":noon", str(NOON)).replace(":day", str(day(1))))
+
+    wrong = found(held)
+
+    assert said(wrong) == [(1, problem) for problem in problems]
+    assert repair(held, wrong) == []
+    assert [row for row in bars_in(held, BTC) if day(1) <= row[0] < day(2)] == []
+    assert [row[0] for row in ledger_in(held, BTC)] == [day(0), day(2)]
+    assert found(held) == []
+    hole = Span(day(1), day(1) + HOUR_MS)
+    hold(held, BTC, days(1, 2), minute_bars(days(1, 2), without=[hole]))
+    assert (bars_in(held, BTC), ledger_in(held, BTC)) == before
+
+
+def test_a_ledger_without_rows_is_told(held: Path) -> None:
+    shell(held, "DROP TRIGGER ohlcv_1m_delete")
+    shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms >= ?", (day(2),))
+
+    assert said(found(held)) == [
+        (2, "its rows are not those that were checked in (another digest)"),
+        (2, "0 rows where the ledger tells of 1440"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ts_ms", "first"),
+    [
+        pytest.param("'noon'", "noon", id="a word"),
+        pytest.param("-60000", "-60000", id="before 1970"),
+        pytest.param("1704067200000000", "1704067200000000", id="microseconds"),
+        pytest.param("9223372036854775807", "9223372036854775807", id="the largest number"),
+    ],
+)
+def test_a_time_that_is_none_is_told_and_goes(held: Path, ts_ms: str, first: str) -> None:
+    before = bars_in(held, BTC)
+    shell(held, f"INSERT INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', {ts_ms}, 1, 1, 1, 1, 1)")
+
+    wrong = found(held)
+
+    assert [problem.problem for problem in wrong] == [
+        f"1 rows with a ts_ms that is no time, first {first!r}"
+    ]
+    assert repair(held, wrong) == []
+    assert found(held) == []
+    assert bars_in(held, BTC) == before
+
+
+def test_built_bars_are_rebuilt_after_a_repair(held: Path) -> None:
+    before = bars_in(held, BTC, "bars_5m"), ledger_in(held, BTC, "bars_5m")
+    shell(held, "UPDATE bars_5m SET minutes = 0, volume = 1 WHERE ts_ms = ?", (NOON,))
+    shell(held, "INSERT INTO bars_5m VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1, 5)", (day(7),))
+
+    wrong = found(held, "bars_5m")
+
+    assert said(wrong) == [
+        (1, "1 rows made of no 1m bars, first 2024-01-02T12:00:00Z"),
+        (1, CHANGED),
+        (7, "1 rows that no ledger row tells of"),
+    ]
+    # no venue is needed where the minutes are held
+    assert said(repair(held, wrong, can_fetch=nowhere)) == [(7, wrong[2].problem)]
+    build_bars(held, BTC, FIVE_MINUTES, chunk_days=90, now_ms=1)
+    shell(held, "DELETE FROM bars_5m WHERE ts_ms = ?", (day(7),))
+    assert (bars_in(held, BTC, "bars_5m"), ledger_in(held, BTC, "bars_5m")) == before
+
+
+def test_bars_of_a_month_stay_when_a_day_of_it_is_gone(db_path: Path) -> None:
+    month = parse_timeframe("1M")
+    hold(db_path, BTC, days(0, 31))
+    build_bars(db_path, BTC, month, chunk_days=90, now_ms=1)
+    shell(db_path, "UPDATE bars_1mo SET volume = 1")
+    wrong = found(db_path, "bars_1mo")
+    shell(db_path, "DELETE FROM history_coverage WHERE day_ms = ?", (day(9),))
+
+    assert repair(db_path, wrong, can_fetch=nowhere) == wrong
+    assert len(bars_in(db_path, BTC, "bars_1mo")) == 1
+
+
+def test_recorded_bars_are_only_told(db_path: Path) -> None:
+    hold(db_path, BTC, days(0, 2), dataset="bars_1m", source="record")
+    shell(db_path, "UPDATE bars_1m SET close = high WHERE ts_ms = ?", (NOON,))
+    before = bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")
+
+    wrong = found(db_path, "bars_1m")
+
+    assert said(wrong) == [(1, CHANGED)]
+    assert repair(db_path, wrong) == wrong
+    assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
+
+
+def test_history_of_a_venue_that_has_it_no_more_is_only_told(held: Path) -> None:
+    shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
+    before = bars_in(held, BTC)
+
+    wrong = found(held)
+
+    assert repair(held, wrong, can_fetch=nowhere) == wrong
+    assert bars_in(held, BTC) == before
+
+
+def test_a_ledger_of_a_table_that_is_gone_is_told_and_dropped(held: Path) -> None:
+    shell(held, "DROP TABLE bars_5m")
+
+    wrong = found(held, "bars_5m")
+
+    assert said(wrong) == [
+        (number, f"the ledger tells of {count} rows, and there is no such table of bars")
+        for number, count in enumerate((288, 276, 288))
+    ]
+    assert repair(held, wrong) == []
+    assert ledger_in(held, BTC, "bars_5m") == []
+
+
+def test_days_that_were_not_listed_are_whole(db_path: Path) -> None:
+    hold(db_path, BTC, days(0, 40), minute_bars(Span(0, 0)), source="not listed")
+    hold(db_path, BTC, days(40, 41))
+
+    assert found(db_path) == []
+
+
+def test_a_writer_at_work_is_not_waited_for(held: Path) -> None:
+    writer = open_shell(held)
+    writer.execute("BEGIN IMMEDIATE")
+    writer.execute("DELETE FROM ohlcv_1m")
+    started_s = time.monotonic()
+    try:
+        with open_bars(held) as store, store.transaction("DEFERRED"):
+            problems = list(verify(store, "ohlcv_1m", BTC))
+    finally:
+        writer.close()
+
+    assert problems == []
+    assert time.monotonic() - started_s < 5
+
+
+def test_problems_read_as_lines(held: Path) -> None:
+    shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
+
+    assert str(found(held)[0]) == f"ohlcv_1m sample:BTC/USDT 2024-01-02: {CHANGED}"
+
+
+@pytest.mark.slow
+def test_eight_years_take_seconds(db_path: Path) -> None:
+    for number in range(0, 8 * 366, 31):
+        hold(db_path, BTC, days(number, number + 31))
+    started_s = time.monotonic()
+
+    problems = found(db_path)
+
+    assert problems == []
+    assert time.monotonic() - started_s < 15
+    assert rows(db_path, "SELECT count(*) FROM ohlcv_1m")[0][0] > 8 * 365 * 1440

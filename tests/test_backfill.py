@@ -1,0 +1,395 @@
+"""From gaps to rows: whatever is wanted, goes wrong or is killed, the table becomes the truth."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tbv8.backfill import backfill, compare, draw_hours, recheck
+from tbv8.config import Venue
+from tbv8.coverage import merge
+from tbv8.errors import DataError, VenueError
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.store.bars import BarStore, open_bars
+from tbv8.store.verify import verify
+from tests.builders import Row, bars_in, ledger_in, naive_digest, shell
+from tests.servers.binance import BinanceServer, Hidden, WeightMeter
+from tests.servers.binance_archive import Override
+from tests.servers.binance_faults import Fault
+from tests.servers.binance_market import Market, synthetic_market
+
+BTC = Series("binance_spot", "BTC/USDT")
+LISTED, NOW = parse_time("2024-01-30T05:00:00Z"), parse_time("2024-03-04T10:00:30Z")
+OUTAGE = (parse_time("2024-02-27T22:00:00Z"), parse_time("2024-02-29T03:00:00Z"))
+START, MINUTES = parse_time("2024-01-25"), 40 * 1440
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def market() -> Market:
+    return synthetic_market("BTCUSDT", LISTED, parse_time("2024-05-01"), 5, outages=[OUTAGE])
+
+
+@pytest.fixture(scope="module")
+def server(market: Market) -> Iterator[BinanceServer]:
+    weight = WeightMeter(10**9)
+    with BinanceServer({market.symbol: market}, now_ms=NOW, weight=weight) as server:
+        yield server
+
+
+@pytest.fixture
+def binance(server: BinanceServer) -> BinanceServer:
+    server.behave()
+    server.reset_log()
+    return server
+
+
+def venue(server: BinanceServer) -> Venue:
+    return Venue(
+        name="binance_spot",
+        enabled=False,
+        symbols={"BTC/USDT": None},
+        channels=(),
+        ws_url=None,
+        rest_url=server.url,
+        archive_url=server.url,
+        instruments={},
+    )
+
+
+def span(start: str, end: str) -> Span:
+    return Span(parse_time(start), parse_time(end))
+
+
+@pytest.fixture(scope="module")
+def past(market: Market) -> list[Row]:
+    """Return all bars that the venue has and that are closed."""
+    end_ms = NOW // MINUTE_MS * MINUTE_MS
+    return [(row[0], *map(float, row[1:6])) for row in market.rows(LISTED, end_ms)]
+
+
+def within(past: list[Row], spans: list[Span]) -> list[Row]:
+    found: list[Row] = []
+    for one in merge(spans):
+        low, high = (bisect_left(past, (ts_ms,)) for ts_ms in (one.start_ms, one.end_ms))
+        found += past[low:high]
+    return found
+
+
+def months_asked(server: BinanceServer) -> list[str]:
+    """Return the monthly files that were asked for, without CHECKSUMs."""
+    return [log.path for log in server.requests_of("monthly") if log.path.endswith(".zip")]
+
+
+# Any spans, any faults, any kills
+
+
+class KilledError(BaseException):
+    """What a kill -9 is in this process: nothing behind it runs."""
+
+
+@st.composite
+def wanted_spans(draw: st.DrawFn) -> Span:
+    """Draw a span: minutes, days or months."""
+    edges = st.integers(0, MINUTES)
+    first, last = sorted(draw(st.tuples(edges, edges)))
+    unit_ms = draw(st.sampled_from([MINUTE_MS, DAY_MS, None]))
+    start_ms, end_ms = START + first * MINUTE_MS, START + (last + 1) * MINUTE_MS
+    if unit_ms is None:
+        month = parse_timeframe("1M")
+        return Span(month.floor(start_ms), month.ceil(end_ms))
+    return Span(start_ms // unit_ms * unit_ms, -(-end_ms // unit_ms) * unit_ms)
+
+
+FAULTS = st.builds(
+    Fault,
+    match=st.sampled_from(["monthly", "daily", ".CHECKSUM"]),
+    kind=st.sampled_from(["corrupt", "bad_checksum", "status"]),
+    times=st.integers(1, 2),
+    after=st.integers(0, 3),
+    status=st.just(404),
+)
+RUNS = st.lists(
+    st.tuples(wanted_spans(), st.none() | st.integers(0, 4), st.lists(FAULTS, max_size=2)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(runs=RUNS)
+@settings(max_examples=15)
+def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
+    server: BinanceServer,
+    past: list[Row],
+    migrated_db: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    runs: list[tuple[Span, int | None, list[Fault]]],
+) -> None:
+    db_path = Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("any")))
+    server.behave()
+    held_months: set[str] = set()
+    for wanted, pieces, faults in runs:
+        server.faults.clear()
+        server.faults.add(*faults)
+        server.reset_log()
+        with suppress(KilledError), killed_after(pieces):
+            backfill(db_path, BTC, [wanted], venue=venue(server), now_ms=NOW)
+        asked = {Path(path).stem for path in months_asked(server)}
+        assert not asked & held_months
+        held_months = months_held(db_path)
+
+    server.faults.clear()
+    spans = [wanted for wanted, *_ in runs]
+    backfill(db_path, BTC, spans, venue=venue(server), now_ms=NOW)
+    server.reset_log()
+    closed = Span(0, NOW // MINUTE_MS * MINUTE_MS)
+    passed = [one.intersection(closed) for one in spans]
+    backfill(db_path, BTC, passed, venue=venue(server), now_ms=NOW)
+
+    assert server.log == []
+    assert wanted_rows(bars_in(db_path, BTC), spans) == within(past, spans)
+    # What connects two spans of one day was fetched with them; nothing else is there.
+    assert bars_in(db_path, BTC) == within(past, known(db_path))
+    for day_ms, start_ms, end_ms, count, missing, digest in ledger_in(
+        db_path, BTC, columns="day_ms, start_ms, end_ms, bars, missing, digest"
+    ):
+        rows = within(past, [Span(start_ms, end_ms)])
+        assert (count, digest) == (len(rows), naive_digest(rows)), day_ms
+        assert missing == (end_ms - start_ms) // MINUTE_MS - count
+    with open_bars(db_path) as store:
+        assert list(verify(store, "ohlcv_1m", BTC)) == []
+
+
+@contextmanager
+def killed_after(pieces: int | None) -> Iterator[None]:
+    """Let a fill die when the rows of one more than `pieces` are in, and their ledger is not."""
+    whole = BarStore.write_days
+    left = -1 if pieces is None else pieces
+
+    def write_days(store: BarStore, *arguments: Any, **options: Any) -> None:
+        nonlocal left
+        if left == 0:
+            raise KilledError
+        left -= 1
+        whole(store, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BarStore, "write_days", write_days)
+        yield
+
+
+def known(db_path: Path) -> list[Span]:
+    return [Span(*row) for row in ledger_in(db_path, BTC, columns="start_ms, end_ms")]
+
+
+def months_held(db_path: Path) -> set[str]:
+    held = merge(known(db_path))
+    months = [span("2024-01-01", "2024-02-01"), span("2024-02-01", "2024-03-01")]
+    names = ("2024-01", "2024-02")
+    return {
+        f"BTCUSDT-1m-{name}"
+        for name, month in zip(names, months, strict=True)
+        if any(one.contains(month.intersection(Span(LISTED, NOW))) for one in held)
+    }
+
+
+def wanted_rows(rows: list[Row], spans: list[Span]) -> list[Row]:
+    return [row for row in rows if any(one.start_ms <= row[0] < one.end_ms for one in spans)]
+
+
+# What the user sees
+
+
+def test_a_pause_that_the_venue_asks_for_is_told(
+    binance: BinanceServer, db_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    binance.faults.add(
+        Fault(match="/api/v3/klines", kind="status", status=429, retry_after=4),
+    )
+
+    backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
+
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        f"   {BTC}: {binance.url} asks to be left alone (HTTP 429) for 4 s",
+        f"   {BTC}: 1 daily file, about 0.1 MB",
+    ]
+
+
+def test_what_was_mended_is_told(
+    binance: BinanceServer, db_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    binance.override(
+        Override(
+            file="BTCUSDT-1m-2024-02-26",
+            kind="off_minute",
+            start_ms=parse_time("2024-02-26T06:00:00Z"),
+            end_ms=parse_time("2024-02-26T07:00:00Z"),
+        ),
+        Override(file="BTCUSDT-1m-2024-02-26", kind="duplicate"),
+    )
+
+    backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
+
+    assert (
+        f"   {BTC}: BTCUSDT-1m-2024-02-26.zip: 60 bars off the minute were floored to it, 1 bars "
+        "of minutes that it has twice were dropped"
+    ) in capsys.readouterr().out.splitlines()
+
+
+def test_a_cost_is_what_the_listing_leaves(
+    binance: BinanceServer, db_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backfill(db_path, BTC, [span("2017-08-17", "2024-03-03")], venue=venue(binance), now_ms=NOW)
+
+    cost, *_ = capsys.readouterr().out.splitlines()
+    assert cost == f"   {BTC}: 2 monthly files, 2 daily files, about 4.3 MB"
+
+
+def test_a_span_before_the_listing_is_known_without_a_download(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    backfill(db_path, BTC, [span("2023-01-01", "2024-01-01")], venue=venue(binance), now_ms=NOW)
+
+    assert binance.count("/data/") == 0
+    columns = "count(*), sum(missing), min(source), max(source)"
+    assert ledger_in(db_path, BTC, columns=columns) == [
+        (365, 365 * 1440, "not listed", "not listed")
+    ]
+
+
+def test_what_a_database_has_changed_by_hand_is_not_added_to(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    half = span("2024-02-26", "2024-02-26T12:00:00Z")
+    backfill(db_path, BTC, [half], venue=venue(binance), now_ms=NOW)
+    shell(db_path, "UPDATE ohlcv_1m SET close = high WHERE ts_ms = ?", (half.start_ms,))
+
+    with pytest.raises(DataError, match="2024-02-26: its rows are not those that were"):
+        backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
+
+
+# Missing minutes, asked for again
+
+
+def test_recheck_adds_what_came_and_touches_nothing_else(
+    binance: BinanceServer,
+    past: list[Row],
+    db_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late = [parse_time("2024-02-24T10:00:00Z"), parse_time("2024-02-24T10:30:00Z")]
+    wanted = [span("2024-02-22", "2024-03-01")]
+    binance.hide(Hidden("BTCUSDT", "archive", *late), Hidden("BTCUSDT", "rest", *late))
+    backfill(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW)
+    before = ledger_in(db_path, BTC)
+    assert sum(day[4] for day in before) == (OUTAGE[1] - OUTAGE[0]) // MINUTE_MS + 30
+
+    recheck(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW + 1)
+    assert ledger_in(db_path, BTC) == before
+
+    binance.behave()
+    capsys.readouterr()
+    recheck(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW + 1)
+
+    assert capsys.readouterr().out.splitlines() == [
+        f"   {BTC}: 2024-02-24: 30 of 30 missing minutes came, from 2024-02-24T10:00:00Z on",
+        f"   {BTC}: asked again for 1,770 missing minutes: 30 came",
+    ]
+    assert bars_in(db_path, BTC) == within(past, wanted)
+    after = ledger_in(db_path, BTC)
+    assert [day for day in after if day not in before] == [after[2]]
+    assert (after[2][3], after[2][4]) == (1440, 0)
+
+
+def test_recheck_leaves_the_time_before_the_listing_alone(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    wanted = [span("2024-01-01", "2024-02-01")]
+    backfill(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW)
+    before = ledger_in(db_path, BTC)
+    binance.reset_log()
+
+    recheck(db_path, BTC, wanted, venue=venue(binance), now_ms=NOW)
+
+    assert binance.count("/data/") == 0
+    assert ledger_in(db_path, BTC) == before
+
+
+# Held against the venue
+
+
+def test_a_seed_draws_the_same_hours_of_the_listed_time(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    backfill(db_path, BTC, [span("2024-01-20", "2024-03-03")], venue=venue(binance), now_ms=NOW)
+
+    with open_bars(db_path) as store:
+        drawn = [draw_hours(store, [BTC], count=50, seed=seed) for seed in (1, 1, 2)]
+        everything = draw_hours(store, [BTC], count=10_000, seed=1)
+
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(drawn[0][BTC]) == 50
+    assert all(hour.end_ms - hour.start_ms == HOUR_MS for hour in drawn[0][BTC])
+    assert everything[BTC][0].start_ms == parse_time("2024-01-30")
+    assert len(everything[BTC]) == 33 * 24
+
+
+def test_hours_that_are_equal_have_no_difference_though_minutes_are_missing(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    hours = [Span(OUTAGE[0] - HOUR_MS, OUTAGE[0] + HOUR_MS)]
+    backfill(db_path, BTC, [span("2024-02-27", "2024-02-28")], venue=venue(binance), now_ms=NOW)
+
+    with open_bars(db_path) as store:
+        assert list(compare(store, BTC, hours, venue=venue(binance))) == []
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("moment_s", [0.05 + 0.01 * number for number in range(8)])
+def test_ctrl_c_is_heard_while_a_statement_runs(db_path: Path, moment_s: float) -> None:
+    slow = (
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT 300)"
+        " SELECT count(*) FROM n"
+    )
+    timer = threading.Timer(moment_s, os.kill, (os.getpid(), signal.SIGINT))
+
+    timer.start()
+    with open_bars(db_path) as store, pytest.raises(KeyboardInterrupt):
+        ask_for_ever(store.query, slow)
+
+
+def ask_for_ever(query: Callable[[str], object], sql: str) -> None:
+    for _ in range(10**6):
+        query(sql)
+
+
+def test_a_refused_symbol_leaves_no_trace(binance: BinanceServer, db_path: Path) -> None:
+    unknown = Series("binance_spot", "ETH/USDT")
+    with_eth = Venue(**{**_fields(venue(binance)), "symbols": {"ETH/USDT": None}})
+
+    with pytest.raises(VenueError, match="binance_spot does not know ETHUSDT"):
+        backfill(db_path, unknown, [span("2024-02-26", "2024-02-27")], venue=with_eth, now_ms=NOW)
+
+    assert ledger_in(db_path, unknown) == []
+    assert binance.count("/data/") == 0
+
+
+def _fields(record: Venue) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__struct_fields__}
