@@ -12,8 +12,9 @@ def task_migrate():
     return tasks.migrate(PROJECT)
 
 
-def task_backfill():
-    yield from tasks.backfills(PROJECT)
+@task_params(tasks.BACKFILL_OPTIONS)
+def task_backfill(recheck):
+    yield from tasks.backfills(PROJECT, recheck=recheck)
 
 
 @task_params(tasks.AGGREGATE_OPTIONS)
@@ -25,3 +26,16 @@ def task_aggregate(venue, symbol, timeframes, chunk_days):
 
 def task_backtest():
     yield from tasks.backtests(PROJECT)
+
+
+def task_lookahead():
+    yield from tasks.lookaheads(PROJECT)
+
+
+def task_reproduce():
+    yield from tasks.reproduces(PROJECT)
+
+
+@task_params(tasks.RECORD_OPTIONS)
+def task_record(for_, metrics_port):
+    return tasks.record(PROJECT, for_=for_, metrics_port=metrics_port)

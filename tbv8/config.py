@@ -40,16 +40,23 @@ _PACKAGE = Path(__file__).parent
 _TIMES_MS = range(parse_time("9999-01-01"))
 _TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
 _DECIMALS = 16  # NautilusTrader keeps no more
+_DAY_HOURS = 24
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an order in one symbol is worth at one venue; fees as fractions of the notional."""
+    """What an order in one symbol is worth at one venue; fees as fractions of the notional.
+
+    `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
+    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own.
+    """
 
     tick_size: Decimal
     lot_size: Decimal
     maker_fee: Decimal
     taker_fee: Decimal
     max_leverage: Decimal = Decimal(1)
+    funding_rate_8h: Decimal = Decimal(0)
+    funding_hours: int = 0
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,7 +351,11 @@ def _check_instrument(
     document.choose(key, symbol, symbols, "symbol")
     for name in ("tick_size", "lot_size", "max_leverage"):
         _check_amount(document, (*key, name), getattr(rules, name))
-    for name in ("maker_fee", "taker_fee"):
+    if rules.funding_hours < 0 or (rules.funding_hours and _DAY_HOURS % rules.funding_hours):
+        document.refuse(
+            (*key, "funding_hours"), f"expected a divisor of 24, got {rules.funding_hours}"
+        )
+    for name in ("maker_fee", "taker_fee", "funding_rate_8h"):
         fee: Decimal = getattr(rules, name)
         if not (fee.is_finite() and fee.copy_abs() < Decimal("0.1")):
             document.refuse(

@@ -15,31 +15,52 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType, TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import doit.doit_cmd
 from doit.dependency import SqliteDB
 from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
+from msgspec.structs import replace
 
 from tbv8.backtest.folder import sweep
 from tbv8.config import Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
-from tbv8.errors import Tbv8Error
+from tbv8.errors import ConfigError, DataError, Tbv8Error
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
-from tbv8.freshness.result import backtest_inputs, backtest_state, static_state
+from tbv8.freshness.result import (
+    Input,
+    backtest_inputs,
+    backtest_state,
+    read_manifest,
+    static_state,
+)
 from tbv8.freshness.state import State
-from tbv8.market import Series, Span, Timeframe, parse_timeframe
-from tbv8.store.database import open_reader
-from tbv8.store.ledger import HISTORY, covered, holds
+from tbv8.market import Series, Span, Timeframe, parse_time, parse_timeframe
+from tbv8.store.database import Query, open_reader
+from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
 from tbv8.venues.base import history_cost, history_span
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 type Task = dict[str, Any]
 type Question = Callable[[], State]
 
 STATE_FILE = Path("data/.doit.db")
+
+BACKFILL_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "recheck",
+        "long": "recheck",
+        "type": bool,
+        "default": False,
+        "help": "ask again for the minutes that the venue did not have",
+    },
+]
 
 AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {"name": "venue", "long": "venue", "default": "", "help": "only series of this venue"},
@@ -55,6 +76,21 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
         "long": "chunk-days",
         "default": "150",  # as 5m bars, about as many rows as a month of 1m bars
         "help": "days of 1m bars in memory at once; the result is the same",
+    },
+]
+
+RECORD_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "for_",
+        "long": "for",
+        "default": "",
+        "help": "stop by itself after 90s, 10m, 8h or 2d",
+    },
+    {
+        "name": "metrics_port",
+        "long": "metrics-port",
+        "default": "",
+        "help": "serve Prometheus metrics and /healthz there",
     },
 ]
 
@@ -103,8 +139,11 @@ def migrate(project: Project) -> Task:
     return _task(run, partial(migration_state, project.db_path), doc="Make or upgrade the database")
 
 
-def backfills(project: Project) -> Iterator[Task]:
-    """Yield one subtask per series whose history is wanted."""
+def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
+    """Yield one subtask per series whose history is wanted.
+
+    With `recheck` each asks its venue again for the minutes that the ledger holds as missing.
+    """
     yield {"name": None, "doc": "Fetch the wanted 1m history of every series"}
     for series, spans in project.wanted.items():
         if _has_history(project, series):
@@ -113,8 +152,8 @@ def backfills(project: Project) -> Iterator[Task]:
             yield {
                 "name": str(series),
                 **_task(
-                    partial(_backfill, project, series, spans),
-                    partial(_backfill_state, project, series, spans),
+                    partial(_backfill, project, series, spans, recheck),
+                    partial(_backfill_state, project, series, spans, recheck),
                     doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
                     after=["migrate"],
                 ),
@@ -183,12 +222,6 @@ def backtests(project: Project) -> Iterator[Task]:
                 doc=f"Check the params of {strategy.strategy_id} before anything is fetched",
             ),
         }
-        source = strategy.source
-        bars = (
-            _minutes_name(project, source)
-            if strategy.timeframe.text == "1m"
-            else aggregate_name(source, strategy.timeframe)
-        )
         yield {
             "name": strategy.strategy_id,
             **_task(
@@ -197,10 +230,54 @@ def backtests(project: Project) -> Iterator[Task]:
                     backtest_state, project.db_path, strategy, results_path=project.results_path
                 ),
                 doc=f"{strategy.module}.{strategy.class_name} on {strategy.symbol} "
-                f"{strategy.timeframe} of {_title(source.venue)}, {strategy.span}",
-                after=[check, bars],
+                f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
+                after=_before_a_run(project, strategy),
             ),
         }
+
+
+def lookaheads(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that reruns it on data cut after many moments."""
+    yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
+    for strategy in project.strategies.values():
+        yield _check(_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on cut data")
+
+
+def reproduces(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs it again and compares every byte of its result."""
+    yield {"name": None, "doc": "Run results again and compare every byte"}
+    for strategy in project.strategies.values():
+        doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
+        yield _check(_reproduce, project, strategy, doc)
+
+
+def _check(
+    action: Callable[[Project, Strategy], None], project: Project, strategy: Strategy, doc: str
+) -> Task:
+    question = partial(State, ("it runs whenever it is asked for",))
+    after = _before_a_run(project, strategy)
+    task = _task(partial(action, project, strategy), question, doc=doc, after=after)
+    return {"name": strategy.strategy_id, **task}
+
+
+def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
+    """Return the tasks behind which a strategy may run: its params checked, its bars built."""
+    source = strategy.source
+    bars = (
+        _minutes_name(project, source)
+        if strategy.timeframe.text == "1m"
+        else aggregate_name(source, strategy.timeframe)
+    )
+    return [f"_params:{strategy.strategy_id}", bars]
+
+
+def record(project: Project, *, for_: str, metrics_port: str) -> Task:
+    """Return the recorder: one task, since pydoit runs subtasks one after another."""
+    question = partial(State, ("it runs whenever it is asked for",))
+    port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
+    action = partial(_record, project, for_, port)
+    doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
+    return _task(action, question, doc=doc, after=["migrate"])
 
 
 def aggregate_name(series: Series, timeframe: Timeframe) -> str:
@@ -211,21 +288,37 @@ def aggregate_name(series: Series, timeframe: Timeframe) -> str:
 # Actions.
 
 
-def _backfill(project: Project, series: Series, spans: Sequence[Span]) -> None:
-    from tbv8.backfill import backfill
+def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:
+    from tbv8.backfill import backfill, recheck
 
     venue = project.venues[series.venue]
     backfill(project.db_path, series, spans, venue=venue, now_ms=_now_ms())
+    if again:
+        recheck(project.db_path, series, spans, venue=venue, now_ms=_now_ms())
 
 
-def _backfill_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
+def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
     state = backfill_state(project.db_path, series, spans)
-    if not state.reasons:
-        return state
-    with open_reader(project.db_path) as query:
-        gaps = missing_spans(spans, covered(query, series, HISTORY))
-    cost = history_cost(series.venue, gaps, _now_ms())
-    return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
+    reasons = state.reasons
+    if reasons:
+        with open_reader(project.db_path) as query:
+            gaps = missing_spans(spans, covered(query, series, HISTORY))
+        cost = history_cost(series.venue, gaps, _now_ms())
+        reasons = (*reasons[:-1], f"{reasons[-1]}; {cost}")
+    if again:
+        with open_reader(project.db_path) as query:
+            missing = _count_missing(query, series, spans)
+        if missing:
+            reasons = (*reasons, f"--recheck: {missing:,} minutes were missing at the venue")
+    return State(reasons, state.parts)
+
+
+def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
+    return sum(
+        day.missing
+        for day in read_days(query, series, HISTORY)
+        if day.source != NOT_LISTED and any(day.span.intersection(span) for span in spans)
+    )
 
 
 def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: int) -> None:
@@ -243,15 +336,62 @@ def _check_params(strategy: Strategy) -> None:
 def _backtest(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.run import run_backtest
     from tbv8.backtest.summary import lines
+
+    inputs, bars = _read_bars(project, strategy)
+    summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
+    for line in lines(summary):
+        print(f"   {line}")
+
+
+def _read_bars(project: Project, strategy: Strategy) -> tuple[dict[str, Input], pa.Table]:
+    """Return every part of a result's key and the bars, both as of one moment."""
     from tbv8.store.bars import open_bars, read_held_span
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
         inputs = backtest_inputs(store.query, strategy)
         span = strategy.timeframe.whole(strategy.span)
-        bars = read_held_span(store, strategy.source, strategy.timeframe, span)
-    summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
-    for line in lines(summary):
+        return inputs, read_held_span(store, strategy.source, strategy.timeframe, span)
+
+
+def _lookahead(project: Project, strategy: Strategy) -> None:
+    from tbv8.backtest.lookahead import check_lookahead, lines
+
+    _inputs, bars = _read_bars(project, strategy)
+    for line in lines(strategy, check_lookahead(strategy, bars)):
         print(f"   {line}")
+
+
+def _reproduce(project: Project, strategy: Strategy) -> None:
+    from tbv8.backtest.folder import first_difference
+    from tbv8.backtest.run import run_backtest
+
+    name = strategy.strategy_id
+    folder = project.results_path / name
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder}: there is no result to reproduce: run `doit backtest:{name}`")
+    start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
+    strategy = replace(strategy, span=Span(start_ms, end_ms))
+    inputs, bars = _read_bars(project, strategy)
+    with TemporaryDirectory(prefix="tbv8-") as temporary:
+        run_backtest(strategy, bars, inputs=inputs, results_path=Path(temporary))
+        difference = first_difference(folder, Path(temporary) / name)
+    if difference:
+        changed = [part for part in inputs if manifest.inputs.get(part) != inputs[part]]
+        why = f"; its {' and '.join(changed)} changed since" if changed else ""
+        raise DataError(f"not reproduced: {difference}{why}")
+    print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+
+
+def _record(project: Project, for_: str, metrics_port: int | None) -> None:
+    from tbv8.recorder.run import Options, parse_duration_s, record
+
+    try:
+        for_s = parse_duration_s(for_) if for_ else None
+    except ValueError as e:
+        raise ConfigError(str(e), key="--for") from e
+    options = Options(for_s=for_s, metrics_port=metrics_port)
+    record(project.db_path, list(project.venues.values()), options)
 
 
 # How a task is made.

@@ -120,8 +120,22 @@ def _average(fills: Sequence[Fill]) -> Decimal:
     return sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / quantity
 
 
-def to_curve(fills: Sequence[Fill], *, start: Decimal, closes_ms: Ints, closes: Floats) -> Curve:
-    """Return the account marked at each bar's close; a fill at that instant is in it."""
+class Payment(msgspec.Struct, frozen=True):
+    """Funding paid at its time, or received where it is below 0."""
+
+    ts_ms: int
+    amount: Decimal
+
+
+def to_curve(
+    fills: Sequence[Fill],
+    payments: Sequence[Payment] = (),
+    *,
+    start: Decimal,
+    closes_ms: Ints,
+    closes: Floats,
+) -> Curve:
+    """Return the account marked at each bar's close; what happened at that instant is in it."""
     cash, position = [start], [Decimal(0)]
     with localcontext(_EXACT):
         for fill in fills:
@@ -131,7 +145,9 @@ def to_curve(fills: Sequence[Fill], *, start: Decimal, closes_ms: Ints, closes: 
     held = np.array([float(value) for value in position])[after]
     held_money = [to_money(value) for value in cash]
     _check_range(float(max(held_money, key=abs)), MONEY_DECIMALS)
-    money = np.array(held_money, dtype=np.int64)[after]
+    paid = np.cumsum([0, *(to_money(payment.amount) for payment in payments)], dtype=np.int64)
+    paid_after = np.searchsorted([p.ts_ms for p in payments], closes_ms, side="right")
+    money = np.array(held_money, dtype=np.int64)[after] - paid[paid_after]
     return Curve(
         closes_ms=closes_ms,
         equity=money + fixed_point(held * closes, MONEY_DECIMALS),

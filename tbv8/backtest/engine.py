@@ -2,16 +2,17 @@
 
 The engine forgives what a result must not: it logs and goes on when a callback raises, when an
 order cannot be filled, when a bar does not fit. So whatever it says at the level of an error ends
-the run, and afterwards the bars are counted, every market order's price is looked up in the bars,
-and its account is compared with ours.
+the run, and afterwards the bars are counted, every order and fill is held against what the guard
+let through, every market order's price is looked up in the bars, and the engine's account is
+compared with ours.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from decimal import Decimal
-from typing import Any
+from decimal import Context, Decimal, localcontext
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -23,6 +24,7 @@ from nautilus_trader.model import (
     AccountType,
     BarType,
     CryptoPerpetual,
+    IndexPriceUpdate,
     LiquiditySide,
     Money,
     OmsType,
@@ -37,6 +39,7 @@ from tbv8 import config
 from tbv8.backtest.accounting import (
     Curve,
     Fill,
+    Payment,
     Position,
     fixed_point,
     from_money,
@@ -44,7 +47,16 @@ from tbv8.backtest.accounting import (
     to_positions,
 )
 from tbv8.backtest.fills import BarFills, taker_price
-from tbv8.backtest.loading import Caught, StrategyError, guard, load_strategy, strategy_error
+from tbv8.backtest.guard import Denial, Guarded, Halt, Market, RiskGuard
+from tbv8.backtest.loading import (
+    Caught,
+    StrategyError,
+    forget_strategies,
+    is_of_strategy,
+    load_strategy,
+    strategy_error,
+    wrap_callbacks,
+)
 from tbv8.backtest.nautilus import (
     ENGINE_DECIMALS,
     Floats,
@@ -63,6 +75,16 @@ from tbv8.market import Series, iso
 _NS = 1_000_000
 _CHUNK = 250_000  # bars in the engine at once: a million take 1.2 GB
 _CENT = Decimal("0.01")
+_EXACT = Context(prec=60)
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """An order that the strategy sent and the guard let through."""
+
+    ts_ms: int
+    side: Literal["buy", "sell"]
+    type: str
+    quantity: Decimal
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +93,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     venue: str
     orders: dict[str, int]
     refused: dict[str, int]
+    denials: tuple[Denial, ...]
+    halts: tuple[Halt, ...]
+    asked: tuple[Asked, ...]
     fills: tuple[Fill, ...]
+    payments: tuple[Payment, ...]
     positions: tuple[Position, ...]
     curve: Curve
     start_equity: Decimal
@@ -98,12 +124,27 @@ class _Stage(msgspec.Struct, frozen=True, kw_only=True):
         return column(self.bars, "close")
 
 
-def run_strategy(strategy: config.Strategy, venue: str, bars: pa.Table) -> Run:
+def run_strategy(
+    strategy: config.Strategy,
+    venue: str,
+    bars: pa.Table,
+    *,
+    stop: bool = True,
+    places: int | None = None,
+) -> Run:
     """Run `strategy` with the rules of `venue` over the bars of its source.
+
+    Args:
+        strategy: With all that it inherits.
+        venue: Its primary or secondary one.
+        bars: Those of its source.
+        stop: False leaves the run after the last bar, as if more were to come: the strategy's
+            `on_stop` is not called.
+        places: The decimals of prices; else as many as these bars need.
 
     Raises:
         DataError: There are no bars, or some that no market makes.
-        StrategyError: The strategy raised, or something of it ended the run early.
+        StrategyError: The strategy raised, went past the guard, or ended the run early.
     """
     if not bars.num_rows:
         raise DataError(
@@ -112,7 +153,7 @@ def run_strategy(strategy: config.Strategy, venue: str, bars: pa.Table) -> Run:
         )
     check_bars(bars)
     rules, series = strategy.instruments[venue], Series(venue, strategy.symbol)
-    places = price_decimals(bars, rules.tick_size)
+    places = price_decimals(bars, rules.tick_size) if places is None else places
     stage = _Stage(
         strategy=strategy,
         venue=venue,
@@ -121,23 +162,44 @@ def run_strategy(strategy: config.Strategy, venue: str, bars: pa.Table) -> Run:
         bars=bars,
         closes_ms=close_times(bars, strategy.timeframe),
     )
+    market = Market(
+        closes_ms=stage.closes_ms,
+        opens=fixed_point(column(bars, "open"), places),
+        highs=fixed_point(column(bars, "high"), places),
+        lows=fixed_point(column(bars, "low"), places),
+        closes=fixed_point(column(bars, "close"), places),
+    )
     fill_model = BarFills(
         stage.instrument,
         slippage_ticks=strategy.slippage_ticks,
-        opens=fixed_point(column(bars, "open"), places),
+        opens=market.opens,
         closes_ns=stage.closes_ms * _NS,
     )
     engine = _make_engine(stage, fill_model)
     try:
-        loaded = load_strategy(strategy, venue)
-        caught = guard(loaded)
-        engine.add_strategy(loaded)
-        fill_model.clock_ns = loaded.clock.timestamp_ns
-        _feed(engine, stage, caught)
-        _check_complete(engine, stage, caught)
-        return _collect(engine, stage)
+        with localcontext(Context()):  # the strategy's own to change
+            guard, caught = _add_strategy(engine, stage, market, fill_model)
+            _feed(engine, stage, caught, stop=stop)
+        _check_complete(engine, stage, guard, caught)
+        with localcontext(_EXACT):
+            return _collect(engine, stage, guard)
     finally:
         engine.dispose()
+
+
+def _add_strategy(
+    engine: BacktestEngine, stage: _Stage, market: Market, fill_model: BarFills
+) -> tuple[RiskGuard, list[Caught]]:
+    forget_strategies()
+    loaded = load_strategy(stage.strategy, stage.venue, behind=Guarded)
+    guard = RiskGuard(
+        stage.strategy, stage.rules, stage.instrument, stage.bar_type, market, fill_model
+    )
+    guard.join(loaded)
+    caught = wrap_callbacks(loaded, guard)
+    engine.add_strategy(loaded)
+    fill_model.clock_ns = loaded.clock.timestamp_ns
+    return guard, caught
 
 
 def _make_engine(stage: _Stage, fill_model: BarFills) -> BacktestEngine:
@@ -148,8 +210,9 @@ def _make_engine(stage: _Stage, fill_model: BarFills) -> BacktestEngine:
             logging=LoggerConfig(stdout_level=LogLevel.ERROR, is_colored=False),
             shutdown_on_error=True,
             run_analysis=False,
-            # its default denies the 101st order of one second, and a bar closes in an instant
-            risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),
+            # ours is the guard; this one denies the 101st order of a second, and any of an account
+            # whose cash is below 0, also the one that would close its position
+            risk_engine=RiskEngineConfig(bypass=True),
         )
     )
     engine.add_venue(
@@ -161,57 +224,82 @@ def _make_engine(stage: _Stage, fill_model: BarFills) -> BacktestEngine:
         default_leverage=min(strategy.risk.max_leverage, rules.max_leverage),
         fee_model=MakerTakerFeeModel(rules.maker_fee, rules.taker_fee),
         fill_model=fill_model,
+        reject_stop_orders=False,
     )
     engine.add_instrument(stage.instrument)
     return engine
 
 
-def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught]) -> None:
-    """Feed the bars in chunks until the last, or until something ends the run."""
+def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught], *, stop: bool) -> None:
+    """Feed the bars in chunks until the last, or until something ends the run.
+
+    After the last bar comes one more thing that nobody listens to: an error at the last bar ends
+    the run before it.
+    """
     for first in range(0, stage.bars.num_rows, _CHUNK):
         chunk = stage.bars.slice(first, _CHUNK)
         closes_ms = stage.closes_ms[first : first + _CHUNK]
         engine.add_data(to_bars(chunk, stage.bar_type, stage.instrument, closes_ms=closes_ms))
-        try:
-            engine.run(start=int(closes_ms[0]) * _NS, streaming=True)
-        except RuntimeError:
-            if not caught:
-                raise
-        engine.clear_data()
+        _run_on(engine, int(closes_ms[0]) * _NS, caught)
         if caught or engine.iteration != first + chunk.num_rows:
             return
-    engine.end()
+    end_ns = int(stage.closes_ms[-1]) * _NS
+    last = Price(float(stage.closes[-1]), stage.instrument.price_precision)
+    engine.add_data([IndexPriceUpdate(stage.instrument.id, last, end_ns, end_ns)])
+    _run_on(engine, end_ns, caught)
+    if stop:
+        engine.end()
 
 
-def _check_complete(engine: BacktestEngine, stage: _Stage, caught: list[Caught]) -> None:
-    seen = engine.iteration
+def _run_on(engine: BacktestEngine, start_ns: int, caught: list[Caught]) -> None:
+    try:
+        engine.run(start=start_ns, streaming=True)
+    except RuntimeError:
+        if not caught:
+            raise
+    engine.clear_data()
+
+
+def _check_complete(
+    engine: BacktestEngine, stage: _Stage, guard: RiskGuard, caught: list[Caught]
+) -> None:
+    seen, wanted = min(engine.iteration, guard.bars_seen), stage.bars.num_rows
     if caught:
         error, callback = caught[0].error, caught[0].callback
-        if not isinstance(error, Exception):
+        if not isinstance(error, Exception) or not is_of_strategy(error):
             raise error
         at = f", after the bar that closed at {iso(int(stage.closes_ms[seen - 1]))}" if seen else ""
         raise strategy_error(stage.strategy, error, callback + at) from error
-    if seen != stage.bars.num_rows:
+    if seen != wanted or engine.iteration != wanted + 1:
         logger_flush()
         raise StrategyError(
-            f"{stage.strategy.strategy_id}: the run ended after {seen} of {stage.bars.num_rows} "
-            "bars, by the error logged above: mend what it says, or log it as a warning"
+            f"{stage.strategy.strategy_id}: the run ended after {seen} of {wanted} bars, by the "
+            "error logged above or because the strategy stopped itself: mend what it says, or log "
+            "it as a warning"
         )
 
 
-def _collect(engine: BacktestEngine, stage: _Stage) -> Run:
+def _collect(engine: BacktestEngine, stage: _Stage, guard: RiskGuard) -> Run:
     orders = sorted(engine.cache.orders(), key=_sequence)
-    _check_orders(stage, orders)
-    fills = tuple(_fills(orders))
+    _check_orders(stage, orders, guard)
+    fills = tuple(_fills(orders, guard))
+    _check_limits(stage, fills)
     _check_prices(stage, fills)
     start = stage.strategy.starting_balance_usd
-    curve = to_curve(fills, start=start, closes_ms=stage.closes_ms, closes=stage.closes)
-    _check_account(engine, stage, curve)
+    payments = tuple(guard.payments)
+    curve = to_curve(fills, payments, start=start, closes_ms=stage.closes_ms, closes=stage.closes)
+    _check_account(engine, stage, curve, payments)
+    statuses = Counter(order.status.name.lower() for order in orders)
+    statuses["denied"] += len(guard.denials)
     return Run(
         venue=stage.venue,
-        orders=dict(sorted(Counter(order.status.name.lower() for order in orders).items())),
+        orders=dict(sorted((+statuses).items())),
         refused=dict(sorted(Counter(_refusals(orders)).items())),
+        denials=tuple(guard.denials),
+        halts=tuple(guard.halts),
+        asked=tuple(_asked(orders, guard)),
         fills=fills,
+        payments=payments,
         positions=tuple(to_positions(fills)),
         curve=curve,
         start_equity=start,
@@ -220,13 +308,24 @@ def _collect(engine: BacktestEngine, stage: _Stage) -> Run:
     )
 
 
+def _asked(orders: list[Any], guard: RiskGuard) -> Iterator[Asked]:
+    for order in orders:
+        if order.client_order_id.value not in guard.forced:
+            yield Asked(
+                order.ts_init // _NS,
+                "buy" if order.side == OrderSide.BUY else "sell",
+                order.order_type.name.lower(),
+                order.quantity.as_decimal(),
+            )
+
+
 def _sequence(order: Any) -> tuple[int, int, str]:
     """Sort by time of making; of one instant by the running number at the end of the id."""
     name = order.client_order_id.value
     return order.ts_init, len(name), name
 
 
-def _fills(orders: list[Any]) -> Iterator[Fill]:
+def _fills(orders: list[Any], guard: RiskGuard) -> Iterator[Fill]:
     executed = [
         (event, f"O-{number}")
         for number, order in enumerate(orders, start=1)
@@ -243,13 +342,18 @@ def _fills(orders: list[Any]) -> Iterator[Fill]:
             ts_ms=event.ts_event // _NS,
             order_id=order_id,
             side="buy" if event.order_side == OrderSide.BUY else "sell",
-            type=event.order_type.name.lower(),
+            type=_type(event, guard),
             quantity=quantity,
             price=event.last_px.as_decimal(),
             fee=event.commission.as_decimal() if event.commission else Decimal(0),
             liquidity="maker" if event.liquidity_side == LiquiditySide.MAKER else "taker",
             position=position,
         )
+
+
+def _type(event: OrderFilled, guard: RiskGuard) -> str:
+    name: str = event.order_type.name.lower()
+    return guard.forced.get(event.client_order_id.value, name)
 
 
 def _refusals(orders: list[Any]) -> Iterator[str]:
@@ -259,20 +363,31 @@ def _refusals(orders: list[Any]) -> Iterator[str]:
             yield reason.replace(f" {order.client_order_id}", "")
 
 
-def _check_orders(stage: _Stage, orders: list[Any]) -> None:
-    """Refuse what the venue would: the engine leaves an order off the tick open for ever."""
-    tick, lot = stage.instrument.price_increment, stage.instrument.size_increment
+def _check_orders(stage: _Stage, orders: list[Any], guard: RiskGuard) -> None:
+    """Refuse a run with an order that the guard did not see, unless it can only reduce."""
     for number, order in enumerate(orders, start=1):
         if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"O-{number} was never answered: {order}")
-        price = getattr(order, "price", None)
-        for value, unit, what in ((order.quantity, lot, "lot"), (price, tick, "tick")):
-            if value is not None and value.raw % unit.raw:
-                raise StrategyError(
-                    f"{stage.strategy.strategy_id}: order O-{number} of "
-                    f"{iso(order.ts_init // _NS)}: {value} is not a multiple of the {what} "
-                    f"{unit.as_decimal().normalize():f} of {stage.venue}: round it in the strategy"
-                )
+        name = order.client_order_id.value
+        if name not in guard.passed and name not in guard.forced and not order.is_reduce_only:
+            raise StrategyError(
+                f"{stage.strategy.strategy_id}: order O-{number} of "
+                f"{iso(order.ts_init // _NS)} ({order.quantity} {order.side.name.lower()}) went "
+                "past the risk limits: send it with self.submit_order"
+            )
+
+
+def _check_limits(stage: _Stage, fills: tuple[Fill, ...]) -> None:
+    """Refuse a run in which a fill took the position beyond the limit."""
+    limit = stage.strategy.risk.max_position
+    for fill in fills:
+        before = fill.position - fill.change
+        if abs(fill.position) > limit and abs(fill.position) > abs(before):
+            raise StrategyError(
+                f"{stage.strategy.strategy_id}: {fill.order_id} took the position to "
+                f"{fill.position} at {iso(fill.ts_ms)}, beyond the limit of {limit}: send orders "
+                "with self.submit_order and modify them with self.modify_order"
+            )
 
 
 def _check_prices(stage: _Stage, fills: tuple[Fill, ...]) -> None:
@@ -292,13 +407,19 @@ def _check_prices(stage: _Stage, fills: tuple[Fill, ...]) -> None:
             )
 
 
-def _check_account(engine: BacktestEngine, stage: _Stage, curve: Curve) -> None:
-    """Compare the engine's balance, plus what its open position would bring, with our equity."""
+def _check_account(
+    engine: BacktestEngine, stage: _Stage, curve: Curve, payments: tuple[Payment, ...]
+) -> None:
+    """Compare the engine's balance, plus what its open position would bring, with our equity.
+
+    The engine knows nothing of funding.
+    """
     account: Any = engine.cache.account_for_venue(stage.instrument.id.venue)
     theirs = account.balance_total(stage.instrument.quote_currency).as_decimal()
     last = Price(float(curve.price[-1]), stage.instrument.price_precision)
     for position in engine.cache.positions_open():
         theirs += position.unrealized_pnl(last).as_decimal()
+    theirs -= sum((payment.amount for payment in payments), Decimal(0))
     ours = from_money(curve.equity[-1])
     if abs(theirs - ours) >= _CENT:
         raise AssertionError(f"the engine's account holds {theirs} USD, ours {ours}")

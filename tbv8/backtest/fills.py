@@ -11,7 +11,8 @@ So here an order is filled whole, at a price that the venue could print:
 - stop, market-if-touched: the trigger, or the bar's open where the market opened beyond it, rounded
   and slipped as a market order;
 - limit that crosses at once: the close to the next tick against us, at most its limit;
-- limit that rests: its limit, once a later bar traded through it (a touch is not enough).
+- limit that rests: its limit, once a later bar traded through it (a touch is not enough);
+- what the guard closes by force after a liquidation: at the price that it names.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class BarFills(FillModel):
     """Answers the engine's question which book an order meets: one level, as large as the order.
 
     `opens` are the bars' opens in integers of the instrument's last decimal, `closes_ns` their
-    closes; `clock_ns` is the engine's clock, known once the strategy is registered.
+    closes; `clock_ns` is the engine's clock, known once the strategy is registered. `forced` are
+    the prices that hold for single orders, by their id.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class BarFills(FillModel):
         self.opens = opens
         self.closes_ns = closes_ns
         self.clock_ns: Callable[[], int] | None = None
+        self.forced: dict[str, int] = {}
 
     def is_slipped(self) -> bool:
         """Say no: the slippage is in the book's price."""
@@ -102,6 +105,8 @@ class BarFills(FillModel):
 
     def _price(self, order: Any, touch: int, *, buy: bool) -> int:
         tick = self.instrument.price_increment.raw
+        if self.forced and order.client_order_id.value in self.forced:
+            return self.forced[order.client_order_id.value]
         if order.order_type in _PRICED:
             limit: int = order.price.raw
             if order.liquidity_side == LiquiditySide.MAKER:

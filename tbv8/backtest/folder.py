@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,34 @@ def sweep(results_path: Path) -> None:
                     _clean(leftover.with_name(leftover.name[1:].removesuffix(suffix)))
     except BlockingIOError:
         return
+
+
+def first_difference(old: Path, new: Path) -> str | None:
+    """Return the first file and line in which two results differ, None when no byte does.
+
+    Results are the files that either manifest lists, and the manifests themselves.
+    """
+    names = {
+        name
+        for folder in (old, new)
+        for name in json.loads((folder / "manifest.json").read_text("utf-8"))["outputs"]
+    }
+    for name in [*sorted(names), "manifest.json"]:
+        if not (old / name).is_file() or not (new / name).is_file():
+            return f"{name} is gone" if (new / name).is_file() else f"{name} is not made any more"
+        before, now = (old / name).read_bytes(), (new / name).read_bytes()
+        if before != now:
+            pairs = zip_longest(before.splitlines(True), now.splitlines(True), fillvalue=b"")
+            number, (left, right) = next(
+                (number, pair) for number, pair in enumerate(pairs, 1) if pair[0] != pair[1]
+            )
+            return f"{name}:{number}: {_shown_line(left)} became {_shown_line(right)}"
+    return None
+
+
+def _shown_line(line: bytes) -> str:
+    text = line.decode("utf-8", "replace").rstrip("\n")
+    return repr(text[:100]) if text else "nothing"
 
 
 def write_json(path: Path, value: Any) -> None:

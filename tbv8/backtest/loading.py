@@ -6,12 +6,12 @@ Importing a strategy runs the user's code, so that whatever it raises is theirs 
 from __future__ import annotations
 
 import importlib
+import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
-from functools import wraps
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Protocol, get_type_hints
 
 import msgspec
 from nautilus_trader.trading import Strategy
@@ -38,20 +38,28 @@ def check_params(strategy: config.Strategy) -> None:
     make_config(strategy, strategy.routing.primary)
 
 
-def load_strategy(strategy: config.Strategy, venue: str) -> Strategy:
-    """Return a new strategy that trades on `venue`; errors as in `check_params`."""
+def load_strategy(
+    strategy: config.Strategy, venue: str, *, behind: type[Strategy] | None = None
+) -> Strategy:
+    """Return a new strategy that trades on `venue`; errors as in `check_params`.
+
+    `behind` becomes a base of its class, after the user's own and before NautilusTrader's.
+    """
     made = make_config(strategy, venue)
     strategy_class = _load_class(strategy, strategy.class_name)
-    try:
-        loaded = strategy_class(made)
-    except Exception as e:
-        raise strategy_error(strategy, e, f"{strategy.class_name}()") from e
-    if not isinstance(loaded, Strategy):
+    if not issubclass(strategy_class, Strategy):
         raise ConfigError(
             f"{strategy.class_name} is not a nautilus_trader.trading.Strategy: derive it from that",
             path=strategy.path,
             key="strategy",
         )
+    try:
+        if behind is not None:
+            names = {"__module__": strategy_class.__module__, "__doc__": strategy_class.__doc__}
+            strategy_class = type(strategy.class_name, (strategy_class, behind), names)
+        loaded: Strategy = strategy_class(made)
+    except Exception as e:
+        raise strategy_error(strategy, e, f"{strategy.class_name}()") from e
     return loaded
 
 
@@ -74,36 +82,74 @@ def make_config(strategy: config.Strategy, venue: str) -> Any:
 
 
 class Caught(msgspec.Struct, frozen=True):
-    """What a callback raised."""
+    """What a callback raised, or what tbv8 does around it."""
 
     error: BaseException
     callback: str
 
 
-def guard(loaded: Strategy) -> list[Caught]:
+class Callbacks(Protocol):
+    """What stands around a strategy's callbacks."""
+
+    def before(self) -> Mapping[str, Callable[..., Any]]:
+        """Return what to call before single callbacks; False skips the strategy's own."""
+
+    def before_own(self) -> Mapping[str, Callable[..., Any]]:
+        """Return the like for those that matter only where the strategy has its own."""
+
+    def after(self) -> None:
+        """Do what is to do after any callback of the strategy's own."""
+
+    def on_bar(self, own: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+        """Return the whole of `on_bar`, which is called most: around the strategy's own, if any."""
+
+
+def wrap_callbacks(loaded: Strategy, around: Callbacks) -> list[Caught]:
     """Catch what the callbacks raise, since the engine only logs it and goes on.
 
-    Returns the list that will hold the first of them; no callback runs after it.
+    Returns the list that will hold the first error; no callback runs after it.
     """
     caught: list[Caught] = []
-    for name in dir(type(loaded)):
-        own = getattr(type(loaded), name)
-        if name.startswith("on_") and callable(own) and own is not getattr(Strategy, name, None):
-            setattr(loaded, name, _guarded(loaded, name, caught))
+    own = {
+        name: getattr(loaded, name)
+        for name in dir(type(loaded))
+        if name.startswith("on_") and callable(getattr(type(loaded), name))
+        if getattr(type(loaded), name) is not getattr(Strategy, name, None)
+    }
+    before = {**around.before()}
+    before |= {name: hook for name, hook in around.before_own().items() if name in own}
+    for name in sorted(own.keys() | before.keys()):
+        around_it = _around(own.get(name), before.get(name), around.after)
+        setattr(loaded, name, _caught(loaded, name, around_it, caught))
+    on_bar = around.on_bar(own.get("on_bar"))
+    loaded.on_bar = _caught(loaded, "on_bar", on_bar, caught)  # type: ignore[method-assign]
     return caught
 
 
-def _guarded(loaded: Strategy, name: str, caught: list[Caught]) -> Callable[..., Any]:
-    callback = getattr(loaded, name)
+def _around(
+    own: Callable[..., Any] | None, before: Callable[..., Any] | None, after: Callable[[], None]
+) -> Callable[..., Any]:
+    def run(*args: Any) -> Any:
+        if (before is not None and before(*args) is False) or own is None:
+            return None
+        result = own(*args)
+        after()
+        return result
 
-    @wraps(callback)
+    return run
+
+
+def _caught(
+    loaded: Strategy, name: str, callback: Callable[..., Any], caught: list[Caught]
+) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
         if caught:
             return None
         try:
             return callback(*args)
         except BaseException as e:  # Ctrl-C too: the engine would swallow it as well
-            caught.append(Caught(e, name))
+            if not caught:  # else another callback raised inside of this one
+                caught.append(Caught(e, name))
             if name == "on_start":
                 raise  # the one callback whose exception ends the run
             loaded.shutdown_system(f"{name} raised")
@@ -118,18 +164,30 @@ def strategy_error(strategy: config.Strategy, error: BaseException, where: str) 
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "/strategies/" in Path(frame.filename).as_posix()]
     if isinstance(error, SyntaxError):
-        place = f"{_shown(error.filename or '')}:{error.lineno}"
+        place = f"{shown_path(error.filename or '')}:{error.lineno}"
     elif own:
-        place = f"{_shown(own[-1].filename)}:{own[-1].lineno}"
+        place = f"{shown_path(own[-1].filename)}:{own[-1].lineno}"
     else:
         place = f"tbv8/strategies/{strategy.module.replace('.', '/')}.py"
     return StrategyError(f"{place}: {what} (in {where} of {strategy.strategy_id})")
 
 
-def _shown(filename: str) -> str:
+def is_of_strategy(error: BaseException) -> bool:
+    """Tell whether an error went through a strategy's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any("/strategies/" in Path(frame.filename).as_posix() for frame in frames)
+
+
+def shown_path(filename: str) -> str:
     """Return the path from the project's folder on: the same on every machine."""
     path = Path(filename).as_posix()
     return path[path.rfind("tbv8/strategies/") :] if "tbv8/strategies/" in path else path
+
+
+def forget_strategies() -> None:
+    """Import strategies anew at their next use: what one run left in a module ends with it."""
+    for name in [name for name in sys.modules if name.startswith(f"{_STRATEGIES}.")]:
+        del sys.modules[name]
 
 
 def _load_class(strategy: config.Strategy, name: str) -> type:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +11,35 @@ import msgspec
 import numpy as np
 
 from tbv8 import config
-from tbv8.backtest.accounting import from_money, max_drawdown, to_money
+from tbv8.backtest.accounting import Fill, from_money, max_drawdown, to_money
 from tbv8.backtest.engine import Run
 from tbv8.market import iso
 
 SIMULATED = "sample"
 """The venue whose market is made up."""
+
+_LISTED = 1000
+"""How many denials, or fills that the other run lacks, are listed; the counts are of all."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An order denied, or everything closed: when, by which rule, with which numbers."""
+
+    time: str
+    rule: str
+    order: str | None = None
+    until: str | None = None
+    numbers: dict[str, Decimal]
+
+
+class OneSided(msgspec.Struct, frozen=True, kw_only=True):
+    """A fill that the other run lacks."""
+
+    time: str
+    side: str
+    type: str
+    quantity: Decimal
+    price: Decimal
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,18 +55,30 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     end_equity: Decimal
     pnl: Decimal
     fees: Decimal
+    funding: Decimal
     total_return: float = msgspec.field(name="return")
     max_drawdown: float
     buy_and_hold_return: float
+    denied: dict[str, int]
+    denials: tuple[Event, ...]
+    halts: tuple[Event, ...]
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
-    """How the shadow differs from the primary: shadow minus primary, and the widest in between."""
+    """How the shadow differs from the primary: shadow minus primary, and the widest in between.
+
+    Fills are the same when time, side and type are; the others are counted and listed.
+    """
 
     fills: int
     pnl: Decimal
     fees: Decimal
+    funding: Decimal
     max_equity_difference: Decimal
+    only_primary: int
+    only_shadow: int
+    only_primary_fills: tuple[OneSided, ...]
+    only_shadow_fills: tuple[OneSided, ...]
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,14 +136,23 @@ def lines(summary: Summary) -> list[str]:
             f"  {stats.venue} refused {count:,} orders: {reason}"
             for reason, count in stats.refused.items()
         )
+        shown.extend(
+            f"  {stats.venue}: {count:,} orders denied by {rule}"
+            for rule, count in stats.denied.items()
+        )
+        if stats.halts:
+            halts = Counter(halt.rule for halt in stats.halts)
+            rules = ", ".join(f"{count:,} by {rule}" for rule, count in sorted(halts.items()))
+            shown.append(f"  {stats.venue}: closed and halted for the day {rules}")
     return shown
 
 
 def _line(stats: Stats) -> str:
+    funding = f", funding {stats.funding:,.2f}" if stats.funding else ""
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
         f"({stats.total_return:+.2%}), {stats.fills:,} fills, {stats.positions:,} positions, "
-        f"fees {stats.fees:,.2f}, max drawdown {stats.max_drawdown:.2%}"
+        f"fees {stats.fees:,.2f}{funding}, max drawdown {stats.max_drawdown:.2%}"
     )
 
 
@@ -124,21 +170,59 @@ def _stats(run: Run) -> Stats:
         end_equity=end,
         pnl=end - start,
         fees=sum((fill.fee for fill in run.fills), Decimal(0)),
+        funding=sum((payment.amount for payment in run.payments), Decimal(0)),
         total_return=_fraction((end - start) / start),
         max_drawdown=_fraction(max_drawdown(run.curve.equity, to_money(start))),
         buy_and_hold_return=_fraction((held - start) / start),
+        denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
+        denials=tuple(
+            Event(time=iso(d.ts_ms), rule=d.rule, order=d.order, numbers=d.numbers)
+            for d in run.denials[:_LISTED]
+        ),
+        halts=tuple(
+            Event(time=iso(h.ts_ms), rule=h.rule, until=iso(h.until_ms), numbers=h.numbers)
+            for h in run.halts
+        ),
     )
 
 
 def _divergence(primary: Run, shadow: Run) -> Divergence:
     ours, theirs = _stats(primary), _stats(shadow)
+    only_primary = _only(primary.fills, shadow.fills)
+    only_shadow = _only(shadow.fills, primary.fills)
     apart = int(np.abs(shadow.curve.equity - primary.curve.equity).max())
     return Divergence(
         fills=theirs.fills - ours.fills,
         pnl=theirs.pnl - ours.pnl,
         fees=theirs.fees - ours.fees,
+        funding=theirs.funding - ours.funding,
         max_equity_difference=from_money(apart),
+        only_primary=len(only_primary),
+        only_shadow=len(only_shadow),
+        only_primary_fills=tuple(only_primary[:_LISTED]),
+        only_shadow_fills=tuple(only_shadow[:_LISTED]),
     )
+
+
+def _only(fills: Iterable[Fill], others: Iterable[Fill]) -> list[OneSided]:
+    """Return the fills that have no like among the others."""
+    left = Counter((fill.ts_ms, fill.side, fill.type) for fill in others)
+    only = []
+    for fill in fills:
+        key = (fill.ts_ms, fill.side, fill.type)
+        if left[key]:
+            left[key] -= 1
+        else:
+            only.append(
+                OneSided(
+                    time=iso(fill.ts_ms),
+                    side=fill.side,
+                    type=fill.type,
+                    quantity=fill.quantity,
+                    price=fill.price,
+                )
+            )
+    return only
 
 
 def _fraction(value: Decimal | float) -> float:
@@ -148,4 +232,6 @@ def _fraction(value: Decimal | float) -> float:
 def _floats(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _floats(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_floats(item) for item in value]
     return float(value) if isinstance(value, Decimal) else value

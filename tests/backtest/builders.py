@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import pytest
 
 import tbv8.strategies
 from tbv8 import config
-from tbv8.market import MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.aggregate import aggregate
+from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.venues import sample
 
 START_MS = parse_time("2024-01-01")
 
@@ -65,8 +69,8 @@ class Scripted(Strategy):
 '''
 
 
-def rules(**changes: Any) -> config.Instrument:
-    """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers."""
+def rules(*, funding_hours: int = 0, **changes: str) -> config.Instrument:
+    """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers, no funding."""
     values = {
         "tick_size": "0.5",
         "lot_size": "0.001",
@@ -75,7 +79,14 @@ def rules(**changes: Any) -> config.Instrument:
         "max_leverage": "40",
     }
     values |= changes
-    return config.Instrument(**{name: Decimal(value) for name, value in values.items()})
+    decimals = {name: Decimal(value) for name, value in values.items()}
+    return config.Instrument(**decimals, funding_hours=funding_hours)
+
+
+def limits(**changes: str) -> config.Risk:
+    """At most 2 of base, twice the equity, 1000 USD a day."""
+    values = {"max_position": "2", "max_daily_loss_usd": "1000", "max_leverage": "2"} | changes
+    return config.Risk(**{name: Decimal(value) for name, value in values.items()})
 
 
 def make_strategy(**changes: Any) -> config.Strategy:
@@ -90,9 +101,7 @@ def make_strategy(**changes: Any) -> config.Strategy:
         "class_name": "Scripted",
         "params": {},
         "routing": config.Routing(primary="hyperliquid"),
-        "risk": config.Risk(
-            max_position=Decimal(2), max_daily_loss_usd=Decimal(1000), max_leverage=Decimal(2)
-        ),
+        "risk": limits(),
         "source": Series("sample", "BTC/USDT"),
         "span": Span(START_MS, START_MS + 600 * MINUTE_MS),
         "instruments": {"hyperliquid": instrument},
@@ -154,3 +163,25 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of one CSV file of a result."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+@cache
+def sample_bars(timeframe: str, *, days: int) -> pa.Table:
+    """The first days of the sample market's BTC, outages and all."""
+    span = Span(sample.SPAN.start_ms, sample.SPAN.start_ms + days * DAY_MS)
+    return aggregate(sample.minute_bars("BTC/USDT", span), parse_timeframe(timeframe))
+
+
+@cache
+def real_bars(folder: Path, timeframe: str) -> pa.Table:
+    """BTC/USDT of the first quarter of 2024, from Binance's own daily files."""
+    rows: list[list[float]] = []
+    for path in sorted((folder / "1m").glob("BTCUSDT-1m-2024-*.zip")):
+        with zipfile.ZipFile(path) as archive:
+            text = archive.read(path.with_suffix(".csv").name).decode()
+        rows.extend([float(word) for word in line.split(",")[:6]] for line in text.splitlines())
+    columns = list(zip(*rows, strict=True))
+    names = ("open", "high", "low", "close", "volume")
+    minutes = {name: np.array(columns[at]) for at, name in enumerate(names, start=1)}
+    ts_ms = np.array(columns[0]).astype(np.int64)
+    return aggregate(pa.table({"ts_ms": ts_ms, **minutes}), parse_timeframe(timeframe))

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
+from tbv8 import config
 from tbv8.backtest.engine import run_strategy
 from tbv8.backtest.fills import taker_price
-from tbv8.backtest.loading import StrategyError
 from tests.backtest.builders import make_bars, make_strategy, rules
 
 CLOSES = [100.3, 100.3, 110.3, 90.3, 100.3]
@@ -91,32 +91,55 @@ def test_a_stop_that_the_market_jumps_over_is_filled_at_the_open() -> None:
 
 def test_an_order_is_filled_whole_whatever_the_volume() -> None:
     run = run_strategy(
-        make_strategy(params={"orders": {1: "5"}}),
+        make_strategy(params={"orders": {1: "2"}}),
         "hyperliquid",
         make_bars([100, 100], volume=0.5),
     )
 
-    assert [(fill.quantity, fill.price) for fill in run.fills] == [(5, 100)]
+    assert [(fill.quantity, fill.price) for fill in run.fills] == [(2, 100)]
 
 
 @pytest.mark.parametrize(
-    ("params", "instrument", "said"),
+    ("params", "instrument", "denied"),
     [
         pytest.param(
-            {"limits": {1: "1@99.3"}}, rules(), "99.3 is not a multiple of the tick 0.5", id="tick"
+            {"limits": {1: "1@99.3"}}, rules(), ("tick_size", {"price": "99.3"}), id="tick"
+        ),
+        pytest.param(
+            {"stops": {1: "1@110.3"}}, rules(), ("tick_size", {"price": "110.3"}), id="trigger"
         ),
         pytest.param(
             {"orders": {1: "1.003"}},
             rules(lot_size="0.005"),
-            "1.003 is not a multiple of the lot 0.005",
+            ("lot_size", {"order": "1.003"}),
             id="lot",
+        ),
+        pytest.param(
+            {"orders": {1: "-0.001"}},
+            rules(lot_size="0.005"),
+            ("lot_size", {"order": "-0.001"}),
+            id="less than one lot",
+        ),
+        pytest.param(
+            {"stops": {1: "-1@105.0"}},
+            rules(),
+            ("stop_in_market", {"trigger": "105.0", "price": "100.3"}),
+            id="stop beyond the market",
         ),
     ],
 )
-def test_an_order_that_the_venue_would_refuse_is_an_error(
-    params: dict[str, dict[int, str]], instrument: object, said: str
+def test_an_order_that_the_venue_would_refuse_is_denied(
+    params: dict[str, dict[int, str]],
+    instrument: config.Instrument,
+    denied: tuple[str, dict[str, str]],
 ) -> None:
     strategy = make_strategy(params=params, instrument=instrument)
 
-    with pytest.raises(StrategyError, match=f"O-1 of 2024-01-01T01:00:00Z: {said}"):
-        run_strategy(strategy, "hyperliquid", make_bars(CLOSES))
+    run = run_strategy(strategy, "hyperliquid", make_bars(CLOSES))
+
+    assert run.fills == ()
+    assert run.orders == {"denied": 1}
+    (denial,) = run.denials
+    rule, numbers = denied
+    assert denial.rule == rule
+    assert numbers.items() <= {name: str(value) for name, value in denial.numbers.items()}.items()

@@ -22,7 +22,7 @@ from tbv8.backtest.nautilus import (
 )
 from tbv8.errors import DataError
 from tbv8.market import Series, parse_time, parse_timeframe
-from tests.backtest.builders import START_MS, make_bars, make_strategy, rules
+from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules
 
 SERIES = Series("hyperliquid", "BTC/USDT")
 
@@ -144,6 +144,7 @@ def test_a_tiny_coin_with_a_huge_volume_trades_to_the_last_decimal() -> None:
     strategy = make_strategy(
         symbol="PEPE/USDT",
         params={"orders": {1: "50000000", 2: "-50000000"}},
+        risk=limits(max_position="50000000"),
         instrument=rules(tick_size="0.00000001", lot_size="1000"),
     )
     bars = make_bars([0.00001234, 0.00001239, 0.0000124], volume=1e12)
@@ -157,7 +158,7 @@ def test_a_tiny_coin_with_a_huge_volume_trades_to_the_last_decimal() -> None:
 
 def test_prices_finer_than_the_tick_are_filled_on_the_tick() -> None:
     strategy = make_strategy(
-        params={"orders": {1: "1", 2: "-1"}}, instrument=rules(tick_size="1", taker_fee="0")
+        params={"orders": {1: "0.1", 2: "-0.1"}}, instrument=rules(tick_size="1", taker_fee="0")
     )
 
     run = run_strategy(strategy, "hyperliquid", make_bars([42_000.37, 42_000.37, 42_000.12]))

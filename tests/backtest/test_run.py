@@ -85,9 +85,13 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
         "end_equity": 10002.7885,
         "pnl": 2.7885,
         "fees": 0.2115,
+        "funding": 0.0,
         "return": 0.00027885,
         "max_drawdown": 0.0004105,  # from 10000 down to 9995.895
         "buy_and_hold_return": 0.06,
+        "denied": {},
+        "denials": [],
+        "halts": [],
     }
 
 
@@ -162,6 +166,7 @@ def test_the_lines_to_print_say_that_a_market_is_made_up(tmp_path: Path) -> None
 
 _SAME_BYTES = """
 import sys
+from decimal import Decimal
 from pathlib import Path
 from tbv8 import config
 from tbv8.backtest.run import run_backtest
@@ -169,7 +174,7 @@ from tests.backtest.builders import make_strategy, rules, wave
 from tbv8.market import parse_timeframe
 strategy = make_strategy(
     module="ema_cross", class_name="EmaCross", params={"fast": 3, "slow": 8},
-    timeframe=parse_timeframe("5m"),
+    timeframe=parse_timeframe("5m"), starting_balance_usd=Decimal(100_000),
     routing=config.Routing(primary="hyperliquid", secondary="mexc",
                            mode="PRIMARY_LIVE_SECONDARY_SHADOW"),
     instruments={"hyperliquid": rules(), "mexc": rules(tick_size="0.1")},
@@ -236,6 +241,7 @@ def test_the_chunks_in_which_bars_are_fed_change_nothing(
         class_name="EmaCross",
         params={"fast": 3, "slow": 8},
         timeframe=parse_timeframe("5m"),
+        starting_balance_usd=Decimal(100_000),
     )
     bars = wave(400)
 

@@ -462,13 +462,13 @@ def write_other(bench: Bench, span: Span, series: Series = BTC) -> None:
 
 
 def change_a_volume(bench: Bench, text: str) -> None:
-    """Change one bar of a day by the least that a float can."""
+    """Change one bar of a day by the least that a venue counts."""
     start_ms = at(text[:10])
     span = Span(start_ms, start_ms + 24 * HOUR)
     table = minute_bars(span)
     volumes = table["volume"].to_pylist()
     place = table["ts_ms"].to_pylist().index(at(text))
-    volumes[place] += 2**-40
+    volumes[place] += 1e-8
     hold(bench.db_path, BTC, span, table.set_column(5, "volume", [volumes]))
     rebuild(bench)
 

@@ -1,0 +1,656 @@
+"""What stands between a strategy and the engine: every order is asked for, every bar looked at.
+
+`Guarded` becomes a base of the user's class, behind it and before NautilusTrader's, so that
+`self.submit_order` and `super().submit_order` both end here. What goes past it (the base class
+called by its name, a closing order that NautilusTrader makes itself) may only reduce: the engine
+module looks at every order and fill afterwards, and gives no result otherwise.
+
+The bar is looked at before the strategy sees it, in the order of time: funding that fell due inside
+of it, liquidation at its worse end, funding due at its close, the day's loss, 00:00 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
+from typing import Any
+
+import msgspec
+import numpy as np
+from nautilus_trader.core import UUID4
+from nautilus_trader.model import (
+    CryptoPerpetual,
+    OrderDenied,
+    OrderFilled,
+    OrderSide,
+    OrderStatus,
+    Quantity,
+)
+from nautilus_trader.trading import Strategy
+
+from tbv8 import config
+from tbv8.backtest.accounting import Payment
+from tbv8.backtest.fills import BarFills, taker_price
+from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
+from tbv8.backtest.paths import STOPS, Paths
+from tbv8.risk import (
+    MAX_DAILY_LOSS,
+    Account,
+    Breach,
+    Limits,
+    Order,
+    check_order,
+    funding,
+    halt_price,
+    liquidation_price,
+    must_halt,
+    next_funding,
+    next_midnight,
+)
+
+_NS = 1_000_000
+_EXACT = Context(prec=60)
+_NEVER = 2**63 - 1
+_FUNDING_HOURS = {"hyperliquid": 1}  # the others, MEXC among them, every eight
+_USUAL_FUNDING_HOURS = 8
+
+LIQUIDATION = "liquidation"
+
+
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that was not let through."""
+
+    ts_ms: int
+    rule: str
+    order: str
+    numbers: dict[str, Decimal]
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """When everything was closed, and until when nothing new was opened.
+
+    `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why.
+    """
+
+    ts_ms: int
+    until_ms: int
+    rule: str
+    numbers: dict[str, Decimal]
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """The bars as the guard looks at them: prices in integers of the instrument's last decimal."""
+
+    closes_ms: Ints
+    opens: Ints
+    highs: Ints
+    lows: Ints
+    closes: Ints
+
+
+class Guarded(Strategy):
+    """The calls of a strategy that reach the venue, each asked for first.
+
+    One that comes from a callback inside of a bar waits for the bar's close.
+    """
+
+    _guard: RiskGuard
+
+    def submit_order(self, order: Any, *args: Any, **options: Any) -> None:
+        """Submit the order if no limit is against it."""
+
+        def send() -> None:
+            if self._guard.may_submit([order]):
+                Strategy.submit_order(self, order, *args, **options)
+
+        self._guard.at_close(send, [order])
+
+    def submit_order_list(self, order_list: Any, *args: Any, **options: Any) -> None:
+        """Submit all orders of the list, or none."""
+        orders = list(getattr(order_list, "orders", order_list))
+
+        def send() -> None:
+            if self._guard.may_submit(orders):
+                Strategy.submit_order_list(self, order_list, *args, **options)
+
+        self._guard.at_close(send, orders)
+
+    def modify_order(
+        self,
+        client_order_id: Any,
+        quantity: Any = None,
+        price: Any = None,
+        trigger_price: Any = None,
+        *args: Any,
+        **options: Any,
+    ) -> None:
+        """Modify the order if no limit is against it."""
+        update = (client_order_id, quantity, price, trigger_price)
+
+        def send() -> None:
+            if self._guard.may_modify([update]):
+                Strategy.modify_order(self, *update, *args, **options)
+
+        self._guard.at_close(send)
+
+    def modify_orders(self, updates: Any = (), *args: Any, **options: Any) -> None:
+        """Modify all of the orders, or none."""
+        changes = list(updates)
+
+        def send() -> None:
+            if self._guard.may_modify(changes):
+                Strategy.modify_orders(self, changes, *args, **options)
+
+        self._guard.at_close(send)
+
+    def cancel_order(self, client_order_id: Any, *args: Any, **options: Any) -> None:
+        """Cancel the order, or take back one that still waits."""
+        if not self._guard.take_back([client_order_id]):
+            super().cancel_order(client_order_id, *args, **options)
+
+    def cancel_orders(self, client_order_ids: Any, *args: Any, **options: Any) -> None:
+        """Cancel the orders, or take back those that still wait."""
+        back = self._guard.take_back(client_order_ids)
+        left = [order_id for order_id in client_order_ids if order_id not in back]
+        if left:
+            super().cancel_orders(left, *args, **options)
+
+    def cancel_all_orders(self, *args: Any, **options: Any) -> None:
+        """Cancel the orders, and take back those that still wait."""
+        self._guard.take_back(None)
+        super().cancel_all_orders(*args, **options)
+
+    def close_position(self, *args: Any, **options: Any) -> None:
+        """Close the position."""
+        self._guard.at_close(lambda: Strategy.close_position(self, *args, **options))
+
+    def close_all_positions(self, *args: Any, **options: Any) -> None:
+        """Close all positions."""
+        self._guard.at_close(lambda: Strategy.close_all_positions(self, *args, **options))
+
+    def market_exit(self) -> None:
+        """Cancel all orders and close all positions."""
+        self._guard.at_close(lambda: Strategy.market_exit(self))
+
+    def subscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
+        """Pass the bars on; the guard itself sees them in any case."""
+        if bar_type == self._guard.bar_type:
+            self._guard.subscribed = True
+        else:
+            self._guard.expect_others()
+            super().subscribe_bars(bar_type, *args, **options)
+
+    def unsubscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
+        """Pass the bars on no more."""
+        if bar_type == self._guard.bar_type:
+            self._guard.subscribed = False
+        else:
+            super().unsubscribe_bars(bar_type, *args, **options)
+
+
+class RiskGuard:
+    """One run's account, limits and working orders, from what the strategy is told."""
+
+    def __init__(
+        self,
+        strategy: config.Strategy,
+        rules: config.Instrument,
+        instrument: CryptoPerpetual,
+        bar_type: Any,
+        market: Market,
+        fill_model: BarFills,
+    ) -> None:
+        self.limits = Limits(
+            max_position=strategy.risk.max_position,
+            max_daily_loss_usd=strategy.risk.max_daily_loss_usd,
+            max_leverage=strategy.risk.max_leverage,
+            venue_leverage=rules.max_leverage,
+            tick_size=rules.tick_size,
+            lot_size=rules.lot_size,
+        )
+        self.rate_8h = rules.funding_rate_8h
+        venue = instrument.id.venue.value
+        usual = _FUNDING_HOURS.get(venue, _USUAL_FUNDING_HOURS)
+        self.funding_hours = rules.funding_hours or usual
+        self.instrument = instrument
+        self.bar_type = bar_type
+        self.market = market
+        self.fill_model = fill_model
+        self.slippage_ticks = strategy.slippage_ticks
+        self.account = Account(strategy.starting_balance_usd, Decimal(0))
+        self.subscribed = False
+
+        self.denials: list[Denial] = []
+        self.halts: list[Halt] = []
+        self.payments: list[Payment] = []
+        self.passed: set[str] = set()
+        self.forced: dict[str, str] = {}
+
+        self._working: dict[str, Order] = {}
+        self._waiting: list[tuple[set[str], Callable[[], None]]] = []
+        self._paths = Paths(self)
+        self._untold: list[OrderDenied] = []
+        self._late = False  # what is sent now was asked for inside of the bar
+        self._leaving = False  # a forced close is on its way
+        self._entered_ms = 0  # when the position was last added to
+        self._day_start = self.account.cash
+        self._halted_until_ms = 0
+
+        self._closes_ns = [*(market.closes_ms * _NS).tolist(), _NEVER]
+        self._lows = memoryview(np.ascontiguousarray(market.lows))
+        self._highs = memoryview(np.ascontiguousarray(market.highs))
+        self._at = -1  # the bar that closed last
+        self._others = False  # whether the strategy asked for bars of another kind
+        begin_ms = int(market.closes_ms[0]) - 1
+        self._midnight_ms = next_midnight(begin_ms)
+        due_ms = next_funding(begin_ms, self.funding_hours)
+        self._funding_ms = due_ms if self.rate_8h else _NEVER
+        self._below, self._above = -1, _NEVER
+        self._set_due()
+
+    def join(self, loaded: Strategy) -> None:
+        """Take a strategy whose class is derived from Guarded."""
+        assert isinstance(loaded, Guarded)
+        loaded._guard = self
+        self.loaded = loaded
+
+    def expect_others(self) -> None:
+        """Be ready for bars that are not the strategy's own kind."""
+        self._others = True
+
+    @property
+    def bars_seen(self) -> int:
+        """How many bars were looked at."""
+        return self._at + 1
+
+    # What the strategy is told, told here first.
+
+    def before(self) -> dict[str, Callable[..., Any]]:
+        """Return what to call before single callbacks; False skips the strategy's own."""
+        return {
+            "on_start": self._on_start,
+            "on_order_filled": self._on_fill,
+            "on_order_canceled": self._on_end,
+            "on_order_expired": self._on_end,
+            "on_order_rejected": self._on_end,
+            "on_order_denied": self._on_end,
+            "on_order_updated": self._on_change,
+            "on_order_modify_rejected": self._on_change,
+        }
+
+    def before_own(self) -> dict[str, Callable[..., Any]]:
+        """Return the like for those that matter only where the strategy has its own."""
+        return {"on_order_pending_update": self._is_public, "on_order_event": self._is_public}
+
+    def on_bar(self, own: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+        """Return `on_bar`: look at the bar, then let the strategy see it.
+
+        It is called for every bar of every run, so that it is written for speed: 0.2 µs.
+        """
+        lows, highs = self._lows, self._highs
+        resting, waiting, untold = self._paths.orders, self._waiting, self._untold
+
+        def on_bar(bar: Any) -> None:
+            if self._others and bar.bar_type != self.bar_type:
+                if own is not None:
+                    own(bar)
+                self.after()
+                return
+            at = self._at = self._at + 1
+            if at >= self._due_at or lows[at] <= self._below or highs[at] >= self._above:
+                self._look(at)
+            if resting or waiting:
+                self._end_bar()
+            if self.subscribed and own is not None:
+                own(bar)
+            if resting or untold:
+                self.after()
+
+        return on_bar
+
+    def _is_public(self, event: Any) -> bool:
+        return not (self._paths.orders and self._paths.is_secret(_name(event), event))
+
+    def _on_start(self) -> None:
+        Strategy.subscribe_bars(self.loaded, self.bar_type)
+
+    def _on_fill(self, event: OrderFilled) -> None:
+        with localcontext(_EXACT):
+            ts_ms = event.ts_event // _NS
+            self._pass_time(ts_ms, self._at)
+            quantity = event.last_qty.as_decimal()
+            change = quantity if event.order_side == OrderSide.BUY else -quantity
+            fee = event.commission.as_decimal() if event.commission else Decimal(0)
+            held = self.account.position
+            position = held + change
+            if abs(position) > abs(held) or position * held < 0:
+                self._entered_ms = ts_ms
+            paid = change * event.last_px.as_decimal() + fee
+            self.account = Account(self.account.cash - paid, position)
+            name = event.client_order_id.value
+            if name in self.forced:
+                self._leaving = False
+            elif name in self._working:
+                left = self._working[name].change - change
+                if left:
+                    self._working[name] = msgspec.structs.replace(self._working[name], change=left)
+                else:
+                    del self._working[name]
+            self._paths.on_fill(name, inside=event.ts_event == self._next_ns())
+            self._set_prices()
+
+    def _on_end(self, event: Any) -> None:
+        self._working.pop(_name(event), None)
+        self._paths.on_end(_name(event))
+
+    def _on_change(self, event: Any) -> bool:
+        name = _name(event)
+        if self._paths.is_secret(name, event):
+            return False
+        order = self.loaded.cache.order(event.client_order_id)
+        if name in self._working and order is not None:
+            left = order.leaves_qty.as_decimal()
+            self._working[name] = _to_order(order, left, None, None)
+            self._paths.add(order)
+        return True
+
+    # What waits for the bar's close.
+
+    def at_close(self, send: Callable[[], None], orders: Sequence[Any] = ()) -> None:
+        """Send now, or at the close of the bar that is under way."""
+        if self.loaded.clock.timestamp_ns() == self._next_ns():
+            self._waiting.append(({_name(order) for order in orders}, send))
+        else:
+            send()
+
+    def _next_ns(self) -> int:
+        """Return when the bar closes that is under way."""
+        return self._closes_ns[self._at + 1]
+
+    def take_back(self, client_order_ids: Iterable[Any] | None) -> list[Any]:
+        """Forget orders that wait, all when none are named; return those that did wait."""
+        if client_order_ids is None:
+            self._waiting[:] = [(names, send) for names, send in self._waiting if not names]
+            return []
+        back = []
+        for client_order_id in client_order_ids:
+            kept = [entry for entry in self._waiting if client_order_id.value not in entry[0]]
+            if len(kept) < len(self._waiting):
+                self._waiting[:] = kept
+                back.append(client_order_id)
+        return back
+
+    def _end_bar(self) -> None:
+        self._paths.end_bar()
+        waiting = self._waiting[:]
+        self._waiting.clear()
+        self._late = True
+        for _names, send in waiting:
+            send()
+        self._late = False
+
+    def after(self) -> None:
+        """Tell the strategy what was denied, and prepare the next bar."""
+        if self._untold:
+            self._tell_denied()
+        if self._paths.orders and self._at >= 0:
+            self._paths.set_alert(self._at)
+
+    def _tell_denied(self) -> None:
+        """Tell the strategy of the orders that were denied, as the engine would."""
+        while self._untold:
+            event = self._untold.pop(0)
+            self.loaded.on_order_denied(event)
+            self.loaded.on_order_event(event)
+
+    # May it go?
+
+    def may_submit(self, orders: Sequence[Any]) -> bool:
+        """Let all orders go, or deny all; those that go are working from now on."""
+        with localcontext(_EXACT):
+            return self._may_submit(orders)
+
+    def _may_submit(self, orders: Sequence[Any]) -> bool:
+        asked = [_to_order(o, o.quantity.as_decimal(), None, None) for o in orders]
+        for index, order in enumerate(orders):
+            breach = self._foreign(order) or self._check(asked[index], asked[:index], ())
+            breach = breach or self._in_the_market(order)
+            if breach is not None:
+                for each in orders:
+                    self._deny(each, breach)
+                return False
+        for order, risk_order in zip(orders, asked, strict=True):
+            name = _name(order)
+            self.passed.add(name)
+            self._working[name] = risk_order
+            self._paths.add(order, late=self._late)
+        return True
+
+    def may_modify(self, updates: Sequence[tuple[Any, Any, Any, Any]]) -> bool:
+        """Let all updates of working orders go, or deny all; the larger quantity counts."""
+        with localcontext(_EXACT):
+            return self._may_modify(updates)
+
+    def _may_modify(self, updates: Sequence[tuple[Any, Any, Any, Any]]) -> bool:
+        changed: dict[str, Order] = {}
+        for client_order_id, quantity, price, trigger_price in updates:
+            order = self.loaded.cache.order(client_order_id)
+            if order is None or order.is_closed:
+                return True  # the engine says what is wrong with it
+            left = order.leaves_qty.as_decimal()
+            if quantity is not None:
+                left = quantity.as_decimal() - order.filled_qty.as_decimal()
+            if left <= 0:
+                return True
+            asked = _to_order(order, left, price, trigger_price)
+            name = order.client_order_id.value
+            breach = self._check(asked, changed.values(), (*changed, name))
+            if breach is not None:
+                self.denials.append(self._denial(order, breach))
+                return False
+            now = self._working.get(name, asked)
+            changed[name] = max(asked, now, key=lambda o: abs(o.change))
+        self._working |= changed
+        return True
+
+    def _check(
+        self, asked: Order, others: Iterable[Order], without: Iterable[str]
+    ) -> Breach | None:
+        left_out = set(without)
+        working = [order for name, order in self._working.items() if name not in left_out]
+        account = self.account
+        if self._leaving:
+            account = Account(account.cash, Decimal(0))  # halted, so that equity is not asked for
+        return check_order(
+            asked,
+            account,
+            [*working, *others],
+            self.limits,
+            price=self._price() if self._at >= 0 else None,
+            halted=self._halted(),
+        )
+
+    def _foreign(self, order: Any) -> Breach | None:
+        if order.instrument_id != self.instrument.id:
+            return Breach("instrument", {})
+        if order.is_quote_quantity:
+            return Breach("quote_quantity", {})
+        return None
+
+    def _in_the_market(self, order: Any) -> Breach | None:
+        """Refuse a stop that would go off at once, as most venues do."""
+        if order.order_type not in STOPS or self._at < 0 or self._late:
+            return None
+        trigger, price = order.trigger_price.as_decimal(), self._price()
+        beyond = trigger <= price if order.side == OrderSide.BUY else trigger >= price
+        numbers = {"trigger": trigger, "price": price}
+        return Breach("stop_in_market", numbers) if beyond else None
+
+    def _deny(self, order: Any, breach: Breach) -> None:
+        self.denials.append(self._denial(order, breach))
+        event = OrderDenied(
+            order.trader_id,
+            order.strategy_id,
+            order.instrument_id,
+            order.client_order_id,
+            str(breach),
+            UUID4(),
+            self.loaded.clock.timestamp_ns(),
+            self.loaded.clock.timestamp_ns(),
+        )
+        if order.status == OrderStatus.INITIALIZED:
+            order.apply(event)
+        self._untold.append(event)
+
+    def _denial(self, order: Any, breach: Breach) -> Denial:
+        side = "buy" if order.side == OrderSide.BUY else "sell"
+        return Denial(
+            ts_ms=self.loaded.clock.timestamp_ns() // _NS,
+            rule=breach.rule,
+            order=f"{side} {order.order_type.name.lower()} {order.quantity}",
+            numbers=breach.numbers,
+        )
+
+    # What the bars bring.
+
+    def _look(self, at: int) -> None:
+        with localcontext(_EXACT):
+            self._look_at(at, int(self.market.closes_ms[at]))
+
+    def _look_at(self, at: int, ts_ms: int) -> None:
+        assert not self._leaving, "a forced close was not filled"
+        self._pass_time(ts_ms, at - 1)
+        liquidated = self._liquidate(at)
+        if not liquidated and self._funding_ms == ts_ms:
+            self._pay_funding(at)
+        if not liquidated and self.account.position and not self._halted():
+            equity = self.account.equity(self._price())
+            if must_halt(equity, self._day_start, self.limits):
+                self._halt(ts_ms, MAX_DAILY_LOSS, equity=equity)
+                self._close()
+        if self._midnight_ms == ts_ms:
+            self._start_day(at)
+        self._set_prices()
+
+    def _halt(self, ts_ms: int, rule: str, **numbers: Decimal) -> None:
+        until_ms = next_midnight(ts_ms)
+        self._halted_until_ms = until_ms
+        numbers |= {"day_start": self._day_start, "limit": self.limits.max_daily_loss_usd}
+        self.halts.append(Halt(ts_ms=ts_ms, until_ms=until_ms, rule=rule, numbers=numbers))
+
+    def _halted(self) -> bool:
+        return self._halted_until_ms > 0
+
+    def _pass_time(self, before_ms: int, at: int) -> None:
+        """Do what fell due before a time, at the price of the bar that had closed last."""
+        while (due_ms := min(self._funding_ms, self._midnight_ms)) < before_ms:
+            if self._funding_ms == due_ms:
+                self._pay_funding(at)
+            if self._midnight_ms == due_ms:
+                self._start_day(at)
+
+    def _pay_funding(self, at: int) -> None:
+        ts_ms, hours = self._funding_ms, self.funding_hours
+        self._funding_ms = next_funding(ts_ms, hours)
+        self._set_due()
+        if not self.account.position:
+            return
+        price = self._to_price(self.market.closes[at])
+        paid = funding(self.account.position, price, rate_8h=self.rate_8h, hours=hours)
+        self.account = Account(self.account.cash - paid, self.account.position)
+        self.payments.append(Payment(ts_ms, paid))
+
+    def _start_day(self, at: int) -> None:
+        midnight_ms = self._midnight_ms
+        self._midnight_ms = next_midnight(midnight_ms)
+        self._set_due()
+        price = self._to_price(self.market.closes[at]) if at >= 0 else Decimal(0)
+        self._day_start = self.account.equity(price)
+        if midnight_ms >= self._halted_until_ms:
+            self._halted_until_ms = 0
+
+    def _liquidate(self, at: int) -> bool:
+        price = liquidation_price(self.account, self.limits)
+        if price is None or price <= 0:
+            return False
+        long = self.account.position > 0
+        exact = price.scaleb(self.instrument.price_precision)
+        end = int(self.market.lows[at] if long else self.market.highs[at])
+        if (end > exact) if long else (end < exact):
+            return False
+        opened = int(self.market.opens[at])
+        held_before = self._entered_ms < int(self.market.closes_ms[at])
+        gap = held_before and (opened < exact if long else opened > exact)
+        at_price = self._to_price(opened) if gap else price
+        rounding = ROUND_FLOOR if long else ROUND_CEILING
+        raw = int(at_price.scaleb(ENGINE_DECIMALS).to_integral_value(rounding))
+        ts_ms = int(self.market.closes_ms[at])
+        numbers = {"position": self.account.position, "liquidation_price": price}
+        self._halt(ts_ms, LIQUIDATION, **numbers, equity=self.account.equity(at_price))
+        tick = self.instrument.price_increment.raw
+        self._close(taker_price(raw, buy=not long, tick=tick, slippage_ticks=self.slippage_ticks))
+        return True
+
+    def _close(self, raw_price: int | None = None) -> None:
+        """Cancel every order and close the position: at the market, or at a price."""
+        self._waiting.clear()
+        Strategy.cancel_all_orders(self.loaded, self.instrument.id)
+        kind = "market" if raw_price is None else LIQUIDATION
+        self._leaving = True
+        self.force(-self.account.position, kind, raw_price)
+
+    def force(self, change: Decimal, kind: str, raw_price: int | None) -> None:
+        """Send a reducing market order of our own, that is filled at a price where one is given."""
+        order = self.loaded.order_factory.market(
+            self.instrument.id,
+            OrderSide.BUY if change > 0 else OrderSide.SELL,
+            Quantity.from_decimal_dp(change.copy_abs(), self.instrument.size_precision),
+            reduce_only=True,
+        )
+        self.forced[_name(order)] = kind
+        if raw_price is not None:
+            self.fill_model.forced[_name(order)] = raw_price
+        Strategy.submit_order(self.loaded, order)
+
+    def _price(self) -> Decimal:
+        return self._to_price(self.market.closes[self._at])
+
+    def _to_price(self, units: Any) -> Decimal:
+        return Decimal(int(units)).scaleb(-self.instrument.price_precision)
+
+    def _set_due(self) -> None:
+        """Set the bar at whose close something falls due, whatever the prices."""
+        due_ms = min(self._funding_ms, self._midnight_ms)
+        self._due_at = int(np.searchsorted(self.market.closes_ms, due_ms))
+
+    def _set_prices(self) -> None:
+        """Set the prices at which a bar must be looked at, for what is held now."""
+        self._below, self._above = -1, _NEVER
+        prices = [liquidation_price(self.account, self.limits)]
+        if not self._halted():
+            prices.append(halt_price(self.account, self._day_start, self.limits))
+        for price in prices:
+            if price is None:
+                continue
+            units = price.scaleb(self.instrument.price_precision)
+            if self.account.position > 0:
+                self._below = max(self._below, int(units.to_integral_value(ROUND_FLOOR)))
+            else:
+                self._above = min(self._above, int(units.to_integral_value(ROUND_CEILING)))
+
+
+def _name(thing: Any) -> str:
+    """Return the id of an order, or of the order that an event is about."""
+    name: str = thing.client_order_id.value
+    return name
+
+
+def _to_order(order: Any, left: Decimal, price: Any, trigger_price: Any) -> Order:
+    """Return what of an order may still be filled, in the words of risk.py."""
+    given = [price or getattr(order, "price", None)]
+    given.append(trigger_price or getattr(order, "trigger_price", None))
+    return Order(
+        left if order.side == OrderSide.BUY else -left,
+        order.is_reduce_only,
+        tuple(value.as_decimal() for value in given if value is not None),
+    )

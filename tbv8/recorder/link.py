@@ -1,0 +1,307 @@
+"""One venue's connection: dial for ever, subscribe, keep alive, hand every event to its desk."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from tbv8.errors import VenueError
+from tbv8.market import Bbo, Trade
+from tbv8.recorder.desk import NOT_RUNNING, Desk
+from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.pace import Pace
+from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
+
+_STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again
+_WATCH_S = 0.2
+_ROOM_S, _MOST_WAITS = 0.01, 200
+
+type Say = Callable[[str], None]
+
+
+class Clock:
+    """A venue's clock: ours less an offset, which REST tells and which frames may correct.
+
+    Args:
+        local_ms: Our clock, milliseconds UTC.
+    """
+
+    def __init__(self, local_ms: Callable[[], int]) -> None:
+        self.local_ms = local_ms
+        self.offset_ms = 0
+
+    def now_ms(self) -> int:
+        """Return the venue's time."""
+        return self.local_ms() - self.offset_ms
+
+    def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> None:
+        """Take the venue's word for its time, between our sending and receiving."""
+        self.offset_ms = (sent_ms + received_ms) // 2 - venue_ms
+
+
+class Link:
+    """The connection to a venue, with a desk for each symbol.
+
+    Args:
+        live: How to speak to it.
+        url: Where.
+        desks: By symbol.
+        clock: The venue's.
+        outbox: Where the desks put their rows.
+        pace: How patient to be.
+        say: For what a user should know.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        url: str,
+        desks: Mapping[str, Desk],
+        *,
+        outbox: Outbox,
+        clock: Clock,
+        pace: Pace,
+        say: Say,
+    ) -> None:
+        self.state = "starting"
+        self.dials = self.frames = self.unreadable = 0
+        self._live, self._url, self._desks, self._outbox = live, url, desks, outbox
+        self._clock, self._pace, self._say = clock, pace, say
+        self._ping_s = live.ping_s if pace.ping_s is None else pace.ping_s
+        self._markets: Mapping[str, Market] = {}
+        self._socket: ClientConnection | None = None
+        self._feed: Feed | None = None
+        self._reason = ""
+        self._dialled_s: deque[float] = deque()
+        self._last_ms = 0
+        self._heard_s = 0.0
+        self._pending: dict[tuple[str, Channel], float] = {}
+        self._due: Counter[Channel] = Counter()
+        self._stalls: dict[tuple[str, Channel], float] = {}
+
+    async def run(self, markets: Mapping[str, Market]) -> None:
+        """Record the symbols in `markets` until cancelled."""
+        self._markets = markets
+        failures = 0
+        while True:
+            await self._await_turn(failures)
+            self.state = "connecting"
+            self.dials += 1
+            began_s = time.monotonic()
+            try:
+                reason = await self._dial()
+            finally:
+                for symbol in markets:
+                    self._desks[symbol].lost(self._reason, self._last_ms)
+            lasted_s = time.monotonic() - began_s
+            failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
+            self.state = f"down: {reason}"
+            self._say(f"{self._url}: {reason}")
+
+    async def _await_turn(self, failures: int) -> None:
+        """Wait as the failures so far and the venue's limit of dials demand."""
+        if failures:
+            pause_s = min(
+                self._pace.dial_cap_s, self._pace.dial_base_s * 2.0 ** min(failures - 1, 16)
+            )
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+        dialled, most = self._dialled_s, self._live.dials_per_minute
+        if len(dialled) >= most:
+            await asyncio.sleep(60.0 - (time.monotonic() - dialled.popleft()))
+        dialled.append(time.monotonic())
+
+    async def _dial(self) -> str:
+        """Connect and receive until the connection ends; return why it did."""
+        self._reason = NOT_RUNNING  # what ends it otherwise says so
+        try:
+            socket = await connect(
+                self._url,
+                open_timeout=self._pace.open_s,
+                ping_interval=None,  # venues want their own JSON pings
+                close_timeout=1.0,
+                compression=None,
+                max_size=2**24,
+                max_queue=512,
+                user_agent_header="tbv8",
+            )
+        except (OSError, WebSocketException, TimeoutError) as e:
+            self._reason = f"cannot connect ({_words(e)})"
+            return self._reason
+        try:
+            await self._converse(socket)
+        except ConnectionClosed as e:
+            if self._reason == NOT_RUNNING:
+                self._reason = f"connection closed by the venue ({_words(e)})"
+        finally:
+            self._socket = None
+            with suppress(OSError, WebSocketException, TimeoutError):
+                await socket.close()
+        return self._reason
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        self._socket, self._feed = socket, self._live.open_feed(self._markets)
+        self._pending.clear()
+        self._due.clear()
+        self._stalls.clear()
+        self._heard_s = time.monotonic()
+        self._last_ms = self._clock.now_ms()
+        self.state = "subscribing"
+        tasks = [
+            asyncio.create_task(self._ping(socket)),
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._subscribe_all(socket)),
+        ]
+        try:
+            await self._receive(socket, self._feed)
+        except ConnectionClosed:
+            if self._pending and time.monotonic() - min(self._pending.values()) < 1.0:
+                coins = ", ".join(sorted({market.native for market in self._markets.values()}))
+                self._reason = (
+                    f"connection closed by the venue at once after subscribing to {coins}"
+                )
+            raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _receive(self, socket: ClientConnection, feed: Feed) -> None:
+        clock, desks, outbox = self._clock, self._desks, self._outbox
+        while True:
+            frame = await socket.recv(decode=False)
+            received_ms = clock.local_ms()
+            now_ms = received_ms - clock.offset_ms
+            self.frames += 1
+            self._heard_s = time.monotonic()
+            try:
+                events = feed.parse(frame)
+            except VenueError as e:
+                self._skip_unreadable(e, now_ms)
+                events = ()
+            for event in events:
+                if isinstance(event, Trade):
+                    desk = desks[event.symbol]
+                    desk.take_trade(event, received_ms=received_ms, now_ms=now_ms)
+                elif isinstance(event, Bbo):
+                    desk = desks[event.symbol]
+                    desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
+                elif isinstance(event, Ack):
+                    self._note_ack(event, now_ms)
+                elif isinstance(event, Refusal):
+                    self._say(f"{self._url}: the venue says {event.text!r}")
+            self._last_ms = now_ms
+            if outbox.crowded:
+                await self._await_room()
+
+    async def _await_room(self) -> None:
+        """Leave what comes in the socket for a while, so that the writer gets ahead."""
+        for _ in range(_MOST_WAITS):
+            if not self._outbox.crowded:
+                break
+            await asyncio.sleep(_ROOM_S)
+            self._heard_s = time.monotonic()
+
+    def _skip_unreadable(self, e: VenueError, now_ms: int) -> None:
+        self.unreadable += 1
+        self._say(f"unreadable frame, written down as a gap: {e}")
+        for symbol in self._markets:
+            self._desks[symbol].unreadable(now_ms, self._last_ms)
+
+    def _note_ack(self, ack: Ack, now_ms: int) -> None:
+        """Take a stream as up; acks without a name tell it of all of a channel, when all came."""
+        if ack.symbol is not None:
+            self._confirm(ack.symbol, ack.channel, now_ms)
+            return
+        self._due[ack.channel] -= 1
+        if self._due[ack.channel] <= 0:
+            for symbol, channel in list(self._pending):
+                if channel == ack.channel:
+                    self._confirm(symbol, channel, now_ms)
+
+    def _confirm(self, symbol: str, channel: Channel, now_ms: int) -> None:
+        self._pending.pop((symbol, channel), None)
+        self._desks[symbol].up(channel, now_ms)
+        if not self._pending:
+            self.state = "up"
+
+    async def _subscribe_all(self, socket: ClientConnection) -> None:
+        with suppress(ConnectionClosed):
+            for symbol in self._markets:
+                for channel in self._desks[symbol].watches:
+                    await self._subscribe(socket, symbol, channel)
+
+    async def _subscribe(
+        self, socket: ClientConnection, symbol: str, channel: Channel, *, again: bool = False
+    ) -> None:
+        assert self._feed is not None
+        if again:
+            await socket.send(self._feed.unsubscribe(symbol, channel))
+        self._pending[symbol, channel] = time.monotonic()
+        self._due[channel] += 1
+        await socket.send(self._feed.subscribe(symbol, channel))
+        await asyncio.sleep(self._live.subscribe_pause_s)
+
+    async def resubscribe(self, symbol: str, channel: Channel) -> None:
+        """Bring a stalled stream back; one that stalls again soon takes the connection down."""
+        socket = self._socket
+        if socket is None:
+            return
+        self._say(f"{self._url}: {symbol} {channel} stalled, subscribing again")
+        now_s = time.monotonic()
+        if now_s - self._stalls.get((symbol, channel), -_STALL_AGAIN_S) < _STALL_AGAIN_S:
+            self._abort(f"{symbol} {channel} stalled twice")
+            return
+        self._stalls[symbol, channel] = now_s
+        with suppress(ConnectionClosed):
+            await self._subscribe(socket, symbol, channel, again=True)
+
+    async def _ping(self, socket: ClientConnection) -> None:
+        with suppress(ConnectionClosed):
+            while True:
+                await asyncio.sleep(self._ping_s)
+                await socket.send(self._live.ping)
+
+    async def _watch(self) -> None:
+        """End a connection that is dead without a word; ask again what was not confirmed."""
+        patience_s = self._ping_s + self._pace.answer_s
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            now_s = time.monotonic()
+            if now_s - self._heard_s > patience_s:
+                self._abort(f"silent for {patience_s:.0f} s, even to pings")
+                return
+            # An event of the stream itself confirms it as well.
+            for key in [k for k in self._pending if self._desks[k[0]].watches[k[1]].up]:
+                self._confirm(*key, self._clock.now_ms())
+            late = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
+            if late and not any(
+                w.up for s in self._markets for w in self._desks[s].watches.values()
+            ):
+                self._abort("no answer to subscriptions")
+                return
+            await self._ask_again(late)
+
+    async def _ask_again(self, late: list[tuple[str, Channel]]) -> None:
+        socket = self._socket
+        for channel in {channel for _symbol, channel in late}:
+            self._due[channel] = 0
+        with suppress(ConnectionClosed):
+            for symbol, channel in late:
+                if socket is not None:
+                    await self._subscribe(socket, symbol, channel)
+
+    def _abort(self, reason: str) -> None:
+        self._reason = reason
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+
+def _words(e: BaseException) -> str:
+    return str(e) or type(e).__name__

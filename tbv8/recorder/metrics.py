@@ -1,0 +1,117 @@
+"""`/metrics` for Prometheus and `/healthz`, which is 503 as long as a stream is stale."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tbv8.errors import ConfigError
+from tbv8.recorder.status import Status
+
+_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@asynccontextmanager
+async def serve_metrics(
+    port: int, read_status: Callable[[], Status], *, host: str = "127.0.0.1"
+) -> AsyncIterator[int]:
+    """Serve both; yields the port, which the system chooses for 0.
+
+    Raises:
+        ConfigError: The port is taken.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Collector(read_status))
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": _CONTENT_TYPE})
+
+    async def healthz(_request: web.Request) -> web.Response:
+        stale = read_status().stale
+        text = f"stale: {', '.join(stale)}\n" if stale else "ok\n"
+        return web.Response(text=text, status=503 if stale else 200)
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthz)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as e:
+            problem = f"port {port} cannot be opened ({e.strerror}): name a free one"
+            raise ConfigError(problem, key="--metrics-port") from e
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+class _Collector(Collector):
+    """Reads the status when it is scraped, so that nothing is counted twice."""
+
+    def __init__(self, read_status: Callable[[], Status]) -> None:
+        self._read_status = read_status
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family."""
+        status = self._read_status()
+        yield from self._of_streams(status)
+        yield from self._of_venues(status)
+        yield _counter("trades_written", "Trades in the database", status.trades)
+        yield _counter("bbo_written", "Quotes in the database", status.bbo)
+        yield _counter("minutes_written", "1m bars in the database", status.minutes)
+        yield _counter("commits", "Transactions", status.commits)
+        yield _counter("dropped", "Events dropped since the buffer was full", status.dropped)
+        yield _gauge("waiting_rows", "Rows that wait to be written", status.waiting)
+        yield _gauge("stuck_seconds", "For how long the database refuses", status.stuck_s)
+
+    def _of_streams(self, status: Status) -> Iterator[Metric]:
+        labels = ["venue", "symbol", "channel"]
+        up = GaugeMetricFamily("tbv8_stream_up", "1 unless something is missed", labels=labels)
+        silent = GaugeMetricFamily("tbv8_stream_silent_seconds", "Since its proof", labels=labels)
+        lag = GaugeMetricFamily("tbv8_stream_lag_seconds", "Behind the venue", labels=labels)
+        events = CounterMetricFamily("tbv8_stream_events", "Events received", labels=labels)
+        twice = CounterMetricFamily("tbv8_stream_duplicates", "Events left out", labels=labels)
+        gaps = CounterMetricFamily("tbv8_stream_gaps", "Gaps begun", labels=labels)
+        waiting = GaugeMetricFamily("tbv8_minutes_waiting", "Minutes to refill", labels=labels)
+        for stream in status.streams:
+            names = [stream.series.venue, stream.series.symbol, stream.channel]
+            up.add_metric(names, 0 if stream.is_stale else 1)
+            silent.add_metric(names, stream.silent_s)
+            if stream.lag_ms is not None:
+                lag.add_metric(names, stream.lag_ms / 1000)
+            events.add_metric(names, stream.events)
+            twice.add_metric(names, stream.duplicates)
+            gaps.add_metric(names, stream.gaps)
+            if stream.channel == "trades":
+                waiting.add_metric(names, stream.minutes_waiting)
+        yield from (up, silent, lag, events, twice, gaps, waiting)
+
+    def _of_venues(self, status: Status) -> Iterator[Metric]:
+        frames = CounterMetricFamily("tbv8_frames", "Frames received", labels=["venue"])
+        redials = CounterMetricFamily("tbv8_reconnects", "Reconnects", labels=["venue"])
+        unreadable = CounterMetricFamily("tbv8_unreadable", "Unreadable frames", labels=["venue"])
+        failed = CounterMetricFamily("tbv8_rest_failed", "REST calls that failed", labels=["venue"])
+        offset = GaugeMetricFamily("tbv8_clock_offset_seconds", "Ours ahead", labels=["venue"])
+        for venue in status.venues:
+            frames.add_metric([venue.venue], venue.frames)
+            redials.add_metric([venue.venue], venue.reconnects)
+            unreadable.add_metric([venue.venue], venue.unreadable)
+            failed.add_metric([venue.venue], venue.failed)
+            offset.add_metric([venue.venue], venue.offset_ms / 1000)
+        yield from (frames, redials, unreadable, failed, offset)
+
+
+def _counter(name: str, what: str, value: float) -> Metric:
+    return CounterMetricFamily(f"tbv8_{name}", what, value=value)
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"tbv8_{name}", what, value=value)

@@ -1,0 +1,53 @@
+"""What waits to be written. Bounded: when it is full, ticks are dropped, counted, and a gap."""
+
+from __future__ import annotations
+
+from tbv8.store.ticks import Batch
+
+LIMIT = 200_000
+"""Rows: about 90 MB, some minutes of a busy day with 40 series."""
+
+
+class Outbox:
+    """The batch that fills, and what is known of the one that is being written.
+
+    `stuck` tells that the database cannot be written now. `crowded` that it can, but not as fast
+    as rows come: then reading sockets may pause, and nothing is dropped.
+
+    Args:
+        limit: How many rows may wait, both batches together.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.batch = Batch()
+        self.dropped = 0
+        self.writing = 0
+        self.stuck = False
+        self.crowded = False
+        self._limit = limit
+        self._full = False
+
+    def __len__(self) -> int:
+        return len(self.batch) + self.writing
+
+    @property
+    def full(self) -> bool:
+        """Tell whether ticks must be dropped: from the limit on until half of it is free again."""
+        return self._full
+
+    def weigh(self) -> None:
+        """Decide about `full`; called often, but not for every tick."""
+        rows = len(self)
+        self._full = rows >= (self._limit // 2 if self._full else self._limit)
+        self.crowded = rows >= self._limit // 2 and not self.stuck
+
+    def take(self) -> Batch:
+        """Return what waits, to be written; the next batch fills meanwhile."""
+        batch, self.batch = self.batch, Batch()
+        self.writing = len(batch)
+        return batch
+
+    def written(self) -> None:
+        """Note that what was taken is in the database."""
+        self.writing, self.stuck = 0, False
+        self.weigh()

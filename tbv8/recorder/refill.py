@@ -1,0 +1,247 @@
+"""One venue's REST: its clock, its markets, and what desks need, within the venue's limits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+
+import aiohttp
+
+from tbv8.errors import VenueError
+from tbv8.market import Span
+from tbv8.recorder.desk import Desk, Need
+from tbv8.recorder.link import Clock, Say
+from tbv8.recorder.pace import Pace
+from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
+
+_AT_ONCE = 4
+_NEAR_THE_END = 0.5  # of what the venue keeps, an outage is a loud warning
+_WARN_EVERY_S = 600.0
+
+
+class Rest:
+    """A venue's REST: one try an `ask`, in its turn.
+
+    Args:
+        live: Its limits.
+        url: Its base.
+        session: For all of it.
+        pace: How long to wait for a reply.
+    """
+
+    def __init__(self, live: Live, url: str, session: aiohttp.ClientSession, pace: Pace) -> None:
+        self._url, self._session = url, session
+        self._timeout = aiohttp.ClientTimeout(total=pace.rest_s)
+        self._per_s, self._most = live.weight_per_s, live.weight_burst
+        self._left, self._counted_s = self._most, time.monotonic()
+        self._turn = asyncio.Lock()
+
+    async def await_turn(self, weight: float) -> None:
+        """Wait until the limit allows a request of this weight."""
+        async with self._turn:
+            while True:
+                now_s = time.monotonic()
+                self._left = min(self._most, self._left + (now_s - self._counted_s) * self._per_s)
+                self._counted_s = now_s
+                if self._left >= min(weight, self._most):
+                    self._left -= weight
+                    return
+                await asyncio.sleep((min(weight, self._most) - self._left) / self._per_s)
+
+    async def fetch[T](self, ask: Ask[T]) -> T:
+        """Send a request and read its reply.
+
+        Raises:
+            RefusedError: The venue says no.
+            VenueError: It is out of reach, or replies what it does not document.
+        """
+        where = f"{self._url}{ask.path}"
+        try:
+            async with self._session.request(
+                "GET" if ask.body is None else "POST",
+                where,
+                params=ask.params,
+                data=ask.body,
+                headers=None if ask.body is None else {"Content-Type": "application/json"},
+                timeout=self._timeout,
+            ) as reply:
+                body = await reply.read()
+        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            raise VenueError(f"{where}: {str(e) or type(e).__name__}") from e
+        if reply.status != HTTPStatus.OK:
+            text = " ".join(body[:200].decode(errors="replace").split())
+            problem = f"{where}: HTTP {reply.status} {text}"
+            if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+                self._left = -self._most
+                raise RefusedError(problem, too_often=True)
+            raise (RefusedError if reply.status < 500 else VenueError)(problem)
+        try:
+            return ask.parse(body)
+        except RefusedError as e:
+            if e.too_often:
+                self._left = -self._most
+            raise
+
+
+class Refill:
+    """What the desks of a venue want to know, asked one after the other.
+
+    Args:
+        live: How to ask.
+        rest: Where.
+        desks: By symbol.
+        clock: The venue's.
+        pace: How often to try.
+        say: For what a user should know.
+        on_dead: Called with symbol and channel of a stream that turns out to be dead.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        rest: Rest,
+        desks: Mapping[str, Desk],
+        *,
+        clock: Clock,
+        pace: Pace,
+        say: Say,
+        on_dead: Callable[[str, Channel], Awaitable[None]],
+    ) -> None:
+        self.asked = self.failed = 0
+        self._live, self._rest, self._desks = live, rest, desks
+        self._clock, self._pace, self._say, self._on_dead = clock, pace, say, on_dead
+        self._markets: Mapping[str, Market] = {}
+        self._under_way: set[tuple[str, str]] = set()
+        self._failures: dict[tuple[str, str], int] = {}
+        self._not_before_s: dict[tuple[str, str], float] = {}
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._warned_s: dict[str, float] = {}
+
+    async def learn_clock(self) -> None:
+        """Set the clock by the venue's; the best of a few looks, when there is one."""
+        looks = []
+        for _ in range(3):
+            try:
+                await self._rest.await_turn(self._live.ask_clock().weight)
+                sent_ms = self._clock.local_ms()
+                venue_ms = await self._rest.fetch(self._live.ask_clock())
+            except VenueError:
+                self.failed += 1
+                continue
+            looks.append((self._clock.local_ms() - sent_ms, sent_ms, venue_ms))
+        if looks:
+            took_ms, sent_ms, venue_ms = min(looks)
+            self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms)
+
+    async def keep_clock(self) -> None:
+        """Look at the venue's clock now and then."""
+        while True:
+            await asyncio.sleep(self._pace.clock_s)
+            await self.learn_clock()
+
+    async def fetch_markets(self) -> dict[str, Market]:
+        """Return the venue's markets by native symbol; for ever, if it must be."""
+        failures = 0
+        ask = self._live.ask_markets()
+        while True:
+            try:
+                await self._rest.await_turn(ask.weight)
+                return await self._rest.fetch(ask)
+            except VenueError as e:
+                self.failed += 1
+                failures += 1
+                self._say(f"cannot learn which symbols there are, trying again: {e}")
+                await asyncio.sleep(self._pause_s(failures))
+
+    async def run(self, markets: Mapping[str, Market]) -> None:
+        """Ask what the desks need until cancelled."""
+        self._markets = markets
+        async with asyncio.TaskGroup() as group:
+            while True:
+                now_ms = self._clock.now_ms()
+                for symbol in markets:
+                    desk = self._desks[symbol]
+                    desk.tick(now_ms)
+                    for need in desk.needs(now_ms):
+                        if self._may_ask(symbol, need):
+                            self._under_way.add((symbol, need.what))
+                            group.create_task(self._meet(symbol, desk, need))
+                    self._warn_of_the_end(symbol, desk, now_ms)
+                await asyncio.sleep(self._pace.tick_s)
+
+    def _may_ask(self, symbol: str, need: Need) -> bool:
+        key = (symbol, need.what)
+        return key not in self._under_way and time.monotonic() >= self._not_before_s.get(key, 0.0)
+
+    async def _meet(self, symbol: str, desk: Desk, need: Need) -> None:
+        key = (symbol, need.what)
+        try:
+            async with self._slots:
+                await self._ask(symbol, desk, need)
+        except VenueError as e:
+            self.failed += 1
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            self._not_before_s[key] = time.monotonic() + self._pause_s(failures)
+            if failures in (3, 10) or failures % 100 == 0:
+                self._say(f"{symbol}: {need.what} not to be had, {failures} times: {e}")
+        else:
+            self._failures.pop(key, None)
+        finally:
+            self._under_way.discard(key)
+
+    async def _ask(self, symbol: str, desk: Desk, need: Need) -> None:
+        market, clock, live = self._markets[symbol], self._clock, self._live
+        self.asked += 1
+        if need.what == "minutes":
+            assert need.span is not None
+            start_ms = need.span.start_ms
+            end_ms = min(need.span.end_ms, start_ms + live.page_minutes * 60_000)
+            span = Span(start_ms, end_ms)
+            ask = live.ask_minutes(market, span)
+            await self._rest.await_turn(ask.weight)
+            asked_ms = clock.now_ms()
+            bars = await self._rest.fetch(ask)
+            desk.take_minutes(span, bars, asked_ms=asked_ms)
+            desk.tick(clock.now_ms())
+        elif need.what == "recent":
+            recent = live.ask_recent(symbol, market)
+            await self._rest.await_turn(recent.weight)
+            asked_ms = clock.now_ms()
+            trades = await self._rest.fetch(recent)
+            dead = desk.take_recent(
+                trades,
+                asked_ms=asked_ms,
+                received_ms=clock.local_ms(),
+                now_ms=clock.now_ms(),
+            )
+            if dead:
+                await self._on_dead(symbol, "trades")
+        else:
+            book = live.ask_bbo(symbol, market)
+            await self._rest.await_turn(book.weight)
+            asked_ms = clock.now_ms()
+            bbo = await self._rest.fetch(book)
+            if desk.take_book(bbo, asked_ms=asked_ms, now_ms=clock.now_ms()):
+                await self._on_dead(symbol, "bbo")
+
+    def _pause_s(self, failures: int) -> float:
+        pause_s = self._pace.retry_base_s * 2.0 ** min(failures - 1, 16)
+        return min(self._pace.retry_cap_s, pause_s) * random.uniform(0.5, 1.0)
+
+    def _warn_of_the_end(self, symbol: str, desk: Desk, now_ms: int) -> None:
+        kept = self._live.kept_minutes
+        if kept is None:
+            return
+        pending_ms = desk.pending_ms(now_ms)
+        if pending_ms < kept * 60_000 * _NEAR_THE_END:
+            return
+        now_s = time.monotonic()
+        if now_s - self._warned_s.get(symbol, -_WARN_EVERY_S) >= _WARN_EVERY_S:
+            self._warned_s[symbol] = now_s
+            self._say(
+                f"WARNING: {desk.series} lacks minutes that are {pending_ms / 3_600_000:.0f} h old,"
+                f" and the venue keeps {kept / 60:.0f} h only: what is older then is lost for good"
+            )

@@ -1,0 +1,378 @@
+"""The recorder as a whole: from config and a database to rows, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from tbv8.config import Venue
+from tbv8.errors import ConfigError, DataError
+from tbv8.market import MINUTE_MS, Series
+from tbv8.recorder.desk import Desk, Watch
+from tbv8.recorder.link import Clock, Link, Say
+from tbv8.recorder.metrics import serve_metrics
+from tbv8.recorder.outbox import LIMIT, Outbox
+from tbv8.recorder.pace import STANDARD, Pace
+from tbv8.recorder.refill import Refill, Rest
+from tbv8.recorder.status import Status, StreamStatus, VenueStatus
+from tbv8.recorder.view import View, summary
+from tbv8.recorder.writer import OnCommit, Writer
+from tbv8.store.ticks import TickStore, open_ticks, read_held, recorder_lock
+from tbv8.venues.base import Live, Market, open_live
+
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WEIGH_S = 0.05
+
+
+class Handle(msgspec.Struct, frozen=True, kw_only=True):
+    """A running recorder, for who runs it in a thread.
+
+    Args:
+        stop: Let it stop; from any thread.
+        status: What is to be seen of it.
+        metrics_port: Where its metrics are, if they are.
+    """
+
+    stop: Callable[[], None]
+    status: Callable[[], Status]
+    metrics_port: int | None
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How to run.
+
+    Args:
+        for_s: Stop by itself after so many seconds; None for never.
+        metrics_port: Serve metrics there; None for not at all, 0 for any.
+        pace: How patient.
+        buffer_rows: How many rows may wait for the database.
+        local_ms: Our clock.
+        on_commit: Told of each transaction.
+        on_start: Told when it runs.
+    """
+
+    for_s: float | None = None
+    metrics_port: int | None = None
+    pace: Pace = STANDARD
+    buffer_rows: int = LIMIT
+    local_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    on_commit: OnCommit | None = None
+    on_start: Callable[[Handle], None] | None = None
+
+
+def parse_duration_s(text: str) -> float:
+    """Parse `90s`, `10m`, `8h`, `2d` to seconds.
+
+    Raises:
+        ValueError: It is not a duration.
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration: write 90s, 10m, 8h or 2d")
+    return float(found[1]) * _UNITS_S[found[2]]
+
+
+def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
+    """Record every enabled venue until SIGINT, SIGTERM (in the main thread) or the end of `for_s`.
+
+    Raises:
+        ConfigError: No venue is enabled, or one cannot be recorded.
+        DataError: Another recorder runs, or the database cannot be used.
+    """
+    lives = _lives(venues)
+    with recorder_lock(db_path), open_ticks(db_path) as store:
+        asyncio.run(_Recorder(db_path, store, lives, options).run())
+
+
+def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
+    enabled = [venue for venue in venues if venue.enabled]
+    if not enabled:
+        problem = "no venue is enabled: write `enabled: true` into one that is live"
+        raise ConfigError(problem, path=Path("config/venues"))
+    lives = []
+    for venue in enabled:
+        live = open_live(venue.name)
+        if live is None:
+            raise ConfigError(
+                "tbv8 cannot record this venue, only backfill it: set `enabled: false`",
+                path=Path(f"config/venues/{venue.name}.yaml"),
+                key="enabled",
+            )
+        lives.append((venue, live))
+    return lives
+
+
+@contextmanager
+def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
+    """Stop on SIGINT and SIGTERM; what they did before comes back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
+
+
+def _set_threadsafe(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed: it has stopped already
+        loop.call_soon_threadsafe(event.set)
+
+
+class _Station:
+    """One venue: its desks, its connection and its REST."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        live: Live,
+        desks: Mapping[str, Desk],
+        *,
+        outbox: Outbox,
+        session: aiohttp.ClientSession,
+        options: Options,
+        say: Say,
+    ) -> None:
+        self.name = venue.name
+        self._venue, self._live, self._say = venue, live, say
+        self.desks = desks
+        self.clock = Clock(options.local_ms)
+        self.link = Link(
+            live,
+            venue.ws_url or live.ws_url,
+            desks,
+            outbox=outbox,
+            clock=self.clock,
+            pace=options.pace,
+            say=say,
+        )
+        self.refill = Refill(
+            live,
+            Rest(live, venue.rest_url or live.rest_url, session, options.pace),
+            desks,
+            clock=self.clock,
+            pace=options.pace,
+            say=say,
+            on_dead=self.link.resubscribe,
+        )
+
+    async def run(self) -> None:
+        """Record until cancelled."""
+        await self.refill.learn_clock()
+        markets = self._known(await self.refill.fetch_markets())
+        if not markets:
+            self.link.state = "no symbol that it knows"
+            self._say(f"WARNING: {self.name} knows none of its symbols: it is not recorded")
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.link.run(markets))
+            group.create_task(self.refill.run(markets))
+            group.create_task(self.refill.keep_clock())
+
+    def _known(self, listed: Mapping[str, Market]) -> dict[str, Market]:
+        """Return the markets of the configured symbols; of what is wrong, say so and go on."""
+        markets = {}
+        for symbol, native in self._venue.symbols.items():
+            spelling = native or self._live.native_symbol(symbol)
+            market = listed.get(spelling)
+            problem = f"{self.name} does not list {spelling}" if market is None else market.problem
+            if market is None or problem:
+                path = f"config/venues/{self.name}.yaml"
+                self._say(f"WARNING: {path}: symbols: {symbol}: {problem}: it is not recorded")
+            else:
+                markets[symbol] = market
+        return markets
+
+    def status(self) -> VenueStatus:
+        """Return what is to be seen of it."""
+        now_ms = self.clock.now_ms()
+        return VenueStatus(
+            venue=self.name,
+            state=self.link.state,
+            frames=self.link.frames,
+            reconnects=max(0, self.link.dials - 1),
+            unreadable=self.link.unreadable,
+            asked=self.refill.asked,
+            failed=self.refill.failed,
+            offset_ms=self.clock.offset_ms,
+            streams=tuple(
+                _stream_status(desk, channel, watch, now_ms)
+                for desk in self.desks.values()
+                for channel, watch in desk.watches.items()
+            ),
+        )
+
+
+def _stream_status(desk: Desk, channel: str, watch: Watch, now_ms: int) -> StreamStatus:
+    silent_ms = now_ms - max(watch.proof_ms, watch.calm_ms)
+    state = "up"
+    if not watch.up:
+        state = "down"
+    elif silent_ms > 3 * watch.patience_ms:
+        state = "stale"
+    elif now_ms - watch.heard_ms > watch.patience_ms:
+        state = "quiet"
+    return StreamStatus(
+        series=desk.series,
+        channel=channel,
+        state=state,
+        silent_s=silent_ms / 1000 if watch.proof_ms else 0.0,
+        lag_ms=watch.lag_ms,
+        price=desk.price,
+        events=watch.events,
+        duplicates=watch.duplicates,
+        gaps=watch.gaps.count,
+        minutes=desk.minutes,
+        minutes_waiting=desk.pending_ms(now_ms) // MINUTE_MS,
+    )
+
+
+class _Recorder:
+    """All stations, the writer and the view."""
+
+    def __init__(
+        self,
+        db_path: Path,
+        store: TickStore,
+        lives: Sequence[tuple[Venue, Live]],
+        options: Options,
+    ) -> None:
+        self._lives, self._options = lives, options
+        self._outbox = Outbox(options.buffer_rows)
+        self._view = View(options.pace)
+        self._desks: dict[Series, Desk] = {}
+        for venue, live in lives:
+            for symbol in venue.symbols:
+                series = Series(venue.name, symbol)
+                self._desks[series] = Desk(
+                    series,
+                    venue.channels,
+                    self._outbox,
+                    read_held(db_path, series),
+                    kept_minutes=live.kept_minutes,
+                )
+        self._store = store
+        self._stations: list[_Station] = []
+        self._began_s = time.monotonic()
+
+    async def run(self) -> None:
+        """Record until told to stop, then write what is left.
+
+        Raises:
+            DataError: The database cannot be used, or what was left could not be written.
+        """
+        options, say = self._options, self._view.say
+        writer = self._writer = Writer(
+            self._store,
+            self._outbox,
+            self._desks,
+            local_ms=options.local_ms,
+            pace=options.pace,
+            say=say,
+            on_commit=options.on_commit,
+        )
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack:
+            if threading.current_thread() is threading.main_thread():
+                stack.enter_context(_signals(loop, stop.set))
+            session = aiohttp.ClientSession(trust_env=True, headers={"User-Agent": "tbv8"})
+            await stack.enter_async_context(session)
+            for venue, live in self._lives:
+                desks = {s: self._desks[Series(venue.name, s)] for s in venue.symbols}
+                station = _Station(
+                    venue,
+                    live,
+                    desks,
+                    outbox=self._outbox,
+                    session=session,
+                    options=options,
+                    say=say,
+                )
+                self._stations.append(station)
+            port = None
+            if options.metrics_port is not None:
+                served = serve_metrics(options.metrics_port, self.status)
+                port = await stack.enter_async_context(served)
+                say(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
+            if options.on_start is not None:
+                options.on_start(
+                    Handle(
+                        stop=lambda: _set_threadsafe(loop, stop),
+                        status=self.status,
+                        metrics_port=port,
+                    )
+                )
+            await self._run_until(stop, writer)
+
+    async def _run_until(self, stop: asyncio.Event, writer: Writer) -> None:
+        writing = asyncio.create_task(writer.run())
+        tasks = [asyncio.create_task(station.run()) for station in self._stations]
+        tasks.append(asyncio.create_task(self._weigh()))
+        tasks.append(asyncio.create_task(self._view.run(self.status)))
+        stopping = asyncio.create_task(self._await_stop(stop))
+        watched = {writing, stopping, *tasks}
+        try:
+            # A station that knows no symbol returns; whatever raises ends all.
+            while stopping in watched:
+                done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+        finally:
+            for task in (stopping, *tasks):
+                task.cancel()
+            await asyncio.gather(stopping, *tasks, return_exceptions=True)
+            writer.stop()
+            await asyncio.wait([writing])
+            await self._finish(writer)
+
+    async def _await_stop(self, stop: asyncio.Event) -> None:
+        try:
+            async with asyncio.timeout(self._options.for_s):
+                await stop.wait()
+        except TimeoutError:
+            return
+
+    async def _weigh(self) -> None:
+        while True:
+            self._outbox.weigh()
+            await asyncio.sleep(_WEIGH_S)
+
+    async def _finish(self, writer: Writer) -> None:
+        for station in self._stations:
+            for desk in station.desks.values():
+                desk.stop(station.clock.now_ms())
+        lost = await writer.finish()
+        print(f"   {summary(self.status())}", flush=True)
+        if lost:
+            raise DataError(
+                f"{lost:,} rows could not be written: the database is locked or its disk is full; "
+                "the next run lists them as a gap and refills what the venues keep"
+            )
+
+    def status(self) -> Status:
+        """Return what is to be seen."""
+        writer, since_s = self._writer, self._writer.waiting_since_s
+        return Status(
+            venues=tuple(station.status() for station in self._stations),
+            trades=writer.trades,
+            bbo=writer.bbo,
+            minutes=writer.minutes,
+            waiting=len(self._outbox),
+            dropped=self._outbox.dropped,
+            dropped_now=self._outbox.full,
+            commits=writer.commits,
+            stuck_s=0.0 if since_s is None else time.monotonic() - since_s,
+            running_s=time.monotonic() - self._began_s,
+        )

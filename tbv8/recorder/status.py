@@ -1,0 +1,75 @@
+"""What is to be seen of a running recorder, as plain records: for the table, lines and metrics."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tbv8.market import Series
+
+
+class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One stream; times and lags on the venue's clock.
+
+    Args:
+        state: `up`, `quiet` (silent, and REST knows nothing new), `stale` or `down`.
+        silent_s: Since it last proved that nothing is missing.
+        lag_ms: How old its newest event was when it came; replays do not count.
+    """
+
+    series: Series
+    channel: str
+    state: str
+    silent_s: float
+    lag_ms: int | None
+    price: float | None
+    events: int
+    duplicates: int
+    gaps: int
+    minutes: int
+    minutes_waiting: int
+
+    @property
+    def is_stale(self) -> bool:
+        """Tell whether something is being missed."""
+        return self.state in ("stale", "down")
+
+
+class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue's connection."""
+
+    venue: str
+    state: str
+    frames: int
+    reconnects: int
+    unreadable: int
+    asked: int
+    failed: int
+    offset_ms: int
+    streams: tuple[StreamStatus, ...]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The recorder as a whole; `trades`, `bbo` and `minutes` are rows in the database."""
+
+    venues: tuple[VenueStatus, ...]
+    trades: int
+    bbo: int
+    minutes: int
+    waiting: int
+    dropped: int
+    commits: int
+    stuck_s: float
+    running_s: float
+
+    @property
+    def streams(self) -> list[StreamStatus]:
+        """All streams of all venues."""
+        return [stream for venue in self.venues for stream in venue.streams]
+
+    @property
+    def stale(self) -> list[str]:
+        """Names of what is not well, for `/healthz`."""
+        names = [f"{s.series} {s.channel}" for s in self.streams if s.is_stale]
+        return [*names, *(["database"] if self.stuck_s > 5 or self.dropped_now else [])]
+
+    dropped_now: bool = False

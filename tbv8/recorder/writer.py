@@ -1,0 +1,128 @@
+"""From the outbox to the database: a transaction at a time, in a thread, again until it works."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+
+from tbv8.market import Series
+from tbv8.recorder.desk import Desk
+from tbv8.recorder.link import Say
+from tbv8.recorder.outbox import Outbox
+from tbv8.recorder.pace import Pace
+from tbv8.store.ticks import Batch, BusyError, TickStore
+
+_SHRINK_EVERY_S = 300.0
+
+type OnCommit = Callable[[Batch, int], None]
+"""Told of each batch that is in the database now, and when (our clock)."""
+
+
+class Writer:
+    """What puts batches into the database.
+
+    Args:
+        store: Where.
+        outbox: From where.
+        desks: Who gets late trades back.
+        local_ms: Our clock.
+        pace: How often.
+        say: For what a user should know.
+        on_commit: Told of each commit.
+    """
+
+    def __init__(
+        self,
+        store: TickStore,
+        outbox: Outbox,
+        desks: Mapping[Series, Desk],
+        *,
+        local_ms: Callable[[], int],
+        pace: Pace,
+        say: Say,
+        on_commit: OnCommit | None = None,
+    ) -> None:
+        self.trades = self.bbo = self.minutes = self.commits = 0
+        self.waiting_since_s: float | None = None
+        self._store, self._outbox, self._desks = store, outbox, desks
+        self._local_ms, self._pace, self._say = local_ms, pace, say
+        self._on_commit = on_commit
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
+        self._failed: Batch | None = None
+        self._shrunk_s = time.monotonic()
+        self._dropped = 0
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Write until `finish` is called; not to be cancelled, a batch would be written twice."""
+        while not await self._stopped_within(0 if self._outbox.crowded else self._pace.commit_s):
+            if not await self._commit():
+                await self._stopped_within(self._pace.busy_s)
+            if time.monotonic() - self._shrunk_s >= _SHRINK_EVERY_S:
+                self._shrunk_s = time.monotonic()
+                await self._in_thread(self._store.shrink_wal)
+
+    async def _stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._stopping.set()
+
+    async def finish(self) -> int:
+        """Write what is left, after `run`; return how many rows could not be, in all patience."""
+        give_up_s = time.monotonic() + self._pace.give_up_s
+        while self._failed is not None or len(self._outbox.batch):
+            if not await self._commit():
+                if time.monotonic() >= give_up_s:
+                    break
+                await asyncio.sleep(self._pace.busy_s)
+        await self._in_thread(self._store.shrink_wal)
+        self._thread.shutdown()
+        return len(self._outbox)
+
+    async def _commit(self) -> bool:
+        """Write what waits; return False when the database could not be written."""
+        batch = self._failed or self._outbox.take()
+        if not len(batch):
+            return True
+        self._failed = batch
+        commit = partial(self._store.commit, batch, now_ms=self._local_ms())
+        try:
+            written = await self._in_thread(commit)
+        except BusyError as e:
+            if self.waiting_since_s is None:
+                self.waiting_since_s = time.monotonic()
+            self._outbox.stuck = True
+            self._outbox.weigh()
+            self._say(f"{e}: waiting, {len(self._outbox):,} rows are kept in memory")
+            return False
+        self._failed = None
+        self._outbox.written()
+        if self.waiting_since_s is not None:
+            waited_s = time.monotonic() - self.waiting_since_s
+            self._say(f"the database can be written again, after {waited_s:.0f} s")
+            self.waiting_since_s = None
+        if self._outbox.dropped > self._dropped and not self._outbox.full:
+            dropped, self._dropped = self._outbox.dropped - self._dropped, self._outbox.dropped
+            self._say(f"WARNING: {dropped:,} events were dropped: the buffer was full; see gaps")
+        self.commits += 1
+        self.trades += written.trades
+        self.bbo += written.bbo
+        self.minutes += len(batch.minutes)
+        for row in written.homeless:
+            self._desks[Series(row[0], row[1])].take_homeless(row)
+        for warning in written.warnings:
+            self._say(f"WARNING: {warning}")
+        if self._on_commit is not None:
+            self._on_commit(batch, self._local_ms())
+        return True
+
+    async def _in_thread[T](self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

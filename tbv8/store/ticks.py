@@ -1,0 +1,492 @@
+"""The recorder's writer: trades, quotes, whole minutes and gaps, each batch in one transaction.
+
+One connection of Python's own sqlite3, under a lock file; a process that writes here must not touch
+the file by ADBC meanwhile (see `tbv8.store.bars`).
+
+A minute's bar is written once, in order, and its day's ledger grows by it: one span a day. A trade
+that comes after its minute is folded into the bar, if the database did not hold the trade before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tbv8.errors import DataError
+from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
+from tbv8.store.database import file_problem, open_reader, refusals
+from tbv8.store.ledger import RECORDED, digest_rows, read_days
+
+BUSY_TIMEOUT_S = 5
+"""How long one try to commit waits for another writer; the recorder tries again."""
+
+WAL_LIMIT_BYTES = 64 * 2**20
+
+type Row = tuple[Any, ...]
+
+_PASSING = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
+_BAR = "ts_ms, open, high, low, close, volume"
+
+
+class BusyError(DataError):
+    """The database cannot be written now; the same batch may be committed later."""
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `recording_gaps`: a stretch of one stream that was not heard, on the venue's clock.
+
+    `end_ms` is None while it lasts. The channel `bars_1m` has minutes not made from what was heard.
+    """
+
+    series: Series
+    channel: str
+    start_ms: int
+    end_ms: int | None
+    reason: str
+    healed: bool = False
+
+
+class Minute(msgspec.Struct, frozen=True, kw_only=True):
+    """The bar of a whole minute: watched from end to end, or taken from the venue's own bars."""
+
+    series: Series
+    bar: Bar
+    refilled: bool = False
+
+
+class Batch(msgspec.Struct):
+    """What one transaction writes; filled by the recorder.
+
+    Args:
+        trades: Rows (venue, symbol, ts_ms, trade_id, price, size, side, received_ms).
+        late: Trades that may be held already, or whose minute may be written already.
+        folds: Trades known to be new whose minute has been given away since.
+        bbo: Rows (venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size, received_ms).
+        minutes: By time within a series, each touching what is held of its day.
+        gaps: By series, channel and start.
+    """
+
+    trades: list[Row] = []
+    late: list[Row] = []
+    folds: list[Row] = []
+    bbo: list[Row] = []
+    minutes: list[Minute] = []
+    gaps: dict[tuple[Series, str, int], Gap] = {}
+
+    def __len__(self) -> int:
+        ticks = len(self.trades) + len(self.late) + len(self.folds) + len(self.bbo)
+        return ticks + len(self.minutes) + len(self.gaps)
+
+
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What a commit did that could not be known before.
+
+    Args:
+        trades: Rows of trades that are new.
+        bbo: Rows of quotes.
+        homeless: Late trades that are new and whose minute has no bar yet.
+        warnings: What a user should know.
+    """
+
+    trades: int
+    bbo: int
+    homeless: tuple[Row, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What the database has of a series when the recorder starts; None for nothing.
+
+    Args:
+        trade_ms: The newest trade.
+        bbo: The newest quote.
+        minute_ms: The end of the recorded minutes, the next one's open; before the first of them,
+            the first one that waits for the venue's own bar.
+        close: The close of the last of them.
+        open_gaps: Those that last; of minutes, also those that may be healed yet.
+    """
+
+    trade_ms: int | None = None
+    bbo: Bbo | None = None
+    minute_ms: int | None = None
+    close: float | None = None
+    open_gaps: tuple[Gap, ...] = ()
+
+
+def trade_row(trade: Trade, received_ms: int) -> Row:
+    """Return the row of a trade."""
+    return (
+        trade.venue,
+        trade.symbol,
+        trade.ts_ms,
+        trade.trade_id,
+        trade.price,
+        trade.size,
+        trade.side,
+        received_ms,
+    )
+
+
+def bbo_row(bbo: Bbo, received_ms: int) -> Row:
+    """Return the row of a quote."""
+    return (
+        bbo.venue,
+        bbo.symbol,
+        bbo.ts_ms,
+        bbo.bid_price,
+        bbo.bid_size,
+        bbo.ask_price,
+        bbo.ask_size,
+        received_ms,
+    )
+
+
+@contextmanager
+def recorder_lock(db_path: Path) -> Iterator[None]:
+    """Be the only recorder of a database; the lock ends with the process, however that ends.
+
+    Raises:
+        DataError: Another one runs, or the lock file cannot be written.
+    """
+    path = db_path.with_name(f"{db_path.name}.recorder.lock")
+    try:
+        lock = path.open("a+")
+    except OSError as e:
+        raise DataError(f"{path}: cannot be written: {e.strerror}: make it writable") from e
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            raise DataError(
+                f"{db_path}: another recorder (process {owner}) writes to it: stop that one first"
+            ) from e
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def read_held(db_path: Path, series: Series) -> Held:
+    """Return where the last run of the recorder came to.
+
+    Raises:
+        DataError: The database is absent, damaged, locked, or of another revision.
+    """
+    with open_reader(db_path) as query:
+        key = (series.venue, series.symbol)
+        trade = query(
+            "SELECT ts_ms FROM trades WHERE venue = ? AND symbol = ? ORDER BY ts_ms DESC LIMIT 1",
+            key,
+        )
+        bbo = query(
+            "SELECT ts_ms, bid_price, bid_size, ask_price, ask_size FROM bbo"
+            " WHERE venue = ? AND symbol = ? ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
+            key,
+        )
+        days = read_days(query, series, RECORDED)
+        minute_ms = max((day.end_ms for day in days), default=None)
+        close = minute_ms and query(
+            "SELECT close FROM bars_1m WHERE venue = ? AND symbol = ? AND ts_ms = ?",
+            (*key, minute_ms - MINUTE_MS),
+        )
+        if minute_ms is None:
+            ((minute_ms,),) = query(
+                "SELECT min(start_ms) FROM recording_gaps"
+                " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0",
+                (*key, RECORDED),
+            )
+        gaps = query(
+            "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
+            " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
+            " ORDER BY start_ms",
+            (*key, RECORDED, minute_ms or 0),
+        )
+    return Held(
+        trade_ms=trade[0][0] if trade else None,
+        bbo=Bbo(*key, *bbo[0]) if bbo else None,
+        minute_ms=minute_ms,
+        close=close[0][0] if close else None,
+        open_gaps=tuple(
+            Gap(series=series, channel=channel, start_ms=start_ms, end_ms=end_ms, reason=reason)
+            for channel, start_ms, end_ms, reason in gaps
+        ),
+    )
+
+
+class TickStore:
+    """An open connection for the recorder; made by `open_ticks`, used by one thread at a time."""
+
+    def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
+        self._db_path, self._connection = db_path, connection
+
+    def commit(self, batch: Batch, *, now_ms: int) -> Written:
+        """Write a batch in one transaction; after a BusyError nothing of it is written.
+
+        Raises:
+            BusyError: The database is locked, or its disk is full.
+            DataError: The database is damaged.
+        """
+        try:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                written = self._write(batch, now_ms)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have rolled back by itself
+                    self._connection.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as e:
+            problem = file_problem(self._db_path, str(e))
+            if problem and any(word in str(e) for word in _PASSING):
+                raise BusyError(f"{self._db_path}: {e}") from e
+            raise DataError(problem or f"{self._db_path}: {e}") from e
+        except sqlite3.DatabaseError as e:
+            if (problem := file_problem(self._db_path, str(e))) is None:
+                raise
+            raise DataError(problem) from e
+        return written
+
+    def shrink_wal(self) -> None:
+        """Move the WAL into the database and cut it, if no reader is in the way."""
+        with suppress(sqlite3.OperationalError):
+            self._connection.execute("PRAGMA busy_timeout = 0")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
+
+    def _write(self, batch: Batch, now_ms: int) -> Written:
+        execute, many = self._connection.execute, self._connection.executemany
+        new = many(_INSERT_TRADE, batch.trades).rowcount if batch.trades else 0
+        fresh = [row for row in batch.late if execute(_INSERT_TRADE, row).rowcount == 1]
+        if batch.bbo:
+            many("INSERT INTO bbo VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.bbo)
+        self._write_gaps(batch.gaps.values())
+        warnings = self._write_minutes(batch.minutes, now_ms) if batch.minutes else []
+        homeless, more = self._fold([*fresh, *batch.folds], now_ms)
+        if batch.folds:
+            known = set(fresh)
+            homeless = tuple(row for row in homeless if row in known)
+        return Written(
+            trades=new + len(fresh),
+            bbo=len(batch.bbo),
+            homeless=homeless,
+            warnings=(*warnings, *more),
+        )
+
+    def _write_gaps(self, gaps: Any) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO recording_gaps"
+            " (venue, symbol, channel, start_ms, end_ms, reason, healed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    gap.series.venue,
+                    gap.series.symbol,
+                    gap.channel,
+                    gap.start_ms,
+                    gap.end_ms,
+                    gap.reason,
+                    int(gap.healed),
+                )
+                for gap in gaps
+            ],
+        )
+
+    def _write_minutes(self, minutes: Sequence[Minute], now_ms: int) -> list[str]:
+        days: dict[tuple[Series, int], list[Minute]] = {}
+        for minute in minutes:
+            day_ms = minute.bar.ts_ms // DAY_MS * DAY_MS
+            days.setdefault((minute.series, day_ms), []).append(minute)
+        warnings = []
+        for (series, day_ms), of_day in days.items():
+            day = _Day(self._connection, series, day_ms)
+            for minute in of_day:
+                day.append(minute.bar, "rest" if minute.refilled else "record")
+            warnings += day.write(now_ms)
+        return warnings
+
+    def _fold(self, trades: Sequence[Row], now_ms: int) -> tuple[tuple[Row, ...], list[str]]:
+        """Fold trades that are new into bars that are written.
+
+        A minute that was refilled has them already.
+        """
+        minutes: dict[tuple[Series, int], list[Row]] = {}
+        for row in trades:
+            open_ms = row[2] // MINUTE_MS * MINUTE_MS
+            minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
+        days: dict[tuple[Series, int], _Day] = {}
+        homeless: list[Row] = []
+        for (series, open_ms), arrivals in sorted(minutes.items()):
+            key = (series, open_ms // DAY_MS * DAY_MS)
+            if key not in days:
+                days[key] = _Day(self._connection, *key)
+            if open_ms not in days[key].bars:
+                homeless += arrivals
+            elif not self._was_refilled(series, open_ms):
+                days[key].fold(open_ms, arrivals, *self._others(series, open_ms, arrivals))
+        return tuple(homeless), [w for day in days.values() for w in day.write(now_ms)]
+
+    def _was_refilled(self, series: Series, open_ms: int) -> bool:
+        return bool(
+            self._connection.execute(
+                "SELECT 1 FROM recording_gaps WHERE venue = ? AND symbol = ? AND channel = ?"
+                " AND start_ms <= ? AND (end_ms IS NULL OR end_ms > ?) LIMIT 1",
+                (series.venue, series.symbol, RECORDED, open_ms, open_ms),
+            ).fetchone()
+        )
+
+    def _others(self, series: Series, open_ms: int, arrivals: Sequence[Row]) -> tuple[int, int]:
+        """Return the times of the first and last trade in a minute's bar but `arrivals`."""
+        known = {(row[2], row[3]) for row in arrivals}
+        times = [
+            ts_ms
+            for ts_ms, trade_id in self._connection.execute(
+                "SELECT ts_ms, trade_id FROM trades"
+                " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?",
+                (series.venue, series.symbol, open_ms, open_ms + MINUTE_MS),
+            )
+            if (ts_ms, trade_id) not in known
+        ]
+        return min(times, default=open_ms + MINUTE_MS), max(times, default=open_ms - 1)
+
+
+_INSERT_TRADE = (
+    "INSERT INTO trades (venue, symbol, ts_ms, trade_id, price, size, side, received_ms)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+
+
+class _Day:
+    """The recorded bars of one UTC day and its ledger row, within a transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, series: Series, day_ms: int) -> None:
+        self._connection, self._series, self._day_ms = connection, series, day_ms
+        self._key = (series.venue, series.symbol)
+        rows = connection.execute(
+            f"SELECT {_BAR} FROM bars_1m"
+            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+            (*self._key, day_ms, day_ms + DAY_MS),
+        ).fetchall()
+        self.bars: dict[int, Row] = {row[0]: row for row in rows}
+        ledger = connection.execute(
+            "SELECT start_ms, end_ms, source, digest FROM history_coverage"
+            " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
+            (*self._key, RECORDED, day_ms),
+        ).fetchone()
+        self._known: tuple[int, int] | None = None
+        self._sources: list[str] = []
+        self._sound, self._changed = not rows, False
+        if ledger:
+            start_ms, end_ms, source, digest = ledger
+            self._known, self._sources = (start_ms, end_ms), source.split("; ")
+            self._sound = digest == digest_rows(rows)
+
+    def append(self, bar: Bar, source: str) -> None:
+        """Add the bar of the next minute; one that the ledger knows already is left alone.
+
+        Raises:
+            ValueError: The day's span would have a hole.
+        """
+        start_ms, end_ms = self._known or (bar.ts_ms, bar.ts_ms)
+        if start_ms <= bar.ts_ms < end_ms:
+            return
+        if bar.ts_ms != end_ms:
+            raise ValueError(f"{self._series}: a minute at {bar.ts_ms} is apart from {end_ms}")
+        row = (bar.ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
+        before = self.bars.get(bar.ts_ms - MINUTE_MS)
+        if bar.volume == 0 and before:  # a late trade may have moved its close since
+            row = (bar.ts_ms, *[before[4]] * 4, 0.0)
+        self._connection.execute(
+            f"INSERT OR REPLACE INTO bars_1m (venue, symbol, {_BAR})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*self._key, *row),
+        )
+        self.bars[bar.ts_ms] = row
+        self._known = (start_ms, end_ms + MINUTE_MS)
+        if source not in self._sources:
+            self._sources.append(source)
+        self._changed = True
+
+    def fold(self, open_ms: int, trades: Sequence[Row], first_ms: int, last_ms: int) -> None:
+        """Correct a bar by trades that it lacks; `first_ms` and `last_ms` are of those it has."""
+        _ts, first, high, low, last, volume = self.bars[open_ms]
+        arrivals = sorted(trades, key=lambda row: row[2])
+        prices = [row[4] for row in arrivals]
+        if first_ms > last_ms:  # nobody had traded: the bar stood at the last close
+            first, high, low = prices[0], prices[0], prices[0]
+        if arrivals[0][2] < first_ms:
+            first = prices[0]
+        if arrivals[-1][2] >= last_ms:
+            last = prices[-1]
+        volume = round(sum((row[5] for row in arrivals), volume), 10)
+        self._replace((open_ms, first, max(high, *prices), min(low, *prices), last, volume))
+        open_ms += MINUTE_MS
+        while open_ms in self.bars and self.bars[open_ms][5] == 0:
+            self._replace((open_ms, last, last, last, last, 0.0))
+            open_ms += MINUTE_MS
+
+    def _replace(self, row: Row) -> None:
+        if row != self.bars[row[0]]:
+            self._connection.execute(
+                "UPDATE bars_1m SET open = ?, high = ?, low = ?, close = ?, volume = ?"
+                " WHERE venue = ? AND symbol = ? AND ts_ms = ?",
+                (*row[1:], *self._key, row[0]),
+            )
+            self.bars[row[0]] = row
+            self._changed = True
+
+    def write(self, now_ms: int) -> list[str]:
+        """Write the ledger row if a bar was changed; a hand edit found stays marked as one."""
+        if not self._changed or self._known is None:
+            return []
+        start_ms, end_ms = self._known
+        digest = digest_rows(self.bars[ts_ms] for ts_ms in sorted(self.bars))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
+            " end_ms, bars, missing, source, digest, built_from, updated_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+            (
+                *self._key,
+                RECORDED,
+                self._day_ms,
+                start_ms,
+                end_ms,
+                len(self.bars),
+                (end_ms - start_ms) // MINUTE_MS - len(self.bars),
+                "; ".join(self._sources),
+                digest if self._sound else None,
+                now_ms,
+            ),
+        )
+        if self._sound:
+            return []
+        return [f"{RECORDED} {self._series}: rows of today were changed outside of tbv8"]
+
+
+@contextmanager
+def open_ticks(db_path: Path) -> Iterator[TickStore]:
+    """Open the database for the recorder; the connection may move between threads.
+
+    Raises:
+        DataError: The database is absent, damaged, locked, or of another revision.
+    """
+    with open_reader(db_path):
+        pass
+    with refusals(db_path):
+        connection = sqlite3.connect(
+            db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+    with closing(connection):
+        with refusals(db_path):
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA cache_size = -32768")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+        yield TickStore(db_path, connection)

@@ -1,0 +1,48 @@
+"""Hyperliquid's perpetual futures: live trades and quotes, and the newest 5,000 minutes of bars.
+
+    live        its sockets and REST calls, as pure parsers
+
+Its history is `tbv8.venues.live_history` with those calls.
+
+Its coins are margined in USDC; `BTC/USDT` is its coin `BTC` all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tbv8.market import MINUTE_MS, Span
+from tbv8.venues.base import Cost, Endpoints, Say
+
+if TYPE_CHECKING:
+    from tbv8.venues.hyperliquid.live import HyperliquidLive
+    from tbv8.venues.live_history import LiveHistory
+
+_SURE_MINUTES = 4900  # of the newest 5,000: they move on while a backfill runs
+
+
+def history_span(now_ms: int) -> Span:
+    """Return the newest 3.4 days: the venue keeps 5,000 minutes."""
+    return Span((now_ms // MINUTE_MS - _SURE_MINUTES) * MINUTE_MS, now_ms)
+
+
+def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+    """Return what filling `gaps` takes: 500 bars a request."""
+    from tbv8.venues.live_history import page_cost
+
+    return page_cost(gaps, 500)
+
+
+def open_history(endpoints: Endpoints, say: Say) -> LiveHistory:
+    """Return a session; nothing is sent before it is asked."""
+    from tbv8.venues.live_history import LiveHistory
+
+    return LiveHistory("hyperliquid", open_live(), endpoints, say=say)
+
+
+def open_live() -> HyperliquidLive:
+    """Return how to speak to it."""
+    from tbv8.venues.hyperliquid.live import HyperliquidLive
+
+    return HyperliquidLive()

@@ -1,0 +1,311 @@
+"""What Hyperliquid says on its socket and by REST: frames and replies in, market nouns out.
+
+Wire facts: protocols.md 1. The traps: one unknown coin in a subscribe closes the whole socket
+without a word; the first trades frame after a subscribe holds old trades; its numbers are strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import inf
+from typing import Literal
+
+import msgspec
+
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.venues.base import Ack, Ask, Channel, Market, Refusal
+
+VENUE = "hyperliquid"
+KEPT_MINUTES = 5000
+
+_SIDES: dict[str, Literal["buy", "sell"]] = {"B": "buy", "A": "sell"}
+
+
+class _Trade(msgspec.Struct):
+    coin: str
+    side: str
+    px: float
+    sz: float
+    time: int
+    tid: int
+
+
+class _Level(msgspec.Struct):
+    px: float
+    sz: float
+
+
+class _Quote(msgspec.Struct):
+    coin: str
+    time: int
+    bbo: tuple[_Level | None, _Level | None]
+
+
+class _Subscription(msgspec.Struct):
+    type: str
+    coin: str = ""
+
+
+class _Response(msgspec.Struct):
+    method: str
+    subscription: _Subscription
+
+
+class _Trades(msgspec.Struct, tag_field="channel", tag="trades"):
+    data: list[_Trade]
+
+
+class _Bbo(msgspec.Struct, tag_field="channel", tag="bbo"):
+    data: _Quote
+
+
+class _Answer(msgspec.Struct, tag_field="channel", tag="subscriptionResponse"):
+    data: _Response
+
+
+class _Error(msgspec.Struct, tag_field="channel", tag="error"):
+    data: str
+
+
+class _Envelope(msgspec.Struct):
+    channel: str
+
+
+class _Candle(msgspec.Struct, rename={"low": "l"}):
+    t: int
+    o: float
+    h: float
+    low: float
+    c: float
+    v: float
+
+
+class _Asset(msgspec.Struct):
+    name: str
+    isDelisted: bool = False
+
+
+class _Meta(msgspec.Struct):
+    universe: list[_Asset]
+
+
+class _Book(msgspec.Struct):
+    time: int
+    levels: tuple[list[_Level], list[_Level]]
+
+
+class _Status(msgspec.Struct):
+    time: int
+
+
+type _Frame = _Trades | _Bbo | _Answer | _Error
+
+# strict=False reads "84143.0" as a float without a detour over Python's str.
+_decode_frame = msgspec.json.Decoder(_Trades | _Bbo | _Answer | _Error, strict=False).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_READ_CHANNELS = ("trades", "bbo", "subscriptionResponse", "error")
+
+
+class HyperliquidFeed:
+    """The frames of one connection; see `tbv8.venues.base.Feed`."""
+
+    def __init__(self, markets: Mapping[str, Market]) -> None:
+        self._natives = {symbol: market.native for symbol, market in markets.items()}
+        self._symbols = {market.native: symbol for symbol, market in markets.items()}
+
+    def subscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that subscribes to a stream; one coin a frame, an array is refused."""
+        return self._order("subscribe", symbol, channel)
+
+    def unsubscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that ends a stream."""
+        return self._order("unsubscribe", symbol, channel)
+
+    def _order(self, method: str, symbol: str, channel: Channel) -> str:
+        subscription = {"type": channel, "coin": self._natives[symbol]}
+        return msgspec.json.encode({"method": method, "subscription": subscription}).decode()
+
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+        """Return the events in one frame.
+
+        Text that is no object is skipped, as the venue's own clients do: it greets with a line.
+
+        Raises:
+            VenueError: The frame is not one that this venue documents.
+        """
+        try:
+            message: _Frame = _decode_frame(frame)
+        except msgspec.DecodeError as e:
+            if frame[:1] != b"{" or _is_other_channel(frame):
+                return ()
+            raise _undocumented(frame, str(e)) from e
+        match message:
+            case _Trades():
+                return _trades(message.data, self._symbols)
+            case _Bbo(quote):
+                symbol = self._symbols.get(quote.coin)
+                return () if symbol is None else (_to_bbo(symbol, quote.time, *quote.bbo),)
+            case _Answer(answer):
+                return self._acks(answer.method, answer.subscription)
+            case _Error(text):
+                return self._errors(text)
+
+    def _acks(self, method: str, subscription: _Subscription) -> Sequence[Ack]:
+        symbol = self._symbols.get(subscription.coin)
+        channel = subscription.type
+        if method != "subscribe" or symbol is None or channel not in ("trades", "bbo"):
+            return ()
+        return (Ack("trades" if channel == "trades" else "bbo", symbol),)
+
+    def _errors(self, text: str) -> Sequence[Ack | Refusal]:
+        if text.startswith("Already unsubscribed"):
+            return ()
+        if text.startswith("Already subscribed: "):
+            try:
+                echo = msgspec.json.decode(text.partition(": ")[2], type=_Subscription)
+            except msgspec.DecodeError:
+                return (Refusal(text),)
+            return self._acks("subscribe", echo)
+        return (Refusal(text),)
+
+
+class HyperliquidLive:
+    """How to speak to Hyperliquid; see `tbv8.venues.base.Live`."""
+
+    ws_url = "wss://api.hyperliquid.xyz/ws"
+    rest_url = "https://api.hyperliquid.xyz"
+    ping = '{"method":"ping"}'
+    ping_s = 20.0
+    dials_per_minute = 20  # the venue allows 30, for all programs at this address
+    subscribe_pause_s = 0.01
+    weight_per_s = 15.0  # the venue allows 1200 a minute
+    weight_burst = 240.0
+    page_minutes = 500  # some say that a reply has no more, and not which of them
+    kept_minutes: int | None = KEPT_MINUTES
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the coin: `BTC` for `BTC/USDT`."""
+        return symbol.partition("/")[0]
+
+    def open_feed(self, markets: Mapping[str, Market]) -> HyperliquidFeed:
+        """Return the parser of a new connection."""
+        return HyperliquidFeed(markets)
+
+    def ask_clock(self) -> Ask[int]:
+        """Ask for the venue's clock."""
+        return _info({"type": "exchangeStatus"}, _parse_clock, weight=2)
+
+    def ask_markets(self) -> Ask[dict[str, Market]]:
+        """Ask for every coin."""
+        return _info({"type": "meta"}, _parse_markets)
+
+    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+        """Ask for the newest trades: about 10, with no way to older ones."""
+        parse = partial(_parse_recent, {market.native: symbol})
+        return _info({"type": "recentTrades", "coin": market.native}, parse, weight=21)
+
+    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+        """Ask for the book's best levels."""
+        parse = partial(_parse_book, symbol)
+        return _info({"type": "l2Book", "coin": market.native}, parse, weight=2)
+
+    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+        """Ask for 1m bars; only the newest 5000 exist."""
+        request = {
+            "coin": market.native,
+            "interval": "1m",
+            "startTime": span.start_ms,
+            "endTime": span.end_ms - 1,
+        }
+        return _info(
+            {"type": "candleSnapshot", "req": request},
+            partial(_parse_candles, span),
+            weight=20 + span.minutes / 60,
+        )
+
+
+def _info[T](body: object, parse: Callable[[bytes], T], *, weight: float = 20.0) -> Ask[T]:
+    return Ask(path="/info", parse=parse, body=msgspec.json.encode(body), weight=weight)
+
+
+def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]:
+    events = []
+    for trade in trades:
+        if (symbol := symbols.get(trade.coin)) is None:
+            continue
+        side = _SIDES.get(trade.side)
+        if side is None or not (0 < trade.px < inf and 0 < trade.sz < inf and trade.time > 0):
+            raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(trade)}")
+        events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
+    if len(events) > 1:
+        events.sort(key=_time)
+    return events
+
+
+def _time(trade: Trade) -> int:
+    return trade.ts_ms
+
+
+def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, ask: _Level | None) -> Bbo:
+    return Bbo(
+        VENUE,
+        symbol,
+        ts_ms,
+        bid.px if bid else None,
+        bid.sz if bid else None,
+        ask.px if ask else None,
+        ask.sz if ask else None,
+    )
+
+
+def _decoded[T](reply: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(reply, type=kind, strict=False)
+    except msgspec.DecodeError as e:
+        raise _undocumented(reply, str(e)) from e
+
+
+def _parse_clock(reply: bytes) -> int:
+    return _decoded(reply, _Status).time
+
+
+def _parse_markets(reply: bytes) -> dict[str, Market]:
+    return {
+        asset.name: Market(native=asset.name, problem="delisted" if asset.isDelisted else None)
+        for asset in _decoded(reply, _Meta).universe
+    }
+
+
+def _parse_recent(symbols: Mapping[str, str], reply: bytes) -> list[Trade]:
+    newest_first = _decoded(reply, list[_Trade])
+    return _trades(newest_first[::-1], symbols)
+
+
+def _parse_book(symbol: str, reply: bytes) -> Bbo:
+    book = _decoded(reply, _Book)
+    bids, asks = book.levels
+    return _to_bbo(symbol, book.time, bids[0] if bids else None, asks[0] if asks else None)
+
+
+def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
+    bars = {
+        candle.t: Bar(candle.t, candle.o, candle.h, candle.low, candle.c, round(candle.v, 10))
+        for candle in _decoded(reply, list[_Candle])
+        if span.start_ms <= candle.t < span.end_ms and candle.t % MINUTE_MS == 0
+    }
+    return [bars[ts_ms] for ts_ms in sorted(bars)]
+
+
+def _is_other_channel(frame: bytes) -> bool:
+    """Tell whether it is a whole frame of a channel that is not read, such as pong."""
+    try:
+        return _decode_envelope(frame).channel not in _READ_CHANNELS
+    except msgspec.DecodeError:
+        return False
+
+
+def _undocumented(text: bytes, problem: str) -> VenueError:
+    shown = text[:200].decode(errors="replace")
+    return VenueError(f"{VENUE}: not what it documents ({problem}): {shown!r}")

@@ -1,0 +1,241 @@
+"""History of 1m bars from a venue that is recorded too: the same REST calls, page by page.
+
+By requests and the venue's own parsers rather than ccxt: bars must be the same ones, to the last
+bit, that the recorder refills its gaps with.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Generator, Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+import requests
+
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, Bar, Span, iso, parse_timeframe
+from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Market, RefusedError, Say
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BYTES_A_BAR = 140
+_TRIES_IN_SILENCE = 3
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to go on with a venue that fails.
+
+    Args:
+        tries: How often one thing is asked.
+        base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
+        reply_s: For a reply to come.
+        sleep: Waits some seconds.
+    """
+
+    tries: int = 6
+    base_s: float = 1.0
+    cap_s: float = 30.0
+    reply_s: float = 20.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
+    """Cut gaps into what one request may ask, none of them over the end of a calendar month."""
+    month, parts = parse_timeframe("1M"), []
+    for gap in gaps:
+        start_ms = gap.start_ms
+        while start_ms < gap.end_ms:
+            end_ms = min(
+                gap.end_ms,
+                start_ms + page_minutes * MINUTE_MS,
+                month.close(month.floor(start_ms)),
+            )
+            parts.append(Span(start_ms, end_ms))
+            start_ms = end_ms
+    return parts
+
+
+def page_cost(gaps: Sequence[Span], page_minutes: int) -> Cost:
+    """Return what filling gaps takes, page by page."""
+    minutes = sum(gap.minutes for gap in gaps)
+    return Cost(
+        requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_A_BAR / 1_000_000
+    )
+
+
+class LiveHistory:
+    """A session; see `tbv8.venues.base.History`. One request at a time, within the limits.
+
+    Args:
+        name: The venue's.
+        live: How to speak to it.
+        endpoints: Where.
+        opened_ms: When it had no bars yet; for a venue that keeps all.
+        say: Told for what it waits when it waits for long.
+        patience: How long to go on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        live: Live,
+        endpoints: Endpoints,
+        *,
+        opened_ms: int = 0,
+        say: Say | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._name, self._live, self._opened_ms, self._say = name, live, opened_ms, say
+        self._url = endpoints.rest_url or live.rest_url
+        self._patience = patience or Patience()
+        self._session = requests.Session()
+        self._session.headers["User-Agent"] = "tbv8"
+        self._markets: dict[str, Market] = {}
+        self._free_at_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the venue's own spelling, by its own rule."""
+        return self._live.native_symbol(symbol)
+
+    def clock_ms(self) -> int:
+        """Return the venue's clock: a minute that it has not passed is not history."""
+        return self._fetch(self._live.ask_clock())
+
+    def listed_ms(self, native: str) -> int:
+        """Return the open of the symbol's first bar, of those that the venue keeps.
+
+        Raises:
+            VenueError: The venue does not know the symbol, or has no bar of it.
+        """
+        market, now_ms = self._market(native), self.clock_ms()
+        step_ms = self._live.page_minutes * MINUTE_MS
+        kept = self._live.kept_minutes
+        begin_ms = self._opened_ms if kept is None else now_ms - kept * MINUTE_MS
+        # Once it is listed it has bars, so the first page that has some is found by halving.
+        absent, present = -1, -(-(now_ms - begin_ms) // step_ms)
+        first_ms: int | None = None
+        while present - absent > 1:
+            middle = (absent + present) // 2
+            start_ms = begin_ms // MINUTE_MS * MINUTE_MS + middle * step_ms
+            bars = self._fetch(self._live.ask_minutes(market, Span(start_ms, start_ms + step_ms)))
+            if bars:
+                present, first_ms = middle, bars[0].ts_ms
+            else:
+                absent = middle
+        if first_ms is None:
+            raise VenueError(f"{self._name}: no bar of {native} yet: take it out of `symbols`")
+        return first_ms
+
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+        """Yield all that fills `gaps`, by time.
+
+        A minute without a bar is asked for twice before it counts as missing at the venue.
+
+        Raises:
+            VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
+        """
+        market, live = self._market(native), self._live
+        for part in pages(gaps, live.page_minutes):
+            if live.kept_minutes is not None:
+                self._refuse_gone(part, live.kept_minutes)
+            bars = {bar.ts_ms: bar for bar in self._fetch(live.ask_minutes(market, part))}
+            if len(bars) < part.minutes:
+                bars |= {bar.ts_ms: bar for bar in self._fetch(live.ask_minutes(market, part))}
+            yield Fetched(span=part, bars=to_table(bars.values()), source="rest")
+
+    def _refuse_gone(self, part: Span, kept: int) -> None:
+        kept_from_ms = self.clock_ms() - kept * MINUTE_MS
+        if part.start_ms < kept_from_ms:
+            raise VenueError(
+                f"{self._name} keeps the newest {kept:,} minutes only, from {iso(kept_from_ms)} "
+                f"on: {part} is gone: begin later, or record it live with `doit record`"
+            )
+
+    def _market(self, native: str) -> Market:
+        if not self._markets:
+            self._markets = self._fetch(self._live.ask_markets())
+        if native not in self._markets:
+            raise VenueError(
+                f"{self._name} does not know {native}: correct `symbols` in "
+                f"config/venues/{self._name}.yaml"
+            )
+        return self._markets[native]
+
+    def _fetch[T](self, ask: Ask[T]) -> T:
+        """Ask until it works; what cannot get better is not asked again.
+
+        Raises:
+            VenueError: The venue refuses, or fails too often.
+        """
+        where = f"{self._url}{ask.path}"
+        for tried in range(1, self._patience.tries + 1):
+            self._await_turn(ask.weight)
+            try:
+                return ask.parse(self._send(ask, where))
+            except RefusedError as e:
+                if not e.too_often:
+                    raise VenueError(f"{where}: {e}") from e
+                failure: VenueError = e
+            except VenueError as e:
+                failure = e
+            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
+            if tried >= _TRIES_IN_SILENCE and self._say is not None:
+                self._say(f"{where}: {failure}, trying again in {backoff_s:.0f} s")
+            self._patience.sleep(backoff_s * random.uniform(0.5, 1.0))
+        raise VenueError(
+            f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
+            "what was fetched is kept"
+        ) from failure
+
+    def _await_turn(self, weight: float) -> None:
+        now_s = time.monotonic()
+        if self._free_at_s > now_s:
+            self._patience.sleep(self._free_at_s - now_s)
+        burst_s = self._live.weight_burst / self._live.weight_per_s
+        earliest_s = max(self._free_at_s, now_s - burst_s)
+        self._free_at_s = earliest_s + weight / self._live.weight_per_s
+
+    def _send(self, ask: Ask[Any], where: str) -> bytes:
+        try:
+            reply = self._session.request(
+                "GET" if ask.body is None else "POST",
+                where,
+                params=dict(ask.params),
+                data=ask.body,
+                headers=None if ask.body is None else {"Content-Type": "application/json"},
+                timeout=self._patience.reply_s,
+            )
+        except requests.RequestException as e:
+            raise VenueError(f"{type(e).__name__}") from e
+        if reply.status_code == HTTPStatus.OK:
+            return reply.content
+        said = " ".join(reply.text[:200].split())
+        problem = f"HTTP {reply.status_code} {said}"
+        if reply.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            raise RefusedError(problem, too_often=True)
+        raise (RefusedError if reply.status_code < 500 else VenueError)(problem)
+
+
+def to_table(bars: Any) -> pa.Table:
+    """Return bars as a table, by time."""
+    import pyarrow as pa
+
+    rows: list[Bar] = sorted(bars, key=lambda bar: bar.ts_ms)
+    names = ("open", "high", "low", "close", "volume")
+    columns: dict[str, Any] = {"ts_ms": pa.array([bar.ts_ms for bar in rows], pa.int64())}
+    for name in names:
+        columns[name] = pa.array([getattr(bar, name) for bar in rows], pa.float64())
+    return pa.table(columns)

@@ -1,0 +1,48 @@
+"""MEXC's perpetual futures: live trades and quotes, and history of 1m bars.
+
+    live        its sockets and REST calls, as pure parsers
+
+Its history is `tbv8.venues.live_history` with those calls.
+
+Its sizes are contracts; tbv8's are base units, by the contract size that the venue tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tbv8.market import Span, parse_time
+from tbv8.venues.base import Cost, Endpoints, Say
+
+if TYPE_CHECKING:
+    from tbv8.venues.live_history import LiveHistory
+    from tbv8.venues.mexc.live import MexcLive
+
+_OPENED_MS = parse_time("2019-01-01")  # before its first perpetual
+
+
+def history_span(now_ms: int) -> Span:
+    """Return the time from the venue's opening to now."""
+    return Span(_OPENED_MS, max(_OPENED_MS, now_ms))
+
+
+def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+    """Return what filling `gaps` takes: 2000 bars a request."""
+    from tbv8.venues.live_history import page_cost
+
+    return page_cost(gaps, 2000)
+
+
+def open_history(endpoints: Endpoints, say: Say) -> LiveHistory:
+    """Return a session; nothing is sent before it is asked."""
+    from tbv8.venues.live_history import LiveHistory
+
+    return LiveHistory("mexc", open_live(), endpoints, opened_ms=_OPENED_MS, say=say)
+
+
+def open_live() -> MexcLive:
+    """Return how to speak to it."""
+    from tbv8.venues.mexc.live import MexcLive
+
+    return MexcLive()

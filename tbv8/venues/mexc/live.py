@@ -1,0 +1,356 @@
+"""What MEXC futures say on their socket and by REST: frames and replies in, market nouns out.
+
+Wire facts: protocols.md 2. The traps: the server hangs up 60 s after the last JSON ping even while
+data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP 200.
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from math import inf
+from typing import Any, Literal
+
+import msgspec
+
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.venues.base import Ack, Ask, Channel, Market, Refusal, RefusedError
+
+VENUE = "mexc"
+PAGE_MINUTES = 2000
+
+_SIDES: dict[int, Literal["buy", "sell"]] = {1: "buy", 2: "sell"}
+_METHODS: dict[Channel, str] = {"trades": "deal", "bbo": "depth.full"}
+_CHANNELS: dict[str, Channel] = {"rs.sub.deal": "trades", "rs.sub.depth.full": "bbo"}
+_GZIP = b"\x1f\x8b"
+_TOO_OFTEN = 510
+
+
+class _Deal(msgspec.Struct):
+    p: float
+    v: float
+    T: int
+    t: int
+    i: str | int | None = None
+
+
+class _Depth(msgspec.Struct):
+    asks: list[list[float]]
+    bids: list[list[float]]
+    version: int = 0
+    cts: int | None = None
+
+
+class _Deals(msgspec.Struct, tag_field="channel", tag="push.deal"):
+    symbol: str
+    data: list[_Deal] | _Deal
+
+
+class _FullDepth(msgspec.Struct, tag_field="channel", tag="push.depth.full"):
+    symbol: str
+    data: _Depth
+    ts: int = 0
+
+
+class _Error(msgspec.Struct, tag_field="channel", tag="rs.error"):
+    data: str
+
+
+class _Envelope(msgspec.Struct):
+    channel: str
+
+
+class _Reply(msgspec.Struct):
+    success: bool
+    code: int = 0
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    message: str = ""
+
+
+class _Contract(msgspec.Struct):
+    symbol: str
+    contractSize: Decimal
+    state: int = 0
+
+
+class _Book(msgspec.Struct):
+    asks: list[list[float]]
+    bids: list[list[float]]
+    timestamp: int
+
+
+class _Klines(msgspec.Struct):
+    time: list[int]
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    vol: list[float]
+
+
+type _Frame = _Deals | _FullDepth | _Error
+
+# strict=False reads a number in quotes too: `i`, `cts` and `version` have come both ways.
+_decode_frame = msgspec.json.Decoder(_Deals | _FullDepth | _Error, strict=False).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_READ_CHANNELS = ("push.deal", "push.depth.full", "rs.error")
+
+
+class MexcFeed:
+    """The frames of one connection; see `tbv8.venues.base.Feed`."""
+
+    def __init__(self, markets: Mapping[str, Market]) -> None:
+        self._natives = {symbol: market.native for symbol, market in markets.items()}
+        self._symbols = {
+            market.native: (symbol, *_ratio(market)) for symbol, market in markets.items()
+        }
+        self._versions: dict[str, int] = {}
+
+    def subscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that subscribes to a stream; deals not merged, the top 5 of the book."""
+        options: dict[str, Any] = {"compress": False} if channel == "trades" else {"limit": 5}
+        return self._order("sub", symbol, channel, options)
+
+    def unsubscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that ends a stream."""
+        return self._order("unsub", symbol, channel, {})
+
+    def _order(self, verb: str, symbol: str, channel: Channel, options: dict[str, Any]) -> str:
+        param = {"symbol": self._natives[symbol], **options}
+        order = {"method": f"{verb}.{_METHODS[channel]}", "param": param}
+        return msgspec.json.encode(order).decode()
+
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+        """Return the events in one frame; a depth older than one seen before has none.
+
+        Raises:
+            VenueError: The frame is not one that this venue documents.
+        """
+        if frame[:2] == _GZIP:
+            frame = _inflate(frame)
+        try:
+            message: _Frame = _decode_frame(frame)
+        except msgspec.DecodeError as e:
+            return self._parse_other(frame, e)
+        match message:
+            case _Deals():
+                if (known := self._symbols.get(message.symbol)) is None:
+                    return ()
+                deals = message.data if isinstance(message.data, list) else [message.data]
+                return _trades(deals, *known)
+            case _FullDepth(native, depth, ts_ms):
+                known = self._symbols.get(native)
+                if known is None or depth.version < self._versions.get(native, 0):
+                    return ()
+                self._versions[native] = depth.version
+                return (_to_bbo(depth.bids, depth.asks, depth.cts or ts_ms, *known),)
+            case _Error(text):
+                return (Refusal(text),)
+
+    def _parse_other(self, frame: bytes, e: msgspec.DecodeError) -> Sequence[Ack]:
+        try:
+            channel = _decode_envelope(frame).channel
+        except msgspec.DecodeError:
+            raise _undocumented(frame, str(e)) from e
+        if channel in _CHANNELS:
+            return (Ack(_CHANNELS[channel]),)
+        if channel in _READ_CHANNELS:
+            raise _undocumented(frame, str(e)) from e
+        return ()
+
+
+class MexcLive:
+    """How to speak to MEXC futures; see `tbv8.venues.base.Live`."""
+
+    ws_url = "wss://contract.mexc.com/edge"
+    rest_url = "https://api.mexc.com"
+    ping = '{"method":"ping"}'
+    ping_s = 10.0
+    dials_per_minute = 20
+    subscribe_pause_s = 0.05  # what was tried with 150 contracts
+    weight_per_s = 5.0  # calls: the venue allows 10 a second of most kinds
+    weight_burst = 20.0
+    page_minutes = PAGE_MINUTES
+    kept_minutes: int | None = None
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return `BTC_USDT` for `BTC/USDT`."""
+        return symbol.replace("/", "_")
+
+    def open_feed(self, markets: Mapping[str, Market]) -> MexcFeed:
+        """Return the parser of a new connection."""
+        return MexcFeed(markets)
+
+    def ask_clock(self) -> Ask[int]:
+        """Ask for the venue's clock."""
+        return Ask(path="/api/v1/contract/ping", parse=partial(_decoded, int))
+
+    def ask_markets(self) -> Ask[dict[str, Market]]:
+        """Ask for every contract: 2 MB."""
+        return Ask(path="/api/v1/contract/detail", parse=_parse_markets, weight=10)
+
+    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+        """Ask for the newest 100 trades."""
+        return Ask(
+            path=f"/api/v1/contract/deals/{market.native}",
+            params={"limit": 100},
+            parse=partial(_parse_recent, symbol, market),
+        )
+
+    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+        """Ask for the book's best levels."""
+        return Ask(
+            path=f"/api/v1/contract/depth/{market.native}",
+            params={"limit": 5},
+            parse=partial(_parse_book, symbol, market),
+        )
+
+    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+        """Ask for 1m bars, at most 2000: which end a longer reply is cut at is not told."""
+        return Ask(
+            path=f"/api/v1/contract/kline/{market.native}",
+            params={
+                "interval": "Min1",
+                "start": span.start_ms // 1000,
+                "end": (span.end_ms - 1) // 1000,
+            },
+            parse=partial(_parse_klines, market, span),
+        )
+
+
+def _ratio(market: Market) -> tuple[int, int]:
+    """Return the contract size as a fraction, so that `contracts * num / den` rounds only once."""
+    return (market.contract_size or Decimal(1)).as_integer_ratio()
+
+
+def _base_units(contracts: float, num: int, den: int) -> float:
+    return (int(contracts) if contracts.is_integer() else contracts) * num / den
+
+
+def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Trade]:
+    """Return deals by time, those of one millisecond by their numeric id.
+
+    One without an id gets one made of what it is; equal ones are told apart within one frame or
+    reply only, since a frame that comes twice must not count twice.
+    """
+    if len(deals) > 1:
+        deals = sorted(deals[::-1], key=_deal_order)  # they come newest first
+    twins: Counter[str] = Counter()
+    events = []
+    for deal in deals:
+        side = _SIDES.get(deal.T)
+        if side is None or not (0 < deal.p < inf and 0 < deal.v < inf and deal.t > 0):
+            raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(deal)}")
+        size = _base_units(deal.v, num, den)
+        if deal.i is None:
+            name = f"{deal.t}-{side}-{deal.p!r}-{size!r}"
+            twins[name] += 1
+            trade_id = f"{name}-{twins[name]}"
+        else:
+            trade_id = str(deal.i)
+        events.append(Trade(VENUE, symbol, deal.t, trade_id, deal.p, size, side))
+    return events
+
+
+def _deal_order(deal: _Deal) -> tuple[int, int]:
+    text = str(deal.i)
+    return deal.t, int(text) if text.isdecimal() else 0
+
+
+def _to_bbo(
+    bids: Sequence[Sequence[float]],
+    asks: Sequence[Sequence[float]],
+    ts_ms: int,
+    symbol: str,
+    num: int,
+    den: int,
+) -> Bbo:
+    if ts_ms <= 0 or any(len(side[0]) < 2 for side in (bids, asks) if side):
+        raise VenueError(f"{VENUE}: an undocumented book of {symbol}: {bids[:1]} {asks[:1]}")
+    return Bbo(
+        VENUE,
+        symbol,
+        ts_ms,
+        bids[0][0] if bids else None,
+        _base_units(bids[0][1], num, den) if bids else None,
+        asks[0][0] if asks else None,
+        _base_units(asks[0][1], num, den) if asks else None,
+    )
+
+
+def _decoded[T](kind: type[T], reply: bytes) -> T:
+    try:
+        envelope = msgspec.json.decode(reply, type=_Reply)
+        if envelope.success and envelope.code == 0:
+            return msgspec.json.decode(envelope.data, type=kind, strict=False)
+    except msgspec.DecodeError as e:
+        raise _undocumented(reply, str(e)) from e
+    raise RefusedError(
+        f"{VENUE}: code {envelope.code} {envelope.message!r}",
+        too_often=envelope.code == _TOO_OFTEN,
+    )
+
+
+def _parse_markets(reply: bytes) -> dict[str, Market]:
+    found = _decoded(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
+    contracts: list[_Contract] = found if isinstance(found, list) else [found]
+    states = {1: "in delivery", 2: "delivered", 3: "offline", 4: "paused"}
+    return {
+        contract.symbol: Market(
+            native=contract.symbol,
+            contract_size=contract.contractSize,
+            problem=states.get(contract.state),
+        )
+        for contract in contracts
+    }
+
+
+def _parse_recent(symbol: str, market: Market, reply: bytes) -> list[Trade]:
+    return _trades(_decoded(list[_Deal], reply), symbol, *_ratio(market))
+
+
+def _parse_book(symbol: str, market: Market, reply: bytes) -> Bbo:
+    book = _decoded(_Book, reply)
+    return _to_bbo(book.bids, book.asks, book.timestamp, symbol, *_ratio(market))
+
+
+def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
+    klines = _decoded(_Klines, reply)
+    num, den = _ratio(market)
+    try:
+        rows = list(
+            zip(
+                klines.time,
+                klines.open,
+                klines.high,
+                klines.low,
+                klines.close,
+                klines.vol,
+                strict=True,
+            )
+        )
+    except ValueError as e:
+        raise _undocumented(reply, "columns of different lengths") from e
+    bars = {
+        time_s * 1000: Bar(time_s * 1000, first, high, low, last, _base_units(contracts, num, den))
+        for time_s, first, high, low, last, contracts in rows
+        if span.start_ms <= time_s * 1000 < span.end_ms and time_s * 1000 % MINUTE_MS == 0
+    }
+    return [bars[ts_ms] for ts_ms in sorted(bars)]
+
+
+def _inflate(frame: bytes) -> bytes:
+    try:
+        return gzip.decompress(frame)
+    except (OSError, EOFError, zlib.error) as e:
+        raise _undocumented(frame, str(e)) from e
+
+
+def _undocumented(text: bytes, problem: str) -> VenueError:
+    shown = text[:200].decode(errors="replace")
+    return VenueError(f"{VENUE}: not what it documents ({problem}): {shown!r}")

@@ -1,0 +1,36 @@
+"""The local venues are asked directly, whatever proxy the machine has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+from tests.servers.live_market import VenueClock
+from tests.servers.live_server import LiveServer
+from tests.servers.mexc import mexc_market, mexc_server
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def clock(request: pytest.FixtureRequest) -> VenueClock:
+    """Return the venues' clock, which a test may make faster by parametrizing it."""
+    return VenueClock(speed=getattr(request, "param", 1.0))
+
+
+@pytest.fixture
+def hyperliquid(clock: VenueClock) -> Iterator[LiveServer]:
+    with hyperliquid_server([hyperliquid_market("BTC", rate=20)], clock=clock) as server:
+        yield server
+
+
+@pytest.fixture
+def mexc(clock: VenueClock) -> Iterator[LiveServer]:
+    with mexc_server([mexc_market("BTC_USDT", rate=20)], clock=clock) as server:
+        yield server

@@ -1,0 +1,194 @@
+"""The recorder as a process and beside others: signals, kills, locks, full buffers, metrics."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from tbv8.errors import ConfigError, DataError
+from tbv8.recorder.run import Options, parse_duration_s, record
+from tests.builders import ROOT, rows
+from tests.recorder.rig import QUICK, check, gaps_in, recording, venue, wait_until
+from tests.servers.live_faults import Fault
+from tests.servers.live_server import LiveServer
+
+CHILD = """
+import sys
+from pathlib import Path
+from tbv8.recorder.run import Options, record
+from tests.recorder.rig import QUICK, venue
+
+class Server:
+    ws_url, rest_url = sys.argv[2:4]
+
+venues = [venue("hyperliquid", Server, {"BTC/USDT": "BTC"})]
+for_s = float(sys.argv[4]) if len(sys.argv) > 4 else None
+record(Path(sys.argv[1]), venues, Options(pace=QUICK, for_s=for_s))
+"""
+
+
+@contextmanager
+def process(db_path: Path, server: LiveServer, *more: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", CHILD, str(db_path), server.ws_url, server.rest_url, *more]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        try:
+            yield child
+        finally:
+            if child.poll() is None:
+                child.kill()
+
+
+def trades(db_path: Path) -> int:
+    return len(rows(db_path, "SELECT 1 FROM trades"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_everything_written(
+    db_path: Path, hyperliquid: LiveServer, number: signal.Signals
+) -> None:
+    with process(db_path, hyperliquid) as child:
+        wait_until(lambda: trades(db_path) > 20)
+        child.send_signal(number)
+        said, _ = child.communicate(timeout=10)
+
+    assert child.returncode == 0, said
+    assert "recorded" in said
+    assert "Traceback" not in said
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+
+
+def test_it_stops_by_itself_after_the_time_given(db_path: Path, hyperliquid: LiveServer) -> None:
+    with process(db_path, hyperliquid, "1.5") as child:
+        said, _ = child.communicate(timeout=20)
+
+    assert child.returncode == 0, said
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+
+
+def test_after_a_kill_the_next_run_lists_its_own_gap(
+    db_path: Path, hyperliquid: LiveServer
+) -> None:
+    with process(db_path, hyperliquid) as child:
+        wait_until(lambda: trades(db_path) > 20)
+        child.kill()
+    killed_ms = hyperliquid.clock.now_ms()
+    held = rows(db_path, "SELECT max(received_ms) FROM trades")[0][0]
+    assert killed_ms - held < 1500
+
+    with recording(db_path, [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]) as running:
+        before = trades(db_path)
+        wait_until(lambda: trades(db_path) > before + 20)
+        assert running.error is None
+
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    gaps = gaps_in(db_path, "hyperliquid", "bbo")
+    assert any(gap.start_ms <= killed_ms < gap.end_ms for gap in gaps)
+
+
+def test_a_second_recorder_is_refused_and_the_first_goes_on(
+    db_path: Path, hyperliquid: LiveServer
+) -> None:
+    venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
+
+    with recording(db_path, venues) as running:
+        with pytest.raises(DataError, match=r"another recorder \(process \d+\) writes to it"):
+            record(db_path, venues, Options(pace=QUICK))
+        wait_until(lambda: trades(db_path) > 5)
+        assert running.error is None
+
+
+def test_a_locked_database_is_waited_out_without_a_loss(
+    db_path: Path, hyperliquid: LiveServer
+) -> None:
+    venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
+
+    with recording(db_path, venues) as running:
+        wait_until(lambda: trades(db_path) > 5)
+        with closing(sqlite3.connect(db_path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(1.0)
+            waiting = running.handle.status().waiting
+            other.execute("ROLLBACK")
+        wait_until(lambda: running.handle.status().waiting < waiting)
+
+    assert waiting > 10
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1
+
+
+def test_a_full_buffer_drops_counts_and_writes_the_gap_down(
+    db_path: Path, hyperliquid: LiveServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
+
+    with recording(db_path, venues, buffer_rows=15) as running:
+        wait_until(lambda: trades(db_path) > 5)
+        with closing(sqlite3.connect(db_path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            wait_until(lambda: running.handle.status().dropped > 20)
+            assert running.handle.status().stale
+            other.execute("ROLLBACK")
+        count = trades(db_path)
+        wait_until(lambda: trades(db_path) > count + 20)
+
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    reasons = rows(db_path, "SELECT reason FROM recording_gaps WHERE channel = 'trades'")
+    assert any("buffer full" in reason for (reason,) in reasons)
+    assert "events were dropped" in capsys.readouterr().out
+
+
+def test_metrics_and_health_tell_of_a_stale_stream(db_path: Path, hyperliquid: LiveServer) -> None:
+    venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
+
+    with recording(db_path, venues, metrics_port=0) as running:
+        url = f"http://127.0.0.1:{running.handle.metrics_port}"
+        wait_until(lambda: trades(db_path) > 5)
+        text = urlopen(f"{url}/metrics", timeout=5).read().decode()
+        assert urlopen(f"{url}/healthz", timeout=5).read() == b"ok\n"
+        hyperliquid.fault(Fault(kind="refuse", how="refused", seconds=30), Fault(kind="drop"))
+        wait_until(lambda: running.handle.status().stale)
+        with pytest.raises(HTTPError, match="503"):
+            urlopen(f"{url}/healthz", timeout=5)
+
+    labels = '{channel="trades",symbol="BTC/USDT",venue="hyperliquid"}'
+    assert f"tbv8_stream_up{labels} 1.0" in text
+    assert "tbv8_trades_written_total" in text
+
+
+def test_a_taken_metrics_port_is_told(db_path: Path, hyperliquid: LiveServer) -> None:
+    venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
+
+    with pytest.raises(ConfigError, match=r"--metrics-port: port .* cannot be opened"):
+        record(db_path, venues, Options(pace=QUICK, metrics_port=hyperliquid.port))
+
+
+def test_venues_that_cannot_be_recorded_are_told(db_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no venue is enabled"):
+        record(db_path, [venue("mexc", None, {"BTC/USDT": "BTC_USDT"}, enabled=False)], Options())
+    with pytest.raises(ConfigError, match=r"sample\.yaml: enabled: tbv8 cannot record this venue"):
+        record(db_path, [venue("sample", None, {"BTC/USDT": "BTC/USDT"})], Options())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("8h", 28_800), ("2d", 172_800)]
+)
+def test_a_duration_has_a_number_and_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration_s(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1s", "1.5h", "10 m", "1w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration: write 90s"):
+        parse_duration_s(text)

@@ -1,0 +1,246 @@
+"""The recorder against local venues that misbehave: the database is the truth less listed gaps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tbv8.config import Venue
+from tests.builders import rows
+from tests.recorder.rig import Running, check, gaps_in, recording, venue, wait_until
+from tests.servers.live_faults import Fault
+from tests.servers.live_market import VenueClock
+from tests.servers.live_server import LiveServer
+
+
+@pytest.fixture
+def venues(hyperliquid: LiveServer, mexc: LiveServer) -> list[Venue]:
+    return [
+        venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"}),
+        venue("mexc", mexc, {"BTC/USDT": "BTC_USDT"}),
+    ]
+
+
+def streams_up(running: Running, count: int = 4) -> bool:
+    return sum(s.state in ("up", "quiet") for s in running.handle.status().streams) == count
+
+
+def settle(running: Running, seconds: float = 0.3) -> None:
+    wait_until(lambda: streams_up(running))
+    time.sleep(seconds)
+
+
+def strike(
+    running: Running, servers: Sequence[LiveServer], *faults: Fault, seconds: float = 0.25
+) -> None:
+    """Strike both venues with one fault after the other, the connections up before each."""
+    for fault in faults:
+        settle(running, 0.1)
+        for server in servers:
+            server.fault(fault)
+        time.sleep(seconds)
+    settle(running, 0.6)
+
+
+def reconnects(running: Running) -> list[int]:
+    return [station.reconnects for station in running.handle.status().venues]
+
+
+def compare(db_path: Path, hyperliquid: LiveServer, mexc: LiveServer) -> None:
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    check(db_path, "mexc", mexc.truth("BTC_USDT"))
+
+
+def test_every_trade_and_quote_is_there_once_when_nothing_goes_wrong(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer
+) -> None:
+    with recording(db_path, venues) as running:
+        settle(running, 1.0)
+
+    compare(db_path, hyperliquid, mexc)
+    assert len(rows(db_path, "SELECT 1 FROM trades")) > 30
+
+
+def test_connections_that_end_or_never_come_about_are_dialled_again(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer
+) -> None:
+    with recording(db_path, venues) as running:
+        strike(
+            running,
+            (hyperliquid, mexc),
+            Fault(kind="drop", how="rst"),
+            Fault(kind="drop", how="fin"),
+            Fault(kind="drop", how="close"),
+            Fault(kind="half_open"),
+        )
+        for server in (hyperliquid, mexc):
+            for how in ("reset", "status"):
+                server.fault(Fault(kind="refuse", how=how, seconds=0.5))  # type: ignore[arg-type]
+        strike(running, (hyperliquid, mexc), Fault(kind="drop"))
+        assert min(reconnects(running)) >= 5
+
+    compare(db_path, hyperliquid, mexc)
+    for name in ("hyperliquid", "mexc"):
+        assert len(gaps_in(db_path, name, "trades")) >= 1
+
+
+def test_frames_of_every_kind_change_nothing_or_are_a_gap(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer
+) -> None:
+    with recording(db_path, venues) as running:
+        strike(
+            running,
+            (hyperliquid, mexc),
+            Fault(kind="replay", count=30),
+            Fault(kind="duplicate", times=5),
+            Fault(kind="reorder", channel="trades", times=3),
+            Fault(kind="late", seconds=0.5, times=5),
+            Fault(kind="unknown"),
+            Fault(kind="error", body="Internal error"),
+            Fault(kind="gzip", times=1, channel="candle"),
+            Fault(kind="no_pong", seconds=0.5),
+            seconds=0.15,
+        )
+        assert reconnects(running) == [0, 0]
+        assert [s.unreadable for s in running.handle.status().venues] == [0, 0]
+        strike(
+            running,
+            (hyperliquid, mexc),
+            Fault(kind="malformed"),
+            Fault(kind="corrupt", channel="trades", times=1),
+            Fault(kind="corrupt", channel="bbo", times=1),
+            seconds=0.3,
+        )
+        assert min(s.unreadable for s in running.handle.status().venues) >= 3
+        assert reconnects(running) == [0, 0]
+
+    compare(db_path, hyperliquid, mexc)
+
+
+def test_subscriptions_without_an_answer_are_confirmed_by_their_data(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer
+) -> None:
+    for server in (hyperliquid, mexc):
+        server.fault(Fault(kind="no_ack", seconds=1.0))
+
+    with recording(db_path, venues) as running:
+        settle(running, 0.5)
+
+    compare(db_path, hyperliquid, mexc)
+
+
+@pytest.mark.parametrize("clock", [10.0], indirect=True)
+def test_a_stream_that_stalls_alone_is_found_out_and_subscribed_again(
+    db_path: Path,
+    venues: list[Venue],
+    hyperliquid: LiveServer,
+    mexc: LiveServer,
+    clock: VenueClock,
+) -> None:
+    with recording(db_path, venues, local_ms=lambda: int(clock.true_ms())) as running:
+        settle(running, 0.5)
+        for server in (hyperliquid, mexc):
+            server.fault(Fault(kind="stall", channel="trades", seconds=2.5))
+        wait_until(lambda: not streams_up(running))
+        wait_until(lambda: streams_up(running))
+        time.sleep(0.5)
+
+    compare(db_path, hyperliquid, mexc)
+    reasons = rows(db_path, "SELECT DISTINCT reason FROM recording_gaps WHERE channel = 'trades'")
+    assert ("stream stalled",) in reasons
+
+
+@pytest.mark.parametrize("clock", [25.0], indirect=True)
+def test_minutes_are_whole_through_outages_and_a_failing_rest(
+    db_path: Path,
+    venues: list[Venue],
+    hyperliquid: LiveServer,
+    mexc: LiveServer,
+    clock: VenueClock,
+) -> None:
+    def minutes() -> int:
+        return min(s.minutes for s in running.handle.status().streams)
+
+    with recording(db_path, venues, local_ms=lambda: int(clock.true_ms())) as running:
+        settle(running)
+        wait_until(lambda: minutes() >= 1)
+        for server in (hyperliquid, mexc):
+            server.fault(
+                Fault(kind="rest", status=500, times=2),
+                Fault(kind="rest", how="malformed", times=1),
+                Fault(kind="rest", how="slow", seconds=0.3, times=1),
+                Fault(kind="rest", how="reset", times=1),
+                Fault(kind="drop"),
+            )
+        done = minutes()
+        wait_until(lambda: minutes() >= done + 2, seconds=40)
+
+    compare(db_path, hyperliquid, mexc)
+    for name in ("hyperliquid", "mexc"):
+        assert gaps_in(db_path, name, "bars_1m", healed=1)
+
+
+def test_one_venue_down_does_not_disturb_the_other(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer
+) -> None:
+    with recording(db_path, venues) as running:
+        settle(running)
+        hyperliquid.close()
+        before = len(rows(db_path, "SELECT 1 FROM trades WHERE venue = 'mexc'"))
+        time.sleep(1.0)
+        assert running.handle.status().venues[1].reconnects == 0
+
+    assert len(rows(db_path, "SELECT 1 FROM trades WHERE venue = 'mexc'")) > before + 10
+    check(db_path, "mexc", mexc.truth("BTC_USDT"))
+    assert len(gaps_in(db_path, "mexc", "trades")) == 1  # from the end of the run on
+
+
+def test_a_venue_that_is_away_at_the_start_is_awaited(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer
+) -> None:
+    hyperliquid.fault(Fault(kind="refuse", how="refused", seconds=1.0))
+
+    with recording(db_path, venues) as running:
+        settle(running)
+
+    compare(db_path, hyperliquid, mexc)
+
+
+def test_symbols_that_the_venue_does_not_know_are_left_out_and_the_others_recorded(
+    db_path: Path, hyperliquid: LiveServer, mexc: LiveServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    symbols = {"BTC/USDT": "BTC", "NOPE/USDT": "NOPE"}
+    venues = [
+        venue("hyperliquid", hyperliquid, symbols),
+        venue("mexc", mexc, {"NOPE/USDT": "NOPE_USDT"}),
+    ]
+
+    with recording(db_path, venues) as running:
+        wait_until(lambda: streams_up(running, 2))
+        wait_until(lambda: running.handle.status().venues[1].state == "no symbol that it knows")
+        time.sleep(0.3)
+        assert running.handle.status().venues[0].reconnects == 0
+
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    said = capsys.readouterr().out
+    assert "hyperliquid.yaml: symbols: NOPE/USDT: hyperliquid does not list NOPE" in said
+    assert "mexc knows none of its symbols" in said
+
+
+@pytest.mark.parametrize("skew_ms", [-4000, 4000])
+def test_a_venue_whose_clock_is_wrong_is_recorded_by_its_own_time(
+    db_path: Path, venues: list[Venue], hyperliquid: LiveServer, mexc: LiveServer,
+    clock: VenueClock, skew_ms: int,
+) -> None:  # fmt: skip
+    clock.skew_ms = skew_ms
+
+    with recording(db_path, venues) as running:
+        strike(running, (hyperliquid, mexc), Fault(kind="drop"))
+        offsets = [station.offset_ms for station in running.handle.status().venues]
+
+    for offset_ms in offsets:
+        assert abs(offset_ms + skew_ms) < 500
+    compare(db_path, hyperliquid, mexc)

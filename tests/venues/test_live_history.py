@@ -1,0 +1,150 @@
+"""History of the venues that are recorded: pages, two looks, listings, what is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbv8.backfill import backfill
+from tbv8.config import Venue
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, Series, Span
+from tbv8.venues.base import Endpoints, history_cost, history_span
+from tbv8.venues.hyperliquid.live import HyperliquidLive
+from tbv8.venues.live_history import LiveHistory, Patience, pages
+from tbv8.venues.mexc.live import MexcLive
+from tests.builders import bars_in, ledger_in
+from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+from tests.servers.live_faults import Fault
+from tests.servers.live_market import VenueClock
+from tests.servers.live_server import LiveServer
+from tests.servers.mexc import mexc_market, mexc_server
+
+NOON = 1_790_164_800_000
+HASTY = Patience(base_s=0.001, cap_s=0.002, reply_s=1.0)
+
+
+@pytest.fixture
+def hyperliquid() -> Iterator[LiveServer]:
+    market = hyperliquid_market("BTC", rate=2, history_minutes=1500)
+    with hyperliquid_server([market], clock=VenueClock(start_ms=NOON, speed=0)) as server:
+        yield server
+
+
+@pytest.fixture
+def mexc() -> Iterator[LiveServer]:
+    market = mexc_market("BTC_USDT", rate=2, history_minutes=3000)
+    with mexc_server([market], clock=VenueClock(start_ms=NOON, speed=0)) as server:
+        yield server
+
+
+def session(name: str, server: LiveServer) -> LiveHistory:
+    live: Any = HyperliquidLive() if name == "hyperliquid" else MexcLive()
+    live.weight_per_s = 1e6
+    return LiveHistory(
+        name, live, Endpoints(rest_url=server.rest_url), opened_ms=1_546_300_800_000, patience=HASTY
+    )
+
+
+def rows(pieces: Any) -> list[tuple[Any, ...]]:
+    return [tuple(row.values()) for piece in pieces for row in piece.bars.to_pylist()]
+
+
+@pytest.mark.parametrize(("name", "native"), [("hyperliquid", "BTC"), ("mexc", "BTC_USDT")])
+def test_the_bars_are_the_venues_in_base_units(
+    name: str, native: str, request: pytest.FixtureRequest
+) -> None:
+    server: LiveServer = request.getfixturevalue(name)
+    span = Span(NOON - 1200 * MINUTE_MS, NOON)
+
+    with session(name, server) as history:
+        found = rows(history.fetch(native, [span]))
+
+    truth = [bar[:6] for bar in server.truth(native, span.start_ms, span.end_ms).bars]
+    assert len(found) == 1200
+    assert [row[:5] for row in found] == [bar[:5] for bar in truth]
+    assert [row[5] for row in found] == pytest.approx([bar[5] for bar in truth], abs=1e-9)
+
+
+def test_the_listing_is_the_first_bar_that_the_venue_has(mexc: LiveServer) -> None:
+    first_ms = mexc.truth("BTC_USDT").bars[0].ts_ms
+
+    with session("mexc", mexc) as history:
+        assert history.listed_ms("BTC_USDT") == first_ms
+        assert history.clock_ms() == NOON
+
+
+def test_what_the_venue_no_longer_keeps_is_told_and_not_called_missing(
+    hyperliquid: LiveServer,
+) -> None:
+    gone = Span(NOON - 6000 * MINUTE_MS, NOON - 5900 * MINUTE_MS)
+
+    with (
+        session("hyperliquid", hyperliquid) as history,
+        pytest.raises(VenueError, match="keeps the newest 5,000 minutes only"),
+    ):
+        list(history.fetch("BTC", [gone]))
+
+
+def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer) -> None:
+    span = Span(NOON - 5 * MINUTE_MS, NOON)
+    mexc.fault(
+        Fault(kind="rest", status=500, times=1),
+        Fault(kind="rest", status=200, code=510, times=1),
+        Fault(kind="rest", how="malformed", times=1),
+        Fault(kind="rest", how="reset", times=1),
+    )
+
+    with session("mexc", mexc) as history:
+        assert len(rows(history.fetch("BTC_USDT", [span]))) == 5
+        with pytest.raises(VenueError, match=r"does not know NOPE: correct `symbols` in"):
+            list(history.fetch("NOPE", [span]))
+        mexc.fault(Fault(kind="rest", status=500, times=100))
+        with pytest.raises(VenueError, match="6 times: run the same command again later"):
+            history.clock_ms()
+
+
+def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> None:
+    series = Series("mexc", "BTC/USDT")
+    span = Span(NOON - 300 * MINUTE_MS, NOON)
+    config = Venue(
+        name="mexc",
+        enabled=True,
+        symbols={"BTC/USDT": None},
+        channels=("trades",),
+        ws_url=None,
+        rest_url=mexc.rest_url,
+        archive_url=None,
+        instruments={},
+    )
+
+    backfill(db_path, series, [span], venue=config, now_ms=NOON)
+
+    assert len(bars_in(db_path, series)) == 300
+    assert ledger_in(db_path, series, columns="start_ms, end_ms, bars, missing, source") == [
+        (span.start_ms, span.end_ms, 300, 0, "rest")
+    ]
+
+
+def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None:
+    september_ms = 1_790_812_800_000  # 2026-10-01
+    gap = Span(september_ms - 700 * MINUTE_MS, september_ms + 100 * MINUTE_MS)
+
+    parts = pages([gap], 500)
+
+    assert [part.minutes for part in parts] == [500, 200, 100]
+    assert parts[1].end_ms == september_ms
+    assert str(history_cost("hyperliquid", [gap], 0)).startswith("3 requests")
+
+
+def test_hyperliquid_has_the_newest_days_only_and_mexc_all() -> None:
+    kept = history_span("hyperliquid", NOON)
+    everything = history_span("mexc", NOON)
+
+    assert kept is not None
+    assert kept.minutes == 4900
+    assert everything is not None
+    assert everything.end_ms == NOON
