@@ -42,7 +42,7 @@ from tbv8.freshness.state import State
 from tbv8.market import Series, Span, Timeframe, parse_time, parse_timeframe
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.base import history_cost, history_span
+from tbv8.venues.base import history_cost, history_rolls, history_span
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -120,7 +120,9 @@ def project() -> Project:
             Path.cwd(),
             overrides=doit.doit_cmd._CMDLINE_VARS or {},
             now_ms=now_ms,
-            history_span=lambda venue: history_span(venue, now_ms),
+            history_span=lambda venue: (
+                None if history_rolls(venue) else history_span(venue, now_ms)
+            ),
         )
         sweep(loaded.results_path)
         return loaded
@@ -145,8 +147,8 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
     With `recheck` each asks its venue again for the minutes that the ledger holds as missing.
     """
     yield {"name": None, "doc": "Fetch the wanted 1m history of every series"}
-    for series, spans in project.wanted.items():
-        if _has_history(project, series):
+    for series in project.wanted:
+        if spans := _wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
             yield {
@@ -438,14 +440,16 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 # Which series and timeframes.
 
 
-def _has_history(project: Project, series: Series) -> bool:
-    return history_span(series.venue, _now_ms()) is not None
+def _wanted_history(project: Project, series: Series) -> list[Span]:
+    """Return the spans that a backfill can bring of a series; none of a venue without history."""
+    available = history_span(series.venue, _now_ms())
+    asked = project.wanted.get(series, []) if available else []
+    return [part for span in asked if available and (part := span.intersection(available))]
 
 
 def _minutes_name(project: Project, series: Series) -> str:
     """Return the task that brings the 1m bars of a series; of a recorded one, none does."""
-    wanted = series in project.wanted and _has_history(project, series)
-    return f"backfill:{series}" if wanted else "migrate"
+    return f"backfill:{series}" if _wanted_history(project, series) else "migrate"
 
 
 def _default_series(project: Project) -> list[Series]:

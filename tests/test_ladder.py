@@ -135,7 +135,7 @@ def test_a_venue_does_not_know_another_one() -> None:
         for name in imports(path):
             parts = name.split(".")
             if parts[:2] == ["tbv8", "venues"]:
-                assert parts[2] in ("base", own), f"{path} imports {name}"
+                assert parts[2] in ("base", "live_history", own), f"{path} imports {name}"
 
 
 def test_a_strategy_imports_nautilus_trader_and_other_strategies_only() -> None:

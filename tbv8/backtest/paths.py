@@ -145,6 +145,7 @@ class Paths:
             return []
         high, low = self._extremes(at)
         opened = int(self.guard.market.opens[at]) * self._unit
+        closed = int(self.guard.market.closes[at]) * self._unit
         stopped = any(
             rests.kind == "stop" and not rests.buy and rests.parent is None and low <= rests.price
             for rests in self.orders.values()
@@ -154,8 +155,14 @@ class Paths:
             for name, rests in self.orders.items()
             if rests.kind == "limit"
             if (low < rests.price if rests.buy else high > rests.price)
-            if rests.parent in self.orders or (not rests.buy and stopped and opened <= rests.price)
+            if self._begins_inside(rests, closed)
+            or (not rests.buy and stopped and opened <= rests.price)
         ]
+
+    def _begins_inside(self, rests: Rests, closed: int) -> bool:
+        """Tell whether an order may begin to work in a bar that does not end beyond its price."""
+        beyond = closed < rests.price if rests.buy else closed > rests.price
+        return rests.parent in self.orders and not beyond
 
     def _take_as_reached(self, name: str) -> None:
         guard, rests = self.guard, self.orders.pop(name)

@@ -76,14 +76,15 @@ def read_held_days(
 ) -> list[HeldDay]:
     """Return the days of bars of a series, by time; with `span`, only the days that it touches.
 
-    A day of 1m bars is the history's where it has that day, else the recorder's.
+    A day of 1m bars is the history's, unless the recorder knows more of it.
     """
     datasets = (RECORDED, HISTORY) if timeframe.text == "1m" else (timeframe.dataset,)
-    days = {
-        day.day_ms: HeldDay(dataset=dataset, ledger=day)
-        for dataset in datasets
-        for day in read_days(query, series, dataset, span)
-    }
+    days: dict[int, HeldDay] = {}
+    for dataset in datasets:
+        for day in read_days(query, series, dataset, span):
+            other = days.get(day.day_ms)
+            if other is None or other.ledger.span.minutes <= day.span.minutes:
+                days[day.day_ms] = HeldDay(dataset=dataset, ledger=day)
     return [days[day_ms] for day_ms in sorted(days)]
 
 

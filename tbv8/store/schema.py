@@ -68,8 +68,7 @@ trades = Table(
     Column("price", Float, nullable=False),
     Column("size", Float, nullable=False),
     Column("side", String, nullable=False),
-    Column("received_ms", Integer, nullable=False),
-    sqlite_with_rowid=False,
+    Column("received_ms", Integer, nullable=False),  # with a rowid: it keeps the venue's order
 )
 
 bbo = Table(

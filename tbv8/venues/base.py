@@ -131,6 +131,11 @@ def history_span(venue: str, now_ms: int) -> Span | None:
     return ask(now_ms) if ask else None
 
 
+def history_rolls(venue: str) -> bool:
+    """Tell whether a venue keeps its newest history only: what was recorded may be older."""
+    return bool(getattr(_module(venue), "HISTORY_ROLLS", False))
+
+
 def history_cost(venue: str, gaps: Sequence[Span], now_ms: int) -> Cost:
     """Return about what filling `gaps` would take, without asking the venue."""
     cost: Cost = _needed(venue).history_cost(gaps, now_ms)

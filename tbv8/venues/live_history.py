@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
-import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Bar, Span, iso, parse_timeframe
@@ -22,6 +21,7 @@ from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Market, Refuse
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import requests
 
 _BYTES_A_BAR = 140
 _TRIES_IN_SILENCE = 3
@@ -93,8 +93,7 @@ class LiveHistory:
         self._name, self._live, self._opened_ms, self._say = name, live, opened_ms, say
         self._url = endpoints.rest_url or live.rest_url
         self._patience = patience or Patience()
-        self._session = requests.Session()
-        self._session.headers["User-Agent"] = "tbv8"
+        self._session = _open_session()
         self._markets: dict[str, Market] = {}
         self._free_at_s = 0.0
 
@@ -209,6 +208,8 @@ class LiveHistory:
         self._free_at_s = earliest_s + weight / self._live.weight_per_s
 
     def _send(self, ask: Ask[Any], where: str) -> bytes:
+        import requests
+
         try:
             reply = self._session.request(
                 "GET" if ask.body is None else "POST",
@@ -227,6 +228,14 @@ class LiveHistory:
         if reply.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise RefusedError(problem, too_often=True)
         raise (RefusedError if reply.status_code < 500 else VenueError)(problem)
+
+
+def _open_session() -> requests.Session:
+    import requests  # with the first session: nothing heavy is imported at the start of doit
+
+    session = requests.Session()
+    session.headers["User-Agent"] = "tbv8"
+    return session
 
 
 def to_table(bars: Any) -> pa.Table:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import aggregation, backtesting, filling, starting
+from tests.benchmarks import aggregation, backtesting, filling, recording, starting
 
 BENCHMARKS = {
     "list": starting.bench_list,
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "backfill": filling.bench_backfill,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
+    "record": recording.bench_record,
 }
 
 

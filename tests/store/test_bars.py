@@ -632,9 +632,7 @@ def test_history_is_read_where_it_is_held_and_the_recorder_elsewhere(db_path: Pa
     for source, start, end in (
         (recorded, 0, 1440),
         (history, 1440, 2880),
-        (recorded, 2880, 4320),
-        (history, 4320, 4380),  # its day is the history's: the recorder's rest is not used
-        (recorded, 5760, 7200),
+        (recorded, 2880, 7200),  # of day 3 the recorder knows more than the history's one hour
     ):
         expected += rows_of(source[start:end])
     assert rows_of(found) == expected

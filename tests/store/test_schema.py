@@ -144,7 +144,7 @@ def test_tables_have_the_columns_and_keys_that_the_design_names(db_path: Path) -
         ("symbol",),
         ("ts_ms",),
     ]
-    for table in ("ohlcv_1m", "bars_1m", "bars_5m", "history_coverage", "trades"):
+    for table in ("ohlcv_1m", "bars_1m", "bars_5m", "history_coverage"):
         ((sql,),) = rows(db_path, "SELECT sql FROM sqlite_master WHERE name = ?", (table,))
         assert sql.rstrip().endswith("WITHOUT ROWID"), table
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tbv8.venues.hyperliquid.live import HyperliquidLive
     from tbv8.venues.live_history import LiveHistory
 
+HISTORY_ROLLS = True
 _SURE_MINUTES = 4900  # of the newest 5,000: they move on while a backfill runs
 
 

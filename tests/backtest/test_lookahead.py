@@ -1,0 +1,213 @@
+"""A strategy that knows more than it could is caught; one that does not is told its warm-up."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbv8.backtest.loading import StrategyError
+from tbv8.backtest.lookahead import check_lookahead, lines
+from tbv8.market import parse_timeframe
+from tests.backtest.builders import install, limits, make_strategy, rules, wave
+
+EMA = {"module": "ema_cross", "class_name": "EmaCross", "timeframe": parse_timeframe("5m")}
+ONE = {"risk": limits(max_position="0.1", max_daily_loss_usd="100")}
+
+HEAD = '''
+import sqlite3
+import sys
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from nautilus_trader.model import BarType, InstrumentId, OrderSide, Quantity
+from nautilus_trader.trading import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeekConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+    source: str = ""
+
+
+def bars_of_the_run():
+    """Find the table of bars in the frames of whoever runs this: the future, if it is there."""
+    frame = sys._getframe()
+    while frame is not None:
+        if "bars" in frame.f_locals and hasattr(frame.f_locals["bars"], "num_rows"):
+            return frame.f_locals["bars"]["close"].to_pylist()
+        frame = frame.f_back
+
+
+class Peek(Strategy):
+    def __init__(self, config):
+        super().__init__(config)
+        self.closes = []
+        self.side = None
+
+    def on_start(self):
+        self.subscribe_bars(self.config.bar_type)
+        self.future = self.load()
+
+    def load(self):
+        return bars_of_the_run()
+
+    def on_bar(self, bar):
+        self.closes.append(bar.close.as_double())
+        long = self.is_long()
+        if long is not None and long != self.side:
+            self.side = long
+            now = self.portfolio.net_position(self.config.instrument_id)
+            change = (Decimal("0.1") if long else Decimal("-0.1")) - now
+            self.submit_order(self.order_factory.market(
+                self.config.instrument_id, OrderSide.BUY if change > 0 else OrderSide.SELL,
+                Quantity.from_decimal_dp(abs(change), 3)))
+'''
+
+PEEKS = {
+    "the next bar": """
+    def is_long(self):
+        at = len(self.closes)
+        return self.future[at] > self.closes[-1] if at < len(self.future) else None
+""",
+    "an indicator over the whole series": """
+    def is_long(self):
+        return self.closes[-1] < sum(self.future) / len(self.future)
+""",
+    "the next bar, and falls over at the end": """
+    def is_long(self):
+        if len(self.closes) == len(self.future) and len(self.closes) < 400:
+            raise IndexError
+        return self.future[min(len(self.closes), 399)] > self.closes[-1]
+""",
+    "how long the data are": """
+    def is_long(self):
+        return len(self.closes) > len(self.future) / 2
+""",
+    "what an earlier run left": """
+    def load(self):
+        sys.peeked = getattr(sys, "peeked", None) or bars_of_the_run()
+        return [*sys.peeked, len(sys._current_frames())]
+
+    def is_long(self):
+        sys.count = getattr(sys, "count", 0) + 1
+        return sys.count % 7 < 3
+""",
+}
+
+
+@pytest.fixture
+def peek(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    """Return a function that makes a strategy out of the methods that it is given."""
+
+    def make(methods: str, **changes: Any) -> Any:
+        install(monkeypatch, tmp_path / "peeks", "peek", HEAD + methods)
+        values = {"module": "peek", "class_name": "Peek", **ONE}
+        return make_strategy(timeframe=parse_timeframe("5m"), **(values | changes))
+
+    return make
+
+
+def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None:
+    strategy = make_strategy(**EMA, **ONE, params={"fast": 3, "slow": 8})
+
+    verdict = check_lookahead(strategy, wave(400))
+
+    assert verdict.decisions == verdict.decisions_cut
+    assert verdict.decisions > 20
+    assert verdict.others_cut > 10
+    assert verdict.warm_up is not None
+    assert 8 <= verdict.warm_up <= 40
+    assert f"need {verdict.warm_up} bars of warm-up" in lines(strategy, verdict)[1]
+
+
+@pytest.mark.parametrize("methods", PEEKS.values(), ids=PEEKS.keys())
+def test_a_peek_is_caught_and_the_first_difference_shown(
+    peek: Callable[..., Any], methods: str
+) -> None:
+    with pytest.raises(
+        StrategyError, match=r"^test_v1: looks ahead: on data cut at 2024-01-0"
+    ) as e:
+        check_lookahead(peek(methods), wave(400))
+
+    assert "the first order that differs is" in str(e.value) or "it fails: " in str(e.value)
+
+
+def test_a_strategy_that_only_looks_back_passes(peek: Callable[..., Any]) -> None:
+    looking_back = """
+    def load(self):
+        return None
+
+    def is_long(self):
+        return self.closes[-1] > self.closes[-6] if len(self.closes) > 5 else None
+
+    def on_stop(self):
+        self.close_all_positions(self.config.instrument_id)
+"""
+    verdict = check_lookahead(peek(looking_back), wave(400))
+
+    assert verdict.warm_up is not None
+    assert verdict.warm_up <= 12
+
+
+FILES = {
+    "sqlite3": "sqlite3.connect(self.config.source).execute('SELECT close FROM bars').fetchall()",
+    "open": "open(self.config.source, 'rb').read()",
+    "pathlib": "Path(self.config.source).read_bytes()",
+}
+
+
+@pytest.mark.parametrize("read", FILES.values(), ids=FILES.keys())
+def test_a_file_with_the_future_in_it_is_caught(
+    peek: Callable[..., Any], tmp_path: Path, read: str
+) -> None:
+    path = tmp_path / "future.sqlite"
+    closes = wave(400)["close"].to_pylist()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE bars (close REAL)")
+        connection.executemany("INSERT INTO bars VALUES (?)", [(close,) for close in closes])
+    methods = f"""
+    def load(self):
+        return {read}
+
+    def is_long(self):
+        return len(self.closes) % 7 < 3
+"""
+    strategy = peek(methods, params={"source": str(path)})
+
+    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens .*future.sqlite: .* not cut"):
+        check_lookahead(strategy, wave(400))
+
+
+def test_a_file_that_is_read_while_the_module_is_imported_is_caught(
+    peek: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "signals.csv").write_text("1\n2\n")
+    methods = f"""
+    def is_long(self):
+        return SIGNALS[len(self.closes) % 2] == "1"
+
+SIGNALS = Path({str(tmp_path / "signals.csv")!r}).read_text().split()
+"""
+    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens .*signals.csv"):
+        check_lookahead(peek(methods), wave(400))
+
+
+def test_limit_orders_that_never_fill_are_compared_too(peek: Callable[..., Any]) -> None:
+    methods = """
+    def is_long(self):
+        if self.future[min(len(self.closes), len(self.future) - 1)] > self.closes[-1]:
+            from nautilus_trader.model import Price
+            self.submit_order(self.order_factory.limit(self.config.instrument_id, OrderSide.BUY,
+                Quantity.from_str("0.001"), Price.from_str("100.00")))
+"""
+    strategy = peek(methods, instrument=rules(tick_size="0.01"))
+
+    with pytest.raises(StrategyError, match="first order that differs"):
+        check_lookahead(strategy, wave(60))
