@@ -124,7 +124,7 @@ def project() -> Project:
                 None if history_rolls(venue) else history_span(venue, now_ms)
             ),
         )
-        sweep(loaded.results_path)
+        sweep(loaded.results_path, loaded.strategies)
         return loaded
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
@@ -420,6 +420,13 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
             action()
         except Tbv8Error as e:
             return TaskFailed(str(e))
+        except BrokenPipeError:
+            raise
+        except OSError as e:  # a full disk, a folder that may not be written, a file in its place
+            if e.filename is None and e.errno is None:
+                raise
+            where = f"{e.filename}: " if e.filename else ""
+            return TaskFailed(f"{where}{e.strerror}: mend that and run again, nothing is lost")
         return None
 
     return run

@@ -324,7 +324,9 @@ def test_the_least_data_and_venue_files_get_every_default(project: Files) -> Non
     assert loaded.results_path == project.root / "data/results"
     assert loaded.timeframes == ()
     assert not loaded.venues["sample"].enabled
-    assert loaded.venues["mexc"].instruments["BTC/USDT"].max_leverage == 1
+    rules = loaded.venues["mexc"].instruments["BTC/USDT"]
+    assert (rules.max_leverage, rules.funding_rate_8h) == (Decimal(1), Decimal(0))
+    assert rules.funding_hours == 0
 
 
 def test_paths_are_relative_to_where_one_is(
@@ -734,6 +736,12 @@ VALUES = [
          "5: channels: expected trades, bbo or both, each once"),
     case("a channel twice", HYPERLIQUID, "[trades, bbo]", "[bbo, bbo]",
          "5: channels: expected trades, bbo or both, each once"),
+    case("funding every five hours", HYPERLIQUID, "40}", "40, funding_hours: 5}",
+         "9: instruments.BTC/USDT.funding_hours: expected a divisor of 24, got 5"),
+    case("funding every two days", HYPERLIQUID, "40}", "40, funding_hours: 48}",
+         "9: instruments.BTC/USDT.funding_hours: expected a divisor of 24, got 48"),
+    case("funding back in time", HYPERLIQUID, "40}", "40, funding_hours: -8}",
+         "9: instruments.BTC/USDT.funding_hours: expected a divisor of 24, got -8"),
     case("an instrument of another symbol", HYPERLIQUID, "  BTC/USDT: {", "  BTC/USD: {",
          "9: instruments.BTC/USD: unknown symbol 'BTC/USD', did you mean 'BTC/USDT'? there is BTC/USDT"),
     case("a strategy's native symbol, on which other keys depend", STRATEGY,
@@ -912,12 +920,17 @@ def test_an_amount_is_a_number_above_0_that_can_be_traded(
         pytest.param('"1e99999999"', "1E+99999999", id="too long to be written out"),
     ],
 )
-@pytest.mark.parametrize(("key", "old"), [("maker_fee", '"0.00015"'), ("taker_fee", '"0.00045"')])
-def test_a_fee_is_a_fraction(project: Files, key: str, old: str, text: str, got: str) -> None:
-    project.edit(HYPERLIQUID, old, text)
+@pytest.mark.parametrize("key", ["maker_fee", "taker_fee", "funding_rate_8h"])
+def test_a_fee_is_a_fraction(project: Files, key: str, text: str, got: str) -> None:
+    rules = {"tick_size": 1, "lot_size": 1, "maker_fee": 0, "taker_fee": 0} | {key: 0}
+    flow = ", ".join(f"{name}: {text if name == key else value}" for name, value in rules.items())
+    project.write(
+        HYPERLIQUID,
+        "venue: hyperliquid\nsymbols: [BTC/USDT]\ninstruments:\n  BTC/USDT: {" + flow + "}\n",
+    )
 
     assert project.refusal() == (
-        f"config/venues/hyperliquid.yaml:9: instruments.BTC/USDT.{key}: "
+        f"config/venues/hyperliquid.yaml:4: instruments.BTC/USDT.{key}: "
         f"expected a fraction of the notional such as 0.00045, got {got}"
     )
 

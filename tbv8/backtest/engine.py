@@ -9,8 +9,11 @@ compared with ours.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Context, Decimal, localcontext
 from typing import Any, Literal
 
@@ -149,7 +152,7 @@ def run_strategy(
     if not bars.num_rows:
         raise DataError(
             f"{strategy.source} has no {strategy.timeframe} bars in {strategy.span}: widen "
-            f"start_date and end_date, or see `doit status`"
+            "start_date and end_date"
         )
     check_bars(bars)
     rules, series = strategy.instruments[venue], Series(venue, strategy.symbol)
@@ -243,7 +246,7 @@ def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught], *, stop: 
         _run_on(engine, int(closes_ms[0]) * _NS, caught)
         if caught or engine.iteration != first + chunk.num_rows:
             return
-    end_ns = int(stage.closes_ms[-1]) * _NS
+    end_ns = int(stage.closes_ms[-1]) * _NS + 1  # when what a bar leaves to do is done
     last = Price(float(stage.closes[-1]), stage.instrument.price_precision)
     engine.add_data([IndexPriceUpdate(stage.instrument.id, last, end_ns, end_ns)])
     _run_on(engine, end_ns, caught)
@@ -253,11 +256,33 @@ def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught], *, stop: 
 
 def _run_on(engine: BacktestEngine, start_ns: int, caught: list[Caught]) -> None:
     try:
-        engine.run(start=start_ns, streaming=True)
+        with _signals_held():
+            engine.run(start=start_ns, streaming=True)
     except RuntimeError:
         if not caught:
             raise
     engine.clear_data()
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block: the engine would take them for errors.
+
+    It runs Python between its own steps, where a signal's exception may come up in any callback.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, _frame: arrived.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if arrived:
+            signal.raise_signal(arrived[0])
 
 
 def _check_complete(

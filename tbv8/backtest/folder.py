@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,16 @@ def write_result(folder: Path, write: Callable[[Path], None], *, inputs: Mapping
             _clean(folder)
 
 
-def sweep(results_path: Path) -> None:
-    """Remove what killed runs left; a result that had stepped aside comes back.
+def sweep(results_path: Path, names: Iterable[str]) -> None:
+    """Remove what killed runs of `names` left; a result that had stepped aside comes back.
 
     Does nothing while another process writes a result: the next start will.
     """
     if not results_path.is_dir():
         return
-    try:
-        with _locked(results_path, wait=False):
-            for suffix in (_NEW, _OLD):
-                for leftover in sorted(results_path.glob(f".*{suffix}")):
-                    _clean(leftover.with_name(leftover.name[1:].removesuffix(suffix)))
-    except BlockingIOError:
-        return
+    with suppress(BlockingIOError), _locked(results_path, wait=False):
+        for name in names:
+            _clean(results_path / name)
 
 
 def first_difference(old: Path, new: Path) -> str | None:
@@ -139,5 +135,7 @@ def _clean(folder: Path) -> None:
     if old.exists() and not folder.exists():
         old.rename(folder)
     for leftover in (new, old):
-        if leftover.exists():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from nautilus_trader.trading import Strategy
 from tbv8 import config
 from tbv8.backtest.accounting import Payment
 from tbv8.backtest.fills import BarFills, taker_price
+from tbv8.backtest.loading import StrategyError
 from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
 from tbv8.backtest.paths import STOPS, Paths
 from tbv8.risk import (
@@ -236,10 +237,10 @@ class RiskGuard:
         self._day_start = self.account.cash
         self._halted_until_ms = 0
 
-        self._closes_ns = [*(market.closes_ms * _NS).tolist(), _NEVER]
+        self._closes_ns: list[int] = [*(market.closes_ms * _NS).tolist(), _NEVER]
         self._lows = memoryview(np.ascontiguousarray(market.lows))
         self._highs = memoryview(np.ascontiguousarray(market.highs))
-        self._at = -1  # the bar that closed last
+        self.at = -1  # the bar that closed last
         self._others = False  # whether the strategy asked for bars of another kind
         begin_ms = int(market.closes_ms[0]) - 1
         self._midnight_ms = next_midnight(begin_ms)
@@ -261,7 +262,7 @@ class RiskGuard:
     @property
     def bars_seen(self) -> int:
         """How many bars were looked at."""
-        return self._at + 1
+        return self.at + 1
 
     # What the strategy is told, told here first.
 
@@ -296,7 +297,7 @@ class RiskGuard:
                     own(bar)
                 self.after()
                 return
-            at = self._at = self._at + 1
+            at = self.at = self.at + 1
             if at >= self._due_at or lows[at] <= self._below or highs[at] >= self._above:
                 self._look(at)
             if resting or waiting:
@@ -317,7 +318,7 @@ class RiskGuard:
     def _on_fill(self, event: OrderFilled) -> None:
         with localcontext(_EXACT):
             ts_ms = event.ts_event // _NS
-            self._pass_time(ts_ms, self._at)
+            self._pass_time(ts_ms, self.at)
             quantity = event.last_qty.as_decimal()
             change = quantity if event.order_side == OrderSide.BUY else -quantity
             fee = event.commission.as_decimal() if event.commission else Decimal(0)
@@ -358,14 +359,18 @@ class RiskGuard:
 
     def at_close(self, send: Callable[[], None], orders: Sequence[Any] = ()) -> None:
         """Send now, or at the close of the bar that is under way."""
-        if self.loaded.clock.timestamp_ns() == self._next_ns():
+        if self._inside_bar():
             self._waiting.append(({_name(order) for order in orders}, send))
         else:
             send()
 
+    def _inside_bar(self) -> bool:
+        """Tell whether a bar is under way: the clock is at its close, and we have not seen it."""
+        return self.loaded.clock.timestamp_ns() == self._next_ns()
+
     def _next_ns(self) -> int:
         """Return when the bar closes that is under way."""
-        return self._closes_ns[self._at + 1]
+        return self._closes_ns[self.at + 1]
 
     def take_back(self, client_order_ids: Iterable[Any] | None) -> list[Any]:
         """Forget orders that wait, all when none are named; return those that did wait."""
@@ -386,15 +391,18 @@ class RiskGuard:
         self._waiting.clear()
         self._late = True
         for _names, send in waiting:
-            send()
+            try:
+                send()
+            except RuntimeError as e:
+                raise StrategyError(f"what was asked for inside of a bar failed: {e}") from e
         self._late = False
 
     def after(self) -> None:
         """Tell the strategy what was denied, and prepare the next bar."""
         if self._untold:
             self._tell_denied()
-        if self._paths.orders and self._at >= 0:
-            self._paths.set_alert(self._at)
+        if self._paths.orders and not self._inside_bar():
+            self._paths.set_alert()
 
     def _tell_denied(self) -> None:
         """Tell the strategy of the orders that were denied, as the engine would."""
@@ -436,7 +444,7 @@ class RiskGuard:
         for client_order_id, quantity, price, trigger_price in updates:
             order = self.loaded.cache.order(client_order_id)
             if order is None or order.is_closed:
-                return True  # the engine says what is wrong with it
+                return not self._late  # the engine says what is wrong with it
             left = order.leaves_qty.as_decimal()
             if quantity is not None:
                 left = quantity.as_decimal() - order.filled_qty.as_decimal()
@@ -466,7 +474,7 @@ class RiskGuard:
             account,
             [*working, *others],
             self.limits,
-            price=self._price() if self._at >= 0 else None,
+            price=self._price() if self.at >= 0 else None,
             halted=self._halted(),
         )
 
@@ -479,12 +487,18 @@ class RiskGuard:
 
     def _in_the_market(self, order: Any) -> Breach | None:
         """Refuse a stop that would go off at once, as most venues do."""
-        if order.order_type not in STOPS or self._at < 0 or self._late:
+        if order.order_type not in STOPS or self.at < 0:
             return None
+        if self._late and self.reduces(buy=order.side == OrderSide.BUY):
+            return None  # it would have gone off inside of the bar
         trigger, price = order.trigger_price.as_decimal(), self._price()
         beyond = trigger <= price if order.side == OrderSide.BUY else trigger >= price
         numbers = {"trigger": trigger, "price": price}
         return Breach("stop_in_market", numbers) if beyond else None
+
+    def reduces(self, *, buy: bool) -> bool:
+        """Tell whether buying, or selling, brings the position nearer to zero."""
+        return self.account.position < 0 if buy else self.account.position > 0
 
     def _deny(self, order: Any, breach: Breach) -> None:
         self.denials.append(self._denial(order, breach))
@@ -613,7 +627,7 @@ class RiskGuard:
         Strategy.submit_order(self.loaded, order)
 
     def _price(self) -> Decimal:
-        return self._to_price(self.market.closes[self._at])
+        return self._to_price(self.market.closes[self.at])
 
     def _to_price(self, units: Any) -> Decimal:
         return Decimal(int(units)).scaleb(-self.instrument.price_precision)

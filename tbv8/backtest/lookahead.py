@@ -25,6 +25,7 @@ from tbv8.backtest.accounting import Fill
 from tbv8.backtest.engine import Asked, Run, run_strategy
 from tbv8.backtest.loading import StrategyError, shown_path
 from tbv8.market import iso
+from tbv8.source import project_imports
 
 DECISIONS = 200
 """At most so many moments at which orders were sent are cut at, spread evenly over all."""
@@ -32,6 +33,8 @@ OTHERS = 20
 """So many other bars are cut at too, spread evenly."""
 _BARS = 20_000_000  # in all reruns together: about two minutes
 _LATE_STARTS = 5
+_ROOT = Path(__file__).parents[2]
+_HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
 _OPENING = ("open", "sqlite3.connect", "socket.connect", "subprocess.Popen")
 _NO_DATA = (".py", ".pyc", ".so")
 _NO_LIMIT = Decimal(10) ** 8
@@ -60,7 +63,7 @@ def check_lookahead(strategy: config.Strategy, bars: pa.Table) -> Verdict:
         DataError: There are no bars.
     """
     venue = strategy.routing.primary
-    opened: list[str] = []
+    opened = [f"its module imports {path}" for path in _reaching_out(strategy)]
     with _noting_what_is_opened(opened):
         whole = run_strategy(strategy, venue, bars, stop=False)
         if opened:
@@ -94,6 +97,15 @@ def lines(strategy: config.Strategy, verdict: Verdict) -> list[str]:
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
         f"  {warm_up} (the most of {verdict.late_starts} later starts)",
     ]
+
+
+def _reaching_out(strategy: config.Strategy) -> list[Path]:
+    """Return what a strategy imports of this project beside strategies: it reads with that."""
+    if not strategy.module_path.is_file():
+        return []
+    imported = project_imports([strategy.module_path], root=_ROOT)
+    paths = [path.relative_to(_ROOT) for path in imported]
+    return [path for path in paths if path.parts[1] not in _HARMLESS]
 
 
 def _decisions(run: Run) -> list[int]:

@@ -51,6 +51,7 @@ class Paths:
         self.held: dict[str, Rests] = {}
         self._returning: dict[str, int] = {}
         self._given_back: list[str] = []
+        self._alert = False
 
     def is_secret(self, name: str, event: Any) -> bool:
         """Tell whether an event is about a price that was changed here, or changed back."""
@@ -110,14 +111,17 @@ class Paths:
             self._returning[name] = self.guard.loaded.clock.timestamp_ns()
         self.held = {}
 
-    def set_alert(self, at: int) -> None:
+    def set_alert(self) -> None:
         """Wake up before the next bar where something must be done before it."""
-        if self._late_stops(at) or self._too_early(at + 1):
-            guard = self.guard
-            alert_ns = guard.loaded.clock.timestamp_ns() + 1
-            guard.loaded.clock.set_time_alert_ns(_ALERT, alert_ns, lambda _event: self._act(at))
+        at = self.guard.at
+        if not self._alert and (self._late_stops(at) or self._too_early(at + 1)):
+            clock = self.guard.loaded.clock
+            clock.set_time_alert_ns(_ALERT, clock.timestamp_ns() + 1, self._act)
+            self._alert = True
 
-    def _act(self, at: int) -> None:
+    def _act(self, _event: Any) -> None:
+        self._alert = False
+        at = self.guard.at
         for name in self._late_stops(at):
             self._take_as_reached(name)
         for name, rests in self.orders.items():
@@ -129,8 +133,6 @@ class Paths:
 
     def _late_stops(self, at: int) -> list[str]:
         """Return the stops that began to work inside of a bar that reached them."""
-        if at < 0:
-            return []
         high, low = self._extremes(at)
         return [
             name
@@ -165,11 +167,11 @@ class Paths:
         return rests.parent in self.orders and not beyond
 
     def _take_as_reached(self, name: str) -> None:
-        guard, rests = self.guard, self.orders.pop(name)
+        guard, rests = self.guard, self.orders[name]
         order = guard.loaded.cache.order(rests.order_id)
-        if order is None or order.is_closed or not guard.account.position:
+        if order is None or order.is_closed or not guard.reduces(buy=rests.buy):
             return
-        left = order.leaves_qty.as_decimal()
+        left = min(order.leaves_qty.as_decimal(), guard.account.position.copy_abs())
         Strategy.cancel_order(guard.loaded, rests.order_id)
         price = taker_price(
             rests.price,

@@ -1,7 +1,7 @@
 """The tables as SQLAlchemy Core describes them, and how Alembic makes and changes them.
 
 Every table of bars comes from one factory, with triggers that set a day's digest to NULL when a row
-of it is changed or deleted; whoever writes through tbv8 writes the digest after the rows.
+of it is added, changed or deleted; whoever writes through tbv8 writes the digest after the rows.
 """
 
 from __future__ import annotations
@@ -114,13 +114,13 @@ def bars_table(dataset: str, into: MetaData) -> Table:
         *(() if dataset in MINUTE_DATASETS else (Column("minutes", Integer, nullable=False),)),
         sqlite_with_rowid=False,
     )
-    for action in ("UPDATE", "DELETE"):
+    for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
         trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
-        for row in ("old", "new") if action == "UPDATE" else ("old",):
+        for row in rows:
             trigger += (
                 " UPDATE history_coverage SET digest = NULL"
                 f" WHERE venue = {row}.venue AND symbol = {row}.symbol AND dataset = '{dataset}'"
-                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS};"
+                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS} AND digest IS NOT NULL;"
             )
         event.listen(table, "after_create", DDL(f"{trigger} END"))  # type: ignore[no-untyped-call]
     return table

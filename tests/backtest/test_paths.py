@@ -211,6 +211,34 @@ def test_exits_that_are_sent_on_the_fill_of_the_entry_begin_with_the_loss(
     assert fills[1][2:] == (Decimal(loss), 0)
 
 
+def test_a_loss_in_the_very_last_bar_is_taken(fills_of: Callable[..., Fills]) -> None:
+    more = BY_HAND.format(profit="95.0", loss="105.0")
+
+    fills = fills_of(more, FLAT, FLAT, FLAT, (100, 106, 94, 100), params={"stops": {2: "-1@98.0"}})
+
+    assert [(number, kind, price) for number, kind, price, _ in fills] == [
+        (4, "stop_market", 98),
+        (4, "stop_market", 105),
+    ]
+
+
+def test_an_entry_by_stop_from_inside_of_a_bar_is_not_taken_as_reached(
+    fills_of: Callable[..., Fills],
+) -> None:
+    # Sent when the first was filled at 102: 103 was reached, but nobody knows when; it rests.
+    more = (
+        "\n    def on_order_filled(self, event):\n"
+        "        if event.last_px == Price.from_str('102.0'):\n"
+        "            self.submit_order(self.order_factory.stop_market(self.config.instrument_id,"
+        " OrderSide.BUY, Quantity.from_str('1.000'), Price.from_str('103.0')))\n"
+    )
+
+    bars = [FLAT, FLAT, FLAT, (100, 104, 99, 100), FLAT, (100, 110, 99, 100)]
+    fills = fills_of(more, *bars, params={"stops": {2: "1@102.0"}})
+
+    assert fills == [(4, "stop_market", 102, 1), (6, "stop_market", 103, 2)]
+
+
 def test_a_grid_has_both_of_its_orders_filled(fills_of: Callable[..., Fills]) -> None:
     # Both rest before the bar, which reaches both: whichever comes first, both are filled.
     more = (

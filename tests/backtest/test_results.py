@@ -65,7 +65,7 @@ def test_a_killed_writer_leaves_what_the_next_start_sweeps(
     for name, text in left.items():
         _leave(tmp_path, name, text)
 
-    sweep(tmp_path)
+    sweep(tmp_path, ["x"])
 
     assert _texts(tmp_path) == ({"x/summary.json": expected} if expected else {})
 
@@ -84,17 +84,17 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
     other = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(other, fcntl.LOCK_EX)
 
-    sweep(tmp_path)
+    sweep(tmp_path, ["x"])
     held = _texts(tmp_path)
     os.close(other)
-    sweep(tmp_path)
+    sweep(tmp_path, ["x"])
 
     assert held == {".x.new/summary.json": "half"}
     assert _texts(tmp_path) == {}
 
 
 def test_sweeping_where_nothing_was_ever_written(tmp_path: Path) -> None:
-    sweep(tmp_path / "nowhere")
+    sweep(tmp_path / "nowhere", ["x"])
 
     assert not (tmp_path / "nowhere").exists()
 

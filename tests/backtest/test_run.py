@@ -127,6 +127,52 @@ def test_the_secondary_venue_is_simulated_beside_it(tmp_path: Path) -> None:
     assert summary.shadow.pnl == Decimal("5.8")
     assert summary.divergence is not None
     assert summary.divergence.pnl == Decimal("1.0115")
+    assert summary.divergence.fees == Decimal("-0.2115")
+    assert summary.divergence.only_primary == summary.divergence.only_shadow == 0
+
+
+def test_fills_that_only_one_venue_has_are_counted_and_listed(tmp_path: Path) -> None:
+    # Lots of 0.4 make no 1.5 at the secondary. It charges funding once, at 08:00: 0.08 % of
+    # 2 x 104 is 0.1664.
+    strategy = make_strategy(
+        params={"orders": {2: "-1.5", 3: "1.5", 5: "2"}},
+        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        instruments={
+            "hyperliquid": rules(taker_fee="0"),
+            "mexc": rules(lot_size="0.4", taker_fee="0", funding_rate_8h="0.0008"),
+        },
+    )
+
+    run_backtest(strategy, make_bars(CLOSES), inputs={}, results_path=tmp_path)
+
+    summary = json.loads((tmp_path / "test_v1" / "summary.json").read_text())
+    assert summary["shadow"]["denied"] == {"lot_size": 2}
+    assert summary["divergence"] == {
+        "fills": -2,
+        "pnl": 3.5836,  # the primary lost 1.5 x (104.5 - 102), less the funding of the shadow
+        "fees": 0.0,
+        "funding": 0.1664,
+        "max_equity_difference": 3.75,
+        "only_primary": 2,
+        "only_shadow": 0,
+        "only_primary_fills": [
+            {
+                "time": "2024-01-01T02:00:00Z",
+                "side": "sell",
+                "type": "market",
+                "quantity": 1.5,
+                "price": 102.0,
+            },
+            {
+                "time": "2024-01-01T03:00:00Z",
+                "side": "buy",
+                "type": "market",
+                "quantity": 1.5,
+                "price": 104.5,
+            },
+        ],
+        "only_shadow_fills": [],
+    }
 
 
 def test_the_manifest_names_inputs_and_every_file(tmp_path: Path) -> None:

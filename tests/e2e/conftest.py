@@ -48,7 +48,7 @@ class Project:
     def doit(self, *words: str, code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
         """Run doit to its end and check its exit code."""
         child = self.start(*words, **env)
-        out, err = child.communicate(timeout=110)
+        out, err = child.communicate(timeout=390)
         assert child.returncode == code, f"exit code {child.returncode}\n{out}\n{err}"
         return subprocess.CompletedProcess(child.args, child.returncode, out, err)
 

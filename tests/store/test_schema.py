@@ -431,6 +431,7 @@ def test_a_table_made_for_a_timeframe_is_as_those_of_the_migrations(
     assert [(kind, name) for kind, name, _sql in made] == [
         ("table", "T"),
         ("trigger", "T_delete"),
+        ("trigger", "T_insert"),
         ("trigger", "T_update"),
     ]
     assert made == usual
@@ -449,6 +450,11 @@ def test_a_table_made_for_a_timeframe_is_as_those_of_the_migrations(
             "UPDATE {} SET symbol = 'ETH/USDT' WHERE ts_ms = :last", [1, 11], id="another symbol"
         ),
         pytest.param("DELETE FROM {}", [0, 1], id="all rows deleted"),
+        pytest.param(
+            "REPLACE INTO {0} SELECT * FROM {0} WHERE ts_ms = :first",
+            [0],
+            id="a row put in the place of another",
+        ),
     ],
 )
 def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
@@ -457,6 +463,14 @@ def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
     # given three days of two symbols in two datasets, and rows on the first two of one of them
     create_bars_table(db_path, parse_timeframe("7m"))
     other = "bars_1h" if dataset == "bars_5m" else "bars_5m"
+    moments = {"first": day(0), "last": day(2) - 60_000, "free": day(2)}
+    values = "1, 1, 1, 1, 1" + ("" if dataset.endswith("_1m") else ", 1")
+    shell(
+        db_path,
+        f"INSERT INTO {dataset} VALUES ('sample', 'BTC/USDT', ?, {values}),"
+        f" ('sample', 'BTC/USDT', ?, {values})",
+        (moments["first"], moments["last"]),
+    )
     shell(
         db_path,
         "INSERT INTO history_coverage SELECT 'sample', symbol, dataset, day, day, day + 86400000,"
@@ -465,14 +479,6 @@ def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
         " (SELECT ? AS dataset UNION VALUES (?)),"
         " (SELECT ? AS day UNION VALUES (?), (?))",
         (dataset, other, day(0), day(1), day(2)),
-    )
-    moments = {"first": day(0), "last": day(2) - 60_000, "free": day(2)}
-    values = "1, 1, 1, 1, 1" + ("" if dataset.endswith("_1m") else ", 1")
-    shell(
-        db_path,
-        f"INSERT INTO {dataset} VALUES ('sample', 'BTC/USDT', ?, {values}),"
-        f" ('sample', 'BTC/USDT', ?, {values})",
-        (moments["first"], moments["last"]),
     )
 
     given = {name: value for name, value in moments.items() if f":{name}" in sql}

@@ -100,7 +100,7 @@ WRONG = [
         " FROM ohlcv_1m WHERE ts_ms = :noon",
         [
             "1 rows off the 1m grid, first 2024-01-02T12:00:30Z",
-            "its rows are not those that were checked in (another digest)",
+            "a row was changed outside of tbv8",
             "1381 rows where the ledger tells of 1380",
         ],
         id="a row off the minute",
