@@ -340,7 +340,7 @@ def _asked(orders: list[Any], guard: RiskGuard) -> Iterator[Asked]:
                 order.ts_init // _NS,
                 "buy" if order.side == OrderSide.BUY else "sell",
                 order.order_type.name.lower(),
-                order.quantity.as_decimal(),
+                order.init_event.quantity.as_decimal(),
             )
 
 
@@ -391,7 +391,7 @@ def _refusals(orders: list[Any]) -> Iterator[str]:
 def _check_orders(stage: _Stage, orders: list[Any], guard: RiskGuard) -> None:
     """Refuse a run with an order that the guard did not see, unless it can only reduce."""
     for number, order in enumerate(orders, start=1):
-        if order.status == OrderStatus.SUBMITTED:
+        if order.status == OrderStatus.SUBMITTED and order.parent_order_id is None:
             raise AssertionError(f"O-{number} was never answered: {order}")
         name = order.client_order_id.value
         if name not in guard.passed and name not in guard.forced and not order.is_reduce_only:
