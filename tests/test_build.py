@@ -366,7 +366,7 @@ def test_volumes_with_the_noise_of_floats_add_up_the_same_from_any_bars(shared_d
 
 
 @given(st.data())
-@settings(max_examples=15)
+@settings(max_examples=10)
 def test_the_result_does_not_depend_on_the_order_in_which_history_arrived(
     shared_db: Path, data: st.DataObject
 ) -> None:
@@ -682,6 +682,16 @@ def test_what_was_built_before_a_refusal_stays(week_db: Path) -> None:
             "DELETE FROM bars_1h", [f"2024-01-0{n}" for n in range(1, 8)], id="all bars deleted"
         ),
         pytest.param(
+            "INSERT INTO bars_1h VALUES ('sample', 'BTC/USDT', {2} + 1, 1, 1, 1, 1, 1, 60)",
+            ["2024-01-03"],
+            id="a bar added",
+        ),
+        pytest.param(
+            "REPLACE INTO bars_1h VALUES ('sample', 'BTC/USDT', {2}, 1, 1, 1, 1, 1, 60)",
+            ["2024-01-03"],
+            id="a bar put in the place of another",
+        ),
+        pytest.param(
             "DELETE FROM history_coverage WHERE dataset = 'bars_1h' AND day_ms = {2}",
             ["2024-01-03"],
             id="its ledger deleted",
@@ -703,23 +713,29 @@ def test_a_built_day_edited_by_hand_is_built_again(
     assert is_fresh(week_db, "1h")
 
 
-def test_a_bar_added_by_hand_to_a_built_day_is_refused_by_whoever_reads_it(week_db: Path) -> None:
-    """No trigger sees an INSERT: freshness does not, reading does, and building again mends it."""
-    build(week_db, "1h")
-    before = built(week_db, "1h")
+def test_a_bar_added_by_hand_before_the_first_of_its_day_is_removed(week_db: Path) -> None:
+    """A day of 7h bars begins with its first bar, at 2, 4 or 6 o'clock, and owns its night too."""
+    build(week_db, "7h")
+    before = built(week_db, "7h")
+    (first,) = [row[1] for row in before[1] if row[0] == day(3)]
+    assert first > day(3)
     shell(
         week_db,
-        "INSERT INTO bars_1h VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1, 60)",
-        (day(2) + 1,),
+        "INSERT INTO bars_7h VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1, 420)",
+        (day(3) + 1,),
     )
+
+    build(week_db, "7h")
+
+    assert built(week_db, "7h") == before
+
+
+def test_whoever_reads_built_bars_finds_what_a_hand_has_done(week_db: Path) -> None:
+    build(week_db, "1h")
+    shell(week_db, "UPDATE bars_1h SET minutes = 59 WHERE ts_ms = ?", (day(2),))
 
     with (
         pytest.raises(DataError, match=r"bars_1h sample:BTC/USDT 2024-01-03: .*doit verify"),
         open_bars(week_db) as store,
     ):
         read_held_span(store, BTC, parse_timeframe("1h"), days(0, 7))
-
-    with open_bars(week_db) as store, store.transaction():
-        store.remove_day(BTC, "bars_1h", day(2))
-    build(week_db, "1h")
-    assert built(week_db, "1h") == before

@@ -47,7 +47,9 @@ def test_the_yaml_of_the_readme_loads(project: Project) -> None:
 
     listed = project.doit("list").stdout
 
-    assert "BTC/USDT 5m of binance_spot, 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z" in listed
+    span = "2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z"
+    assert f"BTC/USDT 5m of sample (simulated), {span}" in listed
+    assert f"1m bars of BTC/USDT at binance_spot, {span}" in listed
 
 
 @pytest.mark.parametrize("command", ["list", "plan", "why migrate", "verify --json", "plan --json"])

@@ -330,6 +330,11 @@ def grow_the_last_day_by_nothing(db_path: Path) -> None:
             id="a 1m bar deleted by hand",
         ),
         pytest.param(
+            "INSERT INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', {1} + 1, 1, 1, 1, 1, 1)",
+            CHANGED,
+            id="a 1m bar added by hand",
+        ),
+        pytest.param(
             "UPDATE history_coverage SET digest = 'x' WHERE symbol = 'BTC/USDT'"
             " AND dataset = 'ohlcv_1m' AND day_ms = {1}",
             CHANGED,
@@ -353,6 +358,11 @@ def grow_the_last_day_by_nothing(db_path: Path) -> None:
             "3 days changed in bars_5m of sample:BTC/USDT outside of tbv8: "
             "2024-01-02 .. 2024-01-04",
             id="built bars deleted by hand",
+        ),
+        pytest.param(
+            "INSERT INTO bars_5m VALUES ('sample', 'BTC/USDT', {1} + 1, 1, 1, 1, 1, 1, 5)",
+            "1 day changed in bars_5m of sample:BTC/USDT outside of tbv8: 2024-01-02",
+            id="a built bar added by hand",
         ),
         pytest.param(
             "DELETE FROM history_coverage WHERE symbol = 'BTC/USDT' AND dataset = 'bars_5m'"

@@ -506,7 +506,7 @@ def test_a_part_apart_from_what_is_held_of_its_day_is_refused(db_path: Path) -> 
         ),
         pytest.param(
             "REPLACE INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1)",
-            id="a bar replaced past the triggers",
+            id="a bar put in the place of another",
         ),
     ],
 )
@@ -531,7 +531,7 @@ def test_a_day_edited_by_hand_is_not_extended_but_may_be_fetched_again(
 
 
 @given(st.data())
-@settings(max_examples=40)
+@settings(max_examples=25)
 def test_the_order_in_which_spans_arrive_does_not_matter(
     shared_store: BarStore, data: st.DataObject
 ) -> None:
@@ -657,7 +657,7 @@ def test_history_is_read_where_it_is_held_and_the_recorder_elsewhere(db_path: Pa
             "REPLACE INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1)",
             day(3),
             "2024-01-04",
-            id="a bar replaced past the triggers",
+            id="a bar put in the place of another",
         ),
         pytest.param(
             "UPDATE ohlcv_1m SET high = high + 1 WHERE ts_ms = ?",

@@ -81,7 +81,7 @@ from pathlib import Path
 from sqlalchemy import Engine, Table, event
 from tbv8.store.schema import migrate
 {child}
-together = multiprocessing.get_context("fork").Barrier(len(sys.argv) - 1, timeout=10)
+together = multiprocessing.get_context("fork").Barrier(len(sys.argv) - 1, timeout=60)
 children = []
 for path in sys.argv[1:]:
     pid = os.fork()
@@ -277,7 +277,7 @@ def test_migrations_at_once_all_succeed(tmp_path: Path, db_path: Path) -> None:
     ended = forked(
         """
 def child(folder):
-    for number in range(30):
+    for number in range(20):
         together.wait()
         migrate(folder / f"{number}.sqlite", root=Path.cwd())
 """,
@@ -455,6 +455,9 @@ def test_a_table_made_for_a_timeframe_is_as_those_of_the_migrations(
             [0],
             id="a row put in the place of another",
         ),
+        pytest.param(
+            "INSERT INTO {0} VALUES ('sample', 'ETH/USDT', :free, {1})", [12], id="a row added"
+        ),
     ],
 )
 def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
@@ -482,7 +485,7 @@ def test_a_hand_in_the_rows_takes_the_digest_of_their_days_only(
     )
 
     given = {name: value for name, value in moments.items() if f":{name}" in sql}
-    shell(db_path, sql.format(dataset), given)
+    shell(db_path, sql.format(dataset, values), given)
 
     found = rows(
         db_path,
