@@ -714,15 +714,15 @@ def test_a_built_day_edited_by_hand_is_built_again(
 
 
 def test_a_bar_added_by_hand_before_the_first_of_its_day_is_removed(week_db: Path) -> None:
-    """A day of 7h bars begins with its first bar, at 2, 4 or 6 o'clock, and owns its night too."""
+    """7h bars do not open at each midnight: what lies before the first is of the day too."""
     build(week_db, "7h")
     before = built(week_db, "7h")
-    (first,) = [row[1] for row in before[1] if row[0] == day(3)]
-    assert first > day(3)
+    (first,) = [row[1] for row in before[1] if row[0] == day(4)]
+    assert first > day(4)
     shell(
         week_db,
         "INSERT INTO bars_7h VALUES ('sample', 'BTC/USDT', ?, 1, 1, 1, 1, 1, 420)",
-        (day(3) + 1,),
+        (day(4) + 1,),
     )
 
     build(week_db, "7h")

@@ -935,6 +935,15 @@ def test_a_fee_is_a_fraction(project: Files, key: str, text: str, got: str) -> N
     )
 
 
+def test_a_fee_has_no_more_decimals_than_the_engine_keeps(project: Files) -> None:
+    project.edit(HYPERLIQUID, '"0.00045"', '"1e-99999999"')
+
+    assert project.refusal() == (
+        "config/venues/hyperliquid.yaml:9: instruments.BTC/USDT.taker_fee: "
+        "expected at most 16 decimals, got 1E-99999999"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "key", "line", "old", "schemes", "others"),
     [
@@ -977,6 +986,7 @@ def test_a_url_has_one_of_two_schemes_and_a_host(
         right,
         f"{right}a b",
         f"{right}a:port",
+        f"{right}a:0",
         f"{right}a:70000",
         f"{right}[::",
     ]

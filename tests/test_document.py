@@ -169,6 +169,15 @@ owner: *it
     )
 
 
+def test_twenty_levels_are_deep_enough(tmp_path: Path) -> None:
+    deepest = read(tmp_path, f"a: {'[' * 19}x{']' * 19}")
+
+    assert deepest.lines[("a", *[0] * 19)] == 1
+    assert refusal(tmp_path, f"\na: {'[' * 20}{']' * 20}") == (
+        "bike.yaml:2: nested deeper than 20 levels, or without end by an anchor"
+    )
+
+
 def test_a_document_can_be_empty(tmp_path: Path) -> None:
     assert read(tmp_path, "# nothing\n") == Document(Path("bike.yaml"), {}, {(): 1})
 
