@@ -67,6 +67,7 @@ from tbv8.backtest.nautilus import (
     check_bars,
     close_times,
     column,
+    gc_paused,
     price_decimals,
     to_bar_type,
     to_bars,
@@ -184,7 +185,7 @@ def run_strategy(
             guard, caught = _add_strategy(engine, stage, market, fill_model)
             _feed(engine, stage, caught, stop=stop)
         _check_complete(engine, stage, guard, caught)
-        with localcontext(_EXACT):
+        with localcontext(_EXACT), gc_paused():
             return _collect(engine, stage, guard)
     finally:
         engine.dispose()
