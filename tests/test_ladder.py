@@ -175,6 +175,9 @@ def test_starting_imports_nothing_heavy(tmp_path: Path, migrated_db: Path) -> No
         if path.suffix == ".py" or (path / "__init__.py").exists()
     )
 
+    commands = [f"tbv8.commands.{path.stem}" for path in (ROOT / "tbv8/commands").glob("[a-z]*.py")]
+    modules = ["tbv8.tasks", *sorted(commands), *venues]
+
     # when all is imported that a start imports, and every task is asked whether it is fresh
     code = f"""
 import importlib, sys
@@ -182,7 +185,7 @@ import importlib, sys
 def heavy():
     return [name for name in {HEAVY!r}.split() if name in sys.modules]
 
-for name in {["tbv8.tasks", "tbv8.commands", *venues]!r}:
+for name in {modules!r}:
     importlib.import_module(name)
     print(name, heavy())
 
@@ -202,7 +205,7 @@ print("ended with", DoitMain().run(["list", "--all", "--status"]), heavy())
     # then
     assert said.stderr == ""
     lines = said.stdout.splitlines()
-    imported = [f"{name} []" for name in ("tbv8.tasks", "tbv8.commands", *venues)]
+    imported = [f"{name} []" for name in modules]
     assert lines[: len(imported)] == imported
     assert [line for line in lines if line.startswith("R backtest:btc_usdt_perp_v1")]
     assert lines[-1] == "ended with 0 []"

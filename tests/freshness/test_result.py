@@ -118,7 +118,14 @@ STRATEGIES = {
     "nobody.py": "TWO = 2\n",
 }
 ENGINE = ("risk.py", "backtest/__init__.py", "backtest/run.py", "backtest/fills/taker.py")
-REST = ("tasks.py", "commands.py", "aggregate.py", "build.py", "store/bars.py", "report/page.py")
+REST = (
+    "tasks.py",
+    "aggregate.py",
+    "build.py",
+    "store/bars.py",
+    "commands/plan.py",
+    "report/page.py",
+)
 
 
 class Bench:

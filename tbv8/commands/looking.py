@@ -1,0 +1,77 @@
+"""What the commands share: the graph without running it, options, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from doit.cmd_base import DoitCmdBase
+from doit.control import TaskControl
+from doit.dependency import Dependency, SqliteDB
+from doit.exceptions import InvalidCommand
+from doit.task import Task
+
+from tbv8.errors import Tbv8Error
+from tbv8.freshness.state import State
+
+JSON: dict[str, Any] = {
+    "name": "as_json",
+    "long": "json",
+    "type": bool,
+    "default": False,
+    "help": "print JSON and nothing else",
+}
+
+
+class Looking(DoitCmdBase):  # type: ignore[misc]  # doit ships no types
+    """A command that needs the graph, but neither runs it nor opens pydoit's state file."""
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Load the tasks with a state file in memory."""
+        self.dep_manager = Dependency(SqliteDB, ":memory:")
+        result: int = super().execute(params, args)
+        return result
+
+    def selected(self) -> Iterator[Task]:
+        """Yield the selected tasks and all before them, in the order in which they would run."""
+        control = TaskControl(self.task_list)
+        control.process(self.sel_tasks)
+        done: set[str] = set()
+
+        def walk(name: str) -> Iterator[Task]:
+            if name not in done:
+                done.add(name)
+                task = control.tasks[name]
+                for before in (*task.setup_tasks, *task.task_dep):
+                    yield from walk(before)
+                yield task
+
+        for name in control.selected_tasks:
+            yield from walk(name)
+
+
+def ask(task: Task) -> State:
+    """Ask a task whether it is fresh; what cannot be asked is a reason too."""
+    try:
+        state: State = task.meta["state"]()
+    except Tbv8Error as e:
+        return State((str(e),))
+    return state
+
+
+def whole_number(option: str, text: str, *, least: int) -> int:
+    """Return an option's number, or refuse it."""
+    if not text.isdecimal() or int(text) < least:
+        raise InvalidCommand(f"{option}: expected a whole number from {least}, got {text!r}")
+    return int(text)
+
+
+def counted(things: Sequence[object], what: str) -> str:
+    """Return `2 problems`; "" for none."""
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}" if things else ""
+
+
+def print_json(value: object) -> None:
+    """Print what `--json` promises: JSON and nothing else."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,59 @@
+"""`doit plan`: what would run, in order, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+from doit.task import Task
+
+from tbv8.commands.looking import JSON, Looking, ask, print_json
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """A task that would run: its own reasons, and the tasks before it that will run."""
+
+    task: str
+    reasons: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+class Plan(Looking):
+    """Tell what would run, and why."""
+
+    doc_purpose = "tell what would run, and why; runs nothing, writes nothing"
+    doc_usage = "[TASK ...]"
+    doc_description = (
+        "Lists each task that `doit TASK...` would run now, in that order, with its reasons."
+    )
+    cmd_options = (JSON,)
+
+    def _execute(self, as_json: bool) -> int:
+        planned = list(plan(self.selected()))
+        if as_json:
+            print_json({"tasks": [msgspec.to_builtins(task) for task in planned]})
+        elif not planned:
+            print("nothing to do: everything is fresh")
+        for task in () if as_json else planned:
+            print(task.task)
+            for reason in task.reasons:
+                print(f"    {reason}")
+            if task.after:
+                print(f"    because {' and '.join(task.after)} will run")
+        return 0
+
+
+def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
+    """Yield those of `tasks` (dependencies first) that would run, with the reasons."""
+    runs: dict[str, tuple[str, ...]] = {}
+    for task in tasks:
+        upstream = tuple(dict.fromkeys(name for dep in task.task_dep for name in runs.get(dep, ())))
+        if not task.meta:
+            runs[task.name] = upstream
+            continue
+        state = ask(task)
+        # what cannot be asked before the tasks upstream have run is no reason of its own
+        reasons = () if upstream and not state.parts else state.reasons
+        if (reasons or upstream) and not task.name.startswith("_"):
+            runs[task.name] = (task.name,)
+            yield Planned(task.name, reasons, upstream)

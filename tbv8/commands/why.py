@@ -1,0 +1,59 @@
+"""`doit why`: every part of a task's key, now and when its output was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from doit.exceptions import InvalidCommand
+from doit.task import Task
+
+from tbv8.commands.looking import JSON, Looking, ask, print_json
+from tbv8.document import unknown
+from tbv8.freshness.state import Part, State
+
+
+class Why(Looking):
+    """Tell why a task is fresh or stale."""
+
+    doc_purpose = "show every part of a task's key, now and when its output was made"
+    doc_usage = "TASK ..."
+    doc_description = "A part whose digest differs is why the task is stale."
+    cmd_options = (JSON,)
+
+    def _execute(self, as_json: bool, pos_args: Sequence[str]) -> int:
+        if not pos_args:
+            raise InvalidCommand("`doit why` wants a task; `doit list` names them")
+        tasks = {task.name: task for task in self.task_list}
+        shown = []
+        for name in pos_args:
+            if name not in tasks:
+                raise InvalidCommand(unknown("task", name, tasks))
+            asked = [name] if tasks[name].meta else _asked_below(tasks, name)
+            shown += [(task, ask(tasks[task])) for task in asked]
+        if as_json:
+            print_json({"tasks": [{"task": name, **_as_json(state)} for name, state in shown]})
+            return 0
+        for name, state in shown:
+            print(f"{name}: {'stale' if state.reasons else 'fresh'}")
+            for reason in state.reasons:
+                print(f"    {reason}")
+            for part in state.parts:
+                print(f"    {_line(part)}")
+        return 0
+
+
+def _asked_below(tasks: Mapping[str, Task], name: str) -> list[str]:
+    return [dep for dep in tasks[name].task_dep if tasks[dep].meta]
+
+
+def _as_json(state: State) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(state)
+    return {"fresh": not state.reasons, **built}
+
+
+def _line(part: Part) -> str:
+    now, then = (digest[:16] if digest else "none" for digest in (part.current, part.recorded))
+    same = "same" if part.current == part.recorded else "differs"
+    return f"{part.name:<14} now {now:<16}  made with {then:<16}  {same}"
