@@ -110,29 +110,27 @@ def check_order(
         if rules is not None or order.reduce_only:
             return rules
         sign = 1 if order.change > 0 else -1
-        open_orders = sum(
-            (o.change for o in working if not o.reduce_only and o.change * sign > 0), _ZERO
-        )
+        open_orders = _ZERO
+        for other in working:
+            if not other.reduce_only and other.change * sign > 0:
+                open_orders += other.change
         worst = account.position + open_orders + order.change
         if worst * sign <= 0:
             return None
-        held = {
-            "position": account.position,
-            "open_orders": open_orders,
-            "order": order.change,
-            "worst": worst,
-        }
         if halted:
-            return Breach(MAX_DAILY_LOSS, {**held, "limit": limits.max_daily_loss_usd})
-        if abs(worst) > limits.max_position:
-            return Breach(MAX_POSITION, {**held, "limit": limits.max_position})
-        if price is None:
+            rule, numbers = MAX_DAILY_LOSS, {"limit": limits.max_daily_loss_usd}
+        elif abs(worst) > limits.max_position:
+            rule, numbers = MAX_POSITION, {"limit": limits.max_position}
+        elif price is None:
             return None
-        equity = account.equity(price)
-        if equity <= 0 or abs(worst) * price > limits.leverage * equity:
+        else:
+            equity = account.cash + account.position * price
+            if equity > 0 and abs(worst) * price <= limits.leverage * equity:
+                return None
+            rule = MAX_LEVERAGE
             numbers = {"price": price, "equity": equity, "limit": limits.leverage}
-            return Breach(MAX_LEVERAGE, {**held, **numbers})
-        return None
+        held = {"position": account.position, "open_orders": open_orders}
+        return Breach(rule, {**held, "order": order.change, "worst": worst, **numbers})
 
 
 def _check_units(order: Order, limits: Limits) -> Breach | None:
@@ -156,20 +154,20 @@ def halt_price(account: Account, day_start: Decimal, limits: Limits) -> Decimal 
     """
     if not account.position:
         return None
-    with localcontext(_EXACT):
-        return (day_start - limits.max_daily_loss_usd - account.cash) / account.position
+    least = _EXACT.subtract(day_start, limits.max_daily_loss_usd)
+    return _EXACT.divide(_EXACT.subtract(least, account.cash), account.position)
 
 
-def liquidation_price(account: Account, limits: Limits) -> Decimal | None:
+def liquidation_price(account: Account, maintenance: Decimal) -> Decimal | None:
     """Return the price at which equity is the maintenance margin; None when flat.
 
     From `cash + position * price = maintenance * |position| * price`.
     """
     if not account.position:
         return None
-    with localcontext(_EXACT):
-        kept = account.position - limits.maintenance * abs(account.position)
-        return -account.cash / kept if kept else None
+    margin = _EXACT.multiply(maintenance, account.position.copy_abs())
+    kept = _EXACT.subtract(account.position, margin)
+    return _EXACT.divide(account.cash.copy_negate(), kept)
 
 
 def funding(position: Decimal, price: Decimal, *, rate_8h: Decimal, hours: int) -> Decimal:

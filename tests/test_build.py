@@ -262,14 +262,24 @@ def test_the_result_does_not_depend_on_how_many_days_are_in_memory(
     assert found == [found[0]] * 5
 
 
-@pytest.mark.parametrize("timeframe", ["1h", "7h", "12h", "3d", "1w", "1M"])
-def test_the_result_does_not_depend_on_what_else_is_built(long_db: Path, timeframe: str) -> None:
+@pytest.mark.parametrize(
+    ("timeframe", "others"),
+    [
+        *((text, "5m 1h 4h 1d") for text in ("1h", "7h", "12h", "3d", "1w", "1M")),
+        pytest.param("1w", "7h", id="1w: 7h fit in its length, not in its place"),
+        pytest.param("14h", "7h", id="14h: of 7h"),
+        pytest.param("3d", "36h", id="3d: of 36h"),
+    ],
+)
+def test_the_result_does_not_depend_on_what_else_is_built(
+    long_db: Path, timeframe: str, others: str
+) -> None:
     alone = Path(shutil.copy(long_db, long_db.with_name("alone.sqlite")))
     build(alone, timeframe)
 
-    for finer in ("5m", "1h", "4h", "1d"):
-        if finer != timeframe:
-            build(long_db, finer)
+    for other in others.split():
+        if other != timeframe:
+            build(long_db, other)
     build(long_db, timeframe)
 
     assert built(long_db, timeframe) == built(alone, timeframe)
@@ -630,16 +640,19 @@ def test_a_series_that_lost_all_its_minutes_loses_its_bars(week_db: Path) -> Non
         pytest.param("UPDATE ohlcv_1m SET close = 'two' WHERE ts_ms = ?", id="a word for a number"),
     ],
 )
-def test_a_1m_day_edited_by_hand_is_refused_in_one_line(week_db: Path, sql: str) -> None:
+def test_a_1m_day_edited_by_hand_is_refused_in_one_line_before_any_work(
+    week_db: Path, sql: str
+) -> None:
     shell(week_db, sql, (day(3),))
 
     with pytest.raises(DataError) as refused:
-        build(week_db, "1h")
+        build(week_db, "1h", chunk_days=1)
 
     said = str(refused.value)
     assert said.startswith("ohlcv_1m sample:BTC/USDT 2024-01-04: its rows are not those that were")
     assert "run `doit verify`" in said
     assert "\n" not in said
+    assert built(week_db, "1h") == ([], [])
     assert not is_fresh(week_db, "1h")
 
 

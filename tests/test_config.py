@@ -1109,6 +1109,12 @@ def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> No
             id="both in the future",
         ),
         pytest.param(
+            {"start": "2026-01-15T12:34Z", "end": "2031-01-01"},
+            "start: '2026-01-15T12:34Z' is not before now, 2026-01-15T12:34:00Z: "
+            "write an earlier one",
+            id="from this minute on",
+        ),
+        pytest.param(
             {"end": "2020-01-01"},
             "end: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z only, "
             "not of 2017-08-17T00:00:00Z .. 2020-01-01T00:00:00Z",

@@ -28,6 +28,7 @@ class Bike(msgspec.Struct, forbid_unknown_fields=True):
     folded: bool = False
     owner: str | None = None
     wheels: Annotated[dict[str, Wheel], msgspec.Meta(description="by place")] = {}
+    spare: Wheel | None = None
     gears: tuple[Literal["low", "high"], ...] = ()
     tags: dict[str, str] | list[str] = {}
     anything: dict[str, Any] = {}
@@ -339,13 +340,13 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         pytest.param(
             "name: x\nzzz: y",
             ":2: zzz: unknown key; "
-            "known are name, kind, folded, owner, wheels, gears, tags, anything",
+            "known are name, kind, folded, owner, wheels, spare, gears, tags, anything",
             id="unknown",
         ),
         pytest.param(
             "name: x\n' - at $.x': 1",
             ":2:  - at $.x: unknown key; "
-            "known are name, kind, folded, owner, wheels, gears, tags, anything",
+            "known are name, kind, folded, owner, wheels, spare, gears, tags, anything",
             id="unknown and odd",
         ),
         pytest.param("name: [x]", ":1: name: expected text, got a list", id="a list"),
@@ -402,6 +403,11 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
             "name: x\nwheels: {'a.b[0]': {size: 1, spokes: 1.5}}",
             ":2: wheels.a.b[0].spokes: expected a whole number, got 1.5",
             id="key with dots and brackets",
+        ),
+        pytest.param(
+            "name: x\nspare: {size: 1, spoke: 3}",
+            ":2: spare.spoke: unknown key, did you mean 'spokes'?",
+            id="key of what can be left out",
         ),
         pytest.param(
             "name: x\nwheels: {'': 3}", ":2: wheels.'': expected a mapping, got 3", id="empty key"

@@ -153,14 +153,14 @@ def test_the_price_of_the_daily_loss() -> None:
 def test_the_price_of_a_liquidation() -> None:
     # Maintenance at 40x is 1/80. Long 10 bought at 100 with 100 USD: cash is -900;
     # -900 + 10 p = 10 p / 80 at p = 900 / 9.875.
-    long = liquidation_price(Account(D(-900), D(10)), _limits())
+    long = liquidation_price(Account(D(-900), D(10)), _limits().maintenance)
     assert long is not None
     assert round(long, 6) == D("91.139241")
     # Short 10 at 100 with 100 USD: cash is 1100; 1100 - 10 p = 10 p / 80 at p = 1100 / 10.125.
-    short = liquidation_price(Account(D(1_100), D(-10)), _limits())
+    short = liquidation_price(Account(D(1_100), D(-10)), _limits().maintenance)
     assert short is not None
     assert round(short, 6) == D("108.641975")
-    assert liquidation_price(Account(D(100), D(0)), _limits()) is None
+    assert liquidation_price(Account(D(100), D(0)), _limits().maintenance) is None
 
 
 def test_funding_is_paid_by_longs_and_got_by_shorts() -> None:

@@ -202,7 +202,7 @@ def _add_strategy(
     guard.join(loaded)
     caught = wrap_callbacks(loaded, guard)
     engine.add_strategy(loaded)
-    fill_model.clock_ns = loaded.clock.timestamp_ns
+    fill_model.clock_ns = guard.clock_ns = loaded.clock.timestamp_ns
     return guard, caught
 
 
@@ -335,14 +335,18 @@ def _collect(engine: BacktestEngine, stage: _Stage, guard: RiskGuard) -> Run:
 
 
 def _asked(orders: list[Any], guard: RiskGuard) -> Iterator[Asked]:
+    """Yield what the strategy sent, with the quantity that it was sent with."""
     for order in orders:
-        if order.client_order_id.value not in guard.forced:
-            yield Asked(
-                order.ts_init // _NS,
-                "buy" if order.side == OrderSide.BUY else "sell",
-                order.order_type.name.lower(),
-                order.init_event.quantity.as_decimal(),
-            )
+        name = order.client_order_id.value
+        if name in guard.forced:
+            continue
+        if name in guard.passed:
+            change = guard.passed[name].change
+        else:
+            quantity = order.init_event.quantity.as_decimal()
+            change = quantity if order.is_buy else -quantity
+        side: Literal["buy", "sell"] = "buy" if change > 0 else "sell"
+        yield Asked(order.ts_init // _NS, side, order.order_type.name.lower(), abs(change))
 
 
 def _sequence(order: Any) -> tuple[int, int, str]:
@@ -355,7 +359,7 @@ def _fills(orders: list[Any], guard: RiskGuard) -> Iterator[Fill]:
     executed = [
         (event, f"O-{number}")
         for number, order in enumerate(orders, start=1)
-        for event in order.events()
+        for event in _events(order)
         if isinstance(event, OrderFilled)
     ]
     # the running number at the end of a trade id orders the executions of one instant
@@ -375,6 +379,19 @@ def _fills(orders: list[Any], guard: RiskGuard) -> Iterator[Fill]:
             liquidity="maker" if event.liquidity_side == LiquiditySide.MAKER else "taker",
             position=position,
         )
+
+
+def _events(order: Any) -> list[Any]:
+    """Return the events among which an order's fills are: all, or the last where that is the one.
+
+    Each costs 5 µs to bring over from the engine.
+    """
+    if not order.filled_qty.raw:
+        return []
+    if len(order.trade_ids) == 1 and order.status == OrderStatus.FILLED:
+        return [order.last_event]
+    events: list[Any] = order.events()
+    return events
 
 
 def _type(event: OrderFilled, guard: RiskGuard) -> str:

@@ -88,6 +88,9 @@ class Caught(msgspec.Struct, frozen=True):
     callback: str
 
 
+type Fail = Callable[[str, BaseException], None]
+
+
 class Callbacks(Protocol):
     """What stands around a strategy's callbacks."""
 
@@ -100,7 +103,7 @@ class Callbacks(Protocol):
     def after(self) -> None:
         """Do what is to do after any callback of the strategy's own."""
 
-    def on_bar(self, own: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
+    def on_bar(self, own: Callable[[Any], Any] | None, fail: Fail) -> Callable[[Any], Any]:
         """Return the whole of `on_bar`, which is called most: around the strategy's own, if any."""
 
 
@@ -110,6 +113,16 @@ def wrap_callbacks(loaded: Strategy, around: Callbacks) -> list[Caught]:
     Returns the list that will hold the first error; no callback runs after it.
     """
     caught: list[Caught] = []
+
+    def fail(name: str, error: BaseException) -> None:
+        if not caught:  # else another callback raised inside of this one
+            caught.append(Caught(error, name))
+            for callback in own.keys() | before.keys() | {"on_bar"}:
+                setattr(loaded, callback, _skip)
+        if name == "on_start":
+            raise error  # the one callback whose exception ends the run
+        loaded.shutdown_system(f"{name} raised")
+
     own = {
         name: getattr(loaded, name)
         for name in dir(type(loaded))
@@ -119,43 +132,34 @@ def wrap_callbacks(loaded: Strategy, around: Callbacks) -> list[Caught]:
     before = {**around.before()}
     before |= {name: hook for name, hook in around.before_own().items() if name in own}
     for name in sorted(own.keys() | before.keys()):
-        around_it = _around(own.get(name), before.get(name), around.after)
-        setattr(loaded, name, _caught(loaded, name, around_it, caught))
-    on_bar = around.on_bar(own.get("on_bar"))
-    loaded.on_bar = _caught(loaded, "on_bar", on_bar, caught)  # type: ignore[method-assign]
+        setattr(loaded, name, _around(name, own.get(name), before.get(name), around.after, fail))
+    setattr(loaded, "on_bar", around.on_bar(own.get("on_bar"), fail))  # noqa: B010  # mypy: a method
     return caught
 
 
 def _around(
-    own: Callable[..., Any] | None, before: Callable[..., Any] | None, after: Callable[[], None]
+    name: str,
+    own: Callable[..., Any] | None,
+    before: Callable[..., Any] | None,
+    after: Callable[[], None],
+    fail: Fail,
 ) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
-        if (before is not None and before(*args) is False) or own is None:
-            return None
-        result = own(*args)
-        after()
-        return result
-
-    return run
-
-
-def _caught(
-    loaded: Strategy, name: str, callback: Callable[..., Any], caught: list[Caught]
-) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        if caught:
-            return None
         try:
-            return callback(*args)
-        except BaseException as e:  # Ctrl-C too: the engine would swallow it as well
-            if not caught:  # else another callback raised inside of this one
-                caught.append(Caught(e, name))
-            if name == "on_start":
-                raise  # the one callback whose exception ends the run
-            loaded.shutdown_system(f"{name} raised")
+            if (before is not None and before(*args) is False) or own is None:
+                return None
+            result = own(*args)
+            after()
+            return result
+        except BaseException as e:  # noqa: BLE001  # it is raised after the run
+            fail(name, e)
             return None
 
     return run
+
+
+def _skip(*_args: Any) -> None:
+    """Stand for every callback once one has raised."""
 
 
 def strategy_error(strategy: config.Strategy, error: BaseException, where: str) -> StrategyError:
