@@ -148,7 +148,6 @@ def plain(value: Any) -> Any:
 
 def _parse(text: str, path: Path) -> Document:
     document = Document(path, {}, {(): 1})
-    _check_depth(document, yaml.parse(text, Loader=_Loader))
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -162,20 +161,11 @@ def _parse(text: str, path: Path) -> Document:
         loader.dispose()
 
 
-def _check_depth(document: Document, events: Iterable[yaml.Event]) -> None:
-    """Refuse what would overflow the stack of libyaml, which crashes then."""
-    depth = 0
-    for event in events:
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            line = event.start_mark.line + 1 if event.start_mark else None
-            raise ConfigError(_TOO_DEEP, path=document.path, line=line)
-
-
 def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
     """Return what the parser says as one line."""
     mark, start, problem = e.problem_mark, e.context_mark, str(e.problem)
+    if "nesting depth" in problem:
+        return ConfigError(_TOO_DEEP, path=path, line=mark.line + 1 if mark else None)
     if mark is not None and text[mark.index : mark.index + 1] == "\t":
         problem = "a tab, indent with spaces"
     elif e.context:

@@ -1021,7 +1021,7 @@ def test_a_url_has_one_of_two_schemes_and_a_host(
         ),
         pytest.param(
             b"db_path: " + b"[" * 30 + b"]" * 30,
-            ":1: nested deeper than 20 levels, or without end by an anchor",
+            ":1: db_path: nested deeper than 20 levels, or without end by an anchor",
             id="nested",
         ),
         pytest.param(

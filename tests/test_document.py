@@ -174,8 +174,8 @@ def test_twenty_levels_are_deep_enough(tmp_path: Path) -> None:
     deepest = read(tmp_path, f"a: {'[' * 19}x{']' * 19}")
 
     assert deepest.lines[("a", *[0] * 19)] == 1
-    assert refusal(tmp_path, f"\na: {'[' * 20}{']' * 20}") == (
-        "bike.yaml:2: nested deeper than 20 levels, or without end by an anchor"
+    assert refusal(tmp_path, f"\na: {'[' * 20}x{']' * 20}") == (
+        "bike.yaml:2: a: nested deeper than 20 levels, or without end by an anchor"
     )
 
 
