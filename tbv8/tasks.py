@@ -148,7 +148,7 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
     """
     yield {"name": None, "doc": "Fetch the wanted 1m history of every series"}
     for series in project.wanted:
-        if spans := _wanted_history(project, series):
+        if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
             yield {
@@ -422,14 +422,24 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
             return TaskFailed(str(e))
         except BrokenPipeError:
             raise
-        except OSError as e:  # a full disk, a folder that may not be written, a file in its place
-            if e.filename is None and e.errno is None:
+        except OSError as e:
+            if (problem := os_problem(e)) is None:
                 raise
-            where = f"{e.filename}: " if e.filename else ""
-            return TaskFailed(f"{where}{e.strerror}: mend that and run again, nothing is lost")
+            return TaskFailed(problem)
         return None
 
     return run
+
+
+def os_problem(e: OSError) -> str | None:
+    """Say what a user can mend: a full disk, a folder that may not be written, a file in its place.
+
+    None for what is no answer of the system's.
+    """
+    if e.filename is None and e.errno is None:
+        return None
+    where = f"{e.filename}: " if e.filename else ""
+    return f"{where}{e.strerror}: mend that and run again, nothing is lost"
 
 
 def _fresh(question: Question) -> Callable[[Any, Any], bool]:
@@ -447,7 +457,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 # Which series and timeframes.
 
 
-def _wanted_history(project: Project, series: Series) -> list[Span]:
+def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
     available = history_span(series.venue, _now_ms())
     asked = project.wanted.get(series, []) if available else []
@@ -456,7 +466,7 @@ def _wanted_history(project: Project, series: Series) -> list[Span]:
 
 def _minutes_name(project: Project, series: Series) -> str:
     """Return the task that brings the 1m bars of a series; of a recorded one, none does."""
-    return f"backfill:{series}" if _wanted_history(project, series) else "migrate"
+    return f"backfill:{series}" if wanted_history(project, series) else "migrate"
 
 
 def _default_series(project: Project) -> list[Series]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +16,7 @@ from doit.task import Task
 
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.state import State
+from tbv8.tasks import os_problem
 
 JSON: dict[str, Any] = {
     "name": "as_json",
@@ -28,9 +31,20 @@ class Looking(DoitCmdBase):  # type: ignore[misc]  # doit ships no types
     """A command that needs the graph, but neither runs it nor opens pydoit's state file."""
 
     def execute(self, params: Any, args: list[str]) -> int:
-        """Load the tasks with a state file in memory."""
+        """Load the tasks with a state file in memory; say in one line what a user can mend."""
         self.dep_manager = Dependency(SqliteDB, ":memory:")
-        result: int = super().execute(params, args)
+        try:
+            result: int = super().execute(params, args)
+            sys.stdout.flush()
+        except BrokenPipeError:  # `| head` has seen enough: neither we nor Python's exit may write
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except Tbv8Error as e:
+            raise InvalidCommand(str(e)) from e
+        except OSError as e:
+            if (problem := os_problem(e)) is None:
+                raise
+            raise InvalidCommand(problem) from e
         return result
 
     def selected(self) -> Iterator[Task]:

@@ -14,7 +14,6 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.looking import JSON, Looking, counted, print_json, whole_number
 from tbv8.config import Project
 from tbv8.document import unknown
-from tbv8.errors import Tbv8Error
 from tbv8.freshness.state import days_text
 from tbv8.market import Series, Span
 from tbv8.store.database import open_reader
@@ -93,13 +92,10 @@ class Verify(Looking):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue, --symbol and --dataset")
         project: Project = self.loader.namespace["PROJECT"]
         asked = _Asked(venue, symbol, dataset, repair)
-        try:
-            if against:
-                compared = _compare(project, asked, against, sample=sample, seed=seed)
-                return _report_compared(compared, as_json)
-            return _verify(project, as_json, asked)
-        except Tbv8Error as e:
-            raise InvalidCommand(str(e)) from e
+        if against:
+            compared = _compare(project, asked, against, sample=sample, seed=seed)
+            return _report_compared(compared, as_json)
+        return _verify(project, as_json, asked)
 
 
 class _Asked(msgspec.Struct, frozen=True):

@@ -29,6 +29,20 @@ def open_reader(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator
     Raises:
         DataError: The file is absent, damaged, locked, or of another revision.
     """
+    with open_any_revision(db_path, timeout_s=timeout_s) as query:
+        found = revision(query)
+        if found != REVISION:
+            raise DataError(other_revision(db_path, found))
+        yield query
+
+
+@contextmanager
+def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator[Query]:
+    """Open the database as `open_reader` does, whatever its revision.
+
+    Raises:
+        DataError: The file is absent, damaged or locked.
+    """
     if not db_path.is_file():
         raise DataError(f"{db_path}: there is no database: run `doit migrate`")
     with refusals(db_path):
@@ -41,9 +55,6 @@ def open_reader(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator
             def query(sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
                 return connection.execute(sql, values).fetchall()
 
-            found = revision(query)
-            if found != REVISION:
-                raise DataError(_other_revision(db_path, found))
             yield query
         finally:
             connection.close()
@@ -87,7 +98,8 @@ def file_problem(db_path: Path, message: str) -> str | None:
     return None
 
 
-def _other_revision(db_path: Path, found: str | None) -> str:
+def other_revision(db_path: Path, found: str | None) -> str:
+    """Say that the database is not of this tbv8's revision, and the cure."""
     if found is None:
         return f"{db_path}: has no tables yet: run `doit migrate`"
     return (
