@@ -1,0 +1,404 @@
+"""What is held, what the recorder missed, and what results say: read in a moment, as records.
+
+The ledger answers for bars, so that no row is counted; of trades and quotes it is only looked at
+where they begin and end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from tbv8.config import Project
+from tbv8.coverage import missing_spans
+from tbv8.errors import DataError
+from tbv8.market import Series, Span, iso
+from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
+from tbv8.store.ledger import HISTORY, covered, covers
+
+_PATIENCE_S = 2.0  # who wants to look does not want to wait
+_TICKS = ("trades", "bbo")
+_BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
+_PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a time
+
+
+class Database(msgspec.Struct, frozen=True, kw_only=True):
+    """The file: its size and its WAL's in bytes, its revision and the one that this tbv8 knows.
+
+    `problem` says why it cannot be read, and what to do; then nothing is known of what is in it.
+    """
+
+    path: str
+    size: int
+    wal_size: int
+    revision: str | None
+    known_revision: str
+    problem: str | None
+
+
+class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One series of bars.
+
+    Args:
+        venue: Where they are from.
+        symbol: Of which market.
+        dataset: Their table.
+        first_ms: The open of the first bar held; None when there is none.
+        last_ms: The open of the last one.
+        bars: How many are held.
+        missing: How many minutes the venue itself does not have.
+        gaps: How many stretches are not known: of wanted history all that is still to be fetched,
+            else those between what is held.
+        edited_days: How many days were changed outside of tbv8.
+        size: About how many bytes its rows take, from their number.
+        simulated: Whether its market is made up.
+    """
+
+    venue: str
+    symbol: str
+    dataset: str
+    first_ms: int | None
+    last_ms: int | None
+    bars: int
+    missing: int
+    gaps: int
+    edited_days: int
+    size: int
+    simulated: bool
+
+
+class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Trades or quotes of a series: when the first and the last one were."""
+
+    venue: str
+    symbol: str
+    dataset: str
+    first_ms: int
+    last_ms: int
+
+
+class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What the recorder missed of one channel of a series.
+
+    Args:
+        venue: Whose series.
+        symbol: Which one.
+        channel: `trades`, `bbo` or `bars_1m`.
+        gaps: How many there were.
+        healed: How many of them were filled afterwards.
+        open: How many last.
+        lost_s: How long those that are over and were not filled were, together.
+        newest_ms: The start of the newest one that is not healed, and its end, None while it lasts.
+        newest_end_ms: See there.
+        reason: Of that one.
+    """
+
+    venue: str
+    symbol: str
+    channel: str
+    gaps: int
+    healed: int
+    open: int
+    lost_s: float
+    newest_ms: int | None = None
+    newest_end_ms: int | None = None
+    reason: str | None = None
+
+
+class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy's result: fresh, or why not; and its numbers, None where it does not say them.
+
+    `simulated` tells that they were made on a made-up market, None without a result.
+    """
+
+    strategy_id: str
+    symbol: str
+    timeframe: str
+    market_data_venue: str
+    fresh: bool
+    reasons: tuple[str, ...]
+    simulated: bool | None
+    numbers: dict[str, float | None]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it; `tick_rows` is at most how many trades and quotes there are."""
+
+    database: Database
+    series: tuple[SeriesStatus, ...]
+    ticks: tuple[TickStatus, ...]
+    tick_rows: dict[str, int]
+    recorder_gaps: tuple[GapStatus, ...]
+    strategies: tuple[StrategyStatus, ...]
+
+
+NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
+"""Which numbers of a result's primary run are headlines, as summary.json calls them."""
+
+type AskStale = Callable[[], Mapping[str, Sequence[str]]]
+"""Why each result is stale that is, by strategy; asked only of a database that can be read."""
+
+
+def read_status(
+    project: Project, wanted: Mapping[Series, Sequence[Span]], ask_stale: AskStale
+) -> Status:
+    """Look at the database and the results; a database that cannot be read is only said to be so.
+
+    Waits no longer than seconds for one that is locked.
+
+    Args:
+        project: The configuration.
+        wanted: The spans of history that a backfill is to bring, by series.
+        ask_stale: Why each result is stale that is.
+    """
+    database = Database(
+        path=str(project.db_path),
+        size=_size(project.db_path),
+        wal_size=_size(project.db_path.with_name(f"{project.db_path.name}-wal")),
+        revision=None,
+        known_revision=REVISION,
+        problem=None,
+    )
+    held = _Held()
+    try:
+        with open_any_revision(project.db_path, timeout_s=_PATIENCE_S) as query:
+            found = revision(query)
+            database = replace(database, revision=found)
+            if found != REVISION:
+                raise DataError(other_revision(project.db_path, found))
+            held = _read_held(query, wanted)
+        stale = ask_stale()
+    except DataError as e:
+        problem = str(e).replace(" for a minute", "")  # it was not waited for so long
+        database = replace(database, problem=problem)
+        stale = dict.fromkeys(project.strategies, (problem,))
+    return Status(
+        database=database,
+        series=held.series,
+        ticks=held.ticks,
+        tick_rows=held.tick_rows,
+        recorder_gaps=held.recorder_gaps,
+        strategies=tuple(_read_strategies(project, stale)),
+    )
+
+
+def to_json(status: Status) -> dict[str, Any]:
+    """Return the status as JSON values: each `<what>_ms` as `<what>`, a time in ISO text."""
+    value: dict[str, Any] = _without_ms(msgspec.to_builtins(status))
+    return value
+
+
+def _without_ms(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_without_ms(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key.removesuffix("_ms"): iso(item)
+        if key.endswith("_ms") and item is not None
+        else _without_ms(item)
+        for key, item in value.items()
+    }
+
+
+class _Held(msgspec.Struct, frozen=True, kw_only=True):
+    series: tuple[SeriesStatus, ...] = ()
+    ticks: tuple[TickStatus, ...] = ()
+    tick_rows: dict[str, int] = {}
+    recorder_gaps: tuple[GapStatus, ...] = ()
+
+
+def _read_held(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> _Held:
+    names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
+    tables = {str(name) for (name,) in names}
+    return _Held(
+        series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
+        ticks=tuple(_read_ticks(query)),
+        tick_rows={name: _rows_at_most(query, name) for name in _TICKS},
+        recorder_gaps=tuple(_read_gaps(query)),
+    )
+
+
+def _order(series: SeriesStatus) -> tuple[str, str, bool, int, str]:
+    """By venue and symbol; 1m bars first, then by how many there are."""
+    is_built = series.dataset not in (HISTORY, "bars_1m")
+    return series.venue, series.symbol, is_built, -series.bars, series.dataset
+
+
+def _read_series(
+    query: Query, wanted: Mapping[Series, Sequence[Span]], tables: set[str]
+) -> Iterator[SeriesStatus]:
+    waiting = dict(wanted)
+    for venue, symbol, dataset, bars, missing, holes, edited in query(
+        "SELECT venue, symbol, dataset, sum(bars), sum(missing), total(hole), sum(digest IS NULL)"
+        " FROM (SELECT *, start_ms > max(end_ms) OVER (PARTITION BY venue, symbol, dataset"
+        " ORDER BY day_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS hole"
+        " FROM history_coverage) GROUP BY venue, symbol, dataset",
+        (),
+    ):
+        series = Series(str(venue), str(symbol))
+        spans = waiting.pop(series, None) if dataset == HISTORY else None
+        first_ms, last_ms = (
+            _first_and_last(query, dataset, series) if dataset in tables else (None, None)
+        )
+        yield _series_status(
+            series,
+            str(dataset),
+            first_ms=first_ms,
+            last_ms=last_ms,
+            bars=bars,
+            missing=missing,
+            gaps=int(holes) if spans is None else _count_gaps(query, series, spans),
+            edited_days=edited,
+        )
+    for series, spans in waiting.items():
+        yield _series_status(series, HISTORY, gaps=_count_gaps(query, series, spans))
+
+
+def _series_status(
+    series: Series,
+    dataset: str,
+    *,
+    gaps: int,
+    first_ms: int | None = None,
+    last_ms: int | None = None,
+    bars: int = 0,
+    missing: int = 0,
+    edited_days: int = 0,
+) -> SeriesStatus:
+    row_bytes = _BAR_BYTES + len(series.venue.encode()) + len(series.symbol.encode())
+    return SeriesStatus(
+        venue=series.venue,
+        symbol=series.symbol,
+        dataset=dataset,
+        first_ms=first_ms,
+        last_ms=last_ms,
+        bars=bars,
+        missing=missing,
+        gaps=gaps,
+        edited_days=edited_days,
+        size=round(bars * row_bytes / _PAGES_FILLED),
+        simulated=series.venue == "sample",
+    )
+
+
+def _count_gaps(query: Query, series: Series, spans: Sequence[Span]) -> int:
+    if all(covers(query, series, HISTORY, span) for span in spans):
+        return 0
+    return len(missing_spans(spans, covered(query, series, HISTORY)))
+
+
+def _first_and_last(
+    query: Query, table: str, series: Series
+) -> tuple[int, int] | tuple[None, None]:
+    """Return the first and the last time of a series: two steps down its index."""
+    one = f'FROM "{table}" WHERE venue = ? AND symbol = ?'
+    key = (series.venue, series.symbol)
+    ((first_ms, last_ms),) = query(
+        f"SELECT (SELECT min(ts_ms) {one}), (SELECT max(ts_ms) {one})", (*key, *key)
+    )
+    return (int(first_ms), int(last_ms)) if first_ms is not None else (None, None)
+
+
+def _read_ticks(query: Query) -> Iterator[TickStatus]:
+    for table in _TICKS:
+        after = ("", "")
+        # from one series to the next along the index, without reading the rows between
+        while rows := query(
+            f"SELECT venue, symbol FROM {table} WHERE (venue, symbol) > (?, ?)"
+            " ORDER BY venue, symbol LIMIT 1",
+            after,
+        ):
+            after = (str(rows[0][0]), str(rows[0][1]))
+            first_ms, last_ms = _first_and_last(query, table, Series(*after))
+            if first_ms is not None and last_ms is not None:
+                yield TickStatus(
+                    venue=after[0],
+                    symbol=after[1],
+                    dataset=table,
+                    first_ms=first_ms,
+                    last_ms=last_ms,
+                )
+
+
+def _rows_at_most(query: Query, table: str) -> int:
+    """Return how many rows there would be if none had been deleted from between."""
+    ((first, last),) = query(
+        f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
+    )
+    return 0 if first is None else int(last) - int(first) + 1
+
+
+def _read_gaps(query: Query) -> Iterator[GapStatus]:
+    for venue, symbol, channel, gaps, healed, lasting, lost_ms in query(
+        "SELECT venue, symbol, channel, count(*), sum(healed), sum(end_ms IS NULL),"
+        " total((end_ms - start_ms) * (healed = 0))"
+        " FROM recording_gaps GROUP BY venue, symbol, channel",
+        (),
+    ):
+        newest = query(
+            "SELECT start_ms, end_ms, reason FROM recording_gaps"
+            " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0"
+            " ORDER BY start_ms DESC LIMIT 1",
+            (venue, symbol, channel),
+        )
+        newest_ms, newest_end_ms, reason = newest[0] if newest else (None, None, None)
+        yield GapStatus(
+            venue=venue,
+            symbol=symbol,
+            channel=channel,
+            gaps=gaps,
+            healed=healed,
+            open=lasting,
+            lost_s=lost_ms / 1000,
+            newest_ms=newest_ms,
+            newest_end_ms=newest_end_ms,
+            reason=reason,
+        )
+
+
+def _read_strategies(
+    project: Project, stale: Mapping[str, Sequence[str]]
+) -> Iterator[StrategyStatus]:
+    for strategy in project.strategies.values():
+        summary = _read_summary(project.results_path / strategy.strategy_id)
+        primary = summary.get("primary")
+        if not isinstance(primary, dict):
+            primary = {}
+        simulated = summary.get("simulated")
+        yield StrategyStatus(
+            strategy_id=strategy.strategy_id,
+            symbol=strategy.symbol,
+            timeframe=strategy.timeframe.text,
+            market_data_venue=strategy.source.venue,
+            fresh=strategy.strategy_id not in stale,
+            reasons=tuple(stale.get(strategy.strategy_id, ())),
+            simulated=simulated if isinstance(simulated, bool) else None,
+            numbers={name: _number(primary.get(name)) for name in NUMBERS},
+        )
+
+
+def _read_summary(folder: Path) -> dict[str, Any]:
+    """Return a result's summary.json; nothing where there is none, or it is not one."""
+    with suppress(OSError, ValueError):
+        value = json.loads((folder / "summary.json").read_bytes())
+        if isinstance(value, dict):
+            return value
+    return {}
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,182 @@
+"""The status as tables: aligned columns, bold headings on a terminal, plain text elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tbv8.market import iso
+from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus
+
+_WIDE = 1000  # a pipe has no width: lines are as long as they need to be
+_REASON_LETTERS = 70
+
+
+def print_status(status: Status) -> None:
+    """Print every table that has rows, and one line about each of the others."""
+    console = Console(
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else _WIDE,
+        markup=False,
+        highlight=False,
+    )
+    _print_lines(console, _database_lines(status))
+    if status.database.problem is None:
+        simulated = sorted({one.venue for one in status.series if one.simulated})
+        title = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
+        _print_table(console, title, _SERIES, _series_rows(status.series), "none yet")
+        _print_table(console, "Trades and quotes", _TICKS, _tick_rows(status), "none recorded")
+        gaps = [_gap_row(gap) for gap in status.recorder_gaps]
+        _print_table(console, "Recorder gaps", _GAPS, gaps, "none")
+    strategies = [_strategy_row(strategy) for strategy in status.strategies]
+    _print_table(console, "Strategies", _STRATEGIES, strategies, "none")
+
+
+_SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
+_TICKS = ("venue", "symbol", "dataset", "first", "last")
+_GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost", "newest, unhealed")
+_STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades", "why")
+
+
+def _database_lines(status: Status) -> list[str]:
+    database = status.database
+    if database.problem is not None:
+        return [database.problem]
+    wal = f" and {_bytes(database.wal_size)} of WAL" if database.wal_size else ""
+    return [f"{database.path}: {_bytes(database.size)}{wal}, revision {database.revision}"]
+
+
+def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
+    return [
+        [
+            one.venue,
+            one.symbol,
+            one.dataset,
+            _time(one.first_ms)[:10],
+            _time(one.last_ms),
+            f"{one.bars:,}",
+            f"{one.missing:,}",
+            f"{one.gaps:,}" + (f", {one.edited_days:,} days edited" if one.edited_days else ""),
+            _bytes(one.size),
+        ]
+        for one in series
+    ]
+
+
+def _tick_rows(status: Status) -> list[list[str]]:
+    rows = [
+        [one.venue, one.symbol, one.dataset, _time(one.first_ms), _time(one.last_ms)]
+        for one in status.ticks
+    ]
+    for dataset, count in status.tick_rows.items():
+        if count:
+            rows.append(["", "", dataset, f"at most {count:,} rows", "in all"])
+    return rows
+
+
+def _gap_row(gap: GapStatus) -> list[str]:
+    newest = ""
+    if gap.newest_ms is not None:
+        newest = f"{_time(gap.newest_ms)} .. {_time(gap.newest_end_ms)} {gap.reason}"
+    return [
+        gap.venue,
+        gap.symbol,
+        gap.channel,
+        f"{gap.gaps:,}",
+        f"{gap.healed:,}",
+        f"{gap.open:,}",
+        _duration(gap.lost_s),
+        newest,
+    ]
+
+
+def _strategy_row(strategy: StrategyStatus) -> list[str]:
+    numbers = strategy.numbers
+    simulated = ", simulated" if strategy.simulated else ""
+    more = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
+    return [
+        strategy.strategy_id,
+        f"{strategy.symbol} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
+        "fresh" if strategy.fresh else "stale",
+        _number(numbers["return"], "+.2%"),
+        _number(numbers["sharpe"], ".2f"),
+        _number(numbers["max_drawdown"], ".2%"),
+        _number(numbers["trades"], ",.0f"),
+        f"{_shortened(strategy.reasons[0])}{more}" if strategy.reasons else "",
+    ]
+
+
+def _print_lines(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.print(line, soft_wrap=True)
+
+
+def _print_table(
+    console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], empty: str
+) -> None:
+    """Print rows under a title; a column that begins with `>` is of numbers."""
+    if not rows:
+        _print_lines(console, ["", f"{title}: {empty}"])
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=_bold(console))
+    for name in columns:
+        number = name.startswith(">")
+        table.add_column(
+            name.lstrip(">"),
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=name in ("first", "last"),
+        )
+    above: Sequence[str] = ()
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in _unrepeated(row, above, columns)))
+        above = row
+    console.print()
+    console.print(title, style=_bold(console))
+    console.print(table)
+
+
+def _bold(console: Console) -> str:
+    return "" if console.no_color else "bold"
+
+
+def _unrepeated(row: Sequence[str], above: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """Return a row without the venue and symbol that it shares with the one above."""
+    same = 0
+    while same < 2 and columns[0] == "venue" and row[: same + 1] == list(above[: same + 1]):
+        same += 1
+    return [*[""] * same, *row[same:]]
+
+
+def _time(ts_ms: int | None) -> str:
+    return "" if ts_ms is None else iso(ts_ms)[:16].replace("T", " ")
+
+
+def _bytes(size: int) -> str:
+    """Return `1.2 GB`, `400 MB`, `0 kB`."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB")):
+        if size >= unit:
+            return f"{size / unit:,.{1 if size < 10 * unit else 0}f} {name}"
+    return f"{size / 1000:,.0f} kB"
+
+
+def _duration(seconds: float) -> str:
+    """Return `2 d 3 h`, `3 h 5 min`, `5 min 7 s`, `7 s`."""
+    units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    for (long_s, long), (short_s, short) in pairwise(units):
+        if seconds >= long_s:
+            return f"{seconds // long_s:,.0f} {long} {seconds % long_s // short_s:.0f} {short}"
+    return f"{seconds:.0f} s"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
+
+
+def _shortened(reason: str) -> str:
+    return reason if len(reason) <= _REASON_LETTERS else f"{reason[: _REASON_LETTERS - 1]}…"
