@@ -168,12 +168,6 @@ def from_money(value: int) -> Decimal:
     return Decimal(int(value)).scaleb(-MONEY_DECIMALS)
 
 
-def max_drawdown(equity: Ints, start: int) -> float:
-    """Return the largest fall from a peak, as a fraction of the peak; 0 when there was none."""
-    peaks = np.maximum.accumulate(np.maximum(equity, start))
-    return float(((peaks - equity) / peaks).max(initial=0.0))
-
-
 def fixed_point(values: Floats, places: int) -> Ints:
     """Return the values in integers of 10^-places.
 

@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 
 from tbv8 import config
-from tbv8.backtest.accounting import Fill, from_money, max_drawdown, to_money
+from tbv8.backtest.accounting import Fill, from_money
 from tbv8.backtest.engine import Run
-from tbv8.market import iso
+from tbv8.backtest.statistics import Performance, measure_curve, measure_trading
+from tbv8.market import Timeframe, iso
 
 SIMULATED = "sample"
 """The venue whose market is made up."""
@@ -42,8 +43,11 @@ class OneSided(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal
 
 
-class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """One run's numbers: money in USD, returns and the drawdown as fractions."""
+class Stats(Performance, frozen=True, kw_only=True):
+    """One run's numbers, those of its curve among them: statistics.py says how each is made.
+
+    A record that inherits, since the JSON is flat. Money is in USD.
+    """
 
     venue: str
     orders: dict[str, int]
@@ -54,11 +58,17 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     start_equity: Decimal
     end_equity: Decimal
     pnl: Decimal
+    exposure: float
+    turnover: float | None
+    trades: int
+    win_rate: float | None
+    profit_factor: float | None
+    expectancy: Decimal | None
+    average_holding_hours: float | None
     fees: Decimal
+    slippage: Decimal
     funding: Decimal
-    total_return: float = msgspec.field(name="return")
-    max_drawdown: float
-    buy_and_hold_return: float
+    buy_and_hold: Performance
     denied: dict[str, int]
     denials: tuple[Event, ...]
     halts: tuple[Event, ...]
@@ -99,6 +109,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 def summarise(strategy: config.Strategy, primary: Run, shadow: Run | None) -> Summary:
     """Return the numbers of a result; the span is the whole bars in the wanted one."""
     span = strategy.timeframe.whole(strategy.span)
+    ours = _stats(primary, strategy.timeframe)
+    theirs = _stats(shadow, strategy.timeframe) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
@@ -107,9 +119,9 @@ def summarise(strategy: config.Strategy, primary: Run, shadow: Run | None) -> Su
         market_data_venue=strategy.source.venue,
         simulated=strategy.source.venue == SIMULATED,
         bars=len(primary.curve.closes_ms),
-        primary=_stats(primary),
-        shadow=_stats(shadow) if shadow else None,
-        divergence=_divergence(primary, shadow) if shadow else None,
+        primary=ours,
+        shadow=theirs,
+        divergence=_divergence(primary, shadow, ours, theirs) if shadow and theirs else None,
     )
 
 
@@ -122,11 +134,11 @@ def to_json(summary: Summary) -> dict[str, Any]:
 def lines(summary: Summary) -> list[str]:
     """Return what to print when a backtest has ended."""
     simulated = ", simulated" if summary.simulated else ""
-    held = summary.primary.buy_and_hold_return
+    held = summary.primary.buy_and_hold
     shown = [
         f"{summary.strategy_id}: {summary.symbol} {summary.timeframe}, {summary.bars:,} bars of "
         f"{summary.market_data_venue}{simulated}, {summary.span['start']} .. {summary.span['end']}",
-        f"  {_line(summary.primary)}; buy and hold {held:+.2%}",
+        f"  {_line(summary.primary)}; buy and hold {_gains(held)}",
     ]
     if summary.shadow and summary.divergence:
         apart = summary.divergence.max_equity_difference
@@ -151,15 +163,28 @@ def _line(stats: Stats) -> str:
     funding = f", funding {stats.funding:,.2f}" if stats.funding else ""
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
-        f"({stats.total_return:+.2%}), {stats.fills:,} fills, {stats.positions:,} positions, "
+        f"({_gains(stats)}), {stats.fills:,} fills, {stats.positions:,} positions, "
         f"fees {stats.fees:,.2f}{funding}, max drawdown {stats.max_drawdown:.2%}"
     )
 
 
-def _stats(run: Run) -> Stats:
-    start, end = run.start_equity, from_money(run.curve.equity[-1])
-    held = from_money(run.curve.buy_and_hold[-1])
+def _gains(performance: Performance) -> str:
+    sharpe = "" if performance.sharpe is None else f", Sharpe {performance.sharpe:.2f}"
+    return f"{performance.total_return:+.2%}{sharpe}"
+
+
+def _stats(run: Run, timeframe: Timeframe) -> Stats:
+    curve = run.curve
+    start, end = run.start_equity, from_money(curve.equity[-1])
+    start_ms = timeframe.floor(int(curve.closes_ms[0]) - 1)
+    performance, held = (
+        measure_curve(curve.closes_ms, equity, start_ms=start_ms, start=start)
+        for equity in (curve.equity, curve.buy_and_hold)
+    )
+    trading = measure_trading(run.fills, run.positions, curve, start_ms=start_ms)
     return Stats(
+        **msgspec.structs.asdict(performance),
+        **msgspec.structs.asdict(trading),
         venue=run.venue,
         orders=run.orders,
         refused=run.refused,
@@ -169,11 +194,8 @@ def _stats(run: Run) -> Stats:
         start_equity=start,
         end_equity=end,
         pnl=end - start,
-        fees=sum((fill.fee for fill in run.fills), Decimal(0)),
         funding=sum((payment.amount for payment in run.payments), Decimal(0)),
-        total_return=_fraction((end - start) / start),
-        max_drawdown=_fraction(max_drawdown(run.curve.equity, to_money(start))),
-        buy_and_hold_return=_fraction((held - start) / start),
+        buy_and_hold=held,
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
         denials=tuple(
             Event(time=iso(d.ts_ms), rule=d.rule, order=d.order, numbers=d.numbers)
@@ -186,8 +208,7 @@ def _stats(run: Run) -> Stats:
     )
 
 
-def _divergence(primary: Run, shadow: Run) -> Divergence:
-    ours, theirs = _stats(primary), _stats(shadow)
+def _divergence(primary: Run, shadow: Run, ours: Stats, theirs: Stats) -> Divergence:
     only_primary = _only(primary.fills, shadow.fills)
     only_shadow = _only(shadow.fills, primary.fills)
     apart = int(np.abs(shadow.curve.equity - primary.curve.equity).max())
@@ -223,10 +244,6 @@ def _only(fills: Iterable[Fill], others: Iterable[Fill]) -> list[OneSided]:
                 )
             )
     return only
-
-
-def _fraction(value: Decimal | float) -> float:
-    return round(float(value), 8)
 
 
 def _floats(value: Any) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbv8.backtest.accounting import Fill, Position, max_drawdown, to_curve, to_money, to_positions
+from tbv8.backtest.accounting import Fill, Position, to_curve, to_money, to_positions
 from tbv8.errors import DataError
 
 D = Decimal
@@ -130,14 +130,6 @@ def test_a_fill_at_a_bars_close_is_in_that_bar() -> None:
 
     assert curve.position.tolist() == [0, 1, 1, 0, 0]
     assert (curve.equity // 10**8).tolist() == [1000, 1000, 1005, 1010, 1010]
-
-
-def test_the_largest_fall_from_a_peak_counts_the_start_as_one() -> None:
-    equity = np.array([90, 110, 99, 120, 90, 130], dtype=np.int64)
-
-    assert max_drawdown(equity, 100) == 0.25  # from 120 to 90
-    assert max_drawdown(equity[:1], 100) == 0.1
-    assert max_drawdown(equity[1:2], 100) == 0
 
 
 def test_more_money_than_64_bits_hold_is_refused() -> None:

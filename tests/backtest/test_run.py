@@ -74,7 +74,11 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
     summary = json.loads((result / "summary.json").read_text())
     assert summary["bars"] == 10
     assert summary["simulated"] is True
+    # Less than a day: one return, so that there is no volatility and nothing that is made of it.
+    undefined = dict.fromkeys(("cagr", "volatility", "sharpe", "sortino", "calmar"))
+    undefined |= {"probabilistic_sharpe": None}
     assert summary["primary"] == {
+        **undefined,
         "venue": "hyperliquid",
         "orders": {"filled": 2},
         "refused": {},
@@ -84,11 +88,36 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
         "start_equity": 10000.0,
         "end_equity": 10002.7885,
         "pnl": 2.7885,
-        "fees": 0.2115,
-        "funding": 0.0,
         "return": 0.00027885,
-        "max_drawdown": 0.0004105,  # from 10000 down to 9995.895
-        "buy_and_hold_return": 0.06,
+        "max_drawdown": 0.0004105,  # from 10000 at the second close to 9995.895 at the fourth
+        "max_drawdown_start": "2024-01-01T02:00:00Z",
+        "max_drawdown_bottom": "2024-01-01T04:00:00Z",
+        "max_drawdown_end": "2024-01-01T06:00:00Z",
+        "max_drawdown_days": 0.16666667,  # four hours
+        "best_day": {"date": "2024-01-01", "return": 0.00027885},
+        "worst_day": {"date": "2024-01-01", "return": 0.00027885},
+        "exposure": 0.3,  # from the third close to the sixth, of ten hours
+        # 423 USD in ten hours, over a mean equity of 100008.2275 / 10 USD, 876 times a year
+        "turnover": 37.05175157,
+        "trades": 1,
+        "win_rate": 1.0,
+        "profit_factor": None,
+        "expectancy": 2.7885,
+        "average_holding_hours": 3.0,
+        "fees": 0.2115,
+        "slippage": 2.8,  # 2 x (105.0 - 104.3) and 2 x (107.2 - 106.5)
+        "funding": 0.0,
+        "buy_and_hold": {
+            **undefined,
+            "return": 0.06,
+            "max_drawdown": 0.02985075,  # from 10720 to 10400
+            "max_drawdown_start": "2024-01-01T06:00:00Z",
+            "max_drawdown_bottom": "2024-01-01T08:00:00Z",
+            "max_drawdown_end": None,
+            "max_drawdown_days": 0.16666667,
+            "best_day": {"date": "2024-01-01", "return": 0.06},
+            "worst_day": {"date": "2024-01-01", "return": 0.06},
+        },
         "denied": {},
         "denials": [],
         "halts": [],

@@ -1,0 +1,324 @@
+"""What a curve, its fills and its positions come to: the statistics of summary.json.
+
+All of it is marked to market: the drawdown looks at the close of every bar. What needs returns
+of equal length (volatility, Sharpe, Sortino, best and worst day, probabilistic Sharpe) takes those
+of UTC days, and a year has 365 of them, as the market never closes:
+
+- a bar that closes at 00:00 belongs to the day that ends then;
+- a first or last day that the run covers in part is a day like any other, with the return that it
+  had, so that the days together make the whole return;
+- a day on which no bar closed (an outage, or a bar longer than a day) returned 0, and the day after
+  it the rest: the days stay as many as have passed.
+
+Where a number is not defined it is None. The same bytes come out everywhere: sums are exact before
+they are rounded (`math.fsum`, integers, decimals), powers are decimal, and the result has eight
+decimals. NumPy's sums depend on the processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from decimal import Context, Decimal, localcontext
+from statistics import NormalDist
+
+import msgspec
+import numpy as np
+
+from tbv8.backtest.accounting import Curve, Fill, Position, from_money, to_money
+from tbv8.backtest.nautilus import Floats, Ints
+from tbv8.market import DAY_MS, HOUR_MS, iso, iso_day
+
+YEAR_DAYS = 365
+
+_YEAR_MS = YEAR_DAYS * DAY_MS
+_PLACES = 8
+_EXACT = Context(prec=60)
+_POWERS = Context(prec=28, traps=[])  # deterministic on any machine, which libm's are not
+_HALF = 32
+
+
+class Day(msgspec.Struct, frozen=True, kw_only=True):
+    """What one UTC day returned, as a fraction."""
+
+    date: str
+    gained: float = msgspec.field(name="return")
+
+
+class Performance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a curve comes to: fractions, ISO times, days; the drawdown is above 0."""
+
+    total_return: float = msgspec.field(name="return")
+    cagr: float | None
+    volatility: float | None
+    sharpe: float | None
+    sortino: float | None
+    calmar: float | None
+    max_drawdown: float
+    max_drawdown_start: str | None
+    max_drawdown_bottom: str | None
+    max_drawdown_end: str | None
+    max_drawdown_days: float
+    best_day: Day | None
+    worst_day: Day | None
+    probabilistic_sharpe: float | None
+
+
+class Trading(msgspec.Struct, frozen=True, kw_only=True):
+    """What fills and closed positions come to: money in USD, shares as fractions."""
+
+    exposure: float
+    turnover: float | None
+    trades: int
+    win_rate: float | None
+    profit_factor: float | None
+    expectancy: Decimal | None
+    average_holding_hours: float | None
+    fees: Decimal
+    slippage: Decimal
+
+
+class Drawdown(msgspec.Struct, frozen=True):
+    """The largest fall from a peak: its fraction, and the points of peak, bottom and recovery."""
+
+    depth: float
+    start: int
+    bottom: int
+    end: int | None
+
+
+def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decimal) -> Performance:
+    """Return what a curve comes to.
+
+    Args:
+        closes_ms: When each bar closed.
+        equity: At that time, in integers of 10^-8 USD.
+        start_ms: When the first bar opened.
+        start: The equity in USD that it began with.
+    """
+    points = np.concatenate([[to_money(start)], equity])
+    times_ms = np.concatenate([[start_ms], closes_ms])
+    begun, ended = int(points[0]), int(points[-1])
+    yearly = cagr(begun, ended, elapsed_ms=int(times_ms[-1]) - start_ms)
+    fall = largest_fall(points)
+    days_ms, returns = daily_returns(times_ms, points)
+    worst, best = (int(at(returns)) if returns.size else None for at in (np.argmin, np.argmax))
+    values = returns.tolist()
+    return Performance(
+        total_return=rounded((ended - begun) / begun),
+        cagr=_maybe(yearly),
+        volatility=_maybe(volatility(values)),
+        sharpe=_maybe(sharpe(values)),
+        sortino=_maybe(sortino(values)),
+        calmar=_maybe(yearly / fall.depth if fall and yearly is not None else None),
+        max_drawdown=rounded(fall.depth) if fall else 0.0,
+        max_drawdown_start=iso(int(times_ms[fall.start])) if fall else None,
+        max_drawdown_bottom=iso(int(times_ms[fall.bottom])) if fall else None,
+        max_drawdown_end=iso(int(times_ms[fall.end])) if fall and fall.end else None,
+        max_drawdown_days=_length_days(fall, times_ms) if fall else 0.0,
+        best_day=_day(days_ms, returns, best),
+        worst_day=_day(days_ms, returns, worst),
+        probabilistic_sharpe=_maybe(probabilistic_sharpe(values)),
+    )
+
+
+def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
+    """Return the growth of a year of 365 days: `(end / start) ^ (year / elapsed) - 1`.
+
+    None for less than a day, where it would say nothing, and for an account that ended below 0.
+    """
+    if end < 0 or elapsed_ms < DAY_MS:
+        return None
+    with localcontext(_POWERS):
+        grown = (Decimal(end) / Decimal(start)) ** (Decimal(_YEAR_MS) / Decimal(elapsed_ms))
+        value = float(grown - 1)
+    return value if math.isfinite(value) else None
+
+
+def largest_fall(equity: Ints) -> Drawdown | None:
+    """Return the largest fall, as a fraction of the peak before it; None where nothing ever fell.
+
+    It begins at the last point that was as high as the peak, and ends at the first one after its
+    bottom that is again.
+    """
+    peaks = np.maximum.accumulate(equity)
+    falls = (peaks - equity) / peaks
+    bottom = int(np.argmax(falls))
+    if not falls[bottom]:
+        return None
+    peak = peaks[bottom]
+    start = int(np.flatnonzero(equity[:bottom] == peak)[-1])
+    recovered = np.flatnonzero(equity[bottom:] >= peak)
+    end = bottom + int(recovered[0]) if recovered.size else None
+    return Drawdown(float(falls[bottom]), start, bottom, end)
+
+
+def daily_returns(times_ms: Ints, equity: Ints) -> tuple[Ints, Floats]:
+    """Return each UTC day from the first to the last time, and what it returned.
+
+    None at all where a day began with nothing left: there is no return on that.
+    """
+    first, last = int(times_ms[0]) // DAY_MS, (int(times_ms[-1]) - 1) // DAY_MS
+    days_ms = np.arange(first, last + 1, dtype=np.int64) * DAY_MS
+    at = np.searchsorted(times_ms, days_ms + DAY_MS, side="right") - 1
+    ends = equity[at]
+    starts = np.concatenate([equity[:1], ends[:-1]])
+    if (starts <= 0).any():
+        return days_ms[:0], np.empty(0)
+    return days_ms, (ends - starts) / starts
+
+
+def volatility(returns: Sequence[float]) -> float | None:
+    """Return the standard deviation of daily returns (n - 1), times the root of 365."""
+    deviation = _deviation(returns)
+    return None if deviation is None else deviation * math.sqrt(YEAR_DAYS)
+
+
+def sharpe(returns: Sequence[float]) -> float | None:
+    """Return mean over standard deviation (n - 1) of daily returns, times the root of 365.
+
+    W. F. Sharpe, The Sharpe Ratio, Journal of Portfolio Management 21 (1994), against cash that
+    earns nothing.
+    """
+    ratio = _daily_sharpe(returns)
+    return None if ratio is None else ratio * math.sqrt(YEAR_DAYS)
+
+
+def sortino(returns: Sequence[float]) -> float | None:
+    """Return the mean daily return over the root of the mean square of losses, times root 365.
+
+    F. A. Sortino and L. N. Price, Performance Measurement in a Downside Risk Framework, Journal of
+    Investing 3 (1994), with a target of 0; days without a loss count as 0 in the mean.
+    """
+    if not any(value < 0 for value in returns):
+        return None
+    squares = math.fsum(min(value, 0.0) ** 2 for value in returns)
+    downside = math.sqrt(squares / len(returns))
+    return _mean(returns) / downside * math.sqrt(YEAR_DAYS)
+
+
+def probabilistic_sharpe(returns: Sequence[float]) -> float | None:
+    """Return the probability that the true Sharpe ratio is above 0.
+
+    D. H. Bailey and M. Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 15
+    (2012), with the benchmark 0: `Phi(SR * sqrt(n - 1) / sqrt(1 - g3 * SR + (g4 - 1) / 4 * SR^2))`,
+    where SR is the Sharpe ratio of one day, g3 the skewness of the n daily returns and g4 their
+    kurtosis (3 for a normal distribution).
+    """
+    ratio = _daily_sharpe(returns)
+    if ratio is None:
+        return None
+    mean = _mean(returns)
+    squares = [(value - mean) * (value - mean) for value in returns]
+    variance = _mean(squares)
+    skewness = _mean([s * (v - mean) for s, v in zip(squares, returns, strict=True)])
+    skewness /= variance * math.sqrt(variance)
+    kurtosis = _mean([s * s for s in squares]) / (variance * variance)
+    spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
+    if spread <= 0:  # two values only, and the mean as far from 0 as can be
+        return None
+    return NormalDist().cdf(ratio * math.sqrt(len(returns) - 1) / math.sqrt(spread))
+
+
+def _daily_sharpe(returns: Sequence[float]) -> float | None:
+    deviation = _deviation(returns)
+    return _mean(returns) / deviation if deviation else None
+
+
+def _deviation(returns: Sequence[float]) -> float | None:
+    """Return the sample standard deviation; exactly 0 where all are the same."""
+    if len(returns) < 2:
+        return None
+    if min(returns) == max(returns):
+        return 0.0
+    mean = _mean(returns)
+    squares = math.fsum((value - mean) * (value - mean) for value in returns)
+    return math.sqrt(squares / (len(returns) - 1))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _length_days(fall: Drawdown, times_ms: Ints) -> float:
+    """Return the days from peak to recovery, or to the end where there was none."""
+    end = len(times_ms) - 1 if fall.end is None else fall.end
+    return rounded(int(times_ms[end] - times_ms[fall.start]) / DAY_MS)
+
+
+def _day(days_ms: Ints, returns: Floats, at: int | None) -> Day | None:
+    if at is None:
+        return None
+    return Day(date=iso_day(int(days_ms[at])), gained=rounded(float(returns[at])))
+
+
+def measure_trading(
+    fills: Sequence[Fill], positions: Sequence[Position], curve: Curve, *, start_ms: int
+) -> Trading:
+    """Return what fills and closed positions come to; `start_ms` is when the first bar opened.
+
+    - exposure: the share of the time from the first bar's open to the last one's close in which
+      something was held, outages too;
+    - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
+      year of 365 days; None where that mean is not above 0;
+    - win rate: the share of closed positions that gained, after fees;
+    - profit factor: what those gained over what the others lost; None where none lost;
+    - expectancy: the mean gain of a closed position, after fees.
+    """
+    end_ms = int(curve.closes_ms[-1])
+    elapsed_ms = end_ms - start_ms
+    with localcontext(_EXACT):
+        notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
+        equity = from_money(exact_sum(curve.equity)) / len(curve.equity)
+        years = Decimal(elapsed_ms) / _YEAR_MS
+        gains = [position.pnl for position in positions]
+        gained = sum((gain for gain in gains if gain > 0), Decimal(0))
+        lost = -sum((gain for gain in gains if gain < 0), Decimal(0))
+        held_ms = sum(position.closed_ms - position.opened_ms for position in positions)
+        count = len(positions)
+        return Trading(
+            exposure=rounded(_held_ms(fills, end_ms) / elapsed_ms),
+            turnover=rounded(float(notional / equity / years)) if equity > 0 else None,
+            trades=count,
+            win_rate=rounded(sum(gain > 0 for gain in gains) / count) if count else None,
+            profit_factor=rounded(float(gained / lost)) if lost else None,
+            expectancy=round((gained - lost) / count, _PLACES) if count else None,
+            average_holding_hours=rounded(held_ms / count / HOUR_MS) if count else None,
+            fees=sum((fill.fee for fill in fills), Decimal(0)),
+            slippage=round(slippage(fills, curve), _PLACES),
+        )
+
+
+def _held_ms(fills: Sequence[Fill], end_ms: int) -> int:
+    ends_ms = [*(fill.ts_ms for fill in fills[1:]), end_ms]
+    return sum(
+        after - fill.ts_ms for fill, after in zip(fills, ends_ms, strict=False) if fill.position
+    )
+
+
+def slippage(fills: Sequence[Fill], curve: Curve) -> Decimal:
+    """Return what market orders lost in USD against the close that they were decided at.
+
+    The way to the next tick and `slippage_ticks` are in it.
+    """
+    market = [fill for fill in fills if fill.type == "market"]
+    at = np.searchsorted(curve.closes_ms, [fill.ts_ms for fill in market], side="right") - 1
+    lost = Decimal(0)
+    for fill, close in zip(market, curve.price[at].tolist(), strict=True):
+        lost += fill.change * (fill.price - Decimal(repr(close)))
+    return lost
+
+
+def exact_sum(values: Ints) -> int:
+    """Return the sum of more 64-bit integers than 64 bits hold."""
+    high, low = values >> _HALF, values & ((1 << _HALF) - 1)
+    return (int(high.sum()) << _HALF) + int(low.sum())
+
+
+def rounded(value: float) -> float:
+    """Return a fraction with eight decimals; no minus zero."""
+    return round(value, _PLACES) + 0.0
+
+
+def _maybe(value: float | None) -> float | None:
+    return None if value is None else rounded(value)
