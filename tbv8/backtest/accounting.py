@@ -22,7 +22,10 @@ _INT64 = 9.2e18
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution; the quantity in base units, the fee in USD, `position` is what it left."""
+    """One execution; the quantity in base units, the fee in USD, `position` is what it left.
+
+    `trigger` is the price that set off a stop, or a liquidation; the market may be beyond it.
+    """
 
     ts_ms: int
     order_id: str
@@ -33,6 +36,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
     fee: Decimal
     liquidity: Literal["maker", "taker"]
     position: Decimal
+    trigger: Decimal | None = None
 
     @property
     def change(self) -> Decimal:

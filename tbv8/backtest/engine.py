@@ -49,7 +49,7 @@ from tbv8.backtest.accounting import (
     to_curve,
     to_positions,
 )
-from tbv8.backtest.fills import BarFills, taker_price
+from tbv8.backtest.fills import TRIGGERED, BarFills, taker_price
 from tbv8.backtest.guard import Denial, Guarded, Halt, Market, RiskGuard
 from tbv8.backtest.loading import (
     Caught,
@@ -357,15 +357,15 @@ def _sequence(order: Any) -> tuple[int, int, str]:
 
 def _fills(orders: list[Any], guard: RiskGuard) -> Iterator[Fill]:
     executed = [
-        (event, f"O-{number}")
+        (event, f"O-{number}", order)
         for number, order in enumerate(orders, start=1)
         for event in _events(order)
         if isinstance(event, OrderFilled)
     ]
     # the running number at the end of a trade id orders the executions of one instant
-    executed.sort(key=lambda pair: (pair[0].ts_event, int(pair[0].trade_id.value.split("-")[-1])))
+    executed.sort(key=lambda each: (each[0].ts_event, int(each[0].trade_id.value.split("-")[-1])))
     position = Decimal(0)
-    for event, order_id in executed:
+    for event, order_id, order in executed:
         quantity = event.last_qty.as_decimal()
         position += quantity if event.order_side == OrderSide.BUY else -quantity
         yield Fill(
@@ -378,7 +378,16 @@ def _fills(orders: list[Any], guard: RiskGuard) -> Iterator[Fill]:
             fee=event.commission.as_decimal() if event.commission else Decimal(0),
             liquidity="maker" if event.liquidity_side == LiquiditySide.MAKER else "taker",
             position=position,
+            trigger=_trigger(order, guard),
         )
+
+
+def _trigger(order: Any, guard: RiskGuard) -> Decimal | None:
+    if order.order_type in TRIGGERED:
+        trigger: Decimal = order.trigger_price.as_decimal()
+        return trigger
+    raw = guard.triggers.get(order.client_order_id.value)
+    return None if raw is None else Decimal(raw).scaleb(-ENGINE_DECIMALS)
 
 
 def _events(order: Any) -> list[Any]:

@@ -35,7 +35,7 @@ from nautilus_trader.model import (
 
 from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
 
-_TRIGGERED = (OrderType.STOP_MARKET, OrderType.TRAILING_STOP_MARKET, OrderType.MARKET_IF_TOUCHED)
+TRIGGERED = (OrderType.STOP_MARKET, OrderType.TRAILING_STOP_MARKET, OrderType.MARKET_IF_TOUCHED)
 _PRICED = (
     OrderType.LIMIT,
     OrderType.STOP_LIMIT,
@@ -113,7 +113,7 @@ class BarFills(FillModel):
                 return limit
             taken = taker_price(touch, buy=buy, tick=tick, slippage_ticks=0)
             return min(taken, limit) if buy else max(taken, limit)
-        if order.order_type in _TRIGGERED and touch != self._open():
+        if order.order_type in TRIGGERED and touch != self._open():
             touch = order.trigger_price.raw
         return taker_price(touch, buy=buy, tick=tick, slippage_ticks=self.slippage_ticks)
 

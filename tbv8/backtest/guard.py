@@ -229,6 +229,7 @@ class RiskGuard:
         self.payments: list[Payment] = []
         self.passed: dict[str, Order] = {}
         self.forced: dict[str, str] = {}
+        self.triggers: dict[str, int] = {}  # of those that have one; in engine integers
 
         self._working: dict[str, Order] = {}
         self._waiting: list[tuple[set[str], Callable[[], None]]] = []
@@ -608,8 +609,7 @@ class RiskGuard:
         ts_ms = int(self.market.closes_ms[at])
         numbers = {"position": self.account.position, "liquidation_price": price}
         self._halt(ts_ms, LIQUIDATION, **numbers, equity=self.account.equity(at_price))
-        tick = self.instrument.price_increment.raw
-        self._close(taker_price(raw, buy=not long, tick=tick, slippage_ticks=self.slippage_ticks))
+        self._close(raw)
         return True
 
     def _close(self, raw_price: int | None = None) -> None:
@@ -621,7 +621,7 @@ class RiskGuard:
         self.force(-self.account.position, kind, raw_price)
 
     def force(self, change: Decimal, kind: str, raw_price: int | None) -> None:
-        """Send a reducing market order of our own, that is filled at a price where one is given."""
+        """Send a reducing market order of our own, filled as a taker at a price if one is given."""
         order = self.loaded.order_factory.market(
             self.instrument.id,
             OrderSide.BUY if change > 0 else OrderSide.SELL,
@@ -630,7 +630,13 @@ class RiskGuard:
         )
         self.forced[_name(order)] = kind
         if raw_price is not None:
-            self.fill_model.forced[_name(order)] = raw_price
+            self.triggers[_name(order)] = raw_price
+            self.fill_model.forced[_name(order)] = taker_price(
+                raw_price,
+                buy=change > 0,
+                tick=self.instrument.price_increment.raw,
+                slippage_ticks=self.slippage_ticks,
+            )
         Strategy.submit_order(self.loaded, order)
 
     def _price(self) -> Decimal:

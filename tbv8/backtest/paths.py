@@ -20,7 +20,6 @@ import msgspec
 from nautilus_trader.model import OrderPendingUpdate, OrderSide, OrderType, OrderUpdated, Price
 from nautilus_trader.trading import Strategy
 
-from tbv8.backtest.fills import taker_price
 from tbv8.backtest.nautilus import ENGINE_DECIMALS
 
 if TYPE_CHECKING:
@@ -173,13 +172,7 @@ class Paths:
             return
         left = min(order.leaves_qty.as_decimal(), guard.account.position.copy_abs())
         Strategy.cancel_order(guard.loaded, rests.order_id)
-        price = taker_price(
-            rests.price,
-            buy=rests.buy,
-            tick=guard.instrument.price_increment.raw,
-            slippage_ticks=guard.slippage_ticks,
-        )
-        guard.force(left if rests.buy else -left, order.order_type.name.lower(), price)
+        guard.force(left if rests.buy else -left, order.order_type.name.lower(), rests.price)
 
     def _move(self, rests: Rests, price: int) -> None:
         precision = self.guard.instrument.price_precision

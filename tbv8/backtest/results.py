@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from tbv8.backtest.accounting import Curve, Fill, Position, fixed_point
 from tbv8.backtest.engine import Run
 from tbv8.backtest.nautilus import MONEY_DECIMALS, Ints
 
+_FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
 _ROWS = 250_000  # of equity.csv, as text in memory at once
 
 
 def write_run(folder: Path, run: Run) -> None:
     """Write fills.csv, positions.csv and equity.csv."""
     folder.mkdir(exist_ok=True)
-    _write_rows(folder / "fills.csv", Fill, (_fill_row(fill, run) for fill in run.fills))
+    rows = (_fill_row(fill, run) for fill in run.fills)
+    _write_rows(folder / "fills.csv", _FILL_COLUMNS, rows)
     rows = (_position_row(position, run) for position in run.positions)
-    _write_rows(folder / "positions.csv", Position, rows)
+    _write_rows(folder / "positions.csv", Position.__struct_fields__, rows)
     _write_curve(folder / "equity.csv", run.curve, run)
 
 
@@ -61,10 +63,10 @@ def _fixed(value: Decimal, places: int) -> str:
     return f"{value.quantize(quantum, rounding=ROUND_HALF_EVEN):f}"
 
 
-def _write_rows(path: Path, record: type[Any], rows: Iterator[tuple[Any, ...]]) -> None:
+def _write_rows(path: Path, header: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(record.__struct_fields__)
+        writer.writerow(header)
         writer.writerows(rows)
 
 
