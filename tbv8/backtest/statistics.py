@@ -118,7 +118,7 @@ def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decima
         max_drawdown_days=_length_days(fall, times_ms) if fall else 0.0,
         best_day=_day(days_ms, returns, best),
         worst_day=_day(days_ms, returns, worst),
-        probabilistic_sharpe=_maybe(probabilistic_sharpe(values)),
+        probabilistic_sharpe=_maybe(_probabilistic_sharpe(values)),
     )
 
 
@@ -197,27 +197,41 @@ def sortino(returns: Sequence[float]) -> float | None:
     return _mean(returns) / downside * math.sqrt(YEAR_DAYS)
 
 
-def probabilistic_sharpe(returns: Sequence[float]) -> float | None:
+def probabilistic_sharpe(
+    ratio: float, *, count: int, skewness: float, kurtosis: float
+) -> float | None:
     """Return the probability that the true Sharpe ratio is above 0.
 
     D. H. Bailey and M. Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 15
-    (2012), with the benchmark 0: `Phi(SR * sqrt(n - 1) / sqrt(1 - g3 * SR + (g4 - 1) / 4 * SR^2))`,
-    where SR is the Sharpe ratio of one day, g3 the skewness of the n daily returns and g4 their
-    kurtosis (3 for a normal distribution).
+    (2012), with the benchmark 0:
+    `Phi(SR * sqrt(n - 1) / sqrt(1 - g3 * SR + (g4 - 1) / 4 * SR^2))`.
+
+    Args:
+        ratio: The Sharpe ratio SR of the returns, of one period.
+        count: How many they are, n.
+        skewness: Theirs, g3.
+        kurtosis: Theirs, g4: 3 for a normal distribution.
     """
+    spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
+    if spread <= 0:  # returns of two values only
+        return None
+    return NormalDist().cdf(ratio * math.sqrt(count - 1) / math.sqrt(spread))
+
+
+def _probabilistic_sharpe(returns: Sequence[float]) -> float | None:
     ratio = _daily_sharpe(returns)
     if ratio is None:
         return None
     mean = _mean(returns)
     squares = [(value - mean) * (value - mean) for value in returns]
+    cubes = [square * (value - mean) for square, value in zip(squares, returns, strict=True)]
     variance = _mean(squares)
-    skewness = _mean([s * (v - mean) for s, v in zip(squares, returns, strict=True)])
-    skewness /= variance * math.sqrt(variance)
-    kurtosis = _mean([s * s for s in squares]) / (variance * variance)
-    spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
-    if spread <= 0:  # two values only, and the mean as far from 0 as can be
-        return None
-    return NormalDist().cdf(ratio * math.sqrt(len(returns) - 1) / math.sqrt(spread))
+    return probabilistic_sharpe(
+        ratio,
+        count=len(returns),
+        skewness=_mean(cubes) / (variance * math.sqrt(variance)),
+        kurtosis=_mean([square * square for square in squares]) / (variance * variance),
+    )
 
 
 def _daily_sharpe(returns: Sequence[float]) -> float | None:
@@ -297,15 +311,19 @@ def _held_ms(fills: Sequence[Fill], end_ms: int) -> int:
 
 
 def slippage(fills: Sequence[Fill], curve: Curve) -> Decimal:
-    """Return what market orders lost in USD against the close that they were decided at.
+    """Return what orders lost in USD against the price that they were decided at; exact.
 
-    The way to the next tick and `slippage_ticks` are in it.
+    A market order is decided at the close just seen, a stop or a liquidation at its trigger. The
+    way to the next tick and `slippage_ticks` are in it, and a gap beyond a trigger. Limit orders
+    have none.
     """
-    market = [fill for fill in fills if fill.type == "market"]
-    at = np.searchsorted(curve.closes_ms, [fill.ts_ms for fill in market], side="right") - 1
     lost = Decimal(0)
-    for fill, close in zip(market, curve.price[at].tolist(), strict=True):
-        lost += fill.change * (fill.price - Decimal(repr(close)))
+    seen = np.searchsorted(curve.closes_ms, [fill.ts_ms for fill in fills], side="right") - 1
+    with localcontext(_EXACT):
+        for fill, close in zip(fills, curve.price[seen].tolist(), strict=True):
+            decided = Decimal(repr(close)) if fill.type == "market" else fill.trigger
+            if decided is not None:
+                lost += fill.change * (fill.price - decided)
     return lost
 
 

@@ -1,0 +1,344 @@
+"""The statistics: worked by hand, and held against empyrical, pandas and scipy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import empyrical
+import msgspec
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from tbv8.backtest.accounting import to_curve, to_positions
+from tbv8.backtest.engine import Run, run_strategy
+from tbv8.backtest.statistics import (
+    Performance,
+    Trading,
+    exact_sum,
+    measure_curve,
+    measure_trading,
+    probabilistic_sharpe,
+)
+from tbv8.market import DAY_MS, HOUR_MS
+from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules
+
+HALF_DAY_MS = 12 * HOUR_MS
+DAYS = 365  # of a year, as annualization
+
+
+def measure(
+    equity: Sequence[float], *, step_ms: int = DAY_MS, start: int = 100, start_ms: int = START_MS
+) -> Performance:
+    """Measure a curve in USD, one bar after the other from START_MS."""
+    closes_ms = start_ms + step_ms * np.arange(1, len(equity) + 1)
+    units = np.rint(np.array(equity) * 1e8).astype(np.int64)
+    return measure_curve(closes_ms, units, start_ms=start_ms, start=Decimal(start))
+
+
+def walk(seed: int, count: int, *, deviation: float) -> list[float]:
+    """A random walk from 10,000 USD, to the cent, so that it is the same in any unit."""
+    steps = np.random.default_rng(seed).standard_t(4, count) * deviation + deviation / 20
+    return np.round(10_000 * np.cumprod(1 + steps), 2).tolist()
+
+
+def test_three_days_of_two_bars_by_hand() -> None:
+    # Days end at 101, 99.99, 101.9898: they return 1 %, -1 %, 2 %. Their mean is 0.02 / 3.
+    # Deviations from it: 1/300, -5/300, 4/300; squares 1, 25, 16 over 90,000; their sum over 2 is
+    # 42 / 180,000, the root 0.0152752523; times root 365 (19.1049731745): 0.2918332847.
+    # Sharpe: 0.0066666667 / 0.0152752523 = 0.4364357805, times root 365: 8.3380938830.
+    # Sortino: one loss, 0.01^2 / 3, the root 0.0057735027; 1.1547005384 times root 365.
+    # CAGR: 1.019898^(365 / 3) - 1; ln 1.019898 = 0.0197026224, times 121.6666667 = 2.3971524,
+    # e to the power of which is 10.9918.
+    # Drawdown: from 103 at the first close to 98 at the third, 5 / 103, up again at the fifth.
+    found = measure([103, 101, 98, 99.99, 103, 101.9898], step_ms=HALF_DAY_MS)
+
+    assert found.total_return == 0.019898
+    assert found.cagr == pytest.approx(9.9918, abs=1e-3)
+    assert found.volatility == pytest.approx(0.2918332847, abs=1e-8)
+    assert found.sharpe == pytest.approx(8.3380938830, abs=1e-7)
+    assert found.sortino == pytest.approx(1.1547005384 * 19.1049731745, abs=1e-7)
+    assert found.max_drawdown == 0.04854369
+    assert found.calmar == pytest.approx(found.cagr / (5 / 103), rel=1e-9)
+    assert found.max_drawdown_start == "2024-01-01T12:00:00Z"
+    assert found.max_drawdown_bottom == "2024-01-02T12:00:00Z"
+    assert found.max_drawdown_end == "2024-01-03T12:00:00Z"
+    assert found.max_drawdown_days == 2
+    assert found.best_day is not None
+    assert (found.best_day.date, found.best_day.gained) == ("2024-01-03", 0.02)
+    assert found.worst_day is not None
+    assert (found.worst_day.date, found.worst_day.gained) == ("2024-01-02", -0.01)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_daily_bars_give_what_empyrical_gives(seed: int) -> None:
+    equity = walk(seed, 40 + 130 * seed, deviation=0.02)
+    returns = pd.Series([10_000, *equity]).pct_change().dropna()
+
+    found = measure(equity, start=10_000)
+
+    assert found.total_return == pytest.approx(empyrical.cum_returns_final(returns), abs=2e-8)
+    assert found.cagr == pytest.approx(empyrical.cagr(returns, annualization=DAYS), abs=2e-8)
+    assert found.volatility == pytest.approx(
+        empyrical.annual_volatility(returns, annualization=DAYS), abs=2e-8
+    )
+    assert found.sharpe == pytest.approx(
+        empyrical.sharpe_ratio(returns, annualization=DAYS), abs=2e-8
+    )
+    assert found.sortino == pytest.approx(
+        empyrical.sortino_ratio(returns, annualization=DAYS), abs=2e-8
+    )
+    assert found.max_drawdown == pytest.approx(-empyrical.max_drawdown(returns), abs=2e-8)
+    assert found.calmar == pytest.approx(
+        empyrical.calmar_ratio(returns, annualization=DAYS), abs=2e-8
+    )
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_probabilistic_sharpe_ratio_has_the_moments_of_scipy(seed: int) -> None:
+    equity = walk(seed, 30 + 100 * seed, deviation=0.02)
+    returns = pd.Series([10_000, *equity]).pct_change().dropna()
+    daily = returns.mean() / returns.std()
+    skewness, kurtosis = scipy.stats.skew(returns), scipy.stats.kurtosis(returns, fisher=False)
+    spread = np.sqrt(1 - skewness * daily + (kurtosis - 1) / 4 * daily**2)
+    expected = scipy.stats.norm.cdf(daily * np.sqrt(len(returns) - 1) / spread)
+
+    assert measure(equity, start=10_000).probabilistic_sharpe == pytest.approx(expected, abs=1e-8)
+
+
+def test_the_probabilistic_sharpe_ratio_of_the_paper() -> None:
+    # Bailey and Lopez de Prado: two years of months with a Sharpe ratio of 0.458 a month are above
+    # 0 with 98.2 % if returns were normal, with the skewness and kurtosis that they had 91.3 %.
+    normal = probabilistic_sharpe(0.458, count=24, skewness=0, kurtosis=3)
+    observed = probabilistic_sharpe(0.458, count=24, skewness=-2.448, kurtosis=10.164)
+
+    assert normal == pytest.approx(0.982, abs=5e-4)
+    assert observed == pytest.approx(0.913, abs=5e-4)
+
+
+@pytest.mark.parametrize("begin", [0, 7, 23])
+def test_hourly_bars_give_the_days_that_pandas_makes_of_them(begin: int) -> None:
+    # An outage over more than two midnights, one of a few hours, a first and a last day in part.
+    hours = np.array([hour for hour in range(1, 900) if not (100 < hour < 163 or 300 < hour < 305)])
+    equity = walk(3, len(hours), deviation=0.004)
+    start_ms = START_MS + begin * HOUR_MS
+    closes_ms = start_ms + hours * HOUR_MS
+    units = np.rint(np.array(equity) * 1e8).astype(np.int64)
+    times = pd.to_datetime([start_ms, *closes_ms], unit="ms")
+    days = pd.Series([10_000, *equity], index=times).resample("D", closed="right", label="left")
+    ends = days.last().ffill()
+    before = ends.shift()
+    if begin:  # else the start is a sample of its own, of the day before
+        before.iloc[0] = 10_000
+    returns = (ends / before - 1).dropna()
+
+    found = measure_curve(closes_ms, units, start_ms=start_ms, start=Decimal(10_000))
+
+    assert found.volatility == pytest.approx(
+        empyrical.annual_volatility(returns, annualization=DAYS), abs=2e-8
+    )
+    assert found.sharpe == pytest.approx(
+        empyrical.sharpe_ratio(returns, annualization=DAYS), abs=2e-8
+    )
+    assert found.sortino == pytest.approx(
+        empyrical.sortino_ratio(returns, annualization=DAYS), abs=2e-8
+    )
+    assert found.best_day is not None
+    assert found.worst_day is not None
+    assert found.best_day.gained == pytest.approx(returns.max(), abs=2e-8)
+    assert found.best_day.date == str(returns.idxmax().date())
+    assert found.worst_day.gained == pytest.approx(returns.min(), abs=2e-8)
+    assert found.worst_day.date == str(returns.idxmin().date())
+
+
+def test_a_week_is_six_days_of_nothing_and_one_of_all() -> None:
+    weekly = measure([110, 99], step_ms=7 * DAY_MS)
+    daily = measure([100] * 6 + [110] * 7 + [99])
+
+    assert weekly.best_day == daily.best_day
+    assert weekly.worst_day == daily.worst_day
+    assert (weekly.volatility, weekly.sharpe, weekly.sortino, weekly.probabilistic_sharpe) == (
+        (daily.volatility, daily.sharpe, daily.sortino, daily.probabilistic_sharpe)
+    )
+    assert weekly.volatility == pytest.approx(np.sqrt(365 / 14 * 0.02 * 14 / 13), abs=1e-8)
+
+
+def test_the_largest_fall_looks_at_every_bar_and_at_the_start() -> None:
+    by_hour = measure([90, 80, 110, 120], step_ms=HOUR_MS)
+
+    assert by_hour.max_drawdown == 0.2
+    assert by_hour.max_drawdown_start == "2024-01-01T00:00:00Z"
+    assert by_hour.max_drawdown_bottom == "2024-01-01T02:00:00Z"
+    assert by_hour.max_drawdown_end == "2024-01-01T03:00:00Z"
+    assert by_hour.max_drawdown_days == 0.125
+
+
+def test_a_fall_begins_when_the_peak_was_last_held_and_may_not_end() -> None:
+    fallen = measure([120, 110, 120, 90, 90, 100])
+
+    assert fallen.max_drawdown == 0.25
+    assert fallen.max_drawdown_start == "2024-01-04T00:00:00Z"
+    assert fallen.max_drawdown_bottom == "2024-01-05T00:00:00Z"  # the first time
+    assert fallen.max_drawdown_end is None
+    assert fallen.max_drawdown_days == 3  # so far
+
+
+def test_without_a_single_trade_nothing_is_made_up() -> None:
+    flat = measure([100] * 5)
+
+    assert flat.total_return == flat.cagr == flat.volatility == flat.max_drawdown == 0
+    assert flat.sharpe is flat.sortino is flat.calmar is flat.probabilistic_sharpe is None
+    assert flat.max_drawdown_start is flat.max_drawdown_bottom is flat.max_drawdown_end is None
+    assert flat.max_drawdown_days == 0
+
+
+def test_without_a_loss_there_is_no_sortino_and_no_calmar() -> None:
+    risen = measure([101, 102, 104])
+
+    assert risen.sharpe is not None
+    assert risen.sortino is risen.calmar is None
+
+
+def test_one_day_has_no_spread_and_less_than_one_no_yearly_growth() -> None:
+    day, hour = measure([101]), measure([99], step_ms=HOUR_MS)
+
+    assert day.cagr is not None
+    assert hour.cagr is hour.calmar is None
+    for found in (day, hour):
+        assert found.volatility is found.sharpe is found.probabilistic_sharpe is None
+    assert day.best_day == day.worst_day
+
+
+def test_an_account_below_zero_has_a_drawdown_and_no_returns_on_nothing() -> None:
+    ruined = measure([50, -20, -10])
+
+    assert ruined.total_return == -1.1
+    assert ruined.max_drawdown == 1.2
+    assert ruined.cagr is ruined.calmar is ruined.volatility is ruined.sharpe is None
+    assert ruined.best_day is ruined.worst_day is None
+
+
+def test_a_gain_beyond_what_a_float_holds_a_year_is_none() -> None:
+    assert measure([1000]).cagr is None  # tenfold in a day: 10^365
+
+
+def test_sums_are_exact_beyond_64_bits() -> None:
+    values = np.array([2**62, 2**62 - 1, -7, 2**62 + 5], dtype=np.int64)
+
+    assert exact_sum(values) == 3 * 2**62 - 3
+
+
+def trade(
+    closes: Sequence[float], *, slippage_ticks: int = 0, instrument: Any = None, **params: Any
+) -> tuple[Run, Trading]:
+    """Run a script on hourly bars, and measure what it traded."""
+    strategy = make_strategy(
+        params=params, slippage_ticks=slippage_ticks, instrument=instrument or rules()
+    )
+    run = run_strategy(strategy, "hyperliquid", make_bars(closes))
+    return run, measure_trading(run.fills, run.positions, run.curve, start_ms=START_MS)
+
+
+def test_three_trades_by_hand() -> None:
+    # Long 1 from 100 to 110, short 2 from 110 to 120, long 1 from 120 to 121, 0.05 % a fill:
+    #    10 - 0.05 - 0.055 = 9.895;  -20 - 0.11 - 0.12 = -20.23;  1 - 0.06 - 0.0605 = 0.8795
+    # Gained 10.7745, lost 20.23. Fees 0.4555. Held for 1, 2 and 1 of eight hours.
+    # Notional: 100 + 110 + 220 + 240 + 120 + 121 = 911.
+    closes = [100, 110, 110, 115, 120, 120, 121, 121]
+    orders = {1: "1", 2: "-1", 3: "-2", 5: "2", 6: "1", 7: "-1"}
+
+    run, found = trade(closes, orders=orders)
+
+    assert found.trades == 3
+    assert found.win_rate == 0.66666667
+    assert found.profit_factor == round(10.7745 / 20.23, 8)
+    assert found.expectancy == round(Decimal("-9.4555") / 3, 8)
+    assert found.fees == Decimal("0.4555")
+    assert found.average_holding_hours == 1.33333333
+    assert found.exposure == 0.5
+    mean = sum(run.curve.equity.tolist()) / 8 / 1e8
+    assert found.turnover == pytest.approx(911 / mean * 365 * 3, abs=1e-6)
+    assert found.slippage == 0
+
+
+def test_an_outage_in_a_position_is_time_in_it() -> None:
+    run, _ = trade([100, 101, 102, 103], orders={2: "1", 3: "-1"})
+    closes_ms = run.curve.closes_ms + np.array([0, 0, 6, 6]) * HOUR_MS
+    sold = msgspec.structs.replace(run.fills[1], ts_ms=int(closes_ms[2]))
+    fills = [run.fills[0], sold]
+    curve = to_curve(fills, start=Decimal(10_000), closes_ms=closes_ms, closes=run.curve.price)
+
+    found = measure_trading(fills, to_positions(fills), curve, start_ms=START_MS)
+
+    assert found.exposure == 0.7  # seven of ten hours
+    assert found.average_holding_hours == 7
+
+
+def test_an_open_position_counts_as_exposure_and_not_as_a_trade() -> None:
+    _, found = trade([100, 101, 102, 103], orders={1: "1"})
+
+    assert found.exposure == 0.75
+    assert found.trades == 0
+    assert found.win_rate is found.profit_factor is found.expectancy is None
+    assert found.average_holding_hours is None
+
+
+@pytest.mark.parametrize(
+    ("closes", "params", "lost"),
+    [
+        # 100.3 up to 100.5, two ticks of 0.5 worse: 1.2 a unit
+        pytest.param([100.3, 100.3], {"orders": {1: "2"}}, "2.4", id="market"),
+        # a stop at 105 inside of a bar: two ticks of 0.5
+        pytest.param([100, 108, 108], {"stops": {1: "2@105"}}, "2", id="stop"),
+        # and one to sell at 95
+        pytest.param([100, 92, 92], {"stops": {1: "-2@95"}}, "2", id="stop to sell"),
+        # a limit order gets its price
+        pytest.param([100, 92, 92], {"limits": {1: "2@95"}}, "0", id="limit"),
+    ],
+)
+def test_slippage_is_what_was_lost_against_close_or_trigger(
+    closes: list[float], params: dict[str, Any], lost: str
+) -> None:
+    run, found = trade(closes, slippage_ticks=2, **params)
+
+    assert len(run.fills) == 1
+    assert found.slippage == Decimal(lost)
+
+
+def test_a_gap_beyond_a_stop_is_slippage() -> None:
+    strategy = make_strategy(params={"stops": {1: "-2@95"}})
+    bars = make_bars([100, 90, 90])
+    gapped = bars.set_column(1, "open", [[100.0, 91.0, 90.0]]).set_column(
+        2, "high", [[100.0, 91.0, 90.0]]
+    )
+
+    run = run_strategy(strategy, "hyperliquid", gapped)
+
+    (fill,) = run.fills
+    assert (fill.price, fill.trigger) == (Decimal(91), Decimal(95))
+    found = measure_trading(run.fills, run.positions, run.curve, start_ms=START_MS)
+    assert found.slippage == 8
+
+
+def test_the_slippage_of_a_liquidation_is_against_its_price() -> None:
+    # 50 USD, tenfold leverage: bought 2 at 100.5, a tick worse; cash 50 - 201 - 0.1005 = -151.1005.
+    # Maintenance is 1 / 20 of the notional: 2 p - 151.1005 = p / 10 where p = 151.1005 / 1.9 =
+    # 79.5265789. Sold at the tick below, 79.5, and one worse, 79.0: 0.5265789 lost a unit.
+    strategy = make_strategy(
+        params={"orders": {1: "2"}},
+        starting_balance_usd=Decimal(50),
+        slippage_ticks=1,
+        instrument=rules(max_leverage="10"),
+        risk=limits(max_leverage="10"),
+    )
+
+    run = run_strategy(strategy, "hyperliquid", make_bars([100, 70, 70]))
+
+    bought, sold = run.fills
+    assert (sold.type, sold.price) == ("liquidation", Decimal("79.0"))
+    found = measure_trading(run.fills, run.positions, run.curve, start_ms=START_MS)
+    assert found.slippage == Decimal("2.05315789")
+    assert bought.trigger is None
