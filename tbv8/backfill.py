@@ -69,9 +69,13 @@ def backfill(
                 closing(market.history.fetch(market.native, wanted)) as pieces,
                 progress(f"backfill {series}", minutes, "minutes") as advance,
             ):
+                come = []
                 for piece in pieces:
                     _write(store, series, piece, now_ms)
+                    come.append(piece.span)
                     advance(piece.span.minutes)
+            if awaited := [gap for span in wanted for gap in gaps(span, come)]:
+                _say(series, _not_yet(awaited))
 
 
 def recheck(
@@ -241,6 +245,14 @@ def _came(piece: Fetched) -> str:
     return (
         f"{day}: {piece.bars.num_rows} of {piece.span.minutes} missing minutes came, "
         f"from {iso(piece.bars['ts_ms'][0].as_py())} on"
+    )
+
+
+def _not_yet(awaited: Sequence[Span]) -> str:
+    minutes = sum(span.minutes for span in awaited)
+    return (
+        f"the venue has no bar from {iso(awaited[0].start_ms)} on yet: the next run asks again for "
+        f"{minutes:,} minute{'' if minutes == 1 else 's'}"
     )
 
 

@@ -24,7 +24,7 @@ from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_time, pa
 from tbv8.store.bars import BarStore, open_bars
 from tbv8.store.verify import verify
 from tests.builders import Row, bars_in, ledger_in, naive_digest, shell
-from tests.servers.binance import BinanceServer, Hidden, WeightMeter
+from tests.servers.binance import SIDES, BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import Market, synthetic_market
@@ -281,6 +281,28 @@ def test_what_a_database_has_changed_by_hand_is_not_added_to(
 
     with pytest.raises(DataError, match="2024-02-26: its rows are not those that were"):
         backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
+
+
+def test_newest_minutes_that_the_venue_lacks_are_asked_for_again_by_the_next_run(
+    binance: BinanceServer, past: list[Row], db_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = span("2024-03-03", "2024-03-04T10:00:00Z")
+    halted = parse_time("2024-03-03T23:00:00Z")
+    for side in SIDES:
+        binance.hide(Hidden("BTCUSDT", side, halted, NOW + DAY_MS))
+    backfill(db_path, BTC, [wanted], venue=venue(binance), now_ms=NOW)
+
+    assert known(db_path) == [Span(wanted.start_ms, halted)]
+    assert (
+        f"   {BTC}: the venue has no bar from 2024-03-03T23:00:00Z on yet: the next run asks again "
+        "for 660 minutes"
+    ) in capsys.readouterr().out.splitlines()
+
+    binance.behave()
+    backfill(db_path, BTC, [wanted], venue=venue(binance), now_ms=NOW)
+
+    assert bars_in(db_path, BTC) == within(past, [wanted])
+    assert ledger_in(db_path, BTC, columns="sum(missing)") == [(0,)]
 
 
 # Missing minutes, asked for again

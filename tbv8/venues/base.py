@@ -108,7 +108,7 @@ class History(Protocol):
         """Yield all that fills `gaps`, none of which reaches past the clock or before the listing.
 
         By time; closing it early ends its downloads. Nothing is yielded that was not checked; what
-        was yielded stays good when more fails.
+        was yielded stays good when more fails. Of minutes that may come yet nothing is yielded.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.

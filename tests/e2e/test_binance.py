@@ -20,7 +20,7 @@ import pytest
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, parse_time
 from tests.e2e.conftest import ROOT, Project, copy_project
 from tests.e2e.test_interrupted import Keep
-from tests.servers.binance import Hidden, Logged, Side, read_log, running_process, send_control
+from tests.servers.binance import SIDES, Hidden, Logged, read_log, running_process, send_control
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import synthetic_market
 
@@ -36,7 +36,6 @@ MARKETS = (
     *("--outage", "ETHUSDT", *OUTAGE),
     *("--now", NOW),
 )
-SIDES: tuple[Side, ...] = ("archive", "rest")
 TWO_MONTHS = ("venue=binance_spot", "start=2024-01-01", "end=2024-03-06", "backfill")
 
 

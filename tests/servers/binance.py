@@ -81,6 +81,8 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 
 type Side = Literal["archive", "rest"]
 
+SIDES: tuple[Side, ...] = get_args(Side.__value__)
+
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
@@ -92,7 +94,7 @@ class Hidden:
     end_ms: int
 
     def __post_init__(self) -> None:
-        if self.side not in get_args(Side.__value__):
+        if self.side not in SIDES:
             raise ValueError(f"{self.side!r} is no side")
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.venues.base import Fetched
 from tbv8.venues.binance_spot.archive import UnusableError, parse_checksum, parse_file
 from tbv8.venues.binance_spot.minutes import to_table
-from tests.servers.binance import BinanceServer, Hidden
+from tests.servers.binance import SIDES, BinanceServer, Hidden
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import Market, synthetic_market
@@ -355,6 +355,20 @@ def test_a_hole_that_rest_has_too_is_proven_by_one_look(server: BinanceServer) -
     assert notes(pieces) == []
     assert pieces[0].span.minutes - pieces[0].bars.num_rows == 80
     assert server.count(KLINES) == 2
+
+
+def test_the_end_of_a_file_is_not_taken_for_missing_before_bars_follow_it(
+    market: Market, server: BinanceServer
+) -> None:
+    day, known = span("2025-01-02", "2025-01-03"), span("2025-01-02", "2025-01-02T23:00:00")
+    for side in SIDES:
+        server.hide(Hidden(BTC, side, known.end_ms, day.end_ms + DAY_MS))
+
+    pieces = fetched(server, [day])
+
+    assert sources(pieces) == ["2025-01-02"]
+    assert joined(pieces) == [known]
+    assert bars_of(pieces) == truth(market, [known])
 
 
 def test_minutes_that_only_the_archive_has_stay(market: Market, server: BinanceServer) -> None:

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Span, parse_time
+from tbv8.market import DAY_MS, MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance_spot.history import BinanceHistory
 from tbv8.venues.binance_spot.host import Patience, failure_of
@@ -27,6 +27,7 @@ from tests.venues.binance_spot import (
     VirtualTime,
     bars_of,
     fetched,
+    joined,
     notes,
     opened,
     served,
@@ -129,17 +130,40 @@ def test_a_venue_that_only_answers_emptily_ends_in_one_line(server: BinanceServe
 
 
 def test_an_end_of_all_trading_is_confirmed_by_the_newest_bar(time: VirtualTime) -> None:
-    ended = parse_time("2024-03-10T12:00:00Z")
+    ended = parse_time("2024-03-09T12:00:00Z")
+    days = span("2024-03-09T00:00:00", "2024-03-10T23:00:00")
     market = synthetic_market(BTC, parse_time("2024-03-01"), ended, 9)
     with served(market, NOW, time=time) as server:
-        pieces = fetched(server, [TODAY])
+        pieces = fetched(server, [days])
 
-        assert bars_of(pieces) == truth(market, [TODAY])
-        assert pieces[0].span == TODAY
-        *_, look, newest = (logged.query for logged in server.requests_of(KLINES))
-        assert (look["startTime"], look["limit"]) == (str(ended), "661")
-        assert newest == {"symbol": BTC, "interval": "1m", "limit": "1"}
+        assert bars_of(pieces) == truth(market, [days])
+        a_day_ago = parse_time(f"{NOW}Z") // MINUTE_MS * MINUTE_MS - DAY_MS
+        assert joined(pieces) == [Span(days.start_ms, a_day_ago)]
+        assert server.requests_of(KLINES)[-1].query["limit"] == "1"
         assert time.waits_s == []
+
+
+@pytest.mark.parametrize(
+    ("start", "known"),
+    [
+        pytest.param("2024-03-10T00:00:00", ["2024-03-10T22:57:00"], id="the end of a page"),
+        pytest.param("2024-03-10T22:57:00", [], id="a whole gap"),
+    ],
+)
+def test_the_newest_minutes_are_not_taken_for_missing_before_others_follow(
+    market: Market, server: BinanceServer, start: str, known: list[str]
+) -> None:
+    gap = span(start, "2024-03-10T23:00:00")
+    server.hide(Hidden(BTC, "rest", parse_time("2024-03-10T22:57:00Z"), parse_time("2024-03-12")))
+
+    lagging = fetched(server, [gap])
+    server.behave()
+    whole = fetched(server, [gap])
+
+    assert joined(lagging) == [span(start, end) for end in known]
+    assert bars_of(lagging) == truth(market, joined(lagging))
+    assert joined(whole) == [gap]
+    assert bars_of(whole) == truth(market, [gap])
 
 
 def test_rows_off_the_minute_are_floored_and_counted(time: VirtualTime) -> None:

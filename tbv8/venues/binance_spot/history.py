@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import requests
 
-from tbv8.market import ONE_MINUTE, Span
+from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.venues.base import Endpoints, Fetched
 from tbv8.venues.binance_spot.archive import (
     MOST_BYTES,
@@ -103,7 +103,9 @@ class BinanceHistory:
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield all that fills `gaps`, by time; closing it early ends its downloads.
 
-        Four threads work ahead of the consumer, who holds at most some months of bars.
+        Four threads work ahead of the consumer, who holds at most some months of bars. Minutes of
+        the last day that the venue does not have, and behind which it has none, may come yet (it
+        halted, or its answer lags a little behind its clock): nothing is yielded of them.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -117,14 +119,23 @@ class BinanceHistory:
         closing = threading.Event()
         # Its threads are daemons: one that hangs in a socket does not keep the process alive.
         with ThreadPool(min(_THREADS, len(waiting) or 1)) as threads:
-            filler = _Filler(native, self._rest, self._archive, self._sessions, threads, closing)
+            filler = _Filler(
+                native,
+                self._rest,
+                self._archive,
+                self._sessions,
+                threads,
+                closing,
+                settled_ms=past.end_ms - DAY_MS,
+            )
             try:
                 while waiting or ahead:
                     while waiting and len(ahead) < _AHEAD:
                         ahead.append(filler.start(waiting.popleft()))
                     outcome = _result(ahead.popleft())
                     if isinstance(outcome, Fetched):
-                        yield outcome
+                        if outcome.span:
+                            yield outcome
                     else:
                         ahead.extendleft(reversed(outcome))
             finally:
@@ -136,7 +147,8 @@ class BinanceHistory:
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
-        return to_table(self._rest.fetch(native, span, threading.Event()))
+        minutes, _ = self._rest.fetch(native, span, threading.Event(), settled_ms=0)
+        return to_table(minutes)
 
 
 class _Filler:
@@ -150,9 +162,12 @@ class _Filler:
         sessions: Lent[requests.Session],
         threads: ThreadPool,
         closing: threading.Event,
+        *,
+        settled_ms: int,
     ) -> None:
         self._native, self._rest, self._archive = native, rest, archive
         self._sessions, self._threads, self._closing = sessions, threads, closing
+        self._settled_ms = settled_ms
 
     def start(self, piece: Piece, notes: tuple[str, ...] = ()) -> AsyncResult[_Outcome]:
         """Have a thread fill a piece."""
@@ -161,8 +176,11 @@ class _Filler:
     def _fill(self, piece: Piece, notes: tuple[str, ...]) -> _Outcome:
         """Return the piece filled, or its days in work where its own file is not to be had."""
         if piece.source == "rest":
-            minutes = self._rest.fetch(self._native, piece.span, self._closing)
-            return _fetched(piece.span, minutes, "rest", (*notes, *_mended("REST", minutes)))
+            minutes, known_ms = self._rest.fetch(
+                self._native, piece.span, self._closing, settled_ms=self._settled_ms
+            )
+            known = Span(piece.span.start_ms, known_ms)
+            return _fetched(known, minutes, "rest", (*notes, *_mended("REST", minutes)))
         name = f"{piece.file_stem(self._native)}.zip"
         try:
             found = self._read_file(piece, name)
@@ -172,13 +190,17 @@ class _Filler:
             return self._fill_by_day(piece, "daily", notes)
         whole, sha256 = found
         minutes, source = cut(whole, piece.span), f"{name} sha256:{sha256}"
-        notes = (*notes, *_mended(name, whole))
+        notes, known = (*notes, *_mended(name, whole)), piece.span
         if runs := absent(minutes, piece.span):
-            healed = self._rest.fetch_absent(self._native, runs, self._closing)
+            healed, known_ms = self._rest.fetch_absent(
+                self._native, runs, self._closing, settled_ms=self._settled_ms
+            )
             if len(healed):
                 minutes, source = join([minutes, healed]), f"{source}; rest"
                 notes = (*notes, f"{name}: {len(healed)} minutes that it lacks came from REST")
-        return _fetched(piece.span, minutes, source, notes)
+            if known_ms < runs[-1].end_ms:
+                known = Span(piece.span.start_ms, known_ms)
+        return _fetched(known, cut(minutes, known), source, notes)
 
     def _fill_by_day(self, piece: Piece, source: Source, notes: tuple[str, ...]) -> _Outcome:
         if piece.source == "daily":

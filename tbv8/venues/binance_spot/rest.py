@@ -93,29 +93,42 @@ class Rest:
 
         return self._host.ask(_KLINES, call, self._open, weight=_KLINES_WEIGHT)
 
-    def fetch(self, native: str, span: Span, closing: threading.Event) -> Minutes:
-        """Return the bars of `span`, past and not empty; what is absent was asked for twice."""
+    def fetch(
+        self, native: str, span: Span, closing: threading.Event, *, settled_ms: int
+    ) -> tuple[Minutes, int]:
+        """Return the bars of `span`, past and not empty, and as `fetch_absent` until when.
+
+        What is absent was asked for twice.
+        """
         step_ms = PAGE_ROWS * MINUTE_MS
         pages = [
             Span(start_ms, min(start_ms + step_ms, span.end_ms))
             for start_ms in range(span.start_ms, span.end_ms, step_ms)
         ]
         minutes = join([self._klines(native, page, PAGE_ROWS, closing) for page in pages])
-        if runs := absent(minutes, span):
-            minutes = join([minutes, self.fetch_absent(native, runs, closing)])
-        return minutes
+        if not (runs := absent(minutes, span)):
+            return minutes, span.end_ms
+        found, known_ms = self.fetch_absent(native, runs, closing, settled_ms=settled_ms)
+        if known_ms == runs[-1].end_ms:
+            known_ms = span.end_ms
+        return cut(join([minutes, found]), Span(span.start_ms, known_ms)), known_ms
 
-    def fetch_absent(self, native: str, runs: Sequence[Span], closing: threading.Event) -> Minutes:
+    def fetch_absent(
+        self, native: str, runs: Sequence[Span], closing: threading.Event, *, settled_ms: int
+    ) -> tuple[Minutes, int]:
         """Return the bars in `runs` (at least one, by time) that there are after all.
 
         An answer proves the absence of what it leaves out before its last bar. One without bars is
-        believed only where the newest bar that the venue has is older, too.
+        believed only where the newest bar that the venue has is older, too, and only before
+        `settled_ms`: what is newer may come yet. Up to the time that is returned all is known,
+        which is the end of `runs` or else lies before it.
 
         Raises:
             VenueError: The venue goes on answering without the bars that it has.
         """
         found: list[Minutes] = []
         empty = 0
+        last_ms = runs[-1].end_ms
         while runs:
             start_ms = runs[0].start_ms
             page = Span(start_ms, start_ms + (PAGE_ROWS - 1) * MINUTE_MS)
@@ -126,14 +139,14 @@ class Rest:
             if len(answer):
                 known_ms = int(answer.ts_ms[-1]) + MINUTE_MS
             elif self._has_ended(native, start_ms, closing):
-                known_ms = runs[-1].end_ms
+                return join(found), max(start_ms, min(last_ms, settled_ms))
             else:
                 empty += 1
                 self._host.back_off(_KLINES, "no bars where there are some", empty, closing)
                 known_ms = start_ms
             runs = [Span(max(run.start_ms, known_ms), run.end_ms) for run in runs]
             runs = [run for run in runs if run]
-        return join(found)
+        return join(found), last_ms
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
         """Tell whether the newest bar opened before `ts_ms`."""
