@@ -31,6 +31,7 @@ _FLOAT = r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE
 _NOT_FINITE = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
 _DEEPEST = 20
 _MOST_KEYS = 100_000
+_MOST_TOLD = 20
 _TOO_DEEP = f"nested deeper than {_DEEPEST} levels, or without end by an anchor"
 
 
@@ -72,22 +73,26 @@ class Document(msgspec.Struct, frozen=True):
 
 
 def unknown(what: str, value: str, among: Iterable[str]) -> str:
-    """Say that `value` is not one of `among`: with the nearest spelling, and all of them."""
+    """Say that `value` is not one of `among`: with the nearest spelling, and what there is."""
     names = sorted(among)
-    near = _nearest(value, names)
+    near = nearest(value, names)
     hint = f", did you mean {near!r}?" if near else ";"
-    return f"unknown {what} {value!r}{hint} there is {', '.join(names) or 'none'}"
+    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return (
+        f"unknown {what} {value!r}{hint} there is {', '.join(names[:_MOST_TOLD]) or 'none'}{more}"
+    )
 
 
 def unknown_key(name: str, known: Iterable[str]) -> str:
     """Say that a key is not one of `known`: with the nearest spelling, else with all of them."""
     names = list(known)
-    near = _nearest(name, names)
+    near = nearest(name, names)
     hint = f", did you mean {near!r}?" if near else f"; known are {', '.join(names)}"
     return f"unknown key{hint}"
 
 
-def _nearest(name: str, names: Iterable[str]) -> str | None:
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return the one of `names` that was probably meant."""
     folded = {known.casefold(): known for known in names}
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[near[0]] if near else None

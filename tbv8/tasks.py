@@ -6,21 +6,15 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import doit.doit_cmd
-from doit.dependency import SqliteDB
 from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
@@ -96,9 +90,7 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
 
 
 def doit_config() -> dict[str, Any]:
-    """Return DOIT_CONFIG, with the folder of pydoit's state file made and the file usable."""
-    _end_cleanly_on_signals()
-    _prepare_state_file(STATE_FILE)
+    """Return DOIT_CONFIG."""
     return {
         "default_tasks": ["backtest"],
         "backend": "sqlite3",
@@ -116,7 +108,7 @@ def project() -> Project:
     """
     now_ms = int(time.time() * 1000)
     try:
-        loaded = load_project(
+        return load_project(
             Path.cwd(),
             overrides=doit.doit_cmd._CMDLINE_VARS or {},
             now_ms=now_ms,
@@ -124,8 +116,6 @@ def project() -> Project:
                 None if history_rolls(venue) else history_span(venue, now_ms)
             ),
         )
-        sweep(loaded.results_path, loaded.strategies)
-        return loaded
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
 
@@ -224,18 +214,15 @@ def backtests(project: Project) -> Iterator[Task]:
                 doc=f"Check the params of {strategy.strategy_id} before anything is fetched",
             ),
         }
-        yield {
-            "name": strategy.strategy_id,
-            **_task(
-                partial(_backtest, project, strategy),
-                partial(
-                    backtest_state, project.db_path, strategy, results_path=project.results_path
-                ),
-                doc=f"{strategy.module}.{strategy.class_name} on {strategy.symbol} "
-                f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
-                after=_before_a_run(project, strategy),
-            ),
-        }
+        task = _task(
+            partial(_backtest, project, strategy),
+            partial(backtest_state, project.db_path, strategy, results_path=project.results_path),
+            doc=f"{strategy.module}.{strategy.class_name} on {strategy.symbol} "
+            f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
+            after=_before_a_run(project, strategy),
+        )
+        leftovers = (sweep, [project.results_path, [strategy.strategy_id]])  # no answer, so no vote
+        yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
 
 
 def lookaheads(project: Project) -> Iterator[Task]:
@@ -533,7 +520,7 @@ def _now_ms() -> int:
     return int(time.time() * 1000)
 
 
-# What pydoit prints and keeps.
+# What pydoit prints.
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
@@ -554,67 +541,3 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
         """Print what stopped the run as a whole; each failure was printed when it happened."""
         for message in self.runtime_errors:
             sys.stderr.write(f"ERROR: {message}\n")
-
-
-class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
-    """pydoit's state in SQLite, each write by itself: two runs at once never wait for each other.
-
-    pydoit's own keeps a lock from the first failure of a run to its end.
-    """
-
-    def _sqlite3(self, name: str) -> Any:
-        connection = super()._sqlite3(name)
-        connection.isolation_level = None
-        return connection
-
-
-def _prepare_state_file(path: Path) -> None:
-    """Make its folder, and move a damaged file aside: nothing that matters is in it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not _is_whole(path):
-            aside = path.with_name(f"{path.name}.damaged")
-            path.replace(aside)
-            print(f"{path}: damaged, moved aside to {aside}; nothing is lost", file=sys.stderr)
-        elif not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise PermissionError(13, "no permission to write")
-    except OSError as e:
-        folder = path.parent
-        raise InvalidDodoFile(f"{folder}: cannot be used: {e.strerror}: make it writable") from e
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
-            rows = connection.execute("SELECT task_data FROM doit").fetchall()
-            sound = connection.execute("PRAGMA quick_check").fetchall() == [("ok",)]
-            return sound and all(isinstance(json.loads(text), dict) for (text,) in rows)
-        finally:
-            connection.close()
-    except sqlite3.OperationalError as e:
-        return "locked" in str(e) or "busy" in str(e)
-    except (sqlite3.DatabaseError, TypeError, ValueError):
-        return False
-
-
-def _end_cleanly_on_signals() -> None:
-    """End on Ctrl-C and SIGTERM with one line; what was committed stays."""
-
-    def on_terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
-        print(_INTERRUPTED, file=sys.stderr)
-        raise SystemExit(128 + signal.SIGTERM)
-
-    def on_uncaught(
-        kind: type[BaseException], e: BaseException, traceback: TracebackType | None
-    ) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            print(_INTERRUPTED, file=sys.stderr)
-        else:
-            sys.__excepthook__(kind, e, traceback)
-
-    signal.signal(signal.SIGTERM, on_terminate)
-    sys.excepthook = on_uncaught
-
-
-_INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there"

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "errors": "",
     "source": "errors",
     "progress": "",
+    "ending": "",
     "market": "errors",
     "coverage": "market",
     "aggregate": "market",
@@ -34,7 +35,7 @@ MAY_IMPORT = {
     "backtest": "config risk store strategies",
     "report": "config freshness store",
     "tasks": "backfill backtest build freshness recorder report",
-    "commands": "backfill backtest build freshness recorder report tasks",
+    "commands": "backfill backtest build ending freshness recorder report tasks",
 }
 
 # Which libraries may be imported, and where.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -14,6 +14,7 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
+from tbv8.document import nearest
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.state import State
 from tbv8.tasks import os_problem
@@ -50,7 +51,10 @@ class Looking(DoitCmdBase):  # type: ignore[misc]  # doit ships no types
     def selected(self) -> Iterator[Task]:
         """Yield the selected tasks and all before them, in the order in which they would run."""
         control = TaskControl(self.task_list)
-        control.process(self.sel_tasks)
+        try:
+            control.process(self.sel_tasks)
+        except InvalidCommand as e:
+            raise (no_such_task(e.not_found, self.task_list) if e.not_found else e) from e
         done: set[str] = set()
 
         def walk(name: str) -> Iterator[Task]:
@@ -63,6 +67,13 @@ class Looking(DoitCmdBase):  # type: ignore[misc]  # doit ships no types
 
         for name in control.selected_tasks:
             yield from walk(name)
+
+
+def no_such_task(name: str, tasks: Iterable[Task]) -> InvalidCommand:
+    """Return the refusal of a task's name: with the nearest spelling, since there may be many."""
+    near = nearest(name, (task.name for task in tasks if not task.name.startswith("_")))
+    hint = f", did you mean {near!r}?" if near else ":"
+    return InvalidCommand(f"unknown task {name!r}{hint} `doit list` names them all")
 
 
 def ask(task: Task) -> State:

@@ -9,8 +9,7 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.looking import JSON, Looking, ask, print_json
-from tbv8.document import unknown
+from tbv8.commands.looking import JSON, Looking, ask, no_such_task, print_json
 from tbv8.freshness.state import Part, State
 
 
@@ -29,7 +28,7 @@ class Why(Looking):
         shown = []
         for name in pos_args:
             if name not in tasks:
-                raise InvalidCommand(unknown("task", name, tasks))
+                raise no_such_task(name, self.task_list)
             asked = [name] if tasks[name].meta else _asked_below(tasks, name)
             shown += [(task, ask(tasks[task])) for task in asked]
         if as_json:

@@ -192,7 +192,7 @@ def open_bars(db_path: Path) -> Iterator[BarStore]:
             ):
                 store.query(f"PRAGMA {pragma}")
             yield store
-    except adbc_driver_manager.Error as e:
+    except (adbc_driver_manager.Error, UnicodeDecodeError) as e:  # text of a torn page
         if (problem := file_problem(db_path, str(e))) is None:
             raise
         raise DataError(problem) from e

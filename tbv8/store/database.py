@@ -5,6 +5,7 @@ Freshness is asked on each start and before pydoit forks, so nothing here import
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,9 +47,10 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
     if not db_path.is_file():
         raise DataError(f"{db_path}: there is no database: run `doit migrate`")
     with refusals(db_path):
-        connection = sqlite3.connect(
-            f"{db_path.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout_s
-        )
+        uri = f"{db_path.absolute().as_uri()}?mode=ro"
+        if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
+            uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
+        connection = sqlite3.connect(uri, uri=True, timeout=timeout_s)
         try:
             connection.execute("BEGIN")
 
@@ -58,6 +60,10 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
             yield query
         finally:
             connection.close()
+
+
+def _wal(db_path: Path) -> Path:
+    return db_path.with_name(f"{db_path.name}-wal")
 
 
 def revision(query: Query) -> str | None:
@@ -86,6 +92,7 @@ def file_problem(db_path: Path, message: str) -> str | None:
         "browser, another doit) and run again",
         "not a database": "not a database, or damaged: restore a copy, or move it aside and run "
         "again to build it anew",
+        "decode": "damaged: restore a copy, or move it aside and run again to build it anew",
         "malformed": "damaged: restore a copy, or move it aside and run again to build it anew",
         "disk I/O": "the disk cannot be read or written: check it, then run `doit verify`",
         "unable to open": "cannot be opened: check that its folder exists and may be written",

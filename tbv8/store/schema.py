@@ -195,7 +195,10 @@ def _prepare_file(db_path: Path) -> None:
     try:
         db_path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise DataError(f"{db_path.parent}: cannot be made: {e.strerror}") from e
+        raise DataError(
+            f"{db_path.parent}: cannot be made: {e.strerror}: make that folder, or set another "
+            "db_path in config/data.yaml"
+        ) from e
     with refusals(db_path):
         connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S)
         try:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -91,8 +95,97 @@ def test_plan_tells_the_order_and_carries_reasons_down(project: Project) -> None
     assert tasks["backfill:sample:BTC/USDT"]["after"] == ["migrate"]
     assert tasks["aggregate:sample:BTC/USDT:5m"]["after"] == ["backfill:sample:BTC/USDT"]
     assert tasks[BACKTEST]["after"] == ["aggregate:sample:BTC/USDT:5m"]
-    assert not project.db_path.exists()
-    assert list((project.root / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("plan",), ("plan", "--json", BACKTEST), ("why", BACKTEST)])
+@pytest.mark.parametrize("data", ["there", "absent"])
+def test_looking_writes_nothing(project: Project, words: tuple[str, ...], data: str) -> None:
+    if data == "absent":
+        (project.root / "data").rmdir()
+    before = contents(project)
+
+    project.doit(*ONE_WEEK, *words, PYTHONDONTWRITEBYTECODE="1")
+    project.doit("list", PYTHONDONTWRITEBYTECODE="1")
+
+    assert contents(project) == before
+
+
+def test_looking_at_what_is_done_writes_nothing(done: Project) -> None:
+    before = contents(done)
+
+    done.doit(*ONE_WEEK, "plan", PYTHONDONTWRITEBYTECODE="1")
+    done.doit(*ONE_WEEK, "plan", "start=2024-01-02", PYTHONDONTWRITEBYTECODE="1")
+    done.doit(*ONE_WEEK, "why", BACKTEST, PYTHONDONTWRITEBYTECODE="1")
+    done.doit("list", PYTHONDONTWRITEBYTECODE="1")
+
+    assert contents(done) == before
+
+
+def contents(project: Project) -> dict[str, tuple[int, bytes] | None]:
+    """Return every file and when it was written, and every folder.
+
+    But for the two files that SQLite itself keeps beside a database while somebody reads it.
+    """
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes()) if path.is_file() else None
+        for path in [project.root, *project.root.rglob("*")]
+        if not path.name.endswith(("-shm", "-wal"))
+    }
+
+
+NO_NETWORK = """
+import socket
+
+def refuse(*args, **kwargs):
+    raise AssertionError("the network was asked")
+
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+"""
+
+
+def test_plan_of_the_real_market_asks_no_network(project: Project) -> None:
+    project.write("sitecustomize.py", NO_NETWORK)
+
+    tasks = planned(project, "venue=binance_spot", "start=2024-01-01", "end=2024-03-10", BACKTEST)
+
+    assert list(tasks)[1] == "backfill:binance_spot:BTC/USDT"
+
+
+def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> None:
+    run = [sys.executable, "-m", "doit", *ONE_WEEK]
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may write anywhere, and there is no setpriv to be less")
+        run = ["setpriv", "--bounding-set=-dac_override", *run]
+    every = [done.root, *done.root.rglob("*")]
+    for path in every:
+        path.chmod(path.stat().st_mode & 0o555)
+
+    ends = [
+        subprocess.run(
+            [*run, *words],
+            cwd=done.root,
+            env={"PYTHONPATH": str(done.root), "PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for words in (["plan"], ["backtest"], ["start=2024-01-02"])
+    ]
+
+    for path in every:
+        path.chmod(path.stat().st_mode | 0o200)
+    fresh, nothing, refused = ends
+    assert (fresh.returncode, fresh.stdout, fresh.stderr) == (
+        0,
+        "nothing to do: everything is fresh\n",
+        "",
+    )
+    assert (nothing.returncode, nothing.stderr) == (0, "")
+    assert ".  " not in nothing.stdout
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("ERROR: backtest:btc_usdt_perp_v1: ")
+    assert refused.stderr.count("\n") == 1
 
 
 def test_plan_in_words_says_because(project: Project) -> None:

@@ -9,6 +9,8 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -51,38 +53,100 @@ def test_a_killed_run_is_finished_by_the_next(
     assert project.state() == finished.state()
 
 
+INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there\n"
+CTRL_C, TERM = (signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)
+
+
 @pytest.mark.parametrize(
     ("stage", "number", "code"),
     [
-        pytest.param("migrate", signal.SIGINT, -signal.SIGINT, id="Ctrl-C while migrating"),
-        pytest.param("backfill:sample:BTC/USDT", signal.SIGTERM, 143, id="SIGTERM while filling"),
-        pytest.param(
-            "aggregate:sample:BTC/USDT:5m",
-            signal.SIGINT,
-            -signal.SIGINT,
-            id="Ctrl-C while building",
-        ),
-        pytest.param(
-            "backtest:btc_usdt_perp_v1", signal.SIGINT, -signal.SIGINT, id="Ctrl-C in a backtest"
-        ),
-        pytest.param("backtest:btc_usdt_perp_v1", signal.SIGTERM, 143, id="SIGTERM in a backtest"),
+        pytest.param("migrate", *CTRL_C, id="Ctrl-C while migrating"),
+        pytest.param("migrate", *TERM, id="SIGTERM while migrating"),
+        pytest.param("backfill:sample:BTC/USDT", *CTRL_C, id="Ctrl-C while filling"),
+        pytest.param("backfill:sample:BTC/USDT", *TERM, id="SIGTERM while filling"),
+        pytest.param("aggregate:sample:BTC/USDT:5m", *CTRL_C, id="Ctrl-C while building"),
+        pytest.param("aggregate:sample:BTC/USDT:5m", *TERM, id="SIGTERM while building"),
+        pytest.param("backtest:btc_usdt_perp_v1", *CTRL_C, id="Ctrl-C in a backtest"),
+        pytest.param("backtest:btc_usdt_perp_v1", *TERM, id="SIGTERM in a backtest"),
     ],
 )
+@pytest.mark.parametrize("at_once", [(), ("-n", "2")], ids=["alone", "two at a time"])
 def test_an_interrupted_run_says_one_line(
-    project: Project, finished: Project, children: Keep, stage: str, number: int, code: int
+    project: Project,
+    finished: Project,
+    children: Keep,
+    stage: str,
+    number: int,
+    code: int,
+    at_once: tuple[str, ...],
 ) -> None:
-    child = children(project.start(*ALL))
+    child = children(project.start(*at_once, *ALL))
     wait_for_line(child, f".  {stage}")
-    os.kill(child.pid, number)
+    time.sleep(random.random() / 5)
+    if number == signal.SIGINT:
+        os.killpg(child.pid, number)  # a terminal sends it to all that run in it
+    else:
+        os.kill(child.pid, number)
     _, err = child.communicate(timeout=60)
 
     project.doit(*ALL)
 
-    if child.returncode != 0:  # it may have been done just before
-        assert child.returncode == code
-        assert err == (
-            "interrupted: what was finished is kept, the same command goes on from there\n"
-        )
+    if child.returncode != 0 and err:  # it may have been done just before
+        assert (child.returncode, err) == (code, INTERRUPTED)
+    assert project.state() == finished.state()
+
+
+@pytest.mark.parametrize("command", ["list", "plan", "backtest"])
+def test_an_interrupt_while_tasks_are_made_is_one_line(
+    project: Project, children: Keep, command: str
+) -> None:
+    os.mkfifo(project.root / "config" / "strategies" / "never_written.yaml")
+    child = children(project.start(*ONE_WEEK, command))
+    pipe = os.open(project.root / "config/strategies/never_written.yaml", os.O_WRONLY)  # it reads
+
+    os.killpg(child.pid, signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    os.close(pipe)
+
+    assert (child.returncode, err) == (-signal.SIGINT, INTERRUPTED)
+
+
+def test_no_process_outlives_a_killed_run(project: Project, children: Keep) -> None:
+    child = children(project.start("-n", "2", *ALL))
+    wait_for_line(child, ".  aggregate:sample")
+    os.kill(child.pid, signal.SIGKILL)
+
+    child.communicate(timeout=60)  # until nobody has its stdout open any more
+    give_up = time.monotonic() + 30
+    while is_group_alive(child.pid) and time.monotonic() < give_up:
+        time.sleep(0.1)
+
+    assert not is_group_alive(child.pid)
+
+
+def is_group_alive(group: int) -> bool:
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _parent, of_group, *_ = stat.read_text().rpartition(")")[2].split()
+            if of_group == str(group) and state != "Z":
+                return True
+    return False
+
+
+def test_a_killed_process_of_two_ends_the_run(
+    project: Project, finished: Project, children: Keep
+) -> None:
+    child = children(project.start("-n", "2", *ALL))
+    wait_for_line(child, ".  backfill:sample")
+    below = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    os.kill(int(below[0]), signal.SIGKILL)
+    _, err = child.communicate(timeout=60)
+
+    project.doit(*ALL)
+
+    assert child.returncode == 1
+    assert err.startswith("ERROR: a process of `doit -n` was killed")
+    assert err.count("\n") == 1
     assert project.state() == finished.state()
 
 
@@ -118,6 +182,20 @@ def test_a_deleted_state_file_rebuilds_nothing(done: Project) -> None:
     again = done.doit(*ALL)
 
     assert ".  " not in again.stdout
+    assert again.stderr == ""
+
+
+def test_a_state_file_that_cannot_be_is_done_without(done: Project) -> None:
+    done.sql("DELETE FROM history_coverage WHERE dataset = 'bars_1h'")
+    (done.root / "data" / ".doit.db").unlink()
+    (done.root / "data" / ".doit.db-journal").mkdir()  # SQLite can neither make it nor write there
+
+    again = done.doit(*ALL)
+
+    assert [line for line in again.stdout.splitlines() if line.startswith(".")] == [
+        ".  aggregate:sample:ETH/USDT:1h",
+        ".  aggregate:sample:BTC/USDT:1h",
+    ]
     assert again.stderr == ""
 
 

@@ -52,6 +52,14 @@ def test_a_wrong_word_on_the_command_line_is_refused(
     assert refused(project, *words, code=3) == line
 
 
+@pytest.mark.parametrize("words", [(), ("plan",), ("why",)], ids=["run", "plan", "why"])
+def test_a_task_that_is_none_is_refused(project: Project, words: tuple[str, ...]) -> None:
+    assert refused(project, *words, "backtest:btc_usdt_perp", code=3) == (
+        "ERROR: unknown task 'backtest:btc_usdt_perp', did you mean 'backtest:btc_usdt_perp_v1'? "
+        "`doit list` names them all"
+    )
+
+
 def test_params_that_cannot_be_are_refused_before_anything_is_fetched(project: Project) -> None:
     project.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
 
@@ -85,4 +93,17 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
     assert line == (
         "ERROR: migrate: data/tbv8.sqlite: is from a newer tbv8 than this one, which knows "
         "revision 0001: update tbv8, or set another db_path in config/data.yaml"
+    )
+
+
+def test_text_of_a_torn_page_is_refused(done: Project) -> None:
+    done.sql("UPDATE history_coverage SET source = CAST(x'96ff' AS TEXT) WHERE dataset = 'bars_5m'")
+    done.sql("UPDATE bars_5m SET symbol = CAST(x'96ff' AS TEXT) WHERE symbol = 'ETH/USDT'")
+
+    damaged = (
+        "data/tbv8.sqlite: damaged: restore a copy, or move it aside and run again to build it anew"
+    )
+    assert refused(done, *ONE_WEEK, "verify", code=3) == f"ERROR: {damaged}"
+    assert refused(done, *ONE_WEEK, "aggregate:sample:BTC/USDT:5m", code=1) == (
+        f"ERROR: aggregate:sample:BTC/USDT:5m: {damaged}"
     )

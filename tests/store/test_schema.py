@@ -377,7 +377,10 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> 
     with pytest.raises(DataError) as refused:
         migrate(tmp_path / "file" / "tbv8.sqlite", root=ROOT)
 
-    assert str(refused.value) == f"{tmp_path / 'file'}: cannot be made: File exists"
+    assert str(refused.value) == (
+        f"{tmp_path / 'file'}: cannot be made: File exists: make that folder, or set another "
+        "db_path in config/data.yaml"
+    )
 
 
 def test_a_folder_in_the_place_of_the_file_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -402,7 +405,8 @@ def test_a_folder_without_permission_is_refused_in_one_line(
     assert said == {
         "absent.sqlite": f"{folder}/absent.sqlite: cannot be opened: check that its folder exists "
         "and may be written",
-        "below/absent.sqlite": f"{folder}/below: cannot be made: Permission denied",
+        "below/absent.sqlite": f"{folder}/below: cannot be made: Permission denied: make that "
+        "folder, or set another db_path in config/data.yaml",
         db_path.name: f"{folder}/{db_path.name}: cannot be written: check the permissions of the "
         "file and its folder",
     }
