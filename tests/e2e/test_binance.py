@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
-from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, parse_time
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, iso_day, parse_time
 from tests.e2e.conftest import ROOT, Project, copy_project
 from tests.e2e.test_interrupted import Keep
 from tests.servers.binance import SIDES, Hidden, Logged, read_log, running_process, send_control
+from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import synthetic_market
 
@@ -382,9 +383,9 @@ def test_a_host_that_stays_ill_or_goes_away_ends_in_one_line_and_what_was_whole_
 # Interrupted
 
 
-def until(done: Callable[[], bool]) -> None:
-    """Wait until something is so, for half a minute."""
-    end_s = time.monotonic() + 30
+def until(done: Callable[[], bool], timeout_s: float = 30) -> None:
+    """Wait until something is so."""
+    end_s = time.monotonic() + timeout_s
     while not done():
         assert time.monotonic() < end_s
         time.sleep(0.01)
@@ -451,6 +452,68 @@ def test_killed_at_random_moments_it_ends_with_the_same_rows_and_digests(
     assert binance.state() == whole.state()
     assert ledger(binance, "source") == ledger(whole, "source")
     binance.doit("verify")
+
+
+YEARS = ("2017-08-17T04:00:00Z", "2025-08-17T00:00:00Z")
+EIGHT_YEARS = ("venue=binance_spot", "start=2017-08-17", "end=2025-08-17", "backfill")
+OUTAGES = [  # protocols.md 3.6: an afternoon, across a midnight, minutes
+    ("2017-09-06T16:00:00Z", "2017-09-06T23:00:00Z"),
+    ("2018-02-08T00:29:00Z", "2018-02-09T09:59:00Z"),
+    ("2019-11-13T05:30:00Z", "2019-11-13T05:33:00Z"),
+    ("2023-03-24T12:40:00Z", "2023-03-24T14:00:00Z"),
+]
+OFF_MINUTE = [("2017-12", "2017-12-04", "2017-12-18"), ("2018-02", "2018-02-09", "2018-02-11")]
+YEARS_MISSING = 240 + 420 + 2010 + 3 + 80  # before the listing, then the outages
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_eight_years_killed_five_times_equal_an_uninterrupted_run(
+    migrated: Project, tmp_path: Path, children: Keep
+) -> None:
+    outages = [word for outage in OUTAGES for word in ("--outage", "BTCUSDT", *outage)]
+    with running_process("--synthetic", "BTCUSDT", *YEARS, "1", *outages) as url:
+        off_minute = [
+            Override(
+                file=f"BTCUSDT-1m-{month}",
+                kind="off_minute",
+                start_ms=parse_time(start),
+                end_ms=parse_time(end),
+            )
+            for month, start, end in OFF_MINUTE
+        ]
+        send_control(url, overrides=off_minute)
+        whole = project_at(url, migrated, tmp_path / "whole")
+        killed = project_at(url, migrated, tmp_path / "killed")
+        whole.doit(*EIGHT_YEARS)
+
+        for number in range(1, 6):
+            held = days_held(killed)
+            send_control(url, reset_log=True)
+            child = children(killed.start(*EIGHT_YEARS))
+            until(lambda days=300 * number: len(days_held(killed)) > days, timeout_s=120)
+            time.sleep(random.random())
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait(30)
+            assert child.returncode == -signal.SIGKILL
+            assert not held & {f"{name}-01" for name in files_asked(url)}
+        killed.doit(*EIGHT_YEARS)
+
+        minutes = (parse_time(YEARS[1]) - parse_time("2017-08-17")) // MINUTE_MS
+        assert ledger(killed, "count(*), sum(bars), sum(missing)") == [
+            (2922, minutes - YEARS_MISSING, YEARS_MISSING)
+        ]
+        assert killed.state() == whole.state()
+        assert ledger(killed, "source") == ledger(whole, "source")
+        send_control(url, reset_log=True)
+        killed.doit(*EIGHT_YEARS)
+        assert read_log(url) == []
+        assert killed.doit("verify").stdout == f"ohlcv_1m {NAME}: whole\n"
+        killed.doit("verify", "--against", "rest", "--sample", "50")
+
+
+def days_held(project: Project) -> set[str]:
+    return {iso_day(int(day_ms)) for (day_ms,) in ledger(project, "day_ms")}
 
 
 @contextmanager
