@@ -60,7 +60,7 @@ class Running:
         self._options = Options(**({"pace": QUICK} | options), on_start=self._start)
         self._thread = threading.Thread(target=self._run, args=(db_path, venues), daemon=True)
         self._thread.start()
-        self._started.wait(10)
+        self._started.wait(60)
 
     def _start(self, handle: Handle) -> None:
         self._handle = handle
@@ -85,7 +85,7 @@ class Running:
         """Stop it, and raise what it raised."""
         if self._handle is not None and self._thread.is_alive():
             self._handle.stop()
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive()
         if self.error is not None:
             raise self.error
@@ -101,8 +101,8 @@ def recording(db_path: Path, venues: Sequence[Venue], **options: Any) -> Iterato
         running.stop()
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 15.0) -> None:
-    """Return as soon as the condition holds."""
+def wait_until(condition: Callable[[], object], *, seconds: float = 60.0) -> None:
+    """Return as soon as the condition holds; the patience is a busy machine's."""
     until_s = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until_s, "it did not come about"
@@ -166,6 +166,7 @@ def _check_quotes(db_path: Path, venue: str, truth: Truth, symbol: str) -> None:
         (venue, symbol),
     )
     held = {row[:5] for row in found}
+    assert found
     assert len(held) == len(found)
     assert held <= {tuple(quote[:5]) for quote in truth.quotes}
     began_ms = min(row[5] for row in found)

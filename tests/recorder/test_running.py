@@ -54,14 +54,24 @@ def trades(db_path: Path) -> int:
     return len(rows(db_path, "SELECT 1 FROM trades"))
 
 
+def quotes(db_path: Path) -> int:
+    return len(rows(db_path, "SELECT 1 FROM bbo"))
+
+
+def await_rows(db_path: Path, *, more: int = 5) -> None:
+    """Return when so many trades and quotes more are committed; what ends then has both."""
+    before = trades(db_path), quotes(db_path)
+    wait_until(lambda: trades(db_path) >= before[0] + more and quotes(db_path) >= before[1] + more)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_everything_written(
     db_path: Path, hyperliquid: LiveServer, number: signal.Signals
 ) -> None:
     with process(db_path, hyperliquid) as child:
-        wait_until(lambda: trades(db_path) > 20)
+        await_rows(db_path, more=20)
         child.send_signal(number)
-        said, _ = child.communicate(timeout=10)
+        said, _ = child.communicate(timeout=60)
 
     assert child.returncode == 0, said
     assert "recorded" in said
@@ -70,8 +80,8 @@ def test_a_signal_ends_it_with_everything_written(
 
 
 def test_it_stops_by_itself_after_the_time_given(db_path: Path, hyperliquid: LiveServer) -> None:
-    with process(db_path, hyperliquid, "1.5") as child:
-        said, _ = child.communicate(timeout=20)
+    with process(db_path, hyperliquid, "3") as child:
+        said, _ = child.communicate(timeout=60)
 
     assert child.returncode == 0, said
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
@@ -81,15 +91,14 @@ def test_after_a_kill_the_next_run_lists_its_own_gap(
     db_path: Path, hyperliquid: LiveServer
 ) -> None:
     with process(db_path, hyperliquid) as child:
-        wait_until(lambda: trades(db_path) > 20)
+        await_rows(db_path, more=20)
         child.kill()
     killed_ms = hyperliquid.clock.now_ms()
     held = rows(db_path, "SELECT max(received_ms) FROM trades")[0][0]
-    assert killed_ms - held < 1500
+    assert killed_ms - held < 5000  # a busy machine's; `doit bench record` has the figure
 
     with recording(db_path, [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]) as running:
-        before = trades(db_path)
-        wait_until(lambda: trades(db_path) > before + 20)
+        await_rows(db_path, more=20)
         assert running.error is None
 
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
@@ -105,7 +114,7 @@ def test_a_second_recorder_is_refused_and_the_first_goes_on(
     with recording(db_path, venues) as running:
         with pytest.raises(DataError, match=r"another recorder \(process \d+\) writes to it"):
             record(db_path, venues, Options(pace=QUICK))
-        wait_until(lambda: trades(db_path) > 5)
+        await_rows(db_path)
         assert running.error is None
 
 
@@ -115,15 +124,13 @@ def test_a_locked_database_is_waited_out_without_a_loss(
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with recording(db_path, venues) as running:
-        wait_until(lambda: trades(db_path) > 5)
+        await_rows(db_path)
         with closing(sqlite3.connect(db_path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            time.sleep(1.0)
-            waiting = running.handle.status().waiting
+            wait_until(lambda: running.handle.status().waiting > 50)
             other.execute("ROLLBACK")
-        wait_until(lambda: running.handle.status().waiting < waiting)
+        wait_until(lambda: running.handle.status().waiting < 50)
 
-    assert waiting > 10
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1
 
@@ -133,15 +140,14 @@ def test_a_full_buffer_drops_counts_and_writes_the_gap_down(
 ) -> None:
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
-    with recording(db_path, venues, buffer_rows=15) as running:
-        wait_until(lambda: trades(db_path) > 5)
+    with recording(db_path, venues, buffer_rows=40) as running:
+        await_rows(db_path)
         with closing(sqlite3.connect(db_path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             wait_until(lambda: running.handle.status().dropped > 20)
             assert running.handle.status().stale
             other.execute("ROLLBACK")
-        count = trades(db_path)
-        wait_until(lambda: trades(db_path) > count + 20)
+        await_rows(db_path, more=20)
 
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     reasons = rows(db_path, "SELECT reason FROM recording_gaps WHERE channel = 'trades'")
@@ -154,13 +160,13 @@ def test_metrics_and_health_tell_of_a_stale_stream(db_path: Path, hyperliquid: L
 
     with recording(db_path, venues, metrics_port=0) as running:
         url = f"http://127.0.0.1:{running.handle.metrics_port}"
-        wait_until(lambda: trades(db_path) > 5)
-        text = urlopen(f"{url}/metrics", timeout=5).read().decode()
-        assert urlopen(f"{url}/healthz", timeout=5).read() == b"ok\n"
+        await_rows(db_path)
+        text = urlopen(f"{url}/metrics", timeout=30).read().decode()
+        assert urlopen(f"{url}/healthz", timeout=30).read() == b"ok\n"
         hyperliquid.fault(Fault(kind="refuse", how="refused", seconds=30), Fault(kind="drop"))
         wait_until(lambda: running.handle.status().stale)
         with pytest.raises(HTTPError, match="503"):
-            urlopen(f"{url}/healthz", timeout=5)
+            urlopen(f"{url}/healthz", timeout=30)
 
     labels = '{channel="trades",symbol="BTC/USDT",venue="hyperliquid"}'
     assert f"tbv8_stream_up{labels} 1.0" in text
