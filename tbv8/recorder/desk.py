@@ -88,7 +88,8 @@ class Gaps:
         self.items.append(gap)
         self._put(gap)
         self._begun_in = self._outbox.batch
-        del self.items[:-1000]
+        if self._channel != RECORDED:  # a minute forgotten here would pass as watched
+            del self.items[:-1000]
 
     def adopt(self, gap: Gap) -> None:
         """Go on with one that an earlier run left open."""

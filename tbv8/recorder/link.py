@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -25,25 +25,36 @@ _ROOM_S, _MOST_WAITS = 0.01, 200
 
 type Say = Callable[[str], None]
 
+type LearnMarkets = Callable[[bool], Awaitable[Mapping[str, Market]]]
+"""Returns the symbols that the venue knows: what it said lately, or if True, what it says now."""
+
 
 class Clock:
-    """A venue's clock: ours less an offset, which REST tells and which frames may correct.
+    """A venue's clock, which REST tells; it goes on evenly when somebody sets ours.
 
     Args:
-        local_ms: Our clock, milliseconds UTC.
+        local_ms: Our clock, milliseconds UTC; the venue's until that is known.
+        steady_ms: Milliseconds of which nobody knows since when, but that never jump.
     """
 
-    def __init__(self, local_ms: Callable[[], int]) -> None:
-        self.local_ms = local_ms
-        self.offset_ms = 0
+    def __init__(self, local_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
+        self.local_ms, self.steady_ms = local_ms, steady_ms
+        self.behind_ms = steady_ms() - local_ms()
+        self.is_learnt = False
 
     def now_ms(self) -> int:
         """Return the venue's time."""
-        return self.local_ms() - self.offset_ms
+        return self.steady_ms() - self.behind_ms
+
+    @property
+    def offset_ms(self) -> int:
+        """How far our clock is ahead of the venue's."""
+        return self.local_ms() - self.now_ms()
 
     def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> None:
-        """Take the venue's word for its time, between our sending and receiving."""
-        self.offset_ms = (sent_ms + received_ms) // 2 - venue_ms
+        """Take the venue's word for its time, between our sending and receiving (steady)."""
+        self.behind_ms = (sent_ms + received_ms) // 2 - venue_ms
+        self.is_learnt = True
 
 
 class Link:
@@ -57,6 +68,7 @@ class Link:
         outbox: Where the desks put their rows.
         pace: How patient to be.
         say: For what a user should know.
+        learn_markets: Tells which symbols the venue knows by now.
     """
 
     def __init__(
@@ -69,13 +81,15 @@ class Link:
         clock: Clock,
         pace: Pace,
         say: Say,
+        learn_markets: LearnMarkets,
     ) -> None:
         self.state = "starting"
         self.dials = self.frames = self.unreadable = 0
         self._live, self._url, self._desks, self._outbox = live, url, desks, outbox
         self._clock, self._pace, self._say = clock, pace, say
+        self._learn_markets, self._shut_out = learn_markets, False
         self._ping_s = live.ping_s if pace.ping_s is None else pace.ping_s
-        self._markets: Mapping[str, Market] = {}
+        self.markets: Mapping[str, Market] = {}
         self._socket: ClientConnection | None = None
         self._feed: Feed | None = None
         self._reason = ""
@@ -86,19 +100,27 @@ class Link:
         self._due: Counter[Channel] = Counter()
         self._stalls: dict[tuple[str, Channel], float] = {}
 
-    async def run(self, markets: Mapping[str, Market]) -> None:
-        """Record the symbols in `markets` until cancelled."""
-        self._markets = markets
+    async def run(self) -> None:
+        """Record the symbols that the venue knows until cancelled.
+
+        One that it no longer knows might make it refuse all of them.
+        """
         failures = 0
         while True:
             await self._await_turn(failures)
+            self.markets = await self._learn_markets(self._shut_out)
+            self._shut_out = False
+            if not self.markets:
+                self.state = "no symbol that it knows"
+                failures += 1
+                continue
             self.state = "connecting"
             self.dials += 1
             began_s = time.monotonic()
             try:
                 reason = await self._dial()
             finally:
-                for symbol in markets:
+                for symbol in self.markets:
                     self._desks[symbol].lost(self._reason, self._last_ms)
             lasted_s = time.monotonic() - began_s
             failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
@@ -146,7 +168,7 @@ class Link:
         return self._reason
 
     async def _converse(self, socket: ClientConnection) -> None:
-        self._socket, self._feed = socket, self._live.open_feed(self._markets)
+        self._socket, self._feed = socket, self._live.open_feed(self.markets)
         self._pending.clear()
         self._due.clear()
         self._stalls.clear()
@@ -162,7 +184,8 @@ class Link:
             await self._receive(socket, self._feed)
         except ConnectionClosed:
             if self._pending and time.monotonic() - min(self._pending.values()) < 1.0:
-                coins = ", ".join(sorted({market.native for market in self._markets.values()}))
+                self._shut_out = True
+                coins = ", ".join(sorted({market.native for market in self.markets.values()}))
                 self._reason = (
                     f"connection closed by the venue at once after subscribing to {coins}"
                 )
@@ -176,8 +199,7 @@ class Link:
         clock, desks, outbox = self._clock, self._desks, self._outbox
         while True:
             frame = await socket.recv(decode=False)
-            received_ms = clock.local_ms()
-            now_ms = received_ms - clock.offset_ms
+            received_ms, now_ms = clock.local_ms(), clock.now_ms()
             self.frames += 1
             self._heard_s = time.monotonic()
             try:
@@ -211,7 +233,7 @@ class Link:
     def _skip_unreadable(self, e: VenueError, now_ms: int) -> None:
         self.unreadable += 1
         self._say(f"unreadable frame, written down as a gap: {e}")
-        for symbol in self._markets:
+        for symbol in self.markets:
             self._desks[symbol].unreadable(now_ms, self._last_ms)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
@@ -233,7 +255,7 @@ class Link:
 
     async def _subscribe_all(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
-            for symbol in self._markets:
+            for symbol in self.markets:
                 for channel in self._desks[symbol].watches:
                     await self._subscribe(socket, symbol, channel)
 
@@ -282,7 +304,7 @@ class Link:
                 self._confirm(*key, self._clock.now_ms())
             late = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
             if late and not any(
-                w.up for s in self._markets for w in self._desks[s].watches.values()
+                w.up for s in self.markets for w in self._desks[s].watches.values()
             ):
                 self._abort("no answer to subscriptions")
                 return
@@ -296,6 +318,10 @@ class Link:
             for symbol, channel in late:
                 if socket is not None:
                     await self._subscribe(socket, symbol, channel)
+
+    def redial(self, reason: str) -> None:
+        """End the connection, if there is one, for another with the symbols of then."""
+        self._abort(reason)
 
     def _abort(self, reason: str) -> None:
         self._reason = reason

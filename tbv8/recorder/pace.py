@@ -16,6 +16,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
             jitter, up to `dial_cap_s`; a connection that lasted `calm_s` begins anew.
         rest_s: For a REST reply; `retry_base_s` and `retry_cap_s`: between tries.
         clock_s: Between two looks at the venue's clock.
+        markets_s: How old the list of the venue's symbols may be when it is dialled again.
         tick_s: Between two looks at which minutes are over and what should be asked.
         commit_s: Between two transactions; `busy_s` when the database could not be written.
         give_up_s: For the last transaction at the end.
@@ -32,6 +33,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0
     clock_s: float = 600.0
+    markets_s: float = 600.0
     tick_s: float = 0.2
     commit_s: float = 0.25
     busy_s: float = 1.0

@@ -18,6 +18,7 @@ from tbv8.recorder.pace import Pace
 from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
 
 _AT_ONCE = 4
+_SOON_S = 5.0
 _NEAR_THE_END = 0.5  # of what the venue keeps, an outage is a loud warning
 _WARN_EVERY_S = 600.0
 
@@ -113,7 +114,7 @@ class Refill:
         self.asked = self.failed = 0
         self._live, self._rest, self._desks = live, rest, desks
         self._clock, self._pace, self._say, self._on_dead = clock, pace, say, on_dead
-        self._markets: Mapping[str, Market] = {}
+        self.markets: Mapping[str, Market] = {}
         self._under_way: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], int] = {}
         self._not_before_s: dict[tuple[str, str], float] = {}
@@ -126,12 +127,12 @@ class Refill:
         for _ in range(3):
             try:
                 await self._rest.await_turn(self._live.ask_clock().weight)
-                sent_ms = self._clock.local_ms()
+                sent_ms = self._clock.steady_ms()
                 venue_ms = await self._rest.fetch(self._live.ask_clock())
             except VenueError:
                 self.failed += 1
                 continue
-            looks.append((self._clock.local_ms() - sent_ms, sent_ms, venue_ms))
+            looks.append((self._clock.steady_ms() - sent_ms, sent_ms, venue_ms))
         if looks:
             took_ms, sent_ms, venue_ms = min(looks)
             self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms)
@@ -139,36 +140,44 @@ class Refill:
     async def keep_clock(self) -> None:
         """Look at the venue's clock now and then."""
         while True:
-            await asyncio.sleep(self._pace.clock_s)
+            pause_s = self._pace.clock_s
+            await asyncio.sleep(pause_s if self._clock.is_learnt else min(pause_s, _SOON_S))
             await self.learn_clock()
 
     async def fetch_markets(self) -> dict[str, Market]:
+        """Return the venue's markets by native symbol.
+
+        Raises:
+            VenueError: It does not tell them now.
+        """
+        ask = self._live.ask_markets()
+        await self._rest.await_turn(ask.weight)
+        return await self._rest.fetch(ask)
+
+    async def await_markets(self) -> dict[str, Market]:
         """Return the venue's markets by native symbol; for ever, if it must be."""
         failures = 0
-        ask = self._live.ask_markets()
         while True:
             try:
-                await self._rest.await_turn(ask.weight)
-                return await self._rest.fetch(ask)
+                return await self.fetch_markets()
             except VenueError as e:
                 self.failed += 1
                 failures += 1
                 self._say(f"cannot learn which symbols there are, trying again: {e}")
                 await asyncio.sleep(self._pause_s(failures))
 
-    async def run(self, markets: Mapping[str, Market]) -> None:
-        """Ask what the desks need until cancelled."""
-        self._markets = markets
+    async def run(self) -> None:
+        """Ask what the desks of `markets` need until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 now_ms = self._clock.now_ms()
-                for symbol in markets:
+                for symbol, market in self.markets.items():
                     desk = self._desks[symbol]
                     desk.tick(now_ms)
                     for need in desk.needs(now_ms):
                         if self._may_ask(symbol, need):
                             self._under_way.add((symbol, need.what))
-                            group.create_task(self._meet(symbol, desk, need))
+                            group.create_task(self._meet(symbol, market, need))
                     self._warn_of_the_end(symbol, desk, now_ms)
                 await asyncio.sleep(self._pace.tick_s)
 
@@ -176,11 +185,11 @@ class Refill:
         key = (symbol, need.what)
         return key not in self._under_way and time.monotonic() >= self._not_before_s.get(key, 0.0)
 
-    async def _meet(self, symbol: str, desk: Desk, need: Need) -> None:
+    async def _meet(self, symbol: str, market: Market, need: Need) -> None:
         key = (symbol, need.what)
         try:
             async with self._slots:
-                await self._ask(symbol, desk, need)
+                await self._ask(symbol, market, need)
         except VenueError as e:
             self.failed += 1
             failures = self._failures[key] = self._failures.get(key, 0) + 1
@@ -192,8 +201,8 @@ class Refill:
         finally:
             self._under_way.discard(key)
 
-    async def _ask(self, symbol: str, desk: Desk, need: Need) -> None:
-        market, clock, live = self._markets[symbol], self._clock, self._live
+    async def _ask(self, symbol: str, market: Market, need: Need) -> None:
+        desk, clock, live = self._desks[symbol], self._clock, self._live
         self.asked += 1
         if need.what == "minutes":
             assert need.span is not None

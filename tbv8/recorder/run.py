@@ -15,7 +15,7 @@ import aiohttp
 import msgspec
 
 from tbv8.config import Venue
-from tbv8.errors import ConfigError, DataError
+from tbv8.errors import ConfigError, DataError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.recorder.desk import Desk, Watch
 from tbv8.recorder.link import Clock, Link, Say
@@ -31,6 +31,7 @@ from tbv8.venues.base import Live, Market, open_live
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WEIGH_S = 0.05
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         pace: How patient.
         buffer_rows: How many rows may wait for the database.
         local_ms: Our clock.
+        steady_ms: Milliseconds that nobody sets, and that count on while the machine sleeps.
         on_commit: Told of each transaction.
         on_start: Told when it runs.
     """
@@ -65,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     pace: Pace = STANDARD
     buffer_rows: int = LIMIT
     local_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY) // 1_000_000
     on_commit: OnCommit | None = None
     on_start: Callable[[Handle], None] | None = None
 
@@ -147,7 +150,10 @@ class _Station:
         self.name = venue.name
         self._venue, self._live, self._say = venue, live, say
         self.desks = desks
-        self.clock = Clock(options.local_ms)
+        self.clock = Clock(options.local_ms, options.steady_ms)
+        self._pace = options.pace
+        self._problems: dict[str, str] = {}
+        self._learnt_s = float("-inf")
         self.link = Link(
             live,
             venue.ws_url or live.ws_url,
@@ -156,6 +162,7 @@ class _Station:
             clock=self.clock,
             pace=options.pace,
             say=say,
+            learn_markets=self._learn_markets,
         )
         self.refill = Refill(
             live,
@@ -170,28 +177,54 @@ class _Station:
     async def run(self) -> None:
         """Record until cancelled."""
         await self.refill.learn_clock()
-        markets = self._known(await self.refill.fetch_markets())
-        if not markets:
-            self.link.state = "no symbol that it knows"
-            self._say(f"WARNING: {self.name} knows none of its symbols: it is not recorded")
-            return
+        self._take_markets(await self.refill.await_markets())
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.link.run(markets))
-            group.create_task(self.refill.run(markets))
+            group.create_task(self.link.run())
+            group.create_task(self.refill.run())
             group.create_task(self.refill.keep_clock())
+            group.create_task(self._keep_markets())
+
+    async def _learn_markets(self, afresh: bool) -> Mapping[str, Market]:
+        """Ask once; as long as the venue does not tell, its symbols are those of before."""
+        if afresh or time.monotonic() - self._learnt_s > self._pace.markets_s:
+            try:
+                self._take_markets(await self.refill.fetch_markets())
+            except VenueError as e:
+                self._say(f"{self.name}: cannot learn again which symbols there are: {e}")
+        return self.refill.markets
+
+    async def _keep_markets(self) -> None:
+        """Look now and then for a symbol that the venue did not know."""
+        while True:
+            await asyncio.sleep(self._pace.markets_s)
+            if self._problems:
+                markets = await self._learn_markets(True)
+                if markets.keys() != self.link.markets.keys():
+                    self.link.redial("other symbols are listed now")
+
+    def _take_markets(self, listed: Mapping[str, Market]) -> None:
+        self.refill.markets, self._learnt_s = self._known(listed), time.monotonic()
 
     def _known(self, listed: Mapping[str, Market]) -> dict[str, Market]:
         """Return the markets of the configured symbols; of what is wrong, say so and go on."""
-        markets = {}
+        before, markets = self.refill.markets, {}
+        problems = {}
         for symbol, native in self._venue.symbols.items():
             spelling = native or self._live.native_symbol(symbol)
             market = listed.get(spelling)
             problem = f"{self.name} does not list {spelling}" if market is None else market.problem
             if market is None or problem:
-                path = f"config/venues/{self.name}.yaml"
-                self._say(f"WARNING: {path}: symbols: {symbol}: {problem}: it is not recorded")
+                problems[symbol] = str(problem)
+                if self._problems.get(symbol) != problem:
+                    path = f"config/venues/{self.name}.yaml"
+                    self._say(f"WARNING: {path}: symbols: {symbol}: {problem}: it is not recorded")
             else:
                 markets[symbol] = market
+                if symbol in before and before[symbol] != market:
+                    self._say(f"WARNING: {self.name} {symbol} has changed: now {market}")
+        if not markets and problems != self._problems:
+            self._say(f"WARNING: {self.name} knows none of its symbols: it is not recorded")
+        self._problems = problems
         return markets
 
     def status(self) -> VenueStatus:
@@ -207,17 +240,21 @@ class _Station:
             failed=self.refill.failed,
             offset_ms=self.clock.offset_ms,
             streams=tuple(
-                _stream_status(desk, channel, watch, now_ms)
-                for desk in self.desks.values()
+                _stream_status(desk, channel, watch, now_ms, problem=self._problems.get(symbol))
+                for symbol, desk in self.desks.items()
                 for channel, watch in desk.watches.items()
             ),
         )
 
 
-def _stream_status(desk: Desk, channel: str, watch: Watch, now_ms: int) -> StreamStatus:
+def _stream_status(
+    desk: Desk, channel: str, watch: Watch, now_ms: int, *, problem: str | None
+) -> StreamStatus:
     silent_ms = now_ms - max(watch.proof_ms, watch.calm_ms)
     state = "up"
-    if not watch.up:
+    if problem is not None:
+        state = "unlisted"
+    elif not watch.up:
         state = "down"
     elif silent_ms > 3 * watch.patience_ms:
         state = "stale"

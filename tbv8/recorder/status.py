@@ -11,7 +11,8 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One stream; times and lags on the venue's clock.
 
     Args:
-        state: `up`, `quiet` (silent, and REST knows nothing new), `stale` or `down`.
+        state: `up`, `quiet` (silent, and REST knows nothing new), `stale`, `down`, or `unlisted`
+            when the venue does not know the symbol.
         silent_s: Since it last proved that nothing is missing.
         lag_ms: How old its newest event was when it came; replays do not count.
     """
@@ -31,7 +32,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_stale(self) -> bool:
         """Tell whether something is being missed."""
-        return self.state in ("stale", "down")
+        return self.state in ("stale", "down", "unlisted")
 
 
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):

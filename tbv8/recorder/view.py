@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _SAME_EVERY_S = 10.0
-_COLOURS = {"up": "green", "quiet": "green", "stale": "red", "down": "red"}
+_COLOURS = {"up": "green", "quiet": "green", "stale": "red", "down": "red", "unlisted": "red"}
 
 
 class View:

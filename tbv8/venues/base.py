@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
 import msgspec
 
@@ -166,6 +166,14 @@ def _needed(venue: str) -> Any:
 # What a venue is to the recorder. One that can be recorded has a fourth function in its module:
 #
 #     open_live() -> Live                   how to speak to it; nothing that it returns does I/O
+
+# What numbers on the wire must be, so that nothing else reaches a bar or the database.
+type Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
+type Amount = Annotated[float, msgspec.Meta(ge=0, le=1e24)]
+type Moment = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
 
 type Channel = Literal["trades", "bbo"]
 

@@ -26,11 +26,13 @@ def clock(request: pytest.FixtureRequest) -> VenueClock:
 
 @pytest.fixture
 def hyperliquid(clock: VenueClock) -> Iterator[LiveServer]:
-    with hyperliquid_server([hyperliquid_market("BTC", rate=20, quote_rate=20)], clock=clock) as server:
+    market = hyperliquid_market("BTC", rate=20, quote_rate=20)
+    with hyperliquid_server([market], clock=clock) as server:
         yield server
 
 
 @pytest.fixture
 def mexc(clock: VenueClock) -> Iterator[LiveServer]:
-    with mexc_server([mexc_market("BTC_USDT", rate=20, quote_rate=20)], clock=clock) as server:
+    market = mexc_market("BTC_USDT", rate=20, quote_rate=20)
+    with mexc_server([market], clock=clock) as server:
         yield server

@@ -32,6 +32,7 @@ QUICK = Pace(
     busy_s=0.1,
     give_up_s=5.0,
     line_s=1.0,
+    markets_s=1.0,
 )
 
 
@@ -57,6 +58,8 @@ class Running:
         self._started = threading.Event()
         self._handle: Handle | None = None
         self.error: BaseException | None = None
+        if "local_ms" in options:  # a venue's clock that runs faster than ours
+            options.setdefault("steady_ms", options["local_ms"])
         self._options = Options(**({"pace": QUICK} | options), on_start=self._start)
         self._thread = threading.Thread(target=self._run, args=(db_path, venues), daemon=True)
         self._thread.start()

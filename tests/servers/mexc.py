@@ -273,12 +273,18 @@ class MexcWire:
         newest = start_s is None or self.options.keep_klines == "newest"
         candles = candles[-MOST_KLINES:] if newest else candles[:MOST_KLINES]
         columns: dict[str, list[Any]] = {"time": [c.ts_ms // 1000 for c in candles]}
-        for name in ("open", "close", "high", "low"):
-            columns[name] = [float(getattr(c, name)) for c in candles]
+        real = {
+            n: [float(getattr(c, n)) for c in candles] for n in ("open", "close", "high", "low")
+        }
+        # As in captured frames: the first price shown is the last one of the minute before.
+        columns["open"] = [*real["open"][:1], *real["close"][:-1]]
+        columns["close"] = real["close"]
+        columns["high"] = list(map(max, columns["open"], real["high"]))
+        columns["low"] = list(map(min, columns["open"], real["low"]))
         columns["vol"] = [float(c.volume) for c in candles]
         columns["amount"] = [float(c.amount) for c in candles]
-        for name in ("open", "close", "high", "low"):
-            columns[f"real{name.capitalize()}"] = columns[name]
+        for name, prices in real.items():
+            columns[f"real{name.capitalize()}"] = prices
         return _done(columns)
 
     def _depth(self, market: LiveMarket) -> Reply:

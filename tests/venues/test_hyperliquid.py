@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import Ack, Market, Refusal
 from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
+from tests.venues.frames import check_event, damaged
 
 MESSAGES = Path(__file__).parents[3] / "shared" / "data" / "messages"
 BTC = Market(native="BTC")
@@ -158,6 +160,8 @@ def test_what_tells_nothing_of_the_market_has_no_events(
         pytest.param(frame("trades", [trade(px="nan")]), id="a price that is no number"),
         pytest.param(frame("trades", [trade(sz="inf")]), id="an endless size"),
         pytest.param(frame("trades", [{"coin": "BTC"}]), id="fields missing"),
+        pytest.param(b'{"channel":"trades","data":[{"coin":"B\xff"}]}', id="no UTF-8"),
+        pytest.param(frame("trades", [trade(time=10**30)]), id="a time beyond the database"),
         pytest.param(frame("bbo", {"coin": "BTC", "bid": "1", "ask": "2"}), id="another form"),
         pytest.param(b'{"no":"channel"}', id="no channel"),
     ],
@@ -173,6 +177,27 @@ def test_a_subscription_names_one_coin_as_the_venue_spells_it(feed: HyperliquidF
         "subscription": {"type": "trades", "coin": "kPEPE"},
     }
     assert json.loads(feed.unsubscribe("BTC/USDT", "bbo"))["method"] == "unsubscribe"
+
+
+LEVEL = {"px": "80639.0", "sz": "0.00186", "n": 2}
+FRAMES = [
+    frame("trades", [trade(), trade(tid=2)]),
+    frame("bbo", {"coin": "BTC", "time": 1788490065008, "bbo": [LEVEL, None]}),
+    frame("subscriptionResponse", {"method": "subscribe", "subscription": {"type": "bbo"}}),
+    frame("error", 'Already subscribed: {"type":"bbo","coin":"BTC"}'),
+]
+
+
+@given(broken=damaged(FRAMES))
+def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
+    broken: bytes,
+) -> None:
+    try:
+        events = HyperliquidFeed({"BTC/USDT": BTC}).parse(broken)
+    except VenueError:
+        return
+    for event in events:
+        check_event(event)
 
 
 @needs_captures

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import Ack, Market, Refusal, RefusedError
 from tbv8.venues.mexc.live import MexcFeed, MexcLive
+from tests.venues.frames import check_event, damaged
 
 MESSAGES = Path(__file__).parents[3] / "shared" / "data" / "messages"
 BTC = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
@@ -135,6 +137,26 @@ def test_a_depth_of_a_lower_version_is_dropped(feed: MexcFeed) -> None:
     assert len(feed.parse(depth(6))) == 1
 
 
+FRAMES = [
+    frame("push.deal", [deal(i="16005949540", cts="1788335242156"), deal()]),
+    frame("push.deal", deal(i=5)),
+    depth(5),
+    b'{"channel":"rs.error","data":"Contract [NOPE_USDT] not exists","ts":1788498321790}',
+]
+
+
+@given(broken=damaged(FRAMES))
+def test_no_frame_however_damaged_gives_more_than_an_event_that_can_be_written(
+    broken: bytes,
+) -> None:
+    try:
+        events = MexcFeed({"BTC/USDT": BTC}).parse(broken)
+    except VenueError:
+        return
+    for event in events:
+        check_event(event)
+
+
 def test_a_gzip_frame_is_inflated(feed: MexcFeed) -> None:
     assert ids(feed.parse(gzip.compress(frame("push.deal", [deal(i=4)])))) == ["4"]
 
@@ -220,7 +242,11 @@ def test_markets_come_as_a_list_or_alone_with_their_contract_size() -> None:
 
     assert ask.parse(reply([contract])) == {"BTC_USDT": BTC}
     assert ask.parse(reply(contract)) == {"BTC_USDT": BTC}
-    assert ask.parse(reply(contract | {"state": 4}))["BTC_USDT"].problem == "paused"
+    assert ask.parse(reply(contract | {"state": 3}))["BTC_USDT"].problem == "offline"
+    # A paused one is known, and goes on some time.
+    assert ask.parse(reply(contract | {"state": 4}))["BTC_USDT"].problem is None
+    contract.pop("contractSize")
+    assert ask.parse(reply([contract]))["BTC_USDT"].problem == "of no contract size"
 
 
 def test_bars_are_asked_by_seconds_and_come_in_columns_of_contracts() -> None:
@@ -239,6 +265,32 @@ def test_bars_are_asked_by_seconds_and_come_in_columns_of_contracts() -> None:
     assert ask.parse(reply(columns)) == [
         Bar(1609740600000, 33016.5, 33094.0, 32995.0, 33040.5, 6.7332),
         Bar(1609740660000, 33040.5, 33050.0, 33030.0, 33041.0, 0.001),
+    ]
+
+
+def test_bars_are_made_of_trades_alone_where_the_venue_tells_which() -> None:
+    # Shown: opens are the close before, and highs and lows hold them. A minute without trades and
+    # one whose real prices are null keep what is shown. Captured in push.kline: o 84109.4 ro 84112
+    columns = {
+        "time": [1609740600, 1609740660, 1609740720],
+        "open": [84109.4, 84062.6, 84062.6],
+        "high": [84114.5, 84062.6, 84070.0],
+        "low": [84054.0, 84062.6, 84062.6],
+        "close": [84062.6, 84062.6, 84070.0],
+        "vol": [10, 0, 5],
+        "realOpen": [84112.0, 1.0, None],
+        "realHigh": [84114.5, 1.0, None],
+        "realLow": [84060.0, 1.0, None],
+        "realClose": [84062.6, 1.0, None],
+    }
+    reply = json.dumps({"success": True, "code": 0, "data": columns}).encode()
+
+    bars = LIVE.ask_minutes(BTC, Span(1609740600000, 1609740780000)).parse(reply)
+
+    assert bars == [
+        Bar(1609740600000, 84112.0, 84114.5, 84060.0, 84062.6, 0.001),
+        Bar(1609740660000, 84062.6, 84062.6, 84062.6, 84062.6, 0.0),
+        Bar(1609740720000, 84062.6, 84070.0, 84062.6, 84070.0, 0.0005),
     ]
 
 

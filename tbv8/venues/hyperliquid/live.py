@@ -8,14 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import inf
 from typing import Literal
 
 import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, Ask, Channel, Market, Refusal
+from tbv8.venues.base import (
+    UNREADABLE,
+    Ack,
+    Amount,
+    Ask,
+    Channel,
+    Market,
+    Moment,
+    Price,
+    Refusal,
+)
 
 VENUE = "hyperliquid"
 KEPT_MINUTES = 5000
@@ -26,20 +35,20 @@ _SIDES: dict[str, Literal["buy", "sell"]] = {"B": "buy", "A": "sell"}
 class _Trade(msgspec.Struct):
     coin: str
     side: str
-    px: float
-    sz: float
-    time: int
+    px: Price
+    sz: Amount
+    time: Moment
     tid: int
 
 
 class _Level(msgspec.Struct):
-    px: float
-    sz: float
+    px: Price
+    sz: Amount
 
 
 class _Quote(msgspec.Struct):
     coin: str
-    time: int
+    time: Moment
     bbo: tuple[_Level | None, _Level | None]
 
 
@@ -74,12 +83,12 @@ class _Envelope(msgspec.Struct):
 
 
 class _Candle(msgspec.Struct, rename={"low": "l"}):
-    t: int
-    o: float
-    h: float
-    low: float
-    c: float
-    v: float
+    t: Moment
+    o: Price
+    h: Price
+    low: Price
+    c: Price
+    v: Amount
 
 
 class _Asset(msgspec.Struct):
@@ -92,12 +101,12 @@ class _Meta(msgspec.Struct):
 
 
 class _Book(msgspec.Struct):
-    time: int
+    time: Moment
     levels: tuple[list[_Level], list[_Level]]
 
 
 class _Status(msgspec.Struct):
-    time: int
+    time: Moment
 
 
 type _Frame = _Trades | _Bbo | _Answer | _Error
@@ -137,7 +146,7 @@ class HyperliquidFeed:
         """
         try:
             message: _Frame = _decode_frame(frame)
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             if frame[:1] != b"{" or _is_other_channel(frame):
                 return ()
             raise _undocumented(frame, str(e)) from e
@@ -165,7 +174,7 @@ class HyperliquidFeed:
         if text.startswith("Already subscribed: "):
             try:
                 echo = msgspec.json.decode(text.partition(": ")[2], type=_Subscription)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 return (Refusal(text),)
             return self._acks("subscribe", echo)
         return (Refusal(text),)
@@ -236,7 +245,7 @@ def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]
         if (symbol := symbols.get(trade.coin)) is None:
             continue
         side = _SIDES.get(trade.side)
-        if side is None or not (0 < trade.px < inf and 0 < trade.sz < inf and trade.time > 0):
+        if side is None or trade.sz == 0:
             raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(trade)}")
         events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
     if len(events) > 1:
@@ -263,7 +272,7 @@ def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, ask: _Level | None) -> 
 def _decoded[T](reply: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply, type=kind, strict=False)
-    except msgspec.DecodeError as e:
+    except UNREADABLE as e:
         raise _undocumented(reply, str(e)) from e
 
 
@@ -302,7 +311,7 @@ def _is_other_channel(frame: bytes) -> bool:
     """Tell whether it is a whole frame of a channel that is not read, such as pong."""
     try:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return False
 
 

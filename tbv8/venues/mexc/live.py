@@ -9,17 +9,28 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
-from math import inf
+from itertools import repeat, zip_longest
 from typing import Any, Literal
 
 import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, Ask, Channel, Market, Refusal, RefusedError
+from tbv8.venues.base import (
+    UNREADABLE,
+    Ack,
+    Amount,
+    Ask,
+    Channel,
+    Market,
+    Moment,
+    Price,
+    Refusal,
+    RefusedError,
+)
 
 VENUE = "mexc"
 PAGE_MINUTES = 2000
@@ -32,18 +43,23 @@ _TOO_OFTEN = 510
 
 
 class _Deal(msgspec.Struct):
-    p: float
-    v: float
+    p: Price
+    v: Amount
     T: int
-    t: int
+    t: Moment
     i: str | int | None = None
 
 
+class _Level(msgspec.Struct, array_like=True):
+    price: Price
+    size: Amount
+
+
 class _Depth(msgspec.Struct):
-    asks: list[list[float]]
-    bids: list[list[float]]
+    asks: list[_Level]
+    bids: list[_Level]
     version: int = 0
-    cts: int | None = None
+    cts: Moment | None = None
 
 
 class _Deals(msgspec.Struct, tag_field="channel", tag="push.deal"):
@@ -54,7 +70,7 @@ class _Deals(msgspec.Struct, tag_field="channel", tag="push.deal"):
 class _FullDepth(msgspec.Struct, tag_field="channel", tag="push.depth.full"):
     symbol: str
     data: _Depth
-    ts: int = 0
+    ts: Moment = 0
 
 
 class _Error(msgspec.Struct, tag_field="channel", tag="rs.error"):
@@ -74,23 +90,46 @@ class _Reply(msgspec.Struct):
 
 class _Contract(msgspec.Struct):
     symbol: str
-    contractSize: Decimal
+    contractSize: Decimal | None = None
     state: int = 0
 
 
 class _Book(msgspec.Struct):
-    asks: list[list[float]]
-    bids: list[list[float]]
-    timestamp: int
+    asks: list[_Level]
+    bids: list[_Level]
+    timestamp: Moment
 
 
-class _Klines(msgspec.Struct):
+class _Klines(msgspec.Struct, rename="camel"):
+    """Columns. Its `open` is the close before, and high and low hold it: the real ones do not."""
+
     time: list[int]
-    open: list[float]
-    high: list[float]
-    low: list[float]
-    close: list[float]
-    vol: list[float]
+    open: list[Price]
+    high: list[Price]
+    low: list[Price]
+    close: list[Price]
+    vol: list[Amount]
+    real_open: list[float | None] = []
+    real_high: list[float | None] = []
+    real_low: list[float | None] = []
+    real_close: list[float | None] = []
+
+    def rows(self) -> Iterator[tuple[int, float, float, float, float, float]]:
+        """Yield time, open, high, low, close and contracts, of trades alone where it tells.
+
+        Raises:
+            ValueError: The columns are of different lengths.
+        """
+        stretched = zip(self.open, self.high, self.low, self.close, strict=True)
+        told = (self.real_open, self.real_high, self.real_low, self.real_close)
+        real = zip_longest(*told) if any(told) else repeat((None,) * 4, len(self.time))
+        for ts_s, shown, traded, contracts in zip(
+            self.time, stretched, real, self.vol, strict=True
+        ):
+            first, high, low, last = shown
+            if contracts and all(traded):
+                first, high, low, last = map(float, traded)  # type: ignore[arg-type]  # no None
+            yield ts_s, first, high, low, last, contracts
 
 
 type _Frame = _Deals | _FullDepth | _Error
@@ -135,7 +174,7 @@ class MexcFeed:
             frame = _inflate(frame)
         try:
             message: _Frame = _decode_frame(frame)
-        except msgspec.DecodeError as e:
+        except UNREADABLE as e:
             return self._parse_other(frame, e)
         match message:
             case _Deals():
@@ -152,10 +191,10 @@ class MexcFeed:
             case _Error(text):
                 return (Refusal(text),)
 
-    def _parse_other(self, frame: bytes, e: msgspec.DecodeError) -> Sequence[Ack]:
+    def _parse_other(self, frame: bytes, e: Exception) -> Sequence[Ack]:
         try:
             channel = _decode_envelope(frame).channel
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise _undocumented(frame, str(e)) from e
         if channel in _CHANNELS:
             return (Ack(_CHANNELS[channel]),)
@@ -244,7 +283,7 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
     events = []
     for deal in deals:
         side = _SIDES.get(deal.T)
-        if side is None or not (0 < deal.p < inf and 0 < deal.v < inf and deal.t > 0):
+        if side is None or deal.v == 0:
             raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(deal)}")
         size = _base_units(deal.v, num, den)
         if deal.i is None:
@@ -263,23 +302,23 @@ def _deal_order(deal: _Deal) -> tuple[int, int]:
 
 
 def _to_bbo(
-    bids: Sequence[Sequence[float]],
-    asks: Sequence[Sequence[float]],
+    bids: Sequence[_Level],
+    asks: Sequence[_Level],
     ts_ms: int,
     symbol: str,
     num: int,
     den: int,
 ) -> Bbo:
-    if ts_ms <= 0 or any(len(side[0]) < 2 for side in (bids, asks) if side):
-        raise VenueError(f"{VENUE}: an undocumented book of {symbol}: {bids[:1]} {asks[:1]}")
+    if not ts_ms:
+        raise VenueError(f"{VENUE}: a book of {symbol} without a time")
     return Bbo(
         VENUE,
         symbol,
         ts_ms,
-        bids[0][0] if bids else None,
-        _base_units(bids[0][1], num, den) if bids else None,
-        asks[0][0] if asks else None,
-        _base_units(asks[0][1], num, den) if asks else None,
+        bids[0].price if bids else None,
+        _base_units(bids[0].size, num, den) if bids else None,
+        asks[0].price if asks else None,
+        _base_units(asks[0].size, num, den) if asks else None,
     )
 
 
@@ -288,7 +327,7 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
         envelope = msgspec.json.decode(reply, type=_Reply)
         if envelope.success and envelope.code == 0:
             return msgspec.json.decode(envelope.data, type=kind, strict=False)
-    except msgspec.DecodeError as e:
+    except UNREADABLE as e:
         raise _undocumented(reply, str(e)) from e
     raise RefusedError(
         f"{VENUE}: code {envelope.code} {envelope.message!r}",
@@ -299,12 +338,13 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
 def _parse_markets(reply: bytes) -> dict[str, Market]:
     found = _decoded(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
     contracts: list[_Contract] = found if isinstance(found, list) else [found]
-    states = {1: "in delivery", 2: "delivered", 3: "offline", 4: "paused"}
+    states = {1: "in delivery", 2: "delivered", 3: "offline"}
     return {
         contract.symbol: Market(
             native=contract.symbol,
             contract_size=contract.contractSize,
-            problem=states.get(contract.state),
+            problem=states.get(contract.state)
+            or (None if contract.contractSize else "of no contract size"),
         )
         for contract in contracts
     }
@@ -323,17 +363,7 @@ def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
     klines = _decoded(_Klines, reply)
     num, den = _ratio(market)
     try:
-        rows = list(
-            zip(
-                klines.time,
-                klines.open,
-                klines.high,
-                klines.low,
-                klines.close,
-                klines.vol,
-                strict=True,
-            )
-        )
+        rows = list(klines.rows())
     except ValueError as e:
         raise _undocumented(reply, "columns of different lengths") from e
     bars = {
