@@ -20,6 +20,7 @@ from tbv8.recorder.pace import Pace
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
 
 _STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again
+_END_AGAIN_S = 1800.0  # but the others of its connection do not pay for it more often than that
 _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
 
@@ -99,6 +100,7 @@ class Link:
         self._pending: dict[tuple[str, Channel], float] = {}
         self._due: Counter[Channel] = Counter()
         self._stalls: dict[tuple[str, Channel], float] = {}
+        self._ended_for: dict[tuple[str, Channel], float] = {}
 
     async def run(self) -> None:
         """Record the symbols that the venue knows until cancelled.
@@ -125,7 +127,7 @@ class Link:
             lasted_s = time.monotonic() - began_s
             failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
             self.state = f"down: {reason}"
-            self._say(f"{self._url}: {reason}")
+            self._say(reason)
 
     async def _await_turn(self, failures: int) -> None:
         """Wait as the failures so far and the venue's limit of dials demand."""
@@ -217,7 +219,7 @@ class Link:
                 elif isinstance(event, Ack):
                     self._note_ack(event, now_ms)
                 elif isinstance(event, Refusal):
-                    self._say(f"{self._url}: the venue says {event.text!r}")
+                    self._say(f"the venue says {event.text!r}")
             self._last_ms = now_ms
             if outbox.crowded:
                 await self._await_room()
@@ -271,16 +273,18 @@ class Link:
         await asyncio.sleep(self._live.subscribe_pause_s)
 
     async def resubscribe(self, symbol: str, channel: Channel) -> None:
-        """Bring a stalled stream back; one that stalls again soon takes the connection down."""
+        """Bring a stalled stream back; if it stalls again soon, by another connection, once."""
         socket = self._socket
         if socket is None:
             return
-        self._say(f"{self._url}: {symbol} {channel} stalled, subscribing again")
-        now_s = time.monotonic()
-        if now_s - self._stalls.get((symbol, channel), -_STALL_AGAIN_S) < _STALL_AGAIN_S:
+        self._say(f"{symbol} {channel} stalled, subscribing again")
+        key, now_s, never_s = (symbol, channel), time.monotonic(), float("-inf")
+        soon = now_s - self._stalls.get(key, never_s) < _STALL_AGAIN_S
+        if soon and now_s - self._ended_for.get(key, never_s) >= _END_AGAIN_S:
+            self._ended_for[key] = now_s
             self._abort(f"{symbol} {channel} stalled twice")
             return
-        self._stalls[symbol, channel] = now_s
+        self._stalls[key] = now_s
         with suppress(ConnectionClosed):
             await self._subscribe(socket, symbol, channel, again=True)
 

@@ -148,7 +148,8 @@ class _Station:
         say: Say,
     ) -> None:
         self.name = venue.name
-        self._venue, self._live, self._say = venue, live, say
+        self._venue, self._live = venue, live
+        self._say: Say = lambda text: say(f"{venue.name}: {text}")
         self.desks = desks
         self.clock = Clock(options.local_ms, options.steady_ms)
         self._pace = options.pace
@@ -161,7 +162,7 @@ class _Station:
             outbox=outbox,
             clock=self.clock,
             pace=options.pace,
-            say=say,
+            say=self._say,
             learn_markets=self._learn_markets,
         )
         self.refill = Refill(
@@ -170,7 +171,7 @@ class _Station:
             desks,
             clock=self.clock,
             pace=options.pace,
-            say=say,
+            say=self._say,
             on_dead=self.link.resubscribe,
         )
 
@@ -190,7 +191,7 @@ class _Station:
             try:
                 self._take_markets(await self.refill.fetch_markets())
             except VenueError as e:
-                self._say(f"{self.name}: cannot learn again which symbols there are: {e}")
+                self._say(f"cannot learn again which symbols there are: {e}")
         return self.refill.markets
 
     async def _keep_markets(self) -> None:
@@ -212,18 +213,18 @@ class _Station:
         for symbol, native in self._venue.symbols.items():
             spelling = native or self._live.native_symbol(symbol)
             market = listed.get(spelling)
-            problem = f"{self.name} does not list {spelling}" if market is None else market.problem
+            problem = f"it does not list {spelling}" if market is None else market.problem
             if market is None or problem:
                 problems[symbol] = str(problem)
                 if self._problems.get(symbol) != problem:
                     path = f"config/venues/{self.name}.yaml"
-                    self._say(f"WARNING: {path}: symbols: {symbol}: {problem}: it is not recorded")
+                    self._say(f"WARNING: {symbol} is not recorded: {problem}: see {path}")
             else:
                 markets[symbol] = market
                 if symbol in before and before[symbol] != market:
-                    self._say(f"WARNING: {self.name} {symbol} has changed: now {market}")
+                    self._say(f"WARNING: {symbol} has changed: it is {market} now")
         if not markets and problems != self._problems:
-            self._say(f"WARNING: {self.name} knows none of its symbols: it is not recorded")
+            self._say("WARNING: it lists none of its symbols: nothing is recorded")
         self._problems = problems
         return markets
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from tbv8.market import iso
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.status import Status, StreamStatus
+from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Console
+    from rich.text import Text
 
 _SAME_EVERY_S = 10.0
-_COLOURS = {"up": "green", "quiet": "green", "stale": "red", "down": "red", "unlisted": "red"}
+_WIDE = 104  # columns, from which on there is room for more of them
 
 
 class View:
@@ -30,7 +34,7 @@ class View:
         self._pace = pace
         self._print: Callable[[str], None] = _print_plain
         self._said: dict[str, tuple[float, int]] = {}
-        self._rates = _Rates()
+        self._rates = Rates()
 
     def say(self, text: str) -> None:
         """Print a line with the time, unless the like of it was printed within 10 s."""
@@ -49,25 +53,42 @@ class View:
     async def run(self, read_status: Callable[[], Status]) -> None:
         """Show the status until cancelled."""
         if sys.stdout.isatty():
-            await self._show_table(read_status)
-        else:
-            while True:
-                await asyncio.sleep(self._pace.line_s)
-                self._print(self._rates.line(read_status()))
+            from rich.console import Console
 
-    async def _show_table(self, read_status: Callable[[], Status]) -> None:
-        from rich.console import Console
+            console = Console(file=sys.stdout)
+            if not console.is_dumb_terminal:
+                await self._show_table(console, read_status)
+        while True:
+            await asyncio.sleep(self._pace.line_s)
+            self._print(line(read_status(), self._rates))
+
+    async def _show_table(self, console: Console, read_status: Callable[[], Status]) -> None:
+        from rich.console import Group
         from rich.live import Live
 
-        console = Console(file=sys.stdout)
-        with Live(console=console, auto_refresh=False, transient=False) as shown:
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as shown:
             self._print = lambda text: console.print(text, markup=False, highlight=False)
             try:
                 while True:
-                    shown.update(self._rates.table(read_status()), refresh=True)
+                    width, height = console.size
+                    lines = table(read_status(), self._rates, width=width, height=height - 1)
+                    shown.update(Group(*lines), refresh=True)
                     await asyncio.sleep(self._pace.frame_s)
             finally:
                 self._print = _print_plain
+
+
+class Rates:
+    """Counts a second, from one look to the next."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[float, int]] = {}
+
+    def rate(self, name: str, count: int, now_s: float) -> float:
+        """Return by how much a count has risen a second since it was last asked for."""
+        before_s, before = self._before.get(name, (0.0, 0))
+        self._before[name] = now_s, count
+        return (count - before) / max(now_s - before_s, 1e-3)
 
 
 def summary(status: Status) -> str:
@@ -81,86 +102,165 @@ def summary(status: Status) -> str:
     )
 
 
-class _Rates:
-    """Messages a second, from one look to the next."""
-
-    def __init__(self) -> None:
-        self._before: dict[str, tuple[float, int]] = {}
-
-    def rate(self, name: str, count: int, now_s: float) -> float:
-        before_s, before = self._before.get(name, (0.0, 0))
-        self._before[name] = now_s, count
-        return (count - before) / max(now_s - before_s, 1e-3)
-
-    def line(self, status: Status) -> str:
-        now_s = status.running_s
-        venues = []
-        for venue in status.venues:
-            rate = self.rate(venue.venue, venue.frames, now_s)
-            stale = sum(stream.is_stale for stream in venue.streams)
-            ok = len(venue.streams) - stale
-            venues.append(
-                f"{venue.venue} {venue.state}, {ok}/{len(venue.streams)} streams, {rate:,.0f}/s"
-            )
-        return (
-            f"   record: {'; '.join(venues)}; {status.trades:,} trades, {status.bbo:,} bbo, "
-            f"{status.minutes:,} minutes, {status.waiting:,} waiting"
-            + (f", {status.dropped:,} DROPPED" if status.dropped else "")
+def line(status: Status, rates: Rates) -> str:
+    """Return how it goes, as one line."""
+    now_s = status.running_s
+    venues = []
+    for venue in status.venues:
+        rate = rates.rate(venue.venue, venue.frames, now_s)
+        stale = sum(stream.is_stale for stream in venue.streams)
+        ok = len(venue.streams) - stale
+        venues.append(
+            f"{venue.venue} {venue.state}, {ok}/{len(venue.streams)} streams, {rate:,.0f}/s"
         )
-
-    def table(self, status: Status) -> Table:
-        from rich.table import Table
-
-        table = Table(
-            title=f"tbv8 record, {_duration(status.running_s)}",
-            title_justify="left",
-            caption=_caption(status),
-            caption_justify="left",
-            expand=False,
-        )
-        table.add_column("stream", no_wrap=True)
-        table.add_column("state", no_wrap=True)
-        for name in ("price", "msg/s", "lag ms", "silent s", "events", "again", "gaps", "bars"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for venue in status.venues:
-            rate = self.rate(venue.venue, venue.frames, status.running_s)
-            connection = [f"{rate:,.0f}", "", "", f"{venue.frames:,}", "", f"{venue.reconnects}×"]
-            table.add_row(f"[bold]{venue.venue}[/]", _short(venue.state), "", *connection, "")
-            for stream in venue.streams:
-                table.add_row(*self._row(stream, status.running_s))
-        return table
-
-    def _row(self, stream: StreamStatus, now_s: float) -> list[str]:
-        name = f"{stream.series} {stream.channel}"
-        waiting = f" +{stream.minutes_waiting}" if stream.minutes_waiting else ""
-        return [
-            f"  {stream.series.symbol} {stream.channel}",
-            f"[{_COLOURS[stream.state]}]{stream.state}[/]",
-            "" if stream.price is None else f"{stream.price:,.10g}",
-            f"{self.rate(name, stream.events, now_s):,.1f}",
-            "" if stream.lag_ms is None else f"{stream.lag_ms:,}",
-            f"{stream.silent_s:,.0f}",
-            f"{stream.events:,}",
-            f"{stream.duplicates:,}",
-            str(stream.gaps),
-            f"{stream.minutes:,}{waiting}" if stream.channel == "trades" else "",
-        ]
-
-
-def _caption(status: Status) -> str:
-    text = (
-        f"{status.trades:,} trades, {status.bbo:,} bbo, {status.minutes:,} bars written; "
-        f"queue {status.waiting:,}"
+    return (
+        f"   record: {'; '.join(venues)}; {status.trades:,} trades, {status.bbo:,} bbo, "
+        f"{status.minutes:,} minutes, {status.waiting:,} waiting"
+        + (f", {status.dropped:,} DROPPED" if status.dropped else "")
     )
+
+
+class _Column(msgspec.Struct, frozen=True):
+    """A column of the table: its head, its width, and whether it needs a wide terminal."""
+
+    head: str
+    width: int
+    wide: bool = False
+
+
+_NAME, _STATE = _Column("symbol", 16), _Column("state", 11)
+_NUMBERS = (
+    _Column("price", 11),
+    _Column("msg/s", 7),
+    _Column("lag ms", 7),
+    _Column("trades", 8),
+    _Column("bbo", 8),
+    _Column("bars", 7),
+    _Column("gaps", 5),
+    _Column("again", 8, wide=True),
+    _Column("silent s", 10, wide=True),
+)
+
+
+def table(status: Status, rates: Rates, *, width: int, height: int) -> list[Text]:
+    """Return the live table: a line a symbol, no wider than `width`.
+
+    Where `height` has no room for all, those that are not well come first.
+    """
+    from rich.text import Text
+
+    wide = width >= _WIDE
+    heads = "".join(c.head.rjust(c.width) for c in _NUMBERS if wide or not c.wide)
+    shown = [
+        Text(_title(status), style="bold"),
+        Text(f"  {_NAME.head:{_NAME.width - 2}}{_STATE.head:{_STATE.width}}{heads}", style="dim"),
+    ]
+    last = _last_line(status)
+    bodies = [
+        [_venue_line(venue, rates, status.running_s), *_symbol_lines(venue, rates, status, wide)]
+        for venue in status.venues
+    ]
+    room = max(height - len(shown) - 1, 1)
+    if sum(len(body) for body in bodies) > room:
+        bodies = [_cut(body, max(room // len(bodies), 3)) for body in bodies]
+    for body in bodies:
+        shown += body
+    shown.append(last)
+    for text in shown:
+        text.no_wrap = True
+        text.truncate(width, overflow="ellipsis")
+    return shown
+
+
+def _cut(body: list[Text], room: int) -> list[Text]:
+    """Return a venue's lines with those of its symbols that fit, what is not well first."""
+    from rich.text import Text
+
+    if len(body) <= room:
+        return body
+    symbols = sorted(body[1:], key=lambda text: not text.spans)  # only what is not well has colour
+    kept, left = symbols[: room - 2], symbols[room - 2 :]
+    unwell = sum(bool(text.spans) for text in left)
+    what = f"{unwell} of them not well" if unwell else "all well"
+    return [body[0], *kept, Text(f"  ... and {len(left)} more, {what}", style="dim")]
+
+
+def _title(status: Status) -> str:
+    return (
+        f"tbv8 record {_duration(status.running_s)}   queue {status.waiting:,}   written: "
+        f"{status.trades:,} trades, {status.bbo:,} bbo, {status.minutes:,} bars"
+    )
+
+
+def _last_line(status: Status) -> Text:
+    from rich.text import Text
+
+    problems = []
     if status.stuck_s:
-        text += f"; [red]database not writable for {status.stuck_s:.0f} s[/]"
+        problems.append(f"the database cannot be written for {status.stuck_s:.0f} s")
     if status.dropped:
-        text += f"; [red]{status.dropped:,} events dropped[/]"
-    return f"{text}; Ctrl-C stops"
+        problems.append(f"{status.dropped:,} events DROPPED")
+    if problems:
+        return Text(f"{'; '.join(problems)}; Ctrl-C stops", style="bold red")
+    return Text("Ctrl-C stops", style="dim")
 
 
-def _short(state: str) -> str:
-    return state if len(state) <= 28 else f"{state[:27]}…"
+def _venue_line(venue: VenueStatus, rates: Rates, now_s: float) -> Text:
+    from rich.text import Text
+
+    parts = [
+        f"{rates.rate(venue.venue, venue.frames, now_s):,.0f} msg/s",
+        f"{venue.reconnects} reconnect{'' if venue.reconnects == 1 else 's'}",
+        *([f"{venue.unreadable} unreadable"] if venue.unreadable else []),
+        *([f"{venue.failed} REST calls failed"] if venue.failed else []),
+    ]
+    text = Text()
+    text.append(f"{venue.venue} ", style="bold")
+    text.append(venue.state, style="green" if venue.state == "up" else "red")
+    text.append(f"   {', '.join(parts)}")
+    return text
+
+
+def _symbol_lines(venue: VenueStatus, rates: Rates, status: Status, wide: bool) -> list[Text]:
+    streams = groupby(venue.streams, key=lambda stream: stream.series)
+    return [_symbol_line(list(some), rates, status.running_s, wide) for _series, some in streams]
+
+
+def _symbol_line(streams: Sequence[StreamStatus], rates: Rates, now_s: float, wide: bool) -> Text:
+    from rich.text import Text
+
+    by_channel = {stream.channel: stream for stream in streams}
+    first, trades, quotes = streams[0], by_channel.get("trades"), by_channel.get("bbo")
+    states = list(dict.fromkeys(stream.state for stream in streams))
+    lags = [stream.lag_ms for stream in streams if stream.lag_ms is not None]
+    rate = sum(rates.rate(f"{s.series} {s.channel}", s.events, now_s) for s in streams)
+    waiting = f"+{trades.minutes_waiting}" if trades and trades.minutes_waiting else ""
+    cells = (
+        "" if first.price is None else f"{first.price:,.8g}",
+        f"{rate:,.1f}",
+        f"{max(lags):,}" if lags else "",
+        _short(trades.events) if trades else "",
+        _short(quotes.events) if quotes else "",
+        f"{trades.minutes:,}{waiting}" if trades else "",
+        str(sum(stream.gaps for stream in streams)),
+        _short(sum(stream.duplicates for stream in streams)),
+        f"{max(stream.silent_s for stream in streams):,.0f}",
+    )
+    text = Text()
+    text.append(f"  {first.series.symbol:{_NAME.width - 2}}")
+    unwell = any(stream.is_stale for stream in streams)
+    text.append(f"{'/'.join(states):{_STATE.width}}", style="red" if unwell else None)
+    for column, cell in zip(_NUMBERS, cells, strict=True):
+        if wide or not column.wide:
+            text.append(cell.rjust(column.width))
+    return text
+
+
+def _short(count: int) -> str:
+    """Return a count in 7 characters at most."""
+    if count < 1_000_000:
+        return f"{count:,}"
+    return f"{count / 1e6:,.2f}M" if count < 100_000_000 else f"{count / 1e6:,.0f}M"
 
 
 def _duration(seconds: float) -> str:

@@ -159,6 +159,27 @@ def test_a_stream_that_stalls_alone_is_found_out_and_subscribed_again(
     assert ("stream stalled",) in reasons
 
 
+@pytest.mark.parametrize("clock", [10.0], indirect=True)
+def test_a_stream_that_stays_dead_ends_the_connection_of_the_others_once(
+    db_path: Path, two_coins: LiveServer, clock: VenueClock
+) -> None:
+    symbols = {"BTC/USDT": "BTC", "ETH/USDT": "ETH"}
+    venues = [venue("hyperliquid", two_coins, symbols)]
+
+    with recording(db_path, venues, local_ms=lambda: int(clock.true_ms())) as running:
+        settle(running, 0.5)
+        two_coins.fault(Fault(kind="stall", symbol="ETH", channel="trades", seconds=60))
+        wait_until(lambda: reconnects(running) == [1])
+        wait_until(lambda: two_coins.count("message", '"subscribe"') >= 14)
+        assert reconnects(running) == [1]
+        two_coins.behave()
+        settle(running, 0.5)
+        assert reconnects(running) == [1]
+
+    for symbol, coin in symbols.items():
+        check(db_path, "hyperliquid", two_coins.truth(coin), symbol=symbol)
+
+
 @pytest.mark.parametrize("clock", [25.0], indirect=True)
 def test_minutes_are_whole_through_outages_and_a_failing_rest(
     db_path: Path,
@@ -232,8 +253,8 @@ def test_symbols_that_the_venue_does_not_know_are_left_out_and_the_others_record
 
     check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
     said = capsys.readouterr().out
-    assert "hyperliquid.yaml: symbols: NOPE/USDT: hyperliquid does not list NOPE" in said
-    assert "mexc knows none of its symbols" in said
+    assert "hyperliquid: WARNING: NOPE/USDT is not recorded: it does not list NOPE" in said
+    assert "mexc: WARNING: it lists none of its symbols" in said
 
 
 @pytest.fixture

@@ -316,5 +316,5 @@ def _is_other_channel(frame: bytes) -> bool:
 
 
 def _undocumented(text: bytes, problem: str) -> VenueError:
-    shown = text[:200].decode(errors="replace")
+    shown = text[:100].decode(errors="replace")
     return VenueError(f"{VENUE}: not what it documents ({problem}): {shown!r}")
