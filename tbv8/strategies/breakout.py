@@ -1,0 +1,75 @@
+"""A breakout with a stop that trails: what moves on after an entry, and never loosens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.indicators import AverageTrueRange, DonchianChannel
+from nautilus_trader.model import Bar, BarType, InstrumentId
+
+from tbv8.strategies.base import OneMarket
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakoutConfig:
+    """What tbv8 gives (the first three) and what the YAML may set, in bars and average ranges."""
+
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+
+    channel_bars: int = 48
+    range_bars: int = 24
+    stop_ranges: float = 3.0
+
+    def __post_init__(self) -> None:
+        if min(self.channel_bars, self.range_bars) < 1 or self.stop_ranges <= 0:
+            raise ValueError("channel_bars, range_bars and stop_ranges must be above 0")
+
+
+class Breakout(OneMarket):
+    """Long when a bar closes above the highest high of the bars before it, short below the lowest.
+
+    The only way out is the stop, `stop_ranges` average true ranges behind the best close so far.
+    """
+
+    config: BreakoutConfig
+
+    def __init__(self, config: BreakoutConfig) -> None:
+        super().__init__(config)
+        self.channel = DonchianChannel(config.channel_bars)
+        self.range = AverageTrueRange(config.range_bars)
+
+    def on_bar(self, bar: Bar) -> None:
+        """Trail the stop while something is held, else look for a breakout."""
+        upper, lower = self.channel.upper, self.channel.lower  # of the bars before this one
+        ready = self.channel.initialized and self.range.initialized
+        self.channel.handle_bar(bar)
+        self.range.handle_bar(bar)
+        self.close = bar.close.as_double()
+        if self.position:
+            self.trail()
+        elif ready and self.close > upper:
+            self.market(self.size)
+        elif ready and self.close < lower:
+            self.market(-self.size)
+
+    def on_position_opened(self, _event: Any) -> None:
+        """Protect the position as soon as there is one."""
+        self.trigger = self.stop_price()
+        self.stop_id = self.stop_loss(-self.position, self.trigger)
+
+    def trail(self) -> None:
+        """Move the stop after the close, never back."""
+        trigger = self.stop_price()
+        if trigger > self.trigger if self.position > 0 else trigger < self.trigger:
+            self.trigger = trigger
+            self.modify_order(self.stop_id, trigger_price=trigger)
+
+    def stop_price(self) -> Any:
+        """Return the trigger for the position held: below the close when long, above when short."""
+        distance = self.config.stop_ranges * self.range.value
+        long = self.position > 0
+        return self.price(self.close - distance if long else self.close + distance, up=not long)

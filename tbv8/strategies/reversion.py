@@ -1,0 +1,64 @@
+"""Mean reversion with limit orders that move with the market at every close."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from nautilus_trader.indicators import BollingerBands
+from nautilus_trader.model import Bar, BarType, ClientOrderId, InstrumentId
+
+from tbv8.strategies.base import OneMarket
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReversionConfig:
+    """What tbv8 gives (the first three) and what the YAML may set: the bands."""
+
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+
+    bars: int = 48
+    deviations: float = 2.5
+
+    def __post_init__(self) -> None:
+        if self.bars < 2 or self.deviations <= 0:
+            raise ValueError("bars must be 2 or more, and deviations above 0")
+
+
+class Reversion(OneMarket):
+    """Buy at the lower Bollinger band, sell at the upper one, leave at the mean between them.
+
+    At most one order rests on each side, and is moved at every close: cancelled and sent anew, both
+    would count against `max_position` until the venue has said that the first is gone. There is no
+    stop but the daily loss limit of the YAML.
+    """
+
+    config: ReversionConfig
+
+    def __init__(self, config: ReversionConfig) -> None:
+        super().__init__(config)
+        self.bands = BollingerBands(config.bars, config.deviations)
+        self.resting: dict[str, ClientOrderId] = {}
+
+    def on_bar(self, bar: Bar) -> None:
+        """Quote where the bands are now: both sides while flat, else the way out."""
+        self.bands.handle_bar(bar)
+        if not self.bands.initialized:
+            return
+        held = self.position
+        if held <= 0:
+            self.quote("buy", self.bands.middle if held else self.bands.lower)
+        if held >= 0:
+            self.quote("sell", self.bands.middle if held else self.bands.upper)
+
+    def quote(self, side: str, value: float) -> None:
+        """Move the order that rests on this side, or send one."""
+        price = self.price(value, up=side == "sell")
+        resting = self.resting.get(side)
+        order = self.cache.order(resting) if resting else None
+        if resting is None or order is None or order.is_closed:
+            self.resting[side] = self.limit(self.size if side == "buy" else -self.size, price)
+        elif order.price != price:
+            self.modify_order(resting, price=price)
