@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from rich.console import Console
@@ -13,18 +13,14 @@ from rich.text import Text
 from tbv8.market import iso
 from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus
 
-_WIDE = 1000  # a pipe has no width: lines are as long as they need to be
+_WIDE = 1000  # columns
 _REASON_LETTERS = 70
 
 
 def print_status(status: Status) -> None:
     """Print every table that has rows, and one line about each of the others."""
-    console = Console(
-        file=sys.stdout,
-        width=None if sys.stdout.isatty() else _WIDE,
-        markup=False,
-        highlight=False,
-    )
+    # a line is as long as it needs to be: a terminal breaks it better than a table folds numbers
+    console = Console(file=sys.stdout, width=_WIDE, markup=False, highlight=False)
     _print_lines(console, _database_lines(status))
     if status.database.problem is None:
         simulated = sorted({one.venue for one in status.series if one.simulated})
@@ -33,14 +29,16 @@ def print_status(status: Status) -> None:
         _print_table(console, "Trades and quotes", _TICKS, _tick_rows(status), "none recorded")
         gaps = [_gap_row(gap) for gap in status.recorder_gaps]
         _print_table(console, "Recorder gaps", _GAPS, gaps, "none")
+        _print_lines(console, _newest_gaps(status))
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
     _print_table(console, "Strategies", _STRATEGIES, strategies, "none")
+    _print_lines(console, _stale_lines(status))
 
 
 _SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
 _TICKS = ("venue", "symbol", "dataset", "first", "last")
-_GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost", "newest, unhealed")
-_STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades", "why")
+_GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
+_STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades")
 
 
 def _database_lines(status: Status) -> list[str]:
@@ -80,9 +78,6 @@ def _tick_rows(status: Status) -> list[list[str]]:
 
 
 def _gap_row(gap: GapStatus) -> list[str]:
-    newest = ""
-    if gap.newest_ms is not None:
-        newest = f"{_time(gap.newest_ms)} .. {_time(gap.newest_end_ms)} {gap.reason}"
     return [
         gap.venue,
         gap.symbol,
@@ -91,14 +86,29 @@ def _gap_row(gap: GapStatus) -> list[str]:
         f"{gap.healed:,}",
         f"{gap.open:,}",
         _duration(gap.lost_s),
-        newest,
     ]
+
+
+def _newest_gaps(status: Status) -> Iterator[str]:
+    for gap in status.recorder_gaps:
+        if gap.newest_ms is not None:
+            until = _time(gap.newest_end_ms) or "now"
+            yield (
+                f"newest of {gap.venue}:{gap.symbol} {gap.channel} that was not filled: "
+                f"{_time(gap.newest_ms)} .. {until}, {gap.reason}"
+            )
+
+
+def _stale_lines(status: Status) -> Iterator[str]:
+    for strategy in status.strategies:
+        if strategy.reasons:
+            more = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
+            yield f"{strategy.strategy_id}: {_shortened(strategy.reasons[0])}{more}"
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
     numbers = strategy.numbers
     simulated = ", simulated" if strategy.simulated else ""
-    more = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
     return [
         strategy.strategy_id,
         f"{strategy.symbol} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
@@ -107,7 +117,6 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),
         _number(numbers["trades"], ",.0f"),
-        f"{_shortened(strategy.reasons[0])}{more}" if strategy.reasons else "",
     ]
 
 
@@ -129,8 +138,7 @@ def _print_table(
         table.add_column(
             name.lstrip(">"),
             justify="right" if number else "left",
-            overflow="fold",
-            no_wrap=name in ("first", "last"),
+            no_wrap=True,
         )
     above: Sequence[str] = ()
     for row in rows:

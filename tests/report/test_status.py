@@ -1,0 +1,245 @@
+"""What `doit status` reads, and what it shows of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbv8.config import Project, load_project
+from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
+from tbv8.report.status import Status, read_status, to_json
+from tbv8.report.status_view import print_status
+from tbv8.store.ticks import Batch, Gap, bbo_row, open_ticks, trade_row
+from tests.builders import BTC, ETH, MONDAY, ROOT, days, hold, minute_bars, shell
+
+LIVE = Series("hyperliquid", "BTC/USDT")
+
+
+@pytest.fixture
+def project(tmp_path: Path, db_path: Path) -> Project:
+    """Return the shipped project with the database of the test."""
+    shutil.copytree(ROOT / "config", tmp_path / "clone" / "config")
+    (tmp_path / "clone" / "config" / "data.yaml").write_text(f"db_path: {db_path}\n")
+    return load_project(
+        tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda _: None
+    )
+
+
+def look(
+    project: Project, wanted: dict[Series, list[Span]] | None = None, **stale: tuple[str, ...]
+) -> Status:
+    return read_status(project, wanted or {}, lambda: stale)
+
+
+def series_of(status: Status) -> list[tuple[Any, ...]]:
+    return [
+        (one.venue, one.symbol, one.dataset, one.first_ms, one.last_ms, one.bars, one.missing)
+        for one in status.series
+    ]
+
+
+def test_series_are_told_by_the_ledger_and_their_first_and_last_bar(project: Project) -> None:
+    outage = Span(days(0, 2).start_ms, days(0, 2).start_ms + 10 * MINUTE_MS)
+    hold(project.db_path, BTC, days(0, 2), minute_bars(days(0, 2), without=[outage]))
+    hold(project.db_path, ETH, days(3, 4))
+
+    status = look(project)
+
+    first, last = days(0, 2).start_ms + 10 * MINUTE_MS, days(0, 2).end_ms - MINUTE_MS
+    assert series_of(status) == [
+        ("sample", "BTC/USDT", "ohlcv_1m", first, last, 2870, 10),
+        (
+            "sample",
+            "ETH/USDT",
+            "ohlcv_1m",
+            days(3, 4).start_ms,
+            days(3, 4).end_ms - 60_000,
+            1440,
+            0,
+        ),
+    ]
+    assert [one.simulated for one in status.series] == [True, True]
+
+
+def test_gaps_are_what_is_still_to_be_fetched_of_wanted_history(project: Project) -> None:
+    for span in (days(1, 2), days(3, 4)):
+        hold(project.db_path, BTC, span)
+    hold(project.db_path, LIVE, days(0, 1), dataset="bars_1m")
+    hold(project.db_path, LIVE, days(2, 4), dataset="bars_1m")
+
+    unwanted = look(project)
+    wanted = look(project, {BTC: [days(0, 6)], ETH: [days(0, 1)]})
+
+    assert [(one.symbol, one.dataset, one.gaps) for one in unwanted.series] == [
+        ("BTC/USDT", "bars_1m", 1),
+        ("BTC/USDT", "ohlcv_1m", 1),
+    ]
+    assert [(one.symbol, one.dataset, one.bars, one.gaps) for one in wanted.series] == [
+        ("BTC/USDT", "bars_1m", 3 * 1440, 1),
+        ("BTC/USDT", "ohlcv_1m", 2 * 1440, 3),
+        ("ETH/USDT", "ohlcv_1m", 0, 1),
+    ]
+
+
+def test_days_edited_by_hand_are_counted(project: Project) -> None:
+    hold(project.db_path, BTC, days(0, 3))
+    shell(project.db_path, "UPDATE ohlcv_1m SET close = 1 WHERE ts_ms = ?", (MONDAY,))
+
+    assert [one.edited_days for one in look(project).series] == [1]
+
+
+def test_the_size_is_near_what_sqlite_says(project: Project) -> None:
+    hold(project.db_path, BTC, days(0, 60))
+
+    (series,) = look(project).series
+
+    with closing(sqlite3.connect(project.db_path)) as connection:
+        ((pages,),) = connection.execute(
+            "SELECT sum(pgsize) FROM dbstat WHERE name = 'ohlcv_1m'"
+        ).fetchall()
+    # the test's bars have quarters and whole numbers, which SQLite keeps in fewer bytes
+    assert 0.6 * series.size < pages < 1.15 * series.size
+
+
+def record(project: Project, **parts: Any) -> None:
+    with open_ticks(project.db_path) as store:
+        store.commit(Batch(**parts), now_ms=1)
+
+
+def test_trades_quotes_and_recorder_gaps(project: Project) -> None:
+    key = (LIVE.venue, LIVE.symbol)
+    gaps = [
+        Gap(series=LIVE, channel="trades", start_ms=MONDAY, end_ms=MONDAY + 5000, reason="a"),
+        Gap(
+            series=LIVE,
+            channel="trades",
+            start_ms=MONDAY + 10_000,
+            end_ms=MONDAY + 20_000,
+            reason="b",
+            healed=True,
+        ),
+        Gap(series=LIVE, channel="trades", start_ms=MONDAY + 30_000, end_ms=None, reason="c [x]"),
+    ]
+    record(
+        project,
+        trades=[trade_row(Trade(*key, MONDAY + n, str(n), 5.0, 1.0, "buy"), 0) for n in (3, 1, 9)],
+        bbo=[bbo_row(Bbo(*key, MONDAY + 4, 1.0, 1.0, None, None), 0)],
+        gaps={(LIVE, gap.channel, gap.start_ms): gap for gap in gaps},
+    )
+
+    status = look(project)
+
+    assert [(one.dataset, one.first_ms, one.last_ms) for one in status.ticks] == [
+        ("trades", MONDAY + 1, MONDAY + 9),
+        ("bbo", MONDAY + 4, MONDAY + 4),
+    ]
+    assert status.tick_rows == {"trades": 3, "bbo": 1}
+    (gap,) = status.recorder_gaps
+    assert (gap.gaps, gap.healed, gap.open, gap.lost_s) == (3, 1, 1, 5.0)
+    assert (gap.newest_ms, gap.newest_end_ms, gap.reason) == (MONDAY + 30_000, None, "c [x]")
+
+
+def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
+    folder = project.results_path / "btc_usdt_perp_v1"
+    folder.mkdir(parents=True)
+    primary = {"return": 0.25, "max_drawdown": 0.1, "sharpe": None, "trades": 12}
+    summary = {"simulated": True, "primary": primary}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+    (fresh,) = look(project).strategies
+    (stale,) = look(project, btc_usdt_perp_v1=("fast: 20 became 30", "x")).strategies
+    (folder / "summary.json").write_text('{"primary": [')
+    (damaged,) = look(project).strategies
+
+    assert (fresh.fresh, fresh.reasons, fresh.simulated) == (True, (), True)
+    assert fresh.numbers == {
+        "return": 0.25,
+        "cagr": None,
+        "sharpe": None,
+        "max_drawdown": 0.1,
+        "trades": 12,
+    }
+    assert (stale.fresh, stale.reasons) == (False, ("fast: 20 became 30", "x"))
+    assert set(damaged.numbers.values()) == {None}
+
+
+@pytest.mark.parametrize("edit", ["absent", "damaged", "newer", "locked"])
+def test_a_database_that_cannot_be_read_is_said_to_be_so(project: Project, edit: str) -> None:
+    path = project.db_path
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        if edit == "absent":
+            path.unlink()
+        elif edit == "damaged":
+            path.write_bytes(b"no database" * 1000)
+        elif edit == "newer":
+            shell(path, "UPDATE alembic_version SET version_num = '9999'")
+        else:
+            other.execute("PRAGMA locking_mode = EXCLUSIVE")
+            other.execute("BEGIN EXCLUSIVE")
+
+        status = look(project)
+
+    problem = {
+        "absent": "there is no database: run `doit migrate`",
+        "damaged": "not a database, or damaged: restore a copy, or move it aside and run again to "
+        "build it anew",
+        "newer": "is of revision 9999, this tbv8 knows 0001: run `doit migrate`, or update tbv8",
+        "locked": "locked by another program: close it (a sqlite3 shell, a database browser, "
+        "another doit) and run again",
+    }[edit]
+    assert status.database.problem == f"{path}: {problem}"
+    assert status.database.revision == ("9999" if edit == "newer" else None)
+    assert status.series == ()
+    assert [one.reasons for one in status.strategies] == [(f"{path}: {problem}",)]
+
+
+def test_a_writer_at_work_does_not_matter(project: Project) -> None:
+    hold(project.db_path, BTC, days(0, 1))
+    with closing(sqlite3.connect(project.db_path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("DELETE FROM history_coverage")
+
+        status = look(project)
+
+        writer.execute("ROLLBACK")
+    assert [one.bars for one in status.series] == [1440]
+    assert status.database.problem is None
+
+
+def test_json_has_times_as_text(project: Project) -> None:
+    hold(project.db_path, BTC, days(0, 1))
+
+    value = json.loads(json.dumps(to_json(look(project))))
+
+    (series,) = value["series"]
+    assert (series["first"], series["last"]) == ("2024-01-01T00:00:00Z", "2024-01-01T23:59:00Z")
+    assert value["database"]["known_revision"] == "0001"
+    assert not [key for key in series if key.endswith("_ms")]
+
+
+def test_plain_text_without_a_terminal(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold(project.db_path, BTC, days(0, 1))
+    gap = Gap(series=LIVE, channel="bbo", start_ms=MONDAY, end_ms=None, reason="[red]bold[/red]")
+    record(project, gaps={(LIVE, "bbo", MONDAY): gap})
+
+    print_status(look(project, btc_usdt_perp_v1=("there is no result yet",)))
+
+    said = capsys.readouterr().out
+    assert said.isascii()
+    lines = [line.split() for line in said.splitlines()]
+    size = f"{round(1440 * 72 / 0.88) / 1000:.0f}"
+    assert (
+        f"sample BTC/USDT ohlcv_1m 2024-01-01 2024-01-01 23:59 1,440 0 0 {size} kB".split() in lines
+    )
+    assert ["hyperliquid", "BTC/USDT", "bbo", "1", "0", "1", "0", "s"] in lines
+    assert "2024-01-01 00:00 .. now, [red]bold[/red]" in said
+    assert "Bars (sample: simulated)" in said
+    assert "btc_usdt_perp_v1: there is no result yet" in said
