@@ -270,7 +270,7 @@ class TickStore:
             many("INSERT INTO bbo VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.bbo)
         self._write_gaps(batch.gaps.values())
         warnings = self._write_minutes(batch.minutes, now_ms) if batch.minutes else []
-        homeless, more = self._fold([*fresh, *batch.folds], now_ms)
+        homeless, more = self._fold(fresh, batch.folds, now_ms)
         if batch.folds:
             known = set(fresh)
             homeless = tuple(row for row in homeless if row in known)
@@ -313,13 +313,17 @@ class TickStore:
             warnings += day.write(now_ms)
         return warnings
 
-    def _fold(self, trades: Sequence[Row], now_ms: int) -> tuple[tuple[Row, ...], list[str]]:
+    def _fold(
+        self, fresh: Sequence[Row], known_new: Sequence[Row], now_ms: int
+    ) -> tuple[tuple[Row, ...], list[str]]:
         """Fold trades that are new into bars that are written.
 
-        A minute that was refilled has them already.
+        A minute that was refilled has them already. So has one whose trades were dropped by
+        `tbv8.store.prune`, all at once: what seems new of it (`fresh`) is a replay.
         """
+        sure = set(known_new)
         minutes: dict[tuple[Series, int], list[Row]] = {}
-        for row in trades:
+        for row in (*fresh, *known_new):
             open_ms = row[2] // MINUTE_MS * MINUTE_MS
             minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
         days: dict[tuple[Series, int], _Day] = {}
@@ -331,7 +335,10 @@ class TickStore:
             if open_ms not in days[key].bars:
                 homeless += arrivals
             elif not self._was_refilled(series, open_ms):
-                days[key].fold(open_ms, arrivals, *self._others(series, open_ms, arrivals))
+                first_ms, last_ms = self._others(series, open_ms, arrivals)
+                has_trades = days[key].bars[open_ms][5] > 0
+                if first_ms <= last_ms or not has_trades or sure.intersection(arrivals):
+                    days[key].fold(open_ms, arrivals, first_ms, last_ms)
         return tuple(homeless), [w for day in days.values() for w in day.write(now_ms)]
 
     def _was_refilled(self, series: Series, open_ms: int) -> bool:
