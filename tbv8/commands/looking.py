@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -14,9 +14,10 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.document import nearest
+from tbv8.document import nearest, unknown
 from tbv8.errors import Tbv8Error
 from tbv8.freshness.state import State
+from tbv8.market import Series
 from tbv8.tasks import os_problem
 
 JSON: dict[str, Any] = {
@@ -83,6 +84,22 @@ def ask(task: Task) -> State:
     except Tbv8Error as e:
         return State((str(e),))
     return state
+
+
+def choose(series: Collection[Series], *, venue: str, symbol: str) -> set[Series]:
+    """Return those of `series` that `--venue` and `--symbol` name, "" for all.
+
+    Raises:
+        InvalidCommand: A name is not among them.
+    """
+    here = {one for one in series if venue in ("", one.venue)}
+    for what, name, names in (
+        ("venue", venue, {one.venue for one in series}),
+        ("symbol", symbol, {one.symbol for one in here}),
+    ):
+        if name and name not in names:
+            raise InvalidCommand(f"--{what}: {unknown(what, name, names)}")
+    return {one for one in here if symbol in ("", one.symbol)}
 
 
 def whole_number(option: str, text: str, *, least: int) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, Looking, counted, print_json, whole_number
+from tbv8.commands.looking import JSON, Looking, choose, counted, print_json, whole_number
 from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.freshness.state import days_text
@@ -200,19 +200,11 @@ def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[t
     stored = stored_series(store)
     series = {series for _, series in stored}
     series |= {Series(v.name, symbol) for v in project.venues.values() for symbol in v.symbols}
-    here = {one for one in series if asked.venue in ("", one.venue)}
-    for what, name, names in (
-        ("venue", asked.venue, {one.venue for one in series}),
-        ("symbol", asked.symbol, {one.symbol for one in here}),
-        ("dataset", asked.dataset, {*stored_datasets(store), *(name for name, _ in stored)}),
-    ):
-        if name and name not in names:
-            raise InvalidCommand(f"--{what}: {unknown(what, name, names)}")
-    return [
-        (name, one)
-        for name, one in stored
-        if one in here and asked.symbol in ("", one.symbol) and asked.dataset in ("", name)
-    ]
+    chosen = choose(series, venue=asked.venue, symbol=asked.symbol)
+    datasets = {*stored_datasets(store), *(name for name, _ in stored)}
+    if asked.dataset and asked.dataset not in datasets:
+        raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
+    return [(name, one) for name, one in stored if one in chosen and asked.dataset in ("", name)]
 
 
 def _can_fetch(project: Project, series: Series, span: Span | None = None) -> bool:

@@ -21,9 +21,9 @@ from tbv8.errors import DataError
 from tbv8.market import Series, Span, iso
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import HISTORY, covered, covers
+from tbv8.store.prune import TICKS, stored_ticks
 
 _PATIENCE_S = 2.0  # who wants to look does not want to wait
-_TICKS = ("trades", "bbo")
 _BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
 _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a time
 
@@ -220,7 +220,7 @@ def _read_held(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> _Held:
     return _Held(
         series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
         ticks=tuple(_read_ticks(query)),
-        tick_rows={name: _rows_at_most(query, name) for name in _TICKS},
+        tick_rows={name: _rows_at_most(query, name) for name in TICKS},
         recorder_gaps=tuple(_read_gaps(query)),
     )
 
@@ -307,24 +307,16 @@ def _first_and_last(
 
 
 def _read_ticks(query: Query) -> Iterator[TickStatus]:
-    for table in _TICKS:
-        after = ("", "")
-        # from one series to the next along the index, without reading the rows between
-        while rows := query(
-            f"SELECT venue, symbol FROM {table} WHERE (venue, symbol) > (?, ?)"
-            " ORDER BY venue, symbol LIMIT 1",
-            after,
-        ):
-            after = (str(rows[0][0]), str(rows[0][1]))
-            first_ms, last_ms = _first_and_last(query, table, Series(*after))
-            if first_ms is not None and last_ms is not None:
-                yield TickStatus(
-                    venue=after[0],
-                    symbol=after[1],
-                    dataset=table,
-                    first_ms=first_ms,
-                    last_ms=last_ms,
-                )
+    for table, series in stored_ticks(query):
+        first_ms, last_ms = _first_and_last(query, table, series)
+        if first_ms is not None and last_ms is not None:
+            yield TickStatus(
+                venue=series.venue,
+                symbol=series.symbol,
+                dataset=table,
+                first_ms=first_ms,
+                last_ms=last_ms,
+            )
 
 
 def _rows_at_most(query: Query, table: str) -> int:

@@ -1,0 +1,116 @@
+"""`doit prune`: drop old trades and quotes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+
+from doit.exceptions import InvalidCommand
+
+from tbv8.commands.looking import Looking, choose
+from tbv8.config import Project
+from tbv8.market import Series, iso
+from tbv8.progress import progress
+from tbv8.store.database import open_reader
+from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
+
+
+class Prune(Looking):
+    """Drop old trades and quotes."""
+
+    doc_purpose = "drop trades and quotes older than a duration; never bars"
+    doc_usage = "--older-than 90d"
+    doc_description = (
+        "Says how many rows of which series would go, from when to when, and asks; without a "
+        "terminal it wants --yes. Works in small transactions, also beside a running recorder; "
+        "interrupted anywhere, the same command goes on. The newest trade and quote of each series "
+        "stay, whatever their age: the recorder tells by them what it missed. Bars, the ledger and "
+        "the list of recorder gaps stay as they are. The file does not shrink: its free pages are "
+        "used again before it grows."
+    )
+    cmd_options = (
+        {
+            "name": "older_than",
+            "long": "older-than",
+            "type": str,
+            "default": "",
+            "help": "drop what is older: 90d, 12h, 30m",
+        },
+        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
+        {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+        {
+            "name": "yes",
+            "long": "yes",
+            "short": "y",
+            "type": bool,
+            "default": False,
+            "help": "do not ask",
+        },
+    )
+
+    def _execute(
+        self, older_than: str, venue: str, symbol: str, yes: bool, pos_args: Sequence[str]
+    ) -> int:
+        if pos_args:
+            raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
+        before_ms = int(time.time() * 1000) - _milliseconds(older_than)
+        if not yes and not sys.stdin.isatty():
+            raise InvalidCommand(
+                "prune asks before it drops, and there is no terminal to ask on: add --yes"
+            )
+        project: Project = self.loader.namespace["PROJECT"]
+        with open_reader(project.db_path) as query:
+            stored = list(stored_ticks(query))
+            series = {one for _, one in stored}
+            series |= {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
+            chosen = choose(series, venue=venue, symbol=symbol)
+            found = [
+                find_old(query, table, one, before_ms=before_ms)
+                for table, one in stored
+                if one in chosen
+            ]
+        old = [one for one in found if one]
+        if not old:
+            print(f"nothing is older than {iso(before_ms)}: nothing to drop")
+            return 0
+        for one in old:
+            print(f"   {one.table} of {one.series}: {one.rows:,} rows, {one.span}")
+        if not yes and not _agreed(sum(one.rows for one in old)):
+            print("nothing was dropped")
+            return 1
+        for one in old:
+            _prune(project, one)
+        with open_reader(project.db_path) as query:
+            free = free_bytes(query)
+        print(
+            f"{project.db_path} does not shrink by that: {free / 1e6:,.0f} MB in it are free now, "
+            "and used again before it grows. To shrink it, stop the recorder and run "
+            f"`sqlite3 {project.db_path} VACUUM`"
+        )
+        return 0
+
+
+def _prune(project: Project, old: Old) -> None:
+    label = f"prune {old.table} of {old.series}"
+    with progress(label, old.rows, "rows") as advance:
+        prune(project.db_path, old, advance=advance)
+
+
+def _milliseconds(older_than: str) -> int:
+    from tbv8.recorder.run import parse_duration_s
+
+    if not older_than:
+        raise InvalidCommand("--older-than: missing: write how old, such as --older-than 90d")
+    try:
+        return int(parse_duration_s(older_than) * 1000)
+    except ValueError as e:
+        raise InvalidCommand(f"--older-than: {e}") from e
+
+
+def _agreed(rows: int) -> bool:
+    try:
+        return input(f"Drop these {rows:,} rows for good? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
