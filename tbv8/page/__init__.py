@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: they open offline, and the same input gives the same bytes."""

@@ -1,0 +1,144 @@
+"""Charts for plotly.js as plain data: columns of numbers, and traces that refer to them.
+
+In traces and layouts a text such as `--ink` is the page's colour of that name, so that charts
+follow light and dark, and `@equity` is the chart's column of that name. Text of users goes into
+columns, or through `label_text`.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tbv8.page.html import Html, element
+
+_FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12}
+
+
+class Chart(msgspec.Struct, frozen=True, kw_only=True):
+    """One chart.
+
+    `label` is what it shows, for who cannot see it; `mark` stands across it. The charts of a page
+    that have a `span`, the first and the last time, zoom together, and what they show fills their
+    height at each zoom. Of traces with the meta `marks` the markers are the smaller the more there
+    are in sight.
+    """
+
+    id: str
+    label: str
+    columns: Mapping[str, Sequence[Any]]
+    traces: Sequence[Mapping[str, Any]]
+    layout: Mapping[str, Any] = {}
+    span: tuple[int, int] | None = None
+    height: int = 340
+    mark: str = ""
+
+
+def draw(chart: Chart) -> Html:
+    """Return the place of a chart and its data; the page's script draws it."""
+    data = {
+        "span": chart.span,
+        "columns": chart.columns,
+        "traces": chart.traces,
+        "layout": _layout(chart),
+    }
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return element(
+        "figure",
+        element(
+            "div",
+            id=chart.id,
+            class_="chart",
+            role="img",
+            aria_label=chart.label,
+            style=f"height:{chart.height}px",
+        ),
+        element(
+            "script",
+            Html(text.replace("<", "\\u003c")),
+            id=f"{chart.id}-data",
+            type="application/json",
+        ),
+    )
+
+
+def zoom_buttons(chart_id: str, days: Mapping[str, int]) -> Html:
+    """Return buttons that show so many days up to the end of what is in sight, and one for all."""
+    buttons = [
+        element("button", name, type="button", data_zoom=f"{chart_id}:{count}")
+        for name, count in {**days, "all": 0}.items()
+    ]
+    return element("div", buttons, class_="zoom", role="group", aria_label="Zoom")
+
+
+def time_axis(**changes: Any) -> dict[str, Any]:
+    """Return an x axis of time, UTC."""
+    return {"type": "date", **_axis(), "showgrid": False, **changes}
+
+
+def value_axis(**changes: Any) -> dict[str, Any]:
+    """Return a y axis."""
+    return {**_axis(), "zeroline": True, "zerolinecolor": "--axis", **changes}
+
+
+def line(name: str, y: str, color: str, **changes: Any) -> dict[str, Any]:
+    """Return a curve over the column `t`."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": name,
+        "x": "@t",
+        "y": f"@{y}",
+        "line": {"color": color, "width": 1.5},
+        **changes,
+    }
+
+
+def label_text(text: str) -> str:
+    """Return a text for a name or a title, where plotly.js would read tags."""
+    return html.escape(text, quote=False).lstrip("@-") or "-"
+
+
+def _axis() -> dict[str, Any]:
+    return {
+        "gridcolor": "--grid",
+        "linecolor": "--axis",
+        "tickcolor": "--axis",
+        "tickfont": {"color": "--muted"},
+        "automargin": True,
+        "zeroline": False,
+    }
+
+
+def _layout(chart: Chart) -> dict[str, Any]:
+    mark = {
+        "text": label_text(chart.mark),
+        "xref": "paper",
+        "yref": "paper",
+        "x": 0.5,
+        "y": 0.5,
+        "showarrow": False,
+        "font": {"size": 38, "color": "--watermark"},
+    }
+    given = dict(chart.layout)
+    axis = given.pop("xaxis", time_axis() if chart.span else {})
+    if chart.span:
+        axis = {**axis, "range": list(chart.span)}
+    annotations = [*([mark] if chart.mark else []), *given.pop("annotations", [])]
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {**_FONT, "color": "--ink"},
+        "margin": {"l": 62, "r": 12, "t": 28, "b": 32},
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "--card", "bordercolor": "--line", "font": {"color": "--ink"}},
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+        "xaxis": axis,
+        "yaxis": value_axis(),
+        "annotations": annotations,
+        **given,
+    }

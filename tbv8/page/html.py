@@ -1,0 +1,143 @@
+"""HTML as text that is escaped unless it says that it is HTML already."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+from tbv8.page.script import SCRIPT
+from tbv8.page.style import STYLE
+
+_VOID = frozenset({"br", "col", "input", "meta", "path", "rect"})
+
+# What a page may load, for the browser to hold it to: nothing.
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+
+
+class Html(str):
+    """Text that is HTML; any other text is escaped wherever it is put."""
+
+    __slots__ = ()
+
+
+type Child = str | Iterable[Child] | None
+
+
+def element(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Html:
+    """Return one element.
+
+    Args:
+        tag: Its name.
+        children: In order; text is escaped, None is left out, lists are unfolded.
+        attributes: `class_` is class, `_` becomes `-`; True stands bare, False and None are left
+            out.
+    """
+    words = [tag]
+    for key, value in attributes.items():
+        if value is None or value is False:
+            continue
+        key = key.rstrip("_").replace("_", "-")
+        words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
+    opening = f"<{' '.join(words)}>"
+    if tag in _VOID:
+        return Html(opening)
+    return Html(f"{opening}{join(children)}</{tag}>")
+
+
+def join(children: Child) -> Html:
+    """Return children one after the other."""
+    if children is None:
+        return Html("")
+    if isinstance(children, Html):
+        return children
+    if isinstance(children, str):
+        return Html(html.escape(children, quote=False))
+    return Html("".join(map(join, children)))
+
+
+def table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    *,
+    words: int = 1,
+    sortable: bool = False,
+    id_: str | None = None,
+) -> Html:
+    """Return a table in a box that scrolls where the screen is too narrow.
+
+    Args:
+        heads: The columns' names.
+        rows: Their cells.
+        words: How many columns on the left hold words; the others are numbers, set to the right.
+        sortable: A click on a head sorts by that column.
+        id_: The table's id.
+    """
+    head = [
+        element("th", element("button", name, type="button") if sortable else name, scope="col")
+        for name in heads
+    ]
+    body = [element("tr", [element("td", cell) for cell in row]) for row in rows]
+    return element(
+        "div",
+        element(
+            "table",
+            element("thead", element("tr", head)),
+            element("tbody", body),
+            id=id_,
+            class_=f"words-{words}",
+            data_sortable=sortable,
+        ),
+        class_="scroll",
+        tabindex=0,
+    )
+
+
+def section(id_: str, title: str, *children: Child, note: str | None = None) -> Html:
+    """Return a part of a page with its heading, and a line below that says how to read it."""
+    return element(
+        "section",
+        element("h2", title),
+        element("p", note, class_="note") if note else None,
+        children,
+        id=id_,
+    )
+
+
+def page(title: str, *body: Child, banner: str | None = None) -> str:
+    """Return a whole document; `banner` stands above everything and stays in sight."""
+    document = element(
+        "html",
+        element(
+            "head",
+            Html('<meta charset="utf-8">'),
+            element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+            element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            element("meta", name="color-scheme", content="light dark"),
+            element("title", title),
+            element("style", Html(STYLE)),
+        ),
+        "\n",
+        element(
+            "body",
+            element("div", banner, class_="banner", role="note") if banner else None,
+            element("main", body),
+            "\n",
+            element("script", Html(_plotly())),
+            "\n",
+            element("script", Html(SCRIPT)),
+        ),
+        lang="en",
+    )
+    return f"<!doctype html>\n{document}\n"
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    return script
