@@ -13,6 +13,7 @@ from tbv8.backtest.engine import run_strategy
 from tbv8.backtest.folder import write_json, write_result
 from tbv8.backtest.results import write_run
 from tbv8.backtest.summary import Summary, summarise, to_json
+from tbv8.backtest.tearsheet import Result, tearsheet
 
 
 def run_backtest(
@@ -37,12 +38,15 @@ def run_backtest(
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
         shadow = run_strategy(strategy, routing.secondary, bars)
     summary = summarise(strategy, primary, shadow)
+    numbers = to_json(summary)
+    result = Result(summary=numbers, primary=primary, shadow=shadow, bars=bars, inputs=inputs)
 
     def write(folder: Path) -> None:
         write_run(folder, primary)
         if shadow:
             write_run(folder / "shadow", shadow)
-        write_json(folder / "summary.json", to_json(summary))
+        write_json(folder / "summary.json", numbers)
+        (folder / "tearsheet.html").write_text(tearsheet(result), encoding="utf-8")
 
     write_result(results_path / strategy.strategy_id, write, inputs=inputs)
     return summary

@@ -1,0 +1,902 @@
+"""A result as one page: numbers, charts, trades, risk events, and all that it was made from.
+
+Numbers come from the full data; curves are drawn from fewer points where a screen has no room for
+all, and say so. The page holds no clock, path or random id, so that it is the same on any machine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from tbv8.backtest.accounting import Fill, Position, to_money
+from tbv8.backtest.engine import Run
+from tbv8.backtest.guard import Denial, Halt
+from tbv8.backtest.nautilus import MONEY_DECIMALS, Floats, Ints, column
+from tbv8.backtest.periods import monthly_returns, rolling_sharpe
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_time
+from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
+from tbv8.page.html import Child, Html, element, join, page, section, table
+from tbv8.page.thin import keep_extremes, shown, stretches
+
+_POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
+_BARS = 1500  # stretches of the price
+_FILLS = 1500  # drawn one by one; of more, those of a stretch together
+_TRADES = 1000  # listed
+_EVENTS = 200  # listed of each kind
+_WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
+_NONE = "–"
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tearsheet shows: summary.json's values, both runs, the bars, the manifest's inputs."""
+
+    summary: Mapping[str, Any]
+    primary: Run
+    shadow: Run | None
+    bars: pa.Table
+    inputs: Mapping[str, Any]
+
+    @property
+    def runs(self) -> list[tuple[str, Run, Mapping[str, Any]]]:
+        """Title, run and numbers of the primary and the shadow."""
+        runs = [("primary", self.primary)]
+        if self.shadow:
+            runs.append(("shadow", self.shadow))
+        return [(f"{run.venue} ({name})", run, self.summary[name]) for name, run in runs]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """What every chart over time shows: from the first bar's open to the last one's close."""
+        return int(self.bars["ts_ms"][0].as_py()), int(self.primary.curve.closes_ms[-1])
+
+    @property
+    def times_ms(self) -> Ints:
+        """When the run began, and when each bar closed."""
+        return np.concatenate([[self.span[0]], self.primary.curve.closes_ms])
+
+    @property
+    def mark(self) -> str:
+        """What stands across each chart."""
+        return "simulated" if self.summary["simulated"] else ""
+
+
+def tearsheet(result: Result) -> str:
+    """Return a result's page, under 6 MB whatever the length of the run."""
+    summary = result.summary
+    parts = [
+        _numbers(result),
+        _equity(result),
+        _drawdown(result),
+        _months(result),
+        _rolling(result),
+        _exposure(result),
+        _price(result),
+        *([_against_shadow(result)] if result.shadow else []),
+        _trades(result),
+        _events(result),
+        _key(result),
+    ]
+    links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
+    banner = (
+        f"SIMULATED: the venue {summary['market_data_venue']} is made up by tbv8. "
+        "No market ever traded at these prices."
+    )
+    return page(
+        f"{summary['strategy_id']}{' (simulated)' if summary['simulated'] else ''} · tbv8",
+        _header(result),
+        element("nav", links, aria_label="Parts of this page"),
+        _tiles(summary),
+        [section(id_, title, content) for id_, title, content in parts],
+        banner=banner if summary["simulated"] else None,
+    )
+
+
+type Part = tuple[str, str, Child]
+
+
+def _header(result: Result) -> Html:
+    summary, span = result.summary, result.summary["span"]
+    simulated = " (simulated)" if summary["simulated"] else ""
+    facts = (
+        f"{summary['symbol']}, {summary['bars']:,} {summary['timeframe']} bars of "
+        f"{summary['market_data_venue']}{simulated}, "
+        f"{_minute(span['start'])} to {_minute(span['end'])} UTC"
+    )
+    rules = f"Orders by the rules and fees of {result.primary.venue}"
+    if result.shadow:
+        rules += f"; beside it, as its shadow, by those of {result.shadow.venue}"
+    return element(
+        "header",
+        element("h1", summary["strategy_id"]),
+        element("p", facts, class_="facts"),
+        element("p", rules, class_="facts"),
+    )
+
+
+def _tiles(summary: Mapping[str, Any]) -> Html:
+    stats, held = summary["primary"], summary["primary"]["buy_and_hold"]
+    tiles = [
+        ("Return", _signed_percent(stats["return"]), _signed_percent(held["return"])),
+        ("Max drawdown", _percent(stats["max_drawdown"]), _percent(held["max_drawdown"])),
+        ("Sharpe ratio", _ratio(stats["sharpe"]), _ratio(held["sharpe"])),
+        ("Volatility, a year", _percent(stats["volatility"]), _percent(held["volatility"])),
+    ]
+    return element(
+        "div",
+        [
+            element(
+                "div",
+                element("div", name, class_="name"),
+                element("div", value, class_="value"),
+                element("div", f"buy and hold {beside}", class_="beside"),
+            )
+            for name, value, beside in tiles
+        ],
+        class_="tiles",
+    )
+
+
+# Numbers.
+
+
+def _numbers(result: Result) -> Part:
+    shadow = [f"{result.shadow.venue}, shadow"] if result.shadow else []
+    columns = [result.summary["primary"], *([result.summary["shadow"]] if shadow else [])]
+    heads = [result.primary.venue, *shadow]
+
+    def rows(
+        names: Sequence[tuple[str, str, Callable[[Any], str]]], held: Mapping[str, Any] | None
+    ) -> Iterator[list[Child]]:
+        for title, name, form in names:
+            cells = [form(stats[name]) for stats in columns]
+            beside = [form(held[name]) if name in held else ""] if held is not None else []
+            yield [title, *cells, *beside]
+
+    held = result.summary["primary"]["buy_and_hold"]
+    gains = table(["Return", *heads, "buy and hold"], rows(_GAINS, held))
+    risks = table(["Risk", *heads, "buy and hold"], rows(_RISKS, held))
+    trading = table(["Trading", *heads], rows(_TRADING, None))
+    costs = table(["Costs and account, USD", *heads], rows(_COSTS, None))
+    return (
+        "numbers",
+        "Numbers",
+        [
+            _note(
+                "Marked to market at the close of every bar, after fees, slippage and funding; a "
+                "year has 365 days. Buy and hold puts the whole balance in at the first close."
+            ),
+            element(
+                "div",
+                [element("div", one) for one in (gains, risks, trading, costs)],
+                class_="columns",
+            ),
+        ],
+    )
+
+
+def _percent(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.2%}"
+
+
+def _signed_percent(value: float | None) -> str:
+    return _NONE if value is None else f"{value:+,.2%}"
+
+
+def _ratio(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.2f}"
+
+
+def _money(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.2f}"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def _hours(value: float | None) -> str:
+    return _NONE if value is None else _length(round(value * HOUR_MS))
+
+
+def _days(value: float | None) -> str:
+    return _NONE if value is None else f"{value:,.1f}"
+
+
+def _day_return(value: Mapping[str, Any] | None) -> str:
+    return _NONE if value is None else _signed_percent(value["return"])
+
+
+def _day_date(value: Mapping[str, Any] | None) -> str:
+    return _NONE if value is None else str(value["date"])
+
+
+def _date(value: str | None) -> str:
+    return _NONE if value is None else value[:10]
+
+
+_GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Return", "return", _signed_percent),
+    ("CAGR", "cagr", _signed_percent),
+    ("Volatility, a year", "volatility", _percent),
+    ("Sharpe ratio", "sharpe", _ratio),
+    ("its probability to be above 0", "probabilistic_sharpe", _percent),
+    ("Sortino ratio", "sortino", _ratio),
+    ("Calmar ratio", "calmar", _ratio),
+    ("Best day", "best_day", _day_return),
+    ("", "best_day", _day_date),
+    ("Worst day", "worst_day", _day_return),
+    ("", "worst_day", _day_date),
+)
+_RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Max drawdown", "max_drawdown", _percent),
+    ("fell from", "max_drawdown_start", _date),
+    ("lowest", "max_drawdown_bottom", _date),
+    ("recovered", "max_drawdown_end", _date),
+    ("days until then, or the end", "max_drawdown_days", _days),
+    ("Exposure, share of time", "exposure", _percent),
+    ("Turnover, times a year", "turnover", _ratio),
+)
+_TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Trades, from flat to flat", "trades", _count),
+    ("Win rate", "win_rate", _percent),
+    ("Profit factor", "profit_factor", _ratio),
+    ("Expectancy of a trade, USD", "expectancy", _money),
+    ("Average time held", "average_holding_hours", _hours),
+    ("Fills", "fills", _count),
+)
+_COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Fees", "fees", _money),
+    ("Slippage", "slippage", _money),
+    ("Funding paid", "funding", _money),
+    ("Equity at the start", "start_equity", _money),
+    ("Equity at the end", "end_equity", _money),
+    ("Profit or loss", "pnl", _money),
+)
+
+
+# Curves.
+
+
+def _equity(result: Result) -> Part:
+    run, venue, times_ms = result.primary, result.primary.venue, result.times_ms
+    curves = [
+        _usd(_from_start(run, run.curve.equity)),
+        _usd(_from_start(run, run.curve.buy_and_hold)),
+    ]
+    at = keep_extremes(curves, most=_POINTS)
+    columns = {
+        "t": times_ms[at].tolist(),
+        "equity": shown(curves[0][at]),
+        "hold": shown(curves[1][at]),
+    }
+    traces = [
+        line("buy and hold", "hold", "--hold"),
+        line(label_text(venue), "equity", "--accent", line={"color": "--accent", "width": 2}),
+    ]
+    if run.halts:
+        marks = _halt_points(run.halts, times_ms)
+        columns |= {
+            "halt_t": times_ms[marks].tolist(),
+            "halt_equity": shown(curves[0][marks]),
+        }
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "halt",
+                "x": "@halt_t",
+                "y": "@halt_equity",
+                "marker": {"symbol": "line-ns-open", "size": 9, "color": "--warn"},
+                "hovertemplate": "closed and halted",
+            }
+        )
+    chart = Chart(
+        id="equity-chart",
+        label="Equity of the strategy and of buy and hold, in USD",
+        columns=columns,
+        traces=traces,
+        layout={"yaxis": value_axis(tickformat=",~r", zeroline=False)},
+        span=result.span,
+        mark=result.mark,
+    )
+    note = f"USD at the close of each bar. {_thinned(len(at), len(times_ms))}"
+    return "equity", "Equity against buy and hold", [_note(note), draw(chart)]
+
+
+def _halt_points(halts: Sequence[Halt], times_ms: Ints) -> Ints:
+    """Return the points of the halts, of many only the first in each stretch."""
+    at = np.searchsorted(times_ms, [halt.ts_ms for halt in halts]).clip(max=len(times_ms) - 1)
+    starts = stretches(len(times_ms), _POINTS // 2)
+    _, first = np.unique(np.searchsorted(starts, at, side="right"), return_index=True)
+    return np.unique(at[first]).astype(np.int64)
+
+
+def _drawdown(result: Result) -> Part:
+    run, stats = result.primary, result.summary["primary"]
+    depth = -_falls(_from_start(run, run.curve.equity)) * 100
+    at = keep_extremes([depth], most=_POINTS)
+    layout: dict[str, Any] = {"yaxis": value_axis(ticksuffix=" %")}
+    if stats["max_drawdown_bottom"] is not None:
+        begun, bottom = stats["max_drawdown_start"], stats["max_drawdown_bottom"]
+        ended = stats["max_drawdown_end"] or iso(result.span[1])
+        layout["shapes"] = [
+            {
+                "type": "rect",
+                "xref": "x",
+                "yref": "paper",
+                "x0": begun,
+                "x1": ended,
+                "y0": 0,
+                "y1": 1,
+                "fillcolor": "--fall",
+                "opacity": 0.45,
+                "line": {"width": 0},
+                "layer": "below",
+            }
+        ]
+        half_ms = sum(result.span) // 2
+        layout["annotations"] = [
+            {
+                "x": bottom,
+                "y": -stats["max_drawdown"] * 100,
+                "text": f"{-stats['max_drawdown']:.2%}",
+                "showarrow": True,
+                "arrowcolor": "--down",
+                "arrowhead": 2,
+                "ax": 44 if parse_time(bottom) < half_ms else -44,  # inside, at both ends
+                "ay": -24,
+                "font": {"color": "--down"},
+                "bgcolor": "--card",
+            }
+        ]
+    chart = Chart(
+        id="drawdown-chart",
+        label="How far the equity was below its highest value until then, in percent",
+        columns={"t": result.times_ms[at].tolist(), "drawdown": shown(depth[at], digits=5)},
+        traces=[
+            line(
+                "drawdown",
+                "drawdown",
+                "--down",
+                fill="tozeroy",
+                fillcolor="--fall",
+                hovertemplate="%{y:.2f} %",
+            )
+        ],
+        layout={**layout, "showlegend": False},
+        span=result.span,
+        height=260,
+        mark=result.mark,
+    )
+    if stats["max_drawdown_bottom"] is None:
+        said = "The equity never fell below an earlier value."
+    else:
+        recovered = stats["max_drawdown_end"]
+        until = f"recovered {_minute(recovered)}" if recovered else "not recovered"
+        said = (
+            f"The largest, {stats['max_drawdown']:.2%}, from {_minute(stats['max_drawdown_start'])}"
+            f" to {_minute(stats['max_drawdown_bottom'])}, {until}: marked."
+        )
+    note = f"{said} {_thinned(len(at), len(depth))}"
+    return "drawdown", "Drawdown", [_note(note), draw(chart)]
+
+
+def _from_start(run: Run, equity: Ints) -> Ints:
+    """Return a curve with what it began with before its first bar."""
+    return np.concatenate([[to_money(run.start_equity)], equity])
+
+
+def _falls(equity: Ints) -> Floats:
+    peaks = np.maximum.accumulate(equity)
+    falls: Floats = (peaks - equity) / peaks
+    return falls
+
+
+def _exposure(result: Result) -> Part:
+    curve = result.primary.curve
+    equity = _usd(curve.equity)
+    notional = curve.position * curve.price
+    times = np.divide(notional, equity, out=np.full(len(equity), np.nan), where=equity > 0)
+    at = keep_extremes([np.nan_to_num(times)], most=_POINTS)
+    chart = Chart(
+        id="exposure-chart",
+        label="Value of the position as a multiple of the equity; below 0 it is short",
+        columns={"t": curve.closes_ms[at].tolist(), "exposure": shown(times[at], digits=5)},
+        traces=[
+            line(
+                "exposure",
+                "exposure",
+                "--accent",
+                line={"color": "--accent", "width": 1, "shape": "hv"},
+                fill="tozeroy",
+                fillcolor="--band",
+                hovertemplate="%{y:.3f} × equity",
+            )
+        ],
+        layout={"yaxis": value_axis(tickformat=",~r", ticksuffix=" ×"), "showlegend": False},
+        span=result.span,
+        height=240,
+        mark=result.mark,
+    )
+    note = (
+        "The position's value as a multiple of the equity, below 0 when short. "
+        f"{_thinned(len(at), len(times))}"
+    )
+    return "exposure", "Exposure", [_note(note), draw(chart)]
+
+
+def _price(result: Result) -> Part:
+    run = result.primary
+    closes_ms = run.curve.closes_ms
+    starts = stretches(len(closes_ms), _BARS)
+    ends = np.append(starts[1:], len(closes_ms)) - 1
+    columns: dict[str, Sequence[Any]] = {
+        "t": closes_ms[ends].tolist(),
+        "low": shown(np.minimum.reduceat(column(result.bars, "low"), starts)),
+        "high": shown(np.maximum.reduceat(column(result.bars, "high"), starts)),
+        "close": shown(run.curve.price[ends]),
+    }
+    edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    traces = [
+        line("low", "low", "--hold", **edge),
+        line(
+            "low to high",
+            "high",
+            "--hold",
+            **{**edge, "showlegend": True},
+            fill="tonexty",
+            fillcolor="--band",
+        ),
+        line("close", "close", "--hold", line={"color": "--hold", "width": 1.2}),
+    ]
+    marks = {side: _fill_marks(run, side, starts) for side in ("buy", "sell")}
+    for side, symbol in (("buy", "triangle-up"), ("sell", "triangle-down")):
+        columns |= {f"{side}_{name}": values for name, values in marks[side].items()}
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": side,
+                "x": f"@{side}_t",
+                "y": f"@{side}_price",
+                "text": f"@{side}_text",
+                "hovertemplate": f"{side} %{{text}}<extra></extra>",
+                "meta": "marks",
+                "marker": {
+                    "color": f"--{side}",
+                    "symbol": symbol,
+                    "line": {"color": "--card", "width": 0.5},
+                },
+            }
+        )
+    chart = Chart(
+        id="price-chart",
+        label=f"Price of {result.summary['symbol']} and where it was bought and sold",
+        columns=columns,
+        traces=traces,
+        layout={
+            "hovermode": "closest",
+            "xaxis": time_axis(
+                rangeslider={
+                    "visible": True,
+                    "thickness": 0.1,
+                    "bordercolor": "--line",
+                    "range": list(result.span),
+                }
+            ),
+            "yaxis": value_axis(tickformat=",~r", zeroline=False),
+        },
+        span=result.span,
+        height=480,
+        mark=result.mark,
+    )
+    note = _note(_price_note(run, starts, marks))
+    buttons = zoom_buttons("price-chart", {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365})
+    return "price", "Price and fills", [note, buttons, draw(chart)]
+
+
+def _price_note(run: Run, starts: Ints, marks: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
+    bars = len(run.curve.closes_ms)
+    said = "Zoom with the buttons, the strip below or by dragging; every chart of time follows."
+    if len(starts) < bars:
+        said += (
+            f" Drawn thinner: {bars:,} bars as {len(starts):,} stretches of {int(starts[1]):,}, "
+            "each with its lowest and highest price and its last close."
+        )
+    drawn = sum(len(mark["t"]) for mark in marks.values())
+    if drawn < len(run.fills):
+        said += (
+            f" The {len(run.fills):,} fills are drawn as {drawn:,} marks: the buys of a stretch "
+            "together, and the sells, at their average price."
+        )
+    elif not run.fills:
+        said += " There were no fills."
+    return said
+
+
+def _fill_marks(run: Run, side: str, starts: Ints) -> dict[str, Sequence[Any]]:
+    """Return time, price and text of the marks of one side."""
+    fills = [fill for fill in run.fills if fill.side == side]
+    if len(run.fills) <= _FILLS:
+        return {
+            "t": [fill.ts_ms for fill in fills],
+            "price": [float(fill.price) for fill in fills],
+            "text": [_fill_text(fill, run) for fill in fills],
+        }
+    closes_ms = run.curve.closes_ms
+    every = max(1, -(-len(starts) // (_FILLS // 2)))
+    coarse = starts[::every]
+    ends = np.append(coarse[1:], len(closes_ms)) - 1
+    bars = np.searchsorted(closes_ms, [fill.ts_ms for fill in fills]).clip(max=len(closes_ms) - 1)
+    stretch = np.searchsorted(coarse, bars, side="right") - 1
+    quantity = np.array([float(fill.quantity) for fill in fills])
+    price = np.array([float(fill.price) for fill in fills])
+    counts = np.bincount(stretch, minlength=len(coarse))
+    total = np.bincount(stretch, weights=quantity, minlength=len(coarse))
+    paid = np.bincount(stretch, weights=quantity * price, minlength=len(coarse))
+    at = np.flatnonzero(counts)
+    average = np.round(paid[at] / total[at], run.price_decimals)
+    return {
+        "t": closes_ms[ends[at]].tolist(),
+        "price": average.tolist(),
+        "text": [
+            f"{count:,} fills, {amount:,.{run.size_decimals}f} at {mean:,.{run.price_decimals}f}"
+            for count, amount, mean in zip(
+                counts[at].tolist(), total[at].tolist(), average.tolist(), strict=True
+            )
+        ],
+    }
+
+
+def _fill_text(fill: Fill, run: Run) -> str:
+    return (
+        f"{fill.quantity:,.{run.size_decimals}f} at {fill.price:,.{run.price_decimals}f}, "
+        f"{fill.type.replace('_', ' ')}"
+    )
+
+
+def _thinned(drawn: int, count: int) -> str:
+    if drawn == count:
+        return ""
+    return (
+        f"Drawn thinner: {drawn:,} of {count:,} points, lowest and highest of each stretch among "
+        "them. Numbers are from all."
+    )
+
+
+# Months and rolling windows.
+
+
+def _months(result: Result) -> Part:
+    curve, start = result.primary.curve, to_money(result.primary.start_equity)
+    ours = monthly_returns(curve.closes_ms, curve.equity, start=start)
+    held = monthly_returns(curve.closes_ms, curve.buy_and_hold, start=start)
+    widest = max((abs(v) for v in ours.months.values() if v is not None), default=0.0)
+    rows = []
+    for year in ours.years:
+        cells = [
+            _heat_cell(ours.months.get((year, month)), widest, (year, month) in ours.months)
+            for month in range(1, 13)
+        ]
+        rows.append(
+            element(
+                "tr",
+                element("td", str(year)),
+                cells,
+                element("td", _cell_percent(held.years[year]), class_="dim"),
+                element("td", _cell_percent(ours.years[year])),
+            )
+        )
+    heads = ["", *_MONTHS, "hold", "Year"]
+    head = element("tr", [element("th", name, scope="col") for name in heads])
+    return (
+        "months",
+        "Monthly returns",
+        [
+            _note(
+                "Percent, of the equity at the month's begin; the first and the last may be in "
+                "part. Year: all its months one after the other; hold: buy and hold in that year."
+            ),
+            element(
+                "div",
+                element("table", element("thead", head), element("tbody", rows), class_="months"),
+                class_="scroll",
+                tabindex=0,
+            ),
+        ],
+    )
+
+
+def _heat_cell(value: float | None, widest: float, is_in_run: bool) -> Html:
+    if value is None:
+        return element("td", _NONE if is_in_run else "")
+    share = round(8 + 62 * abs(value) / widest) if widest else 0
+    color = "--up" if value > 0 else "--down"
+    style = f"--heat:var({color});--share:{share}%" if value else None
+    return element("td", _cell_percent(value), style=style)
+
+
+def _cell_percent(value: float | None) -> str:
+    return _NONE if value is None else f"{value * 100:+.1f}"
+
+
+def _rolling(result: Result) -> Part:
+    points = _from_start(result.primary, result.primary.curve.equity)
+    columns: dict[str, Sequence[Any]] = {}
+    traces = []
+    for days, color in zip(_WINDOWS_DAYS, ("--hold", "--accent"), strict=True):
+        days_ms, ratios = rolling_sharpe(result.times_ms, points, days=days)
+        if not ratios:
+            continue
+        values = np.array([np.nan if ratio is None else ratio for ratio in ratios])
+        at = keep_extremes([np.nan_to_num(values)], most=_POINTS)
+        columns[f"t_{days}"] = (days_ms[at] + DAY_MS).tolist()
+        columns[f"sharpe_{days}"] = shown(values[at], digits=5)
+        traces.append(
+            line(f"{days} days", f"sharpe_{days}", color, x=f"@t_{days}", hovertemplate="%{y:.2f}")
+        )
+    note = (
+        "Sharpe ratio of the daily returns of the 30 and the 90 days before, a year of 365 days. "
+        "Short windows are noise for the most part."
+    )
+    chart = Chart(
+        id="rolling-chart",
+        label="Sharpe ratio over a window that moves along",
+        columns=columns,
+        traces=traces,
+        layout={"showlegend": True},
+        span=result.span,
+        height=260,
+        mark=result.mark,
+    )
+    content: Child = draw(chart)
+    if not traces:
+        content = element("p", f"The run is shorter than {_WINDOWS_DAYS[0]} days.", class_="dim")
+    return "rolling", "Rolling Sharpe ratio", [_note(note), content]
+
+
+# Against the shadow.
+
+
+def _against_shadow(result: Result) -> Part:
+    primary, shadow = result.primary, result.shadow
+    assert shadow is not None
+    curves = [_usd(_from_start(run, run.curve.equity)) for run in (primary, shadow)]
+    apart = curves[1] - curves[0]
+    at = keep_extremes([*curves, apart], most=_POINTS // 2)
+    times = result.times_ms[at].tolist()
+    both = Chart(
+        id="shadow-chart",
+        label=f"Equity at {primary.venue} and at {shadow.venue}, in USD",
+        columns={"t": times, "primary": shown(curves[0][at]), "shadow": shown(curves[1][at])},
+        traces=[
+            line(f"{label_text(primary.venue)}, primary", "primary", "--accent"),
+            line(f"{label_text(shadow.venue)}, shadow", "shadow", "--shadow"),
+        ],
+        layout={"yaxis": value_axis(tickformat=",~r", zeroline=False)},
+        span=result.span,
+        height=300,
+        mark=result.mark,
+    )
+    difference = Chart(
+        id="difference-chart",
+        label="Equity of the shadow less that of the primary, in USD",
+        columns={"t": times, "difference": shown(apart[at])},
+        traces=[
+            line(
+                "shadow less primary",
+                "difference",
+                "--shadow",
+                fill="tozeroy",
+                fillcolor="--shadow-band",
+            )
+        ],
+        layout={"showlegend": False},
+        span=result.span,
+        height=200,
+        mark=result.mark,
+    )
+    divergence = result.summary["divergence"]
+    rows = [
+        ["Profit or loss, USD", f"{divergence['pnl']:+,.2f}"],
+        ["Fees, USD", f"{divergence['fees']:+,.2f}"],
+        ["Funding paid, USD", f"{divergence['funding']:+,.2f}"],
+        ["Fills", f"{divergence['fills']:+,}"],
+        ["Equity at most apart, USD", _money(divergence["max_equity_difference"])],
+        [
+            f"Fills of {primary.venue} that {shadow.venue} has not",
+            _count(divergence["only_primary"]),
+        ],
+        [
+            f"Fills of {shadow.venue} that {primary.venue} has not",
+            _count(divergence["only_shadow"]),
+        ],
+    ]
+    return (
+        "shadow",
+        "Primary against shadow",
+        [
+            _note(f"The same strategy by the rules of both. {_thinned(len(at), len(apart))}"),
+            draw(both),
+            element("h3", "Shadow less primary, USD"),
+            draw(difference),
+            element("div", table(["Shadow less primary", ""], rows), class_="narrow"),
+            [
+                _one_sided(f"Fills of {venue} only", divergence[name], divergence[f"{name}_fills"])
+                for venue, name in ((primary.venue, "only_primary"), (shadow.venue, "only_shadow"))
+            ],
+        ],
+    )
+
+
+def _one_sided(title: str, count: int, fills: Sequence[Mapping[str, Any]]) -> Child:
+    if not count:
+        return None
+    listed = fills[:_EVENTS]
+    rows = [
+        [_minute(f["time"]), f["side"], f["type"], f"{f['quantity']:,}", f"{f['price']:,}"]
+        for f in listed
+    ]
+    return element(
+        "details",
+        element("summary", f"{title}: {_of(len(listed), count, 'first')}"),
+        table(["time", "side", "type", "quantity", "price"], rows, words=3),
+    )
+
+
+# Lists.
+
+
+def _trades(result: Result) -> Part:
+    run = result.primary
+    listed = run.positions[-_TRADES:]
+    heads = ["opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%", "fees"]
+    rows = [_trade_row(position, run) for position in listed]
+    said = f"{_of(len(listed), len(run.positions), 'last')} closed positions of {run.venue}, "
+    said += "from flat to flat, after fees"
+    if len(listed) < len(run.positions):
+        said += "; all of them are in positions.csv"
+    content: Child = table(heads, rows, words=3, sortable=True, id_="trades-table")
+    if not run.positions:
+        said, content = "No position was closed", None
+    left = result.summary["primary"]["open_position"]
+    if left:
+        said += f". At the end {left:,} was still held, marked at the last close"
+    return "trades", "Trades", [_note(f"{said}."), content]
+
+
+def _trade_row(position: Position, run: Run) -> list[Child]:
+    basis = position.entry_price * position.quantity
+    sign = "up" if position.pnl > 0 else "down"
+    return [
+        _minute(iso(position.opened_ms)),
+        _minute(iso(position.closed_ms)),
+        position.side,
+        element(
+            "span",
+            _length(position.closed_ms - position.opened_ms),
+            data_value=position.closed_ms - position.opened_ms,
+        ),
+        f"{position.quantity:,.{run.size_decimals}f}",
+        f"{position.entry_price:,.{run.price_decimals}f}",
+        f"{position.exit_price:,.{run.price_decimals}f}",
+        element("span", f"{position.pnl:+,.2f}", class_=sign),
+        f"{float(position.pnl / basis):+.2%}" if basis else _NONE,
+        _money(float(position.fees)),
+    ]
+
+
+def _events(result: Result) -> Part:
+    said = []
+    lists: list[Child] = []
+    for title, run, stats in result.runs:
+        for rule, count in stats["denied"].items():
+            said.append(f"{title}: {count:,} orders denied by {rule}")
+        for rule, count in _by_rule(run.halts).items():
+            said.append(f"{title}: closed and halted {count:,} times by {rule}")
+        for reason, count in stats["refused"].items():
+            said.append(f"{title}: {count:,} orders refused: {reason}")
+        lists += [
+            _event_list(f"{title}: halts", run.halts, _halt_row, ("time", "rule", "until", "why")),
+            _event_list(
+                f"{title}: denials", run.denials, _denial_row, ("time", "rule", "order", "why")
+            ),
+        ]
+    content: Child = [element("ul", [element("li", text) for text in said]), lists]
+    if not said:
+        content = element("p", "No order was denied or refused, nothing was halted.", class_="dim")
+    return "risk", "Risk events", content
+
+
+def _event_list[E: (Halt, Denial)](
+    title: str, events: Sequence[E], row: Callable[[E], list[Child]], heads: Sequence[str]
+) -> Child:
+    if not events:
+        return None
+    listed = events[:_EVENTS]
+    return element(
+        "details",
+        element("summary", f"{title}: {_of(len(listed), len(events), 'first')}"),
+        table(heads, map(row, listed), words=4),
+    )
+
+
+def _halt_row(halt: Halt) -> list[Child]:
+    return [_minute(iso(halt.ts_ms)), halt.rule, _minute(iso(halt.until_ms)), _why(halt.numbers)]
+
+
+def _denial_row(denial: Denial) -> list[Child]:
+    return [_minute(iso(denial.ts_ms)), denial.rule, denial.order, _why(denial.numbers)]
+
+
+def _why(numbers: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {float(value):,.8g}" for name, value in numbers.items())
+
+
+def _by_rule(halts: Sequence[Halt]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for halt in halts:
+        counts[halt.rule] = counts.get(halt.rule, 0) + 1
+    return dict(sorted(counts.items()))
+
+
+def _key(result: Result) -> Part:
+    inputs = msgspec.to_builtins(result.inputs)
+    parts = [
+        element(
+            "details",
+            element("summary", name, " ", element("span", part["digest"], class_="mono dim")),
+            element("pre", json.dumps(part["value"], indent=2, ensure_ascii=False)),
+        )
+        for name, part in inputs.items()
+    ]
+    files = ["summary.json", "fills.csv", "positions.csv", "equity.csv", "manifest.json"]
+    links = join([[element("a", name, href=name), " "] for name in files])
+    return (
+        "key",
+        "What this result was made from",
+        [
+            _note(
+                "The same inputs give the same bytes: `doit reproduce` holds a result to it. When "
+                "one of these digests is not what it would be now, the result is stale."
+            ),
+            element("p", "Its files: ", links),
+            parts,
+        ],
+    )
+
+
+# Words.
+
+
+def _note(text: str) -> Html:
+    return element("p", text.strip(), class_="note")
+
+
+def _of(listed: int, count: int, which: str) -> str:
+    return f"{count:,}" if listed == count else f"the {which} {listed:,} of {count:,}"
+
+
+def _minute(time: str) -> str:
+    """Return `2024-01-31 12:00`, with seconds only where there are some."""
+    return time.replace("T", " ").removesuffix("Z").removesuffix(":00")
+
+
+def _length(ms: int) -> str:
+    """Return `3 d 4 h`, `4 h 5 min` or `5 min`."""
+    days, hours, minutes = ms // DAY_MS, ms % DAY_MS // HOUR_MS, ms % HOUR_MS // MINUTE_MS
+    if days:
+        return f"{days:,} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _usd(values: Ints) -> Floats:
+    usd: Floats = values / 10.0**MONEY_DECIMALS
+    return usd
