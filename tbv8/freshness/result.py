@@ -89,7 +89,8 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
     root = _PACKAGE.parent
-    ran_by = [*(_PACKAGE / "backtest").rglob("*.py"), _PACKAGE / "market.py"]
+    ran_by = [path for name in ("backtest", "page") for path in (_PACKAGE / name).rglob("*.py")]
+    ran_by += [_PACKAGE / "market.py"]
     ran_by += [path for path in [_PACKAGE / "risk.py"] if path.exists()]
     return {
         "config": _input(_strategy_config(strategy)),
@@ -126,7 +127,7 @@ def _sources(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
 @lru_cache
 def _versions() -> dict[str, str]:
-    packages = ("nautilus_trader", "numpy")
+    packages = ("nautilus_trader", "numpy", "plotly")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 

@@ -117,7 +117,13 @@ STRATEGIES = {
     "levels.py": "ONE = 1\n",
     "nobody.py": "TWO = 2\n",
 }
-ENGINE = ("risk.py", "backtest/__init__.py", "backtest/run.py", "backtest/fills/taker.py")
+ENGINE = (
+    "risk.py",
+    "backtest/__init__.py",
+    "backtest/run.py",
+    "backtest/fills/taker.py",
+    "page/style.py",
+)
 REST = (
     "tasks.py",
     "aggregate.py",
@@ -621,9 +627,10 @@ def test_the_package_has_the_code_that_is_looked_for() -> None:
 
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 
-    assert {"tbv8/backtest/run.py", "tbv8/market.py"} <= set(inputs["engine"].value)
+    engine = set(inputs["engine"].value)
+    assert {"tbv8/backtest/run.py", "tbv8/market.py", "tbv8/page/style.py"} <= engine
     assert "tbv8/strategies/ema_cross.py" in inputs["strategy"].value
-    assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy"}
+    assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy", "plotly"}
 
 
 def test_a_module_more_or_less_in_the_engine_makes_it_stale(bench: Bench) -> None:
@@ -660,13 +667,15 @@ def test_code_that_does_not_run_it_leaves_it_fresh(bench: Bench, name: str) -> N
         ("python", "python: 3.12.1 became 3.12.99"),
         ("nautilus_trader", "nautilus_trader: 2.0.0 became 2.0.1"),
         ("numpy", "numpy: 2.5 became 2.6"),
+        ("plotly", "plotly: 7.1 became 7.2"),
     ],
 )
 def test_another_version_makes_it_stale(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, reason: str
 ) -> None:
-    then = {"python": "3.12.1", "nautilus_trader": "2.0.0", "numpy": "2.5"}
-    now = {**then, name: {"python": "3.12.99", "nautilus_trader": "2.0.1", "numpy": "2.6"}[name]}
+    then = {"python": "3.12.1", "nautilus_trader": "2.0.0", "numpy": "2.5", "plotly": "7.1"}
+    now = {"python": "3.12.99", "nautilus_trader": "2.0.1", "numpy": "2.6", "plotly": "7.2"}
+    now = {**then, name: now[name]}
 
     def install(versions: dict[str, str]) -> None:
         result_module._versions.cache_clear()
