@@ -263,7 +263,7 @@ def _read(root: Path, name: str, cure: str) -> Document:
     return read_document(path, root=root)
 
 
-def _read_folder(root: Path, name: str, what: str, sample: str) -> Iterator[Document]:
+def _read_folder(root: Path, name: str, what: str, cure: str) -> Iterator[Document]:
     folder = root / "config" / name
     paths = sorted(
         path
@@ -272,7 +272,7 @@ def _read_folder(root: Path, name: str, what: str, sample: str) -> Iterator[Docu
     )
     if not paths:
         raise ConfigError(
-            f"there is no {what}: write {sample}, the README shows one",
+            f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
         )
     stems: dict[str, Path] = {}
@@ -296,7 +296,8 @@ def _named(document: Document, key: str, name: str) -> str:
 
 
 def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
-    for document in _read_folder(root, "venues", "venue", "config/venues/sample.yaml"):
+    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
+    for document in _read_folder(root, "venues", "venue", cure):
         raw = to_record(document, _VenueFile)
         name = _named(document, "venue", raw.venue)
         symbols = _symbols(document, raw.symbols)
@@ -504,8 +505,8 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
 def _load_strategies(
     root: Path, venues: Mapping[str, Venue], wanted: _Wanted
 ) -> Iterator[tuple[str, Strategy]]:
-    sample = "config/strategies/btc_usdt_perp_v1.yaml"
-    for document in _read_folder(root, "strategies", "strategy", sample):
+    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
+    for document in _read_folder(root, "strategies", "strategy", cure):
         raw = to_record(document, _StrategyFile)
         strategy_id = _named(document, "strategy_id", raw.strategy_id)
         _check_symbol(document, ("symbol",), raw.symbol)

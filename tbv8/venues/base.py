@@ -79,7 +79,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
             )
             if count
         ]
-        return f"{', '.join(parts)}, about {self.megabytes:.1f} MB" if parts else "nothing to fetch"
+        return (
+            f"{', '.join(parts)}, about {self.megabytes:.1f} MB" if parts else "nothing to download"
+        )
 
 
 class History(Protocol):
