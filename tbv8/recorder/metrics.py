@@ -45,8 +45,9 @@ async def serve_metrics(
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
-        except OSError as e:
-            problem = f"port {port} cannot be opened ({e.strerror}): name a free one"
+        except (OSError, OverflowError) as e:
+            reason = e.strerror if isinstance(e, OSError) else "beyond 65535"
+            problem = f"port {port} cannot be opened ({reason}): name a free one"
             raise ConfigError(problem, key="--metrics-port") from e
         yield runner.addresses[0][1]
     finally:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
+from collections.abc import Callable
+from subprocess import Popen
+from typing import Any
 
 import pytest
 
+from tbv8.market import iso
 from tests.e2e.conftest import Project
+from tests.recorder.rig import recording, venue, wait_until
+from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+from tests.servers.live_market import VenueClock
 from tests.servers.live_process import running_process
+from tests.servers.live_server import LiveServer
 
 STRATEGY = """\
 strategy_id: live
@@ -20,16 +30,114 @@ backtest: {market_data_venue: hyperliquid}
 """
 
 
+def point_to(project: Project, server: Any) -> None:
+    """Let `hyperliquid` be a local server, and the only venue that is recorded."""
+    project.edit("config/venues/hyperliquid.yaml", "wss://api.hyperliquid.xyz/ws", server.ws_url)
+    project.edit("config/venues/hyperliquid.yaml", "https://api.hyperliquid.xyz", server.rest_url)
+    project.edit("config/venues/mexc.yaml", "enabled: true", "enabled: false")
+
+
+def count(project: Project, table: str) -> int:
+    ((found,),) = project.sql(f"SELECT count(*) FROM {table}")
+    assert isinstance(found, int)
+    return found
+
+
+def record_minutes(project: Project, server: LiveServer, minutes: int) -> None:
+    """Record so many more bars, on the server's clock, while doit looks on."""
+    clock = server.clock
+    venues = [venue("hyperliquid", server, {"BTC/USDT": "BTC"})]
+    wanted = count(project, "bars_1m") + minutes
+    with recording(project.db_path, venues, local_ms=lambda: int(clock.true_ms())):
+        wait_until(lambda: count(project, "bars_1m") >= wanted)
+
+
+def check_fives(project: Project, server: LiveServer) -> None:
+    """Compare the 5m bars with the trades that the venue made."""
+    built = project.sql("SELECT ts_ms, open, high, low, close, volume FROM bars_5m ORDER BY ts_ms")
+    minutes = server.truth("BTC").bars
+    assert built
+    for ts_ms, *values in built:
+        within = [bar for bar in minutes if 0 <= bar.ts_ms - int(str(ts_ms)) < 300_000]
+        high, low = max(bar.high for bar in within), min(bar.low for bar in within)
+        assert values[:4] == [within[0].open, high, low, within[-1].close]
+        assert values[4] == pytest.approx(sum(bar.volume for bar in within), abs=1e-8)
+
+
+FIVE = ("--venue", "hyperliquid", "--symbol", "BTC/USDT", "--timeframes", "5m")
+
+
+@pytest.mark.timeout(240)
+def test_bars_and_a_backtest_follow_what_is_recorded(project: Project) -> None:
+    # given: a venue an hour ago, so that what is recorded of it lies before now
+    clock = VenueClock(start_ms=int(time.time() - 3600) // 300 * 300_000, speed=25.0)
+    market = hyperliquid_market("BTC", rate=2, quote_rate=1)
+    with hyperliquid_server([market], clock=clock) as server:
+        server.control(options={"limits": False})
+        point_to(project, server)
+        project.doit("migrate")
+        record_minutes(project, server, 11)
+
+        # when
+        project.doit("aggregate", *FIVE)
+
+        # then
+        check_fives(project, server)
+        built = count(project, "bars_5m")
+        assert ".  aggregate" not in project.doit("aggregate", *FIVE).stdout
+
+        # and when
+        record_minutes(project, server, 6)
+
+        # then
+        assert (
+            "aggregate:hyperliquid:BTC/USDT:5m" in project.doit("plan", "aggregate", *FIVE).stdout
+        )
+        project.doit("aggregate", *FIVE)
+        check_fives(project, server)
+        assert count(project, "bars_5m") > built
+
+        # and when
+        ((start_ms, end_ms),) = project.sql("SELECT min(ts_ms), max(ts_ms) + 300000 FROM bars_5m")
+        dates = f"start_date: '{iso(int(str(start_ms)))}', end_date: '{iso(int(str(end_ms)))}'"
+        venue_only = "market_data_venue: hyperliquid"
+        strategy = STRATEGY.replace("1m", "5m").replace(venue_only, f"{venue_only}, {dates}")
+        project.write("config/strategies/live.yaml", strategy)
+        project.doit("backtest:live")
+
+        # then
+        folder = project.results / "live"
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        assert summary["bars"] == count(project, "bars_5m")
+        assert "-- backtest:live" in project.doit("backtest:live").stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_doit_record_with_everything_written(
+    project: Project, children: Callable[[Popen[str]], Popen[str]], number: signal.Signals
+) -> None:
+    with hyperliquid_server([hyperliquid_market("BTC", rate=20, quote_rate=20)]) as server:
+        point_to(project, server)
+        project.doit("migrate")
+
+        child = children(project.start("record"))
+        wait_until(lambda: count(project, "trades") > 20 and count(project, "bbo") > 20)
+        refused = project.doit("record", code=1)
+        child.send_signal(number)
+        said, wrong = child.communicate(timeout=60)
+
+    assert "another recorder (process" in refused.stderr
+    assert child.returncode == 0, said + wrong
+    assert "Traceback" not in said + wrong
+    assert f"recorded {count(project, 'trades'):,} trades" in said
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_what_was_recorded_is_aggregated_and_backtested(project: Project) -> None:
     # given
-    with running_process("tests.servers.hyperliquid", "--symbols", "BTC", "--rate", "20") as venue:
-        project.edit("config/venues/hyperliquid.yaml", "wss://api.hyperliquid.xyz/ws", venue.ws_url)
-        project.edit(
-            "config/venues/hyperliquid.yaml", "https://api.hyperliquid.xyz", venue.rest_url
-        )
-        project.edit("config/venues/mexc.yaml", "enabled: true", "enabled: false")
+    with running_process("tests.servers.hyperliquid", "--symbols", "BTC", "--rate", "20") as server:
+        point_to(project, server)
 
         # when
         said = project.doit("record", "--for", "5m").stdout

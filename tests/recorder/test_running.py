@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -134,6 +135,73 @@ def test_a_locked_database_is_waited_out_without_a_loss(
     assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1
 
 
+def test_a_disk_without_room_is_waited_out_without_a_loss(
+    db_path: Path, hyperliquid: LiveServer
+) -> None:
+    with process(db_path, hyperliquid) as child:
+        await_rows(db_path)
+        before = resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
+        # No file may grow beyond what the database has: writes fail as on a full disk.
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (db_path.stat().st_size, before[1]))
+        assert child.stdout is not None
+        for line in child.stdout:
+            if "rows are kept in memory" in line:
+                break
+        stuck = trades(db_path)
+        resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
+        wait_until(lambda: trades(db_path) > stuck + 50)
+        child.send_signal(signal.SIGINT)
+        said, _ = child.communicate(timeout=60)
+
+    assert child.returncode == 0, said
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1  # from the end of the run on
+
+
+WRITER = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+connection.execute("CREATE TABLE bulk (n INTEGER)")
+print("writing", flush=True)
+while True:
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(
+        "INSERT INTO bulk WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 50000) SELECT i FROM n"
+    )
+    time.sleep(0.4)
+    connection.execute("COMMIT")
+    time.sleep(0.05)
+"""
+
+
+def test_beside_a_bulk_writer_and_a_reader_nothing_is_lost_and_the_wal_stays_small(
+    db_path: Path, hyperliquid: LiveServer
+) -> None:
+    venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
+
+    with recording(db_path, venues) as running:
+        await_rows(db_path)
+        command = [sys.executable, "-c", WRITER, str(db_path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+            assert other.stdout is not None
+            assert other.stdout.readline() == "writing\n"
+            with closing(sqlite3.connect(db_path)) as reader:
+                for _ in range(3):
+                    reader.execute("BEGIN")
+                    held = reader.execute("SELECT count(*) FROM trades").fetchone()
+                    await_rows(db_path, more=20)
+                    assert reader.execute("SELECT count(*) FROM trades").fetchone() == held
+                    reader.rollback()
+            other.kill()
+        wait_until(lambda: running.handle.status().waiting < 20)
+
+    check(db_path, "hyperliquid", hyperliquid.truth("BTC"))
+    assert len(gaps_in(db_path, "hyperliquid", "trades")) == 1  # from the end of the run on
+    wal = db_path.with_name(f"{db_path.name}-wal")
+    assert not wal.exists() or wal.stat().st_size == 0
+
+
 def test_a_full_buffer_drops_counts_and_writes_the_gap_down(
     db_path: Path, hyperliquid: LiveServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -177,6 +245,8 @@ def test_a_taken_metrics_port_is_told(db_path: Path, hyperliquid: LiveServer) ->
 
     with pytest.raises(ConfigError, match=r"--metrics-port: port .* cannot be opened"):
         record(db_path, venues, Options(pace=QUICK, metrics_port=hyperliquid.port))
+    with pytest.raises(ConfigError, match=r"port 65536 cannot be opened \(beyond 65535\)"):
+        record(db_path, venues, Options(pace=QUICK, metrics_port=65536))
 
 
 def test_venues_that_cannot_be_recorded_are_told(db_path: Path) -> None:

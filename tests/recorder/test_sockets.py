@@ -15,6 +15,7 @@ from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_faults import Fault
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
+from tests.servers.mexc import mexc_market, mexc_server
 
 
 @pytest.fixture
@@ -308,6 +309,33 @@ def test_setting_our_clock_moves_no_minute_and_ends_nothing(
 
     compare(db_path, hyperliquid, mexc)
     assert len(gaps_in(db_path, "mexc", "trades")) == 1  # from the end of the run on
+
+
+def test_twenty_symbols_of_each_venue_are_recorded_through_an_outage(
+    db_path: Path, clock: VenueClock
+) -> None:
+    coins = [f"C{number:02}" for number in range(20)]
+    busy = {"rate": 2, "quote_rate": 2, "warm_minutes": 1}
+    with (
+        hyperliquid_server([hyperliquid_market(c, **busy) for c in coins], clock=clock) as one,
+        mexc_server([mexc_market(f"{c}_USDT", **busy) for c in coins], clock=clock) as two,
+    ):
+        venues = [
+            venue("hyperliquid", one, {f"{c}/USDT": c for c in coins}),
+            venue("mexc", two, {f"{c}/USDT": f"{c}_USDT" for c in coins}),
+        ]
+        with recording(db_path, venues) as running:
+            wait_until(lambda: streams_up(running, 80))
+            time.sleep(2.0)
+            one.fault(Fault(kind="drop"))
+            two.fault(Fault(kind="drop"))
+            wait_until(lambda: min(reconnects(running)) >= 1)
+            wait_until(lambda: streams_up(running, 80))
+            time.sleep(3.0)
+
+        for coin in coins:
+            check(db_path, "hyperliquid", one.truth(coin), symbol=f"{coin}/USDT")
+            check(db_path, "mexc", two.truth(f"{coin}_USDT"), symbol=f"{coin}/USDT")
 
 
 @pytest.mark.parametrize("skew_ms", [-4000, 4000])
