@@ -19,8 +19,8 @@ class ReversionConfig:
     bar_type: BarType
     max_position: Decimal
 
-    bars: int = 48
-    deviations: float = 2.5
+    bars: int = 24
+    deviations: float = 2.0
 
     def __post_init__(self) -> None:
         if self.bars < 2 or self.deviations <= 0:
