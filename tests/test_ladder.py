@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "risk": "market",
     "document": "errors",
     "config": "document errors market source",
+    "config_schema": "config",
     "store": "coverage errors market",
     "venues": "errors market",
     "freshness": "config coverage document source store",
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     "backtest": "config page risk store strategies",
     "report": "config freshness page store",
     "tasks": "backfill backtest build freshness recorder report",
-    "commands": "backfill backtest build ending freshness recorder report tasks",
+    "commands": "backfill backtest build config_schema ending freshness recorder report tasks",
 }
 
 # Which libraries may be imported, and where.

@@ -19,7 +19,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
     project.edit("config/strategies/btc_usdt_perp_v1.yaml", "max_leverage", "max_leverag")
 
     assert refused(project, "list", code=3) == (
-        "ERROR: config/strategies/btc_usdt_perp_v1.yaml:8: risk.max_leverag: unknown key, "
+        "ERROR: config/strategies/btc_usdt_perp_v1.yaml:9: risk.max_leverag: unknown key, "
         "did you mean 'max_leverage'?"
     )
 

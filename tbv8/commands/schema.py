@@ -1,0 +1,55 @@
+"""`doit schema`: JSON Schemas of the YAML files, for editors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from doit.cmd_base import Command
+from doit.exceptions import InvalidCommand
+
+from tbv8.config_schema import FOLDER, schemas
+from tbv8.errors import Tbv8Error
+from tbv8.tasks import os_problem
+
+_CONFIG = Path("config")
+
+
+class Schema(Command):  # type: ignore[misc]  # doit ships no types
+    """Write JSON Schemas."""
+
+    doc_purpose = "write JSON Schemas of the YAML files, for editors"
+    doc_usage = ""
+    doc_description = (
+        "Writes config/.schemas/<kind>.schema.json for data, history, venue and strategy files. An "
+        "editor with a YAML language server completes and checks a file that begins with "
+        "`# yaml-language-server: $schema=../.schemas/strategy.schema.json`, as the shipped ones "
+        "do. Run it again after adding a venue or a strategy class: their names and params are "
+        "offered. The config need not be right for it. tbv8 itself checks more than a schema can."
+    )
+
+    def execute(self, _params: Any, args: Sequence[str]) -> int:
+        """Write them; nothing is loaded, so that a wrong config can be mended with their help."""
+        if args:
+            raise InvalidCommand(f"{args[0]!r}: `doit schema` writes them all")
+        if not _CONFIG.is_dir():
+            raise InvalidCommand("config: there is no such folder: run it in the project's folder")
+        folder = _CONFIG / FOLDER
+        try:
+            made = schemas(path.stem for path in (_CONFIG / "venues").glob("[!.]*.y*ml"))
+            folder.mkdir(exist_ok=True)
+            for name, schema in made.items():
+                path = folder / f"{name}.schema.json"
+                new = path.with_name(f".{path.name}.new")
+                new.write_text(f"{json.dumps(schema, indent=2)}\n", encoding="utf-8")
+                new.replace(path)
+                print(path)
+        except Tbv8Error as e:
+            raise InvalidCommand(str(e)) from e
+        except OSError as e:
+            if (problem := os_problem(e)) is None:
+                raise
+            raise InvalidCommand(problem) from e
+        return 0

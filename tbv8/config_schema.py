@@ -1,0 +1,284 @@
+"""JSON Schemas of the YAML files, for editors: from the records that read them, and told in words.
+
+The records say which keys there are, their types and defaults; here is what each key means, and
+what `tbv8.config` checks beyond types. Names that a project makes up by itself (venues, strategies)
+are offered, and others of the right form are not refused: a file may be newer than the schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from tbv8 import config
+from tbv8.source import classes, params
+
+type Schema = dict[str, Any]
+
+FOLDER = ".schemas"
+"""Below `config/`."""
+
+_SYMBOL = "^[A-Za-z0-9]+/[A-Za-z0-9]+$"
+_NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
+_TIMEFRAME = "^([1-9][0-9]{0,4}[mhd]|1w|1M)$"
+_UP_TO_A_DAY = "^(([1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440)m|([1-9]|1[0-9]|2[0-4])h|1d)$"
+_DATE = "[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
+_CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9](:00(\\.0{1,6})?)?(Z|[+-][0-9]{2}:[0-5][0-9])"
+_TIME = f"^{_DATE}([T ]{_CLOCK})?$"
+_AMOUNT = "^[+]?(?=[0-9.]*[1-9])([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_FRACTION = "^[+-]?(0*(\\.0[0-9]*)?|[0-9]*\\.?[0-9]+[eE]-[0-9]+)$"
+_PATH = "^(?!.*://).*\\S.*$"
+_SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
+_CLASS = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)+$"
+
+_POSITIVE: Schema = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**12},
+        {"type": "string", "pattern": _AMOUNT},
+    ]
+}
+_FEE: Schema = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": -0.1, "exclusiveMaximum": 0.1},
+        {"type": "string", "pattern": _FRACTION},
+    ]
+}
+
+# What each key means, and what it must be beyond its type: by record and key.
+_KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
+    "_DataFile": {
+        "db_path": ("The SQLite file, relative to the project.", {"pattern": _PATH}),
+        "results_path": ("The folder of results.", {"pattern": _PATH}),
+        "timeframes": (
+            "Bars to build of every series, beside what strategies ask for.",
+            {"items": {"type": "string", "pattern": _TIMEFRAME}},
+        ),
+    },
+    "_HistoryFile": {"history": ("Which history is wanted.", {})},
+    "_History": {
+        "market_data_venue": ("The venue whose history is fetched: sample, binance_spot.", {}),
+        "start_date": (
+            "Its first moment: a date is midnight UTC, a time needs its zone.",
+            {"pattern": _TIME},
+        ),
+        "end_date": (
+            "Its end, exclusive; null: the last full `refresh` before now.",
+            {"type": ["string", "null"], "pattern": _TIME},
+        ),
+        "refresh": (
+            "How often an open end moves on: 1d, 1h, 1m ... at most 1d.",
+            {"pattern": _UP_TO_A_DAY},
+        ),
+    },
+    "_VenueFile": {
+        "venue": ("The file's name without .yaml.", {"pattern": _NAME}),
+        "enabled": ("Whether `doit record` connects to it.", {}),
+        "symbols": (
+            "BASE/QUOTE, each with the venue's own name; or a list, by the venue's own rule.",
+            {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "minProperties": 1,
+                        "patternProperties": {_SYMBOL: {"type": "string", "pattern": "\\S"}},
+                        "additionalProperties": False,
+                    },
+                    {
+                        "type": "array",
+                        "minItems": 1,
+                        "uniqueItems": True,
+                        "items": {"type": "string", "pattern": _SYMBOL},
+                    },
+                ]
+            },
+        ),
+        "channels": (
+            "What is recorded; bars_1m are built from trades.",
+            {"minItems": 1, "uniqueItems": True},
+        ),
+        "ws_url": (
+            "Where to connect, if not at the venue's own address.",
+            {"type": ["string", "null"], "pattern": "^wss?://[^\\s/]+\\S*$"},
+        ),
+        "rest_url": (
+            "Where to ask, if not at the venue's own address.",
+            {"type": ["string", "null"], "pattern": "^https?://[^\\s/]+\\S*$"},
+        ),
+        "archive_url": (
+            "Where its history files are, if not at the venue's own address.",
+            {"type": ["string", "null"], "pattern": "^https?://[^\\s/]+\\S*$"},
+        ),
+        "instruments": (
+            "What an order is worth there, by symbol: used by backtests.",
+            {
+                "patternProperties": {_SYMBOL: {"$ref": "#/$defs/Instrument"}},
+                "additionalProperties": False,
+            },
+        ),
+    },
+    "Instrument": {
+        "tick_size": ("The step of prices.", _POSITIVE),
+        "lot_size": ("The step of quantities, in base units.", _POSITIVE),
+        "maker_fee": ("Of limit orders, a fraction of the notional: 0.00015.", _FEE),
+        "taker_fee": ("Of market orders, a fraction of the notional: 0.00045.", _FEE),
+        "max_leverage": ("The venue's limit.", _POSITIVE),
+        "funding_rate_8h": ("What a long position pays for eight hours, a fraction.", _FEE),
+        "funding_hours": (
+            "How often funding is paid; 0: as the venue does.",
+            {"enum": [0, 1, 2, 3, 4, 6, 8, 12, 24]},
+        ),
+    },
+    "_StrategyFile": {
+        "strategy_id": ("The file's name without .yaml.", {"pattern": _NAME}),
+        "symbol": ("Which market, BASE/QUOTE.", {"pattern": _SYMBOL}),
+        "timeframe": ("Of the bars: <n>m, <n>h, <n>d, 1w or 1M.", {"pattern": _TIMEFRAME}),
+        "strategy": ("Its class, module.Class under tbv8/strategies/.", {}),
+        "params": ("What its config class takes.", {}),
+        "routing": ("Where orders go.", {}),
+        "risk": (
+            "Limits that no order gets past.",
+            {
+                "properties": {
+                    "max_daily_loss_usd": {
+                        "description": "A loss of this much since 00:00 UTC closes all and halts.",
+                        **_POSITIVE,
+                    },
+                    "max_leverage": {"description": "Notional over equity.", **_POSITIVE},
+                },
+                "patternProperties": {
+                    "^max_position_[a-z0-9]+$": {
+                        "description": "The largest position, in base units.",
+                        **_POSITIVE,
+                    }
+                },
+                "required": ["max_daily_loss_usd", "max_leverage"],
+                "minProperties": 3,
+                "maxProperties": 3,
+                "additionalProperties": False,
+            },
+        ),
+        "backtest": ("What this strategy does otherwise than history.yaml, and how.", {}),
+    },
+    "Routing": {
+        "primary": ("The venue whose rules and fees hold.", {}),
+        "secondary": ("The venue that is simulated beside it.", {}),
+        "mode": ("PRIMARY_LIVE_SECONDARY_SHADOW runs both, PRIMARY_ONLY one.", {}),
+    },
+    "_Backtest": {
+        "market_data_venue": ("Whose bars; else history.yaml's.", {}),
+        "start_date": (
+            "Instead of history.yaml's.",
+            {"type": ["string", "null"], "pattern": _TIME},
+        ),
+        "end_date": (
+            "Instead of history.yaml's, exclusive.",
+            {"type": ["string", "null"], "pattern": _TIME},
+        ),
+        "starting_balance_usd": ("The money to begin with.", _POSITIVE),
+        "slippage_ticks": ("By how many ticks market orders fill worse.", {"minimum": 0}),
+    },
+}
+
+_FILES: dict[str, type] = {
+    "data": config._DataFile,
+    "history": config._HistoryFile,
+    "venue": config._VenueFile,
+    "strategy": config._StrategyFile,
+}
+
+
+def schemas(venues: Iterable[str]) -> dict[str, Schema]:
+    """Return the schema of each kind of file: data, history, venue, strategy.
+
+    Args:
+        venues: The names of the configured venues, to be offered.
+    """
+    made = {name: _schema(record) for name, record in _FILES.items()}
+    named = {"anyOf": [{"enum": sorted(venues)}, {"type": "string", "pattern": _NAME}]}
+    optional = {"anyOf": [*named["anyOf"], {"type": "null"}]}
+    _properties(made["history"], "_History")["market_data_venue"].update(named)
+    strategy = made["strategy"]
+    routing = _properties(strategy, "Routing")
+    routing["primary"].update(named)
+    for properties, key in (
+        (routing, "secondary"),
+        (_properties(strategy, "_Backtest"), "market_data_venue"),
+    ):
+        properties[key].update(optional)
+    strategy["$defs"]["Routing"] |= {
+        "if": {
+            "properties": {"mode": {"const": "PRIMARY_LIVE_SECONDARY_SHADOW"}},
+            "required": ["mode"],
+        },
+        "then": {"properties": {"secondary": {"type": "string"}}, "required": ["secondary"]},
+    }
+    _offer_classes(strategy)
+    return {name: _at_top(schema, _FILES[name]) for name, schema in made.items()}
+
+
+def _schema(record: type) -> Schema:
+    schema: Schema = msgspec.json.schema(record)
+    for kind, definition in schema["$defs"].items():
+        definition.pop("title", None)
+        keys = _KEYS[kind]
+        for key, property_ in definition["properties"].items():
+            description, more = keys[key]
+            if more.keys() & {"type", "anyOf", "enum"}:
+                for replaced in ("type", "anyOf", "format"):
+                    property_.pop(replaced, None)
+            property_.update(more)
+            property_["description"] = description
+    return schema
+
+
+def _at_top(schema: Schema, record: type) -> Schema:
+    """Return the schema with the file's own record at its top, as of draft 7: editors know that."""
+    top = schema["$defs"].pop(record.__name__)
+    said = {"$schema": "http://json-schema.org/draft-07/schema#"}
+    return {**said, **top, "$defs": schema["$defs"]}
+
+
+def _properties(schema: Schema, record: str) -> dict[str, Schema]:
+    found: dict[str, Schema] = schema["$defs"][record]["properties"]
+    return found
+
+
+def _offer_classes(strategy: Schema) -> None:
+    """Offer the strategies there are, and the params of each where they are all known."""
+    file = strategy["$defs"]["_StrategyFile"]
+    known = _strategy_params()
+    file["properties"]["strategy"] |= {
+        "anyOf": [{"enum": sorted(known)}, {"type": "string", "pattern": _CLASS}]
+    }
+    default = file["properties"]["strategy"]["default"]
+    file["allOf"] = [
+        {
+            "if": {
+                "properties": {"strategy": {"const": name}},
+                **({} if name == default else {"required": ["strategy"]}),
+            },
+            "then": {
+                "properties": {
+                    "params": {
+                        "properties": {param: {} for param in taken.required},
+                        "required": [param for param, needed in taken.required.items() if needed],
+                        "additionalProperties": not taken.closed,
+                    }
+                },
+                **({"required": ["params"]} if any(taken.required.values()) else {}),
+            },
+        }
+        for name, taken in sorted(known.items())
+    ]
+
+
+def _strategy_params() -> Mapping[str, Any]:
+    found = {}
+    for module in config._modules():
+        known = classes(config._module_path(module))
+        for name in known:
+            if f"{name}Config" in known:
+                found[f"{module}.{name}"] = params(known[f"{name}Config"], known)
+    return found
