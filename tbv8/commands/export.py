@@ -1,0 +1,211 @@
+"""`doit export`: bars, trades or quotes as Parquet, or a copy of the whole database."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from doit.exceptions import InvalidCommand
+
+from tbv8.commands.looking import Looking, choose
+from tbv8.config import Project
+from tbv8.document import unknown
+from tbv8.errors import DataError
+from tbv8.market import DAY_MS, Series, Span, parse_time
+from tbv8.progress import progress
+from tbv8.store.database import Query, open_reader
+from tbv8.store.prune import TICKS, stored_ticks
+
+_FOLDER = "data/export"
+
+
+class Export(Looking):
+    """Write files for other tools."""
+
+    doc_purpose = "write bars, trades or quotes to Parquet, or copy the whole database"
+    doc_usage = (
+        "--dataset ohlcv_1m [--venue V] [--symbol S] [--start DAY] [--end DAY] | --database FILE"
+    )
+    doc_description = (
+        "One Parquet file a UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to be "
+        "read by a glob; each has the columns of its table, and the day's digest and source in its "
+        "key-value metadata. Each file is there whole or not at all, and the same rows give the "
+        "same bytes. Without --venue and --symbol: of all; without --start and --end: all that is "
+        "held. Days without rows have no file; a day that was changed by hand is refused. "
+        "--database FILE writes a whole and consistent copy of the database, also while the "
+        "recorder and others write to it."
+    )
+    cmd_options = (
+        {
+            "name": "dataset",
+            "long": "dataset",
+            "type": str,
+            "default": "",
+            "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... trades or bbo",
+        },
+        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
+        {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+        {
+            "name": "start",
+            "long": "start",
+            "type": str,
+            "default": "",
+            "help": "the first UTC day, 2024-01-31",
+        },
+        {
+            "name": "end",
+            "long": "end",
+            "type": str,
+            "default": "",
+            "help": "the UTC day after the last one",
+        },
+        {
+            "name": "to",
+            "long": "to",
+            "type": str,
+            "default": _FOLDER,
+            "help": "the folder to write to [default: %(default)s]",
+        },
+        {
+            "name": "database",
+            "long": "database",
+            "type": str,
+            "default": "",
+            "help": "copy the database to this file",
+        },
+        {
+            "name": "yes",
+            "long": "yes",
+            "short": "y",
+            "type": bool,
+            "default": False,
+            "help": "replace the file of --database if it is there",
+        },
+    )
+
+    def _execute(
+        self,
+        dataset: str,
+        venue: str,
+        symbol: str,
+        start: str,
+        end: str,
+        to: str,
+        database: str,
+        yes: bool,
+        pos_args: Sequence[str],
+    ) -> int:
+        if pos_args:
+            raise InvalidCommand(f"{pos_args[0]!r}: choose with --dataset, --venue and --symbol")
+        project: Project = self.loader.namespace["PROJECT"]
+        if database:
+            if dataset or venue or symbol or start or end or to != _FOLDER:
+                raise InvalidCommand("--database copies all: leave the other options out")
+            _copy(project, Path(database), yes=yes)
+            return 0
+        if not dataset:
+            raise InvalidCommand(
+                "--dataset: missing: write which table, such as --dataset ohlcv_1m, or "
+                "--database FILE for a copy of all"
+            )
+        _export(project, _Asked(dataset, venue, symbol, _span(start, end)), Path(to))
+        return 0
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """What to write, "" for all venues and symbols, all days without a span."""
+
+    dataset: str
+    venue: str
+    symbol: str
+    span: Span
+
+
+def _export(project: Project, asked: _Asked, folder: Path) -> None:
+    from tbv8.store.export import export_bars, export_ticks, exportable, series_folder, tick_days
+
+    dataset, is_ticks = asked.dataset, asked.dataset in TICKS
+    with open_reader(project.db_path) as query:
+        days: dict[Series, list[Any]] = {
+            series: (tick_days if is_ticks else exportable)(query, series, dataset, asked.span)
+            for series in _selected(project, query, asked)
+        }
+    if not any(days.values()):
+        raise InvalidCommand(
+            f"no {dataset} is held of what is asked for: `doit status` shows what is"
+        )
+    export = export_ticks if is_ticks else export_bars
+    for series in filter(days.get, days):
+        with progress(f"export {dataset} of {series}", len(days[series]), "days") as advance:
+            written = export(
+                project.db_path, folder, series, dataset, days[series], advance=advance
+            )
+        there = len(days[series]) - written
+        print(
+            f"   {series_folder(folder, series, dataset)}/: {written:,} files written"
+            + (f", {there:,} were there already" if there else "")
+        )
+
+
+def _selected(project: Project, query: Query, asked: _Asked) -> list[Series]:
+    """Return the series of a dataset that are stored, of those asked for.
+
+    Raises:
+        InvalidCommand: A name is neither stored nor configured.
+    """
+    ledger = query("SELECT DISTINCT dataset, venue, symbol FROM history_coverage", ())
+    stored = {(str(name), Series(str(venue), str(symbol))) for name, venue, symbol in ledger}
+    stored |= set(stored_ticks(query))
+    datasets = {*TICKS, *(name for name, _ in stored)}
+    if asked.dataset not in datasets:
+        raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
+    series = {one for _, one in stored}
+    series |= {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
+    chosen = choose(series, venue=asked.venue, symbol=asked.symbol)
+    return sorted(one for one in chosen if (asked.dataset, one) in stored)
+
+
+def _span(start: str, end: str) -> Span:
+    span = Span(_day_ms("--start", start, 0), _day_ms("--end", end, 253_402_300_800_000))
+    if not span:
+        raise InvalidCommand(f"--end: {end!r} is not after the start: it is the day after the last")
+    return span
+
+
+def _day_ms(option: str, text: str, default: int) -> int:
+    if not text:
+        return default
+    try:
+        ts_ms = parse_time(text)
+    except ValueError as e:
+        raise InvalidCommand(f"{option}: {e}") from e
+    if ts_ms % DAY_MS:
+        raise InvalidCommand(f"{option}: {text!r} is not midnight UTC: a file is a whole day")
+    return ts_ms
+
+
+def _copy(project: Project, target: Path, *, yes: bool) -> None:
+    from tbv8.store.export import copy_database, copy_size
+
+    source = project.db_path
+    if target.is_dir():
+        raise InvalidCommand(f"--database: {target} is a folder: write a file's name")
+    if target.exists() and target.samefile(source):
+        raise InvalidCommand(f"--database: {target} is the database itself: write another name")
+    if target.exists() and not yes:
+        raise InvalidCommand(f"--database: {target} is there already: add --yes to replace it")
+    with open_reader(source) as query:
+        size = copy_size(query)
+    above = next(folder for folder in target.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(above).free
+    if free < size:
+        raise DataError(
+            f"{target}: takes {size / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB free: free "
+            "some space, or write it elsewhere"
+        )
+    with progress(f"copy {source}", size // 10**6, "MB") as advance:
+        copy_database(source, target, advance=advance)
+    print(f"   {target}: {target.stat().st_size / 1e6:,.0f} MB, as of when the copy began")
