@@ -19,10 +19,11 @@ from tbv8.backtest.engine import Run
 from tbv8.backtest.guard import Denial, Halt
 from tbv8.backtest.nautilus import MONEY_DECIMALS, Floats, Ints, column
 from tbv8.backtest.periods import monthly_returns, rolling_sharpe
-from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, iso, parse_time
+from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table
 from tbv8.page.thin import keep_extremes, shown, stretches
+from tbv8.page.words import NONE, length, length_cell, minute, number, part_of
 
 _POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
 _BARS = 1500  # stretches of the price
@@ -30,7 +31,6 @@ _FILLS = 1500  # drawn one by one; of more, those of a stretch together
 _TRADES = 1000  # listed
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
-_NONE = "–"
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
@@ -107,7 +107,7 @@ def _header(result: Result) -> Html:
     facts = (
         f"{summary['symbol']}, {summary['bars']:,} {summary['timeframe']} bars of "
         f"{summary['market_data_venue']}{simulated}, "
-        f"{_minute(span['start'])} to {_minute(span['end'])} UTC"
+        f"{_moment(span['start'])} to {_moment(span['end'])} UTC"
     )
     rules = f"Orders by the rules and fees of {result.primary.venue}"
     if result.shadow:
@@ -182,19 +182,19 @@ def _numbers(result: Result) -> Part:
 
 
 def _percent(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.2%}"
+    return number(value, ",.2%")
 
 
 def _signed_percent(value: float | None) -> str:
-    return _NONE if value is None else f"{value:+,.2%}"
+    return number(value, "+,.2%")
 
 
 def _ratio(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.2f}"
+    return number(value, ",.2f")
 
 
 def _money(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.2f}"
+    return number(value, ",.2f")
 
 
 def _count(value: int) -> str:
@@ -202,23 +202,23 @@ def _count(value: int) -> str:
 
 
 def _hours(value: float | None) -> str:
-    return _NONE if value is None else _length(round(value * HOUR_MS))
+    return NONE if value is None else length(round(value * HOUR_MS))
 
 
 def _days(value: float | None) -> str:
-    return _NONE if value is None else f"{value:,.1f}"
+    return number(value, ",.1f")
 
 
 def _day_return(value: Mapping[str, Any] | None) -> str:
-    return _NONE if value is None else _signed_percent(value["return"])
+    return NONE if value is None else _signed_percent(value["return"])
 
 
 def _day_date(value: Mapping[str, Any] | None) -> str:
-    return _NONE if value is None else str(value["date"])
+    return NONE if value is None else str(value["date"])
 
 
 def _date(value: str | None) -> str:
-    return _NONE if value is None else value[:10]
+    return NONE if value is None else value[:10]
 
 
 _GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
@@ -379,10 +379,10 @@ def _drawdown(result: Result) -> Part:
         said = "The equity never fell below an earlier value."
     else:
         recovered = stats["max_drawdown_end"]
-        until = f"recovered {_minute(recovered)}" if recovered else "not recovered"
+        until = f"recovered {_moment(recovered)}" if recovered else "not recovered"
         said = (
-            f"The largest, {stats['max_drawdown']:.2%}, from {_minute(stats['max_drawdown_start'])}"
-            f" to {_minute(stats['max_drawdown_bottom'])}, {until}: marked."
+            f"The largest, {stats['max_drawdown']:.2%}, from {_moment(stats['max_drawdown_start'])}"
+            f" to {_moment(stats['max_drawdown_bottom'])}, {until}: marked."
         )
     note = f"{said} {_thinned(len(at), len(depth))}"
     return "drawdown", "Drawdown", [_note(note), draw(chart)]
@@ -616,7 +616,7 @@ def _months(result: Result) -> Part:
 
 def _heat_cell(value: float | None, widest: float, is_in_run: bool) -> Html:
     if value is None:
-        return element("td", _NONE if is_in_run else "")
+        return element("td", NONE if is_in_run else "")
     share = round(8 + 62 * abs(value) / widest) if widest else 0
     color = "--up" if value > 0 else "--down"
     style = f"--heat:var({color});--share:{share}%" if value else None
@@ -624,7 +624,7 @@ def _heat_cell(value: float | None, widest: float, is_in_run: bool) -> Html:
 
 
 def _cell_percent(value: float | None) -> str:
-    return _NONE if value is None else f"{value * 100:+.1f}"
+    return NONE if value is None else f"{value * 100:+.1f}"
 
 
 def _rolling(result: Result) -> Part:
@@ -741,12 +741,12 @@ def _one_sided(title: str, count: int, fills: Sequence[Mapping[str, Any]]) -> Ch
         return None
     listed = fills[:_EVENTS]
     rows = [
-        [_minute(f["time"]), f["side"], f["type"], f"{f['quantity']:,}", f"{f['price']:,}"]
+        [_moment(f["time"]), f["side"], f["type"], f"{f['quantity']:,}", f"{f['price']:,}"]
         for f in listed
     ]
     return element(
         "details",
-        element("summary", f"{title}: {_of(len(listed), count, 'first')}"),
+        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
         table(["time", "side", "type", "quantity", "price"], rows, words=3),
     )
 
@@ -759,7 +759,7 @@ def _trades(result: Result) -> Part:
     listed = run.positions[-_TRADES:]
     heads = ["opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%", "fees"]
     rows = [_trade_row(position, run) for position in listed]
-    said = f"{_of(len(listed), len(run.positions), 'last')} closed positions of {run.venue}, "
+    said = f"{part_of(len(listed), len(run.positions), 'last')} closed positions of {run.venue}, "
     said += "from flat to flat, after fees"
     if len(listed) < len(run.positions):
         said += "; all of them are in positions.csv"
@@ -776,19 +776,15 @@ def _trade_row(position: Position, run: Run) -> list[Child]:
     basis = position.entry_price * position.quantity
     sign = "up" if position.pnl > 0 else "down"
     return [
-        _minute(iso(position.opened_ms)),
-        _minute(iso(position.closed_ms)),
+        minute(position.opened_ms),
+        minute(position.closed_ms),
         position.side,
-        element(
-            "span",
-            _length(position.closed_ms - position.opened_ms),
-            data_value=position.closed_ms - position.opened_ms,
-        ),
+        length_cell(position.closed_ms - position.opened_ms),
         f"{position.quantity:,.{run.size_decimals}f}",
         f"{position.entry_price:,.{run.price_decimals}f}",
         f"{position.exit_price:,.{run.price_decimals}f}",
         element("span", f"{position.pnl:+,.2f}", class_=sign),
-        f"{float(position.pnl / basis):+.2%}" if basis else _NONE,
+        f"{float(position.pnl / basis):+.2%}" if basis else NONE,
         _money(float(position.fees)),
     ]
 
@@ -823,17 +819,17 @@ def _event_list[E: (Halt, Denial)](
     listed = events[:_EVENTS]
     return element(
         "details",
-        element("summary", f"{title}: {_of(len(listed), len(events), 'first')}"),
+        element("summary", f"{title}: {part_of(len(listed), len(events), 'first')}"),
         table(heads, map(row, listed), words=4),
     )
 
 
 def _halt_row(halt: Halt) -> list[Child]:
-    return [_minute(iso(halt.ts_ms)), halt.rule, _minute(iso(halt.until_ms)), _why(halt.numbers)]
+    return [minute(halt.ts_ms), halt.rule, minute(halt.until_ms), _why(halt.numbers)]
 
 
 def _denial_row(denial: Denial) -> list[Child]:
-    return [_minute(iso(denial.ts_ms)), denial.rule, denial.order, _why(denial.numbers)]
+    return [minute(denial.ts_ms), denial.rule, denial.order, _why(denial.numbers)]
 
 
 def _why(numbers: Mapping[str, Any]) -> str:
@@ -880,21 +876,8 @@ def _note(text: str) -> Html:
     return element("p", text.strip(), class_="note")
 
 
-def _of(listed: int, count: int, which: str) -> str:
-    return f"{count:,}" if listed == count else f"the {which} {listed:,} of {count:,}"
-
-
-def _minute(time: str) -> str:
-    """Return `2024-01-31 12:00`, with seconds only where there are some."""
-    return time.replace("T", " ").removesuffix("Z").removesuffix(":00")
-
-
-def _length(ms: int) -> str:
-    """Return `3 d 4 h`, `4 h 5 min` or `5 min`."""
-    days, hours, minutes = ms // DAY_MS, ms % DAY_MS // HOUR_MS, ms % HOUR_MS // MINUTE_MS
-    if days:
-        return f"{days:,} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+def _moment(time: str) -> str:
+    return minute(parse_time(time))
 
 
 def _usd(values: Ints) -> Floats:

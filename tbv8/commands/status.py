@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from doit.exceptions import InvalidCommand
-from doit.task import Task
 
 from tbv8.commands.looking import JSON, Looking, print_json
-from tbv8.commands.plan import plan
+from tbv8.commands.plan import Planned, plan
 from tbv8.config import Project
 from tbv8.report.status import read_status, to_json
 from tbv8.tasks import wanted_history
@@ -40,7 +39,7 @@ class Status(Looking):
         wanted = {
             series: spans for series in project.wanted if (spans := wanted_history(project, series))
         }
-        status = read_status(project, wanted, lambda: stale_results(self.selected()))
+        status = read_status(project, wanted, lambda: stale_results(plan(self.selected())))
         if as_json:
             print_json(to_json(status))
         else:
@@ -50,11 +49,11 @@ class Status(Looking):
         return 0
 
 
-def stale_results(tasks: Iterator[Task]) -> dict[str, tuple[str, ...]]:
-    """Return why each stale result would be made again, by strategy; `tasks` as in `plan`."""
+def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
+    """Return why each stale result would be made again, by strategy."""
     stale = {}
-    for planned in plan(tasks):
-        if planned.task.startswith(_RESULT):
-            upstream = [f"because {task} will run" for task in planned.after]
-            stale[planned.task.removeprefix(_RESULT)] = (*planned.reasons, *upstream)
+    for one in planned:
+        if one.task.startswith(_RESULT):
+            upstream = [f"because {task} will run" for task in one.after]
+            stale[one.task.removeprefix(_RESULT)] = (*one.reasons, *upstream)
     return stale

@@ -9,7 +9,7 @@ from functools import cache
 from tbv8.page.script import SCRIPT
 from tbv8.page.style import STYLE
 
-_VOID = frozenset({"br", "col", "input", "meta", "path", "rect"})
+_VOID = frozenset({"br", "input", "meta"})
 
 # What a page may load, for the browser to hold it to: nothing.
 _POLICY = (
@@ -104,6 +104,22 @@ def section(id_: str, title: str, *children: Child, note: str | None = None) -> 
         element("p", note, class_="note") if note else None,
         children,
         id=id_,
+    )
+
+
+def color_keys(keys: Sequence[tuple[str, str]]) -> Html:
+    """Return what the page's colours mean: pairs of a colour's name and words."""
+    return element(
+        "div",
+        [
+            element(
+                "span",
+                element("span", class_="swatch", style=f"background:var({color})"),
+                text,
+            )
+            for color, text in keys
+        ],
+        class_="keys",
     )
 
 

@@ -12,7 +12,8 @@ STYLE = """
   --fall: rgba(192, 57, 43, .18); --watermark: rgba(180, 83, 9, .13);
   --c0: #2456c4; --c1: #c2570c; --c2: #0a7d6c; --c3: #a3337f; --c4: #7a6a0a; --c5: #5b48c9;
   --c6: #14779c; --c7: #b3293f; --c8: #4d7c1f; --c9: #6b7280;
-  --ok: #2f9e6e; --ok-bg: #dff3e8; --ok-ink: #1c6b49; --stale-ink: #8f4208;
+  --outage-0: #f6d98a; --outage-1: #d99a1c; --gap-0: #f3a79c; --gap-1: #c0392b;
+  --ok: #55b58a; --ok-bg: #dff3e8; --ok-ink: #1c6b49; --stale-ink: #8f4208;
 }
 @media (prefers-color-scheme: dark) {
   :root {
@@ -23,7 +24,8 @@ STYLE = """
     --fall: rgba(240, 119, 106, .22); --watermark: rgba(245, 176, 76, .15);
     --c0: #7ea6ff; --c1: #f0a04b; --c2: #3fbfa5; --c3: #e58cc6; --c4: #d6c34a; --c5: #a99bff;
     --c6: #5bc0e8; --c7: #f0776a; --c8: #a3cf6b; --c9: #a5adba;
-    --ok: #3fae80; --ok-bg: #14352a; --ok-ink: #7fdcb4; --stale-ink: #f5b04c;
+    --outage-0: #7d6222; --outage-1: #f5b04c; --gap-0: #8a3d35; --gap-1: #f0776a;
+    --ok: #2b7d5c; --ok-bg: #14352a; --ok-ink: #7fdcb4; --stale-ink: #f5b04c;
   }
 }
 * { box-sizing: border-box; }
@@ -96,6 +98,14 @@ summary { cursor: pointer; }
 .pill.gone { background: var(--line); color: var(--muted); }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 4px 0 10px; font-size: 14px; }
+.graph { max-height: 40rem; }
+.graph svg { display: block; }
+.edge { fill: none; stroke: var(--axis); }
+.node rect { fill: var(--ok-bg); stroke: var(--ok); }
+.node.stale rect { fill: var(--warn-bg); stroke: var(--warn); }
+.node text { fill: var(--ink); font-size: 12px; font-weight: 600; }
+.node .sub { fill: var(--muted); font-size: 11px; font-weight: 400; }
+.tall { max-height: 40rem; }
 .narrow { max-width: 28rem; }
 .zoom { display: flex; flex-wrap: wrap; gap: 6px; }
 .zoom button { font: inherit; font-size: 13px; padding: 3px 12px; color: var(--ink);

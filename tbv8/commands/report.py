@@ -1,0 +1,92 @@
+"""`doit report`: one page about data, results and tasks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from doit.exceptions import InvalidCommand
+from doit.task import Task
+
+from tbv8.commands.looking import Looking
+from tbv8.commands.plan import Planned, plan
+from tbv8.commands.status import stale_results
+from tbv8.config import Project
+from tbv8.report.graph import Node
+from tbv8.tasks import wanted_history
+
+_STAGES = ("migrate", "backfill", "aggregate", "backtest")
+
+
+class Report(Looking):
+    """Write the page."""
+
+    doc_purpose = "write data/results/index.html: data, gaps, results and tasks on one page"
+    doc_usage = ""
+    doc_description = (
+        "The page is one file that opens offline: which months of each series are held, what the "
+        "recorder missed, the strategies' curves and numbers beside each other, fresh or stale and "
+        "why, the graph of tasks, links to the tearsheets. Nothing runs, nothing but the page is "
+        "written."
+    )
+    cmd_options = ()
+
+    def _execute(self, pos_args: Sequence[str]) -> int:
+        if pos_args:
+            raise InvalidCommand(f"{pos_args[0]!r}: `doit report` is about all there is")
+        from tbv8.report.index import read_report, report_page
+        from tbv8.report.status import read_status
+
+        project: Project = self.loader.namespace["PROJECT"]
+        self.sel_tasks = list(_STAGES)
+        wanted = {
+            series: spans for series in project.wanted if (spans := wanted_history(project, series))
+        }
+        nodes: list[Node] = []
+
+        def ask() -> Mapping[str, Sequence[str]]:
+            tasks = list(self.selected())
+            planned = list(plan(iter(tasks)))
+            nodes.extend(_nodes(tasks, planned))
+            return stale_results(planned)
+
+        status = read_status(project, wanted, ask)
+        report = read_report(
+            status,
+            nodes,
+            wanted,
+            db_path=project.db_path,
+            results_path=project.results_path,
+            now_ms=int(time.time() * 1000),
+        )
+        path = project.results_path / "index.html"
+        _write(path, report_page(report))
+        print(path)
+        return 0
+
+
+def _nodes(tasks: Iterable[Task], planned: Iterable[Planned]) -> Iterator[Node]:
+    """Yield the tasks of the graph; the checks before a backtest belong to it."""
+    runs = {one.task: one for one in planned}
+    for task in tasks:
+        if task.meta and not task.name.startswith("_"):
+            one = runs.get(task.name)
+            upstream = [f"because {name} will run" for name in one.after] if one else []
+            yield Node(
+                name=task.name,
+                after=tuple(name for name in task.task_dep if not name.startswith("_")),
+                reasons=(*one.reasons, *upstream) if one else (),
+            )
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""How the pages say numbers, times and counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from tbv8.page.html import Html, element
+
+NONE = "–"
+"""What stands where there is no number; it sorts last."""
+
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
+
+
+def number(value: Any, form: str) -> str:
+    """Return a number in Python's format; NONE for what is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return format(value, form) if is_number else NONE
+
+
+def minute(ts_ms: int) -> str:
+    """Return `2024-01-31 12:00`, UTC; with seconds only where there are some."""
+    moment = datetime.fromtimestamp(ts_ms / 1000, tz=UTC)
+    return moment.strftime("%Y-%m-%d %H:%M:%S" if ts_ms % _MINUTE_MS else "%Y-%m-%d %H:%M")
+
+
+def length(ms: int) -> str:
+    """Return `3 d 4 h`, `4 h 5 min`, `5 min` or `5.0 s`."""
+    if ms < _MINUTE_MS:
+        return f"{ms / 1000:,.1f} s"
+    days, hours, minutes = ms // _DAY_MS, ms % _DAY_MS // _HOUR_MS, ms % _HOUR_MS // _MINUTE_MS
+    if days:
+        return f"{days:,} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def length_cell(ms: int) -> Html:
+    """Return a length that sorts by its size."""
+    return element("span", length(ms), data_value=ms)
+
+
+def part_of(listed: int, count: int, which: str) -> str:
+    """Return `the first 200 of 1,000`, or `12` where all are listed."""
+    return f"{count:,}" if listed == count else f"the {which} {listed:,} of {count:,}"

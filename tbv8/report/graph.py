@@ -1,0 +1,159 @@
+"""The graph of tasks as a drawing: a column a stage, series of a kind together where they are many.
+
+Pure: tasks in, SVG out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from tbv8.page.html import Html, element
+
+_MOST = 14  # nodes one by one in a column; of more, those of a kind together
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 232, 40, 64, 12
+_LETTERS = 31
+_LISTED = 20  # in the text that a node shows under the pointer
+
+
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """One task: after which others it comes, and why it would run, nothing when it is fresh."""
+
+    name: str
+    after: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def stage(self) -> str:
+        """The kind of task, `backfill`."""
+        return self.name.partition(":")[0]
+
+
+class _Box(msgspec.Struct, frozen=True):
+    title: str
+    nodes: tuple[Node, ...]
+
+    @property
+    def stale(self) -> list[Node]:
+        return [node for node in self.nodes if node.reasons]
+
+
+def draw_graph(nodes: Sequence[Node]) -> Html:
+    """Return the drawing: tasks from left to right, each after what it depends on."""
+    depths = _depths(nodes)
+    columns: list[list[_Box]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
+    for depth, column in enumerate(columns):
+        column += _boxes([node for node in nodes if depths[node.name] == depth])
+    box_of = {node.name: box for column in columns for box in column for node in box.nodes}
+    places: dict[str, tuple[float, float]] = {}
+    height = max((len(column) for column in columns), default=0) * (_HEIGHT + _GAP_Y) + _GAP_Y
+    for depth, column in enumerate(columns):
+        column.sort(key=lambda box: (_middle(box, box_of, places), box.title))
+        top = (height - len(column) * (_HEIGHT + _GAP_Y) + _GAP_Y) / 2
+        for row, box in enumerate(column):
+            places[box.title] = (depth * (_WIDTH + _GAP_X) + 2, top + row * (_HEIGHT + _GAP_Y))
+    edges = dict.fromkeys(
+        (box_of[before].title, box_of[node.name].title)
+        for node in nodes
+        for before in node.after
+        if before in box_of
+    )
+    width = len(columns) * (_WIDTH + _GAP_X) - _GAP_X + 4
+    return element(
+        "svg",
+        [element("path", d=_edge(places[a], places[b]), class_="edge") for a, b in edges],
+        [_drawn(box, *places[box.title]) for column in columns for box in column],
+        viewBox=f"0 0 {width} {height}",
+        width=width,
+        height=height,
+        role="img",
+        aria_label=f"{len(nodes)} tasks, {sum(bool(n.reasons) for n in nodes)} of them stale",
+    )
+
+
+def _depths(nodes: Iterable[Node]) -> dict[str, int]:
+    """Return each task's column: that of the deepest task of its stage."""
+    by_name = {node.name: node for node in nodes}
+    depths: dict[str, int] = {}
+
+    def depth(name: str) -> int:
+        if name not in depths:
+            befores = [depth(before) for before in by_name[name].after if before in by_name]
+            depths[name] = max(befores, default=-1) + 1
+        return depths[name]
+
+    deepest: dict[str, int] = {}
+    for node in by_name.values():
+        deepest[node.stage] = max(deepest.get(node.stage, 0), depth(node.name))
+    columns = {at: number for number, at in enumerate(sorted(set(deepest.values())))}
+    return {name: columns[deepest[node.stage]] for name, node in by_name.items()}
+
+
+def _boxes(nodes: Sequence[Node]) -> list[_Box]:
+    """Return a column's boxes: one a task, or coarser until there are few."""
+    ways: tuple[Callable[[Node], str], ...] = (_name, _venue_and_timeframe, _stage)
+    for way in ways:
+        groups: dict[str, list[Node]] = {}
+        for node in nodes:
+            groups.setdefault(way(node), []).append(node)
+        if len(groups) <= _MOST:
+            break
+    return [_Box(title, tuple(members)) for title, members in groups.items()]
+
+
+def _name(node: Node) -> str:
+    return node.name
+
+
+def _venue_and_timeframe(node: Node) -> str:
+    """Return `aggregate:binance_spot:*:5m` of `aggregate:binance_spot:BTC/USDT:5m`."""
+    words = node.name.split(":")
+    if len(words) < 3:
+        return f"{words[0]}:*"
+    return ":".join([*words[:2], "*", *words[3:]])
+
+
+def _stage(node: Node) -> str:
+    return f"{node.stage}:*"
+
+
+def _middle(box: _Box, box_of: dict[str, _Box], places: dict[str, tuple[float, float]]) -> float:
+    """Return the mean height of what a box comes after."""
+    befores = [
+        places[box_of[before].title][1]
+        for node in box.nodes
+        for before in node.after
+        if before in box_of
+    ]
+    return sum(befores) / len(befores) if befores else 0.0
+
+
+def _edge(a: tuple[float, float], b: tuple[float, float]) -> str:
+    x0, y0 = a[0] + _WIDTH, a[1] + _HEIGHT / 2
+    x1, y1 = b[0], b[1] + _HEIGHT / 2
+    bend = (x1 - x0) / 2
+    return f"M{x0:g} {y0:g}C{x0 + bend:g} {y0:g} {x1 - bend:g} {y1:g} {x1:g} {y1:g}"
+
+
+def _drawn(box: _Box, x: float, y: float) -> Html:
+    stale = box.stale
+    said = "stale" if stale else "fresh"
+    if len(box.nodes) > 1:
+        said = f"{len(box.nodes)} tasks, {f'{len(stale)} stale' if stale else 'all fresh'}"
+    elif stale:
+        said = f"stale: {stale[0].reasons[0]}"
+    lines = [f"{node.name}: {'; '.join(node.reasons) or 'fresh'}" for node in stale or box.nodes]
+    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    return element(
+        "g",
+        element("title", "\n".join([*lines[:_LISTED], *more])),
+        element("rect", x=f"{x:g}", y=f"{y:g}", width=_WIDTH, height=_HEIGHT, rx=6),
+        element("text", _cut(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
+        element("text", _cut(said, _LETTERS + 5), x=f"{x + 10:g}", y=f"{y + 32:g}", class_="sub"),
+        class_="node stale" if stale else "node",
+    )
+
+
+def _cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 1]}…"

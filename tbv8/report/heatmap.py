@@ -1,0 +1,180 @@
+"""What is held, as a heatmap: each series by months."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tbv8.market import Series
+from tbv8.page.charts import Chart, draw, label_text
+from tbv8.page.html import Child, color_keys, element, table
+from tbv8.page.words import part_of
+from tbv8.report.months import Coverage, Month
+
+_LISTED = 200
+_ROW = 22  # pixels
+
+
+def draw_coverage(coverage: Sequence[Coverage]) -> Child:
+    """Return a heatmap of each dataset, one in sight, and the months that lack something."""
+    datasets = list(dict.fromkeys(one.dataset for one in coverage))
+    if not any(one.months for one in coverage):
+        return element("p", "Nothing is held yet.", class_="dim")
+    panels: list[Child] = []
+    choices: list[Child] = []
+    for dataset in datasets:
+        rows = [one for one in coverage if one.dataset == dataset and one.months]
+        if not rows:
+            continue
+        panel = f"coverage-{dataset}"
+        choices.append(
+            element(
+                "label",
+                element(
+                    "input", type="radio", name="dataset", data_panel=panel, checked=not choices
+                ),
+                f" {dataset}",
+            )
+        )
+        panels.append(
+            element(
+                "div",
+                element("div", draw(_heatmap(rows, f"{panel}-chart")), class_="scroll tall"),
+                _lacking(rows),
+                id=panel,
+                hidden=bool(panels),
+            )
+        )
+    keys = [
+        ("--ok", "all that is wanted is held"),
+        ("--outage-1", "minutes that the venue itself does not have"),
+        ("--gap-1", "not known yet"),
+    ]
+    note = (
+        "Each series by months, UTC. The worst of a month gives its colour, and its share how "
+        "strong it is. Blank: not wanted, or before the listing."
+    )
+    return [
+        element("p", note, class_="note"),
+        color_keys(keys),
+        element("div", choices, class_="choice", role="radiogroup", aria_label="Dataset"),
+        panels,
+    ]
+
+
+def _heatmap(rows: Sequence[Coverage], id_: str) -> Chart:
+    names = sorted({month.name for row in rows for month in row.months})
+    first, last = (_month_number(name) for name in (names[0], names[-1]))
+    all_names = [f"{number // 12}-{number % 12 + 1:02}" for number in range(first, last + 1)]
+    z: list[list[float | None]] = []
+    text: list[list[str]] = []
+    for row in rows:
+        months = {month.name: month for month in row.months}
+        z.append([_heat(months.get(name)) for name in all_names])
+        text.append([_share_text(months.get(name)) for name in all_names])
+    return Chart(
+        id=id_,
+        label=f"Share of each month that is held, of {len(rows)} series",
+        columns={
+            "months": all_names,
+            "series": [label_text(_series_name(row.series)) for row in rows],
+            "z": z,
+            "text": text,
+        },
+        traces=[
+            {
+                "type": "heatmap",
+                "x": "@months",
+                "y": "@series",
+                "z": "@z",
+                "text": "@text",
+                "zmin": 0,
+                "zmax": 3,
+                "showscale": False,
+                "hoverongaps": False,
+                "xgap": 1,
+                "ygap": 2,
+                "hovertemplate": "%{y}, %{x}: held %{text}<extra></extra>",
+                "colorscale": [
+                    [0, "--ok"],
+                    [0.333, "--ok"],
+                    [0.3334, "--outage-0"],
+                    [0.666, "--outage-1"],
+                    [0.6667, "--gap-0"],
+                    [1, "--gap-1"],
+                ],
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "xaxis": {"type": "category", "tickfont": {"color": "--muted"}, "nticks": 12},
+            "yaxis": {
+                "type": "category",
+                "autorange": "reversed",
+                "automargin": True,
+                "dtick": 1,
+                "tickfont": {"color": "--ink", "size": 11},
+            },
+            "margin": {"l": 20, "r": 8, "t": 6, "b": 40},
+        },
+        height=56 + _ROW * len(rows),
+    )
+
+
+def _month_number(name: str) -> int:
+    year, month = name.split("-")
+    return int(year) * 12 + int(month) - 1
+
+
+def _heat(month: Month | None) -> float | None:
+    """Return 0 for a whole month, 1 to 2 for the share of an outage, 2 to 3 for that of a gap."""
+    if month is None or not month.minutes:
+        return None
+    if month.gap:
+        return round(2.0005 + 0.9995 * month.gap / month.minutes, 4)
+    return round(1.0005 + 0.995 * month.outage / month.minutes, 4) if month.outage else 0
+
+
+def _share_text(month: Month | None) -> str:
+    if month is None or not month.minutes:
+        return ""
+    parts = [_share(month.held, month.minutes)]
+    if month.outage:
+        parts.append(f"venue outage {_share(month.outage, month.minutes)}")
+    if month.gap:
+        parts.append(f"gap {_share(month.gap, month.minutes)}")
+    return ", ".join(parts)
+
+
+def _share(part: int, whole: int) -> str:
+    """Return a percentage that says 0 and 100 only where it is exactly that."""
+    if part in (0, whole):
+        return "100%" if part else "0%"
+    return f"{min(max(part / whole, 0.0001), 0.9999):.2%}"
+
+
+def _lacking(rows: Sequence[Coverage]) -> Child:
+    cells = [
+        [_series_name(row.series), month.name, f"{month.outage:,}", f"{month.gap:,}"]
+        for row in rows
+        for month in row.months
+        if month.outage or month.gap
+    ]
+    if not cells:
+        return element("p", "Every month is whole.", class_="dim")
+    shown = cells[:_LISTED]
+    which = part_of(len(shown), len(cells), "first")
+    return element(
+        "details",
+        element("summary", f"Months that are not whole: {which}"),
+        table(
+            ["series", "month", "minutes of outage", "minutes not known"],
+            shown,
+            words=2,
+            sortable=True,
+        ),
+    )
+
+
+def _series_name(series: Series) -> str:
+    simulated = " (simulated)" if series.venue == "sample" else ""
+    return f"{series.venue} {series.symbol}{simulated}"

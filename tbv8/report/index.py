@@ -1,0 +1,421 @@
+"""The page `data/results/index.html`: what is held, was missed, came out, and is stale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from tbv8.market import Series, Span
+from tbv8.page.charts import Chart, draw, label_text, line, value_axis
+from tbv8.page.html import Child, Html, color_keys, element, page, section, table
+from tbv8.page.words import length_cell, minute, number, part_of
+from tbv8.report.graph import Node, draw_graph
+from tbv8.report.heatmap import draw_coverage
+from tbv8.report.months import Coverage, read_coverage
+from tbv8.report.results import Found, read_results
+from tbv8.report.status import Status
+from tbv8.store.database import Query, open_reader
+
+_GAPS = 500  # listed
+_REASONS = 200  # listed
+_POINTS = 16_000  # of all curves together
+_COLORS = 10
+_MIXED = "SIMULATED: what says (simulated) is of a market that tbv8 makes up."
+
+
+class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of `recording_gaps`."""
+
+    venue: str
+    symbol: str
+    channel: str
+    start_ms: int
+    end_ms: int | None
+    reason: str
+    healed: bool
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the page shows; `now_ms` is when it was looked at."""
+
+    status: Status
+    coverage: Sequence[Coverage]
+    recording_gaps: Sequence[RecordingGap]
+    results: Sequence[Found]
+    tasks: Sequence[Node]
+    now_ms: int
+
+
+def read_report(
+    status: Status,
+    tasks: Sequence[Node],
+    wanted: Mapping[Series, Sequence[Span]],
+    *,
+    db_path: Path,
+    results_path: Path,
+    now_ms: int,
+) -> Report:
+    """Read what a status has not: months, gaps one by one, curves.
+
+    Of a database with a problem nothing is read.
+
+    Args:
+        status: As of now.
+        tasks: The graph of tasks, and what is stale in it.
+        wanted: The spans of history that a backfill is to bring, by series.
+        db_path: The database.
+        results_path: The folder of all results.
+        now_ms: The clock.
+    """
+    coverage: list[Coverage] = []
+    missed: list[RecordingGap] = []
+    if status.database.problem is None:
+        with open_reader(db_path) as query:
+            coverage = read_coverage(query, wanted)
+            missed = _read_gaps(query)
+    return Report(
+        status=status,
+        coverage=coverage,
+        recording_gaps=missed,
+        results=read_results(results_path, most_points=_POINTS),
+        tasks=tasks,
+        now_ms=now_ms,
+    )
+
+
+def _read_gaps(query: Query) -> list[RecordingGap]:
+    return [
+        RecordingGap(
+            venue=str(venue),
+            symbol=str(symbol),
+            channel=str(channel),
+            start_ms=int(start_ms),
+            end_ms=end_ms if end_ms is None else int(end_ms),
+            reason=str(reason),
+            healed=bool(healed),
+        )
+        for venue, symbol, channel, start_ms, end_ms, reason, healed in query(
+            "SELECT venue, symbol, channel, start_ms, end_ms, reason, healed FROM recording_gaps"
+            " ORDER BY start_ms DESC, venue, symbol, channel LIMIT ?",
+            (_GAPS,),
+        )
+    ]
+
+
+def report_page(report: Report) -> str:
+    """Return the page."""
+    held = ("coverage", "What is held", draw_coverage(report.coverage))
+    parts: list[Part] = [_strategies(report), _tasks(report), held, _recorder(report)]
+    links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
+    is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
+        series.simulated for series in report.status.series
+    )
+    return page(
+        "tbv8 report",
+        _header(report),
+        element("nav", links, aria_label="Parts of this page"),
+        _tiles(report),
+        [section(id_, title, content) for id_, title, content in parts],
+        banner=_MIXED if is_simulated else None,
+    )
+
+
+type Part = tuple[str, str, Child]
+
+
+def _header(report: Report) -> Html:
+    database = report.status.database
+    facts = (
+        f"{database.path}: {database.size / 1e6:,.1f} MB, revision {database.revision}"
+        if database.problem is None
+        else database.problem
+    )
+    return element(
+        "header",
+        element("h1", "tbv8 report"),
+        element("p", facts, class_="facts" if database.problem is None else "warn"),
+        element("p", f"As of {minute(report.now_ms)} UTC, by `doit report`", class_="facts"),
+    )
+
+
+def _tiles(report: Report) -> Html:
+    status = report.status
+    fresh = sum(strategy.fresh for strategy in status.strategies)
+    stale = sum(bool(node.reasons) for node in report.tasks)
+    lasting = sum(gap.open for gap in status.recorder_gaps)
+    gaps = sum(series.gaps for series in status.series)
+    tiles = [
+        ("Results fresh", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
+        ("Tasks stale", f"{stale:,} of {len(report.tasks):,}", "what `doit` would run"),
+        ("Series of bars", f"{len(status.series):,}", f"{gaps:,} gaps in them"),
+        (
+            "Recorder gaps",
+            f"{sum(gap.gaps for gap in status.recorder_gaps):,}",
+            f"{lasting:,} last, {sum(gap.healed for gap in status.recorder_gaps):,} healed",
+        ),
+    ]
+    return element(
+        "div",
+        [
+            element(
+                "div",
+                element("div", name, class_="name"),
+                element("div", value, class_="value"),
+                element("div", beside, class_="beside"),
+            )
+            for name, value, beside in tiles
+        ],
+        class_="tiles",
+    )
+
+
+# Strategies.
+
+
+class _Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A strategy, a result, or both."""
+
+    strategy_id: str
+    market: str
+    state: str
+    reasons: tuple[str, ...]
+    found: Found | None
+
+
+def _strategies(report: Report) -> Part:
+    rows = list(_rows(report))
+    drawn = [row for row in rows if row.found and row.found.curve]
+    numbered = {row.strategy_id: at for at, row in enumerate(drawn)}
+    content: list[Child] = []
+    if drawn:
+        content.append(draw(_curves(drawn)))
+    heads = [
+        "drawn",
+        "strategy",
+        "bars",
+        "state",
+        "return",
+        "hold",
+        "CAGR",
+        "Sharpe",
+        "max drawdown",
+        "trades",
+        "win rate",
+        "fees",
+    ]
+    if rows:
+        cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
+        content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
+    else:
+        content.append(element("p", "There is no strategy and no result.", class_="dim"))
+    content.append(_why([row for row in rows if row.reasons]))
+    note = (
+        "Returns of the primary run, marked to market at each bar; hold is buy and hold of "
+        "the same span. Spans and markets differ: compare with care. A click on a head sorts."
+    )
+    return "strategies", "Strategies", [element("p", note, class_="note"), content]
+
+
+def _rows(report: Report) -> Iterator[_Row]:
+    """Yield the configured strategies, then the results of those that are not any more."""
+    found = {result.strategy_id: result for result in report.results}
+    for strategy in report.status.strategies:
+        result = found.pop(strategy.strategy_id, None)
+        venue = strategy.market_data_venue
+        venue = f"{venue} (simulated)" if venue == "sample" else venue
+        problem = (result.problem,) if result and result.problem else ()
+        yield _Row(
+            strategy_id=strategy.strategy_id,
+            market=f"{strategy.symbol} {strategy.timeframe} of {venue}",
+            state="fresh" if strategy.fresh else "stale" if result else "no result",
+            reasons=(*problem, *strategy.reasons),
+            found=result,
+        )
+    for result in found.values():
+        summary = result.summary
+        market = " of ".join(
+            str(summary.get(name, "?")) for name in ("symbol", "timeframe", "market_data_venue")
+        ).replace(" of ", " ", 1)
+        yield _Row(
+            strategy_id=result.strategy_id,
+            market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
+            state="not configured",
+            reasons=(result.problem,) if result.problem else (),
+            found=result,
+        )
+
+
+def _curves(rows: Sequence[_Row]) -> Chart:
+    columns: dict[str, Sequence[Any]] = {}
+    traces = []
+    for at, row in enumerate(rows):
+        curve = row.found.curve if row.found else None
+        assert curve
+        columns |= {f"t{at}": curve.t, f"y{at}": curve.percent}
+        traces.append(
+            line(
+                label_text(row.strategy_id),
+                f"y{at}",
+                f"--c{at % _COLORS}",
+                x=f"@t{at}",
+                hovertemplate="%{y:+.2f} %",
+            )
+        )
+    times = [time for at in range(len(rows)) for time in columns[f"t{at}"]]
+    return Chart(
+        id="strategies-chart",
+        label="Return of each strategy since its start, in percent",
+        columns=columns,
+        traces=traces,
+        layout={"yaxis": value_axis(ticksuffix=" %"), "showlegend": len(rows) <= _COLORS},
+        span=(min(times), max(times)),
+        height=380,
+    )
+
+
+def _cells(row: _Row, at: int | None) -> list[Child]:
+    stats = row.found.stats if row.found else {}
+    held = stats.get("buy_and_hold")
+    held_return = held.get("return") if isinstance(held, dict) else None
+    box: Child = ""
+    if at is not None:
+        box = [
+            element(
+                "input",
+                type="checkbox",
+                checked=True,
+                data_curves=f"strategies-chart:{at}",
+                aria_label=f"draw {row.strategy_id}",
+            ),
+            " ",
+            element("span", class_="swatch", style=f"background:var(--c{at % _COLORS})"),
+        ]
+    name: Child = row.strategy_id
+    if row.found and row.found.has_tearsheet:
+        name = element("a", row.strategy_id, href=f"{quote(row.strategy_id)}/tearsheet.html")
+    states = {"fresh": "pill", "stale": "pill stale"}
+    return [
+        box,
+        name,
+        row.market,
+        element("span", row.state, class_=states.get(row.state, "pill gone")),
+        number(stats.get("return"), "+,.2%"),
+        number(held_return, "+,.2%"),
+        number(stats.get("cagr"), "+,.2%"),
+        number(stats.get("sharpe"), ",.2f"),
+        number(stats.get("max_drawdown"), ",.2%"),
+        number(stats.get("trades"), ",.0f"),
+        number(stats.get("win_rate"), ".2%"),
+        number(stats.get("fees"), ",.2f"),
+    ]
+
+
+def _why(rows: Sequence[_Row]) -> Child:
+    if not rows:
+        return None
+    return [
+        element("h3", "Why they are stale"),
+        [
+            element(
+                "details",
+                element("summary", f"{row.strategy_id}: {row.reasons[0]}"),
+                element("ul", [element("li", reason) for reason in row.reasons]),
+            )
+            if len(row.reasons) > 1
+            else element("p", f"{row.strategy_id}: {row.reasons[0]}")
+            for row in rows
+        ],
+    ]
+
+
+# The graph.
+
+
+def _tasks(report: Report) -> Part:
+    stale = [node for node in report.tasks if node.reasons]
+    content: list[Child] = []
+    if not report.tasks:
+        said = "What is stale cannot be told before the database can be read."
+        content.append(element("p", said, class_="dim"))
+    else:
+        keys = [("--ok", "fresh"), ("--warn", "stale")]
+        content += [
+            color_keys(keys),
+            element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
+        ]
+    if stale:
+        shown = stale[:_REASONS]
+        which = part_of(len(shown), len(stale), "first")
+        rows = [
+            [node.name, element("div", "; ".join(node.reasons), class_="wrap")] for node in shown
+        ]
+        content.append(
+            element(
+                "details",
+                element("summary", f"What `doit` would run, and why: {which}"),
+                table(["task", "why"], rows, words=9),
+            )
+        )
+    note = "Each task after those that it depends on; a stale one would run, and those behind it."
+    return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
+
+
+# What the recorder missed.
+
+
+def _recorder(report: Report) -> Part:
+    status = report.status
+    if not status.recorder_gaps:
+        said = "The recorder has missed nothing, or never ran."
+        return "recorder", "Recorder gaps", element("p", said, class_="dim")
+    streams = [
+        [
+            gap.venue,
+            gap.symbol,
+            gap.channel,
+            f"{gap.gaps:,}",
+            f"{gap.healed:,}",
+            f"{gap.open:,}",
+            length_cell(round(gap.lost_s * 1000)),
+        ]
+        for gap in status.recorder_gaps
+    ]
+    heads = ["venue", "symbol", "channel", "gaps", "healed", "lasting", "lost for good"]
+    total = sum(gap.gaps for gap in status.recorder_gaps)
+    rows = [
+        [
+            minute(gap.start_ms),
+            minute(gap.end_ms) if gap.end_ms is not None else "lasts",
+            gap.venue,
+            gap.symbol,
+            gap.channel,
+            "healed" if gap.healed else "lasts" if gap.end_ms is None else "lost",
+            length_cell((gap.end_ms or report.now_ms) - gap.start_ms),
+            gap.reason,
+        ]
+        for gap in report.recording_gaps
+    ]
+    which = part_of(len(rows), total, "newest")
+    return (
+        "recorder",
+        "Recorder gaps",
+        [
+            element("p", "What was not watched; healed: filled afterwards.", class_="note"),
+            table(heads, streams, words=3, sortable=True, id_="streams-table"),
+            element(
+                "details",
+                element("summary", f"Each of them: {which}"),
+                table(
+                    ["from", "to", "venue", "symbol", "channel", "state", "length", "reason"],
+                    rows,
+                    words=6,
+                    sortable=True,
+                    id_="gaps-table",
+                ),
+            ),
+        ],
+    )
