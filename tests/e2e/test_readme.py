@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import ONE_WEEK, ROOT, Project
+from tests.e2e.conftest import ROOT, Project, copy_project
+from tests.servers.binance import running_process
 
+ARCHIVE = "https://data.binance.vision"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -52,9 +55,41 @@ def test_the_yaml_of_the_readme_loads(project: Project) -> None:
     assert f"1m bars of BTC/USDT at binance_spot, {span}" in listed
 
 
-@pytest.mark.parametrize("command", ["list", "plan", "why migrate", "verify --json", "plan --json"])
-def test_each_looking_command_runs(finished: Project, command: str) -> None:
-    assert finished.doit(*ONE_WEEK, *command.split()).stdout
+@pytest.fixture(scope="module")
+def january(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """Return a project whose Binance is a local one, and whose history ends with January."""
+    made = copy_project(tmp_path_factory.mktemp("readme") / "clone")
+    made.edit("config/history.yaml", "end_date: null", 'end_date: "2024-02-01"')
+    market = ("--synthetic", "BTCUSDT", "2023-12-31", "2024-04-02", "1")
+    with running_process(*market, "--now", "2024-05-10") as url:
+        for name, was in (("rest", "https://api.binance.com"), ("archive", ARCHIVE)):
+            made.edit("config/venues/binance_spot.yaml", f"{name}_url: {was}", f"{name}_url: {url}")
+        yield made
+
+
+def commands() -> list[str]:
+    """Return what a reader can type as it stands in the README, in its order."""
+    found = re.findall(
+        r"(?<!`)`(?:uv run )?doit ([^`]+)`|^    (?:pip install uv && )?uv run doit *([^#\n]*)",
+        README,
+        flags=re.MULTILINE,
+    )
+    typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
+    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE)\b")
+    endless = ("record", "bench")
+    return [words for words in typed if not patterns.search(words) and words not in endless]
+
+
+@pytest.mark.timeout(400)
+def test_each_command_that_the_readme_prints_runs(january: Project) -> None:
+    printed = commands()
+
+    for words in printed:
+        with_answer = [*words.split(), "--yes"] if words.startswith("prune") else words.split()
+        january.doit(*with_answer)
+
+    assert len(printed) > 20
+    assert {words.partition(" ")[0] for words in printed} >= {"aggregate", "export", "report", ""}
 
 
 def test_every_command_of_the_table_exists(finished: Project) -> None:
