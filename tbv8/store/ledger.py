@@ -53,9 +53,10 @@ class HeldDay(msgspec.Struct, frozen=True, kw_only=True):
     ledger: LedgerDay
 
 
+_EDGES = "CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER)"  # a user may have typed text there
 _COLUMNS = (
-    "day_ms, start_ms, end_ms, bars, missing, source,"
-    " coalesce(digest, ''), coalesce(built_from, '')"
+    f"day_ms, {_EDGES}, CAST(bars AS INTEGER), CAST(missing AS INTEGER),"
+    " CAST(source AS TEXT), CAST(coalesce(digest, '') AS TEXT), coalesce(built_from, '')"
 )
 
 
@@ -115,7 +116,7 @@ def covered(query: Query, series: Series, dataset: str) -> list[Span]:
     """
     joined: list[tuple[int, int]] = []
     for start_ms, end_ms in query(
-        "SELECT start_ms, end_ms FROM history_coverage"
+        f"SELECT {_EDGES} FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
         (series.venue, series.symbol, dataset),
     ):
