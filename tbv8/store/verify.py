@@ -227,8 +227,19 @@ def _ledger_problems(
         yield f"{count} rows where the ledger tells of {day.bars}"
     if timeframe.text == "1m" and day.bars + day.missing != day.span.minutes:
         yield f"{day.bars} bars and {day.missing} missing do not make {day.span.minutes} minutes"
-    if day.start_ms % MINUTE_MS or day.end_ms % MINUTE_MS or not day.span:
-        yield f"its ledger knows {day.span}"
+    if not _is_of_its_day(day, timeframe):
+        yield f"its ledger knows {day.span}, which is no part of the day"
+
+
+def _is_of_its_day(day: LedgerDay, timeframe: Timeframe) -> bool:
+    known, next_day_ms = day.span, day.day_ms + DAY_MS
+    last_ms = known.end_ms if timeframe.text == "1m" else known.start_ms  # bars may end after it
+    return (
+        bool(known)
+        and day.day_ms <= known.start_ms < next_day_ms
+        and last_ms <= next_day_ms
+        and not (known.start_ms % MINUTE_MS or known.end_ms % MINUTE_MS)
+    )
 
 
 def _outside(bars: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:

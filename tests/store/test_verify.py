@@ -164,6 +164,26 @@ WRONG = [
         id="rows outside of what is known",
     ),
     pytest.param(
+        "UPDATE history_coverage SET start_ms = start_ms - 86400000, missing = missing + 1440"
+        " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        [
+            "its ledger knows 2024-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is no part of "
+            "the day"
+        ],
+        id="a ledger that knows another day too",
+    ),
+    pytest.param(
+        "UPDATE history_coverage SET start_ms = 'noon', bars = 'many'"
+        " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
+        [
+            "1380 rows where the ledger tells of 0",
+            "0 bars and 60 missing do not make 28404000 minutes",
+            "its ledger knows 1970-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is no part of "
+            "the day",
+        ],
+        id="text in the ledger",
+    ),
+    pytest.param(
         "DELETE FROM history_coverage WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
         ["1380 rows that no ledger row tells of"],
         id="rows without a ledger",
