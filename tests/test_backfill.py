@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -20,14 +20,27 @@ from tbv8.backfill import backfill, compare, draw_hours, recheck
 from tbv8.config import Venue
 from tbv8.coverage import merge
 from tbv8.errors import DataError, VenueError
-from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.market import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    Series,
+    Span,
+    iso_day,
+    parse_time,
+    parse_timeframe,
+)
 from tbv8.store.bars import BarStore, open_bars
 from tbv8.store.verify import verify
+from tbv8.venues.base import Endpoints, Say
+from tbv8.venues.binance_spot.history import BinanceHistory
+from tbv8.venues.binance_spot.host import Patience
 from tests.builders import Row, bars_in, ledger_in, naive_digest, shell
 from tests.servers.binance import SIDES, BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import Market, synthetic_market
+from tests.venues.binance_spot import VirtualTime
 
 BTC = Series("binance_spot", "BTC/USDT")
 LISTED, NOW = parse_time("2024-01-30T05:00:00Z"), parse_time("2024-03-04T10:00:30Z")
@@ -91,9 +104,9 @@ def within(past: list[Row], spans: list[Span]) -> list[Row]:
     return found
 
 
-def months_asked(server: BinanceServer) -> list[str]:
-    """Return the monthly files that were asked for, without CHECKSUMs."""
-    return [log.path for log in server.requests_of("monthly") if log.path.endswith(".zip")]
+def files_asked(server: BinanceServer) -> list[str]:
+    """Return the archive files that were asked for, without CHECKSUMs, in order."""
+    return [Path(log.path).stem for log in server.requests_of(".zip") if log.path.endswith(".zip")]
 
 
 # Any spans, any faults, any kills
@@ -118,43 +131,70 @@ def wanted_spans(draw: st.DrawFn) -> Span:
 
 FAULTS = st.builds(
     Fault,
-    match=st.sampled_from(["monthly", "daily", ".CHECKSUM"]),
-    kind=st.sampled_from(["corrupt", "bad_checksum", "status"]),
-    times=st.integers(1, 2),
+    match=st.sampled_from(["monthly", "daily", ".CHECKSUM", "/klines", "/time"]),
+    kind=st.sampled_from(
+        ["corrupt", "bad_checksum", "status", "reset", "truncate", "malformed_json", "empty_json"]
+    ),
+    times=st.sampled_from([1, 2, 3, None]),  # None outlasts all tries
     after=st.integers(0, 3),
-    status=st.just(404),
+    status=st.sampled_from([404, 403, 418, 429, 451, 500, 503]),
 )
+
+
+@st.composite
+def hidden_minutes(draw: st.DrawFn) -> Hidden:
+    """Draw some minutes that the archive lacks and REST has."""
+    start_ms = START + draw(st.integers(0, MINUTES)) * MINUTE_MS
+    return Hidden("BTCUSDT", "archive", start_ms, start_ms + draw(st.integers(1, 3000)) * MINUTE_MS)
+
+
+class Run(NamedTuple):
+    """A backfill: what it wants, after how many pieces it is killed, and what goes wrong."""
+
+    wanted: Span
+    pieces: int | None
+    faults: list[Fault]
+    hidden: list[Hidden]
+
+
 RUNS = st.lists(
-    st.tuples(wanted_spans(), st.none() | st.integers(0, 4), st.lists(FAULTS, max_size=2)),
+    st.builds(
+        Run,
+        wanted_spans(),
+        st.none() | st.integers(0, 4),
+        st.lists(FAULTS, max_size=2),
+        st.lists(hidden_minutes(), max_size=1),
+    ),
     min_size=1,
     max_size=5,
 )
 
 
 @given(runs=RUNS)
-@settings(max_examples=15)
+@settings(max_examples=20)
 def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
     server: BinanceServer,
     past: list[Row],
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    runs: list[tuple[Span, int | None, list[Fault]]],
+    runs: list[Run],
 ) -> None:
     db_path = Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("any")))
-    server.behave()
-    held_months: set[str] = set()
-    for wanted, pieces, faults in runs:
-        server.faults.clear()
-        server.faults.add(*faults)
+    held: set[str] = set()
+    for run in runs:
+        server.behave()
+        server.faults.add(*run.faults)
+        server.hide(*run.hidden)
         server.reset_log()
-        with suppress(KilledError), killed_after(pieces):
-            backfill(db_path, BTC, [wanted], venue=venue(server), now_ms=NOW)
-        asked = {Path(path).stem for path in months_asked(server)}
-        assert not asked & held_months
-        held_months = months_held(db_path)
+        with suppress(KilledError, VenueError), killed_after(run.pieces), hurried():
+            backfill(db_path, BTC, [run.wanted], venue=venue(server), now_ms=NOW)
+        asked = files_asked(server)
+        assert not held & set(asked)
+        assert run.faults or len(asked) == len(set(asked))
+        held = files_held(db_path)
 
-    server.faults.clear()
-    spans = [wanted for wanted, *_ in runs]
+    server.behave()
+    spans = [run.wanted for run in runs]
     backfill(db_path, BTC, spans, venue=venue(server), now_ms=NOW)
     server.reset_log()
     closed = Span(0, NOW // MINUTE_MS * MINUTE_MS)
@@ -193,18 +233,33 @@ def killed_after(pieces: int | None) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Let a session wait on a clock of its own, which each wait moves."""
+
+    def open_hurried(_venue: str, endpoints: Endpoints, say: Say) -> BinanceHistory:
+        time = VirtualTime()
+        return BinanceHistory(endpoints, Patience(clock=time.now_s, wait=time.wait, say=say))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tbv8.backfill.open_history", open_hurried)
+        yield
+
+
 def known(db_path: Path) -> list[Span]:
     return [Span(*row) for row in ledger_in(db_path, BTC, columns="start_ms, end_ms")]
 
 
-def months_held(db_path: Path) -> set[str]:
-    held = merge(known(db_path))
+def files_held(db_path: Path) -> set[str]:
+    """Return the archive files of months and days all of whose listed time is known."""
+    held, listed = merge(known(db_path)), Span(LISTED, NOW // MINUTE_MS * MINUTE_MS)
+    days = [Span(day_ms, day_ms + DAY_MS) for day_ms in Span(START, NOW).days()]
     months = [span("2024-01-01", "2024-02-01"), span("2024-02-01", "2024-03-01")]
-    names = ("2024-01", "2024-02")
+    names = [iso_day(day.start_ms) for day in days] + ["2024-01", "2024-02"]
     return {
         f"BTCUSDT-1m-{name}"
-        for name, month in zip(names, months, strict=True)
-        if any(one.contains(month.intersection(Span(LISTED, NOW))) for one in held)
+        for name, file in zip(names, [*days, *months], strict=True)
+        if (part := file.intersection(listed)) and any(one.contains(part) for one in held)
     }
 
 
