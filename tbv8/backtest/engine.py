@@ -34,6 +34,7 @@ from nautilus_trader.model import (
     OrderFilled,
     OrderSide,
     OrderStatus,
+    OrderType,
     Price,
 )
 from nautilus_trader.risk import RiskEngineConfig
@@ -49,8 +50,8 @@ from tbv8.backtest.accounting import (
     to_curve,
     to_positions,
 )
-from tbv8.backtest.fills import TRIGGERED, BarFills, taker_price
-from tbv8.backtest.guard import Denial, Guarded, Halt, Market, RiskGuard
+from tbv8.backtest.fills import BarFills, taker_price
+from tbv8.backtest.guard import Denial, Halt, Market, RiskGuard, guarded
 from tbv8.backtest.loading import (
     Caught,
     StrategyError,
@@ -195,14 +196,14 @@ def _add_strategy(
     engine: BacktestEngine, stage: _Stage, market: Market, fill_model: BarFills
 ) -> tuple[RiskGuard, list[Caught]]:
     forget_strategies()
-    loaded = load_strategy(stage.strategy, stage.venue, behind=Guarded)
     guard = RiskGuard(
         stage.strategy, stage.rules, stage.instrument, stage.bar_type, market, fill_model
     )
-    guard.join(loaded)
+    loaded = load_strategy(stage.strategy, stage.venue, behind=guarded(guard))
     caught = wrap_callbacks(loaded, guard)
     engine.add_strategy(loaded)
-    fill_model.clock_ns = guard.clock_ns = loaded.clock.timestamp_ns
+    guard.join(loaded)
+    fill_model.clock_ns = guard.clock_ns
     return guard, caught
 
 
@@ -309,6 +310,7 @@ def _collect(engine: BacktestEngine, stage: _Stage, guard: RiskGuard) -> Run:
     orders = sorted(engine.cache.orders(), key=_sequence)
     _check_orders(stage, orders, guard)
     fills = tuple(_fills(orders, guard))
+    _check_told(stage, guard, fills)
     _check_limits(stage, fills)
     _check_prices(stage, fills)
     start = stage.strategy.starting_balance_usd
@@ -383,7 +385,7 @@ def _fills(orders: list[Any], guard: RiskGuard) -> Iterator[Fill]:
 
 
 def _trigger(order: Any, guard: RiskGuard) -> Decimal | None:
-    if order.order_type in TRIGGERED:
+    if order.order_type == OrderType.STOP_MARKET:
         trigger: Decimal = order.trigger_price.as_decimal()
         return trigger
     raw = guard.triggers.get(order.client_order_id.value)
@@ -428,6 +430,27 @@ def _check_orders(stage: _Stage, orders: list[Any], guard: RiskGuard) -> None:
                 "past the risk limits: send it with self.submit_order"
             )
 
+    for name in guard.past:
+        raise StrategyError(
+            f"{stage.strategy.strategy_id}: order {name} was made larger past the risk limits: "
+            "change it with self.modify_order"
+        )
+
+
+def _check_told(stage: _Stage, guard: RiskGuard, fills: tuple[Fill, ...]) -> None:
+    """Refuse a run whose guard was told of other fills; of those after `on_stop` nobody is told."""
+    told, untold = fills[: guard.fills], fills[guard.fills :]
+    position = told[-1].position if told else Decimal(0)
+    if (
+        len(told) < guard.fills
+        or position != guard.account.position
+        or any(fill.ts_ms < stage.closes_ms[-1] for fill in untold)
+    ):
+        raise StrategyError(
+            f"{stage.strategy.strategy_id}: its fills are not those that the venue made (the cache "
+            "or the callbacks were changed): leave them as they are"
+        )
+
 
 def _check_limits(stage: _Stage, fills: tuple[Fill, ...]) -> None:
     """Refuse a run in which a fill took the position beyond the limit."""
@@ -443,7 +466,7 @@ def _check_limits(stage: _Stage, fills: tuple[Fill, ...]) -> None:
 
 
 def _check_prices(stage: _Stage, fills: tuple[Fill, ...]) -> None:
-    """Compare every market order's price with the close of the last bar that had ended."""
+    """Compare every price with the bar: a market order's exactly, the others with its ends."""
     market = [fill for fill in fills if fill.type == "market"]
     at = np.searchsorted(stage.closes_ms, [fill.ts_ms for fill in market], side="right") - 1
     for fill, close in zip(market, stage.closes[at].tolist(), strict=True):
@@ -457,6 +480,14 @@ def _check_prices(stage: _Stage, fills: tuple[Fill, ...]) -> None:
             raise AssertionError(
                 f"{fill.order_id} was filled at {fill.price} when the bar closed at {close}"
             )
+    at = np.searchsorted(stage.closes_ms, [fill.ts_ms for fill in fills], side="right") - 1
+    highs, lows = column(stage.bars, "high")[at], column(stage.bars, "low")[at]
+    prices = np.array([float(fill.price) for fill in fills])
+    buys = np.array([fill.side == "buy" for fill in fills], dtype=bool)
+    wrong = np.flatnonzero(np.where(buys, prices < lows, prices > highs))
+    if wrong.size:
+        fill, bar = fills[wrong[0]], (lows[wrong[0]], highs[wrong[0]])
+        raise AssertionError(f"{fill.order_id} was filled at {fill.price}, better than its {bar}")
 
 
 def _check_account(

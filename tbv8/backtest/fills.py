@@ -8,10 +8,11 @@ So here an order is filled whole, at a price that the venue could print:
 
 - market: the close of the bar just seen, to the next tick against us (the far side of a book one
   tick wide), `slippage_ticks` worse;
-- stop, market-if-touched: the trigger, or the bar's open where the market opened beyond it, rounded
+- stop: the trigger, or the bar's open where the market opened beyond it, rounded
   and slipped as a market order;
 - limit that crosses at once: the close to the next tick against us, at most its limit;
 - limit that rests: its limit, once a later bar traded through it (a touch is not enough);
+- stop-limit: its limit, once the trigger was reached and the market is at the limit or better;
 - what the guard closes by force after a liquidation: at the price that it names.
 """
 
@@ -35,13 +36,7 @@ from nautilus_trader.model import (
 
 from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
 
-TRIGGERED = (OrderType.STOP_MARKET, OrderType.TRAILING_STOP_MARKET, OrderType.MARKET_IF_TOUCHED)
-_PRICED = (
-    OrderType.LIMIT,
-    OrderType.STOP_LIMIT,
-    OrderType.LIMIT_IF_TOUCHED,
-    OrderType.TRAILING_STOP_LIMIT,
-)
+_LIMITED = (OrderType.LIMIT, OrderType.STOP_LIMIT)
 
 
 def taker_price(price: int, *, buy: bool, tick: int, slippage_ticks: int) -> int:
@@ -59,7 +54,8 @@ class BarFills(FillModel):
 
     `opens` are the bars' opens in integers of the instrument's last decimal, `closes_ns` their
     closes; `clock_ns` is the engine's clock, known once the strategy is registered. `forced` are
-    the prices that hold for single orders, by their id.
+    the prices that hold for single orders, by their id. The guard says whether a bar is under way,
+    and which limits may not be filled in it yet.
     """
 
     def __init__(
@@ -71,6 +67,8 @@ class BarFills(FillModel):
         self.closes_ns = closes_ns
         self.clock_ns: Callable[[], int] | None = None
         self.forced: dict[str, int] = {}
+        self.inside_bar: Callable[[], bool] = bool
+        self.is_too_early: Callable[[Any], bool] = bool
 
     def is_slipped(self) -> bool:
         """Say no: the slippage is in the book's price."""
@@ -91,15 +89,20 @@ class BarFills(FillModel):
         best_bid: Price | None = None,
         best_ask: Price | None = None,
     ) -> OrderBook | None:
-        """Return the book for this one order; None (no market yet) leaves it to the engine."""
+        """Return the book for this one order, empty where it may not be filled yet.
+
+        None (no market yet) leaves it to the engine.
+        """
         buy = order.side == OrderSide.BUY
         touch = best_ask if buy else best_bid
         if touch is None:
             return None
+        book = OrderBook(self.instrument.id, BookType.L2_MBP)
+        if order.order_type in _LIMITED and self.is_too_early(order):
+            return book
         raw = self._price(order, touch.raw, buy=buy)
         price = Price.from_raw(raw, self.instrument.price_precision)
         far_side = OrderSide.SELL if buy else OrderSide.BUY
-        book = OrderBook(self.instrument.id, BookType.L2_MBP)
         book.add(BookOrder(far_side, price, order.leaves_qty, 1), 0, 0, 0)
         return book
 
@@ -107,13 +110,16 @@ class BarFills(FillModel):
         tick = self.instrument.price_increment.raw
         if self.forced and order.client_order_id.value in self.forced:
             return self.forced[order.client_order_id.value]
-        if order.order_type in _PRICED:
+        if order.order_type == OrderType.STOP_LIMIT:
             limit: int = order.price.raw
-            if order.liquidity_side == LiquiditySide.MAKER:
+            return limit
+        if order.order_type == OrderType.LIMIT:
+            limit = order.price.raw
+            if order.liquidity_side == LiquiditySide.MAKER or self.inside_bar():
                 return limit
             taken = taker_price(touch, buy=buy, tick=tick, slippage_ticks=0)
             return min(taken, limit) if buy else max(taken, limit)
-        if order.order_type in TRIGGERED and touch != self._open():
+        if order.order_type == OrderType.STOP_MARKET and touch != self._open():
             touch = order.trigger_price.raw
         return taker_price(touch, buy=buy, tick=tick, slippage_ticks=self.slippage_ticks)
 

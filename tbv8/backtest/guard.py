@@ -1,12 +1,14 @@
 """What stands between a strategy and the engine: every order is asked for, every bar looked at.
 
-`Guarded` becomes a base of the user's class, behind it and before NautilusTrader's, so that
-`self.submit_order` and `super().submit_order` both end here. What goes past it (the base class
-called by its name, a closing order that NautilusTrader makes itself) may only reduce: the engine
-module looks at every order and fill afterwards, and gives no result otherwise.
+What `guarded` makes becomes a base of the user's class, behind it and before NautilusTrader's, so
+that `self.submit_order` and `super().submit_order` both end here; the guard itself is no attribute
+of the strategy. What goes past it (the base class called by its name, a closing order that
+NautilusTrader makes itself) may only reduce: the engine module looks at every order and fill
+afterwards, and gives no result otherwise.
 
 The bar is looked at before the strategy sees it, in the order of time: funding that fell due inside
-of it, liquidation at its worse end, funding due at its close, the day's loss, 00:00 UTC.
+of it, liquidation at its worse end, funding due at its close, the day's loss, 00:00 UTC. Where the
+guard closes something, the strategy sees the bar once that is filled.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ import msgspec
 import numpy as np
 from nautilus_trader.core import UUID4
 from nautilus_trader.model import (
+    ClientOrderId,
     CryptoPerpetual,
     OrderDenied,
     OrderFilled,
     OrderSide,
     OrderStatus,
     OrderType,
+    OrderUpdated,
     Quantity,
+    TriggerType,
 )
 from nautilus_trader.trading import Strategy
 
@@ -55,6 +60,7 @@ from tbv8.risk import (
 _NS = 1_000_000
 _EXACT = Context(prec=60)
 _NEVER = 2**63 - 1
+_TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
 _FUNDING_HOURS = {"hyperliquid": 1}  # the others, MEXC among them, every eight
 _USUAL_FUNDING_HOURS = 8
 
@@ -92,102 +98,104 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     closes: Ints
 
 
-class Guarded(Strategy):
-    """The calls of a strategy that reach the venue, each asked for first.
+def guarded(guard: RiskGuard) -> type[Strategy]:
+    """Return a base class for one run's strategy, behind which every call is asked for first.
 
-    One that comes from a callback inside of a bar waits for the bar's close.
+    A call that comes from a callback inside of a bar waits for the bar's close.
     """
 
-    _guard: RiskGuard
+    class Guarded(Strategy):
+        """The calls of a strategy that reach the venue, each asked for first."""
 
-    def submit_order(self, order: Any, *args: Any, **options: Any) -> None:
-        """Submit the order if no limit is against it."""
-        guard = self._guard
-        if guard.inside_bar():
-            guard.wait(partial(Guarded.submit_order, self, order, *args, **options), [order])
-        elif guard.may_submit([order]):
-            super().submit_order(order, *args, **options)
+        def submit_order(self, order: Any, *args: Any, **options: Any) -> None:
+            """Submit the order if no limit is against it."""
+            if guard.inside_bar():
+                guard.wait(partial(Guarded.submit_order, self, order, *args, **options), [order])
+            elif guard.may_submit([order]):
+                super().submit_order(order, *args, **options)
 
-    def submit_order_list(self, order_list: Any, *args: Any, **options: Any) -> None:
-        """Submit all orders of the list, or none."""
-        guard, orders = self._guard, list(getattr(order_list, "orders", order_list))
-        if guard.inside_bar():
-            send = partial(Guarded.submit_order_list, self, order_list, *args, **options)
-            guard.wait(send, orders)
-        elif guard.may_submit(orders):
-            super().submit_order_list(order_list, *args, **options)
+        def submit_order_list(self, order_list: Any, *args: Any, **options: Any) -> None:
+            """Submit all orders of the list, or none."""
+            orders = list(getattr(order_list, "orders", order_list))
+            if guard.inside_bar():
+                send = partial(Guarded.submit_order_list, self, order_list, *args, **options)
+                guard.wait(send, orders)
+            elif guard.may_submit(orders):
+                super().submit_order_list(order_list, *args, **options)
 
-    def modify_order(
-        self,
-        client_order_id: Any,
-        quantity: Any = None,
-        price: Any = None,
-        trigger_price: Any = None,
-        *args: Any,
-        **options: Any,
-    ) -> None:
-        """Modify the order if no limit is against it."""
-        update = (client_order_id, quantity, price, trigger_price)
+        def modify_order(
+            self,
+            client_order_id: Any,
+            quantity: Any = None,
+            price: Any = None,
+            trigger_price: Any = None,
+            *args: Any,
+            **options: Any,
+        ) -> None:
+            """Modify the order if no limit is against it."""
+            update = (client_order_id, quantity, price, trigger_price)
 
-        def send() -> None:
-            if self._guard.may_modify([update]):
-                Strategy.modify_order(self, *update, *args, **options)
+            def send() -> None:
+                if guard.may_modify([update]):
+                    Strategy.modify_order(self, *update, *args, **options)
 
-        self._guard.at_close(send)
+            guard.at_close(send)
 
-    def modify_orders(self, updates: Any = (), *args: Any, **options: Any) -> None:
-        """Modify all of the orders, or none."""
-        changes = list(updates)
+        def modify_orders(self, updates: Any = (), *args: Any, **options: Any) -> None:
+            """Modify all of the orders, or none."""
+            changes = list(updates)
 
-        def send() -> None:
-            if self._guard.may_modify(changes):
-                Strategy.modify_orders(self, changes, *args, **options)
+            def send() -> None:
+                if guard.may_modify(changes):
+                    Strategy.modify_orders(self, changes, *args, **options)
 
-        self._guard.at_close(send)
+            guard.at_close(send)
 
-    def cancel_order(self, client_order_id: Any, *args: Any, **options: Any) -> None:
-        """Cancel the order, or take back one that still waits."""
-        if not self._guard.take_back([client_order_id]):
-            super().cancel_order(client_order_id, *args, **options)
+        def cancel_order(self, client_order_id: Any, *args: Any, **options: Any) -> None:
+            """Cancel the order, or take back one that still waits."""
+            if not guard.take_back([client_order_id]):
+                super().cancel_order(client_order_id, *args, **options)
 
-    def cancel_orders(self, client_order_ids: Any, *args: Any, **options: Any) -> None:
-        """Cancel the orders, or take back those that still wait."""
-        back = self._guard.take_back(client_order_ids)
-        left = [order_id for order_id in client_order_ids if order_id not in back]
-        if left:
-            super().cancel_orders(left, *args, **options)
+        def cancel_orders(self, client_order_ids: Any, *args: Any, **options: Any) -> None:
+            """Cancel the orders, or take back those that still wait."""
+            back = guard.take_back(client_order_ids)
+            left = [order_id for order_id in client_order_ids if order_id not in back]
+            if left:
+                super().cancel_orders(left, *args, **options)
 
-    def cancel_all_orders(self, *args: Any, **options: Any) -> None:
-        """Cancel the orders, and take back those that still wait."""
-        self._guard.take_back(None)
-        super().cancel_all_orders(*args, **options)
+        def cancel_all_orders(self, *args: Any, **options: Any) -> None:
+            """Cancel the orders, and take back those that still wait."""
+            guard.take_back(None)
+            super().cancel_all_orders(*args, **options)
 
-    def close_position(self, *args: Any, **options: Any) -> None:
-        """Close the position."""
-        self._guard.at_close(lambda: Strategy.close_position(self, *args, **options))
+        def close_position(self, *args: Any, **options: Any) -> None:
+            """Close the position."""
+            guard.at_close(lambda: Strategy.close_position(self, *args, **options))
 
-    def close_all_positions(self, *args: Any, **options: Any) -> None:
-        """Close all positions."""
-        self._guard.at_close(lambda: Strategy.close_all_positions(self, *args, **options))
+        def close_all_positions(self, *args: Any, **options: Any) -> None:
+            """Close all positions."""
+            guard.at_close(lambda: Strategy.close_all_positions(self, *args, **options))
 
-    def market_exit(self) -> None:
-        """Cancel all orders and close all positions."""
-        self._guard.at_close(lambda: Strategy.market_exit(self))
+        def market_exit(self) -> None:
+            """Cancel all orders and close all positions."""
+            guard.at_close(lambda: Strategy.market_exit(self))
 
-    def subscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
-        """Pass the bars on; the guard itself sees them in any case."""
-        if bar_type == self._guard.bar_type:
-            self._guard.subscribed = True
-        else:
-            self._guard.expect_others()
-            super().subscribe_bars(bar_type, *args, **options)
+        def subscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
+            """Pass the bars on; the guard itself sees them in any case."""
+            if bar_type == guard.bar_type:
+                guard.subscribed = True
+            else:
+                guard.expect_others()
+                super().subscribe_bars(bar_type, *args, **options)
 
-    def unsubscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
-        """Pass the bars on no more."""
-        if bar_type == self._guard.bar_type:
-            self._guard.subscribed = False
-        else:
-            super().unsubscribe_bars(bar_type, *args, **options)
+        def unsubscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
+            """Pass the bars on no more."""
+            if bar_type == guard.bar_type:
+                guard.subscribed = False
+            else:
+                super().unsubscribe_bars(bar_type, *args, **options)
+
+    return Guarded
 
 
 class RiskGuard:
@@ -229,14 +237,21 @@ class RiskGuard:
         self.payments: list[Payment] = []
         self.passed: dict[str, Order] = {}
         self.forced: dict[str, str] = {}
+        self.fills = 0  # of which it was told
         self.triggers: dict[str, int] = {}  # of those that have one; in engine integers
+        self.past: list[str] = []  # orders that were changed past the guard
 
         self._working: dict[str, Order] = {}
         self._waiting: list[tuple[set[str], Callable[[], None]]] = []
         self._paths = Paths(self)
+        fill_model.inside_bar = self.inside_bar
+        fill_model.is_too_early = self._paths.is_too_early
         self._untold: list[OrderDenied] = []
+        self._late_changes: set[str] = set()
         self._late = False  # what is sent now was asked for inside of the bar
-        self._leaving = False  # a forced close is on its way
+        self._closing: dict[str, Decimal] = {}  # what is closed by force, until it is filled
+        self._postponed: list[Any] = []  # bars to show when it is
+        self._sizes: dict[str, list[Decimal]] = {}  # to which orders may be changed, in order
         self._entered_ms = 0  # when the position was last added to
         self._day_start = self.account.cash
         self._halted_until_ms = 0
@@ -245,7 +260,7 @@ class RiskGuard:
         self._lows = memoryview(np.ascontiguousarray(market.lows))
         self._minus_highs = memoryview(np.ascontiguousarray(-market.highs))
         self.at = -1  # the bar that closed last
-        self.clock_ns: Callable[[], int] = int  # the engine's, once the strategy is registered
+        self.clock_ns: Callable[[], int] = int  # the strategy's, once it is registered
         self._others = False  # whether the strategy asked for bars of another kind
         begin_ms = int(market.closes_ms[0]) - 1
         self._midnight_ms = next_midnight(begin_ms)
@@ -260,10 +275,9 @@ class RiskGuard:
         return self._closes_ns[self.at + 1]
 
     def join(self, loaded: Strategy) -> None:
-        """Take a strategy whose class is derived from Guarded."""
-        assert isinstance(loaded, Guarded)
-        loaded._guard = self
+        """Take the strategy whose class is derived from what `guarded` made."""
         self.loaded = loaded
+        self.clock_ns = loaded.clock.timestamp_ns
 
     def expect_others(self) -> None:
         """Be ready for bars that are not the strategy's own kind."""
@@ -277,9 +291,10 @@ class RiskGuard:
     # What the strategy is told, told here first.
 
     def before(self) -> dict[str, Callable[..., Any]]:
-        """Return what to call before single callbacks; False skips the strategy's own."""
+        """Return what to call before single callbacks."""
         return {
             "on_start": self._on_start,
+            "on_order_accepted": self._on_accept,
             "on_order_filled": self._on_fill,
             "on_order_canceled": self._on_end,
             "on_order_expired": self._on_end,
@@ -289,21 +304,26 @@ class RiskGuard:
             "on_order_modify_rejected": self._on_change,
         }
 
-    def before_own(self) -> dict[str, Callable[..., Any]]:
-        """Return the like for those that matter only where the strategy has its own."""
-        return {"on_order_pending_update": self._is_public, "on_order_event": self._is_public}
-
     def on_bar(self, own: Callable[[Any], Any] | None, fail: Fail) -> Callable[[Any], Any]:
         """Return `on_bar`: look at the bar, then let the strategy see it.
 
         It is called for every bar of every run, and written for speed.
         """
         resting, waiting, untold = self._paths.orders, self._waiting, self._untold
-        shown = own or _ignore
+        shown, closing = own or _ignore, self._closing
+
+        def show(bar: Any) -> None:
+            try:
+                shown(bar)
+            except BaseException as e:  # noqa: BLE001  # it is raised after the run
+                fail("on_bar", e)
 
         def on_bar(bar: Any) -> None:
             try:
                 if self._others and bar.bar_type != self.bar_type:
+                    if closing:
+                        self._postponed.append(bar)
+                        return
                     shown(bar)
                     self.after()
                     return
@@ -312,22 +332,24 @@ class RiskGuard:
                     self._look(at)
                 if resting or waiting:
                     self._end_bar()
+                if closing:
+                    self._postponed.append(bar)
+                    return
                 if self.subscribed:
                     shown(bar)
-                if resting or untold:
+                if untold:
                     self.after()
             except BaseException as e:  # noqa: BLE001  # it is raised after the run
                 fail("on_bar", e)
 
+        self._show = show
         return on_bar
-
-    def _is_public(self, event: Any) -> bool:
-        return not (self._paths.orders and self._paths.is_secret(_name(event), event))
 
     def _on_start(self) -> None:
         Strategy.subscribe_bars(self.loaded, self.bar_type)
 
     def _on_fill(self, event: OrderFilled) -> None:
+        self.fills += 1
         ts_ns = event.ts_event
         self._pass_time(ts_ns // _NS, self.at)
         quantity, held = event.last_qty.as_decimal(), self.account.position
@@ -339,12 +361,11 @@ class RiskGuard:
         paid = _EXACT.fma(change, event.last_px.as_decimal(), fee)
         self.account = Account(_EXACT.subtract(self.account.cash, paid), position)
         name = _name(event)
+        self._closing.pop(name, None)
         order = self._working.get(name)
-        if order is None:
-            self._leaving = self._leaving and name not in self.forced
-        elif order.change == change:
+        if order is not None and order.change == change:
             del self._working[name]
-        else:
+        elif order is not None:
             left = _EXACT.subtract(order.change, change)
             self._working[name] = msgspec.structs.replace(order, change=left)
         if self._paths.orders:
@@ -352,19 +373,37 @@ class RiskGuard:
         self._set_prices()
 
     def _on_end(self, event: Any) -> None:
-        self._working.pop(_name(event), None)
-        self._paths.on_end(_name(event))
-
-    def _on_change(self, event: Any) -> bool:
         name = _name(event)
-        if self._paths.is_secret(name, event):
-            return False
+        self._working.pop(name, None)
+        self._closing.pop(name, None)
+        self._paths.on_end(name)
+
+    def _on_accept(self, event: Any) -> None:
+        if _name(event) in self._closing:
+            self._take_as_reached(_name(event))
+
+    def _on_change(self, event: Any) -> None:
+        name = _name(event)
         order = self.loaded.cache.order(event.client_order_id)
-        if name in self._working and order is not None:
-            left = order.leaves_qty.as_decimal()
-            self._working[name] = _to_order(order, left, None, None)
-            self._paths.add(order)
-        return True
+        if name not in self._working or order is None:
+            return
+        size, asked = order.quantity.as_decimal(), self._sizes.get(name, [])
+        left, known = order.leaves_qty.as_decimal(), self._working[name]
+        if not isinstance(event, OrderUpdated):
+            del asked[:1]
+        elif size in asked:
+            del asked[: asked.index(size) + 1]
+        elif left > known.change.copy_abs() and not known.reduce_only:
+            self.past.append(name)
+        most = max([left, *(_EXACT.subtract(s, order.filled_qty.as_decimal()) for s in asked)])
+        self._working[name] = _to_order(order, most, None, None)
+        if order.order_type == OrderType.MARKET:
+            return
+        self._paths.add(order)
+        if name in self._late_changes:
+            self._late_changes.discard(name)
+            if self._paths.was_reached(name):
+                self._take_as_reached(name)
 
     # What waits for the bar's close.
 
@@ -397,7 +436,8 @@ class RiskGuard:
         return back
 
     def _end_bar(self) -> None:
-        self._paths.end_bar()
+        for name in self._paths.end_bar():
+            self._take_as_reached(name)
         waiting = self._waiting[:]
         self._waiting.clear()
         self._late = True
@@ -409,11 +449,13 @@ class RiskGuard:
         self._late = False
 
     def after(self) -> None:
-        """Tell the strategy what was denied, and prepare the next bar."""
+        """Tell the strategy what was denied, and show it the bars that had to wait."""
         if self._untold:
             self._tell_denied()
-        if self._paths.orders and not self.inside_bar():
-            self._paths.set_alert()
+        while self._postponed and not self._closing:
+            bar = self._postponed.pop(0)
+            if self.subscribed or bar.bar_type != self.bar_type:
+                self._show(bar)
 
     def _tell_denied(self) -> None:
         """Tell the strategy of the orders that were denied, as the engine would."""
@@ -430,7 +472,7 @@ class RiskGuard:
         for order in orders:
             risk_order = _to_order(order, order.quantity.as_decimal(), None, None)
             breach = (
-                self._foreign(order)
+                self._unknown(order)
                 or self._check(risk_order, asked, ())
                 or self._in_the_market(order)
             )
@@ -444,15 +486,25 @@ class RiskGuard:
             self.passed[name] = self._working[name] = risk_order
             if order.order_type != OrderType.MARKET:
                 self._paths.add(order, late=self._late)
+                if self._late and order.parent_order_id is None:
+                    self._close_if_reached(name, risk_order.change)
         return True
+
+    def _close_if_reached(self, name: str, change: Decimal) -> None:
+        """Let a stop that was asked for inside of a bar go off when the venue has it."""
+        if self._paths.was_reached(name) and self._reduces(buy=change > 0):
+            position = self._expected().position
+            self._closing[name] = max(change, -position) if position > 0 else min(change, -position)
 
     def may_modify(self, updates: Sequence[tuple[Any, Any, Any, Any]]) -> bool:
         """Let all updates of working orders go, or deny all; the larger quantity counts."""
         changed: dict[str, Order] = {}
+        sizes: dict[str, Decimal] = {}
         for client_order_id, quantity, price, trigger_price in updates:
             order = self.loaded.cache.order(client_order_id)
             if order is None or order.is_closed:
                 return not self._late  # the engine says what is wrong with it
+            size = order.quantity if quantity is None else quantity
             left = order.leaves_qty.as_decimal()
             if quantity is not None:
                 left = _EXACT.subtract(quantity.as_decimal(), order.filled_qty.as_decimal())
@@ -466,7 +518,12 @@ class RiskGuard:
                 return False
             now = self._working.get(name, asked)
             changed[name] = max(asked, now, key=lambda o: o.change.copy_abs())
+            sizes[name] = size.as_decimal()
         self._working |= changed
+        for name, value in sizes.items():
+            self._sizes.setdefault(name, []).append(value)
+            if self._late:
+                self._late_changes.add(name)
         return True
 
     def _check(
@@ -474,39 +531,56 @@ class RiskGuard:
     ) -> Breach | None:
         left_out = set(without)
         working = [order for name, order in self._working.items() if name not in left_out]
-        account = self.account
-        if self._leaving:
-            account = Account(account.cash, Decimal(0))  # halted, so that equity is not asked for
         return check_order(
             asked,
-            account,
+            self._expected(),
             [*working, *others],
             self.limits,
             price=self._price() if self.at >= 0 else None,
             halted=self._halted(),
         )
 
-    def _foreign(self, order: Any) -> Breach | None:
-        if order.instrument_id != self.instrument.id:
-            return Breach("instrument", {})
-        if order.is_quote_quantity:
-            return Breach("quote_quantity", {})
-        return None
+    def _expected(self) -> Account:
+        """Return the account once what is closed by force is filled, at the last price."""
+        if not self._closing:
+            return self.account
+        change = sum(self._closing.values(), Decimal(0))
+        cash = _EXACT.subtract(self.account.cash, _EXACT.multiply(change, self._price()))
+        return Account(cash, _EXACT.add(self.account.position, change))
+
+    def _unknown(self, order: Any) -> Breach | None:
+        """Refuse what is not simulated in full, and what was sent before."""
+        name, trigger = _name(order), getattr(order, "emulation_trigger", None)
+        unknown = {
+            "instrument": order.instrument_id != self.instrument.id,
+            "order_type": order.order_type not in _TYPES,
+            "quote_quantity": order.is_quote_quantity,
+            "exec_algorithm": order.exec_algorithm_id is not None,
+            "emulation_trigger": trigger not in (None, TriggerType.NO_TRIGGER),
+            "duplicate_order": name in self.passed
+            or name in self.forced
+            or order.status != OrderStatus.INITIALIZED,
+        }
+        return next((Breach(rule, {}) for rule, is_so in unknown.items() if is_so), None)
 
     def _in_the_market(self, order: Any) -> Breach | None:
         """Refuse a stop that would go off at once, as most venues do."""
         if order.order_type not in STOPS or self.at < 0:
             return None
-        if self._late and self.reduces(buy=order.side == OrderSide.BUY):
-            return None  # it would have gone off inside of the bar
         trigger, price = order.trigger_price.as_decimal(), self._price()
+        low, high = (
+            self._to_price(prices[self.at]) for prices in (self.market.lows, self.market.highs)
+        )
+        if self._late and low <= trigger <= high and self._reduces(buy=order.side == OrderSide.BUY):
+            return None  # it would have gone off inside of the bar
         beyond = trigger <= price if order.side == OrderSide.BUY else trigger >= price
         numbers = {"trigger": trigger, "price": price}
         return Breach("stop_in_market", numbers) if beyond else None
 
-    def reduces(self, *, buy: bool) -> bool:
+    def _reduces(self, *, buy: bool) -> bool:
         """Tell whether buying, or selling, brings the position nearer to zero."""
-        return self.account.position < 0 if buy else self.account.position > 0
+        position = self._expected().position
+        return position < 0 if buy else position > 0
 
     def _deny(self, order: Any, breach: Breach) -> None:
         self.denials.append(self._denial(order, breach))
@@ -522,7 +596,8 @@ class RiskGuard:
         )
         if order.status == OrderStatus.INITIALIZED:
             order.apply(event)
-        self._untold.append(event)
+        if _name(order) not in self.passed:
+            self._untold.append(event)
 
     def _denial(self, order: Any, breach: Breach) -> Denial:
         side = "buy" if order.side == OrderSide.BUY else "sell"
@@ -540,12 +615,12 @@ class RiskGuard:
             self._look_at(at, int(self.market.closes_ms[at]))
 
     def _look_at(self, at: int, ts_ms: int) -> None:
-        assert not self._leaving, "a forced close was not filled"
+        assert not self._closing, "a forced close was not filled"
         self._pass_time(ts_ms, at - 1)
         liquidated = self._liquidate(at)
         if not liquidated and self._funding_ms == ts_ms:
             self._pay_funding(at)
-        if not liquidated and self.account.position and not self._halted():
+        if not liquidated and not self._halted():
             equity = self.account.equity(self._price())
             if must_halt(equity, self._day_start, self.limits):
                 self._halt(ts_ms, MAX_DAILY_LOSS, equity=equity)
@@ -616,11 +691,26 @@ class RiskGuard:
         """Cancel every order and close the position: at the market, or at a price."""
         self._waiting.clear()
         Strategy.cancel_all_orders(self.loaded, self.instrument.id)
-        kind = "market" if raw_price is None else LIQUIDATION
-        self._leaving = True
-        self.force(-self.account.position, kind, raw_price)
+        if self.account.position:
+            kind = "market" if raw_price is None else LIQUIDATION
+            self._force(-self.account.position, kind, raw_price)
 
-    def force(self, change: Decimal, kind: str, raw_price: int | None) -> None:
+    def _take_as_reached(self, name: str) -> None:
+        """Cancel a stop that the last bar reached, and fill a market order of ours in its place."""
+        self._closing.pop(name, None)
+        order = self.loaded.cache.order(ClientOrderId(name))
+        if order is None or order.is_closed or not self._reduces(buy=order.is_buy):
+            return
+        left = min(order.leaves_qty.as_decimal(), self._expected().position.copy_abs())
+        limited = order.order_type == OrderType.STOP_LIMIT
+        price = order.price if limited else order.trigger_price
+        Strategy.cancel_order(self.loaded, order.client_order_id)
+        change = left if order.is_buy else left.copy_negate()
+        self._force(change, order.order_type.name.lower(), price.raw, as_taker=not limited)
+
+    def _force(
+        self, change: Decimal, kind: str, raw_price: int | None, *, as_taker: bool = True
+    ) -> None:
         """Send a reducing market order of our own, filled as a taker at a price if one is given."""
         order = self.loaded.order_factory.market(
             self.instrument.id,
@@ -629,14 +719,17 @@ class RiskGuard:
             reduce_only=True,
         )
         self.forced[_name(order)] = kind
-        if raw_price is not None:
+        self._closing[_name(order)] = change
+        if raw_price is not None and as_taker:
             self.triggers[_name(order)] = raw_price
-            self.fill_model.forced[_name(order)] = taker_price(
+            raw_price = taker_price(
                 raw_price,
                 buy=change > 0,
                 tick=self.instrument.price_increment.raw,
                 slippage_ticks=self.slippage_ticks,
             )
+        if raw_price is not None:
+            self.fill_model.forced[_name(order)] = raw_price
         Strategy.submit_order(self.loaded, order)
 
     def _price(self) -> Decimal:
@@ -660,6 +753,8 @@ class RiskGuard:
         long = self.account.position > 0
         price = liquidation_price(self.account, self._maintenance)
         if price is None:
+            if not self._halted() and must_halt(self.account.cash, self._day_start, self.limits):
+                self._alarm = _NEVER  # flat with the day's loss: halt at the next close
             return
         if not self._halted():
             loss = halt_price(self.account, self._day_start, self.limits)

@@ -95,13 +95,10 @@ class Callbacks(Protocol):
     """What stands around a strategy's callbacks."""
 
     def before(self) -> Mapping[str, Callable[..., Any]]:
-        """Return what to call before single callbacks; False skips the strategy's own."""
-
-    def before_own(self) -> Mapping[str, Callable[..., Any]]:
-        """Return the like for those that matter only where the strategy has its own."""
+        """Return what to call before single callbacks."""
 
     def after(self) -> None:
-        """Do what is to do after any callback of the strategy's own."""
+        """Do what is to do after any callback but `on_bar`."""
 
     def on_bar(self, own: Callable[[Any], Any] | None, fail: Fail) -> Callable[[Any], Any]:
         """Return the whole of `on_bar`, which is called most: around the strategy's own, if any."""
@@ -110,31 +107,43 @@ class Callbacks(Protocol):
 def wrap_callbacks(loaded: Strategy, around: Callbacks) -> list[Caught]:
     """Catch what the callbacks raise, since the engine only logs it and goes on.
 
+    They become properties of the strategy's class, which must be this strategy's alone: what is
+    assigned to `self.on_bar` and the like would be called in their place, unguarded.
+
     Returns the list that will hold the first error; no callback runs after it.
     """
     caught: list[Caught] = []
+    callbacks: dict[str, Callable[..., Any]] = {}
 
     def fail(name: str, error: BaseException) -> None:
         if not caught:  # else another callback raised inside of this one
             caught.append(Caught(error, name))
-            for callback in own.keys() | before.keys() | {"on_bar"}:
-                setattr(loaded, callback, _skip)
+            callbacks.update(dict.fromkeys(callbacks, _skip))
         if name == "on_start":
             raise error  # the one callback whose exception ends the run
         loaded.shutdown_system(f"{name} raised")
 
+    assigned = vars(loaded)
     own = {
         name: getattr(loaded, name)
-        for name in dir(type(loaded))
-        if name.startswith("on_") and callable(getattr(type(loaded), name))
-        if getattr(type(loaded), name) is not getattr(Strategy, name, None)
+        for name in dir(loaded)
+        if name.startswith("on_") and callable(getattr(loaded, name))
+        if name in assigned or getattr(type(loaded), name) is not getattr(Strategy, name, None)
     }
-    before = {**around.before()}
-    before |= {name: hook for name, hook in around.before_own().items() if name in own}
-    for name in sorted(own.keys() | before.keys()):
-        setattr(loaded, name, _around(name, own.get(name), before.get(name), around.after, fail))
-    setattr(loaded, "on_bar", around.on_bar(own.get("on_bar"), fail))  # noqa: B010  # mypy: a method
+    before = around.before()
+    for name in own.keys() | before.keys():
+        callbacks[name] = _around(name, own.get(name), before.get(name), around.after, fail)
+    callbacks["on_bar"] = around.on_bar(own.get("on_bar"), fail)
+    for name in callbacks:
+        setattr(type(loaded), name, _property(callbacks, name))
     return caught
+
+
+def _property(callbacks: dict[str, Callable[..., Any]], name: str) -> property:
+    def refuse(_strategy: Any, _value: Any) -> None:
+        raise AttributeError(f"self.{name} cannot be assigned in a run: define it as a method")
+
+    return property(lambda _strategy: callbacks[name], refuse)
 
 
 def _around(
@@ -146,9 +155,9 @@ def _around(
 ) -> Callable[..., Any]:
     def run(*args: Any) -> Any:
         try:
-            if (before is not None and before(*args) is False) or own is None:
-                return None
-            result = own(*args)
+            if before is not None:
+                before(*args)
+            result = own(*args) if own is not None else None
             after()
             return result
         except BaseException as e:  # noqa: BLE001  # it is raised after the run
