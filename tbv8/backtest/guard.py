@@ -487,14 +487,20 @@ class RiskGuard:
             if order.order_type != OrderType.MARKET:
                 self._paths.add(order, late=self._late)
                 if self._late and order.parent_order_id is None:
-                    self._close_if_reached(name, risk_order.change)
+                    self._take_late(order, risk_order.change)
         return True
 
-    def _close_if_reached(self, name: str, change: Decimal) -> None:
-        """Let a stop that was asked for inside of a bar go off when the venue has it."""
-        if self._paths.was_reached(name) and self._reduces(buy=change > 0):
-            position = self._expected().position
-            self._closing[name] = max(change, -position) if position > 0 else min(change, -position)
+    def _take_late(self, order: Any, change: Decimal) -> None:
+        """Take an order that was asked for inside of the bar, if the bar reached it.
+
+        A stop goes off when the venue has it; a limit that the market is beyond gets no better.
+        """
+        if order.order_type == OrderType.LIMIT:
+            if self._was_inside(order.price.as_decimal()):
+                self.fill_model.forced[_name(order)] = order.price.raw
+        elif self._paths.was_reached(_name(order)) and self._reduces(buy=order.is_buy):
+            held = self._expected().position
+            self._closing[_name(order)] = max(change, -held) if held > 0 else min(change, -held)
 
     def may_modify(self, updates: Sequence[tuple[Any, Any, Any, Any]]) -> bool:
         """Let all updates of working orders go, or deny all; the larger quantity counts."""
@@ -568,14 +574,16 @@ class RiskGuard:
         if order.order_type not in STOPS or self.at < 0:
             return None
         trigger, price = order.trigger_price.as_decimal(), self._price()
-        low, high = (
-            self._to_price(prices[self.at]) for prices in (self.market.lows, self.market.highs)
-        )
-        if self._late and low <= trigger <= high and self._reduces(buy=order.side == OrderSide.BUY):
+        if self._late and self._reduces(buy=order.is_buy) and self._was_inside(trigger):
             return None  # it would have gone off inside of the bar
         beyond = trigger <= price if order.side == OrderSide.BUY else trigger >= price
         numbers = {"trigger": trigger, "price": price}
         return Breach("stop_in_market", numbers) if beyond else None
+
+    def _was_inside(self, price: Decimal) -> bool:
+        """Tell whether a price lies within the bar that closed last."""
+        low, high = self.market.lows[self.at], self.market.highs[self.at]
+        return self._to_price(low) <= price <= self._to_price(high)
 
     def _reduces(self, *, buy: bool) -> bool:
         """Tell whether buying, or selling, brings the position nearer to zero."""

@@ -72,16 +72,18 @@ class Paths:
     def end_bar(self) -> list[str]:
         """Return the stops to be taken as reached in the bar that has just closed."""
         inside = [name for name, rests in self.orders.items() if rests.began_inside]
-        reached = [name for name in inside if self.was_reached(name)]
         for name in inside:
             self.orders[name] = msgspec.structs.replace(self.orders[name], began_inside=False)
-        return reached
+        return [name for name in inside if self.was_reached(name)]
 
     def was_reached(self, name: str) -> bool:
-        """Tell whether a stop lies within the bar that closed last."""
-        rests = self.orders[name]
-        high, low = self._at("highs", self.guard.at), self._at("lows", self.guard.at)
-        return rests.kind == "stop" and (high >= rests.price if rests.buy else low <= rests.price)
+        """Tell whether the bar that closed last reached a stop; never so of a limit."""
+        rests, at = self.orders[name], self.guard.at
+        if rests.kind == "limit":
+            return False
+        if rests.buy:
+            return self._at("highs", at) >= rests.price
+        return self._at("lows", at) <= rests.price
 
     def is_too_early(self, order: Any) -> bool:
         """Tell whether a pessimist would not fill a limit in the bar that is under way."""
