@@ -105,13 +105,9 @@ def simulate(bars: list[Bar], decide: Decide, rules: Rules) -> Books:
         if forced is None and time % (rules.funding_hours * HOUR) == 0:
             pay_funding(close)
         equity = books.cash + books.position * close
-        if (
-            forced is None
-            and books.position
-            and not halted_until
-            and day_start - equity >= rules.max_daily_loss
-        ):
-            forced = (-books.position, worse(close, -books.position), "market")
+        if forced is None and not halted_until and day_start - equity >= rules.max_daily_loss:
+            if books.position:
+                forced = (-books.position, worse(close, -books.position), "market")
             halted_until = (time // DAY + 1) * DAY
             books.halts.append((time, "max_daily_loss_usd"))
         if time % DAY == 0:
@@ -119,7 +115,10 @@ def simulate(bars: list[Bar], decide: Decide, rules: Rules) -> Books:
             if time >= halted_until:
                 halted_until = 0
 
-        held = D(0) if forced else books.position
+        if forced:
+            fill(time, *forced)
+            equity = books.cash + books.position * close
+        held = books.position
         sent: list[Decimal] = []
         for quantity in decide(number, bar, books.position):
             same_side = [other for other in sent if other * quantity > 0]
@@ -136,8 +135,6 @@ def simulate(bars: list[Bar], decide: Decide, rules: Rules) -> Books:
                 books.denied.append((time, "max_leverage"))
             else:
                 sent.append(quantity)
-        if forced:
-            fill(time, *forced)
         for quantity in sent:
             fill(time, quantity, worse(close, quantity), "market")
         books.equity.append(books.cash + books.position * close)

@@ -251,3 +251,182 @@ def test_a_grid_has_both_of_its_orders_filled(fills_of: Callable[..., Fills]) ->
     fills = fills_of(more, FLAT, FLAT, FLAT, (100, 110, 90, 100), FLAT)
 
     assert sorted(price for _, _, price, _ in fills) == [95, 105]
+
+
+def test_of_profit_and_loss_in_the_bar_after_the_entry_the_loss_is_taken(
+    fills_of: Callable[..., Fills],
+) -> None:
+    more = BRACKET.format(side="BUY", entry="MARKET", price="", profit="105.0", loss="95.0")
+
+    fills = fills_of(more, FLAT, FLAT, (100, 110, 90, 100), FLAT)
+
+    assert fills == [(2, "market", 100, 1), (3, "stop_market", 95, 0)]
+
+
+EXITS = """
+        if number == 3:
+            {sender}
+
+    def send(self, event=None):
+        self.rest = self.order_factory.limit(self.config.instrument_id, OrderSide.SELL,
+            Quantity.from_str("1.000"), Price.from_str("{profit}"), reduce_only=True)
+        self.submit_order(self.rest)
+        self.submit_order(self.order_factory.stop_market(self.config.instrument_id, OrderSide.SELL,
+            Quantity.from_str("1.000"), Price.from_str("95.0"), reduce_only=True))
+"""
+TIMER = "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + {ns}, self.send)"
+CANCELS = "\n    def on_order_accepted(self, event):\n        self.clock.cancel_timers()\n"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param(EXITS.format(sender="self.send()", profit="105.0"), id="at the close"),
+        pytest.param(
+            EXITS.format(sender=TIMER.format(ns=1), profit="105.0"), id="by a timer at once"
+        ),
+        pytest.param(
+            EXITS.format(sender=TIMER.format(ns=1800 * 10**9), profit="105.0"),
+            id="by a timer in the middle of the bar",
+        ),
+        pytest.param(
+            EXITS.format(sender="self.send()", profit="105.0") + CANCELS,
+            id="timers are cancelled",
+        ),
+    ],
+)
+def test_however_exits_were_sent_the_loss_is_taken(
+    fills_of: Callable[..., Fills], more: str
+) -> None:
+    fills = fills_of(more, FLAT, FLAT, FLAT, (100, 110, 90, 100), FLAT, params={"orders": {2: "1"}})
+
+    assert fills == [(2, "market", 100, 1), (4, "stop_market", 95, 0)]
+
+
+@pytest.mark.parametrize(
+    ("bar", "exit_bar"),
+    [
+        pytest.param((100, 110, 90, 100), (5, "stop_market", 95, 0), id="both reached"),
+        pytest.param((100, 104, 99, 100), (5, "limit", 103, 0), id="the new price reached"),
+    ],
+)
+def test_a_limit_that_was_changed_counts_at_its_new_price(
+    fills_of: Callable[..., Fills],
+    bar: tuple[float, float, float, float],
+    exit_bar: tuple[int, str, int, int],
+) -> None:
+    changes = (
+        "        if number == 4:\n"
+        "            self.modify_order(self.rest.client_order_id, price=Price.from_str('103.0'))\n"
+    )
+    more = changes + EXITS.format(sender="self.send()", profit="120.0")
+
+    fills = fills_of(more, FLAT, FLAT, FLAT, FLAT, bar, FLAT, params={"orders": {2: "1"}})
+
+    assert fills[1:] == [exit_bar]
+
+
+def test_a_limit_that_waited_for_a_stop_keeps_a_price_that_is_changed_at_the_close(
+    fills_of: Callable[..., Fills],
+) -> None:
+    # In bar 4 the stop takes half of the position before the limit; at its close the limit is
+    # moved to 103, where bar 5 fills it.
+    more = (
+        "        if number == 4:\n"
+        "            self.modify_order(self.rest.client_order_id, price=Price.from_str('103.0'))\n"
+    ) + EXITS.format(sender="self.send()", profit="105.0").replace(
+        'Quantity.from_str("1.000"), Price.from_str("95.0")',
+        'Quantity.from_str("0.500"), Price.from_str("95.0")',
+    )
+
+    bars = [FLAT, FLAT, FLAT, (100, 110, 90, 100), (100, 104, 99, 100), FLAT]
+    fills = fills_of(more, *bars, params={"orders": {2: "1"}})
+
+    assert fills[1:] == [(4, "stop_market", 95, Decimal("0.5")), (5, "limit", 103, 0)]
+
+
+@pytest.mark.parametrize(
+    ("prices", "bar", "expected"),
+    [
+        # Bought when 105 was reached, at most at 106; the bar falls to 90 afterwards.
+        pytest.param(("106.0", "105.0"), (100, 110, 90, 100), [(4, 106)], id="its limit"),
+        pytest.param(("106.0", "105.0"), (100, 104.5, 90, 100), [], id="not triggered"),
+        pytest.param(("106.0", "105.0"), (105.5, 110, 99, 100), [(4, 106)], id="opened beyond"),
+        # Opened at 107, beyond the limit; bar 5 opens below it.
+        pytest.param(("106.0", "105.0"), (107, 110, 106.5, 108), [(5, 106)], id="comes back"),
+        # The limit is below the trigger: was the low before or after the high? Filled in bar 5.
+        pytest.param(("95.0", "105.0"), (100, 110, 90, 100), [(5, 95)], id="waits for a dip"),
+    ],
+)
+def test_a_stop_limit_is_filled_at_its_limit(
+    fills_of: Callable[..., Fills],
+    prices: tuple[str, str],
+    bar: tuple[float, float, float, float],
+    expected: list[tuple[int, int]],
+) -> None:
+    limit, trigger = prices
+    more = (
+        "        if number == 2:\n"
+        "            self.submit_order(factory.stop_limit(self.config.instrument_id, OrderSide.BUY,"
+        f" Quantity.from_str('1.000'), Price.from_str('{limit}'), Price.from_str('{trigger}')))\n"
+    )
+
+    fills = fills_of(more, FLAT, FLAT, FLAT, bar, (100, 101, 94, 100), FLAT)
+
+    assert [(fill[0], fill[2]) for fill in fills if fill[0] < 6] == expected
+
+
+def test_a_profit_that_is_sent_in_the_bar_of_the_entry_gets_its_own_price(
+    fills_of: Callable[..., Fills],
+) -> None:
+    # Bought at 102 on the way up; the limit at 105 goes out at the close of 108, but would have
+    # been filled on the way.
+    more = BY_HAND.format(profit="105.0", loss="95.0")
+
+    fills = fills_of(
+        more, FLAT, FLAT, FLAT, (100, 110, 99, 108), FLAT, params={"stops": {2: "1@102.0"}}
+    )
+
+    assert fills == [(4, "stop_market", 102, 1), (4, "limit", 105, 0)]
+
+
+def test_a_stop_that_is_moved_inside_of_a_bar_is_taken_as_reached(
+    fills_of: Callable[..., Fills],
+) -> None:
+    # Half is sold at 105, then the stop of the rest is moved from 95 to 98: the low was 96.
+    more = """
+        if number == 2:
+            self.submit_order(factory.limit(self.config.instrument_id, OrderSide.SELL,
+                Quantity.from_str("0.500"), Price.from_str("105.0")))
+            self.rest = factory.stop_market(self.config.instrument_id, OrderSide.SELL,
+                Quantity.from_str("1.000"), Price.from_str("95.0"), reduce_only=True)
+            self.submit_order(self.rest)
+
+    def on_order_filled(self, event):
+        if event.last_px == Price.from_str("105.0"):
+            self.modify_order(self.rest.client_order_id, Quantity.from_str("0.500"),
+                              trigger_price=Price.from_str("98.0"))
+"""
+    fills = fills_of(more, FLAT, FLAT, FLAT, (100, 110, 96, 100), FLAT, params={"orders": {2: "1"}})
+
+    assert fills[1:] == [(4, "limit", 105, Decimal("0.5")), (4, "stop_market", 98, 0)]
+
+
+def test_the_strategy_sees_the_bar_after_the_loss_that_was_taken_in_it(
+    fills_of: Callable[..., Fills],
+) -> None:
+    more = (
+        BY_HAND.format(profit="105.0", loss="95.0")
+        + """
+
+class Scripted(Scripted):
+    def on_bar(self, bar):
+        super().on_bar(bar)
+        assert self.portfolio.net_position(self.config.instrument_id) == 0, len(self.seen)
+"""
+    )
+    fills = fills_of(
+        more, FLAT, FLAT, FLAT, (100, 106, 94, 100), FLAT, params={"limits": {2: "1@98.0"}}
+    )
+
+    assert [fill[:3] for fill in fills] == [(4, "limit", 98), (4, "stop_market", 95)]
