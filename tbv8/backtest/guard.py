@@ -61,6 +61,7 @@ _NS = 1_000_000
 _EXACT = Context(prec=60)
 _NEVER = 2**63 - 1
 _TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
+_NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
 _FUNDING_HOURS = {"hyperliquid": 1}  # the others, MEXC among them, every eight
 _USUAL_FUNDING_HOURS = 8
 
@@ -556,18 +557,21 @@ class RiskGuard:
 
     def _unknown(self, order: Any) -> Breach | None:
         """Refuse what is not simulated in full, and what was sent before."""
-        name, trigger = _name(order), getattr(order, "emulation_trigger", None)
-        unknown = {
-            "instrument": order.instrument_id != self.instrument.id,
-            "order_type": order.order_type not in _TYPES,
-            "quote_quantity": order.is_quote_quantity,
-            "exec_algorithm": order.exec_algorithm_id is not None,
-            "emulation_trigger": trigger not in (None, TriggerType.NO_TRIGGER),
-            "duplicate_order": name in self.passed
-            or name in self.forced
-            or order.status != OrderStatus.INITIALIZED,
-        }
-        return next((Breach(rule, {}) for rule, is_so in unknown.items() if is_so), None)
+        kind, name = order.order_type, _name(order)
+        rule = None
+        if name in self.passed or name in self.forced or order.status != OrderStatus.INITIALIZED:
+            rule = "duplicate_order"
+        elif order.instrument_id != self.instrument.id:
+            rule = "instrument"
+        elif kind not in _TYPES:
+            rule = "order_type"
+        elif order.is_quote_quantity:
+            rule = "quote_quantity"
+        elif order.exec_algorithm_id is not None:
+            rule = "exec_algorithm"
+        elif kind != OrderType.MARKET and order.emulation_trigger not in _NOT_EMULATED:
+            rule = "emulation_trigger"
+        return Breach(rule, {}) if rule else None
 
     def _in_the_market(self, order: Any) -> Breach | None:
         """Refuse a stop that would go off at once, as most venues do."""
