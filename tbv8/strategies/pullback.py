@@ -15,7 +15,7 @@ from tbv8.strategies.base import OneMarket
 class PullbackConfig:
     """What tbv8 gives (the first three) and what the YAML may set.
 
-    `trend_hours` is the span of the hourly average; the strength index lies between 0 and 1.
+    `trend_hours` is the span of the hourly average; the strength index lies between 0 and 100.
     """
 
     instrument_id: InstrumentId
@@ -24,11 +24,11 @@ class PullbackConfig:
 
     trend_hours: int = 48
     strength_bars: int = 14
-    weak: float = 0.3
+    weak: float = 30
 
     def __post_init__(self) -> None:
-        if min(self.trend_hours, self.strength_bars) < 1 or not 0 < self.weak < 0.5:
-            raise ValueError("trend_hours and strength_bars must be above 0, weak within 0 .. 0.5")
+        if min(self.trend_hours, self.strength_bars) < 1 or not 0 < self.weak < 50:
+            raise ValueError("trend_hours and strength_bars must be above 0, weak within 0 .. 50")
 
 
 class Pullback(OneMarket):
@@ -62,9 +62,9 @@ class Pullback(OneMarket):
             if self.average.initialized:
                 self.trend = 1 if bar.close.as_double() > self.average.value else -1
             return
-        strength = (self.strength.value - 0.5) * self.trend  # below 0 is against the trend
+        strength = (self.strength.value - 50) * self.trend  # below 0 is against the trend
         if self.position:
             if strength > 0 or self.position * self.trend < 0:
                 self.market(-self.position)
-        elif self.trend and self.strength.initialized and strength < self.config.weak - 0.5:
+        elif self.trend and self.strength.initialized and strength < self.config.weak - 50:
             self.market(self.size * self.trend)

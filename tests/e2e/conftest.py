@@ -121,16 +121,17 @@ def done(finished: Project, tmp_path: Path) -> Project:
     return Project(tmp_path / "done")
 
 
-def copy_project(root: Path) -> Project:
-    """Copy what a clone has, of the strategies the first alone."""
+def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
+    """Copy what a clone has; of the example strategies those that fit a pattern."""
     root.mkdir(parents=True)
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root)
     for name in ("tbv8", "config", "migrations"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (root / "config/strategies").iterdir():
-        if path.name != "btc_usdt_perp_v1.yaml":
-            path.unlink()
+    for path in set(root.glob("config/strategies/*.yaml")) - set(
+        root.glob(f"config/strategies/{examples}.yaml")
+    ):
+        path.unlink()
     (root / "data").mkdir()
     return Project(root)
 

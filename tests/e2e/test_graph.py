@@ -7,10 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ONE_WEEK, Project
+from tests.e2e.conftest import ONE_WEEK, ROOT, Project, copy_project
 
 BACKTEST = "backtest:btc_usdt_perp_v1"
 SECOND = """\
@@ -194,6 +195,17 @@ def test_plan_in_words_says_because(project: Project) -> None:
     assert "because backfill:sample:BTC/USDT will run" in said
 
 
+def test_every_example_that_ships_runs(tmp_path: Path) -> None:
+    clone = copy_project(tmp_path / "clone", examples="*")
+    names = {path.stem for path in (ROOT / "config/strategies").iterdir()}
+
+    said = clone.doit(*ONE_WEEK).stdout
+
+    assert {path.name for path in clone.results.iterdir()} == names
+    assert len(names) >= 4
+    assert all(f"{name}: BTC/USDT" in said for name in names)
+
+
 def test_two_strategies_run_in_one_call(project: Project) -> None:
     add_second_strategy(project)
 
@@ -204,8 +216,6 @@ def test_two_strategies_run_in_one_call(project: Project) -> None:
 
 
 def test_two_processes_give_the_same_bytes_as_one(project: Project, tmp_path_factory) -> None:
-    from tests.e2e.conftest import copy_project
-
     add_second_strategy(project)
     other = copy_project(tmp_path_factory.mktemp("parallel") / "clone")
     add_second_strategy(other)
