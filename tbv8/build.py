@@ -15,7 +15,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_dataset
 from tbv8.progress import progress
-from tbv8.store.bars import BarStore, changed_day, day_digests, open_bars, read_held
+from tbv8.store.bars import BarStore, changed_day, cut, day_digests, open_bars, read_held
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import EMPTY, HeldDay, LedgerDay, read_days, read_held_days
 
@@ -101,7 +101,7 @@ def _build(
     days = [day for day in buildable_days(minutes, timeframe) if day.day_ms in asked]
     if not days:
         return
-    table = aggregate(_within(bars, Span(days[0].span.start_ms, days[-1].span.end_ms)), timeframe)
+    table = aggregate(cut(bars, Span(days[0].span.start_ms, days[-1].span.end_ms)), timeframe)
     digests = day_digests(table)
     held = _minutes_by_day(table)
     opens = Span(days[0].day_ms, days[-1].day_ms + DAY_MS)
@@ -174,12 +174,6 @@ def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:
     """Tell whether each volume is a multiple of 1e-8 of at most 15 digits, which float64 keeps."""
     small = bool((volumes < 1e7).all())
     return small and bool((np.rint(volumes * 1e8) / 1e8 == volumes).all())
-
-
-def _within(bars: pa.Table, span: Span) -> pa.Table:
-    opens = bars["ts_ms"]
-    inside = pc.and_(pc.greater_equal(opens, span.start_ms), pc.less(opens, span.end_ms))
-    return bars.filter(inside)
 
 
 def _minutes_by_day(table: pa.Table) -> dict[int, int]:

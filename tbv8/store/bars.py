@@ -21,7 +21,6 @@ import adbc_driver_manager.dbapi
 import adbc_driver_sqlite.dbapi as adbc
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
@@ -62,7 +61,8 @@ class BarStore:
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
         self._cursor.execute(sql, tuple(values))
-        return list(self._cursor.fetchall())
+        table = self._fetch_table()  # ADBC's fetchall() takes three times as long
+        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
@@ -89,13 +89,15 @@ class BarStore:
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (series.venue, series.symbol, span.start_ms, span.end_ms),
         )
+        return self._fetch_table().rename_columns(schema.names).cast(schema)
+
+    def _fetch_table(self) -> pa.Table:
         try:
-            bars = self._cursor.fetch_arrow_table()
+            return self._cursor.fetch_arrow_table()
         except OSError as e:  # what SQLite says after the first rows comes through Arrow
             if (problem := file_problem(self._db_path, str(e))) is None:
                 raise
             raise DataError(problem) from e
-        return bars.rename_columns(schema.names).cast(schema)
 
     def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
         """Make `bars` all that opens in `span`; rows that stay equal are not touched.
@@ -274,9 +276,14 @@ def read_held_span(store: BarStore, series: Series, timeframe: Timeframe, span: 
     days = read_held_days(store.query, series, timeframe, span)
     if not days:
         return schema_of(timeframe.dataset).empty_table()
-    bars = read_held(store, series, days)
-    opens = bars["ts_ms"]
-    return bars.filter(pc.and_(pc.greater_equal(opens, span.start_ms), pc.less(opens, span.end_ms)))
+    return cut(read_held(store, series, days), span)
+
+
+def cut(bars: pa.Table, span: Span) -> pa.Table:
+    """Return the bars that open in `span`, of bars by time; nothing is copied."""
+    opens = bars["ts_ms"].to_numpy()
+    first, end = np.searchsorted(opens, (span.start_ms, span.end_ms)).tolist()
+    return bars.slice(first, end - first)
 
 
 def read_checked(
