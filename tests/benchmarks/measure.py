@@ -24,13 +24,16 @@ EIGHT_YEARS = Span(parse_time("2017-08-17"), parse_time("2025-08-17"))
 
 
 def copy_project(folder: Path) -> Path:
-    """Copy what a clone has, without data; return the new project's folder."""
+    """Copy what a clone has, without data, of the strategies the first; return the new folder."""
     project = folder / "project"
     project.mkdir()
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, project)
     for name in ("tbv8", "config", "migrations"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (project / "config/strategies").iterdir():
+        if path.name != "btc_usdt_perp_v1.yaml":  # more examples are not to change the figures
+            path.unlink()
     (project / "data").mkdir()
     return project
 
