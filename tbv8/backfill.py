@@ -78,6 +78,18 @@ def backfill(
                 _say(series, _not_yet(awaited))
 
 
+def check_symbols(several: Sequence[Series], *, venue: Venue) -> None:
+    """Ask a venue for the first bar of each symbol.
+
+    Raises:
+        VenueError: The venue does not know one of them, refuses, or is out of reach.
+    """
+    if several:
+        with _open_session(venue, venue.name) as history:
+            for series in several:
+                history.listed_ms(_native(history, series, venue))
+
+
 def recheck(
     db_path: Path, series: Series, spans: Sequence[Span], *, venue: Venue, now_ms: int
 ) -> None:
@@ -179,17 +191,25 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
     """
-    endpoints = Endpoints(
-        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
-    )
-    with open_history(series.venue, endpoints, lambda line: _say(series, line)) as history:
-        native = venue.symbols[series.symbol] or history.native_symbol(series.symbol)
+    with _open_session(venue, series) as history:
+        native = _native(history, series, venue)
         yield Market(
             history=history,
             native=native,
             listed_ms=ONE_MINUTE.floor(history.listed_ms(native)),
             clock_ms=ONE_MINUTE.floor(history.clock_ms()),
         )
+
+
+def _open_session(venue: Venue, subject: Series | str) -> History:
+    endpoints = Endpoints(
+        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
+    )
+    return open_history(venue.name, endpoints, lambda line: _say(subject, line))
+
+
+def _native(history: History, series: Series, venue: Venue) -> str:
+    return venue.symbols[series.symbol] or history.native_symbol(series.symbol)
 
 
 def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None:
@@ -264,5 +284,5 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _say(series: Series, line: str) -> None:
-    print(f"   {series}: {line}", flush=True)
+def _say(subject: Series | str, line: str) -> None:
+    print(f"   {subject}: {line}", flush=True)

@@ -134,9 +134,27 @@ def migrate(project: Project) -> Task:
 def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
     """Yield one subtask per series whose history is wanted.
 
-    With `recheck` each asks its venue again for the minutes that the ledger holds as missing.
+    With `recheck` each asks its venue again for the minutes that the ledger holds as missing. All
+    of them together ask first for all symbols, so that a misspelt one is not found hours later.
     """
-    yield {"name": None, "doc": "Fetch the wanted 1m history of every series"}
+    by_venue: dict[str, list[Series]] = {}
+    for series in project.wanted:
+        if _wanted_history(project, series):
+            by_venue.setdefault(series.venue, []).append(series)
+    checks = []
+    for name, several in by_venue.items():
+        if len(several) > 1:
+            checks.append(f"_symbols:{name}")
+            yield {
+                "basename": checks[-1],
+                **_task(
+                    partial(_check_symbols, project, several),
+                    partial(_symbols_state, project, several),
+                    # after nothing: pydoit takes what waits for one task in any order
+                    doc=f"Ask {name} whether it knows the symbols of which nothing is held",
+                ),
+            }
+    yield {"name": None, "doc": "Fetch the wanted 1m history of every series", "task_dep": checks}
     for series in project.wanted:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
@@ -275,6 +293,26 @@ def aggregate_name(series: Series, timeframe: Timeframe) -> str:
 
 
 # Actions.
+
+
+def _check_symbols(project: Project, several: Sequence[Series]) -> None:
+    from tbv8.backfill import check_symbols
+
+    venue = project.venues[several[0].venue]
+    check_symbols(_nothing_held(project, several), venue=venue)
+
+
+def _symbols_state(project: Project, several: Sequence[Series]) -> State:
+    names = ", ".join(series.symbol for series in _nothing_held(project, several))
+    return State((f"nothing is held yet of {names}",) if names else ())
+
+
+def _nothing_held(project: Project, several: Sequence[Series]) -> list[Series]:
+    try:
+        with open_reader(project.db_path) as query:
+            return [series for series in several if not holds(query, series, (HISTORY,))]
+    except Tbv8Error:  # before the first `migrate`, that comes next and says what is wrong
+        return list(several)
 
 
 def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:

@@ -323,6 +323,22 @@ def test_an_unknown_symbol_is_refused_before_anything_is_downloaded(
     assert files_asked(url) == []
 
 
+def test_one_unknown_symbol_of_several_is_refused_before_anything_is_downloaded(
+    binance: Project, url: str
+) -> None:
+    point_to(binance, url, symbols="BTC/USDT: BTCUSDT, ETH/USDT: ETHUSTD")
+
+    end = fill(binance, "2024-02-12", "2024-02-14", code=1)
+
+    assert end.stderr == (
+        "ERROR: symbols:binance_spot: binance_spot does not know ETHUSTD: its symbols look like "
+        "BTCUSDT, correct `symbols` in config/venues/binance_spot.yaml\n"
+    )
+    assert files_asked(url) == []
+    binance.doit("venue=binance_spot", "start=2024-02-12", "end=2024-02-14", f"backfill:{NAME}")
+    assert rows(binance) == truth("2024-02-12", "2024-02-14")
+
+
 def test_what_gets_better_is_mended_and_said(binance: Project, url: str) -> None:
     send_control(
         url,
