@@ -139,7 +139,7 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
     """
     by_venue: dict[str, list[Series]] = {}
     for series in project.wanted:
-        if _wanted_history(project, series):
+        if wanted_history(project, series):
             by_venue.setdefault(series.venue, []).append(series)
     checks = []
     for name, several in by_venue.items():
