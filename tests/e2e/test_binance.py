@@ -501,7 +501,10 @@ def test_eight_years_killed_five_times_equal_an_uninterrupted_run(
         send_control(url, overrides=off_minute)
         whole = project_at(url, migrated, tmp_path / "whole")
         killed = project_at(url, migrated, tmp_path / "killed")
-        whole.doit(*EIGHT_YEARS)
+        child = children(whole.start(*EIGHT_YEARS))
+        _, status, usage = os.wait4(child.pid, 0)
+        assert status == 0
+        assert usage.ru_maxrss / 1024 < 600  # MB, whatever the span
 
         for number in range(1, 6):
             held = days_held(killed)
@@ -526,6 +529,33 @@ def test_eight_years_killed_five_times_equal_an_uninterrupted_run(
         assert read_log(url) == []
         assert killed.doit("verify").stdout == f"ohlcv_1m {NAME}: whole\n"
         killed.doit("verify", "--against", "rest", "--sample", "50")
+
+
+@pytest.mark.slow
+def test_200_symbols_that_are_up_to_date_cost_less_than_5_ms_each(
+    migrated: Project, tmp_path: Path, children: Keep
+) -> None:
+    names = ["BTC", *(f"C{number:03}" for number in range(199))]
+    project = project_at("http://127.0.0.1:9", migrated, tmp_path / "clone")
+    point_to(project, "http://127.0.0.1:9", symbols=", ".join(f"{n}/USDT: {n}USDT" for n in names))
+    first, last = parse_time("2017-08-17"), parse_time("2025-08-17")
+    held = f"""
+        WITH RECURSIVE days(ms) AS
+            (VALUES ({first}) UNION ALL SELECT ms + {DAY_MS} FROM days WHERE ms + {DAY_MS} < {last})
+        INSERT INTO history_coverage SELECT 'binance_spot', column1, 'ohlcv_1m', ms, ms,
+            ms + {DAY_MS}, 0, 1440, 'rest', NULL, NULL, 0
+        FROM days, (VALUES {", ".join(f"('{name}/USDT')" for name in names)})"""
+    project.sql(held)
+
+    def cpu_s(task: str) -> float:
+        child = children(project.start(*EIGHT_YEARS[:-1], task))
+        _, status, usage = os.wait4(child.pid, 0)  # what it prints fits into the pipe
+        assert status == 0
+        return usage.ru_utime + usage.ru_stime
+
+    one_s, all_s = (min(cpu_s(task) for _ in range(3)) for task in (f"backfill:{NAME}", "backfill"))
+
+    assert (all_s - one_s) / 199 < 0.005
 
 
 def days_held(project: Project) -> set[str]:
