@@ -216,6 +216,7 @@ def test_the_manifest_names_inputs_and_every_file(tmp_path: Path) -> None:
         "fills.csv",
         "positions.csv",
         "summary.json",
+        "tearsheet.html",
     }
 
 
@@ -254,7 +255,8 @@ strategy = make_strategy(
                            mode="PRIMARY_LIVE_SECONDARY_SHADOW"),
     instruments={"hyperliquid": rules(), "mexc": rules(tick_size="0.1")},
 )
-run_backtest(strategy, wave(1500), inputs={"b": 1, "a": 2}, results_path=Path(sys.argv[1]))
+inputs = {name: {"digest": name, "value": name} for name in ("b", "a")}
+run_backtest(strategy, wave(1500), inputs=inputs, results_path=Path(sys.argv[1]))
 """
 
 
@@ -274,7 +276,7 @@ def test_the_same_inputs_give_the_same_bytes_anywhere(tmp_path: Path) -> None:
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
         for folder in folders
     )
-    assert len(first) == 8
+    assert len(first) == 9
     assert len(read_rows(folders[0] / "test_v1" / "fills.csv")) > 50
     assert first == second
 
