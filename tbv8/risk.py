@@ -102,7 +102,7 @@ def check_order(
         account: What is held now.
         working: Every other order that may still be filled.
         limits: What holds.
-        price: The last price, for the notional; None while there is none.
+        price: The last price, for the notional; while there is none, nothing may be opened.
         halted: Whether the day's loss has stopped new entries.
     """
     with localcontext(_EXACT):
@@ -122,7 +122,7 @@ def check_order(
         elif abs(worst) > limits.max_position:
             rule, numbers = MAX_POSITION, {"limit": limits.max_position}
         elif price is None:
-            return None
+            rule, numbers = MAX_LEVERAGE, {"limit": limits.leverage}
         else:
             equity = account.cash + account.position * price
             if equity > 0 and abs(worst) * price <= limits.leverage * equity:

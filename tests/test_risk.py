@@ -113,7 +113,10 @@ def test_an_order_is_denied_for_what_it_could_do(order: dict[str, Any], rule: st
         pytest.param(
             {"change": "-1", "cash": "-500", "position": "1"}, None, id="closing without equity"
         ),
-        pytest.param({"change": "1", "cash": "1", "price": None}, None, id="no price yet"),
+        pytest.param({"change": "1", "price": None}, "max_leverage", id="no price yet"),
+        pytest.param(
+            {"change": "-1", "position": "1", "price": None}, None, id="no price, but out"
+        ),
     ],
 )
 def test_leverage_is_notional_over_equity_at_the_last_price(

@@ -450,13 +450,13 @@ class RiskGuard:
         self._late = False
 
     def after(self) -> None:
-        """Tell the strategy what was denied, and show it the bars that had to wait."""
-        if self._untold:
-            self._tell_denied()
+        """Show the strategy the bars that had to wait, and tell it what was denied."""
         while self._postponed and not self._closing:
             bar = self._postponed.pop(0)
             if self.subscribed or bar.bar_type != self.bar_type:
                 self._show(bar)
+        if self._untold:
+            self._tell_denied()
 
     def _tell_denied(self) -> None:
         """Tell the strategy of the orders that were denied, as the engine would."""

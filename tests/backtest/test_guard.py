@@ -405,13 +405,33 @@ def test_a_halt_cancels_open_orders() -> None:
 
 
 def test_what_is_sent_at_the_halt_itself_cannot_turn_the_position() -> None:
-    # At 04:00 the guard sells 1; the strategy, which still sees its 1, sells it too.
+    # At 04:00 the guard sells 1; the strategy had planned to sell it too.
     run = _run(
         make_bars([100, 100, 100, 80, 80]), {2: "1", 4: "-1"}, risk=limits(max_daily_loss_usd="10")
     )
 
     assert _changes(run) == [(2, "market", D(1)), (4, "market", D(-1))]
     assert _denied(run) == [(4, "max_daily_loss_usd")]
+
+
+def test_the_strategy_sees_the_bar_of_a_halt_after_the_close_of_its_position(
+    run_more: RunMore,
+) -> None:
+    run = run_more(
+        "        held = self.portfolio.net_position(self.config.instrument_id)\n"
+        "        assert held == (2 if number in (3, 4) else 0), (number, held)\n"
+        "        if number == 5:\n"
+        "            self.clock.set_time_alert_ns('still', self.clock.timestamp_ns() + 1, print)\n"
+        "            self.clock.cancel_timers()\n"
+        "            self.submit_order(factory.market(self.config.instrument_id, OrderSide.BUY,"
+        " Quantity.from_str('1.000')))\n",
+        make_bars([100, 100, 100, 100, 80, 80, 80]),
+        params={"orders": {2: "2"}},
+        risk=limits(max_daily_loss_usd="10"),
+    )
+
+    assert _changes(run) == [(2, "market", D(2)), (5, "market", D(-2))]
+    assert _denied(run) == [(5, "max_daily_loss_usd")]
 
 
 # Funding.
