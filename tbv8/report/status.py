@@ -235,15 +235,15 @@ def _read_series(
     query: Query, wanted: Mapping[Series, Sequence[Span]], tables: set[str]
 ) -> Iterator[SeriesStatus]:
     waiting = dict(wanted)
-    for venue, symbol, dataset, bars, missing, holes, edited in query(
-        "SELECT venue, symbol, dataset, sum(bars), sum(missing), total(hole), sum(digest IS NULL)"
-        " FROM (SELECT *, start_ms > max(end_ms) OVER (PARTITION BY venue, symbol, dataset"
-        " ORDER BY day_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS hole"
-        " FROM history_coverage) GROUP BY venue, symbol, dataset",
+    for venue, symbol, dataset, bars, missing, unknown_ms, edited in query(
+        "SELECT venue, symbol, dataset, sum(bars), sum(missing),"
+        " max(end_ms) - min(start_ms) - sum(end_ms - start_ms), sum(digest IS NULL)"
+        " FROM history_coverage GROUP BY venue, symbol, dataset",
         (),
     ):
         series = Series(str(venue), str(symbol))
         spans = waiting.pop(series, None) if dataset == HISTORY else None
+        holes = len(covered(query, series, dataset)) - 1 if unknown_ms else 0
         first_ms, last_ms = (
             _first_and_last(query, dataset, series) if dataset in tables else (None, None)
         )
@@ -254,7 +254,7 @@ def _read_series(
             last_ms=last_ms,
             bars=bars,
             missing=missing,
-            gaps=int(holes) if spans is None else _count_gaps(query, series, spans),
+            gaps=_count_gaps(query, series, spans) if spans else holes,
             edited_days=edited,
         )
     for series, spans in waiting.items():
