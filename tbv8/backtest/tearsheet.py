@@ -860,7 +860,7 @@ def _key(result: Result) -> Part:
         "What this result was made from",
         [
             _note(
-                "The same inputs give the same bytes: `doit reproduce` holds a result to it. When "
+                "The same inputs give the same bytes: doit reproduce holds a result to it. When "
                 "one of these digests is not what it would be now, the result is stale."
             ),
             element("p", "Its files: ", links),

@@ -12,7 +12,7 @@ import msgspec
 from tbv8.page.html import Html, element
 
 _MOST = 14  # nodes one by one in a column; of more, those of a kind together
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 232, 40, 64, 12
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 232, 40, 48, 12
 _LETTERS = 31
 _LISTED = 20  # in the text that a node shows under the pointer
 
@@ -92,7 +92,12 @@ def _depths(nodes: Iterable[Node]) -> dict[str, int]:
 
 def _boxes(nodes: Sequence[Node]) -> list[_Box]:
     """Return a column's boxes: one a task, or coarser until there are few."""
-    ways: tuple[Callable[[Node], str], ...] = (_name, _venue_and_timeframe, _stage)
+    ways: tuple[Callable[[Node], str], ...] = (
+        _name,
+        _venue_and_timeframe,
+        _venue,
+        _stage,
+    )
     for way in ways:
         groups: dict[str, list[Node]] = {}
         for node in nodes:
@@ -112,6 +117,10 @@ def _venue_and_timeframe(node: Node) -> str:
     if len(words) < 3:
         return f"{words[0]}:*"
     return ":".join([*words[:2], "*", *words[3:]])
+
+
+def _venue(node: Node) -> str:
+    return ":".join([*node.name.split(":")[:2], "*"])
 
 
 def _stage(node: Node) -> str:

@@ -138,7 +138,7 @@ def _header(report: Report) -> Html:
         "header",
         element("h1", "tbv8 report"),
         element("p", facts, class_="facts" if database.problem is None else "warn"),
-        element("p", f"As of {minute(report.now_ms)} UTC, by `doit report`", class_="facts"),
+        element("p", f"As of {minute(report.now_ms)} UTC, by doit report", class_="facts"),
     )
 
 
@@ -150,7 +150,7 @@ def _tiles(report: Report) -> Html:
     gaps = sum(series.gaps for series in status.series)
     tiles = [
         ("Results fresh", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
-        ("Tasks stale", f"{stale:,} of {len(report.tasks):,}", "what `doit` would run"),
+        ("Tasks stale", f"{stale:,} of {len(report.tasks):,}", "what doit would run"),
         ("Series of bars", f"{len(status.series):,}", f"{gaps:,} gaps in them"),
         (
             "Recorder gaps",
@@ -196,20 +196,19 @@ def _strategies(report: Report) -> Part:
     heads = [
         "drawn",
         "strategy",
-        "bars",
         "state",
         "return",
         "hold",
         "CAGR",
         "Sharpe",
-        "max drawdown",
+        "drawdown",
         "trades",
-        "win rate",
         "fees",
+        "bars",
     ]
     if rows:
         cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
-        content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
+        content.append(table(heads, cells, words=3, sortable=True, id_="strategies-table"))
     else:
         content.append(element("p", "There is no strategy and no result.", class_="dim"))
     content.append(_why([row for row in rows if row.reasons]))
@@ -301,7 +300,6 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
     return [
         box,
         name,
-        row.market,
         element("span", row.state, class_=states.get(row.state, "pill gone")),
         number(stats.get("return"), "+,.2%"),
         number(held_return, "+,.2%"),
@@ -309,8 +307,8 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         number(stats.get("sharpe"), ",.2f"),
         number(stats.get("max_drawdown"), ",.2%"),
         number(stats.get("trades"), ",.0f"),
-        number(stats.get("win_rate"), ".2%"),
         number(stats.get("fees"), ",.2f"),
+        row.market,
     ]
 
 
@@ -356,7 +354,7 @@ def _tasks(report: Report) -> Part:
         content.append(
             element(
                 "details",
-                element("summary", f"What `doit` would run, and why: {which}"),
+                element("summary", f"What doit would run, and why: {which}"),
                 table(["task", "why"], rows, words=9),
             )
         )
