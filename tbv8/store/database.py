@@ -94,7 +94,8 @@ def file_problem(db_path: Path, message: str) -> str | None:
         "again to build it anew",
         "decode": "damaged: restore a copy, or move it aside and run again to build it anew",
         "malformed": "damaged: restore a copy, or move it aside and run again to build it anew",
-        "disk I/O": "the disk cannot be read or written: check it, then run `doit verify`",
+        "disk I/O": "the disk cannot be read or written, it may be full: free some space, else "
+        "check it, then run `doit verify`",
         "unable to open": "cannot be opened: check that its folder exists and may be written",
         "readonly": "cannot be written: check the permissions of the file and its folder",
         "disk is full": "the disk is full: free some space and run again, nothing is lost",
