@@ -171,7 +171,7 @@ RUNS = st.lists(
 
 
 @given(runs=RUNS)
-@settings(max_examples=20)
+@settings(max_examples=15)
 def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
     server: BinanceServer,
     past: list[Row],

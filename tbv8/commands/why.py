@@ -44,7 +44,8 @@ class Why(Looking):
 
 
 def _asked_below(tasks: Mapping[str, Task], name: str) -> list[str]:
-    return [dep for dep in tasks[name].task_dep if tasks[dep].meta]
+    deps = tasks[name].task_dep
+    return [dep for dep in deps if tasks[dep].meta and not dep.startswith("_")]
 
 
 def _as_json(state: State) -> dict[str, Any]:

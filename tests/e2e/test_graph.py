@@ -272,6 +272,13 @@ def test_why_shows_every_part_of_a_key(done: Project) -> None:
     assert task["reasons"] == ["params.fast: 20 became 21"]
 
 
+def test_why_of_a_group_shows_its_tasks_that_a_user_can_name(done: Project) -> None:
+    tasks = json.loads(done.doit("why", "--json", *ONE_WEEK, "backfill").stdout)["tasks"]
+
+    names = [task["task"] for task in tasks]
+    assert sorted(names) == ["backfill:sample:BTC/USDT", "backfill:sample:ETH/USDT"]
+
+
 def test_a_candle_changed_in_a_shell_is_noticed_refused_and_repaired(done: Project) -> None:
     expected = done.state()
     done.sql("UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = 1704153600000")
