@@ -119,7 +119,7 @@ def test_brackets_are_what_a_second_opinion_makes_of_them(
     if market == "real" and not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not here: the market as it was in 2024Q1")
     install(monkeypatch, tmp_path, "brackets", BRACKETS)
-    bars = sample_bars(timeframe, days=60) if market == "sample" else real_bars(SHARED, timeframe)
+    bars = sample_bars(timeframe, days=40) if market == "sample" else real_bars(SHARED, timeframe)
     draw = random.Random(timeframe)
     far = 150 if timeframe == "5m" else 600
     entries = {
