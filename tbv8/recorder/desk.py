@@ -511,6 +511,10 @@ class Desk:
             self.bars.add(rest)
         else:
             del self.bars.items[index]
+        for row in self._stale_rows:  # what is lost stays so, whatever is healed later
+            if row.start_ms < end_ms and row.start_ms not in (gap.start_ms, open_ms):
+                self.bars.add(replace(row, end_ms=min(row.end_ms or end_ms, end_ms)))
+        self._stale_rows = [row for row in self._stale_rows if row.start_ms >= end_ms]
         for minute_ms in [m for m in self._refilled if m < end_ms]:
             del self._refilled[minute_ms]
         self._close = None

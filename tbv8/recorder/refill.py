@@ -118,7 +118,8 @@ class Refill:
         self._under_way: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], int] = {}
         self._not_before_s: dict[tuple[str, str], float] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        # Old minutes can wait, and must not stand in the way of trades that are soon gone.
+        self._slots, self._slot = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(1)
         self._warned_s: dict[str, float] = {}
 
     async def learn_clock(self) -> None:
@@ -188,7 +189,7 @@ class Refill:
     async def _meet(self, symbol: str, market: Market, need: Need) -> None:
         key = (symbol, need.what)
         try:
-            async with self._slots:
+            async with self._slot if need.what == "minutes" else self._slots:
                 await self._ask(symbol, market, need)
         except VenueError as e:
             self.failed += 1

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tbv8.config import Venue
+from tbv8.coverage import merge
+from tbv8.market import MINUTE_MS, Span
 from tests.builders import rows
 from tests.recorder.rig import Running, check, gaps_in, recording, venue, wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
@@ -209,6 +212,49 @@ def test_minutes_are_whole_through_outages_and_a_failing_rest(
     compare(db_path, hyperliquid, mexc)
     for name in ("hyperliquid", "mexc"):
         assert gaps_in(db_path, name, "bars_1m", healed=1)
+
+
+@pytest.mark.parametrize(
+    ("hours", "kept"), [pytest.param(60, True, id="kept"), pytest.param(100, False, id="lost")]
+)
+def test_an_outage_of_days_is_warned_of_and_refilled_as_far_as_the_venue_keeps(
+    db_path: Path, clock: VenueClock, capsys: pytest.CaptureFixture[str], hours: int, kept: bool
+) -> None:
+    clock.run(25.0)
+    with hyperliquid_server([hyperliquid_market("BTC", rate=1, quote_rate=1)], clock=clock) as one:
+        one.control(options={"limits": False})
+        venues = [venue("hyperliquid", one, {"BTC/USDT": "BTC"})]
+
+        def record_minutes(count: int) -> int:
+            with recording(db_path, venues, local_ms=lambda: int(clock.true_ms())) as running:
+                wait_until(
+                    lambda: (
+                        running.handle.status().minutes >= count
+                        and not any(s.minutes_waiting for s in running.handle.status().streams)
+                    )
+                )
+            return int(rows(db_path, "SELECT max(ts_ms) FROM bars_1m")[0][0])
+
+        last_ms = record_minutes(1)
+        one.control(rates={"BTC": {"rate": 0.01, "quote_rate": 0}})
+        clock.advance(hours * 3_600_000)
+        wait_until(lambda: one.truth("BTC", last_ms).bars[-1].ts_ms > clock.now_ms() - 120_000)
+        one.control(rates={"BTC": {"rate": 1, "quote_rate": 1}})
+        record_minutes(60 * min(hours, 24))
+
+        check(db_path, "hyperliquid", one.truth("BTC"))
+    assert "WARNING: hyperliquid:BTC/USDT lacks minutes that are" in capsys.readouterr().out
+    ledger = rows(db_path, "SELECT start_ms, end_ms FROM history_coverage ORDER BY day_ms")
+    holes = [(a[1], b[0]) for a, b in pairwise(ledger) if a[1] != b[0]]
+    lost = gaps_in(db_path, "hyperliquid", "bars_1m", healed=0)
+    if kept:
+        assert holes == []
+        assert all(gap.end_ms == 2**62 for gap in lost)  # from the end of the run on
+    else:
+        ((start_ms, end_ms),) = holes
+        assert start_ms == last_ms + MINUTE_MS
+        assert 16 < (end_ms - start_ms) / 3_600_000 < 19
+        assert merge(lost[:-1]) == [Span(start_ms, end_ms)]
 
 
 def test_one_venue_down_does_not_disturb_the_other(

@@ -261,7 +261,9 @@ class World:
             asked_ms = self.venue_ms
             if need.what == "minutes":
                 assert need.span is not None
-                bars = [b for b in self.bars() if need.span.start_ms <= b.ts_ms < need.span.end_ms]
+                bars = [
+                    b for b in self.kept_bars() if need.span.start_ms <= b.ts_ms < need.span.end_ms
+                ]
                 self.desk.take_minutes(need.span, bars, asked_ms=asked_ms)
             elif need.what == "recent":
                 newest = sorted(self.trades, key=_time_of)[-self.knobs.page :]
@@ -275,8 +277,14 @@ class World:
             ):
                 self._subscribe("bbo")
 
+    def kept_bars(self) -> list[Bar]:
+        """Return those of its bars that the venue still tells."""
+        kept = self.knobs.kept_minutes
+        from_ms = 0 if kept is None else self.now_ms - kept * MINUTE_MS
+        return [bar for bar in self.bars() if bar.ts_ms > from_ms]
+
     def bars(self) -> list[Bar]:
-        """Return the venue's own bars, of what it keeps, with the open one; none without trades."""
+        """Return the venue's own bars since ever, with the open one; none without trades."""
         minutes: dict[int, list[Trade]] = {}
         for trade in sorted(self.trades, key=_time_of):
             minutes.setdefault(trade.ts_ms // MINUTE_MS * MINUTE_MS, []).append(trade)
@@ -285,8 +293,7 @@ class World:
             prices = [trade.price for trade in trades]
             volume = round(sum(trade.size for trade in trades), 10)
             bars.append(Bar(open_ms, prices[0], max(prices), min(prices), prices[-1], volume))
-        kept = self.knobs.kept_minutes
-        return [b for b in bars if kept is None or b.ts_ms > self.now_ms - kept * MINUTE_MS]
+        return bars
 
     def true_bars(self, span: Span) -> list[tuple[float, ...]]:
         """Return a bar for every minute of `span`, flat where nothing traded."""
