@@ -55,6 +55,7 @@ from tbv8.backtest.guard import Denial, Halt, Market, RiskGuard, guarded
 from tbv8.backtest.loading import (
     Caught,
     StrategyError,
+    check_heard,
     forget_strategies,
     is_of_strategy,
     load_strategy,
@@ -186,6 +187,8 @@ def run_strategy(
             guard, caught = _add_strategy(engine, stage, market, fill_model)
             _feed(engine, stage, caught, stop=stop)
         _check_complete(engine, stage, guard, caught)
+        if stop and not guard.passed and not guard.denials:
+            check_heard(strategy, guard.loaded, listened=guard.listened)
         with localcontext(_EXACT), gc_paused():
             return _collect(engine, stage, guard)
     finally:
@@ -293,7 +296,7 @@ def _check_complete(
     seen, wanted = min(engine.iteration, guard.bars_seen), stage.bars.num_rows
     if caught:
         error, callback = caught[0].error, caught[0].callback
-        if not isinstance(error, Exception) or not is_of_strategy(error):
+        if isinstance(error, KeyboardInterrupt) or not is_of_strategy(error):
             raise error
         at = f", after the bar that closed at {iso(int(stage.closes_ms[seen - 1]))}" if seen else ""
         raise strategy_error(stage.strategy, error, callback + at) from error

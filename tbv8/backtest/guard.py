@@ -183,6 +183,7 @@ def guarded(guard: RiskGuard) -> type[Strategy]:
 
         def subscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
             """Pass the bars on; the guard itself sees them in any case."""
+            guard.listened |= bar_type == guard.bar_type or bar_type.is_internally_aggregated()
             if bar_type == guard.bar_type:
                 guard.subscribed = True
             else:
@@ -232,6 +233,7 @@ class RiskGuard:
         self.slippage_ticks = strategy.slippage_ticks
         self.account = Account(strategy.starting_balance_usd, Decimal(0))
         self.subscribed = False
+        self.listened = False  # whether it ever asked for bars that there are
 
         self.denials: list[Denial] = []
         self.halts: list[Halt] = []

@@ -6,20 +6,23 @@ Importing a strategy runs the user's code, so that whatever it raises is theirs 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, Protocol, get_type_hints
+from typing import Any, NoReturn, Protocol, get_type_hints
 
 import msgspec
 from nautilus_trader.trading import Strategy
 
 from tbv8 import config
 from tbv8.backtest.nautilus import to_bar_type, to_instrument_id
+from tbv8.document import nearest, read_document
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
+from tbv8.source import GIVEN, classes
 
 _STRATEGIES = "tbv8.strategies"
 
@@ -48,11 +51,11 @@ def load_strategy(
     made = make_config(strategy, venue)
     strategy_class = _load_class(strategy, strategy.class_name)
     if not issubclass(strategy_class, Strategy):
-        raise ConfigError(
-            f"{strategy.class_name} is not a nautilus_trader.trading.Strategy: derive it from that",
-            path=strategy.path,
-            key="strategy",
+        raise StrategyError(
+            f"{class_place(strategy)}: {strategy.class_name} is not a "
+            "nautilus_trader.trading.Strategy: derive it from that"
         )
+    _check_callbacks(strategy, strategy_class)
     try:
         if behind is not None:
             names = {"__module__": strategy_class.__module__, "__doc__": strategy_class.__doc__}
@@ -76,9 +79,74 @@ def make_config(strategy: config.Strategy, venue: str) -> Any:
             **params,
         )
     except (ValueError, TypeError) as e:
-        raise ConfigError(str(e), path=strategy.path, key="params") from e
+        name = f"{strategy.class_name}Config"
+        if isinstance(e, TypeError) and not _takes_what_is_given(config_class):
+            raise StrategyError(
+                f"{class_place(strategy, name)}: {name} must be a dataclass with the fields "
+                f"{', '.join(sorted(GIVEN))}: {e}"
+            ) from e
+        _refuse(strategy, ("params",), str(e), e)
     except Exception as e:
         raise strategy_error(strategy, e, f"{strategy.class_name}Config()") from e
+
+
+def _takes_what_is_given(config_class: type) -> bool:
+    taken = inspect.signature(config_class).parameters
+    return taken.keys() >= GIVEN or any(p.kind is p.VAR_KEYWORD for p in taken.values())
+
+
+def _refuse(
+    strategy: config.Strategy, key: tuple[str, ...], problem: str, cause: Exception
+) -> NoReturn:
+    """Raise a ConfigError at a key of the strategy's YAML, with its line."""
+    path = Path.cwd() / strategy.path
+    if path.is_file():
+        document = read_document(path, root=Path.cwd())
+        try:
+            document.refuse(key, problem)
+        except ConfigError as e:
+            raise e from cause
+    raise ConfigError(problem, path=strategy.path, key=".".join(key)) from cause
+
+
+def _check_callbacks(strategy: config.Strategy, strategy_class: type[Strategy]) -> None:
+    """Refuse callbacks that could not be called, or whose body would never run."""
+    for name in dir(strategy_class):
+        own, known = getattr(strategy_class, name), getattr(Strategy, name, None)
+        if not name.startswith("on_") or known is None or not inspect.isfunction(own):
+            continue
+        place = f"{shown_path(own.__code__.co_filename)}:{own.__code__.co_firstlineno}"
+        if inspect.iscoroutinefunction(own):
+            raise StrategyError(f"{place}: {name} is async, and nobody awaits it: write def")
+        wanted = [p.name for p in inspect.signature(known).parameters.values()]
+        try:
+            inspect.signature(own).bind(*wanted)
+        except TypeError as e:
+            raise StrategyError(f"{place}: write def {name}({', '.join(wanted)}): {e}") from e
+
+
+def check_heard(strategy: config.Strategy, loaded: Strategy, *, listened: bool) -> None:
+    """Refuse a strategy that could not have traded: to be called where it sent no order."""
+    name, place = strategy.class_name, class_place(strategy)
+    written = type(loaded).__mro__[1]  # before it, what tbv8 put in front
+    if getattr(written, "on_bar", None) is Strategy.on_bar:
+        meant = nearest("on_bar", set(dir(written)) - set(dir(Strategy)))
+        cure = f"rename {meant}" if meant else "write one"
+        raise StrategyError(f"{place}: {name} sent no order and has no on_bar: {cure}")
+    if not listened:
+        raise StrategyError(
+            f"{place}: {name} sent no order and was shown no bar: write "
+            "self.subscribe_bars(self.config.bar_type) in on_start"
+        )
+
+
+def class_place(strategy: config.Strategy, name: str | None = None) -> str:
+    """Return file and line of a strategy's class, or of another in its module."""
+    path = strategy.module_path
+    known = classes(path) if path.is_file() else {}
+    line = known.get(name or strategy.class_name)
+    file = f"tbv8/strategies/{strategy.module.replace('.', '/')}.py"
+    return f"{file}:{line.lineno}" if line else file
 
 
 class Caught(msgspec.Struct, frozen=True):
@@ -181,7 +249,7 @@ def strategy_error(strategy: config.Strategy, error: BaseException, where: str) 
     elif own:
         place = f"{shown_path(own[-1].filename)}:{own[-1].lineno}"
     else:
-        place = f"tbv8/strategies/{strategy.module.replace('.', '/')}.py"
+        place = class_place(strategy)
     return StrategyError(f"{place}: {what} (in {where} of {strategy.strategy_id})")
 
 
@@ -222,5 +290,5 @@ def _typed(config_class: type, strategy: config.Strategy) -> dict[str, Any]:
         try:
             typed[name] = msgspec.convert(value, hints.get(name, Any))
         except msgspec.ValidationError as e:
-            raise ConfigError(str(e), path=strategy.path, key=f"params.{name}") from e
+            _refuse(strategy, ("params", name), f"{e}: {value!r}", e)
     return typed

@@ -144,6 +144,8 @@ def lines(summary: Summary) -> list[str]:
         apart = summary.divergence.max_equity_difference
         shown.append(f"  {_line(summary.shadow)}; shadow, at most {apart:,.2f} USD apart")
     for stats in filter(None, (summary.primary, summary.shadow)):
+        if not stats.orders:
+            shown.append(f"  {stats.venue}: no order was sent")
         shown.extend(
             f"  {stats.venue} refused {count:,} orders: {reason}"
             for reason, count in stats.refused.items()
