@@ -23,8 +23,11 @@ LIVE = Series("hyperliquid", "BTC/USDT")
 
 @pytest.fixture
 def project(tmp_path: Path, db_path: Path) -> Project:
-    """Return the shipped project with the database of the test."""
+    """Return the shipped project, one of its strategies, with the database of the test."""
     shutil.copytree(ROOT / "config", tmp_path / "clone" / "config")
+    for path in (tmp_path / "clone" / "config" / "strategies").iterdir():
+        if path.stem != "btc_usdt_perp_v1":
+            path.unlink()
     (tmp_path / "clone" / "config" / "data.yaml").write_text(f"db_path: {db_path}\n")
     return load_project(
         tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda _: None

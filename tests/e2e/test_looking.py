@@ -1,0 +1,346 @@
+"""Status, schema, prune and export as a user types them: what they print, refuse and leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tbv8.market import Bbo, Trade
+from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
+from tests.e2e.conftest import ONE_WEEK, Project
+
+DAY_S = 86_400
+COMMANDS = ("status", "schema", "prune", "export", "verify", "plan", "why")
+
+
+def record_old_ticks(project: Project) -> None:
+    """Hold a trade and a quote of each of 100 days, the newest of today."""
+    with closing(sqlite3.connect(project.db_path)) as connection:
+        ((now_s,),) = connection.execute("SELECT unixepoch()").fetchall()
+    key = ("hyperliquid", "BTC/USDT")
+    moments = [(now_s - n * DAY_S) * 1000 for n in range(100)]
+    with open_ticks(project.db_path) as store:
+        trades = [trade_row(Trade(*key, ms, f"t{ms}", 5.0, 1.0, "buy"), ms) for ms in moments]
+        quotes = [bbo_row(Bbo(*key, ms, 1.0, 1.0, None, None), ms) for ms in reversed(moments)]
+        store.commit(Batch(trades=trades, bbo=quotes), now_ms=1)
+
+
+def on_terminal(project: Project, *words: str, typed: str = "", **env: str) -> tuple[int, str]:
+    """Run doit on a terminal, and return its exit code and all that it showed."""
+    ours, theirs = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "doit", *words],
+        cwd=project.root,
+        env=os.environ | {"PYTHONPATH": str(project.root), "TERM": "xterm-256color"} | env,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    os.write(ours, typed.encode())
+    said = b""
+    with suppress(OSError):  # the end of a terminal is an error
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    return child.wait(60), said.decode()
+
+
+def test_status_shows_what_is_there(finished: Project) -> None:
+    shown = finished.doit(*ONE_WEEK, "status").stdout
+    told = json.loads(finished.doit(*ONE_WEEK, "status", "--json").stdout)
+
+    assert "Bars (sample: simulated)" in shown
+    assert shown.isascii()
+    series = {(one["symbol"], one["dataset"]): one for one in told["series"]}
+    assert series["BTC/USDT", "ohlcv_1m"]["first"] == "2024-01-01T00:00:00Z"
+    assert series["BTC/USDT", "ohlcv_1m"]["last"] == "2024-01-07T23:59:00Z"
+    for (symbol, dataset), one in series.items():
+        ((rows,),) = finished.sql(
+            f"SELECT count(*) FROM {dataset} WHERE venue = 'sample' AND symbol = '{symbol}'"
+        )
+        assert (one["bars"], one["gaps"]) == (rows, 0)
+    (strategy,) = told["strategies"]
+    assert (strategy["fresh"], strategy["reasons"], strategy["simulated"]) == (True, [], True)
+    folder = finished.results / "btc_usdt_perp_v1"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert strategy["numbers"]["return"] == summary["primary"]["return"]
+
+
+def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
+    """A changed 1m bar makes the result stale by what lies between them."""
+    done.sql("UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = 1704067260000")
+
+    plan = json.loads(done.doit(*ONE_WEEK, "plan", "--json", "backtest").stdout)
+    (strategy,) = json.loads(done.doit(*ONE_WEEK, "status", "--json").stdout)["strategies"]
+
+    assert "backtest:btc_usdt_perp_v1" in [task["task"] for task in plan["tasks"]]
+    assert strategy["fresh"] is False
+    assert strategy["reasons"] == ["because aggregate:sample:BTC/USDT:5m will run"]
+
+
+def test_status_without_a_database_makes_none(project: Project) -> None:
+    told = json.loads(project.doit("status", "--json").stdout)
+
+    assert told["database"]["problem"] == (
+        "data/tbv8.sqlite: there is no database: run `doit migrate`"
+    )
+    assert [one["fresh"] for one in told["strategies"]] == [False]
+    assert not project.db_path.exists()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_refusal_is_one_line_and_no_json(project: Project, command: str) -> None:
+    project.edit("config/history.yaml", "refresh", "refrsh")
+    words = (command, "--json") if command in ("status", "verify", "plan", "why") else (command,)
+    if command == "schema":  # it helps to mend just that
+        project.doit(command)
+        return
+
+    end = project.doit(*words, code=3)
+
+    assert end.stdout == ""
+    assert end.stderr == (
+        "ERROR: config/history.yaml:8: history.refrsh: unknown key, did you mean 'refresh'?\n"
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_tells_what_each_option_does(project: Project, command: str) -> None:
+    said = project.doit("help", command).stdout
+
+    assert "DESCRIPTION" in said
+    assert said.isascii()
+
+
+@pytest.mark.parametrize("command", ["status", "export", "prune", "schema", "verify"])
+def test_a_stray_word_is_refused(finished: Project, command: str) -> None:
+    end = finished.doit(command, "btc", code=3)
+
+    assert end.stdout == ""
+    assert end.stderr.startswith("ERROR: 'btc': ")
+    assert len(end.stderr.splitlines()) == 1
+
+
+def test_schema_writes_a_file_for_each_kind(project: Project) -> None:
+    said = project.doit("schema").stdout.split()
+
+    kinds = ("data", "history", "venue", "strategy")
+    assert said == [f"config/.schemas/{kind}.schema.json" for kind in kinds]
+    for name in said:
+        assert json.loads((project.root / name).read_text())["properties"]
+
+
+def test_prune_drops_and_says_what(done: Project) -> None:
+    record_old_ticks(done)
+    bars = done.sql("SELECT count(*), sum(close) FROM ohlcv_1m")
+
+    end = done.doit("prune", "--older-than", "90d", "--yes")
+
+    assert "   trades of hyperliquid:BTC/USDT: 9 rows, 20" in end.stdout
+    assert "   bbo of hyperliquid:BTC/USDT: 10 rows, 20" in end.stdout
+    assert "does not shrink by that" in end.stdout
+    assert done.sql("SELECT count(*) FROM bbo") == [(90,)]
+    assert done.sql("SELECT count(*) FROM trades") == [(91,)]  # its minute is not whole yet
+    assert done.sql("SELECT count(*), sum(close) FROM ohlcv_1m") == bars
+    assert done.doit("prune", "--older-than", "99d", "-y").stdout.startswith("nothing is older")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        pytest.param((), "--older-than: missing: write how old, such as --older-than 90d", id="-"),
+        pytest.param(
+            ("--older-than", "soon", "--yes"),
+            "--older-than: 'soon' is not a duration: write 90s, 10m, 8h or 2d",
+            id="no duration",
+        ),
+        pytest.param(
+            ("--older-than", "90d"),
+            "prune asks before it drops, and there is no terminal to ask on: add --yes",
+            id="no terminal",
+        ),
+        pytest.param(
+            ("--older-than", "90d", "--yes", "--venue", "mex"),
+            "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_spot, "
+            "hyperliquid, mexc, sample",
+            id="no venue",
+        ),
+    ],
+)
+def test_prune_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
+    end = finished.doit("prune", *words, code=3)
+
+    assert (end.stdout, end.stderr) == ("", f"ERROR: {problem}\n")
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 100), ("y\n", 0, 10)])
+def test_prune_asks_on_a_terminal(done: Project, answer: str, code: int, left: int) -> None:
+    record_old_ticks(done)
+
+    ended, said = on_terminal(
+        done, "prune", "--older-than", "10d", "--symbol", "BTC/USDT", typed=answer, NO_COLOR="1"
+    )
+
+    assert ended == code
+    assert "rows for good? [y/N]" in said
+    assert done.sql("SELECT count(*) FROM bbo") == [(left,)]
+
+
+def test_export_writes_what_polars_reads(finished: Project, tmp_path: Path) -> None:
+    end = finished.doit(
+        *("export", "--venue", "sample", "--symbol", "BTC/USDT", "--dataset", "ohlcv_1m"),
+        *("--start", "2024-01-02", "--end", "2024-01-05", "--to", str(tmp_path / "out")),
+    )
+
+    assert end.stdout.endswith(f"   {tmp_path}/out/sample/BTC-USDT/ohlcv_1m/: 3 files written\n")
+    read = pl.read_parquet(tmp_path / "out" / "*" / "*" / "ohlcv_1m" / "*.parquet")
+    ((rows, close),) = finished.sql(
+        "SELECT count(*), sum(close) FROM ohlcv_1m WHERE symbol = 'BTC/USDT'"
+        " AND ts_ms >= 1704153600000 AND ts_ms < 1704412800000"
+    )
+    assert len(read) == rows
+    assert read["close"].sum() == pytest.approx(close, rel=1e-12)
+
+
+def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
+    done.doit("export", "--database", "backup/copy.sqlite")
+    done.edit("config/data.yaml", "data/tbv8.sqlite", "backup/copy.sqlite")
+
+    assert "problem" not in done.doit("verify").stdout
+    assert done.doit(*ONE_WEEK, "backtest").stdout.count(".  ") == 0
+    again = done.doit("export", "--database", "backup/copy.sqlite", code=3)
+    assert again.stderr == (
+        "ERROR: --database: backup/copy.sqlite is the database itself: write another name\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        pytest.param(
+            (),
+            "--dataset: missing: write which table, such as --dataset ohlcv_1m, or --database FILE "
+            "for a copy of all",
+            id="nothing asked",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv"),
+            "--dataset: unknown dataset 'ohlcv', did you mean 'ohlcv_1m'? there is bars_15m, "
+            "bars_1h, bars_4h, bars_5m, bbo, ohlcv_1m, trades",
+            id="no dataset",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--symbol", "BTC"),
+            "--symbol: unknown symbol 'BTC'; there is BTC/USDT, ETH/USDT",
+            id="no symbol",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--start", "2025-01-01"),
+            "no ohlcv_1m is held of what is asked for: `doit status` shows what is",
+            id="nothing held",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--start", "2024-01-01T12:00Z"),
+            "--start: '2024-01-01T12:00Z' is not midnight UTC: a file is a whole day",
+            id="part of a day",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--start", "2024-02-01", "--end", "2024-01-01"),
+            "--end: '2024-01-01' is not after the start: it is the day after the last",
+            id="end before start",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--to", "dodo.py"),
+            "dodo.py/sample/BTC-USDT/ohlcv_1m: Not a directory: mend that and run again, nothing is lost",
+            id="a file for a folder",
+        ),
+        pytest.param(
+            ("--database", "dodo.py"),
+            "--database: dodo.py is there already: add --yes to replace it",
+            id="a file in its place",
+        ),
+        pytest.param(
+            ("--database", "data"), "--database: data is a folder: write a file's name", id="data"
+        ),
+        pytest.param(
+            ("--database", "copy.sqlite", "--dataset", "bbo"),
+            "--database copies all: leave the other options out",
+            id="both",
+        ),
+    ],
+)
+def test_export_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
+    end = finished.doit("export", *words, code=3)
+
+    assert (end.stdout, end.stderr) == ("", f"ERROR: {problem}\n")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Path:
+    """Return a folder on a disk of 300 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no permission to mount a small disk")
+    return folder
+
+
+def test_a_full_disk_is_one_line(
+    finished: Project, small_disk: Path, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(lambda: subprocess.run(["umount", str(small_disk)], check=True))
+
+    bars = finished.doit("export", "--dataset", "ohlcv_1m", "--to", str(small_disk), code=3)
+    left = [path for path in small_disk.rglob("*") if path.is_file()]
+    whole = [len(pl.read_parquet(path)) for path in left]
+    for path in left:
+        path.unlink()
+    copy = finished.doit("export", "--database", str(small_disk / "copy.sqlite"), code=3)
+
+    assert len(bars.stderr.splitlines()) == len(copy.stderr.splitlines()) == 1
+    assert "o space left on device" in bars.stderr
+    assert "MB free: free some space, or write it elsewhere" in copy.stderr
+    assert whole
+    assert min(whole) > 1000
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json")], ids=str)
+def test_a_reader_that_has_seen_enough_is_no_error(
+    finished: Project, words: tuple[str, ...], children: Callable[..., subprocess.Popen[str]]
+) -> None:
+    child = children(finished.start(*words))
+    assert child.stdout is not None
+    child.stdout.close()
+    child.stdout = None
+
+    _, err = child.communicate(timeout=60)
+
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    "words", [("status",), (*ONE_WEEK, "backfill"), (*ONE_WEEK, "aggregate")], ids=str
+)
+def test_no_colour_where_none_is_wanted(done: Project, words: tuple[str, ...]) -> None:
+    if words != ("status",):
+        shutil.rmtree(done.root / "data")
+    code, said = on_terminal(done, *words, NO_COLOR="1")
+
+    assert code == 0
+    assert "\x1b[3" not in said.replace("\x1b[39m", "")  # colours are 30 to 38, and 90 to 97
+    assert "\x1b[9" not in said
