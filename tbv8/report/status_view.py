@@ -187,4 +187,4 @@ def _number(value: float | None, form: str) -> str:
 
 
 def _shortened(reason: str) -> str:
-    return reason if len(reason) <= _REASON_LETTERS else f"{reason[: _REASON_LETTERS - 1]}…"
+    return reason if len(reason) <= _REASON_LETTERS else f"{reason[: _REASON_LETTERS - 3]}..."

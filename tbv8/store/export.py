@@ -266,6 +266,9 @@ def _new_file(path: Path) -> Iterator[Path]:
         with new.open("rb") as file:
             os.fsync(file.fileno())
         new.replace(path)
+    except OSError as e:  # of Arrow's, without the file's name
+        new.unlink(missing_ok=True)
+        raise (OSError(e.errno, os.strerror(e.errno), str(path)) if e.errno else e) from e
     except BaseException:
         new.unlink(missing_ok=True)
         raise
