@@ -242,10 +242,15 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
     choices = _choices(here)
     if choices and isinstance(value, str):
         document.refuse(key, unknown("value", value, choices))
-    expected = re.match(r"Expected `([^`]*)`", problem)
-    wanted = " or ".join(choices) or (_words(expected[1]) if expected else "a number")
+    document.refuse(key, expected(problem, value, choices))
+
+
+def expected(message: str, value: Any, choices: Iterable[str] = ()) -> str:
+    """Say what was expected in place of `value`, from what msgspec says of it."""
+    types = re.match(r"Expected `([^`]*)`", message)
+    wanted = " or ".join(choices) or (_words(types[1]) if types else "a number")
     cure = ": write it in quotes" if "text" in wanted and isinstance(value, int | float) else ""
-    document.refuse(key, f"expected {wanted}, got {_shown(value)}{cure}")
+    return f"expected {wanted}, got {_shown(value)}{cure}"
 
 
 _WORDS = {

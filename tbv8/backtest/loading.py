@@ -19,7 +19,7 @@ from nautilus_trader.trading import Strategy
 
 from tbv8 import config
 from tbv8.backtest.nautilus import to_bar_type, to_instrument_id
-from tbv8.document import nearest, read_document
+from tbv8.document import expected, nearest, read_document
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
 from tbv8.source import GIVEN, classes
@@ -290,5 +290,5 @@ def _typed(config_class: type, strategy: config.Strategy) -> dict[str, Any]:
         try:
             typed[name] = msgspec.convert(value, hints.get(name, Any))
         except msgspec.ValidationError as e:
-            _refuse(strategy, ("params", name), f"{e}: {value!r}", e)
+            _refuse(strategy, ("params", name), expected(str(e), value), e)
     return typed
