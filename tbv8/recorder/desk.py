@@ -4,7 +4,7 @@ A *stream* is a series' trades or quotes. It is up from the venue's confirmation
 the time up to which everything that the venue sent is known to have arrived: a frame of the stream
 itself, or a REST answer that tells nothing new. A minute counts as watched only when the stream was
 up all the time and the proof lies behind its end; so a stream that stalls without a word never
-makes flat minutes.
+makes flat minutes, nor does one that we cannot follow.
 
 Minutes leave in order, at the *frontier*. One that was not watched waits there for the venue's own
 bar, and all later ones behind it, since the ledger knows one span a day. When the venue no longer
@@ -151,14 +151,15 @@ class Watch:
         """How long it may be silent before the venue is asked whether it is quiet or dead."""
         return min(max(20 * self._pace_ms, _LEAST_PATIENCE_MS), _MOST_PATIENCE_MS)
 
-    def hear(self, now_ms: int) -> None:
-        """Note an event of the stream."""
+    def hear(self, now_ms: int, ts_ms: int) -> None:
+        """Note an event of the stream: all until its own time has come, if we lag not all since."""
         self.events += 1
         if self.heard_ms:
             self._pace_ms += 0.05 * (now_ms - self.heard_ms - self._pace_ms)
         self.heard_ms = now_ms
-        if now_ms > self.proof_ms:
-            self.proof_ms = now_ms
+        proof_ms = min(ts_ms, now_ms)
+        if proof_ms > self.proof_ms:
+            self.proof_ms = proof_ms
         self.doubt_ms = None
 
     def silent_too_long(self, now_ms: int) -> bool:
@@ -288,7 +289,7 @@ class Desk:
         if not watch.up:
             self._bring_up("trades", watch, trade.ts_ms, now_ms)
         if watch.up:
-            watch.hear(now_ms)
+            watch.hear(now_ms, trade.ts_ms)
         if trade.ts_ms > watch.up_ms:  # what is older is a replay, and tells nothing of the lag
             watch.lag_ms = now_ms - trade.ts_ms
         self._add_trade(watch, trade, received_ms, now_ms)
@@ -344,7 +345,7 @@ class Desk:
         if not watch.up:
             self._bring_up("bbo", watch, bbo.ts_ms, now_ms)
         if watch.up:
-            watch.hear(now_ms)
+            watch.hear(now_ms, bbo.ts_ms)
         watch.lag_ms = now_ms - bbo.ts_ms
         last = self._quote
         late = last is not None and bbo.ts_ms < last.ts_ms
@@ -617,7 +618,7 @@ class Desk:
         reaches_back = not trades or trades[0].ts_ms <= known_ms
         unheard = any(known_ms < trade.ts_ms <= sure_ms for trade in trades)
         news = unheard or not reaches_back
-        dead = watch.up and watch.proof_ms < sure_ms and news
+        dead = watch.up and max(watch.heard_ms, watch.proof_ms) < sure_ms and news
         if dead:
             self.stalled("trades")
         elif watch.distrusted and watch.acked_ms is not None and sure_ms > watch.acked_ms:

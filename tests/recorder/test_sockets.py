@@ -12,6 +12,7 @@ import pytest
 from tbv8.config import Venue
 from tbv8.coverage import merge
 from tbv8.market import MINUTE_MS, Span
+from tbv8.store.ticks import Batch
 from tests.builders import rows
 from tests.recorder.rig import Running, check, gaps_in, recording, venue, wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
@@ -161,6 +162,28 @@ def test_a_stream_that_stalls_alone_is_found_out_and_subscribed_again(
     compare(db_path, hyperliquid, mexc)
     reasons = rows(db_path, "SELECT DISTINCT reason FROM recording_gaps WHERE channel = 'trades'")
     assert ("stream stalled",) in reasons
+
+
+@pytest.mark.parametrize("clock", [20.0], indirect=True)
+def test_a_machine_that_cannot_follow_takes_no_stream_for_dead_and_loses_nothing(
+    db_path: Path,
+    venues: list[Venue],
+    hyperliquid: LiveServer,
+    mexc: LiveServer,
+    clock: VenueClock,
+) -> None:
+    def fall_behind(_batch: Batch, _at_ms: int) -> None:
+        time.sleep(0.6)  # twelve seconds of the venues' clock, in which nothing is read
+
+    with recording(
+        db_path, venues, local_ms=lambda: int(clock.true_ms()), on_commit=fall_behind
+    ) as running:
+        wait_until(lambda: all(s.minutes >= 3 for s in running.handle.status().streams))
+        assert reconnects(running) == [0, 0]
+
+    compare(db_path, hyperliquid, mexc)
+    for name in ("hyperliquid", "mexc"):
+        assert len(gaps_in(db_path, name, "trades")) == 1  # from the end of the run on
 
 
 @pytest.mark.parametrize("clock", [10.0], indirect=True)
