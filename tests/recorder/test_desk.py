@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tbv8.market import MINUTE_MS, Bbo, Series, Trade
+from tbv8.market import Bbo, Series, Trade
 from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.store.ticks import Held
