@@ -7,7 +7,7 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -147,23 +147,26 @@ def _tiles(summary: Mapping[str, Any]) -> Html:
 
 
 def _numbers(result: Result) -> Part:
-    shadow = [f"{result.shadow.venue}, shadow"] if result.shadow else []
-    columns = [result.summary["primary"], *([result.summary["shadow"]] if shadow else [])]
-    heads = [result.primary.venue, *shadow]
-
-    def rows(
-        names: Sequence[tuple[str, str, Callable[[Any], str]]], held: Mapping[str, Any] | None
-    ) -> Iterator[list[Child]]:
-        for title, name, form in names:
-            cells = [form(stats[name]) for stats in columns]
-            beside = [form(held[name]) if name in held else ""] if held is not None else []
-            yield [title, *cells, *beside]
-
-    held = result.summary["primary"]["buy_and_hold"]
-    gains = table(["Return", *heads, "buy and hold"], rows(_GAINS, held))
-    risks = table(["Risk", *heads, "buy and hold"], rows(_RISKS, held))
-    trading = table(["Trading", *heads], rows(_TRADING, None))
-    costs = table(["Costs and account, USD", *heads], rows(_COSTS, None))
+    primary, shadow = result.summary["primary"], result.summary["shadow"]
+    runs: list[tuple[str, Mapping[str, Any]]] = [(primary["venue"], primary)]
+    if shadow:
+        runs.append((f"{shadow['venue']}, shadow", shadow))
+    beside = [runs[0], ("buy and hold", primary["buy_and_hold"]), *runs[1:]]
+    gains, risks, trading, costs = (
+        table(
+            [title, *(name for name, _ in columns)],
+            (
+                [what, *(form(stats[key]) if key in stats else "" for _, stats in columns)]
+                for what, key, form in rows
+            ),
+        )
+        for title, columns, rows in (
+            ("Return", beside, _GAINS),
+            ("Risk", beside, _RISKS),
+            ("Trading", runs, _TRADING),
+            ("Costs and account, USD", runs, _COSTS),
+        )
+    )
     return (
         "numbers",
         "Numbers",

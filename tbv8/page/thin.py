@@ -27,7 +27,7 @@ def keep_extremes(curves: Sequence[Floats], *, most: int) -> Ints:
     if count <= 2 * most:
         return np.arange(count, dtype=np.int64)
     starts = stretches(count, most)
-    width = int(starts[1])
+    width = -(-count // most)
     kept = [np.array([0, count - 1], dtype=np.int64)]
     for curve in curves:
         padded = np.full(len(starts) * width, curve[-1])

@@ -1,0 +1,72 @@
+"""Months, years and windows, worked by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tbv8.backtest.periods import monthly_returns, rolling_sharpe
+from tbv8.market import DAY_MS, parse_time
+from tests.builders import at
+
+
+def times(*texts: str) -> np.ndarray:
+    return np.array([at(text) for text in texts], dtype=np.int64)
+
+
+def test_a_close_at_midnight_of_the_first_ends_the_month_before() -> None:
+    closes = times("2023-12-15", "2024-01-01", "2024-01-20", "2024-02-01", "2024-02-02")
+    equity = np.array([110, 120, 90, 60, 66])
+
+    found = monthly_returns(closes, equity, start=100)
+
+    # December 100 -> 120, January 120 -> 60, February 60 -> 66; the year 2024 120 -> 66.
+    assert found.months == {
+        (2023, 12): pytest.approx(0.2),
+        (2024, 1): pytest.approx(-0.5),
+        (2024, 2): pytest.approx(0.1),
+    }
+    assert found.years == {2023: pytest.approx(0.2), 2024: pytest.approx(-0.45)}
+
+
+def test_a_month_without_a_bar_returned_nothing() -> None:
+    found = monthly_returns(times("2024-01-10", "2024-03-10"), np.array([110, 121]), start=100)
+
+    assert found.months == {(2024, 1): 0.1, (2024, 2): 0.0, (2024, 3): pytest.approx(0.1)}
+    assert found.years == {2024: pytest.approx(0.21)}
+
+
+def test_nothing_is_returned_on_nothing() -> None:
+    found = monthly_returns(times("2024-01-10", "2024-02-10"), np.array([-5, 20]), start=100)
+
+    assert found.months == {(2024, 1): pytest.approx(-1.05), (2024, 2): None}
+    assert found.years == {2024: pytest.approx(-0.8)}
+
+
+def test_one_bar_is_one_month() -> None:
+    found = monthly_returns(times("2024-01-01T01:00:00"), np.array([100]), start=100)
+
+    assert found.months == {(2024, 1): 0.0}
+
+
+def test_a_window_takes_the_days_that_end_with_each() -> None:
+    # Daily returns +10 %, -10 %, +10 %; windows of two days: mean 0 and its sample deviation.
+    start = parse_time("2024-01-01")
+    points = np.array([1000, 1100, 990, 1089])
+
+    days_ms, ratios = rolling_sharpe(start + np.arange(4) * DAY_MS, points, days=2)
+
+    assert days_ms.tolist() == [start + DAY_MS, start + 2 * DAY_MS]
+    assert ratios == pytest.approx([0.0, 0.0], abs=1e-9)
+
+    # All three: mean 1/30, deviation sqrt((2 (1/15)^2 + (2/15)^2) / 2) = 0.11547, times sqrt(365).
+    _, (ratio,) = rolling_sharpe(start + np.arange(4) * DAY_MS, points, days=3)
+    assert ratio == pytest.approx(0.0333333333 / 0.1154700538 * 19.1049731745)
+
+
+def test_a_window_longer_than_the_run_is_none() -> None:
+    start = parse_time("2024-01-01")
+
+    days_ms, ratios = rolling_sharpe(start + np.arange(3) * DAY_MS, np.array([1, 2, 3]), days=30)
+
+    assert (len(days_ms), ratios) == (0, [])

@@ -1,0 +1,76 @@
+"""Pages in headless Chromium, as a user opens them: from disk, without any network."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+DESKTOP, PHONE = 1400, 390
+
+
+@contextmanager
+def opened(path: Path, *, width: int = DESKTOP, dark: bool = False) -> Iterator[Any]:
+    """Yield the page once its charts are drawn; fail for an error, or for asking the network."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    said: list[str] = []
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        try:
+            context = browser.new_context(
+                viewport={"width": width, "height": 900},
+                color_scheme="dark" if dark else "light",
+                is_mobile=width < 640,
+                has_touch=width < 640,
+            )
+            context.route(
+                lambda url: not url.startswith(("file:", "data:", "blob:")), _refuse(asked)
+            )
+            page = context.new_page()
+            page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("request", lambda request: asked.append(request.url))
+            page.goto(path.absolute().as_uri())
+            page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
+            yield page
+        finally:
+            browser.close()
+    assert said == []
+    assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [
+        path.absolute().as_uri()
+    ]
+
+
+def _is_elsewhere(url: str) -> bool:
+    return not url.startswith(("file:", "data:", "blob:"))
+
+
+def _refuse(asked: list[str]) -> Any:
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    return refuse
+
+
+def overflow(page: Any) -> int:
+    """Return by how many pixels the page is wider than its window."""
+    width: int = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    return max(0, width)
+
+
+def color(page: Any, selector: str, name: str) -> str:
+    """Return a computed colour of an element."""
+    script = "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]"
+    value: str = page.evaluate(script, [selector, name])
+    return value
