@@ -106,10 +106,16 @@ def _heatmap(rows: Sequence[Coverage], id_: str) -> Chart:
         ],
         layout={
             "hovermode": "closest",
-            "xaxis": {"type": "category", "tickfont": {"color": "--muted"}, "nticks": 12},
+            "xaxis": {
+                "type": "category",
+                "showgrid": False,
+                "tickfont": {"color": "--muted"},
+                "nticks": 12,
+            },
             "yaxis": {
                 "type": "category",
                 "autorange": "reversed",
+                "showgrid": False,
                 "automargin": True,
                 "dtick": 1,
                 "tickfont": {"color": "--ink", "size": 11},

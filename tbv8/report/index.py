@@ -75,7 +75,8 @@ def read_report(
     missed: list[RecordingGap] = []
     if status.database.problem is None:
         with open_reader(db_path) as query:
-            coverage = read_coverage(query, wanted)
+            stored = [(Series(s.venue, s.symbol), s.dataset) for s in status.series]
+            coverage = read_coverage(query, stored, wanted)
             missed = _read_gaps(query)
     return Report(
         status=status,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
 
 import msgspec
 
@@ -37,27 +36,35 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 class _Known(msgspec.Struct):
+    """Merged spans that are known, those before the listing apart; missing minutes by month."""
+
     spans: list[Span] = []
     unlisted: list[Span] = []
-    missing: dict[int, int] = {}
+    missing: dict[str, int] = {}
 
 
-def read_coverage(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> list[Coverage]:
+def read_coverage(
+    query: Query,
+    stored: Iterable[tuple[Series, str]],
+    wanted: Mapping[Series, Sequence[Span]],
+) -> list[Coverage]:
     """Return what is known of every series that is held or wanted.
 
     A gap is what is wanted of history and not known; between what was recorded, what was not; of
     built bars what the 1m bars would give and is not built.
+
+    Args:
+        query: Asks the database.
+        stored: The series and datasets that the ledger has.
+        wanted: The spans of history that a backfill is to bring, by series.
     """
-    known = _read_known(query)
+    known = {(series, dataset): _read_known(query, series, dataset) for series, dataset in stored}
     for series in wanted:
         known.setdefault((series, HISTORY), _Known())
-    for one in known.values():
-        one.spans = merge(one.spans)
     found = []
     for (series, dataset), one in sorted(known.items(), key=_order):
         windows = merge([*one.spans, *_expected(series, dataset, known, wanted)])
-        months = tuple(_months(one, windows))
-        found.append(Coverage(series, dataset, months))
+        found.append(Coverage(series, dataset, tuple(_months(one, windows))))
     return found
 
 
@@ -68,29 +75,25 @@ def _order(item: tuple[tuple[Series, str], _Known]) -> tuple[int, int, str, Seri
     return 1, parse_dataset(dataset).fixed_ms or 31 * 24 * 60 * MINUTE_MS, dataset, series
 
 
-def _read_known(query: Query) -> dict[tuple[Series, str], _Known]:
-    known: dict[tuple[Series, str], _Known] = {}
-    # days that touch are one stretch; before the listing is a stretch of its own
-    for venue, symbol, dataset, unlisted, start_ms, end_ms in query(
-        "SELECT venue, symbol, dataset, unlisted, min(start_ms), max(end_ms) FROM ("
-        " SELECT *, sum(begins) OVER (PARTITION BY venue, symbol, dataset, unlisted"
-        " ORDER BY day_ms) AS stretch FROM ("
-        "  SELECT venue, symbol, dataset, day_ms, start_ms, end_ms, source = ? AS unlisted,"
-        "  start_ms > coalesce(lag(end_ms) OVER (PARTITION BY venue, symbol, dataset, source = ?"
-        "  ORDER BY day_ms), -1) AS begins FROM history_coverage))"
-        " GROUP BY venue, symbol, dataset, unlisted, stretch",
-        (NOT_LISTED, NOT_LISTED),
+def _read_known(query: Query, series: Series, dataset: str) -> _Known:
+    """Read one series of the ledger: quicker by this loop than by SQLite's window functions."""
+    ends: tuple[list[list[int]], list[list[int]]] = ([], [])
+    missing: dict[str, int] = {}
+    for start_ms, end_ms, lacking, unlisted in query(
+        "SELECT start_ms, end_ms, missing, source = ? FROM history_coverage"
+        " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
+        (NOT_LISTED, series.venue, series.symbol, dataset),
     ):
-        one = known.setdefault((Series(str(venue), str(symbol)), str(dataset)), _Known())
-        (one.unlisted if unlisted else one.spans).append(Span(int(start_ms), int(end_ms)))
-    for venue, symbol, dataset, day_ms, missing in query(
-        "SELECT venue, symbol, dataset, day_ms, missing FROM history_coverage"
-        " WHERE missing > 0 AND source <> ?",
-        (NOT_LISTED,),
-    ):
-        one = known[Series(str(venue), str(symbol)), str(dataset)]
-        one.missing[int(day_ms)] = int(missing)
-    return known
+        stretches = ends[unlisted]
+        if stretches and start_ms <= stretches[-1][1]:
+            stretches[-1][1] = end_ms
+        else:
+            stretches.append([start_ms, end_ms])
+        if lacking and not unlisted:
+            name = _name(start_ms)
+            missing[name] = missing.get(name, 0) + lacking
+    spans, unlisted_spans = (merge(Span(*pair) for pair in pairs) for pairs in ends)
+    return _Known(spans, unlisted_spans, missing)
 
 
 def _expected(
@@ -112,14 +115,10 @@ def _expected(
 
 
 def _months(one: _Known, windows: Sequence[Span]) -> Iterator[Month]:
-    missing = {
-        name: sum(count for _, count in counts)
-        for name, counts in groupby(sorted(one.missing.items()), key=lambda item: _name(item[0]))
-    }
     known = dict(_by_month(one.spans))
     for name, minutes in _by_month(windows):
         held = known.get(name, 0)
-        outage = min(missing.get(name, 0), held)
+        outage = min(one.missing.get(name, 0), held)
         yield Month(name=name, held=held - outage, outage=outage, gap=minutes - held)
 
 
