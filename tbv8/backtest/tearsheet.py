@@ -440,13 +440,16 @@ def _price(result: Result) -> Part:
     closes_ms = run.curve.closes_ms
     starts = stretches(len(closes_ms), _BARS)
     ends = np.append(starts[1:], len(closes_ms)) - 1
-    columns: dict[str, Sequence[Any]] = {
-        "t": closes_ms[ends].tolist(),
-        "low": shown(np.minimum.reduceat(column(result.bars, "low"), starts)),
-        "high": shown(np.maximum.reduceat(column(result.bars, "high"), starts)),
-        "close": shown(run.curve.price[ends]),
+    low = np.minimum.reduceat(column(result.bars, "low"), starts)
+    high = np.maximum.reduceat(column(result.bars, "high"), starts)
+    opened = column(result.bars, "open")[:1]
+    columns: dict[str, Sequence[Any]] = {  # what a stretch was stands at its end, in steps
+        "t": [result.span[0], *closes_ms[ends].tolist()],
+        "low": shown(np.concatenate([low[:1], low])),
+        "high": shown(np.concatenate([high[:1], high])),
+        "close": shown(np.concatenate([opened, run.curve.price[ends]])),
     }
-    edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    edge = {"line": {"width": 0, "shape": "vh"}, "hoverinfo": "skip", "showlegend": False}
     traces = [
         line("low", "low", "--hold", **edge),
         line(
@@ -492,6 +495,7 @@ def _price(result: Result) -> Part:
                     "thickness": 0.1,
                     "bordercolor": "--line",
                     "range": list(result.span),
+                    "yaxis": {"rangemode": "auto"},
                 }
             ),
             "yaxis": value_axis(tickformat=",~r", zeroline=False),

@@ -40,8 +40,9 @@ SCRIPT = r"""
       if (touch) layout.dragmode = false;  // a finger scrolls the page
     }
     sizeMarks(traces, data.span ? layout.xaxis.range.map(toMs) : []);
+    // named one by one: among plotly.js's own is one that sends a chart to its maker
     const config = {responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
-                    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"]};
+                    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
     Plotly.react(place, traces, layout, config);
     if (!known && data.span) place.on("plotly_relayout", change => follow(change));
   }
