@@ -56,6 +56,8 @@ def bench_record(folder: Path) -> dict[str, float]:
         "aim_per_s": AIM_RATE,
         "floor_per_s": round(MESSAGES / floor["seconds"]),
         "ratio": round(record["seconds"] / floor["seconds"], 2),
+        "cpu_ratio": round(record["cpu_s"] / floor["cpu_s"], 2),
+        "cpu_us_per_message": round(record["cpu_s"] / MESSAGES * 1e6, 1),
         "aim": 1.5,
         "lost": _lost(record, MESSAGES) + _lost(steady, 10 * AIM_RATE),
         "p99_s": round(steady["p99_s"], 3),
@@ -122,10 +124,12 @@ def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, f
         archive_url=None,
         instruments={},
     )
+    began_s = time.process_time()
     run(db_path, [venue], Options(on_commit=on_commit, on_start=begin))
     waits.sort()
     return {
         "seconds": (seen["last_ms"] - seen["first_ms"]) / 1000,
+        "cpu_s": time.process_time() - began_s,
         "rows": _rows(db_path),
         "p99_s": waits[len(waits) * 99 // 100] / 1000,
         "peak_mb": _peak_mb(),
@@ -134,7 +138,9 @@ def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, f
 
 def floor(db_path: Path, ws_url: str, total: int) -> dict[str, float]:
     """Receive, decode and insert the same rows, and nothing else."""
-    return asyncio.run(_floor(db_path, ws_url, total))
+    began_s = time.process_time()
+    found = asyncio.run(_floor(db_path, ws_url, total))
+    return found | {"cpu_s": time.process_time() - began_s}
 
 
 async def _floor(db_path: Path, ws_url: str, total: int) -> dict[str, float]:
