@@ -192,10 +192,10 @@ def test_a_state_file_that_cannot_be_is_done_without(done: Project) -> None:
 
     again = done.doit(*ALL)
 
-    assert [line for line in again.stdout.splitlines() if line.startswith(".")] == [
+    assert {line for line in again.stdout.splitlines() if line.startswith(".")} == {
         ".  aggregate:sample:ETH/USDT:1h",
         ".  aggregate:sample:BTC/USDT:1h",
-    ]
+    }
     assert again.stderr == ""
 
 
