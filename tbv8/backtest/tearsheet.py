@@ -803,7 +803,8 @@ def _events(result: Result) -> Part:
         for rule, count in stats["denied"].items():
             said.append(f"{title}: {count:,} orders denied by {rule}")
         for rule, count in _by_rule(run.halts).items():
-            said.append(f"{title}: closed and halted {count:,} times by {rule}")
+            times = "once" if count == 1 else f"{count:,} times"
+            said.append(f"{title}: closed and halted {times} by {rule}")
         for reason, count in stats["refused"].items():
             said.append(f"{title}: {count:,} orders refused: {reason}")
         lists += [

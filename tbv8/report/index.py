@@ -156,7 +156,7 @@ def _tiles(report: Report) -> Html:
         (
             "Recorder gaps",
             f"{sum(gap.gaps for gap in status.recorder_gaps):,}",
-            f"{lasting:,} last, {sum(gap.healed for gap in status.recorder_gaps):,} healed",
+            f"{lasting:,} lasting, {sum(gap.healed for gap in status.recorder_gaps):,} healed",
         ),
     ]
     return element(
@@ -317,7 +317,7 @@ def _why(rows: Sequence[_Row]) -> Child:
     if not rows:
         return None
     return [
-        element("h3", "Why they are stale"),
+        element("h3", "Why they are stale, or what is wrong with them"),
         [
             element(
                 "details",
