@@ -74,6 +74,7 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]
 
 def _closing_line(label: str, done: int, unit: str, started: float) -> None:
     elapsed_s = time.monotonic() - started
+    unit = unit.removesuffix("s") if done == 1 else unit
     print(
         f"   {label}: {done:,} {unit} in {elapsed_s:.1f} s ({done / max(elapsed_s, 1e-3):,.0f}/s)",
         flush=True,

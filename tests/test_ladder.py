@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "build": "aggregate freshness progress store",
     "recorder": "config progress store venues",
     "strategies": "",
-    "backtest": "config page risk store strategies",
+    "backtest": "config page progress risk store strategies",
     "report": "config freshness page store",
     "tasks": "backfill backtest build freshness recorder report",
     "commands": "backfill backtest build config_schema ending freshness recorder report tasks",

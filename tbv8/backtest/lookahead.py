@@ -25,6 +25,7 @@ from tbv8.backtest.accounting import Fill
 from tbv8.backtest.engine import Asked, Run, run_strategy
 from tbv8.backtest.loading import StrategyError, shown_path
 from tbv8.market import iso
+from tbv8.progress import progress
 from tbv8.source import project_imports
 
 DECISIONS = 200
@@ -73,8 +74,12 @@ def check_lookahead(strategy: config.Strategy, bars: pa.Table) -> Verdict:
             )
         decided = _decisions(whole)
         cuts, others = _choose_cuts(decided, bars.num_rows)
-        for last in [bars.num_rows - 1, *sorted({*cuts, *others})]:
-            _compare(strategy, whole, bars.slice(0, last + 1))
+        lasts = [bars.num_rows - 1, *sorted({*cuts, *others})]
+        reruns = sum(lasts) + len(lasts)
+        with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
+            for last in lasts:
+                _compare(strategy, whole, bars.slice(0, last + 1))
+                advance(last + 1)
         warm_up = _warm_up(strategy, venue, bars)
     return Verdict(
         decisions=len(decided),

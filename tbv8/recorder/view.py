@@ -99,6 +99,7 @@ def summary(status: Status) -> str:
         f"recorded {status.trades:,} trades, {status.bbo:,} quotes and {status.minutes:,} minutes "
         f"in {status.running_s:.0f} s; {reconnects} reconnects, {gaps} gaps"
         + (f"; DROPPED {status.dropped:,} events" if status.dropped else "")
+        + "".join(f"; {v.venue} NEVER SENT ANYTHING" for v in status.venues if not v.frames)
     )
 
 
