@@ -52,11 +52,12 @@ def write_result(folder: Path, write: Callable[[Path], None], *, inputs: Mapping
 def sweep(results_path: Path, names: Iterable[str]) -> None:
     """Remove what killed runs of `names` left; a result that had stepped aside comes back.
 
-    Does nothing while another process writes a result: the next start will.
+    Does nothing while another process writes a result, or where nothing may be written: the next
+    start will, and whoever has something to write there says what is wrong.
     """
     if not results_path.is_dir():
         return
-    with suppress(BlockingIOError), _locked(results_path, wait=False):
+    with suppress(OSError), _locked(results_path, wait=False):
         for name in names:
             _clean(results_path / name)
 

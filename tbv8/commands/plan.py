@@ -17,6 +17,12 @@ class Planned(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     after: tuple[str, ...]
 
+    @property
+    def why(self) -> tuple[str, ...]:
+        """All that makes it run, in words."""
+        upstream = (f"because {' and '.join(self.after)} will run",) if self.after else ()
+        return (*self.reasons, *upstream)
+
 
 class Plan(Looking):
     """Tell what would run, and why."""
@@ -36,10 +42,8 @@ class Plan(Looking):
             print("nothing to do: everything is fresh")
         for task in () if as_json else planned:
             print(task.task)
-            for reason in task.reasons:
+            for reason in task.why:
                 print(f"    {reason}")
-            if task.after:
-                print(f"    because {' and '.join(task.after)} will run")
         return 0
 
 

@@ -10,6 +10,7 @@ from doit.exceptions import InvalidCommand
 from doit.task import Task
 
 from tbv8.commands.looking import JSON, Looking, ask, no_such_task, print_json
+from tbv8.commands.plan import plan
 from tbv8.freshness.state import Part, State
 
 
@@ -18,19 +19,24 @@ class Why(Looking):
 
     doc_purpose = "show every part of a task's key, now and when its output was made"
     doc_usage = "TASK ..."
-    doc_description = "A part whose digest differs is why the task is stale."
+    doc_description = (
+        "A part whose digest differs is why the task is stale, or a task before it that will run."
+    )
     cmd_options = (JSON,)
 
     def _execute(self, as_json: bool, pos_args: Sequence[str]) -> int:
         if not pos_args:
             raise InvalidCommand("`doit why` wants a task; `doit list` names them")
         tasks = {task.name: task for task in self.task_list}
+        planned = {one.task: one.why for one in plan(self.selected())}
         shown = []
         for name in pos_args:
             if name not in tasks:
                 raise no_such_task(name, self.task_list)
             asked = [name] if tasks[name].meta else _asked_below(tasks, name)
-            shown += [(task, ask(tasks[task])) for task in asked]
+            for task in asked:
+                state = ask(tasks[task])
+                shown.append((task, State(planned.get(task, state.reasons), state.parts)))
         if as_json:
             print_json({"tasks": [{"task": name, **_as_json(state)} for name, state in shown]})
             return 0

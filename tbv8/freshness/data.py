@@ -58,11 +58,15 @@ def backfill_state(db_path: Path, series: Series, spans: Sequence[Span]) -> Stat
 def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> State:
     """Tell whether every day of a timeframe was built from what its 1m days hold now."""
     with open_reader(db_path) as query:
-        buildable = list(buildable_days(read_held_days(query, series, ONE_MINUTE), timeframe))
+        minutes = read_held_days(query, series, ONE_MINUTE)
+        buildable = list(buildable_days(minutes, timeframe))
         built = read_days(query, series, timeframe.dataset)
     work = compare_builds(buildable, built)
+    reasons = work.reasons(series, timeframe)
+    if work.days or work.unfounded:
+        reasons = (*_refusals(minutes, series), *reasons)
     return State(
-        work.reasons(series, timeframe),
+        reasons,
         (
             Part(
                 "1m bars",
@@ -102,11 +106,14 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(every, key=lambda day: day.day_ms)
 
     def reasons(self, series: Series, timeframe: Timeframe) -> tuple[str, ...]:
-        """Say in words what is to be done and why."""
+        """Say in words what is to be done and why; not of days whose 1m days were edited."""
         name = f"{timeframe.dataset} of {series}"
         groups = (
             (self.absent, f"not built yet in {name}"),
-            (self.changed, f"built in {name} from 1m bars that changed since"),
+            (
+                [day for day in self.changed if day.made_of is not None],
+                f"built in {name} from 1m bars that changed since",
+            ),
             (self.other_code, f"built in {name} by another aggregate.py"),
             (self.edited, f"changed in {name} outside of tbv8"),
         )
@@ -168,6 +175,20 @@ def built_from(day: Buildable) -> str:
 def build_code() -> str:
     """Return the digest of the code that decides what a bar is."""
     return digest_source(_AGGREGATE)
+
+
+def _refusals(minutes: Sequence[HeldDay], series: Series) -> Iterator[str]:
+    """Say which 1m days nothing can be built from, since they were changed outside of tbv8."""
+    edited: dict[str, list[int]] = {}
+    for day in minutes:
+        if day.ledger.digest is None:
+            edited.setdefault(day.dataset, []).append(day.ledger.day_ms)
+    for dataset, days in edited.items():
+        was = "was" if len(days) == 1 else "were"
+        yield (
+            f"{days_text(len(days))} of {dataset} of {series} {was} changed outside of tbv8: "
+            f"{from_to(days)}: refused until `doit verify --repair`"
+        )
 
 
 def _same_minutes(was: LedgerDay, day: Buildable) -> bool:

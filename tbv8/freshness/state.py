@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from tbv8.market import Span, iso_day
+from tbv8.market import DAY_MS, Span, iso_day
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -41,6 +41,10 @@ def days_text(count: int) -> str:
 
 
 def from_to(days: Collection[int]) -> str:
-    """Return the first and the last of some UTC days."""
+    """Return the first and the last of some UTC days, and whether some between are not meant."""
     first, last = iso_day(min(days)), iso_day(max(days))
-    return first if first == last else f"{first} .. {last}"
+    if first == last:
+        return first
+    if len(set(days)) == (max(days) - min(days)) // DAY_MS + 1:
+        return f"{first} .. {last}"
+    return f"{first} and {last}" if len(set(days)) == 2 else f"{first} .. {last}, not all between"

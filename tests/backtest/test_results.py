@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,21 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
 
     assert held == {".x.new/summary.json": "half"}
     assert _texts(tmp_path) == {}
+
+
+def test_sweeping_where_nobody_may_write_is_no_error(tmp_path: Path) -> None:
+    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no permission to mount a disk")
+    try:
+        _leave(tmp_path, ".x.new", "half")
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
+
+        sweep(tmp_path, ["x"])
+
+        assert _texts(tmp_path) == {".x.new/summary.json": "half"}
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_sweeping_where_nothing_was_ever_written(tmp_path: Path) -> None:

@@ -284,12 +284,16 @@ def test_a_candle_changed_in_a_shell_is_noticed_refused_and_repaired(done: Proje
     done.sql("UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = 1704153600000")
 
     stale = planned(done, *ONE_WEEK, BACKTEST)
+    (why,) = json.loads(done.doit("why", "--json", *ONE_WEEK, BACKTEST).stdout)["tasks"]
     refused = done.doit(*ONE_WEEK, BACKTEST, code=1)
     done.doit("verify", "--repair", code=1)
     done.doit(*ONE_WEEK, "aggregate", "backtest")
 
     assert list(stale) == ["aggregate:sample:BTC/USDT:5m", BACKTEST]
     assert "2024-01-02" in stale["aggregate:sample:BTC/USDT:5m"]["reasons"][0]
+    assert not why["fresh"]
+    assert why["reasons"] == ["because aggregate:sample:BTC/USDT:5m will run"]
+    assert all(part["current"] == part["recorded"] for part in why["parts"])
     assert refused.stderr.count("\n") == 1
     assert "doit verify" in refused.stderr
     assert done.state() == expected

@@ -295,6 +295,12 @@ def built_db(built_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(built_once, tmp_path / "tbv8.sqlite"))
 
 
+REFUSED = (
+    "1 day of ohlcv_1m of sample:BTC/USDT was changed outside of tbv8: 2024-01-02: "
+    "refused until `doit verify --repair`"
+)
+
+
 def fetch_other(db_path: Path) -> None:
     hold(db_path, BTC, days(1, 2), minute_bars(days(1, 2), shift=1))
 
@@ -321,17 +327,17 @@ def grow_the_last_day_by_nothing(db_path: Path) -> None:
         pytest.param(fetch_with_a_hole, CHANGED, id="a 1m day fetched without a bar"),
         pytest.param(
             "UPDATE ohlcv_1m SET close = 1 WHERE symbol = 'BTC/USDT' AND ts_ms = {1}",
-            CHANGED,
+            REFUSED,
             id="a 1m bar changed by hand",
         ),
         pytest.param(
             "DELETE FROM ohlcv_1m WHERE symbol = 'BTC/USDT' AND ts_ms = {1}",
-            CHANGED,
+            REFUSED,
             id="a 1m bar deleted by hand",
         ),
         pytest.param(
             "INSERT INTO ohlcv_1m VALUES ('sample', 'BTC/USDT', {1} + 1, 1, 1, 1, 1, 1)",
-            CHANGED,
+            REFUSED,
             id="a 1m bar added by hand",
         ),
         pytest.param(
@@ -579,7 +585,9 @@ def test_days_are_told_in_words() -> None:
     assert days_text(1) == "1 day"
     assert count_days([days(0, 2), Span(day(1), day(3) + 1)]) == "4 days"
     assert from_to([day(3)]) == "2024-01-04"
-    assert from_to([day(3), day(0), day(1)]) == "2024-01-01 .. 2024-01-04"
+    assert from_to([day(3), day(2), day(1)]) == "2024-01-02 .. 2024-01-04"
+    assert from_to([day(3), day(0)]) == "2024-01-01 and 2024-01-04"
+    assert from_to([day(3), day(0), day(1)]) == "2024-01-01 .. 2024-01-04, not all between"
     lines = hashlib.sha256(b"a\nb").hexdigest()
     assert digest_text(["a", "b"]) == lines
     assert digest_text(["a\nb"]) == lines
