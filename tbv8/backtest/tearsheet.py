@@ -7,7 +7,9 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,7 +25,8 @@ from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table
 from tbv8.page.thin import keep_extremes, shown, stretches
-from tbv8.page.words import NONE, length, length_cell, minute, number, part_of
+from tbv8.page.words import NONE, counted, length, length_cell, minute, number, part_of
+from tbv8.risk import MAX_DAILY_LOSS, MAX_LEVERAGE
 
 _POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
 _BARS = 1500  # stretches of the price
@@ -117,7 +120,33 @@ def _header(result: Result) -> Html:
         element("h1", summary["strategy_id"]),
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
+        [element("p", said, class_="facts") for said in _settings(result)],
     )
+
+
+def _settings(result: Result) -> list[str]:
+    """Return which strategy it is and within which limits it ran, as the config says it."""
+    value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
+    if "class_name" not in value:
+        return []
+    params = ", ".join(f"{name} {one}" for name, one in value["params"].items()) or "no params"
+    risk, ticks = value["risk"], value["slippage_ticks"]
+    fees = [
+        f"{run.venue} maker {_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
+        for _, run, _ in result.runs
+        if (rules := value["instruments"].get(run.venue))
+    ]
+    return [
+        f"{value['class_name']} of {value['module']}: {params}. "
+        f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
+        f"At most: position {risk['max_position']}, daily loss {risk['max_daily_loss_usd']} USD, "
+        f"leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
+        f"Fees: {'; '.join(fees)}",
+    ]
+
+
+def _fee(fraction: str) -> str:
+    return f"{float(fraction):.4%}"
 
 
 def _tiles(summary: Mapping[str, Any]) -> Html:
@@ -147,10 +176,14 @@ def _tiles(summary: Mapping[str, Any]) -> Html:
 
 
 def _numbers(result: Result) -> Part:
-    primary, shadow = result.summary["primary"], result.summary["shadow"]
-    runs: list[tuple[str, Mapping[str, Any]]] = [(primary["venue"], primary)]
-    if shadow:
-        runs.append((f"{shadow['venue']}, shadow", shadow))
+    primary = result.summary["primary"]
+    runs = [
+        (
+            run.venue if run is result.primary else f"{run.venue}, shadow",
+            {**stats, "average_position": _average_position(run)},
+        )
+        for _, run, stats in result.runs
+    ]
     beside = [runs[0], ("buy and hold", primary["buy_and_hold"]), *runs[1:]]
     gains, risks, trading, costs = (
         table(
@@ -182,6 +215,17 @@ def _numbers(result: Result) -> Part:
             ),
         ],
     )
+
+
+def _average_position(run: Run) -> float | None:
+    """Return the mean of the position's value, long or short, as a share of the equity.
+
+    Bars without equity are left out.
+    """
+    equity = _usd(run.curve.equity)
+    has_equity = equity > 0
+    held = np.abs(run.curve.position * run.curve.price)
+    return float(np.mean(held[has_equity] / equity[has_equity])) if has_equity.any() else None
 
 
 def _percent(value: float | None) -> str:
@@ -244,6 +288,7 @@ _RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("recovered", "max_drawdown_end", _date),
     ("days until then, or the end", "max_drawdown_days", _days),
     ("Exposure, share of time", "exposure", _percent),
+    ("Average position, share of equity", "average_position", _percent),
     ("Turnover, times a year", "turnover", _ratio),
 )
 _TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
@@ -554,7 +599,8 @@ def _fill_marks(run: Run, side: str, starts: Ints) -> dict[str, Sequence[Any]]:
         "t": closes_ms[ends[at]].tolist(),
         "price": average.tolist(),
         "text": [
-            f"{count:,} fills, {amount:,.{run.size_decimals}f} at {mean:,.{run.price_decimals}f}"
+            f"{counted(count, 'fill')}, {amount:,.{run.size_decimals}f} "
+            f"at {mean:,.{run.price_decimals}f}"
             for count, amount, mean in zip(
                 counts[at].tolist(), total[at].tolist(), average.tolist(), strict=True
             )
@@ -801,16 +847,19 @@ def _events(result: Result) -> Part:
     lists: list[Child] = []
     for title, run, stats in result.runs:
         for rule, count in stats["denied"].items():
-            said.append(f"{title}: {count:,} orders denied by {rule}")
+            said.append(f"{title}: {counted(count, 'order')} denied by {rule}")
         for rule, count in _by_rule(run.halts).items():
             times = "once" if count == 1 else f"{count:,} times"
             said.append(f"{title}: closed and halted {times} by {rule}")
         for reason, count in stats["refused"].items():
-            said.append(f"{title}: {count:,} orders refused: {reason}")
+            said.append(f"{title}: {counted(count, 'order')} refused: {reason}")
         lists += [
             _event_list(f"{title}: halts", run.halts, _halt_row, ("time", "rule", "until", "why")),
             _event_list(
-                f"{title}: denials", run.denials, _denial_row, ("time", "rule", "order", "why")
+                f"{title}: denials",
+                run.denials,
+                partial(_denial_row, halts=run.halts),
+                ("time", "rule", "order", "why"),
             ),
         ]
     content: Child = [element("ul", [element("li", text) for text in said]), lists]
@@ -833,15 +882,50 @@ def _event_list[E: (Halt, Denial)](
 
 
 def _halt_row(halt: Halt) -> list[Child]:
-    return [minute(halt.ts_ms), halt.rule, minute(halt.until_ms), _why(halt.numbers)]
+    return [minute(halt.ts_ms), halt.rule, minute(halt.until_ms), _why_halted(halt)]
 
 
-def _denial_row(denial: Denial) -> list[Child]:
-    return [minute(denial.ts_ms), denial.rule, denial.order, _why(denial.numbers)]
+def _denial_row(denial: Denial, *, halts: Sequence[Halt]) -> list[Child]:
+    return [minute(denial.ts_ms), denial.rule, denial.order, _why_denied(denial, halts)]
 
 
-def _why(numbers: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {float(value):,.8g}" for name, value in numbers.items())
+def _why_halted(halt: Halt) -> str:
+    said = {name: f"{float(value):,.8g}" for name, value in halt.numbers.items()}
+    if halt.rule == MAX_DAILY_LOSS:
+        return (
+            f"equity fell from {said['day_start']} at 00:00 UTC to {said['equity']} USD: "
+            f"the day's loss reached {said['limit']} USD"
+        )
+    return (
+        f"{said['position']} liquidated at {said['liquidation_price']}, "
+        f"equity left {said['equity']} USD"
+    )
+
+
+def _why_denied(denial: Denial, halts: Sequence[Halt]) -> str:
+    said = {name: f"{float(value):,.8g}" for name, value in denial.numbers.items()}
+    if denial.rule == MAX_DAILY_LOSS:
+        at = bisect_right(halts, denial.ts_ms, key=lambda halt: halt.ts_ms) - 1
+        if at < 0:
+            return f"halted: the day's loss reached {said['limit']} USD"
+        why = f"the day's loss reached {said['limit']} USD"
+        if halts[at].rule != MAX_DAILY_LOSS:
+            why = f"by {halts[at].rule}"
+        return f"halted until {minute(halts[at].until_ms)} UTC: {why}"
+    if "worst" not in said:
+        return ", ".join(f"{name} {value}" for name, value in said.items())
+    would = (
+        f"position {said['position']}, open orders {said['open_orders']} and this order "
+        f"{said['order']} could make {said['worst']}"
+    )
+    if denial.rule == MAX_LEVERAGE:
+        if "price" not in said:
+            return f"{would}, and there is no price yet"
+        return (
+            f"{would}, at {said['price']} more than {said['limit']} times the equity of "
+            f"{said['equity']} USD"
+        )
+    return f"{would}, more than {said['limit']}"
 
 
 def _by_rule(halts: Sequence[Halt]) -> dict[str, int]:
@@ -862,6 +946,8 @@ def _key(result: Result) -> Part:
         for name, part in inputs.items()
     ]
     files = ["summary.json", "fills.csv", "positions.csv", "equity.csv", "manifest.json"]
+    if result.shadow:
+        files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
     links = join([[element("a", name, href=name), " "] for name in files])
     return (
         "key",

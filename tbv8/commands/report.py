@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from doit.exceptions import InvalidCommand
@@ -49,7 +49,8 @@ class Report(Looking):
         def ask() -> Mapping[str, Sequence[str]]:
             tasks = list(self.selected())
             planned = list(plan(iter(tasks)))
-            nodes.extend(_nodes(tasks, planned))
+            needed = _needed(tasks, self.loader.namespace["DOIT_CONFIG"]["default_tasks"])
+            nodes.extend(_nodes(tasks, planned, needed))
             return stale_results(planned)
 
         status = read_status(project, wanted, ask)
@@ -67,7 +68,22 @@ class Report(Looking):
         return 0
 
 
-def _nodes(tasks: Iterable[Task], planned: Iterable[Planned]) -> Iterator[Node]:
+def _needed(tasks: Sequence[Task], names: Iterable[str]) -> set[str]:
+    """Return the names of tasks and of all that they depend on."""
+    by_name = {task.name: task for task in tasks}
+    needed: set[str] = set()
+    left = list(names)
+    while left:
+        name = left.pop()
+        if name not in needed and name in by_name:
+            needed.add(name)
+            left += [*by_name[name].task_dep, *by_name[name].setup_tasks]
+    return needed
+
+
+def _nodes(
+    tasks: Iterable[Task], planned: Iterable[Planned], needed: Collection[str]
+) -> Iterator[Node]:
     """Yield the tasks of the graph; the checks before a backtest belong to it."""
     runs = {one.task: one for one in planned}
     for task in tasks:
@@ -78,6 +94,7 @@ def _nodes(tasks: Iterable[Task], planned: Iterable[Planned]) -> Iterator[Node]:
                 name=task.name,
                 after=tuple(name for name in task.task_dep if not name.startswith("_")),
                 reasons=(*one.reasons, *upstream) if one else (),
+                is_needed=task.name in needed,
             )
 
 

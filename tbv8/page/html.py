@@ -10,6 +10,7 @@ from tbv8.page.script import SCRIPT
 from tbv8.page.style import STYLE
 
 _VOID = frozenset({"br", "input", "meta"})
+_IN_SIGHT = 17  # rows of a table's box
 
 # What a page may load, for the browser to hold it to: nothing.
 _POLICY = (
@@ -67,7 +68,7 @@ def table(
     sortable: bool = False,
     id_: str | None = None,
 ) -> Html:
-    """Return a table in a box that scrolls where the screen is too narrow.
+    """Return a table in a box that scrolls where it is too wide, or too long, which it says.
 
     Args:
         heads: The columns' names.
@@ -81,7 +82,7 @@ def table(
         for name in heads
     ]
     body = [element("tr", [element("td", cell) for cell in row]) for row in rows]
-    return element(
+    box = element(
         "div",
         element(
             "table",
@@ -94,6 +95,9 @@ def table(
         class_="scroll",
         tabindex=0,
     )
+    if len(body) <= _IN_SIGHT:
+        return box
+    return join([box, element("p", f"{len(body):,} rows: scroll to see all", class_="rows")])
 
 
 def section(id_: str, title: str, *children: Child, note: str | None = None) -> Html:

@@ -61,19 +61,29 @@ section { padding: 18px 20px; margin-top: 16px; scroll-margin-top: 44px; min-wid
 .columns > div { min-width: 0; margin-bottom: 12px; }
 figure { margin: 0; min-width: 0; }
 .chart { width: 100%; min-width: 0; }
-.scroll { overflow: auto; max-height: 34rem; max-width: 100%; }
+.scroll { overflow: auto; max-height: 34rem; max-width: 100%;
+  background: linear-gradient(to right, var(--card) 40%, transparent) 0 0 / 44px 100% local,
+    linear-gradient(to left, var(--card) 40%, transparent) 100% 0 / 44px 100% local,
+    linear-gradient(to right, var(--axis), transparent) 0 0 / 18px 100% scroll,
+    linear-gradient(to left, var(--axis), transparent) 100% 0 / 18px 100% scroll;
+  background-repeat: no-repeat; }
+.scroll::-webkit-scrollbar { width: 9px; height: 9px; }
+.scroll::-webkit-scrollbar-thumb { background: var(--axis); border-radius: 5px; }
+.rows { color: var(--muted); font-size: 12px; margin: 4px 0 0; text-align: right; }
 table { border-collapse: collapse; width: 100%; font-size: 13px;
   font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px 5px 0; border-bottom: 1px solid var(--line); text-align: right;
   white-space: nowrap; vertical-align: top; }
 th:last-child, td:last-child { padding-right: 2px; }
 th { font-weight: 600; color: var(--muted); position: sticky; top: 0; background: var(--card);
+  white-space: normal; vertical-align: bottom;
   z-index: 1; }
 tbody tr:last-child td { border-bottom: 0; }
 .words-1 :is(th, td):nth-child(-n+1), .words-2 :is(th, td):nth-child(-n+2),
 .words-3 :is(th, td):nth-child(-n+3), .words-4 :is(th, td):nth-child(-n+4),
 .words-5 :is(th, td):nth-child(-n+5), .words-6 :is(th, td):nth-child(-n+6),
 .words-9 :is(th, td) { text-align: left; }
+.fold { display: inline-block; white-space: normal; min-width: 5.5rem; }
 td.wrap, .wrap { white-space: normal; min-width: 16rem; }
 th button { all: unset; cursor: pointer; }
 th button:focus-visible, a:focus-visible, .scroll:focus-visible, input:focus-visible {
@@ -99,12 +109,13 @@ summary { cursor: pointer; }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 4px 0 10px; font-size: 14px; }
 .graph { max-height: 40rem; }
-.graph svg { display: block; }
+.graph svg { display: block; width: 100%; height: auto; }
 .edge { fill: none; stroke: var(--axis); }
 .node rect { fill: var(--ok-bg); stroke: var(--ok); }
 .node.stale rect { fill: var(--warn-bg); stroke: var(--warn); }
-.node text { fill: var(--ink); font-size: 12px; font-weight: 600; }
-.node .sub { fill: var(--muted); font-size: 11px; font-weight: 400; }
+.node.idle rect { fill: var(--bg); stroke: var(--axis); }
+.node text { fill: var(--ink); font-size: 11px; font-weight: 600; }
+.node .sub { fill: var(--muted); font-size: 10px; font-weight: 400; }
 .tall { max-height: 40rem; }
 .narrow { max-width: 28rem; }
 .zoom { display: flex; flex-wrap: wrap; gap: 6px; }
@@ -123,7 +134,14 @@ summary { cursor: pointer; }
   .tiles > div { padding: 10px 12px; }
   .tiles .value { font-size: 20px; }
   .tiles .beside { font-size: 12px; }
-  .columns td:first-child { white-space: normal; min-width: 6.5rem; }
+  th, td { padding-right: 6px; }
+  table { font-size: 12px; }
+  .columns td:first-child { white-space: normal; min-width: 5rem; }
+  #strategies-table td:nth-child(2) { white-space: normal; overflow-wrap: anywhere;
+    min-width: 5rem; }
+  .months { font-size: 10px; }
+  .months td, .months th { padding: 5px 1px; }
+  .months td { border-width: 1px; }
 }
 @media print {
   .banner { position: static; } nav { display: none; } .scroll { max-height: none; }

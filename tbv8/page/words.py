@@ -42,6 +42,11 @@ def length_cell(ms: int) -> Html:
     return element("span", length(ms), data_value=ms)
 
 
+def counted(count: int, what: str) -> str:
+    """Return `1 fill`, `2,000 fills`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def part_of(listed: int, count: int, which: str) -> str:
     """Return `the first 200 of 1,000`, or `12` where all are listed."""
     return f"{count:,}" if listed == count else f"the {which} {listed:,} of {count:,}"

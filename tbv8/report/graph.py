@@ -12,17 +12,32 @@ import msgspec
 from tbv8.page.html import Html, element
 
 _MOST = 14  # nodes one by one in a column; of more, those of a kind together
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 232, 40, 48, 12
-_LETTERS = 31
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
+_LETTERS = 30
+_SMALLEST = 0.6  # of its size, on a narrow screen
 _LISTED = 20  # in the text that a node shows under the pointer
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One task: after which others it comes, and why it would run, nothing when it is fresh."""
+    """One task: after which others it comes, and why it would run, nothing when it is fresh.
+
+    `is_needed` tells whether it is among what `doit` alone runs.
+    """
 
     name: str
     after: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    is_needed: bool = True
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether `doit` alone would run it."""
+        return self.is_needed and bool(self.reasons)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is not built, and nothing that `doit` alone runs needs it."""
+        return not self.is_needed and bool(self.reasons)
 
     @property
     def stage(self) -> str:
@@ -36,7 +51,11 @@ class _Box(msgspec.Struct, frozen=True):
 
     @property
     def stale(self) -> list[Node]:
-        return [node for node in self.nodes if node.reasons]
+        return [node for node in self.nodes if node.is_stale]
+
+    @property
+    def idle(self) -> list[Node]:
+        return [node for node in self.nodes if node.is_idle]
 
 
 def draw_graph(nodes: Sequence[Node]) -> Html:
@@ -50,7 +69,7 @@ def draw_graph(nodes: Sequence[Node]) -> Html:
     height = max((len(column) for column in columns), default=0) * (_HEIGHT + _GAP_Y) + _GAP_Y
     for depth, column in enumerate(columns):
         column.sort(key=lambda box: (_middle(box, box_of, places), box.title))
-        top = (height - len(column) * (_HEIGHT + _GAP_Y) + _GAP_Y) / 2
+        top = _GAP_Y / 2  # where a narrow screen looks first
         for row, box in enumerate(column):
             places[box.title] = (depth * (_WIDTH + _GAP_X) + 2, top + row * (_HEIGHT + _GAP_Y))
     edges = dict.fromkeys(
@@ -65,10 +84,9 @@ def draw_graph(nodes: Sequence[Node]) -> Html:
         [element("path", d=_edge(places[a], places[b]), class_="edge") for a, b in edges],
         [_drawn(box, *places[box.title]) for column in columns for box in column],
         viewBox=f"0 0 {width} {height}",
-        width=width,
-        height=height,
+        style=f"min-width:{width * _SMALLEST:g}px;max-width:{width}px",
         role="img",
-        aria_label=f"{len(nodes)} tasks, {sum(bool(n.reasons) for n in nodes)} of them stale",
+        aria_label=f"{len(nodes)} tasks, {sum(n.is_stale for n in nodes)} of them stale",
     )
 
 
@@ -146,13 +164,17 @@ def _edge(a: tuple[float, float], b: tuple[float, float]) -> str:
 
 
 def _drawn(box: _Box, x: float, y: float) -> Html:
-    stale = box.stale
-    said = "stale" if stale else "fresh"
+    stale, idle = box.stale, box.idle
+    said = "not built, not needed" if idle else "fresh"
     if len(box.nodes) > 1:
-        said = f"{len(box.nodes)} tasks, {f'{len(stale)} stale' if stale else 'all fresh'}"
+        parts = [f"{len(stale)} stale"] if stale else []
+        parts += [f"{len(idle)} not built"] if idle else []
+        said = f"{len(box.nodes)} tasks, {', '.join(parts) or 'all fresh'}"
     elif stale:
         said = f"stale: {stale[0].reasons[0]}"
-    lines = [f"{node.name}: {'; '.join(node.reasons) or 'fresh'}" for node in stale or box.nodes]
+    lines = [
+        f"{node.name}: {'; '.join(node.reasons) or 'fresh'}" for node in stale or idle or box.nodes
+    ]
     more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return element(
         "g",
@@ -160,7 +182,7 @@ def _drawn(box: _Box, x: float, y: float) -> Html:
         element("rect", x=f"{x:g}", y=f"{y:g}", width=_WIDTH, height=_HEIGHT, rx=6),
         element("text", _cut(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
         element("text", _cut(said, _LETTERS + 5), x=f"{x + 10:g}", y=f"{y + 32:g}", class_="sub"),
-        class_="node stale" if stale else "node",
+        class_="node stale" if stale else "node idle" if idle else "node",
     )
 
 

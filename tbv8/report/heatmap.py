@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tbv8.market import Series
 from tbv8.page.charts import Chart, draw, label_text
 from tbv8.page.html import Child, color_keys, element, table
 from tbv8.page.words import part_of
 from tbv8.report.months import Coverage, Month
+from tbv8.store.ledger import HISTORY
 
 _LISTED = 200
 _ROW = 22  # pixels
 
 
-def draw_coverage(coverage: Sequence[Coverage]) -> Child:
-    """Return a heatmap of each dataset, one in sight, and the months that lack something."""
+def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -> Child:
+    """Return a heatmap of each dataset, one in sight, and the months that lack something.
+
+    Args:
+        coverage: What is held.
+        idle: The series whose wanted history is not fetched, since no task that runs needs it.
+    """
     datasets = list(dict.fromkeys(one.dataset for one in coverage))
     if not any(one.months for one in coverage):
         return element("p", "Nothing is held yet.", class_="dim")
@@ -38,7 +44,7 @@ def draw_coverage(coverage: Sequence[Coverage]) -> Child:
         panels.append(
             element(
                 "div",
-                element("div", draw(_heatmap(rows, f"{panel}-chart")), class_="scroll tall"),
+                element("div", draw(_heatmap(rows, f"{panel}-chart", idle)), class_="scroll tall"),
                 _lacking(rows),
                 id=panel,
                 hidden=bool(panels),
@@ -49,6 +55,8 @@ def draw_coverage(coverage: Sequence[Coverage]) -> Child:
         ("--outage-1", "minutes that the venue itself does not have"),
         ("--gap-1", "not known yet"),
     ]
+    if idle:
+        keys.append(("--axis", "not fetched: nothing that doit runs needs it"))
     note = (
         "Each series by months, UTC. The worst of a month gives its colour, and its share how "
         "strong it is. Blank: not wanted, or before the listing."
@@ -61,7 +69,7 @@ def draw_coverage(coverage: Sequence[Coverage]) -> Child:
     ]
 
 
-def _heatmap(rows: Sequence[Coverage], id_: str) -> Chart:
+def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Chart:
     names = sorted({month.name for row in rows for month in row.months})
     first, last = (_month_number(name) for name in (names[0], names[-1]))
     all_names = [f"{number // 12}-{number % 12 + 1:02}" for number in range(first, last + 1)]
@@ -69,7 +77,8 @@ def _heatmap(rows: Sequence[Coverage], id_: str) -> Chart:
     text: list[list[str]] = []
     for row in rows:
         months = {month.name: month for month in row.months}
-        z.append([_heat(months.get(name)) for name in all_names])
+        is_idle = row.dataset == HISTORY and row.series in idle
+        z.append([_heat(months.get(name), is_idle) for name in all_names])
         text.append([_share_text(months.get(name)) for name in all_names])
     return Chart(
         id=id_,
@@ -88,7 +97,7 @@ def _heatmap(rows: Sequence[Coverage], id_: str) -> Chart:
                 "z": "@z",
                 "text": "@text",
                 "zmin": 0,
-                "zmax": 3,
+                "zmax": 4,
                 "showscale": False,
                 "hoverongaps": False,
                 "xgap": 1,
@@ -96,11 +105,13 @@ def _heatmap(rows: Sequence[Coverage], id_: str) -> Chart:
                 "hovertemplate": "%{y}, %{x}: held %{text}<extra></extra>",
                 "colorscale": [
                     [0, "--ok"],
-                    [0.333, "--ok"],
-                    [0.3334, "--outage-0"],
-                    [0.666, "--outage-1"],
-                    [0.6667, "--gap-0"],
-                    [1, "--gap-1"],
+                    [0.25, "--ok"],
+                    [0.2501, "--outage-0"],
+                    [0.5, "--outage-1"],
+                    [0.5001, "--gap-0"],
+                    [0.75, "--gap-1"],
+                    [0.7501, "--axis"],
+                    [1, "--axis"],
                 ],
             }
         ],
@@ -131,10 +142,15 @@ def _month_number(name: str) -> int:
     return int(year) * 12 + int(month) - 1
 
 
-def _heat(month: Month | None) -> float | None:
-    """Return 0 for a whole month, 1 to 2 for the share of an outage, 2 to 3 for that of a gap."""
+def _heat(month: Month | None, is_idle: bool) -> float | None:
+    """Return 0 for a whole month, 1 to 2 for the share of an outage, 2 to 3 for that of a gap.
+
+    4 is a gap that nobody waits for.
+    """
     if month is None or not month.minutes:
         return None
+    if month.gap and is_idle:
+        return 4
     if month.gap:
         return round(2.0005 + 0.9995 * month.gap / month.minutes, 4)
     return round(1.0005 + 0.995 * month.outage / month.minutes, 4) if month.outage else 0

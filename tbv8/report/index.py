@@ -12,7 +12,7 @@ import msgspec
 from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table
-from tbv8.page.words import length_cell, minute, number, part_of
+from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
@@ -109,7 +109,13 @@ def _read_gaps(query: Query) -> list[RecordingGap]:
 
 def report_page(report: Report) -> str:
     """Return the page."""
-    held = ("coverage", "What is held", draw_coverage(report.coverage))
+    idle = {node.name for node in report.tasks if node.is_idle}
+    waiting = {
+        one.series
+        for one in report.coverage
+        if f"backfill:{one.series.venue}:{one.series.symbol}" in idle
+    }
+    held = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
     parts: list[Part] = [_strategies(report), _tasks(report), held, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
@@ -146,17 +152,23 @@ def _header(report: Report) -> Html:
 def _tiles(report: Report) -> Html:
     status = report.status
     fresh = sum(strategy.fresh for strategy in status.strategies)
-    stale = sum(bool(node.reasons) for node in report.tasks)
+    stale = sum(node.is_stale for node in report.tasks)
+    needed = sum(node.is_needed for node in report.tasks)
+    idle = sum(node.is_idle for node in report.tasks)
     lasting = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
     tiles = [
         ("Results fresh", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
-        ("Tasks stale", f"{stale:,} of {len(report.tasks):,}", "what doit would run"),
-        ("Series of bars", f"{len(status.series):,}", f"{gaps:,} gaps in them"),
+        (
+            "Tasks that doit would run",
+            f"{stale:,} of {needed:,}",
+            f"{idle:,} more not built, and not needed" if idle else "and what they depend on",
+        ),
+        ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
         (
             "Recorder gaps",
             f"{sum(gap.gaps for gap in status.recorder_gaps):,}",
-            f"{lasting:,} lasting, {sum(gap.healed for gap in status.recorder_gaps):,} healed",
+            f"{lasting:,} still open, {sum(g.healed for g in status.recorder_gaps):,} filled later",
         ),
     ]
     return element(
@@ -199,12 +211,13 @@ def _strategies(report: Report) -> Part:
         "strategy",
         "state",
         "return",
-        "hold",
-        "CAGR",
         "Sharpe",
         "drawdown",
+        "hold",
         "trades",
+        "CAGR",
         "fees",
+        "span",
         "bars",
     ]
     if rows:
@@ -303,14 +316,22 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         name,
         element("span", row.state, class_=states.get(row.state, "pill gone")),
         number(stats.get("return"), "+,.2%"),
-        number(held_return, "+,.2%"),
-        number(stats.get("cagr"), "+,.2%"),
         number(stats.get("sharpe"), ",.2f"),
         number(stats.get("max_drawdown"), ",.2%"),
+        number(held_return, "+,.2%"),
         number(stats.get("trades"), ",.0f"),
+        number(stats.get("cagr"), "+,.2%"),
         number(stats.get("fees"), ",.2f"),
-        row.market,
+        _span(row),
+        element("span", row.market, class_="fold"),
     ]
+
+
+def _span(row: _Row) -> Child:
+    span = row.found.summary.get("span") if row.found else None
+    if not isinstance(span, dict):
+        return NONE
+    return element("span", " to ".join(str(day)[:10] for day in span.values()), class_="fold")
 
 
 def _why(rows: Sequence[_Row]) -> Child:
@@ -335,31 +356,42 @@ def _why(rows: Sequence[_Row]) -> Child:
 
 
 def _tasks(report: Report) -> Part:
-    stale = [node for node in report.tasks if node.reasons]
+    stale = [node for node in report.tasks if node.is_stale]
+    idle = [node for node in report.tasks if node.is_idle]
     content: list[Child] = []
     if not report.tasks:
         said = "What is stale cannot be told before the database can be read."
         content.append(element("p", said, class_="dim"))
     else:
         keys = [("--ok", "fresh"), ("--warn", "stale")]
+        if idle:
+            keys.append(("--axis", "not built: nothing that doit runs needs it"))
         content += [
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
         ]
-    if stale:
-        shown = stale[:_REASONS]
-        which = part_of(len(shown), len(stale), "first")
+    for nodes, title in (
+        (stale, "What doit would run, and why"),
+        (idle, "Not built, and nothing that doit runs needs them"),
+    ):
+        if not nodes:
+            continue
+        shown = nodes[:_REASONS]
+        which = part_of(len(shown), len(nodes), "first")
         rows = [
             [node.name, element("div", "; ".join(node.reasons), class_="wrap")] for node in shown
         ]
         content.append(
             element(
                 "details",
-                element("summary", f"What doit would run, and why: {which}"),
+                element("summary", f"{title}: {which}"),
                 table(["task", "why"], rows, words=9),
             )
         )
-    note = "Each task after those that it depends on; a stale one would run, and those behind it."
+    note = (
+        "Each task after those that it depends on; a stale one would run with doit, and those "
+        "behind it. doit alone runs the backtests and what they need."
+    )
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 
 

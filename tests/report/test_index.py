@@ -34,6 +34,7 @@ def write_result(results: Path, name: str, *, equity: list[float], **numbers: An
         "timeframe": "1h",
         "market_data_venue": "sample",
         "simulated": True,
+        "span": {"start": "2024-01-01T00:00:00Z", "end": "2024-01-04T00:00:00Z"},
         "primary": primary,
     }
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -154,13 +155,14 @@ def row(page: str, name: str) -> list[str]:
 def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     page = written.read_text(encoding="utf-8")
 
-    assert row(page, "alpha")[2:7] == ["fresh", "-10.00%", "+50.00%", "–", "-2.50"]
-    assert row(page, "beta")[2:7] == ["stale", "+10.00%", "+50.00%", "–", "10.25"]
-    assert row(page, "gone")[2:7] == ["not configured", "+0.00%", "+50.00%", "–", "–"]
+    assert row(page, "alpha")[2:7] == ["fresh", "-10.00%", "-2.50", "–", "+50.00%"]
+    assert row(page, "beta")[2:7] == ["stale", "+10.00%", "10.25", "–", "+50.00%"]
+    assert row(page, "gone")[2:7] == ["not configured", "+0.00%", "–", "–", "+50.00%"]
     assert row(page, "never")[2:7] == ["no result", "–", "–", "–", "–"]
     assert "<summary>beta: params.fast: 5 became 6</summary>" in page
     assert "<li>because migrate will run</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page
+    assert row(page, "alpha")[-2] == "2024-01-01 to 2024-01-04"
     assert "of sample (simulated)" in row(page, "alpha")[-1]
 
 
@@ -199,6 +201,29 @@ def test_a_share_is_100_only_where_nothing_lacks() -> None:
 
     assert columns["text"] == [["99.99%, gap 0.01%"]]
     assert columns["z"][0][0] > 2
+
+
+def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
+    whole_gap = Month(name="2024-01", held=0, outage=0, gap=44_640)
+    report = make_report(
+        Path("nowhere"),
+        coverage=[Coverage(BINANCE, "ohlcv_1m", (whole_gap,))],
+        tasks=[
+            Node(name="migrate"),
+            Node(
+                name="backfill:binance_spot:BTC/USDT", reasons=("31 days missing",), is_needed=False
+            ),
+        ],
+    )
+
+    page = report_page(report)
+
+    assert '<div class="value">0 of 1</div>' in page
+    assert "1 more not built, and not needed" in page
+    assert "Not built, and nothing that doit runs needs them: 1" in page
+    assert "What doit would run, and why" not in page
+    assert 'class="node idle"' in page
+    assert data_of(page, "coverage-ohlcv_1m-chart")["columns"]["z"] == [[4]]
 
 
 def test_gaps_are_listed_escaped(written: Path) -> None:
