@@ -139,6 +139,8 @@ summary { cursor: pointer; }
   .columns td:first-child { white-space: normal; min-width: 5rem; }
   #strategies-table td:nth-child(2) { white-space: normal; overflow-wrap: anywhere;
     min-width: 5rem; }
+  #strategies-table th button::after { content: none; }
+  .pill { white-space: normal; padding: 0 5px; font-size: 11px; max-width: 5.2rem; }
   .months { font-size: 10px; }
   .months td, .months th { padding: 5px 1px; }
   .months td { border-width: 1px; }

@@ -162,7 +162,7 @@ def _tiles(report: Report) -> Html:
         (
             "Tasks that doit would run",
             f"{stale:,} of {needed:,}",
-            f"{idle:,} more not built, and not needed" if idle else "and what they depend on",
+            f"{idle:,} more not built, and not needed" if idle else "backtests and what they need",
         ),
         ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
         (

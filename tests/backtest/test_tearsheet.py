@@ -130,6 +130,18 @@ def test_its_curves_are_points_of_equity_csv(made: tuple[Path, str]) -> None:
     assert columns["equity"][-1] == pytest.approx(values[-1], abs=0.01)
 
 
+def test_the_average_position_is_that_of_equity_csv(made: tuple[Path, str]) -> None:
+    folder, page = made
+    rows = read_rows(folder / "equity.csv")
+
+    shares = [
+        abs(float(row["position"])) * float(row["price"]) / float(row["equity"]) for row in rows
+    ]
+
+    said = cells(page, "Average position, share of equity")[0]
+    assert float(said.rstrip("%")) == pytest.approx(100 * sum(shares) / len(rows), abs=0.006)
+
+
 def test_the_deepest_point_of_the_drawdown_is_the_summary_s(made: tuple[Path, str]) -> None:
     folder, page = made
     primary = json.loads((folder / "summary.json").read_text())["primary"]
