@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tbv8.market import iso
+from tbv8.page.words import counted
 from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus
 
 _WIDE = 1000  # columns
@@ -59,7 +60,8 @@ def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
             _time(one.last_ms),
             f"{one.bars:,}",
             f"{one.missing:,}",
-            f"{one.gaps:,}" + (f", {one.edited_days:,} days edited" if one.edited_days else ""),
+            f"{one.gaps:,}"
+            + (f", {counted(one.edited_days, 'day')} edited" if one.edited_days else ""),
             _bytes(one.size),
         ]
         for one in series
