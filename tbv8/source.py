@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -141,6 +142,18 @@ def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
         waiting.extend(_imported(path, root))
         waiting.extend(_packages_above(path, root))
     return sorted(found)
+
+
+def foreign_imports(paths: Iterable[Path]) -> set[str]:
+    """Return the top-level names that files import, but for Python's own library."""
+    names: set[str] = set()
+    for path in paths:
+        for node in ast.walk(parse_source(path)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names - sys.stdlib_module_names
 
 
 def _imported(path: Path, root: Path) -> Iterator[Path]:

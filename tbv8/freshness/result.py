@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from tbv8.config import Strategy
 from tbv8.document import plain
 from tbv8.freshness.state import Part, State
 from tbv8.market import iso
-from tbv8.source import digest_source, project_imports
+from tbv8.source import digest_source, foreign_imports, project_imports
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
@@ -92,11 +92,12 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
     ran_by = [path for name in ("backtest", "page") for path in (_PACKAGE / name).rglob("*.py")]
     ran_by += [_PACKAGE / "market.py"]
     ran_by += [path for path in [_PACKAGE / "risk.py"] if path.exists()]
+    read = project_imports([strategy.module_path], root=root)
     return {
         "config": _input(_strategy_config(strategy)),
-        "strategy": _input(_sources(project_imports([strategy.module_path], root=root), root)),
+        "strategy": _input(_sources(read, root)),
         "engine": _input(_sources(ran_by, root)),
-        "versions": _input(_versions()),
+        "versions": _input(_versions() | _foreign_versions(read)),
     }
 
 
@@ -129,6 +130,25 @@ def _sources(paths: Iterable[Path], root: Path) -> dict[str, str]:
 def _versions() -> dict[str, str]:
     packages = ("nautilus_trader", "numpy", "plotly")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _foreign_versions(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the versions of the packages, beside those of every key, that sources import."""
+    return {
+        package: version(package)
+        for name in sorted(foreign_imports(paths) - {"tbv8", "nautilus_trader", "numpy"})
+        for package in _packages(name)
+    }
+
+
+@lru_cache
+def _packages(name: str) -> tuple[str, ...]:
+    """Return the packages that bring a module: mostly one, of the same name."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return tuple(sorted({*packages_distributions().get(name, ())}))
+    return (name,)
 
 
 def _input(value: Any) -> Input:

@@ -705,10 +705,12 @@ def test_another_version_makes_it_stale(
     now = {"python": "3.12.99", "nautilus_trader": "2.0.1", "numpy": "2.6", "plotly": "7.2"}
     now = {**then, name: now[name]}
 
+    true = result_module.version
+
     def install(versions: dict[str, str]) -> None:
         result_module._versions.cache_clear()
         monkeypatch.setattr(result_module.platform, "python_version", lambda: versions["python"])
-        monkeypatch.setattr(result_module, "version", versions.__getitem__)
+        monkeypatch.setattr(result_module, "version", lambda name: versions.get(name) or true(name))
 
     try:
         install(then)
@@ -718,6 +720,28 @@ def test_another_version_makes_it_stale(
         assert bench.reasons() == (reason,)
     finally:
         result_module._versions.cache_clear()
+
+
+def test_another_version_of_what_a_strategy_imports_makes_it_stale(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    follow = bench.package / "strategies" / "follow.py"
+    follow.write_text(
+        f"import pandas.core as pd\nimport yaml, nowhere\n{follow.read_text('utf-8')}"
+    )
+    parse_source.cache_clear()
+    digest_source.cache_clear()
+    bench.write_result()
+    assert bench.reasons() == ()
+
+    true = result_module.version
+    newer = {"pandas": "99.0"}
+    monkeypatch.setattr(result_module, "version", lambda name: newer.get(name) or true(name))
+    assert bench.reasons() == (f"pandas: {true('pandas')} became 99.0",)
+
+    newer = {"PyYAML": "99.0", "pyyaml": "99.0"}
+    (reason,) = bench.reasons()
+    assert reason.lower() == f"pyyaml: {true('PyYAML')} became 99.0"
 
 
 # The files of the result.
