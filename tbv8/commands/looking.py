@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
+from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
 from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
@@ -29,7 +31,22 @@ JSON: dict[str, Any] = {
 }
 
 
-class Looking(DoitCmdBase):  # type: ignore[misc]  # doit ships no types
+class OneLine:
+    """A command whose options are refused in one line."""
+
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Refuse an option that is none in one line; `--help` is `doit help` of the command."""
+        if "--help" in in_args:
+            print(self.help())  # type: ignore[attr-defined]
+            return 0
+        try:
+            result: int = super().parse_execute(in_args)  # type: ignore[misc]  # pydoit's Command
+        except CmdParseError as e:
+            raise no_such_option(e) from e
+        return result
+
+
+class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
     """A command that needs the graph, but neither runs it nor opens pydoit's state file."""
 
     def execute(self, params: Any, args: list[str]) -> int:
@@ -68,6 +85,16 @@ class Looking(DoitCmdBase):  # type: ignore[misc]  # doit ships no types
 
         for name in control.selected_tasks:
             yield from walk(name)
+
+
+def no_such_option(error: CmdParseError) -> InvalidCommand:
+    """Return pydoit's refusal of an option without the program text that it ends with."""
+    said, _, known = str(error).partition(" (parsing options: ")
+    said = said.partition(": ")[2]
+    given = re.search(r"--([\w-]+) not recognized", said)
+    names = re.findall(r"'long': ?'([\w-]+)'", known)
+    near = nearest(given[1], names) if given else None
+    return InvalidCommand(f"{said}, did you mean '--{near}'?" if near else said)
 
 
 def no_such_task(name: str, tasks: Iterable[Task]) -> InvalidCommand:

@@ -10,6 +10,7 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand
 
+from tbv8.commands.looking import OneLine
 from tbv8.config_schema import FOLDER, schemas
 from tbv8.errors import Tbv8Error
 from tbv8.tasks import os_problem
@@ -17,7 +18,7 @@ from tbv8.tasks import os_problem
 _CONFIG = Path("config")
 
 
-class Schema(Command):  # type: ignore[misc]  # doit ships no types
+class Schema(OneLine, Command):  # type: ignore[misc]  # doit ships no types
     """Write JSON Schemas."""
 
     doc_purpose = "write JSON Schemas of the YAML files, for editors"

@@ -60,6 +60,23 @@ def test_a_task_that_is_none_is_refused(project: Project, words: tuple[str, ...]
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("status --jsn", "option --jsn not recognized, did you mean '--json'?"),
+        ("schema --jsn", "option --jsn not recognized"),
+        ("verify --against", "option --against requires argument"),
+        (
+            "aggregate --tmeframes 5m",
+            "option --tmeframes not recognized, did you mean '--timeframes'?",
+        ),
+        ("--nothing-like-it", "option --nothing-like-it not recognized"),
+    ],
+)
+def test_an_option_that_is_none_is_refused(project: Project, words: str, line: str) -> None:
+    assert refused(project, *words.split(), code=3) == f"ERROR: {line}"
+
+
 def test_params_that_cannot_be_are_refused_before_anything_is_fetched(project: Project) -> None:
     project.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
 
