@@ -68,6 +68,7 @@ FIVE = ("--venue", "hyperliquid", "--symbol", "BTC/USDT", "--timeframes", "5m")
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_bars_and_a_backtest_follow_what_is_recorded(project: Project) -> None:
     # given: a venue an hour ago, so that what is recorded of it lies before now
     clock = VenueClock(start_ms=int(time.time() - 3600) // 300 * 300_000, speed=25.0)
