@@ -1,7 +1,8 @@
 """Bars in and out of SQLite as Arrow, each change in one transaction with its ledger rows.
 
 One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types of its
-own, so whatever comes out is cast to the table of bars that `tbv8.market` describes.
+own, so whatever comes out is cast to the table of bars that `tbv8.market` describes. ADBC's own
+DB-API is not used: importing it takes 0.4 s, and its signal handler loses a Ctrl-C in ten.
 
 ADBC brings an SQLite of its own beside Python's: a process that closes a sqlite3 connection to the
 file while one of these is open drops this one's POSIX locks and removes its WAL under it, and what
@@ -17,10 +18,19 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_manager.dbapi
-import adbc_driver_sqlite.dbapi as adbc
+import adbc_driver_sqlite
 import numpy as np
 import pyarrow as pa
+from adbc_driver_manager import (
+    INGEST_OPTION_MODE,
+    INGEST_OPTION_MODE_CREATE,
+    INGEST_OPTION_TARGET_TABLE,
+    AdbcConnection,
+    AdbcDatabase,
+    AdbcStatement,
+    Error,
+    StatementOptions,
+)
 
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
@@ -37,15 +47,6 @@ from tbv8.store.ledger import (
     read_held_days,
 )
 
-
-def _run(call: Any, args: Any, kwargs: Any, _cancel: object) -> Any:
-    return call(*args, **kwargs)
-
-
-# ADBC takes SIGINT from Python during a statement in order to cancel it, which its SQLite driver
-# cannot: of 60 Ctrl-C 50 became a NotSupportedError and 4 were lost; so Python's comes after it.
-adbc_driver_manager.dbapi._blocking_call = _run  # type: ignore[attr-defined, assignment]
-
 _PRICES = ("open", "high", "low", "close", "volume")
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
 BUILT_BARS = MINUTE_BARS.append(pa.field("minutes", pa.int64()))
@@ -54,50 +55,35 @@ BUILT_BARS = MINUTE_BARS.append(pa.field("minutes", pa.int64()))
 class BarStore:
     """An open connection for rows of bars and their ledger; made by `open_bars`."""
 
-    def __init__(self, db_path: Path, connection: Any) -> None:
+    def __init__(self, db_path: Path, connection: AdbcConnection) -> None:
         self._db_path, self._connection = db_path, connection
-        self._cursor = connection.cursor()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
-        self._cursor.execute(sql, tuple(values))
-        table = self._fetch_table()  # ADBC's fetchall() takes three times as long
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        columns = [column.to_pylist() for column in self._fetch(sql, values).columns]
+        return list(zip(*columns, strict=True))
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
         """Commit at the end, roll back when anything is raised; DEFERRED reads one state."""
-        self._cursor.execute(f"BEGIN {kind}")
+        self._execute(f"BEGIN {kind}")
         try:
             yield
-            self._cursor.execute("COMMIT")
+            self._execute("COMMIT")
         except BaseException:
-            self._roll_back()
+            with suppress(Error):  # a full disk has rolled back by itself
+                self._execute("ROLLBACK")
             raise
-
-    def _roll_back(self) -> None:
-        self._cursor.close()
-        self._cursor = self._connection.cursor()  # the old one keeps the values of what failed
-        with suppress(adbc_driver_manager.Error):  # a full disk has rolled back by itself
-            self._cursor.execute("ROLLBACK")
 
     def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
         """Return the bars that open in `span`, by time; text typed into a row by hand is 0."""
         schema = schema_of(dataset)
-        self._cursor.execute(
+        table = self._fetch(
             f'SELECT {number_columns(schema.names)} FROM "{dataset}"'
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
             (series.venue, series.symbol, span.start_ms, span.end_ms),
         )
-        return self._fetch_table().rename_columns(schema.names).cast(schema)
-
-    def _fetch_table(self) -> pa.Table:
-        try:
-            return self._cursor.fetch_arrow_table()
-        except OSError as e:  # what SQLite says after the first rows comes through Arrow
-            if (problem := file_problem(self._db_path, str(e))) is None:
-                raise
-            raise DataError(problem) from e
+        return table.rename_columns(schema.names).cast(schema)
 
     def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
         """Make `bars` all that opens in `span`; rows that stay equal are not touched.
@@ -115,23 +101,23 @@ class BarStore:
                 raise ValueError(f"{series}: {name} holds a value that is not a finite number")
         names = schema_of(dataset).names
         key = (series.venue, series.symbol)
-        self._cursor.execute("DROP TABLE IF EXISTS temp.incoming")
-        self._cursor.adbc_ingest("incoming", bars, mode="create", temporary=True)
-        self._cursor.execute(
+        self._execute("DROP TABLE IF EXISTS temp.incoming")
+        self._ingest("incoming", bars)
+        self._execute(
             f'DELETE FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?'
             " AND ts_ms NOT IN (SELECT ts_ms FROM temp.incoming)",
             (*key, span.start_ms, span.end_ms),
         )
         values = names[1:]
         arriving = [f"excluded.{name}" for name in values]
-        self._cursor.execute(
+        self._execute(
             f'INSERT INTO "{dataset}" (venue, symbol, {", ".join(names)})'
             f" SELECT ?, ?, {', '.join(names)} FROM temp.incoming WHERE true"
             f" ON CONFLICT DO UPDATE SET ({', '.join(values)}) = ({', '.join(arriving)})"
             f" WHERE ({', '.join(values)}) IS NOT ({', '.join(arriving)})",
             key,
         )
-        self._cursor.execute("DROP TABLE temp.incoming")
+        self._execute("DROP TABLE temp.incoming")
 
     def write_days(
         self, series: Series, dataset: str, days: Sequence[LedgerDay], *, updated_ms: int
@@ -139,41 +125,71 @@ class BarStore:
         """Write ledger rows, after the rows of bars that they tell of."""
         if not days:
             return
-        self._cursor.executemany(
+        rows = [
+            (
+                *(series.venue, series.symbol, dataset, day.day_ms, day.start_ms, day.end_ms),
+                *(day.bars, day.missing, day.source, day.digest, day.built_from, updated_ms),
+            )
+            for day in days
+        ]
+        self._execute(
             "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
             " end_ms, bars, missing, source, digest, built_from, updated_ms)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                (
-                    series.venue,
-                    series.symbol,
-                    dataset,
-                    day.day_ms,
-                    day.start_ms,
-                    day.end_ms,
-                    day.bars,
-                    day.missing,
-                    day.source,
-                    day.digest,
-                    day.built_from,
-                    updated_ms,
-                )
-                for day in days
-            ],
+            *rows,
         )
 
     def remove_day(self, series: Series, dataset: str, day_ms: int) -> None:
         """Forget a UTC day: its rows and its ledger row."""
         key = (series.venue, series.symbol)
-        self._cursor.execute(
+        self._execute(
             f'DELETE FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?',
             (*key, day_ms, day_ms + DAY_MS),
         )
-        self._cursor.execute(
+        self._execute(
             "DELETE FROM history_coverage"
             " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
             (*key, dataset, day_ms),
         )
+
+    def _fetch(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
+        with self._prepared(sql, [values] if values else []) as statement:
+            stream, _ = statement.execute_query()
+            try:
+                return pa.RecordBatchReader.from_stream(stream).read_all()
+            except OSError as e:  # what SQLite says after the first rows comes through Arrow
+                if (problem := file_problem(self._db_path, str(e))) is None:
+                    raise
+                raise DataError(problem) from e
+
+    def _execute(self, sql: str, *rows: Sequence[Any]) -> None:
+        """Run one statement, once for each row of values."""
+        with self._prepared(sql, rows) as statement:
+            statement.execute_update()
+
+    @contextmanager
+    def _prepared(self, sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[AdbcStatement]:
+        with AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(sql)
+            statement.prepare()
+            if rows:
+                columns = [pa.array(column) for column in zip(*rows, strict=True)]
+                names = [str(at) for at in range(len(columns))]
+                statement.bind(pa.RecordBatch.from_arrays(columns, names))
+            yield statement
+
+    def _ingest(self, table: str, bars: pa.Table) -> None:
+        """Make a temporary table of bars."""
+        with AdbcStatement(self._connection) as statement:
+            statement.set_options(
+                **{
+                    INGEST_OPTION_TARGET_TABLE: table,
+                    INGEST_OPTION_MODE: INGEST_OPTION_MODE_CREATE,
+                    StatementOptions.INGEST_TEMPORARY.value: "true",
+                }
+            )
+            statement.bind_stream(bars)
+            statement.execute_update()
 
 
 @contextmanager
@@ -184,7 +200,10 @@ def open_bars(db_path: Path) -> Iterator[BarStore]:
         DataError: The file is damaged, locked for a minute, or its disk is full.
     """
     try:
-        with adbc.connect(str(db_path), autocommit=True) as connection:
+        with (
+            _closing(adbc_driver_sqlite.connect(str(db_path))) as database,
+            _closing(AdbcConnection(database)) as connection,
+        ):
             store = BarStore(db_path, connection)
             for pragma in (
                 f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",  # ADBC's own is 0
@@ -194,10 +213,20 @@ def open_bars(db_path: Path) -> Iterator[BarStore]:
             ):
                 store.query(f"PRAGMA {pragma}")
             yield store
-    except (adbc_driver_manager.Error, UnicodeDecodeError) as e:  # text of a torn page
+    except (Error, UnicodeDecodeError) as e:  # text of a torn page
         if (problem := file_problem(db_path, str(e))) is None:
             raise
         raise DataError(problem) from e
+
+
+@contextmanager
+def _closing[Handle: (AdbcDatabase, AdbcConnection)](handle: Handle) -> Iterator[Handle]:
+    """Close at the end, unless a Ctrl-C came between the making of something on it and its use."""
+    try:
+        yield handle
+    finally:
+        with suppress(RuntimeError):
+            handle.close()
 
 
 def schema_of(dataset: str) -> pa.Schema:
