@@ -3,7 +3,7 @@
 Everything that is committed stays, whatever happens, so all that matters here is that the end
 comes, comes soon, and is said in one line. An exception raised by a signal is lost where Python
 swallows exceptions (callbacks of weak references, `__del__`), and then the work would go on, or a
-process wait for ever: a few seconds after the signal the process ends whatever it does.
+process wait for ever: then the process ends there, and whatever it does a few seconds later.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 _GRACE_S = 5
@@ -28,11 +29,11 @@ _KILLED = (
 def end_cleanly() -> None:
     """End this process, and those that it forks, on SIGINT and SIGTERM; to be called once."""
     main = os.getpid()
-    ending = False
+    ending: int | None = None  # with this exit code
 
     def begin_to_end(code: int, said: str) -> None:
         nonlocal ending
-        ending = True
+        ending = code
         in_child = os.getpid() != main
         signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(code))
         signal.alarm(_CHILD_GRACE_S if in_child else _GRACE_S)
@@ -41,7 +42,7 @@ def end_cleanly() -> None:
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         code = 128 + number
-        if not ending:
+        if ending is None:
             begin_to_end(code, _INTERRUPTED)
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(code)
         if (
@@ -50,7 +51,7 @@ def end_cleanly() -> None:
             os._exit(code)
 
     def on_child(_number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == main and not ending and _is_child_killed():
+        if os.getpid() == main and ending is None and _is_child_killed():
             begin_to_end(1, _KILLED)
             raise SystemExit(1)
 
@@ -60,10 +61,18 @@ def end_cleanly() -> None:
         if not issubclass(kind, KeyboardInterrupt):
             sys.__excepthook__(kind, e, traceback)
 
+    def on_swallowed(swallowed: sys.UnraisableHookArgs) -> None:
+        if ending is not None and isinstance(swallowed.exc_value, KeyboardInterrupt | SystemExit):
+            with suppress(OSError, ValueError):  # whoever read it may be gone
+                sys.stdout.flush()
+            os._exit(ending)
+        sys.__unraisablehook__(swallowed)
+
     signal.signal(signal.SIGINT, on_signal)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGCHLD, on_child)
     sys.excepthook = on_uncaught
+    sys.unraisablehook = on_swallowed
     os.register_at_fork(after_in_child=_end_with_parent)
 
 

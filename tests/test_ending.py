@@ -11,19 +11,30 @@ import pytest
 
 from tests.builders import ROOT
 
-SWALLOWING = """
-import signal, time
+DYING = """
+import time
 from tbv8.ending import end_cleanly
 
 class Dying:
     def __del__(self):
-        print("dying", flush=True)
+        print("here", flush=True)
         time.sleep(60)
 
 end_cleanly()
 dying = Dying()
 del dying
 time.sleep(60)
+"""
+CARELESS = """
+import time
+from tbv8.ending import end_cleanly
+
+end_cleanly()
+try:
+    print("here", flush=True)
+    time.sleep(60)
+except BaseException:
+    time.sleep(60)
 """
 SAID = "interrupted: what was finished is kept, the same command goes on from there"
 
@@ -32,12 +43,19 @@ SAID = "interrupted: what was finished is kept, the same command goes on from th
     ("number", "code"),
     [pytest.param(signal.SIGTERM, 143, id="SIGTERM"), pytest.param(signal.SIGINT, 130, id="INT")],
 )
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_swallowed_signal_ends_the_process_soon_and_a_second_one_at_once(
-    number: int, code: int, times: int
+@pytest.mark.parametrize(
+    ("program", "times", "within_s"),
+    [
+        pytest.param(DYING, 1, 4, id="by Python: at once"),
+        pytest.param(CARELESS, 1, 20, id="by code: soon"),
+        pytest.param(CARELESS, 2, 4, id="by code, told twice: at once"),
+    ],
+)
+def test_a_swallowed_signal_ends_the_process(
+    number: int, code: int, program: str, times: int, within_s: float
 ) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-c", SWALLOWING],
+        [sys.executable, "-c", program],
         env={"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,14 +63,14 @@ def test_a_swallowed_signal_ends_the_process_soon_and_a_second_one_at_once(
     )
     assert child.stdout is not None
     assert child.stderr is not None
-    assert child.stdout.readline() == "dying\n"
+    assert child.stdout.readline() == "here\n"
 
     child.send_signal(number)
     assert child.stderr.readline() == f"{SAID}\n"
     told_s = time.monotonic()
     if times == 2:
         child.send_signal(number)
-    child.communicate(timeout=30)
+    _, more = child.communicate(timeout=30)
 
-    assert child.returncode == code
-    assert time.monotonic() - told_s < (4 if times == 2 else 20)
+    assert (child.returncode, more) == (code, "")
+    assert time.monotonic() - told_s < within_s

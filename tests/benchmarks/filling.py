@@ -146,6 +146,7 @@ def floor() -> None:
 
 
 if __name__ == "__main__":
+    import adbc_driver_sqlite.dbapi  # noqa: F401
     import pyarrow.csv  # noqa: F401
     import requests  # noqa: F401
 

@@ -127,7 +127,7 @@ def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root)
     for name in ("tbv8", "config", "migrations"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, root / name)
     for path in set(root.glob("config/strategies/*.yaml")) - set(
         root.glob(f"config/strategies/{examples}.yaml")
     ):
