@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.builders import ROOT
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # children keep compiled modules, as a user's do
 
 settings.register_profile(
     "tbv8",

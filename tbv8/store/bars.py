@@ -2,7 +2,7 @@
 
 One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types of its
 own, so whatever comes out is cast to the table of bars that `tbv8.market` describes. ADBC's own
-DB-API is not used: importing it takes 0.4 s, and its signal handler loses a Ctrl-C in ten.
+DB-API is not used: it imports polars, and its signal handler loses a Ctrl-C in ten.
 
 ADBC brings an SQLite of its own beside Python's: a process that closes a sqlite3 connection to the
 file while one of these is open drops this one's POSIX locks and removes its WAL under it, and what

@@ -190,15 +190,7 @@ def _half_year(symbol: str) -> pa.Table:
 
     floats = zip(("open", "high", "low", "close"), ticks / _TICKS, strict=True)
     columns = {"ts_ms": ts_ms, **dict(floats), "volume": volume}
-    return pa.table({name: _arrow(column[online]) for name, column in columns.items()})
-
-
-def _arrow(column: Floats | Ints) -> pa.Array:
-    """Return an array without pa.array(), which imports pandas: a second."""
-    import pyarrow as pa
-
-    kind = pa.float64() if column.dtype.kind == "f" else pa.int64()
-    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+    return pa.table({name: column[online] for name, column in columns.items()})
 
 
 def _volatility(minute: Counters, stream: int) -> Floats:

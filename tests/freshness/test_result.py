@@ -727,7 +727,7 @@ def test_another_version_of_what_a_strategy_imports_makes_it_stale(
 ) -> None:
     follow = bench.package / "strategies" / "follow.py"
     follow.write_text(
-        f"import pandas.core as pd\nimport yaml, nowhere\n{follow.read_text('utf-8')}"
+        f"import jsonschema.validators as v\nimport yaml, nowhere\n{follow.read_text('utf-8')}"
     )
     parse_source.cache_clear()
     digest_source.cache_clear()
@@ -735,9 +735,9 @@ def test_another_version_of_what_a_strategy_imports_makes_it_stale(
     assert bench.reasons() == ()
 
     true = result_module.version
-    newer = {"pandas": "99.0"}
+    newer = {"jsonschema": "99.0"}
     monkeypatch.setattr(result_module, "version", lambda name: newer.get(name) or true(name))
-    assert bench.reasons() == (f"pandas: {true('pandas')} became 99.0",)
+    assert bench.reasons() == (f"jsonschema: {true('jsonschema')} became 99.0",)
 
     newer = {"PyYAML": "99.0", "pyyaml": "99.0"}
     (reason,) = bench.reasons()

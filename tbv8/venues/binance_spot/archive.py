@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
@@ -71,8 +70,7 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
         )
         if not table.num_rows:
             raise UnusableError("it has no rows")
-        # Not to_numpy: that imports pandas, 1.1 s.
-        columns: list[Any] = [np.from_dlpack(column.chunk(0)) for column in table.columns]
+        columns: list[Any] = [column.chunk(0).to_numpy() for column in table.columns]
         return settle(columns[0], columns[1:], span)
     except ValueError as e:  # pyarrow's are ValueErrors too
         raise UnusableError(" ".join(str(e).split())) from e
