@@ -153,7 +153,7 @@ class BarStore:
         )
 
     def _fetch(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
-        with self._prepared(sql, [values] if values else []) as statement:
+        with self._bound(sql, [values] if values else []) as statement:
             stream, _ = statement.execute_query()
             try:
                 return pa.RecordBatchReader.from_stream(stream).read_all()
@@ -164,14 +164,13 @@ class BarStore:
 
     def _execute(self, sql: str, *rows: Sequence[Any]) -> None:
         """Run one statement, once for each row of values."""
-        with self._prepared(sql, rows) as statement:
+        with self._bound(sql, rows) as statement:
             statement.execute_update()
 
     @contextmanager
-    def _prepared(self, sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[AdbcStatement]:
+    def _bound(self, sql: str, rows: Sequence[Sequence[Any]]) -> Iterator[AdbcStatement]:
         with AdbcStatement(self._connection) as statement:
             statement.set_sql_query(sql)
-            statement.prepare()
             if rows:
                 columns = [pa.array(column) for column in zip(*rows, strict=True)]
                 names = [str(at) for at in range(len(columns))]

@@ -260,7 +260,7 @@ class _Filler:
 def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
     """Wait so that Ctrl-C is heard: once polars is imported, SIGINT ends only a wait with an end.
 
-    Its handler has SA_RESTART, and ADBC imports it.
+    Its handler has SA_RESTART, and an aggregate that ran before in this process imported it.
     """
     while not pending.ready():
         pending.wait(1.0)
