@@ -33,9 +33,7 @@ def opened(path: Path, *, width: int = DESKTOP, dark: bool = False) -> Iterator[
                 is_mobile=width < 640,
                 has_touch=width < 640,
             )
-            context.route(
-                lambda url: not url.startswith(("file:", "data:", "blob:")), _refuse(asked)
-            )
+            context.route(_is_elsewhere, _refuse(asked))
             page = context.new_page()
             page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
             page.on("pageerror", lambda error: said.append(str(error)))
