@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Bar, Span, iso, parse_timeframe
+from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
 from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Market, RefusedError, Say
 
 if TYPE_CHECKING:
@@ -141,19 +142,35 @@ class LiveHistory:
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield all that fills `gaps`, by time.
 
-        A minute without a bar is asked for twice before it counts as missing at the venue.
+        A minute without a bar is asked for twice before it counts as missing at the venue. Of the
+        last day, those behind which there is no bar either may come yet (it halted, or its answer
+        lags a little behind its clock): nothing is yielded of them.
 
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market, live = self._market(native), self._live
-        for part in pages(gaps, live.page_minutes):
-            if live.kept_minutes is not None:
-                self._refuse_gone(part, live.kept_minutes)
-            bars = {bar.ts_ms: bar for bar in self._fetch(live.ask_minutes(market, part))}
+        market, known_ms = self._market(native), self.clock_ms() - DAY_MS
+        waiting: deque[tuple[Span, dict[int, Bar]]] = deque()  # for a bar behind them
+        for part in pages(gaps, self._live.page_minutes):
+            bars = self._look_twice(market, part)
+            waiting.append((part, bars))
+            known_ms = max([known_ms, *(ts_ms + MINUTE_MS for ts_ms in bars)])
+            while waiting and waiting[0][0].end_ms <= known_ms:
+                yield _fetched(*waiting.popleft())
+        for part, bars in waiting:
+            if known := part.intersection(Span(0, known_ms)):
+                yield _fetched(known, bars)
+
+    def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
+        """Return the bars of a page by their opens, asked for again if any lacks."""
+        if self._live.kept_minutes is not None:
+            self._refuse_gone(part, self._live.kept_minutes)
+        bars: dict[int, Bar] = {}
+        for _ in range(2):
             if len(bars) < part.minutes:
-                bars |= {bar.ts_ms: bar for bar in self._fetch(live.ask_minutes(market, part))}
-            yield Fetched(span=part, bars=to_table(bars.values()), source="rest")
+                asked = self._live.ask_minutes(market, part)
+                bars |= {bar.ts_ms: bar for bar in self._fetch(asked)}
+        return bars
 
     def _refuse_gone(self, part: Span, kept: int) -> None:
         kept_from_ms = self.clock_ms() - kept * MINUTE_MS
@@ -236,6 +253,10 @@ def _open_session() -> requests.Session:
     session = requests.Session()
     session.headers["User-Agent"] = "tbv8"
     return session
+
+
+def _fetched(span: Span, bars: Mapping[int, Bar]) -> Fetched:
+    return Fetched(span=span, bars=to_table(bars.values()), source="rest")
 
 
 def to_table(bars: Any) -> pa.Table:

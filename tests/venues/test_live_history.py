@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -107,10 +109,8 @@ def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer
             history.clock_ms()
 
 
-def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> None:
-    series = Series("mexc", "BTC/USDT")
-    span = Span(NOON - 300 * MINUTE_MS, NOON)
-    config = Venue(
+def at(mexc: LiveServer) -> Venue:
+    return Venue(
         name="mexc",
         enabled=True,
         symbols={"BTC/USDT": None},
@@ -121,12 +121,52 @@ def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> N
         instruments={},
     )
 
-    backfill(db_path, series, [span], venue=config, now_ms=NOON)
+
+def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> None:
+    series = Series("mexc", "BTC/USDT")
+    span = Span(NOON - 300 * MINUTE_MS, NOON)
+
+    backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 
     assert len(bars_in(db_path, series)) == 300
     assert ledger_in(db_path, series, columns="start_ms, end_ms, bars, missing, source") == [
         (span.start_ms, span.end_ms, 300, 0, "rest")
     ]
+
+
+def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
+    db_path: Path, mexc: LiveServer
+) -> None:
+    series, span = Series("mexc", "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
+    asked = f"/api/v1/contract/kline/BTC_USDT?interval=Min1&start={span.start_ms // 1000}"
+    with urlopen(f"{mexc.rest_url}{asked}&end={NOON // 1000 - 60}", timeout=10) as reply:
+        shown = json.loads(reply.read())
+    seconds = shown["data"]["time"]
+    assert [second * 1000 for second in seconds] == list(range(span.start_ms, NOON, MINUTE_MS))
+    shown["data"] = {
+        name: [values[at] for at in (0, 1, 2, 4, 5, 6, 7)]  # no fourth, and not yet the last two
+        for name, values in shown["data"].items()
+    }
+    mexc.fault(
+        Fault(
+            kind="rest",
+            match=f"start={span.start_ms // 1000}",
+            status=200,
+            body=json.dumps(shown),
+            times=2,
+        )
+    )
+
+    backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
+
+    columns = "start_ms, end_ms, bars, missing"
+    assert ledger_in(db_path, series, columns=columns) == [
+        (span.start_ms, NOON - 2 * MINUTE_MS, 7, 1)
+    ]
+
+    backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
+
+    assert ledger_in(db_path, series, columns=columns) == [(span.start_ms, NOON, 9, 1)]
 
 
 def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None:
