@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import shutil
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from tbv8.build import build_bars
 from tbv8.errors import DataError
@@ -18,16 +22,21 @@ from tbv8.freshness.data import (
     Buildable,
     aggregate_state,
     backfill_state,
+    build_code,
     buildable_days,
+    built_from,
+    compare_builds,
     migration_state,
 )
 from tbv8.freshness.state import State, count_days, days_text, digest_text, from_to
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_timeframe
 from tbv8.source import digest_source, parse_source
-from tbv8.store.ledger import HeldDay, LedgerDay
+from tbv8.store.database import open_reader
+from tbv8.store.ledger import HeldDay, LedgerDay, read_days, read_held_days
 from tests.builders import (
     BTC,
     ETH,
+    LEDGER,
     ROOT,
     at,
     day,
@@ -235,7 +244,7 @@ def test_what_a_day_is_made_of_is_the_days_that_its_bars_touch() -> None:
 
     edited = [*known[:9], held_day(day(9), digest=None), *known[10:]]
     found = list(buildable_days(edited, parse_timeframe("1w")))
-    assert found == [first, Buildable(day(7), days(7, 14), None), third]
+    assert found == [first, Buildable(day(7), day(7), day(14), None), third]
 
 
 # Stale, and why.
@@ -347,6 +356,13 @@ def grow_the_last_day_by_nothing(db_path: Path) -> None:
             id="another digest of the 1m day",
         ),
         pytest.param(
+            "UPDATE history_coverage SET digest = iif(dataset = 'bars_5m', digest, NULL),"
+            " built_from = 'None/' || substr(built_from, 66) WHERE symbol = 'BTC/USDT'"
+            " AND dataset IN ('ohlcv_1m', 'bars_5m') AND day_ms = {1}",
+            REFUSED,
+            id="no digest of the 1m day, and a built day that tells of none",
+        ),
+        pytest.param(
             grow_the_last_day, CHANGED.replace("01-02", "01-04"), id="the last day has grown"
         ),
         pytest.param(
@@ -420,6 +436,102 @@ def test_every_reason_is_told_with_its_days(built_db: Path) -> None:
         f"1 day changed in {name} outside of tbv8: 2024-01-03",
         f"1 day of {name} whose 1m bars are gone: 2024-01-01",
     )
+
+
+some_series = (Series("sample", f"N{number}/USDT") for number in itertools.count())
+"""A series of its own for each example of hypothesis: they share one file."""
+
+
+@pytest.fixture(scope="module")
+def shared_db(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("shared") / "tbv8.sqlite"))
+
+
+def write_ledger(db_path: Path, series: Series, ledger: Iterable[HeldDay]) -> None:
+    with closing(sqlite3.connect(db_path)) as connection, connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executemany(
+            f"INSERT INTO history_coverage (venue, symbol, dataset, {LEDGER})"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            [(series.venue, series.symbol, d.dataset, *astuple(d.ledger)) for d in ledger],
+        )
+
+
+CHANGES = (
+    "DELETE FROM history_coverage",
+    "UPDATE history_coverage SET digest = NULL",
+    "UPDATE history_coverage SET digest = 'another'",
+    "UPDATE history_coverage SET built_from = NULL",
+    "UPDATE history_coverage SET built_from = 'f' || built_from",
+    "UPDATE history_coverage SET built_from = built_from || 'f'",
+    "UPDATE history_coverage SET start_ms = start_ms + 60000",
+    "UPDATE history_coverage SET end_ms = end_ms - 60000",
+    "UPDATE history_coverage SET end_ms = 'soon'",
+    "UPDATE history_coverage SET end_ms = end_ms + 172800000",
+    "UPDATE OR IGNORE history_coverage SET day_ms = day_ms + 86400000",
+)
+
+
+@pytest.mark.parametrize("timeframe", ["5m", "4h", "7h", "1d", "36h", "1w", "1M"])
+@given(st.data())
+@settings(max_examples=40)
+def test_what_is_called_fresh_is_what_a_comparison_of_every_day_finds_fresh(
+    shared_db: Path, timeframe: str, data: st.DataObject
+) -> None:
+    # given days of history, of a recorder, or of both, and what was built of them
+    series, tf = next(some_series), parse_timeframe(timeframe)
+    longest_run = 70 if timeframe == "1M" else 9
+    for dataset in data.draw(st.sampled_from([["ohlcv_1m"], ["bars_1m"], ["bars_1m", "ohlcv_1m"]])):
+        known = data.draw(known_days(longest_run), label=dataset)
+        write_ledger(shared_db, series, [replace(day, dataset=dataset) for day in known])
+    with open_reader(shared_db) as query:
+        minutes = read_held_days(query, series, parse_timeframe("1m"))
+    built = [
+        HeldDay(
+            dataset=tf.dataset,
+            ledger=LedgerDay(
+                day_ms=one.day_ms,
+                start_ms=one.span.start_ms,
+                end_ms=one.span.end_ms,
+                bars=1,
+                missing=0,
+                source="built",
+                digest=f"built {one.day_ms}",
+                built_from=built_from(one),
+            ),
+        )
+        for one in buildable_days(minutes, tf)
+    ]
+    write_ledger(shared_db, series, built)
+
+    # when somebody changes some of it
+    for _ in range(data.draw(st.integers(0, 2), label="changes")):
+        of = data.draw(st.sampled_from([*minutes, *built]))
+        shell(
+            shared_db,
+            f"{data.draw(st.sampled_from(CHANGES))}"
+            " WHERE symbol = ? AND dataset = ? AND day_ms = ?",
+            (series.symbol, of.dataset, of.ledger.day_ms),
+        )
+
+    # then
+    state = aggregate_state(shared_db, series, tf)
+    with open_reader(shared_db) as query:
+        minutes = read_held_days(query, series, parse_timeframe("1m"))
+        days = read_days(query, series, tf.dataset)
+    builds = compare_builds(buildable_days(minutes, tf), days)
+    edited = {day.ledger.day_ms for day in minutes if day.ledger.digest is None}
+    refused = [reason for reason in state.reasons if "refused until" in reason]
+    assert state.reasons == (*refused, *builds.reasons(series, tf))
+    assert bool(refused) == bool(edited and (builds.days or builds.unfounded))
+    recorded = [(one.built_from or "").partition("/") for one in days]
+    assert [(part.current, part.recorded) for part in state.parts] == [
+        (
+            digest_text(str(one.made_of) for one in buildable_days(minutes, tf)),
+            digest_text(made_of for made_of, _, _ in recorded),
+        ),
+        (build_code(), ", ".join(sorted({code for _, _, code in recorded}))),
+    ]
 
 
 @pytest.mark.parametrize(
