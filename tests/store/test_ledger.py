@@ -353,6 +353,7 @@ def test_text_typed_into_a_row_is_no_crash(db_path: Path) -> None:
     shell(db_path, "UPDATE history_coverage SET digest = 'x'")
 
     assert print_in(db_path, BTC, half) not in (None, before)
+    assert print_in(db_path, BTC, days(0, 1)) is None
 
 
 def test_bars_of_a_timeframe_are_hashed_with_their_minutes(db_path: Path) -> None:
