@@ -5,6 +5,8 @@ pydoit imports this module before all others of tbv8, so signals are taken care 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sqlite3
@@ -19,6 +21,7 @@ from doit.dependency import DatabaseException, SqliteDB
 from tbv8.ending import end_cleanly
 
 end_cleanly()
+atexit.register(gc.freeze)  # looking for garbage takes an eighth of a `doit` that has nothing to do
 
 
 class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
