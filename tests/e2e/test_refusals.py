@@ -114,7 +114,10 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
 
 
 def test_text_of_a_torn_page_is_refused(done: Project) -> None:
-    done.sql("UPDATE history_coverage SET source = CAST(x'96ff' AS TEXT) WHERE dataset = 'bars_5m'")
+    done.sql(
+        "UPDATE history_coverage SET (source, built_from) = (SELECT torn, torn FROM"
+        " (SELECT CAST(x'96ff' AS TEXT) AS torn)) WHERE dataset = 'bars_5m'"
+    )
     done.sql("UPDATE bars_5m SET symbol = CAST(x'96ff' AS TEXT) WHERE symbol = 'ETH/USDT'")
 
     damaged = (
