@@ -89,11 +89,10 @@ def _nodes(
     for task in tasks:
         if task.meta and not task.name.startswith("_"):
             one = runs.get(task.name)
-            upstream = [f"because {name} will run" for name in one.after] if one else []
             yield Node(
                 name=task.name,
                 after=tuple(name for name in task.task_dep if not name.startswith("_")),
-                reasons=(*one.reasons, *upstream) if one else (),
+                reasons=one.why if one else (),
                 is_needed=task.name in needed,
             )
 

@@ -51,9 +51,6 @@ class Status(Looking):
 
 def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
     """Return why each stale result would be made again, by strategy."""
-    stale = {}
-    for one in planned:
-        if one.task.startswith(_RESULT):
-            upstream = [f"because {task} will run" for task in one.after]
-            stale[one.task.removeprefix(_RESULT)] = (*one.reasons, *upstream)
-    return stale
+    return {
+        one.task.removeprefix(_RESULT): one.why for one in planned if one.task.startswith(_RESULT)
+    }
