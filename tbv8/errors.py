@@ -3,6 +3,7 @@
 Tbv8Error             one line is printed, the exit code is not 0
 +-- ConfigError       a file of config/ or a word of the command line is wrong
 +-- DataError         rows are missing, damaged, or from another version of tbv8
+|   +-- NotMigratedError  there is no database yet, or none of this revision
 +-- VenueError        a venue refused, or could not be reached
 +-- StrategyError     a user's strategy raised (in backtest/loading.py, with its traceback)
 """
@@ -36,6 +37,10 @@ class ConfigError(Tbv8Error):
 
 class DataError(Tbv8Error):
     """Rows that are missing, damaged or changed outside of tbv8."""
+
+
+class NotMigratedError(DataError):
+    """There is no database of this revision: `doit migrate` comes first, so it is no damage."""
 
 
 class VenueError(Tbv8Error):

@@ -17,7 +17,7 @@ from doit.exceptions import InvalidCommand
 from doit.task import Task
 
 from tbv8.document import nearest, unknown
-from tbv8.errors import Tbv8Error
+from tbv8.errors import NotMigratedError, Tbv8Error
 from tbv8.freshness.state import State
 from tbv8.market import Series
 from tbv8.tasks import os_problem
@@ -105,10 +105,14 @@ def no_such_task(name: str, tasks: Iterable[Task]) -> InvalidCommand:
 
 
 def ask(task: Task) -> State:
-    """Ask a task whether it is fresh; what cannot be asked is a reason too."""
+    """Ask a task whether it is fresh; what cannot be asked before `migrate` is a reason too.
+
+    Raises:
+        Tbv8Error: It cannot be told, since the database is damaged or locked, say.
+    """
     try:
         state: State = task.meta["state"]()
-    except Tbv8Error as e:
+    except NotMigratedError as e:
         return State((str(e),))
     return state
 

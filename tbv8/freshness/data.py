@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from tbv8.coverage import missing_spans
-from tbv8.errors import DataError
+from tbv8.errors import NotMigratedError
 from tbv8.freshness.state import Part, State, count_days, days_text, digest_text, from_to
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.source import digest_source
@@ -33,11 +33,15 @@ _AGGREGATE = Path(__file__).parent.parent / "aggregate.py"
 
 
 def migration_state(db_path: Path) -> State:
-    """Tell whether the database is of the revision that this code knows."""
+    """Tell whether the database is of the revision that this code knows.
+
+    Raises:
+        DataError: It is damaged or locked, so that nothing can be told.
+    """
     try:
         with open_reader(db_path):
             return State((), (Part("revision", REVISION, REVISION),))
-    except DataError as e:
+    except NotMigratedError as e:
         return State((str(e),), (Part("revision", REVISION, None),))
 
 

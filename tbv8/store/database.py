@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbv8.errors import DataError
+from tbv8.errors import DataError, NotMigratedError
 
 REVISION = "0001"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
@@ -28,12 +28,13 @@ def open_reader(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator
     """Open the database read-only for a few questions that see one state of it.
 
     Raises:
-        DataError: The file is absent, damaged, locked, or of another revision.
+        NotMigratedError: The file is absent, or of another revision.
+        DataError: It is damaged or locked.
     """
     with open_any_revision(db_path, timeout_s=timeout_s) as query:
         found = revision(query)
         if found != REVISION:
-            raise DataError(other_revision(db_path, found))
+            raise NotMigratedError(other_revision(db_path, found))
         yield query
 
 
@@ -42,10 +43,11 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
     """Open the database as `open_reader` does, whatever its revision.
 
     Raises:
-        DataError: The file is absent, damaged or locked.
+        NotMigratedError: The file is absent.
+        DataError: It is damaged or locked.
     """
     if not db_path.is_file():
-        raise DataError(f"{db_path}: there is no database: run `doit migrate`")
+        raise NotMigratedError(f"{db_path}: there is no database: run `doit migrate`")
     with refusals(db_path):
         uri = f"{db_path.absolute().as_uri()}?mode=ro"
         if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():

@@ -102,6 +102,28 @@ def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
     assert done.db_path.read_bytes() == damage
 
 
+def test_a_plan_that_cannot_look_into_its_database_is_none(done: Project) -> None:
+    """To tell that `migrate` would run would be to tell that all is well."""
+    for suffix in ("-wal", "-shm"):
+        done.db_path.with_name(done.db_path.name + suffix).unlink(missing_ok=True)
+    done.db_path.write_bytes(b"somebody's notes" * 100)
+
+    lines = {
+        refused(done, *ONE_WEEK, *words, code=3)
+        for words in (("plan",), ("plan", "--json"), ("plan", "migrate"), ("why", "migrate"))
+    }
+    listed = done.doit("list", "--status")
+    done.db_path.unlink()
+    absent = done.doit(*ONE_WEEK, "plan", "migrate").stdout
+
+    assert lines == {
+        "ERROR: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it aside "
+        "and run again to build it anew"
+    }
+    assert (listed.stderr, len(listed.stdout.splitlines()) > 5) == ("", True)
+    assert absent == "migrate\n    data/tbv8.sqlite: there is no database: run `doit migrate`\n"
+
+
 def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
     done.sql("UPDATE alembic_version SET version_num = '9999'")
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
 from tbv8.build import build_bars
-from tbv8.errors import DataError
+from tbv8.errors import DataError, NotMigratedError
 from tbv8.freshness import data as data_module
 from tbv8.freshness.data import (
     Buildable,
@@ -632,6 +632,14 @@ def test_a_database_of_this_revision_is_fresh_and_any_other_is_not(
     shell(db_path, "UPDATE alembic_version SET version_num = '0000'")
     (reason,) = migration_state(db_path).reasons
     assert "is of revision 0000, this tbv8 knows 0001" in reason
+
+
+def test_of_a_damaged_database_nothing_is_told(db_path: Path) -> None:
+    db_path.write_bytes(b"notes" * 1000)
+
+    with pytest.raises(DataError, match="not a database, or damaged: restore a copy") as e:
+        migration_state(db_path)
+    assert not isinstance(e.value, NotMigratedError)
 
 
 def missing(db_path: Path, *spans: Span, series: Series = BTC) -> State:
