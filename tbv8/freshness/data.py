@@ -16,6 +16,7 @@ from tbv8.source import digest_source
 from tbv8.store.database import REVISION, open_reader
 from tbv8.store.ledger import (
     HISTORY,
+    RECORDED,
     BuiltDay,
     HeldDay,
     KnownDay,
@@ -79,7 +80,7 @@ def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> Stat
     work = compare_builds(buildable, built)
     reasons = work.reasons(series, timeframe)
     if work.days or work.unfounded:
-        reasons = (*_refusals(minutes, series), *reasons)
+        reasons = (*refusals(minutes, series), *reasons)
     return State(
         reasons,
         (
@@ -226,17 +227,23 @@ def build_code() -> str:
     return digest_source(_AGGREGATE)
 
 
-def _refusals(minutes: Sequence[HeldDay], series: Series) -> Iterator[str]:
-    """Say which 1m days nothing can be built from, since they were changed outside of tbv8."""
+def refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
+    """Say which 1m days are refused, since they were changed outside of tbv8, and the cure."""
     edited: dict[str, list[int]] = {}
     for day in minutes:
         if day.ledger.digest is None:
             edited.setdefault(day.dataset, []).append(day.ledger.day_ms)
     for dataset, days in edited.items():
         was = "was" if len(days) == 1 else "were"
+        cure = (
+            "refused, since nothing can record that again: restore a copy of the database, or lose "
+            "it with `doit verify --repair --give-up`"
+            if dataset == RECORDED
+            else "refused until `doit verify --repair`"
+        )
         yield (
             f"{days_text(len(days))} of {dataset} of {series} {was} changed outside of tbv8: "
-            f"{from_to(days)}: refused until `doit verify --repair`"
+            f"{from_to(days)}: {cure}"
         )
 
 

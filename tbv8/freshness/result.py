@@ -16,13 +16,15 @@ import msgspec
 
 from tbv8.config import Strategy
 from tbv8.document import plain
+from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
-from tbv8.market import iso
+from tbv8.market import ONE_MINUTE, iso
 from tbv8.source import digest_source, foreign_imports, project_imports
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
 _PACKAGE = Path(__file__).parent.parent
+_EDITED = "edited by hand"  # in place of a digest that is not known
 
 
 class Input(msgspec.Struct, frozen=True):
@@ -43,16 +45,19 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     """Tell whether a result's manifest has today's inputs and its files are whole."""
     with open_reader(db_path) as query:
         current = backtest_inputs(query, strategy)
+        refused = _refused(query, strategy) if current["bars"].digest == _EDITED else ()
     folder = results_path / strategy.strategy_id
     manifest = read_manifest(folder)
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
         why = "manifest.json is damaged" if damaged else "there is no result yet"
-        return State((why,), _parts(current, {}))
+        return State((why, *refused), _parts(current, {}))
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
-        if recorded.digest != part.digest:
+        if name == "bars" and refused:
+            reasons.extend(refused)
+        elif recorded.digest != part.digest:
             reasons.extend(_changes(name, recorded.value, part.value) or [f"{name} changed"])
     reasons.extend(_damage(folder, manifest.outputs))
     return State(tuple(reasons), _parts(current, manifest.inputs))
@@ -82,8 +87,16 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
     return {
         **static_inputs(strategy),
         "span": _input({"start": iso(span.start_ms), "end": iso(span.end_ms)}),
-        "bars": Input(bars or "changed outside of tbv8", series),
+        "bars": Input(bars or _EDITED, series),
     }
+
+
+def _refused(query: Query, strategy: Strategy) -> tuple[str, ...]:
+    """Say which days a 1m strategy would be refused; of built bars their aggregation tells."""
+    if strategy.timeframe != ONE_MINUTE:
+        return ()
+    days = read_held_days(query, strategy.source, ONE_MINUTE, strategy.span)
+    return tuple(refusals(days, strategy.source))
 
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:

@@ -608,6 +608,24 @@ def test_a_1m_strategy_reads_its_source(bench: Bench) -> None:
     assert bench.reasons() == CHANGED
 
 
+def test_a_1m_strategy_says_which_days_of_its_source_are_refused(bench: Bench) -> None:
+    bench.edit("strategies/mine.yaml", "timeframe: 5m", "timeframe: 1m")
+    bench.write_result()
+    hold(bench.db_path, BTC, days(3, 4))
+    shell(bench.db_path, f"UPDATE ohlcv_1m SET close = 1 WHERE ts_ms IN ({day(0)}, {day(3)})")
+    refused = (
+        "1 day of ohlcv_1m of sample:BTC/USDT was changed outside of tbv8: 2024-01-01: "
+        "refused until `doit verify --repair`"
+    )
+
+    assert bench.reasons() == (refused,)
+    (bars,) = [part for part in bench.state().parts if part.name == "bars"]
+    assert bars.current == "edited by hand"
+
+    shutil.rmtree(bench.folder)
+    assert bench.reasons() == ("there is no result yet", refused)
+
+
 # Code.
 
 
