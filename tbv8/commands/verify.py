@@ -33,6 +33,7 @@ class Verify(Looking):
     doc_description = (
         "Exits with 1 when anything is wrong. --repair drops the days that a source or a rebuild "
         "can bring back, so that the next `doit` does; recorded days are only reported. "
+        "--give-up drops those too, for good; what was recorded is listed in recording_gaps then. "
         "--against rest compares random hours of ohlcv_1m with the venue's own REST bars instead."
     )
     cmd_options = (
@@ -52,6 +53,13 @@ class Verify(Looking):
             "type": bool,
             "default": False,
             "help": "drop damaged days that can be brought back",
+        },
+        {
+            "name": "give_up",
+            "long": "give-up",
+            "type": bool,
+            "default": False,
+            "help": "with --repair: drop damaged days that nothing brings back, for good",
         },
         {
             "name": "against",
@@ -83,6 +91,7 @@ class Verify(Looking):
         symbol: str,
         dataset: str,
         repair: bool,
+        give_up: bool,
         against: str,
         sample: str,
         seed: str,
@@ -91,7 +100,9 @@ class Verify(Looking):
         if pos_args:
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue, --symbol and --dataset")
         project: Project = self.loader.namespace["PROJECT"]
-        asked = _Asked(venue, symbol, dataset, repair)
+        if give_up and not repair:
+            raise InvalidCommand("--give-up: goes with --repair, which comes first")
+        asked = _Asked(venue, symbol, dataset, repair, give_up)
         if against:
             compared = _compare(project, asked, against, sample=sample, seed=seed)
             return _report_compared(compared, as_json)
@@ -99,12 +110,13 @@ class Verify(Looking):
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """Which days to look at, "" for all, and whether to drop those that are wrong."""
+    """Which days to look at, "" for all, and which of those that are wrong to drop."""
 
     venue: str
     symbol: str
     dataset: str
     repair: bool
+    give_up: bool
 
 
 class _Compared(msgspec.Struct, frozen=True):
@@ -117,10 +129,10 @@ class _Compared(msgspec.Struct, frozen=True):
 
 def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
     from tbv8.store.bars import open_bars
-    from tbv8.store.verify import drop, verify
+    from tbv8.store.verify import drop, give_up, verify
 
     found: list[Problem] = []
-    dropped_days = 0
+    dropped_days = lost_days = 0
     with open_reader(project.db_path):
         pass  # refuses what is no database of this revision
     with open_bars(project.db_path) as store:
@@ -134,16 +146,24 @@ def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
         if asked.repair:
             kept = drop(store, found, can_fetch=partial(_can_fetch, project))
             dropped_days = _days(found) - _days(kept)
+        if asked.give_up:
+            give_up(store, kept)
+            lost_days, kept = _days(kept), []
     if as_json:
         listed = [msgspec.to_builtins(problem) for problem in found]
-        print_json({"problems": listed, "dropped_days": dropped_days})
+        print_json({"problems": listed, "dropped_days": dropped_days + lost_days})
         return 1 if found else 0
     for problem in found:
         print(f"    {problem}")
     if dropped_days:
         print(f"dropped {days_text(dropped_days)}: the next `doit` brings back what is wanted")
+    if lost_days:
+        print(f"gave up {days_text(lost_days)}, for good")
     if asked.repair and kept:
-        print(f"{days_text(_days(kept))} cannot be brought back: they stay as they are")
+        print(
+            f"{days_text(_days(kept))} cannot be brought back: restore a copy of the database, or "
+            "lose the whole of it with `doit verify --repair --give-up`"
+        )
     if found and not asked.repair:
         print("`doit verify --repair` drops the days that a source or a rebuild can bring back")
     return 1 if found else 0

@@ -117,14 +117,38 @@ def drop(
     for (series, dataset, day_ms), found in groupby(sorted(problems, key=_day_of), key=_day_of):
         with store.transaction():
             if _can_come_back(store, series, dataset, day_ms, can_fetch):
-                if _is_table(store, dataset):
-                    _remove_strays(store, dataset, series, day_ms)
-                    store.remove_day(series, dataset, day_ms)
-                else:
-                    _forget(store, dataset, series, day_ms)
+                _drop_day(store, dataset, series, day_ms)
             else:
                 kept += found
     return kept
+
+
+def give_up(store: BarStore, problems: Sequence[Problem]) -> None:
+    """Forget days that nothing brings back, each in one transaction.
+
+    Of a recording, what is lost is listed as a gap, like all that it lacks.
+    """
+    for series, dataset, day_ms in dict.fromkeys(map(_day_of, problems)):
+        with store.transaction():
+            if dataset == RECORDED:
+                store.query(
+                    "INSERT INTO recording_gaps"
+                    " (venue, symbol, channel, start_ms, end_ms, reason, healed)"
+                    " SELECT venue, symbol, dataset, start_ms, end_ms, ?, 0 FROM history_coverage"
+                    " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?"
+                    " AND start_ms < end_ms ON CONFLICT DO UPDATE SET (end_ms, reason, healed)"
+                    " = (max(end_ms, excluded.end_ms), reason || '; ' || excluded.reason, 0)",
+                    ("given up by doit verify", series.venue, series.symbol, dataset, day_ms),
+                )
+            _drop_day(store, dataset, series, day_ms)
+
+
+def _drop_day(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
+    if _is_table(store, dataset):
+        _remove_strays(store, dataset, series, day_ms)
+        store.remove_day(series, dataset, day_ms)
+    else:
+        _forget(store, dataset, series, day_ms)
 
 
 def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:

@@ -16,8 +16,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tbv8.market import Bbo, Trade
+from tbv8.market import Bbo, Series, Trade
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
+from tests.builders import day, days, hold
 from tests.e2e.conftest import ONE_WEEK, Project
 
 DAY_S = 86_400
@@ -132,6 +133,41 @@ def test_a_stray_word_is_refused(finished: Project, command: str) -> None:
     assert end.stdout == ""
     assert end.stderr.startswith("ERROR: 'btc': ")
     assert len(end.stderr.splitlines()) == 1
+
+
+def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: Project) -> None:
+    # given three recorded days
+    recorded = Series("hyperliquid", "BTC/USDT")
+    aggregate = ("aggregate", "--venue", "hyperliquid", "--timeframes", "1h")
+    name = f"aggregate:{recorded}:1h"
+    hold(done.db_path, recorded, days(0, 3), dataset="bars_1m", source="record")
+    done.doit(*aggregate)
+    done.sql(f"UPDATE bars_1m SET close = close + 1 WHERE ts_ms = {day(1)}")
+
+    # when
+    (refused,) = json.loads(done.doit("plan", "--json", name).stdout)["tasks"]
+    done.doit(*aggregate, code=1)
+    only_told = done.doit("verify", "--repair", code=1).stdout
+    alone = done.doit("verify", "--give-up", code=3)
+    given_up = done.doit("verify", "--repair", "--give-up", code=1).stdout
+    done.doit(*aggregate)
+
+    # then
+    cure = "restore a copy of the database, or lose the whole {} `doit verify --repair --give-up`"
+    assert refused["reasons"] == [
+        f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: refused, since "
+        f"nothing can record that again: {cure.format('day with')}"
+    ]
+    assert only_told.splitlines()[-1] == (
+        f"1 day cannot be brought back: {cure.format('of it with')}"
+    )
+    assert alone.stderr == "ERROR: --give-up: goes with --repair, which comes first\n"
+    assert given_up.splitlines()[-1] == "gave up 1 day, for good"
+    assert "problem" not in done.doit("verify").stdout
+    assert done.sql("SELECT start_ms, end_ms FROM recording_gaps") == [(day(1), day(2))]
+    assert done.sql(
+        "SELECT day_ms, bars FROM history_coverage WHERE venue = 'hyperliquid' ORDER BY 1, 2"
+    ) == [(day(0), 24), (day(0), 1440), (day(2), 24), (day(2), 1440)]
 
 
 def test_schema_writes_a_file_for_each_kind(project: Project) -> None:

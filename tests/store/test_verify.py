@@ -11,7 +11,7 @@ import pytest
 from tbv8.build import build_bars
 from tbv8.market import DAY_MS, HOUR_MS, Series, Span, parse_timeframe
 from tbv8.store.bars import open_bars
-from tbv8.store.verify import Problem, drop, stored_datasets, stored_series, verify
+from tbv8.store.verify import Problem, drop, give_up, stored_datasets, stored_series, verify
 from tests.builders import (
     BTC,
     ETH,
@@ -286,6 +286,37 @@ def test_recorded_bars_are_only_told(db_path: Path) -> None:
     assert (bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")) == before
 
 
+def test_recorded_bars_that_are_given_up_are_a_gap_of_the_recording(db_path: Path) -> None:
+    # given two recorded days that were changed, a row of no day, and a gap that was healed
+    hold(db_path, BTC, Span(day(0), NOON), dataset="bars_1m", source="record")
+    hold(db_path, ETH, days(0, 1), dataset="bars_1m", source="record")
+    hold(db_path, BTC, days(0, 1))
+    shell(db_path, "UPDATE bars_1m SET close = high WHERE symbol = 'BTC/USDT'")
+    shell(db_path, f"INSERT INTO bars_1m VALUES ('sample', 'BTC/USDT', {day(5)}, 1, 1, 1, 1, 1)")
+    shell(
+        db_path,
+        "INSERT INTO recording_gaps VALUES ('sample', 'BTC/USDT', 'bars_1m', ?, ?, 'started', 1)",
+        (day(1), day(1) + HOUR_MS),
+    )
+    before = bars_in(db_path, ETH, "bars_1m"), bars_in(db_path, BTC)
+
+    wrong = found(db_path, "bars_1m")
+    with open_bars(db_path) as store:
+        give_up(store, wrong)
+
+    assert said(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 rows that no ledger row tells of")]
+    assert found(db_path, "bars_1m") == []
+    assert bars_in(db_path, BTC, "bars_1m") == ledger_in(db_path, BTC, "bars_1m") == []
+    assert (bars_in(db_path, ETH, "bars_1m"), bars_in(db_path, BTC)) == before
+    gaps = rows(
+        db_path, "SELECT symbol, channel, start_ms, end_ms, reason, healed FROM recording_gaps"
+    )
+    assert gaps == [
+        ("BTC/USDT", "bars_1m", day(0), day(1), "given up by doit verify", 0),
+        ("BTC/USDT", "bars_1m", day(1), NOON, "started; given up by doit verify", 0),
+    ]
+
+
 def test_history_of_a_venue_that_has_it_no_more_is_only_told(held: Path) -> None:
     shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms = ?", (NOON,))
     before = bars_in(held, BTC)
@@ -294,6 +325,11 @@ def test_history_of_a_venue_that_has_it_no_more_is_only_told(held: Path) -> None
 
     assert repair(held, wrong, can_fetch=nowhere) == wrong
     assert bars_in(held, BTC) == before
+    with open_bars(held) as store:
+        give_up(store, wrong)
+    assert bars_in(held, BTC) == [row for row in before if not day(1) <= row[0] < day(2)]
+    assert [known for (known,) in ledger_in(held, BTC, columns="day_ms")] == [day(0), day(2)]
+    assert rows(held, "SELECT * FROM recording_gaps") == []
 
 
 def test_a_ledger_of_a_table_that_is_gone_is_told_and_dropped(held: Path) -> None:
