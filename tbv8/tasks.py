@@ -6,6 +6,7 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -445,8 +446,8 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
             action()
         except Tbv8Error as e:
             return TaskFailed(str(e))
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as e:
+            raise ReaderGoneError from e
         except OSError as e:
             if (problem := os_problem(e)) is None:
                 raise
@@ -454,6 +455,15 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
         return None
 
     return run
+
+
+class ReaderGoneError(SystemExit):
+    """Whoever reads what a task prints has gone; pydoit would make a traceback of any Exception."""
+
+    exit_code = 128 + signal.SIGPIPE
+
+    def __init__(self, *_said: object) -> None:  # pydoit sends it on from another process by words
+        super().__init__(self.exit_code)
 
 
 def os_problem(e: OSError) -> str | None:
