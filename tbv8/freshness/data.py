@@ -237,7 +237,7 @@ def refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
         was = "was" if len(days) == 1 else "were"
         cure = (
             "refused, since nothing can record that again: restore a copy of the database, or lose "
-            "the whole day with `doit verify --repair --give-up`"
+            "the day with `doit verify --repair --give-up`"
             if dataset == RECORDED
             else "refused until `doit verify --repair`"
         )

@@ -40,6 +40,7 @@ from tbv8.store.ledger import (
     EMPTY,
     HISTORY,
     MINUTE_DATASETS,
+    RECORDED,
     HeldDay,
     LedgerDay,
     number_columns,
@@ -340,10 +341,14 @@ def _dataset(day: HeldDay) -> str:
 
 def changed_day(series: Series, dataset: str, day_ms: int) -> str:
     """Say that a day's rows are not what its ledger tells, and the cure."""
+    cure = (
+        "restore a copy of the database, or lose the day with `doit verify --repair --give-up`"
+        if dataset == RECORDED
+        else "run `doit verify`, and `doit verify --repair` to bring the day back from its source"
+    )
     return (
         f"{dataset} {series} {iso_day(day_ms)}: its rows are not those that were checked in, "
-        "somebody or something changed them: run `doit verify`, and `doit verify --repair` to "
-        "bring the day back from its source"
+        f"somebody or something changed them: {cure}"
     )
 
 
