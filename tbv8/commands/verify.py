@@ -162,7 +162,7 @@ def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
     if asked.repair and kept:
         print(
             f"{days_text(_days(kept))} cannot be brought back: restore a copy of the database, or "
-            "lose the whole of it with `doit verify --repair --give-up`"
+            "lose them with `doit verify --repair --give-up`"
         )
     if found and not asked.repair:
         print("`doit verify --repair` drops the days that a source or a rebuild can bring back")

@@ -153,14 +153,12 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
     done.doit(*aggregate)
 
     # then
-    cure = "restore a copy of the database, or lose the whole {} `doit verify --repair --give-up`"
+    cure = "restore a copy of the database, or lose {} with `doit verify --repair --give-up`"
     assert refused["reasons"] == [
         f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: refused, since "
-        f"nothing can record that again: {cure.format('day with')}"
+        f"nothing can record that again: {cure.format('the day')}"
     ]
-    assert only_told.splitlines()[-1] == (
-        f"1 day cannot be brought back: {cure.format('of it with')}"
-    )
+    assert only_told.splitlines()[-1] == (f"1 day cannot be brought back: {cure.format('them')}")
     assert alone.stderr == "ERROR: --give-up: goes with --repair, which comes first\n"
     assert given_up.splitlines()[-1] == "gave up 1 day, for good"
     assert "problem" not in done.doit("verify").stdout

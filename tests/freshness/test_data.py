@@ -306,7 +306,7 @@ def built_db(built_once: Path, tmp_path: Path) -> Path:
 
 REFUSED_RECORDING = (
     "1 day of bars_1m of mexc:BTC/USDT was changed outside of tbv8: 2024-01-02: refused, since "
-    "nothing can record that again: restore a copy of the database, or lose the whole "
+    "nothing can record that again: restore a copy of the database, or lose the "
     "day with `doit verify --repair --give-up`"
 )
 REFUSED = (
