@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
-from doit.cmdparse import CmdParseError
 from doit.control import TaskControl
 from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.document import nearest, unknown
-from tbv8.errors import NotMigratedError, Tbv8Error
+from tbv8.commands.refusals import OneLine
+from tbv8.document import unknown
+from tbv8.errors import NotMigratedError
 from tbv8.freshness.state import State
 from tbv8.market import Series
-from tbv8.tasks import os_problem
 
 JSON: dict[str, Any] = {
     "name": "as_json",
@@ -31,48 +27,19 @@ JSON: dict[str, Any] = {
 }
 
 
-class OneLine:
-    """A command whose options are refused in one line."""
-
-    def parse_execute(self, in_args: list[str]) -> int:
-        """Refuse an option that is none in one line; `--help` is `doit help` of the command."""
-        if "--help" in in_args:
-            print(self.help())  # type: ignore[attr-defined]
-            return 0
-        try:
-            result: int = super().parse_execute(in_args)  # type: ignore[misc]  # pydoit's Command
-        except CmdParseError as e:
-            raise no_such_option(e) from e
-        return result
-
-
 class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
     """A command that needs the graph, but neither runs it nor opens pydoit's state file."""
 
     def execute(self, params: Any, args: list[str]) -> int:
-        """Load the tasks with a state file in memory; say in one line what a user can mend."""
+        """Load the tasks with a state file in memory."""
         self.dep_manager = Dependency(SqliteDB, ":memory:")
-        try:
-            result: int = super().execute(params, args)
-            sys.stdout.flush()
-        except BrokenPipeError:  # `| head` has seen enough: neither we nor Python's exit may write
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 1
-        except Tbv8Error as e:
-            raise InvalidCommand(str(e)) from e
-        except OSError as e:
-            if (problem := os_problem(e)) is None:
-                raise
-            raise InvalidCommand(problem) from e
+        result: int = super().execute(params, args)
         return result
 
     def selected(self) -> Iterator[Task]:
         """Yield the selected tasks and all before them, in the order in which they would run."""
         control = TaskControl(self.task_list)
-        try:
-            control.process(self.sel_tasks)
-        except InvalidCommand as e:
-            raise (no_such_task(e.not_found, self.task_list) if e.not_found else e) from e
+        control.process(self.sel_tasks)
         done: set[str] = set()
 
         def walk(name: str) -> Iterator[Task]:
@@ -85,23 +52,6 @@ class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no type
 
         for name in control.selected_tasks:
             yield from walk(name)
-
-
-def no_such_option(error: CmdParseError) -> InvalidCommand:
-    """Return pydoit's refusal of an option without the program text that it ends with."""
-    said, _, known = str(error).partition(" (parsing options: ")
-    said = said.partition(": ")[2]
-    given = re.search(r"--([\w-]+) not recognized", said)
-    names = re.findall(r"'long': ?'([\w-]+)'", known)
-    near = nearest(given[1], names) if given else None
-    return InvalidCommand(f"{said}, did you mean '--{near}'?" if near else said)
-
-
-def no_such_task(name: str, tasks: Iterable[Task]) -> InvalidCommand:
-    """Return the refusal of a task's name: with the nearest spelling, since there may be many."""
-    near = nearest(name, (task.name for task in tasks if not task.name.startswith("_")))
-    hint = f", did you mean {near!r}?" if near else ":"
-    return InvalidCommand(f"unknown task {name!r}{hint} `doit list` names them all")
 
 
 def ask(task: Task) -> State:

@@ -10,10 +10,8 @@ from typing import Any
 from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import OneLine
+from tbv8.commands.refusals import OneLine
 from tbv8.config_schema import FOLDER, schemas
-from tbv8.errors import Tbv8Error
-from tbv8.tasks import os_problem
 
 _CONFIG = Path("config")
 
@@ -38,19 +36,12 @@ class Schema(OneLine, Command):  # type: ignore[misc]  # doit ships no types
         if not _CONFIG.is_dir():
             raise InvalidCommand("config: there is no such folder: run it in the project's folder")
         folder = _CONFIG / FOLDER
-        try:
-            made = schemas(path.stem for path in (_CONFIG / "venues").glob("[!.]*.y*ml"))
-            folder.mkdir(exist_ok=True)
-            for name, schema in made.items():
-                path = folder / f"{name}.schema.json"
-                new = path.with_name(f".{path.name}.new")
-                new.write_text(f"{json.dumps(schema, indent=2)}\n", encoding="utf-8")
-                new.replace(path)
-                print(path)
-        except Tbv8Error as e:
-            raise InvalidCommand(str(e)) from e
-        except OSError as e:
-            if (problem := os_problem(e)) is None:
-                raise
-            raise InvalidCommand(problem) from e
+        made = schemas(path.stem for path in (_CONFIG / "venues").glob("[!.]*.y*ml"))
+        folder.mkdir(exist_ok=True)
+        for name, schema in made.items():
+            path = folder / f"{name}.schema.json"
+            new = path.with_name(f".{path.name}.new")
+            new.write_text(f"{json.dumps(schema, indent=2)}\n", encoding="utf-8")
+            new.replace(path)
+            print(path)
         return 0

@@ -9,7 +9,7 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.looking import JSON, Looking, ask, no_such_task, print_json
+from tbv8.commands.looking import JSON, Looking, ask, print_json
 from tbv8.commands.plan import plan
 from tbv8.freshness.state import Part, State
 
@@ -32,7 +32,7 @@ class Why(Looking):
         shown = []
         for name in pos_args:
             if name not in tasks:
-                raise no_such_task(name, self.task_list)
+                raise InvalidCommand(not_found=name)
             asked = [name] if tasks[name].meta else _asked_below(tasks, name)
             for task in asked:
                 state = ask(tasks[task])

@@ -52,12 +52,46 @@ def test_a_wrong_word_on_the_command_line_is_refused(
     assert refused(project, *words, code=3) == line
 
 
-@pytest.mark.parametrize("words", [(), ("plan",), ("why",)], ids=["run", "plan", "why"])
-def test_a_task_that_is_none_is_refused(project: Project, words: tuple[str, ...]) -> None:
-    assert refused(project, *words, "backtest:btc_usdt_perp", code=3) == (
+TAKE_TASKS = ["", "plan", "why", "list", "info", "clean", "forget", "ignore", "help", "reset-dep"]
+
+
+@pytest.mark.parametrize("command", TAKE_TASKS)
+def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None:
+    assert refused(finished, *command.split(), "backtest:btc_usdt_perp", code=3) == (
         "ERROR: unknown task 'backtest:btc_usdt_perp', did you mean 'backtest:btc_usdt_perp_v1'? "
         "`doit list` names them all"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("statsu", "unknown task 'statsu', did you mean the command `doit status`?"),
+        ("help plna", "unknown task 'plna', did you mean the command `doit plan`?"),
+        ("list lsit", "unknown task 'lsit': `doit list` names them all"),
+        ("nope", "unknown task 'nope': `doit list` names them all"),
+        ("backtst", "unknown task 'backtst', did you mean 'backtest'? `doit list` names them all"),
+        (
+            "backtest:nope",
+            "unknown task 'backtest:nope'; there is backtest:btc_usdt_perp_v1",
+        ),
+        (
+            "backfill:BTC",
+            "unknown task 'backfill:BTC', did you mean 'backfill:sample:BTC/USDT'? there is "
+            "backfill:sample:BTC/USDT, backfill:sample:ETH/USDT",
+        ),
+        (
+            "aggregate:sample:BTC/USD:5m",
+            "unknown task 'aggregate:sample:BTC/USD:5m', did you mean "
+            "'aggregate:sample:BTC/USDT:5m'? `doit list` names them all",
+        ),
+        ("ignore", "`doit ignore` wants a task; `doit list` names them"),
+        ("info", "`doit info` wants one task; `doit list` names them"),
+        ("info backtest backfill", "`doit info` wants one task; `doit list` names them"),
+    ],
+)
+def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> None:
+    assert refused(finished, *words.split(), code=3) == f"ERROR: {line}"
 
 
 @pytest.mark.parametrize(
@@ -71,10 +105,76 @@ def test_a_task_that_is_none_is_refused(project: Project, words: tuple[str, ...]
             "option --tmeframes not recognized, did you mean '--timeframes'?",
         ),
         ("--nothing-like-it", "option --nothing-like-it not recognized"),
+        ("list --alll", "option --alll not recognized, did you mean '--all'?"),
+        ("info --no-statsu", "option --no-statsu not recognized, did you mean '--no-status'?"),
+        ("clean --dryrun", "option --dryrun not recognized, did you mean '--dry-run'?"),
+        ("forget --alll", "option --alll not recognized, did you mean '--all'?"),
+        ("ignore -x", "option -x not recognized"),
+        ("help -x", "option -x not recognized"),
+        ("tabcompletion --shell", "option --shell requires argument"),
+        ("tabcompletion --shell fish", "--shell: unknown choice 'fish'; there is bash, zsh"),
+        (
+            "list --sort nam",
+            "--sort: unknown choice 'nam', did you mean 'name'? there is definition, name",
+        ),
+        ("reset-dep -x", "option -x not recognized"),
+        ("dumpdb -x", "option -x not recognized"),
+        ("strace -x", "option -x not recognized"),
+        ("-n two", "--process: expected a whole number, got 'two'"),
+        (
+            "-r nope",
+            "--reporter: unknown choice 'nope'; there is console, error-only, "
+            "executed-only, json, zero",
+        ),
+        (
+            "plan backtest --json",
+            "option --json: write the options of a command before the names of tasks",
+        ),
+        ("list backtest -q", "option -q: write the options of a command before the names of tasks"),
+        ("record --help", "--help: `doit help record` tells its options"),
+        (
+            "-f nope.py list",
+            "Could not find dodo file '{root}/nope.py'. Please use '-f' to specify file name.",
+        ),
+        (
+            "list --template {nme}",
+            "--template: '{nme}': write it with {name}, {doc} and {status} alone",
+        ),
+        (
+            "dumpdb",
+            "pydoit's state is SQLite: `sqlite3 data/.doit.db 'SELECT * FROM doit'` shows "
+            "it, and nothing in it matters",
+        ),
+        (
+            "strace migrate",
+            "no task here is a shell command, which is all that pydoit traces: "
+            "`strace -f doit TASK` traces any",
+        ),
     ],
 )
-def test_an_option_that_is_none_is_refused(project: Project, words: str, line: str) -> None:
-    assert refused(project, *words.split(), code=3) == f"ERROR: {line}"
+def test_an_option_that_is_none_is_refused(finished: Project, words: str, line: str) -> None:
+    said = refused(finished, *words.split(), code=3)
+
+    assert said == f"ERROR: {line.replace('{root}', str(finished.root))}"
+
+
+def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
+    name = "aggregate:sample:BTC/USDT:5m"
+    said = done.doit(*ONE_WEEK, "info", name).stdout
+    assert said == (
+        f"{name}: 5m bars of BTC/USDT at sample (simulated) from 1m bars\n"
+        "    after backfill:sample:BTC/USDT\n"
+        "    fresh\n"
+    )
+
+    done.sql("DELETE FROM history_coverage WHERE dataset = 'ohlcv_1m' AND day_ms = 1704067200000")
+
+    assert done.doit(*ONE_WEEK, "info", name, code=1).stdout.splitlines()[-1] == (
+        "    runs: because backfill:sample:BTC/USDT will run"
+    )
+    assert "    runs: because backfill:sample:BTC/USDT will run" in (
+        done.doit(*ONE_WEEK, "info", "backtest", code=1).stdout.splitlines()
+    )
 
 
 def test_params_that_cannot_be_are_refused_before_anything_is_fetched(project: Project) -> None:
