@@ -73,7 +73,10 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Breach(msgspec.Struct, frozen=True):
-    """The limit that an order would break, and the numbers that say so."""
+    """The limit that an order would break, and the numbers that say so.
+
+    Money is `..._usd`, a price USD per unit, leverage times the equity, the rest base units.
+    """
 
     rule: str
     numbers: dict[str, Decimal]
@@ -90,7 +93,7 @@ def check_order(
     limits: Limits,
     *,
     price: Decimal | None,
-    halted: bool,
+    halted: str | None,
 ) -> Breach | None:
     """Return the first limit that an order could break; None when it may go.
 
@@ -103,7 +106,7 @@ def check_order(
         working: Every other order that may still be filled.
         limits: What holds.
         price: The last price, for the notional; while there is none, nothing may be opened.
-        halted: Whether the day's loss has stopped new entries.
+        halted: The rule that has stopped new entries until the next 00:00 UTC, if one has.
     """
     with localcontext(_EXACT):
         rules = _check_units(order, limits)
@@ -117,8 +120,9 @@ def check_order(
         worst = account.position + open_orders + order.change
         if worst * sign <= 0:
             return None
-        if halted:
-            rule, numbers = MAX_DAILY_LOSS, {"limit": limits.max_daily_loss_usd}
+        if halted is not None:
+            rule = halted
+            numbers = {"limit_usd": limits.max_daily_loss_usd} if rule == MAX_DAILY_LOSS else {}
         elif abs(worst) > limits.max_position:
             rule, numbers = MAX_POSITION, {"limit": limits.max_position}
         elif price is None:
@@ -128,7 +132,7 @@ def check_order(
             if equity > 0 and abs(worst) * price <= limits.leverage * equity:
                 return None
             rule = MAX_LEVERAGE
-            numbers = {"price": price, "equity": equity, "limit": limits.leverage}
+            numbers = {"price": price, "equity_usd": equity, "limit": limits.leverage}
         held = {"position": account.position, "open_orders": open_orders}
         return Breach(rule, {**held, "order": order.change, "worst": worst, **numbers})
 

@@ -24,6 +24,7 @@ from tbv8.risk import (
 )
 
 D = Decimal
+LOSS = "max_daily_loss_usd"
 
 
 def _limits(**changes: str) -> Limits:
@@ -45,7 +46,7 @@ def _rule(
     working: tuple[str, ...] = (),
     reduce_only: bool = False,
     prices: tuple[str, ...] = (),
-    halted: bool = False,
+    halted: str | None = None,
     cash: str = "10000",
     price: str | None = "100",
     **limits: str,
@@ -126,15 +127,15 @@ def test_leverage_is_notional_over_equity_at_the_last_price(
 
 
 def test_after_a_halt_only_less_is_allowed() -> None:
-    assert _rule("1", halted=True) == "max_daily_loss_usd"
-    assert _rule("-1", position="1", halted=True) is None
-    assert _rule("-1.001", position="1", halted=True) == "max_daily_loss_usd"
-    assert _rule("-1", position="1", working=("-1",), halted=True) == "max_daily_loss_usd"
+    assert _rule("1", halted=LOSS) == "max_daily_loss_usd"
+    assert _rule("-1", position="1", halted=LOSS) is None
+    assert _rule("-1.001", position="1", halted=LOSS) == "max_daily_loss_usd"
+    assert _rule("-1", position="1", working=("-1",), halted=LOSS) == "max_daily_loss_usd"
 
 
 def test_a_breach_says_its_numbers() -> None:
     breach = check_order(
-        Order(D("1.5")), Account(D(10_000), D(1)), [], _limits(), price=D(100), halted=False
+        Order(D("1.5")), Account(D(10_000), D(1)), [], _limits(), price=D(100), halted=None
     )
 
     assert str(breach) == ("max_position: position 1, open_orders 0, order 1.5, worst 2.5, limit 2")
@@ -194,7 +195,7 @@ def test_no_fills_in_any_order_go_beyond_the_limit(
     others: list[Order] = []
     for other in [*filter(None, working), change]:
         order = Order(other)
-        if check_order(order, account, others, limits, price=D(100), halted=False) is None:
+        if check_order(order, account, others, limits, price=D(100), halted=None) is None:
             others.append(order)
     draw.shuffle(others)
 

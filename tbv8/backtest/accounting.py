@@ -93,6 +93,24 @@ def to_positions(fills: Iterable[Fill]) -> list[Position]:
     return positions
 
 
+def entry_price(fills: Iterable[Fill]) -> Decimal | None:
+    """Return the average price at which what the fills leave open was entered; None when flat.
+
+    A fill that only reduces leaves the average as it is, as venues have it.
+    """
+    average: Decimal | None = None
+    with localcontext(_EXACT):
+        for fill in fills:
+            before = fill.position - fill.change
+            if fill.position == 0:
+                average = None
+            elif average is None or before * fill.position < 0:
+                average = fill.price
+            elif abs(fill.position) > abs(before):
+                average = (average * before + fill.price * fill.change) / fill.position
+    return average
+
+
 def _split(fill: Fill, closing: Decimal) -> tuple[Fill, Fill]:
     fee = (fill.fee * closing / fill.quantity).quantize(_SMALLEST)
     return (

@@ -69,18 +69,19 @@ LIQUIDATION = "liquidation"
 
 
 class Denial(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that was not let through."""
+    """An order that was not let through; after a halt by its rule, and until when."""
 
     ts_ms: int
     rule: str
     order: str
+    until_ms: int | None
     numbers: dict[str, Decimal]
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
     """When everything was closed, and until when nothing new was opened.
 
-    `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why.
+    `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why, in units as a Breach's.
     """
 
     ts_ms: int
@@ -257,7 +258,7 @@ class RiskGuard:
         self._sizes: dict[str, list[Decimal]] = {}  # to which orders may be changed, in order
         self._entered_ms = 0  # when the position was last added to
         self._day_start = self.account.cash
-        self._halted_until_ms = 0
+        self._halted: Halt | None = None  # the one that lasts
 
         self._closes_ns: list[int] = [*(market.closes_ms * _NS).tolist(), _NEVER]
         self._lows = memoryview(np.ascontiguousarray(market.lows))
@@ -546,7 +547,7 @@ class RiskGuard:
             [*working, *others],
             self.limits,
             price=self._price() if self.at >= 0 else None,
-            halted=self._halted(),
+            halted=self._halted.rule if self._halted else None,
         )
 
     def _expected(self) -> Account:
@@ -615,10 +616,12 @@ class RiskGuard:
 
     def _denial(self, order: Any, breach: Breach) -> Denial:
         side = "buy" if order.side == OrderSide.BUY else "sell"
+        halt = self._halted
         return Denial(
             ts_ms=self.clock_ns() // _NS,
             rule=breach.rule,
             order=f"{side} {order.order_type.name.lower()} {order.quantity}",
+            until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
             numbers=breach.numbers,
         )
 
@@ -634,23 +637,23 @@ class RiskGuard:
         liquidated = self._liquidate(at)
         if not liquidated and self._funding_ms == ts_ms:
             self._pay_funding(at)
-        if not liquidated and not self._halted():
+        if not liquidated and self._halted is None:
             equity = self.account.equity(self._price())
             if must_halt(equity, self._day_start, self.limits):
-                self._halt(ts_ms, MAX_DAILY_LOSS, equity=equity)
+                limit = self.limits.max_daily_loss_usd
+                self._halt(ts_ms, MAX_DAILY_LOSS, equity, {"limit_usd": limit})
                 self._close()
         if self._midnight_ms == ts_ms:
             self._start_day(at)
         self._set_prices()
 
-    def _halt(self, ts_ms: int, rule: str, **numbers: Decimal) -> None:
-        until_ms = next_midnight(ts_ms)
-        self._halted_until_ms = until_ms
-        numbers |= {"day_start": self._day_start, "limit": self.limits.max_daily_loss_usd}
-        self.halts.append(Halt(ts_ms=ts_ms, until_ms=until_ms, rule=rule, numbers=numbers))
-
-    def _halted(self) -> bool:
-        return self._halted_until_ms > 0
+    def _halt(self, ts_ms: int, rule: str, equity: Decimal, numbers: dict[str, Decimal]) -> None:
+        loss = _EXACT.subtract(self._day_start, equity)
+        money = {"equity_usd": equity, "day_start_usd": self._day_start, "loss_usd": loss}
+        self._halted = Halt(
+            ts_ms=ts_ms, until_ms=next_midnight(ts_ms), rule=rule, numbers=money | numbers
+        )
+        self.halts.append(self._halted)
 
     def _pass_time(self, before_ms: int, at: int) -> None:
         """Do what fell due before a time, at the price of the bar that had closed last."""
@@ -677,8 +680,8 @@ class RiskGuard:
         self._set_due()
         price = self._to_price(self.market.closes[at]) if at >= 0 else Decimal(0)
         self._day_start = self.account.equity(price)
-        if midnight_ms >= self._halted_until_ms:
-            self._halted_until_ms = 0
+        if self._halted and midnight_ms >= self._halted.until_ms:
+            self._halted = None
 
     def _liquidate(self, at: int) -> bool:
         price = liquidation_price(self.account, self._maintenance)
@@ -697,7 +700,7 @@ class RiskGuard:
         raw = int(at_price.scaleb(ENGINE_DECIMALS).to_integral_value(rounding))
         ts_ms = int(self.market.closes_ms[at])
         numbers = {"position": self.account.position, "liquidation_price": price}
-        self._halt(ts_ms, LIQUIDATION, **numbers, equity=self.account.equity(at_price))
+        self._halt(ts_ms, LIQUIDATION, self.account.equity(at_price), numbers)
         self._close(raw)
         return True
 
@@ -767,10 +770,10 @@ class RiskGuard:
         long = self.account.position > 0
         price = liquidation_price(self.account, self._maintenance)
         if price is None:
-            if not self._halted() and must_halt(self.account.cash, self._day_start, self.limits):
+            if self._halted is None and must_halt(self.account.cash, self._day_start, self.limits):
                 self._alarm = _NEVER  # flat with the day's loss: halt at the next close
             return
-        if not self._halted():
+        if self._halted is None:
             loss = halt_price(self.account, self._day_start, self.limits)
             price = loss if loss is not None and (loss > price) == long else price
         units = _EXACT.scaleb(price, self._places)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from tbv8 import config
-from tbv8.backtest.accounting import Fill, from_money
+from tbv8.backtest.accounting import Fill, entry_price, from_money
 from tbv8.backtest.engine import Run
 from tbv8.backtest.statistics import Performance, measure_curve, measure_trading
 from tbv8.market import Timeframe, iso
+from tbv8.page.words import counted
 
 SIMULATED = "sample"
 """The venue whose market is made up."""
@@ -23,8 +24,14 @@ _LISTED = 1000
 """How many denials, or fills that the other run lacks, are listed; the counts are of all."""
 
 
+_SHOWN = Context(prec=10)
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An order denied, or everything closed: when, by which rule, with which numbers."""
+    """An order denied, or everything closed: when, by which rule, with which numbers.
+
+    After a halt `until` says how long it lasts. Units of the numbers: see `tbv8.risk.Breach`.
+    """
 
     time: str
     rule: str
@@ -55,6 +62,8 @@ class Stats(Performance, frozen=True, kw_only=True):
     fills: int
     positions: int
     open_position: Decimal
+    open_entry_price: Decimal | None
+    unrealized_pnl: Decimal
     start_equity: Decimal
     end_equity: Decimal
     pnl: Decimal
@@ -143,21 +152,32 @@ def lines(summary: Summary) -> list[str]:
     if summary.shadow and summary.divergence:
         apart = summary.divergence.max_equity_difference
         shown.append(f"  {_line(summary.shadow)}; shadow, at most {apart:,.2f} USD apart")
+    base = summary.symbol.partition("/")[0]
     for stats in filter(None, (summary.primary, summary.shadow)):
+        if stats.open_entry_price is not None:
+            side = "long" if stats.open_position > 0 else "short"
+            shown.append(
+                f"  {stats.venue}: still {side} {_short(abs(stats.open_position))} {base} at the "
+                f"end, entered at {_short(stats.open_entry_price)}: {stats.unrealized_pnl:+,.2f} "
+                "USD unrealized, in the equity above"
+            )
         if not stats.orders:
             shown.append(f"  {stats.venue}: no order was sent")
         shown.extend(
-            f"  {stats.venue} refused {count:,} orders: {reason}"
+            f"  {stats.venue} refused {counted(count, 'order')}: {reason}"
             for reason, count in stats.refused.items()
         )
         shown.extend(
-            f"  {stats.venue}: {count:,} orders denied by {rule}"
+            f"  {stats.venue}: {counted(count, 'order')} denied by {rule}"
             for rule, count in stats.denied.items()
         )
         if stats.halts:
             halts = Counter(halt.rule for halt in stats.halts)
-            rules = ", ".join(f"{count:,} by {rule}" for rule, count in sorted(halts.items()))
-            shown.append(f"  {stats.venue}: closed and halted for the day {rules}")
+            rules = ", ".join(
+                f"{'once' if count == 1 else f'{count:,} times'} by {rule}"
+                for rule, count in sorted(halts.items())
+            )
+            shown.append(f"  {stats.venue}: closed and halted until 00:00 UTC {rules}")
     return shown
 
 
@@ -170,6 +190,10 @@ def _line(stats: Stats) -> str:
     )
 
 
+def _short(value: Decimal) -> str:
+    return f"{value.normalize(_SHOWN):,f}"
+
+
 def _gains(performance: Performance) -> str:
     sharpe = "" if performance.sharpe is None else f", Sharpe {performance.sharpe:.2f}"
     return f"{performance.total_return:+.2%}{sharpe}"
@@ -177,6 +201,8 @@ def _gains(performance: Performance) -> str:
 
 def _stats(run: Run, timeframe: Timeframe) -> Stats:
     curve = run.curve
+    left = run.fills[-1].position if run.fills else Decimal(0)
+    entry = entry_price(run.fills)
     start, end = run.start_equity, from_money(curve.equity[-1])
     start_ms = timeframe.floor(int(curve.closes_ms[0]) - 1)
     performance, held = (
@@ -192,7 +218,9 @@ def _stats(run: Run, timeframe: Timeframe) -> Stats:
         refused=run.refused,
         fills=len(run.fills),
         positions=len(run.positions),
-        open_position=run.fills[-1].position if run.fills else Decimal(0),
+        open_position=left,
+        open_entry_price=None if entry is None else round(entry, 8),
+        unrealized_pnl=_unrealized(left, entry, Decimal(repr(float(curve.price[-1])))),
         start_equity=start,
         end_equity=end,
         pnl=end - start,
@@ -200,7 +228,13 @@ def _stats(run: Run, timeframe: Timeframe) -> Stats:
         buy_and_hold=held,
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
         denials=tuple(
-            Event(time=iso(d.ts_ms), rule=d.rule, order=d.order, numbers=d.numbers)
+            Event(
+                time=iso(d.ts_ms),
+                rule=d.rule,
+                order=d.order,
+                until=None if d.until_ms is None else iso(d.until_ms),
+                numbers=d.numbers,
+            )
             for d in run.denials[:_LISTED]
         ),
         halts=tuple(
@@ -208,6 +242,11 @@ def _stats(run: Run, timeframe: Timeframe) -> Stats:
             for h in run.halts
         ),
     )
+
+
+def _unrealized(position: Decimal, entry: Decimal | None, price: Decimal) -> Decimal:
+    """Return what an open position has gained at `price`, its fees and funding not counted."""
+    return Decimal(0) if entry is None else round(position * (price - entry), 8)
 
 
 def _divergence(primary: Run, shadow: Run, ours: Stats, theirs: Stats) -> Divergence:

@@ -7,9 +7,7 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -819,9 +817,12 @@ def _trades(result: Result) -> Part:
     content: Child = table(heads, rows, words=3, sortable=True, id_="trades-table")
     if not run.positions:
         said, content = "No position was closed", None
-    left = result.summary["primary"]["open_position"]
-    if left:
-        said += f". At the end {left:,} was still held, marked at the last close"
+    stats = result.summary["primary"]
+    if left := stats["open_position"]:
+        said += (
+            f". At the end {left:,} was still held, at the last close "
+            f"{stats['unrealized_pnl']:+,.2f} USD unrealized"
+        )
     return "trades", "Trades", [_note(f"{said}."), content]
 
 
@@ -858,7 +859,7 @@ def _events(result: Result) -> Part:
             _event_list(
                 f"{title}: denials",
                 run.denials,
-                partial(_denial_row, halts=run.halts),
+                _denial_row,
                 ("time", "rule", "order", "why"),
             ),
         ]
@@ -885,33 +886,29 @@ def _halt_row(halt: Halt) -> list[Child]:
     return [minute(halt.ts_ms), halt.rule, minute(halt.until_ms), _why_halted(halt)]
 
 
-def _denial_row(denial: Denial, *, halts: Sequence[Halt]) -> list[Child]:
-    return [minute(denial.ts_ms), denial.rule, denial.order, _why_denied(denial, halts)]
+def _denial_row(denial: Denial) -> list[Child]:
+    return [minute(denial.ts_ms), denial.rule, denial.order, _why_denied(denial)]
 
 
 def _why_halted(halt: Halt) -> str:
     said = {name: f"{float(value):,.8g}" for name, value in halt.numbers.items()}
     if halt.rule == MAX_DAILY_LOSS:
         return (
-            f"equity fell from {said['day_start']} at 00:00 UTC to {said['equity']} USD: "
-            f"the day's loss reached {said['limit']} USD"
+            f"equity fell from {said['day_start_usd']} at 00:00 UTC to {said['equity_usd']} USD: "
+            f"the day's loss reached {said['limit_usd']} USD"
         )
     return (
         f"{said['position']} liquidated at {said['liquidation_price']}, "
-        f"equity left {said['equity']} USD"
+        f"equity left {said['equity_usd']} USD"
     )
 
 
-def _why_denied(denial: Denial, halts: Sequence[Halt]) -> str:
+def _why_denied(denial: Denial) -> str:
     said = {name: f"{float(value):,.8g}" for name, value in denial.numbers.items()}
-    if denial.rule == MAX_DAILY_LOSS:
-        at = bisect_right(halts, denial.ts_ms, key=lambda halt: halt.ts_ms) - 1
-        if at < 0:
-            return f"halted: the day's loss reached {said['limit']} USD"
-        why = f"the day's loss reached {said['limit']} USD"
-        if halts[at].rule != MAX_DAILY_LOSS:
-            why = f"by {halts[at].rule}"
-        return f"halted until {minute(halts[at].until_ms)} UTC: {why}"
+    if denial.until_ms is not None:
+        by_loss = denial.rule == MAX_DAILY_LOSS
+        why = f"the day's loss reached {said['limit_usd']} USD" if by_loss else f"by {denial.rule}"
+        return f"halted until {minute(denial.until_ms)} UTC: {why}"
     if "worst" not in said:
         return ", ".join(f"{name} {value}" for name, value in said.items())
     would = (
@@ -923,7 +920,7 @@ def _why_denied(denial: Denial, halts: Sequence[Halt]) -> str:
             return f"{would}, and there is no price yet"
         return (
             f"{would}, at {said['price']} more than {said['limit']} times the equity of "
-            f"{said['equity']} USD"
+            f"{said['equity_usd']} USD"
         )
     return f"{would}, more than {said['limit']}"
 

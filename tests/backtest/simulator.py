@@ -128,7 +128,7 @@ def simulate(bars: list[Bar], decide: Decide, rules: Rules) -> Books:
             if quantity % rules.lot:
                 books.denied.append((time, "lot_size"))
             elif opens and halted_until:
-                books.denied.append((time, "max_daily_loss_usd"))
+                books.denied.append((time, books.halts[-1][1]))
             elif opens and abs(worst) > rules.max_position:
                 books.denied.append((time, "max_position"))
             elif opens and too_much:

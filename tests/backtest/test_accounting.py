@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbv8.backtest.accounting import Fill, Position, to_curve, to_money, to_positions
+from tbv8.backtest.accounting import (
+    Fill,
+    Position,
+    entry_price,
+    to_curve,
+    to_money,
+    to_positions,
+)
 from tbv8.errors import DataError
 
 D = Decimal
@@ -42,6 +49,22 @@ def _position(**values: object) -> Position:
         for name, value in values.items()
     }
     return Position(**decimals)
+
+
+def test_what_is_open_was_entered_at_the_average_of_what_added_to_it() -> None:
+    fills = _fills(
+        ("2", "100", "0"),
+        ("2", "110", "0"),  # 4 at 105
+        ("-1", "120", "0"),  # 3 are left of those
+        ("1", "99", "0"),  # (3 x 105 + 99) / 4
+        ("-6", "90", "0"),  # turned round: 2 short
+        ("-1", "93", "0"),  # (2 x 90 + 93) / 3
+        ("3", "80", "0"),
+    )
+
+    assert [entry_price(fills[:count]) for count in range(8)] == [
+        None, 100, 105, 105, D("103.5"), 90, 91, None
+    ]  # fmt: skip
 
 
 def test_a_fill_through_zero_closes_one_position_and_opens_the_next() -> None:

@@ -112,7 +112,7 @@ def test_leverage_at_the_cent() -> None:
     too_much = _run({"orders": {1: "1", 2: "1"}}, **money)
     enough = _run({"orders": {1: "1", 2: "0.999"}}, **money)
 
-    assert [denial.numbers["equity"] for denial in too_much.denials] == [D("101.95")]
+    assert [denial.numbers["equity_usd"] for denial in too_much.denials] == [D("101.95")]
     assert enough.denials == ()
     assert len(enough.fills) == 2
 
@@ -131,7 +131,7 @@ def test_fees_and_funding_count_in_the_days_loss() -> None:
 
     both = run(funding_rate_8h="0.008", taker_fee="0.0005")
 
-    assert [halt.numbers["equity"] for halt in both.halts] == [D("9996.5")]
+    assert [halt.numbers["equity_usd"] for halt in both.halts] == [D("9996.5")]
     assert [fill[0] for fill in _fills(both)] == [1, 4]
     assert from_money(both.curve.equity[-1]) == 9996
     assert run(taker_fee="0.0005").halts == ()
@@ -147,5 +147,5 @@ def test_a_flat_account_that_has_lost_the_days_loss_is_halted_too() -> None:
     )
 
     assert [fill[:2] for fill in _fills(run)] == [(1, 100), (3, 104)]
-    assert [halt.numbers["equity"] for halt in run.halts] == [D("9995.898")]
+    assert [halt.numbers["equity_usd"] for halt in run.halts] == [D("9995.898")]
     assert [denial.rule for denial in run.denials] == ["max_daily_loss_usd"]

@@ -15,7 +15,8 @@ from tbv8.backtest.accounting import from_money
 from tbv8.backtest.engine import Run, run_strategy
 from tbv8.backtest.loading import StrategyError
 from tbv8.backtest.run import run_backtest
-from tbv8.market import HOUR_MS, parse_timeframe
+from tbv8.backtest.summary import lines
+from tbv8.market import DAY_MS, HOUR_MS, parse_timeframe
 from tests.backtest.builders import (
     SCRIPTED,
     START_MS,
@@ -123,7 +124,7 @@ def test_leverage_counts_what_the_equity_has_become() -> None:
 
     assert _denied(run) == [(3, "max_leverage")]
     assert _changes(run) == [(2, "market", D(1)), (4, "market", D("2.7"))]
-    assert run.denials[0].numbers["equity"] == D("949.95")
+    assert run.denials[0].numbers["equity_usd"] == D("949.95")
     assert run.denials[0].numbers["limit"] == D("0.2")
 
 
@@ -336,15 +337,24 @@ def test_the_daily_loss_closes_everything_until_midnight(tmp_path: Path) -> None
     orders = {2: "2", 7: "1", 24: "1"}
     strategy = make_strategy(params={"orders": orders}, risk=limits(max_daily_loss_usd="20"))
 
-    run_backtest(strategy, make_bars(closes), inputs={}, results_path=tmp_path)
+    made = run_backtest(strategy, make_bars(closes), inputs={}, results_path=tmp_path)
 
+    assert lines(made)[-2:] == [
+        "  hyperliquid: 1 order denied by max_daily_loss_usd",
+        "  hyperliquid: closed and halted until 00:00 UTC once by max_daily_loss_usd",
+    ]
     summary = json.loads((tmp_path / "test_v1" / "summary.json").read_text())["primary"]
     assert summary["halts"] == [
         {
             "time": "2024-01-01T06:00:00Z",
             "rule": "max_daily_loss_usd",
             "until": "2024-01-02T00:00:00Z",
-            "numbers": {"equity": 9980.0, "day_start": 10000.0, "limit": 20.0},
+            "numbers": {
+                "equity_usd": 9980.0,
+                "day_start_usd": 10000.0,
+                "loss_usd": 20.0,
+                "limit_usd": 20.0,
+            },
         }
     ]
     assert summary["denied"] == {"max_daily_loss_usd": 1}
@@ -353,12 +363,13 @@ def test_the_daily_loss_closes_everything_until_midnight(tmp_path: Path) -> None
             "time": "2024-01-01T07:00:00Z",
             "rule": "max_daily_loss_usd",
             "order": "buy market 1.000",
+            "until": "2024-01-02T00:00:00Z",
             "numbers": {
                 "position": 0.0,
                 "open_orders": 0.0,
                 "order": 1.0,
                 "worst": 1.0,
-                "limit": 20.0,
+                "limit_usd": 20.0,
             },
         }
     ]
@@ -377,7 +388,7 @@ def test_the_day_begins_at_what_equity_is_at_midnight() -> None:
     closes = [*DAY[:23], 140.0, 140.0, 125.0, 125.0]
     run = _run(make_bars(closes), {2: "2"}, risk=limits(max_daily_loss_usd="30"))
 
-    assert [((h.ts_ms - START_MS) // HOUR_MS, h.numbers["day_start"]) for h in run.halts] == [
+    assert [((h.ts_ms - START_MS) // HOUR_MS, h.numbers["day_start_usd"]) for h in run.halts] == [
         (26, D("10079.9"))
     ]
 
@@ -532,7 +543,9 @@ def test_a_liquidation_on_ten_bars_to_the_cent() -> None:
     assert from_money(run.curve.equity[-1]) == 10
     assert [halt.rule for halt in run.halts] == ["liquidation"]
     assert round(run.halts[0].numbers["liquidation_price"], 6) == D("91.139241")
-    assert _denied(run) == [(6, "max_daily_loss_usd")]
+    assert _denied(run) == [(6, "liquidation")]
+    assert run.denials[0].until_ms == run.halts[0].until_ms == START_MS + DAY_MS
+    assert set(run.denials[0].numbers) == {"position", "open_orders", "order", "worst"}
 
 
 def test_a_short_is_liquidated_at_the_high() -> None:

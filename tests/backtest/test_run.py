@@ -85,6 +85,8 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
         "fills": 2,
         "positions": 1,
         "open_position": 0.0,
+        "open_entry_price": None,
+        "unrealized_pnl": 0.0,
         "start_equity": 10000.0,
         "end_equity": 10002.7885,
         "pnl": 2.7885,
@@ -133,6 +135,27 @@ def test_an_open_position_is_marked_and_has_no_row(tmp_path: Path) -> None:
     assert read_rows(tmp_path / "test_v1" / "positions.csv") == []
     assert summary.primary.end_equity == Decimal("10009.95")
     assert summary.primary.open_position == -1
+    assert summary.primary.open_entry_price == 100
+    assert summary.primary.unrealized_pnl == 10
+
+
+def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None:
+    # Bought 1 at 100 and 1 at 104.3, up to the tick 104.5: 102.25 each, and the last close is 103.
+    # The shadow's tick is 0.1: 102.15 each.
+    strategy = make_strategy(
+        params={"orders": {1: "1", 3: "1"}},
+        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        instruments={"hyperliquid": rules(), "mexc": rules(tick_size="0.1")},
+    )
+
+    summary = run_backtest(strategy, make_bars(CLOSES[:4]), inputs={}, results_path=tmp_path)
+
+    assert [line for line in lines(summary) if "still" in line] == [
+        "  hyperliquid: still long 2 BTC at the end, entered at 102.25: +1.50 USD unrealized, in "
+        "the equity above",
+        "  mexc: still long 2 BTC at the end, entered at 102.15: +1.70 USD unrealized, in the "
+        "equity above",
+    ]
 
 
 def test_the_secondary_venue_is_simulated_beside_it(tmp_path: Path) -> None:
