@@ -196,6 +196,18 @@ def parse_time(text: str) -> int:
     return _ms(moment)
 
 
+def parse_duration_ms(text: str) -> int:
+    """Parse `90s`, `10m`, `8h`, `2d` to milliseconds.
+
+    Raises:
+        ValueError: It is not a duration.
+    """
+    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration: write 90s, 10m, 8h or 2d")
+    return int(found[1]) * (1000 if found[2] == "s" else _UNITS[found[2]])
+
+
 def iso(ts_ms: int) -> str:
     """Return `2024-01-31T12:00:00Z`, with milliseconds only where there are some."""
     text = _utc(ts_ms).strftime("%Y-%m-%dT%H:%M:%S")

@@ -24,7 +24,7 @@ from tbv8.backtest.folder import sweep
 from tbv8.config import Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
-from tbv8.errors import ConfigError, DataError, Tbv8Error
+from tbv8.errors import DataError, Tbv8Error
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
     Input,
@@ -34,7 +34,7 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
-from tbv8.market import Series, Span, Timeframe, parse_time, parse_timeframe
+from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time, parse_timeframe
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
 from tbv8.venues.base import history_cost, history_rolls, history_span
@@ -283,7 +283,11 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
-    action = partial(_record, project, for_, port)
+    try:
+        for_s = parse_duration_ms(for_) / 1000 if for_ else None
+    except ValueError as e:
+        raise InvalidDodoFile(f"--for: {e}") from e
+    action = partial(_record, project, for_s, port)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     return _task(action, question, doc=doc, after=["migrate"])
 
@@ -411,13 +415,9 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
 
 
-def _record(project: Project, for_: str, metrics_port: int | None) -> None:
-    from tbv8.recorder.run import Options, parse_duration_s, record
+def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:
+    from tbv8.recorder.run import Options, record
 
-    try:
-        for_s = parse_duration_s(for_) if for_ else None
-    except ValueError as e:
-        raise ConfigError(str(e), key="--for") from e
     options = Options(for_s=for_s, metrics_port=metrics_port)
     record(project.db_path, list(project.venues.values()), options)
 

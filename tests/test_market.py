@@ -16,6 +16,7 @@ from tbv8.market import (
     Timeframe,
     iso,
     iso_day,
+    parse_duration_ms,
     parse_time,
     parse_timeframe,
 )
@@ -293,3 +294,16 @@ def test_a_time_survives_being_written(ts_ms: int) -> None:
     assert parse_time(text) == ts_ms
     assert text.startswith(iso_day(ts_ms))
     assert ("." in text) == (ts_ms % 1000 != 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("10m", 600), ("8h", 28_800), ("2d", 172_800)]
+)
+def test_a_duration_has_a_number_and_a_unit(text: str, seconds: int) -> None:
+    assert parse_duration_ms(text) == seconds * 1000
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1s", "1.5h", "10 m", "1w"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration: write 90s"):
+        parse_duration_ms(text)

@@ -10,7 +10,7 @@ from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import Looking, choose
 from tbv8.config import Project
-from tbv8.market import Series, iso
+from tbv8.market import Series, iso, parse_duration_ms
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
 from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
@@ -98,12 +98,10 @@ def _prune(project: Project, old: Old) -> None:
 
 
 def _milliseconds(older_than: str) -> int:
-    from tbv8.recorder.run import parse_duration_s
-
     if not older_than:
         raise InvalidCommand("--older-than: missing: write how old, such as --older-than 90d")
     try:
-        return int(parse_duration_s(older_than) * 1000)
+        return parse_duration_ms(older_than)
     except ValueError as e:
         raise InvalidCommand(f"--older-than: {e}") from e
 

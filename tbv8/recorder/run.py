@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import threading
 import time
@@ -29,7 +28,6 @@ from tbv8.recorder.writer import OnCommit, Writer
 from tbv8.store.ticks import TickStore, open_ticks, read_held, recorder_lock
 from tbv8.venues.base import Live, Market, open_live
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _WEIGH_S = 0.05
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -72,24 +70,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     on_start: Callable[[Handle], None] | None = None
 
 
-def parse_duration_s(text: str) -> float:
-    """Parse `90s`, `10m`, `8h`, `2d` to seconds.
-
-    Raises:
-        ValueError: It is not a duration.
-    """
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
-    if found is None:
-        raise ValueError(f"{text!r} is not a duration: write 90s, 10m, 8h or 2d")
-    return float(found[1]) * _UNITS_S[found[2]]
-
-
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
     """Record every enabled venue until SIGINT, SIGTERM (in the main thread) or the end of `for_s`.
 
     Raises:
         ConfigError: No venue is enabled, or one cannot be recorded.
         DataError: Another recorder runs, or the database cannot be used.
+        VenueError: `for_s` is over, and no venue ever sent anything.
     """
     lives = _lives(venues)
     with recorder_lock(db_path), open_ticks(db_path) as store:
@@ -309,6 +296,7 @@ class _Recorder:
 
         Raises:
             DataError: The database cannot be used, or what was left could not be written.
+            VenueError: The time is up, and nothing ever came.
         """
         options, say = self._options, self._view.say
         writer = self._writer = Writer(
@@ -374,13 +362,29 @@ class _Recorder:
             writer.stop()
             await asyncio.wait([writing])
             await self._finish(writer)
+        if stopping.result():
+            self._check_heard()
 
-    async def _await_stop(self, stop: asyncio.Event) -> None:
+    async def _await_stop(self, stop: asyncio.Event) -> bool:
+        """Wait, and tell whether the time was up before anybody said stop."""
         try:
             async with asyncio.timeout(self._options.for_s):
                 await stop.wait()
         except TimeoutError:
+            return True
+        return False
+
+    def _check_heard(self) -> None:
+        """Refuse to call it a success where nothing came; one venue alone is one."""
+        status = self.status()
+        if status.trades or status.bbo or status.minutes or any(v.frames for v in status.venues):
             return
+        names = " and ".join(venue.venue for venue in status.venues)
+        files = " and ".join(f"config/venues/{venue.venue}.yaml" for venue in status.venues)
+        raise VenueError(
+            f"{names} sent nothing in {status.running_s:.0f} s, nothing was recorded: the lines "
+            f"above say why; check the network, and the symbols and URLs in {files}"
+        )
 
     async def _weigh(self) -> None:
         while True:

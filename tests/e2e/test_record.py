@@ -133,6 +133,46 @@ def test_a_signal_ends_doit_record_with_everything_written(
     assert f"recorded {count(project, 'trades'):,} trades" in said
 
 
+def test_a_run_that_heard_nothing_fails_with_one_line(project: Project) -> None:
+    class Nobody:
+        ws_url, rest_url = "ws://127.0.0.1:9/ws", "http://127.0.0.1:9"
+
+    point_to(project, Nobody)
+
+    end = project.doit("record", "--for", "2s", code=1)
+
+    assert end.stderr == (
+        "ERROR: record: hyperliquid sent nothing in 2 s, nothing was recorded: the lines above say "
+        "why; check the network, and the symbols and URLs in config/venues/hyperliquid.yaml\n"
+    )
+    assert "hyperliquid NEVER SENT ANYTHING" in end.stdout
+
+
+def test_a_duration_without_unit_is_refused_before_anything_runs(project: Project) -> None:
+    end = project.doit("record", "--for", "20", code=3)
+
+    assert end.stdout == ""
+    assert end.stderr == "ERROR: --for: '20' is not a duration: write 90s, 10m, 8h or 2d\n"
+    assert not project.db_path.exists()
+
+
+def test_a_reader_that_has_gone_ends_it_silently(
+    project: Project, children: Callable[[Popen[str]], Popen[str]]
+) -> None:
+    with hyperliquid_server([hyperliquid_market("BTC", rate=20, quote_rate=20)]) as server:
+        point_to(project, server)
+        project.doit("migrate")
+        child = children(project.start("record"))
+        wait_until(lambda: count(project, "trades") > 20)
+        assert child.stdout is not None
+        child.stdout.close()
+        child.stdout = None
+        _, wrong = child.communicate(timeout=60)
+
+    assert (wrong, child.returncode) == ("", 128 + signal.SIGPIPE)
+    assert "problem" not in project.doit("verify").stdout
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_what_was_recorded_is_aggregated_and_backtested(project: Project) -> None:

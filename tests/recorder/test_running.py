@@ -15,8 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tbv8.errors import ConfigError, DataError
-from tbv8.recorder.run import Options, parse_duration_s, record
+from tbv8.errors import ConfigError, DataError, VenueError
+from tbv8.recorder.run import Options, record
 from tests.builders import ROOT, rows
 from tests.recorder.rig import QUICK, check, gaps_in, recording, venue, wait_until
 from tests.servers.live_faults import Fault
@@ -256,14 +256,45 @@ def test_venues_that_cannot_be_recorded_are_told(db_path: Path) -> None:
         record(db_path, [venue("sample", None, {"BTC/USDT": "BTC/USDT"})], Options())
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90s", 90), ("10m", 600), ("8h", 28_800), ("2d", 172_800)]
-)
-def test_a_duration_has_a_number_and_a_unit(text: str, seconds: float) -> None:
-    assert parse_duration_s(text) == seconds
+class Nobody:
+    """A venue that cannot be reached: nothing listens on these ports."""
+
+    ws_url, rest_url = "ws://127.0.0.1:9/ws", "http://127.0.0.1:9"
 
 
-@pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1s", "1.5h", "10 m", "1w"])
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is not a duration: write 90s"):
-        parse_duration_s(text)
+def test_a_run_in_which_no_venue_sent_anything_is_no_success(
+    db_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    venues = [
+        venue("hyperliquid", Nobody, {"BTC/USDT": "BTC"}),
+        venue("mexc", Nobody, {"BTC/USDT": "BTC_USDT"}),
+    ]
+
+    with pytest.raises(VenueError) as refused:
+        record(db_path, venues, Options(pace=QUICK, for_s=1.2))
+
+    assert str(refused.value) == (
+        "hyperliquid and mexc sent nothing in 1 s, nothing was recorded: the lines above say why; "
+        "check the network, and the symbols and URLs in config/venues/hyperliquid.yaml and "
+        "config/venues/mexc.yaml"
+    )
+    assert "recorded 0 trades" in capsys.readouterr().out
+
+
+def test_one_venue_that_delivers_is_a_success(
+    db_path: Path, hyperliquid: LiveServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    venues = [
+        venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"}),
+        venue("mexc", Nobody, {"BTC/USDT": "BTC_USDT"}),
+    ]
+
+    record(db_path, venues, Options(pace=QUICK, for_s=3))
+
+    assert trades(db_path)
+    assert "; mexc NEVER SENT ANYTHING" in capsys.readouterr().out
+
+
+def test_who_stops_it_before_anything_came_knows(db_path: Path) -> None:
+    with recording(db_path, [venue("hyperliquid", Nobody, {"BTC/USDT": "BTC"})]) as running:
+        wait_until(lambda: running.handle.status().venues[0].failed)
