@@ -51,7 +51,7 @@ from tbv8.backtest.accounting import (
     to_positions,
 )
 from tbv8.backtest.fills import BarFills, taker_price
-from tbv8.backtest.guard import Denial, Halt, Market, RiskGuard, guarded
+from tbv8.backtest.guard import Denial, Halt, Market, RiskGuard, clocks_held, guarded
 from tbv8.backtest.loading import (
     Caught,
     StrategyError,
@@ -183,7 +183,7 @@ def run_strategy(
     )
     engine = _make_engine(stage, fill_model)
     try:
-        with localcontext(Context()):  # the strategy's own to change
+        with clocks_held(), localcontext(Context()):  # which is the strategy's own to change
             guard, caught = _add_strategy(engine, stage, market, fill_model)
             _feed(engine, stage, caught, stop=stop)
         _check_complete(engine, stage, guard, caught)

@@ -14,13 +14,15 @@ guard closes something, the strategy sees the bar once that is filled.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
 from functools import partial
 from typing import Any
 
 import msgspec
 import numpy as np
+from nautilus_trader.common import Clock
 from nautilus_trader.core import UUID4
 from nautilus_trader.model import (
     ClientOrderId,
@@ -199,6 +201,28 @@ def guarded(guard: RiskGuard) -> type[Strategy]:
                 super().unsubscribe_bars(bar_type, *args, **options)
 
     return Guarded
+
+
+@contextmanager
+def clocks_held() -> Iterator[None]:
+    """Let no Python code move a clock while the block lasts; the engine moves its own by itself.
+
+    A strategy's clock is the engine's. Set forward, the engine's next step panics and aborts the
+    process; set back, what follows is dated wrongly.
+    """
+
+    def set_time(self: Clock, to_time_ns: int) -> None:
+        raise RuntimeError(
+            "clock.set_time() in a run: the bars move the clock; to be called at a later time, use "
+            "set_time_alert_ns() or set_timer_ns()"
+        )
+
+    own = Clock.set_time
+    Clock.set_time = set_time  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Clock.set_time = own  # type: ignore[method-assign]
 
 
 class RiskGuard:

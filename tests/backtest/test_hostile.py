@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from nautilus_trader.common import Clock
 
 from tbv8.backtest.engine import Run, run_strategy
 from tbv8.backtest.loading import StrategyError
@@ -209,6 +210,21 @@ REFUSED = {
     "degraded": ("self.degrade()", "the run ended after 2 of 6 bars"),
     "faulted": ("self.fault()", "the run ended after 2 of 6 bars"),
     "disposed": ("self.dispose()", "Invalid state trigger"),
+    "the clock set forward": (  # the engine's next step would abort the process
+        "self.clock.set_time(self.clock.timestamp_ns() + 1)",
+        ": RuntimeError: clock.set_time() in a run: the bars move the "
+        "clock; to be called at a later time, use set_time_alert_ns() or set_timer_ns() (in on_bar",
+    ),
+    "the clock set back": ("self.clock.set_time(0)", "clock.set_time() in a run"),
+    "the clock set by its class": (
+        "type(self.clock).set_time(Strategy.clock.__get__(self), 2**62)",
+        "clock.set_time() in a run",
+    ),
+    "the clock set by a timer": (
+        "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
+        " self.clock.set_time(2**62))",
+        "the run ended after 2 of 6 bars",
+    ),
     "shut down": ("self.shutdown_system('enough')", "the run ended after 2 of 6 bars"),
 }
 
@@ -222,6 +238,15 @@ def test_a_run_that_went_past_the_guard_gives_no_result(
 
     assert said in str(e.value)
     assert "\n" not in str(e.value)
+
+
+def test_after_a_run_clocks_are_as_before(run_lines: RunLines) -> None:
+    run_lines({})
+    clock = Clock.new_test()
+
+    clock.set_time(5)
+
+    assert clock.timestamp_ns() == 5
 
 
 BIG = f"self.order_factory.market(self.instrument.id, {BUY}('10.000'))"
