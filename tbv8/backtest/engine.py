@@ -294,6 +294,11 @@ def _check_complete(
     engine: BacktestEngine, stage: _Stage, guard: RiskGuard, caught: list[Caught]
 ) -> None:
     seen, wanted = min(engine.iteration, guard.bars_seen), stage.bars.num_rows
+    if guard.bars_seen > wanted:
+        raise StrategyError(
+            f"{stage.strategy.strategy_id}: it called self.on_bar() itself, which is how a bar is "
+            "delivered: put what it does into a method of another name, and call that"
+        )
     if caught:
         error, callback = caught[0].error, caught[0].callback
         if isinstance(error, KeyboardInterrupt) or not is_of_strategy(error):
@@ -501,6 +506,10 @@ def _check_account(
     The engine knows nothing of funding.
     """
     account: Any = engine.cache.account_for_venue(stage.instrument.id.venue)
+    if account is None:
+        raise StrategyError(
+            f"{stage.strategy.strategy_id}: the cache was emptied in the run: leave it as it is"
+        )
     theirs = account.balance_total(stage.instrument.quote_currency).as_decimal()
     last = Price(float(curve.price[-1]), stage.instrument.price_precision)
     for position in engine.cache.positions_open():

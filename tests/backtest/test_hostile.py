@@ -225,6 +225,13 @@ REFUSED = {
         " self.clock.set_time(2**62))",
         "the run ended after 2 of 6 bars",
     ),
+    "a bar delivered by itself": ("self.on_bar(bar)", "it called self.on_bar() itself"),
+    "a bar delivered by a timer": (
+        "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
+        " self.on_bar(bar))",
+        "it called self.on_bar() itself",
+    ),
+    "the cache emptied without an order": ("self.cache.dispose()", "the cache was emptied"),
     "shut down": ("self.shutdown_system('enough')", "the run ended after 2 of 6 bars"),
 }
 
