@@ -13,7 +13,7 @@ import numpy as np
 from tbv8 import config
 from tbv8.backtest.accounting import Fill, entry_price, from_money
 from tbv8.backtest.engine import Run
-from tbv8.backtest.statistics import Performance, measure_curve, measure_trading
+from tbv8.backtest.statistics import Performance, Trading, measure_curve, measure_trading
 from tbv8.market import Timeframe, iso
 from tbv8.page.words import counted
 
@@ -50,13 +50,15 @@ class OneSided(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal
 
 
-class Stats(Performance, frozen=True, kw_only=True):
-    """One run's numbers, those of its curve among them: statistics.py says how each is made.
+class Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """One run's numbers: statistics.py says how each of its curve and its trading is made.
 
-    A record that inherits, since the JSON is flat. Money is in USD.
+    In the JSON `performance` and `trading` lie flat among the others. Money is in USD.
     """
 
     venue: str
+    performance: Performance
+    trading: Trading
     orders: dict[str, int]
     refused: dict[str, int]
     fills: int
@@ -67,15 +69,6 @@ class Stats(Performance, frozen=True, kw_only=True):
     start_equity: Decimal
     end_equity: Decimal
     pnl: Decimal
-    exposure: float
-    turnover: float | None
-    trades: int
-    win_rate: float | None
-    profit_factor: float | None
-    expectancy: Decimal | None
-    average_holding_hours: float | None
-    fees: Decimal
-    slippage: Decimal
     funding: Decimal
     buy_and_hold: Performance
     denied: dict[str, int]
@@ -137,6 +130,8 @@ def summarise(strategy: config.Strategy, primary: Run, shadow: Run | None) -> Su
 def to_json(summary: Summary) -> dict[str, Any]:
     """Return the summary as JSON values: money as numbers of at most eight decimals."""
     values: dict[str, Any] = msgspec.to_builtins(summary, builtin_types=(Decimal,), enc_hook=str)
+    for stats in filter(None, (values["primary"], values["shadow"])):
+        stats |= stats.pop("performance") | stats.pop("trading")
     return {key: _floats(value) for key, value in values.items()}
 
 
@@ -185,8 +180,9 @@ def _line(stats: Stats) -> str:
     funding = f", funding {stats.funding:,.2f}" if stats.funding else ""
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
-        f"({_gains(stats)}), {stats.fills:,} fills, {stats.positions:,} positions, "
-        f"fees {stats.fees:,.2f}{funding}, max drawdown {stats.max_drawdown:.2%}"
+        f"({_gains(stats.performance)}), {stats.fills:,} fills, {stats.positions:,} positions, "
+        f"fees {stats.trading.fees:,.2f}{funding}, "
+        f"max drawdown {stats.performance.max_drawdown:.2%}"
     )
 
 
@@ -209,11 +205,10 @@ def _stats(run: Run, timeframe: Timeframe) -> Stats:
         measure_curve(curve.closes_ms, equity, start_ms=start_ms, start=start)
         for equity in (curve.equity, curve.buy_and_hold)
     )
-    trading = measure_trading(run.fills, run.positions, curve, start_ms=start_ms)
     return Stats(
-        **msgspec.structs.asdict(performance),
-        **msgspec.structs.asdict(trading),
         venue=run.venue,
+        performance=performance,
+        trading=measure_trading(run.fills, run.positions, curve, start_ms=start_ms),
         orders=run.orders,
         refused=run.refused,
         fills=len(run.fills),
@@ -256,7 +251,7 @@ def _divergence(primary: Run, shadow: Run, ours: Stats, theirs: Stats) -> Diverg
     return Divergence(
         fills=theirs.fills - ours.fills,
         pnl=theirs.pnl - ours.pnl,
-        fees=theirs.fees - ours.fees,
+        fees=theirs.trading.fees - ours.trading.fees,
         funding=theirs.funding - ours.funding,
         max_equity_difference=from_money(apart),
         only_primary=len(only_primary),
