@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import Looking, choose
+from tbv8.commands.looking import SERIES, Looking, choose
 from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.errors import DataError
@@ -46,8 +46,7 @@ class Export(Looking):
             "default": "",
             "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... trades or bbo",
         },
-        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
-        {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+        *SERIES,
         {
             "name": "start",
             "long": "start",
@@ -162,9 +161,7 @@ def _selected(project: Project, query: Query, asked: _Asked) -> list[Series]:
     datasets = {*TICKS, *(name for name, _ in stored)}
     if asked.dataset not in datasets:
         raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
-    series = {one for _, one in stored}
-    series |= {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
-    chosen = choose(series, venue=asked.venue, symbol=asked.symbol)
+    chosen = choose(project, (one for _, one in stored), venue=asked.venue, symbol=asked.symbol)
     return sorted(one for one in chosen if (asked.dataset, one) in stored)
 
 

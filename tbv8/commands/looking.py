@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -13,6 +13,7 @@ from doit.exceptions import InvalidCommand
 from doit.task import Task
 
 from tbv8.commands.refusals import OneLine
+from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.errors import NotMigratedError
 from tbv8.freshness.state import State
@@ -25,6 +26,11 @@ JSON: dict[str, Any] = {
     "default": False,
     "help": "print JSON and nothing else",
 }
+
+SERIES: tuple[dict[str, Any], ...] = (
+    {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
+    {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+)
 
 
 class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
@@ -67,12 +73,14 @@ def ask(task: Task) -> State:
     return state
 
 
-def choose(series: Collection[Series], *, venue: str, symbol: str) -> set[Series]:
-    """Return those of `series` that `--venue` and `--symbol` name, "" for all.
+def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: str) -> set[Series]:
+    """Return the stored and configured series that `--venue` and `--symbol` name, "" for all.
 
     Raises:
-        InvalidCommand: A name is not among them.
+        InvalidCommand: A name is neither stored nor configured.
     """
+    configured = {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
+    series = configured.union(stored)
     here = {one for one in series if venue in ("", one.venue)}
     for what, name, names in (
         ("venue", venue, {one.venue for one in series}),

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import Looking, choose
+from tbv8.commands.looking import SERIES, Looking, choose
 from tbv8.config import Project
-from tbv8.market import Series, iso, parse_duration_ms
+from tbv8.market import iso, parse_duration_ms
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
 from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
@@ -37,8 +37,7 @@ class Prune(Looking):
             "default": "",
             "help": "drop what is older: 90d, 12h, 30m",
         },
-        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
-        {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+        *SERIES,
         {
             "name": "yes",
             "long": "yes",
@@ -62,9 +61,7 @@ class Prune(Looking):
         project: Project = self.loader.namespace["PROJECT"]
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
-            series = {one for _, one in stored}
-            series |= {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
-            chosen = choose(series, venue=venue, symbol=symbol)
+            chosen = choose(project, (one for _, one in stored), venue=venue, symbol=symbol)
             found = [
                 find_old(query, table, one, before_ms=before_ms)
                 for table, one in stored

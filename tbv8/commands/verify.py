@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, Looking, choose, counted, print_json, whole_number
+from tbv8.commands.looking import JSON, SERIES, Looking, choose, counted, print_json, whole_number
 from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.freshness.state import days_text
@@ -38,8 +38,7 @@ class Verify(Looking):
     )
     cmd_options = (
         JSON,
-        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
-        {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+        *SERIES,
         {
             "name": "dataset",
             "long": "dataset",
@@ -218,9 +217,7 @@ def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[t
     from tbv8.store.verify import stored_datasets, stored_series
 
     stored = stored_series(store)
-    series = {series for _, series in stored}
-    series |= {Series(v.name, symbol) for v in project.venues.values() for symbol in v.symbols}
-    chosen = choose(series, venue=asked.venue, symbol=asked.symbol)
+    chosen = choose(project, (one for _, one in stored), venue=asked.venue, symbol=asked.symbol)
     datasets = {*stored_datasets(store), *(name for name, _ in stored)}
     if asked.dataset and asked.dataset not in datasets:
         raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
