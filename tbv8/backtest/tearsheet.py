@@ -21,7 +21,7 @@ from tbv8.backtest.nautilus import MONEY_DECIMALS, Floats, Ints, column
 from tbv8.backtest.periods import monthly_returns, rolling_sharpe
 from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
-from tbv8.page.html import Child, Html, element, join, page, section, table
+from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
 from tbv8.page.words import NONE, counted, length, length_cell, minute, number, part_of
 from tbv8.risk import MAX_DAILY_LOSS, MAX_LEVERAGE
@@ -149,25 +149,13 @@ def _fee(fraction: str) -> str:
 
 def _tiles(summary: Mapping[str, Any]) -> Html:
     stats, held = summary["primary"], summary["primary"]["buy_and_hold"]
-    tiles = [
+    numbers = [
         ("Return", _signed_percent(stats["return"]), _signed_percent(held["return"])),
         ("Max drawdown", _percent(stats["max_drawdown"]), _percent(held["max_drawdown"])),
         ("Sharpe ratio", _ratio(stats["sharpe"]), _ratio(held["sharpe"])),
         ("Volatility, a year", _percent(stats["volatility"]), _percent(held["volatility"])),
     ]
-    return element(
-        "div",
-        [
-            element(
-                "div",
-                element("div", name, class_="name"),
-                element("div", value, class_="value"),
-                element("div", f"buy and hold {beside}", class_="beside"),
-            )
-            for name, value, beside in tiles
-        ],
-        class_="tiles",
-    )
+    return tiles((name, ours, f"buy and hold {theirs}") for name, ours, theirs in numbers)
 
 
 # Numbers.

@@ -60,6 +60,23 @@ def join(children: Child) -> Html:
     return Html("".join(map(join, children)))
 
 
+def tiles(rows: Iterable[tuple[str, str, str]]) -> Html:
+    """Return the few numbers that matter most, in a grid: name, value, and what stands beside."""
+    return element(
+        "div",
+        [
+            element(
+                "div",
+                element("div", name, class_="name"),
+                element("div", value, class_="value"),
+                element("div", beside, class_="beside"),
+            )
+            for name, value, beside in rows
+        ],
+        class_="tiles",
+    )
+
+
 def table(
     heads: Sequence[str],
     rows: Iterable[Sequence[Child]],

@@ -11,7 +11,7 @@ import msgspec
 
 from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
-from tbv8.page.html import Child, Html, color_keys, element, page, section, table
+from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
@@ -157,7 +157,7 @@ def _tiles(report: Report) -> Html:
     idle = sum(node.is_idle for node in report.tasks)
     lasting = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
-    tiles = [
+    counts = [
         ("Results fresh", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
         (
             "Tasks that doit would run",
@@ -171,19 +171,7 @@ def _tiles(report: Report) -> Html:
             f"{lasting:,} still open, {sum(g.healed for g in status.recorder_gaps):,} filled later",
         ),
     ]
-    return element(
-        "div",
-        [
-            element(
-                "div",
-                element("div", name, class_="name"),
-                element("div", value, class_="value"),
-                element("div", beside, class_="beside"),
-            )
-            for name, value, beside in tiles
-        ],
-        class_="tiles",
-    )
+    return tiles(counts)
 
 
 # Strategies.
