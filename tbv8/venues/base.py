@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from types import ModuleType, TracebackType
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import Bar, Bbo, Span, Trade
+from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -178,6 +178,22 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
 
 type Channel = Literal["trades", "bbo"]
+
+
+def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
+    """Return the refusal of a frame or reply that the venue does not document."""
+    shown = text[:100].decode(errors="replace")
+    return VenueError(f"{venue}: not what it documents ({problem}): {shown!r}")
+
+
+def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
+    """Return the bars that open in `span` and on a minute, by time; of twins the last."""
+    found = {
+        bar.ts_ms: bar
+        for bar in bars
+        if span.start_ms <= bar.ts_ms < span.end_ms and bar.ts_ms % MINUTE_MS == 0
+    }
+    return [found[ts_ms] for ts_ms in sorted(found)]
 
 
 class Ack(msgspec.Struct, frozen=True):

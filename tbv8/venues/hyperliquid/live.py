@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import (
     UNREADABLE,
     Ack,
@@ -24,6 +24,8 @@ from tbv8.venues.base import (
     Moment,
     Price,
     Refusal,
+    minutes_in,
+    undocumented,
 )
 
 VENUE = "hyperliquid"
@@ -149,7 +151,7 @@ class HyperliquidFeed:
         except UNREADABLE as e:
             if frame[:1] != b"{" or _is_other_channel(frame):
                 return ()
-            raise _undocumented(frame, str(e)) from e
+            raise undocumented(VENUE, frame, str(e)) from e
         match message:
             case _Trades():
                 return _trades(message.data, self._symbols)
@@ -273,7 +275,7 @@ def _decoded[T](reply: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply, type=kind, strict=False)
     except UNREADABLE as e:
-        raise _undocumented(reply, str(e)) from e
+        raise undocumented(VENUE, reply, str(e)) from e
 
 
 def _parse_clock(reply: bytes) -> int:
@@ -299,12 +301,8 @@ def _parse_book(symbol: str, reply: bytes) -> Bbo:
 
 
 def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
-    bars = {
-        candle.t: Bar(candle.t, candle.o, candle.h, candle.low, candle.c, round(candle.v, 10))
-        for candle in _decoded(reply, list[_Candle])
-        if span.start_ms <= candle.t < span.end_ms and candle.t % MINUTE_MS == 0
-    }
-    return [bars[ts_ms] for ts_ms in sorted(bars)]
+    candles = _decoded(reply, list[_Candle])
+    return minutes_in(span, (Bar(c.t, c.o, c.h, c.low, c.c, round(c.v, 10)) for c in candles))
 
 
 def _is_other_channel(frame: bytes) -> bool:
@@ -313,8 +311,3 @@ def _is_other_channel(frame: bytes) -> bool:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
     except UNREADABLE:
         return False
-
-
-def _undocumented(text: bytes, problem: str) -> VenueError:
-    shown = text[:100].decode(errors="replace")
-    return VenueError(f"{VENUE}: not what it documents ({problem}): {shown!r}")

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import (
     UNREADABLE,
     Ack,
@@ -30,6 +30,8 @@ from tbv8.venues.base import (
     Price,
     Refusal,
     RefusedError,
+    minutes_in,
+    undocumented,
 )
 
 VENUE = "mexc"
@@ -195,11 +197,11 @@ class MexcFeed:
         try:
             channel = _decode_envelope(frame).channel
         except UNREADABLE:
-            raise _undocumented(frame, str(e)) from e
+            raise undocumented(VENUE, frame, str(e)) from e
         if channel in _CHANNELS:
             return (Ack(_CHANNELS[channel]),)
         if channel in _READ_CHANNELS:
-            raise _undocumented(frame, str(e)) from e
+            raise undocumented(VENUE, frame, str(e)) from e
         return ()
 
 
@@ -328,7 +330,7 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
         if envelope.success and envelope.code == 0:
             return msgspec.json.decode(envelope.data, type=kind, strict=False)
     except UNREADABLE as e:
-        raise _undocumented(reply, str(e)) from e
+        raise undocumented(VENUE, reply, str(e)) from e
     raise RefusedError(
         f"{VENUE}: code {envelope.code} {envelope.message!r}",
         too_often=envelope.code == _TOO_OFTEN,
@@ -365,22 +367,18 @@ def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
     try:
         rows = list(klines.rows())
     except ValueError as e:
-        raise _undocumented(reply, "columns of different lengths") from e
-    bars = {
-        time_s * 1000: Bar(time_s * 1000, first, high, low, last, _base_units(contracts, num, den))
-        for time_s, first, high, low, last, contracts in rows
-        if span.start_ms <= time_s * 1000 < span.end_ms and time_s * 1000 % MINUTE_MS == 0
-    }
-    return [bars[ts_ms] for ts_ms in sorted(bars)]
+        raise undocumented(VENUE, reply, "columns of different lengths") from e
+    return minutes_in(
+        span,
+        (
+            Bar(time_s * 1000, first, high, low, last, _base_units(contracts, num, den))
+            for time_s, first, high, low, last, contracts in rows
+        ),
+    )
 
 
 def _inflate(frame: bytes) -> bytes:
     try:
         return gzip.decompress(frame)
     except (OSError, EOFError, zlib.error) as e:
-        raise _undocumented(frame, str(e)) from e
-
-
-def _undocumented(text: bytes, problem: str) -> VenueError:
-    shown = text[:100].decode(errors="replace")
-    return VenueError(f"{VENUE}: not what it documents ({problem}): {shown!r}")
+        raise undocumented(VENUE, frame, str(e)) from e
