@@ -38,6 +38,14 @@ class Run(OneLine, doit.cmd_run.Run):
             raise InvalidCommand(f"--help: `doit help {in_args[0]}` tells its options")
         return super().parse_execute(in_args)
 
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Run them; with less than no processes pydoit would run nothing and call it done."""
+        if params["num_process"] < 0:
+            given = str(params["num_process"])
+            raise InvalidCommand(f"--process: expected a whole number, got {given!r}")
+        code: int = super().execute(params, args)
+        return code
+
 
 class List(OneLine, doit.cmd_list.List):
     """List tasks."""

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tbv8.document import unknown
 from tests.benchmarks import aggregation, backtesting, filling, recording, starting
 
 BENCHMARKS = {
@@ -23,8 +24,8 @@ def main(names: list[str]) -> int:
     """Run benchmarks in a temporary folder each; refuse a name that is none."""
     for name in names:
         if name not in BENCHMARKS:
-            print(f"unknown benchmark {name!r}; there is {', '.join(BENCHMARKS)}", file=sys.stderr)
-            return 1
+            print(f"ERROR: {unknown('benchmark', name, BENCHMARKS)}", file=sys.stderr)
+            return 3
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix="tbv8-bench-") as folder:
             print(json.dumps({"bench": name, **BENCHMARKS[name](Path(folder))}), flush=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from tests.e2e.conftest import ONE_WEEK, Project
+from tests.e2e.conftest import ONE_WEEK, ROOT, Project
 
 
 def refused(project: Project, *words: str, code: int) -> str:
@@ -121,6 +124,7 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("dumpdb -x", "option -x not recognized"),
         ("strace -x", "option -x not recognized"),
         ("-n two", "--process: expected a whole number, got 'two'"),
+        ("-n -3 backtest", "--process: expected a whole number, got '-3'"),
         (
             "-r nope",
             "--reporter: unknown choice 'nope'; there is console, error-only, "
@@ -156,6 +160,17 @@ def test_an_option_that_is_none_is_refused(finished: Project, words: str, line: 
     said = refused(finished, *words.split(), code=3)
 
     assert said == f"ERROR: {line.replace('{root}', str(finished.root))}"
+
+
+def test_a_benchmark_that_is_none_is_refused() -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "lst"]
+    end = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (end.returncode, end.stdout) == (3, "")
+    assert end.stderr == (
+        "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
+        "backtest, list, noop, record\n"
+    )
 
 
 def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
