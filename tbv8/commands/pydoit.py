@@ -99,11 +99,32 @@ class Help(OneLine, doit.cmd_help.Help):
 
 
 class Clean(OneLine, doit.cmd_clean.Clean):
-    """Remove targets, of which tbv8's tasks have none."""
+    """Remove targets, of which tbv8's tasks have none: say so instead of nothing."""
+
+    def _execute(
+        self,
+        dryrun: bool,
+        cleandep: bool,
+        cleanall: bool,
+        cleanforget: bool,
+        pos_args: Sequence[str],
+    ) -> None:
+        super()._execute(dryrun, cleandep, cleanall, cleanforget, pos_args)
+        print(
+            "no task has anything to clean: results are folders of data/results, and "
+            "`doit verify --repair` drops damaged days"
+        )
 
 
 class Forget(OneLine, doit.cmd_forget.Forget):
-    """Forget that tasks ran."""
+    """Forget that tasks ran, or were to be ignored."""
+
+    def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> None:
+        super()._execute(forget_sub, forget_disable_default, forget_all)
+        print(
+            "they are ignored no more; whether they run is read from the data as before: "
+            "`doit -a TASK` runs one regardless"
+        )
 
 
 class Ignore(OneLine, doit.cmd_ignore.Ignore):
@@ -116,7 +137,14 @@ class Ignore(OneLine, doit.cmd_ignore.Ignore):
 
 
 class ResetDep(OneLine, doit.cmd_resetdep.ResetDep):
-    """Note that tasks ran."""
+    """Refuse: tbv8 keeps no such notes."""
+
+    def execute(self, _params: Any, _args: Sequence[str]) -> int:
+        """Refuse, and name what tells whether a task is fresh."""
+        raise InvalidCommand(
+            "whether a task is fresh is read from the data, so that there is nothing to reset: "
+            "`doit why TASK` tells"
+        )
 
 
 class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):

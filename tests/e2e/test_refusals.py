@@ -55,7 +55,7 @@ def test_a_wrong_word_on_the_command_line_is_refused(
     assert refused(project, *words, code=3) == line
 
 
-TAKE_TASKS = ["", "plan", "why", "list", "info", "clean", "forget", "ignore", "help", "reset-dep"]
+TAKE_TASKS = ["", "plan", "why", "list", "info", "clean", "forget", "ignore", "help"]
 
 
 @pytest.mark.parametrize("command", TAKE_TASKS)
@@ -150,6 +150,11 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
             "it, and nothing in it matters",
         ),
         (
+            "reset-dep backtest",
+            "whether a task is fresh is read from the data, so that there is nothing to reset: "
+            "`doit why TASK` tells",
+        ),
+        (
             "strace migrate",
             "no task here is a shell command, which is all that pydoit traces: "
             "`strace -f doit TASK` traces any",
@@ -171,6 +176,27 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
         "backtest, list, noop, record\n"
     )
+
+
+def test_clean_and_forget_say_what_they_change(done: Project) -> None:
+    cleaned = done.doit(*ONE_WEEK, "clean").stdout
+    done.doit(*ONE_WEEK, "ignore", "backtest")
+    ignored = done.doit(*ONE_WEEK, "-a").stdout
+    forgotten = done.doit(*ONE_WEEK, "forget", "backtest").stdout
+
+    assert cleaned.startswith("no task has anything to clean: ")
+    assert ignored.splitlines()[-2:] == [
+        "!! backtest:btc_usdt_perp_v1: left out since `doit ignore`, until "
+        "`doit forget backtest:btc_usdt_perp_v1`",
+        "!! backtest: left out since `doit ignore`, until `doit forget backtest`",
+    ]
+    assert forgotten.splitlines() == [
+        "forgetting backtest",
+        "forgetting backtest:btc_usdt_perp_v1",
+        "they are ignored no more; whether they run is read from the data as before: "
+        "`doit -a TASK` runs one regardless",
+    ]
+    assert ".  backtest:btc_usdt_perp_v1" in done.doit(*ONE_WEEK, "-a").stdout
 
 
 def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
