@@ -183,8 +183,9 @@ def run_strategy(
     )
     engine = _make_engine(stage, fill_model)
     try:
-        with clocks_held(), localcontext(Context()):  # which is the strategy's own to change
-            guard, caught = _add_strategy(engine, stage, market, fill_model)
+        guard = RiskGuard(strategy, rules, stage.instrument, stage.bar_type, market, fill_model)
+        with clocks_held(guard), localcontext(Context()):  # which is the strategy's own to change
+            caught = _add_strategy(engine, stage, guard)
             _feed(engine, stage, caught, stop=stop)
         _check_complete(engine, stage, guard, caught)
         if stop and not guard.passed and not guard.denials:
@@ -195,19 +196,14 @@ def run_strategy(
         engine.dispose()
 
 
-def _add_strategy(
-    engine: BacktestEngine, stage: _Stage, market: Market, fill_model: BarFills
-) -> tuple[RiskGuard, list[Caught]]:
+def _add_strategy(engine: BacktestEngine, stage: _Stage, guard: RiskGuard) -> list[Caught]:
     forget_strategies()
-    guard = RiskGuard(
-        stage.strategy, stage.rules, stage.instrument, stage.bar_type, market, fill_model
-    )
     loaded = load_strategy(stage.strategy, stage.venue, behind=guarded(guard))
     caught = wrap_callbacks(loaded, guard)
     engine.add_strategy(loaded)
     guard.join(loaded)
-    fill_model.clock_ns = guard.clock_ns
-    return guard, caught
+    guard.fill_model.clock_ns = guard.clock_ns
+    return caught
 
 
 def _make_engine(stage: _Stage, fill_model: BarFills) -> BacktestEngine:

@@ -67,6 +67,14 @@ _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
 _FUNDING_HOURS = {"hyperliquid": 1}  # the others, MEXC among them, every eight
 _USUAL_FUNDING_HOURS = 8
 
+_TIMERS = (  # what takes a callback
+    "set_time_alert",
+    "set_time_alert_ns",
+    "set_timer",
+    "set_timer_ns",
+    "register_default_handler",
+)
+
 LIQUIDATION = "liquidation"
 
 
@@ -204,25 +212,44 @@ def guarded(guard: RiskGuard) -> type[Strategy]:
 
 
 @contextmanager
-def clocks_held() -> Iterator[None]:
-    """Let no Python code move a clock while the block lasts; the engine moves its own by itself.
+def clocks_held(guard: RiskGuard) -> Iterator[None]:
+    """While the block lasts, let nobody move a clock, and catch what the callbacks of timers raise.
 
-    A strategy's clock is the engine's. Set forward, the engine's next step panics and aborts the
-    process; set back, what follows is dated wrongly.
+    A strategy's clock is the engine's, which moves it by itself. Set forward, the engine's next
+    step panics and aborts the process; set back, what follows is dated wrongly. Of an error in a
+    timer's callback the engine tells in its own log only.
     """
 
-    def set_time(self: Clock, to_time_ns: int) -> None:
+    def set_time(_clock: Clock, _to_time_ns: int) -> None:
         raise RuntimeError(
             "clock.set_time() in a run: the bars move the clock; to be called at a later time, use "
             "set_time_alert_ns() or set_timer_ns()"
         )
 
-    own = Clock.set_time
-    Clock.set_time = set_time  # type: ignore[method-assign]
+    def caught(given: Any) -> Any:
+        def run(event: Any) -> None:
+            try:
+                given(event)
+            except BaseException as e:  # noqa: BLE001  # it is raised after the run
+                guard.fail("a timer's callback", e)
+
+        return run if callable(given) else given
+
+    def catching(own: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: Any, **options: Any) -> None:
+            own(*map(caught, args), **{name: caught(value) for name, value in options.items()})
+
+        return call
+
+    before = {name: getattr(Clock, name) for name in ("set_time", *_TIMERS)}
+    held = {name: catching(own) for name, own in before.items()} | {"set_time": set_time}
     try:
+        for name, method in held.items():
+            setattr(Clock, name, method)
         yield
     finally:
-        Clock.set_time = own  # type: ignore[method-assign]
+        for name, own in before.items():
+            setattr(Clock, name, own)
 
 
 class RiskGuard:
@@ -370,7 +397,7 @@ class RiskGuard:
             except BaseException as e:  # noqa: BLE001  # it is raised after the run
                 fail("on_bar", e)
 
-        self._show = show
+        self._show, self.fail = show, fail
         return on_bar
 
     def _on_start(self) -> None:

@@ -223,7 +223,7 @@ REFUSED = {
     "the clock set by a timer": (
         "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
         " self.clock.set_time(2**62))",
-        "the run ended after 2 of 6 bars",
+        "clock.set_time() in a run",
     ),
     "a bar delivered by itself": ("self.on_bar(bar)", "it called self.on_bar() itself"),
     "a bar delivered by a timer": (
@@ -245,6 +245,34 @@ def test_a_run_that_went_past_the_guard_gives_no_result(
 
     assert said in str(e.value)
     assert "\n" not in str(e.value)
+
+
+TIMERS = {
+    "an alert": "self.clock.set_time_alert_ns('a', self.clock.timestamp_ns() + 1, broken)",
+    "a date": "self.clock.set_time_alert('a', self.clock.utc_now() + timedelta(1e-4), broken)",
+    "a timer": "self.clock.set_timer_ns('a', 10**9, None, None, broken)",
+    "a step": "self.clock.set_timer('a', timedelta(seconds=1), callback=broken)",
+    "a default": "self.clock.register_default_handler(broken)\n"
+    "self.clock.set_time_alert_ns('a', self.clock.timestamp_ns() + 1)",
+}
+
+
+@pytest.mark.parametrize("lines", TIMERS.values(), ids=TIMERS.keys())
+def test_an_error_in_a_timers_callback_is_one_line_with_its_place(
+    run_lines: RunLines, lines: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = "\nfrom datetime import timedelta\n\ndef broken(event):\n    {}['what']\n"
+
+    with pytest.raises(StrategyError) as e:
+        run_lines({2: lines}, more)
+
+    place, _, what = str(e.value).partition(": ")
+    assert place.startswith("tbv8/strategies/other.py:")
+    assert what == (
+        "KeyError: 'what' (in a timer's callback, after the bar that closed at "
+        "2024-01-01T02:00:00Z of test_v1)"
+    )
+    assert capfd.readouterr() == ("", "")
 
 
 def test_after_a_run_clocks_are_as_before(run_lines: RunLines) -> None:
