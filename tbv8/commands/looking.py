@@ -12,7 +12,7 @@ from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.refusals import OneLine
+from tbv8.commands.refusals import OneLine, check_patterns
 from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.errors import NotMigratedError
@@ -45,6 +45,7 @@ class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no type
     def selected(self) -> Iterator[Task]:
         """Yield the selected tasks and all before them, in the order in which they would run."""
         control = TaskControl(self.task_list)
+        check_patterns(self.sel_tasks, self.task_list)
         control.process(self.sel_tasks)
         done: set[str] = set()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import wraps
 from typing import Any
 
 import doit.cmd_clean
@@ -20,7 +21,7 @@ from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import Looking
 from tbv8.commands.plan import plan
-from tbv8.commands.refusals import OneLine
+from tbv8.commands.refusals import OneLine, check_patterns
 from tbv8.tasks import STATE_FILE
 
 # mypy: disable-error-code="misc"
@@ -44,6 +45,12 @@ class Run(OneLine, doit.cmd_run.Run):
             given = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {given!r}")
         code: int = super().execute(params, args)
+        return code
+
+    @wraps(doit.cmd_run.Run._execute)  # pydoit looks up what it wants by name
+    def _execute(self, *args: Any, **options: Any) -> int:
+        check_patterns(self.sel_tasks or (), self.task_list)
+        code: int = super()._execute(*args, **options)
         return code
 
 
@@ -71,9 +78,10 @@ class Info(Looking):
 
     def _execute(self, hide_status: bool, pos_args: Sequence[str]) -> int:
         planned = list(plan(self.selected()))  # refuses what is no task
-        if len(pos_args) != 1:
+        named = [task for task in self.task_list if [task.name] == pos_args]
+        if not named:
             raise InvalidCommand("`doit info` wants one task; `doit list` names them")
-        (task,) = (task for task in self.task_list if task.name == pos_args[0])
+        (task,) = named
         print(f"{task.name}: {task.doc}")
         for before in task.task_dep:
             print(f"    after {before}")
@@ -157,8 +165,8 @@ class DumpDB(OneLine, doit.cmd_dumpdb.DumpDB):
     def execute(self, _params: Any, _args: Sequence[str]) -> int:
         """Refuse, and name what shows the file."""
         raise InvalidCommand(
-            f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it, and "
-            "nothing in it matters"
+            f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; "
+            "what `doit ignore` left out is all that matters in it"
         )
 
 

@@ -6,6 +6,7 @@ with the state file, so that Ctrl-C is taken care of from here on.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 from doit.cmdparse import CmdParseError
 from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
+from doit.task import Task
 
 from tbv8.commands import state  # noqa: F401  # first
 from tbv8.document import nearest, unknown
@@ -76,6 +78,14 @@ class OneLine:
         tasks = [task.name for task in self.task_list]  # type: ignore[attr-defined]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
         return _no_such_task(name, tasks, commands)
+
+
+def check_patterns(words: Iterable[str], tasks: Iterable[Task]) -> None:
+    """Refuse a pattern that no task fits: pydoit would take it for nothing to do, and be done."""
+    names = [task.name for task in tasks]
+    for word in words:
+        if "*" in word and not fnmatch.filter(names, word):
+            raise InvalidCommand(not_found=word)
 
 
 def _joined(e: Exception) -> str:

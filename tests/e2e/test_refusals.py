@@ -88,6 +88,15 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
             "unknown task 'aggregate:sample:BTC/USD:5m', did you mean "
             "'aggregate:sample:BTC/USDT:5m'? `doit list` names them all",
         ),
+        (
+            "backtest:nope*",
+            "unknown task 'backtest:nope*'; there is backtest:btc_usdt_perp_v1",
+        ),
+        (
+            "plan backtst*",
+            "unknown task 'backtst*', did you mean 'backtest'? `doit list` names them all",
+        ),
+        ("info backtest:*", "`doit info` wants one task; `doit list` names them"),
         ("ignore", "`doit ignore` wants a task; `doit list` names them"),
         ("info", "`doit info` wants one task; `doit list` names them"),
         ("info backtest backfill", "`doit info` wants one task; `doit list` names them"),
@@ -146,8 +155,8 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ),
         (
             "dumpdb",
-            "pydoit's state is SQLite: `sqlite3 data/.doit.db 'SELECT * FROM doit'` shows "
-            "it, and nothing in it matters",
+            "pydoit's state is SQLite: `sqlite3 data/.doit.db 'SELECT * FROM doit'` shows it; "
+            "what `doit ignore` left out is all that matters in it",
         ),
         (
             "reset-dep backtest",
