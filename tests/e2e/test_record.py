@@ -205,6 +205,7 @@ def test_what_was_recorded_is_aggregated_and_backtested(project: Project) -> Non
         assert built >= 1
 
         # and when
+        project.edit("config/history.yaml", "refresh: 1d", "refresh: 1m")  # of today, too
         project.write("config/strategies/live.yaml", STRATEGY)
         project.doit("backtest:live")
 
