@@ -12,9 +12,10 @@ from __future__ import annotations
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Context, Decimal, localcontext
+from types import FrameType
 from typing import Any, Literal
 
 import msgspec
@@ -79,6 +80,7 @@ from tbv8.errors import DataError
 from tbv8.market import Series, iso
 
 _NS = 1_000_000
+_CALLBACK_S = 1.0  # that a callback may take to end once the run is to end
 _CHUNK = 250_000  # bars in the engine at once: a million take 1.2 GB
 _CENT = Decimal("0.01")
 _EXACT = Context(prec=60)
@@ -186,7 +188,7 @@ def run_strategy(
         guard = RiskGuard(strategy, rules, stage.instrument, stage.bar_type, market, fill_model)
         with clocks_held(guard), localcontext(Context()):  # which is the strategy's own to change
             caught = _add_strategy(engine, stage, guard)
-            _feed(engine, stage, caught, stop=stop)
+            _feed(engine, stage, guard, caught, stop=stop)
         _check_complete(engine, stage, guard, caught)
         if stop and not guard.passed and not guard.denials:
             check_heard(strategy, guard.loaded, listened=guard.listened)
@@ -234,7 +236,9 @@ def _make_engine(stage: _Stage, fill_model: BarFills) -> BacktestEngine:
     return engine
 
 
-def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught], *, stop: bool) -> None:
+def _feed(
+    engine: BacktestEngine, stage: _Stage, guard: RiskGuard, caught: list[Caught], *, stop: bool
+) -> None:
     """Feed the bars in chunks until the last, or until something ends the run.
 
     After the last bar comes one more thing that nobody listens to: an error at the last bar ends
@@ -244,20 +248,20 @@ def _feed(engine: BacktestEngine, stage: _Stage, caught: list[Caught], *, stop: 
         chunk = stage.bars.slice(first, _CHUNK)
         closes_ms = stage.closes_ms[first : first + _CHUNK]
         engine.add_data(to_bars(chunk, stage.bar_type, stage.instrument, closes_ms=closes_ms))
-        _run_on(engine, int(closes_ms[0]) * _NS, caught)
+        _run_on(engine, int(closes_ms[0]) * _NS, guard, caught)
         if caught or engine.iteration != first + chunk.num_rows:
             return
     end_ns = int(stage.closes_ms[-1]) * _NS + 1  # when what a bar leaves to do is done
     last = Price(float(stage.closes[-1]), stage.instrument.price_precision)
     engine.add_data([IndexPriceUpdate(stage.instrument.id, last, end_ns, end_ns)])
-    _run_on(engine, end_ns, caught)
+    _run_on(engine, end_ns, guard, caught)
     if stop:
         engine.end()
 
 
-def _run_on(engine: BacktestEngine, start_ns: int, caught: list[Caught]) -> None:
+def _run_on(engine: BacktestEngine, start_ns: int, guard: RiskGuard, caught: list[Caught]) -> None:
     try:
-        with _signals_held():
+        with _signals_held(guard.interrupt):
             engine.run(start=start_ns, streaming=True)
     except RuntimeError:
         if not caught:
@@ -266,22 +270,45 @@ def _run_on(engine: BacktestEngine, start_ns: int, caught: list[Caught]) -> None
 
 
 @contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the end of the block: the engine would take them for errors.
+def _signals_held(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM end the block by `interrupt`; what they raise comes after it.
 
-    It runs Python between its own steps, where a signal's exception may come up in any callback.
+    The engine runs Python between its own steps, where it would take their exception for an error.
+    A callback that does not end within a second, or until they come again, gets it nevertheless.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     arrived: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {n: signal.signal(n, lambda number, _frame: arrived.append(number)) for n in numbers}
+    raised: list[BaseException] = []
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        if not arrived:
+            arrived.append(number)
+            interrupt()
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, hold)
+            signal.setitimer(signal.ITIMER_REAL, _CALLBACK_S)
+            return
+        release()
+        try:
+            signal.raise_signal(arrived[0])
+        except BaseException as e:
+            raised.append(e)
+            raise
+
+    def release() -> None:
+        if arrived:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if raised:  # by then they are released, and SIGALRM may be the process's last word
+            raise raised[0]
+        release()
         if arrived:
             signal.raise_signal(arrived[0])
 

@@ -322,6 +322,7 @@ class RiskGuard:
         due_ms = next_funding(begin_ms, self.funding_hours)
         self._funding_ms = due_ms if self.rate_8h else _NEVER
         self._edge, self._alarm = self._lows, -_NEVER
+        self._interrupted = False
         self._set_due()
 
     @property
@@ -678,7 +679,14 @@ class RiskGuard:
 
     # What the bars bring.
 
+    def interrupt(self) -> None:
+        """End the run at the close of its next bar; for a signal's handler, at any moment."""
+        self._interrupted = True
+        self._due_at = 0
+
     def _look(self, at: int) -> None:
+        if self._interrupted:
+            raise KeyboardInterrupt
         with localcontext(_EXACT):
             self._look_at(at, int(self.market.closes_ms[at]))
 
@@ -810,6 +818,8 @@ class RiskGuard:
         """Set the bar at whose close something falls due, whatever the prices."""
         due_ms = min(self._funding_ms, self._midnight_ms)
         self._due_at = int(np.searchsorted(self.market.closes_ms, due_ms))
+        if self._interrupted:
+            self._due_at = 0
 
     def _set_prices(self) -> None:
         """Set the price at which a bar must be looked at, for what is held now.

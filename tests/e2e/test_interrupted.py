@@ -113,6 +113,42 @@ def test_an_interrupt_while_tasks_are_made_is_one_line(
     assert (child.returncode, err) == (-signal.SIGINT, INTERRUPTED)
 
 
+DEAF = """while True:
+            try:
+                time.sleep(9)
+            except BaseException:
+                pass"""
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param("time.sleep(0.05)", id="slow"),
+        pytest.param("while True: pass", id="endless"),
+        pytest.param(DEAF, id="deaf"),
+    ],
+)
+@pytest.mark.parametrize(("number", "code"), [CTRL_C, TERM], ids=["Ctrl-C", "SIGTERM"])
+def test_a_backtest_ends_soon_however_long_it_or_one_of_its_callbacks_takes(
+    done: Project, children: Keep, work: str, number: int, code: int
+) -> None:
+    on_bar = '"""Turn round when the averages have crossed; both have seen this bar already."""'
+    done.edit(
+        "tbv8/strategies/ema_cross.py", on_bar, f"import time\n        print('bar')\n        {work}"
+    )
+    child = children(done.start(*ONE_WEEK, "backtest"))
+    wait_for_line(child, "bar")
+    time.sleep(random.random() / 5)
+
+    child.send_signal(number)
+    told_s = time.monotonic()
+    _, err = child.communicate(timeout=60)
+
+    ended = 128 - child.returncode if child.returncode < 0 else child.returncode
+    assert (ended, err) == (code, INTERRUPTED)
+    assert time.monotonic() - told_s < 20
+
+
 def test_no_process_outlives_a_killed_run(project: Project, children: Keep) -> None:
     child = children(project.start("-n", "2", *ALL))
     wait_for_line(child, ".  aggregate:sample")
