@@ -423,6 +423,11 @@ class _Word(msgspec.Struct, frozen=True):
             raise ConfigError(problem, key=self.key[-1])
         self.document.refuse(self.key, problem)
 
+    def at(self, time_ms: int) -> str:
+        """Return a time, and in which file it stands."""
+        place = f" in {self.document.place(self.key)}" if self.document else ""
+        return f"{iso(time_ms)}{place}"
+
     def time_ms(self) -> int:
         try:
             ts_ms = parse_time(self.text or "")
@@ -474,8 +479,8 @@ def _cut_to_now(wanted: _Wanted, start: _Word, start_ms: int, end: _Word, end_ms
     """Return the end, no later than now; whichever word is the more special must give way."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
-            start.refuse(f"{start.text!r} is not before the end, {iso(end_ms)}")
-        end.refuse(f"{end.text!r} is not after the start, {iso(start_ms)}")
+            start.refuse(f"{start.text!r} is not before the end, {end.at(end_ms)}")
+        end.refuse(f"{end.text!r} is not after the start, {start.at(start_ms)}")
     now_ms = ONE_MINUTE.floor(wanted.now_ms)
     if start_ms >= now_ms:
         start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier one")

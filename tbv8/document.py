@@ -62,8 +62,14 @@ class Document(msgspec.Struct, frozen=True):
 
     def refuse(self, key: Key, problem: str) -> NoReturn:
         """Raise a ConfigError at `key`; for a key that is not there, at the nearest above it."""
-        known = next(key[:n] for n in range(len(key), -1, -1) if key[:n] in self.lines)
-        raise ConfigError(problem, path=self.path, line=self.lines[known], key=_dotted(key))
+        raise ConfigError(problem, path=self.path, line=self._line(key), key=_dotted(key))
+
+    def place(self, key: Key) -> str:
+        """Return file and line of `key`, or of the nearest above it."""
+        return f"{self.path}:{self._line(key)}"
+
+    def _line(self, key: Key) -> int:
+        return next(self.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.lines)
 
     def choose[T](self, key: Key, value: str, among: Mapping[str, T], what: str) -> T:
         """Return `among[value]`, or refuse with the nearest spelling and all there are."""

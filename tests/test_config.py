@@ -841,9 +841,9 @@ TIMES = [
     case("after the last year", HISTORY, "end_date: null", "end_date: 9999-12-31T23:59:00-12:00",
          "5: history.end_date: '9999-12-31T23:59:00-12:00' is out of range: write a year from 1970 to 9998"),
     case("an end at the start", HISTORY, "end_date: null", "end_date: 2017-08-17",
-         "5: history.end_date: '2017-08-17' is not after the start, 2017-08-17T00:00:00Z"),
+         "5: history.end_date: '2017-08-17' is not after the start, 2017-08-17T00:00:00Z in config/history.yaml:4"),
     case("an end before the start", HISTORY, "end_date: null", "end_date: 2016-08-17",
-         "5: history.end_date: '2016-08-17' is not after the start, 2017-08-17T00:00:00Z"),
+         "5: history.end_date: '2016-08-17' is not after the start, 2017-08-17T00:00:00Z in config/history.yaml:4"),
     case("a start today", HISTORY, '"2017-08-17T00:00:00Z"', "2026-01-15",
          "4: history.start_date: '2026-01-15' is not before the end, 2026-01-15T00:00:00Z, the last full 1d before now: write an earlier one"),
     case("a start in the future", HISTORY, '"2017-08-17T00:00:00Z"', "2027-01-01",
@@ -854,7 +854,7 @@ TIMES = [
          "5: history.end_date: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z only, not of 2017-08-17T00:00:00Z .. 2024-01-01T00:00:00Z"),
     case("a strategy's end before the start of the history", STRATEGY,
          "slippage_ticks: 0", "end_date: 2016-01-01",
-         "11: backtest.end_date: '2016-01-01' is not after the start, 2017-08-17T00:00:00Z"),
+         "11: backtest.end_date: '2016-01-01' is not after the start, 2017-08-17T00:00:00Z in config/history.yaml:4"),
     case("a strategy's start", STRATEGY, "slippage_ticks: 0", "start_date: soon",
          "11: backtest.start_date: 'soon' is not a time: write 2024-01-31 or 2024-01-31T12:00:00Z"),
 ]
@@ -1142,11 +1142,12 @@ def test_of_two_times_that_cross_the_more_special_is_refused(project: Files) -> 
     by_strategy = project.refusal()
 
     assert by_command_line == (
-        "command line: start: '2024-03-01' is not before the end, 2024-02-01T00:00:00Z"
+        "command line: start: '2024-03-01' is not before the end, 2024-02-01T00:00:00Z "
+        "in config/history.yaml:5"
     )
     assert by_strategy == (
         "config/strategies/btc_usdt_perp_v1.yaml:11: backtest.start_date: "
-        "'2024-03-01' is not before the end, 2024-02-01T00:00:00Z"
+        "'2024-03-01' is not before the end, 2024-02-01T00:00:00Z in config/history.yaml:5"
     )
 
 
