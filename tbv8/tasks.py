@@ -585,11 +585,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
         else:
             sys.stderr.write(f"ERROR: {name}: {fail.get_msg()}\n")
 
-    def skip_ignore(self, task: Any) -> None:
-        """Say that `doit ignore` leaves a task out, and how to end that."""
-        name = task.title()
-        self.write(f"!! {name}: left out since `doit ignore`, until `doit forget {name}`\n")
-
     def complete_run(self) -> None:
         """Print what stopped the run as a whole; each failure was printed when it happened."""
         for message in self.runtime_errors:

@@ -241,13 +241,17 @@ def _skip(*_args: Any) -> None:
 
 def strategy_error(strategy: config.Strategy, error: BaseException, where: str) -> StrategyError:
     """Return one line that names the user's file and line, and what it raised there."""
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "/strategies/" in Path(frame.filename).as_posix()]
+    raised = [f"{shown_path(frame.filename)}:{frame.lineno}" for frame in own]
     if isinstance(error, SyntaxError):
         place = f"{shown_path(error.filename or '')}:{error.lineno}"
-    elif own:
-        place = f"{shown_path(own[-1].filename)}:{own[-1].lineno}"
+    elif own:  # rather in the strategy's module than in what it builds on
+        module = shown_path(strategy.module_path.as_posix())
+        place = next((at for at in reversed(raised) if at.startswith(f"{module}:")), raised[-1])
+        where += f", raised at {raised[-1]}," if place != raised[-1] else ""
     else:
         place = class_place(strategy)
     return StrategyError(f"{place}: {what} (in {where} of {strategy.strategy_id})")

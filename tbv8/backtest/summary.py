@@ -153,7 +153,7 @@ def lines(summary: Summary) -> list[str]:
             side = "long" if stats.open_position > 0 else "short"
             shown.append(
                 f"  {stats.venue}: still {side} {_short(abs(stats.open_position))} {base} at the "
-                f"end, entered at {_short(stats.open_entry_price)}: {stats.unrealized_pnl:+,.2f} "
+                f"end, entered at {_short(stats.open_entry_price)}: {stats.unrealized_pnl:+z,.2f} "
                 "USD unrealized, in the equity above"
             )
         if not stats.orders:
@@ -180,7 +180,8 @@ def _line(stats: Stats) -> str:
     funding = f", funding {stats.funding:,.2f}" if stats.funding else ""
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
-        f"({_gains(stats.performance)}), {stats.fills:,} fills, {stats.positions:,} positions, "
+        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, "
+        f"{counted(stats.positions, 'position')}, "
         f"fees {stats.trading.fees:,.2f}{funding}, "
         f"max drawdown {stats.performance.max_drawdown:.2%}"
     )

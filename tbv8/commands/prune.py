@@ -54,10 +54,6 @@ class Prune(Looking):
         if pos_args:
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
         before_ms = int(time.time() * 1000) - _milliseconds(older_than)
-        if not yes and not sys.stdin.isatty():
-            raise InvalidCommand(
-                "prune asks before it drops, and there is no terminal to ask on: add --yes"
-            )
         project: Project = self.loader.namespace["PROJECT"]
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
@@ -71,6 +67,10 @@ class Prune(Looking):
         if not old:
             print(f"nothing is older than {iso(before_ms)}: nothing to drop")
             return 0
+        if not yes and not sys.stdin.isatty():
+            raise InvalidCommand(
+                "prune asks before it drops, and there is no terminal to ask on: add --yes"
+            )
         for one in old:
             print(f"   {one.table} of {one.series}: {one.rows:,} rows, {one.span}")
         if not yes and not _agreed(sum(one.rows for one in old)):

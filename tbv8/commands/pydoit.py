@@ -106,76 +106,69 @@ class Help(OneLine, doit.cmd_help.Help):
         return True
 
 
-class Clean(OneLine, doit.cmd_clean.Clean):
-    """Remove targets, of which tbv8's tasks have none: say so instead of nothing."""
-
-    def _execute(
-        self,
-        dryrun: bool,
-        cleandep: bool,
-        cleanall: bool,
-        cleanforget: bool,
-        pos_args: Sequence[str],
-    ) -> None:
-        super()._execute(dryrun, cleandep, cleanall, cleanforget, pos_args)
-        print(
-            "no task has anything to clean: results are folders of data/results, and "
-            "`doit verify --repair` drops damaged days"
-        )
-
-
-class Forget(OneLine, doit.cmd_forget.Forget):
-    """Forget that tasks ran, or were to be ignored."""
-
-    def _execute(self, forget_sub: bool, forget_disable_default: bool, forget_all: bool) -> None:
-        super()._execute(forget_sub, forget_disable_default, forget_all)
-        print(
-            "they are ignored no more; whether they run is read from the data as before: "
-            "`doit -a TASK` runs one regardless"
-        )
-
-
-class Ignore(OneLine, doit.cmd_ignore.Ignore):
-    """Skip tasks from now on."""
-
-    def _execute(self, pos_args: Sequence[str]) -> None:
-        if not pos_args:
-            raise InvalidCommand("`doit ignore` wants a task; `doit list` names them")
-        super()._execute(pos_args)
-
-
-class ResetDep(OneLine, doit.cmd_resetdep.ResetDep):
-    """Refuse: tbv8 keeps no such notes."""
-
-    def execute(self, _params: Any, _args: Sequence[str]) -> int:
-        """Refuse, and name what tells whether a task is fresh."""
-        raise InvalidCommand(
-            "whether a task is fresh is read from the data, so that there is nothing to reset: "
-            "`doit why TASK` tells"
-        )
-
-
 class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
     """Write a script for a shell."""
 
 
-class DumpDB(OneLine, doit.cmd_dumpdb.DumpDB):
+class _Refused(OneLine):
+    """A command of pydoit's that can do nothing here: refuse, and name what does."""
+
+    cure = ""
+
+    def execute(self, _params: Any, _args: Sequence[str]) -> int:
+        """Refuse."""
+        raise InvalidCommand(self.cure)
+
+
+class Clean(_Refused, doit.cmd_clean.Clean):
+    """Refuse: tasks have no targets to remove."""
+
+    cure = (
+        "no task has anything to clean: results are folders of data/results, and "
+        "`doit verify --repair` drops damaged days"
+    )
+
+
+class Forget(_Refused, doit.cmd_forget.Forget):
+    """Refuse: nothing is remembered."""
+
+    cure = (
+        "whether a task runs is read from the data, so that there is nothing to forget: "
+        "`doit -a TASK` runs one regardless"
+    )
+
+
+class Ignore(_Refused, doit.cmd_ignore.Ignore):
+    """Refuse: what is stale would be passed over from then on, and the run call itself done."""
+
+    cure = (
+        "whether a task runs is read from the data, and nothing is left out in silence: name the "
+        "tasks that shall run"
+    )
+
+
+class ResetDep(_Refused, doit.cmd_resetdep.ResetDep):
+    """Refuse: tbv8 keeps no such notes."""
+
+    cure = (
+        "whether a task is fresh is read from the data, so that there is nothing to reset: "
+        "`doit why TASK` tells"
+    )
+
+
+class DumpDB(_Refused, doit.cmd_dumpdb.DumpDB):
     """Refuse: pydoit reads only state files of another kind."""
 
-    def execute(self, _params: Any, _args: Sequence[str]) -> int:
-        """Refuse, and name what shows the file."""
-        raise InvalidCommand(
-            f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; "
-            "what `doit ignore` left out is all that matters in it"
-        )
+    cure = (
+        f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; nothing "
+        "in it matters"
+    )
 
 
-class Strace(OneLine, doit.cmd_strace.Strace):
+class Strace(_Refused, doit.cmd_strace.Strace):
     """Refuse: pydoit traces only shell commands."""
 
-    def execute(self, _params: Any, _args: Sequence[str]) -> int:
-        """Refuse, and name what traces everything."""
-        raise InvalidCommand(
-            "no task here is a shell command, which is all that pydoit traces: "
-            "`strace -f doit TASK` traces any"
-        )
+    cure = (
+        "no task here is a shell command, which is all that pydoit traces: "
+        "`strace -f doit TASK` traces any"
+    )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tbv8.store.bars import BarStore
     from tbv8.store.verify import Problem
 
+_SAMPLE = "50"
+
 
 class Verify(Looking):
     """Recompute what the ledger says, or compare with what the venue says."""
@@ -71,8 +73,8 @@ class Verify(Looking):
             "name": "sample",
             "long": "sample",
             "type": str,
-            "default": "50",
-            "help": "how many hours to compare",
+            "default": "",
+            "help": f"how many hours to compare, {_SAMPLE} if not said",
         },
         {
             "name": "seed",
@@ -101,6 +103,9 @@ class Verify(Looking):
         project: Project = self.loader.namespace["PROJECT"]
         if give_up and not repair:
             raise InvalidCommand("--give-up: goes with --repair, which comes first")
+        for option, given in (("--sample", sample), ("--seed", seed)):
+            if given and not against:
+                raise InvalidCommand(f"{option}: goes with --against rest")
         asked = _Asked(venue, symbol, dataset, repair, give_up)
         if against:
             compared = _compare(project, asked, against, sample=sample, seed=seed)
@@ -176,7 +181,7 @@ def _compare(project: Project, asked: _Asked, against: str, *, sample: str, seed
         raise InvalidCommand(f"--against: {unknown('source', against, ['rest'])}")
     if asked.repair or asked.dataset not in ("", HISTORY):
         raise InvalidCommand(f"--against compares {HISTORY} only, and repairs nothing")
-    count = whole_number("--sample", sample, least=1)
+    count = whole_number("--sample", sample or _SAMPLE, least=1)
     number = whole_number("--seed", seed, least=0) if seed else secrets.randbelow(10**6)
     with open_reader(project.db_path):
         pass

@@ -69,6 +69,26 @@ def test_an_exception_in_a_callback_names_the_users_line(run_scripted: Any) -> N
     assert caught.value.__cause__.__traceback__ is not None
 
 
+def test_an_exception_in_what_a_strategy_builds_on_names_the_strategys_own_line(
+    run_scripted: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    helper = "def help():\n    raise ValueError('no\\n  use')\n"
+    install(monkeypatch, tmp_path / "more", "helping", helper)
+
+    with pytest.raises(StrategyError) as caught:
+        run_scripted(
+            "        if number == 5:\n"
+            "            from tbv8.strategies.helping import help\n"
+            "            help()\n"
+        )
+
+    line = SCRIPTED.count("\n") + 3
+    assert str(caught.value) == (
+        f"tbv8/strategies/other.py:{line}: ValueError: no use (in on_bar, {BAR_5}, "
+        "raised at tbv8/strategies/helping.py:2, of test_v1)"
+    )
+
+
 @pytest.mark.parametrize(
     ("callback", "where"),
     [

@@ -181,8 +181,12 @@ def test_prune_drops_and_says_what(done: Project) -> None:
     record_old_ticks(done)
     bars = done.sql("SELECT count(*), sum(close) FROM ohlcv_1m")
 
+    unasked = done.doit("prune", "--older-than", "90d", code=3)
     end = done.doit("prune", "--older-than", "90d", "--yes")
 
+    assert unasked.stderr == (
+        "ERROR: prune asks before it drops, and there is no terminal to ask on: add --yes\n"
+    )
     assert "   trades of hyperliquid:BTC/USDT: 9 rows, 20" in end.stdout
     assert "   bbo of hyperliquid:BTC/USDT: 10 rows, 20" in end.stdout
     assert "does not shrink by that" in end.stdout
@@ -200,11 +204,6 @@ def test_prune_drops_and_says_what(done: Project) -> None:
             ("--older-than", "soon", "--yes"),
             "--older-than: 'soon' is not a duration: write 90s, 10m, 8h or 2d",
             id="no duration",
-        ),
-        pytest.param(
-            ("--older-than", "90d"),
-            "prune asks before it drops, and there is no terminal to ask on: add --yes",
-            id="no terminal",
         ),
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
@@ -368,7 +367,6 @@ def test_a_full_disk_is_one_line(
         "help record",
         "info backtest",
         "tabcompletion",
-        "forget backtest",
         "verify",
         "schema",
         "-a backtest",

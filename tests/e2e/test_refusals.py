@@ -55,7 +55,7 @@ def test_a_wrong_word_on_the_command_line_is_refused(
     assert refused(project, *words, code=3) == line
 
 
-TAKE_TASKS = ["", "plan", "why", "list", "info", "clean", "forget", "ignore", "help"]
+TAKE_TASKS = ["", "plan", "why", "list", "info", "help"]
 
 
 @pytest.mark.parametrize("command", TAKE_TASKS)
@@ -97,7 +97,6 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
             "unknown task 'backtst*', did you mean 'backtest'? `doit list` names them all",
         ),
         ("info backtest:*", "`doit info` wants one task; `doit list` names them"),
-        ("ignore", "`doit ignore` wants a task; `doit list` names them"),
         ("info", "`doit info` wants one task; `doit list` names them"),
         ("info backtest backfill", "`doit info` wants one task; `doit list` names them"),
     ],
@@ -156,8 +155,25 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         (
             "dumpdb",
             "pydoit's state is SQLite: `sqlite3 data/.doit.db 'SELECT * FROM doit'` shows it; "
-            "what `doit ignore` left out is all that matters in it",
+            "nothing in it matters",
         ),
+        (
+            "ignore backtest",
+            "whether a task runs is read from the data, and nothing is left out in silence: name "
+            "the tasks that shall run",
+        ),
+        (
+            "forget",
+            "whether a task runs is read from the data, so that there is nothing to forget: "
+            "`doit -a TASK` runs one regardless",
+        ),
+        (
+            "clean",
+            "no task has anything to clean: results are folders of data/results, and "
+            "`doit verify --repair` drops damaged days",
+        ),
+        ("verify --sample 3", "--sample: goes with --against rest"),
+        ("verify --seed 3", "--seed: goes with --against rest"),
         (
             "reset-dep backtest",
             "whether a task is fresh is read from the data, so that there is nothing to reset: "
@@ -185,27 +201,6 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
         "backtest, list, noop, record\n"
     )
-
-
-def test_clean_and_forget_say_what_they_change(done: Project) -> None:
-    cleaned = done.doit(*ONE_WEEK, "clean").stdout
-    done.doit(*ONE_WEEK, "ignore", "backtest")
-    ignored = done.doit(*ONE_WEEK, "-a").stdout
-    forgotten = done.doit(*ONE_WEEK, "forget", "backtest").stdout
-
-    assert cleaned.startswith("no task has anything to clean: ")
-    assert ignored.splitlines()[-2:] == [
-        "!! backtest:btc_usdt_perp_v1: left out since `doit ignore`, until "
-        "`doit forget backtest:btc_usdt_perp_v1`",
-        "!! backtest: left out since `doit ignore`, until `doit forget backtest`",
-    ]
-    assert forgotten.splitlines() == [
-        "forgetting backtest",
-        "forgetting backtest:btc_usdt_perp_v1",
-        "they are ignored no more; whether they run is read from the data as before: "
-        "`doit -a TASK` runs one regardless",
-    ]
-    assert ".  backtest:btc_usdt_perp_v1" in done.doit(*ONE_WEEK, "-a").stdout
 
 
 def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
