@@ -274,7 +274,7 @@ def _signals_held(interrupt: Callable[[], None]) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM end the block by `interrupt`; what they raise comes after it.
 
     The engine runs Python between its own steps, where it would take their exception for an error.
-    A callback that does not end within a second, or until they come again, gets it nevertheless.
+    A callback that does not end within a second gets it nevertheless.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -286,9 +286,10 @@ def _signals_held(interrupt: Callable[[], None]) -> Iterator[None]:
         if not arrived:
             arrived.append(number)
             interrupt()
-            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, hold)
+            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lose_patience)
             signal.setitimer(signal.ITIMER_REAL, _CALLBACK_S)
-            return
+
+    def lose_patience(_number: int, _frame: FrameType | None) -> None:
         release()
         try:
             signal.raise_signal(arrived[0])
