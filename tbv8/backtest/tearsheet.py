@@ -7,7 +7,7 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from tbv8.backtest.accounting import Fill, Position, to_money
 from tbv8.backtest.engine import Run
-from tbv8.backtest.guard import Denial, Halt
+from tbv8.backtest.guard import LIQUIDATION, Denial, Halt
 from tbv8.backtest.nautilus import MONEY_DECIMALS, Floats, Ints, column
 from tbv8.backtest.periods import monthly_returns, rolling_sharpe
 from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
@@ -119,7 +119,15 @@ def _header(result: Result) -> Html:
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", said, class_="facts") for said in _settings(result)],
+        [element("p", said, class_="down") for said in _liquidations(result)],
     )
+
+
+def _liquidations(result: Result) -> Iterator[str]:
+    for _, run, _ in result.runs:
+        if times_ms := [halt.ts_ms for halt in run.halts if halt.rule == LIQUIDATION]:
+            often = "once" if len(times_ms) == 1 else f"{len(times_ms):,} times, first"
+            yield f"{run.venue} liquidated the account {often} at {minute(times_ms[0])} UTC."
 
 
 def _settings(result: Result) -> list[str]:
@@ -129,6 +137,7 @@ def _settings(result: Result) -> list[str]:
         return []
     params = ", ".join(f"{name} {one}" for name, one in value["params"].items()) or "no params"
     risk, ticks = value["risk"], value["slippage_ticks"]
+    base = result.summary["symbol"].partition("/")[0]
     fees = [
         f"{run.venue} maker {_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
         for _, run, _ in result.runs
@@ -137,8 +146,8 @@ def _settings(result: Result) -> list[str]:
     return [
         f"{value['class_name']} of {value['module']}: {params}. "
         f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
-        f"At most: position {risk['max_position']}, daily loss {risk['max_daily_loss_usd']} USD, "
-        f"leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
+        f"At most: position {risk['max_position']} {base}, daily loss {risk['max_daily_loss_usd']} "
+        f"USD, leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
         f"Fees: {'; '.join(fees)}",
     ]
 
@@ -292,6 +301,7 @@ _COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Equity at the start", "start_equity", _money),
     ("Equity at the end", "end_equity", _money),
     ("Profit or loss", "pnl", _money),
+    ("of it open at the end", "unrealized_pnl", _money),
 )
 
 
