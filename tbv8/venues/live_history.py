@@ -149,14 +149,19 @@ class LiveHistory:
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market, known_ms = self._market(native), self.clock_ms() - DAY_MS
+        market, now_ms = self._market(native), self.clock_ms()
+        known_ms = now_ms - DAY_MS
         waiting: deque[tuple[Span, dict[int, Bar]]] = deque()  # for a bar behind them
         for part in pages(gaps, self._live.page_minutes):
             bars = self._look_twice(market, part)
             waiting.append((part, bars))
-            known_ms = max([known_ms, *(ts_ms + MINUTE_MS for ts_ms in bars)])
+            known_ms = max(known_ms, _end_ms(bars))
             while waiting and waiting[0][0].end_ms <= known_ms:
                 yield _fetched(*waiting.popleft())
+        if waiting:
+            behind = Span(waiting[-1][0].end_ms, now_ms // MINUTE_MS * MINUTE_MS)
+            for part in pages([behind], self._live.page_minutes):
+                known_ms = max(known_ms, _end_ms(self._look_twice(market, part)))
         for part, bars in waiting:
             if known := part.intersection(Span(0, known_ms)):
                 yield _fetched(known, bars)
@@ -253,6 +258,10 @@ def _open_session() -> requests.Session:
     session = requests.Session()
     session.headers["User-Agent"] = "tbv8"
     return session
+
+
+def _end_ms(bars: Mapping[int, Bar]) -> int:
+    return max(bars, default=-MINUTE_MS) + MINUTE_MS
 
 
 def _fetched(span: Span, bars: Mapping[int, Bar]) -> Fetched:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -138,24 +138,7 @@ def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
     db_path: Path, mexc: LiveServer
 ) -> None:
     series, span = Series("mexc", "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
-    asked = f"/api/v1/contract/kline/BTC_USDT?interval=Min1&start={span.start_ms // 1000}"
-    with urlopen(f"{mexc.rest_url}{asked}&end={NOON // 1000 - 60}", timeout=10) as reply:
-        shown = json.loads(reply.read())
-    seconds = shown["data"]["time"]
-    assert [second * 1000 for second in seconds] == list(range(span.start_ms, NOON, MINUTE_MS))
-    shown["data"] = {
-        name: [values[at] for at in (0, 1, 2, 4, 5, 6, 7)]  # no fourth, and not yet the last two
-        for name, values in shown["data"].items()
-    }
-    mexc.fault(
-        Fault(
-            kind="rest",
-            match=f"start={span.start_ms // 1000}",
-            status=200,
-            body=json.dumps(shown),
-            times=2,
-        )
-    )
+    show_only(mexc, span, (0, 1, 2, 4, 5, 6, 7))  # no fourth, and not yet the last two
 
     backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 
@@ -167,6 +150,33 @@ def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
     backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 
     assert ledger_in(db_path, series, columns=columns) == [(span.start_ms, NOON, 9, 1)]
+
+
+def test_a_minute_before_those_that_are_held_is_called_missing(
+    db_path: Path, mexc: LiveServer
+) -> None:
+    series, held = Series("mexc", "BTC/USDT"), Span(NOON - 5 * MINUTE_MS, NOON)
+    span = Span(NOON - 10 * MINUTE_MS, NOON)
+    backfill(db_path, series, [held], venue=at(mexc), now_ms=NOON)
+    show_only(mexc, Span(span.start_ms, held.start_ms), (0, 1, 2))
+
+    backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
+
+    assert ledger_in(db_path, series, columns="start_ms, end_ms, bars, missing") == [
+        (span.start_ms, NOON, 8, 2)
+    ]
+
+
+def show_only(mexc: LiveServer, span: Span, places: Sequence[int]) -> None:
+    """Let the venue answer for a span, twice, with only some of its bars."""
+    asked = f"/api/v1/contract/kline/BTC_USDT?interval=Min1&start={span.start_ms // 1000}"
+    with urlopen(f"{mexc.rest_url}{asked}&end={span.end_ms // 1000 - 60}", timeout=10) as reply:
+        shown = json.loads(reply.read())
+    times_ms = [second * 1000 for second in shown["data"]["time"]]
+    assert times_ms == list(range(span.start_ms, span.end_ms, MINUTE_MS))
+    shown["data"] = {name: [all_[at] for at in places] for name, all_ in shown["data"].items()}
+    match, body = f"start={span.start_ms // 1000}", json.dumps(shown)
+    mexc.fault(Fault(kind="rest", match=match, status=200, body=body, times=2))
 
 
 def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None:
