@@ -286,7 +286,7 @@ def _signals_held(interrupt: Callable[[], None]) -> Iterator[None]:
         if not arrived:
             arrived.append(number)
             interrupt()
-            before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lose_patience)
+            signal.signal(signal.SIGALRM, lose_patience)
             signal.setitimer(signal.ITIMER_REAL, _CALLBACK_S)
 
     def lose_patience(_number: int, _frame: FrameType | None) -> None:
@@ -303,7 +303,10 @@ def _signals_held(interrupt: Callable[[], None]) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGINT, hold)
+    signal.signal(signal.SIGTERM, hold)
     try:
         yield
     finally:
