@@ -15,7 +15,7 @@ from tbv8.backtest.accounting import Fill, entry_price, from_money
 from tbv8.backtest.engine import Run
 from tbv8.backtest.statistics import Performance, Trading, measure_curve, measure_trading
 from tbv8.market import Timeframe, iso
-from tbv8.page.words import counted
+from tbv8.page.words import counted, often
 
 SIMULATED = "sample"
 """The venue whose market is made up."""
@@ -168,10 +168,7 @@ def lines(summary: Summary) -> list[str]:
         )
         if stats.halts:
             halts = Counter(halt.rule for halt in stats.halts)
-            rules = ", ".join(
-                f"{'once' if count == 1 else f'{count:,} times'} by {rule}"
-                for rule, count in sorted(halts.items())
-            )
+            rules = ", ".join(f"{often(count)} by {rule}" for rule, count in sorted(halts.items()))
             shown.append(f"  {stats.venue}: closed and halted until 00:00 UTC {rules}")
     return shown
 

@@ -7,6 +7,7 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
-from tbv8.page.words import NONE, counted, length, length_cell, minute, number, part_of
+from tbv8.page.words import NONE, counted, length, length_cell, minute, number, often, part_of
 from tbv8.risk import MAX_DAILY_LOSS, MAX_LEVERAGE
 
 _POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
@@ -126,8 +127,11 @@ def _header(result: Result) -> Html:
 def _liquidations(result: Result) -> Iterator[str]:
     for _, run, _ in result.runs:
         if times_ms := [halt.ts_ms for halt in run.halts if halt.rule == LIQUIDATION]:
-            often = "once" if len(times_ms) == 1 else f"{len(times_ms):,} times, first"
-            yield f"{run.venue} liquidated the account {often} at {minute(times_ms[0])} UTC."
+            first = "" if len(times_ms) == 1 else ", first"
+            yield (
+                f"{run.venue} liquidated the account {often(len(times_ms))}{first} at "
+                f"{minute(times_ms[0])} UTC."
+            )
 
 
 def _settings(result: Result) -> list[str]:
@@ -819,7 +823,7 @@ def _trades(result: Result) -> Part:
     if left := stats["open_position"]:
         said += (
             f". At the end {left:,} was still held, at the last close "
-            f"{stats['unrealized_pnl']:+,.2f} USD unrealized"
+            f"{stats['unrealized_pnl']:+z,.2f} USD unrealized"
         )
     return "trades", "Trades", [_note(f"{said}."), content]
 
@@ -847,9 +851,8 @@ def _events(result: Result) -> Part:
     for title, run, stats in result.runs:
         for rule, count in stats["denied"].items():
             said.append(f"{title}: {counted(count, 'order')} denied by {rule}")
-        for rule, count in _by_rule(run.halts).items():
-            times = "once" if count == 1 else f"{count:,} times"
-            said.append(f"{title}: closed and halted {times} by {rule}")
+        for rule, count in sorted(Counter(halt.rule for halt in run.halts).items()):
+            said.append(f"{title}: closed and halted {often(count)} by {rule}")
         for reason, count in stats["refused"].items():
             said.append(f"{title}: {counted(count, 'order')} refused: {reason}")
         lists += [
@@ -921,13 +924,6 @@ def _why_denied(denial: Denial) -> str:
             f"{said['equity_usd']} USD"
         )
     return f"{would}, more than {said['limit']}"
-
-
-def _by_rule(halts: Sequence[Halt]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for halt in halts:
-        counts[halt.rule] = counts.get(halt.rule, 0) + 1
-    return dict(sorted(counts.items()))
 
 
 def _key(result: Result) -> Part:

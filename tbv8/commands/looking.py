@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
@@ -97,11 +97,6 @@ def whole_number(option: str, text: str, *, least: int) -> int:
     if not text.isdecimal() or int(text) < least:
         raise InvalidCommand(f"{option}: expected a whole number from {least}, got {text!r}")
     return int(text)
-
-
-def counted(things: Sequence[object], what: str) -> str:
-    """Return `2 problems`; "" for none."""
-    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}" if things else ""
 
 
 def print_json(value: object) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, SERIES, Looking, choose, counted, print_json, whole_number
+from tbv8.commands.looking import JSON, SERIES, Looking, choose, print_json, whole_number
 from tbv8.config import Project
 from tbv8.document import unknown
 from tbv8.freshness.state import days_text
 from tbv8.market import Series, Span
+from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
 from tbv8.venues.base import history_span
@@ -145,7 +146,8 @@ def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
                 problems = list(verify(store, name, series))
             found += problems
             if not as_json:
-                print(f"{name} {series}: {counted(problems, 'problem') or 'whole'}")
+                said = counted(len(problems), "problem") if problems else "whole"
+                print(f"{name} {series}: {said}")
         kept = found
         if asked.repair:
             kept = drop(store, found, can_fetch=partial(_can_fetch, project))
@@ -206,10 +208,9 @@ def _report_compared(compared: _Compared, as_json: bool) -> int:
     else:
         for difference in compared.differences:
             print(f"    {difference}")
-        print(
-            f"compared {compared.hours} random hours with REST (--seed {compared.seed}): "
-            f"{counted(compared.differences, 'difference') or 'all as the venue says'}"
-        )
+        count = len(compared.differences)
+        said = counted(count, "difference") if count else "all as the venue says"
+        print(f"compared {compared.hours} random hours with REST (--seed {compared.seed}): {said}")
     return 1 if compared.differences else 0
 
 

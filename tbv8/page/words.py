@@ -47,6 +47,11 @@ def counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
+def often(count: int) -> str:
+    """Return `once`, `2,000 times`."""
+    return "once" if count == 1 else f"{count:,} times"
+
+
 def part_of(listed: int, count: int, which: str) -> str:
     """Return `the first 200 of 1,000`, or `12` where all are listed."""
     return f"{count:,}" if listed == count else f"the {which} {listed:,} of {count:,}"
