@@ -5,7 +5,7 @@ Tbv8Error             one line is printed, the exit code is not 0
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 |   +-- NotMigratedError  there is no database yet, or none of this revision
 +-- VenueError        a venue refused, or could not be reached
-+-- StrategyError     a user's strategy raised (in backtest/loading.py, with its traceback)
++-- StrategyError     a user's strategy raised (in trading/loading.py, with its traceback)
 """
 
 from __future__ import annotations

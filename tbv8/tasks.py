@@ -20,7 +20,6 @@ from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
-from tbv8.backtest.folder import sweep
 from tbv8.config import Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
@@ -35,6 +34,7 @@ from tbv8.freshness.result import (
 )
 from tbv8.freshness.state import State
 from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time, parse_timeframe
+from tbv8.results.folder import sweep
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
 from tbv8.venues.base import history_cost, history_rolls, history_span
@@ -360,14 +360,14 @@ def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: i
 
 
 def _check_params(strategy: Strategy) -> None:
-    from tbv8.backtest.loading import check_params
+    from tbv8.trading.loading import check_params
 
     check_params(strategy)
 
 
 def _backtest(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.run import run_backtest
-    from tbv8.backtest.summary import lines
+    from tbv8.results.summary import lines
 
     inputs, bars = _read_bars(project, strategy)
     summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
@@ -394,8 +394,8 @@ def _lookahead(project: Project, strategy: Strategy) -> None:
 
 
 def _reproduce(project: Project, strategy: Strategy) -> None:
-    from tbv8.backtest.folder import first_difference
     from tbv8.backtest.run import run_backtest
+    from tbv8.results.folder import first_difference
 
     name = strategy.strategy_id
     folder = project.results_path / name

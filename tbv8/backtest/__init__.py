@@ -1,1 +1,1 @@
-"""From bars in the store through NautilusTrader to result files."""
+"""A session fed with a whole history at once, its result, and the check for look-ahead."""

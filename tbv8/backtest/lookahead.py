@@ -21,12 +21,12 @@ import numpy as np
 import pyarrow as pa
 
 from tbv8 import config
-from tbv8.backtest.accounting import Fill
-from tbv8.backtest.engine import Asked, Run, run_strategy
-from tbv8.backtest.loading import StrategyError, shown_path
 from tbv8.market import iso
 from tbv8.progress import progress
+from tbv8.results.accounting import Fill
 from tbv8.source import project_imports
+from tbv8.trading.engine import Asked, Run, run_strategy
+from tbv8.trading.loading import StrategyError, shown_path
 
 DECISIONS = 200
 """At most so many moments at which orders were sent are cut at, spread evenly over all."""

@@ -9,11 +9,11 @@ from typing import Any
 import pyarrow as pa
 
 from tbv8 import config
-from tbv8.backtest.engine import run_strategy
-from tbv8.backtest.folder import write_json, write_result
-from tbv8.backtest.results import write_run
-from tbv8.backtest.summary import Summary, summarise, to_json
-from tbv8.backtest.tearsheet import Result, tearsheet
+from tbv8.results.files import write_run
+from tbv8.results.folder import write_json, write_result
+from tbv8.results.summary import Summary, summarise, to_json
+from tbv8.results.tearsheet import Result, tearsheet
+from tbv8.trading.engine import run_strategy
 
 
 def run_backtest(

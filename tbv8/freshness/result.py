@@ -102,7 +102,11 @@ def _refused(query: Query, strategy: Strategy) -> tuple[str, ...]:
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
     root = _PACKAGE.parent
-    ran_by = [path for name in ("backtest", "page") for path in (_PACKAGE / name).rglob("*.py")]
+    ran_by = [
+        path
+        for name in ("trading", "results", "backtest", "page")
+        for path in (_PACKAGE / name).rglob("*.py")
+    ]
     ran_by += [_PACKAGE / "market.py"]
     ran_by += [path for path in [_PACKAGE / "risk.py"] if path.exists()]
     read = project_imports([strategy.module_path], root=root)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tbv8.backtest.accounting import from_money
-from tbv8.backtest.engine import Run, run_strategy
+from tbv8.results.accounting import from_money
+from tbv8.trading.engine import Run, run_strategy
 from tests.backtest.builders import limits, make_bars, make_strategy, rules
 
 D = Decimal

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.backtest.engine import run_strategy
 from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_timeframe
+from tbv8.trading.engine import run_strategy
 from tests.backtest.builders import SCRIPTED, install, limits, make_strategy, rules, sample_bars
 
 WILD = (

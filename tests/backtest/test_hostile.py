@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from nautilus_trader.common import Clock
 
-from tbv8.backtest.engine import Run, run_strategy
-from tbv8.backtest.loading import StrategyError
+from tbv8.trading.engine import Run, run_strategy
+from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import SCRIPTED, install, limits, make_bars, make_strategy
 
 D = Decimal

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tbv8.backtest.loading import StrategyError
 from tbv8.backtest.lookahead import check_lookahead, lines
 from tbv8.market import parse_timeframe
+from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import install, limits, make_strategy, rules, wave
 
 EMA = {"module": "ema_cross", "class_name": "EmaCross", "timeframe": parse_timeframe("5m")}

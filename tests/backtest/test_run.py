@@ -13,9 +13,9 @@ import pytest
 
 from tbv8 import config
 from tbv8.backtest.run import run_backtest
-from tbv8.backtest.summary import lines
 from tbv8.errors import DataError
 from tbv8.market import HOUR_MS, Series, parse_timeframe
+from tbv8.results.summary import lines
 from tests.backtest.builders import (
     SCRIPTED,
     START_MS,
@@ -346,7 +346,7 @@ def test_the_chunks_in_which_bars_are_fed_change_nothing(
     bars = wave(400)
 
     whole = run_backtest(strategy, bars, inputs={}, results_path=tmp_path / "whole")
-    monkeypatch.setattr("tbv8.backtest.engine._CHUNK", 7)
+    monkeypatch.setattr("tbv8.trading.engine._CHUNK", 7)
     chunks = run_backtest(strategy, bars, inputs={}, results_path=tmp_path / "chunks")
 
     assert whole == chunks

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tbv8 import config
-from tbv8.backtest.accounting import from_money
-from tbv8.backtest.engine import Run, run_strategy
 from tbv8.market import Series, Timeframe, parse_timeframe
+from tbv8.results.accounting import from_money
+from tbv8.trading.engine import Run, run_strategy
 from tests.backtest.builders import limits, make_strategy, real_bars, rules, sample_bars
 from tests.backtest.simulator import Bar, Books, Decide, Rules, ema_cross, simulate
 

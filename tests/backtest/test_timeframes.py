@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tbv8.backtest.engine import Run, run_strategy
 from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_timeframe
+from tbv8.trading.engine import Run, run_strategy
 from tests.backtest.builders import install, limits, make_strategy, sample_bars
 
 TWO = '''
@@ -96,7 +96,7 @@ def test_the_chunks_in_which_bars_are_fed_change_nothing_of_them(
     bars = sample_bars("5m", days=3)
     whole = _run(two, bars)
 
-    monkeypatch.setattr("tbv8.backtest.engine._CHUNK", 7)
+    monkeypatch.setattr("tbv8.trading.engine._CHUNK", 7)
     chunks = _run(two, bars)
 
     assert chunks[1] == whole[1]

@@ -88,9 +88,9 @@ def floor() -> float:
     from nautilus_trader.execution import MakerTakerFeeModel
     from nautilus_trader.model import AccountType, Money, OmsType
 
-    from tbv8.backtest.loading import load_strategy
-    from tbv8.backtest.nautilus import close_times, to_bar_type, to_bars, to_instrument
     from tbv8.store.bars import open_bars, read_held_span
+    from tbv8.trading.loading import load_strategy
+    from tbv8.trading.nautilus import close_times, to_bar_type, to_bars, to_instrument
 
     asked = strategy()
     with open_bars(_DB) as store:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tbv8 import config
-from tbv8.backtest.engine import Run, run_strategy
-from tbv8.backtest.loading import StrategyError
+from tbv8.trading.engine import Run, run_strategy
+from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import make_bars, make_strategy, rules
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tbv8 import config
-from tbv8.backtest.engine import run_strategy
-from tbv8.backtest.loading import StrategyError
+from tbv8.trading.engine import run_strategy
+from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import install, make_bars, make_strategy
 
 RIGHT = '''\

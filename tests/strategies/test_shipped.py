@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tbv8 import config
-from tbv8.backtest.engine import run_strategy
 from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_time
+from tbv8.trading.engine import run_strategy
 from tests.backtest.builders import sample_bars
 from tests.builders import ROOT
 

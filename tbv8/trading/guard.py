@@ -39,11 +39,7 @@ from nautilus_trader.model import (
 from nautilus_trader.trading import Strategy
 
 from tbv8 import config
-from tbv8.backtest.accounting import Payment
-from tbv8.backtest.fills import BarFills, taker_price
-from tbv8.backtest.loading import Fail, StrategyError
-from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
-from tbv8.backtest.paths import STOPS, Paths
+from tbv8.results.accounting import Payment
 from tbv8.risk import (
     MAX_DAILY_LOSS,
     Account,
@@ -58,6 +54,10 @@ from tbv8.risk import (
     next_funding,
     next_midnight,
 )
+from tbv8.trading.fills import BarFills, taker_price
+from tbv8.trading.loading import Fail, StrategyError
+from tbv8.trading.nautilus import ENGINE_DECIMALS, Ints
+from tbv8.trading.paths import STOPS, Paths
 
 _NS = 1_000_000
 _EXACT = Context(prec=60)

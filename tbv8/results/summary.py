@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from tbv8 import config
-from tbv8.backtest.accounting import Fill, entry_price, from_money
-from tbv8.backtest.engine import Run
-from tbv8.backtest.statistics import Performance, Trading, measure_curve, measure_trading
 from tbv8.market import Timeframe, iso
 from tbv8.page.words import counted, often
+from tbv8.results.accounting import Fill, entry_price, from_money
+from tbv8.results.statistics import Performance, Trading, measure_curve, measure_trading
+from tbv8.trading.engine import Run
 
 SIMULATED = "sample"
 """The venue whose market is made up."""

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbv8.backtest.accounting import (
+from tbv8.errors import DataError
+from tbv8.results.accounting import (
     Fill,
     Position,
     entry_price,
@@ -17,7 +18,6 @@ from tbv8.backtest.accounting import (
     to_money,
     to_positions,
 )
-from tbv8.errors import DataError
 
 D = Decimal
 

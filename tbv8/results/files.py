@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from tbv8.backtest.accounting import Curve, Fill, Position, fixed_point
-from tbv8.backtest.engine import Run
-from tbv8.backtest.nautilus import MONEY_DECIMALS, Ints
+from tbv8.results.accounting import Curve, Fill, Position, fixed_point
+from tbv8.trading.engine import Run
+from tbv8.trading.nautilus import MONEY_DECIMALS, Ints
 
 _FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
 _ROWS = 250_000  # of equity.csv, as text in memory at once

@@ -9,7 +9,7 @@
 
 Not a test and not in the project's environment, which every user installs: pandas there costs each
 command 0.2 s, since pyarrow imports it wherever it finds it. Run `uv run
-tests/backtest/second_opinion.py` to ask again.
+tests/results/second_opinion.py` to ask again.
 """
 
 from __future__ import annotations

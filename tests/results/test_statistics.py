@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from tbv8.backtest.accounting import to_curve, to_positions
-from tbv8.backtest.engine import Run, run_strategy
-from tbv8.backtest.statistics import (
+from tbv8.market import DAY_MS, HOUR_MS
+from tbv8.results.accounting import to_curve, to_positions
+from tbv8.results.statistics import (
     Performance,
     Trading,
     exact_sum,
@@ -24,7 +24,7 @@ from tbv8.backtest.statistics import (
     measure_trading,
     probabilistic_sharpe,
 )
-from tbv8.market import DAY_MS, HOUR_MS
+from tbv8.trading.engine import Run, run_strategy
 from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules
 
 HALF_DAY_MS = 12 * HOUR_MS

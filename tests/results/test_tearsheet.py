@@ -201,7 +201,7 @@ import sys
 from pathlib import Path
 import pytest
 from tests.backtest.builders import SCRIPTED, install, make_bars
-from tests.backtest.test_tearsheet import run, shadowed, trading, walk
+from tests.results.test_tearsheet import run, shadowed, trading, walk
 install(pytest.MonkeyPatch(), Path(sys.argv[1]) / "user", "scripted", SCRIPTED)
 run(shadowed(trading(900)), make_bars(walk(900)), Path(sys.argv[1]))
 """

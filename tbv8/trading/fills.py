@@ -34,7 +34,7 @@ from nautilus_trader.model import (
     Price,
 )
 
-from tbv8.backtest.nautilus import ENGINE_DECIMALS, Ints
+from tbv8.trading.nautilus import ENGINE_DECIMALS, Ints
 
 _LIMITED = (OrderType.LIMIT, OrderType.STOP_LIMIT)
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
-from tbv8.backtest.nautilus import Ints
-from tbv8.backtest.statistics import daily_returns, sharpe
+from tbv8.results.statistics import daily_returns, sharpe
+from tbv8.trading.nautilus import Ints
 
 
 class Months(msgspec.Struct, frozen=True):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tbv8.backtest.folder import sweep, write_result
-from tbv8.backtest.results import _fixed_column
+from tbv8.results.files import _fixed_column
+from tbv8.results.folder import sweep, write_result
 
 
 def _write(text: str) -> object:

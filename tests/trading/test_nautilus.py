@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8 import config
-from tbv8.backtest.engine import run_strategy
-from tbv8.backtest.nautilus import (
+from tbv8.errors import DataError
+from tbv8.market import Series, parse_time, parse_timeframe
+from tbv8.trading.engine import run_strategy
+from tbv8.trading.nautilus import (
     check_bars,
     close_times,
     price_decimals,
@@ -20,8 +22,6 @@ from tbv8.backtest.nautilus import (
     to_bars,
     to_instrument,
 )
-from tbv8.errors import DataError
-from tbv8.market import Series, parse_time, parse_timeframe
 from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules
 
 SERIES = Series("hyperliquid", "BTC/USDT")

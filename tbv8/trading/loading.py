@@ -18,11 +18,11 @@ import msgspec
 from nautilus_trader.trading import Strategy
 
 from tbv8 import config
-from tbv8.backtest.nautilus import to_bar_type, to_instrument_id
 from tbv8.document import expected, nearest, read_document
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
 from tbv8.source import GIVEN, classes
+from tbv8.trading.nautilus import to_bar_type, to_instrument_id
 
 _STRATEGIES = "tbv8.strategies"
 

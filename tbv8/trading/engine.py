@@ -41,7 +41,9 @@ from nautilus_trader.model import (
 from nautilus_trader.risk import RiskEngineConfig
 
 from tbv8 import config
-from tbv8.backtest.accounting import (
+from tbv8.errors import DataError
+from tbv8.market import Series, iso
+from tbv8.results.accounting import (
     Curve,
     Fill,
     Payment,
@@ -51,9 +53,9 @@ from tbv8.backtest.accounting import (
     to_curve,
     to_positions,
 )
-from tbv8.backtest.fills import BarFills, taker_price
-from tbv8.backtest.guard import Denial, Halt, Market, RiskGuard, clocks_held, guarded
-from tbv8.backtest.loading import (
+from tbv8.trading.fills import BarFills, taker_price
+from tbv8.trading.guard import Denial, Halt, Market, RiskGuard, clocks_held, guarded
+from tbv8.trading.loading import (
     Caught,
     StrategyError,
     check_heard,
@@ -63,7 +65,7 @@ from tbv8.backtest.loading import (
     strategy_error,
     wrap_callbacks,
 )
-from tbv8.backtest.nautilus import (
+from tbv8.trading.nautilus import (
     ENGINE_DECIMALS,
     Floats,
     Ints,
@@ -76,8 +78,6 @@ from tbv8.backtest.nautilus import (
     to_bars,
     to_instrument,
 )
-from tbv8.errors import DataError
-from tbv8.market import Series, iso
 
 _NS = 1_000_000
 _CALLBACK_S = 1.0  # that a callback may take to end once the run is to end

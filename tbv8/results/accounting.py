@@ -13,8 +13,8 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from tbv8.backtest.nautilus import MONEY_DECIMALS, Floats, Ints
 from tbv8.errors import DataError
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
 
 _EXACT = Context(prec=60)
 _SMALLEST = Decimal(1).scaleb(-MONEY_DECIMALS)

@@ -25,9 +25,9 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
-from tbv8.backtest.accounting import Curve, Fill, Position, from_money, to_money
-from tbv8.backtest.nautilus import Floats, Ints
 from tbv8.market import DAY_MS, HOUR_MS, iso, iso_day
+from tbv8.results.accounting import Curve, Fill, Position, from_money, to_money
+from tbv8.trading.nautilus import Floats, Ints
 
 YEAR_DAYS = 365
 

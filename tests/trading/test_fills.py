@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from tbv8 import config
-from tbv8.backtest.engine import run_strategy
-from tbv8.backtest.fills import taker_price
+from tbv8.trading.engine import run_strategy
+from tbv8.trading.fills import taker_price
 from tests.backtest.builders import make_bars, make_strategy, rules
 
 CLOSES = [100.3, 100.3, 110.3, 90.3, 100.3]

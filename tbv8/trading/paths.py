@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from nautilus_trader.model import OrderSide, OrderType
 
-from tbv8.backtest.nautilus import ENGINE_DECIMALS
+from tbv8.trading.nautilus import ENGINE_DECIMALS
 
 if TYPE_CHECKING:
-    from tbv8.backtest.guard import RiskGuard
+    from tbv8.trading.guard import RiskGuard
 
 STOPS = (OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
 

@@ -15,17 +15,17 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8.backtest.accounting import Fill, Position, to_money
-from tbv8.backtest.engine import Run
-from tbv8.backtest.guard import LIQUIDATION, Denial, Halt
-from tbv8.backtest.nautilus import MONEY_DECIMALS, Floats, Ints, column
-from tbv8.backtest.periods import monthly_returns, rolling_sharpe
 from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
 from tbv8.page.words import NONE, counted, length, length_cell, minute, number, often, part_of
+from tbv8.results.accounting import Fill, Position, to_money
+from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tbv8.risk import MAX_DAILY_LOSS, MAX_LEVERAGE
+from tbv8.trading.engine import Run
+from tbv8.trading.guard import LIQUIDATION, Denial, Halt
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, column
 
 _POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
 _BARS = 1500  # stretches of the price

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tbv8.backtest.periods import monthly_returns, rolling_sharpe
 from tbv8.market import DAY_MS, parse_time
+from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tests.builders import at
 
 
