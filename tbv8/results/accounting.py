@@ -188,22 +188,3 @@ def to_money(value: Decimal) -> int:
 def from_money(value: int) -> Decimal:
     """Return integers of 10^-8 as USD."""
     return Decimal(int(value)).scaleb(-MONEY_DECIMALS)
-
-
-def fixed_point(values: Floats, places: int) -> Ints:
-    """Return the values in integers of 10^-places.
-
-    Raises:
-        DataError: One does not fit into 64 bits.
-    """
-    scaled = np.rint(values * 10.0**places)
-    _check_range(float(np.abs(scaled).max(initial=0.0)), places)
-    return scaled.astype(np.int64)
-
-
-def _check_range(largest: float, places: int) -> None:
-    if not abs(largest) < _INT64:
-        raise DataError(
-            f"{largest / 10.0**places!r} is more than a result can hold with {places} decimals: "
-            "lower starting_balance_usd or max_position"
-        )

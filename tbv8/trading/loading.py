@@ -9,10 +9,9 @@ import importlib
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import msgspec
 from nautilus_trader.trading import Strategy
@@ -125,17 +124,17 @@ def _check_callbacks(strategy: config.Strategy, strategy_class: type[Strategy]) 
             raise StrategyError(f"{place}: write def {name}({', '.join(wanted)}): {e}") from e
 
 
-def check_heard(strategy: config.Strategy, loaded: Strategy, *, listened: bool) -> None:
-    """Refuse a strategy that could not have traded: to be called where it sent no order."""
+def check_subscribed(strategy: config.Strategy, loaded: Strategy, *, subscribed: bool) -> None:
+    """Refuse a strategy that received no bars. Call it only if the run sent no orders."""
     name, place = strategy.class_name, class_place(strategy)
     written = type(loaded).__mro__[1]  # before it, what tbv8 put in front
     if getattr(written, "on_bar", None) is Strategy.on_bar:
         meant = nearest("on_bar", set(dir(written)) - set(dir(Strategy)))
         cure = f"rename {meant}" if meant else "write one"
         raise StrategyError(f"{place}: {name} sent no order and has no on_bar: {cure}")
-    if not listened:
+    if not subscribed:
         raise StrategyError(
-            f"{place}: {name} sent no order and was shown no bar: write "
+            f"{place}: {name} sent no order and subscribed to no bars: write "
             "self.subscribe_bars(self.config.bar_type) in on_start"
         )
 
@@ -147,96 +146,6 @@ def class_place(strategy: config.Strategy, name: str | None = None) -> str:
     line = known.get(name or strategy.class_name)
     file = f"tbv8/strategies/{strategy.module.replace('.', '/')}.py"
     return f"{file}:{line.lineno}" if line else file
-
-
-class Caught(msgspec.Struct, frozen=True):
-    """What a callback raised, or what tbv8 does around it."""
-
-    error: BaseException
-    callback: str
-
-
-type Fail = Callable[[str, BaseException], None]
-
-
-class Callbacks(Protocol):
-    """What stands around a strategy's callbacks."""
-
-    def before(self) -> Mapping[str, Callable[..., Any]]:
-        """Return what to call before single callbacks."""
-
-    def after(self) -> None:
-        """Do what is to do after any callback but `on_bar`."""
-
-    def on_bar(self, own: Callable[[Any], Any] | None, fail: Fail) -> Callable[[Any], Any]:
-        """Return the whole of `on_bar`, which is called most: around the strategy's own, if any."""
-
-
-def wrap_callbacks(loaded: Strategy, around: Callbacks) -> list[Caught]:
-    """Catch what the callbacks raise, since the engine only logs it and goes on.
-
-    They become properties of the strategy's class, which must be this strategy's alone: what is
-    assigned to `self.on_bar` and the like would be called in their place, unguarded.
-
-    Returns the list that will hold the first error; no callback runs after it.
-    """
-    caught: list[Caught] = []
-    callbacks: dict[str, Callable[..., Any]] = {}
-
-    def fail(name: str, error: BaseException) -> None:
-        if not caught:  # else another callback raised inside of this one
-            caught.append(Caught(error, name))
-            callbacks.update(dict.fromkeys(callbacks, _skip))
-        if name == "on_start":
-            raise error  # the one callback whose exception ends the run
-        loaded.shutdown_system(f"{name} raised")
-
-    assigned = vars(loaded)
-    own = {
-        name: getattr(loaded, name)
-        for name in dir(loaded)
-        if name.startswith("on_") and callable(getattr(loaded, name))
-        if name in assigned or getattr(type(loaded), name) is not getattr(Strategy, name, None)
-    }
-    before = around.before()
-    for name in own.keys() | before.keys():
-        callbacks[name] = _around(name, own.get(name), before.get(name), around.after, fail)
-    callbacks["on_bar"] = around.on_bar(own.get("on_bar"), fail)
-    for name in callbacks:
-        setattr(type(loaded), name, _property(callbacks, name))
-    return caught
-
-
-def _property(callbacks: dict[str, Callable[..., Any]], name: str) -> property:
-    def refuse(_strategy: Any, _value: Any) -> None:
-        raise AttributeError(f"self.{name} cannot be assigned in a run: define it as a method")
-
-    return property(lambda _strategy: callbacks[name], refuse)
-
-
-def _around(
-    name: str,
-    own: Callable[..., Any] | None,
-    before: Callable[..., Any] | None,
-    after: Callable[[], None],
-    fail: Fail,
-) -> Callable[..., Any]:
-    def run(*args: Any) -> Any:
-        try:
-            if before is not None:
-                before(*args)
-            result = own(*args) if own is not None else None
-            after()
-            return result
-        except BaseException as e:  # noqa: BLE001  # it is raised after the run
-            fail(name, e)
-            return None
-
-    return run
-
-
-def _skip(*_args: Any) -> None:
-    """Stand for every callback once one has raised."""
 
 
 def strategy_error(strategy: config.Strategy, error: BaseException, where: str) -> StrategyError:

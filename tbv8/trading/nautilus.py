@@ -3,11 +3,8 @@
 The engine counts prices and sizes in integers of 10^-16 and has rules that fail silently, each of
 them tried:
 
-- A bar whose precision is not the instrument's is skipped. So the instrument's price precision is
-  the larger of what the tick and the bars need, while its increment stays the venue's tick.
-- A bar is taken apart into four trades, one for each of its prices, of a quarter of its volume; a
-  price whose trade would be smaller than one lot is left out. So a bar's volume is at least four
-  lots here, whatever the data say.
+- Prices of bars need not lie on the tick. So the instrument's price precision is the larger of what
+  the tick and the bars need, while its increment stays the venue's tick.
 - A bar specification of 7 minutes, 90 minutes or 36 hours is refused: only divisors of the next
   unit are allowed. Such bars go under the longest specification that divides theirs; it is but a
   label, since they come ready made.
@@ -40,19 +37,20 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.persistence import BarDataWrangler
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Timeframe, iso
+from tbv8.trading.units import ENGINE_DECIMALS
 
 type Ints = npt.NDArray[np.int64]
 type Floats = npt.NDArray[np.float64]
 
-ENGINE_DECIMALS = 16
 MONEY_DECIMALS = 8
+VOLUME_DECIMALS = 8
 _PRICES = ("open", "high", "low", "close")
 _LARGEST = 1e13  # the engine holds prices up to 1.7e13 and sizes up to 3.4e13
 _EXACT = 2**53  # the largest float64 below which every integer is exact
-_LOTS_A_BAR = 4
+_INT64 = 9.2e18
 
 
 def to_instrument_id(series: Series) -> InstrumentId:
@@ -85,7 +83,7 @@ def _longest(count: int, unit: int) -> int:
 
 
 def to_instrument(
-    series: Series, rules: config.Instrument, *, price_decimals: int
+    series: Series, rules: records.Instrument, *, price_decimals: int
 ) -> CryptoPerpetual:
     """Return the perpetual that orders go to; money has eight decimals.
 
@@ -176,19 +174,18 @@ def close_times(bars: pa.Table, timeframe: Timeframe) -> Ints:
 def to_bars(
     bars: pa.Table, bar_type: BarType, instrument: CryptoPerpetual, *, closes_ms: Ints
 ) -> list[Bar]:
-    """Return the table's bars, each delivered at its close.
+    """Return the table's bars, each delivered at its close, volumes with eight decimals.
 
-    Volumes are rounded to the size's decimals and kept between four lots and what the engine holds.
+    They are for the strategy alone: the engine executes none, and so asks for no precision.
     """
-    prices, size = instrument.price_precision, instrument.size_precision
-    least = float(instrument.size_increment.as_decimal()) * _LOTS_A_BAR
-    volume = np.clip(column(bars, "volume"), least, _LARGEST)
+    prices = instrument.price_precision
+    volume = np.minimum(column(bars, "volume"), _LARGEST)
     ts = pa.array(closes_ms * 1_000_000, pa.timestamp("ns", tz="UTC"))
     columns = {name: _engine_decimals(column(bars, name), prices) for name in _PRICES}
     batch = pa.record_batch(
         {
             **columns,
-            "volume": _engine_decimals(volume, size),
+            "volume": _engine_decimals(volume, VOLUME_DECIMALS),
             "ts_event": ts,
             "ts_init": ts,
         }
@@ -196,9 +193,33 @@ def to_bars(
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    wrangler = BarDataWrangler(str(bar_type), prices, size)
+    wrangler = BarDataWrangler(str(bar_type), prices, VOLUME_DECIMALS)
     with gc_paused():
         return wrangler.process_record_batch_bytes(sink.getvalue().to_pybytes())
+
+
+def fixed_point(values: Floats, places: int) -> Ints:
+    """Return the values in integers of 10^-places.
+
+    Raises:
+        DataError: One does not fit into 64 bits.
+    """
+    scaled = np.rint(values * 10.0**places)
+    check_range(float(np.abs(scaled).max(initial=0.0)), places)
+    return scaled.astype(np.int64)
+
+
+def check_range(largest: float, places: int) -> None:
+    """Refuse what 64 bits do not hold.
+
+    Raises:
+        DataError: It is too large.
+    """
+    if not abs(largest) < _INT64:
+        raise DataError(
+            f"{largest / 10.0**places!r} is more than a result can hold with {places} decimals: "
+            "lower starting_balance_usd or max_position"
+        )
 
 
 @contextmanager

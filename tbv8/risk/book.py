@@ -1,0 +1,169 @@
+"""The book of one account: cash, positions, working orders, the day, halts, denials, payments.
+
+It knows no engine and no bars: whoever drives it reports prices, fills and times. All of it can be
+written down with msgspec and read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, localcontext
+
+import msgspec
+
+from tbv8.risk.checks import RULES
+from tbv8.risk.costs import maintenance, next_midnight
+from tbv8.risk.events import EXACT, Breach, Denial, Halt, Order, Payment
+from tbv8.risk.limits import Limits
+from tbv8.risk.rule import Request
+
+_ZERO = Decimal(0)
+
+
+class Book(msgspec.Struct, kw_only=True):
+    """What one account holds and may do.
+
+    `cash` is what the equity would be if every position were worth nothing; `prices` are the last
+    ones; `day_start` is the equity with which the UTC day began that ends at `midnight_ms`.
+    """
+
+    limits: Limits
+    cash: Decimal
+    day_start: Decimal
+    midnight_ms: int
+    positions: dict[str, Decimal]
+    prices: dict[str, Decimal] = {}
+    working: dict[str, Order] = {}
+    halted: Halt | None = None
+    denials: list[Denial] = []
+    halts: list[Halt] = []
+    payments: list[Payment] = []
+
+    @property
+    def equity(self) -> Decimal:
+        """Cash and positions, at the last prices."""
+        with localcontext(EXACT):
+            held = ((symbol, size) for symbol, size in self.positions.items() if size)
+            return self.cash + sum((size * self.prices[s] for s, size in held), _ZERO)
+
+    @property
+    def maintenance_margin(self) -> Decimal:
+        """What equity must stay above, at the last prices."""
+        with localcontext(EXACT):
+            return sum(
+                (
+                    abs(size) * self.prices[symbol] * self._maintenance(symbol)
+                    for symbol, size in self.positions.items()
+                    if size
+                ),
+                _ZERO,
+            )
+
+    def _maintenance(self, symbol: str) -> Decimal:
+        return maintenance(self.limits.markets[symbol].max_leverage)
+
+    # May this order go?
+
+    def check(
+        self, order: Order, *, others: Iterable[Order] = (), replacing: Sequence[str] = ()
+    ) -> Breach | None:
+        """Return the first rule that an order would break; None when it may go.
+
+        An order that can only bring the position nearer to zero is held against the rules of
+        units alone.
+
+        Args:
+            order: What is asked.
+            others: Orders that are asked for together with it.
+            replacing: Ids of working orders that it takes the place of.
+        """
+        with localcontext(EXACT):
+            working = [o for name, o in self.working.items() if name not in replacing]
+            request = self._request(order, [*working, *others])
+            opens = not order.reduce_only and request.worst_here * order.change > 0
+            for rule in RULES:
+                if opens or rule.of_all:
+                    numbers = rule.broken(request)
+                    if numbers is not None:
+                        return Breach(rule.name, numbers)
+        return None
+
+    def _request(self, order: Order, working: Iterable[Order]) -> Request:
+        buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
+        for other in working:
+            if not other.reduce_only:
+                side = buys if other.change > 0 else sells
+                side[other.symbol] += other.change
+        own = buys if order.change > 0 else sells
+        worst = {
+            symbol: max(size + buys[symbol], size + sells[symbol], key=abs)
+            for symbol, size in self.positions.items()
+        }
+        position, open_orders = self.positions[order.symbol], own[order.symbol]
+        worst[order.symbol] = position + open_orders + order.change
+        return Request(
+            order=order,
+            position=position,
+            open_orders=open_orders,
+            worst=worst,
+            prices=self.prices,
+            equity=self.equity,
+            halted=self.halted,
+            limits=self.limits,
+        )
+
+    def closing_part(self, order: Order) -> Decimal:
+        """Return how much of an order closes the position it turns round; 0 when it turns none."""
+        position = self.positions[order.symbol]
+        turns = position * order.change < 0 and not order.reduce_only
+        return min(abs(position), abs(order.change)) if turns else _ZERO
+
+    # What happened.
+
+    def fill(
+        self, order_id: str, symbol: str, change: Decimal, price: Decimal, fee: Decimal
+    ) -> None:
+        """Book an execution of `change` units, below 0 for a sale."""
+        with localcontext(EXACT):
+            self.cash -= change * price + fee
+            self.positions[symbol] += change
+            order = self.working.get(order_id)
+            if order is None:
+                return
+            left = order.change - change
+            if left * order.change > 0:
+                self.working[order_id] = msgspec.structs.replace(order, change=left)
+            else:
+                del self.working[order_id]
+
+    def pay(self, payment: Payment) -> None:
+        """Book a payment, and list it."""
+        self.cash = EXACT.subtract(self.cash, payment.amount)
+        self.payments.append(payment)
+
+    # The day.
+
+    @property
+    def lowest_equity(self) -> Decimal:
+        """The equity at which the day's loss is reached."""
+        return EXACT.subtract(self.day_start, self.limits.max_daily_loss_usd)
+
+    def start_day(self, midnight_ms: int) -> None:
+        """Begin the UTC day at `midnight_ms` with the equity at the last prices."""
+        self.day_start = self.equity
+        self.midnight_ms = next_midnight(midnight_ms)
+        if self.halted and midnight_ms >= self.halted.until_ms:
+            self.halted = None
+
+    def halt(self, ts_ms: int, rule: str, numbers: dict[str, Decimal]) -> None:
+        """Let nothing be opened for the rest of the day, which a close at 00:00 UTC ends."""
+        equity = self.equity
+        money = {
+            "equity_usd": equity,
+            "day_start_usd": self.day_start,
+            "loss_usd": EXACT.subtract(self.day_start, equity),
+        }
+        self.halted = Halt(
+            ts_ms=ts_ms, until_ms=self.midnight_ms, rule=rule, numbers=money | numbers
+        )
+        self.halts.append(self.halted)

@@ -1,0 +1,45 @@
+"""What holding costs, and when it falls due."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+
+from tbv8.market import DAY_MS, HOUR_MS
+from tbv8.risk.events import EXACT
+
+_SMALLEST = Decimal("1e-8")
+_RATE_HOURS = 8
+
+
+def maintenance(max_leverage: Decimal) -> Decimal:
+    """Return the fraction of the notional that equity must stay above.
+
+    Half of the initial margin at the instrument's highest leverage, as Hyperliquid has it:
+    https://hyperliquid.gitbook.io/hyperliquid-docs/trading/margining
+    """
+    return EXACT.divide(Decimal(1), 2 * max(max_leverage, Decimal(1)))
+
+
+def funding(position: Decimal, price: Decimal, *, rate_8h: Decimal, hours: int) -> Decimal:
+    """Return what holding costs at one funding time, to 10^-8 USD: longs pay a positive rate.
+
+    Args:
+        position: The position at that time.
+        price: The price then.
+        rate_8h: The rate of eight hours, as a fraction of the notional.
+        hours: How often the venue charges; each time its share of the eight hours.
+    """
+    with localcontext(EXACT):
+        paid = position * price * rate_8h * hours / _RATE_HOURS
+        return paid.quantize(_SMALLEST, rounding=ROUND_HALF_EVEN)
+
+
+def next_funding(ts_ms: int, hours: int) -> int:
+    """Return the first funding time after `ts_ms`, counted from 00:00 UTC."""
+    step = hours * HOUR_MS
+    return (ts_ms // step + 1) * step
+
+
+def next_midnight(ts_ms: int) -> int:
+    """Return the first 00:00 UTC after `ts_ms`."""
+    return (ts_ms // DAY_MS + 1) * DAY_MS

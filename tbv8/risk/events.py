@@ -1,0 +1,82 @@
+"""What the book writes down: orders, refusals, halts and payments."""
+
+from __future__ import annotations
+
+from decimal import Context, Decimal
+from typing import Literal
+
+import msgspec
+
+EXACT = Context(prec=60)
+"""The decimal context of every sum of money."""
+
+LIQUIDATION = "liquidation"
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """An order as the rules see it: `change` is what it may still add to the position, signed.
+
+    `prices` are its limit and trigger, in this order, as far as it has them. A child of a bracket
+    names its `parent`.
+    """
+
+    symbol: str
+    change: Decimal
+    reduce_only: bool = False
+    prices: tuple[Decimal, ...] = ()
+    parent: str | None = None
+
+
+class Breach(msgspec.Struct, frozen=True):
+    """The rule that an order would break, and the numbers that show it.
+
+    Money is `..._usd`, a price USD per unit, leverage times the equity, the rest base units.
+    """
+
+    rule: str
+    numbers: dict[str, Decimal]
+
+    def __str__(self) -> str:
+        numbers = ", ".join(f"{name} {plain(value)}" for name, value in self.numbers.items())
+        return f"{self.rule}: {numbers}" if numbers else self.rule
+
+
+class Denial(msgspec.Struct, frozen=True, kw_only=True):
+    """An order, or a part of one, that did not reach the venue; during a halt, until when."""
+
+    ts_ms: int
+    symbol: str
+    rule: str
+    order: str
+    until_ms: int | None
+    numbers: dict[str, Decimal]
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """When everything was closed, and until when nothing could be opened.
+
+    `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why, in units as a Breach's.
+    """
+
+    ts_ms: int
+    until_ms: int
+    rule: str
+    numbers: dict[str, Decimal]
+
+
+class Payment(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that left the account outside of fills; below 0 it came in.
+
+    `funding` of a symbol; `liquidation`: the maintenance margin that was lost, or what the venue
+    bore below zero.
+    """
+
+    ts_ms: int
+    symbol: str
+    kind: Literal["funding", "liquidation"]
+    amount: Decimal
+
+
+def plain(value: Decimal) -> str:
+    """Return a number without exponent or trailing zeros."""
+    return f"{value.normalize(EXACT):f}"

@@ -1,0 +1,22 @@
+"""Prices lie on the venue's tick."""
+
+from __future__ import annotations
+
+from tbv8.risk.rule import Numbers, Request, Rule
+
+
+def _broken(request: Request) -> Numbers | None:
+    tick = request.market.tick_size
+    for price in request.order.prices:
+        if price % tick or price <= 0:
+            return {"price": price, "limit": tick}
+    return None
+
+
+TICK_SIZE = Rule(
+    name="tick_size",
+    key="instruments.<symbol>.tick_size",
+    words="a price that is not on the tick, or not above 0",
+    broken=_broken,
+    of_all=True,
+)

@@ -1,0 +1,630 @@
+"""The gate between a strategy and the engine: what it sends is checked, adapted, and dated.
+
+`gated` makes a base of the user's class, behind it and before NautilusTrader's, so that both
+`self.submit_order` and `super().submit_order` end here; the gate is no attribute of the strategy.
+Everything that reaches the venue passes: closing a position, too, is an order of the strategy.
+
+A request counts at the close of a step. One that is made while a step is under way (from a timer,
+or on a fill inside of it) waits for the close, in the order of asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from nautilus_trader.core import UUID4
+from nautilus_trader.model import (
+    ClientOrderId,
+    InstrumentId,
+    OrderDenied,
+    OrderSide,
+    OrderStatus,
+    OrderType,
+    PositionSide,
+    Price,
+    Quantity,
+    TimeInForce,
+    TriggerType,
+)
+from nautilus_trader.trading import Strategy
+
+from tbv8.market import DAY_MS
+from tbv8.risk.book import Book
+from tbv8.risk.events import EXACT, LIQUIDATION, Breach, Denial, Order
+from tbv8.trading.records import Fill, Side, SubmittedOrder
+from tbv8.trading.resting import KINDS, RestingOrders
+from tbv8.trading.units import FEE_DECIMALS
+
+_NS = 1_000_000
+_STOPS = (OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
+_NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
+_AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
+_LASTING = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
+_UNITS_RULES = ("lot_size", "tick_size")
+
+
+class _Waiting(msgspec.Struct, frozen=True):
+    """A request that waits for the close, and the orders that it would send."""
+
+    send: Callable[[], None]
+    orders: tuple[str, ...] = ()
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """A closing order of ours: what it is listed as, and its price where it is not the market's."""
+
+    kind: str
+    price: int | None
+    trigger: int
+
+
+class Gate:
+    """What one run's strategy asks of the venue, and what the venue tells it."""
+
+    def __init__(self, book: Book, markets: Mapping[InstrumentId, RestingOrders]) -> None:
+        self.book = book
+        self.markets = dict(markets)
+        self.now_ns = -1  # the close at which requests count at once
+        self.step_ns = 0  # the close of the step under way
+        self.walking: RestingOrders | None = None  # whose plan answers now
+
+        self.submitted: dict[str, SubmittedOrder] = {}
+        self.forced: dict[str, Forced] = {}
+        self.numbers: dict[str, str] = {}  # order ids as results have them
+        self.fills: list[Fill] = []
+        self._waiting: list[_Waiting] = []
+        self._denied: list[OrderDenied] = []
+        self._late = False  # what is sent now was asked for inside of the step
+        self._maker = False  # of the fill that the engine was just answered
+
+    def join(self, loaded: Strategy) -> None:
+        """Take the strategy whose class is derived from what `gated` made."""
+        self.loaded = loaded
+        self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
+
+    # When.
+
+    @property
+    def is_inside_step(self) -> bool:
+        """Whether a step is under way: the clock is past the last close that was dealt with."""
+        return self.clock_ns() != self.now_ns
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether requests wait for the close."""
+        return bool(self._waiting)
+
+    def at_close(self, send: Callable[[], None], orders: Iterable[Any] = ()) -> None:
+        """Send now, or at the close of the step that is under way."""
+        if self.is_inside_step:
+            self._waiting.append(_Waiting(send, tuple(_name(order) for order in orders)))
+        else:
+            send()
+
+    def send_waiting(self) -> None:
+        """Send what waited for this close."""
+        waiting, self._waiting = self._waiting, []
+        self._late = True
+        for request in waiting:
+            request.send()
+        self._late = False
+        self.deliver_denials()
+
+    def take_back(self, names: Iterable[str] | None) -> set[str]:
+        """Forget orders that still wait, all when none are named; return those that did wait."""
+        waiting = {name for request in self._waiting for name in request.orders}
+        back = waiting if names is None else waiting.intersection(names)
+        self._waiting = [each for each in self._waiting if not back.intersection(each.orders)]
+        return back
+
+    # Orders.
+
+    def submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
+        """Let all orders go, or deny all; a turning order may go in part.
+
+        Args:
+            orders: Of one request; more than one is a list, which goes whole.
+            send: Hands the orders, as the engine may have them, to NautilusTrader.
+        """
+        asked: list[Order] = []
+        for order in orders:
+            market = self.markets.get(order.instrument_id)
+            breach = self._unsupported(order, market)
+            if market is None or breach:
+                return self._deny(orders, order, breach or Breach("instrument", {}))
+            wanted = _to_risk_order(order, market.symbol, order.quantity.as_decimal())
+            breach = (
+                self._without_use(wanted)
+                or self.book.check(wanted, others=asked)
+                or self._stop_in_market(order, market)
+            )
+            if breach and len(orders) == 1 and breach.rule not in _UNITS_RULES:
+                closing = self._closing_part(wanted)
+                if closing and breach.rule != "stop_in_market":
+                    self.book.denials.append(
+                        self._denial(order, breach, size=order.quantity.as_decimal() - closing)
+                    )
+                    wanted = msgspec.structs.replace(
+                        wanted, change=closing.copy_sign(wanted.change), reduce_only=True
+                    )
+                    breach = None
+            if breach:
+                return self._deny(orders, order, breach)
+            asked.append(wanted)
+        send([self._pass(order, wanted) for order, wanted in zip(orders, asked, strict=True)])
+        return None
+
+    def _pass(self, order: Any, wanted: Order) -> Any:
+        """Book an order that goes to the venue; return it as the engine may have it.
+
+        The engine enlarges resting reduce-only orders, and knows no DAY: it gets a copy.
+        """
+        market, name = self.markets[order.instrument_id], _name(order)
+        self.submitted[name] = SubmittedOrder(
+            ts_ms=self.clock_ns() // _NS,
+            symbol=market.symbol,
+            side=_side(order.is_buy),
+            type=order.order_type.name.lower(),
+            quantity=order.quantity.as_decimal(),
+        )
+        sequence = len(self.numbers) + 1
+        self.numbers[name] = f"O-{sequence}"
+        changes: dict[str, Any] = {}
+        size = abs(wanted.change)
+        rests = order.order_type in KINDS
+        if wanted.reduce_only and not rests:
+            size = min(size, abs(self._expected(market.symbol)))
+        if size != order.quantity.as_decimal():
+            changes["quantity"] = str(Quantity.from_decimal_dp(size, market.units.size_decimals))
+            order_change = size.copy_sign(wanted.change)
+            wanted = msgspec.structs.replace(wanted, change=order_change)
+        if order.is_reduce_only:
+            changes["is_reduce_only"] = False
+        ends_ns = getattr(order, "expire_time_ns", None) or 0
+        if rests and order.time_in_force == TimeInForce.DAY:
+            day_ns = DAY_MS * _NS
+            ends_ns = (self.now_ns // day_ns + 1) * day_ns
+            changes |= {"time_in_force": "GTD", "expire_time_ns": ends_ns}
+        if changes:
+            order = type(order).from_dict(order.to_dict() | changes)
+        self.book.working[name] = wanted
+        if rests:
+            market.add(
+                order, sequence=sequence, reduce_only=wanted.reduce_only, ends_ns=ends_ns
+            )
+        return order
+
+    def modify(
+        self, updates: Sequence[tuple[Any, Any, Any, Any]], send: Callable[[], None]
+    ) -> None:
+        """Let all changes of working orders go, or deny all."""
+        changed: dict[str, Order] = {}
+        for client_order_id, quantity, price, trigger_price in updates:
+            order, name = self.loaded.cache.order(client_order_id), client_order_id.value
+            known = self.book.working.get(name)
+            if order is None or order.is_closed or known is None:
+                if not self._late:
+                    send()  # the engine says what is wrong with it
+                return
+            market = self.markets[order.instrument_id]
+            left = order.leaves_qty.as_decimal()
+            if quantity is not None:
+                left = EXACT.subtract(quantity.as_decimal(), order.filled_qty.as_decimal())
+            if left <= 0:
+                send()
+                return
+            wanted = msgspec.structs.replace(
+                _to_risk_order(order, market.symbol, left, price, trigger_price),
+                reduce_only=known.reduce_only,
+                parent=known.parent,
+            )
+            breach = self.book.check(wanted, others=changed.values(), replacing=[*changed, name])
+            breach = breach or self._stop_in_market(order, market, trigger_price)
+            if breach:
+                self.book.denials.append(self._denial(order, breach))
+                return
+            changed[name] = wanted
+        self.book.working |= changed
+        send()
+
+    def _expected(self, symbol: str) -> Decimal:
+        """Return the position once the market orders that are under way are filled."""
+        position = self.book.positions[symbol]
+        for order in self.book.working.values():
+            if order.symbol == symbol and not order.prices:
+                position = EXACT.add(position, order.change)
+        return position
+
+    def _closing_part(self, order: Order) -> Decimal:
+        """Return how much of an order closes the position that it turns round, else 0."""
+        position = self._expected(order.symbol)
+        turns = position * order.change < 0 and not order.reduce_only and order.parent is None
+        return min(abs(position), abs(order.change)) if turns else Decimal(0)
+
+    def _without_use(self, order: Order) -> Breach | None:
+        """Refuse a reduce-only order where there is nothing to reduce."""
+        position = self._expected(order.symbol)
+        if not order.reduce_only or order.parent is not None or position * order.change < 0:
+            return None
+        return Breach("reduce_only", {"position": position, "order": order.change})
+
+    def _unsupported(self, order: Any, market: RestingOrders | None) -> Breach | None:
+        """Refuse what is not simulated in full, and what was sent before."""
+        kind, name, in_force = order.order_type, _name(order), order.time_in_force
+        rests = kind in KINDS
+        rule = None
+        if name in self.submitted or order.status != OrderStatus.INITIALIZED:
+            rule = "duplicate_order"
+        elif market is None:
+            rule = "instrument"
+        elif kind != OrderType.MARKET and not rests:
+            rule = "order_type"
+        elif order.is_quote_quantity:
+            rule = "quote_quantity"
+        elif order.exec_algorithm_id is not None:
+            rule = "exec_algorithm"
+        elif rests and order.emulation_trigger not in _NOT_EMULATED:
+            rule = "emulation_trigger"
+        elif kind == OrderType.STOP_LIMIT and order.is_post_only:
+            rule = "post_only"
+        elif in_force not in _LASTING and (in_force not in _AT_ONCE or kind in _STOPS):
+            rule = "time_in_force"
+        return Breach(rule, {}) if rule else None
+
+    def _stop_in_market(
+        self, order: Any, market: RestingOrders, trigger_price: Any = None
+    ) -> Breach | None:
+        """Refuse a stop whose trigger the close has reached, as most venues do.
+
+        One that waited for the close and reduces goes off instead.
+        """
+        if order.order_type not in _STOPS or order.parent_order_id or market.last is None:
+            return None
+        trigger = market.units.price(trigger_price or order.trigger_price)
+        if (trigger > market.last) if order.is_buy else (trigger < market.last):
+            return None
+        position = self._expected(market.symbol)
+        if self._late and (position < 0 if order.is_buy else position > 0):
+            return None
+        units = market.units
+        numbers = {"trigger": units.to_price(trigger), "price": units.to_price(market.last)}
+        return Breach("stop_in_market", numbers)
+
+    # Denials.
+
+    def _deny(self, orders: Sequence[Any], broke: Any, breach: Breach) -> None:
+        """Deny a request: its orders are listed by the breach of the one that broke the rule."""
+        del broke
+        for order in orders:
+            self.book.denials.append(self._denial(order, breach))
+            now_ns = self.clock_ns()
+            event = OrderDenied(
+                order.trader_id,
+                order.strategy_id,
+                order.instrument_id,
+                order.client_order_id,
+                str(breach),
+                UUID4(),
+                now_ns,
+                now_ns,
+            )
+            if order.status == OrderStatus.INITIALIZED:
+                order.apply(event)
+            if _name(order) not in self.submitted:
+                self._denied.append(event)
+
+    def _denial(self, order: Any, breach: Breach, size: Decimal | None = None) -> Denial:
+        halt = self.book.halted
+        market = self.markets.get(order.instrument_id)
+        quantity = order.quantity if size is None else size
+        kind = order.order_type.name.lower()
+        return Denial(
+            ts_ms=self.clock_ns() // _NS,
+            symbol=market.symbol if market else order.instrument_id.symbol.value,
+            rule=breach.rule,
+            order=f"{_side(order.is_buy)} {kind} {quantity}",
+            until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
+            numbers=breach.numbers,
+        )
+
+    def deliver_denials(self) -> None:
+        """Call the strategy's callbacks for the orders that were denied, as the engine would."""
+        while self._denied:
+            event = self._denied.pop(0)
+            self.loaded.on_order_denied(event)
+            self.loaded.on_order_event(event)
+
+    # Our own orders.
+
+    def close_all(self, prices: Mapping[str, tuple[str, int]] | None = None) -> None:
+        """Cancel every order and close every position at the market, or as `prices` name it.
+
+        Args:
+            prices: Kind and price of a symbol's closing order; the others are market orders.
+        """
+        for instrument_id in self.markets:
+            Strategy.cancel_all_orders(self.loaded, instrument_id)
+        for market in self.markets.values():
+            if market.position:
+                self._force(market, *(prices or {}).get(market.symbol, ("market", None)))
+
+    def _force(self, market: RestingOrders, kind: str, price: int | None) -> None:
+        units, size = market.units, abs(market.position)
+        order = self.loaded.order_factory.market(
+            market.instrument.id,
+            OrderSide.SELL if market.position > 0 else OrderSide.BUY,
+            Quantity.from_decimal_dp(units.to_size(size), units.size_decimals),
+        )
+        name = _name(order)
+        assert market.last is not None  # a position has a price
+        self.forced[name] = Forced(kind, price, market.last if price is None else price)
+        self.numbers[name] = f"O-{len(self.numbers) + 1}"
+        change = units.to_size(-market.position)
+        self.book.working[name] = Order(symbol=market.symbol, change=change)
+        Strategy.submit_order(self.loaded, order)
+
+    # What the engine asks.
+
+    def answer(self, order: Any) -> tuple[int, int] | None:
+        """Return price and size at which an order is filled now; None for "not now"."""
+        market, name = self.markets[order.instrument_id], _name(order)
+        units, resting = market.units, market.working.get(name)
+        submitted = order.status == OrderStatus.SUBMITTED
+        if self.walking is not None:
+            planned = market.take(name, at_once=submitted) if resting else None
+            if planned is None:
+                return None
+            self._maker = planned.maker
+            return planned.price, planned.size
+        self._maker = False
+        forced = self.forced.get(name)
+        if forced is not None and forced.price is not None:
+            return forced.price, units.size(order.leaves_qty)
+        assert market.last is not None  # orders are refused before the first close
+        if resting is None:
+            if order.order_type != OrderType.MARKET:
+                return None  # it has ended, and the engine does not know it yet
+            price = units.taker_price(market.last, buy=order.is_buy)
+            return price, units.size(order.leaves_qty)
+        if not (submitted or self._takes(order)):
+            return None  # it rests, and the close has touched its price
+        if resting.kind == "stop":
+            price = units.taker_price(market.last, buy=order.is_buy)
+        elif resting.kind == "stop_limit":
+            price = units.price(order.price)
+        else:
+            limit, worse = units.price(order.price), min if order.is_buy else max
+            taken = units.taker_price(market.last, buy=order.is_buy, slipped=False)
+            price = worse(taken, limit)
+        size = resting.could_fill(market.position)
+        return (price, size) if size else None
+
+    @staticmethod
+    def _takes(order: Any) -> bool:
+        return order.liquidity_side is not None and order.liquidity_side.name == "TAKER"
+
+    def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
+        """Return the fee of the fill that was just answered, in USD."""
+        units = self.markets[order.instrument_id].units
+        money = units.fee(units.price(price), units.size(quantity), maker=self._maker)
+        return EXACT.scaleb(Decimal(money), -units.money_decimals).quantize(
+            Decimal(1).scaleb(-FEE_DECIMALS)
+        )
+
+    # What the engine reports; each hook runs before the strategy's own callback.
+
+    def hooks(self) -> dict[str, Callable[..., Any]]:
+        """Return the gate's hooks by callback name; each runs before the strategy's own."""
+        ended = ("canceled", "expired", "rejected", "denied")
+        return {
+            "on_order_accepted": self._on_accepted,
+            "on_order_filled": self.on_filled,
+            "on_order_updated": self._on_updated,
+            "on_order_modify_rejected": self._on_updated,
+            **{f"on_order_{name}": self._on_ended for name in ended},
+        }
+
+    def on_filled(self, event: Any) -> None:
+        """Book an execution."""
+        market, name = self.markets[event.instrument_id], _name(event)
+        units, buy = market.units, event.order_side == OrderSide.BUY
+        price, size = units.price(event.last_px), units.size(event.last_qty)
+        kind, trigger = event.order_type.name.lower(), self._trigger(event, market)
+        if name in self.forced:
+            kind = self.forced[name].kind
+        market.fill(name, size, buy=buy)
+        quantity, at = units.to_size(size), units.to_price(price)
+        fee = event.commission.as_decimal() if event.commission else Decimal(0)
+        self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
+        self.fills.append(
+            Fill(
+                ts_ms=(self.step_ns if self.is_inside_step else self.now_ns) // _NS,
+                symbol=market.symbol,
+                order_id=self.numbers[name],
+                side=_side(buy),
+                type=kind,
+                quantity=quantity,
+                price=at,
+                fee=fee,
+                liquidity="maker" if self._maker else "taker",
+                position=self.book.positions[market.symbol],
+                trigger=trigger,
+            )
+        )
+        self._end_without_use(market)
+
+    def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
+        """Return the price from which rounding and slipping are measured."""
+        name = _name(event)
+        if name in self.forced:
+            return market.units.to_price(self.forced[name].trigger)
+        if event.order_type == OrderType.MARKET and market.last is not None:
+            return market.units.to_price(market.last)
+        resting = market.working.get(name)
+        if event.order_type == OrderType.STOP_MARKET and resting is not None:
+            return market.units.to_price(resting.trigger)
+        return None
+
+    def _on_accepted(self, event: Any) -> None:
+        self._end_without_use(self.markets[event.instrument_id])
+
+    def _end_without_use(self, market: RestingOrders) -> None:
+        """Cancel reduce-only orders that have nothing left to reduce."""
+        for name in market.without_use():
+            self._forget(market, name)
+            Strategy.cancel_order(self.loaded, ClientOrderId(name))
+
+    def _on_ended(self, event: Any) -> None:
+        market, name = self.markets.get(event.instrument_id), _name(event)
+        if market is None:
+            return
+        children = market.children_of(name)
+        self._forget(market, name)
+        for child in children:
+            self._forget(market, child)
+            Strategy.cancel_order(self.loaded, ClientOrderId(child))
+
+    def _forget(self, market: RestingOrders, name: str) -> None:
+        self.book.working.pop(name, None)
+        market.end(name)
+
+    def _on_updated(self, event: Any) -> None:
+        order, name = self.loaded.cache.order(event.client_order_id), _name(event)
+        known = self.book.working.get(name)
+        if order is None or known is None:
+            return
+        market = self.markets[order.instrument_id]
+        self.book.working[name] = msgspec.structs.replace(
+            _to_risk_order(order, market.symbol, order.leaves_qty.as_decimal()),
+            reduce_only=known.reduce_only,
+            parent=known.parent,
+        )
+        market.update(order)
+
+
+def gated(gate: Gate) -> type[Strategy]:
+    """Return a base class whose order methods ask the gate before they reach the engine."""
+
+    class Gated(Strategy):
+        """The methods of a strategy that reach the venue or subscribe to data."""
+
+        def submit_order(self, order: Any, *args: Any, **options: Any) -> None:
+            """Submit an order."""
+
+            def send(orders: list[Any]) -> None:
+                Strategy.submit_order(self, orders[0], *args, **options)
+
+            gate.at_close(lambda: gate.submit([order], send), [order])
+
+        def submit_order_list(self, order_list: Any, *args: Any, **options: Any) -> None:
+            """Submit all orders of a list, or none."""
+            orders = list(getattr(order_list, "orders", order_list))
+
+            def send(copies: list[Any]) -> None:
+                Strategy.submit_order_list(self, copies, *args, **options)
+
+            gate.at_close(lambda: gate.submit(orders, send), orders)
+
+        def modify_order(
+            self,
+            client_order_id: Any,
+            quantity: Any = None,
+            price: Any = None,
+            trigger_price: Any = None,
+            *args: Any,
+            **options: Any,
+        ) -> None:
+            """Change an order."""
+            update = (client_order_id, quantity, price, trigger_price)
+
+            def send() -> None:
+                Strategy.modify_order(self, *update, *args, **options)
+
+            gate.at_close(lambda: gate.modify([update], send))
+
+        def modify_orders(self, updates: Any = (), *args: Any, **options: Any) -> None:
+            """Change all of the orders, or none."""
+            changes = list(updates)
+
+            def send() -> None:
+                Strategy.modify_orders(self, changes, *args, **options)
+
+            gate.at_close(lambda: gate.modify(changes, send))
+
+        def cancel_order(self, client_order_id: Any, *args: Any, **options: Any) -> None:
+            """Cancel an order, or take back one that still waits."""
+            if not gate.take_back([client_order_id.value]):
+                gate.at_close(
+                    lambda: Strategy.cancel_order(self, client_order_id, *args, **options)
+                )
+
+        def cancel_orders(self, client_order_ids: Any, *args: Any, **options: Any) -> None:
+            """Cancel orders, or take back those that still wait."""
+            back = gate.take_back(each.value for each in client_order_ids)
+            left = [each for each in client_order_ids if each.value not in back]
+            if left:
+                gate.at_close(lambda: Strategy.cancel_orders(self, left, *args, **options))
+
+        def cancel_all_orders(self, *args: Any, **options: Any) -> None:
+            """Cancel all orders, and take back those that still wait."""
+            gate.take_back(None)
+            gate.at_close(lambda: Strategy.cancel_all_orders(self, *args, **options))
+
+        def close_position(self, position: Any, *_args: Any, **_options: Any) -> None:
+            """Close a position by a reduce-only market order."""
+            side = OrderSide.SELL if position.side == PositionSide.LONG else OrderSide.BUY
+            self.submit_order(
+                self.order_factory.market(
+                    position.instrument_id, side, position.quantity, reduce_only=True
+                )
+            )
+
+        def close_all_positions(
+            self, instrument_id: Any, position_side: Any = None, *_args: Any, **_options: Any
+        ) -> None:
+            """Close the positions of an instrument."""
+            for position in self.cache.positions_open(instrument_id=instrument_id):
+                if position_side in (None, PositionSide.NO_POSITION_SIDE, position.side):
+                    self.close_position(position)
+
+        def market_exit(self) -> None:
+            """Cancel all orders and close all positions."""
+            for instrument_id in gate.markets:
+                self.cancel_all_orders(instrument_id)
+                self.close_all_positions(instrument_id)
+
+    return Gated
+
+
+def _name(thing: Any) -> str:
+    """Return the id of an order, or of the order that an event is about."""
+    name: str = thing.client_order_id.value
+    return name
+
+
+def _side(buy: bool) -> Side:
+    return "buy" if buy else "sell"
+
+
+def _to_risk_order(
+    order: Any, symbol: str, left: Decimal, price: Any = None, trigger_price: Any = None
+) -> Order:
+    """Return what of an order may still be filled, as the rules see it."""
+    prices: Iterator[Any] = iter(())
+    if order.order_type != OrderType.MARKET:
+        given = (
+            price or getattr(order, "price", None),
+            trigger_price or getattr(order, "trigger_price", None),
+        )
+        prices = (value.as_decimal() for value in given if value is not None)
+    parent = order.parent_order_id
+    return Order(
+        symbol=symbol,
+        change=left if order.is_buy else left.copy_negate(),
+        reduce_only=order.is_reduce_only,
+        prices=tuple(prices),
+        parent=parent.value if parent else None,
+    )

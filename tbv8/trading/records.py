@@ -1,0 +1,85 @@
+"""What a session has done, as results read it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+import msgspec
+
+from tbv8.risk.events import Denial, Halt, Payment
+
+type Side = Literal["buy", "sell"]
+
+
+class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that the strategy sent and that went to the venue, with the quantity it asked for."""
+
+    ts_ms: int
+    symbol: str
+    side: Side
+    type: str
+    quantity: Decimal
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution.
+
+    `ts_ms` is the close of the step in which it happened; the quantity is in base units, the fee in
+    USD, `position` what the symbol's position is after it. `trigger` is the price that set off a
+    stop, or the close at which a market order was sent: what rounding and slipping are measured
+    from.
+    """
+
+    ts_ms: int
+    symbol: str
+    order_id: str
+    side: Side
+    type: str
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    liquidity: Literal["maker", "taker"]
+    position: Decimal
+    trigger: Decimal | None = None
+
+    @property
+    def change(self) -> Decimal:
+        """What it added to the position."""
+        return self.quantity if self.side == "buy" else -self.quantity
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True):
+    """One symbol's decimals, as files write its prices and quantities."""
+
+    symbol: str
+    price_decimals: int
+    size_decimals: int
+
+
+class Carried(msgspec.Struct, frozen=True, kw_only=True):
+    """What a warm-up left at the moment from which the run is counted."""
+
+    ts_ms: int
+    positions: dict[str, Decimal]
+    prices: dict[str, Decimal]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What one session did; `orders` counts them by status, `refused` by the engine's reason.
+
+    `markets` are its symbols, the main one first; after a warm-up `carried` is what the account
+    began with, and nothing before it is listed.
+    """
+
+    venue: str
+    markets: tuple[Market, ...]
+    start_equity: Decimal
+    carried: Carried | None
+    submitted: tuple[SubmittedOrder, ...]
+    orders: dict[str, int]
+    refused: dict[str, int]
+    fills: tuple[Fill, ...]
+    payments: tuple[Payment, ...]
+    denials: tuple[Denial, ...]
+    halts: tuple[Halt, ...]

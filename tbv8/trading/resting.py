@@ -1,0 +1,159 @@
+"""One symbol in the simulation: its resting orders, last price and the plan of the step under way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from nautilus_trader.model import ContingencyType, CryptoPerpetual, OrderType
+
+from tbv8.trading.matching import Account, Planned, Step, Working, plan
+from tbv8.trading.units import NEVER, Units
+
+KINDS = {
+    OrderType.LIMIT: "limit",
+    OrderType.STOP_MARKET: "stop",
+    OrderType.STOP_LIMIT: "stop_limit",
+}
+
+
+class RestingOrders:
+    """The orders of one symbol that work at the venue, in the integers of `units`.
+
+    Attributes:
+        position: What is held.
+        last: The close of the last step; None before the first.
+        working: By id; children of a bracket wait in it for their parent.
+        highest_below: A step whose low is at or below it may set off an order; -1 where none can.
+        lowest_above: The same of a step's high; NEVER where none can.
+    """
+
+    def __init__(self, symbol: str, instrument: CryptoPerpetual, units: Units) -> None:
+        self.symbol, self.instrument, self.units = symbol, instrument, units
+        self.position = 0
+        self.last: int | None = None
+        self.working: dict[str, Working] = {}
+        self.highest_below, self.lowest_above = -1, NEVER
+        self._planned: list[Planned] = []
+        self._next = 0
+
+    # Orders come, change and go.
+
+    def add(self, order: Any, *, sequence: int, reduce_only: bool, ends_ns: int) -> None:
+        """Take an order of NautilusTrader that is sent to the venue."""
+        parent = order.parent_order_id
+        linked = ()
+        if order.contingency_type in (ContingencyType.OCO, ContingencyType.OUO):
+            linked = tuple(each.value for each in order.linked_order_ids or ())
+        name = order.client_order_id.value
+        self.working[name] = Working(
+            id=name,
+            buy=order.is_buy,
+            kind=KINDS[order.order_type],
+            left=self.units.size(order.quantity),
+            sequence=sequence,
+            price=_units(self.units, getattr(order, "price", None)),
+            trigger=_units(self.units, getattr(order, "trigger_price", None)),
+            reduce_only=reduce_only,
+            post_only=order.is_post_only,
+            ends_ns=ends_ns,
+            parent=parent.value if parent else None,
+            linked=linked,
+            one_cancels_other=order.contingency_type == ContingencyType.OCO,
+        )
+        self.set_band()
+
+    def fill(self, name: str, size: int, *, buy: bool) -> None:
+        """Book an execution; what waited for the order begins."""
+        self.position += size if buy else -size
+        order = self.working.get(name)
+        if order is not None:
+            order.left -= size
+            if order.left <= 0:
+                del self.working[name]
+        for child in self.working.values():
+            if child.parent == name and name not in self.working:
+                child.parent = None
+        self.set_band()
+
+    def end(self, name: str) -> None:
+        """Forget an order that works no more."""
+        if self.working.pop(name, None) is not None:
+            self.set_band()
+
+    def update(self, order: Any) -> None:
+        """Take over the prices and the quantity of an order that was changed."""
+        known = self.working.get(order.client_order_id.value)
+        if known is None:
+            return
+        known.left = self.units.size(order.leaves_qty)
+        known.price = _units(self.units, getattr(order, "price", None))
+        known.trigger = _units(self.units, getattr(order, "trigger_price", None))
+        self.set_band()
+
+    def without_use(self) -> list[str]:
+        """Return the reduce-only orders that have nothing left to reduce."""
+        return [
+            order.id
+            for order in self.working.values()
+            if order.reduce_only and order.parent is None and not order.could_fill(self.position)
+        ]
+
+    def children_of(self, name: str) -> list[str]:
+        """Return the orders that wait for one."""
+        return [order.id for order in self.working.values() if order.parent == name]
+
+    def set_band(self) -> None:
+        """Set the prices between which nothing happens to the orders."""
+        below, above = -1, NEVER
+        for order in self.working.values():
+            if order.parent is None:
+                price = order.meeting_price
+                if order.below:
+                    below = max(below, price)
+                else:
+                    above = min(above, price)
+        self.highest_below, self.lowest_above = below, above
+
+    # A step.
+
+    def make_plan(self, step: Step, account: Account) -> list[Planned]:
+        """Plan a step; what is asked until it is closed is answered by the plan."""
+        self._planned, self._next = plan(self.working.values(), account, step, self.units), 0
+        return self._planned
+
+    def take(self, name: str, *, at_once: bool) -> Planned | None:
+        """Return the plan's fill of an order, if it is its turn; None for "not now".
+
+        Args:
+            name: The order's id.
+            at_once: Whether the engine asks once only, so that a later turn will do.
+        """
+        for at in range(self._next, len(self._planned)):
+            entry = self._planned[at]
+            if entry.kind != "fill":
+                continue
+            if entry.order_id == name:
+                self._planned.insert(self._next, self._planned.pop(at))
+                self._next += 1
+                return entry
+            if not at_once:
+                return None
+        return None
+
+    def close_step(self, close: int) -> list[Planned]:
+        """End the plan, and note the close; return fills that the engine did not ask for."""
+        left = [entry for entry in self._planned[self._next :] if entry.kind == "fill"]
+        for entry in self._planned:
+            order = self.working.get(entry.order_id)
+            if order is not None and entry.kind == "trigger":
+                order.triggered = True
+        if self._planned:
+            self._planned, self._next = [], 0
+            self.set_band()
+        self.last = close
+        return left
+
+
+def _units(units: Units, price: Any) -> int:
+    return 0 if price is None else units.price(price)

@@ -1,0 +1,365 @@
+"""One strategy on one venue, fed with bars in any number of pieces: any split gives the same run.
+
+It holds no bar of the future. The bars go step by step: where nothing can happen to the account, a
+step costs a few comparisons; where an order is reached, matching.py plans the step and the engine
+is asked for the fills one by one. At one instant, in this order: the steps' fills, liquidation,
+funding, the day's loss, the new day, the end of the warm-up, what waited for the close, the
+strategy (docs/orders.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from decimal import Context, Decimal, localcontext
+from types import TracebackType
+from typing import Any, Self
+
+from nautilus_trader.common import logger_flush
+from nautilus_trader.model import Bar, Price, Quantity, QuoteTick
+
+from tbv8.config import records
+from tbv8.market import Series, iso
+from tbv8.risk.book import Book
+from tbv8.risk.limits import Limits, MarketLimits
+from tbv8.trading.audit import check_run, collect
+from tbv8.trading.bars import Bars
+from tbv8.trading.callbacks import Callbacks, clocks_guarded
+from tbv8.trading.gate import Gate, gated
+from tbv8.trading.interrupts import signals_deferred
+from tbv8.trading.loading import (
+    StrategyError,
+    check_subscribed,
+    forget_strategies,
+    is_of_strategy,
+    load_strategy,
+    strategy_error,
+)
+from tbv8.trading.matching import Planned
+from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
+from tbv8.trading.records import Run
+from tbv8.trading.resting import RestingOrders
+from tbv8.trading.schedule import Schedule, schedules
+from tbv8.trading.simulation import Prices, Simulation
+from tbv8.trading.units import (
+    ENGINE_DECIMALS,
+    FEE_DECIMALS,
+    NEVER,
+    Ratio,
+    Units,
+    maintenance_ratio,
+)
+from tbv8.trading.venue import Payments, make_engine
+
+_NS = 1_000_000
+
+
+class Session:
+    """A run of one strategy under one venue's rules.
+
+    Use it as a context manager. A process can have one at a time, in one thread.
+
+    Args:
+        strategy: With all that it inherits.
+        venue: Its primary or secondary venue.
+        price_decimals: The decimals of each symbol's prices; bars with more are rounded.
+    """
+
+    def __init__(
+        self, strategy: records.Strategy, venue: str, *, price_decimals: Mapping[str, int]
+    ) -> None:
+        self.strategy, self.venue = strategy, venue
+        rules = strategy.instruments[venue]
+        self._markets = _markets(strategy, venue, price_decimals)
+        self._bar_types = {
+            (symbol, timeframe): to_bar_type(Series(venue, symbol), timeframe)
+            for symbol in strategy.symbols
+            for timeframe in (strategy.timeframe, *strategy.bars)
+        }
+        balance = strategy.starting_balance_usd
+        self._book = Book(
+            limits=_limits(strategy, rules),
+            cash=balance,
+            day_start=balance,
+            midnight_ms=0,
+            positions=dict.fromkeys(strategy.symbols, Decimal(0)),
+        )
+        self._gate = Gate(self._book, {m.instrument.id: m for m in self._markets})
+        self._simulation = Simulation(
+            self._book,
+            self._gate,
+            self._markets,
+            rules,
+            counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
+            starting_balance=balance,
+        )
+        self._payments = Payments(self._simulation.unbooked, self._markets[0].instrument)
+        self._engine = make_engine(
+            [market.instrument for market in self._markets],
+            self._gate,
+            self._payments,
+            balance=balance,
+        )
+        self._context = Context()  # the strategy's own to change
+        self._items = 0  # of data that the engine should have seen
+        self._begun = self._interrupted = False
+        self._timer_ns = NEVER
+        self._seen_cash = balance
+        self._add_strategy()
+
+    def _add_strategy(self) -> None:
+        forget_strategies()
+        gate = self._gate
+        base = gated(gate, self._bar_types.values())
+        self._loaded = load_strategy(self.strategy, self.venue, behind=base)
+        self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_denials)
+        self._engine.add_strategy(self._loaded)
+        gate.join(self._loaded)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
+    ) -> None:
+        self._engine.dispose()
+
+    def feed(self, bars: Bars) -> None:
+        """Go on with bars that close after all that were fed before.
+
+        Raises:
+            DataError: They cannot be.
+            StrategyError: The strategy raised, or ended the run.
+        """
+        with ExitStack() as stack:
+            self._enter_run(stack)
+            for schedule in schedules(
+                bars,
+                step=self.strategy.step,
+                markets=self._markets,
+                bar_types=self._bar_types,
+                after_ms=self._gate.step_ns // _NS,
+            ):
+                if not self._begun:
+                    self._simulation.begin(schedule.closes_ns[0] // _NS)
+                    self._begun = True
+                self._follow(schedule)
+
+    def end(self, *, stop: bool = True) -> Run:
+        """Return what came of it; nothing can be fed after it.
+
+        Args:
+            stop: False leaves the run after the last bar, as if more were to come: the strategy's
+                `on_stop` is not called.
+
+        Raises:
+            StrategyError: The strategy raised, or did what gives no result.
+        """
+        if stop:
+            with ExitStack() as stack:
+                self._enter_run(stack)
+                self._engine.end()
+                if self._callbacks.caught is not None:
+                    self._raise_error(self._gate.step_ns)
+            if not self._gate.submitted and not self._book.denials:
+                check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
+        orders = check_run(self._engine, self.strategy, self._gate)
+        return collect(self.strategy, self.venue, self._gate, orders, self._simulation.carried)
+
+    def _enter_run(self, stack: ExitStack) -> None:
+        stack.enter_context(signals_deferred(self._interrupt))
+        stack.enter_context(clocks_guarded(self._callbacks.fail))
+        stack.enter_context(localcontext(self._context))
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+
+    def _follow(self, schedule: Schedule) -> None:
+        """Go through the instants of a schedule.
+
+        It sees every step of every run, and is written for speed.
+        """
+        gate, simulation, markets = self._gate, self._simulation, self._markets
+        times, numbers, bars_at = schedule.closes_ns, schedule.markets, schedule.shown
+        opens, highs, lows, closes = schedule.prices
+        at, count = 0, len(times)
+        while at < count:
+            time_ns, end = times[at], at + 1
+            while end < count and times[end] == time_ns:
+                end += 1
+            busy = (
+                time_ns >= simulation.due_ns or time_ns >= self._timer_ns or self._interrupted
+            )
+            for row in range(at, end):
+                market, low, high = markets[numbers[row]], lows[row], highs[row]
+                busy = busy or (
+                    low <= market.highest_below
+                    or high >= market.lowest_above
+                    or low <= simulation.low_alarm
+                    or high >= simulation.high_alarm
+                )
+            shown = bars_at.get(time_ns, ())
+            if busy:
+                rows = range(at, end)
+                prices = {numbers[r]: (opens[r], highs[r], lows[r], closes[r]) for r in rows}
+                self._pass(time_ns, prices, shown)
+            else:
+                for row in range(at, end):
+                    markets[numbers[row]].last = closes[row]
+                gate.step_ns = time_ns
+                if shown:
+                    gate.now_ns = time_ns
+                    self._set_prices()
+                    self._run(time_ns, [*self._quotes(time_ns), *shown])
+            at = end
+
+    def _pass(self, time_ns: int, steps: Mapping[int, Prices], shown: Any) -> None:
+        """Go through an instant at which something may happen to the account."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        gate, simulation, ts_ms = self._gate, self._simulation, time_ns // _NS
+        gate.step_ns = time_ns
+        self._set_prices()
+        simulation.pass_time(time_ns)
+        runs = self._timer_ns <= time_ns
+        liquidation: tuple[RestingOrders, Planned] | None = None
+        for number, prices in sorted(steps.items()):
+            market = self._markets[number]
+            planned = [] if liquidation else simulation.plan(market, prices, time_ns)
+            if planned:
+                runs = True
+                self._walk(market, planned, time_ns)
+                if planned[-1].kind == "liquidation":
+                    liquidation = market, planned[-1]
+            left = market.close_step(prices[3])
+            assert not left, f"{left} were not asked for at {iso(ts_ms)}"
+        margin = simulation.margin_at(*liquidation) if liquidation else None
+        self._set_prices()
+        if not liquidation:
+            simulation.pay_funding(ts_ms)
+        if runs or simulation.unbooked:
+            self._run(time_ns, self._quotes(time_ns))
+        gate.now_ns = time_ns
+        if liquidation and margin is not None:
+            simulation.liquidate(*liquidation, ts_ms)
+            self._run(time_ns, self._quotes(time_ns))
+            simulation.lose_margin(liquidation[0], margin, ts_ms)
+        elif simulation.must_halt():
+            simulation.halt_for_loss(ts_ms)
+            self._run(time_ns, self._quotes(time_ns))
+        simulation.pay_funding(ts_ms)
+        simulation.start_day(ts_ms)
+        simulation.begin_counting(ts_ms)
+        if simulation.unbooked:
+            self._run(time_ns, self._quotes(time_ns))
+        while gate.has_waiting:
+            gate.send_waiting()
+            self._run(time_ns, self._quotes(time_ns))
+        if shown:
+            self._run(time_ns, [*self._quotes(time_ns), *shown])
+        simulation.set_alarms()
+
+    def _walk(self, market: RestingOrders, planned: list[Planned], time_ns: int) -> None:
+        """Make the engine ask about each order of a plan, in its order, before the close."""
+        at_ns = self._simulation.earliest_end(time_ns) - 1
+        quotes = [_quote(market, each.at, at_ns) for each in planned if each.order_id]
+        if quotes:
+            self._gate.walking = market
+            self._run(at_ns, quotes)
+            self._gate.walking = None
+
+    def _run(self, time_ns: int, data: list[Any]) -> None:
+        """Let the engine go on to `time_ns` with data in their order."""
+        engine, clock = self._engine, self._loaded.clock
+        engine.add_data(data, None, False, False)
+        engine.sort_data()
+        try:
+            engine.run(start=time_ns - 1, streaming=True)
+        except RuntimeError:
+            if self._callbacks.caught is None:
+                raise
+        engine.clear_data()
+        self._items += len(data)
+        if self._callbacks.caught is not None or engine.iteration != self._items:
+            self._raise_error(time_ns)
+        self._timer_ns = NEVER
+        if clock.timer_count():
+            due = (clock.next_time_ns(name) for name in clock.timer_names())
+            self._timer_ns = min((ns for ns in due if ns is not None), default=NEVER)
+        if self._book.cash is not self._seen_cash:
+            self._seen_cash = self._book.cash
+            self._simulation.set_alarms()
+
+    def _raise_error(self, time_ns: int) -> None:
+        """Raise what ended the run."""
+        caught, name = self._callbacks.caught, self.strategy.strategy_id
+        if caught is None:
+            logger_flush()
+            raise StrategyError(
+                f"{name}: the run ended at {iso(time_ns // _NS)}, by the error logged above or "
+                "because the strategy stopped itself: mend what it says, or log it as a warning"
+            )
+        error = caught.error
+        if isinstance(error, KeyboardInterrupt) or not is_of_strategy(error):
+            raise error
+        at = f", after the bar that closed at {iso(time_ns // _NS)}" if self._begun else ""
+        raise strategy_error(self.strategy, error, caught.callback + at) from error
+
+    def _quotes(self, time_ns: int) -> list[QuoteTick]:
+        """Return the quotes that move the engine's market to the last closes."""
+        return [_quote(m, m.last, time_ns) for m in self._markets if m.last is not None]
+
+    def _set_prices(self) -> None:
+        for market in self._markets:
+            if market.last is not None:
+                self._book.prices[market.symbol] = market.units.to_price(market.last)
+
+
+def _quote(market: RestingOrders, price: int, time_ns: int) -> QuoteTick:
+    units = market.units
+    at = Price.from_raw(price * 10 ** (ENGINE_DECIMALS - units.price_decimals), units.price_decimals)
+    size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
+    return QuoteTick(market.instrument.id, at, at, size, size, time_ns, time_ns)
+
+
+def _markets(
+    strategy: records.Strategy, venue: str, price_decimals: Mapping[str, int]
+) -> list[RestingOrders]:
+    """Return the session's symbols in order, with one scale of money for all."""
+    rules = strategy.instruments[venue]
+    places = {s: (price_decimals[s], decimals(rules[s].lot_size)) for s in strategy.symbols}
+    money_decimals = max(FEE_DECIMALS, *(prices + sizes for prices, sizes in places.values()))
+    markets = []
+    for symbol, (prices, sizes) in places.items():
+        own = rules[symbol]
+        tick = int(own.tick_size.scaleb(prices))
+        units = Units(
+            price_decimals=prices,
+            size_decimals=sizes,
+            money_decimals=money_decimals,
+            tick=tick,
+            slippage=strategy.slippage_ticks * tick,
+            maker=Ratio.of(own.maker_fee),
+            taker=Ratio.of(own.taker_fee),
+            maintenance=maintenance_ratio(own.max_leverage),
+        )
+        instrument = to_instrument(Series(venue, symbol), own, price_decimals=prices)
+        markets.append(RestingOrders(symbol, instrument, units))
+    return markets
+
+
+def _limits(strategy: records.Strategy, rules: Mapping[str, records.Instrument]) -> Limits:
+    return Limits(
+        max_daily_loss_usd=strategy.risk.max_daily_loss_usd,
+        max_leverage=strategy.risk.max_leverage,
+        markets={
+            symbol: MarketLimits(
+                tick_size=rules[symbol].tick_size,
+                lot_size=rules[symbol].lot_size,
+                min_notional_usd=rules[symbol].min_notional_usd,
+                max_position=strategy.risk.max_positions[symbol],
+                max_leverage=rules[symbol].max_leverage,
+            )
+            for symbol in strategy.symbols
+        },
+    )

@@ -1,0 +1,231 @@
+"""The account in a simulation: what an instant brings to it beside the strategy's own orders.
+
+That is the matching of the step, liquidation, funding, the day's loss and the day. The engine is
+run by the session; here is decided what it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from tbv8.config import records
+from tbv8.risk.book import Book
+from tbv8.risk.costs import funding, next_funding, next_midnight
+from tbv8.risk.events import EXACT, LIQUIDATION, Payment
+from tbv8.risk.rules.halted import MAX_DAILY_LOSS
+from tbv8.trading.gate import Gate
+from tbv8.trading.matching import Account, Planned, Step
+from tbv8.trading.records import Carried
+from tbv8.trading.resting import RestingOrders
+from tbv8.trading.units import NEVER
+
+_NS = 1_000_000
+
+type Prices = tuple[int, int, int, int]
+"""Open, high, low and close of a step."""
+
+
+class Simulation:
+    """The rules of an account that are no rules for orders.
+
+    Attributes:
+        due_ns: When something falls due whatever the prices are.
+        low_alarm: A step whose low is at or below it is looked at, also if it reaches no order.
+        high_alarm: The same of a step's high.
+        unbooked: What the engine's account does not know yet, in USD.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        gate: Gate,
+        markets: Sequence[RestingOrders],
+        rules: Mapping[str, records.Instrument],
+        *,
+        counted_from_ms: int | None,
+        starting_balance: Decimal,
+    ) -> None:
+        self.book, self.gate, self.markets, self.rules = book, gate, markets, rules
+        self.due_ns = 0
+        self.low_alarm, self.high_alarm = -1, NEVER
+        self.unbooked: list[Decimal] = []
+        self.carried: Carried | None = None
+        self._counted_from_ms = counted_from_ms
+        self._starting_balance = starting_balance
+        self._funding_ms: dict[str, int] = {}
+
+    def begin(self, first_ms: int) -> None:
+        """Set what falls due first; the first step closes at `first_ms`."""
+        self.book.midnight_ms = next_midnight(first_ms - 1)
+        self._funding_ms = {
+            symbol: next_funding(first_ms - 1, rules.funding_hours)
+            for symbol, rules in self.rules.items()
+            if rules.funding_rate_8h
+        }
+        self._set_due()
+
+    # What a step is looked at for.
+
+    def _set_due(self) -> None:
+        due_ms = min(self.book.midnight_ms, *self._funding_ms.values())
+        if self._counted_from_ms is not None:
+            due_ms = min(due_ms, self._counted_from_ms)
+        self.due_ns = due_ms * _NS
+
+    def set_alarms(self) -> None:
+        """Set the prices between which nothing can happen to the account.
+
+        With several symbols no price of one alone tells: every step is looked at then.
+        """
+        self.low_alarm, self.high_alarm = -1, NEVER
+        held = [market for market in self.markets if market.position]
+        if not held:
+            if self.book.halted is None and self.book.equity <= self.book.lowest_equity:
+                self.low_alarm = NEVER
+            return
+        if len(self.markets) > 1:
+            self.low_alarm = NEVER
+            return
+        market, units = held[0], held[0].units
+        cash = units.money(self.book.cash)
+        gone = units.liquidation_price(market.position, cash)
+        gains = market.position * units.scale
+        loss = units.money(self.book.lowest_equity) - cash
+        if market.position > 0:
+            halt = loss // gains if self.book.halted is None else -1
+            self.low_alarm = max(-1 if gone is None else gone, halt)
+        else:
+            halt = -(loss // -gains) if self.book.halted is None else NEVER
+            self.high_alarm = min(NEVER if gone is None else gone, halt)
+
+    # The step.
+
+    def account_of(self, market: RestingOrders) -> Account:
+        """Return the account as matching in one symbol sees it."""
+        cash, reserved = market.units.money(self.book.cash), 0
+        for other in self.markets:
+            if other is not market and other.position and other.last is not None:
+                value = other.position * other.last * other.units.scale
+                cash += value
+                rate = other.units.maintenance
+                reserved += abs(value) * rate.over // rate.under
+        return Account(market.position, cash, reserved)
+
+    def plan(self, market: RestingOrders, prices: Prices, time_ns: int) -> list[Planned]:
+        """Return what a symbol's step brings; nothing where it reaches neither order nor margin."""
+        opened, high, low, close = prices
+        account = self.account_of(market)
+        gone = market.units.liquidation_price(account.position, account.cash - account.reserved)
+        before = opened if market.last is None else market.last
+        liquidates = gone is not None and (
+            min(low, before) <= gone if account.position > 0 else max(high, before) >= gone
+        )
+        if not liquidates and low > market.highest_below and high < market.lowest_above:
+            return []
+        return market.make_plan(Step(time_ns, opened, high, low, close, market.last), account)
+
+    def earliest_end(self, time_ns: int) -> int:
+        """Return when the first order ends inside of the step; `time_ns` where none does."""
+        ends = (
+            order.ends_ns
+            for market in self.markets
+            for order in market.working.values()
+            if self.gate.now_ns + 1 < order.ends_ns < time_ns
+        )
+        return min(ends, default=time_ns)
+
+    def margin_at(self, market: RestingOrders, price: int) -> Decimal:
+        """Return the maintenance margin of the account with one symbol at a price."""
+        with_price = self.book.prices | {market.symbol: market.units.to_price(price)}
+        before, self.book.prices = self.book.prices, with_price
+        margin = self.book.maintenance_margin
+        self.book.prices = before
+        return margin
+
+    # What falls due.
+
+    def pass_time(self, before_ns: int) -> None:
+        """Do what fell due before a time, at the last prices."""
+        before_ms = -(-before_ns // _NS)
+        while (due_ms := min(self.book.midnight_ms, *self._funding_ms.values())) < before_ms:
+            self._do_due(due_ms)
+
+    def pay_funding(self, ts_ms: int) -> None:
+        """Charge the funding that is due at a time, on what is held, at the last prices."""
+        for market in self.markets:
+            if self._funding_ms.get(market.symbol) != ts_ms:
+                continue
+            rules = self.rules[market.symbol]
+            self._funding_ms[market.symbol] = next_funding(ts_ms, rules.funding_hours)
+            if not market.position or market.last is None:
+                continue
+            amount = funding(
+                self.book.positions[market.symbol],
+                market.units.to_price(market.last),
+                rate_8h=rules.funding_rate_8h,
+                hours=rules.funding_hours,
+            )
+            if amount:
+                self.pay(market, "funding", amount, ts_ms)
+        self._set_due()
+
+    def pay(self, market: RestingOrders, kind: Any, amount: Decimal, ts_ms: int) -> None:
+        """Book a payment of the account; the engine's account follows."""
+        self.book.pay(Payment(ts_ms=ts_ms, symbol=market.symbol, kind=kind, amount=amount))
+        self.unbooked.append(-amount)
+
+    def _do_due(self, due_ms: int) -> None:
+        self.pay_funding(due_ms)
+        self.start_day(due_ms)
+
+    def start_day(self, ts_ms: int) -> None:
+        """Begin the UTC day, if one begins at a time."""
+        if self.book.midnight_ms == ts_ms:
+            self.book.start_day(ts_ms)
+            self._set_due()
+
+    # Halts.
+
+    def must_halt(self) -> bool:
+        """Tell whether the day's loss is reached at the last prices."""
+        return self.book.halted is None and self.book.equity <= self.book.lowest_equity
+
+    def halt_for_loss(self, ts_ms: int) -> None:
+        """Halt for the day's loss, and close everything."""
+        limit = self.book.limits.max_daily_loss_usd
+        self.book.halt(ts_ms, MAX_DAILY_LOSS, {"limit_usd": limit})
+        self.gate.close_all()
+
+    def liquidate(self, market: RestingOrders, planned: Planned, ts_ms: int) -> None:
+        """Halt for a liquidation, and close everything, the symbol at the planned price."""
+        numbers = {
+            "position": self.book.positions[market.symbol],
+            "liquidation_price": market.units.to_price(planned.at),
+        }
+        self.book.halt(ts_ms, LIQUIDATION, numbers)
+        self.gate.close_all({market.symbol: (LIQUIDATION, planned.price)})
+
+    def lose_margin(self, market: RestingOrders, margin: Decimal, ts_ms: int) -> None:
+        """Take the maintenance margin, or bring cash below 0 back to it, once all is closed."""
+        lost = min(margin, self.book.cash) if self.book.cash > 0 else self.book.cash
+        if lost:
+            self.pay(market, "liquidation", lost, ts_ms)
+
+    # The warm-up.
+
+    def begin_counting(self, ts_ms: int) -> None:
+        """End the warm-up: the account has the starting balance, and the day begins anew."""
+        if self._counted_from_ms is None or ts_ms < self._counted_from_ms:
+            return
+        self._counted_from_ms = None
+        difference = EXACT.subtract(self._starting_balance, self.book.equity)
+        self.book.cash = EXACT.add(self.book.cash, difference)
+        self.unbooked.append(difference)
+        self.book.day_start, self.book.halted = self._starting_balance, None
+        self.carried = Carried(
+            ts_ms=ts_ms, positions=dict(self.book.positions), prices=dict(self.book.prices)
+        )
+        for events in (self.book.payments, self.book.denials, self.book.halts, self.gate.fills):
+            events.clear()
+        self._set_due()

@@ -1,0 +1,118 @@
+"""Prices, sizes and money of one symbol as integers, as matching counts them.
+
+A price is in units of the instrument's last decimal, a size in those of the lot's, money in units
+of 10^-money_decimals, one scale for all symbols of an account. NautilusTrader counts in 10^-16.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from tbv8.risk.events import EXACT
+
+ENGINE_DECIMALS = 16
+FEE_DECIMALS = 8
+NEVER = 10**40
+"""A price that nothing reaches."""
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """A fraction of integers."""
+
+    over: int
+    under: int
+
+    @classmethod
+    def of(cls, value: Decimal) -> Ratio:
+        """Return a decimal as a fraction."""
+        return cls(*value.as_integer_ratio())
+
+
+class Units(msgspec.Struct, frozen=True, kw_only=True):
+    """One symbol's scales, and what an order in it costs.
+
+    `tick` and `slippage` are prices; `scale` makes money of price x size.
+    """
+
+    price_decimals: int
+    size_decimals: int
+    money_decimals: int
+    tick: int
+    slippage: int
+    maker: Ratio
+    taker: Ratio
+    maintenance: Ratio
+
+    @property
+    def scale(self) -> int:
+        """What one unit of price x size is worth in units of money."""
+        return int(10 ** (self.money_decimals - self.price_decimals - self.size_decimals))
+
+    # NautilusTrader's and Decimal's values in our units, and back.
+
+    def price(self, value: Any) -> int:
+        """Return a Price of NautilusTrader."""
+        return int(value.raw // 10 ** (ENGINE_DECIMALS - self.price_decimals))
+
+    def size(self, value: Any) -> int:
+        """Return a Quantity of NautilusTrader."""
+        return int(value.raw // 10 ** (ENGINE_DECIMALS - self.size_decimals))
+
+    def to_price(self, units: int) -> Decimal:
+        """Return a price in USD."""
+        return EXACT.scaleb(Decimal(units), -self.price_decimals)
+
+    def to_size(self, units: int) -> Decimal:
+        """Return a quantity in base units."""
+        return EXACT.scaleb(Decimal(units), -self.size_decimals)
+
+    def money(self, amount: Decimal) -> int:
+        """Return USD."""
+        return int(EXACT.scaleb(amount, self.money_decimals))
+
+    # What orders pay.
+
+    def taker_price(self, price: int, *, buy: bool, slipped: bool = True) -> int:
+        """Return a price rounded to the tick against us, and slipped; never below one tick."""
+        slippage = self.slippage if slipped else 0
+        if buy:
+            return -(-price // self.tick) * self.tick + slippage
+        return max(price // self.tick * self.tick - slippage, self.tick)
+
+    def fee(self, price: int, size: int, *, maker: bool) -> int:
+        """Return the fee as money, rounded half to even to 10^-8 USD."""
+        rate = self.maker if maker else self.taker
+        smallest = 10 ** (self.money_decimals - FEE_DECIMALS)
+        exact, under = price * size * self.scale * rate.over, rate.under * smallest
+        whole, rest = divmod(exact, under)
+        up = rest * 2 > under or (rest * 2 == under and whole % 2)
+        return int((whole + up) * smallest)
+
+    def liquidation_price(self, position: int, free: int) -> int | None:
+        """Return the price at which a position is liquidated, rounded away from where it is safe.
+
+        From `free + position x price = maintenance x |position| x price`; None where no price is.
+
+        Args:
+            position: Of this symbol.
+            free: Cash and the other positions at their prices, less their maintenance margin.
+        """
+        rate = self.maintenance
+        if position > 0:
+            if free >= 0:
+                return None
+            return -free * rate.under // (position * self.scale * (rate.under - rate.over))
+        if position < 0:
+            debt = -position * self.scale * (rate.under + rate.over)
+            return max(-(-free * rate.under // debt), 0)
+        return None
+
+
+def maintenance_ratio(max_leverage: Decimal) -> Ratio:
+    """Return the maintenance margin as an exact fraction: half of 1 / max_leverage."""
+    leverage = max(max_leverage, Decimal(1))
+    over, under = leverage.as_integer_ratio()
+    return Ratio(under, 2 * over)

@@ -1,0 +1,140 @@
+"""NautilusTrader's engine as the simulated venue: it keeps orders, positions and the account.
+
+It decides nothing: bars only go to the strategy (`bar_execution=False`), quotes make it ask about
+the orders that they reach, and the gate answers at which price and for how much. The answer "not
+now" is a book with a price on no tick: rc6 skips such a fill with a warning and leaves the order as
+it was, which test_venue.py holds it to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.backtest import (
+    BacktestEngine,
+    BacktestEngineConfig,
+    SimulationModule,
+    SimulationModuleContext,
+)
+from nautilus_trader.common import LoggerConfig, LogLevel
+from nautilus_trader.execution import FeeModel, FillModel
+from nautilus_trader.model import (
+    AccountType,
+    BookOrder,
+    BookType,
+    Currency,
+    Money,
+    OmsType,
+    OrderBook,
+    OrderSide,
+    Price,
+    Quantity,
+)
+from nautilus_trader.portfolio import PortfolioConfig
+from nautilus_trader.risk import RiskEngineConfig
+
+from tbv8.trading.gate import Gate
+from tbv8.trading.units import ENGINE_DECIMALS
+
+
+class GateFills(FillModel):
+    """Answers which book an order meets: one level, at the price and size that the gate names."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+
+    def is_slipped(self) -> bool:
+        """Say no: slippage is in the price."""
+        return False
+
+    def is_limit_filled(self) -> bool:
+        """Say yes: a touch makes the engine ask, and the gate decides."""
+        return True
+
+    def fill_limit_inside_spread(self) -> bool:
+        """Say no: the market is one price wide."""
+        return False
+
+    def get_orderbook_for_fill_simulation(
+        self,
+        _instrument: Any,
+        order: Any,
+        _best_bid: Price | None = None,
+        _best_ask: Price | None = None,
+    ) -> OrderBook | None:
+        """Return the book for this one order."""
+        market = self.gate.markets[order.instrument_id]
+        units, answer = market.units, self.gate.answer(order)
+        book = OrderBook(order.instrument_id, BookType.L2_MBP)
+        if answer is None:
+            price, size = Price.from_raw(1, ENGINE_DECIMALS), order.leaves_qty
+        else:
+            raw = answer[0] * 10 ** (ENGINE_DECIMALS - units.price_decimals)
+            price = Price.from_raw(raw, units.price_decimals)
+            raw = answer[1] * 10 ** (ENGINE_DECIMALS - units.size_decimals)
+            size = Quantity.from_raw(raw, units.size_decimals)
+        far_side = OrderSide.SELL if order.is_buy else OrderSide.BUY
+        book.add(BookOrder(far_side, price, size, 1), 0, 0, 0)
+        return book
+
+
+class GateFees(FeeModel):
+    """The maker's or taker's rate of the order's own instrument."""
+
+    def __init__(self, gate: Gate, currency: Currency) -> None:
+        self.gate, self.currency = gate, currency
+
+    def get_commission(
+        self, order: Any, fill_quantity: Quantity, fill_px: Price, _instrument: Any
+    ) -> Money:
+        """Return the fee of a fill."""
+        return Money.from_decimal(self.gate.fee(order, fill_quantity, fill_px), self.currency)
+
+
+class Payments(SimulationModule):
+    """Books what the account pays outside of fills, when the engine ends its next instant."""
+
+    def __init__(self, currency: Currency) -> None:
+        self.currency = currency
+        self.due: list[Decimal] = []
+
+    def process(self, _ts_now: int, _context: SimulationModuleContext) -> list[Money]:
+        """Return what to add to the balance; it is asked at every instant of every run."""
+        due, self.due = self.due, []
+        return [Money.from_decimal(amount, self.currency) for amount in due]
+
+
+def make_engine(
+    instruments: Iterable[Any], gate: Gate, payments: Payments, *, balance: Decimal
+) -> BacktestEngine:
+    """Return an engine with one venue, on which every instrument is traded from one account."""
+    engine = BacktestEngine(
+        BacktestEngineConfig(
+            logging=LoggerConfig(stdout_level=LogLevel.ERROR, is_colored=False),
+            shutdown_on_error=True,
+            run_analysis=False,
+            # the gate asks; this one denies the 101st order of a second, and any of an account
+            # whose cash is below 0, also the one that would close its position
+            risk_engine=RiskEngineConfig(bypass=True),
+            portfolio=PortfolioConfig(equity_curve=False),  # it is copied at each order
+        )
+    )
+    traded, currency = list(instruments), payments.currency
+    engine.add_venue(
+        venue=traded[0].id.venue,
+        oms_type=OmsType.NETTING,
+        account_type=AccountType.MARGIN,
+        starting_balances=[Money.from_decimal(balance, currency)],
+        base_currency=currency,
+        default_leverage=Decimal(1),  # instruments ask for no margin
+        fee_model=GateFees(gate, currency),
+        fill_model=GateFills(gate),
+        modules=[payments],
+        reject_stop_orders=False,
+        bar_execution=False,
+    )
+    for instrument in traded:
+        engine.add_instrument(instrument)
+    return engine
