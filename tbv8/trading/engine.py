@@ -40,7 +40,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.risk import RiskEngineConfig
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import Series, iso
 from tbv8.results.accounting import (
@@ -116,7 +116,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 class _Stage(msgspec.Struct, frozen=True, kw_only=True):
     """What one run is made of."""
 
-    strategy: config.Strategy
+    strategy: records.Strategy
     venue: str
     instrument: CryptoPerpetual
     bar_type: BarType
@@ -124,8 +124,8 @@ class _Stage(msgspec.Struct, frozen=True, kw_only=True):
     closes_ms: Ints
 
     @property
-    def rules(self) -> config.Instrument:
-        return self.strategy.instruments[self.venue]
+    def rules(self) -> records.Instrument:
+        return self.strategy.instruments[self.venue][self.strategy.symbol]
 
     @property
     def closes(self) -> Floats:
@@ -133,7 +133,7 @@ class _Stage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_strategy(
-    strategy: config.Strategy,
+    strategy: records.Strategy,
     venue: str,
     bars: pa.Table,
     *,
@@ -160,7 +160,8 @@ def run_strategy(
             "start_date and end_date"
         )
     check_bars(bars)
-    rules, series = strategy.instruments[venue], Series(venue, strategy.symbol)
+    rules = strategy.instruments[venue][strategy.symbol]
+    series = Series(venue, strategy.symbol)
     places = price_decimals(bars, rules.tick_size) if places is None else places
     stage = _Stage(
         strategy=strategy,
@@ -489,7 +490,7 @@ def _check_told(stage: _Stage, guard: RiskGuard, fills: tuple[Fill, ...]) -> Non
 
 def _check_limits(stage: _Stage, fills: tuple[Fill, ...]) -> None:
     """Refuse a run in which a fill took the position beyond the limit."""
-    limit = stage.strategy.risk.max_position
+    limit = stage.strategy.risk.max_positions[stage.strategy.symbol]
     for fill in fills:
         before = fill.position - fill.change
         if abs(fill.position) > limit and abs(fill.position) > abs(before):

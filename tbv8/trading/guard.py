@@ -38,7 +38,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.results.accounting import Payment
 from tbv8.risk import (
     MAX_DAILY_LOSS,
@@ -257,15 +257,15 @@ class RiskGuard:
 
     def __init__(
         self,
-        strategy: config.Strategy,
-        rules: config.Instrument,
+        strategy: records.Strategy,
+        rules: records.Instrument,
         instrument: CryptoPerpetual,
         bar_type: Any,
         market: Market,
         fill_model: BarFills,
     ) -> None:
         self.limits = Limits(
-            max_position=strategy.risk.max_position,
+            max_position=strategy.risk.max_positions[strategy.symbol],
             max_daily_loss_usd=strategy.risk.max_daily_loss_usd,
             max_leverage=strategy.risk.max_leverage,
             venue_leverage=rules.max_leverage,

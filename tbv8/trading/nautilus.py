@@ -40,7 +40,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.persistence import BarDataWrangler
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Timeframe, iso
 
@@ -85,7 +85,7 @@ def _longest(count: int, unit: int) -> int:
 
 
 def to_instrument(
-    series: Series, rules: config.Instrument, *, price_decimals: int
+    series: Series, rules: records.Instrument, *, price_decimals: int
 ) -> CryptoPerpetual:
     """Return the perpetual that orders go to; money has eight decimals.
 
