@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 import pyarrow as pa
 
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.coverage import gaps, merge, missing_spans
 from tbv8.errors import DataError
 from tbv8.market import (

@@ -20,9 +20,10 @@ from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
-from tbv8.config import Project, Strategy, load_project
+from tbv8.config.document import unknown
+from tbv8.config.load import load_project
+from tbv8.config.records import Project, Strategy
 from tbv8.coverage import missing_spans
-from tbv8.document import unknown
 from tbv8.errors import DataError, Tbv8Error
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
@@ -109,7 +110,7 @@ def project() -> Project:
     """
     now_ms = int(time.time() * 1000)
     try:
-        return load_project(
+        loaded = load_project(
             Path.cwd(),
             overrides=doit.doit_cmd._CMDLINE_VARS or {},
             now_ms=now_ms,
@@ -119,6 +120,9 @@ def project() -> Project:
         )
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
+    for line in loaded.warnings:
+        sys.stderr.write(f"WARNING: {line}\n")
+    return loaded
 
 
 def migrate(project: Project) -> Task:

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbv8.backfill import backfill, compare, draw_hours, recheck
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.coverage import merge
 from tbv8.errors import DataError, VenueError
 from tbv8.market import (

@@ -16,7 +16,6 @@ from tests.builders import ROOT
 # What each layer may import of this project: what its line names, and what those may import.
 MAY_IMPORT = {
     "errors": "",
-    "source": "errors",
     "progress": "",
     "ending": "",
     "market": "errors",
@@ -24,12 +23,10 @@ MAY_IMPORT = {
     "coverage": "market",
     "aggregate": "market",
     "risk": "market",
-    "document": "errors",
-    "config": "document errors market source",
-    "config_schema": "config",
+    "config": "errors market",
     "store": "coverage errors market",
     "venues": "errors market",
-    "freshness": "config coverage document source store",
+    "freshness": "config coverage store",
     "backfill": "config coverage progress store venues",
     "build": "aggregate freshness progress store",
     "recorder": "config progress store venues",
@@ -39,7 +36,7 @@ MAY_IMPORT = {
     "backtest": "progress results store trading",
     "report": "config freshness page store",
     "tasks": "backfill backtest build freshness recorder report",
-    "commands": "backfill backtest build config_schema ending freshness recorder report tasks",
+    "commands": "backfill backtest build ending freshness recorder report tasks",
 }
 
 # Which libraries may be imported, and where.
@@ -61,7 +58,7 @@ LIBRARIES = {
     "rich": "progress recorder report",
     "sqlalchemy": "store",
     "websockets": "recorder",
-    "yaml": "document",
+    "yaml": "config",
 }
 
 HEAVY = (

@@ -20,11 +20,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from tbv8 import config
+from tbv8.config import records
+from tbv8.config.source import project_imports
 from tbv8.market import iso
 from tbv8.progress import progress
 from tbv8.results.accounting import Fill
-from tbv8.source import project_imports
 from tbv8.trading.engine import Asked, Run, run_strategy
 from tbv8.trading.loading import StrategyError, shown_path
 
@@ -56,7 +56,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     late_starts: int
 
 
-def check_lookahead(strategy: config.Strategy, bars: pa.Table) -> Verdict:
+def check_lookahead(strategy: records.Strategy, bars: pa.Table) -> Verdict:
     """Rerun a strategy on its primary venue with bars cut after many moments.
 
     Raises:
@@ -91,7 +91,7 @@ def check_lookahead(strategy: config.Strategy, bars: pa.Table) -> Verdict:
     )
 
 
-def lines(strategy: config.Strategy, verdict: Verdict) -> list[str]:
+def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
     """Return what to print when nothing differed."""
     warm_up = "positions never became those of the whole run: a start anywhere else gives another"
     if verdict.warm_up is not None:
@@ -104,7 +104,7 @@ def lines(strategy: config.Strategy, verdict: Verdict) -> list[str]:
     ]
 
 
-def _reaching_out(strategy: config.Strategy) -> list[Path]:
+def _reaching_out(strategy: records.Strategy) -> list[Path]:
     """Return what a strategy imports of this project beside strategies: it reads with that."""
     if not strategy.module_path.is_file():
         return []
@@ -134,7 +134,7 @@ def _spread(values: list[int], most: int) -> list[int]:
     return [values[int(at)] for at in np.linspace(0, len(values) - 1, most)]
 
 
-def _compare(strategy: config.Strategy, whole: Run, bars: pa.Table) -> None:
+def _compare(strategy: records.Strategy, whole: Run, bars: pa.Table) -> None:
     end_ms = int(whole.curve.closes_ms[bars.num_rows - 1])
     cut = f"{strategy.strategy_id}: looks ahead: on data cut at {iso(end_ms)}"
     try:
@@ -161,7 +161,7 @@ def _said(event: Asked | Fill) -> str:
     return f"{event.side} {quantity} {event.type}{price} of {iso(event.ts_ms)}"
 
 
-def _warm_up(strategy: config.Strategy, venue: str, bars: pa.Table) -> int | None:
+def _warm_up(strategy: records.Strategy, venue: str, bars: pa.Table) -> int | None:
     """Return the bars until the position is that of the whole run; without halts in the way."""
     loose = msgspec.structs.replace(
         strategy,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.results.files import write_run
 from tbv8.results.folder import write_json, write_result
 from tbv8.results.summary import Summary, summarise, to_json
@@ -17,7 +17,7 @@ from tbv8.trading.engine import run_strategy
 
 
 def run_backtest(
-    strategy: config.Strategy, bars: pa.Table, *, inputs: Mapping[str, Any], results_path: Path
+    strategy: records.Strategy, bars: pa.Table, *, inputs: Mapping[str, Any], results_path: Path
 ) -> Summary:
     """Run a strategy over its bars and write `results_path/<strategy_id>/`.
 

@@ -11,8 +11,8 @@ import msgspec
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import SERIES, Looking, choose
-from tbv8.config import Project
-from tbv8.document import unknown
+from tbv8.config.document import unknown
+from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
 from tbv8.progress import progress

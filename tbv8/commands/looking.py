@@ -13,8 +13,8 @@ from doit.exceptions import InvalidCommand
 from doit.task import Task
 
 from tbv8.commands.refusals import OneLine, check_patterns
-from tbv8.config import Project
-from tbv8.document import unknown
+from tbv8.config.document import unknown
+from tbv8.config.records import Project
 from tbv8.errors import NotMigratedError
 from tbv8.freshness.state import State
 from tbv8.market import Series

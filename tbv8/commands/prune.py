@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import SERIES, Looking, choose
-from tbv8.config import Project
+from tbv8.config.records import Project
 from tbv8.market import iso, parse_duration_ms
 from tbv8.progress import progress
 from tbv8.store.database import open_reader

@@ -19,7 +19,7 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 from doit.task import Task
 
 from tbv8.commands import state  # noqa: F401  # first
-from tbv8.document import nearest, unknown
+from tbv8.config.document import nearest, unknown
 from tbv8.errors import Tbv8Error
 from tbv8.tasks import ReaderGoneError, os_problem
 

@@ -13,7 +13,7 @@ from doit.task import Task
 from tbv8.commands.looking import Looking
 from tbv8.commands.plan import Planned, plan
 from tbv8.commands.status import stale_results
-from tbv8.config import Project
+from tbv8.config.records import Project
 from tbv8.report.graph import Node
 from tbv8.tasks import wanted_history
 

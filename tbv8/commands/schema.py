@@ -11,7 +11,7 @@ from doit.cmd_base import Command
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.refusals import OneLine
-from tbv8.config_schema import FOLDER, schemas
+from tbv8.config.schema import FOLDER, schemas
 
 _CONFIG = Path("config")
 

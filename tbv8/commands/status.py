@@ -8,7 +8,7 @@ from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import JSON, Looking, print_json
 from tbv8.commands.plan import Planned, plan
-from tbv8.config import Project
+from tbv8.config.records import Project
 from tbv8.report.status import read_status, to_json
 from tbv8.tasks import wanted_history
 

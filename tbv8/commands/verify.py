@@ -12,8 +12,8 @@ import msgspec
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import JSON, SERIES, Looking, choose, print_json, whole_number
-from tbv8.config import Project
-from tbv8.document import unknown
+from tbv8.config.document import unknown
+from tbv8.config.records import Project
 from tbv8.freshness.state import days_text
 from tbv8.market import Series, Span
 from tbv8.page.words import counted

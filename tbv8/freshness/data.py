@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from tbv8.config.source import digest_source
 from tbv8.coverage import missing_spans
 from tbv8.errors import NotMigratedError
 from tbv8.freshness.state import Part, State, count_days, days_text, digest_text, from_to
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
-from tbv8.source import digest_source
 from tbv8.store.database import REVISION, open_reader
 from tbv8.store.ledger import (
     HISTORY,

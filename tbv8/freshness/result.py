@@ -14,12 +14,12 @@ from typing import Any
 
 import msgspec
 
-from tbv8.config import Strategy
-from tbv8.document import plain
+from tbv8.config.document import plain
+from tbv8.config.records import Strategy
+from tbv8.config.source import digest_source, foreign_imports, project_imports
 from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
 from tbv8.market import ONE_MINUTE, iso
-from tbv8.source import digest_source, foreign_imports, project_imports
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
@@ -136,7 +136,7 @@ def _parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tuple
 
 def _strategy_config(strategy: Strategy) -> dict[str, Any]:
     fields = msgspec.to_builtins(strategy, builtin_types=(Decimal,), enc_hook=str)
-    return {key: plain(fields[key]) for key in sorted(fields.keys() - {"path", "span"})}
+    return {key: plain(fields[key]) for key in sorted(fields.keys() - {"path", "root", "span"})}
 
 
 def _sources(paths: Iterable[Path], root: Path) -> dict[str, str]:

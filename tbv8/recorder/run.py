@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.errors import ConfigError, DataError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.recorder.desk import Desk, Watch

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.config import Project
+from tbv8.config.records import Project
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
 from tbv8.market import Series, Span, iso

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.market import Timeframe, iso
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Fill, entry_price, from_money
@@ -108,7 +108,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     divergence: Divergence | None
 
 
-def summarise(strategy: config.Strategy, primary: Run, shadow: Run | None) -> Summary:
+def summarise(strategy: records.Strategy, primary: Run, shadow: Run | None) -> Summary:
     """Return the numbers of a result; the span is the whole bars in the wanted one."""
     span = strategy.timeframe.whole(strategy.span)
     ours = _stats(primary, strategy.timeframe)

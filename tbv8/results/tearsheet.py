@@ -141,16 +141,17 @@ def _settings(result: Result) -> list[str]:
         return []
     params = ", ".join(f"{name} {one}" for name, one in value["params"].items()) or "no params"
     risk, ticks = value["risk"], value["slippage_ticks"]
-    base = result.summary["symbol"].partition("/")[0]
+    symbol = result.summary["symbol"]
+    position = f"{risk['max_positions'][symbol]} {symbol.partition('/')[0]}"
     fees = [
         f"{run.venue} maker {_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
         for _, run, _ in result.runs
-        if (rules := value["instruments"].get(run.venue))
+        if (rules := value["instruments"].get(run.venue, {}).get(symbol))
     ]
     return [
         f"{value['class_name']} of {value['module']}: {params}. "
         f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
-        f"At most: position {risk['max_position']} {base}, daily loss {risk['max_daily_loss_usd']} "
+        f"At most: position {position}, daily loss {risk['max_daily_loss_usd']} "
         f"USD, leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
         f"Fees: {'; '.join(fees)}",
     ]

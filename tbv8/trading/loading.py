@@ -16,11 +16,11 @@ from typing import Any, NoReturn, get_type_hints
 import msgspec
 from nautilus_trader.trading import Strategy
 
-from tbv8 import config
-from tbv8.document import expected, nearest, read_document
+from tbv8.config import records
+from tbv8.config.document import expected, nearest, read_document
+from tbv8.config.source import classes
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
-from tbv8.source import GIVEN, classes
 from tbv8.trading.nautilus import to_bar_type, to_instrument_id
 
 _STRATEGIES = "tbv8.strategies"
@@ -30,7 +30,7 @@ class StrategyError(Tbv8Error):
     """What a user's strategy raised; the exception itself, with its traceback, is `__cause__`."""
 
 
-def check_params(strategy: config.Strategy) -> None:
+def check_params(strategy: records.Strategy) -> None:
     """Refuse params that the strategy's own config class refuses.
 
     Raises:
@@ -41,7 +41,7 @@ def check_params(strategy: config.Strategy) -> None:
 
 
 def load_strategy(
-    strategy: config.Strategy, venue: str, *, behind: type[Strategy] | None = None
+    strategy: records.Strategy, venue: str, *, behind: type[Strategy] | None = None
 ) -> Strategy:
     """Return a new strategy that trades on `venue`; errors as in `check_params`.
 
@@ -65,37 +65,54 @@ def load_strategy(
     return loaded
 
 
-def make_config(strategy: config.Strategy, venue: str) -> Any:
+def make_config(strategy: records.Strategy, venue: str) -> Any:
     """Return the strategy's own config object; errors as in `check_params`."""
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
-    series = Series(venue, strategy.symbol)
     params = _typed(config_class, strategy)
     try:
-        return config_class(
-            instrument_id=to_instrument_id(series),
-            bar_type=to_bar_type(series, strategy.timeframe),
-            max_position=strategy.risk.max_position,
-            **params,
-        )
+        return config_class(**_given(config_class, strategy, venue), **params)
     except (ValueError, TypeError) as e:
         name = f"{strategy.class_name}Config"
         if isinstance(e, TypeError) and not _takes_what_is_given(config_class):
             raise StrategyError(
                 f"{class_place(strategy, name)}: {name} must be a dataclass with the fields "
-                f"{', '.join(sorted(GIVEN))}: {e}"
+                f"bar_type, instrument_id, max_position: {e}"
             ) from e
         _refuse(strategy, ("params",), str(e), e)
     except Exception as e:
         raise strategy_error(strategy, e, f"{strategy.class_name}Config()") from e
 
 
+def _given(config_class: type, strategy: records.Strategy, venue: str) -> dict[str, Any]:
+    """Return what tbv8 gives: of the main symbol, and of all where the class names the plural."""
+    series = [Series(venue, symbol) for symbol in strategy.symbols]
+    one = {
+        "instrument_id": to_instrument_id(series[0]),
+        "bar_type": to_bar_type(series[0], strategy.timeframe),
+        "max_position": strategy.risk.max_positions[strategy.symbol],
+    }
+    several = {
+        "instrument_ids": tuple(to_instrument_id(each) for each in series),
+        "bar_types": tuple(
+            to_bar_type(each, timeframe) for each in series for timeframe in strategy.timeframes
+        ),
+        "max_positions": tuple(strategy.risk.max_positions[s] for s in strategy.symbols),
+    }
+    taken = inspect.signature(config_class).parameters
+    named = {name: value for name, value in (one | several).items() if name in taken}
+    return one | named if named.keys().isdisjoint(several) else named
+
+
 def _takes_what_is_given(config_class: type) -> bool:
     taken = inspect.signature(config_class).parameters
-    return taken.keys() >= GIVEN or any(p.kind is p.VAR_KEYWORD for p in taken.values())
+    return any(p.kind is p.VAR_KEYWORD for p in taken.values()) or all(
+        name in taken or f"{name}s" in taken
+        for name in ("instrument_id", "bar_type", "max_position")
+    )
 
 
 def _refuse(
-    strategy: config.Strategy, key: tuple[str, ...], problem: str, cause: Exception
+    strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception
 ) -> NoReturn:
     """Raise a ConfigError at a key of the strategy's YAML, with its line."""
     path = Path.cwd() / strategy.path
@@ -108,7 +125,7 @@ def _refuse(
     raise ConfigError(problem, path=strategy.path, key=".".join(key)) from cause
 
 
-def _check_callbacks(strategy: config.Strategy, strategy_class: type[Strategy]) -> None:
+def _check_callbacks(strategy: records.Strategy, strategy_class: type[Strategy]) -> None:
     """Refuse callbacks that could not be called, or whose body would never run."""
     for name in dir(strategy_class):
         own, known = getattr(strategy_class, name), getattr(Strategy, name, None)
@@ -124,7 +141,7 @@ def _check_callbacks(strategy: config.Strategy, strategy_class: type[Strategy]) 
             raise StrategyError(f"{place}: write def {name}({', '.join(wanted)}): {e}") from e
 
 
-def check_subscribed(strategy: config.Strategy, loaded: Strategy, *, subscribed: bool) -> None:
+def check_subscribed(strategy: records.Strategy, loaded: Strategy, *, subscribed: bool) -> None:
     """Refuse a strategy that received no bars. Call it only if the run sent no orders."""
     name, place = strategy.class_name, class_place(strategy)
     written = type(loaded).__mro__[1]  # before it, what tbv8 put in front
@@ -139,7 +156,7 @@ def check_subscribed(strategy: config.Strategy, loaded: Strategy, *, subscribed:
         )
 
 
-def class_place(strategy: config.Strategy, name: str | None = None) -> str:
+def class_place(strategy: records.Strategy, name: str | None = None) -> str:
     """Return file and line of a strategy's class, or of another in its module."""
     path = strategy.module_path
     known = classes(path) if path.is_file() else {}
@@ -148,7 +165,7 @@ def class_place(strategy: config.Strategy, name: str | None = None) -> str:
     return f"{file}:{line.lineno}" if line else file
 
 
-def strategy_error(strategy: config.Strategy, error: BaseException, where: str) -> StrategyError:
+def strategy_error(strategy: records.Strategy, error: BaseException, where: str) -> StrategyError:
     """Return one line that names the user's file and line, and what it raised there."""
     said = " ".join(str(error).split())
     what = f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -184,7 +201,7 @@ def forget_strategies() -> None:
         del sys.modules[name]
 
 
-def _load_class(strategy: config.Strategy, name: str) -> type:
+def _load_class(strategy: records.Strategy, name: str) -> type:
     try:
         module = importlib.import_module(f"{_STRATEGIES}.{strategy.module}")
         loaded: type = getattr(module, name)
@@ -193,7 +210,7 @@ def _load_class(strategy: config.Strategy, name: str) -> type:
     return loaded
 
 
-def _typed(config_class: type, strategy: config.Strategy) -> dict[str, Any]:
+def _typed(config_class: type, strategy: records.Strategy) -> dict[str, Any]:
     """Return the params in the types that a dataclass asks for: 0.01 as Decimal, 3 as float."""
     if not is_dataclass(config_class):
         return strategy.params

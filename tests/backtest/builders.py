@@ -15,8 +15,8 @@ import pyarrow as pa
 import pytest
 
 import tbv8.strategies
-from tbv8 import config
 from tbv8.aggregate import aggregate
+from tbv8.config import records
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
 from tbv8.venues import sample
 
@@ -69,7 +69,7 @@ class Scripted(Strategy):
 '''
 
 
-def rules(*, funding_hours: int = 0, **changes: str) -> config.Instrument:
+def rules(*, funding_hours: int = 0, **changes: str) -> records.Instrument:
     """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers, no funding."""
     values = {
         "tick_size": "0.5",
@@ -80,35 +80,38 @@ def rules(*, funding_hours: int = 0, **changes: str) -> config.Instrument:
     }
     values |= changes
     decimals = {name: Decimal(value) for name, value in values.items()}
-    return config.Instrument(**decimals, funding_hours=funding_hours)
+    return records.Instrument(**decimals, funding_hours=funding_hours)
 
 
-def limits(**changes: str) -> config.Risk:
+def limits(*, symbol: str = "BTC/USDT", **changes: str) -> records.Risk:
     """At most 2 of base, twice the equity, 1000 USD a day."""
     values = {"max_position": "2", "max_daily_loss_usd": "1000", "max_leverage": "2"} | changes
-    return config.Risk(**{name: Decimal(value) for name, value in values.items()})
+    amounts = {name: Decimal(value) for name, value in values.items()}
+    return records.Risk(max_positions={symbol: amounts.pop("max_position")}, **amounts)
 
 
-def make_strategy(**changes: Any) -> config.Strategy:
+def make_strategy(**changes: Any) -> records.Strategy:
     """A strategy on `hyperliquid` that reads hourly bars of `sample`; params are its script."""
     instrument = changes.pop("instrument", rules())
+    symbol = changes.get("symbol", "BTC/USDT")
     values: dict[str, Any] = {
         "strategy_id": "test_v1",
         "path": Path("config/strategies/test_v1.yaml"),
-        "symbol": "BTC/USDT",
+        "symbol": symbol,
+        "symbols": (symbol,),
         "timeframe": parse_timeframe("1h"),
         "module": "scripted",
         "class_name": "Scripted",
         "params": {},
-        "routing": config.Routing(primary="hyperliquid"),
-        "risk": limits(),
+        "routing": records.Routing(primary="hyperliquid"),
+        "risk": limits(symbol=symbol),
         "source": Series("sample", "BTC/USDT"),
         "span": Span(START_MS, START_MS + 600 * MINUTE_MS),
-        "instruments": {"hyperliquid": instrument},
+        "instruments": {"hyperliquid": {symbol: instrument}},
         "starting_balance_usd": Decimal(10_000),
         "slippage_ticks": 0,
     }
-    return config.Strategy(**(values | changes))
+    return records.Strategy(**(values | changes))
 
 
 def make_bars(

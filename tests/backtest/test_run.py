@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tbv8 import config
 from tbv8.backtest.run import run_backtest
+from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import HOUR_MS, Series, parse_timeframe
 from tbv8.results.summary import lines
@@ -144,8 +144,11 @@ def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None
     # The shadow's tick is 0.1: 102.15 each.
     strategy = make_strategy(
         params={"orders": {1: "1", 3: "1"}},
-        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
-        instruments={"hyperliquid": rules(), "mexc": rules(tick_size="0.1")},
+        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        instruments={
+            "hyperliquid": {"BTC/USDT": rules()},
+            "mexc": {"BTC/USDT": rules(tick_size="0.1")},
+        },
     )
 
     summary = run_backtest(strategy, make_bars(CLOSES[:4]), inputs={}, results_path=tmp_path)
@@ -161,10 +164,10 @@ def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None
 def test_the_secondary_venue_is_simulated_beside_it(tmp_path: Path) -> None:
     strategy = make_strategy(
         params={"orders": {3: "2", 6: "-2"}},
-        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
-            "hyperliquid": rules(),
-            "mexc": rules(tick_size="0.1", taker_fee="0"),
+            "hyperliquid": {"BTC/USDT": rules()},
+            "mexc": {"BTC/USDT": rules(tick_size="0.1", taker_fee="0")},
         },
     )
 
@@ -188,10 +191,10 @@ def test_fills_that_only_one_venue_has_are_counted_and_listed(tmp_path: Path) ->
     # 2 x 104 is 0.1664.
     strategy = make_strategy(
         params={"orders": {2: "-1.5", 3: "1.5", 5: "2"}},
-        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
-            "hyperliquid": rules(taker_fee="0"),
-            "mexc": rules(lot_size="0.4", taker_fee="0", funding_rate_8h="0.0008"),
+            "hyperliquid": {"BTC/USDT": rules(taker_fee="0")},
+            "mexc": {"BTC/USDT": rules(lot_size="0.4", taker_fee="0", funding_rate_8h="0.0008")},
         },
     )
 
@@ -267,16 +270,19 @@ _SAME_BYTES = """
 import sys
 from decimal import Decimal
 from pathlib import Path
-from tbv8 import config
+from tbv8.config import records
 from tbv8.backtest.run import run_backtest
 from tests.backtest.builders import make_strategy, rules, wave
 from tbv8.market import parse_timeframe
 strategy = make_strategy(
     module="ema_cross", class_name="EmaCross", params={"fast": 3, "slow": 8},
     timeframe=parse_timeframe("5m"), starting_balance_usd=Decimal(100_000),
-    routing=config.Routing(primary="hyperliquid", secondary="mexc",
+    routing=records.Routing(primary="hyperliquid", secondary="mexc",
                            mode="PRIMARY_LIVE_SECONDARY_SHADOW"),
-    instruments={"hyperliquid": rules(), "mexc": rules(tick_size="0.1")},
+    instruments={
+            "hyperliquid": {"BTC/USDT": rules()},
+            "mexc": {"BTC/USDT": rules(tick_size="0.1")},
+        },
 )
 inputs = {name: {"digest": name, "value": name} for name in ("b", "a")}
 run_backtest(strategy, wave(1500), inputs=inputs, results_path=Path(sys.argv[1]))

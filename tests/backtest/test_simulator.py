@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.market import Series, Timeframe, parse_timeframe
 from tbv8.results.accounting import from_money
 from tbv8.trading.engine import Run, run_strategy
@@ -23,8 +23,8 @@ CENT = Decimal("0.01")
 COSTS = {"taker_fee": "0.00045", "tick_size": "0.5", "lot_size": "0.001"}
 
 
-def _simulated(strategy: config.Strategy, bars: pa.Table, decide: Decide, *, hours: int) -> Books:
-    instrument = strategy.instruments["hyperliquid"]
+def _simulated(strategy: records.Strategy, bars: pa.Table, decide: Decide, *, hours: int) -> Books:
+    instrument = strategy.instruments["hyperliquid"]["BTC/USDT"]
     rows = bars.to_pydict()
     columns = [rows[name] for name in ("ts_ms", "open", "high", "low", "close")]
     close: Timeframe = strategy.timeframe
@@ -41,7 +41,7 @@ def _simulated(strategy: config.Strategy, bars: pa.Table, decide: Decide, *, hou
                 lot=instrument.lot_size,
                 taker_fee=instrument.taker_fee,
                 venue_leverage=instrument.max_leverage,
-                max_position=strategy.risk.max_position,
+                max_position=strategy.risk.max_positions["BTC/USDT"],
                 max_leverage=min(strategy.risk.max_leverage, instrument.max_leverage),
                 max_daily_loss=strategy.risk.max_daily_loss_usd,
                 slippage_ticks=strategy.slippage_ticks,
@@ -65,7 +65,7 @@ def _assert_same(run: Run, books: Books) -> None:
     assert max(apart) < CENT / 1000
 
 
-def _ema(timeframe: str, *, hours: int, **changes: Any) -> config.Strategy:
+def _ema(timeframe: str, *, hours: int, **changes: Any) -> records.Strategy:
     values: dict[str, Any] = {
         "module": "ema_cross",
         "class_name": "EmaCross",

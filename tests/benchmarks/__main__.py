@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tbv8.document import unknown
+from tbv8.config.document import unknown
 from tests.benchmarks import aggregation, backtesting, filling, recording, starting
 
 BENCHMARKS = {

@@ -8,7 +8,7 @@ import time
 from decimal import Decimal
 from pathlib import Path
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.market import DAY_MS, Series, Span, parse_time, parse_timeframe
 from tests.benchmarks.measure import copy_project, fill_minutes, run_reporting
 
@@ -36,32 +36,33 @@ def bench_backtest(folder: Path) -> dict[str, float]:
     }
 
 
-def strategy() -> config.Strategy:
+def strategy() -> records.Strategy:
     """Return the shipped EMA cross on one-minute bars, without a shadow."""
-    rules = config.Instrument(
+    rules = records.Instrument(
         tick_size=Decimal("0.01"),
         lot_size=Decimal("0.00001"),
         maker_fee=Decimal("0.00015"),
         taker_fee=Decimal("0.00045"),
         max_leverage=Decimal(40),
     )
-    return config.Strategy(
+    return records.Strategy(
         strategy_id="bench",
         path=Path("config/strategies/bench.yaml"),
         symbol=SERIES.symbol,
+        symbols=(SERIES.symbol,),
         timeframe=parse_timeframe("1m"),
         module="ema_cross",
         class_name="EmaCross",
         params={"fast": 20, "slow": 50},
-        routing=config.Routing(primary="hyperliquid"),
-        risk=config.Risk(
-            max_position=Decimal("0.01"),
+        routing=records.Routing(primary="hyperliquid"),
+        risk=records.Risk(
+            max_positions={SERIES.symbol: Decimal("0.01")},
             max_daily_loss_usd=Decimal(1_000_000),
             max_leverage=Decimal(2),
         ),
         source=SERIES,
         span=SPAN,
-        instruments={"hyperliquid": rules},
+        instruments={"hyperliquid": {SERIES.symbol: rules}},
         starting_balance_usd=Decimal(1_000_000),
         slippage_ticks=0,
     )
@@ -95,7 +96,7 @@ def floor() -> float:
     asked = strategy()
     with open_bars(_DB) as store:
         table = read_held_span(store, SERIES, asked.timeframe, asked.span)
-    rules = asked.instruments["hyperliquid"]
+    rules = asked.instruments["hyperliquid"][SERIES.symbol]
     series = Series("hyperliquid", SERIES.symbol)
     instrument = to_instrument(series, rules, price_decimals=2)
     bars = to_bars(

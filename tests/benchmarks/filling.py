@@ -83,7 +83,7 @@ def _copy_files(url: str, kind: str, span: Span, folder: Path) -> None:
 def fill(url: str, start_ms: str, end_ms: str) -> None:
     """Backfill as the task does."""
     from tbv8.backfill import backfill
-    from tbv8.config import Venue
+    from tbv8.config.records import Venue
 
     venue = Venue(
         name=SERIES.venue,

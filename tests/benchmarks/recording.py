@@ -86,7 +86,7 @@ def _rows(db_path: Path) -> int:
 
 def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, float]:
     """Record until all messages are committed, or none came for a while."""
-    from tbv8.config import Venue
+    from tbv8.config.records import Venue
     from tbv8.recorder.run import Handle, Options
     from tbv8.recorder.run import record as run
     from tbv8.store.ticks import Batch

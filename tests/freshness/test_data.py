@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
 from tbv8.build import build_bars
+from tbv8.config.source import digest_source, parse_source
 from tbv8.errors import DataError, NotMigratedError
 from tbv8.freshness import data as data_module
 from tbv8.freshness.data import (
@@ -30,7 +31,6 @@ from tbv8.freshness.data import (
 )
 from tbv8.freshness.state import State, count_days, days_text, digest_text, from_to
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_timeframe
-from tbv8.source import digest_source, parse_source
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HeldDay, LedgerDay, read_days, read_held_days
 from tests.builders import (

@@ -15,9 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tbv8 import config as config_module
 from tbv8.build import build_bars
-from tbv8.config import Strategy, load_project
+from tbv8.config import source as source_module
+from tbv8.config.load import load_project
+from tbv8.config.records import Strategy
+from tbv8.config.source import digest_source, parse_source
 from tbv8.errors import DataError
 from tbv8.freshness import result as result_module
 from tbv8.freshness.result import (
@@ -29,7 +31,6 @@ from tbv8.freshness.result import (
 )
 from tbv8.freshness.state import State
 from tbv8.market import MINUTE_MS, Series, Span, parse_timeframe
-from tbv8.source import digest_source, parse_source
 from tbv8.store.database import open_reader
 from tests.builders import BTC, ETH, ROOT, at, day, days, hold, minute_bars, shell
 
@@ -213,8 +214,8 @@ def bench_once(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def bench(bench_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     root = tmp_path / "project"
     shutil.copytree(bench_once, root)
-    for module in (result_module, config_module):
-        monkeypatch.setattr(module, "_PACKAGE", root / "tbv8")
+    monkeypatch.setattr(result_module, "_PACKAGE", root / "tbv8")
+    monkeypatch.setattr(source_module, "STRATEGIES", root / "tbv8" / "strategies")
     bench = Bench(root)
     bench.write_result()
     return bench
@@ -277,7 +278,7 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "strategies/mine.yaml",
             "max_position_btc: 0.01",
             "max_position_btc: 0.02",
-            "risk.max_position: 0.01 became 0.02",
+            "risk.max_positions.BTC/USDT: 0.01 became 0.02",
             id="position limit",
         ),
         pytest.param(
@@ -319,28 +320,28 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "venues/hyperliquid.yaml",
             'taker_fee: "0.00045"',
             'taker_fee: "0.0005"',
-            "instruments.hyperliquid.taker_fee: 0.00045 became 0.0005",
+            "instruments.hyperliquid.BTC/USDT.taker_fee: 0.00045 became 0.0005",
             id="a fee at the primary",
         ),
         pytest.param(
             "venues/mexc.yaml",
             'maker_fee: "0"',
             'maker_fee: "-0.0001"',
-            "instruments.mexc.maker_fee: 0 became -0.0001",
+            "instruments.mexc.BTC/USDT.maker_fee: 0 became -0.0001",
             id="a fee at the secondary",
         ),
         pytest.param(
             "venues/hyperliquid.yaml",
             'tick_size: "1"',
             'tick_size: "0.5"',
-            "instruments.hyperliquid.tick_size: 1 became 0.5",
+            "instruments.hyperliquid.BTC/USDT.tick_size: 1 became 0.5",
             id="a tick",
         ),
         pytest.param(
             "venues/mexc.yaml",
             "max_leverage: 200",
             "max_leverage: 100",
-            "instruments.mexc.max_leverage: 200 became 100",
+            "instruments.mexc.BTC/USDT.max_leverage: 200 became 100",
             id="a venue's leverage",
         ),
         pytest.param(
@@ -389,21 +390,21 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "venues/hyperliquid.yaml",
             "max_leverage: 40}",
             'max_leverage: 40, funding_rate_8h: "0.0001"}',
-            "instruments.hyperliquid.funding_rate_8h: 0 became 0.0001",
+            "instruments.hyperliquid.BTC/USDT.funding_rate_8h: 0 became 0.0001",
             id="funding",
         ),
         pytest.param(
             "venues/mexc.yaml",
             "max_leverage: 200}",
             "max_leverage: 200, funding_hours: 4}",
-            "instruments.mexc.funding_hours: 0 became 4",
+            "instruments.mexc.BTC/USDT.funding_hours: 0 became 4",
             id="when funding is due",
         ),
         pytest.param(
             "venues/hyperliquid.yaml",
             'lot_size: "0.00001"',
             'lot_size: "0.0001"',
-            "instruments.hyperliquid.lot_size: 0.00001 became 0.0001",
+            "instruments.hyperliquid.BTC/USDT.lot_size: 0.00001 became 0.0001",
             id="a lot",
         ),
         pytest.param(

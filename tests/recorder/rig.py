@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.market import MINUTE_MS, Span
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.run import Handle, Options, record

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.coverage import merge
 from tbv8.market import MINUTE_MS, Span
 from tbv8.store.ticks import Batch

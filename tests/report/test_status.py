@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tbv8.config import Project, load_project
+from tbv8.config.load import load_project
+from tbv8.config.records import Project
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.report.status import Status, read_status, to_json
 from tbv8.report.status_view import print_status

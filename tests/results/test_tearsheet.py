@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tbv8 import config
 from tbv8.backtest.run import run_backtest
+from tbv8.config import records
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tests.backtest.builders import (
     START_MS,
@@ -45,24 +45,27 @@ def walk(count: int, *, seed: int = 7) -> list[float]:
     return closes
 
 
-def trading(count: int, *, every: int = 5, **changes: Any) -> config.Strategy:
+def trading(count: int, *, every: int = 5, **changes: Any) -> records.Strategy:
     """A strategy that buys and sells in turn."""
     orders = {n: ("1" if n // every % 2 else "-1") for n in range(every, count - 1, every)}
     return make_strategy(params={"orders": orders}, **changes)
 
 
-def shadowed(strategy: config.Strategy) -> config.Strategy:
+def shadowed(strategy: records.Strategy) -> records.Strategy:
     """The same, with a dearer shadow."""
     import msgspec
 
     return msgspec.structs.replace(
         strategy,
-        routing=config.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
-        instruments={"hyperliquid": rules(), "mexc": rules(taker_fee="0.002")},
+        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        instruments={
+            "hyperliquid": {"BTC/USDT": rules()},
+            "mexc": {"BTC/USDT": rules(taker_fee="0.002")},
+        },
     )
 
 
-def run(strategy: config.Strategy, bars: Any, results: Path) -> tuple[Path, str]:
+def run(strategy: records.Strategy, bars: Any, results: Path) -> tuple[Path, str]:
     """Return the result's folder and its page."""
     run_backtest(strategy, bars, inputs=INPUTS, results_path=results)
     folder = results / strategy.strategy_id

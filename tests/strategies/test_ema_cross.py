@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.trading.engine import Run, run_strategy
 from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import make_bars, make_strategy, rules
 
 
-def _run(closes: list[float], *, instrument: config.Instrument | None = None, **params: Any) -> Run:
+def _run(
+    closes: list[float], *, instrument: records.Instrument | None = None, **params: Any
+) -> Run:
     # The average of one is the close itself; that of three moves half of the way to each close.
     strategy = make_strategy(
         module="ema_cross",

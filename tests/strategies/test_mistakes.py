@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.trading.engine import run_strategy
 from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import install, make_bars, make_strategy
@@ -44,7 +44,7 @@ CLASS, BAR = 16, 23  # the lines of `class Mine` and `def on_bar`
 
 def run_it(monkeypatch: pytest.MonkeyPatch, folder: Path, source: str) -> int:
     path = install(monkeypatch, folder, "mine", source)
-    monkeypatch.setattr(config.Strategy, "module_path", path)
+    monkeypatch.setattr(records.Strategy, "module_path", path)
     strategy = make_strategy(module="mine", class_name="Mine")
     return len(run_strategy(strategy, "hyperliquid", make_bars([100, 101, 102])).fills)
 

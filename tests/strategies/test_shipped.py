@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tbv8 import config
 from tbv8.backtest.lookahead import check_lookahead
+from tbv8.config.load import load_project
 from tbv8.market import parse_time
 from tbv8.trading.engine import run_strategy
 from tests.backtest.builders import sample_bars
 from tests.builders import ROOT
 
-PROJECT = config.load_project(
+PROJECT = load_project(
     ROOT, overrides={}, now_ms=parse_time("2025-01-01"), history_span=lambda _venue: None
 )
 SHIPPED = pytest.mark.parametrize("name", PROJECT.strategies)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.trading.engine import run_strategy
 from tbv8.trading.fills import taker_price
 from tests.backtest.builders import make_bars, make_strategy, rules
@@ -130,7 +130,7 @@ def test_an_order_is_filled_whole_whatever_the_volume() -> None:
 )
 def test_an_order_that_the_venue_would_refuse_is_denied(
     params: dict[str, dict[int, str]],
-    instrument: config.Instrument,
+    instrument: records.Instrument,
     denied: tuple[str, dict[str, str]],
 ) -> None:
     strategy = make_strategy(params=params, instrument=instrument)

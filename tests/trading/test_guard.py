@@ -493,7 +493,7 @@ def test_a_venue_that_charges_every_eight_hours() -> None:
 def test_the_hours_are_the_venues_own(venue: str, hours: int) -> None:
     strategy = make_strategy(
         params={"orders": {1: "1"}},
-        instruments={venue: rules(funding_rate_8h="0.0008")},
+        instruments={venue: {"BTC/USDT": rules(funding_rate_8h="0.0008")}},
     )
 
     run = run_strategy(strategy, venue, make_bars([100.0] * 17))

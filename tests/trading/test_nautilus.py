@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbv8 import config
+from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import Series, parse_time, parse_timeframe
 from tbv8.trading.engine import run_strategy
@@ -27,7 +27,7 @@ from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, 
 SERIES = Series("hyperliquid", "BTC/USDT")
 
 
-def _to_bars(bars: pa.Table, instrument: config.Instrument, *, timeframe: str = "1h") -> list:
+def _to_bars(bars: pa.Table, instrument: records.Instrument, *, timeframe: str = "1h") -> list:
     length = parse_timeframe(timeframe)
     rules = to_instrument(
         SERIES, instrument, price_decimals=price_decimals(bars, instrument.tick_size)
@@ -144,7 +144,7 @@ def test_a_tiny_coin_with_a_huge_volume_trades_to_the_last_decimal() -> None:
     strategy = make_strategy(
         symbol="PEPE/USDT",
         params={"orders": {1: "50000000", 2: "-50000000"}},
-        risk=limits(max_position="50000000"),
+        risk=limits(symbol="PEPE/USDT", max_position="50000000"),
         instrument=rules(tick_size="0.00000001", lot_size="1000"),
     )
     bars = make_bars([0.00001234, 0.00001239, 0.0000124], volume=1e12)
@@ -213,8 +213,8 @@ def test_holes_are_not_filled() -> None:
 def test_a_venue_with_a_dash_and_money_with_two_decimals() -> None:
     strategy = make_strategy(
         symbol="BTC/USD",
-        routing=config.Routing(primary="my-venue_2"),
-        instruments={"my-venue_2": rules()},
+        routing=records.Routing(primary="my-venue_2"),
+        instruments={"my-venue_2": {"BTC/USD": rules()}},
         params={"orders": {1: "0.001"}},
     )
 

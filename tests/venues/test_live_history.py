@@ -11,7 +11,7 @@ from urllib.request import urlopen
 import pytest
 
 from tbv8.backfill import backfill
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.venues.base import Endpoints, history_cost, history_span

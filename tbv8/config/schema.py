@@ -1,8 +1,9 @@
 """JSON Schemas of the YAML files, for editors: from the records that read them, and told in words.
 
 The records say which keys there are, their types and defaults; here is what each key means, and
-what `tbv8.config` checks beyond types. Names that a project makes up by itself (venues, strategies)
-are offered, and others of the right form are not refused: a file may be newer than the schema.
+what `tbv8.config.load` checks beyond types. Names that a project makes up by itself (venues,
+strategies) are offered, and others of the right form are not refused: a file may be newer than the
+schema.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import Any
 
 import msgspec
 
-from tbv8 import config
-from tbv8.source import classes, params
+from tbv8.config import load
+from tbv8.config.source import STRATEGIES, classes, module_path, params, strategy_modules
 
 type Schema = dict[str, Any]
 
 FOLDER = ".schemas"
 """Below `config/`."""
 
-_SYMBOL = "^[A-Za-z0-9]+/[A-Za-z0-9]+$"
+_SYMBOL = "^[^\\s/_-]+/[^\\s/_-]+$"  # letters and digits of any script, as far as one can say here
+_QUOTED = "^[^\\s/_-]+/(USD|USDT|USDC)$"
 _NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _TIMEFRAME = "^([1-9][0-9]{0,4}[mhd]|1w|1M)$"
 _UP_TO_A_DAY = "^(([1-9][0-9]{0,2}|1[0-3][0-9]{2}|14[0-3][0-9]|1440)m|([1-9]|1[0-9]|2[0-4])h|1d)$"
@@ -31,12 +33,21 @@ _AMOUNT = "^[+]?(?=[0-9.]*[1-9])([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?
 _FRACTION = "^[+-]?(0*(\\.0[0-9]*)?|[0-9]*\\.?[0-9]+[eE]-[0-9]+)$"
 _PATH = "^(?!.*://).*\\S.*$"
 _SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
-_CLASS = "^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)+$"
+_CLASS = (
+    "^([A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)+"
+    "|(?!/)(?!(.*/)?\\.\\./)([^:]*/)?[A-Za-z_][A-Za-z0-9_]*\\.py:[A-Za-z_][A-Za-z0-9_]*)$"
+)
 
 _POSITIVE: Schema = {
     "anyOf": [
         {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 10**12},
         {"type": "string", "pattern": _AMOUNT},
+    ]
+}
+_NOT_NEGATIVE: Schema = {
+    "anyOf": [
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**12},
+        {"type": "string", "pattern": "^[+]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$"},
     ]
 }
 _FEE: Schema = {
@@ -124,6 +135,11 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
         "maker_fee": ("Of limit orders, a fraction of the notional: 0.00015.", _FEE),
         "taker_fee": ("Of market orders, a fraction of the notional: 0.00045.", _FEE),
         "max_leverage": ("The venue's limit.", _POSITIVE),
+        "min_notional_usd": ("The least that an order must be worth, in USD.", _NOT_NEGATIVE),
+        "multiplier": (
+            "How many of the symbol's units one unit of the venue holds: 1000 for kPEPE.",
+            _POSITIVE,
+        ),
         "funding_rate_8h": ("What a long position pays for eight hours, a fraction.", _FEE),
         "funding_hours": (
             "How often funding is paid; 0: as the venue does.",
@@ -132,9 +148,23 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     },
     "_StrategyFile": {
         "strategy_id": ("The file's name without .yaml.", {"pattern": _NAME}),
-        "symbol": ("Which market, BASE/QUOTE.", {"pattern": _SYMBOL}),
+        "symbol": (
+            "Which market, BASE/QUOTE; the quote is USD, USDT or USDC.",
+            {"type": ["string", "null"], "pattern": _QUOTED},
+        ),
+        "symbols": (
+            "Several markets of one quote currency, the main one first.",
+            {"uniqueItems": True, "items": {"type": "string", "pattern": _QUOTED}},
+        ),
         "timeframe": ("Of the bars: <n>m, <n>h, <n>d, 1w or 1M.", {"pattern": _TIMEFRAME}),
-        "strategy": ("Its class, module.Class under tbv8/strategies/.", {}),
+        "bars": (
+            "Further timeframes that it sees of every symbol.",
+            {"uniqueItems": True, "items": {"type": "string", "pattern": _TIMEFRAME}},
+        ),
+        "strategy": (
+            "Its class: module.Class under tbv8/strategies/, or path/to/file.py:Class.",
+            {},
+        ),
         "params": ("What its config class takes.", {}),
         "routing": ("Where orders go.", {}),
         "risk": (
@@ -148,14 +178,13 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
                     "max_leverage": {"description": "Notional over equity.", **_POSITIVE},
                 },
                 "patternProperties": {
-                    "^max_position_[a-z0-9]+$": {
+                    "^max_position_[^A-Z\\s/_-]+$": {
                         "description": "The largest position, in base units.",
                         **_POSITIVE,
                     }
                 },
                 "required": ["max_daily_loss_usd", "max_leverage"],
                 "minProperties": 3,
-                "maxProperties": 3,
                 "additionalProperties": False,
             },
         ),
@@ -178,14 +207,23 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
         ),
         "starting_balance_usd": ("The money to begin with.", _POSITIVE),
         "slippage_ticks": ("By how many ticks market orders fill worse.", {"minimum": 0}),
+        "detail": ("1m: orders are matched by minutes inside longer bars; none: by bars.", {}),
+        "warm_up": (
+            "How much earlier the run begins than it is counted: 30d, 36h; 0d is not at all.",
+            {"pattern": "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"},
+        ),
+        "funding": (
+            "Instead of the instruments' own: none, or a rate per 8 h such as 0.0001.",
+            {"anyOf": [{"enum": ["none", None]}, *_FEE["anyOf"]]},
+        ),
     },
 }
 
 _FILES: dict[str, type] = {
-    "data": config._DataFile,
-    "history": config._HistoryFile,
-    "venue": config._VenueFile,
-    "strategy": config._StrategyFile,
+    "data": load._DataFile,
+    "history": load._HistoryFile,
+    "venue": load._VenueFile,
+    "strategy": load._StrategyFile,
 }
 
 
@@ -276,8 +314,8 @@ def _offer_classes(strategy: Schema) -> None:
 
 def _strategy_params() -> Mapping[str, Any]:
     found = {}
-    for module in config._modules():
-        known = classes(config._module_path(module))
+    for module in strategy_modules():
+        known = classes(module_path(module, root=STRATEGIES))
         for name in known:
             if f"{name}Config" in known:
                 found[f"{module}.{name}"] = params(known[f"{name}Config"], known)

@@ -9,10 +9,10 @@ from textwrap import dedent
 
 import pytest
 
+from tbv8.config.source import Params, classes, digest_source, params, parse_source, project_imports
 from tbv8.errors import ConfigError
-from tbv8.source import Params, classes, digest_source, params, parse_source, project_imports
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 type Write = Callable[..., Path]
 

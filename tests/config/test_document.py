@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbv8.document import Document, plain, read_document, to_record, unknown, unknown_key
+from tbv8.config.document import Document, plain, read_document, to_record, unknown, unknown_key
 from tbv8.errors import ConfigError
 
 

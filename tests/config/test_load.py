@@ -23,12 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tbv8.config import Instrument, Project, Risk, Routing, Strategy, Venue, load_project
-from tbv8.document import plain
+from tbv8.config.document import plain
+from tbv8.config.load import load_project
+from tbv8.config.records import Instrument, Project, Risk, Routing, Strategy, Venue
 from tbv8.errors import ConfigError
 from tbv8.market import Series, Span, parse_time, parse_timeframe
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 NOW = "2026-01-15T12:34:56Z"
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
 
@@ -181,7 +182,7 @@ def user_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str,
     """Return what writes a module of a user into a `tbv8/strategies/` of its own."""
     package = tmp_path / "code" / "tbv8"
     shutil.copytree(ROOT / "tbv8" / "strategies", package / "strategies")
-    monkeypatch.setattr("tbv8.config._PACKAGE", package)
+    monkeypatch.setattr("tbv8.config.source.STRATEGIES", package / "strategies")
     monkeypatch.chdir(tmp_path / "code")
 
     def write(name: str, text: str) -> None:
@@ -264,6 +265,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                 strategy_id="btc_usdt_perp_v1",
                 path=Path("config/strategies/btc_usdt_perp_v1.yaml"),
                 symbol="BTC/USDT",
+                symbols=("BTC/USDT",),
                 timeframe=parse_timeframe("5m"),
                 module="ema_cross",
                 class_name="EmaCross",
@@ -272,15 +274,19 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                     primary="hyperliquid", secondary="mexc", mode="PRIMARY_LIVE_SECONDARY_SHADOW"
                 ),
                 risk=Risk(
-                    max_position=Decimal("0.01"),
+                    max_positions={"BTC/USDT": Decimal("0.01")},
                     max_daily_loss_usd=Decimal(10),
                     max_leverage=Decimal(2),
                 ),
                 source=Series("sample", "BTC/USDT"),
                 span=HALF_YEAR,
-                instruments={"hyperliquid": hyperliquid, "mexc": mexc},
+                instruments={
+                    "hyperliquid": {"BTC/USDT": hyperliquid},
+                    "mexc": {"BTC/USDT": mexc},
+                },
                 starting_balance_usd=Decimal(10_000),
                 slippage_ticks=0,
+                root=project.root,
             )
         },
         wanted={
@@ -784,9 +790,9 @@ NAMES = [
     case("the class", STRATEGY, "ema_cross.EmaCross", "ema_cross.EmaCros",
          "5: strategy: unknown class 'EmaCros', did you mean 'EmaCross'? there is EmaCross in tbv8/strategies/ema_cross.py"),
     case("no module", STRATEGY, "ema_cross.EmaCross", "EmaCross",
-         "5: strategy: 'EmaCross' is not module.Class, such as ema_cross.EmaCross"),
+         "5: strategy: 'EmaCross' is neither module.Class, such as ema_cross.EmaCross, nor path/to/file.py:Class"),
     case("a path for a module", STRATEGY, "ema_cross.EmaCross", "../ema_cross.EmaCross",
-         "5: strategy: '../ema_cross.EmaCross' is not module.Class, such as ema_cross.EmaCross"),
+         "5: strategy: '../ema_cross.EmaCross' is not path/to/file.py:Class"),
     case("a param", STRATEGY, "{fast: 20", "{fats: 20",
          "6: params.fats: unknown param of EmaCross 'fats', did you mean 'fast'? there is fast, slow, trade_size"),
     case("a param that tbv8 gives", STRATEGY, "{fast: 20", "{max_position: 20",

@@ -18,7 +18,12 @@ import msgspec
 
 from tbv8.errors import ConfigError
 
-GIVEN = frozenset({"instrument_id", "bar_type", "max_position"})
+STRATEGIES = Path(__file__).parent.parent / "strategies"
+"""The folder of the strategies that are named as `module.Class`."""
+
+GIVEN = frozenset(
+    ("instrument_id", "bar_type", "max_position", "instrument_ids", "bar_types", "max_positions")
+)
 """What tbv8 itself passes to a strategy's config class, beside the params of its YAML."""
 
 _FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
@@ -33,6 +38,21 @@ class Params(msgspec.Struct, frozen=True):
 
     required: dict[str, bool]
     closed: bool = True
+
+
+def module_path(module: str, *, root: Path) -> Path:
+    """Return the file of a strategy's module: dotted, or the path of a file below `root`."""
+    if module.endswith(".py"):
+        return root / module
+    return STRATEGIES / f"{module.replace('.', '/')}.py"
+
+
+def strategy_modules() -> Iterator[str]:
+    """Yield the modules below `tbv8/strategies/`, dotted, as a strategy file names them."""
+    for path in sorted(STRATEGIES.rglob("*.py")):
+        parts = path.relative_to(STRATEGIES).with_suffix("").parts
+        if path.stem != "__init__" and all(part.isidentifier() for part in parts):
+            yield ".".join(parts)
 
 
 @lru_cache

@@ -1,21 +1,41 @@
 """The YAML files of `config/` as one frozen Project, checked whole before anything runs.
 
-The records whose names begin with an underscore are the files as written; the others are what the
-rest of tbv8 reads: every default filled in, every name resolved, times as milliseconds.
+The records here, whose names begin with an underscore, are the files as written; what the rest of
+tbv8 reads is in `tbv8.config.records`.
 """
 
 from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Literal, NoReturn
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
 
 import msgspec
+from msgspec.structs import replace
 
-from tbv8.document import Document, read_document, to_record, unknown, unknown_key
+from tbv8.config.document import (
+    Document,
+    plain,
+    read_document,
+    to_record,
+    unknown,
+    unknown_key,
+)
+from tbv8.config.records import (
+    Channel,
+    Detail,
+    Instrument,
+    Project,
+    Risk,
+    Routing,
+    Strategy,
+    Venue,
+    length,
+)
+from tbv8.config.source import GIVEN, classes, module_path, params, strategy_modules
 from tbv8.errors import ConfigError
 from tbv8.market import (
     DAY_MS,
@@ -25,119 +45,25 @@ from tbv8.market import (
     Span,
     Timeframe,
     iso,
+    iso_day,
+    parse_duration_ms,
     parse_time,
     parse_timeframe,
 )
-from tbv8.source import GIVEN, classes, params
 
-Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
-Channel = Literal["trades", "bbo"]
 HistorySpan = Callable[[str], Span | None]
 """The span for which a venue has history at all; None for one that has none to give."""
 
 OVERRIDES = ("venue", "start", "end")
-_PACKAGE = Path(__file__).parent
+QUOTES = ("USD", "USDT", "USDC")
+"""The quote currencies that count as dollars."""
+
 _TIMES_MS = range(parse_time("9999-01-01"))
 _TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
 _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
-
-
-class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an order in one symbol is worth at one venue; fees as fractions of the notional.
-
-    `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
-    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own.
-    """
-
-    tick_size: Decimal
-    lot_size: Decimal
-    maker_fee: Decimal
-    taker_fee: Decimal
-    max_leverage: Decimal = Decimal(1)
-    funding_rate_8h: Decimal = Decimal(0)
-    funding_hours: int = 0
-
-
-class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue; a native symbol of None is spelt by the venue's own rule."""
-
-    name: str
-    enabled: bool
-    symbols: dict[str, str | None]
-    channels: tuple[Channel, ...]
-    ws_url: str | None
-    rest_url: str | None
-    archive_url: str | None
-    instruments: dict[str, Instrument]
-
-
-class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where orders go, and which venue is only simulated beside it."""
-
-    primary: str
-    secondary: str | None = None
-    mode: Mode = "PRIMARY_ONLY"
-
-
-class Risk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Limits that no order gets past; the position in base units."""
-
-    max_position: Decimal
-    max_daily_loss_usd: Decimal
-    max_leverage: Decimal
-
-
-class Strategy(msgspec.Struct, frozen=True, kw_only=True):
-    """One strategy with all that it inherits.
-
-    `source` is the series whose bars it reads, `span` the wanted span cut to what that venue has,
-    `instruments` the rules of its primary and secondary venue.
-    """
-
-    strategy_id: str
-    path: Path
-    symbol: str
-    timeframe: Timeframe
-    module: str
-    class_name: str
-    params: dict[str, Any]
-    routing: Routing
-    risk: Risk
-    source: Series
-    span: Span
-    instruments: dict[str, Instrument]
-    starting_balance_usd: Decimal
-    slippage_ticks: int
-
-    @property
-    def module_path(self) -> Path:
-        """The file of the strategy's class."""
-        return _module_path(self.module)
-
-
-class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that `config/` and the command line ask for.
-
-    `wanted` are the spans asked of each series: of the history venue, and of strategies.
-    """
-
-    root: Path
-    db_path: Path
-    results_path: Path
-    timeframes: tuple[Timeframe, ...]
-    venues: dict[str, Venue]
-    strategies: dict[str, Strategy]
-    wanted: dict[Series, list[Span]]
-
-    def timeframes_of(self, series: Series) -> list[Timeframe]:
-        """Return the timeframes to build of a series, short ones first; 1m needs no building."""
-        asked = set(self.timeframes)
-        asked |= {s.timeframe for s in self.strategies.values() if s.source == series}
-        return sorted(
-            (timeframe for timeframe in asked if timeframe.text != "1m"),
-            key=lambda timeframe: (timeframe.fixed_ms or 31 * DAY_MS, timeframe.text),
-        )
+_RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
+_PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
 
 
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -174,12 +100,17 @@ class _Backtest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     end_date: str | None = None
     starting_balance_usd: Decimal = Decimal(10_000)
     slippage_ticks: int = 0
+    detail: Detail = "1m"
+    warm_up: str = "0d"
+    funding: str | int | float | None = None
 
 
 class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     strategy_id: str
-    symbol: str
+    symbol: str | None = None
+    symbols: list[str] = []
     timeframe: str
+    bars: list[str] = []
     strategy: str = "ema_cross.EmaCross"
     params: dict[str, Any] = {}
     routing: Routing
@@ -218,7 +149,8 @@ def load_project(
         'write `history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
     )
     words = to_record(history_file, _HistoryFile).history
-    venues = dict(_load_venues(root))
+    warnings: list[str] = []
+    venues = dict(_load_venues(root, warnings))
     wanted = _Wanted(
         history=words,
         refresh=_refresh(history_file, words.refresh),
@@ -227,14 +159,16 @@ def load_project(
         now_ms=now_ms,
         history_span=history_span,
         venues=venues,
+        warnings=warnings,
     )
     history_venue, history = _resolve_span(wanted, None, None)
     strategies = dict(_load_strategies(root, venues, wanted))
     spans = {Series(history_venue, symbol): [history] for symbol in venues[history_venue].symbols}
     for strategy in strategies.values():
-        asked = spans.setdefault(strategy.source, [])
-        if strategy.span not in asked:
-            asked.append(strategy.span)
+        for series in strategy.sources:
+            asked = spans.setdefault(series, [])
+            if strategy.run_span not in asked:
+                asked.append(strategy.run_span)
     return Project(
         root=root,
         db_path=db_path,
@@ -243,6 +177,7 @@ def load_project(
         venues=venues,
         strategies=strategies,
         wanted=spans,
+        warnings=tuple(warnings),
     )
 
 
@@ -295,7 +230,7 @@ def _named(document: Document, key: str, name: str) -> str:
     return name
 
 
-def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
+def _load_venues(root: Path, warnings: list[str]) -> Iterator[tuple[str, Venue]]:
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
     for document in _read_folder(root, "venues", "venue", cure):
         raw = to_record(document, _VenueFile)
@@ -305,6 +240,9 @@ def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
             document.refuse(("channels",), "expected trades, bbo or both, each once")
         for symbol, rules in raw.instruments.items():
             _check_instrument(document, symbol, rules, symbols)
+            for key in _RATES:
+                rate = getattr(rules, key)
+                _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
         yield (
             name,
             Venue(
@@ -341,7 +279,7 @@ def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[st
 
 
 def _check_symbol(document: Document, key: tuple[str | int, ...], symbol: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9]+/[A-Za-z0-9]+", symbol):
+    if not re.fullmatch(r"[^\W_]+/[^\W_]+", symbol):  # letters and digits of any script
         document.refuse(key, f"{symbol!r} is not a symbol: write BASE/QUOTE, such as BTC/USDT")
 
 
@@ -350,19 +288,34 @@ def _check_instrument(
 ) -> None:
     key = ("instruments", symbol)
     document.choose(key, symbol, symbols, "symbol")
-    for name in ("tick_size", "lot_size", "max_leverage"):
+    for name in ("tick_size", "lot_size", "max_leverage", "multiplier"):
         _check_amount(document, (*key, name), getattr(rules, name))
+    if rules.min_notional_usd != 0:
+        _check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)
     if rules.funding_hours < 0 or (rules.funding_hours and _DAY_HOURS % rules.funding_hours):
         document.refuse(
             (*key, "funding_hours"), f"expected a divisor of 24, got {rules.funding_hours}"
         )
-    for name in ("maker_fee", "taker_fee", "funding_rate_8h"):
-        fee: Decimal = getattr(rules, name)
-        if not (fee.is_finite() and fee.copy_abs() < Decimal("0.1")):
-            document.refuse(
-                (*key, name), f"expected a fraction of the notional such as 0.00045, got {fee}"
-            )
-        _check_decimals(document, (*key, name), fee)
+    for name in _RATES:
+        _check_rate(document, (*key, name), getattr(rules, name))
+
+
+def _check_rate(document: Document, key: tuple[str, ...], rate: Decimal) -> None:
+    if not (rate.is_finite() and rate.copy_abs() < Decimal("0.1")):
+        document.refuse(key, f"expected a fraction of the notional such as 0.00045, got {rate}")
+    _check_decimals(document, key, rate)
+
+
+def _warn_of_percent(
+    warnings: list[str], document: Document, key: tuple[str, ...], rate: Decimal
+) -> None:
+    """Ask whether a fee or a funding rate was meant in percent."""
+    if rate.copy_abs() >= _PERCENT:
+        percent, meant = plain(rate * 100), plain(rate / 100)
+        warnings.append(
+            f"{document.place(key)}: {'.'.join(key)}: {rate} is {percent} % of the notional: "
+            f"write {meant} if {rate} % was meant"
+        )
 
 
 def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> None:
@@ -405,6 +358,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     history_span: HistorySpan
     venues: Mapping[str, Venue]
+    warnings: list[str]
 
 
 class _Word(msgspec.Struct, frozen=True):
@@ -468,11 +422,52 @@ def _resolve_span(
     for end in _words(wanted, own, document, "end", "end_date"):
         end_ms = wanted.refresh.floor(wanted.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _cut_to_now(wanted, start, start_ms, end, end_ms))
-    available = wanted.history_span(name) or span
+    held = wanted.history_span(name)
+    available = held or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
         (start if late else end).refuse(f"{name} has history of {available} only, not of {span}")
-    return name, span.intersection(available)
+    span = span.intersection(available)
+    if own is not None and document is not None:
+        _check_warm_up(document, own, span, venue=name, held=held)
+    return name, span
+
+
+def _check_warm_up(
+    document: Document, own: _Backtest, span: Span, *, venue: str, held: Span | None
+) -> None:
+    """Refuse a warm-up before the venue's history, or before a start that is not a day's."""
+    key = ("backtest", "warm_up")
+    warm_up_ms = _warm_up_ms(document, own.warm_up)
+    if not warm_up_ms:
+        return
+    if span.start_ms % DAY_MS:
+        document.refuse(
+            key,
+            f"what follows a warm-up is counted from 00:00 UTC, and the span starts at "
+            f"{iso(span.start_ms)}: write a start_date without a time",
+        )
+    begin_ms, first_ms = span.start_ms - warm_up_ms, held.start_ms if held else 0
+    if begin_ms < first_ms:
+        earliest_ms = -(-(first_ms + warm_up_ms) // DAY_MS) * DAY_MS
+        document.refuse(
+            key,
+            f"{own.warm_up} before {iso(span.start_ms)} {venue} has no history yet, it begins at "
+            f"{iso(first_ms)}: write start_date: {iso_day(earliest_ms)} or a later one",
+        )
+
+
+def _warm_up_ms(document: Document, text: str) -> int:
+    key = ("backtest", "warm_up")
+    if text in ("0m", "0h", "0d"):
+        return 0
+    try:
+        warm_up_ms = parse_duration_ms(text)
+    except ValueError:
+        document.refuse(key, f"{text!r} is not a duration: write 30d, 36h or 0d")
+    if warm_up_ms % MINUTE_MS:
+        document.refuse(key, f"{text!r} is not whole minutes: write 30d, 36h or 0d")
+    return warm_up_ms
 
 
 def _cut_to_now(wanted: _Wanted, start: _Word, start_ms: int, end: _Word, end_ms: int) -> int:
@@ -514,11 +509,9 @@ def _load_strategies(
     for document in _read_folder(root, "strategies", "strategy", cure):
         raw = to_record(document, _StrategyFile)
         strategy_id = _named(document, "strategy_id", raw.strategy_id)
-        _check_symbol(document, ("symbol",), raw.symbol)
         data_venue, span = _resolve_span(wanted, raw.backtest, document)
-        document.choose(
-            ("symbol",), raw.symbol, venues[data_venue].symbols, f"symbol of {data_venue}"
-        )
+        symbols = _strategy_symbols(document, raw, venues[data_venue])
+        timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
         _check_amount(
             document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd
         )
@@ -527,52 +520,129 @@ def _load_strategies(
                 ("backtest", "slippage_ticks"),
                 f"expected 0 or more, got {raw.backtest.slippage_ticks}",
             )
-        module, class_name = _strategy_class(document, raw.strategy)
-        _check_params(document, module, class_name, raw.params)
+        module, class_name = _strategy_class(document, raw.strategy, root=root)
+        _check_params(document, module_path(module, root=root), class_name, raw.params)
         yield (
             strategy_id,
             Strategy(
                 strategy_id=strategy_id,
                 path=document.path,
-                symbol=raw.symbol,
-                timeframe=_timeframe(document, ("timeframe",), raw.timeframe),
+                symbol=symbols[0],
+                symbols=symbols,
+                timeframe=timeframe,
+                bars=_further_bars(document, raw.bars, timeframe),
                 module=module,
                 class_name=class_name,
                 params=raw.params,
                 routing=raw.routing,
-                risk=_risk(document, raw),
-                source=Series(data_venue, raw.symbol),
+                risk=_risk(document, raw.risk, symbols),
+                source=Series(data_venue, symbols[0]),
                 span=span,
-                instruments=_instruments(document, raw, venues),
+                warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
+                detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
+                instruments=_instruments(
+                    document, raw.routing, symbols, venues, _funding(document, raw, wanted.warnings)
+                ),
                 starting_balance_usd=raw.backtest.starting_balance_usd,
                 slippage_ticks=raw.backtest.slippage_ticks,
+                root=root,
             ),
         )
 
 
-def _risk(document: Document, raw: _StrategyFile) -> Risk:
-    """Return the limits, with `max_position_<base>` under its general name."""
-    base = raw.symbol.partition("/")[0]
-    names = {
-        f"max_position_{base.lower()}": "max_position",
-        "max_daily_loss_usd": "max_daily_loss_usd",
-        "max_leverage": "max_leverage",
-    }
-    for key, value in raw.risk.items():
+def _strategy_symbols(document: Document, raw: _StrategyFile, venue: Venue) -> tuple[str, ...]:
+    """Return every symbol of a strategy, the main one first."""
+    if raw.symbol is None and not raw.symbols:
+        document.refuse(("symbol",), "missing: write this key")
+    if raw.symbols and raw.symbol not in (None, raw.symbols[0]):
+        document.refuse(("symbol",), f"{raw.symbol!r} is not the first of symbols: remove this key")
+    keys: list[tuple[str | int, ...]] = [("symbols", at) for at in range(len(raw.symbols))]
+    symbols = raw.symbols
+    if raw.symbol is not None:
+        keys[:1], symbols = [("symbol",)], [raw.symbol, *raw.symbols[1:]]
+    quote = symbols[0].rpartition("/")[2]
+    for at, (key, symbol) in enumerate(zip(keys, symbols, strict=True)):
+        _check_symbol(document, key, symbol)
+        if symbol in symbols[:at]:
+            document.refuse(key, f"{symbol!r} is given twice, remove one")
+        document.choose(key, symbol, venue.symbols, f"symbol of {venue.name}")
+        own = symbol.rpartition("/")[2]
+        if own not in QUOTES:
+            document.refuse(
+                key, f"{symbol!r} is quoted in {own}, and risk is in dollars: {_one_of(QUOTES)}"
+            )
+        if own != quote:
+            document.refuse(key, f"{symbol!r} is not quoted in {quote} as {symbols[0]}")
+    return tuple(symbols)
+
+
+def _one_of(names: Iterable[str]) -> str:
+    return f"write one of {', '.join(names)}"
+
+
+def _further_bars(
+    document: Document, texts: list[str], timeframe: Timeframe
+) -> tuple[Timeframe, ...]:
+    """Return the timeframes beside the main one, the longest first."""
+    found: list[Timeframe] = []
+    for at, text in enumerate(texts):
+        further = _timeframe(document, ("bars", at), text)
+        if further == timeframe:
+            document.refuse(("bars", at), f"{text!r} is the timeframe itself, remove it")
+        if further in found:
+            document.refuse(("bars", at), f"{text!r} is given twice, remove one")
+        found.append(further)
+    return tuple(sorted(found, key=length, reverse=True))
+
+
+def _risk(document: Document, given: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
+    """Return the limits, with each `max_position_<base>` under its symbol."""
+    bases = {symbol: symbol.partition("/")[0] for symbol in symbols}
+    positions = {symbol: f"max_position_{base.lower()}" for symbol, base in bases.items()}
+    names = (*positions.values(), "max_daily_loss_usd", "max_leverage")
+    for key, value in given.items():
         if key not in names:
             document.refuse(("risk", key), unknown_key(key, names))
         _check_amount(document, ("risk", key), value)
-    for key, name in names.items():
-        if key not in raw.risk:
-            unit = f", in {base}" if name == "max_position" else ""
-            document.refuse(("risk", key), f"missing: write this key{unit}")
-    return Risk(**{name: raw.risk[key] for key, name in names.items()})
+    units = {positions[symbol]: f", in {base}" for symbol, base in bases.items()}
+    for key in names:
+        if key not in given:
+            document.refuse(("risk", key), f"missing: write this key{units.get(key, '')}")
+    return Risk(
+        max_positions={symbol: given[key] for symbol, key in positions.items()},
+        max_daily_loss_usd=given["max_daily_loss_usd"],
+        max_leverage=given["max_leverage"],
+    )
+
+
+def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Decimal | None:
+    """Return the rate per 8 h that takes the place of each instrument's own; None for those."""
+    key, written = ("backtest", "funding"), raw.backtest.funding
+    if written is None:
+        return None
+    if written == "none":
+        return Decimal(0)
+    if written == "history":
+        document.refuse(
+            key, "funding history is not held yet: write none or a rate per 8 h, e.g. 0.0001"
+        )
+    try:
+        rate = Decimal(str(written))
+    except ArithmeticError:
+        document.refuse(key, f"expected none or a rate per 8 h such as 0.0001, got {written!r}")
+    _check_rate(document, key, rate)
+    _warn_of_percent(warnings, document, key, rate)
+    return rate
 
 
 def _instruments(
-    document: Document, raw: _StrategyFile, venues: Mapping[str, Venue]
-) -> dict[str, Instrument]:
-    routing = raw.routing
+    document: Document,
+    routing: Routing,
+    symbols: tuple[str, ...],
+    venues: Mapping[str, Venue],
+    funding: Decimal | None,
+) -> dict[str, dict[str, Instrument]]:
+    """Return the rules of every symbol at both venues, with the `funding` of the backtest."""
     if routing.mode != "PRIMARY_ONLY" and routing.secondary is None:
         document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs one")
     if routing.secondary == routing.primary:
@@ -582,41 +652,43 @@ def _instruments(
         if name is None:
             continue
         venue = document.choose(("routing", role), name, venues, "venue")
-        if raw.symbol not in venue.instruments:
-            document.refuse(
-                ("routing", role),
-                f"{name} has no instrument rules of {raw.symbol}: write them under `instruments:` "
-                f"in config/venues/{name}.yaml",
-            )
-        found[name] = venue.instruments[raw.symbol]
+        for symbol in symbols:
+            if symbol not in venue.instruments:
+                document.refuse(
+                    ("routing", role),
+                    f"{name} has no instrument rules of {symbol}: write them under "
+                    f"`instruments:` in config/venues/{name}.yaml",
+                )
+        rules = {symbol: venue.instruments[symbol] for symbol in symbols}
+        if funding is not None:
+            rules = {symbol: replace(own, funding_rate_8h=funding) for symbol, own in rules.items()}
+        found[name] = rules
     return found
 
 
-def _module_path(module: str) -> Path:
-    return _PACKAGE / "strategies" / f"{module.replace('.', '/')}.py"
+def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:
+    """Return module and class of `ema_cross.EmaCross` or `path/to/file.py:Class`.
 
-
-def _modules() -> Iterator[str]:
-    """Yield the modules below `tbv8/strategies/`, as a strategy file names them."""
-    folder = _PACKAGE / "strategies"
-    for path in sorted(folder.rglob("*.py")):
-        parts = path.relative_to(folder).with_suffix("").parts
-        if path.stem != "__init__" and all(part.isidentifier() for part in parts):
-            yield ".".join(parts)
-
-
-def _strategy_class(document: Document, text: str) -> tuple[str, str]:
-    """Return module and class of `ema_cross.EmaCross`; both must exist, the config class too."""
+    Both must exist, and the config class beside the class.
+    """
     key = ("strategy",)
-    module, dot, class_name = text.rpartition(".")
-    if not dot or not all(part.isidentifier() for part in text.split(".")):
-        document.refuse(key, f"{text!r} is not module.Class, such as ema_cross.EmaCross")
-    modules = list(_modules())
-    if module not in modules:
-        document.refuse(key, f"{unknown('module', module, modules)} in tbv8/strategies/")
-    known = classes(_module_path(module))
+    if ":" in text or "/" in text or text.endswith(".py"):
+        file, class_name = _file_and_class(document, text, root=root)
+        module = file
+    else:
+        module, dot, class_name = text.rpartition(".")
+        if not dot or not all(part.isidentifier() for part in text.split(".")):
+            document.refuse(
+                key,
+                f"{text!r} is neither module.Class, such as ema_cross.EmaCross, nor "
+                "path/to/file.py:Class",
+            )
+        modules = list(strategy_modules())
+        if module not in modules:
+            document.refuse(key, f"{unknown('module', module, modules)} in tbv8/strategies/")
+        file = f"tbv8/strategies/{module.replace('.', '/')}.py"
+    known = classes(module_path(module, root=root))
     names = [name for name in known if f"{name}Config" in known]
-    file = f"tbv8/strategies/{module.replace('.', '/')}.py"
     if class_name not in known:
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
@@ -624,10 +696,24 @@ def _strategy_class(document: Document, text: str) -> tuple[str, str]:
     return module, class_name
 
 
+def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:
+    """Return the two halves of `path/to/file.py:Class`, the path as it is written in the key."""
+    key = ("strategy",)
+    file, _, class_name = text.rpartition(":")
+    path = PurePosixPath(file)
+    if path.suffix != ".py" or not path.stem.isidentifier() or not class_name.isidentifier():
+        document.refuse(key, f"{text!r} is not path/to/file.py:Class")
+    if path.is_absolute() or ".." in path.parts:
+        document.refuse(key, f"{file!r} is not below the project's folder: move the file there")
+    if not (root / path).is_file():
+        document.refuse(key, f"there is no file {path.as_posix()!r} in the project's folder")
+    return path.as_posix(), class_name
+
+
 def _check_params(
-    document: Document, module: str, class_name: str, given: Mapping[str, Any]
+    document: Document, path: Path, class_name: str, given: Mapping[str, Any]
 ) -> None:
-    known = classes(_module_path(module))
+    known = classes(path)
     taken = params(known[f"{class_name}Config"], known)
     for name in given:
         if name in GIVEN:

@@ -10,9 +10,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tbv8.config import load_project
-from tbv8.config_schema import schemas
-from tbv8.document import read_document
+from tbv8.config.document import read_document
+from tbv8.config.load import load_project
+from tbv8.config.schema import schemas
 from tbv8.errors import ConfigError
 from tests.builders import MONDAY, ROOT
 

@@ -1,0 +1,1 @@
+"""Configuration: the YAML files of `config/` as frozen records, and Python sources read by ast."""

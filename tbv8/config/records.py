@@ -1,0 +1,161 @@
+"""The configuration as the rest of tbv8 reads it: every default filled in, every name resolved.
+
+Times are milliseconds UTC, quantities base units, fees and rates fractions of the notional.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tbv8.config.source import module_path
+from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
+
+Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
+Channel = Literal["trades", "bbo"]
+Detail = Literal["1m", "none"]
+
+
+class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an order in one symbol is worth at one venue; fees as fractions of the notional.
+
+    `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
+    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own.
+
+    `multiplier` is how many of the symbol's units one unit of the venue holds: where the venue
+    trades kPEPE, it is 1000. Prices and sizes of all other fields are those of the symbol's unit.
+    """
+
+    tick_size: Decimal
+    lot_size: Decimal
+    maker_fee: Decimal
+    taker_fee: Decimal
+    max_leverage: Decimal = Decimal(1)
+    min_notional_usd: Decimal = Decimal(0)
+    multiplier: Decimal = Decimal(1)
+    funding_rate_8h: Decimal = Decimal(0)
+    funding_hours: int = 0
+
+
+class Venue(msgspec.Struct, frozen=True, kw_only=True):
+    """One venue; a native symbol of None is spelt by the venue's own rule."""
+
+    name: str
+    enabled: bool
+    symbols: dict[str, str | None]
+    channels: tuple[Channel, ...]
+    ws_url: str | None
+    rest_url: str | None
+    archive_url: str | None
+    instruments: dict[str, Instrument]
+
+
+class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where orders go, and which venue is only simulated beside it."""
+
+    primary: str
+    secondary: str | None = None
+    mode: Mode = "PRIMARY_ONLY"
+
+
+class Risk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Limits that no order gets past; the largest position of each symbol in its base units."""
+
+    max_positions: dict[str, Decimal]
+    max_daily_loss_usd: Decimal
+    max_leverage: Decimal
+
+
+class Strategy(msgspec.Struct, frozen=True, kw_only=True):
+    """One strategy with all that it inherits.
+
+    Attributes:
+        symbol: The main one; its bars of `timeframe` are what results are marked by.
+        symbols: All, the main one first; of one quote currency.
+        bars: Timeframes beside the main one, the longest first.
+        module: A module below `tbv8/strategies/`, dotted, or the path of a file below `root`.
+        source: The series of the main symbol.
+        span: What is counted: the wanted span cut to what that venue has.
+        warm_up_ms: How much earlier the run begins.
+        instruments: The rules of every symbol at the primary and secondary venue, by venue.
+        detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
+        root: The project's folder.
+    """
+
+    strategy_id: str
+    path: Path
+    symbol: str
+    symbols: tuple[str, ...]
+    timeframe: Timeframe
+    bars: tuple[Timeframe, ...] = ()
+    module: str
+    class_name: str
+    params: dict[str, Any]
+    routing: Routing
+    risk: Risk
+    source: Series
+    span: Span
+    warm_up_ms: int = 0
+    detail: Detail = "1m"
+    instruments: dict[str, dict[str, Instrument]]
+    starting_balance_usd: Decimal
+    slippage_ticks: int
+    root: Path = Path()
+
+    @property
+    def module_path(self) -> Path:
+        """The file of the strategy's class."""
+        return module_path(self.module, root=self.root)
+
+    @property
+    def sources(self) -> tuple[Series, ...]:
+        """The series whose bars it reads, in the order of its symbols."""
+        return tuple(Series(self.source.venue, symbol) for symbol in self.symbols)
+
+    @property
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        """The timeframes that it is shown, the main one first."""
+        return (self.timeframe, *self.bars)
+
+    @property
+    def step(self) -> Timeframe:
+        """The timeframe of the bars by which orders are matched."""
+        return ONE_MINUTE if self.detail == "1m" else self.timeframe
+
+    @property
+    def run_span(self) -> Span:
+        """What a run covers: the warm-up and the span."""
+        return Span(self.span.start_ms - self.warm_up_ms, self.span.end_ms)
+
+
+class Project(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that `config/` and the command line ask for.
+
+    `wanted` are the spans asked of each series: of the history venue, and of strategies.
+    `warnings` are lines about values that are allowed, but probably not what was meant.
+    """
+
+    root: Path
+    db_path: Path
+    results_path: Path
+    timeframes: tuple[Timeframe, ...]
+    venues: dict[str, Venue]
+    strategies: dict[str, Strategy]
+    wanted: dict[Series, list[Span]]
+    warnings: tuple[str, ...] = ()
+
+    def timeframes_of(self, series: Series) -> list[Timeframe]:
+        """Return the timeframes to build of a series, short ones first; 1m needs no building."""
+        asked = set(self.timeframes)
+        for strategy in self.strategies.values():
+            if series in strategy.sources:
+                asked.update(strategy.timeframes)
+        return sorted((timeframe for timeframe in asked if timeframe.text != "1m"), key=length)
+
+
+def length(timeframe: Timeframe) -> tuple[int, str]:
+    """Return what sorts timeframes from short to long."""
+    return timeframe.fixed_ms or 31 * DAY_MS, timeframe.text

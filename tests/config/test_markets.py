@@ -1,0 +1,414 @@
+"""What a strategy may ask beyond one symbol and one timeframe, and how each is refused."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tbv8.config.load import load_project
+from tbv8.config.records import Project, Strategy
+from tbv8.errors import ConfigError
+from tbv8.market import Series, Span, parse_time
+
+HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
+RULES = '{tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: "0.0005"}'
+FILES = {
+    "data.yaml": "db_path: bars.sqlite\n",
+    "history.yaml": "history: {market_data_venue: sample, start_date: 2017-08-17}\n",
+    "venues/sample.yaml": "{venue: sample, symbols: [BTC/USDT, ETH/USDT, ETH/BTC, BTC/USDC]}\n",
+    "venues/mexc.yaml": f"""\
+venue: mexc
+symbols: [BTC/USDT, ETH/USDT]
+instruments:
+  BTC/USDT: {RULES}
+  ETH/USDT: {RULES}
+""",
+    "strategies/pair.yaml": """\
+strategy_id: pair
+symbols: [BTC/USDT, ETH/USDT]
+timeframe: 5m
+bars: [1h, 1d]
+routing: {primary: mexc}
+risk: {max_position_btc: 0.1, max_position_eth: 2, max_daily_loss_usd: 100, max_leverage: 2}
+backtest: {start_date: 2024-02-01}
+""",
+}
+PAIR = "strategies/pair.yaml"
+
+
+class Files:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        for name, text in FILES.items():
+            path = root / "config" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        path = self.root / "config" / name
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def load(self) -> Project:
+        return load_project(
+            self.root,
+            overrides={},
+            now_ms=parse_time("2026-01-15"),
+            history_span={"sample": HALF_YEAR}.get,
+        )
+
+    def strategy(self) -> Strategy:
+        return self.load().strategies["pair"]
+
+    def refusal(self) -> str:
+        with pytest.raises(ConfigError) as caught:
+            self.load()
+        return str(caught.value)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
+
+
+def test_several_symbols_and_timeframes_have_a_series_limit_and_rules_each(files: Files) -> None:
+    pair = files.strategy()
+
+    assert (pair.symbol, pair.symbols) == ("BTC/USDT", ("BTC/USDT", "ETH/USDT"))
+    assert pair.source == Series("sample", "BTC/USDT")
+    assert pair.sources == (Series("sample", "BTC/USDT"), Series("sample", "ETH/USDT"))
+    assert [timeframe.text for timeframe in pair.timeframes] == ["5m", "1d", "1h"]
+    assert pair.risk.max_positions == {"BTC/USDT": Decimal("0.1"), "ETH/USDT": Decimal(2)}
+    assert list(pair.instruments["mexc"]) == ["BTC/USDT", "ETH/USDT"]
+
+
+def test_one_symbol_is_a_tuple_of_one_and_gets_every_default(files: Files) -> None:
+    files.edit(PAIR, "symbols: [BTC/USDT, ETH/USDT]", "symbol: BTC/USDT")
+    files.edit(PAIR, "max_position_eth: 2, ", "")
+    files.edit(PAIR, "bars: [1h, 1d]\n", "")
+
+    strategy = files.strategy()
+
+    assert (strategy.symbol, strategy.symbols, strategy.bars) == ("BTC/USDT", ("BTC/USDT",), ())
+    assert (strategy.detail, strategy.warm_up_ms) == ("1m", 0)
+    assert strategy.run_span == strategy.span
+
+
+def test_the_main_symbol_may_be_written_beside_all(files: Files) -> None:
+    expected = files.strategy()
+
+    files.edit(PAIR, "symbols:", "symbol: BTC/USDT\nsymbols:")
+
+    assert files.strategy() == expected
+
+
+def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> None:
+    loaded = files.load()
+
+    built = {series: loaded.timeframes_of(series) for series in loaded.wanted}
+    names = {str(series): [timeframe.text for timeframe in of] for series, of in built.items()}
+    assert names == {
+        "sample:BTC/USDT": ["5m", "1h", "1d"],
+        "sample:ETH/USDT": ["5m", "1h", "1d"],
+        "sample:ETH/BTC": [],
+        "sample:BTC/USDC": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        pytest.param(
+            PAIR,
+            "symbols:",
+            "symbol: ETH/USDT\nsymbols:",
+            "pair.yaml:2: symbol: 'ETH/USDT' is not the first of symbols: remove this key",
+            id="another main symbol",
+        ),
+        pytest.param(
+            PAIR,
+            "[BTC/USDT, ETH/USDT]",
+            "[BTC/USDT, ETH/USDT, BTC/USDT]",
+            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice, remove one",
+            id="a symbol twice",
+        ),
+        pytest.param(
+            PAIR,
+            "symbols: [BTC/USDT, ETH/USDT]\n",
+            "",
+            "pair.yaml:1: symbol: missing: write this key",
+            id="no symbol",
+        ),
+        pytest.param(
+            PAIR,
+            "[BTC/USDT, ETH/USDT]",
+            "[ETH/BTC]",
+            "pair.yaml:2: symbols[0]: 'ETH/BTC' is quoted in BTC, and risk is in dollars: "
+            "write one of USD, USDT, USDC",
+            id="a quote that is no dollar",
+        ),
+        pytest.param(
+            PAIR,
+            "[BTC/USDT, ETH/USDT]",
+            "[ETH/USDT, BTC/USDC]",
+            "pair.yaml:2: symbols[1]: 'BTC/USDC' is not quoted in USDT as ETH/USDT",
+            id="two quotes",
+        ),
+        pytest.param(
+            PAIR,
+            "max_position_eth: 2, ",
+            "",
+            "pair.yaml:6: risk.max_position_eth: missing: write this key, in ETH",
+            id="a limit for one of two",
+        ),
+        pytest.param(
+            PAIR,
+            "[1h, 1d]",
+            "[1h, 5m]",
+            "pair.yaml:4: bars[1]: '5m' is the timeframe itself, remove it",
+            id="the main timeframe",
+        ),
+        pytest.param(
+            PAIR,
+            "[1h, 1d]",
+            "[1h, 1h]",
+            "pair.yaml:4: bars[1]: '1h' is given twice, remove one",
+            id="a timeframe twice",
+        ),
+        pytest.param(
+            "venues/mexc.yaml",
+            f"  ETH/USDT: {RULES}\n",
+            "",
+            "pair.yaml:5: routing.primary: mexc has no instrument rules of ETH/USDT: write them "
+            "under `instruments:` in config/venues/mexc.yaml",
+            id="rules of one of two",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, warm_up: soon}",
+            "pair.yaml:7: backtest.warm_up: 'soon' is not a duration: write 30d, 36h or 0d",
+            id="a warm-up in words",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, warm_up: 90s}",
+            "pair.yaml:7: backtest.warm_up: '90s' is not whole minutes: write 30d, 36h or 0d",
+            id="a warm-up of a minute and a half",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, warm_up: 32d}",
+            "pair.yaml:7: backtest.warm_up: 32d before 2024-02-01T00:00:00Z sample has no history "
+            "yet, it begins at 2024-01-01T00:00:00Z: write start_date: 2024-02-02 or a later one",
+            id="a warm-up before the venue's first",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01T12:00Z, warm_up: 1d}",
+            "pair.yaml:7: backtest.warm_up: what follows a warm-up is counted from 00:00 UTC, and "
+            "the span starts at 2024-02-01T12:00:00Z: write a start_date without a time",
+            id="a warm-up and a start at noon",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, funding: history}",
+            "pair.yaml:7: backtest.funding: funding history is not held yet: write none or a rate "
+            "per 8 h, e.g. 0.0001",
+            id="funding from history",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, funding: some}",
+            "pair.yaml:7: backtest.funding: expected none or a rate per 8 h such as 0.0001, "
+            "got 'some'",
+            id="funding in words",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, detail: 5m}",
+            "pair.yaml:7: backtest.detail: unknown value '5m'; there is 1m, none",
+            id="another detail",
+        ),
+        pytest.param(
+            "venues/mexc.yaml",
+            f"  BTC/USDT: {RULES}",
+            f"  BTC/USDT: {RULES[:-1]}, multiplier: 0}}",
+            "mexc.yaml:4: instruments.BTC/USDT.multiplier: expected a number above 0, got 0",
+            id="a multiplier of 0",
+        ),
+        pytest.param(
+            "venues/mexc.yaml",
+            f"  BTC/USDT: {RULES}",
+            f"  BTC/USDT: {RULES[:-1]}, min_notional_usd: -1}}",
+            "mexc.yaml:4: instruments.BTC/USDT.min_notional_usd: expected a number above 0, got -1",
+            id="a least order below 0",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    files: Files, name: str, old: str, new: str, said: str
+) -> None:
+    files.edit(name, old, new)
+
+    assert files.refusal().removeprefix("config/").partition("/")[2] == said
+
+
+def test_a_warm_up_is_run_and_wanted_and_not_counted(files: Files) -> None:
+    files.edit(PAIR, "2024-02-01}", "2024-02-01, warm_up: 31d}")
+
+    loaded = files.load()
+
+    pair = loaded.strategies["pair"]
+    assert pair.warm_up_ms == 31 * 86_400_000
+    assert pair.span == Span(parse_time("2024-02-01"), parse_time("2024-07-01"))
+    assert pair.run_span == HALF_YEAR
+    assert loaded.wanted[Series("sample", "ETH/USDT")] == [HALF_YEAR]
+
+
+def test_bars_of_a_minute_have_no_detail(files: Files) -> None:
+    files.edit(PAIR, "timeframe: 5m", "timeframe: 1m")
+
+    assert files.strategy().detail == "none"
+
+
+@pytest.mark.parametrize(
+    ("written", "rate"),
+    [
+        pytest.param("none", "0", id="none"),
+        pytest.param("0.0001", "0.0001", id="a rate"),
+        pytest.param('"-1e-5"', "-0.00001", id="what longs get, as text"),
+    ],
+)
+def test_the_funding_of_a_backtest_goes_before_the_instruments(
+    files: Files, written: str, rate: str
+) -> None:
+    files.edit("venues/mexc.yaml", '"0.0005"', '"0.0005", funding_rate_8h: 0.0003')
+    files.edit(PAIR, "2024-02-01}", f"2024-02-01, funding: {written}}}")
+
+    rules = files.strategy().instruments["mexc"]
+
+    assert {symbol: own.funding_rate_8h for symbol, own in rules.items()} == {
+        "BTC/USDT": Decimal(rate),
+        "ETH/USDT": Decimal(rate),
+    }
+
+
+def test_symbols_of_any_script_are_taken(files: Files) -> None:
+    files.edit("venues/sample.yaml", "BTC/USDC", "币安人生/USDT")
+    files.edit("venues/mexc.yaml", "ETH/USDT", "币安人生/USDT")
+    files.edit(PAIR, "ETH/USDT", "币安人生/USDT")
+    files.edit(PAIR, "max_position_eth", "max_position_币安人生")
+
+    assert files.strategy().symbols == ("BTC/USDT", "币安人生/USDT")
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "warning"),
+    [
+        pytest.param(
+            "venues/mexc.yaml",
+            '  ETH/USDT: {tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: "0.0005"',
+            '  ETH/USDT: {tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: 0.045',
+            "config/venues/mexc.yaml:5: instruments.ETH/USDT.taker_fee: 0.045 is 4.5 % of the "
+            "notional: write 0.00045 if 0.045 % was meant",
+            id="a fee",
+        ),
+        pytest.param(
+            "venues/mexc.yaml",
+            f"  BTC/USDT: {RULES[:-1]}",
+            f"  BTC/USDT: {RULES[:-1]}, funding_rate_8h: 0.01",
+            "config/venues/mexc.yaml:4: instruments.BTC/USDT.funding_rate_8h: 0.01 is 1 % of the "
+            "notional: write 0.0001 if 0.01 % was meant",
+            id="funding",
+        ),
+        pytest.param(
+            PAIR,
+            "2024-02-01}",
+            "2024-02-01, funding: 0.01}",
+            "config/strategies/pair.yaml:7: backtest.funding: 0.01 is 1 % of the notional: "
+            "write 0.0001 if 0.01 % was meant",
+            id="the funding of a backtest",
+        ),
+    ],
+)
+def test_a_rate_that_looks_like_percent_is_taken_with_a_warning(
+    files: Files, name: str, old: str, new: str, warning: str
+) -> None:
+    quiet = files.load().warnings
+
+    files.edit(name, old, new)
+
+    assert quiet == ()
+    assert files.load().warnings == (warning,)
+
+
+OWN = """\
+class OwnConfig:
+    instrument_ids: tuple
+    bar_types: tuple
+    max_positions: tuple
+    lookback: int
+
+
+class Own:
+    pass
+"""
+
+
+def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_param(
+    files: Files,
+) -> None:
+    (files.root / "research").mkdir()
+    (files.root / "research/own.py").write_text(OWN)
+    files.edit(
+        PAIR, "timeframe:", "strategy: research/own.py:Own\nparams: {lookback: 3}\ntimeframe:"
+    )
+
+    pair = files.strategy()
+
+    assert (pair.module, pair.class_name) == ("research/own.py", "Own")
+    assert pair.module_path == files.root / "research/own.py"
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        pytest.param(
+            "research/other.py:Own",
+            "there is no file 'research/other.py' in the project's folder",
+            id="no file",
+        ),
+        pytest.param("own.py", "'own.py' is not path/to/file.py:Class", id="no class"),
+        pytest.param("own.txt:Own", "'own.txt:Own' is not path/to/file.py:Class", id="no Python"),
+        pytest.param(
+            "../own.py:Own",
+            "'../own.py' is not below the project's folder: move the file there",
+            id="beside the project",
+        ),
+        pytest.param(
+            "/own.py:Own",
+            "'/own.py' is not below the project's folder: move the file there",
+            id="absolute",
+        ),
+        pytest.param(
+            "own.py:Owl",
+            "unknown class 'Owl', did you mean 'Own'? there is Own in own.py",
+            id="a misspelt class",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused(files: Files, written: str, problem: str) -> None:
+    (files.root / "own.py").write_text(OWN)
+    files.edit(PAIR, "timeframe:", f"strategy: {written}\ntimeframe:")
+
+    assert files.refusal().startswith(f"config/strategies/pair.yaml:3: strategy: {problem}")
