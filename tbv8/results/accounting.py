@@ -13,8 +13,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from tbv8.errors import DataError
-from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, check_range, fixed_point
 
 _EXACT = Context(prec=60)
 _SMALLEST = Decimal(1).scaleb(-MONEY_DECIMALS)
@@ -166,7 +165,7 @@ def to_curve(
     after = np.searchsorted([fill.ts_ms for fill in fills], closes_ms, side="right")
     held = np.array([float(value) for value in position])[after]
     held_money = [to_money(value) for value in cash]
-    _check_range(float(max(held_money, key=abs)), MONEY_DECIMALS)
+    check_range(float(max(held_money, key=abs)), MONEY_DECIMALS)
     paid = np.cumsum([0, *(to_money(payment.amount) for payment in payments)], dtype=np.int64)
     paid_after = np.searchsorted([p.ts_ms for p in payments], closes_ms, side="right")
     money = np.array(held_money, dtype=np.int64)[after] - paid[paid_after]

@@ -13,6 +13,9 @@ EXACT = Context(prec=60)
 LIQUIDATION = "liquidation"
 
 
+type PaymentKind = Literal["funding", "liquidation"]
+
+
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """An order as the rules see it: `change` is what it may still add to the position, signed.
 
@@ -73,7 +76,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
 
     ts_ms: int
     symbol: str
-    kind: Literal["funding", "liquidation"]
+    kind: PaymentKind
     amount: Decimal
 
 

@@ -8,10 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest import BacktestEngine
-from nautilus_trader.model import OrderFilled, OrderStatus
+from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide
 
 from tbv8.config import records
-from tbv8.risk.events import EXACT
 from tbv8.trading.gate import Gate
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Carried, Market, Run
@@ -49,15 +48,12 @@ def check_run(engine: BacktestEngine, strategy: records.Strategy, gate: Gate) ->
 
 def _take_last_fills(orders: Sequence[Any], gate: Gate) -> None:
     """Book what was filled after the strategy had stopped, when no callback reports it."""
-    for name in list(gate.book.working):
-        order = next(o for o in orders if o.client_order_id.value == name)
-        booked = gate.filled(name)
-        for event in order.events():
-            if isinstance(event, OrderFilled):
-                if booked > 0:
-                    booked = EXACT.subtract(booked, event.last_qty.as_decimal())
-                else:
-                    gate.on_filled(event)
+    booked = Counter(fill.order_id for fill in gate.fills)
+    for order in orders:
+        if order.client_order_id.value in gate.book.working:
+            fills = [event for event in order.events() if isinstance(event, OrderFilled)]
+            for event in fills[booked[gate.numbers[order.client_order_id.value]] :]:
+                gate.on_filled(event)
 
 
 def _check_account(engine: BacktestEngine, strategy: records.Strategy, gate: Gate) -> None:
@@ -74,11 +70,12 @@ def _check_account(engine: BacktestEngine, strategy: records.Strategy, gate: Gat
         market = gate.markets[position.instrument_id]
         price = market.instrument.make_price(float(gate.book.prices[market.symbol]))
         equity += position.unrealized_pnl(price).as_decimal()
-        held[market.symbol] += position.signed_decimal_qty()
+        quantity = position.quantity.as_decimal()
+        held[market.symbol] += quantity if position.side == PositionSide.LONG else -quantity
     if held != gate.book.positions:
         raise StrategyError(
-            f"{strategy.strategy_id}: its positions are not those that the venue made (the cache or "
-            "the callbacks were changed): leave them as they are"
+            f"{strategy.strategy_id}: its positions are not those that the venue made (the cache "
+            "or the callbacks were changed): leave them as they are"
         )
     if abs(equity - gate.book.equity) >= _CENT:
         raise AssertionError(f"the engine's account holds {equity} USD, ours {gate.book.equity}")

@@ -10,13 +10,14 @@ or on a fill inside of it) waits for the close, in the order of asking.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 from nautilus_trader.core import UUID4
 from nautilus_trader.model import (
+    BarType,
     ClientOrderId,
     InstrumentId,
     OrderDenied,
@@ -24,7 +25,6 @@ from nautilus_trader.model import (
     OrderStatus,
     OrderType,
     PositionSide,
-    Price,
     Quantity,
     TimeInForce,
     TriggerType,
@@ -33,7 +33,7 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.market import DAY_MS
 from tbv8.risk.book import Book
-from tbv8.risk.events import EXACT, LIQUIDATION, Breach, Denial, Order
+from tbv8.risk.events import EXACT, Breach, Denial, Order
 from tbv8.trading.records import Fill, Side, SubmittedOrder
 from tbv8.trading.resting import KINDS, RestingOrders
 from tbv8.trading.units import FEE_DECIMALS
@@ -43,6 +43,7 @@ _STOPS = (OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
 _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
 _AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 _LASTING = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
+_SERVED = ("subscribe_bars", "subscribe_signal", "subscribe_data")
 _UNITS_RULES = ("lot_size", "tick_size")
 
 
@@ -75,6 +76,7 @@ class Gate:
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}  # order ids as results have them
         self.fills: list[Fill] = []
+        self.subscribed = False  # to any bars
         self._waiting: list[_Waiting] = []
         self._denied: list[OrderDenied] = []
         self._late = False  # what is sent now was asked for inside of the step
@@ -192,9 +194,7 @@ class Gate:
             order = type(order).from_dict(order.to_dict() | changes)
         self.book.working[name] = wanted
         if rests:
-            market.add(
-                order, sequence=sequence, reduce_only=wanted.reduce_only, ends_ns=ends_ns
-            )
+            market.add(order, sequence=sequence, reduce_only=wanted.reduce_only, ends_ns=ends_ns)
         return order
 
     def modify(
@@ -505,8 +505,13 @@ class Gate:
         market.update(order)
 
 
-def gated(gate: Gate) -> type[Strategy]:
-    """Return a base class whose order methods ask the gate before they reach the engine."""
+def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
+    """Return a base class whose order methods ask the gate before they reach the engine.
+
+    Args:
+        gate: The run's own.
+        bar_types: What may be subscribed to, beside bars that NautilusTrader builds from it.
+    """
 
     class Gated(Strategy):
         """The methods of a strategy that reach the venue or subscribe to data."""
@@ -596,7 +601,34 @@ def gated(gate: Gate) -> type[Strategy]:
                 self.cancel_all_orders(instrument_id)
                 self.close_all_positions(instrument_id)
 
+        def subscribe_bars(self, bar_type: Any, *args: Any, **options: Any) -> None:
+            """Subscribe to bars that the session is fed with, or to bars built from them."""
+            wanted = bar_type
+            if bar_type.is_internally_aggregated():
+                wanted = bar_type.composite() if bar_type.is_composite() else None
+            if wanted not in bar_types:
+                known = ", ".join(str(each) for each in bar_types)
+                raise ValueError(
+                    f"no bars {bar_type} in this run: there are {known}; declare more with "
+                    "`symbols` and `bars` in the strategy's YAML"
+                )
+            gate.subscribed = True
+            super().subscribe_bars(bar_type, *args, **options)
+
+    for name in dir(Strategy):
+        if name.startswith(("subscribe_", "request_")) and name not in _SERVED:
+            setattr(Gated, name, _not_served(name))
     return Gated
+
+
+def _not_served(name: str) -> Callable[..., None]:
+    def refuse(_strategy: Any, *_args: Any, **_options: Any) -> None:
+        raise ValueError(
+            f"{name}: a session has bars alone, from its first on; use subscribe_bars and keep "
+            "what is needed"
+        )
+
+    return refuse
 
 
 def _name(thing: Any) -> str:

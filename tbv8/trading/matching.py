@@ -131,8 +131,10 @@ def plan(orders: Iterable[Working], account: Account, step: Step, units: Units) 
     if down != up:
         return low_first.planned if down < up else high_first.planned
     sent = {order.id: order.sequence for order in copies}
-    firsts = [sent.get(walk.planned[0].order_id, 0) if walk.planned else 0
-              for walk in (low_first, high_first)]
+    firsts = [
+        sent.get(walk.planned[0].order_id, 0) if walk.planned else 0
+        for walk in (low_first, high_first)
+    ]
     later = all(walk.planned for walk in (low_first, high_first)) and firsts[1] < firsts[0]
     return high_first.planned if later else low_first.planned
 
@@ -238,7 +240,9 @@ class _Walk:
             return
         order.triggered = order.began = True
         self.planned.append(
-            Planned(kind="trigger", order_id=order.id, buy=order.buy, size=0, price=reached, at=reached)
+            Planned(
+                kind="trigger", order_id=order.id, buy=order.buy, size=0, price=reached, at=reached
+            )
         )
 
     def _liquidate(self, at: int, reached: int) -> None:
@@ -256,7 +260,12 @@ class _Walk:
         self.cash -= signed * price * self.units.scale + self.units.fee(price, size, maker=maker)
         self.planned.append(
             Planned(
-                kind="fill", order_id=order.id, buy=order.buy, size=size, price=price, at=at,
+                kind="fill",
+                order_id=order.id,
+                buy=order.buy,
+                size=size,
+                price=price,
+                at=at,
                 maker=maker,
             )
         )

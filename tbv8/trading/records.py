@@ -13,7 +13,7 @@ type Side = Literal["buy", "sell"]
 
 
 class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that the strategy sent and that went to the venue, with the quantity it asked for."""
+    """An order that the strategy sent to the venue, with the quantity that it asked for."""
 
     ts_ms: int
     symbol: str

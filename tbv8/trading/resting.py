@@ -1,16 +1,15 @@
-"""One symbol in the simulation: its resting orders, last price and the plan of the step under way."""
+"""One symbol in the simulation: resting orders, last price, and the plan of the current step."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
-import msgspec
 from nautilus_trader.model import ContingencyType, CryptoPerpetual, OrderType
 
 from tbv8.trading.matching import Account, Planned, Step, Working, plan
 from tbv8.trading.units import NEVER, Units
 
-KINDS = {
+KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
     OrderType.LIMIT: "limit",
     OrderType.STOP_MARKET: "stop",
     OrderType.STOP_LIMIT: "stop_limit",
@@ -55,7 +54,7 @@ class RestingOrders:
             price=_units(self.units, getattr(order, "price", None)),
             trigger=_units(self.units, getattr(order, "trigger_price", None)),
             reduce_only=reduce_only,
-            post_only=order.is_post_only,
+            post_only=getattr(order, "is_post_only", False),
             ends_ns=ends_ns,
             parent=parent.value if parent else None,
             linked=linked,

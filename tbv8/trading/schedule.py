@@ -1,4 +1,4 @@
-"""Bars in the order in which a session goes through them: steps by their closes, bars beside them."""
+"""Bars in the order in which a session goes through them: steps and, beside them, shown bars."""
 
 from __future__ import annotations
 

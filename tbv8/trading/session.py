@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from nautilus_trader.common import logger_flush
-from nautilus_trader.model import Bar, Price, Quantity, QuoteTick
+from nautilus_trader.model import Price, Quantity, QuoteTick
 
 from tbv8.config import records
 from tbv8.market import Series, iso
@@ -93,7 +93,8 @@ class Session:
             counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
             starting_balance=balance,
         )
-        self._payments = Payments(self._simulation.unbooked, self._markets[0].instrument)
+        currency = self._markets[0].instrument.quote_currency
+        self._payments = Payments(self._simulation.unbooked, currency)
         self._engine = make_engine(
             [market.instrument for market in self._markets],
             self._gate,
@@ -187,9 +188,7 @@ class Session:
             time_ns, end = times[at], at + 1
             while end < count and times[end] == time_ns:
                 end += 1
-            busy = (
-                time_ns >= simulation.due_ns or time_ns >= self._timer_ns or self._interrupted
-            )
+            busy = time_ns >= simulation.due_ns or time_ns >= self._timer_ns or self._interrupted
             for row in range(at, end):
                 market, low, high = markets[numbers[row]], lows[row], highs[row]
                 busy = busy or (
@@ -233,7 +232,9 @@ class Session:
                     liquidation = market, planned[-1]
             left = market.close_step(prices[3])
             assert not left, f"{left} were not asked for at {iso(ts_ms)}"
-        margin = simulation.margin_at(*liquidation) if liquidation else None
+        margin = None
+        if liquidation:
+            margin = simulation.margin_at(liquidation[0], liquidation[1].at)
         self._set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
@@ -317,7 +318,9 @@ class Session:
 
 def _quote(market: RestingOrders, price: int, time_ns: int) -> QuoteTick:
     units = market.units
-    at = Price.from_raw(price * 10 ** (ENGINE_DECIMALS - units.price_decimals), units.price_decimals)
+    at = Price.from_raw(
+        price * 10 ** (ENGINE_DECIMALS - units.price_decimals), units.price_decimals
+    )
     size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
     return QuoteTick(market.instrument.id, at, at, size, size, time_ns, time_ns)
 

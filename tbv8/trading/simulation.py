@@ -6,13 +6,13 @@ run by the session; here is decided what it is asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from tbv8.config import records
 from tbv8.risk.book import Book
 from tbv8.risk.costs import funding, next_funding, next_midnight
-from tbv8.risk.events import EXACT, LIQUIDATION, Payment
+from tbv8.risk.events import EXACT, LIQUIDATION, Payment, PaymentKind
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.gate import Gate
 from tbv8.trading.matching import Account, Planned, Step
@@ -68,7 +68,7 @@ class Simulation:
     # What a step is looked at for.
 
     def _set_due(self) -> None:
-        due_ms = min(self.book.midnight_ms, *self._funding_ms.values())
+        due_ms = min([self.book.midnight_ms, *self._funding_ms.values()])
         if self._counted_from_ms is not None:
             due_ms = min(due_ms, self._counted_from_ms)
         self.due_ns = due_ms * _NS
@@ -148,7 +148,7 @@ class Simulation:
     def pass_time(self, before_ns: int) -> None:
         """Do what fell due before a time, at the last prices."""
         before_ms = -(-before_ns // _NS)
-        while (due_ms := min(self.book.midnight_ms, *self._funding_ms.values())) < before_ms:
+        while (due_ms := min([self.book.midnight_ms, *self._funding_ms.values()])) < before_ms:
             self._do_due(due_ms)
 
     def pay_funding(self, ts_ms: int) -> None:
@@ -170,7 +170,7 @@ class Simulation:
                 self.pay(market, "funding", amount, ts_ms)
         self._set_due()
 
-    def pay(self, market: RestingOrders, kind: Any, amount: Decimal, ts_ms: int) -> None:
+    def pay(self, market: RestingOrders, kind: PaymentKind, amount: Decimal, ts_ms: int) -> None:
         """Book a payment of the account; the engine's account follows."""
         self.book.pay(Payment(ts_ms=ts_ms, symbol=market.symbol, kind=kind, amount=amount))
         self.unbooked.append(-amount)

@@ -94,16 +94,21 @@ class GateFees(FeeModel):
 
 
 class Payments(SimulationModule):
-    """Books what the account pays outside of fills, when the engine ends its next instant."""
+    """Books what the account pays outside of fills, when the engine ends its next instant.
 
-    def __init__(self, currency: Currency) -> None:
-        self.currency = currency
-        self.due: list[Decimal] = []
+    Args:
+        due: What to add to the balance, in USD; it is emptied then.
+        currency: Of the account.
+    """
+
+    def __init__(self, due: list[Decimal], currency: Currency) -> None:
+        self.due, self.currency = due, currency
 
     def process(self, _ts_now: int, _context: SimulationModuleContext) -> list[Money]:
         """Return what to add to the balance; it is asked at every instant of every run."""
-        due, self.due = self.due, []
-        return [Money.from_decimal(amount, self.currency) for amount in due]
+        amounts = [Money.from_decimal(amount, self.currency) for amount in self.due]
+        self.due.clear()
+        return amounts
 
 
 def make_engine(
