@@ -384,9 +384,9 @@ class Path:
         extremes = (step.low, step.high) if low_first else (step.high, step.low)
         for a, b in pairwise((step.open, *extremes, step.close)):
             self.leg(a, b, jump=False)
-        self.account.last[step.symbol] = step.close
         if self.lost is None:
             self.end_of_path()
+        self.account.last[step.symbol] = step.close
         return self
 
     def equity(self) -> Decimal:
