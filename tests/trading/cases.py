@@ -1537,4 +1537,339 @@ LIMITS = [
     ),
 ]
 
-CASES = [*FROM_CASES_MD, *STEPS, *PRICES, *PATH, *INSIDE, *ENDS, *ACCOUNT, *LIMITS]
+MORE = [
+    Case(
+        "a stop that begins at the end of the path is met at once by the close",
+        [(0, bracket(limit("e", "buy", 1, 98, **GTD), sl=97.5, tp=110))],
+        [(100, 101, 97, 97.5)],
+        [(1, "e", "buy", 1, 98), (1, "sl", "sell", 1, 97.5)],
+        0,
+        until={"e": 0.5},
+    ),
+    Case(
+        "a stop that begins at the end of the path fills at its trigger if that was reached",
+        [(0, bracket(limit("e", "buy", 1, 98, **GTD), sl=97, tp=110))],
+        [(100, 101, 97, 97.5)],
+        [(1, "e", "buy", 1, 98), (1, "sl", "sell", 1, 97)],
+        0,
+        until={"e": 0.5},
+    ),
+    Case(
+        "an order that ends inside of a step that does not reach it only ends",
+        [(0, limit("l", "buy", 1, 98, **GTD)), (0, stop("s", "buy", 1, 102, **GTD))],
+        [(100, 101, 98, 99)],
+        until={"l": 0.5, "s": 0.5},
+        states={"l": "expired", "s": "expired"},
+    ),
+    Case(
+        "a reduce-only child that waits for its parent does not end with the position",
+        [
+            (0, market("m", "buy", 1)),
+            (0, bracket(limit("e", "buy", 1, 98), sl=96, tp=110)),
+            (0, market("out", "sell", 1)),
+        ],
+        [(100, 101, 95, 100)],
+        [
+            (0, "m", "buy", 1, 100),
+            (0, "out", "sell", 1, 100),
+            (1, "e", "buy", 1, 98),
+            (1, "sl", "sell", 1, 96),
+        ],
+        0,
+    ),
+    Case(
+        "a reduce-only child whose parent only closed a position ends at once",
+        [
+            (0, market("m", "sell", 1)),
+            (0, bracket(limit("e", "buy", 1, 98), sl=96, tp=110)),
+        ],
+        [(100, 101, 95, 100)],
+        [(0, "m", "sell", 1, 100), (1, "e", "buy", 1, 98)],
+        0,
+        states={"sl": "canceled", "tp": "canceled"},
+    ),
+    Case(
+        "a parent that is rejected ends its children",
+        [(0, bracket(limit("e", "buy", 1, 101, post_only=True), sl=96, tp=110))],
+        [FLAT],
+        states={"e": "rejected", "sl": "canceled", "tp": "canceled"},
+    ),
+    Case(
+        "FOK that the close has reached and IOC at the market fill",
+        [
+            (0, limit("f", "buy", 1, 100, time_in_force="FOK")),
+            (0, market("i", "buy", 1, time_in_force="IOC")),
+        ],
+        [FLAT],
+        [(0, "f", "buy", 1, 100), (0, "i", "buy", 1, 100)],
+        2,
+    ),
+    Case(
+        "a price is above 0",
+        [(0, limit("l", "buy", 1, 0))],
+        [FLAT],
+        denied=[(0, "tick_size", "l")],
+        mirrors=False,
+    ),
+    Case(
+        # A is at 90 already: C = -800 + 450 - 22.5 = -372.5; p = 372.5 / 3.8 = 98.03; with A at
+        # 100 it would be 85.5. Sold at 98: 392, A at 90: 450; 42 left, 42.1 held
+        "a liquidation sees the closes of the symbols before it at this instant",
+        [(0, market("a", "buy", 5)), (0, market("b", "buy", 4, symbol=B))],
+        [(100, 100, 90, 90)],
+        [
+            (0, "a", "buy", 5, 100),
+            (0, "b", "buy", 4, 100),
+            (1, None, "sell", 4, 98),
+            (1, None, "sell", 5, 90),
+        ],
+        0,
+        payments=[(1, "liquidation", -42)],
+        rules=SMALL,
+        market=TENFOLD,
+        other=[(100, 100, 97, 99)],
+        other_market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        "nothing fills in the later steps of the instant of a liquidation",
+        [
+            (0, market("a", "buy", 9)),
+            (0, limit("l", "buy", 0.1, 98, symbol=B)),
+            (0, stop("s", "sell", 0.1, 98, symbol=B)),
+        ],
+        [(100, 100, 80, 90)],
+        [(0, "a", "buy", 9, 100), (1, None, "sell", 9, 93.5)],
+        states={"l": "canceled", "s": "canceled"},
+        rules=SMALL,
+        market=TENFOLD,
+        other=[(100, 100, 97, 99)],
+        other_market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        "a halt ends at 00:00",
+        [
+            (0, market("b", "buy", 5)),
+            (2, market("denied", "buy", 1)),
+            (3, market("again", "buy", 1)),
+        ],
+        [(100, 100, 97, 97), FLAT, FLAT],
+        [(0, "b", "buy", 5, 100), (1, None, "sell", 5, 97), (3, "again", "buy", 1, 100)],
+        1,
+        [(2, "max_daily_loss_usd", "denied")],
+        rules={"max_daily_loss": 10},
+        first_hour=21,
+    ),
+    Case(
+        # -9.5 at the close and 5 x 98.1 x 0.002 = 0.981 of funding
+        "a day's loss is found after funding",
+        [(0, market("b", "buy", 5))],
+        [(100, 100, 98.1, 98.1)],
+        [(0, "b", "buy", 5, 100), (1, None, "sell", 5, 98)],
+        0,
+        payments=[(1, "funding", "-0.981")],
+        halts=[(1, "max_daily_loss_usd")],
+        rules={"max_daily_loss": 10, "funding_rate_8h": "0.002"},
+        first_hour=7,
+        mirrors=False,
+    ),
+    Case(
+        # -7.5 since 00:00, -12.5 with the funding of that time
+        "a day begins with the equity after the funding of its 00:00",
+        [(0, market("b", "buy", 5))],
+        [(100, 100, 100, 100), (100, 100, 98.5, 98.5)],
+        [(0, "b", "buy", 5, 100)],
+        5,
+        payments=[(1, "funding", -5)],
+        halts=[],
+        rules={"max_daily_loss": 10, "funding_rate_8h": "0.01"},
+        first_hour=23,
+        mirrors=False,
+    ),
+    Case(
+        "funding at an instant with a step is paid on what the step left",
+        [(0, stop("s", "buy", 1, 102))],
+        [(100, 104, 100, 103)],
+        [(1, "s", "buy", 1, 102)],
+        1,
+        payments=[(1, "funding", "-0.103")],
+        rules={"funding_rate_8h": "0.001"},
+        first_hour=7,
+        mirrors=False,
+    ),
+    Case(
+        "an order that reduces together with those that work needs no minimum",
+        [
+            (0, market("m", "buy", 10)),
+            (0, limit("t1", "sell", 6, 102)),
+            (0, limit("t2", "sell", 4, 103)),
+            (0, limit("t3", "sell", 0.1, 103)),
+        ],
+        [FLAT],
+        [(0, "m", "buy", 10, 100)],
+        10,
+        [(0, "min_notional_usd", "t3")],
+        market={"min_notional": 1000},
+        mirrors=False,
+    ),
+    Case(
+        # high first: the stop buys at 104; low first: the limit buys at 97, and nothing is left
+        "the two paths are walked from the same orders",
+        [
+            (0, market("m", "sell", 2)),
+            (0, stop("s", "buy", 2, 104, **RO)),
+            (0, limit("t", "buy", 2, 97, **RO)),
+        ],
+        [(100, 105, 96, 97)],
+        [(0, "m", "sell", 2, 100), (1, "s", "buy", 2, 104)],
+        0,
+        states={"t": "canceled"},
+    ),
+    Case(
+        "a limit of the other leg fills though the nearer extreme is on the stop's side",
+        [
+            (0, market("m", "buy", 2)),
+            (0, stop("s", "sell", 1, 99, **RO)),
+            (0, limit("t", "sell", 2, 108, **RO)),
+        ],
+        [(100, 110, 98.5, 100)],
+        [(0, "m", "buy", 2, 100), (1, "s", "sell", 1, 99), (1, "t", "sell", 1, 108)],
+        0,
+    ),
+    Case(
+        "a stop-limit counts as a stop of its trigger when it is sent",
+        [(0, stop_limit("s", "sell", 1, 100, 99))],
+        [FLAT],
+        denied=[(0, "stop_in_market", "s")],
+    ),
+    Case(
+        "a change to a price off the tick is denied, and the order stays",
+        [(0, limit("l", "buy", 1, 98)), (0, Modify("l", price=D("97.3")))],
+        [(100, 100, 97, 99)],
+        [(1, "l", "buy", 1, 98)],
+        1,
+        [(0, "tick_size", "l")],
+    ),
+]
+
+READINGS = [
+    Case(
+        # flat before the step; the jump makes it long, so the low comes first, and turned round
+        # it is short and the high comes first
+        "reading: after a jump that opens, its position decides between equal paths",
+        [
+            (0, stop("e", "buy", 1, 102)),
+            (0, stop("s", "sell", 0.5, 95)),
+            (0, limit("t", "sell", 1, 111)),
+        ],
+        [(103, 112, 94, 103)],
+        [(1, "e", "buy", 1, 103), (1, "s", "sell", 0.5, 95), (1, "t", "sell", 1, 111)],
+        -0.5,
+    ),
+    Case(
+        "reading: a cancel for a symbol in a hole comes after its step behind the hole",
+        [(0, limit("l", "buy", 1, 98, symbol=B)), (1, Cancel("l"))],
+        [FLAT, FLAT],
+        [(2, "l", "buy", 1, 98)],
+        0,
+        other=[None, (100, 100, 97, 99)],
+    ),
+    Case(
+        "reading: a stop-limit that is worth its limit at the end of the path is a taker",
+        [
+            (
+                0,
+                [
+                    stop("e", "buy", 1, 102),
+                    stop_limit("sl", "sell", 1, 99, 98.5, parent="e", **RO),
+                ],
+            )
+        ],
+        [(100, 106, 98, 104)],
+        [(1, "e", "buy", 1, 102), (1, "sl", "sell", 1, 98.5)],
+        0,
+        liquidity=["taker", "taker"],
+    ),
+    Case(
+        # slipped 97.5, below the close; the trigger itself is not
+        "reading: a stop that ends inside is compared as it would be paid",
+        [(0, stop("g", "sell", 1, 98, **GTD))],
+        [(100, 101, 97, 98)],
+        [(1, "g", "sell", 1, 97.5)],
+        -1,
+        until={"g": 0.5},
+        rules={"slippage_ticks": 1},
+    ),
+    Case(
+        "reading: an order whose time is over when it counts expires",
+        [("timer 1", limit("g", "buy", 1, 101, **GTD))],
+        [FLAT],
+        until={"g": 0.75},
+        states={"g": "expired"},
+    ),
+    Case(
+        "reading: a change is checked by the limits as a new order",
+        [(0, limit("l", "buy", 2, 98)), (0, Modify("l", quantity=D(4)))],
+        [(100, 100, 97, 99)],
+        [(1, "l", "buy", 2, 98)],
+        2,
+        [(0, "max_position_a", "l")],
+        market={"max_position": 3},
+    ),
+    Case(
+        "reading: a change of a post-only order that would take is refused",
+        [(0, limit("l", "buy", 2, 98, post_only=True)), (0, Modify("l", price=D(101)))],
+        [(100, 100, 97, 99)],
+        [(1, "l", "buy", 2, 98)],
+        2,
+    ),
+    Case(
+        "reading: of a list the first order that a rule denies is listed",
+        [(0, [limit("l1", "buy", 1, 98), limit("l2", "buy", 1, 97.3)])],
+        [(100, 100, 96, 99)],
+        denied=[(0, "tick_size", "l2")],
+        states={"l1": "denied", "l2": "denied"},
+    ),
+    Case(
+        "reading: a reduce-only order counts the market orders of its list",
+        [(0, [market("m", "buy", 1), stop("s", "sell", 1, 98, **RO)])],
+        [(100, 100, 97, 99)],
+        [(0, "m", "buy", 1, 100), (1, "s", "sell", 1, 98)],
+        0,
+    ),
+    Case(
+        # with t1 it would reach -3: it closes what is held and opens nothing
+        "reading: an order that turns round together with others closes as reduce-only",
+        [
+            (0, market("m", "buy", 3)),
+            (0, limit("t1", "sell", 6, 105)),
+            (0, stop("s", "sell", 3, 95)),
+        ],
+        [(100, 100, 94, 96), (96, 106, 96, 100)],
+        [(0, "m", "buy", 3, 100), (1, "s", "sell", 3, 95), (2, "t1", "sell", 6, 105)],
+        -6,
+        [],
+        market={"max_position": 5},
+    ),
+    Case(
+        "reading: post-only stop-limits are denied by post_only",
+        [(0, stop_limit("s", "buy", 1, 105, 106, post_only=True))],
+        [FLAT],
+        denied=[(0, "post_only", "s")],
+    ),
+]
+"""Where the page leaves a choice: the choice of the simulator, one case each."""
+
+CASES = [
+    *FROM_CASES_MD,
+    *STEPS,
+    *PRICES,
+    *PATH,
+    *INSIDE,
+    *ENDS,
+    *ACCOUNT,
+    *LIMITS,
+    *MORE,
+    *READINGS,
+]
