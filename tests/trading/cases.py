@@ -471,6 +471,7 @@ FROM_CASES_MD = [
         [(0, "b", "buy", 5, 100), (0, "turn", "sell", 5, 100)],
         0,
         [(0, "max_leverage", "turn")],
+        states={"turn": "filled"},
         rules={"balance": 1000, "max_leverage": 1},
     ),
     Case(
@@ -783,8 +784,6 @@ PATH = [
         states={"t": "canceled"},
     ),
     Case(
-        # low first: sells 1 at 105, then nothing is left for the stop at 104.5, whose trigger the
-        # way up passed; the other path is the same way turned: the stop is met at 104.5 first
         "a limit and a stop on one leg fill in the order of their prices",
         [
             (0, market("m", "sell", 1)),
@@ -838,7 +837,7 @@ PATH = [
         states={"s2": "canceled"},
     ),
     Case(
-        # 10 x 94 = 940 = 970 - ...: cash 107 - 1000 = -893; p = 893 / 9.5 = 94
+        # cash 107 - 1000 = -893; p = 893 / 9.5 = 94; sold for 940: 47 left, 940 / 20 = 47 held
         "the liquidation comes before an order at the same price",
         [(0, market("m", "buy", 10)), (0, stop("s", "sell", 10, 94, **RO))],
         [(100, 100, 94, 96)],
@@ -1015,7 +1014,7 @@ INSIDE = [
         until={"g": 0.5},
     ),
     Case(
-        # the take-profit closes 1 first; of the limit that ends inside 98 is above the close 97.5
+        # the close of 105 is beyond both limits; the one that ends inside costs us 1.5
         "at the end limits that began inside come before limits that end inside",
         [
             (0, limit("g", "sell", 1, 103.5, **GTD)),
@@ -1443,6 +1442,7 @@ LIMITS = [
         ],
         [FLAT],
         denied=[(0, "max_position_a", "l2")],
+        states={"l1": "working", "l2": "denied"},
         market={"max_position": 3},
     ),
     Case(
@@ -1750,6 +1750,80 @@ MORE = [
         1,
         [(0, "tick_size", "l")],
     ),
+    Case(
+        "an order whose time is the close of a step is gone in the next",
+        [(0, limit("l", "buy", 1, 98, **GTD)), (0, stop("s", "buy", 1, 102, **GTD))],
+        [FLAT, (100, 103, 96, 97)],
+        until={"l": 1, "s": 1},
+        states={"l": "expired", "s": "expired"},
+    ),
+    Case(
+        "a stop-limit that rests since the open does not fill on the path",
+        [(0, stop_limit("s", "sell", 1, 97, 98))],
+        [(96, 99, 95, 97)],
+        states={"s": "working"},
+    ),
+    Case(
+        "a plain stop that waited and reduces goes off at the close that has reached it",
+        [(0, market("m", "buy", 2)), ("timer 1", stop("s", "sell", 2, 99))],
+        [(100, 100, 97, 98)],
+        [(0, "m", "buy", 2, 100), (1, "s", "sell", 2, 98)],
+        0,
+    ),
+    Case(
+        "a stop that waited to be changed and reduces goes off at the close",
+        [
+            (0, market("m", "buy", 2)),
+            (0, stop("s", "sell", 2, 95, **RO)),
+            ("timer 1", Modify("s", trigger=D(99))),
+        ],
+        [(100, 100, 97, 98)],
+        [(0, "m", "buy", 2, 100), (1, "s", "sell", 2, 98)],
+        0,
+    ),
+    Case(
+        "what goes through of an order that turns round is reduce-only",
+        [
+            (0, market("m", "buy", 2)),
+            (0, limit("t", "sell", 6, 105)),
+            (0, market("out", "sell", 1)),
+        ],
+        [(100, 106, 100, 106)],
+        [(0, "m", "buy", 2, 100), (0, "out", "sell", 1, 100), (1, "t", "sell", 1, 105)],
+        0,
+        [(0, "max_position_a", "t")],
+        market={"max_position": 3},
+    ),
+    Case(
+        "a list that breaks a limit together does not go",
+        [(0, [limit("l1", "buy", 2, 98), limit("l2", "buy", 2, 97)])],
+        [(100, 100, 96, 99)],
+        denied=[(0, "max_position_a", "l2")],
+        states={"l1": "denied", "l2": "denied"},
+        market={"max_position": 3},
+    ),
+    Case(
+        "the worst of another symbol begins with its position",
+        [
+            (0, market("a", "buy", 3)),
+            (0, limit("a1", "buy", 2, 95)),
+            (0, limit("a2", "sell", 2, 105)),
+            (0, market("b", "buy", 5.1, symbol=B)),
+            (0, market("b2", "buy", 5, symbol=B)),
+        ],
+        [FLAT],
+        [(0, "a", "buy", 3, 100), (0, "b2", "buy", 5, 100)],
+        3,
+        [(0, "max_leverage", "b")],
+        rules={"balance": 1000, "max_leverage": 1},
+        other=[FLAT],
+    ),
+    Case(
+        "a quantity of 0 is no lot",
+        [(0, market("m", "buy", 0))],
+        [FLAT],
+        denied=[(0, "lot_size", "m")],
+    ),
 ]
 
 READINGS = [
@@ -1856,6 +1930,64 @@ READINGS = [
         [(0, stop_limit("s", "buy", 1, 105, 106, post_only=True))],
         [FLAT],
         denied=[(0, "post_only", "s")],
+    ),
+    Case(
+        "reading: a plain stop that waited and would turn the position is denied",
+        [(0, market("m", "buy", 1)), ("timer 1", stop("s", "sell", 2, 99))],
+        [(100, 100, 97, 98)],
+        [(0, "m", "buy", 1, 100)],
+        1,
+        [(1, "stop_in_market", "s")],
+    ),
+    Case(
+        "reading: a changed order is not counted twice",
+        [(0, limit("l", "buy", 2, 98)), (0, Modify("l", quantity=D(3)))],
+        [(100, 100, 97, 99)],
+        [(1, "l", "buy", 3, 98)],
+        3,
+        market={"max_position": 3},
+    ),
+    Case(
+        # bought at 108.5: 100 - 9 x 6.5 = 41.5 at 102, where 45.9 are needed
+        "reading: below the margin already, a position is liquidated on a way up too",
+        [(0, stop("s", "buy", 9, 102))],
+        [(100, 110, 100, 110)],
+        [(1, "s", "buy", 9, 108.5), (1, None, "sell", 9, 102)],
+        payments=[(1, "liquidation", -41.5)],
+        rules={**SMALL, "slippage_ticks": 13},
+        market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        # as the case with 88.42105, but sold at the open of 80: 400; B at 130: 520; 120 are left
+        "reading: the margin lost is that of the liquidation price, not of the open beyond it",
+        [(0, market("a", "buy", 5)), (0, market("b", "buy", 4, symbol=B))],
+        [(80, 100, 80, 90)],
+        [
+            (0, "a", "buy", 5, 100),
+            (0, "b", "buy", 4, 100),
+            (1, None, "sell", 5, 80),
+            (1, None, "sell", 4, 130),
+        ],
+        payments=[(1, "liquidation", "-42.10526316")],
+        rules=SMALL,
+        market=TENFOLD,
+        other=[(100, 130, 85, 130)],
+        other_market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        # 9.5 lost since the close of 23:00; 10.5 with the funding of 00:00, which the hole holds
+        "reading: the day that begins in a hole begins after the funding of its 00:00",
+        [(0, market("b", "buy", 5))],
+        [None, (100, 100, 98.1, 98.1)],
+        [(0, "b", "buy", 5, 100)],
+        5,
+        payments=[(1, "funding", -1)],
+        halts=[],
+        rules={"max_daily_loss": 10, "funding_rate_8h": "0.002"},
+        first_hour=23,
+        mirrors=False,
     ),
 ]
 """Where the page leaves a choice: the choice of the simulator, one case each."""

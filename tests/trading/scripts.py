@@ -61,23 +61,25 @@ def random_steps(
     longer: Sequence[str] = (),
     detail: str = "1m",
     holes: float = 0.03,
+    holes_together: bool = False,
     turned: bool = False,
 ) -> tuple[list[Step], list[Shown]]:
     """Return `count` steps of `detail` for each symbol, and the bars that the strategy sees.
 
-    A bar is seen where a step of its symbol closes with it. Symbols move on their own; a hole is
-    one to seven steps long.
+    A bar is seen where a step of its symbol closes with it. Symbols move on their own, and have
+    holes of their own unless `holes_together`; a hole is one to seven steps long.
     """
     length = length_ms(detail)
     steps: list[Step] = []
     shown: list[Shown] = []
     for symbol in symbols:
         rng = Random(f"{seed}/{symbol}/bars")
+        hole_rng = Random(f"{seed}/holes" if holes_together else f"{seed}/{symbol}/holes")
         close, missing = AROUND, 0
         for place in range(1, count + 1):
             close_ms = START_MS + place * length
-            if place > 1 and rng.random() < holes:
-                missing = rng.randint(1, 7)
+            if place > 1 and hole_rng.random() < holes:
+                missing = hole_rng.randint(1, 7)
             if missing:
                 missing -= 1
                 continue

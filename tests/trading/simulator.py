@@ -901,7 +901,7 @@ class Session:
         lives: list[Live] = []
         for order in request.orders:
             live = self.enlive(order, request.made_ms)
-            if order.parent in ids or self.parent_is_open(order):
+            if order.parent in ids:
                 live.state = "held"
             lives.append(live)
         for place, live in enumerate(lives):
@@ -941,10 +941,6 @@ class Session:
             order.reduce_only,
             expire_ms,
         )
-
-    def parent_is_open(self, order: Order) -> bool:
-        parent = self.account.find(order.parent) if order.parent else None
-        return parent is not None and parent.state in ("working", "held") and parent.filled == 0
 
     def deny(self, id: str, rule: str, *, whole: bool = True) -> None:
         self.books.denials.append((self.time_ms, rule, id))
@@ -1080,8 +1076,8 @@ class Session:
     def count_change(self, request: Request) -> None:
         """Change an order if the changed one may be sent, else leave it as it is.
 
-        reading: a change is checked as an order with the new values that is sent now; the
-        quantity is the whole order's, of which a part may be filled.
+        reading: a change is checked as an order with the new values that is sent now. The quantity
+        is what is left to fill: no order that works has a part filled.
         """
         assert request.modify is not None
         live = self.account.find(request.modify)
@@ -1089,7 +1085,7 @@ class Session:
             return
         changed = replace(live)
         if request.quantity is not None:
-            changed.left = request.quantity - live.filled
+            changed.left = request.quantity
         if request.price is not None and live.price is not None:
             changed.price = request.price
         if request.trigger is not None and live.is_stop:

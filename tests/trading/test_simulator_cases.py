@@ -139,12 +139,28 @@ def test_nothing_may_be_opened_before_the_first_close_of_a_symbol() -> None:
     assert books.fills == []
 
 
+def test_what_is_sent_at_a_bar_in_a_hole_waits_for_the_step_behind_it() -> None:
+    def act(world: World, shown: Shown) -> None:
+        if shown.timeframe == "2h":
+            world.send(market("m", "buy", 1))
+
+    books = simulate(
+        [*flat_steps(A, range(1, 2)), *flat_steps(A, range(4, 5))],
+        [Shown(A, "2h", EPOCH + 2 * HOUR)],
+        Watching(act),
+        two_symbols(),
+    )
+
+    assert [fill.ts_ms for fill in books.fills] == [EPOCH + 4 * HOUR]
+
+
 def test_a_timer_fires_before_the_fills_of_the_step_that_ends_at_its_time() -> None:
     def act(world: World, shown: Shown) -> None:
         if shown.close_ms == EPOCH + HOUR:
             world.send(limit("l", "buy", 1, "99.5"))
             world.set_timer("late", EPOCH + 3 * HOUR)
             world.set_timer("at the close", EPOCH + 2 * HOUR)
+            world.set_timer("before it", EPOCH + HOUR + HOUR // 2)
 
     script = Watching(act)
 
@@ -157,6 +173,7 @@ def test_a_timer_fires_before_the_fills_of_the_step_that_ends_at_its_time() -> N
 
     assert script.seen == [
         (1, A, "1h"),
+        (1, "", "before it"),
         (2, "", "at the close"),
         (2, A, "fill l"),
         (2, A, "1h"),
