@@ -924,7 +924,8 @@ class Session:
                 return
         self.account.orders.extend(lives)
         for live in [live for live in lives if live.state == "working"]:
-            self.place(live)
+            if live.state == "working":  # else a fill of the list has ended it
+                self.place(live)
 
     def enlive(self, order: Order, made_ms: int) -> Live:
         expire_ms = None

@@ -200,7 +200,7 @@ def test_a_warm_up_trades_and_is_not_counted() -> None:
     )
 
     # at 104 the cash is 1000 - 5 x 104 = 480; then 1 is sold at 105
-    assert [(fill.id, fill.price) for fill in books.fills] == [("rests", 105)]
+    assert [(fill.id, fill.price) for fill in books.fills] == [("rests", D(105))]
     assert books.denials == []
     assert books.cash == 480 + 105
-    assert books.equity == [(EPOCH + 2 * HOUR, 1000), (EPOCH + 3 * HOUR, 585 + 4 * 106)]
+    assert books.equity == [(EPOCH + 2 * HOUR, D(1000)), (EPOCH + 3 * HOUR, D(585 + 4 * 106))]
