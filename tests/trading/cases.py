@@ -1989,6 +1989,20 @@ READINGS = [
         first_hour=23,
         mirrors=False,
     ),
+    Case(
+        # 5 x 95 is below the minimum, and 6 and 5 reach beyond the 10 that are held
+        "reading: an order that would turn round with others and is too small reduces only",
+        [
+            (0, market("m", "buy", 10)),
+            (0, limit("t", "sell", 6, 105)),
+            (0, stop("s", "sell", 5, 95)),
+        ],
+        [(100, 106, 100, 104), (104, 104, 94, 96)],
+        [(0, "m", "buy", 10, 100), (1, "t", "sell", 6, 105), (2, "s", "sell", 4, 95)],
+        0,
+        market={"min_notional": 1000},
+        mirrors=False,
+    ),
 ]
 """Where the page leaves a choice: the choice of the simulator, one case each."""
 
