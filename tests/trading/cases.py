@@ -2016,6 +2016,25 @@ QUEUE = [
         market={"max_position": 3},
     ),
     Case(
+        # out leaves 5: t1 and t2 close them, and need no minimum
+        "a market order to come counts once for whether others can only reduce",
+        [
+            (0, market("m", "buy", 10)),
+            (1, market("out", "sell", 5)),
+            (1, [limit("t1", "sell", 3, 105), limit("t2", "sell", 2, 106)]),
+        ],
+        [FLAT, (100, 107, 100, 107)],
+        [
+            (0, "m", "buy", 10, 100),
+            (1, "out", "sell", 5, 100),
+            (2, "t1", "sell", 3, 105),
+            (2, "t2", "sell", 2, 106),
+        ],
+        0,
+        market={"min_notional": 1000},
+        mirrors=False,
+    ),
+    Case(
         # 6 x 100 of A are to come: 5 x 100 of B are more than 1000
         "a market order to come counts in the worst position of another symbol",
         [
@@ -2242,6 +2261,18 @@ CHILDREN = [
 ]
 
 TIMES = [
+    Case(
+        "a child whose time is over when its list counts is not denied for it",
+        [
+            (
+                "timer 1",
+                [limit("e", "buy", 1, 98), limit("t", "sell", 1, 110, parent="e", **RO, **GTD)],
+            )
+        ],
+        [FLAT],
+        until={"t": 0.75},
+        states={"e": "working", "t": "working"},
+    ),
     Case(
         "a DAY order that waited for the close at 00:00 works until the next 00:00",
         [("timer 1", limit("d", "buy", 1, 95, time_in_force="DAY"))],

@@ -733,7 +733,7 @@ class Session:
         return self.account.last.get(symbol)
 
     def open_orders(self) -> list[str]:
-        """Return the orders that count and have not ended, held children included."""
+        """Return the orders that were let through and have not ended, held children included."""
         live = [o for o in self.account.orders if o.state in OPEN]
         return [o.order.id for o in sorted(live, key=lambda o: o.number)]
 
@@ -973,10 +973,10 @@ class Session:
                 live.left = min(live.left, held)
                 live.reduce_only = True
             elif rule or rule_of_risk:
-                for each in lives:
-                    self.account.orders.remove(each)
-                for id in [each.id for each in request.orders]:
-                    self.deny(id, rule or rule_of_risk or "")
+                for let_through in lives:
+                    self.account.orders.remove(let_through)
+                for denied in request.orders:
+                    self.deny(denied.id, rule or rule_of_risk or "")
                 return None
             lives.append(live)
             self.account.orders.append(live)
@@ -1054,9 +1054,8 @@ class Session:
         for other in self.account.admitted(live.order.symbol):
             if is_market_to_come(other) and other.order.id != live.order.id:
                 held = max(-position * other.sign, ZERO)
-                position += other.sign * (
-                    min(other.left, held) if other.reduce_only else other.left
-                )
+                filled = min(other.left, held) if other.reduce_only else other.left
+                position += other.sign * filled
         return position
 
     def risk_broken(self, live: Live) -> str | None:
@@ -1172,7 +1171,7 @@ class Session:
         reading: the change of a post-only order that would take is refused.
         """
         changed = changed_order(live, request)
-        if live.state not in OPEN or changed == live:
+        if live.state not in OPEN:
             return
         close = self.account.last[live.order.symbol]
         if live.state == "working" and would_take(changed, close, self.rules):
