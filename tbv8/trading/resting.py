@@ -54,7 +54,7 @@ class RestingOrders:
 
     # Orders come, change and go.
 
-    def add(self, order: Any, *, sequence: int, reduce_only: bool, ends_ns: int) -> None:
+    def add(self, order: Any, *, sequence: int, size: int, reduce_only: bool, ends_ns: int) -> None:
         """Take an order of NautilusTrader that is sent to the venue."""
         parent = order.parent_order_id
         linked = ()
@@ -65,7 +65,7 @@ class RestingOrders:
             id=name,
             buy=order.is_buy,
             kind=KINDS[order.order_type],
-            left=self.units.size(order.quantity),
+            left=size,
             sequence=sequence,
             price=_units(self.units, getattr(order, "price", None)),
             trigger=_units(self.units, getattr(order, "trigger_price", None)),
@@ -78,8 +78,11 @@ class RestingOrders:
         )
         self.set_band()
 
-    def fill(self, name: str, size: int, *, buy: bool) -> None:
-        """Book an execution; what waited for the order begins."""
+    def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
+        """Book an execution; what waited for the order begins.
+
+        Returns what is left of its siblings, if it has any.
+        """
         self.position += size if buy else -size
         order = self.working.get(name)
         if order is not None:
@@ -89,7 +92,14 @@ class RestingOrders:
         for child in self.working.values():
             if child.parent == name and name not in self.working:
                 child.parent = None
+        shrunk = {}
+        for sibling in order.linked if order else ():
+            other = self.working.get(sibling)
+            if order is not None and other is not None:
+                other.left = 0 if order.one_cancels_other else max(other.left - size, 0)
+                shrunk[sibling] = other.left
         self.set_band()
+        return shrunk
 
     def end(self, name: str) -> None:
         """Forget an order that works no more."""
