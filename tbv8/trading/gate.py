@@ -416,7 +416,7 @@ class Gate:
                 return None  # it has ended, and the engine does not know it yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.size(order.leaves_qty)
-        if not (submitted or self._takes(order)):
+        if not submitted and (resting.kind != "limit" or not self._takes(order)):
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
@@ -448,7 +448,7 @@ class Gate:
             "on_order_accepted": self._on_accepted,
             "on_order_filled": self.on_filled,
             "on_order_updated": self._on_updated,
-            "on_order_modify_rejected": self._on_updated,
+            "on_order_modify_rejected": self._take_over,
             **{f"on_order_{name}": self._on_ended for name in ended},
         }
 
@@ -545,6 +545,21 @@ class Gate:
         market.end(name)
 
     def _on_updated(self, event: Any) -> None:
+        """Take over an order's new values; the engine gives children their parent's quantity."""
+        name, order = _name(event), self.loaded.cache.order(event.client_order_id)
+        known = self.book.working.get(name)
+        if order is None or known is None:
+            return
+        left = order.leaves_qty.as_decimal()
+        if left == abs(known.change):
+            self._take_over(event)
+            return
+        size = EXACT.add(abs(known.change), order.filled_qty.as_decimal())
+        decimals = self.markets[order.instrument_id].units.size_decimals
+        quantity = Quantity.from_decimal_dp(size, decimals)
+        Strategy.modify_order(self.loaded, order.client_order_id, quantity)
+
+    def _take_over(self, event: Any) -> None:
         order, name = self.loaded.cache.order(event.client_order_id), _name(event)
         known = self.book.working.get(name)
         if order is None or known is None:

@@ -33,6 +33,7 @@ class RestingOrders:
         working: By id; children of a bracket wait in it for their parent.
         highest_below: A step whose low is at or below it may set off an order; -1 where none can.
         lowest_above: The same of a step's high; NEVER where none can.
+        ends_ns: When the first order's time ends; NEVER where none has an end.
     """
 
     def __init__(self, symbol: str, instrument: CryptoPerpetual, units: Units) -> None:
@@ -41,7 +42,7 @@ class RestingOrders:
         self.last: int | None = None
         self.closed_ns = -1
         self.working: dict[str, Working] = {}
-        self.highest_below, self.lowest_above = -1, NEVER
+        self.highest_below, self.lowest_above, self.ends_ns = -1, NEVER, NEVER
         self._planned: list[Planned] = []
         self._next = 0
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
@@ -134,15 +135,17 @@ class RestingOrders:
 
     def set_band(self) -> None:
         """Set the prices between which nothing happens to the orders."""
-        below, above = -1, NEVER
+        below, above, ends_ns = -1, NEVER, NEVER
         for order in self.working.values():
+            if order.ends_ns:
+                ends_ns = min(ends_ns, order.ends_ns)
             if order.parent is None:
                 price = order.meeting_price
                 if order.below:
                     below = max(below, price)
                 else:
                     above = min(above, price)
-        self.highest_below, self.lowest_above = below, above
+        self.highest_below, self.lowest_above, self.ends_ns = below, above, ends_ns
 
     # A step.
 
