@@ -53,7 +53,7 @@ class Driven(Strategy):
         super().__init__(config)
         self.script: Script = config.script
         self.orders: dict[str, Order] = {}
-        self.counted: list[str] = []
+        self.in_timer = False
 
     def on_start(self) -> None:
         for bar_type in self.config.bar_types:
@@ -73,15 +73,18 @@ class Driven(Strategy):
         return Decimal(self.portfolio.net_position(self.instrument(symbol).id))
 
     def last(self, symbol: str) -> Decimal | None:
-        """Return the close of the last step that is dealt with, which no bar may have shown."""
-        now_ns = self.clock.timestamp_ns()
-        dealt_with = self.config.inside["markets"][symbol].closed_ns == now_ns
-        closes = self.config.inside["closes"][symbol]
-        at = (bisect_right if dealt_with else bisect_left)(closes, now_ns, key=lambda c: c[0])
+        """Return the close of the last step whose path is walked; no bar may have shown it."""
+        gate, closes = self.config.inside["gate"], self.config.inside["closes"][symbol]
+        order = [market.symbol for market in gate.markets.values()]
+        under_way = None if gate.walking is None else order.index(gate.walking.symbol)
+        walked = under_way is None or order.index(symbol) < under_way
+        now_ns = self.clock.timestamp_ns() if self.in_timer else gate.step_ns
+        find = bisect_right if walked and not self.in_timer else bisect_left
+        at = find(closes, now_ns, key=lambda close: close[0])
         return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
-        numbers, live = self.config.inside["numbers"], []
+        numbers, live = self.config.inside["gate"].numbers, []
         for name in self.orders:
             order = self.cache.order(ClientOrderId(name))
             if order is not None and not order.is_closed and name in numbers:
@@ -115,9 +118,12 @@ class Driven(Strategy):
         )
 
     def set_timer(self, name: str, at_ms: int) -> None:
-        self.clock.set_time_alert_ns(
-            name, at_ms * NS, lambda event: self.script.on_timer(self, event.name)
-        )
+        self.clock.set_time_alert_ns(name, at_ms * NS, self.on_alert)
+
+    def on_alert(self, event: Any) -> None:
+        self.in_timer = True
+        self.script.on_timer(self, event.name)
+        self.in_timer = False
 
     # Callbacks
 
@@ -130,7 +136,7 @@ class Driven(Strategy):
         name = event.client_order_id.value
         order = self.orders.get(name)
         fill = Fill(
-            self.config.inside["step_ms"](),
+            self.config.inside["gate"].step_ns // NS,
             event.instrument_id.symbol.value,
             name if order else None,
             "buy" if event.order_side == OrderSide.BUY else "sell",
@@ -290,14 +296,12 @@ def drive(
     with Session(strategy, VENUE, price_decimals=decimals) as session:
         gate = session._gate
         inside |= {
-            "markets": {market.symbol: market for market in gate.markets.values()},
+            "gate": gate,
             "closes": {
                 symbol: sorted((s.close_ms * NS, s.close) for s in steps if s.symbol == symbol)
                 for symbol in strategy.symbols
             },
-            "numbers": gate.numbers,
             "labels": {bar_type: (s, t.text) for (s, t), bar_type in session._bar_types.items()},
-            "step_ms": lambda: gate.step_ns // NS,
         }
         for piece in pieces(fed):
             session.feed(piece)
