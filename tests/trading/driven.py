@@ -84,12 +84,8 @@ class Driven(Strategy):
         return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
-        numbers, live = self.config.inside["gate"].numbers, []
-        for name in self.orders:
-            order = self.cache.order(ClientOrderId(name))
-            if order is not None and not order.is_closed and name in numbers:
-                live.append(name)
-        return sorted(live, key=list(self.orders).index)
+        working = self.config.inside["gate"].book.working
+        return [name for name in self.orders if name in working]
 
     def send(self, order: Order) -> None:
         self.submit_order(self.made(order))
@@ -312,6 +308,7 @@ def drive(
             for name in gate.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
+        states |= dict.fromkeys(gate.dropped, "canceled") | dict.fromkeys(gate.held, "working")
         cash, positions = gate.book.cash, dict(gate.book.positions)
     sent = set(gate.submitted)
     books = Books(cash=cash, positions=positions, states=states)
