@@ -333,6 +333,9 @@ class Gate:
         """
         if order.order_type not in _STOPS or market.last is None:
             return None
+        resting = market.working.get(_name(order))
+        if resting is not None and resting.triggered:
+            return None
         trigger = market.units.price(trigger_price or order.trigger_price)
         if (trigger > market.last) if order.is_buy else (trigger < market.last):
             return None
