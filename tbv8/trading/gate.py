@@ -217,6 +217,7 @@ class Gate:
                 reduce_only=wanted.reduce_only,
                 ends_ns=ends_ns,
             )
+            market.meet_close(name)
         return copy
 
     def modify(
@@ -446,7 +447,7 @@ class Gate:
                 return None  # it has ended, and the engine does not know it yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.size(order.leaves_qty)
-        if not submitted and (resting.kind != "limit" or not self._takes(order)):
+        if not resting.at_close and (resting.kind != "limit" or not self._takes(order)):
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
@@ -522,7 +523,10 @@ class Gate:
             self.book.working[child] = msgspec.structs.replace(
                 self.book.working[child], parent=None
             )
-            Strategy.submit_order(self.loaded, self.held.pop(child))
+            copy = self.held.pop(child)
+            if self.walking is None:
+                self.markets[copy.instrument_id].meet_close(child)
+            Strategy.submit_order(self.loaded, copy)
 
     def _drop(self, name: str) -> None:
         """End an order that waits for its parent."""

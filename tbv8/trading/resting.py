@@ -79,6 +79,16 @@ class RestingOrders:
         )
         self.set_band()
 
+    def meet_close(self, name: str) -> None:
+        """Let a stop that begins at a close go off there, if the close has reached its trigger."""
+        order = self.working[name]
+        if self.last is None or order.parent is not None or order.rests_at_limit:
+            return
+        if self.last <= order.trigger if order.below else self.last >= order.trigger:
+            order.at_close = True
+            order.triggered = order.kind == "stop_limit"
+            self.set_band()
+
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
         """Book an execution; what waited for the order begins.
 
@@ -180,6 +190,8 @@ class RestingOrders:
             order = self.working.get(entry.order_id)
             if order is not None and entry.kind == "trigger":
                 order.triggered = True
+        for order in self.working.values():
+            order.at_close = False
         if self._planned:
             self._planned, self._next = [], 0
             self.set_band()
