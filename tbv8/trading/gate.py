@@ -142,7 +142,7 @@ class Gate:
             wanted = _to_risk_order(order, market.symbol, order.quantity.as_decimal())
             breach = self.book.check_units(wanted) or self._without_use(wanted)
             if not breach and wanted.parent is None:
-                breach = self._stop_in_market(order, market)
+                breach = self._stop_in_market(order, market, waited=self._late)
             if breach:
                 return self._deny(orders, breach)
             breach = None if wanted.parent else self.book.check(wanted, others=asked)
@@ -246,9 +246,9 @@ class Gate:
             breach = self.book.check_units(wanted)
             if not breach and name not in self.held:
                 others = changed.values()
-                breach = self._stop_in_market(order, market, trigger_price) or self.book.check(
-                    wanted, others=others, replacing=[*changed, name]
-                )
+                breach = self._stop_in_market(
+                    order, market, trigger_price, waited=False
+                ) or self.book.check(wanted, others=others, replacing=[*changed, name])
             if breach:
                 self.book.denials.append(self._denial(order, breach))
                 return
@@ -326,11 +326,11 @@ class Gate:
         return Breach(rule, {}) if rule else None
 
     def _stop_in_market(
-        self, order: Any, market: RestingOrders, trigger_price: Any = None
+        self, order: Any, market: RestingOrders, trigger_price: Any = None, *, waited: bool
     ) -> Breach | None:
         """Refuse a stop whose trigger the close has reached, as most venues do.
 
-        One that waited for the close and reduces goes off instead.
+        One that `waited` for the close and reduces goes off instead.
         """
         if order.order_type not in _STOPS or market.last is None:
             return None
@@ -343,7 +343,7 @@ class Gate:
         position = self._expected(market.symbol)
         reduces = position < 0 if order.is_buy else position > 0
         small = order.is_reduce_only or order.quantity.as_decimal() <= abs(position)
-        if self._late and reduces and small:
+        if waited and reduces and small:
             return None
         units = market.units
         numbers = {"trigger": units.to_price(trigger), "price": units.to_price(market.last)}
@@ -497,6 +497,8 @@ class Gate:
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
+        if event.order_type == OrderType.MARKET:
+            self.book.working.pop(name, None)  # a reduce-only one asked for more than was held
         self.fills.append(
             Fill(
                 ts_ms=self.step_ns // _NS,

@@ -1184,7 +1184,7 @@ class Session:
         changed = changed_order(live, request)
         if changed == live:
             return None
-        rule = self.form_broken(changed) or self.sending_denied(changed, waited=request.waited)
+        rule = self.form_broken(changed) or self.sending_denied(changed, waited=False)
         if rule is None and live.state != "held":
             rule = self.risk_broken(changed)
         if rule:
