@@ -497,8 +497,8 @@ class Gate:
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
-        if event.order_type == OrderType.MARKET:
-            self.book.working.pop(name, None)  # a reduce-only one asked for more than was held
+        if name not in market.working:  # a change that came too late may have asked for more
+            self.book.working.pop(name, None)
         self.fills.append(
             Fill(
                 ts_ms=self.step_ns // _NS,

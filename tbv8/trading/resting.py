@@ -159,6 +159,18 @@ class RestingOrders:
 
     # A step.
 
+    def planned_before(self, time_ns: int) -> int:
+        """Return the moment before which a step's plan must be carried out.
+
+        It is the step's close, or the end of an order that is filled in the step in which it ends.
+        """
+        ends = (
+            order.ends_ns
+            for entry in self._planned
+            if (order := self.working.get(entry.order_id)) and 0 < order.ends_ns
+        )
+        return min([time_ns, *ends])
+
     def make_plan(self, step: Step, account: Account) -> list[Planned]:
         """Plan a step; what is asked until it is closed is answered by the plan."""
         self._planned, self._next = plan(self.working.values(), account, step, self.units), 0

@@ -1160,11 +1160,11 @@ class Session:
         booked = fill(self.account, live, price, "taker")
         if live.order.time_in_force in ("IOC", "FOK") or live.order.kind == "market":
             end(self.account, live, "canceled")
+        if self.draining:
+            self.admitted.extend(partial(self.place_child, child) for child in children)
         self.tell(booked)
-        for child in children:
-            if self.draining:
-                self.admitted.append(partial(self.place_child, child))
-            else:
+        if not self.draining:
+            for child in children:
                 self.place_child(child)
 
     def place_child(self, child: Live) -> None:
