@@ -253,6 +253,8 @@ class Gate:
                 self.book.denials.append(self._denial(order, breach))
                 return
             changed[name] = wanted
+            if price is not None:
+                market.meet_close(name, market.units.price(price))
             if name in self.held:
                 self._change_held(order, quantity, price, trigger_price)
         self.book.working |= changed
@@ -447,7 +449,7 @@ class Gate:
                 return None  # it has ended, and the engine does not know it yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.size(order.leaves_qty)
-        if not resting.at_close and (resting.kind != "limit" or not self._takes(order)):
+        if not resting.at_close:
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
@@ -457,10 +459,6 @@ class Gate:
             price = worse(taken, limit)
         size = resting.could_fill(market.position)
         return (price, size) if size else None
-
-    @staticmethod
-    def _takes(order: Any) -> bool:
-        return order.liquidity_side is not None and order.liquidity_side.name == "TAKER"
 
     def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
         """Return the fee of the fill that was just answered, in USD."""

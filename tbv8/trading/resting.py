@@ -79,15 +79,24 @@ class RestingOrders:
         )
         self.set_band()
 
-    def meet_close(self, name: str) -> None:
-        """Let a stop that begins at a close go off there, if the close has reached its trigger."""
-        order = self.working[name]
-        if self.last is None or order.parent is not None or order.rests_at_limit:
+    def meet_close(self, name: str, price: int | None = None) -> None:
+        """Let an order that begins, or is changed, at a close take there if the close reaches it.
+
+        Args:
+            name: The order's id.
+            price: The limit to which it is changed; else its own.
+        """
+        order = self.working.get(name)
+        if order is None or self.last is None or order.parent is not None:
             return
-        if self.last <= order.trigger if order.below else self.last >= order.trigger:
-            order.at_close = True
-            order.triggered = order.kind == "stop_limit"
-            self.set_band()
+        if not order.rests_at_limit:
+            down = order.below
+            order.at_close = self.last <= order.trigger if down else self.last >= order.trigger
+            order.triggered = order.at_close and order.kind == "stop_limit"
+        if order.rests_at_limit:
+            limit = order.price if price is None else price
+            order.at_close |= self.last <= limit if order.buy else self.last >= limit
+        self.set_band()
 
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
         """Book an execution; what waited for the order begins.
@@ -167,7 +176,7 @@ class RestingOrders:
         ends = (
             order.ends_ns
             for entry in self._planned
-            if (order := self.working.get(entry.order_id)) and 0 < order.ends_ns
+            if (order := self.working.get(entry.order_id)) and order.ends_ns > 0
         )
         return min([time_ns, *ends])
 
