@@ -285,8 +285,13 @@ class Gate:
         """Return the position once the market orders that are under way are filled."""
         position = self.book.positions[symbol]
         for order in self.book.working.values():
-            if order.symbol == symbol and not order.prices:
-                position = EXACT.add(position, order.change)
+            if order.symbol != symbol or order.prices:
+                continue
+            change = order.change
+            if order.reduce_only:
+                held = abs(position) if position * change < 0 else Decimal(0)
+                change = min(abs(change), held).copy_sign(change)
+            position = EXACT.add(position, change)
         return position
 
     def _closing_part(self, order: Order) -> Decimal:
