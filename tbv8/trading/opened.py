@@ -58,14 +58,11 @@ class Opened:
         """
         for name, (digest, place) in self._files.items():
             if digest_file(Path(self._root, name)) != digest:
-                self._refused.append(f"{place} opens {name}, which the run itself changes")
+                self._refuse(f"{place} opens {name}, which the run itself changes")
         code = [Path(self._root, name) for name in self._files if name.endswith(".py")]
         self._refused.extend(unseen_imports(code, root=Path(self._root)))
         if self._refused:
-            raise StrategyError(
-                f"{self._strategy_id}: {self._refused[0]}: a result must know all that it was made "
-                "from: read files of the project's folder with open(), csv, json or numpy"
-            )
+            raise StrategyError(f"{self._strategy_id}: {self._refused[0]}")
         return {name: digest for name, (digest, _) in sorted(self._files.items())}
 
     def note(self, event: str, args: tuple[Any, ...], frame: FrameType) -> None:
@@ -77,18 +74,24 @@ class Opened:
         place = f"{_absolute(filename).removeprefix(f'{self._root}/')}:{number}"
         if event in _REFUSED:
             what = [str(arg) for arg in args if isinstance(arg, str | bytes | tuple | list | int)]
-            self._refused.append(f"{place} {_REFUSED[event]} {' '.join(what[:1])}".rstrip())
-        elif event == "import" and is_unseen(str(args[0])):
-            self._refused.append(unseen(place, str(args[0])))
+            self._refuse(f"{place} {_REFUSED[event]} {' '.join(what[:1])}".rstrip())
         elif (path := _path(event, args)) is not None:
             self._note_path(path, place)
 
+    def _refuse(self, what: str) -> None:
+        self._refused.append(
+            f"{what}, and a result must know all that it was made from: read files of the "
+            "project's folder with open(), csv, json or numpy"
+        )
+
     def _note_path(self, path: str, place: str) -> None:
         name = path.removeprefix(f"{self._root}/")
+        if module := _unseen_library(path):
+            self._refused.append(unseen(place, module))
         if name in self._files or _is_library(path) or path.startswith(_SYSTEM):
             return
         if name == path:
-            self._refused.append(f"{place} opens {path}, outside of the project's folder")
+            self._refuse(f"{place} opens {path}, outside of the project's folder")
         else:
             self._files[name] = (digest_file(Path(path)), place)
 
@@ -127,6 +130,13 @@ def _is_users(filename: str) -> bool:
 
 def _is_library(path: str) -> bool:
     return path.startswith(_LIBRARIES) or os.path.realpath(path).startswith(_LIBRARIES)
+
+
+def _unseen_library(path: str) -> str | None:
+    """Return the module of `UNSEEN` that code of a library is of."""
+    *_, module = path.partition("/site-packages/")
+    name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name if name and is_unseen(name) else None
 
 
 def _user_line(frame: FrameType | None, *, is_listing: bool) -> tuple[str, int] | None:
