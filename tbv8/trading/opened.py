@@ -65,6 +65,14 @@ class Opened:
             raise StrategyError(f"{self._strategy_id}: {self._refused[0]}")
         return {name: digest for name, (digest, _) in sorted(self._files.items())}
 
+    def data(self) -> list[str]:
+        """Return where each file that is no code was opened first, as `place opens it`."""
+        return [
+            f"{place} opens {name}"
+            for name, (_, place) in self._files.items()
+            if not name.endswith((".py", ".so"))
+        ]
+
     def note(self, event: str, args: tuple[Any, ...], frame: FrameType) -> None:
         """Take up an audit event, if a user's code is behind it."""
         line = _user_line(frame, is_listing=event in _LISTING)
