@@ -11,8 +11,10 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,6 +41,10 @@ _REFUSED = {
     "os.fork": "starts a process",
 }
 _LISTING = ("os.listdir", "os.scandir")
+_EVENTS = frozenset((*_REFUSED, *_LISTING, "open", "import"))
+
+_NOTING: list[Opened] = []  # a hook is the process's, and there is no removing one: it looks here
+_INSIDE = threading.local()  # what is opened to make a digest is not the strategy's
 
 
 class Opened:
@@ -107,26 +113,31 @@ class Opened:
 @contextmanager
 def noting_opened(strategy: records.Strategy) -> Iterator[Opened]:
     """Note what users' code opens within the block; the modules that it imports are forgotten."""
+    _install_hook()
     opened = Opened(strategy)
-    active = [opened]
     before = set(sys.modules)
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if active and (event in ("open", "import") or event in _REFUSED or event in _LISTING):
-            noting = active.pop()  # what is opened to make a digest is not the strategy's
-            try:
-                noting.note(event, args, sys._getframe(1))
-            finally:
-                active.append(noting)
-
-    sys.addaudithook(hook)  # there is no removing one
+    _NOTING.append(opened)
     try:
         yield opened
     finally:
-        active.clear()
+        _NOTING.remove(opened)
         for name in sys.modules.keys() - before:
             if _is_users(getattr(sys.modules[name], "__file__", None) or ""):
                 del sys.modules[name]
+
+
+@cache
+def _install_hook() -> None:
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if _NOTING and event in _EVENTS and not getattr(_INSIDE, "now", False):
+        _INSIDE.now = True
+        try:
+            _NOTING[-1].note(event, args, sys._getframe(1))
+        finally:
+            _INSIDE.now = False
 
 
 def _is_users(filename: str) -> bool:
