@@ -20,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from tbv8.config import records
-from tbv8.config.source import digest_file, is_unseen, unseen, unseen_imports
+from tbv8.config.source import digest_file, is_unseen, strategy_sources, unseen, unseen_imports
 from tbv8.trading.loading import StrategyError
 
 _TBV8 = f"{Path(__file__).parents[1]}/"
@@ -55,6 +55,10 @@ class Opened:
         self._root = _absolute(strategy.root)
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
+        self._known: set[str] = set()  # what the strategy imports by name is a part by itself
+        if strategy.module_path.is_file():
+            sources, _ = strategy_sources(strategy.module, root=strategy.root)
+            self._known = {_absolute(path) for path in sources}
 
     def files(self) -> dict[str, str]:
         """Return the digest of each file and folder, by its path below the project's folder.
@@ -102,7 +106,9 @@ class Opened:
         name = path.removeprefix(f"{self._root}/")
         if module := _unseen_library(path):
             self._refused.append(unseen(place, module))
-        if name in self._files or _is_library(path) or path.startswith(_SYSTEM):
+        if name in self._files or path in self._known:
+            return
+        if _is_library(path) or path.startswith(_SYSTEM):
             return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")
