@@ -2,31 +2,29 @@
 
 Run on bars that end at some moment, a strategy must have sent the same orders and got the same
 fills up to then as in the whole run. What it reads beside its bars would not be cut with them, so
-files and connections that it opens are found too, by Python's audit events. Where a program's own
-library opens them (Arrow, Polars) there are none: that is not seen.
+files and connections that it opens are found too. Numbers that are written into its code are not
+cut either: of modules that hold many of them the verdict says so.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ast
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
 from tbv8.config import records
-from tbv8.config.source import project_imports
+from tbv8.config.source import parse_source, strategy_sources
 from tbv8.market import iso
 from tbv8.progress import progress
 from tbv8.results.accounting import Fill
 from tbv8.trading.engine import Asked, Run, run_strategy
-from tbv8.trading.loading import StrategyError, shown_path
+from tbv8.trading.loading import StrategyError
+from tbv8.trading.opened import noting_opened
 
 DECISIONS = 200
 """At most so many moments at which orders were sent are cut at, spread evenly over all."""
@@ -34,10 +32,9 @@ OTHERS = 20
 """So many other bars are cut at too, spread evenly."""
 _BARS = 20_000_000  # in all reruns together: about two minutes
 _LATE_STARTS = 5
-_ROOT = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[1]
 _HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
-_OPENING = ("open", "sqlite3.connect", "socket.connect", "subprocess.Popen")
-_NO_DATA = (".py", ".pyc", ".so")
+_MANY_NUMBERS = 200  # in one module of a strategy
 _NO_LIMIT = Decimal(10) ** 8
 
 
@@ -45,7 +42,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What was tried; a difference is raised, not returned.
 
     `warm_up` is how many bars a run that starts later needs until its position is that of the whole
-    run for good: the most of `late_starts`; None where it never is.
+    run for good: the most of `late_starts`; None where it never is. `unseen` are lines about
+    what this check cannot tell.
     """
 
     decisions: int
@@ -54,6 +52,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     bars: int
     warm_up: int | None
     late_starts: int
+    unseen: tuple[str, ...] = ()
 
 
 def check_lookahead(strategy: records.Strategy, bars: pa.Table) -> Verdict:
@@ -64,24 +63,26 @@ def check_lookahead(strategy: records.Strategy, bars: pa.Table) -> Verdict:
         DataError: There are no bars.
     """
     venue = strategy.routing.primary
-    opened = [f"its module imports {path}" for path in _reaching_out(strategy)]
-    with _noting_what_is_opened(opened):
+    with noting_opened(strategy) as opened:
         whole = run_strategy(strategy, venue, bars, stop=False)
-        if opened:
-            raise StrategyError(
-                f"{strategy.strategy_id}: {opened[0]}: what it reads there is not cut with the "
-                "bars, so it may look ahead: let it work from its bars alone"
-            )
-        decided = _decisions(whole)
-        cuts, others = _choose_cuts(decided, bars.num_rows)
-        lasts = [bars.num_rows - 1, *sorted({*cuts, *others})]
-        reruns = sum(lasts) + len(lasts)
-        with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
-            for last in lasts:
-                _compare(strategy, whole, bars.slice(0, last + 1))
-                advance(last + 1)
-        warm_up = _warm_up(strategy, venue, bars)
+    code = [name for name in opened.files() if name.endswith(".py")]
+    reaching = [f"its module imports {path}" for path in _reaching_out(strategy)]
+    for what in (*reaching, *opened.data()):
+        raise StrategyError(
+            f"{strategy.strategy_id}: {what}: what it reads there is not cut with the bars, so it "
+            "may look ahead: let it work from its bars alone"
+        )
+    decided = _decisions(whole)
+    cuts, others = _choose_cuts(decided, bars.num_rows)
+    lasts = [bars.num_rows - 1, *sorted({*cuts, *others})]
+    reruns = sum(lasts) + len(lasts)
+    with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
+        for last in lasts:
+            _compare(strategy, whole, bars.slice(0, last + 1))
+            advance(last + 1)
+    warm_up = _warm_up(strategy, venue, bars)
     return Verdict(
+        unseen=tuple(_unseen(strategy, code)),
         decisions=len(decided),
         decisions_cut=len(cuts),
         others_cut=len(others),
@@ -101,16 +102,36 @@ def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
         f"  {warm_up} (the most of {verdict.late_starts} later starts)",
+        *(f"  {line}" for line in verdict.unseen),
     ]
+
+
+def _unseen(strategy: records.Strategy, code: Iterable[str]) -> Iterator[str]:
+    """Say of which modules of a strategy nobody can tell whether they hold the future."""
+    sources: list[Path] = []
+    if strategy.module_path.is_file():
+        sources, _ = strategy_sources(strategy.module, root=strategy.root)
+    for path in dict.fromkeys((*sources, *(strategy.root / name for name in code))):
+        numbers = sum(
+            isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+            for node in ast.walk(parse_source(path))
+        )
+        if numbers >= _MANY_NUMBERS:
+            root = strategy.root.absolute()
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
+            yield (
+                f"not seen: the {numbers:,} numbers written into {shown} are not cut with the "
+                "bars: if they are of its span, it looks ahead"
+            )
 
 
 def _reaching_out(strategy: records.Strategy) -> list[Path]:
     """Return what a strategy imports of this project beside strategies: it reads with that."""
     if not strategy.module_path.is_file():
         return []
-    imported = project_imports([strategy.module_path], root=_ROOT)
-    paths = [path.relative_to(_ROOT) for path in imported]
-    return [path for path in paths if path.parts[1] not in _HARMLESS]
+    imported, _ = strategy_sources(strategy.module, root=strategy.root)
+    paths = [path.relative_to(_PACKAGE) for path in imported if path.is_relative_to(_PACKAGE)]
+    return [path for path in paths if path.parts[0] not in _HARMLESS]
 
 
 def _decisions(run: Run) -> list[int]:
@@ -179,34 +200,3 @@ def _warm_up(strategy: records.Strategy, venue: str, bars: pa.Table) -> int | No
             return None
         needed = max(needed, int(differs[-1]) + 1 if differs.size else 0)
     return needed
-
-
-@contextmanager
-def _noting_what_is_opened(opened: list[str]) -> Iterator[None]:
-    """Note what the strategies' own code opens, wherever the call is made."""
-    active = [True]
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if active and event in _OPENING:
-            place = _strategy_line(sys._getframe(1))
-            what = str(args[0])
-            if place and not what.endswith(_NO_DATA) and "zoneinfo" not in what:
-                opened.append(f"{place} opens {what}")
-
-    sys.addaudithook(hook)  # there is no removing one
-    try:
-        yield
-    finally:
-        active.clear()
-
-
-def _strategy_line(frame: FrameType | None) -> str | None:
-    """Return the nearest line of a strategy; None where only an import is under way."""
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        if filename.startswith("<frozen importlib"):
-            return None
-        if "/strategies/" in Path(filename).as_posix():
-            return f"{shown_path(filename)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None

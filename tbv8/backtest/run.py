@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from tbv8.config import records
+from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
 from tbv8.results.files import write_run
 from tbv8.results.folder import write_json, write_result
+from tbv8.results.read import read_result
 from tbv8.results.summary import Summary, summarise, to_json
-from tbv8.results.tearsheet import Result, tearsheet
-from tbv8.trading.engine import run_strategy
+from tbv8.results.tearsheet import tearsheet
+from tbv8.trading.engine import Run, run_strategy
+from tbv8.trading.opened import noting_opened
 
 
 def run_backtest(
@@ -24,29 +28,63 @@ def run_backtest(
     Args:
         strategy: With all that it inherits.
         bars: Those of its source whose whole time lies in its span; holes are outages.
-        inputs: For the manifest: digest and value of each part of the result's key.
+        inputs: For the manifest: digest and value of each part of the result's key, but for
+            what the strategy opens while it runs.
         results_path: The folder of all results.
 
     Raises:
         ConfigError: The strategy's own class refuses its params.
         DataError: There are no bars, or some that no market makes.
-        StrategyError: The strategy raised, or ended the run early.
+        StrategyError: The strategy raised, ended the run early, or opened what cannot be part of
+            a key.
     """
     routing = strategy.routing
-    primary = run_strategy(strategy, routing.primary, bars)
-    shadow = None
-    if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        shadow = run_strategy(strategy, routing.secondary, bars)
+    files: dict[str, str] = {}
+    runs: list[Run] = []
+    shadowed = routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW"
+    for venue in (routing.primary, routing.secondary) if shadowed else (routing.primary,):
+        if venue is not None:
+            with noting_opened(strategy) as opened:
+                runs.append(run_strategy(strategy, venue, bars))
+            files |= opened.files()
+    primary, shadow = runs[0], runs[1] if len(runs) > 1 else None
+    key = {**inputs, FILES_PART: make_input(files)}
     summary = summarise(strategy, primary, shadow)
-    numbers = to_json(summary)
-    result = Result(summary=numbers, primary=primary, shadow=shadow, bars=bars, inputs=inputs)
 
     def write(folder: Path) -> None:
         write_run(folder, primary)
         if shadow:
             write_run(folder / "shadow", shadow)
-        write_json(folder / "summary.json", numbers)
-        (folder / "tearsheet.html").write_text(tearsheet(result), encoding="utf-8")
+        write_json(folder / "summary.json", to_json(summary))
+        _draw(folder, bars, key)
 
-    write_result(results_path / strategy.strategy_id, write, inputs=inputs)
+    write_result(results_path / strategy.strategy_id, write, inputs=key)
     return summary
+
+
+def draw_again(
+    folder: Path, manifest: Manifest, bars: pa.Table, *, inputs: Mapping[str, Any]
+) -> None:
+    """Draw the page of a result from its other files; nothing is run.
+
+    Args:
+        folder: The result's.
+        manifest: Its own; what the strategy opened is taken over from it.
+        bars: Those that it was made from.
+        inputs: As of `run_backtest`.
+    """
+    key = {**inputs, FILES_PART: manifest.inputs[FILES_PART]}
+
+    def write(new: Path) -> None:
+        for name in manifest.outputs.keys() - {PAGE}:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, new / name)
+        _draw(new, bars, key)
+
+    write_result(folder, write, inputs=key)
+
+
+def _draw(folder: Path, bars: pa.Table, key: Mapping[str, Any]) -> None:
+    """Write the page of a result whose other files are there."""
+    page = tearsheet(read_result(folder, bars=bars, inputs=key))
+    (folder / PAGE).write_text(page, encoding="utf-8")

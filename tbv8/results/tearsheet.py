@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 
 from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
@@ -22,8 +21,8 @@ from tbv8.page.thin import keep_extremes, shown, stretches
 from tbv8.page.words import NONE, counted, length, length_cell, minute, number, often, part_of
 from tbv8.results.accounting import Fill, Position, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
+from tbv8.results.read import Account, Result
 from tbv8.risk import MAX_DAILY_LOSS, MAX_LEVERAGE
-from tbv8.trading.engine import Run
 from tbv8.trading.guard import LIQUIDATION, Denial, Halt
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, column
 
@@ -34,39 +33,6 @@ _TRADES = 1000  # listed
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tearsheet shows: summary.json's values, both runs, the bars, the manifest's inputs."""
-
-    summary: Mapping[str, Any]
-    primary: Run
-    shadow: Run | None
-    bars: pa.Table
-    inputs: Mapping[str, Any]
-
-    @property
-    def runs(self) -> list[tuple[str, Run, Mapping[str, Any]]]:
-        """Title, run and numbers of the primary and the shadow."""
-        runs = [("primary", self.primary)]
-        if self.shadow:
-            runs.append(("shadow", self.shadow))
-        return [(f"{run.venue} ({name})", run, self.summary[name]) for name, run in runs]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """What every chart over time shows: from the first bar's open to the last one's close."""
-        return int(self.bars["ts_ms"][0].as_py()), int(self.primary.curve.closes_ms[-1])
-
-    @property
-    def times_ms(self) -> Ints:
-        """When the run began, and when each bar closed."""
-        return np.concatenate([[self.span[0]], self.primary.curve.closes_ms])
-
-    @property
-    def mark(self) -> str:
-        """What stands across each chart."""
-        return "simulated" if self.summary["simulated"] else ""
 
 
 def tearsheet(result: Result) -> str:
@@ -217,7 +183,7 @@ def _numbers(result: Result) -> Part:
     )
 
 
-def _average_position(run: Run) -> float | None:
+def _average_position(run: Account) -> float | None:
     """Return the mean of the position's value, long or short, as a share of the equity.
 
     Bars without equity are left out.
@@ -437,7 +403,7 @@ def _drawdown(result: Result) -> Part:
     return "drawdown", "Drawdown", [_note(note), draw(chart)]
 
 
-def _from_start(run: Run, equity: Ints) -> Ints:
+def _from_start(run: Account, equity: Ints) -> Ints:
     """Return a curve with what it began with before its first bar."""
     return np.concatenate([[to_money(run.start_equity)], equity])
 
@@ -555,7 +521,9 @@ def _price(result: Result) -> Part:
     return "price", "Price and fills", [note, buttons, draw(chart)]
 
 
-def _price_note(run: Run, starts: Ints, marks: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
+def _price_note(
+    run: Account, starts: Ints, marks: Mapping[str, Mapping[str, Sequence[Any]]]
+) -> str:
     bars = len(run.curve.closes_ms)
     said = "Zoom with the buttons, the strip below or by dragging; every chart of time follows."
     if len(starts) < bars:
@@ -574,7 +542,7 @@ def _price_note(run: Run, starts: Ints, marks: Mapping[str, Mapping[str, Sequenc
     return said
 
 
-def _fill_marks(run: Run, side: str, starts: Ints) -> dict[str, Sequence[Any]]:
+def _fill_marks(run: Account, side: str, starts: Ints) -> dict[str, Sequence[Any]]:
     """Return time, price and text of the marks of one side."""
     fills = [fill for fill in run.fills if fill.side == side]
     if len(run.fills) <= _FILLS:
@@ -609,7 +577,7 @@ def _fill_marks(run: Run, side: str, starts: Ints) -> dict[str, Sequence[Any]]:
     }
 
 
-def _fill_text(fill: Fill, run: Run) -> str:
+def _fill_text(fill: Fill, run: Account) -> str:
     return (
         f"{fill.quantity:,.{run.size_decimals}f} at {fill.price:,.{run.price_decimals}f}, "
         f"{fill.type.replace('_', ' ')}"
@@ -829,7 +797,7 @@ def _trades(result: Result) -> Part:
     return "trades", "Trades", [_note(f"{said}."), content]
 
 
-def _trade_row(position: Position, run: Run) -> list[Child]:
+def _trade_row(position: Position, run: Account) -> list[Child]:
     basis = position.entry_price * position.quantity
     sign = "up" if position.pnl > 0 else "down"
     return [
@@ -857,10 +825,17 @@ def _events(result: Result) -> Part:
         for reason, count in stats["refused"].items():
             said.append(f"{title}: {counted(count, 'order')} refused: {reason}")
         lists += [
-            _event_list(f"{title}: halts", run.halts, _halt_row, ("time", "rule", "until", "why")),
+            _event_list(
+                f"{title}: halts",
+                run.halts,
+                len(run.halts),
+                _halt_row,
+                ("time", "rule", "until", "why"),
+            ),
             _event_list(
                 f"{title}: denials",
                 run.denials,
+                sum(stats["denied"].values()),
                 _denial_row,
                 ("time", "rule", "order", "why"),
             ),
@@ -872,14 +847,18 @@ def _events(result: Result) -> Part:
 
 
 def _event_list[E: (Halt, Denial)](
-    title: str, events: Sequence[E], row: Callable[[E], list[Child]], heads: Sequence[str]
+    title: str,
+    events: Sequence[E],
+    count: int,
+    row: Callable[[E], list[Child]],
+    heads: Sequence[str],
 ) -> Child:
     if not events:
         return None
     listed = events[:_EVENTS]
     return element(
         "details",
-        element("summary", f"{title}: {part_of(len(listed), len(events), 'first')}"),
+        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
         table(heads, map(row, listed), words=4),
     )
 
