@@ -136,11 +136,6 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return self.timeframe.whole(self.run_span)
 
     @property
-    def step(self) -> Timeframe:
-        """The timeframe of the bars by which orders are matched."""
-        return ONE_MINUTE if self.detail == "1m" else self.timeframe
-
-    @property
     def reads(self) -> tuple[tuple[Series, Timeframe], ...]:
         """Every series and timeframe that a run reads, the main ones first."""
         timeframes = dict.fromkeys((*self.timeframes, self.step))
