@@ -5,6 +5,8 @@ The syntax tree of this file is part of every built day's key: what is changed h
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 import pyarrow as pa
 
@@ -19,6 +21,10 @@ _EXACT = pl.Decimal(38, 8)
 
 def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
     """Return a bar for every slot of the timeframe that holds at least one minute, by time.
+
+    Prices are those of the minutes that traded. Minutes with volume 0 carry the last close, which
+    may lie outside of the bar's range; they count only where a bar has nothing else. Binance's own
+    bars are made so.
 
     The caller decides for which slots the whole time is known, and cuts `bars` to them.
 
@@ -37,15 +43,21 @@ def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
         .with_columns(_open_ms(timeframe).set_sorted())
         .group_by("ts_ms", maintain_order=True)
         .agg(
-            pl.col("open").first(),
-            pl.col("high").max(),
-            pl.col("low").min(),
-            pl.col("close").last(),
+            _of_traded("open", pl.Expr.first),
+            _of_traded("high", pl.Expr.max),
+            _of_traded("low", pl.Expr.min),
+            _of_traded("close", pl.Expr.last),
             volume.cast(pl.String).cast(pl.Float64),
             minutes.cast(pl.Int64).alias("minutes"),
         )
         .to_arrow()
     )
+
+
+def _of_traded(price: str, pick: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """Pick a price from the minutes that traded, or from all where none did."""
+    prices = pl.col(price)
+    return pl.coalesce(pick(prices.filter(pl.col("volume") > 0)), pick(prices))
 
 
 def _open_ms(timeframe: Timeframe) -> pl.Expr:
