@@ -116,6 +116,18 @@ def test_minutes_are_asked_for_page_by_page_until_none_is_missing(server: LiveSe
     assert scene.hand.written == [(n, bars[NOON + n * MINUTE_MS]) for n in range(10)]
 
 
+def test_a_minute_behind_the_page_that_was_asked_for_is_not_taken_for_empty(
+    server: LiveServer,
+) -> None:
+    scene = Scene(server)
+    scene.live.page_minutes = 4
+    for _ in range(2):
+        scene.ask(Need(what="minutes", span=minutes(0, 10)))
+        scene.now_ms += 25_000
+
+    assert [number for number, _close in scene.hand.written] == [0, 1, 2, 3]
+
+
 def test_an_answer_is_as_old_as_its_question(server: LiveServer) -> None:
     # given a clock that goes on by a minute while the venue answers
     scene = Scene(server)
@@ -225,6 +237,7 @@ def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_w
         refill._warn_of_the_end("BTC/USDT", desk, ms(599))
         assert scene.said == []
         refill._warn_of_the_end("BTC/USDT", desk, ms(600))
+        assert len(scene.said) == 1
         refill._warn_of_the_end("BTC/USDT", desk, ms(610))
         assert len(scene.said) == 1
         assert "lacks minutes" in scene.said[0]

@@ -95,6 +95,7 @@ def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer
     span = Span(NOON - 5 * MINUTE_MS, NOON)
     mexc.fault(
         Fault(kind="rest", status=500, times=1),
+        Fault(kind="rest", status=429, times=1),
         Fault(kind="rest", status=200, code=510, times=1),
         Fault(kind="rest", how="malformed", times=1),
         Fault(kind="rest", how="reset", times=1),
@@ -102,6 +103,11 @@ def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer
 
     with session("mexc", mexc) as history:
         assert len(rows(history.fetch("BTC_USDT", [span]))) == 5
+        asked = mexc.count("rest")
+        mexc.fault(Fault(kind="rest", status=404, times=1))
+        with pytest.raises(VenueError, match="HTTP 404"):
+            history.clock_ms()
+        assert mexc.count("rest") == asked + 1
         with pytest.raises(VenueError, match=r"does not know NOPE: correct `symbols` in"):
             list(history.fetch("NOPE", [span]))
         mexc.fault(Fault(kind="rest", status=500, times=100))
