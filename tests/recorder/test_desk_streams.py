@@ -42,6 +42,21 @@ def test_an_id_that_is_used_again_at_another_time_is_another_trade(
     assert desk.trades == [10.0, 11.0]
 
 
+def test_before_the_first_minute_is_known_the_database_tells_trades_apart() -> None:
+    desk = ByHand()
+    desk.recent([trade(5)], asked_s=10)
+
+    assert desk.late == [5.0]
+
+
+def test_a_trade_from_far_ahead_is_not_kept_in_memory(desk: ByHand) -> None:
+    desk.hear(400, at_s=99.9)
+    desk.hear(400, at_s=100)
+
+    assert desk.late == [400.0]
+    assert desk.trades == [400.0]
+
+
 def test_a_trade_of_a_minute_that_left_is_told_apart_by_the_database(desk: ByHand) -> None:
     desk.hear(10)
     desk.hear(62.5)
@@ -190,6 +205,18 @@ def test_a_healed_gap_that_goes_on_is_not_healed(desk: ByHand) -> None:
     desk.lost(45)
 
     assert desk.gaps("trades") == [(28.0, None, False)]
+
+
+def test_only_the_last_thousand_gaps_of_a_stream_stay_in_memory() -> None:
+    desk = ByHand(channels=("bbo",))
+    for number in range(1010):
+        desk.up("bbo", 20 * number)
+        desk.see(20 * number + 9, 1.0)
+        desk.lost(20 * number + 9.5)
+
+    gaps = desk.desk.watches["bbo"].gaps
+    assert (gaps.count, len(gaps.items)) == (1010, 1000)
+    assert len(desk.gaps("bbo")) == 1010
 
 
 def test_a_gap_of_minutes_that_was_none_is_forgotten_unless_it_is_written_already() -> None:
@@ -512,6 +539,20 @@ def test_minutes_that_are_written_prove_the_trades_before_their_end() -> None:
 
     assert desk.gaps("trades") == [(58.0, None, False)]
     assert desk.gaps("bars_1m") == [(60.0, None, False)]
+
+
+def test_minutes_that_only_wait_to_be_refilled_prove_nothing() -> None:
+    desk = ByHand(held=Held(trade_ms=ms(30), minute_ms=ms(60)))
+
+    assert desk.gaps("trades") == [(28.0, None, False)]
+    assert desk.gaps("bars_1m") == [(60.0, None, False)]
+
+
+def test_who_records_no_trades_waits_for_no_minutes() -> None:
+    desk = ByHand(channels=("bbo",), held=Held(minute_ms=ms(60), close=5.0))
+
+    assert desk.gaps("bars_1m") == []
+    assert desk.wanted_minutes(600) is None
 
 
 def test_a_gap_that_an_earlier_run_left_open_goes_on() -> None:
