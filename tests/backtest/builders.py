@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -16,8 +16,15 @@ import pytest
 
 import tbv8.strategies
 from tbv8.aggregate import aggregate
+from tbv8.backtest.feed import run_at_once
+from tbv8.backtest.run import run_backtest
 from tbv8.config import records
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.results.accounting import Books, to_books
+from tbv8.results.marks import to_marks
+from tbv8.results.summary import Summary
+from tbv8.trading.bars import Bars
+from tbv8.trading.records import Run
 from tbv8.venues import sample
 
 START_MS = parse_time("2024-01-01")
@@ -91,7 +98,7 @@ def limits(*, symbol: str = "BTC/USDT", **changes: str) -> records.Risk:
 
 
 def make_strategy(**changes: Any) -> records.Strategy:
-    """A strategy on `hyperliquid` that reads hourly bars of `sample`; params are its script."""
+    """A strategy on `hyperliquid` and hourly bars of `sample`, no detail; params: its script."""
     instrument = changes.pop("instrument", rules())
     symbol = changes.get("symbol", "BTC/USDT")
     values: dict[str, Any] = {
@@ -110,6 +117,7 @@ def make_strategy(**changes: Any) -> records.Strategy:
         "instruments": {"hyperliquid": {symbol: instrument}},
         "starting_balance_usd": Decimal(10_000),
         "slippage_ticks": 0,
+        "detail": "none",
     }
     return records.Strategy(**(values | changes))
 
@@ -138,6 +146,54 @@ def make_bars(
             "volume": np.full(len(closes), volume),
         }
     )
+
+
+def bars_of(
+    strategy: records.Strategy, *tables: pa.Table, minutes: Sequence[pa.Table] = ()
+) -> Bars:
+    """Bars of the strategy's symbols, one table each, in its main timeframe.
+
+    They are the steps too, or `minutes` are.
+    """
+    by_symbol = dict(zip(strategy.symbols, tables, strict=True))
+    shown = {(symbol, strategy.timeframe): table for symbol, table in by_symbol.items()}
+    steps = dict(zip(strategy.symbols, minutes, strict=True)) if minutes else by_symbol
+    return Bars(shown=shown, steps=steps)
+
+
+def to_bars(strategy: records.Strategy, bars: pa.Table | Bars) -> Bars:
+    """Bars as they are, or those of one symbol's table, both shown and steps."""
+    return bars if isinstance(bars, Bars) else bars_of(strategy, bars)
+
+
+def backtest(
+    strategy: records.Strategy,
+    bars: pa.Table | Bars,
+    results: Path,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+) -> Summary:
+    """Write the result of a strategy into the folder of all results."""
+    return run_backtest(
+        strategy, to_bars(strategy, bars), inputs=inputs or {}, results_path=results
+    )
+
+
+def run_strategy(
+    strategy: records.Strategy,
+    venue: str,
+    bars: pa.Table | Bars,
+    *,
+    stop: bool = True,
+    decimals: Mapping[str, int] | None = None,
+) -> Run:
+    """Run over one symbol's table, both shown and steps, or over Bars."""
+    return run_at_once(strategy, venue, to_bars(strategy, bars), stop=stop, decimals=decimals)
+
+
+def books_of(run: Run, strategy: records.Strategy, bars: pa.Table | Bars) -> Books:
+    """What a run came to, marked by the bars that it was fed with."""
+    return to_books(run, to_marks(strategy, to_bars(strategy, bars)))
 
 
 def wave(count: int) -> pa.Table:

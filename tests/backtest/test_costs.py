@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tbv8.results.accounting import from_money
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import limits, make_bars, make_strategy, rules
+from tbv8.trading.records import Run
+from tests.backtest.builders import limits, make_bars, make_strategy, rules, run_strategy
 
 D = Decimal
 CLOSES = [100.0, 102.0, 104.0, 103.0, 105.0, 107.0, 106.0, 104.0, 105.0, 106.0]

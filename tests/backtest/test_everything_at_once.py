@@ -10,8 +10,15 @@ import pytest
 
 from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import run_strategy
-from tests.backtest.builders import SCRIPTED, install, limits, make_strategy, rules, sample_bars
+from tests.backtest.builders import (
+    SCRIPTED,
+    install,
+    limits,
+    make_strategy,
+    rules,
+    run_strategy,
+    sample_bars,
+)
 
 WILD = (
     SCRIPTED.replace("import BarType,", "import OrderType, BarType,")

@@ -14,8 +14,15 @@ import pytest
 from tbv8.config import records
 from tbv8.market import Series, Timeframe, parse_timeframe
 from tbv8.results.accounting import from_money
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import limits, make_strategy, real_bars, rules, sample_bars
+from tbv8.trading.records import Run
+from tests.backtest.builders import (
+    limits,
+    make_strategy,
+    real_bars,
+    rules,
+    run_strategy,
+    sample_bars,
+)
 from tests.backtest.simulator import Bar, Books, Decide, Rules, ema_cross, simulate
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance"

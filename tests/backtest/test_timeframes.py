@@ -9,8 +9,8 @@ import pytest
 
 from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import install, limits, make_strategy, sample_bars
+from tbv8.trading.records import Run
+from tests.backtest.builders import install, limits, make_strategy, run_strategy, sample_bars
 
 TWO = '''
 from dataclasses import dataclass

@@ -24,8 +24,8 @@ from tbv8.results.statistics import (
     measure_trading,
     probabilistic_sharpe,
 )
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules
+from tbv8.trading.records import Run
+from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules, run_strategy
 
 HALF_DAY_MS = 12 * HOUR_MS
 

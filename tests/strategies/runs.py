@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import make_bars, make_strategy
+from tbv8.trading.records import Run
+from tests.backtest.builders import make_bars, make_strategy, run_strategy
 
 
 def run(

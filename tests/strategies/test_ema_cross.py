@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tbv8.config import records
-from tbv8.trading.engine import Run, run_strategy
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import make_bars, make_strategy, rules
+from tbv8.trading.records import Run
+from tests.backtest.builders import make_bars, make_strategy, rules, run_strategy
 
 
 def _run(

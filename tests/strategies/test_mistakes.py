@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tbv8.config import records
-from tbv8.trading.engine import run_strategy
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import install, make_bars, make_strategy
+from tests.backtest.builders import install, make_bars, make_strategy, run_strategy
 
 RIGHT = '''\
 """Buys at every bar."""

@@ -7,8 +7,7 @@ import pytest
 from tbv8.backtest.lookahead import check_lookahead
 from tbv8.config.load import load_project
 from tbv8.market import parse_time
-from tbv8.trading.engine import run_strategy
-from tests.backtest.builders import sample_bars
+from tests.backtest.builders import run_strategy, sample_bars
 from tests.builders import ROOT
 
 PROJECT = load_project(
