@@ -34,14 +34,22 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
-from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time, parse_timeframe
+from tbv8.market import (
+    ONE_MINUTE,
+    Series,
+    Span,
+    Timeframe,
+    parse_duration_ms,
+    parse_time,
+    parse_timeframe,
+)
 from tbv8.results.folder import sweep
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
 from tbv8.venues.base import history_cost, history_rolls, history_span
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    from tbv8.trading.bars import Bars
 
 type Task = dict[str, Any]
 type Question = Callable[[], State]
@@ -240,7 +248,7 @@ def backtests(project: Project) -> Iterator[Task]:
         task = _task(
             partial(_backtest, project, strategy),
             partial(backtest_state, project.db_path, strategy, results_path=project.results_path),
-            doc=f"{strategy.module}.{strategy.class_name} on {strategy.symbol} "
+            doc=f"{_class_text(strategy)} on {', '.join(strategy.symbols)} "
             f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
             after=_before_a_run(project, strategy),
         )
@@ -274,13 +282,13 @@ def _check(
 
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     """Return the tasks behind which a strategy may run: its params checked, its bars built."""
-    source = strategy.source
-    bars = (
-        _minutes_name(project, source)
-        if strategy.timeframe.text == "1m"
-        else aggregate_name(source, strategy.timeframe)
-    )
-    return [f"_params:{strategy.strategy_id}", bars]
+    bars = [
+        _minutes_name(project, series)
+        if timeframe == ONE_MINUTE
+        else aggregate_name(series, timeframe)
+        for series, timeframe in strategy.reads
+    ]
+    return [f"_params:{strategy.strategy_id}", *dict.fromkeys(bars)]
 
 
 def record(project: Project, *, for_: str, metrics_port: str) -> Task:
@@ -370,30 +378,34 @@ def _check_params(strategy: Strategy) -> None:
 
 
 def _backtest(project: Project, strategy: Strategy) -> None:
+    from tbv8.backtest.bars import coarse_ticks
     from tbv8.backtest.run import run_backtest
     from tbv8.results.summary import lines
 
-    inputs, bars = _read_bars(project, strategy)
-    summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
+    inputs, bars = _read(project, strategy)
+    for line in coarse_ticks(strategy, bars):
+        print(f"   WARNING: {line}")
+    main = bars.shown[strategy.symbol, strategy.timeframe]
+    summary = run_backtest(strategy, main, inputs=inputs, results_path=project.results_path)
     for line in lines(summary):
         print(f"   {line}")
 
 
-def _read_bars(project: Project, strategy: Strategy) -> tuple[dict[str, Input], pa.Table]:
+def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
     """Return every part of a result's key and the bars, both as of one moment."""
-    from tbv8.store.bars import open_bars, read_held_span
+    from tbv8.backtest.bars import read_bars
+    from tbv8.store.bars import open_bars
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
-        inputs = backtest_inputs(store.query, strategy)
-        span = strategy.timeframe.whole(strategy.span)
-        return inputs, read_held_span(store, strategy.source, strategy.timeframe, span)
+        return backtest_inputs(store.query, strategy), read_bars(store, strategy)
 
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
 
-    _inputs, bars = _read_bars(project, strategy)
-    for line in lines(strategy, check_lookahead(strategy, bars)):
+    _inputs, bars = _read(project, strategy)
+    main = bars.shown[strategy.symbol, strategy.timeframe]
+    for line in lines(strategy, check_lookahead(strategy, main)):
         print(f"   {line}")
 
 
@@ -408,9 +420,10 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
         raise DataError(f"{folder}: there is no result to reproduce: run `doit backtest:{name}`")
     start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
     strategy = replace(strategy, span=Span(start_ms, end_ms))
-    inputs, bars = _read_bars(project, strategy)
+    inputs, bars = _read(project, strategy)
+    main = bars.shown[strategy.symbol, strategy.timeframe]
     with TemporaryDirectory(prefix="tbv8-") as temporary:
-        run_backtest(strategy, bars, inputs=inputs, results_path=Path(temporary))
+        run_backtest(strategy, main, inputs=inputs, results_path=Path(temporary))
         difference = first_difference(folder, Path(temporary) / name)
     if difference:
         changed = [part for part in inputs if manifest.inputs.get(part) != inputs[part]]
@@ -562,6 +575,12 @@ def _whole_number(option: str, text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise InvalidDodoFile(f"{option}: expected a whole number from 1, got {text!r}")
     return int(text)
+
+
+def _class_text(strategy: Strategy) -> str:
+    """Return a strategy's class as its file names it."""
+    between = ":" if strategy.module.endswith(".py") else "."
+    return f"{strategy.module}{between}{strategy.class_name}"
 
 
 def _title(venue: str) -> str:

@@ -130,6 +130,22 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         """What a run covers: the warm-up and the span."""
         return Span(self.span.start_ms - self.warm_up_ms, self.span.end_ms)
 
+    @property
+    def bars_span(self) -> Span:
+        """The part of the run's span that whole bars of the main timeframe fill."""
+        return self.timeframe.whole(self.run_span)
+
+    @property
+    def step(self) -> Timeframe:
+        """The timeframe of the bars by which orders are matched."""
+        return ONE_MINUTE if self.detail == "1m" else self.timeframe
+
+    @property
+    def reads(self) -> tuple[tuple[Series, Timeframe], ...]:
+        """Every series and timeframe that a run reads, the main ones first."""
+        timeframes = dict.fromkeys((*self.timeframes, self.step))
+        return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
+
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tbv8.config.records import Strategy
 from tbv8.config.source import digest_source, foreign_imports, project_imports
 from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
-from tbv8.market import ONE_MINUTE, iso
+from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
@@ -43,22 +44,27 @@ class Manifest(msgspec.Struct, frozen=True):
 
 def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> State:
     """Tell whether a result's manifest has today's inputs and its files are whole."""
+    span = strategy.bars_span
     with open_reader(db_path) as query:
         current = backtest_inputs(query, strategy)
-        refused = _refused(query, strategy) if current["bars"].digest == _EDITED else ()
+        refused = {
+            name: tuple(refusals(read_held_days(query, series, ONE_MINUTE, span), series))
+            for series, timeframe in strategy.reads
+            if timeframe == ONE_MINUTE  # of built bars their aggregation tells
+            and current[name := _bars(series, timeframe)].digest == _EDITED
+        }
     folder = results_path / strategy.strategy_id
     manifest = read_manifest(folder)
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
         why = "manifest.json is damaged" if damaged else "there is no result yet"
-        return State((why, *refused), _parts(current, {}))
+        return State((why, *chain.from_iterable(refused.values())), _parts(current, {}))
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
-        if name == "bars" and refused:
-            reasons.extend(refused)
-        elif recorded.digest != part.digest:
-            reasons.extend(_changes(name, recorded.value, part.value) or [f"{name} changed"])
+        if recorded.digest != part.digest:
+            changes = refused.get(name) or _changes(name, recorded.value, part.value)
+            reasons.extend(changes or [f"{name} changed"])
     reasons.extend(_damage(folder, manifest.outputs))
     return State(tuple(reasons), _parts(current, manifest.inputs))
 
@@ -76,27 +82,27 @@ def static_state(strategy: Strategy, *, results_path: Path) -> State:
 
 def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
     """Return every part of a result's key, as it is now."""
-    span = strategy.timeframe.whole(strategy.span)
-    days = read_held_days(query, strategy.source, strategy.timeframe)
-    bars = fingerprint(query, strategy.source, days, span)
-    series = {
-        "venue": strategy.source.venue,
-        "symbol": strategy.symbol,
-        "timeframe": strategy.timeframe.text,
-    }
-    return {
-        **static_inputs(strategy),
-        "span": _input({"start": iso(span.start_ms), "end": iso(span.end_ms)}),
-        "bars": Input(bars or _EDITED, series),
-    }
+    run = strategy.bars_span
+    start_ms = strategy.span.start_ms if strategy.warm_up_ms else run.start_ms
+    span = {"start": iso(start_ms), "end": iso(run.end_ms)}
+    return {**static_inputs(strategy), "span": _input(span), **_fingerprints(query, strategy)}
 
 
-def _refused(query: Query, strategy: Strategy) -> tuple[str, ...]:
-    """Say which days a 1m strategy would be refused; of built bars their aggregation tells."""
-    if strategy.timeframe != ONE_MINUTE:
-        return ()
-    days = read_held_days(query, strategy.source, ONE_MINUTE, strategy.span)
-    return tuple(refusals(days, strategy.source))
+def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
+    """Return the part of each series and timeframe that the strategy reads."""
+    found = {}
+    for series, timeframe in strategy.reads:
+        span = timeframe.whole(strategy.bars_span)
+        days = read_held_days(query, series, timeframe, span)
+        value = {"venue": series.venue, "symbol": series.symbol, "timeframe": timeframe.text}
+        digest = fingerprint(query, series, days, span)
+        found[_bars(series, timeframe)] = Input(digest or _EDITED, value)
+    return found
+
+
+def _bars(series: Series, timeframe: Timeframe) -> str:
+    """Return the name of the part of a result's key that stands for some bars."""
+    return f"bars:{series.symbol}:{timeframe}"
 
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
@@ -175,8 +181,8 @@ def _input(value: Any) -> Input:
 
 def _changes(part: str, before: Any, now: Any) -> list[str]:
     """Say which keys of a part differ; nothing where only their types do (1 and true)."""
-    if part == "bars":
-        return ["the bars in its span changed"]
+    if part.startswith("bars:"):
+        return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
     old, new = dict(_flat(before)), dict(_flat(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     if part in ("strategy", "engine"):

@@ -185,7 +185,7 @@ class Gate:
             wanted = msgspec.structs.replace(wanted, change=order_change)
         if order.is_reduce_only:
             changes["is_reduce_only"] = False
-        ends_ns = getattr(order, "expire_time_ns", None) or 0
+        ends_ns = getattr(order, "expire_time", None) or 0
         if rests and order.time_in_force == TimeInForce.DAY:
             day_ns = DAY_MS * _NS
             ends_ns = (self.now_ns // day_ns + 1) * day_ns
@@ -208,6 +208,8 @@ class Gate:
             if order is None or order.is_closed or known is None:
                 if not self._late:
                     send()  # the engine says what is wrong with it
+                return
+            if not _changes(order, quantity, price, trigger_price):
                 return
             market = self.markets[order.instrument_id]
             left = order.leaves_qty.as_decimal()
@@ -639,6 +641,15 @@ def _name(thing: Any) -> str:
 
 def _side(buy: bool) -> Side:
     return "buy" if buy else "sell"
+
+
+def _changes(order: Any, quantity: Any, price: Any, trigger_price: Any) -> bool:
+    """Tell whether a change asks for other values than the order has; the engine refuses others."""
+    return (
+        quantity not in (None, order.quantity)
+        or price not in (None, getattr(order, "price", None))
+        or trigger_price not in (None, getattr(order, "trigger_price", None))
+    )
 
 
 def _to_risk_order(

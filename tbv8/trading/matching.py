@@ -348,7 +348,11 @@ class _Walk:
             if order.kind == "stop":
                 worse = min if order.below else max
                 price = self.units.taker_price(worse(order.trigger, step.open), buy=order.buy)
-        if met and (price > step.close if order.buy else price < step.close):
+        if not met or not (price > step.close if order.buy else price < step.close):
+            return
+        if order.kind == "stop_limit" and not order.triggered:
+            self._trigger(order, order.trigger, order.trigger)
+        if order.id in self.live:
             self._fill(order, price, order.meeting_price, maker=order.rests_at_limit)
 
 

@@ -95,7 +95,38 @@ def test_plan_tells_the_order_and_carries_reasons_down(project: Project) -> None
     ]
     assert tasks["backfill:sample:BTC/USDT"]["after"] == ["migrate"]
     assert tasks["aggregate:sample:BTC/USDT:5m"]["after"] == ["backfill:sample:BTC/USDT"]
-    assert tasks[BACKTEST]["after"] == ["aggregate:sample:BTC/USDT:5m"]
+    assert sorted(tasks[BACKTEST]["after"]) == [
+        "aggregate:sample:BTC/USDT:5m",
+        "backfill:sample:BTC/USDT",
+    ]
+
+
+def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: Project) -> None:
+    add_second_strategy(project)
+    project.edit("config/venues/sample_perp.yaml", "[ETH/USDT]", "[ETH/USDT, BTC/USDT]")
+    project.edit(
+        "config/venues/sample_perp.yaml",
+        "  ETH/USDT: {",
+        '  BTC/USDT: {tick_size: "1", lot_size: "0.001", maker_fee: "0", taker_fee: "0"}\n'
+        "  ETH/USDT: {",
+    )
+    name = "config/strategies/eth_fast.yaml"
+    project.edit(name, "symbol: ETH/USDT", "symbols: [ETH/USDT, BTC/USDT]\nbars: [1d]")
+    project.edit(name, "max_position_eth: 0.2", "max_position_eth: 0.2, max_position_btc: 0.1")
+
+    task = planned(project, *ONE_WEEK, "backtest:eth_fast")["backtest:eth_fast"]
+
+    assert sorted(task["after"]) == [
+        f"{name}:sample:{symbol}{timeframe}"
+        for name, symbol, timeframe in (
+            ("aggregate", "BTC/USDT", ":15m"),
+            ("aggregate", "BTC/USDT", ":1d"),
+            ("aggregate", "ETH/USDT", ":15m"),
+            ("aggregate", "ETH/USDT", ":1d"),
+            ("backfill", "BTC/USDT", ""),
+            ("backfill", "ETH/USDT", ""),
+        )
+    ]
 
 
 @pytest.mark.parametrize("words", [("plan",), ("plan", "--json", BACKTEST), ("why", BACKTEST)])
@@ -292,8 +323,11 @@ def test_a_candle_changed_in_a_shell_is_noticed_refused_and_repaired(done: Proje
     assert list(stale) == ["aggregate:sample:BTC/USDT:5m", BACKTEST]
     assert "2024-01-02" in stale["aggregate:sample:BTC/USDT:5m"]["reasons"][0]
     assert not why["fresh"]
-    assert why["reasons"] == ["because aggregate:sample:BTC/USDT:5m will run"]
-    assert all(part["current"] == part["recorded"] for part in why["parts"])
+    refusal, because = why["reasons"]
+    assert refusal.startswith("1 day of ohlcv_1m of sample:BTC/USDT was changed outside of tbv8")
+    assert because == "because aggregate:sample:BTC/USDT:5m will run"
+    differing = {p["name"] for p in why["parts"] if p["current"] != p["recorded"]}
+    assert differing == {"bars:BTC/USDT:1m"}
     assert refused.stderr.count("\n") == 1
     assert "doit verify" in refused.stderr
     assert done.state() == expected

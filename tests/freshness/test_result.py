@@ -230,7 +230,8 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
         "engine",
         "versions",
         "span",
-        "bars",
+        "bars:BTC/USDT:5m",
+        "bars:BTC/USDT:1m",
     ]
     assert all(part.current == part.recorded for part in state.parts)
 
@@ -431,7 +432,7 @@ def test_a_value_that_the_result_depends_on_makes_it_stale(
 def test_the_command_line_is_in_the_key_too(bench: Bench) -> None:
     assert bench.reasons(end="2024-01-03") == (
         "end: 2024-01-04T00:00:00Z became 2024-01-03T00:00:00Z",
-        "the bars in its span changed",
+        *CHANGED,
     )
     assert bench.reasons(end="2024-01-04T00:00Z") == ()
     assert "source.venue: sample became other" in bench.reasons(venue="other")
@@ -515,7 +516,9 @@ def change_a_volume(bench: Bench, text: str) -> None:
     rebuild(bench)
 
 
-CHANGED = ("the bars in its span changed",)
+MINUTES = "the 1m bars of BTC/USDT in its span changed"
+BUILT = "the 5m bars of BTC/USDT in its span changed"
+CHANGED = (BUILT, MINUTES)
 
 
 @pytest.mark.parametrize("text", ["2024-01-01T00:00", "2024-01-02T13:13", "2024-01-03T23:59"])
@@ -538,7 +541,7 @@ def test_a_bar_edited_by_hand_makes_it_stale_until_it_is_built_again(
     bench: Bench, sql: str
 ) -> None:
     shell(bench.db_path, sql.format(*map(day, range(3))))
-    assert bench.reasons() == CHANGED
+    assert bench.reasons() == (BUILT,)
 
     rebuild(bench)
     assert bench.reasons() == ()
@@ -557,10 +560,6 @@ def test_a_bar_edited_by_hand_makes_it_stale_until_it_is_built_again(
         pytest.param(
             lambda b: hold(b.db_path, BTC, days(0, 3), source="x", updated_ms=9),
             id="the same fetched again",
-        ),
-        pytest.param(
-            lambda b: shell(b.db_path, "UPDATE ohlcv_1m SET close = 1"),
-            id="1m bars, of which nothing is built yet",
         ),
     ],
 )
@@ -595,18 +594,79 @@ def test_an_edge_inside_a_bar_is_cut_to_whole_bars(bench: Bench) -> None:
     assert bench.reasons() == ()
 
     bench.edit("history.yaml", "12:04Z", "12:05Z")
-    assert len(bench.reasons()) == 2
+    assert len(bench.reasons()) == 3
+
+
+def test_without_detail_minutes_are_not_in_the_key(bench: Bench) -> None:
+    bench.edit("strategies/mine.yaml", "slippage_ticks: 1", "detail: none")
+    bench.write_result()
+
+    shell(bench.db_path, "UPDATE ohlcv_1m SET close = 1")
+
+    assert bench.reasons() == ()
+
+
+def test_with_detail_edited_minutes_are_refused_though_their_bars_are_whole(bench: Bench) -> None:
+    shell(bench.db_path, f"UPDATE ohlcv_1m SET close = 1 WHERE ts_ms = {day(1)}")
+
+    assert bench.reasons() == (
+        "1 day of ohlcv_1m of sample:BTC/USDT was changed outside of tbv8: 2024-01-02: "
+        "refused until `doit verify --repair`",
+    )
+
+
+def test_every_symbol_and_timeframe_that_it_reads_is_in_the_key(bench: Bench) -> None:
+    rules = '{tick_size: "1", lot_size: "1", maker_fee: "0", taker_fee: "0"}'
+    for venue in ("hyperliquid", "mexc"):
+        name = f"venues/{venue}.yaml"
+        bench.edit(name, "symbols: {BTC/USDT: ", "symbols: {ETH/USDT: ETH, BTC/USDT: ")
+        bench.edit(name, "instruments:", f"instruments:\n  ETH/USDT: {rules}")
+    bench.edit("strategies/mine.yaml", "symbol: BTC/USDT", "symbols: [BTC/USDT, ETH/USDT]")
+    bench.edit("strategies/mine.yaml", "max_position_btc", "max_position_eth: 1, max_position_btc")
+    bench.edit("strategies/mine.yaml", "timeframe: 5m", "timeframe: 5m\nbars: [15m]")
+    bench.write_result()
+    names = [part.name for part in bench.state().parts if part.name.startswith("bars:")]
+    assert names == [
+        f"bars:{symbol}:{timeframe}"
+        for symbol in ("BTC/USDT", "ETH/USDT")
+        for timeframe in ("5m", "15m", "1m")
+    ]
+
+    shell(bench.db_path, "UPDATE bars_15m SET close = 1 WHERE symbol = 'ETH/USDT'")
+    assert bench.reasons() == ("the 15m bars of ETH/USDT in its span changed",)
+
+    write_other(bench, days(1, 2), ETH)
+    build_bars(bench.db_path, ETH, parse_timeframe("15m"), chunk_days=9, now_ms=2)
+    assert bench.reasons() == tuple(
+        f"the {timeframe} bars of ETH/USDT in its span changed" for timeframe in ("5m", "15m", "1m")
+    )
+
+
+def test_a_warm_up_is_in_the_key_with_its_bars(bench: Bench) -> None:
+    bench.edit("strategies/mine.yaml", "slippage_ticks: 1", "warm_up: 1d, start_date: 2024-01-02")
+    bench.write_result()
+    assert bench.reasons() == ()
+
+    change_a_volume(bench, "2024-01-01T07:00")  # before the span that is counted
+    assert bench.reasons() == CHANGED
+
+    rest = Span(at("2024-01-02"), at("2024-01-04"))
+    strategy = bench.strategy()
+    assert strategy.span == rest
+    manifest = read_manifest(bench.folder)
+    assert manifest is not None
+    assert manifest.inputs["span"].value["start"] == "2024-01-02T00:00:00Z"
 
 
 def test_a_1m_strategy_reads_its_source(bench: Bench) -> None:
     bench.edit("strategies/mine.yaml", "timeframe: 5m", "timeframe: 1m")
-    assert bench.reasons()[-1:] == CHANGED
+    assert "timeframe.text: 5m became 1m" in bench.reasons()
     bench.write_result()
     shell(bench.db_path, "DELETE FROM bars_5m")
     assert bench.reasons() == ()
 
     hold(bench.db_path, BTC, days(1, 2), minute_bars(days(1, 2), shift=5))
-    assert bench.reasons() == CHANGED
+    assert bench.reasons() == (MINUTES,)
 
 
 def test_a_1m_strategy_says_which_days_of_its_source_are_refused(bench: Bench) -> None:
@@ -620,7 +680,7 @@ def test_a_1m_strategy_says_which_days_of_its_source_are_refused(bench: Bench) -
     )
 
     assert bench.reasons() == (refused,)
-    (bars,) = [part for part in bench.state().parts if part.name == "bars"]
+    (bars,) = [part for part in bench.state().parts if part.name.startswith("bars:")]
     assert bars.current == "edited by hand"
 
     shutil.rmtree(bench.folder)
@@ -817,8 +877,8 @@ def test_a_manifest_that_lacks_a_part_or_has_another_digest_is_stale(bench: Benc
 
         inputs[name] = {**whole["inputs"][name], "digest": "0" * 64}
         path.write_text(json.dumps({**whole, "inputs": inputs}))
-        expected = CHANGED if name == "bars" else (f"{name} changed",)
-        assert bench.reasons() == expected
+        expected = {"bars:BTC/USDT:5m": BUILT, "bars:BTC/USDT:1m": MINUTES}
+        assert bench.reasons() == (expected.get(name, f"{name} changed"),)
 
     path.write_text(json.dumps(whole))
     assert bench.reasons() == ()
@@ -843,7 +903,7 @@ def test_every_reason_is_told(bench: Bench) -> None:
     assert bench.reasons() == (
         "params.fast: 20 became 10",
         "tbv8/strategies/follow.py changed",
-        "the bars in its span changed",
+        *CHANGED,
         "fills.csv is gone",
     )
 
