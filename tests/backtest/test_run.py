@@ -196,7 +196,11 @@ def test_fills_that_only_one_venue_has_are_counted_and_listed(tmp_path: Path) ->
         routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
             "hyperliquid": {"BTC/USDT": rules(taker_fee="0")},
-            "mexc": {"BTC/USDT": rules(lot_size="0.4", taker_fee="0", funding_rate_8h="0.0008", funding_hours=8)},
+            "mexc": {
+                "BTC/USDT": rules(
+                    lot_size="0.4", taker_fee="0", funding_rate_8h="0.0008", funding_hours=8
+                )
+            },
         },
     )
 
