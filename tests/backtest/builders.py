@@ -17,6 +17,7 @@ import pytest
 import tbv8.strategies
 from tbv8.aggregate import aggregate
 from tbv8.backtest.feed import run_at_once
+from tbv8.backtest.lookahead import Verdict, check_lookahead
 from tbv8.backtest.run import run_backtest
 from tbv8.config import records
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
@@ -194,6 +195,18 @@ def run_strategy(
 def books_of(run: Run, strategy: records.Strategy, bars: pa.Table | Bars) -> Books:
     """What a run came to, marked by the bars that it was fed with."""
     return to_books(run, to_marks(strategy, to_bars(strategy, bars)))
+
+
+def look_ahead(strategy: records.Strategy, bars: pa.Table | Bars) -> Verdict:
+    """Check a strategy on one symbol's table, or on Bars."""
+    return check_lookahead(strategy, to_bars(strategy, bars))
+
+
+def bar_number(ts_ms: int, timeframe: str = "1h") -> int:
+    """The number, from 1, of the bar of `make_bars` that closes at a time."""
+    length_ms = parse_timeframe(timeframe).fixed_ms
+    assert length_ms
+    return (ts_ms - START_MS) // length_ms
 
 
 def wave(count: int) -> pa.Table:
