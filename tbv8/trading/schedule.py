@@ -81,8 +81,7 @@ def schedules(
         )
     densest = max(tables, key=lambda table: table.closes_ms.size).closes_ms
     last_ms = max(int(table.closes_ms[-1]) for table in tables)
-    cuts = [*densest[_CHUNK - 1 :: _CHUNK].tolist(), last_ms]
-    for until_ms in cuts:
+    for until_ms in sorted({*densest[_CHUNK - 1 :: _CHUNK].tolist(), last_ms}):
         yield _schedule(
             {symbol: table.between(after_ms, until_ms) for symbol, table in steps.items()},
             {key: table.between(after_ms, until_ms) for key, table in shown.items()},

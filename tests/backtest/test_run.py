@@ -344,8 +344,9 @@ def test_orders_sent_while_stopping_are_in_the_result(
     assert summary.primary.trading.trades == 1
 
 
+@pytest.mark.parametrize("chunk", [7, 8, 400], ids=["odd", "even", "all"])
 def test_the_chunks_in_which_bars_are_fed_change_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
     strategy = make_strategy(
         module="ema_cross",
@@ -357,7 +358,7 @@ def test_the_chunks_in_which_bars_are_fed_change_nothing(
     bars = wave(400)
 
     whole = backtest(strategy, bars, tmp_path / "whole")
-    monkeypatch.setattr("tbv8.trading.schedule._CHUNK", 7)
+    monkeypatch.setattr("tbv8.trading.schedule._CHUNK", chunk)
     chunks = backtest(strategy, bars, tmp_path / "chunks")
 
     assert whole == chunks

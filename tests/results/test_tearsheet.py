@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tbv8.backtest.run import run_backtest
 from tbv8.config import records
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tests.backtest.builders import (
     START_MS,
+    backtest,
     limits,
     make_bars,
     make_strategy,
@@ -67,7 +67,7 @@ def shadowed(strategy: records.Strategy) -> records.Strategy:
 
 def run(strategy: records.Strategy, bars: Any, results: Path) -> tuple[Path, str]:
     """Return the result's folder and its page."""
-    run_backtest(strategy, bars, inputs=INPUTS, results_path=results)
+    backtest(strategy, bars, results, inputs=INPUTS)
     folder = results / strategy.strategy_id
     text = (folder / "tearsheet.html").read_text(encoding="utf-8")
     assert len(text.encode()) < MOST_BYTES
@@ -107,7 +107,7 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
         f"{value['sharpe']:,.2f}" for value in (primary, held, shadow)
     ]
     assert cells(page, "Fees") == [f"{value['fees']:,.2f}" for value in (primary, shadow)]
-    assert cells(page, "Trades, from flat to flat")[0] == f"{primary['trades']:,}"
+    assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
     denied = primary["denied"]["max_daily_loss_usd"]
     assert f"{denied:,} orders denied by max_daily_loss_usd" in page
