@@ -64,25 +64,34 @@ class Book(msgspec.Struct, kw_only=True):
 
     # May this order go?
 
+    def check_units(self, order: Order) -> Breach | None:
+        """Return the first rule of units that an order breaks: they hold for every order."""
+        return self._check(order, (), (), of_all=True)
+
     def check(
         self, order: Order, *, others: Iterable[Order] = (), replacing: Sequence[str] = ()
     ) -> Breach | None:
-        """Return the first rule that an order would break; None when it may go.
+        """Return the first limit that an order would break; None when it may go.
 
-        An order that can only bring the position nearer to zero is held against the rules of
-        units alone.
+        An order that can only bring the position nearer to zero always may.
 
         Args:
             order: What is asked.
             others: Orders that are asked for together with it.
             replacing: Ids of working orders that it takes the place of.
         """
+        return self._check(order, others, replacing, of_all=False)
+
+    def _check(
+        self, order: Order, others: Iterable[Order], replacing: Sequence[str], *, of_all: bool
+    ) -> Breach | None:
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
             request = self._request(order, [*working, *others])
-            opens = not order.reduce_only and request.worst_here * order.change > 0
+            if not of_all and not request.opens:
+                return None
             for rule in RULES:
-                if opens or rule.of_all:
+                if rule.of_all is of_all:
                     numbers = rule.broken(request)
                     if numbers is not None:
                         return Breach(rule.name, numbers)
@@ -90,8 +99,12 @@ class Book(msgspec.Struct, kw_only=True):
 
     def _request(self, order: Order, working: Iterable[Order]) -> Request:
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
+        reducing = _ZERO
         for other in working:
-            if not other.reduce_only:
+            if other.reduce_only:
+                same = other.symbol == order.symbol and other.change * order.change > 0
+                reducing += other.change if same and other.parent is None else _ZERO
+            else:
                 side = buys if other.change > 0 else sells
                 side[other.symbol] += other.change
         own = buys if order.change > 0 else sells
@@ -108,15 +121,10 @@ class Book(msgspec.Struct, kw_only=True):
             worst=worst,
             prices=self.prices,
             equity=self.equity,
+            opens=not order.reduce_only and (worst[order.symbol] + reducing) * order.change > 0,
             halted=self.halted,
             limits=self.limits,
         )
-
-    def closing_part(self, order: Order) -> Decimal:
-        """Return how much of an order closes the position it turns round; 0 when it turns none."""
-        position = self.positions[order.symbol]
-        turns = position * order.change < 0 and not order.reduce_only
-        return min(abs(position), abs(order.change)) if turns else _ZERO
 
     # What happened.
 

@@ -10,8 +10,8 @@ from tbv8.risk.rules.min_notional import MIN_NOTIONAL
 from tbv8.risk.rules.tick_size import TICK_SIZE
 
 RULES = (
-    LOT_SIZE,
     TICK_SIZE,
+    LOT_SIZE,
     MIN_NOTIONAL,
     DAILY_LOSS,
     LIQUIDATED,

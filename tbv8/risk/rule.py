@@ -18,7 +18,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `worst` is the position of each symbol if its working orders fill to the worse side, the order
     included; `open_orders` what works on the order's own side. `prices` are the last ones; a
-    symbol without a price has not closed yet.
+    symbol without a price has not closed yet. `opens` tells whether the order, with all that works
+    on its side, could open a position.
     """
 
     order: Order
@@ -27,6 +28,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     worst: Mapping[str, Decimal]
     prices: Mapping[str, Decimal]
     equity: Decimal
+    opens: bool
     halted: Halt | None
     limits: Limits
 

@@ -47,13 +47,6 @@ _SERVED = ("subscribe_bars", "subscribe_signal", "subscribe_data")
 _UNITS_RULES = ("lot_size", "tick_size")
 
 
-class _Waiting(msgspec.Struct, frozen=True):
-    """A request that waits for the close, and the orders that it would send."""
-
-    send: Callable[[], None]
-    orders: tuple[str, ...] = ()
-
-
 class Forced(msgspec.Struct, frozen=True):
     """A closing order of ours: what it is listed as, and its price where it is not the market's."""
 
@@ -68,8 +61,7 @@ class Gate:
     def __init__(self, book: Book, markets: Mapping[InstrumentId, RestingOrders]) -> None:
         self.book = book
         self.markets = dict(markets)
-        self.now_ns = -1  # the close at which requests count at once
-        self.step_ns = 0  # the close of the step under way
+        self.step_ns = 0  # the instant that is dealt with, or was last
         self.walking: RestingOrders | None = None  # whose plan answers now
 
         self.submitted: dict[str, SubmittedOrder] = {}
@@ -77,7 +69,8 @@ class Gate:
         self.numbers: dict[str, str] = {}  # order ids as results have them
         self.fills: list[Fill] = []
         self.subscribed = False  # to any bars
-        self._waiting: list[_Waiting] = []
+        self._waiting: list[tuple[RestingOrders, Callable[[], None]]] = []
+        self._asked: dict[str, RestingOrders] = {}
         self._denied: list[OrderDenied] = []
         self._late = False  # what is sent now was asked for inside of the step
         self._maker = False  # of the fill that the engine was just answered
@@ -89,38 +82,34 @@ class Gate:
 
     # When.
 
-    @property
-    def is_inside_step(self) -> bool:
-        """Whether a step is under way: the clock is past the last close that was dealt with."""
-        return self.clock_ns() != self.now_ns
+    def ask(self, market: RestingOrders | None, request: Callable[[], None]) -> None:
+        """Let a request count now, or at the close of its symbol's step that is under way."""
+        if market is None or market.last is None or market.closed_ns == self.clock_ns():
+            request()
+        else:
+            self._waiting.append((market, request))
+
+    def market_of(self, client_order_id: Any) -> RestingOrders | None:
+        """Return the symbol of an order that was asked for; None of an unknown one."""
+        return self._asked.get(client_order_id.value)
 
     @property
-    def has_waiting(self) -> bool:
-        """Whether requests wait for the close."""
+    def is_waited_for(self) -> bool:
+        """Whether any request waits for a close."""
         return bool(self._waiting)
 
-    def at_close(self, send: Callable[[], None], orders: Iterable[Any] = ()) -> None:
-        """Send now, or at the close of the step that is under way."""
-        if self.is_inside_step:
-            self._waiting.append(_Waiting(send, tuple(_name(order) for order in orders)))
-        else:
-            send()
+    def has_waiting(self, markets: Collection[RestingOrders]) -> bool:
+        """Tell whether requests wait for a close of one of these symbols."""
+        return any(market in markets for market, _ in self._waiting)
 
-    def send_waiting(self) -> None:
-        """Send what waited for this close."""
-        waiting, self._waiting = self._waiting, []
+    def count_next(self, markets: Collection[RestingOrders]) -> None:
+        """Let the first request count that waits for a close of one of these symbols."""
+        place = next(at for at, (market, _) in enumerate(self._waiting) if market in markets)
+        _, request = self._waiting.pop(place)
         self._late = True
-        for request in waiting:
-            request.send()
+        request()
         self._late = False
         self.deliver_denials()
-
-    def take_back(self, names: Iterable[str] | None) -> set[str]:
-        """Forget orders that still wait, all when none are named; return those that did wait."""
-        waiting = {name for request in self._waiting for name in request.orders}
-        back = waiting if names is None else waiting.intersection(names)
-        self._waiting = [each for each in self._waiting if not back.intersection(each.orders)]
-        return back
 
     # Orders.
 
@@ -136,28 +125,34 @@ class Gate:
             market = self.markets.get(order.instrument_id)
             breach = self._unsupported(order, market)
             if market is None or breach:
-                return self._deny(orders, order, breach or Breach("instrument", {}))
+                return self._deny(orders, breach or Breach("instrument", {}))
             wanted = _to_risk_order(order, market.symbol, order.quantity.as_decimal())
             breach = (
-                self._without_use(wanted)
-                or self.book.check(wanted, others=asked)
+                self.book.check_units(wanted)
+                or self._without_use(wanted)
                 or self._stop_in_market(order, market)
             )
-            if breach and len(orders) == 1 and breach.rule not in _UNITS_RULES:
-                closing = self._closing_part(wanted)
-                if closing and breach.rule != "stop_in_market":
-                    self.book.denials.append(
-                        self._denial(order, breach, size=order.quantity.as_decimal() - closing)
-                    )
-                    wanted = msgspec.structs.replace(
-                        wanted, change=closing.copy_sign(wanted.change), reduce_only=True
-                    )
-                    breach = None
             if breach:
-                return self._deny(orders, order, breach)
+                return self._deny(orders, breach)
+            breach = self.book.check(wanted, others=asked)
+            if breach and len(orders) == 1 and (closing := self._closing_part(wanted)):
+                if left := EXACT.subtract(abs(wanted.change), closing):
+                    self.book.denials.append(self._denial(order, breach, left))
+                wanted = msgspec.structs.replace(
+                    wanted, change=closing.copy_sign(wanted.change), reduce_only=True
+                )
+            elif breach:
+                return self._deny(orders, breach)
             asked.append(wanted)
         send([self._pass(order, wanted) for order, wanted in zip(orders, asked, strict=True)])
         return None
+
+    def ask_to_submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
+        """Submit orders when they count."""
+        market = self.markets.get(orders[0].instrument_id)
+        if market is not None:
+            self._asked.update((_name(order), market) for order in orders)
+        self.ask(market, lambda: self.submit(orders, send))
 
     def _pass(self, order: Any, wanted: Order) -> Any:
         """Book an order that goes to the venue; return it as the engine may have it.
@@ -177,7 +172,7 @@ class Gate:
         changes: dict[str, Any] = {}
         size = abs(wanted.change)
         rests = order.order_type in KINDS
-        if wanted.reduce_only and not rests:
+        if wanted.reduce_only and (not rests or order.time_in_force in _AT_ONCE):
             size = min(size, abs(self._expected(market.symbol)))
         if size != order.quantity.as_decimal():
             changes["quantity"] = str(Quantity.from_decimal_dp(size, market.units.size_decimals))
@@ -188,7 +183,7 @@ class Gate:
         ends_ns = getattr(order, "expire_time", None) or 0
         if rests and order.time_in_force == TimeInForce.DAY:
             day_ns = DAY_MS * _NS
-            ends_ns = (self.now_ns // day_ns + 1) * day_ns
+            ends_ns = (self.step_ns // day_ns + 1) * day_ns
             changes |= {"time_in_force": "GTD", "expire_time_ns": ends_ns}
         if changes:
             order = type(order).from_dict(order.to_dict() | changes)
@@ -206,31 +201,39 @@ class Gate:
             order, name = self.loaded.cache.order(client_order_id), client_order_id.value
             known = self.book.working.get(name)
             if order is None or order.is_closed or known is None:
-                if not self._late:
-                    send()  # the engine says what is wrong with it
                 return
             if not _changes(order, quantity, price, trigger_price):
-                return
+                continue
             market = self.markets[order.instrument_id]
             left = order.leaves_qty.as_decimal()
             if quantity is not None:
                 left = EXACT.subtract(quantity.as_decimal(), order.filled_qty.as_decimal())
-            if left <= 0:
-                send()
-                return
             wanted = msgspec.structs.replace(
                 _to_risk_order(order, market.symbol, left, price, trigger_price),
                 reduce_only=known.reduce_only,
                 parent=known.parent,
             )
-            breach = self.book.check(wanted, others=changed.values(), replacing=[*changed, name])
-            breach = breach or self._stop_in_market(order, market, trigger_price)
+            breach = self.book.check_units(wanted) or self._stop_in_market(
+                order, market, trigger_price
+            )
+            if not breach and known.parent is None:
+                others = changed.values()
+                breach = self.book.check(wanted, others=others, replacing=[*changed, name])
             if breach:
                 self.book.denials.append(self._denial(order, breach))
                 return
             changed[name] = wanted
-        self.book.working |= changed
-        send()
+        if changed:
+            self.book.working |= changed
+            send()
+
+    def cancel(self, client_order_ids: Iterable[Any], send: Callable[[list[Any]], None]) -> None:
+        """Let those orders be cancelled that have not ended."""
+        cache = self.loaded.cache
+        orders = ((each, cache.order(each)) for each in client_order_ids)
+        working = [each for each, order in orders if order is not None and not order.is_closed]
+        if working:
+            send(working)
 
     def _expected(self, symbol: str) -> Decimal:
         """Return the position once the market orders that are under way are filled."""
@@ -274,6 +277,8 @@ class Gate:
             rule = "post_only"
         elif in_force not in _LASTING and (in_force not in _AT_ONCE or kind in _STOPS):
             rule = "time_in_force"
+        elif in_force == TimeInForce.GTD and rests and order.expire_time <= self.step_ns:
+            rule = "expire_time"
         return Breach(rule, {}) if rule else None
 
     def _stop_in_market(
@@ -289,7 +294,9 @@ class Gate:
         if (trigger > market.last) if order.is_buy else (trigger < market.last):
             return None
         position = self._expected(market.symbol)
-        if self._late and (position < 0 if order.is_buy else position > 0):
+        reduces = position < 0 if order.is_buy else position > 0
+        small = order.is_reduce_only or order.quantity.as_decimal() <= abs(position)
+        if self._late and reduces and small:
             return None
         units = market.units
         numbers = {"trigger": units.to_price(trigger), "price": units.to_price(market.last)}
@@ -297,9 +304,8 @@ class Gate:
 
     # Denials.
 
-    def _deny(self, orders: Sequence[Any], broke: Any, breach: Breach) -> None:
-        """Deny a request: its orders are listed by the breach of the one that broke the rule."""
-        del broke
+    def _deny(self, orders: Sequence[Any], breach: Breach) -> None:
+        """Deny all orders of a request."""
         for order in orders:
             self.book.denials.append(self._denial(order, breach))
             now_ns = self.clock_ns()
@@ -395,8 +401,6 @@ class Gate:
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
-        elif resting.kind == "stop_limit":
-            price = units.price(order.price)
         else:
             limit, worse = units.price(order.price), min if order.is_buy else max
             taken = units.taker_price(market.last, buy=order.is_buy, slipped=False)
@@ -443,7 +447,7 @@ class Gate:
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
         self.fills.append(
             Fill(
-                ts_ms=(self.step_ns if self.is_inside_step else self.now_ns) // _NS,
+                ts_ms=self.step_ns // _NS,
                 symbol=market.symbol,
                 order_id=self.numbers[name],
                 side=_side(buy),
@@ -474,10 +478,24 @@ class Gate:
         self._end_without_use(self.markets[event.instrument_id])
 
     def _end_without_use(self, market: RestingOrders) -> None:
-        """Cancel reduce-only orders that have nothing left to reduce."""
+        """Cancel orders that have nothing left to reduce, or that could break max_position now."""
         for name in market.without_use():
-            self._forget(market, name)
-            Strategy.cancel_order(self.loaded, ClientOrderId(name))
+            self._end(market, name)
+        for name in market.excess():
+            breach = Breach(
+                "max_position",
+                {
+                    "position": self.book.positions[market.symbol],
+                    "limit": self.book.limits.markets[market.symbol].max_position,
+                },
+            )
+            order = self.loaded.cache.order(ClientOrderId(name))
+            self.book.denials.append(self._denial(order, breach))
+            self._end(market, name)
+
+    def _end(self, market: RestingOrders, name: str) -> None:
+        self._forget(market, name)
+        Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
     def _on_ended(self, event: Any) -> None:
         market, name = self.markets.get(event.instrument_id), _name(event)
@@ -486,8 +504,7 @@ class Gate:
         children = market.children_of(name)
         self._forget(market, name)
         for child in children:
-            self._forget(market, child)
-            Strategy.cancel_order(self.loaded, ClientOrderId(child))
+            self._end(market, child)
 
     def _forget(self, market: RestingOrders, name: str) -> None:
         self.book.working.pop(name, None)
@@ -524,7 +541,7 @@ def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
             def send(orders: list[Any]) -> None:
                 Strategy.submit_order(self, orders[0], *args, **options)
 
-            gate.at_close(lambda: gate.submit([order], send), [order])
+            gate.ask_to_submit([order], send)
 
         def submit_order_list(self, order_list: Any, *args: Any, **options: Any) -> None:
             """Submit all orders of a list, or none."""
@@ -533,7 +550,7 @@ def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
             def send(copies: list[Any]) -> None:
                 Strategy.submit_order_list(self, copies, *args, **options)
 
-            gate.at_close(lambda: gate.submit(orders, send), orders)
+            gate.ask_to_submit(orders, send)
 
         def modify_order(
             self,
@@ -550,7 +567,8 @@ def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
             def send() -> None:
                 Strategy.modify_order(self, *update, *args, **options)
 
-            gate.at_close(lambda: gate.modify([update], send))
+            market = gate.market_of(client_order_id)
+            gate.ask(market, lambda: gate.modify([update], send))
 
         def modify_orders(self, updates: Any = (), *args: Any, **options: Any) -> None:
             """Change all of the orders, or none."""
@@ -559,26 +577,30 @@ def gated(gate: Gate, bar_types: Collection[BarType]) -> type[Strategy]:
             def send() -> None:
                 Strategy.modify_orders(self, changes, *args, **options)
 
-            gate.at_close(lambda: gate.modify(changes, send))
+            market = gate.market_of(changes[0][0]) if changes else None
+            gate.ask(market, lambda: gate.modify(changes, send))
 
         def cancel_order(self, client_order_id: Any, *args: Any, **options: Any) -> None:
-            """Cancel an order, or take back one that still waits."""
-            if not gate.take_back([client_order_id.value]):
-                gate.at_close(
-                    lambda: Strategy.cancel_order(self, client_order_id, *args, **options)
-                )
+            """Cancel an order."""
+
+            def send(ids: list[Any]) -> None:
+                Strategy.cancel_order(self, ids[0], *args, **options)
+
+            market = gate.market_of(client_order_id)
+            gate.ask(market, lambda: gate.cancel([client_order_id], send))
 
         def cancel_orders(self, client_order_ids: Any, *args: Any, **options: Any) -> None:
-            """Cancel orders, or take back those that still wait."""
-            back = gate.take_back(each.value for each in client_order_ids)
-            left = [each for each in client_order_ids if each.value not in back]
-            if left:
-                gate.at_close(lambda: Strategy.cancel_orders(self, left, *args, **options))
+            """Cancel orders."""
+            for client_order_id in client_order_ids:
+                self.cancel_order(client_order_id, *args, **options)
 
-        def cancel_all_orders(self, *args: Any, **options: Any) -> None:
-            """Cancel all orders, and take back those that still wait."""
-            gate.take_back(None)
-            gate.at_close(lambda: Strategy.cancel_all_orders(self, *args, **options))
+        def cancel_all_orders(
+            self, instrument_id: Any, order_side: Any = None, *args: Any, **options: Any
+        ) -> None:
+            """Cancel all orders of an instrument, or those of one side."""
+            rest = (instrument_id, order_side, *args)
+            market = gate.markets.get(instrument_id)
+            gate.ask(market, lambda: Strategy.cancel_all_orders(self, *rest, **options))
 
         def close_position(self, position: Any, *_args: Any, **_options: Any) -> None:
             """Close a position by a reduce-only market order."""

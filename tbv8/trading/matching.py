@@ -16,6 +16,9 @@ import msgspec
 
 from tbv8.trading.units import Units
 
+_BEGAN_STOP, _ENDING_STOP, _BEGAN_LIMIT, _ENDING_LIMIT = range(4)
+"""The turns in which orders are looked at at the end of a path."""
+
 
 class Step(msgspec.Struct, frozen=True):
     """One bar of prices, when it closes, and the close before it: None at a session's first."""
@@ -120,27 +123,31 @@ def plan(orders: Iterable[Working], account: Account, step: Step, units: Units) 
         step: The prices.
         units: The symbol's scales and costs.
     """
-    copies = _within_reach(orders, step)
-    low_first = _Walk(copies, account, step, units).along(step.low, step.high)
-    high_first = _Walk(copies, account, step, units).along(step.high, step.low)
+    reached = _within_reach(orders, step)
+    low_first = _Walk(reached, account, step, units).along(step.low, step.high)
+    high_first = _Walk(reached, account, step, units).along(step.high, step.low)
+    return (low_first if _is_low_first(low_first, high_first, step) else high_first).planned
+
+
+def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
+    """Tell whether the low is taken to have come first: what is worse for us, or as ties go."""
     if low_first.equity != high_first.equity:
-        return min(low_first, high_first, key=lambda walk: walk.equity).planned
-    if account.position:
-        return low_first.planned if account.position > 0 else high_first.planned
+        return low_first.equity < high_first.equity
+    if low_first.position_at_open:
+        return low_first.position_at_open > 0
     down, up = step.open - step.low, step.high - step.open
     if down != up:
-        return low_first.planned if down < up else high_first.planned
-    sent = {order.id: order.sequence for order in copies}
-    firsts = [
-        sent.get(walk.planned[0].order_id, 0) if walk.planned else 0
-        for walk in (low_first, high_first)
-    ]
-    later = all(walk.planned for walk in (low_first, high_first)) and firsts[1] < firsts[0]
-    return high_first.planned if later else low_first.planned
+        return down < up
+    firsts = low_first.first_after_open, high_first.first_after_open
+    return None in firsts or firsts[0] <= firsts[1]  # type: ignore[operator]  # None is out
 
 
 def _within_reach(orders: Iterable[Working], step: Step) -> list[Working]:
-    """Return the orders that the step's prices reach, and those that wait for one of them."""
+    """Return the orders that the step's prices reach, and those that wait for one of them.
+
+    All, where a reduce-only order is reached: its fill may end orders that are not.
+    """
+    orders = list(orders)
     before = step.open if step.before is None else step.before
     low, high = min(step.low, before), max(step.high, before)
     reached: dict[str, Working] = {}
@@ -149,6 +156,8 @@ def _within_reach(orders: Iterable[Working], step: Step) -> list[Working]:
         if order.parent is not None:
             waiting.append(order)
         elif low <= order.meeting_price <= high:
+            if order.reduce_only:
+                return orders
             reached[order.id] = order
     while found := [order for order in waiting if order.parent in reached]:
         reached |= {order.id: order for order in found}
@@ -163,12 +172,14 @@ class _Walk:
         self, orders: Iterable[Working], account: Account, step: Step, units: Units
     ) -> None:
         self.live = {order.id: order.copy() for order in orders}
+        self._sequences = {order.id: order.sequence for order in self.live.values()}
         for order in self.live.values():
             order.ends_inside = 0 < order.ends_ns < step.close_ns
         self.position, self.cash, self.reserved = account.position, account.cash, account.reserved
         self.step, self.units = step, units
         self.planned: list[Planned] = []
         self.liquidated = False
+        self.position_at_open = self._planned_at_open = 0
 
     @property
     def equity(self) -> int:
@@ -177,11 +188,19 @@ class _Walk:
             return 0
         return self.cash + self.position * self.step.close * self.units.scale
 
+    @property
+    def first_after_open(self) -> int | None:
+        """The place in the order of sending of the first order that fills after the open."""
+        later = self.planned[self._planned_at_open :]
+        first = next((entry for entry in later if entry.kind != "trigger"), None)
+        return self._sequences.get(first.order_id) if first else None
+
     def along(self, first: int, second: int) -> _Walk:
         """Walk to the close by way of both extremes."""
         step = self.step
         if step.before is not None:
             self._leg(step.before, step.open, jump=True)
+        self.position_at_open, self._planned_at_open = self.position, len(self.planned)
         for start, end in ((step.open, first), (first, second), (second, step.close)):
             self._leg(start, end, jump=False)
         self._end()
@@ -193,7 +212,7 @@ class _Walk:
         while not self.liquidated:
             met = [
                 (at if down else -at, -1 if order is None else order.sequence, order, at)
-                for order, at in self._met(start, end)
+                for order, at in self._met(start, end, end if jump else start)
             ]
             if not met:
                 return
@@ -201,11 +220,14 @@ class _Walk:
             start = at
             self._happen(order, at, end if jump else at)
 
-    def _met(self, start: int, end: int) -> Iterable[tuple[Working | None, int]]:
-        """Yield each order that a leg meets, None for a liquidation, and the price there."""
+    def _met(self, start: int, end: int, here: int) -> Iterable[tuple[Working | None, int]]:
+        """Yield each order that a leg meets, None for a liquidation, and the price there.
+
+        `here` is what trades now: on the jump to the open, the open.
+        """
         gone = self.units.liquidation_price(self.position, self.cash - self.reserved)
         if gone is not None:
-            at = _reach(gone, start, end, below=self.position > 0, at_once=True)
+            at = _reach(gone, start, end, below=self.position > 0, at_once=here)
             if at is not None:
                 yield None, at
         for order in self.live.values():
@@ -216,9 +238,10 @@ class _Walk:
             if order.rests_at_limit:
                 if order.began or not _is_beyond(end, order.price, below=order.below):
                     continue
-                at = _reach(order.price, start, end, below=order.below, at_once=False)
+                at = _reach(order.price, start, end, below=order.below)
             else:
-                at = _reach(order.trigger, start, end, below=order.below, at_once=order.began)
+                began = here if order.began else None
+                at = _reach(order.trigger, start, end, below=order.below, at_once=began)
             if at is not None:
                 yield order, at
 
@@ -238,11 +261,13 @@ class _Walk:
         if order.price >= reached if order.buy else order.price <= reached:
             self._fill(order, order.price, at, maker=False)
             return
+        self._rest(order, reached)
+
+    def _rest(self, order: Working, at: int) -> None:
+        """Let a stop-limit rest from its trigger on."""
         order.triggered = order.began = True
         self.planned.append(
-            Planned(
-                kind="trigger", order_id=order.id, buy=order.buy, size=0, price=reached, at=reached
-            )
+            Planned(kind="trigger", order_id=order.id, buy=order.buy, size=0, price=at, at=at)
         )
 
     def _liquidate(self, at: int, reached: int) -> None:
@@ -284,6 +309,8 @@ class _Walk:
         for other in list(self.live.values()):
             if other.reduce_only and other.parent is None and not other.could_fill(self.position):
                 del self.live[other.id]
+        for name in excess(self.live.values(), self.position, self.units.max_position):
+            del self.live[name]
 
     def _shrink(self, name: str, most: int) -> None:
         sibling = self.live.get(name)
@@ -301,62 +328,75 @@ class _Walk:
     # The end of the path.
 
     def _end(self) -> None:
-        """Fill what began or ends inside of the step, by what is known at its close.
-
-        What fills may let others begin: so it looks again until nothing is left.
-        """
-        for stops in (True, False) * 2:
-            for ends_inside in (False, True):
-                for order in self._late(stops=stops, ends_inside=ends_inside):
-                    if self.liquidated or order.id not in self.live:
-                        continue
-                    if ends_inside:
-                        self._fill_ending(order)
-                    elif order.rests_at_limit:
-                        if _is_beyond(self.step.close, order.price, below=order.below):
-                            self._fill(order, order.price, order.price, maker=True)
-                    elif self._reached(order):
-                        self._happen(order, order.trigger, order.trigger)
-
-    def _late(self, *, stops: bool, ends_inside: bool) -> list[Working]:
-        """Return the orders that are looked at at the end of the path only, first sent first."""
-        return sorted(
-            (
-                order
+        """Fill, one by one, what is known at the step's close only."""
+        while not self.liquidated:
+            late = [
+                (turn, order.sequence, order)
                 for order in self.live.values()
-                if order.rests_at_limit is not stops
-                and order.parent is None
-                and (order.ends_inside if ends_inside else order.began and not order.ends_inside)
-                and order.could_fill(self.position)
-            ),
-            key=lambda order: order.sequence,
-        )
+                if order.parent is None and order.could_fill(self.position)
+                if (turn := self._turn(order)) is not None
+            ]
+            if not late:
+                return
+            turn, _, order = min(late, key=lambda each: each[:2])
+            if turn == _BEGAN_STOP:
+                close = self.step.close
+                beyond = close <= order.trigger if order.below else close >= order.trigger
+                at = close if beyond else order.trigger
+                self._happen(order, at, at)
+            elif turn == _ENDING_STOP:
+                self._fill_ending_stop(order)
+            else:
+                self._fill(order, order.price, order.price, maker=True)
+
+    def _turn(self, order: Working) -> int | None:
+        """Return when an order takes its turn at the end of the path; None if it does not fill."""
+        close = self.step.close
+        if order.ends_inside:
+            price = self._ending_price(order)
+            worse = price is not None and (price > close if order.buy else price < close)
+            if not worse:
+                return None
+            return _ENDING_LIMIT if order.rests_at_limit else _ENDING_STOP
+        if not order.began:
+            return None
+        if order.rests_at_limit:
+            return _BEGAN_LIMIT if _is_beyond(close, order.price, below=order.below) else None
+        return _BEGAN_STOP if self._reached(order) else None
 
     def _reached(self, order: Working) -> bool:
         """Tell whether the step touched an order's trigger at any moment."""
         step = self.step
         return step.low <= order.trigger if order.below else step.high >= order.trigger
 
-    def _fill_ending(self, order: Working) -> None:
-        """Fill an order whose time ends inside of the step, if that is worse than the close."""
-        step, price = self.step, order.price
+    def _ending_price(self, order: Working) -> int | None:
+        """Return at which price an order that ends inside of the step would fill, if at all."""
+        step = self.step
         if order.rests_at_limit:
             extreme = step.low if order.below else step.high
-            met = _is_beyond(extreme, price, below=order.below)
+            return order.price if _is_beyond(extreme, order.price, below=order.below) else None
+        if not self._reached(order):
+            return None
+        if order.kind == "stop_limit":
+            return order.price
+        worse = min if order.below else max
+        return self.units.taker_price(worse(order.trigger, step.open), buy=order.buy)
+
+    def _fill_ending_stop(self, order: Working) -> None:
+        price = self._ending_price(order)
+        assert price is not None  # it has its turn
+        worse = min if order.below else max
+        reached = worse(order.trigger, self.step.open)
+        if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):
+            self._rest(order, order.trigger)
+            self._fill(order, price, price, maker=True)
         else:
-            met = self._reached(order)
-            if order.kind == "stop":
-                worse = min if order.below else max
-                price = self.units.taker_price(worse(order.trigger, step.open), buy=order.buy)
-        if not met or not (price > step.close if order.buy else price < step.close):
-            return
-        if order.kind == "stop_limit" and not order.triggered:
-            self._trigger(order, order.trigger, order.trigger)
-        if order.id in self.live:
-            self._fill(order, price, order.meeting_price, maker=order.rests_at_limit)
+            self._fill(order, price, order.trigger, maker=False)
 
 
-def _reach(price: int, start: int, end: int, *, below: bool, at_once: bool) -> int | None:
+def _reach(
+    price: int, start: int, end: int, *, below: bool, at_once: int | None = None
+) -> int | None:
     """Return where a way from `start` to `end` meets a price; None where it does not.
 
     Args:
@@ -364,16 +404,36 @@ def _reach(price: int, start: int, end: int, *, below: bool, at_once: bool) -> i
         start: Where the way begins.
         end: Where it ends; to touch the price is to meet it.
         below: Whether a way down meets it, else a way up.
-        at_once: Whether it is met at the start if the market is at or beyond it there, whichever
-            way the price goes then.
+        at_once: What trades now: where that is at or beyond the price it is met, whichever way the
+            price goes then.
     """
     if below:
-        met = (end < start and end <= price) or (at_once and start <= price)
-        return min(price, start) if met else None
-    met = (end > start and end >= price) or (at_once and start >= price)
-    return max(price, start) if met else None
+        if end < start and end <= price:
+            return min(price, start)
+        return start if at_once is not None and at_once <= price else None
+    if end > start and end >= price:
+        return max(price, start)
+    return start if at_once is not None and at_once >= price else None
 
 
 def _is_beyond(price: int, limit: int, *, below: bool) -> bool:
     """Tell whether a price is beyond a limit: at it is not enough."""
     return price < limit if below else price > limit
+
+
+def excess(orders: Iterable[Working], position: int, most: int) -> list[str]:
+    """Return the orders that end because their side could take the position beyond the limit.
+
+    Those sent last come first; reduce-only orders and children that wait do not count.
+    """
+    opening = [order for order in orders if not order.reduce_only and order.parent is None]
+    ended = []
+    for sign in (1, -1):
+        side = [order for order in opening if order.buy == (sign > 0)]
+        side.sort(key=lambda order: order.sequence)
+        worst = position * sign + sum(order.left for order in side)
+        while side and worst > most:
+            last = side.pop()
+            worst -= last.left
+            ended.append(last.id)
+    return ended

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from nautilus_trader.model import ContingencyType, CryptoPerpetual, OrderType
 
-from tbv8.trading.matching import Account, Planned, Step, Working, plan
+from tbv8.trading.matching import Account, Planned, Step, Working, excess, plan
 from tbv8.trading.units import NEVER, Units
 
 KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
@@ -22,6 +22,7 @@ class RestingOrders:
     Attributes:
         position: What is held.
         last: The close of the last step; None before the first.
+        closed_ns: When that step closed, once all that waited for it has counted.
         working: By id; children of a bracket wait in it for their parent.
         highest_below: A step whose low is at or below it may set off an order; -1 where none can.
         lowest_above: The same of a step's high; NEVER where none can.
@@ -31,6 +32,7 @@ class RestingOrders:
         self.symbol, self.instrument, self.units = symbol, instrument, units
         self.position = 0
         self.last: int | None = None
+        self.closed_ns = -1
         self.working: dict[str, Working] = {}
         self.highest_below, self.lowest_above = -1, NEVER
         self._planned: list[Planned] = []
@@ -97,6 +99,10 @@ class RestingOrders:
             for order in self.working.values()
             if order.reduce_only and order.parent is None and not order.could_fill(self.position)
         ]
+
+    def excess(self) -> list[str]:
+        """Return the orders that could take the position beyond its limit, last sent first."""
+        return excess(self.working.values(), self.position, self.units.max_position)
 
     def children_of(self, name: str) -> list[str]:
         """Return the orders that wait for one."""

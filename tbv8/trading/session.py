@@ -207,7 +207,8 @@ class Session:
                     markets[numbers[row]].last = closes[row]
                 gate.step_ns = time_ns
                 if shown:
-                    gate.now_ns = time_ns
+                    for row in range(at, end):
+                        markets[numbers[row]].closed_ns = time_ns
                     self._set_prices()
                     self._run(time_ns, [*self._quotes(time_ns), *shown])
             at = end
@@ -222,6 +223,7 @@ class Session:
         simulation.pass_time(time_ns)
         runs = self._timer_ns <= time_ns
         liquidation: tuple[RestingOrders, Planned] | None = None
+        margin = Decimal(0)
         for number, prices in sorted(steps.items()):
             market = self._markets[number]
             planned = [] if liquidation else simulation.plan(market, prices, time_ns)
@@ -229,33 +231,34 @@ class Session:
                 runs = True
                 self._walk(market, planned, time_ns)
                 if planned[-1].kind == "liquidation":
-                    liquidation = market, planned[-1]
+                    liquidation, margin = (market, planned[-1]), simulation.margin_of(market)
             left = market.close_step(prices[3])
             assert not left, f"{left} were not asked for at {iso(ts_ms)}"
-        margin = None
-        if liquidation:
-            margin = simulation.margin_at(liquidation[0], liquidation[1].at)
         self._set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
         if runs or simulation.unbooked:
             self._run(time_ns, self._quotes(time_ns))
-        gate.now_ns = time_ns
-        if liquidation and margin is not None:
+        if liquidation:
             simulation.liquidate(*liquidation, ts_ms)
             self._run(time_ns, self._quotes(time_ns))
             simulation.lose_margin(liquidation[0], margin, ts_ms)
+            simulation.pay_funding(ts_ms)
         elif simulation.must_halt():
             simulation.halt_for_loss(ts_ms)
             self._run(time_ns, self._quotes(time_ns))
-        simulation.pay_funding(ts_ms)
         simulation.start_day(ts_ms)
+        if simulation.unbooked:
+            self._run(time_ns, self._quotes(time_ns))
+        closed = [self._markets[number] for number in steps]
+        while gate.has_waiting(closed):
+            gate.count_next(closed)
+            self._run(time_ns, self._quotes(time_ns))
         simulation.begin_counting(ts_ms)
         if simulation.unbooked:
             self._run(time_ns, self._quotes(time_ns))
-        while gate.has_waiting:
-            gate.send_waiting()
-            self._run(time_ns, self._quotes(time_ns))
+        for market in closed:
+            market.closed_ns = time_ns
         if shown:
             self._run(time_ns, [*self._quotes(time_ns), *shown])
         simulation.set_alarms()
@@ -345,6 +348,7 @@ def _markets(
             maker=Ratio.of(own.maker_fee),
             taker=Ratio.of(own.taker_fee),
             maintenance=maintenance_ratio(own.max_leverage),
+            max_position=int(strategy.risk.max_positions[symbol].scaleb(sizes)),
         )
         instrument = to_instrument(Series(venue, symbol), own, price_decimals=prices)
         markets.append(RestingOrders(symbol, instrument, units))

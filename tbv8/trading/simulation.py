@@ -131,17 +131,15 @@ class Simulation:
             order.ends_ns
             for market in self.markets
             for order in market.working.values()
-            if self.gate.now_ns + 1 < order.ends_ns < time_ns
+            if market.closed_ns + 1 < order.ends_ns < time_ns
         )
         return min(ends, default=time_ns)
 
-    def margin_at(self, market: RestingOrders, price: int) -> Decimal:
-        """Return the maintenance margin of the account with one symbol at a price."""
-        with_price = self.book.prices | {market.symbol: market.units.to_price(price)}
-        before, self.book.prices = self.book.prices, with_price
-        margin = self.book.maintenance_margin
-        self.book.prices = before
-        return margin
+    def margin_of(self, market: RestingOrders) -> Decimal:
+        """Return the maintenance margin of the account where one symbol is liquidated."""
+        account, units = self.account_of(market), market.units
+        margin = units.margin(account.position, account.cash - account.reserved)
+        return units.to_money(margin + account.reserved)
 
     # What falls due.
 

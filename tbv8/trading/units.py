@@ -6,7 +6,7 @@ of 10^-money_decimals, one scale for all symbols of an account. NautilusTrader c
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ class Ratio(msgspec.Struct, frozen=True):
 class Units(msgspec.Struct, frozen=True, kw_only=True):
     """One symbol's scales, and what an order in it costs.
 
-    `tick` and `slippage` are prices; `scale` makes money of price x size.
+    `tick` and `slippage` are prices, `max_position` is a size; `scale` makes money of price x size.
     """
 
     price_decimals: int
@@ -45,6 +45,7 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
     maker: Ratio
     taker: Ratio
     maintenance: Ratio
+    max_position: int
 
     @property
     def scale(self) -> int:
@@ -73,6 +74,13 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
         """Return USD."""
         return int(EXACT.scaleb(amount, self.money_decimals))
 
+    def to_money(self, units: int) -> Decimal:
+        """Return USD, rounded half to even to 10^-8."""
+        exact = EXACT.scaleb(Decimal(units), -self.money_decimals)
+        return exact.quantize(
+            Decimal(1).scaleb(-FEE_DECIMALS), rounding=ROUND_HALF_EVEN, context=EXACT
+        )
+
     # What orders pay.
 
     def taker_price(self, price: int, *, buy: bool, slipped: bool = True) -> int:
@@ -86,15 +94,13 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
         """Return the fee as money, rounded half to even to 10^-8 USD."""
         rate = self.maker if maker else self.taker
         smallest = 10 ** (self.money_decimals - FEE_DECIMALS)
-        exact, under = price * size * self.scale * rate.over, rate.under * smallest
-        whole, rest = divmod(exact, under)
-        up = rest * 2 > under or (rest * 2 == under and whole % 2)
-        return int((whole + up) * smallest)
+        return _rounded(price * size * self.scale * rate.over, rate.under, smallest)
 
     def liquidation_price(self, position: int, free: int) -> int | None:
         """Return the price at which a position is liquidated, rounded away from where it is safe.
 
         From `free + position x price = maintenance x |position| x price`; None where no price is.
+        A short position without money is liquidated at any price: 0.
 
         Args:
             position: Of this symbol.
@@ -110,9 +116,26 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
             return max(-(-free * rate.under // debt), 0)
         return None
 
+    def margin(self, position: int, free: int) -> int:
+        """Return the maintenance margin of a position at its liquidation price, as money.
+
+        Rounded half to even to 10^-8 USD; `free` as in `liquidation_price`.
+        """
+        rate = self.maintenance
+        over = max(-free, 0) if position > 0 else max(free, 0)
+        under = rate.under - rate.over if position > 0 else rate.under + rate.over
+        return _rounded(over * rate.over, under, 10 ** (self.money_decimals - FEE_DECIMALS))
+
 
 def maintenance_ratio(max_leverage: Decimal) -> Ratio:
     """Return the maintenance margin as an exact fraction: half of 1 / max_leverage."""
     leverage = max(max_leverage, Decimal(1))
     over, under = leverage.as_integer_ratio()
     return Ratio(under, 2 * over)
+
+
+def _rounded(over: int, under: int, smallest: int) -> int:
+    """Return a fraction rounded half to even to a multiple of `smallest`."""
+    whole, rest = divmod(over, under * smallest)
+    twice = 2 * rest - under * smallest
+    return (whole + (twice > 0 or (twice == 0 and whole % 2 == 1))) * smallest
