@@ -13,18 +13,19 @@ import pyarrow as pa
 import pyarrow.csv
 
 from tbv8.market import parse_timeframe
-from tbv8.results.accounting import Curve
+from tbv8.results.accounting import Curve, Position
 from tbv8.results.summary import Stats, Summary, read_summary
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
+from tbv8.trading.records import Fill
 
-_TEXT_FILLS = ("symbol", "order_id", "side", "type", "quantity", "price", "position")
-_TEXT_POSITIONS = ("symbol", "side", "quantity", "entry_price", "exit_price")
+_TEXT_FILLS = tuple(name for name in Fill.__struct_fields__ if name != "trigger")
+_TEXT_POSITIONS = tuple(Position.__struct_fields__)
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a result: its statistics, also as summary.json's flat values, and its files.
 
-    In the tables times are int64; quantities and prices are text, with the decimals of the files.
+    In the tables times are int64, all else is text.
     """
 
     title: str
@@ -133,6 +134,6 @@ def _curve(rows: pa.Table, summary: Summary) -> Curve:
 def _read(path: Path, *, text: Sequence[str] = ()) -> pa.Table:
     types = {"ts_ms": pa.int64(), "opened_ms": pa.int64(), "closed_ms": pa.int64()}
     options = pyarrow.csv.ConvertOptions(
-        column_types=types | dict.fromkeys(text, pa.string()), strings_can_be_null=False
+        column_types=dict.fromkeys(text, pa.string()) | types, strings_can_be_null=False
     )
     return pyarrow.csv.read_csv(path, convert_options=options)

@@ -225,9 +225,9 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
     if not stats.orders:
         yield "no order was sent"
     elif denied and not stats.fills:
-        yield f"nothing was traded, {counted(denied, 'order')} denied: {_by_rule(stats.denied)}"
+        yield f"nothing was traded, {_denied(stats.denied)}"
     elif denied:
-        yield f"{counted(denied, 'order')} denied: {_by_rule(stats.denied)}"
+        yield _denied(stats.denied)
     for reason, count in stats.refused.items():
         yield f"{counted(count, 'order')} refused: {reason}"
     if stats.halts:
@@ -243,8 +243,11 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         )
 
 
-def _by_rule(denied: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} by {rule}" for rule, count in denied.items())
+def _denied(denied: Mapping[str, int]) -> str:
+    total = counted(sum(denied.values()), "order")
+    if len(denied) == 1:
+        return f"{total} denied by {next(iter(denied))}"
+    return f"{total} denied, {', '.join(f'{n:,} by {rule}' for rule, n in denied.items())}"
 
 
 def lines(summary: Summary) -> list[str]:

@@ -35,6 +35,7 @@ from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
 _POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
 _FILLS = 1500  # drawn one by one; of more, those of a stretch together
 _TRADES = 1000  # listed
+_PARAM = 60  # characters of a param in the head; all of it stands at the end
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
 _WORDS = {rule.name: rule.words for rule in RULES}
@@ -84,15 +85,15 @@ def _header(result: Result) -> Html:
         f"{summary.market_data_venue}{simulated}, "
         f"{_moment(span['start'])} to {_moment(span['end'])} UTC"
     )
-    rules = f"Orders by the rules and fees of {result.primary.venue}"
+    matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
+    rules = f"Orders matched {matched} by the rules and fees of {result.primary.venue}"
     if result.shadow:
         rules += f"; beside it, as its shadow, by those of {result.shadow.venue}"
-    matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
     return element(
         "header",
         element("h1", summary.strategy_id),
         element("p", facts, class_="facts"),
-        element("p", f"{rules}, matched {matched}", class_="facts"),
+        element("p", rules, class_="facts"),
         [element("p", said, class_="facts") for said in _settings(result)],
         [element("p", said, class_="down") for said in _liquidations(result)],
         [element("p", said, class_="caution") for said in cautions(summary)],
@@ -114,7 +115,7 @@ def _settings(result: Result) -> list[str]:
     value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
     if "class_name" not in value:
         return []
-    params = ", ".join(f"{name} {one}" for name, one in value["params"].items()) or "no params"
+    params = ", ".join(f"{name} {_cut(str(one))}" for name, one in value["params"].items())
     risk, ticks = value["risk"], value["slippage_ticks"]
     positions = ", ".join(
         f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()
@@ -127,7 +128,7 @@ def _settings(result: Result) -> list[str]:
         if (rules := value["instruments"].get(run.venue, {}).get(symbol))
     ]
     return [
-        f"{value['class_name']} of {value['module']}: {params}. "
+        f"{value['class_name']} of {value['module']}: {params or 'no params'}. "
         f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
         f"At most: position {positions}, daily loss {risk['max_daily_loss_usd']} "
         f"USD, leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
@@ -461,10 +462,10 @@ def _exposure(result: Result) -> Part:
     names, colors = [label_text(s) for s in symbols], [f"--c{n % 10}" for n in range(len(symbols))]
     if len(symbols) == 1:
         names, colors = ["exposure"], ["--accent"]
-    else:
-        each.append(times(_gross(curve)))
-        names.append("all, long and short added")
-        colors.append("--hold")
+    else:  # first, so that it lies under the others
+        each.insert(0, times(_gross(curve)))
+        names.insert(0, "all, long and short added")
+        colors.insert(0, "--hold")
     at = keep_extremes([np.nan_to_num(values) for values in each], most=_POINTS // len(each))
     columns = {f"exposure_{n}": shown(values[at], digits=5) for n, values in enumerate(each)}
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if len(symbols) == 1 else {}
@@ -869,13 +870,13 @@ def _trades(result: Result) -> Part:
     content: Child = table(heads, rows, words=words, sortable=True, id_="trades-table")
     if not count:
         said, content = "No position was closed", None
-    still = [element("p", f"{still_open(one).capitalize()}.") for one in run.stats.open_positions]
+    still = [_note(f"S{still_open(one)[1:]}.") for one in run.stats.open_positions]
     return "trades", "Trades", [_note(f"{said}."), still, content]
 
 
 def _trade_row(position: Mapping[str, Any]) -> list[Child]:
     basis = float(position["entry_price"]) * float(position["quantity"])
-    gained = position["pnl"]
+    gained = Decimal(position["pnl"])
     return [
         minute(position["opened_ms"]),
         minute(position["closed_ms"]),
@@ -885,9 +886,9 @@ def _trade_row(position: Mapping[str, Any]) -> list[Child]:
         _commas(position["entry_price"]),
         _commas(position["exit_price"]),
         element("span", f"{gained:+,.2f}", class_="up" if gained > 0 else "down"),
-        f"{gained / basis:+.2%}" if basis else NONE,
-        _money(position["fees"]),
-        _money(position["funding"]),
+        f"{float(gained) / basis:+.2%}" if basis else NONE,
+        f"{Decimal(position['fees']):,.2f}",
+        f"{Decimal(position['funding']):z,.2f}",
     ]
 
 
@@ -1021,6 +1022,10 @@ def _moment(time: str) -> str:
 def _usd(values: Ints) -> Floats:
     usd: Floats = values / 10.0**MONEY_DECIMALS
     return usd
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _PARAM else f"{text[: _PARAM - 1]}…"
 
 
 def _commas(text: str) -> str:

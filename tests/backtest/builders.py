@@ -76,6 +76,44 @@ class Scripted(Strategy):
                 self.submit_order(make(self.config.instrument_id, side, quantity, *prices))
 '''
 
+PAIR = '''
+"""Does what its params say: {number of the main bar: orders, each `<number of the symbol> <size>`}."""
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from nautilus_trader.model import BarType, InstrumentId, OrderSide, Quantity
+from nautilus_trader.trading import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+    instrument_ids: tuple[InstrumentId, ...]
+    bar_types: tuple[BarType, ...]
+    max_positions: tuple[Decimal, ...]
+    orders: dict[int, str] = field(default_factory=dict)
+
+
+class Pair(Strategy):
+    def on_start(self):
+        self.count = 0
+        for bar_type in self.config.bar_types:
+            self.subscribe_bars(bar_type)
+
+    def on_bar(self, bar):
+        if bar.bar_type != self.config.bar_type:
+            return
+        self.count += 1
+        for text in filter(None, self.config.orders.get(self.count, "").split(",")):
+            symbol, size = text.split()
+            instrument = self.cache.instrument(self.config.instrument_ids[int(symbol)])
+            self.submit_order(self.order_factory.market(
+                instrument.id, OrderSide.BUY if Decimal(size) > 0 else OrderSide.SELL,
+                Quantity.from_decimal_dp(abs(Decimal(size)), instrument.size_precision)))
+'''
+
 
 def rules(*, funding_hours: int = 0, **changes: str) -> records.Instrument:
     """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers, no funding."""
@@ -121,6 +159,30 @@ def make_strategy(**changes: Any) -> records.Strategy:
         "detail": "none",
     }
     return records.Strategy(**(values | changes))
+
+
+def make_pair(orders: dict[int, str], **changes: Any) -> records.Strategy:
+    """A strategy that trades BTC/USDT and ETH/USDT; install PAIR as `pair` for it."""
+    symbols = ("BTC/USDT", "ETH/USDT")
+    values: dict[str, Any] = {
+        "symbols": symbols,
+        "module": "pair",
+        "class_name": "Pair",
+        "params": {"orders": orders},
+        "risk": records.Risk(
+            max_positions=dict.fromkeys(symbols, Decimal(100)),
+            max_daily_loss_usd=Decimal(100_000),
+            max_leverage=Decimal(10),
+        ),
+        "instruments": {
+            venue: {
+                symbols[0]: rules(taker_fee=fee),
+                symbols[1]: rules(tick_size="0.01", taker_fee=fee),
+            }
+            for venue, fee in (("hyperliquid", "0.0005"), ("mexc", "0.0002"))
+        },
+    }
+    return make_strategy(**(values | changes))
 
 
 def make_bars(
