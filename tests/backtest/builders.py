@@ -77,7 +77,7 @@ class Scripted(Strategy):
 '''
 
 PAIR = '''
-"""Does what its params say: {number of the main bar: orders, each `<number of the symbol> <size>`}."""
+"""Does what its params say: {number of the main bar: `<number of the symbol> <size>, ...`}."""
 from dataclasses import dataclass, field
 from decimal import Decimal
 
