@@ -48,6 +48,7 @@ class Callbacks:
         after: Callable[[], None],
     ) -> None:
         self.caught: Caught | None = None
+        self.has_timers = False  # whether the strategy ever set one
         self._loaded = loaded
         self._after = after
         assigned = vars(loaded)
@@ -103,7 +104,7 @@ def _skip(*_args: Any) -> None:
 
 
 @contextmanager
-def clocks_guarded(fail: Callable[[str, BaseException], None]) -> Iterator[None]:
+def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
     """Inside of the block, keep clocks from being set, and catch what timers' callbacks raise.
 
     A strategy's clock is the engine's, which moves it by itself. Set forward, the engine's next
@@ -121,12 +122,13 @@ def clocks_guarded(fail: Callable[[str, BaseException], None]) -> Iterator[None]
             try:
                 given(event)
             except BaseException as e:  # noqa: BLE001  # the session raises it
-                fail("a timer's callback", e)
+                callbacks.fail("a timer's callback", e)
 
         return run if callable(given) else given
 
     def catching(own: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:
+            callbacks.has_timers = True
             own(*map(caught, args), **{name: caught(value) for name, value in options.items()})
 
         return call

@@ -80,6 +80,13 @@ class Gate:
         self.loaded = loaded
         self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
 
+    def set_prices(self) -> None:
+        """Report the last closes to the book."""
+        prices = self.book.prices
+        for market in self.markets.values():
+            if market.last is not None:
+                prices[market.symbol] = market.units.to_price(market.last)
+
     # When.
 
     def ask(self, market: RestingOrders | None, request: Callable[[], None]) -> None:
@@ -120,6 +127,7 @@ class Gate:
             orders: Of one request; more than one is a list, which goes whole.
             send: Hands the orders, as the engine may have them, to NautilusTrader.
         """
+        self.set_prices()
         asked: list[Order] = []
         for order in orders:
             market = self.markets.get(order.instrument_id)
@@ -196,6 +204,7 @@ class Gate:
         self, updates: Sequence[tuple[Any, Any, Any, Any]], send: Callable[[], None]
     ) -> None:
         """Let all changes of working orders go, or deny all."""
+        self.set_prices()
         changed: dict[str, Order] = {}
         for client_order_id, quantity, price, trigger_price in updates:
             order, name = self.loaded.cache.order(client_order_id), client_order_id.value

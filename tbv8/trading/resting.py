@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from nautilus_trader.model import ContingencyType, CryptoPerpetual, OrderType
+from nautilus_trader.model import (
+    ContingencyType,
+    CryptoPerpetual,
+    OrderType,
+    Price,
+    Quantity,
+    QuoteTick,
+)
 
 from tbv8.trading.matching import Account, Planned, Step, Working, excess, plan
-from tbv8.trading.units import NEVER, Units
+from tbv8.trading.units import ENGINE_DECIMALS, NEVER, Units
 
 KINDS: dict[OrderType, Literal["limit", "stop", "stop_limit"]] = {
     OrderType.LIMIT: "limit",
@@ -37,6 +44,13 @@ class RestingOrders:
         self.highest_below, self.lowest_above = -1, NEVER
         self._planned: list[Planned] = []
         self._next = 0
+        self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
+        self._size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
+
+    def quote(self, price: int, time_ns: int) -> QuoteTick:
+        """Return the quote that moves the engine's market to a price, one price wide."""
+        at = Price.from_raw(price * self._raw, self.units.price_decimals)
+        return QuoteTick(self.instrument.id, at, at, self._size, self._size, time_ns, time_ns)
 
     # Orders come, change and go.
 

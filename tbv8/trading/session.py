@@ -15,9 +15,6 @@ from decimal import Context, Decimal, localcontext
 from types import TracebackType
 from typing import Any, Self
 
-from nautilus_trader.common import logger_flush
-from nautilus_trader.model import Price, Quantity, QuoteTick
-
 from tbv8.config import records
 from tbv8.market import Series, iso
 from tbv8.risk.book import Book
@@ -27,28 +24,15 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.callbacks import Callbacks, clocks_guarded
 from tbv8.trading.gate import Gate, gated
 from tbv8.trading.interrupts import signals_deferred
-from tbv8.trading.loading import (
-    StrategyError,
-    check_subscribed,
-    forget_strategies,
-    is_of_strategy,
-    load_strategy,
-    strategy_error,
-)
+from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
 from tbv8.trading.records import Run
 from tbv8.trading.resting import RestingOrders
+from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Schedule, schedules
 from tbv8.trading.simulation import Prices, Simulation
-from tbv8.trading.units import (
-    ENGINE_DECIMALS,
-    FEE_DECIMALS,
-    NEVER,
-    Ratio,
-    Units,
-    maintenance_ratio,
-)
+from tbv8.trading.units import FEE_DECIMALS, Ratio, Units, maintenance_ratio
 from tbv8.trading.venue import Payments, make_engine
 
 _NS = 1_000_000
@@ -102,10 +86,7 @@ class Session:
             balance=balance,
         )
         self._context = Context()  # the strategy's own to change
-        self._items = 0  # of data that the engine should have seen
         self._begun = self._interrupted = False
-        self._timer_ns = NEVER
-        self._seen_cash = balance
         self._add_strategy()
 
     def _add_strategy(self) -> None:
@@ -116,6 +97,9 @@ class Session:
         self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_denials)
         self._engine.add_strategy(self._loaded)
         gate.join(self._loaded)
+        self._runner = EngineRunner(
+            self._engine, self.strategy, self._loaded, self._callbacks, self._markets
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -159,9 +143,7 @@ class Session:
         if stop:
             with ExitStack() as stack:
                 self._enter_run(stack)
-                self._engine.end()
-                if self._callbacks.caught is not None:
-                    self._raise_error(self._gate.step_ns)
+                self._runner.end(self._gate.step_ns)
             if not self._gate.submitted and not self._book.denials:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
         orders = check_run(self._engine, self.strategy, self._gate)
@@ -169,7 +151,7 @@ class Session:
 
     def _enter_run(self, stack: ExitStack) -> None:
         stack.enter_context(signals_deferred(self._interrupt))
-        stack.enter_context(clocks_guarded(self._callbacks.fail))
+        stack.enter_context(clocks_guarded(self._callbacks))
         stack.enter_context(localcontext(self._context))
 
     def _interrupt(self) -> None:
@@ -180,7 +162,8 @@ class Session:
 
         It sees every step of every run, and is written for speed.
         """
-        gate, simulation, markets = self._gate, self._simulation, self._markets
+        gate, simulation, runner = self._gate, self._simulation, self._runner
+        markets = self._markets
         times, numbers, bars_at = schedule.closes_ns, schedule.markets, schedule.shown
         opens, highs, lows, closes = schedule.prices
         at, count = 0, len(times)
@@ -188,7 +171,12 @@ class Session:
             time_ns, end = times[at], at + 1
             while end < count and times[end] == time_ns:
                 end += 1
-            busy = time_ns >= simulation.due_ns or time_ns >= self._timer_ns or self._interrupted
+            busy = (
+                time_ns >= simulation.due_ns
+                or time_ns >= runner.timer_ns
+                or gate.is_waited_for
+                or self._interrupted
+            )
             for row in range(at, end):
                 market, low, high = markets[numbers[row]], lows[row], highs[row]
                 busy = busy or (
@@ -209,19 +197,20 @@ class Session:
                 if shown:
                     for row in range(at, end):
                         markets[numbers[row]].closed_ns = time_ns
-                    self._set_prices()
-                    self._run(time_ns, [*self._quotes(time_ns), *shown])
+                    runner.settle(time_ns, shown)
+                    simulation.set_alarms()
             at = end
 
     def _pass(self, time_ns: int, steps: Mapping[int, Prices], shown: Any) -> None:
         """Go through an instant at which something may happen to the account."""
         if self._interrupted:
             raise KeyboardInterrupt
-        gate, simulation, ts_ms = self._gate, self._simulation, time_ns // _NS
+        gate, simulation, runner = self._gate, self._simulation, self._runner
+        ts_ms = time_ns // _NS
         gate.step_ns = time_ns
-        self._set_prices()
+        gate.set_prices()
         simulation.pass_time(time_ns)
-        runs = self._timer_ns <= time_ns
+        runs = runner.timer_ns <= time_ns
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
         for number, prices in sorted(steps.items()):
@@ -229,103 +218,42 @@ class Session:
             planned = [] if liquidation else simulation.plan(market, prices, time_ns)
             if planned:
                 runs = True
-                self._walk(market, planned, time_ns)
+                if path := [each.at for each in planned if each.order_id]:
+                    gate.walking = market
+                    runner.walk(market, path, simulation.earliest_end(time_ns) - 1)
+                    gate.walking = None
                 if planned[-1].kind == "liquidation":
                     liquidation, margin = (market, planned[-1]), simulation.margin_of(market)
             left = market.close_step(prices[3])
             assert not left, f"{left} were not asked for at {iso(ts_ms)}"
-        self._set_prices()
+        gate.set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
         if runs or simulation.unbooked:
-            self._run(time_ns, self._quotes(time_ns))
+            runner.settle(time_ns)
         if liquidation:
             simulation.liquidate(*liquidation, ts_ms)
-            self._run(time_ns, self._quotes(time_ns))
+            runner.settle(time_ns)
             simulation.lose_margin(liquidation[0], margin, ts_ms)
             simulation.pay_funding(ts_ms)
         elif simulation.must_halt():
             simulation.halt_for_loss(ts_ms)
-            self._run(time_ns, self._quotes(time_ns))
+            runner.settle(time_ns)
         simulation.start_day(ts_ms)
         if simulation.unbooked:
-            self._run(time_ns, self._quotes(time_ns))
+            runner.settle(time_ns)
         closed = [self._markets[number] for number in steps]
         while gate.has_waiting(closed):
             gate.count_next(closed)
-            self._run(time_ns, self._quotes(time_ns))
+            runner.settle(time_ns)
         simulation.begin_counting(ts_ms)
         if simulation.unbooked:
-            self._run(time_ns, self._quotes(time_ns))
+            runner.settle(time_ns)
         for market in closed:
             market.closed_ns = time_ns
         if shown:
-            self._run(time_ns, [*self._quotes(time_ns), *shown])
+            runner.settle(time_ns, shown)
         simulation.set_alarms()
-
-    def _walk(self, market: RestingOrders, planned: list[Planned], time_ns: int) -> None:
-        """Make the engine ask about each order of a plan, in its order, before the close."""
-        at_ns = self._simulation.earliest_end(time_ns) - 1
-        quotes = [_quote(market, each.at, at_ns) for each in planned if each.order_id]
-        if quotes:
-            self._gate.walking = market
-            self._run(at_ns, quotes)
-            self._gate.walking = None
-
-    def _run(self, time_ns: int, data: list[Any]) -> None:
-        """Let the engine go on to `time_ns` with data in their order."""
-        engine, clock = self._engine, self._loaded.clock
-        engine.add_data(data, None, False, False)
-        engine.sort_data()
-        try:
-            engine.run(start=time_ns - 1, streaming=True)
-        except RuntimeError:
-            if self._callbacks.caught is None:
-                raise
-        engine.clear_data()
-        self._items += len(data)
-        if self._callbacks.caught is not None or engine.iteration != self._items:
-            self._raise_error(time_ns)
-        self._timer_ns = NEVER
-        if clock.timer_count():
-            due = (clock.next_time_ns(name) for name in clock.timer_names())
-            self._timer_ns = min((ns for ns in due if ns is not None), default=NEVER)
-        if self._book.cash is not self._seen_cash:
-            self._seen_cash = self._book.cash
-            self._simulation.set_alarms()
-
-    def _raise_error(self, time_ns: int) -> None:
-        """Raise what ended the run."""
-        caught, name = self._callbacks.caught, self.strategy.strategy_id
-        if caught is None:
-            logger_flush()
-            raise StrategyError(
-                f"{name}: the run ended at {iso(time_ns // _NS)}, by the error logged above or "
-                "because the strategy stopped itself: mend what it says, or log it as a warning"
-            )
-        error = caught.error
-        if isinstance(error, KeyboardInterrupt) or not is_of_strategy(error):
-            raise error
-        at = f", after the bar that closed at {iso(time_ns // _NS)}" if self._begun else ""
-        raise strategy_error(self.strategy, error, caught.callback + at) from error
-
-    def _quotes(self, time_ns: int) -> list[QuoteTick]:
-        """Return the quotes that move the engine's market to the last closes."""
-        return [_quote(m, m.last, time_ns) for m in self._markets if m.last is not None]
-
-    def _set_prices(self) -> None:
-        for market in self._markets:
-            if market.last is not None:
-                self._book.prices[market.symbol] = market.units.to_price(market.last)
-
-
-def _quote(market: RestingOrders, price: int, time_ns: int) -> QuoteTick:
-    units = market.units
-    at = Price.from_raw(
-        price * 10 ** (ENGINE_DECIMALS - units.price_decimals), units.price_decimals
-    )
-    size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
-    return QuoteTick(market.instrument.id, at, at, size, size, time_ns, time_ns)
 
 
 def _markets(

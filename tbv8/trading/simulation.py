@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from tbv8.config import records
 from tbv8.risk.book import Book
@@ -54,6 +55,7 @@ class Simulation:
         self._counted_from_ms = counted_from_ms
         self._starting_balance = starting_balance
         self._funding_ms: dict[str, int] = {}
+        self._alarmed: tuple[Any, Any, Any] = (None, None, None)  # for which the alarms are set
 
     def begin(self, first_ms: int) -> None:
         """Set what falls due first; the first step closes at `first_ms`."""
@@ -74,10 +76,15 @@ class Simulation:
         self.due_ns = due_ms * _NS
 
     def set_alarms(self) -> None:
-        """Set the prices between which nothing can happen to the account.
+        """Set the prices between which nothing can happen to the account, if it has changed.
 
         With several symbols no price of one alone tells: every step is looked at then.
         """
+        state = (self.book.cash, self.book.day_start, self.book.halted)
+        if all(new is old for new, old in zip(state, self._alarmed, strict=True)):
+            return
+        self._alarmed = state
+        self.gate.set_prices()
         self.low_alarm, self.high_alarm = -1, NEVER
         held = [market for market in self.markets if market.position]
         if not held:
