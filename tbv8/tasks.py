@@ -23,17 +23,18 @@ from msgspec.structs import replace
 from tbv8.config.document import unknown
 from tbv8.config.load import load_project
 from tbv8.config.records import Project, Strategy
+from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError, Tbv8Error
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
-    Input,
     backtest_inputs,
     backtest_state,
-    read_manifest,
+    needs_only_drawing,
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.manifest import Input, read_manifest
 from tbv8.market import (
     ONE_MINUTE,
     Series,
@@ -373,15 +374,22 @@ def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: i
 
 def _check_params(strategy: Strategy) -> None:
     from tbv8.trading.loading import check_params
+    from tbv8.trading.opened import noting_opened
 
-    check_params(strategy)
+    with noting_opened(strategy):  # what is imported here is imported anew by the run
+        check_params(strategy)
 
 
 def _backtest(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.bars import coarse_ticks
-    from tbv8.backtest.run import run_backtest
+    from tbv8.backtest.run import draw_again, run_backtest
 
     inputs, bars = _read(project, strategy)
+    folder = project.results_path / strategy.strategy_id
+    if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
+        draw_again(folder, manifest, inputs=inputs)
+        print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
+        return
     for line in coarse_ticks(strategy, bars):
         print(f"   WARNING: {line}")
     summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
@@ -575,7 +583,7 @@ def _whole_number(option: str, text: str) -> int:
 
 def _class_text(strategy: Strategy) -> str:
     """Return a strategy's class as its file names it."""
-    between = ":" if strategy.module.endswith(".py") else "."
+    between = ":" if is_file(strategy.module) else "."
     return f"{strategy.module}{between}{strategy.class_name}"
 
 

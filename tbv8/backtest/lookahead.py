@@ -2,19 +2,16 @@
 
 Run on bars that end at some moment, a strategy must have sent the same orders and got the same
 fills up to then as in the whole run. What it reads beside its bars would not be cut with them, so
-files and connections that it opens are found too, by Python's audit events. Where a program's own
-library opens them (Arrow, Polars) there are none: that is not seen.
+files and connections that it opens are found too. Numbers that are written into its code are not
+cut either: of modules that hold many of them the verdict says so.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ast
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,15 +19,16 @@ import pyarrow as pa
 
 from tbv8.backtest.feed import check_held, decimals_of, run_at_once
 from tbv8.config import records
-from tbv8.config.source import project_imports
+from tbv8.config.source import parse_source, strategy_sources
 from tbv8.market import DAY_MS, Timeframe, iso
 from tbv8.page.words import length
 from tbv8.progress import progress
 from tbv8.results.accounting import to_books
 from tbv8.results.marks import to_marks
 from tbv8.trading.bars import Bars
-from tbv8.trading.loading import StrategyError, shown_path
+from tbv8.trading.loading import StrategyError
 from tbv8.trading.nautilus import Floats, Ints, close_times
+from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Fill, Run, SubmittedOrder
 
 DECISIONS = 200
@@ -39,10 +37,9 @@ OTHERS = 20
 """So many other bars are cut at too, spread evenly."""
 _BARS = 20_000_000  # in all reruns together: about two minutes
 _LATE_STARTS = 5
-_ROOT = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[1]
 _HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
-_OPENING = ("open", "sqlite3.connect", "socket.connect", "subprocess.Popen")
-_NO_DATA = (".py", ".pyc", ".so")
+_MANY_NUMBERS = 200  # in one module of a strategy
 _NO_LIMIT = Decimal(10) ** 8
 
 
@@ -51,7 +48,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `warm_up_bars`, which lasted `warm_up_ms`, are what a run that starts later needs until its
     positions are those of the whole run for good: the most of `late_starts`; None where they never
-    are.
+    are. `unseen` are lines about what this check cannot tell.
     """
 
     decisions: int
@@ -61,6 +58,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     warm_up_bars: int | None
     warm_up_ms: int
     late_starts: int
+    unseen: tuple[str, ...] = ()
 
 
 def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
@@ -77,29 +75,31 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     strategy = msgspec.structs.replace(strategy, span=strategy.run_span, warm_up_ms=0)
     venue = strategy.routing.primary
     decimals = decimals_of(strategy, venue, bars)
-    opened = [f"its module imports {path}" for path in _reaching_out(strategy)]
-    with _noting_what_is_opened(opened):
+    with noting_opened(strategy) as opened:
         whole = run_at_once(strategy, venue, bars, stop=False, decimals=decimals)
-        if opened:
-            raise StrategyError(
-                f"{strategy.strategy_id}: {opened[0]}: what it reads there is not cut with the "
-                "bars, so it may look ahead: let it work from its bars alone"
-            )
-        closes_ms = close_times(_main(strategy, bars), strategy.timeframe)
-        instants_ms = _instants(strategy, bars)
-        decided = _decisions(whole, instants_ms)
-        most = max(OTHERS, min(DECISIONS, 2 * _BARS // _count(strategy, bars)))
-        cuts = _spread(decided, most)
-        others = [at for at in _spread(closes_ms.tolist(), OTHERS) if at not in set(decided)]
-        ends = [int(instants_ms[-1]), *sorted({*cuts, *others})]
-        parts = [_until(strategy, bars, end_ms) for end_ms in ends]
-        reruns = sum(_count(strategy, part) for part in parts)
-        with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
-            for end_ms, part in zip(ends, parts, strict=True):
-                _compare(strategy, whole, part, end_ms, decimals)
-                advance(_count(strategy, part))
-        warm_up = _warm_up(strategy, venue, bars, decimals)
+    code = [name for name in opened.files() if name.endswith(".py")]
+    reaching = [f"its module imports {path}" for path in _reaching_out(strategy)]
+    for what in (*reaching, *opened.data()):
+        raise StrategyError(
+            f"{strategy.strategy_id}: {what}: what it reads there is not cut with the bars, so it "
+            "may look ahead: let it work from its bars alone"
+        )
+    closes_ms = close_times(_main(strategy, bars), strategy.timeframe)
+    instants_ms = _instants(strategy, bars)
+    decided = _decisions(whole, instants_ms)
+    most = max(OTHERS, min(DECISIONS, 2 * _BARS // _count(strategy, bars)))
+    cuts = _spread(decided, most)
+    others = [at for at in _spread(closes_ms.tolist(), OTHERS) if at not in set(decided)]
+    ends = [int(instants_ms[-1]), *sorted({*cuts, *others})]
+    parts = [_until(strategy, bars, end_ms) for end_ms in ends]
+    reruns = sum(_count(strategy, part) for part in parts)
+    with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
+        for end_ms, part in zip(ends, parts, strict=True):
+            _compare(strategy, whole, part, end_ms, decimals)
+            advance(_count(strategy, part))
+    warm_up = _warm_up(strategy, venue, bars, decimals)
     return Verdict(
+        unseen=tuple(_unseen(strategy, code)),
         decisions=len(decided),
         decisions_cut=len(cuts),
         others_cut=len(others),
@@ -117,6 +117,7 @@ def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
         f"  {_warm_up_words(strategy, verdict)} (the most of {verdict.late_starts} later starts)",
+        *(f"  {line}" for line in verdict.unseen),
     ]
 
 
@@ -134,13 +135,32 @@ def _warm_up_words(strategy: records.Strategy, verdict: Verdict) -> str:
     return needs
 
 
+def _unseen(strategy: records.Strategy, code: Iterable[str]) -> Iterator[str]:
+    """Say of which modules of a strategy nobody can tell whether they hold the future."""
+    sources: list[Path] = []
+    if strategy.module_path.is_file():
+        sources, _ = strategy_sources(strategy.module, root=strategy.root)
+    for path in dict.fromkeys((*sources, *(strategy.root / name for name in code))):
+        numbers = sum(
+            isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+            for node in ast.walk(parse_source(path))
+        )
+        if numbers >= _MANY_NUMBERS:
+            root = strategy.root.absolute()
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
+            yield (
+                f"not seen: the {numbers:,} numbers written into {shown} are not cut with the "
+                "bars: if they are of its span, it looks ahead"
+            )
+
+
 def _reaching_out(strategy: records.Strategy) -> list[Path]:
     """Return what a strategy imports of this project beside strategies: it reads with that."""
     if not strategy.module_path.is_file():
         return []
-    imported = project_imports([strategy.module_path], root=_ROOT)
-    paths = [path.relative_to(_ROOT) for path in imported]
-    return [path for path in paths if path.parts[1] not in _HARMLESS]
+    imported, _ = strategy_sources(strategy.module, root=strategy.root)
+    paths = [path.relative_to(_PACKAGE) for path in imported if path.is_relative_to(_PACKAGE)]
+    return [path for path in paths if path.parts[0] not in _HARMLESS]
 
 
 # Parts of bars.
@@ -267,34 +287,3 @@ def _warm_up(
             return None
         needed = max(needed, (last + 1 - start, int(closes_ms[last] - opens_ms[start])))
     return needed
-
-
-@contextmanager
-def _noting_what_is_opened(opened: list[str]) -> Iterator[None]:
-    """Note what the strategies' own code opens, wherever the call is made."""
-    active = [True]
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if active and event in _OPENING:
-            place = _strategy_line(sys._getframe(1))
-            what = str(args[0])
-            if place and not what.endswith(_NO_DATA) and "zoneinfo" not in what:
-                opened.append(f"{place} opens {what}")
-
-    sys.addaudithook(hook)  # there is no removing one
-    try:
-        yield
-    finally:
-        active.clear()
-
-
-def _strategy_line(frame: FrameType | None) -> str | None:
-    """Return the nearest line of a strategy; None where only an import is under way."""
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        if filename.startswith("<frozen importlib"):
-            return None
-        if "/strategies/" in Path(filename).as_posix():
-            return f"{shown_path(filename)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tbv8.backtest.feed import check_held, run_at_once
 from tbv8.config import records
-from tbv8.results.accounting import to_books
+from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
+from tbv8.results.accounting import Books, to_books
 from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import write_json, write_result
 from tbv8.results.marks import to_marks
@@ -16,6 +18,7 @@ from tbv8.results.read import read_result
 from tbv8.results.summary import Summary, summarise, to_json
 from tbv8.results.tearsheet import tearsheet
 from tbv8.trading.bars import Bars
+from tbv8.trading.opened import noting_opened
 
 
 def run_backtest(
@@ -26,20 +29,30 @@ def run_backtest(
     Args:
         strategy: With all that it inherits.
         bars: Those of its source whose whole time lies in its span; holes are outages.
-        inputs: For the manifest: digest and value of each part of the result's key.
+        inputs: For the manifest: digest and value of each part of the result's key, but for
+            what the strategy opens while it runs.
         results_path: The folder of all results.
 
     Raises:
         ConfigError: The strategy's own class refuses its params.
         DataError: There are no bars, or some that no market makes.
-        StrategyError: The strategy raised, or ended the run early.
+        StrategyError: The strategy raised, ended the run early, or opened what cannot be part of
+            a key.
     """
     check_held(strategy, bars)
     routing, marks = strategy.routing, to_marks(strategy, bars)
-    primary = to_books(run_at_once(strategy, routing.primary, bars), marks)
-    shadow = None
+    files: dict[str, str] = {}
+
+    def run(venue: str) -> Books:
+        with noting_opened(strategy) as opened:
+            books = to_books(run_at_once(strategy, venue, bars), marks)
+        files.update(opened.files())
+        return books
+
+    primary, shadow = run(routing.primary), None
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        shadow = to_books(run_at_once(strategy, routing.secondary, bars), marks)
+        shadow = run(routing.secondary)
+    key = {**inputs, FILES_PART: make_input(files)}
     summary = summarise(strategy, bars, primary, shadow)
 
     def write(folder: Path) -> None:
@@ -48,8 +61,32 @@ def run_backtest(
             write_run(folder / "shadow", shadow)
         write_market(folder / "market.csv", strategy, bars)
         write_json(folder / "summary.json", to_json(summary))
-        page = tearsheet(read_result(folder, inputs=inputs))
-        (folder / "tearsheet.html").write_text(page, encoding="utf-8")
+        _draw(folder, key)
 
-    write_result(results_path / strategy.strategy_id, write, inputs=inputs)
+    write_result(results_path / strategy.strategy_id, write, inputs=key)
     return summary
+
+
+def draw_again(folder: Path, manifest: Manifest, *, inputs: Mapping[str, Any]) -> None:
+    """Draw the page of a result from its other files; nothing is run.
+
+    Args:
+        folder: The result's.
+        manifest: Its own; what the strategy opened is taken over from it.
+        inputs: As of `run_backtest`.
+    """
+    key = {**inputs, FILES_PART: manifest.inputs[FILES_PART]}
+
+    def write(new: Path) -> None:
+        for name in manifest.outputs.keys() - {PAGE}:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, new / name)
+        _draw(new, key)
+
+    write_result(folder, write, inputs=key)
+
+
+def _draw(folder: Path, key: Mapping[str, Any]) -> None:
+    """Write the page of a result whose other files are there."""
+    page = tearsheet(read_result(folder, inputs=key))
+    (folder / PAGE).write_text(page, encoding="utf-8")

@@ -35,7 +35,16 @@ from tbv8.config.records import (
     Venue,
     length,
 )
-from tbv8.config.source import GIVEN, classes, module_path, params, strategy_modules
+from tbv8.config.source import (
+    GIVEN,
+    STRATEGIES,
+    classes,
+    module_path,
+    params,
+    strategy_modules,
+    strategy_sources,
+    unseen_imports,
+)
 from tbv8.errors import ConfigError
 from tbv8.market import (
     DAY_MS,
@@ -522,6 +531,7 @@ def _load_strategies(
             )
         module, class_name = _strategy_class(document, raw.strategy, root=root)
         _check_params(document, module_path(module, root=root), class_name, raw.params)
+        _check_imports(document, module, root=root)
         yield (
             strategy_id,
             Strategy(
@@ -694,6 +704,15 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     if class_name not in names:
         document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
     return module, class_name
+
+
+def _check_imports(document: Document, module: str, *, root: Path) -> None:
+    """Refuse a strategy whose own code imports what opens files unseen."""
+    sources, below = strategy_sources(module, root=root)
+    package = STRATEGIES.parent
+    own = [p for p in sources if p.is_relative_to(STRATEGIES) or not p.is_relative_to(package)]
+    for refusal in unseen_imports(own, root=below):
+        document.refuse(("strategy",), refusal)
 
 
 def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:

@@ -180,10 +180,35 @@ def test_a_file_with_the_future_in_it_is_caught(
     def is_long(self):
         return len(self.closes) % 7 < 3
 """
-    strategy = peek(methods, params={"source": str(path)})
+    strategy = peek(methods, params={"source": str(path)}, root=tmp_path)
 
-    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens .*future.sqlite: .* not cut"):
+    said = r"peek.py:\d+ opens (future.sqlite: .* not cut|the database .*future.sqlite, and a)"
+    with pytest.raises(StrategyError, match=said):
         look_ahead(strategy, wave(400))
+
+
+def test_it_says_of_which_numbers_in_code_it_cannot_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peek: Callable[..., Any]
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/prices.py").write_text(f"PRICES = {list(range(300))}\n")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    methods = """
+    def load(self):
+        import prices
+        return prices.PRICES
+
+    def is_long(self):
+        return len(self.closes) % 7 < 3
+"""
+    strategy = peek(methods, root=tmp_path)
+
+    verdict = look_ahead(strategy, wave(60))
+
+    assert lines(strategy, verdict)[2:] == [
+        "  not seen: the 300 numbers written into code/prices.py are not cut with the bars: "
+        "if they are of its span, it looks ahead"
+    ]
 
 
 def test_a_file_that_is_read_while_the_module_is_imported_is_caught(
@@ -196,8 +221,8 @@ def test_a_file_that_is_read_while_the_module_is_imported_is_caught(
 
 SIGNALS = Path({str(tmp_path / "signals.csv")!r}).read_text().split()
 """
-    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens .*signals.csv"):
-        look_ahead(peek(methods), wave(400))
+    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens signals.csv: .* not cut"):
+        look_ahead(peek(methods, root=tmp_path), wave(400))
 
 
 def test_limit_orders_that_never_fill_are_compared_too(peek: Callable[..., Any]) -> None:

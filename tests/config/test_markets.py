@@ -365,6 +365,35 @@ class Own:
 """
 
 
+@pytest.mark.parametrize(
+    ("line", "module"),
+    [
+        pytest.param("import polars as pl", "polars", id="a library"),
+        pytest.param("import pyarrow.parquet", "pyarrow.parquet", id="a module of one"),
+        pytest.param("from ctypes import CDLL", "ctypes", id="of Python's own"),
+        pytest.param(
+            "from nautilus_trader import persistence",
+            "nautilus_trader.persistence",
+            id="a part of a library",
+        ),
+        pytest.param("def f():\n    import duckdb", "duckdb", id="inside of a function"),
+        pytest.param("from tbv8.store.bars import open_bars", "tbv8.store.bars", id="our store"),
+    ],
+)
+def test_an_import_of_what_opens_files_unseen_is_refused(
+    files: Files, line: str, module: str
+) -> None:
+    (files.root / "own.py").write_text("import helper\n" + OWN)
+    (files.root / "helper.py").write_text(f"import numpy, json\n{line}\n")
+    files.edit(PAIR, "timeframe:", "strategy: own.py:Own\nparams: {lookback: 3}\ntimeframe:")
+
+    number = 2 + line.count("\n")
+    assert files.refusal().startswith(
+        f"config/strategies/pair.yaml:3: strategy: helper.py:{number} imports {module}, and nobody "
+        "could tell which files it opens, so that a result could be stale unnoticed: read data"
+    )
+
+
 def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_param(
     files: Files,
 ) -> None:
