@@ -228,12 +228,17 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         yield f"nothing was traded, {_denied(stats.denied)}"
     elif denied:
         yield _denied(stats.denied)
+    elif not stats.fills:
+        yield "no order was filled"
     for reason, count in stats.refused.items():
         yield f"{counted(count, 'order')} refused: {reason}"
-    if stats.halts:
-        halts = Counter(halt.rule for halt in stats.halts)
-        rules = ", ".join(f"{often(count)} by {rule}" for rule, count in sorted(halts.items()))
-        yield f"closed and halted until 00:00 UTC {rules}"
+    halts = Counter(halt.rule for halt in stats.halts)
+    if liquidations := halts.pop(LIQUIDATION, 0):
+        first = next(halt for halt in stats.halts if halt.rule == LIQUIDATION)
+        since = "at" if liquidations == 1 else "first at"
+        yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
+    for rule, count in sorted(halts.items()):
+        yield f"closed and halted until 00:00 UTC {often(count)} by {rule}"
     if beyond := stats.beyond_volume.fills:
         most = stats.beyond_volume.largest_multiple
         times = "" if most is None else f", up to {most:,.3g} times it"

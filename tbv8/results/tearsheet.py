@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -28,7 +28,6 @@ from tbv8.results.read import Account, Result
 from tbv8.results.statistics import FEWEST_DAYS
 from tbv8.results.summary import Event, OneSided, cautions, still_open
 from tbv8.risk.checks import RULES
-from tbv8.risk.events import LIQUIDATION
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
 
@@ -95,19 +94,8 @@ def _header(result: Result) -> Html:
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", said, class_="facts") for said in _settings(result)],
-        [element("p", said, class_="down") for said in _liquidations(result)],
         [element("p", said, class_="caution") for said in cautions(summary)],
     )
-
-
-def _liquidations(result: Result) -> Iterator[str]:
-    for run in result.runs:
-        if times := [halt.time for halt in run.stats.halts if halt.rule == LIQUIDATION]:
-            first = "" if len(times) == 1 else ", first"
-            yield (
-                f"{run.venue} liquidated the account {often(len(times))}{first} at "
-                f"{_moment(times[0])} UTC."
-            )
 
 
 def _settings(result: Result) -> list[str]:

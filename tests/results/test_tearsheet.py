@@ -264,7 +264,7 @@ def test_fills_of_many_are_drawn_together_at_their_average_price(tmp_path: Path)
                 "risk": limits(max_daily_loss_usd="100000", max_leverage="40"),
             },
             [100.0] * 4 + [10.0, 12.0, 15.0, 9.0] * 10,
-            "hyperliquid liquidated the account once at 2024-01-01",
+            "hyperliquid: the account was liquidated once, at 2024-01-01T05:00:00Z",
             id="less than nothing left",
         ),
     ],
