@@ -10,9 +10,20 @@ from typing import Any
 import pytest
 
 from tbv8.backtest.lookahead import lines
-from tbv8.market import parse_timeframe
+from tbv8.market import DAY_MS, Span, parse_timeframe
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import install, limits, look_ahead, make_strategy, rules, wave
+from tests.backtest.builders import (
+    PAIR,
+    START_MS,
+    bars_of,
+    install,
+    limits,
+    look_ahead,
+    make_pair,
+    make_strategy,
+    rules,
+    wave,
+)
 
 EMA = {"module": "ema_cross", "class_name": "EmaCross", "timeframe": parse_timeframe("5m")}
 ONE = {"risk": limits(max_position="0.1", max_daily_loss_usd="100")}
@@ -126,6 +137,52 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
     assert verdict.warm_up_bars is not None
     assert 8 <= verdict.warm_up_bars <= 40
     assert f"need {verdict.warm_up_bars} bars of warm-up" in lines(strategy, verdict)[1]
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        pytest.param(0, "and have none: write `warm_up: 1d`", id="none"),
+        pytest.param(1, "and have 1 d 0 h (the most", id="enough"),
+    ],
+)
+def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said: str) -> None:
+    start_ms = START_MS + days * DAY_MS
+    strategy = make_strategy(
+        **EMA,
+        **ONE,
+        params={"fast": 3, "slow": 8},
+        span=Span(start_ms, START_MS + 2 * DAY_MS),
+        warm_up_ms=days * DAY_MS,
+    )
+
+    (_, warm_up) = lines(strategy, look_ahead(strategy, wave(500)))
+
+    assert said in warm_up
+
+
+PEEK_AT_THE_OTHER = """        self.count += 1
+        import sys
+        frame = sys._getframe()
+        while not hasattr(frame.f_locals.get("bars"), "shown"):
+            frame = frame.f_back
+        _, other = frame.f_locals["bars"].shown.values()
+        closes, at = other["close"].to_pylist(), self.count
+        if at % 9 == 0 and at < len(closes) and closes[at] > closes[at - 1]:
+            self.config.orders[at] = "0 1"
+"""
+
+
+def test_a_look_at_another_symbols_next_bar_is_caught(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    peeking = PAIR.replace("        self.count += 1\n", PEEK_AT_THE_OTHER)
+    install(monkeypatch, tmp_path, "pair", peeking)
+    strategy = make_pair({}, timeframe=parse_timeframe("5m"))
+    bars = bars_of(strategy, wave(60), wave(60))
+
+    with pytest.raises(StrategyError, match="looks ahead: on data cut at 2024-01-01T0"):
+        look_ahead(strategy, bars)
 
 
 @pytest.mark.parametrize("methods", PEEKS.values(), ids=PEEKS.keys())

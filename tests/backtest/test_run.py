@@ -13,13 +13,16 @@ import pytest
 
 from tbv8.config import records
 from tbv8.errors import DataError
-from tbv8.market import HOUR_MS, Series, parse_timeframe
+from tbv8.market import HOUR_MS, Series, Span, parse_timeframe
 from tests.backtest.builders import (
+    PAIR,
     SCRIPTED,
     START_MS,
     backtest,
+    bars_of,
     install,
     make_bars,
+    make_pair,
     make_strategy,
     read_rows,
     rules,
@@ -261,6 +264,95 @@ def test_no_bars_are_an_error_and_leave_no_folder(tmp_path: Path) -> None:
         backtest(make_strategy(), make_bars([]), tmp_path)
 
     assert list(tmp_path.glob("test_v1")) == []
+
+
+@pytest.mark.parametrize(
+    ("eth", "detail", "said"),
+    [
+        pytest.param([], "none", "sample:ETH/USDT has no 1h bars in ", id="a further symbol"),
+        pytest.param([7, 8], "1m", "sample:BTC/USDT has no 1m bars in ", id="the minutes"),
+    ],
+)
+def test_a_run_without_some_of_its_bars_is_refused(
+    tmp_path: Path, eth: list[float], detail: str, said: str
+) -> None:
+    strategy = make_pair({}, detail=detail)
+    minutes = [make_bars([])] * 2 if detail == "1m" else []
+    bars = bars_of(strategy, make_bars([1, 2]), make_bars(eth), minutes=minutes)
+
+    with pytest.raises(DataError, match=rf"^{said}.*: widen start_date and end_date$"):
+        backtest(strategy, bars, tmp_path)
+
+
+def test_a_warm_up_without_bars_behind_it_is_refused(tmp_path: Path) -> None:
+    span = Span(START_MS + 10 * HOUR_MS, START_MS + 20 * HOUR_MS)
+    strategy = make_strategy(span=span, warm_up_ms=10 * HOUR_MS)
+
+    with pytest.raises(DataError, match="has no 1h bars in 2024-01-01T10:00:00Z"):
+        backtest(strategy, make_bars(CLOSES), tmp_path)
+
+
+def test_a_position_from_the_warm_up_is_entered_at_the_price_of_the_start(tmp_path: Path) -> None:
+    # Bought 2 at 100 in the first hour, one lot of ten hours later sold; the span begins at 03:00,
+    # where the price is 104.3: from there 2 x (107 - 104.3), less a fee of 214 x 0.0005.
+    strategy = make_strategy(
+        params={"orders": {1: "2", 6: "-2"}},
+        span=Span(START_MS + 3 * HOUR_MS, START_MS + 10 * HOUR_MS),
+        warm_up_ms=3 * HOUR_MS,
+    )
+
+    summary = backtest(strategy, make_bars(CLOSES), tmp_path)
+
+    assert summary.bars == 7
+    assert summary.primary.start_equity == 10_000
+    assert summary.primary.pnl == Decimal("5.293")
+    assert summary.missing_minutes == {"BTC/USDT": 0}
+    (row,) = read_rows(tmp_path / "test_v1" / "positions.csv")
+    assert row == {
+        "symbol": "BTC/USDT",
+        "opened_ms": str(START_MS + 3 * HOUR_MS),
+        "closed_ms": str(START_MS + 6 * HOUR_MS),
+        "side": "long",
+        "quantity": "2.000",
+        "entry_price": "104.3",
+        "exit_price": "107.0",
+        "pnl": "5.29300000",
+        "fees": "0.10700000",
+        "funding": "0.00000000",
+    }
+    first = read_rows(tmp_path / "test_v1" / "equity.csv")[0]
+    assert first["ts_ms"] == str(START_MS + 4 * HOUR_MS)
+    assert first["equity"] == "9997.40000000"  # 2 x (103 - 104.3)
+    assert first["buy_and_hold"] == "10000.00000000"
+
+
+def test_two_symbols_have_columns_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tmp_path / "more", "pair", PAIR)
+    strategy = make_pair({2: "0 1,1 -2", 4: "0 -1"})
+    bars = bars_of(strategy, make_bars([100, 102, 104, 106]), make_bars([7, 8.25, 8, 6]))
+
+    backtest(strategy, bars, tmp_path)
+
+    folder = tmp_path / "test_v1"
+    lines = (folder / "equity.csv").read_text().splitlines()
+    assert lines[0] == (
+        "ts_ms,equity,cash,position_BTC/USDT,position_ETH/USDT,price_BTC/USDT,price_ETH/USDT,"
+        "buy_and_hold"
+    )
+    # Fees of 0.05 %: 0.051 for 102, 0.00825 for 16.5, 0.053 for 106.
+    assert lines[3].partition(",")[2] == (
+        "10002.44075000,9914.44075000,1.000,-2.000,104.0,8.00,10914.28571429"
+    )
+    assert [
+        (row["symbol"], row["side"], row["price"]) for row in read_rows(folder / "fills.csv")
+    ] == [
+        ("BTC/USDT", "buy", "102.0"),
+        ("ETH/USDT", "sell", "8.25"),
+        ("BTC/USDT", "sell", "106.0"),
+    ]
+    assert {row["symbol"] for row in read_rows(folder / "market.csv")} == {"BTC/USDT", "ETH/USDT"}
 
 
 def test_the_lines_to_print_say_that_a_market_is_made_up(tmp_path: Path) -> None:
