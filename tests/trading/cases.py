@@ -1209,9 +1209,9 @@ ENDS = [
     ),
     Case(
         "a bracket's children are not held against the close when they are sent",
-        [(0, bracket(market("e", "buy", 1), sl=101, tp=110))],
-        [(100, 100.5, 99, 99.5)],
-        [(0, "e", "buy", 1, 100), (1, "sl", "sell", 1, 100)],
+        [(0, bracket(limit("e", "buy", 1, 98), sl=101, tp=110))],
+        [FLAT, (100, 100, 97, 99)],
+        [(2, "e", "buy", 1, 98), (2, "sl", "sell", 1, 98)],
         0,
     ),
 ]
@@ -1441,7 +1441,7 @@ LIMITS = [
             (0, limit("o", "sell", 3, 105)),
         ],
         [FLAT],
-        denied=[(0, "max_position_a", "l2")],
+        denied=[(0, "max_position", "l2")],
         states={"l1": "working", "l2": "denied"},
         market={"max_position": 3},
     ),
@@ -1450,7 +1450,7 @@ LIMITS = [
         [
             (0, market("m", "buy", 2)),
             (0, limit("t", "sell", 2, 105, **RO)),
-            (0, stop("s", "sell", 5, 95)),
+            (1, stop("s", "sell", 5, 95)),
         ],
         [FLAT],
         [(0, "m", "buy", 2, 100)],
@@ -1514,14 +1514,14 @@ LIMITS = [
         [(100, 106, 100, 106)],
         [(0, "m", "buy", 2, 100), (1, "t", "sell", 2, 105)],
         0,
-        [(0, "max_position_a", "t")],
+        [(0, "max_position", "t")],
         market={"max_position": 3},
     ),
     Case(
         "an order that turns round within the limits goes whole",
-        [(0, market("m", "buy", 2)), (0, market("t", "sell", 5))],
+        [(0, market("m", "buy", 2)), (1, market("t", "sell", 5))],
         [FLAT],
-        [(0, "m", "buy", 2, 100), (0, "t", "sell", 5, 100)],
+        [(0, "m", "buy", 2, 100), (1, "t", "sell", 5, 100)],
         -3,
         market={"max_position": 3},
     ),
@@ -1531,7 +1531,7 @@ LIMITS = [
         [FLAT],
         [(0, "m", "buy", 1, 100)],
         1,
-        [(0, "max_position_a", "e")],
+        [(0, "max_position", id) for id in ("e", "sl", "tp")],
         states={"e": "denied", "sl": "denied", "tp": "denied"},
         market={"max_position": 3},
     ),
@@ -1791,14 +1791,14 @@ MORE = [
         [(100, 106, 100, 106)],
         [(0, "m", "buy", 2, 100), (0, "out", "sell", 1, 100), (1, "t", "sell", 1, 105)],
         0,
-        [(0, "max_position_a", "t")],
+        [(0, "max_position", "t")],
         market={"max_position": 3},
     ),
     Case(
         "a list that breaks a limit together does not go",
         [(0, [limit("l1", "buy", 2, 98), limit("l2", "buy", 2, 97)])],
         [(100, 100, 96, 99)],
-        denied=[(0, "max_position_a", "l2")],
+        denied=[(0, "max_position", "l1"), (0, "max_position", "l2")],
         states={"l1": "denied", "l2": "denied"},
         market={"max_position": 3},
     ),
@@ -1826,11 +1826,11 @@ MORE = [
     ),
 ]
 
-READINGS = [
+ADOPTED = [
     Case(
         # flat before the step; the jump makes it long, so the low comes first, and turned round
         # it is short and the high comes first
-        "reading: after a jump that opens, its position decides between equal paths",
+        "after a jump that opens, its position decides between equal paths",
         [
             (0, stop("e", "buy", 1, 102)),
             (0, stop("s", "sell", 0.5, 95)),
@@ -1841,13 +1841,640 @@ READINGS = [
         -0.5,
     ),
     Case(
-        "reading: a cancel for a symbol in a hole comes after its step behind the hole",
+        "a cancel for a symbol in a hole comes after its step behind the hole",
         [(0, limit("l", "buy", 1, 98, symbol=B)), (1, Cancel("l"))],
         [FLAT, FLAT],
         [(2, "l", "buy", 1, 98)],
         0,
         other=[None, (100, 100, 97, 99)],
     ),
+    Case(
+        "a resting order whose time is over when it counts is denied",
+        [
+            ("timer 1", limit("g", "buy", 1, 101, **GTD)),
+            ("timer 1", stop("h", "buy", 1, 105, **GTD)),
+        ],
+        [FLAT],
+        until={"g": 0.75, "h": 1},
+        denied=[(1, "expire_time", "g"), (1, "expire_time", "h")],
+        states={"g": "denied", "h": "denied"},
+    ),
+    Case(
+        "a reduce-only order counts the market orders of its list",
+        [(0, [market("m", "buy", 1), stop("s", "sell", 1, 98, **RO)])],
+        [(100, 100, 97, 99)],
+        [(0, "m", "buy", 1, 100), (1, "s", "sell", 1, 98)],
+        0,
+    ),
+    Case(
+        # with t1 it would reach -3: it closes what is held and opens nothing
+        "an order that turns round together with others closes as reduce-only",
+        [
+            (0, market("m", "buy", 3)),
+            (0, limit("t1", "sell", 6, 105)),
+            (0, stop("s", "sell", 3, 95)),
+        ],
+        [(100, 100, 94, 96), (96, 106, 96, 100)],
+        [(0, "m", "buy", 3, 100), (1, "s", "sell", 3, 95), (2, "t1", "sell", 6, 105)],
+        -6,
+        [],
+        market={"max_position": 6},
+    ),
+    Case(
+        "a plain stop that waited and would turn the position is denied",
+        [(0, market("m", "buy", 1)), ("timer 1", stop("s", "sell", 2, 99))],
+        [(100, 100, 97, 98)],
+        [(0, "m", "buy", 1, 100)],
+        1,
+        [(1, "stop_in_market", "s")],
+    ),
+    Case(
+        # bought at 108.5: 100 - 9 x 6.5 = 41.5 at 102, where 45.9 are needed
+        "below the margin already, a position is liquidated on a way up too",
+        [(0, stop("s", "buy", 9, 102))],
+        [(100, 110, 100, 110)],
+        [(1, "s", "buy", 9, 108.5), (1, None, "sell", 9, 102)],
+        payments=[(1, "liquidation", -41.5)],
+        rules={**SMALL, "slippage_ticks": 13},
+        market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        # as the case with 88.42105, but sold at the open of 80: 400; B at 130: 520; 120 are left
+        "the margin lost is that of the liquidation price, not of the open beyond it",
+        [(0, market("a", "buy", 5)), (0, market("b", "buy", 4, symbol=B))],
+        [(80, 100, 80, 90)],
+        [
+            (0, "a", "buy", 5, 100),
+            (0, "b", "buy", 4, 100),
+            (1, None, "sell", 5, 80),
+            (1, None, "sell", 4, 130),
+        ],
+        payments=[(1, "liquidation", "-42.10526316")],
+        rules=SMALL,
+        market=TENFOLD,
+        other=[(100, 130, 85, 130)],
+        other_market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        # 5 x 95 is below the minimum, and 6 and 5 reach beyond the 10 that are held
+        "an order that would turn round with others and is too small reduces only",
+        [
+            (0, market("m", "buy", 10)),
+            (0, limit("t", "sell", 6, 105)),
+            (0, stop("s", "sell", 5, 95)),
+        ],
+        [(100, 106, 100, 104), (104, 104, 94, 96)],
+        [(0, "m", "buy", 10, 100), (1, "t", "sell", 6, 105), (2, "s", "sell", 4, 95)],
+        0,
+        market={"min_notional": 1000},
+        mirrors=False,
+    ),
+]
+"""Readings of the page as it was before, which the page now says."""
+
+QUEUE = [
+    Case(
+        "what is asked for on a fill at a close comes behind what was asked for before",
+        [
+            (0, market("m", "buy", 1)),
+            (0, market("n", "buy", 2)),
+            ("fill m", market("out", "sell", 1, **RO)),
+            ("fill n", market("more", "buy", 1)),
+        ],
+        [FLAT],
+        [
+            (0, "m", "buy", 1, 100),
+            (0, "n", "buy", 2, 100),
+            (0, "out", "sell", 1, 100),
+            (0, "more", "buy", 1, 100),
+        ],
+        3,
+    ),
+    Case(
+        "a cancel on a fill at a close comes behind an order that takes",
+        [
+            (0, market("m", "buy", 1)),
+            (0, limit("l", "buy", 1, 100)),
+            ("fill m", Cancel("l")),
+        ],
+        [FLAT],
+        [(0, "m", "buy", 1, 100), (0, "l", "buy", 1, 100)],
+        2,
+    ),
+    Case(
+        "a cancel comes behind the order that it cancels",
+        [(0, limit("l", "buy", 1, 98)), (0, Cancel("l")), (0, limit("t", "buy", 1, 97))],
+        [(100, 100, 96, 99)],
+        [(1, "t", "buy", 1, 97)],
+        1,
+        states={"l": "canceled"},
+    ),
+    Case(
+        "a market order to come counts as filled for reduce_only",
+        [
+            (0, market("m", "buy", 1)),
+            (1, market("out", "sell", 1)),
+            (1, limit("r", "sell", 1, 105, **RO)),
+        ],
+        [FLAT],
+        [(0, "m", "buy", 1, 100), (1, "out", "sell", 1, 100)],
+        0,
+        [(1, "reduce_only", "r")],
+    ),
+    Case(
+        "a reduce-only market order to come counts for what it can fill",
+        [
+            (0, market("m", "buy", 1)),
+            (1, market("out", "sell", 3, **RO)),
+            (1, limit("r", "buy", 1, 95, **RO)),
+        ],
+        [FLAT],
+        [(0, "m", "buy", 1, 100), (1, "out", "sell", 1, 100)],
+        0,
+        [(1, "reduce_only", "r")],
+    ),
+    Case(
+        # -4 is beyond 3, though the fill of m will leave room; 2 close what m buys
+        "a market order to come is a working order of its side, and filled for the turning part",
+        [(0, market("m", "buy", 2)), (0, limit("t", "sell", 4, 105))],
+        [(100, 106, 100, 106)],
+        [(0, "m", "buy", 2, 100), (1, "t", "sell", 2, 105)],
+        0,
+        [(0, "max_position", "t")],
+        states={"t": "filled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        "market orders to come of one side are counted together",
+        [(0, market("m", "buy", 2)), (0, market("n", "buy", 2)), (0, market("o", "buy", 1))],
+        [FLAT],
+        [(0, "m", "buy", 2, 100), (0, "o", "buy", 1, 100)],
+        3,
+        [(0, "max_position", "n")],
+        market={"max_position": 3},
+    ),
+    Case(
+        # out leaves 5: t1 and t2 close them, and need no minimum
+        "a market order to come counts once for whether others can only reduce",
+        [
+            (0, market("m", "buy", 10)),
+            (1, market("out", "sell", 5)),
+            (1, [limit("t1", "sell", 3, 105), limit("t2", "sell", 2, 106)]),
+        ],
+        [FLAT, (100, 107, 100, 107)],
+        [
+            (0, "m", "buy", 10, 100),
+            (1, "out", "sell", 5, 100),
+            (2, "t1", "sell", 3, 105),
+            (2, "t2", "sell", 2, 106),
+        ],
+        0,
+        market={"min_notional": 1000},
+        mirrors=False,
+    ),
+    Case(
+        # 6 x 100 of A are to come: 5 x 100 of B are more than 1000
+        "a market order to come counts in the worst position of another symbol",
+        [
+            (0, market("a", "buy", 6)),
+            (0, market("b", "sell", 5, symbol=B)),
+            (0, market("b2", "sell", 4, symbol=B)),
+        ],
+        [FLAT],
+        [(0, "a", "buy", 6, 100), (0, "b2", "sell", 4, 100)],
+        6,
+        [(0, "max_leverage", "b")],
+        rules={"balance": 1000, "max_leverage": 1},
+        other=[FLAT],
+    ),
+    Case(
+        "a reduce-only order is looked at when it is carried out, not at a fill before",
+        [
+            (0, limit("l", "sell", 1, 100)),
+            (0, market("m", "buy", 2)),
+            (0, limit("r", "sell", 1, 105, **RO)),
+        ],
+        [(100, 106, 100, 106)],
+        [(0, "l", "sell", 1, 100), (0, "m", "buy", 2, 100), (1, "r", "sell", 1, 105)],
+        0,
+    ),
+]
+
+WAITED = [
+    Case(
+        "of what waited each is carried out before the next is checked",
+        [
+            ("timer 1", limit("l", "buy", 2, 98)),
+            ("timer 1", Cancel("l")),
+            ("timer 1", limit("n", "buy", 2, 97)),
+        ],
+        [FLAT, (100, 100, 96, 99)],
+        [(2, "n", "buy", 2, 97)],
+        2,
+        states={"l": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        # after m the position is 2: t reaches -2
+        "a market order that waited is filled for the worst position of the next",
+        [("timer 1", market("m", "buy", 2)), ("timer 1", market("t", "sell", 4))],
+        [FLAT],
+        [(1, "m", "buy", 2, 100), (1, "t", "sell", 4, 100)],
+        -2,
+        market={"max_position": 3},
+    ),
+    Case(
+        "what is asked for on the fill of what waited waits behind all of it",
+        [
+            ("timer 1", market("m", "buy", 1)),
+            ("timer 1", market("n", "buy", 1)),
+            ("fill m", market("out", "sell", 3, **RO)),
+        ],
+        [FLAT],
+        [(1, "m", "buy", 1, 100), (1, "n", "buy", 1, 100), (1, "out", "sell", 2, 100)],
+        0,
+    ),
+    Case(
+        "what is asked for on the fill of a halt waits behind what waited",
+        [
+            (0, market("b", "buy", 5)),
+            ("timer 1", market("t", "buy", 1)),
+            ("fill None", market("u", "buy", 1)),
+        ],
+        [(100, 100, 97, 97)],
+        [
+            (0, "b", "buy", 5, 100),
+            (1, None, "sell", 5, 97),
+            (1, "t", "buy", 1, 97),
+            (1, "u", "buy", 1, 97),
+        ],
+        2,
+        halts=[(1, "max_daily_loss_usd")],
+        rules={"max_daily_loss": 10},
+        first_hour=23,
+    ),
+    Case(
+        "what is asked for on the fill of a liquidation waits behind what waited",
+        [
+            (0, market("b", "buy", 9)),
+            ("timer 1", market("t", "buy", 0.1)),
+            ("fill None", market("u", "buy", 0.1)),
+        ],
+        [(100, 106, 80, 99)],
+        [(0, "b", "buy", 9, 100), (1, None, "sell", 9, 93.5)],
+        0,
+        [(1, "liquidation", "t"), (1, "liquidation", "u")],
+        rules=SMALL,
+        market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        "a stop of a list that waited reduces what the list's market order buys",
+        [("timer 1", [market("m", "buy", 1), stop("s", "sell", 1, 99)])],
+        [(100, 100, 97, 98)],
+        [(1, "m", "buy", 1, 98), (1, "s", "sell", 1, 98)],
+        0,
+    ),
+    Case(
+        "a stop of a list that waited and would turn what the list buys is denied",
+        [("timer 1", [market("m", "buy", 1), stop("s", "sell", 2, 99)])],
+        [(100, 100, 97, 98)],
+        denied=[(1, "stop_in_market", "m"), (1, "stop_in_market", "s")],
+        states={"m": "denied", "s": "denied"},
+    ),
+    Case(
+        "a stop-limit that waited takes at a close that has reached its trigger, not slipped",
+        [(0, market("m", "buy", 1)), ("timer 1", stop_limit("s", "sell", 1, 99, 97, **RO))],
+        [(100, 100, 97, 98.3)],
+        [(0, "m", "buy", 1, 100.5), (1, "s", "sell", 1, 98)],
+        0,
+        rules={"slippage_ticks": 1},
+        liquidity=["taker", "taker"],
+    ),
+    Case(
+        "a stop-limit that waited rests at its limit if the close has passed that",
+        [(0, market("m", "buy", 1)), ("timer 1", stop_limit("s", "sell", 1, 99, 98.5, **RO))],
+        [(100, 100, 97, 98), (98, 99, 97, 97)],
+        [(0, "m", "buy", 1, 100), (2, "s", "sell", 1, 98.5)],
+        0,
+        liquidity=["taker", "maker"],
+    ),
+    Case(
+        "a stop-limit whose change waited takes at a close that has reached its trigger",
+        [
+            (0, market("m", "buy", 2)),
+            (0, stop_limit("s", "sell", 2, 95, 94, **RO)),
+            ("timer 1", Modify("s", trigger=D(99))),
+        ],
+        [(100, 100, 97, 98)],
+        [(0, "m", "buy", 2, 100), (1, "s", "sell", 2, 98)],
+        0,
+    ),
+    Case(
+        "a stop-limit that waited and opens is denied if the close has reached it",
+        [("timer 1", stop_limit("s", "sell", 1, 99, 97))],
+        [(100, 100, 97, 98)],
+        denied=[(1, "stop_in_market", "s")],
+    ),
+]
+
+CHILDREN = [
+    Case(
+        "a stop that begins at a close beyond its trigger goes off there, slipped",
+        [(0, bracket(market("e", "buy", 1), sl=101, tp=110))],
+        [FLAT],
+        [(0, "e", "buy", 1, 100.5), (0, "sl", "sell", 1, 99.5)],
+        0,
+        states={"tp": "canceled"},
+        rules={"slippage_ticks": 1},
+    ),
+    Case(
+        "a stop that begins at a close at its trigger goes off there",
+        [(0, bracket(market("e", "buy", 1), sl=100, tp=110))],
+        [FLAT],
+        [(0, "e", "buy", 1, 100), (0, "sl", "sell", 1, 100)],
+        0,
+    ),
+    Case(
+        "a take-profit that begins at a close beyond it takes there, not slipped",
+        [(0, bracket(market("e", "buy", 1), sl=95, tp=99))],
+        [FLAT],
+        [(0, "e", "buy", 1, 100.5), (0, "tp", "sell", 1, 100)],
+        0,
+        states={"sl": "canceled"},
+        rules={"slippage_ticks": 1},
+        liquidity=["taker", "taker"],
+    ),
+    Case(
+        "a stop-limit that begins at a close beyond its trigger takes up to its limit",
+        [(0, [market("e", "buy", 1), stop_limit("s", "sell", 1, 101, 99.5, parent="e", **RO)])],
+        [FLAT],
+        [(0, "e", "buy", 1, 100), (0, "s", "sell", 1, 100)],
+        0,
+        liquidity=["taker", "taker"],
+    ),
+    Case(
+        "a stop-limit that begins at a close beyond its limit rests",
+        [(0, [market("e", "buy", 1), stop_limit("s", "sell", 1, 101, 100.5, parent="e", **RO)])],
+        [FLAT],
+        [(0, "e", "buy", 1, 100), (1, "s", "sell", 1, 100.5)],
+        0,
+        liquidity=["taker", "maker"],
+    ),
+    Case(
+        "a post-only child that begins at a close that has reached it is rejected",
+        [(0, [market("e", "buy", 1), limit("t", "sell", 1, 100, parent="e", post_only=True)])],
+        [FLAT],
+        [(0, "e", "buy", 1, 100)],
+        1,
+        states={"t": "rejected"},
+    ),
+    Case(
+        "children begin where a change lets their parent take",
+        [
+            (0, bracket(limit("e", "buy", 1, 98), sl=100.5, tp=110)),
+            (1, Modify("e", price=D(101))),
+        ],
+        [FLAT],
+        [(1, "e", "buy", 1, 100), (1, "sl", "sell", 1, 100)],
+        0,
+    ),
+    Case(
+        # 6 are more than max_position, and the notional of x is below the minimum
+        "a child is checked by its prices and lots alone",
+        [(0, [market("e", "buy", 2), limit("x", "sell", 6, 110, parent="e", **RO)])],
+        [(100, 111, 100, 111)],
+        [(0, "e", "buy", 2, 100), (1, "x", "sell", 2, 110)],
+        0,
+        market={"max_position": 3, "min_notional": 200},
+        mirrors=False,
+    ),
+    Case(
+        "a child's price lies on the tick",
+        [(0, bracket(market("e", "buy", 1), sl=95, tp=110.3))],
+        [FLAT],
+        denied=[(0, "tick_size", id) for id in ("e", "sl", "tp")],
+        states={"e": "denied", "sl": "denied", "tp": "denied"},
+    ),
+]
+
+TIMES = [
+    Case(
+        "a child whose time is over when its list counts is not denied for it",
+        [
+            (
+                "timer 1",
+                [limit("e", "buy", 1, 98), limit("t", "sell", 1, 110, parent="e", **RO, **GTD)],
+            )
+        ],
+        [FLAT],
+        until={"t": 0.75},
+        states={"e": "working", "t": "working"},
+    ),
+    Case(
+        "a DAY order that waited for the close at 00:00 works until the next 00:00",
+        [("timer 1", limit("d", "buy", 1, 95, time_in_force="DAY"))],
+        [FLAT, (100, 100, 90, 96)],
+        [(2, "d", "buy", 1, 95)],
+        1,
+        first_hour=23,
+    ),
+    Case(
+        "a market order has no time that could be over",
+        [("timer 1", market("m", "buy", 1, **GTD))],
+        [FLAT],
+        [(1, "m", "buy", 1, 100)],
+        1,
+        until={"m": 0.75},
+    ),
+    Case(
+        "a bracket whose entry's time is over when it counts is denied",
+        [("timer 1", bracket(limit("e", "buy", 1, 98, **GTD), sl=96, tp=110))],
+        [FLAT],
+        until={"e": 0.75},
+        denied=[(1, "expire_time", id) for id in ("e", "sl", "tp")],
+    ),
+]
+
+EXCESS = [
+    Case(
+        # -3 + 6 is 3; with the position closed it would be 6
+        "an order that could reach beyond max_position after a fill at a close ends",
+        [
+            (0, market("m", "sell", 3)),
+            (1, stop("s", "buy", 6, 105)),
+            (1, market("out", "buy", 3, **RO)),
+        ],
+        [FLAT, (100, 106, 100, 106)],
+        [(0, "m", "sell", 3, 100), (1, "out", "buy", 3, 100)],
+        0,
+        [(1, "max_position", "s")],
+        states={"s": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        "an order that could reach beyond max_position after a fill inside of a path ends at once",
+        [
+            (0, market("m", "sell", 3)),
+            (1, limit("r", "buy", 3, 97, **RO)),
+            (1, limit("l", "buy", 6, 96)),
+        ],
+        [FLAT, (100, 100, 95, 99)],
+        [(0, "m", "sell", 3, 100), (2, "r", "buy", 3, 97)],
+        0,
+        [(2, "max_position", "l")],
+        states={"l": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        # 0 + 6 and 0 + 4 are beyond 3, 0 + 2 is not
+        "the last sent ends first, until the rest cannot reach beyond max_position",
+        [
+            (0, market("m", "sell", 3)),
+            (1, stop("s1", "buy", 2, 107)),
+            (1, stop("s2", "buy", 2, 106)),
+            (1, stop("s3", "buy", 2, 105)),
+            (1, limit("r", "buy", 3, 97, **RO)),
+        ],
+        [FLAT, (100, 100, 96, 99), (99, 108, 99, 108)],
+        [(0, "m", "sell", 3, 100), (2, "r", "buy", 3, 97), (3, "s1", "buy", 2, 107)],
+        2,
+        [(2, "max_position", "s3"), (2, "max_position", "s2")],
+        states={"s2": "canceled", "s3": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        "orders that reach max_position exactly go on working",
+        [
+            (0, market("m", "sell", 2)),
+            (1, stop("s", "buy", 3, 105)),
+            (1, market("out", "buy", 2, **RO)),
+        ],
+        [FLAT, (100, 106, 100, 106)],
+        [(0, "m", "sell", 2, 100), (1, "out", "buy", 2, 100), (2, "s", "buy", 3, 105)],
+        3,
+        market={"max_position": 3},
+    ),
+    Case(
+        # 1 - 6 is beyond 3 as long as x waits; when it begins it is 3 - 6
+        "children that wait do not count for max_position",
+        [
+            (0, market("m", "buy", 1)),
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 6, 110, parent="e")]),
+        ],
+        [(100, 103, 100, 103), (103, 111, 103, 110)],
+        [(0, "m", "buy", 1, 100), (1, "e", "buy", 2, 102), (2, "x", "sell", 6, 110)],
+        -3,
+        market={"max_position": 3},
+    ),
+    Case(
+        "a child that begins and could reach beyond max_position ends",
+        [
+            (0, market("m", "buy", 1)),
+            (0, [stop("e", "buy", 2, 102), limit("x", "sell", 6.1, 110, parent="e")]),
+        ],
+        [(100, 103, 100, 103), (103, 111, 103, 110)],
+        [(0, "m", "buy", 1, 100), (1, "e", "buy", 2, 102)],
+        3,
+        [(1, "max_position", "x")],
+        states={"x": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        # 1 - 1 - 5 reduce-only: only t counts
+        "reduce-only orders do not count for max_position after a fill",
+        [
+            (0, market("m", "buy", 2)),
+            (1, limit("t", "sell", 1, 106)),
+            (1, limit("r", "sell", 5, 105, **RO)),
+            (1, market("out", "sell", 1)),
+        ],
+        [FLAT, (100, 105.5, 100, 105)],
+        [(0, "m", "buy", 2, 100), (1, "out", "sell", 1, 100), (2, "r", "sell", 1, 105)],
+        0,
+        states={"t": "working", "r": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        # both changes and orders are checked at once: 0 + 1 + 2; carried out they are 3 and 2
+        "an enlarged order and another reach beyond max_position: the last sent ends",
+        [
+            (0, limit("l", "buy", 1, 98)),
+            (1, Modify("l", quantity=D(3))),
+            (1, limit("n", "buy", 2, 97)),
+        ],
+        [FLAT, (100, 100, 96, 99)],
+        [(2, "l", "buy", 3, 98)],
+        3,
+        [(2, "max_position", "n")],
+        states={"n": "canceled"},
+        market={"max_position": 3},
+    ),
+]
+
+CHANGES = [
+    Case(
+        # at 101 a new order of 10 were 1010 of 1000
+        "a change to the values that an order has does nothing",
+        [
+            (0, limit("l", "buy", 10, 95)),
+            (1, Modify("l", price=D(95), quantity=D(10))),
+            (1, Modify("l", trigger=D("97.3"))),
+        ],
+        [(100, 101, 100, 101), (101, 101, 94, 96)],
+        [(2, "l", "buy", 10, 95)],
+        10,
+        rules={"balance": 1000, "max_leverage": 1},
+    ),
+    Case(
+        "a change of one of two values is checked",
+        [
+            (0, limit("l", "buy", 10, 95)),
+            (1, Modify("l", price=D("95.5"), quantity=D(10))),
+        ],
+        [(100, 101, 100, 101), (101, 101, 94, 96)],
+        [(2, "l", "buy", 10, 95)],
+        10,
+        [(1, "max_leverage", "l")],
+        rules={"balance": 1000, "max_leverage": 1},
+        mirrors=False,
+    ),
+    Case(
+        "a change or a cancel of an order that has ended does nothing",
+        [
+            (0, limit("l", "buy", 1, 98)),
+            (0, limit("d", "buy", 0.15, 98)),
+            (1, Modify("l", price=D("97.3"))),
+            (1, Cancel("l")),
+            (1, Modify("d", price=D("97.3"))),
+            (1, Cancel("d")),
+        ],
+        [(100, 100, 97, 99)],
+        [(1, "l", "buy", 1, 98)],
+        1,
+        [(0, "lot_size", "d")],
+        states={"l": "filled", "d": "denied"},
+    ),
+    Case(
+        "a change of an order that takes before the change's turn does nothing",
+        [(0, limit("l", "buy", 1, 100)), (0, Modify("l", price=D(98)))],
+        [FLAT],
+        [(0, "l", "buy", 1, 100)],
+        1,
+        states={"l": "filled"},
+    ),
+    Case(
+        "a change is checked at once, in the order of asking",
+        [(0, limit("l", "buy", 1, 98)), (1, Modify("l", price=D("97.3"))), (1, Cancel("l"))],
+        [FLAT],
+        denied=[(1, "tick_size", "l")],
+        states={"l": "canceled"},
+    ),
+]
+
+READINGS = [
     Case(
         "reading: a stop-limit that is worth its limit at the end of the path is a taker",
         [
@@ -1875,19 +2502,12 @@ READINGS = [
         rules={"slippage_ticks": 1},
     ),
     Case(
-        "reading: an order whose time is over when it counts expires",
-        [("timer 1", limit("g", "buy", 1, 101, **GTD))],
-        [FLAT],
-        until={"g": 0.75},
-        states={"g": "expired"},
-    ),
-    Case(
         "reading: a change is checked by the limits as a new order",
         [(0, limit("l", "buy", 2, 98)), (0, Modify("l", quantity=D(4)))],
         [(100, 100, 97, 99)],
         [(1, "l", "buy", 2, 98)],
         2,
-        [(0, "max_position_a", "l")],
+        [(0, "max_position", "l")],
         market={"max_position": 3},
     ),
     Case(
@@ -1898,32 +2518,11 @@ READINGS = [
         2,
     ),
     Case(
-        "reading: of a list the first order that a rule denies is listed",
-        [(0, [limit("l1", "buy", 1, 98), limit("l2", "buy", 1, 97.3)])],
+        "reading: the first order of a list that breaks a rule names the rule of all",
+        [(0, [limit("l1", "buy", 0.15, 98), limit("l2", "buy", 1, 97.3)])],
         [(100, 100, 96, 99)],
-        denied=[(0, "tick_size", "l2")],
+        denied=[(0, "lot_size", "l1"), (0, "lot_size", "l2")],
         states={"l1": "denied", "l2": "denied"},
-    ),
-    Case(
-        "reading: a reduce-only order counts the market orders of its list",
-        [(0, [market("m", "buy", 1), stop("s", "sell", 1, 98, **RO)])],
-        [(100, 100, 97, 99)],
-        [(0, "m", "buy", 1, 100), (1, "s", "sell", 1, 98)],
-        0,
-    ),
-    Case(
-        # with t1 it would reach -3: it closes what is held and opens nothing
-        "reading: an order that turns round together with others closes as reduce-only",
-        [
-            (0, market("m", "buy", 3)),
-            (0, limit("t1", "sell", 6, 105)),
-            (0, stop("s", "sell", 3, 95)),
-        ],
-        [(100, 100, 94, 96), (96, 106, 96, 100)],
-        [(0, "m", "buy", 3, 100), (1, "s", "sell", 3, 95), (2, "t1", "sell", 6, 105)],
-        -6,
-        [],
-        market={"max_position": 5},
     ),
     Case(
         "reading: post-only stop-limits are denied by post_only",
@@ -1932,49 +2531,12 @@ READINGS = [
         denied=[(0, "post_only", "s")],
     ),
     Case(
-        "reading: a plain stop that waited and would turn the position is denied",
-        [(0, market("m", "buy", 1)), ("timer 1", stop("s", "sell", 2, 99))],
-        [(100, 100, 97, 98)],
-        [(0, "m", "buy", 1, 100)],
-        1,
-        [(1, "stop_in_market", "s")],
-    ),
-    Case(
         "reading: a changed order is not counted twice",
         [(0, limit("l", "buy", 2, 98)), (0, Modify("l", quantity=D(3)))],
         [(100, 100, 97, 99)],
         [(1, "l", "buy", 3, 98)],
         3,
         market={"max_position": 3},
-    ),
-    Case(
-        # bought at 108.5: 100 - 9 x 6.5 = 41.5 at 102, where 45.9 are needed
-        "reading: below the margin already, a position is liquidated on a way up too",
-        [(0, stop("s", "buy", 9, 102))],
-        [(100, 110, 100, 110)],
-        [(1, "s", "buy", 9, 108.5), (1, None, "sell", 9, 102)],
-        payments=[(1, "liquidation", -41.5)],
-        rules={**SMALL, "slippage_ticks": 13},
-        market=TENFOLD,
-        mirrors=False,
-    ),
-    Case(
-        # as the case with 88.42105, but sold at the open of 80: 400; B at 130: 520; 120 are left
-        "reading: the margin lost is that of the liquidation price, not of the open beyond it",
-        [(0, market("a", "buy", 5)), (0, market("b", "buy", 4, symbol=B))],
-        [(80, 100, 80, 90)],
-        [
-            (0, "a", "buy", 5, 100),
-            (0, "b", "buy", 4, 100),
-            (1, None, "sell", 5, 80),
-            (1, None, "sell", 4, 130),
-        ],
-        payments=[(1, "liquidation", "-42.10526316")],
-        rules=SMALL,
-        market=TENFOLD,
-        other=[(100, 130, 85, 130)],
-        other_market=TENFOLD,
-        mirrors=False,
     ),
     Case(
         # 9.5 lost since the close of 23:00; 10.5 with the funding of 00:00, which the hole holds
@@ -1990,18 +2552,126 @@ READINGS = [
         mirrors=False,
     ),
     Case(
-        # 5 x 95 is below the minimum, and 6 and 5 reach beyond the 10 that are held
-        "reading: an order that would turn round with others and is too small reduces only",
+        "reading: an order whose cancel is not carried out yet counts in the worst position",
+        [
+            (0, limit("l", "buy", 2, 98)),
+            (1, Cancel("l")),
+            (1, limit("n", "buy", 2, 97)),
+        ],
+        [FLAT, (100, 100, 96, 99)],
+        denied=[(1, "max_position", "n")],
+        states={"l": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        # sent behind out, -3 + 6 is 3 still; out's fill leaves 0 + 6
+        "reading: an order that is not carried out yet ends by max_position too",
+        [
+            (0, market("m", "sell", 3)),
+            (1, market("out", "buy", 3, **RO)),
+            (1, market("n", "buy", 6)),
+        ],
+        [FLAT],
+        [(0, "m", "sell", 3, 100), (1, "out", "buy", 3, 100)],
+        0,
+        [(1, "max_position", "n")],
+        states={"n": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        "reading: children of an order that ends by max_position end unlisted",
+        [
+            (0, market("m", "sell", 3)),
+            (1, bracket(limit("e", "buy", 6, 95), sl=90, tp=110)),
+            (1, market("out", "buy", 3, **RO)),
+        ],
+        [FLAT],
+        [(0, "m", "sell", 3, 100), (1, "out", "buy", 3, 100)],
+        0,
+        [(1, "max_position", "e")],
+        states={"e": "canceled", "sl": "canceled", "tp": "canceled"},
+        market={"max_position": 3},
+    ),
+    Case(
+        "reading: children that begin at a close come before the next request",
+        [(0, bracket(market("e", "buy", 1), sl=101, tp=110)), (0, market("n", "buy", 2))],
+        [FLAT],
+        [(0, "e", "buy", 1, 100), (0, "sl", "sell", 1, 100), (0, "n", "buy", 2, 100)],
+        2,
+    ),
+    Case(
+        "reading: a post-only child that begins where the path has reached it is rejected",
+        [
+            (
+                0,
+                [stop("e", "buy", 1, 102), limit("t", "sell", 1, 102, parent="e", post_only=True)],
+            )
+        ],
+        [(100, 104, 100, 103)],
+        [(1, "e", "buy", 1, 102)],
+        1,
+        states={"t": "rejected"},
+    ),
+    Case(
+        # s is below the minimum, but m leaves 10 that it can only reduce: it goes as a plain
+        # order, and outlives the position
+        "reading: a market order to come counts as filled for whether an order can only reduce",
         [
             (0, market("m", "buy", 10)),
-            (0, limit("t", "sell", 6, 105)),
-            (0, stop("s", "sell", 5, 95)),
+            (0, stop("s", "sell", 10, 95)),
+            (1, market("out", "sell", 10)),
         ],
-        [(100, 106, 100, 104), (104, 104, 94, 96)],
-        [(0, "m", "buy", 10, 100), (1, "t", "sell", 6, 105), (2, "s", "sell", 4, 95)],
-        0,
+        [FLAT, (100, 100, 94, 96)],
+        [(0, "m", "buy", 10, 100), (1, "out", "sell", 10, 100), (2, "s", "sell", 10, 95)],
+        -10,
         market={"min_notional": 1000},
         mirrors=False,
+    ),
+    Case(
+        # 100 - 918 = -818 and p = 95.67; the step closes at 91: 819 leave 1, and 43.05 were held
+        "reading: an account that a fill at the end of the path leaves below the margin",
+        [(0, stop("g", "buy", 9, 102, **GTD))],
+        [(100, 103, 90, 91), (99, 99, 99, 99)],
+        [(1, "g", "buy", 9, 102), (1, None, "sell", 9, 91)],
+        payments=[(1, "liquidation", -1)],
+        until={"g": 0.5},
+        cash=0,
+        rules=SMALL,
+        market=TENFOLD,
+        mirrors=False,
+    ),
+    Case(
+        "reading: expire_time is asked before tick_size",
+        [("timer 1", limit("g", "buy", 1, "98.3", **GTD))],
+        [FLAT],
+        until={"g": 0.75},
+        denied=[(1, "expire_time", "g")],
+    ),
+    Case(
+        "reading: a child that is not simulated is denied with its list",
+        [
+            (
+                0,
+                [
+                    market("e", "buy", 1),
+                    limit("t", "sell", 1, 110, parent="e", time_in_force="AT_THE_OPEN"),
+                ],
+            )
+        ],
+        [FLAT],
+        denied=[(0, "time_in_force", "e"), (0, "time_in_force", "t")],
+    ),
+    Case(
+        # l has 95 still when the second change counts
+        "reading: a change to the values before a change that is not carried out does nothing",
+        [
+            (0, limit("l", "buy", 1, 95)),
+            (1, Modify("l", price=D(97))),
+            (1, Modify("l", price=D(95))),
+        ],
+        [FLAT, (100, 100, 96.5, 99)],
+        [(2, "l", "buy", 1, 97)],
+        1,
     ),
 ]
 """Where the page leaves a choice: the choice of the simulator, one case each."""
@@ -2016,5 +2686,12 @@ CASES = [
     *ACCOUNT,
     *LIMITS,
     *MORE,
+    *ADOPTED,
+    *QUEUE,
+    *WAITED,
+    *CHILDREN,
+    *TIMES,
+    *EXCESS,
+    *CHANGES,
     *READINGS,
 ]

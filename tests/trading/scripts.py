@@ -214,7 +214,7 @@ class RandomScript:
             id=self.name(),
             symbol=symbol,
             side=side,
-            kind=rng.choice((MARKET, LIMIT, STOP, STOP_LIMIT)),
+            kind=rng.choice((MARKET, LIMIT)),
             quantity=quantity,
         )
         entry = self.timed(self.priced(entry, world, rng), world, rng)

@@ -17,6 +17,7 @@ from typing import Protocol
 
 D = Decimal
 ZERO, FORTY, PLENTY = D(0), D(40), D(10**9)
+OPEN = ("held", "sent", "working")
 HOUR = 3_600_000
 DAY = 24 * HOUR
 UNIT_MS = {"m": 60_000, "h": HOUR, "d": DAY, "w": 7 * DAY, "M": 31 * DAY}
@@ -160,7 +161,11 @@ class Script(Protocol):
 
 @dataclass
 class Live:
-    """An order that counts: what of it may still change."""
+    """An order that counts: what of it may still change.
+
+    `state` is held (it waits for its parent), sent (let through, not carried out yet), working, or
+    the order's end.
+    """
 
     order: Order
     number: int
@@ -198,6 +203,8 @@ class Account:
     positions: dict[str, Decimal]
     last: dict[str, Decimal]
     orders: list[Live]
+    denials: list[tuple[int, str, str]]
+    """Time, rule, order."""
     now_ms: int = 0
 
     def copy(self) -> Account:
@@ -206,10 +213,16 @@ class Account:
             positions=dict(self.positions),
             last=dict(self.last),
             orders=[replace(order) for order in self.orders],
+            denials=list(self.denials),
         )
 
     def working(self, symbol: str) -> list[Live]:
         return [o for o in self.orders if o.state == "working" and o.order.symbol == symbol]
+
+    def admitted(self, symbol: str) -> list[Live]:
+        """Return the orders that work, and those let through that are not carried out yet."""
+        states = ("sent", "working")
+        return [o for o in self.orders if o.state in states and o.order.symbol == symbol]
 
     def find(self, id: str) -> Live | None:
         return next((o for o in self.orders if o.order.id == id), None)
@@ -234,14 +247,14 @@ def slipped(price: Decimal | Fraction, side: str, tick: Decimal, slippage_ticks:
     return max(against(price, side, tick) + slip * tick, tick)
 
 
-def close_takes(live: Live, close: Decimal, tick: Decimal) -> bool:
+def close_takes(live: Live, close: Decimal | Fraction, tick: Decimal) -> bool:
     """Whether the close has reached a limit order that is sent or changed at it."""
     assert live.price is not None
     price = against(close, live.order.side, tick)
     return live.price >= price if live.is_buy else live.price <= price
 
 
-def reached(live: Live, price: Decimal) -> bool:
+def reached(live: Live, price: Decimal | Fraction) -> bool:
     """Whether a price is at or beyond a stop's trigger."""
     assert live.trigger is not None
     return price >= live.trigger if live.is_buy else price <= live.trigger
@@ -260,8 +273,18 @@ def rounded_usd(amount: Decimal) -> Decimal:
 # Section 5: never larger, and ends
 
 
-def fill(account: Account, live: Live, price: Decimal, liquidity: str, *, inside: bool) -> Fill:
-    """Fill an order as far as it may, and let its children, its links and the rest follow."""
+def fill(
+    account: Account,
+    live: Live,
+    price: Decimal,
+    liquidity: str,
+    *,
+    inside_at: Decimal | Fraction | None = None,
+) -> Fill:
+    """Fill an order as far as it may, and let its children, its links and the rest follow.
+
+    `inside_at` is the price that trades inside of a step, None at a close.
+    """
     symbol = live.order.symbol
     held = max(-account.positions[symbol] * live.sign, ZERO)
     quantity = min(live.left, held) if live.reduce_only else live.left
@@ -271,11 +294,14 @@ def fill(account: Account, live: Live, price: Decimal, liquidity: str, *, inside
         live.state = "filled"
     booked = book(account, live, quantity, price, liquidity)
     for other in account.orders:
-        if other.state not in ("working", "held"):
+        if other.state not in OPEN:
             continue
         if other.order.parent == live.order.id and other.state == "held":
             other.state = "working"
-            other.began_inside = inside
+            other.began_inside = inside_at is not None
+            # reading: a post-only child is rejected inside of a step too
+            if inside_at is not None and would_take(other, inside_at, account.rules):
+                end(account, other, "rejected")
         if other.order.id in live.order.linked:
             if live.order.contingency == "OCO":
                 end(account, other, "canceled")
@@ -284,7 +310,14 @@ def fill(account: Account, live: Live, price: Decimal, liquidity: str, *, inside
                 if other.left == 0:
                     end(account, other, "canceled")
     end_idle_reducers(account, symbol)
+    end_excess(account, symbol)
     return booked
+
+
+def would_take(live: Live, price: Decimal | Fraction, rules: Rules) -> bool:
+    """Whether it is a post-only limit that the price has reached."""
+    tick = rules.markets[live.order.symbol].tick
+    return live.order.post_only and close_takes(live, price, tick)
 
 
 def book(account: Account, live: Live, quantity: Decimal, price: Decimal, liquidity: str) -> Fill:
@@ -310,7 +343,7 @@ def book(account: Account, live: Live, quantity: Decimal, price: Decimal, liquid
 
 def end(account: Account, live: Live, state: str) -> None:
     """End an order; without a fill its children end too."""
-    if live.state not in ("working", "held"):
+    if live.state not in OPEN:
         return
     live.state = state
     if live.filled == 0:
@@ -320,9 +353,30 @@ def end(account: Account, live: Live, state: str) -> None:
 
 
 def end_idle_reducers(account: Account, symbol: str) -> None:
+    """End the reduce-only orders that have nothing to reduce.
+
+    reading: one that is not carried out yet is looked at when it is.
+    """
     for other in account.working(symbol):
         if other.reduce_only and account.positions[symbol] * other.sign >= 0:
             end(account, other, "canceled")
+
+
+def end_excess(account: Account, symbol: str) -> None:
+    """End the orders that could together take the position beyond max_position.
+
+    reading: orders that are let through and not carried out yet count and end too; the children
+    of an order that ends end unlisted.
+    """
+    largest = account.rules.markets[symbol].max_position
+    for sign in (1, -1):
+        orders = [o for o in account.admitted(symbol) if o.sign == sign and not o.reduce_only]
+        orders.sort(key=lambda order: order.number)
+        position = account.positions[symbol] * sign
+        while orders and position + sum(order.left for order in orders) > largest:
+            last = orders.pop()
+            end(account, last, "canceled")
+            account.denials.append((account.now_ms, "max_position", last.order.id))
 
 
 # Section 6: liquidation
@@ -336,11 +390,7 @@ def maintenance(account: Account, symbol: str, price: Decimal | Fraction) -> Fra
 
 
 def liquidation_price(account: Account, symbol: str) -> Fraction | None:
-    """Return where the symbol's position is liquidated, the others at their last prices.
-
-    reading: a short position whose account is below the margin at every price is liquidated at
-    any price; the page's formula has no price for it.
-    """
+    """Return where the symbol's position is liquidated, the others at their last prices."""
     position = Fraction(account.positions[symbol])
     if position == 0:
         return None
@@ -407,7 +457,7 @@ class Path:
                 self.trigger(live, price)
             else:
                 assert live.price is not None
-                self.fill(live, live.price, "maker")
+                self.fill(live, live.price, "maker", here=price)
 
     def first_met(
         self, at: Decimal | Fraction, b: Decimal, *, jump: bool
@@ -418,8 +468,6 @@ class Path:
         held = self.account.positions[self.step.symbol]
         price = liquidation_price(self.account, self.step.symbol)
         if price is not None:
-            # reading: an account that is below the margin already is liquidated at once, on a
-            # way up too
             met = stop_met(price, at, b, here, buys=held < 0, at_once=True)
             if met is not None:
                 meetings.append((met, -1, None))
@@ -445,8 +493,9 @@ class Path:
         )
         return nearest[0], nearest[2]
 
-    def fill(self, live: Live, price: Decimal, liquidity: str) -> None:
-        booked = fill(self.account, live, price, liquidity, inside=True)
+    def fill(self, live: Live, price: Decimal, liquidity: str, *, here: Decimal | Fraction) -> None:
+        """Fill an order where `here` is the price that trades."""
+        booked = fill(self.account, live, price, liquidity, inside_at=here)
         self.fills.append(booked)
         self.tell(booked)
 
@@ -454,18 +503,18 @@ class Path:
         """Let a stop go off at a price of the path."""
         if live.order.kind == "stop_market":
             slippage = self.account.rules.slippage_ticks
-            self.fill(live, slipped(price, live.order.side, self.tick, slippage), "taker")
+            paid = slipped(price, live.order.side, self.tick, slippage)
+            self.fill(live, paid, "taker", here=price)
             return
         assert live.price is not None
         live.triggered = True
         if no_worse_for_the_market(live, price):
-            self.fill(live, live.price, "taker")
+            self.fill(live, live.price, "taker", here=price)
         else:
             live.began_inside = True
 
     def liquidate(self, price: Decimal | Fraction) -> None:
         account, symbol = self.account, self.step.symbol
-        # reading: the margin is that at the liquidation price, also where the step opens beyond it
         held_at = liquidation_price(account, symbol) or price
         self.lost = sum(
             (
@@ -481,14 +530,19 @@ class Path:
         self.fills.append(booked)
         self.tell(booked)
 
+    def below_margin(self, price: Decimal) -> bool:
+        limit = liquidation_price(self.account, self.step.symbol)
+        if limit is None:
+            return False
+        return price <= limit if self.account.positions[self.step.symbol] > 0 else price >= limit
+
     def ends_inside(self, live: Live) -> bool:
         return live.expire_ms is not None and live.expire_ms < self.step.close_ms
 
     def end_of_path(self) -> None:
         """Fill, one by one, what the page leaves to the end, then end what has had its time.
 
-        reading: an order that begins at the end of the path takes its turn among those that are
-        left.
+        reading: an account that a fill here leaves below the margin is liquidated at the close.
         """
         while True:
             waiting = [
@@ -507,9 +561,12 @@ class Path:
                 taker = live.order.kind == "stop_market" or no_worse_for_the_market(
                     live, self.trigger_price(live)
                 )
-                self.fill(live, price, "taker" if taker else "maker")
+                self.fill(live, price, "taker" if taker else "maker", here=self.step.close)
             else:
-                self.fill(live, price, "maker")
+                self.fill(live, price, "maker", here=self.step.close)
+            if self.below_margin(self.step.close):
+                self.liquidate(self.step.close)
+                return
         for live in self.account.orders:
             live.began_inside = False
             if live.order.symbol == self.step.symbol and has_ended(live, self.step.close_ms):
@@ -631,10 +688,9 @@ def worse_path_is_low_first(low: Path, high: Path, step: Step) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """What a script asked for: at `made_ms`, about one symbol."""
+    """What a script asked for, about one symbol."""
 
     symbol: str
-    made_ms: int
     waited: bool
     orders: tuple[Order, ...] = ()
     cancel: str | None = None
@@ -650,12 +706,16 @@ class Session:
     def __init__(self, script: Script, rules: Rules) -> None:
         self.script = script
         self.rules = rules
-        self.account = Account(rules, rules.balance, dict.fromkeys(rules.markets, ZERO), {}, [])
         self.books = Books()
+        self.account = Account(
+            rules, rules.balance, dict.fromkeys(rules.markets, ZERO), {}, [], self.books.denials
+        )
         self.time_ms = 0
         self.closed: set[str] = set()
         """The symbols with a step that closes now, whose orders count at once."""
         self.waiting: list[Request] = []
+        self.admitted: list[Callable[[], None]] = []
+        """Carries out, one after the other, what was let through at this close."""
         self.timers: list[tuple[int, int, str]] = []
         self.numbers: dict[str, int] = {}
         self.symbol_of: dict[str, str] = {}
@@ -673,8 +733,8 @@ class Session:
         return self.account.last.get(symbol)
 
     def open_orders(self) -> list[str]:
-        """Return the orders that count and have not ended, held children included."""
-        live = [o for o in self.account.orders if o.state in ("working", "held")]
+        """Return the orders that were let through and have not ended, held children included."""
+        live = [o for o in self.account.orders if o.state in OPEN]
         return [o.order.id for o in sorted(live, key=lambda o: o.number)]
 
     def send(self, order: Order) -> None:
@@ -706,14 +766,12 @@ class Session:
         self.timers.append((at_ms, self.timers_set, name))
 
     def request(self, symbol: str, **what: object) -> None:
-        """Section 1: count a request now, or at the close of its symbol's step.
-
-        reading: a symbol without a step at this instant is inside of a step of its own.
-        """
+        """Section 1: count a request now, or at the close of its symbol's step."""
         now = symbol in self.closed
-        request = Request(symbol, self.time_ms, not now, **what)  # type: ignore[arg-type]
+        request = Request(symbol, not now, **what)  # type: ignore[arg-type]
         if now:
-            self.count(request)
+            if carry_out := self.count(request):
+                self.admitted.append(carry_out)
         elif symbol not in self.account.last and request.orders:
             self.deny_without_price(request.orders)
         else:
@@ -760,6 +818,8 @@ class Session:
         self.closed = {step.symbol for step in steps}
         for bar in shown:
             self.script.on_bar(self, bar, self.account.last[bar.symbol])
+            while self.admitted:
+                self.admitted.pop(0)()
         self.closed = set()
         if steps:
             self.books.equity.append((self.time_ms, self.account.equity()))
@@ -804,11 +864,12 @@ class Session:
         self.script.on_fill(self, booked)
 
     def count_waiting(self, symbols: set[str]) -> None:
-        """Count what waited; what is asked for meanwhile takes its place behind it."""
+        """Count what waited and carry it out; what is asked for meanwhile waits behind it."""
         place = 0
         while place < len(self.waiting):
             if self.waiting[place].symbol in symbols:
-                self.count(self.waiting.pop(place))
+                if carry_out := self.count(self.waiting.pop(place)):
+                    carry_out()
             else:
                 place += 1
 
@@ -882,57 +943,56 @@ class Session:
 
     # Sections 2, 5 and 7: what is sent, changed or cancelled counts at a close
 
-    def count(self, request: Request) -> None:
+    def count(self, request: Request) -> Callable[[], None] | None:
+        """Check a request; return what carries it out, None if that is nothing."""
         if request.orders:
-            self.count_orders(request)
-        elif request.cancel is not None:
-            live = self.account.find(request.cancel)
-            if live is not None:
-                end(self.account, live, "canceled")
-        else:
-            self.count_change(request)
+            return self.count_orders(request)
+        if request.cancel is None:
+            return self.count_change(request)
+        live = self.account.find(request.cancel)
+        return None if live is None else lambda: end(self.account, live, "canceled")
 
-    def count_orders(self, request: Request) -> None:
-        """Check orders that are sent together, then let them work.
+    def count_orders(self, request: Request) -> Callable[[], None] | None:
+        """Check orders that are sent together: all of them are let through, or none.
 
-        reading: the first order of a list that a rule denies is the one that is listed.
+        reading: the first order of a list that breaks a rule names the rule of all.
         """
         ids = {order.id for order in request.orders}
         lives: list[Live] = []
         for order in request.orders:
-            live = self.enlive(order, request.made_ms)
-            if order.parent in ids:
-                live.state = "held"
-            lives.append(live)
-        for place, live in enumerate(lives):
-            rule = self.form_broken(live) or self.sending_denied(
-                live, waited=request.waited, ahead=lives[:place]
-            )
+            live = self.enlive(order)
+            live.state = "held" if order.parent in ids else "sent"
+            rule = self.form_broken(live) or self.sending_denied(live, waited=request.waited)
             rule_of_risk = None
             if rule is None and live.state != "held":
-                rule_of_risk = self.risk_broken(live, ahead=lives[:place])
-            if rule_of_risk and len(lives) == 1 and self.closes_part(live):
-                held = abs(self.account.positions[live.order.symbol])
+                rule_of_risk = self.risk_broken(live)
+            held = -self.expected_position(live) * live.sign
+            if rule_of_risk and len(request.orders) == 1 and held > 0:
                 if live.left > held:
                     self.deny(live.order.id, rule_of_risk, whole=False)
                 live.left = min(live.left, held)
                 live.reduce_only = True
             elif rule or rule_of_risk:
-                self.deny(live.order.id, rule or rule_of_risk or "")
-                for other in lives:
-                    self.books.states[other.order.id] = "denied"
-                return
-        self.account.orders.extend(lives)
-        for live in [live for live in lives if live.state == "working"]:
-            if live.state == "working":  # else a fill of the list has ended it
+                for let_through in lives:
+                    self.account.orders.remove(let_through)
+                for denied in request.orders:
+                    self.deny(denied.id, rule or rule_of_risk or "")
+                return None
+            lives.append(live)
+            self.account.orders.append(live)
+        return lambda: self.place_all(lives)
+
+    def place_all(self, lives: Sequence[Live]) -> None:
+        for live in lives:
+            if live.state == "sent":  # else it waits for its parent, or a fill of the list ended it
                 self.place(live)
 
-    def enlive(self, order: Order, made_ms: int) -> Live:
+    def enlive(self, order: Order) -> Live:
         expire_ms = None
         if order.time_in_force == "GTD":
             expire_ms = order.expire_ms
         elif order.time_in_force == "DAY":
-            expire_ms = made_ms // DAY * DAY + DAY
+            expire_ms = self.time_ms // DAY * DAY + DAY
         return Live(
             order,
             self.numbers[order.id],
@@ -950,13 +1010,17 @@ class Session:
 
     def deny_without_price(self, orders: Sequence[Order]) -> None:
         """Deny what would open a position before its symbol's first close."""
-        for order in orders:
-            self.books.states[order.id] = "denied"
-        first = self.enlive(orders[0], self.time_ms)
+        first = self.enlive(orders[0])
         rule = self.form_broken(first) or ("reduce_only" if first.reduce_only else "max_leverage")
-        self.deny(orders[0].id, rule)
+        for order in orders:
+            self.deny(order.id, rule)
 
     def form_broken(self, live: Live) -> str | None:
+        """What is not simulated, tick_size and lot_size.
+
+        reading: expire_time is asked with what is not simulated. What is not simulated is denied
+        of children too; their time is looked at when they begin.
+        """
         order, market = live.order, self.rules.markets[live.order.symbol]
         if order.time_in_force not in ("GTC", "GTD", "DAY", "IOC", "FOK"):
             return "time_in_force"
@@ -964,6 +1028,8 @@ class Session:
             return "time_in_force"
         if order.kind == "stop_limit" and order.post_only:
             return "post_only"
+        if order.kind != "market" and live.state != "held" and has_ended(live, self.time_ms):
+            return "expire_time"
         for price in (live.price, live.trigger):
             if price is not None and (price <= 0 or price % market.tick != 0):
                 return "tick_size"
@@ -971,50 +1037,43 @@ class Session:
             return "lot_size"
         return None
 
-    def sending_denied(self, live: Live, *, waited: bool, ahead: Sequence[Live] = ()) -> str | None:
+    def sending_denied(self, live: Live, *, waited: bool) -> str | None:
         """Section 5's denials; children that wait for a parent are not held against the close."""
         if live.state == "held":
             return None
-        symbol = live.order.symbol
-        position = self.account.positions[symbol]
-        for other in ahead:
-            if other.order.kind == "market" and other.order.symbol == symbol:
-                position += other.sign * other.left
-        if live.reduce_only and position * live.sign >= 0:
+        held = -self.expected_position(live) * live.sign
+        if live.reduce_only and held <= 0:
             return "reduce_only"
-        at_market = live.is_stop and reached(live, self.account.last[symbol])
-        if at_market and not (waited and self.reduces(live)):
-            return "stop_in_market"
-        return None
+        reduces = held > 0 and (live.reduce_only or live.left <= held)
+        at_market = live.is_stop and reached(live, self.account.last[live.order.symbol])
+        return "stop_in_market" if at_market and not (waited and reduces) else None
 
-    def reduces(self, live: Live) -> bool:
-        """Whether an order makes the position smaller.
-
-        reading: a plain order that would turn the position round does not only reduce it.
-        """
+    def expected_position(self, live: Live) -> Decimal:
+        """Return the position once the market orders that were let through before are filled."""
         position = self.account.positions[live.order.symbol]
-        against_it = position * live.sign < 0
-        return against_it and (live.reduce_only or live.left <= abs(position))
+        for other in self.account.admitted(live.order.symbol):
+            if is_market_to_come(other) and other.order.id != live.order.id:
+                held = max(-position * other.sign, ZERO)
+                filled = min(other.left, held) if other.reduce_only else other.left
+                position += other.sign * filled
+        return position
 
-    def closes_part(self, live: Live) -> bool:
-        return self.account.positions[live.order.symbol] * live.sign < 0
-
-    def risk_broken(self, live: Live, *, ahead: Sequence[Live] = ()) -> str | None:
+    def risk_broken(self, live: Live) -> str | None:
         """Section 7, from min_notional_usd on.
 
-        reading: a reduce-only order can only reduce, whatever else works.
+        reading: whether an order can only reduce is asked of the position that market orders to
+        come leave, too.
         """
         account, symbol = self.account, live.order.symbol
         market = self.rules.markets[symbol]
-        position = account.positions[symbol]
-        others = [
+        same = [
             other
-            for other in [*account.working(symbol), *(o for o in ahead if o.state == "working")]
-            if other is not live and other.order.id != live.order.id
+            for other in account.admitted(symbol)
+            if other.sign == live.sign and other.order.id != live.order.id
         ]
-        same = [o for o in others if o.sign == live.sign and o.order.symbol == symbol]
-        everything = position + live.sign * (live.left + sum((o.left for o in same), ZERO))
-        if live.reduce_only or (position * live.sign < 0 and everything * live.sign <= 0):
+        resting = sum((o.left for o in same if not is_market_to_come(o)), ZERO)
+        everything = self.expected_position(live) * live.sign + live.left + resting
+        if live.reduce_only or everything <= 0:
             return None
         price = live.price or live.trigger or account.last[symbol]
         if live.left * price < market.min_notional:
@@ -1022,13 +1081,13 @@ class Session:
         if self.halt:
             return self.halt
         opening = sum((o.left for o in same if not o.reduce_only), ZERO)
-        worst = position + live.sign * (live.left + opening)
+        worst = account.positions[symbol] + live.sign * (live.left + opening)
         if abs(worst) > market.max_position:
-            return f"max_position_{symbol.split('/')[0].lower()}"
+            return "max_position"
         gross = abs(worst) * account.last[symbol]
         for other in self.rules.markets:
             if other != symbol and other in account.last:
-                gross += self.worst_of(other, ahead) * account.last[other]
+                gross += self.worst_of(other) * account.last[other]
         leverage = min(
             self.rules.max_leverage, *(m.max_leverage for m in self.rules.markets.values())
         )
@@ -1037,9 +1096,8 @@ class Session:
             return "max_leverage"
         return None
 
-    def worst_of(self, symbol: str, ahead: Sequence[Live]) -> Decimal:
-        orders = [*self.account.working(symbol), *(o for o in ahead if o.order.symbol == symbol)]
-        opening = [o for o in orders if o.state == "working" and not o.reduce_only]
+    def worst_of(self, symbol: str) -> Decimal:
+        opening = [o for o in self.account.admitted(symbol) if not o.reduce_only]
         position = self.account.positions[symbol]
         return max(
             abs(position + sum((o.left * sign for o in opening if o.sign == sign), ZERO))
@@ -1047,10 +1105,13 @@ class Session:
         )
 
     def place(self, live: Live) -> None:
-        """Let an order that was admitted meet the close, or rest."""
+        """Let an order that was let through, changed or has begun meet the close, or rest."""
         market, close = self.rules.markets[live.order.symbol], self.account.last[live.order.symbol]
         kind, side = live.order.kind, live.order.side
         at_close = slipped(close, side, market.tick, self.rules.slippage_ticks)
+        live.state = "working"
+        if kind == "stop_limit" and live.is_stop and reached(live, close):
+            live.triggered = True
         if live.reduce_only and self.account.positions[live.order.symbol] * live.sign >= 0:
             end(self.account, live, "canceled")
         elif kind == "market":
@@ -1069,41 +1130,75 @@ class Session:
             end(self.account, live, "canceled")
 
     def fill_at_close(self, live: Live, price: Decimal) -> None:
-        booked = fill(self.account, live, price, "taker", inside=False)
+        """Fill an order at a close; then its children begin there, before the next request."""
+        children = [
+            other
+            for other in self.account.orders
+            if other.order.parent == live.order.id and other.state == "held"
+        ]
+        booked = fill(self.account, live, price, "taker")
         if live.order.time_in_force in ("IOC", "FOK") or live.order.kind == "market":
             end(self.account, live, "canceled")
         self.tell(booked)
+        for child in children:
+            if child.state == "working":
+                self.place(child)
 
-    def count_change(self, request: Request) -> None:
-        """Change an order if the changed one may be sent, else leave it as it is.
+    def count_change(self, request: Request) -> Callable[[], None] | None:
+        """Check a change as an order with the new values that is sent now.
 
-        reading: a change is checked as an order with the new values that is sent now. The quantity
-        is what is left to fill: no order that works has a part filled.
+        reading: a change to the values that the order has when the change counts does nothing,
+        though another change is still to be carried out.
         """
         assert request.modify is not None
         live = self.account.find(request.modify)
-        if live is None or live.state not in ("working", "held"):
-            return
-        changed = replace(live)
-        if request.quantity is not None:
-            changed.left = request.quantity
-        if request.price is not None and live.price is not None:
-            changed.price = request.price
-        if request.trigger is not None and live.is_stop:
-            changed.trigger = request.trigger
+        if live is None or live.state not in OPEN:
+            return None
+        changed = changed_order(live, request)
+        if changed == live:
+            return None
         rule = self.form_broken(changed) or self.sending_denied(changed, waited=request.waited)
         if rule is None and live.state != "held":
             rule = self.risk_broken(changed)
         if rule:
             self.deny(live.order.id, rule, whole=False)
+            return None
+        return lambda: self.change(live, request)
+
+    def change(self, live: Live, request: Request) -> None:
+        """Change an order that has not ended.
+
+        reading: the change of a post-only order that would take is refused.
+        """
+        changed = changed_order(live, request)
+        if live.state not in OPEN:
             return
-        if live.state == "working" and not changed.is_stop and live.order.post_only:
-            market = self.rules.markets[live.order.symbol]
-            if close_takes(changed, self.account.last[live.order.symbol], market.tick):
-                return  # reading: the change of a post-only order that would take is refused
+        close = self.account.last[live.order.symbol]
+        if live.state == "working" and would_take(changed, close, self.rules):
+            return
         live.left, live.price, live.trigger = changed.left, changed.price, changed.trigger
         if live.state == "working":
             self.place(live)
+
+
+def is_market_to_come(live: Live) -> bool:
+    """Whether it is a market order that was let through and is not filled yet."""
+    return live.state == "sent" and live.order.kind == "market"
+
+
+def changed_order(live: Live, request: Request) -> Live:
+    """Return an order with new values.
+
+    reading: the quantity is what is left to fill: no order that works has a part filled.
+    """
+    changed = replace(live)
+    if request.quantity is not None:
+        changed.left = request.quantity
+    if request.price is not None and live.price is not None:
+        changed.price = request.price
+    if request.trigger is not None and live.is_stop:
+        changed.trigger = request.trigger
+    return changed
 
 
 def length_ms(timeframe: str) -> int:

@@ -12,6 +12,7 @@ from tests.trading.scripts import LOT, TICK, RandomScript, random_steps, turn
 from tests.trading.simulator import Books, Fill, Market, Rules, simulate
 
 D = Decimal
+LARGEST = D(8)
 ONE, TWO = ("BTC/USD",), ("BTC/USD", "ETH/USD")
 WORLDS: dict[str, dict[str, Any]] = {
     "one symbol, minutes": {"symbols": ONE, "count": 150},
@@ -22,7 +23,7 @@ WORLDS: dict[str, dict[str, Any]] = {
 
 
 def rules_of(symbols: tuple[str, ...]) -> Rules:
-    market = Market(tick=TICK, lot=LOT, max_position=D(8), max_leverage=D(100))
+    market = Market(tick=TICK, lot=LOT, max_position=LARGEST, max_leverage=D(100))
     return Rules(
         markets=dict.fromkeys(symbols, market),
         balance=D(10_000_000),
@@ -81,6 +82,7 @@ def test_a_mirrored_run_is_the_run_turned_round(seed: int, world: str) -> None:
     assert mirror.states == books.states
     assert mirror.equity == books.equity
     assert books.fills
+    assert all(abs(fill.position) <= LARGEST for fill in books.fills)
 
 
 @pytest.mark.parametrize("world", WORLDS)
