@@ -216,7 +216,8 @@ def cautions(summary: Summary) -> list[str]:
                 f"({share:.2%})"
             )
     for stats in summary.runs:
-        said.extend(f"{stats.venue}: {words}" for words in _cautions_of(stats))
+        if words := "; ".join(_cautions_of(stats)):
+            said.append(f"{stats.venue}: {words}")
     return said
 
 

@@ -7,7 +7,6 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -21,7 +20,7 @@ from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
-from tbv8.page.words import NONE, counted, length, length_cell, minute, number, often, part_of
+from tbv8.page.words import NONE, counted, length, length_cell, minute, number, part_of
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tbv8.results.read import Account, Result
@@ -881,36 +880,17 @@ def _trade_row(position: Mapping[str, Any]) -> list[Child]:
 
 
 def _events(result: Result) -> Part:
-    said = []
-    lists: list[Child] = []
-    for run in result.runs:
-        title, stats = run.title, run.stats
-        for rule, count in stats.denied.items():
-            said.append(f"{title}: {counted(count, 'order')} denied by {rule}")
-        for rule, count in sorted(Counter(halt.rule for halt in stats.halts).items()):
-            said.append(f"{title}: closed and halted {often(count)} by {rule}")
-        for reason, count in stats.refused.items():
-            said.append(f"{title}: {counted(count, 'order')} refused: {reason}")
-        lists += [
-            _event_list(
-                f"{title}: halts",
-                len(stats.halts),
-                stats.halts,
-                _halt_row,
-                ("time", "rule", "until", "why"),
-            ),
-            _event_list(
-                f"{title}: denials",
-                sum(stats.denied.values()),
-                stats.denials,
-                _denial_row,
-                ("time", "rule", "order", "why"),
-            ),
-        ]
-    content: Child = [element("ul", [element("li", text) for text in said]), lists]
-    if not said:
-        content = element("p", "No order was denied or refused, nothing was halted.", class_="dim")
-    return "risk", "Risk events", content
+    lists = [
+        _event_list(f"{run.title}: {name}", count, events, row, ("time", "rule", what, "why"))
+        for run in result.runs
+        for name, count, events, row, what in (
+            ("halts", len(run.stats.halts), run.stats.halts, _halt_row, "until"),
+            ("denials", sum(run.stats.denied.values()), run.stats.denials, _denial_row, "order"),
+        )
+        if events
+    ]
+    none = element("p", "No order was denied, nothing was halted.", class_="dim")
+    return "risk", "Risk events", lists or none
 
 
 def _event_list(
@@ -919,9 +899,7 @@ def _event_list(
     events: Sequence[Event],
     row: Callable[[Event], list[Child]],
     heads: Sequence[str],
-) -> Child:
-    if not events:
-        return None
+) -> Html:
     listed = events[:_EVENTS]
     return element(
         "details",

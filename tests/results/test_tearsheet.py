@@ -112,10 +112,13 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     assert cells(page, "Fees") == [f"{value['fees']:,.2f}" for value in (primary, shadow)]
     assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
-    denied = primary["denied"]["max_daily_loss_usd"]
-    assert f"{denied:,} orders denied by max_daily_loss_usd" in page
-    assert f"closed and halted {len(primary['halts'])} times by max_daily_loss_usd" in page
-    assert primary["halts"]
+    denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
+    assert (
+        f"hyperliquid: {denied:,} orders denied by max_daily_loss_usd; closed and halted until "
+        f"00:00 UTC {halts} times by max_daily_loss_usd"
+    ) in page
+    assert f"<summary>hyperliquid (primary): halts: {halts}</summary>" in page
+    assert halts
 
 
 def test_its_curves_are_points_of_equity_csv(made: tuple[Path, str]) -> None:
