@@ -19,6 +19,7 @@ from nautilus_trader.core import UUID4
 from nautilus_trader.model import (
     BarType,
     ClientOrderId,
+    ContingencyType,
     InstrumentId,
     OrderDenied,
     OrderSide,
@@ -43,6 +44,7 @@ _STOPS = (OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
 _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
 _AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 _LASTING = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
+_LINKED = (ContingencyType.OCO, ContingencyType.OUO)
 _SERVED = ("subscribe_bars", "subscribe_signal", "subscribe_data")
 _UNITS_RULES = ("lot_size", "tick_size")
 
@@ -165,7 +167,8 @@ class Gate:
     def _pass(self, order: Any, wanted: Order) -> Any:
         """Book an order that goes to the venue; return it as the engine may have it.
 
-        The engine enlarges resting reduce-only orders, and knows no DAY: it gets a copy.
+        The engine enlarges resting reduce-only orders, ends the whole sibling of an order that is
+        filled, and knows no DAY: it gets a copy.
         """
         market, name = self.markets[order.instrument_id], _name(order)
         self.submitted[name] = SubmittedOrder(
@@ -188,17 +191,24 @@ class Gate:
             wanted = msgspec.structs.replace(wanted, change=order_change)
         if order.is_reduce_only:
             changes["is_reduce_only"] = False
+        if order.contingency_type in _LINKED:
+            changes |= {"contingency_type": None, "linked_order_ids": None}
         ends_ns = getattr(order, "expire_time", None) or 0
         if rests and order.time_in_force == TimeInForce.DAY:
             day_ns = DAY_MS * _NS
             ends_ns = (self.step_ns // day_ns + 1) * day_ns
             changes |= {"time_in_force": "GTD", "expire_time_ns": ends_ns}
-        if changes:
-            order = type(order).from_dict(order.to_dict() | changes)
+        copy = type(order).from_dict(order.to_dict() | changes) if changes else order
         self.book.working[name] = wanted
         if rests:
-            market.add(order, sequence=sequence, reduce_only=wanted.reduce_only, ends_ns=ends_ns)
-        return order
+            market.add(
+                order,
+                sequence=sequence,
+                size=market.units.size(copy.quantity),
+                reduce_only=wanted.reduce_only,
+                ends_ns=ends_ns,
+            )
+        return copy
 
     def modify(
         self, updates: Sequence[tuple[Any, Any, Any, Any]], send: Callable[[], None]
@@ -406,7 +416,7 @@ class Gate:
                 return None  # it has ended, and the engine does not know it yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.size(order.leaves_qty)
-        if not (submitted or self._takes(order)):
+        if not submitted and (resting.kind != "limit" or not self._takes(order)):
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
@@ -438,7 +448,7 @@ class Gate:
             "on_order_accepted": self._on_accepted,
             "on_order_filled": self.on_filled,
             "on_order_updated": self._on_updated,
-            "on_order_modify_rejected": self._on_updated,
+            "on_order_modify_rejected": self._take_over,
             **{f"on_order_{name}": self._on_ended for name in ended},
         }
 
@@ -450,7 +460,7 @@ class Gate:
         kind, trigger = event.order_type.name.lower(), self._trigger(event, market)
         if name in self.forced:
             kind = self.forced[name].kind
-        market.fill(name, size, buy=buy)
+        linked = market.fill(name, size, buy=buy)
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
@@ -469,7 +479,22 @@ class Gate:
                 trigger=trigger,
             )
         )
+        for sibling, left in linked.items():
+            self._shrink(market, sibling, left)
         self._end_without_use(market)
+
+    def _shrink(self, market: RestingOrders, name: str, left: int) -> None:
+        """Make a sibling of a filled order smaller, or end it."""
+        if not left:
+            self._end(market, name)
+            return
+        order: Any = self.loaded.cache.order(ClientOrderId(name))
+        quantity = EXACT.add(market.units.to_size(left), order.filled_qty.as_decimal())
+        known = self.book.working[name]
+        change = market.units.to_size(left).copy_sign(known.change)
+        self.book.working[name] = msgspec.structs.replace(known, change=change)
+        size = Quantity.from_decimal_dp(quantity, market.units.size_decimals)
+        Strategy.modify_order(self.loaded, order.client_order_id, size)
 
     def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
         """Return the price from which rounding and slipping are measured."""
@@ -520,6 +545,21 @@ class Gate:
         market.end(name)
 
     def _on_updated(self, event: Any) -> None:
+        """Take over an order's new values; the engine gives children their parent's quantity."""
+        name, order = _name(event), self.loaded.cache.order(event.client_order_id)
+        known = self.book.working.get(name)
+        if order is None or known is None:
+            return
+        left = order.leaves_qty.as_decimal()
+        if left == abs(known.change):
+            self._take_over(event)
+            return
+        size = EXACT.add(abs(known.change), order.filled_qty.as_decimal())
+        decimals = self.markets[order.instrument_id].units.size_decimals
+        quantity = Quantity.from_decimal_dp(size, decimals)
+        Strategy.modify_order(self.loaded, order.client_order_id, quantity)
+
+    def _take_over(self, event: Any) -> None:
         order, name = self.loaded.cache.order(event.client_order_id), _name(event)
         known = self.book.working.get(name)
         if order is None or known is None:

@@ -208,11 +208,11 @@ class _Walk:
 
     def _leg(self, start: int, end: int, *, jump: bool) -> None:
         """Fill what the price meets between two prices, in the order in which it meets it."""
-        down = end < start
+        way = (end > start) - (end < start)
         while not self.liquidated:
             met = [
-                (at if down else -at, -1 if order is None else order.sequence, order, at)
-                for order, at in self._met(start, end, end if jump else start)
+                (-at * way, -1 if order is None else order.sequence, order, at)
+                for order, at in self._met(start, end, way, end if jump else start)
             ]
             if not met:
                 return
@@ -220,14 +220,16 @@ class _Walk:
             start = at
             self._happen(order, at, end if jump else at)
 
-    def _met(self, start: int, end: int, here: int) -> Iterable[tuple[Working | None, int]]:
+    def _met(
+        self, start: int, end: int, way: int, here: int
+    ) -> Iterable[tuple[Working | None, int]]:
         """Yield each order that a leg meets, None for a liquidation, and the price there.
 
         `here` is what trades now: on the jump to the open, the open.
         """
         gone = self.units.liquidation_price(self.position, self.cash - self.reserved)
         if gone is not None:
-            at = _reach(gone, start, end, below=self.position > 0, at_once=here)
+            at = _reach(gone, start, end, way=way, below=self.position > 0, at_once=here)
             if at is not None:
                 yield None, at
         for order in self.live.values():
@@ -238,10 +240,10 @@ class _Walk:
             if order.rests_at_limit:
                 if order.began or not _is_beyond(end, order.price, below=order.below):
                     continue
-                at = _reach(order.price, start, end, below=order.below)
+                at = _reach(order.price, start, end, way=way, below=order.below)
             else:
                 began = here if order.began else None
-                at = _reach(order.trigger, start, end, below=order.below, at_once=began)
+                at = _reach(order.trigger, start, end, way=way, below=order.below, at_once=began)
             if at is not None:
                 yield order, at
 
@@ -299,7 +301,7 @@ class _Walk:
             del self.live[order.id]
         filled_whole = not order.left
         for name in order.linked:
-            self._shrink(name, 0 if order.one_cancels_other else order.left)
+            self._shrink(name, None if order.one_cancels_other else size)
         if filled_whole:
             for child in self.live.values():
                 if child.parent == order.id:
@@ -312,10 +314,11 @@ class _Walk:
         for name in excess(self.live.values(), self.position, self.units.max_position):
             del self.live[name]
 
-    def _shrink(self, name: str, most: int) -> None:
+    def _shrink(self, name: str, size: int | None) -> None:
+        """Take from a sibling what was filled; None ends it."""
         sibling = self.live.get(name)
         if sibling is not None:
-            sibling.left = min(sibling.left, most)
+            sibling.left = 0 if size is None else max(sibling.left - size, 0)
             if not sibling.left:
                 del self.live[name]
 
@@ -395,23 +398,24 @@ class _Walk:
 
 
 def _reach(
-    price: int, start: int, end: int, *, below: bool, at_once: int | None = None
+    price: int, start: int, end: int, *, way: int, below: bool, at_once: int | None = None
 ) -> int | None:
-    """Return where a way from `start` to `end` meets a price; None where it does not.
+    """Return where what is left of a leg meets a price; None where it does not.
 
     Args:
         price: What is waited for.
-        start: Where the way begins.
-        end: Where it ends; to touch the price is to meet it.
+        start: Where the market is.
+        end: Where the leg ends; to touch the price is to meet it.
+        way: Which way the leg goes: -1 down, 1 up, 0 where it does not move.
         below: Whether a way down meets it, else a way up.
         at_once: What trades now: where that is at or beyond the price it is met, whichever way the
             price goes then.
     """
     if below:
-        if end < start and end <= price:
+        if way < 0 and end <= price:
             return min(price, start)
         return start if at_once is not None and at_once <= price else None
-    if end > start and end >= price:
+    if way > 0 and end >= price:
         return max(price, start)
     return start if at_once is not None and at_once >= price else None
 

@@ -33,6 +33,7 @@ class RestingOrders:
         working: By id; children of a bracket wait in it for their parent.
         highest_below: A step whose low is at or below it may set off an order; -1 where none can.
         lowest_above: The same of a step's high; NEVER where none can.
+        ends_ns: When the first order's time ends; NEVER where none has an end.
     """
 
     def __init__(self, symbol: str, instrument: CryptoPerpetual, units: Units) -> None:
@@ -41,7 +42,7 @@ class RestingOrders:
         self.last: int | None = None
         self.closed_ns = -1
         self.working: dict[str, Working] = {}
-        self.highest_below, self.lowest_above = -1, NEVER
+        self.highest_below, self.lowest_above, self.ends_ns = -1, NEVER, NEVER
         self._planned: list[Planned] = []
         self._next = 0
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
@@ -54,7 +55,7 @@ class RestingOrders:
 
     # Orders come, change and go.
 
-    def add(self, order: Any, *, sequence: int, reduce_only: bool, ends_ns: int) -> None:
+    def add(self, order: Any, *, sequence: int, size: int, reduce_only: bool, ends_ns: int) -> None:
         """Take an order of NautilusTrader that is sent to the venue."""
         parent = order.parent_order_id
         linked = ()
@@ -65,7 +66,7 @@ class RestingOrders:
             id=name,
             buy=order.is_buy,
             kind=KINDS[order.order_type],
-            left=self.units.size(order.quantity),
+            left=size,
             sequence=sequence,
             price=_units(self.units, getattr(order, "price", None)),
             trigger=_units(self.units, getattr(order, "trigger_price", None)),
@@ -78,8 +79,11 @@ class RestingOrders:
         )
         self.set_band()
 
-    def fill(self, name: str, size: int, *, buy: bool) -> None:
-        """Book an execution; what waited for the order begins."""
+    def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
+        """Book an execution; what waited for the order begins.
+
+        Returns what is left of its siblings, if it has any.
+        """
         self.position += size if buy else -size
         order = self.working.get(name)
         if order is not None:
@@ -89,7 +93,14 @@ class RestingOrders:
         for child in self.working.values():
             if child.parent == name and name not in self.working:
                 child.parent = None
+        shrunk = {}
+        for sibling in order.linked if order else ():
+            other = self.working.get(sibling)
+            if order is not None and other is not None:
+                other.left = 0 if order.one_cancels_other else max(other.left - size, 0)
+                shrunk[sibling] = other.left
         self.set_band()
+        return shrunk
 
     def end(self, name: str) -> None:
         """Forget an order that works no more."""
@@ -124,15 +135,17 @@ class RestingOrders:
 
     def set_band(self) -> None:
         """Set the prices between which nothing happens to the orders."""
-        below, above = -1, NEVER
+        below, above, ends_ns = -1, NEVER, NEVER
         for order in self.working.values():
+            if order.ends_ns:
+                ends_ns = min(ends_ns, order.ends_ns)
             if order.parent is None:
                 price = order.meeting_price
                 if order.below:
                     below = max(below, price)
                 else:
                     above = min(above, price)
-        self.highest_below, self.lowest_above = below, above
+        self.highest_below, self.lowest_above, self.ends_ns = below, above, ends_ns
 
     # A step.
 

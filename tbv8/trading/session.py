@@ -182,6 +182,7 @@ class Session:
                 busy = busy or (
                     low <= market.highest_below
                     or high >= market.lowest_above
+                    or time_ns >= market.ends_ns
                     or low <= simulation.low_alarm
                     or high >= simulation.high_alarm
                 )
@@ -210,7 +211,8 @@ class Session:
         gate.step_ns = time_ns
         gate.set_prices()
         simulation.pass_time(time_ns)
-        runs = runner.timer_ns <= time_ns
+        ends_ns = min(market.ends_ns for market in self._markets)
+        runs = min(ends_ns, runner.timer_ns) <= time_ns
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
         for number, prices in sorted(steps.items()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,7 +14,6 @@ import pyarrow as pa
 from nautilus_trader.model import (
     BarType,
     ClientOrderId,
-    ContingencyType,
     InstrumentId,
     OrderSide,
     Price,
@@ -73,8 +73,12 @@ class Driven(Strategy):
         return Decimal(self.portfolio.net_position(self.instrument(symbol).id))
 
     def last(self, symbol: str) -> Decimal | None:
-        market = self.config.inside["markets"][symbol]
-        return None if market.last is None else market.units.to_price(market.last)
+        """Return the close of the last step that is dealt with, which no bar may have shown."""
+        now_ns = self.clock.timestamp_ns()
+        dealt_with = self.config.inside["markets"][symbol].closed_ns == now_ns
+        closes = self.config.inside["closes"][symbol]
+        at = (bisect_right if dealt_with else bisect_left)(closes, now_ns, key=lambda c: c[0])
+        return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
         numbers, live = self.config.inside["numbers"], []
@@ -287,6 +291,10 @@ def drive(
         gate = session._gate
         inside |= {
             "markets": {market.symbol: market for market in gate.markets.values()},
+            "closes": {
+                symbol: sorted((s.close_ms * NS, s.close) for s in steps if s.symbol == symbol)
+                for symbol in strategy.symbols
+            },
             "numbers": gate.numbers,
             "labels": {bar_type: (s, t.text) for (s, t), bar_type in session._bar_types.items()},
             "step_ms": lambda: gate.step_ns // NS,

@@ -446,7 +446,7 @@ class Path:
         """Fill what the price meets on a straight way, one by one."""
         at: Decimal | Fraction = a
         while self.lost is None:
-            met = self.first_met(at, b, jump=jump)
+            met = self.first_met(at, b, rises=b > a, falls=b < a, jump=jump)
             if met is None:
                 return
             at, live = met
@@ -460,7 +460,7 @@ class Path:
                 self.fill(live, live.price, "maker", here=price)
 
     def first_met(
-        self, at: Decimal | Fraction, b: Decimal, *, jump: bool
+        self, at: Decimal | Fraction, b: Decimal, *, rises: bool, falls: bool, jump: bool
     ) -> tuple[Decimal | Fraction, Live | None] | None:
         """Return the nearest meeting; None in place of an order is the liquidation."""
         meetings: list[tuple[Decimal | Fraction, int, Live | None]] = []
@@ -468,7 +468,9 @@ class Path:
         held = self.account.positions[self.step.symbol]
         price = liquidation_price(self.account, self.step.symbol)
         if price is not None:
-            met = stop_met(price, at, b, here, buys=held < 0, at_once=True)
+            met = stop_met(
+                price, at, b, here, rises=rises, falls=falls, buys=held < 0, at_once=True
+            )
             if met is not None:
                 meetings.append((met, -1, None))
         for live in self.account.working(self.step.symbol):
@@ -477,7 +479,14 @@ class Path:
             if live.is_stop:
                 assert live.trigger is not None
                 met = stop_met(
-                    live.trigger, at, b, here, buys=live.is_buy, at_once=live.began_inside
+                    live.trigger,
+                    at,
+                    b,
+                    here,
+                    rises=rises,
+                    falls=falls,
+                    buys=live.is_buy,
+                    at_once=live.began_inside,
                 )
             elif live.began_inside:
                 continue
@@ -619,18 +628,21 @@ def stop_met(
     b: Decimal,
     here: Decimal | Fraction,
     *,
+    rises: bool,
+    falls: bool,
     buys: bool,
     at_once: bool,
 ) -> Decimal | Fraction | None:
-    """Return where a stop is met on the way from `at` to `b`.
+    """Return where a stop is met on the rest of a leg, from `at` to `b`.
 
-    `here` is the price that trades now: on the jump the open.
+    `here` is the price that trades now: on the jump the open. Of stops at the leg's very end
+    each is met, though nothing is left of the leg after the first.
     """
     if buys:
-        if b > at and b >= trigger:
+        if rises and b >= trigger:
             return max(at, trigger)
         return at if at_once and here >= trigger else None
-    if b < at and b <= trigger:
+    if falls and b <= trigger:
         return min(at, trigger)
     return at if at_once and here <= trigger else None
 

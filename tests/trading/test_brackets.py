@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tbv8.trading.engine import run_strategy
 
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import run_strategy
 from tests.backtest.builders import (
     install,
     limits,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-
-from tbv8.config import records
 from tbv8.trading.engine import run_strategy
 from tbv8.trading.fills import taker_price
+
+from tbv8.config import records
 from tests.backtest.builders import make_bars, make_strategy, rules
 
 CLOSES = [100.3, 100.3, 110.3, 90.3, 100.3]

@@ -10,12 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tbv8.trading.engine import Run, run_strategy
 
 from tbv8.backtest.run import run_backtest
 from tbv8.market import DAY_MS, HOUR_MS, parse_timeframe
 from tbv8.results.accounting import from_money
 from tbv8.results.summary import lines
-from tbv8.trading.engine import Run, run_strategy
 from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import (
     SCRIPTED,

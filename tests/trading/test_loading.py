@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tbv8.trading.engine import run_strategy
 
 from tbv8.errors import ConfigError
-from tbv8.trading.engine import run_strategy
 from tbv8.trading.loading import StrategyError, check_params
 from tests.backtest.builders import SCRIPTED, install, make_bars, make_strategy
 

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tbv8.trading.engine import run_strategy
 
 from tbv8.config import records
 from tbv8.errors import DataError
 from tbv8.market import Series, parse_time, parse_timeframe
-from tbv8.trading.engine import run_strategy
 from tbv8.trading.nautilus import (
     check_bars,
     close_times,
