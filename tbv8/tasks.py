@@ -384,19 +384,17 @@ def _check_params(strategy: Strategy) -> None:
 def _backtest(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.bars import coarse_ticks
     from tbv8.backtest.run import draw_again, run_backtest
-    from tbv8.results.summary import lines
 
     inputs, bars = _read(project, strategy)
-    main = bars.shown[strategy.symbol, strategy.timeframe]
     folder = project.results_path / strategy.strategy_id
     if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
-        draw_again(folder, manifest, main, inputs=inputs)
+        draw_again(folder, manifest, inputs=inputs)
         print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
         return
     for line in coarse_ticks(strategy, bars):
         print(f"   WARNING: {line}")
-    summary = run_backtest(strategy, main, inputs=inputs, results_path=project.results_path)
-    for line in lines(summary):
+    summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
+    for line in str(summary).splitlines():
         print(f"   {line}")
 
 
@@ -413,8 +411,7 @@ def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
 
     _inputs, bars = _read(project, strategy)
-    main = bars.shown[strategy.symbol, strategy.timeframe]
-    for line in lines(strategy, check_lookahead(strategy, main)):
+    for line in lines(strategy, check_lookahead(strategy, bars)):
         print(f"   {line}")
 
 
@@ -430,9 +427,8 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
     start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
     strategy = replace(strategy, span=Span(start_ms, end_ms))
     inputs, bars = _read(project, strategy)
-    main = bars.shown[strategy.symbol, strategy.timeframe]
     with TemporaryDirectory(prefix="tbv8-") as temporary:
-        run_backtest(strategy, main, inputs=inputs, results_path=Path(temporary))
+        run_backtest(strategy, bars, inputs=inputs, results_path=Path(temporary))
         difference = first_difference(folder, Path(temporary) / name)
     if difference:
         now = {**inputs, FILES_PART: opened_files(strategy, manifest)}

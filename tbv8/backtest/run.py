@@ -7,21 +7,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from tbv8.backtest.feed import check_held, run_at_once
 from tbv8.config import records
 from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
-from tbv8.results.files import write_run
+from tbv8.results.accounting import Books, to_books
+from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import write_json, write_result
+from tbv8.results.marks import to_marks
 from tbv8.results.read import read_result
 from tbv8.results.summary import Summary, summarise, to_json
 from tbv8.results.tearsheet import tearsheet
-from tbv8.trading.engine import Run, run_strategy
+from tbv8.trading.bars import Bars
 from tbv8.trading.opened import noting_opened
 
 
 def run_backtest(
-    strategy: records.Strategy, bars: pa.Table, *, inputs: Mapping[str, Any], results_path: Path
+    strategy: records.Strategy, bars: Bars, *, inputs: Mapping[str, Any], results_path: Path
 ) -> Summary:
     """Run a strategy over its bars and write `results_path/<strategy_id>/`.
 
@@ -38,39 +39,40 @@ def run_backtest(
         StrategyError: The strategy raised, ended the run early, or opened what cannot be part of
             a key.
     """
-    routing = strategy.routing
+    check_held(strategy, bars)
+    routing, marks = strategy.routing, to_marks(strategy, bars)
     files: dict[str, str] = {}
-    runs: list[Run] = []
-    shadowed = routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW"
-    for venue in (routing.primary, routing.secondary) if shadowed else (routing.primary,):
-        if venue is not None:
-            with noting_opened(strategy) as opened:
-                runs.append(run_strategy(strategy, venue, bars))
-            files |= opened.files()
-    primary, shadow = runs[0], runs[1] if len(runs) > 1 else None
+
+    def run(venue: str) -> Books:
+        with noting_opened(strategy) as opened:
+            books = to_books(run_at_once(strategy, venue, bars), marks)
+        files.update(opened.files())
+        return books
+
+    primary, shadow = run(routing.primary), None
+    if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
+        shadow = run(routing.secondary)
     key = {**inputs, FILES_PART: make_input(files)}
-    summary = summarise(strategy, primary, shadow)
+    summary = summarise(strategy, bars, primary, shadow)
 
     def write(folder: Path) -> None:
         write_run(folder, primary)
         if shadow:
             write_run(folder / "shadow", shadow)
+        write_market(folder / "market.csv", strategy, bars)
         write_json(folder / "summary.json", to_json(summary))
-        _draw(folder, bars, key)
+        _draw(folder, key)
 
     write_result(results_path / strategy.strategy_id, write, inputs=key)
     return summary
 
 
-def draw_again(
-    folder: Path, manifest: Manifest, bars: pa.Table, *, inputs: Mapping[str, Any]
-) -> None:
+def draw_again(folder: Path, manifest: Manifest, *, inputs: Mapping[str, Any]) -> None:
     """Draw the page of a result from its other files; nothing is run.
 
     Args:
         folder: The result's.
         manifest: Its own; what the strategy opened is taken over from it.
-        bars: Those that it was made from.
         inputs: As of `run_backtest`.
     """
     key = {**inputs, FILES_PART: manifest.inputs[FILES_PART]}
@@ -79,12 +81,12 @@ def draw_again(
         for name in manifest.outputs.keys() - {PAGE}:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, new / name)
-        _draw(new, bars, key)
+        _draw(new, key)
 
     write_result(folder, write, inputs=key)
 
 
-def _draw(folder: Path, bars: pa.Table, key: Mapping[str, Any]) -> None:
+def _draw(folder: Path, key: Mapping[str, Any]) -> None:
     """Write the page of a result whose other files are there."""
-    page = tearsheet(read_result(folder, bars=bars, inputs=key))
+    page = tearsheet(read_result(folder, inputs=key))
     (folder / PAGE).write_text(page, encoding="utf-8")

@@ -121,11 +121,6 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return (self.timeframe, *self.bars)
 
     @property
-    def step(self) -> Timeframe:
-        """The timeframe of the bars by which orders are matched."""
-        return ONE_MINUTE if self.detail == "1m" else self.timeframe
-
-    @property
     def run_span(self) -> Span:
         """What a run covers: the warm-up and the span."""
         return Span(self.span.start_ms - self.warm_up_ms, self.span.end_ms)
@@ -134,6 +129,11 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     def bars_span(self) -> Span:
         """The part of the run's span that whole bars of the main timeframe fill."""
         return self.timeframe.whole(self.run_span)
+
+    @property
+    def step(self) -> Timeframe:
+        """The timeframe of the bars by which orders are matched."""
+        return ONE_MINUTE if self.detail == "1m" else self.timeframe
 
     @property
     def reads(self) -> tuple[tuple[Series, Timeframe], ...]:

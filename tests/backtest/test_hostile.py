@@ -11,9 +11,16 @@ import pyarrow as pa
 import pytest
 from nautilus_trader.common import Clock
 
-from tbv8.trading.engine import Run, run_strategy
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import SCRIPTED, install, limits, make_bars, make_strategy
+from tbv8.trading.records import Run
+from tests.backtest.builders import (
+    SCRIPTED,
+    install,
+    limits,
+    make_bars,
+    make_strategy,
+    run_strategy,
+)
 
 D = Decimal
 HEAD = """
