@@ -29,6 +29,7 @@ from tbv8.market import (
     parse_timeframe,
 )
 from tbv8.source import GIVEN, classes, params
+from tbv8.venues.registry import find_venue
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
@@ -47,7 +48,8 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What an order in one symbol is worth at one venue; fees as fractions of the notional.
 
     `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
-    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own.
+    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own
+    hours; a strategy's instruments have them filled in.
     """
 
     tick_size: Decimal
@@ -92,7 +94,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     """One strategy with all that it inherits.
 
     `source` is the series whose bars it reads, `span` the wanted span cut to what that venue has,
-    `instruments` the rules of its primary and secondary venue.
+    `instruments` the rules of its primary and secondary venue, `simulated` whether the market of
+    its bars is made up.
     """
 
     strategy_id: str
@@ -109,6 +112,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     instruments: dict[str, Instrument]
     starting_balance_usd: Decimal
     slippage_ticks: int
+    simulated: bool = False
 
     @property
     def module_path(self) -> Path:
@@ -546,6 +550,7 @@ def _load_strategies(
                 instruments=_instruments(document, raw, venues),
                 starting_balance_usd=raw.backtest.starting_balance_usd,
                 slippage_ticks=raw.backtest.slippage_ticks,
+                simulated=find_venue(data_venue).simulated,
             ),
         )
 
@@ -588,7 +593,9 @@ def _instruments(
                 f"{name} has no instrument rules of {raw.symbol}: write them under `instruments:` "
                 f"in config/venues/{name}.yaml",
             )
-        found[name] = venue.instruments[raw.symbol]
+        rules = venue.instruments[raw.symbol]
+        hours = rules.funding_hours or find_venue(name).funding_hours
+        found[name] = msgspec.structs.replace(rules, funding_hours=hours)
     return found
 
 

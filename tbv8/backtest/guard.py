@@ -64,7 +64,6 @@ _EXACT = Context(prec=60)
 _NEVER = 2**63 - 1
 _TYPES = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
 _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
-_FUNDING_HOURS = {"hyperliquid": 1}  # the others, MEXC among them, every eight
 _USUAL_FUNDING_HOURS = 8
 
 _TIMERS = (  # what takes a callback
@@ -273,9 +272,7 @@ class RiskGuard:
             lot_size=rules.lot_size,
         )
         self.rate_8h = rules.funding_rate_8h
-        venue = instrument.id.venue.value
-        usual = _FUNDING_HOURS.get(venue, _USUAL_FUNDING_HOURS)
-        self.funding_hours = rules.funding_hours or usual
+        self.funding_hours = rules.funding_hours or _USUAL_FUNDING_HOURS
         self.instrument = instrument
         self._places = instrument.price_precision
         self._maintenance = self.limits.maintenance

@@ -17,9 +17,6 @@ from tbv8.backtest.statistics import Performance, Trading, measure_curve, measur
 from tbv8.market import Timeframe, iso
 from tbv8.page.words import counted, often
 
-SIMULATED = "sample"
-"""The venue whose market is made up."""
-
 _LISTED = 1000
 """How many denials, or fills that the other run lacks, are listed; the counts are of all."""
 
@@ -119,7 +116,7 @@ def summarise(strategy: config.Strategy, primary: Run, shadow: Run | None) -> Su
         timeframe=strategy.timeframe.text,
         span={"start": iso(span.start_ms), "end": iso(span.end_ms)},
         market_data_venue=strategy.source.venue,
-        simulated=strategy.source.venue == SIMULATED,
+        simulated=strategy.simulated,
         bars=len(primary.curve.closes_ms),
         primary=ours,
         shadow=theirs,

@@ -19,6 +19,7 @@ from tbv8.report.months import Coverage, read_coverage
 from tbv8.report.results import Found, read_results
 from tbv8.report.status import Status
 from tbv8.store.database import Query, open_reader
+from tbv8.venues.registry import find_venue
 
 _GAPS = 500  # listed
 _REASONS = 200  # listed
@@ -227,7 +228,7 @@ def _rows(report: Report) -> Iterator[_Row]:
     for strategy in report.status.strategies:
         result = found.pop(strategy.strategy_id, None)
         venue = strategy.market_data_venue
-        venue = f"{venue} (simulated)" if venue == "sample" else venue
+        venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
         problem = (result.problem,) if result and result.problem else ()
         yield _Row(
             strategy_id=strategy.strategy_id,

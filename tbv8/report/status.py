@@ -22,6 +22,7 @@ from tbv8.market import Series, Span, iso
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import HISTORY, covered, covers
 from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.venues.registry import find_venue
 
 _PATIENCE_S = 2.0  # who wants to look does not want to wait
 _BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
@@ -284,7 +285,7 @@ def _series_status(
         gaps=gaps,
         edited_days=edited_days,
         size=round(bars * row_bytes / _PAGES_FILLED),
-        simulated=series.venue == "sample",
+        simulated=find_venue(series.venue).simulated,
     )
 
 

@@ -1,23 +1,16 @@
-"""What a venue is to the rest of tbv8: protocols, and how a module is found by the venue's name.
+"""What a venue is to the rest of tbv8: one record, and the protocols of what it gives.
 
-A venue with history is a module `tbv8/venues/<venue>.py` with three functions:
-
-    history_span(now_ms) -> Span              for what time it has history at all; no I/O
-    history_cost(gaps, now_ms) -> Cost        what filling these gaps would take; no I/O
-    open_history(endpoints, say) -> History   a session with it
-
-Task creators call the first at each start: heavy libraries are imported inside functions only.
+Each venue is a package (or module) `tbv8/venues/<name>` with a record `VENUE`, listed in
+`tbv8.venues.registry`. The records are read at each start of doit: heavy libraries are imported
+inside functions only.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import msgspec
 
@@ -30,10 +23,6 @@ if TYPE_CHECKING:
 
 type Say = Callable[[str], None]
 """Takes one line for the user."""
-
-
-def _say_nothing(_line: str) -> None:
-    return None
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,48 +115,22 @@ class History(Protocol):
         """
 
 
-def history_span(venue: str, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None for a venue that has none to give."""
-    module = _module(venue)
-    ask: Callable[[int], Span] | None = getattr(module, "history_span", None)
-    return ask(now_ms) if ask else None
+class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a venue's history of 1m bars comes from.
 
-
-def history_rolls(venue: str) -> bool:
-    """Tell whether a venue keeps its newest history only: what was recorded may be older."""
-    return bool(getattr(_module(venue), "HISTORY_ROLLS", False))
-
-
-def history_cost(venue: str, gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return about what filling `gaps` would take, without asking the venue."""
-    cost: Cost = _needed(venue).history_cost(gaps, now_ms)
-    return cost
-
-
-def open_history(venue: str, endpoints: Endpoints, say: Say = _say_nothing) -> History:
-    """Return a session with a venue's history, to be used in a `with`.
-
-    `say` is told, by any thread, for what it waits when it waits for long.
+    Args:
+        span: For what time the venue has history at all, by our clock; no I/O.
+        cost: What filling gaps would take, by our clock; no I/O.
+        open: Opens a session, for use in a `with`. `Say` is called from any thread with a line
+            about each long wait.
+        rolls: The venue keeps its newest history only, so what was recorded may be older.
     """
-    history: History = _needed(venue).open_history(endpoints, say)
-    return history
 
+    span: Callable[[int], Span]
+    cost: Callable[[Sequence[Span], int], Cost]
+    open: Callable[[Endpoints, Say], History]
+    rolls: bool = False
 
-@cache
-def _module(venue: str) -> ModuleType | None:
-    name = f"tbv8.venues.{venue}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
-
-
-def _needed(venue: str) -> Any:
-    if (module := _module(venue)) is None:
-        raise VenueError(f"{venue}: tbv8 has no history of this venue")
-    return module
-
-
-# What a venue is to the recorder. One that can be recorded has a fourth function in its module:
-#
-#     open_live() -> Live                   how to speak to it; nothing that it returns does I/O
 
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.
 type Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
@@ -312,7 +275,19 @@ class Live(Protocol):
         """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished."""
 
 
-def open_live(venue: str) -> Live | None:
-    """Return how to speak to a venue that is recorded; None for one that tbv8 cannot record."""
-    make: Callable[[], Live] | None = getattr(_module(venue), "open_live", None)
-    return make() if make else None
+class Venue(msgspec.Struct, frozen=True, kw_only=True):
+    """All that tbv8 knows of a venue in code; what a user says of it is `tbv8.config.Venue`.
+
+    Args:
+        name: As in `config/venues/<name>.yaml`.
+        history: Its history of 1m bars; None if it has none to give.
+        live: Returns how to speak to it live; None if tbv8 cannot record it.
+        simulated: Its market is made up, no price is real.
+        funding_hours: Hours between two payments of funding.
+    """
+
+    name: str
+    history: HistorySource | None = None
+    live: Callable[[], Live] | None = None
+    simulated: bool = False
+    funding_hours: int = 8
