@@ -200,11 +200,17 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
     """
     with _open_session(venue, series) as history:
         native = _native(history, series, venue)
+        listed_ms, clock_ms = history.listed_ms(native), history.clock_ms()
+        if listed_ms > clock_ms:
+            raise VenueError(
+                f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
+                f"{iso(clock_ms)}: run the same command again later"
+            )
         yield Market(
             history=history,
             native=native,
-            listed_ms=ONE_MINUTE.floor(history.listed_ms(native)),
-            clock_ms=ONE_MINUTE.floor(history.clock_ms()),
+            listed_ms=ONE_MINUTE.floor(listed_ms),
+            clock_ms=ONE_MINUTE.floor(clock_ms),
         )
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "progress": "",
     "ending": "",
     "market": "errors",
-    "page": "",
+    "page": "market",
     "coverage": "market",
     "aggregate": "market",
     "risk": "market",

@@ -285,7 +285,7 @@ class _Recorder:
                     series,
                     venue.channels,
                     self._outbox,
-                    read_held(db_path, series),
+                    read_held(db_path, series, now_ms=options.local_ms()),
                     kept_minutes=live.kept_minutes,
                 )
         self._store = store

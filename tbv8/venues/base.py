@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.market import (
+    MINUTE_MS,
+    MOST_PRICE,
+    MOST_VOLUME,
+    Bar,
+    Bbo,
+    Span,
+    Trade,
+    iso,
+    parse_time,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +50,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
         span: At most a calendar month; minutes of it without a bar are missing at the venue itself,
             as two looks have confirmed.
         bars: A table of 1m bars (see `tbv8.market`), all within `span`.
-        source: For the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `.
+        source: For the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `; and
+            `unusable <time>` for each minute whose bar at the venue cannot be.
         notes: Lines for the user: what was mended, and where a file was not used.
     """
 
@@ -48,6 +59,24 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     bars: pa.Table
     source: str
     notes: tuple[str, ...] = ()
+
+
+MOST_UNUSABLE = 60
+"""With more bars that cannot be, a whole reply or file counts as wrong."""
+
+
+def with_unusable(source: str, opens: Sequence[int]) -> str:
+    """Return a source for the ledger that names the minutes whose bars cannot be."""
+    return "; ".join([source, *(f"unusable {iso(ts_ms)}" for ts_ms in opens)])
+
+
+def unusable_note(opens: Sequence[int]) -> list[str]:
+    """Return the line for the user about minutes whose bars cannot be, if there are any."""
+    if not opens:
+        return []
+    count, first = len(opens), iso(opens[0])
+    minutes = f"the minute {first} has" if count == 1 else f"{count} minutes from {first} on have"
+    return [f"{minutes} no usable bar at the venue, written down as missing"]
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,9 +162,11 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.
-type Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
-type Amount = Annotated[float, msgspec.Meta(ge=0, le=1e24)]
-type Moment = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
+type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
+type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
+type Moment = Annotated[int, msgspec.Meta(gt=0, lt=parse_time("2100-01-01"))]
+type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+type TradeId = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,80}\Z")]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
@@ -150,7 +181,10 @@ def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
-    """Return the bars that open in `span` and on a minute, by time; of twins the last."""
+    """Return the bars that open in `span` and on a minute, by time; of twins the last.
+
+    They are as the venue has them, so some may not be possible (see `Bar.is_possible`).
+    """
     found = {
         bar.ts_ms: bar
         for bar in bars
@@ -272,7 +306,10 @@ class Live(Protocol):
         """Ask for the best bid and offer of now."""
 
     def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
-        """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished."""
+        """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished.
+
+        A bar that is not possible is the venue's own error: see `Bar.is_possible`.
+        """
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):

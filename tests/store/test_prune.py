@@ -97,13 +97,13 @@ def test_the_newest_of_each_stays_whatever_its_age(db_path: Path) -> None:
         trades=[trade(BTC, ms) for ms in moments],
         bbo=[quote(BTC, ms) for ms in moments],
     )
-    before = read_held(db_path, BTC)
+    before = read_held(db_path, BTC, now_ms=NOON)
 
     drop(db_path, NOON + 90 * DAY_MS)
 
     assert times(db_path, "trades", BTC) == moments[1:]  # its minute, whole
     assert times(db_path, "bbo", BTC) == moments[2:]
-    assert read_held(db_path, BTC) == before
+    assert read_held(db_path, BTC, now_ms=NOON) == before
     assert drop(db_path, NOON + 90 * DAY_MS) == []
 
 

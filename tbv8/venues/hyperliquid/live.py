@@ -24,6 +24,7 @@ from tbv8.venues.base import (
     Moment,
     Price,
     Refusal,
+    TradeNumber,
     minutes_in,
     undocumented,
 )
@@ -40,7 +41,7 @@ class _Trade(msgspec.Struct):
     px: Price
     sz: Amount
     time: Moment
-    tid: int
+    tid: TradeNumber
 
 
 class _Level(msgspec.Struct):
@@ -85,12 +86,14 @@ class _Envelope(msgspec.Struct):
 
 
 class _Candle(msgspec.Struct, rename={"low": "l"}):
-    t: Moment
-    o: Price
-    h: Price
-    low: Price
-    c: Price
-    v: Amount
+    """Numbers of any size: one impossible bar must not cost the others of its reply."""
+
+    t: int
+    o: float
+    h: float
+    low: float
+    c: float
+    v: float
 
 
 class _Asset(msgspec.Struct):
