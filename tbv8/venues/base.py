@@ -177,7 +177,7 @@ type Channel = Literal["trades", "bbo"]
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the refusal of a frame or reply that the venue does not document."""
     shown = text[:100].decode(errors="replace")
-    return VenueError(f"{venue}: not what it documents ({problem}): {shown!r}")
+    return VenueError(f"{venue}: not what it documents ({problem[:200]}): {shown!r}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:

@@ -12,7 +12,6 @@ from typing import Literal
 
 import msgspec
 
-from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import (
     UNREADABLE,
@@ -251,7 +250,7 @@ def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]
             continue
         side = _SIDES.get(trade.side)
         if side is None or trade.sz == 0:
-            raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(trade)}")
+            raise undocumented(VENUE, msgspec.json.encode(trade), "no side or size of a trade")
         events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
     if len(events) > 1:
         events.sort(key=_time)

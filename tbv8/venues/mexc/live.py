@@ -237,7 +237,7 @@ class MexcLive:
 
     def ask_clock(self) -> Ask[int]:
         """Ask for the venue's clock."""
-        return Ask(path="/api/v1/contract/ping", parse=partial(_decoded, int))
+        return Ask(path="/api/v1/contract/ping", parse=_parse_clock)
 
     def ask_markets(self) -> Ask[dict[str, Market]]:
         """Ask for every contract: 2 MB."""
@@ -301,7 +301,7 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
         side = _SIDES.get(deal.T)
         size = _base_units(deal.v, num, den)
         if side is None or not 0 < size <= MOST_VOLUME:
-            raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(deal)}")
+            raise undocumented(VENUE, msgspec.json.encode(deal), "no side or size of a trade")
         if deal.i is None:
             name = f"{deal.t}-{side}-{deal.p!r}-{size!r}"
             twins[name] += 1
@@ -350,9 +350,14 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
     except UNREADABLE as e:
         raise undocumented(VENUE, reply, str(e)) from e
     raise RefusedError(
-        f"{VENUE}: code {envelope.code} {envelope.message!r}",
+        f"{VENUE}: code {envelope.code} {envelope.message[:200]!r}",
         too_often=envelope.code == _TOO_OFTEN,
     )
+
+
+def _parse_clock(reply: bytes) -> int:
+    clock_ms: int = _decoded(Moment, reply)  # type: ignore[arg-type]  # an alias is no type
+    return clock_ms
 
 
 def _parse_markets(reply: bytes) -> dict[str, Market]:
@@ -366,7 +371,7 @@ def _to_market(contract: _Contract) -> Market:
     states = {1: "in delivery", 2: "delivered", 3: "offline"}
     problem = states.get(contract.state)
     if not size:
-        problem = problem or "of no contract size"
+        size, problem = None, problem or "of no contract size"
     elif not (
         size.is_finite()
         and _LEAST_CONTRACT <= size <= _MOST_CONTRACT
