@@ -95,13 +95,14 @@ def _read_gaps(query: Query) -> list[RecordingGap]:
             venue=str(venue),
             symbol=str(symbol),
             channel=str(channel),
-            start_ms=int(start_ms),
-            end_ms=end_ms if end_ms is None else int(end_ms),
+            start_ms=start_ms,
+            end_ms=end_ms,
             reason=str(reason),
             healed=bool(healed),
         )
         for venue, symbol, channel, start_ms, end_ms, reason, healed in query(
-            "SELECT venue, symbol, channel, start_ms, end_ms, reason, healed FROM recording_gaps"
+            "SELECT venue, symbol, channel, CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER),"
+            " reason, healed FROM recording_gaps"
             " ORDER BY start_ms DESC, venue, symbol, channel LIMIT ?",
             (_GAPS,),
         )

@@ -301,8 +301,10 @@ def _first_and_last(
     """Return the first and the last time of a series: two steps down its index."""
     one = f'FROM "{table}" WHERE venue = ? AND symbol = ?'
     key = (series.venue, series.symbol)
-    ((first_ms, last_ms),) = query(
-        f"SELECT (SELECT min(ts_ms) {one}), (SELECT max(ts_ms) {one})", (*key, *key)
+    ((first_ms, last_ms),) = query(  # a user may have typed text there
+        f"SELECT CAST((SELECT min(ts_ms) {one}) AS INTEGER),"
+        f" CAST((SELECT max(ts_ms) {one}) AS INTEGER)",
+        (*key, *key),
     )
     return (int(first_ms), int(last_ms)) if first_ms is not None else (None, None)
 
@@ -336,7 +338,7 @@ def _read_gaps(query: Query) -> Iterator[GapStatus]:
         (),
     ):
         newest = query(
-            "SELECT start_ms, end_ms, reason FROM recording_gaps"
+            "SELECT CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER), reason FROM recording_gaps"
             " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0"
             " ORDER BY start_ms DESC LIMIT 1",
             (venue, symbol, channel),
