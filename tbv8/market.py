@@ -22,6 +22,9 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+MOST_MS = 4_102_444_800_000
+"""2100-01-01: no venue tells of a later time."""
+
 MOST_PRICE, MOST_VOLUME = 1e15, 1e24
 """More than any market has; a venue that says more is in error."""
 

@@ -7,7 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 
 from tbv8.coverage import gaps, merge
-from tbv8.market import MINUTE_MS, Series, Span, iso_day, parse_dataset, parse_timeframe
+from tbv8.market import (
+    DAY_MS,
+    MINUTE_MS,
+    MOST_MS,
+    Series,
+    Span,
+    iso_day,
+    parse_dataset,
+    parse_timeframe,
+)
 from tbv8.store.database import Query
 from tbv8.store.ledger import HISTORY, MINUTE_DATASETS, NOT_LISTED, RECORDED
 
@@ -81,10 +90,15 @@ def _read_known(query: Query, series: Series, dataset: str) -> _Known:
     ends: tuple[list[list[int]], list[list[int]]] = ([], [])
     missing: dict[str, int] = {}
     for start_ms, end_ms, lacking, unlisted in query(
-        "SELECT start_ms, end_ms, missing, source = ? FROM history_coverage"
-        " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
-        (NOT_LISTED, series.venue, series.symbol, dataset),
+        # No more than the day and a bar that begins in it, whatever a user has typed there.
+        "SELECT max(CAST(start_ms AS INTEGER), day_ms),"
+        " min(CAST(end_ms AS INTEGER), day_ms + ?), CAST(missing AS INTEGER), source = ?"
+        " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
+        " AND typeof(day_ms) = 'integer' AND day_ms >= 0 AND day_ms < ? ORDER BY day_ms",
+        (32 * DAY_MS, NOT_LISTED, series.venue, series.symbol, dataset, MOST_MS),
     ):
+        if start_ms >= end_ms:
+            continue
         stretches = ends[unlisted]
         if stretches and start_ms <= stretches[-1][1]:
             stretches[-1][1] = end_ms

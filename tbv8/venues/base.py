@@ -17,6 +17,7 @@ import msgspec
 from tbv8.errors import VenueError
 from tbv8.market import (
     MINUTE_MS,
+    MOST_MS,
     MOST_PRICE,
     MOST_VOLUME,
     Bar,
@@ -24,7 +25,6 @@ from tbv8.market import (
     Span,
     Trade,
     iso,
-    parse_time,
 )
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.
 type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
 type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
-type Moment = Annotated[int, msgspec.Meta(gt=0, lt=parse_time("2100-01-01"))]
+type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type TradeId = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,80}\Z")]
 
