@@ -278,9 +278,13 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                 ),
                 source=Series("sample", "BTC/USDT"),
                 span=HALF_YEAR,
-                instruments={"hyperliquid": hyperliquid, "mexc": mexc},
+                instruments={
+                    "hyperliquid": replace(hyperliquid, funding_hours=1),
+                    "mexc": replace(mexc, funding_hours=8),
+                },
                 starting_balance_usd=Decimal(10_000),
                 slippage_ticks=0,
+                simulated=True,
             )
         },
         wanted={

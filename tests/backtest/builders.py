@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from msgspec import structs
 
 import tbv8.strategies
 from tbv8 import config
 from tbv8.aggregate import aggregate
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
 from tbv8.venues import sample
+from tbv8.venues.registry import find_venue
 
 START_MS = parse_time("2024-01-01")
 
@@ -108,7 +110,16 @@ def make_strategy(**changes: Any) -> config.Strategy:
         "starting_balance_usd": Decimal(10_000),
         "slippage_ticks": 0,
     }
-    return config.Strategy(**(values | changes))
+    values |= changes
+    # As a project's files are loaded: what its venues say of themselves.
+    values.setdefault("simulated", find_venue(values["source"].venue).simulated)
+    values["instruments"] = {
+        venue: structs.replace(
+            one, funding_hours=one.funding_hours or find_venue(venue).funding_hours
+        )
+        for venue, one in values["instruments"].items()
+    }
+    return config.Strategy(**values)
 
 
 def make_bars(
