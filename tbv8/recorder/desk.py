@@ -292,7 +292,8 @@ class Desk:
         watch = self._trades
         if watch is None:
             return
-        self._check_time("trade", trade.ts_ms, now_ms)
+        if trade.ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("trade", trade.ts_ms, now_ms)
         if self._outbox.full:
             self._drop(watch, min(trade.ts_ms, now_ms))
             return
@@ -348,7 +349,8 @@ class Desk:
         watch = self._quotes
         if watch is None:
             return
-        self._check_time("quote", bbo.ts_ms, now_ms)
+        if bbo.ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("quote", bbo.ts_ms, now_ms)
         if self._outbox.full:
             self._drop(watch, min(bbo.ts_ms, now_ms))
             return
@@ -384,12 +386,11 @@ class Desk:
             start_ms = min(ts_ms, watch.proof_ms) - MARGIN_MS
             self._deafen(watch, start_ms, "buffer full: the database could not be written")
 
-    def _check_time(self, what: str, ts_ms: int, now_ms: int) -> None:
-        if ts_ms > now_ms + AHEAD_MS:
-            raise VenueError(
-                f"{self.series.symbol}: a {what} is dated {iso(ts_ms)}, where the venue's clock "
-                f"shows {iso(now_ms)}"
-            )
+    def _ahead(self, what: str, ts_ms: int, now_ms: int) -> VenueError:
+        return VenueError(
+            f"{self.series.symbol}: a {what} is dated {iso(ts_ms)}, where the venue's clock shows "
+            f"{iso(now_ms)}"
+        )
 
     # What becomes of streams.
 
@@ -644,8 +645,8 @@ class Desk:
         watch = self._trades
         if watch is None:
             return False
-        if trades:
-            self._check_time("trade", trades[-1].ts_ms, now_ms)
+        if trades and trades[-1].ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("trade", trades[-1].ts_ms, now_ms)
         watch.ask_ms = now_ms + GRACE_MS
         sure_ms = asked_ms - SETTLE_MS
         known_ms = max(watch.newest_ms, watch.up_ms + MARGIN_MS)
@@ -701,7 +702,8 @@ class Desk:
         watch = self._quotes
         if watch is None:
             return False
-        self._check_time("quote", bbo.ts_ms, now_ms)
+        if bbo.ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("quote", bbo.ts_ms, now_ms)
         watch.ask_ms = now_ms + SETTLE_MS
         same = self._quote is not None and _values(bbo) == _values(self._quote)
         if not watch.up:

@@ -50,14 +50,14 @@ def stored_ticks(query: Query) -> Iterator[tuple[str, Series]]:
 def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old | None:
     """Return what may be dropped of a series that is older than a time; None for nothing."""
     key = (series.venue, series.symbol)
-    ((newest_ms,),) = query(
-        f"SELECT max(ts_ms) FROM {table} WHERE venue = ? AND symbol = ?"
-        " AND ts_ms < received_ms + ?",
+    newest = query(
+        f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
+        " ORDER BY ts_ms DESC LIMIT 1",
         (*key, DAY_MS),  # as in `tbv8.store.ticks.read_held`
     )
-    if newest_ms is None:
+    if not newest:
         return None
-    end_ms = min(before_ms, int(newest_ms))
+    end_ms = min(before_ms, newest[0][0])
     if table == "trades":
         end_ms -= end_ms % MINUTE_MS
     ((rows, first_ms),) = query(

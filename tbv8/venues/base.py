@@ -166,7 +166,7 @@ type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
 type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
 type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-type TradeId = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,80}\Z")]
+type TradeId = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a frame or a reply raises when it is not what it should be, or no text at all."""

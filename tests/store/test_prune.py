@@ -223,3 +223,14 @@ def test_an_empty_table_has_nothing_to_drop(db_path: Path, table: str) -> None:
     with open_reader(db_path) as query:
         assert find_old(query, table, BTC, before_ms=NOON) is None
         assert list(stored_ticks(query)) == []
+
+
+def test_a_trade_dated_far_ahead_is_not_the_newest_that_must_stay(db_path: Path) -> None:
+    ahead_ms = NOON + 400 * DAY_MS
+    moments = (NOON - DAY_MS, NOON, ahead_ms)
+    commit(db_path, trades=[(*trade(BTC, ms)[:-1], min(ms, NOON)) for ms in moments])
+
+    drop(db_path, NOON + 90 * DAY_MS)
+
+    assert times(db_path, "trades", BTC) == [NOON, ahead_ms]
+    assert read_held(db_path, BTC, now_ms=NOON).trade_ms == NOON

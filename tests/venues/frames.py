@@ -40,7 +40,7 @@ def check_event(event: Any) -> None:
     if isinstance(event, Trade):
         assert 0 < event.price <= 1e15
         assert 0 < event.size <= 1e24
-        assert re.fullmatch(r"[!-~]{1,100}", event.trade_id)
+        assert re.fullmatch(r"[ -~]{1,100}", event.trade_id)
     if isinstance(event, Bbo):
         for price, size in (
             (event.bid_price, event.bid_size),

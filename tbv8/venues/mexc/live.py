@@ -308,6 +308,8 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
             trade_id = f"{name}-{twins[name]}"
         else:
             trade_id = str(deal.i)
+            if not (trade_id.isascii() and trade_id.isprintable()):
+                raise undocumented(VENUE, trade_id.encode(), "no id of a trade")
         events.append(Trade(VENUE, symbol, deal.t, trade_id, deal.p, size, side))
     return events
 
