@@ -48,7 +48,7 @@ from tbv8.market import (
 from tbv8.results.folder import sweep
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.base import history_cost, history_rolls, history_span
+from tbv8.venues.registry import find_history, find_venue
 
 if TYPE_CHECKING:
     from tbv8.trading.bars import Bars
@@ -124,15 +124,19 @@ def project() -> Project:
             Path.cwd(),
             overrides=doit.doit_cmd._CMDLINE_VARS or {},
             now_ms=now_ms,
-            history_span=lambda venue: (
-                None if history_rolls(venue) else history_span(venue, now_ms)
-            ),
+            history_span=partial(_lasting_span, now_ms=now_ms),
         )
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
+
+
+def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older."""
+    source = find_history(venue)
+    return None if source is None or source.rolls else source.span(now_ms)
 
 
 def migrate(project: Project) -> Task:
@@ -349,8 +353,8 @@ def _backfill_state(project: Project, series: Series, spans: Sequence[Span], aga
     if reasons:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        cost = history_cost(series.venue, gaps, _now_ms())
-        reasons = (*reasons[:-1], f"{reasons[-1]}; {cost}")
+        if source := find_history(series.venue):
+            reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, _now_ms())}")
     if again:
         with open_reader(project.db_path) as query:
             missing = _count_missing(query, series, spans)
@@ -517,7 +521,8 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    available = history_span(series.venue, _now_ms())
+    source = find_history(series.venue)
+    available = source.span(_now_ms()) if source else None
     asked = project.wanted.get(series, []) if available else []
     return [part for span in asked if available and (part := span.intersection(available))]
 
@@ -590,7 +595,7 @@ def _class_text(strategy: Strategy) -> str:
 
 
 def _title(venue: str) -> str:
-    return f"{venue} (simulated)" if venue == "sample" else venue
+    return f"{venue} (simulated)" if find_venue(venue).simulated else venue
 
 
 def _now_ms() -> int:

@@ -19,12 +19,12 @@ MAY_IMPORT = {
     "progress": "",
     "ending": "",
     "market": "errors",
-    "page": "",
+    "page": "market",
     "coverage": "market",
     "aggregate": "market",
     "risk": "market",
     "manifest": "",
-    "config": "errors market",
+    "config": "errors market venues",
     "store": "coverage errors market",
     "venues": "errors market",
     "freshness": "config coverage manifest store",
@@ -131,13 +131,20 @@ def test_the_ladder_has_no_rungs_that_lead_around() -> None:
 
 def test_a_venue_does_not_know_another_one() -> None:
     for path in MODULES:
-        if layer_of(path) != "venues":
+        if layer_of(path) != "venues" or path.stem == "registry":
             continue
         own = path.relative_to(ROOT / "tbv8" / "venues").parts[0].removesuffix(".py")
         for name in imports(path):
             parts = name.split(".")
             if parts[:2] == ["tbv8", "venues"]:
                 assert parts[2] in ("base", "live_history", own), f"{path} imports {name}"
+
+
+def test_a_backtest_knows_of_venues_what_its_config_says() -> None:
+    """So a result stays fresh when a venue's parser changes, and a fact of a venue is an input."""
+    for path in MODULES:
+        if layer_of(path) in ("backtest", "results", "risk", "strategies", "trading"):
+            assert not [name for name in imports(path) if name.startswith("tbv8.venues")], path
 
 
 def test_a_strategy_imports_nautilus_trader_and_other_strategies_only() -> None:

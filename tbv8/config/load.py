@@ -59,6 +59,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
+from tbv8.venues.registry import find_venue
 
 HistorySpan = Callable[[str], Span | None]
 """The span for which a venue has history at all; None for one that has none to give."""
@@ -262,7 +263,10 @@ def _load_venues(root: Path, warnings: list[str]) -> Iterator[tuple[str, Venue]]
                 ws_url=_url(document, "ws_url", raw.ws_url, ("ws", "wss")),
                 rest_url=_url(document, "rest_url", raw.rest_url, ("http", "https")),
                 archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
-                instruments=raw.instruments,
+                instruments={
+                    symbol: _with_funding_hours(name, rules)
+                    for symbol, rules in raw.instruments.items()
+                },
             ),
         )
 
@@ -307,6 +311,11 @@ def _check_instrument(
         )
     for name in _RATES:
         _check_rate(document, (*key, name), getattr(rules, name))
+
+
+def _with_funding_hours(venue: str, rules: Instrument) -> Instrument:
+    hours = rules.funding_hours or find_venue(venue).funding_hours
+    return replace(rules, funding_hours=hours)
 
 
 def _check_rate(document: Document, key: tuple[str, ...], rate: Decimal) -> None:
@@ -555,6 +564,7 @@ def _load_strategies(
                 ),
                 starting_balance_usd=raw.backtest.starting_balance_usd,
                 slippage_ticks=raw.backtest.slippage_ticks,
+                simulated=find_venue(data_venue).simulated,
                 root=root,
             ),
         )

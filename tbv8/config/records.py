@@ -23,7 +23,8 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What an order in one symbol is worth at one venue; fees as fractions of the notional.
 
     `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
-    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own.
+    charged every `funding_hours`, each time its share of the eight. In a file 0 stands for the
+    venue's own hours; those of a project are filled in.
 
     `multiplier` is how many of the symbol's units one unit of the venue holds: where the venue
     trades kPEPE, it is 1000. Prices and sizes of all other fields are those of the symbol's unit.
@@ -81,6 +82,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         span: What is counted: the wanted span cut to what that venue has.
         warm_up_ms: How much earlier the run begins.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
+        simulated: The market of `source` is made up.
         detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
         root: The project's folder.
     """
@@ -103,6 +105,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     instruments: dict[str, dict[str, Instrument]]
     starting_balance_usd: Decimal
     slippage_ticks: int
+    simulated: bool = False
     root: Path = Path()
 
     @property

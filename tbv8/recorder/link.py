@@ -13,8 +13,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tbv8.errors import VenueError
-from tbv8.market import Bbo, Trade
-from tbv8.recorder.desk import NOT_RUNNING, Desk
+from tbv8.market import DAY_MS, Bbo, Trade
+from tbv8.recorder.desk import AHEAD_MS, NOT_RUNNING, Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
@@ -42,6 +42,7 @@ class Clock:
         self.local_ms, self.steady_ms = local_ms, steady_ms
         self.behind_ms = steady_ms() - local_ms()
         self.is_learnt = False
+        self._looks: list[int] = []  # what `behind_ms` would be: as believed, and by the last look
 
     def now_ms(self) -> int:
         """Return the venue's time."""
@@ -52,10 +53,21 @@ class Clock:
         """How far our clock is ahead of the venue's."""
         return self.local_ms() - self.now_ms()
 
-    def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> None:
-        """Take the venue's word for its time, between our sending and receiving (steady)."""
-        self.behind_ms = (sent_ms + received_ms) // 2 - venue_ms
-        self.is_learnt = True
+    def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
+        """Take the venue's word for its time, between our sending and receiving (steady).
+
+        Return False for a word that is not taken: a day or more off our clock, or a jump that no
+        other look confirms.
+        """
+        behind_ms = (sent_ms + received_ms) // 2 - venue_ms
+        near = any(abs(behind_ms - other_ms) <= AHEAD_MS for other_ms in self._looks)
+        of_our_day = abs(self.local_ms() - self.steady_ms() + behind_ms) < DAY_MS
+        self.is_learnt = of_our_day and (near or not self._looks)
+        if self.is_learnt:
+            self.behind_ms = behind_ms
+        if of_our_day:
+            self._looks = [self.behind_ms, behind_ms]
+        return self.is_learnt
 
 
 class Link:
@@ -210,16 +222,19 @@ class Link:
                 self._skip_unreadable(e, now_ms)
                 events = ()
             for event in events:
-                if isinstance(event, Trade):
-                    desk = desks[event.symbol]
-                    desk.take_trade(event, received_ms=received_ms, now_ms=now_ms)
-                elif isinstance(event, Bbo):
-                    desk = desks[event.symbol]
-                    desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
-                elif isinstance(event, Ack):
-                    self._note_ack(event, now_ms)
-                elif isinstance(event, Refusal):
-                    self._say(f"the venue says {event.text!r}")
+                try:
+                    if isinstance(event, Trade):
+                        desk = desks[event.symbol]
+                        desk.take_trade(event, received_ms=received_ms, now_ms=now_ms)
+                    elif isinstance(event, Bbo):
+                        desk = desks[event.symbol]
+                        desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
+                    elif isinstance(event, Ack):
+                        self._note_ack(event, now_ms)
+                    elif isinstance(event, Refusal):
+                        self._say(f"the venue says {event.text!r}")
+                except VenueError as e:
+                    self._skip_event(event, e, now_ms)
             self._last_ms = now_ms
             if outbox.crowded:
                 await self._await_room()
@@ -237,6 +252,13 @@ class Link:
         self._say(f"unreadable frame, written down as a gap: {e}")
         for symbol in self.markets:
             self._desks[symbol].unreadable(now_ms, self._last_ms)
+
+    def _skip_event(self, event: Trade | Bbo | Ack | Refusal, e: VenueError, now_ms: int) -> None:
+        self.unreadable += 1
+        self._say(f"not stored, written down as a gap: {e}")
+        if isinstance(event, Trade | Bbo):
+            channel: Channel = "trades" if isinstance(event, Trade) else "bbo"
+            self._desks[event.symbol].unreadable(now_ms, self._last_ms, only=channel)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
         """Take a stream as up; acks without a name tell it of all of a channel, when all came."""

@@ -11,7 +11,7 @@ from http import HTTPStatus
 import aiohttp
 
 from tbv8.errors import VenueError
-from tbv8.market import Span
+from tbv8.market import Span, iso
 from tbv8.recorder.desk import Desk, Need
 from tbv8.recorder.link import Clock, Say
 from tbv8.recorder.pace import Pace
@@ -136,7 +136,12 @@ class Refill:
             looks.append((self._clock.steady_ms() - sent_ms, sent_ms, venue_ms))
         if looks:
             took_ms, sent_ms, venue_ms = min(looks)
-            self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms)
+            if not self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms):
+                self._say(
+                    f"WARNING: the venue's clock shows {iso(venue_ms)}, that of this computer "
+                    f"{iso(self._clock.local_ms())}, going on with {iso(self._clock.now_ms())}: "
+                    "correct the computer's clock, if it is the wrong one"
+                )
 
     async def keep_clock(self) -> None:
         """Look at the venue's clock now and then."""

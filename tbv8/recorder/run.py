@@ -26,7 +26,8 @@ from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
 from tbv8.recorder.writer import OnCommit, Writer
 from tbv8.store.ticks import TickStore, open_ticks, read_held, recorder_lock
-from tbv8.venues.base import Live, Market, open_live
+from tbv8.venues.base import Live, Market
+from tbv8.venues.registry import find_venue
 
 _WEIGH_S = 0.05
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
@@ -90,14 +91,14 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
         raise ConfigError(problem, path=Path("config/venues"))
     lives = []
     for venue in enabled:
-        live = open_live(venue.name)
-        if live is None:
+        open_live = find_venue(venue.name).live
+        if open_live is None:
             raise ConfigError(
                 "tbv8 cannot record this venue, only backfill it: set `enabled: false`",
                 path=Path(f"config/venues/{venue.name}.yaml"),
                 key="enabled",
             )
-        lives.append((venue, live))
+        lives.append((venue, open_live()))
     return lives
 
 
@@ -284,7 +285,7 @@ class _Recorder:
                     series,
                     venue.channels,
                     self._outbox,
-                    read_held(db_path, series),
+                    read_held(db_path, series, now_ms=options.local_ms()),
                     kept_minutes=live.kept_minutes,
                 )
         self._store = store

@@ -164,7 +164,7 @@ def _unrepeated(row: Sequence[str], above: Sequence[str], columns: Sequence[str]
 
 
 def _time(ts_ms: int | None) -> str:
-    return "" if ts_ms is None else iso(ts_ms)[:16].replace("T", " ")
+    return "" if ts_ms is None else iso(ts_ms).replace("T", " ").rpartition(":")[0]
 
 
 def _bytes(size: int) -> str:

@@ -33,9 +33,6 @@ from tbv8.risk.events import LIQUIDATION, Denial, Halt
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Fill
 
-SIMULATED = "sample"
-"""The venue whose market is made up."""
-
 _LISTED = 1000
 """How many denials, or fills that the other run lacks, are listed; the counts are of all."""
 
@@ -169,7 +166,7 @@ def summarise(
         span={"start": iso(span.start_ms), "end": iso(span.end_ms)},
         days=round((int(curve.closes_ms[-1]) - curve.start_ms) / DAY_MS, 8),
         market_data_venue=strategy.source.venue,
-        simulated=strategy.source.venue == SIMULATED,
+        simulated=strategy.simulated,
         bars=len(curve.closes_ms),
         minutes=(span.end_ms - span.start_ms) // 60_000,
         missing_minutes=missing_minutes(strategy, bars),

@@ -178,13 +178,30 @@ def export_ticks(
                     (series.venue, series.symbol, hour_ms, hour_ms + HOUR_MS),
                 )
                 if rows:
-                    columns = [
-                        pa.array(values, kind)
-                        for values, (_, kind) in zip(zip(*rows, strict=True), fields, strict=True)
-                    ]
-                    writer.write_table(_named(series, columns, schema))
+                    columns = zip(zip(*rows, strict=True), fields, strict=True)
+                    writer.write_table(
+                        _named(series, [_column(series, table, *one) for one in columns], schema)
+                    )
         advance(1)
     return len(days)
+
+
+def _column(
+    series: Series, table: str, values: Sequence[object], field: tuple[str, pa.DataType]
+) -> pa.Array:
+    """Return a column of an Arrow type.
+
+    Raises:
+        DataError: A user has typed something else there.
+    """
+    name, kind = field
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as e:
+        raise DataError(
+            f"{table} {series}: {name} holds what is not of type {kind} ({e}): correct it in a "
+            "sqlite3 shell"
+        ) from e
 
 
 def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:

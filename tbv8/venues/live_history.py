@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,19 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
-from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Market, RefusedError, Say
+from tbv8.venues.base import (
+    MOST_UNUSABLE,
+    Ask,
+    Cost,
+    Endpoints,
+    Fetched,
+    Live,
+    Market,
+    RefusedError,
+    Say,
+    unusable_note,
+    with_unusable,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -166,15 +178,31 @@ class LiveHistory:
             if known := part.intersection(Span(0, known_ms)):
                 yield _fetched(known, bars)
 
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """Return the bars that the venue has in `span`; what is absent was asked for twice.
+
+        Raises:
+            VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
+        """
+        market = self._market(native)
+        parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
+        return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
+
     def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
-        """Return the bars of a page by their opens, asked for again if any lacks."""
+        """Return the bars of a page by their opens, asked for again if one lacks or cannot be."""
         if self._live.kept_minutes is not None:
             self._refuse_gone(part, self._live.kept_minutes)
         bars: dict[int, Bar] = {}
         for _ in range(2):
-            if len(bars) < part.minutes:
+            if sum(bar.is_possible for bar in bars.values()) < part.minutes:
                 asked = self._live.ask_minutes(market, part)
                 bars |= {bar.ts_ms: bar for bar in self._fetch(asked)}
+        unusable = len(_unusable(bars))
+        if unusable > MOST_UNUSABLE:
+            raise VenueError(
+                f"{self._name}: {unusable} of its bars of {market.native} in {part} cannot be (a "
+                "high below the open, or a price of 0): run the same command again later"
+            )
         return bars
 
     def _refuse_gone(self, part: Span, kept: int) -> None:
@@ -265,14 +293,24 @@ def _end_ms(bars: Mapping[int, Bar]) -> int:
 
 
 def _fetched(span: Span, bars: Mapping[int, Bar]) -> Fetched:
-    return Fetched(span=span, bars=to_table(bars.values()), source="rest")
+    unusable = [ts_ms for ts_ms in _unusable(bars) if span.start_ms <= ts_ms < span.end_ms]
+    return Fetched(
+        span=span,
+        bars=to_table(bar for bar in bars.values() if bar.is_possible),
+        source=with_unusable("rest", unusable),
+        notes=tuple(unusable_note(unusable)),
+    )
 
 
-def to_table(bars: Any) -> pa.Table:
+def _unusable(bars: Mapping[int, Bar]) -> list[int]:
+    return sorted(ts_ms for ts_ms, bar in bars.items() if not bar.is_possible)
+
+
+def to_table(bars: Iterable[Bar]) -> pa.Table:
     """Return bars as a table, by time."""
     import pyarrow as pa
 
-    rows: list[Bar] = sorted(bars, key=lambda bar: bar.ts_ms)
+    rows = sorted(bars, key=lambda bar: bar.ts_ms)
     names = ("open", "high", "low", "close", "volume")
     columns: dict[str, Any] = {"ts_ms": pa.array([bar.ts_ms for bar in rows], pa.int64())}
     for name in names:

@@ -27,6 +27,7 @@ from tbv8.results.summary import Summary
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Run
 from tbv8.venues import sample
+from tbv8.venues.registry import find_venue
 
 START_MS = parse_time("2024-01-01")
 
@@ -115,7 +116,7 @@ class Pair(Strategy):
 '''
 
 
-def rules(*, funding_hours: int = 0, **changes: str) -> records.Instrument:
+def rules(*, funding_hours: int = 8, **changes: str) -> records.Instrument:
     """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers, no funding."""
     values = {
         "tick_size": "0.5",
@@ -158,7 +159,9 @@ def make_strategy(**changes: Any) -> records.Strategy:
         "slippage_ticks": 0,
         "detail": "none",
     }
-    return records.Strategy(**(values | changes))
+    values |= changes
+    values.setdefault("simulated", find_venue(values["source"].venue).simulated)
+    return records.Strategy(**values)
 
 
 def make_pair(orders: dict[int, str], **changes: Any) -> records.Strategy:

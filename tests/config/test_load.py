@@ -205,6 +205,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
         maker_fee=Decimal("0.00015"),
         taker_fee=Decimal("0.00045"),
         max_leverage=Decimal(40),
+        funding_hours=1,  # Hyperliquid's own
     )
     mexc = Instrument(
         tick_size=Decimal("0.1"),
@@ -212,6 +213,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
         maker_fee=Decimal(0),
         taker_fee=Decimal("0.0002"),
         max_leverage=Decimal(200),
+        funding_hours=8,  # MEXC's own
     )
     assert loaded == Project(
         root=project.root,
@@ -286,6 +288,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                 },
                 starting_balance_usd=Decimal(10_000),
                 slippage_ticks=0,
+                simulated=True,
                 root=project.root,
             )
         },
@@ -336,7 +339,7 @@ def test_the_least_data_and_venue_files_get_every_default(project: Files) -> Non
     assert not loaded.venues["sample"].enabled
     rules = loaded.venues["mexc"].instruments["BTC/USDT"]
     assert (rules.max_leverage, rules.funding_rate_8h) == (Decimal(1), Decimal(0))
-    assert rules.funding_hours == 0
+    assert rules.funding_hours == 8
 
 
 def test_paths_are_relative_to_where_one_is(

@@ -411,7 +411,7 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "venues/mexc.yaml",
             "max_leverage: 200}",
             "max_leverage: 200, funding_hours: 4}",
-            "instruments.mexc.BTC/USDT.funding_hours: 0 became 4",
+            "instruments.mexc.BTC/USDT.funding_hours: 8 became 4",
             id="when funding is due",
         ),
         pytest.param(

@@ -14,10 +14,11 @@ from tbv8.backfill import backfill
 from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
-from tbv8.venues.base import Endpoints, history_cost, history_span
+from tbv8.venues.base import Endpoints
 from tbv8.venues.hyperliquid.live import HyperliquidLive
 from tbv8.venues.live_history import LiveHistory, Patience, pages
 from tbv8.venues.mexc.live import MexcLive
+from tbv8.venues.registry import find_history
 from tests.builders import bars_in, ledger_in
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_faults import Fault
@@ -216,14 +217,12 @@ def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None
 
     assert [part.minutes for part in parts] == [500, 200, 100]
     assert parts[1].end_ms == september_ms
-    assert str(history_cost("hyperliquid", [gap], 0)).startswith("3 requests")
+    assert str(find_history("hyperliquid").cost([gap], 0)).startswith("3 requests")
 
 
 def test_hyperliquid_has_the_newest_days_only_and_mexc_all() -> None:
-    kept = history_span("hyperliquid", NOON)
-    everything = history_span("mexc", NOON)
+    kept = find_history("hyperliquid").span(NOON)
+    everything = find_history("mexc").span(NOON)
 
-    assert kept is not None
     assert kept.minutes == 4900
-    assert everything is not None
     assert everything.end_ms == NOON

@@ -6,6 +6,7 @@ columns behind the volume are not read, since old files have junk in them.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import re
@@ -55,7 +56,7 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
     Raises:
         UnusableError: It is damaged, or is not the bars of `span`.
     """
-    text = _unzip(zipped, f"{stem}.csv")
+    text = _unzip(zipped, f"{stem}.csv").removeprefix(codecs.BOM_UTF8)
     header = 0 if text[:1].isdigit() else 1
     try:
         table = pa.csv.read_csv(

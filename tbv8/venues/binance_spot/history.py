@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import requests
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
-from tbv8.venues.base import Endpoints, Fetched
+from tbv8.venues.base import Endpoints, Fetched, unusable_note, with_unusable
 from tbv8.venues.binance_spot.archive import (
     MOST_BYTES,
     UnusableError,
@@ -180,7 +180,8 @@ class _Filler:
                 self._native, piece.span, self._closing, settled_ms=self._settled_ms
             )
             known = Span(piece.span.start_ms, known_ms)
-            return _fetched(known, minutes, "rest", (*notes, *_mended("REST", minutes)))
+            notes = (*notes, *_mended("REST", minutes), *unusable_note(minutes.unusable))
+            return _fetched(known, minutes, "rest", notes)
         name = f"{piece.file_stem(self._native)}.zip"
         try:
             found = self._read_file(piece, name)
@@ -195,8 +196,10 @@ class _Filler:
             healed, known_ms = self._rest.fetch_absent(
                 self._native, runs, self._closing, settled_ms=self._settled_ms
             )
+            minutes = join([minutes, healed])
+            notes = (*notes, *unusable_note(minutes.unusable))
             if len(healed):
-                minutes, source = join([minutes, healed]), f"{source}; rest"
+                source = f"{source}; rest"
                 notes = (*notes, f"{name}: {len(healed)} minutes that it lacks came from REST")
             if known_ms < runs[-1].end_ms:
                 known = Span(piece.span.start_ms, known_ms)
@@ -268,6 +271,7 @@ def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
 
 
 def _fetched(span: Span, minutes: Minutes, source: str, notes: tuple[str, ...]) -> Fetched:
+    source = with_unusable(source, minutes.unusable)
     return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import requests
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Span
+from tbv8.venues.base import Moment
 from tbv8.venues.binance_spot.host import (
     CONFIG,
     USER_AGENT,
@@ -39,6 +40,11 @@ _KLINES_WEIGHT, _TIME_WEIGHT = 2, 1
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
 
+
+class _ServerTime(msgspec.Struct):
+    serverTime: Moment
+
+
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
 
 
@@ -49,6 +55,7 @@ class Rest:
         self._host = host
         self._exchanges: Lent[Any] = Lent(self._open_exchange)
         self._session = open_session()
+        self._end_ms = _NO_END_MS  # no bar opens later
         self._open = threading.Event()  # never set: what the session itself asks is not cancelled
 
     def close(self) -> None:
@@ -62,12 +69,14 @@ class Rest:
 
         def call() -> tuple[int, Mapping[str, str]]:
             answer, headers = self._get(_TIME, {})
-            clock_ms = answer.get("serverTime") if isinstance(answer, dict) else None
-            if not isinstance(clock_ms, int):
-                raise FailureError("the reply has no time", headers=headers)
-            return clock_ms, headers
+            try:
+                return msgspec.convert(answer, _ServerTime).serverTime, headers
+            except msgspec.ValidationError as e:
+                raise FailureError("the reply has no time", headers=headers) from e
 
-        return self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
+        clock_ms = self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
+        self._end_ms = clock_ms + DAY_MS  # a session is over within the day
+        return clock_ms
 
     def fetch_listed_ms(self, native: str) -> int:
         """Return the open of the first bar.
@@ -86,10 +95,11 @@ class Rest:
                 if e.code in _UNKNOWN_SYMBOL:
                     raise _unknown_symbol(native) from e
                 raise
-            opens = _parse_klines(answer, Span(0, _NO_END_MS), headers).ts_ms
-            if not len(opens):
+            first = _parse_klines(answer, Span(0, self._end_ms), headers)
+            opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
+            if not opens:
                 raise FailureError(f"it has no bar of {native} yet", headers=headers)
-            return int(opens[0]), headers
+            return min(opens), headers
 
         return self._host.ask(_KLINES, call, self._open, weight=_KLINES_WEIGHT)
 
@@ -136,8 +146,8 @@ class Rest:
             rows = Span(start_ms, end_ms).minutes + 1  # one more: a bar behind it is the proof
             answer = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
             found += [cut(answer, run) for run in runs]
-            if len(answer):
-                known_ms = int(answer.ts_ms[-1]) + MINUTE_MS
+            if answer.newest_ms is not None:
+                known_ms = answer.newest_ms + MINUTE_MS
             elif self._has_ended(native, start_ms, closing):
                 return join(found), max(start_ms, min(last_ms, settled_ms))
             else:
@@ -150,8 +160,8 @@ class Rest:
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
         """Tell whether the newest bar opened before `ts_ms`."""
-        newest = self._klines(native, Span(0, _NO_END_MS), 1, closing)
-        return len(newest) > 0 and int(newest.ts_ms[0]) < ts_ms
+        newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
+        return newest_ms is not None and newest_ms < ts_ms
 
     def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> Minutes:
         """Return the oldest bars of `span`; the newest ones if it has neither start nor end."""
@@ -173,7 +183,8 @@ class Rest:
                         raise _unknown_symbol(native) from e
                     raise failure from e
                 headers = exchange.last_response_headers
-            return _parse_klines(rows, span, headers), headers
+            within = Span(span.start_ms, min(span.end_ms, self._end_ms))
+            return _parse_klines(rows, within, headers), headers
 
         return self._host.ask(_KLINES, call, closing, weight=_KLINES_WEIGHT)
 
