@@ -203,7 +203,10 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
 
 def _open_session(venue: Venue, subject: Series | str) -> History:
     endpoints = Endpoints(
-        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
+        ws_url=venue.ws_url,
+        rest_url=venue.rest_url,
+        archive_url=venue.archive_url,
+        redirect_hosts=venue.redirect_hosts,
     )
     return open_history(venue.name, endpoints, lambda line: _say(subject, line))
 

@@ -41,6 +41,7 @@ _TIMES_MS = range(parse_time("9999-01-01"))
 _TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
 _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
+_HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"  # as urllib tells it: without a port, in lower case
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -70,6 +71,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str | None
     archive_url: str | None
     instruments: dict[str, Instrument]
+    redirect_hosts: tuple[str, ...] = ()
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -165,6 +167,7 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ws_url: str | None = None
     rest_url: str | None = None
     archive_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
     instruments: dict[str, Instrument] = {}
 
 
@@ -305,6 +308,10 @@ def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
             document.refuse(("channels",), "expected trades, bbo or both, each once")
         for symbol, rules in raw.instruments.items():
             _check_instrument(document, symbol, rules, symbols)
+        for index, host in enumerate(raw.redirect_hosts):
+            if not re.fullmatch(_HOST, host):
+                expected = f"expected a host such as data.example.com, got {host!r}"
+                document.refuse(("redirect_hosts", index), expected)
         yield (
             name,
             Venue(
@@ -316,6 +323,7 @@ def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
                 rest_url=_url(document, "rest_url", raw.rest_url, ("http", "https")),
                 archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
                 instruments=raw.instruments,
+                redirect_hosts=raw.redirect_hosts,
             ),
         )
 

@@ -17,12 +17,16 @@ from tbv8.market import Bbo, Trade
 from tbv8.recorder.desk import NOT_RUNNING, Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.text import one_line, quoted
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
+from tbv8.venues.bounds import FRAME_BYTES
 
 _STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again
 _END_AGAIN_S = 1800.0  # but the others of its connection do not pay for it more often than that
 _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
+_FRAMES_WAITING = 64  # not read yet: as many times FRAME_BYTES at most
+_MOST_UNSENT = 2**20  # bytes that the venue does not read; we send some KB
 
 type Say = Callable[[str], None]
 
@@ -56,6 +60,14 @@ class Clock:
         """Take the venue's word for its time, between our sending and receiving (steady)."""
         self.behind_ms = (sent_ms + received_ms) // 2 - venue_ms
         self.is_learnt = True
+
+
+class _Connect(connect):
+    """A connection to the address that was asked for: websockets would go wherever it is led."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return what was raised, whatever it is."""
+        return exc
 
 
 class Link:
@@ -145,14 +157,14 @@ class Link:
         """Connect and receive until the connection ends; return why it did."""
         self._reason = NOT_RUNNING  # what ends it otherwise says so
         try:
-            socket = await connect(
+            socket = await _Connect(
                 self._url,
                 open_timeout=self._pace.open_s,
                 ping_interval=None,  # venues want their own JSON pings
                 close_timeout=1.0,
                 compression=None,
-                max_size=2**24,
-                max_queue=512,
+                max_size=FRAME_BYTES,
+                max_queue=_FRAMES_WAITING,
                 user_agent_header="tbv8",
             )
         except (OSError, WebSocketException, TimeoutError) as e:
@@ -219,7 +231,7 @@ class Link:
                 elif isinstance(event, Ack):
                     self._note_ack(event, now_ms)
                 elif isinstance(event, Refusal):
-                    self._say(f"the venue says {event.text!r}")
+                    self._say(f"the venue says {quoted(event.text)}")
             self._last_ms = now_ms
             if outbox.crowded:
                 await self._await_room()
@@ -300,6 +312,9 @@ class Link:
         while True:
             await asyncio.sleep(_WATCH_S)
             now_s = time.monotonic()
+            if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
+                self._abort("the venue reads nothing of what it is sent")  # pongs to endless pings
+                return
             if now_s - self._heard_s > patience_s:
                 self._abort(f"silent for {patience_s:.0f} s, even to pings")
                 return
@@ -334,4 +349,4 @@ class Link:
 
 
 def _words(e: BaseException) -> str:
-    return str(e) or type(e).__name__
+    return one_line(str(e), most=200) or type(e).__name__

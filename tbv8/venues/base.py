@@ -23,6 +23,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.text import quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,11 +38,15 @@ def _say_nothing(_line: str) -> None:
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's configured addresses, without a slash at the end; None for the venue's own."""
+    """A venue's configured addresses, without a slash at the end; None for the venue's own.
+
+    `redirect_hosts` are those that a reply may lead to beside the host that was asked.
+    """
 
     ws_url: str | None = None
     rest_url: str | None = None
     archive_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,7 +188,7 @@ type Channel = Literal["trades", "bbo"]
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the refusal of a frame or reply that the venue does not document."""
     shown = text[:100].decode(errors="replace")
-    return VenueError(f"{venue}: not what it documents ({problem}): {shown!r}")
+    return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
