@@ -11,7 +11,7 @@ import io
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import CancelledError
-from functools import cache
+from functools import cache, partial
 from http.client import HTTPResponse
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -31,7 +31,7 @@ from tbv8.venues.bounds import (
 
 _CHUNK_BYTES = 2**16
 _SLOWEST = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
-_MOST_WIRE_BYTES = 2**25  # of a whole reply, what is no body too; more than any session's limit
+_BESIDE_BODY = 2**20  # bytes: its head, and what frames its chunks
 
 
 class OutOfBoundsError(requests.RequestException):
@@ -89,7 +89,7 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """Return the pool of a request, whose new connections are bounded ones."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _bounded(pool.ConnectionCls)
+        pool.ConnectionCls = _bounded(pool.ConnectionCls, self._most_bytes + _BESIDE_BODY)
         return pool
 
     def send(  # type: ignore[override]  # the stubs name what is passed on here
@@ -104,10 +104,14 @@ class _Adapter(HTTPAdapter):
             raise requests.ReadTimeout(e, request=request) from e
         except urllib3.exceptions.ProtocolError as e:
             raise requests.exceptions.ChunkedEncodingError(e, request=request) from e
-        except (urllib3.exceptions.HTTPError, UnicodeError) as e:
+        except urllib3.exceptions.HTTPError as e:
             raise requests.ConnectionError(e, request=request) from e
         except BoundsError as e:
             raise OutOfBoundsError(str(e), request=request) from e
+        except requests.RequestException:
+            raise
+        except ValueError as e:  # of http.client: a chunk of a negative size
+            raise requests.exceptions.ChunkedEncodingError(e, request=request) from e
         reply.raw = io.BytesIO(body)
         return reply
 
@@ -125,30 +129,32 @@ class _Adapter(HTTPAdapter):
 
 
 @cache
-def _bounded(kind: type[Any]) -> type[Any]:
+def _bounded(kind: type[Any], most_bytes: int) -> type[Any]:
     """Return a class of connections like `kind`, the replies of which are bounded."""
     if issubclass(kind, _Bounded):
         return kind
-    return type(f"Bounded{kind.__name__}", (_Bounded, kind), {})
+    # `response_class` is what http.client, on which urllib3 builds, makes a reply with.
+    made = {"response_class": partial(_Reply, most_bytes)}
+    return type(f"Bounded{kind.__name__}", (_Bounded, kind), made)
+
+
+class _Bounded:
+    pass
 
 
 class _Reply(HTTPResponse):
     """A reply whose every byte, head and body, is read by a `_Reader`."""
 
-    def __init__(self, sock: Any, *args: Any, **options: Any) -> None:
+    def __init__(self, most_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.fp: Any = io.BufferedReader(_Reader(self.fp.detach(), sock))
-
-
-class _Bounded:
-    response_class = _Reply  # of http.client, which urllib3 builds on
+        self.fp: Any = io.BufferedReader(_Reader(self.fp.detach(), sock, most_bytes))
 
 
 class _Reader(io.RawIOBase):
-    """What comes of a socket until the time for all of it is over."""
+    """What comes of a socket until the time for all of it is over, or too much has come."""
 
-    def __init__(self, raw: io.RawIOBase, sock: Any) -> None:
-        self._raw, self._sock = raw, sock
+    def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
+        self._raw, self._sock, self._most_bytes = raw, sock, most_bytes
         timeout_s = sock.gettimeout()
         self._until_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         self._received = 0
@@ -164,8 +170,8 @@ class _Reader(io.RawIOBase):
             self._sock.settimeout(left_s)
         count: int | None = self._raw.readinto(buffer)
         self._received += count or 0
-        if self._received > _MOST_WIRE_BYTES:
-            raise too_large(_MOST_WIRE_BYTES)
+        if self._received > self._most_bytes:
+            raise too_large(self._most_bytes)
         return count
 
     def close(self) -> None:

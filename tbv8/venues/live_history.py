@@ -244,7 +244,7 @@ class LiveHistory:
                 headers=None if ask.body is None else {"Content-Type": "application/json"},
                 timeout=self._patience.reply_s,
             )
-        except (MisledError, OutOfBoundsError) as e:
+        except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
             raise RefusedError(str(e)) from e
         except requests.RequestException as e:
             raise VenueError(f"{type(e).__name__}") from e

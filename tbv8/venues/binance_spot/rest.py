@@ -175,8 +175,8 @@ class Rest:
                     if failure.code in _UNKNOWN_SYMBOL:
                         raise _unknown_symbol(native) from e
                     raise failure from e
-                except RecursionError as e:
-                    raise FailureError("the reply is not bars (it is nested too deeply)") from e
+                except (RecursionError, UnicodeDecodeError) as e:
+                    raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers
             return _parse_klines(rows, span, headers), headers
 

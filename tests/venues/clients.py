@@ -1,0 +1,147 @@
+"""Every client of a venue's HTTP as one question each, for replies that no honest server gives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tbv8.market import MINUTE_MS, Span, parse_time
+from tbv8.recorder.pace import Pace
+from tbv8.recorder.refill import Rest, open_session
+from tbv8.venues.base import Endpoints, open_live
+from tbv8.venues.binance_spot.history import BinanceHistory
+from tbv8.venues.binance_spot.host import Patience
+from tbv8.venues.live_history import LiveHistory
+from tbv8.venues.live_history import Patience as LivePatience
+from tests.servers import binance_faults, live_faults
+from tests.servers.binance import BinanceServer, WeightMeter
+from tests.servers.binance_market import synthetic_market
+from tests.servers.hostile import Raw
+from tests.servers.hyperliquid import HyperliquidOptions, hyperliquid_market, hyperliquid_server
+from tests.servers.live_market import VenueClock
+from tests.servers.live_server import LiveServer
+from tests.servers.mexc import MexcOptions, mexc_market, mexc_server
+from tests.venues.binance_spot import BTC, VirtualTime
+
+DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
+HOUR = Span(DAY.start_ms, DAY.start_ms + 60 * MINUTE_MS)
+NOW_MS = parse_time("2024-03-10T00:00:30Z")
+TRIES = 2
+
+type Question = Callable[[Any, float], object]
+"""Asks a server, and allows so many seconds for a reply."""
+
+
+def _binance(server: BinanceServer, reply_s: float, ask: Callable[[BinanceHistory], Any]) -> Any:
+    time = VirtualTime()
+    patience = Patience(
+        tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
+    )
+    with BinanceHistory(Endpoints(rest_url=server.url, archive_url=server.url), patience) as opened:
+        return ask(opened)
+
+
+def _history(name: str, server: LiveServer, reply_s: float) -> Any:
+    live = open_live(name)
+    assert live is not None
+    patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
+    endpoints = Endpoints(rest_url=server.rest_url)
+    with LiveHistory(name, live, endpoints, patience=patience) as opened:
+        return opened.clock_ms()
+
+
+def _refill(name: str, server: LiveServer, reply_s: float) -> Any:
+    live = open_live(name)
+    assert live is not None
+
+    async def ask() -> Any:
+        async with open_session() as session:
+            pace = Pace(rest_s=reply_s)
+            return await Rest(live, server.rest_url, session, pace).fetch(live.ask_clock())
+
+    return asyncio.run(ask())
+
+
+# By name: whose server, what a fault must match, and the question.
+QUESTIONS: dict[str, tuple[str, str, Question]] = {
+    "binance's clock, by requests": (
+        "binance",
+        "/time",
+        lambda server, s: _binance(server, s, lambda history: history.clock_ms()),
+    ),
+    "binance's bars, by ccxt": (
+        "binance",
+        "endTime=",
+        lambda server, s: _binance(server, s, lambda history: history.fetch_direct(BTC, HOUR)),
+    ),
+    "binance's archive": (
+        "binance",
+        ".zip$",
+        lambda server, s: _binance(server, s, lambda history: list(history.fetch(BTC, [DAY]))),
+    ),
+    "binance's CHECKSUM": (
+        "binance",
+        ".CHECKSUM$",
+        lambda server, s: _binance(server, s, lambda history: list(history.fetch(BTC, [DAY]))),
+    ),
+    "mexc's history": ("mexc", "", lambda server, s: _history("mexc", server, s)),
+    "hyperliquid's history": (
+        "hyperliquid",
+        "",
+        lambda server, s: _history("hyperliquid", server, s),
+    ),
+    "mexc's refill": ("mexc", "", lambda server, s: _refill("mexc", server, s)),
+    "hyperliquid's refill": (
+        "hyperliquid",
+        "",
+        lambda server, s: _refill("hyperliquid", server, s),
+    ),
+}
+
+
+class Servers:
+    """The three venues, that answer as one is told."""
+
+    def __init__(self, binance: BinanceServer, mexc: LiveServer, hyperliquid: LiveServer) -> None:
+        self.binance, self.mexc, self.hyperliquid = binance, mexc, hyperliquid
+
+    def strike(self, raw: Raw) -> None:
+        """Answer what each question is about with these bytes from now on."""
+        self.binance.behave()
+        self.binance.reset_log()
+        for venue, match, _ in QUESTIONS.values():
+            if venue == "binance":
+                fault = binance_faults.Fault(match=match, kind="raw", raw=raw, times=None)
+                self.binance.faults.add(fault)
+        for server in (self.mexc, self.hyperliquid):
+            server.behave()
+            server.fault(live_faults.Fault(kind="rest", how="raw", raw=raw, times=10**9))
+
+    def asked(self) -> int:
+        """Return how many requests were answered so since `strike`, and before at live venues."""
+        live = (server.count("rest") for server in (self.mexc, self.hyperliquid))
+        return sum(logged.fault == "raw" for logged in self.binance.log) + sum(live)
+
+    def ask(self, name: str, reply_s: float) -> object:
+        """Ask a question."""
+        venue, _, question = QUESTIONS[name]
+        return question(getattr(self, venue), reply_s)
+
+
+@contextmanager
+def serving() -> Iterator[Servers]:
+    """Serve the three venues."""
+    market = synthetic_market(BTC, parse_time("2024-03-08"), parse_time("2024-03-10"), 9)
+    clock = VenueClock(start_ms=NOW_MS, speed=0.0)
+    with (
+        BinanceServer({BTC: market}, now_ms=NOW_MS, weight=WeightMeter(10**9)) as binance,
+        mexc_server(
+            [mexc_market("BTC_USDT")], clock=clock, options=MexcOptions(limits=False)
+        ) as mexc,
+        hyperliquid_server(
+            [hyperliquid_market("BTC")], clock=clock, options=HyperliquidOptions(limits=False)
+        ) as hyperliquid,
+    ):
+        yield Servers(binance, mexc, hyperliquid)
