@@ -1,12 +1,22 @@
-"""Every client of a venue's HTTP as one question each, for replies that no honest server gives."""
+"""Every client of a venue's HTTP as one question each, for replies that no honest server gives.
+
+`python -m tests.venues.clients URLS` asks the questions whose names come on stdin, and prints by
+how many MB each took the process higher than it was.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest, open_session
@@ -107,16 +117,20 @@ class Servers:
     def __init__(self, binance: BinanceServer, mexc: LiveServer, hyperliquid: LiveServer) -> None:
         self.binance, self.mexc, self.hyperliquid = binance, mexc, hyperliquid
 
+    def behave(self) -> None:
+        """Answer as an honest venue from now on."""
+        for server in (self.binance, self.mexc, self.hyperliquid):
+            server.behave()
+
     def strike(self, raw: Raw) -> None:
         """Answer what each question is about with these bytes from now on."""
-        self.binance.behave()
+        self.behave()
         self.binance.reset_log()
         for venue, match, _ in QUESTIONS.values():
             if venue == "binance":
                 fault = binance_faults.Fault(match=match, kind="raw", raw=raw, times=None)
                 self.binance.faults.add(fault)
         for server in (self.mexc, self.hyperliquid):
-            server.behave()
             server.fault(live_faults.Fault(kind="rest", how="raw", raw=raw, times=10**9))
 
     def asked(self) -> int:
@@ -145,3 +159,26 @@ def serving() -> Iterator[Servers]:
         ) as hyperliquid,
     ):
         yield Servers(binance, mexc, hyperliquid)
+
+
+def _memory_kb(name: str) -> int:
+    """Return a line of /proc/self/status, VmRSS or its peak VmHWM."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def main() -> None:
+    """Ask what stdin names, and tell what it took."""
+    urls: dict[str, str] = json.loads(sys.argv[1])
+    for line in sys.stdin:
+        venue, _, question = QUESTIONS[line.strip()]
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        before_kb = _memory_kb("VmRSS")
+        with suppress(VenueError):
+            question(SimpleNamespace(url=urls[venue], rest_url=urls[venue]), 60.0)
+        print((_memory_kb("VmHWM") - before_kb) / 1024, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,9 @@ A venue's word is believed as far as it is documented, and printed as far as it 
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +15,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tbv8.errors import VenueError
+from tests.builders import ROOT
 from tests.servers.hostile import BODIES, HEADS, REDIRECTS, REFUSALS, SLOW, Raw
 from tests.venues.clients import QUESTIONS, TRIES, Servers, serving
 
 REPLY_S = 0.4
+LARGE = (
+    "many lists",  # before those that leave their memory to the next
+    "many objects",
+    "endless headers",
+    "a gzip bomb",
+    "a chunk of -1",
+    "an endless body",
+    "deep JSON",
+)
 EVERY = {**HEADS, **BODIES, **REFUSALS, **REDIRECTS, **SLOW}
 
 
@@ -50,3 +63,37 @@ def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, raw: Raw) 
     silent = {name for name, line in said.items() if line == "no word"}
     assert silent <= {"binance's archive", "binance's CHECKSUM"}  # REST has the bars as well
     assert len(QUESTIONS) <= servers.asked() - before <= 2 * TRIES * len(QUESTIONS)
+
+
+def test_no_reply_costs_more_than_100_mb_or_60_s(servers: Servers) -> None:
+    urls = {
+        "binance": servers.binance.url,
+        "mexc": servers.mexc.rest_url,
+        "hyperliquid": servers.hyperliquid.rest_url,
+    }
+    command = [sys.executable, "-m", "tests.venues.clients", json.dumps(urls)]
+    cost_mb, took_s = {}, {}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+
+        def ask(name: str) -> float:
+            print(name, file=client.stdin, flush=True)
+            return float(client.stdout.readline())
+
+        servers.behave()
+        asked = [name for name in QUESTIONS if "hyperliquid" not in name]  # it has mexc's clients
+        for name in asked:
+            ask(name)  # libraries are imported, and caches are warm
+        for what in LARGE:
+            servers.strike(EVERY[what])
+            for name in asked:
+                began_s = time.monotonic()
+                cost_mb[what, name] = ask(name)
+                took_s[what, name] = time.monotonic() - began_s
+        client.stdin.close()
+
+    assert {key: mb for key, mb in cost_mb.items() if mb > 100} == {}
+    assert {key: s for key, s in took_s.items() if s > 60} == {}
