@@ -30,13 +30,19 @@ def file_name(text: str) -> str:
     """Return a name as one part of a path, different for each name: `BTC-USDT` for `BTC/USDT`.
 
     Letters and digits of any script, `_` and dots that do not lead stay; the rest is `%` and hex.
+    No name at all is `%`.
     """
-    return "-".join(
-        "".join(
-            letter if letter.isalnum() or letter == "_" or (letter == "." and at) else _hex(letter)
-            for at, letter in enumerate(part)
+    return (
+        "-".join(
+            "".join(
+                letter
+                if letter.isalnum() or letter == "_" or (letter == "." and at)
+                else _hex(letter)
+                for at, letter in enumerate(part)
+            )
+            for part in text.split("/")
         )
-        for part in text.split("/")
+        or "%"
     )
 
 

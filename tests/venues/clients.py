@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
@@ -40,74 +40,73 @@ HOUR = Span(DAY.start_ms, DAY.start_ms + 60 * MINUTE_MS)
 NOW_MS = parse_time("2024-03-10T00:00:30Z")
 TRIES = 2
 
-type Question = Callable[[Any, float], object]
-"""Asks a server, and allows so many seconds for a reply."""
+type Hosts = tuple[str, ...]
 
 
-def _binance(server: BinanceServer, reply_s: float, ask: Callable[[BinanceHistory], Any]) -> Any:
-    time = VirtualTime()
-    patience = Patience(
-        tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
-    )
-    with BinanceHistory(Endpoints(rest_url=server.url, archive_url=server.url), patience) as opened:
-        return ask(opened)
+class Question(Protocol):
+    """Asks a server, and allows so many seconds for a reply."""
+
+    def __call__(self, server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
 
 
-def _history(name: str, server: LiveServer, reply_s: float) -> Any:
+def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
+    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+        time = VirtualTime()
+        patience = Patience(
+            tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
+        )
+        endpoints = Endpoints(
+            rest_url=server.url, archive_url=server.url, redirect_hosts=redirect_hosts
+        )
+        with BinanceHistory(endpoints, patience) as history:
+            return ask(history)
+
+    return question
+
+
+def _history(name: str) -> Question:
     live = open_live(name)
     assert live is not None
-    patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
-    endpoints = Endpoints(rest_url=server.rest_url)
-    with LiveHistory(name, live, endpoints, patience=patience) as opened:
-        return opened.clock_ms()
+
+    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+        patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
+        endpoints = Endpoints(rest_url=server.rest_url, redirect_hosts=redirect_hosts)
+        with LiveHistory(name, live, endpoints, patience=patience) as history:
+            return history.clock_ms()
+
+    return question
 
 
-def _refill(name: str, server: LiveServer, reply_s: float) -> Any:
+def _refill(name: str) -> Question:
     live = open_live(name)
     assert live is not None
 
-    async def ask() -> Any:
-        async with open_session() as session:
-            pace = Pace(rest_s=reply_s)
-            return await Rest(live, server.rest_url, session, pace).fetch(live.ask_clock())
+    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+        async def ask() -> object:
+            async with open_session() as session:
+                pace = Pace(rest_s=reply_s)
+                rest = Rest(live, server.rest_url, session, pace, redirect_hosts)
+                return await rest.fetch(live.ask_clock())
 
-    return asyncio.run(ask())
+        return asyncio.run(ask())
+
+    return question
 
 
 # By name: whose server, what a fault must match, and the question.
 QUESTIONS: dict[str, tuple[str, str, Question]] = {
-    "binance's clock, by requests": (
-        "binance",
-        "/time",
-        lambda server, s: _binance(server, s, lambda history: history.clock_ms()),
-    ),
+    "binance's clock, by requests": ("binance", "/time", _binance(lambda h: h.clock_ms())),
     "binance's bars, by ccxt": (
         "binance",
         "endTime=",
-        lambda server, s: _binance(server, s, lambda history: history.fetch_direct(BTC, HOUR)),
+        _binance(lambda h: h.fetch_direct(BTC, HOUR)),
     ),
-    "binance's archive": (
-        "binance",
-        ".zip$",
-        lambda server, s: _binance(server, s, lambda history: list(history.fetch(BTC, [DAY]))),
-    ),
-    "binance's CHECKSUM": (
-        "binance",
-        ".CHECKSUM$",
-        lambda server, s: _binance(server, s, lambda history: list(history.fetch(BTC, [DAY]))),
-    ),
-    "mexc's history": ("mexc", "", lambda server, s: _history("mexc", server, s)),
-    "hyperliquid's history": (
-        "hyperliquid",
-        "",
-        lambda server, s: _history("hyperliquid", server, s),
-    ),
-    "mexc's refill": ("mexc", "", lambda server, s: _refill("mexc", server, s)),
-    "hyperliquid's refill": (
-        "hyperliquid",
-        "",
-        lambda server, s: _refill("hyperliquid", server, s),
-    ),
+    "binance's archive": ("binance", ".zip$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
+    "binance's CHECKSUM": ("binance", ".CHECKSUM$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
+    "mexc's history": ("mexc", "", _history("mexc")),
+    "hyperliquid's history": ("hyperliquid", "", _history("hyperliquid")),
+    "mexc's refill": ("mexc", "", _refill("mexc")),
+    "hyperliquid's refill": ("hyperliquid", "", _refill("hyperliquid")),
 }
 
 
