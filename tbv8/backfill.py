@@ -35,6 +35,7 @@ from tbv8.progress import progress
 from tbv8.store.bars import MINUTE_BARS, BarStore, open_bars, write_history
 from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, read_days
 from tbv8.store.verify import Problem
+from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, history_cost, open_history
 
 _MONTH = parse_timeframe("1M")
@@ -288,4 +289,4 @@ def _megabytes(count: int) -> str:
 
 
 def _say(subject: Series | str, line: str) -> None:
-    print(f"   {subject}: {line}", flush=True)
+    print(f"   {subject}: {one_line(line)}", flush=True)

@@ -10,14 +10,27 @@ _SHORT = 200
 _LONG = 1000
 
 
+def printable(text: str, *, kept: str = "") -> str:
+    r"""Return text with `\x1b` for an escape and the like, but for the characters of `kept`.
+
+    Repeatable: what it returns stays as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in kept
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def one_line(text: str, *, most: int = _LONG) -> str:
     r"""Return text as one line of printable characters, `\x1b` for an escape, shortened.
 
     Repeatable: what it returns stays as it is.
     """
-    words = " ".join(text[: most * 8].split())
-    if not words.isprintable():
-        words = "".join(map(_printable, words))
+    words = printable(" ".join(text[: most * 8].split()))
     return words if len(words) <= most else f"{words[: most - 3]}..."
 
 
@@ -44,10 +57,6 @@ def file_name(text: str) -> str:
         )
         or "%"
     )
-
-
-def _printable(letter: str) -> str:
-    return letter if letter.isprintable() else letter.encode("unicode_escape").decode()
 
 
 def _hex(letter: str) -> str:

@@ -20,6 +20,7 @@ type FaultKind = Literal[
     "text",
     "binary",
     "wire",
+    "unread",
     "error",
     "no_pong",
     "no_ack",
@@ -55,6 +56,7 @@ AT_ONCE = {
     "text",
     "binary",
     "wire",
+    "unread",
     "error",
 }
 _HOWS: dict[str, tuple[How, ...]] = {
@@ -79,6 +81,7 @@ class Fault:
     text        `body` as it stands
     binary      bytes that are no gzip, or `body`
     wire        the bytes of `body` as they stand, frames or not
+    unread      nothing that the sockets of now send is read any more
     error       the venue's error frame, saying `body`
 
     For `seconds`, or `times` times, or until `behave`:

@@ -244,6 +244,10 @@ class Session:
         self.deaf = True
         self._peer.transport.pause_reading()
 
+    def read_no_more(self) -> None:
+        """Go on sending, and read nothing."""
+        self._peer.transport.pause_reading()
+
     def end(self, why: str) -> None:
         """Forget its subscriptions; the first reason is logged."""
         if not self.ended:
@@ -697,6 +701,8 @@ class LiveServer:
                 case "binary":
                     data = (fault.body or "\x1f\x8b no gzip").encode("latin-1")
                     session.write(Frame(Opcode.BINARY, data).serialize(mask=False))
+                case "unread":
+                    session.read_no_more()
                 case "wire":
                     session.write((fault.body or "").encode("latin-1"))
                 case "error":

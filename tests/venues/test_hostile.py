@@ -8,18 +8,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
 
 from tbv8.errors import VenueError
 from tests.builders import ROOT
+from tests.servers.forwarding import forwarding
 from tests.servers.hostile import BODIES, HEADS, REDIRECTS, REFUSALS, SLOW, Raw
 from tests.venues.clients import QUESTIONS, TRIES, Servers, serving
 
@@ -117,30 +115,3 @@ def test_a_redirect_to_another_host_is_followed_where_the_config_names_it(
         with pytest.raises(VenueError, match=r"30. leads to another host, 'localhost:\d+'"):
             question(asked, 5.0)
         assert question(asked, 5.0, redirect_hosts=("localhost",))
-
-
-@contextmanager
-def forwarding(url: str) -> Iterator[str]:
-    """Serve redirects to the same path at another address, 308 so that a POST stays one."""
-
-    class Forwarder(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(308)
-            self.send_header("Location", f"{url}{self.path}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Print nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Forwarder)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
