@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Collection
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from tbv8.errors import VenueError
+from tbv8.market import DAY_MS, iso
 from tbv8.text import quoted
 
 REPLY_BYTES = 8 * 2**20
@@ -30,6 +32,20 @@ class BoundsError(ValueError):
 def too_large(most: int) -> BoundsError:
     """Return the refusal of something that has more bytes than it may."""
     return BoundsError(f"it has more than {most:,} bytes")
+
+
+def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
+    """Return a venue's clock; `now_ms` is this machine's.
+
+    Raises:
+        VenueError: It is more than a day ahead: what it calls past is not.
+    """
+    if clock_ms > now_ms + DAY_MS:
+        raise VenueError(
+            f"{venue}: its clock is more than a day ahead of this machine's, which says "
+            f"{iso(now_ms)}: set the one that is wrong"
+        )
+    return clock_ms
 
 
 def inflate(zipped: bytes, most: int) -> bytes:

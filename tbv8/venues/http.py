@@ -31,7 +31,7 @@ from tbv8.venues.bounds import (
 
 _CHUNK_BYTES = 2**16
 _SLOWEST = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
-_BESIDE_BODY = 2**20  # bytes: its head, and what frames its chunks
+_BESIDE_BODY = 2**20  # bytes: of its head, and as many again of what frames its chunks
 
 
 class OutOfBoundsError(requests.RequestException):
@@ -89,7 +89,7 @@ class _Adapter(HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """Return the pool of a request, whose new connections are bounded ones."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _bounded(pool.ConnectionCls, self._most_bytes + _BESIDE_BODY)
+        pool.ConnectionCls = _bounded(pool.ConnectionCls, self._most_bytes)
         return pool
 
     def send(  # type: ignore[override]  # the stubs name what is passed on here
@@ -147,14 +147,21 @@ class _Reply(HTTPResponse):
 
     def __init__(self, most_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
-        self.fp: Any = io.BufferedReader(_Reader(self.fp.detach(), sock, most_bytes))
+        self._most_bytes = most_bytes
+        self._reader = _Reader(self.fp.detach(), sock, _BESIDE_BODY)
+        self.fp: Any = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        """Read the head; the body may be larger."""
+        super().begin()
+        self._reader.most_bytes += self._most_bytes + _BESIDE_BODY
 
 
 class _Reader(io.RawIOBase):
     """What comes of a socket until the time for all of it is over, or too much has come."""
 
     def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
-        self._raw, self._sock, self._most_bytes = raw, sock, most_bytes
+        self._raw, self._sock, self.most_bytes = raw, sock, most_bytes
         timeout_s = sock.gettimeout()
         self._until_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
         self._received = 0
@@ -170,8 +177,8 @@ class _Reader(io.RawIOBase):
             self._sock.settimeout(left_s)
         count: int | None = self._raw.readinto(buffer)
         self._received += count or 0
-        if self._received > self._most_bytes:
-            raise too_large(self._most_bytes)
+        if self._received > self.most_bytes:
+            raise too_large(self.most_bytes)
         return count
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
 from tbv8.text import one_line
 from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Market, RefusedError, Say
+from tbv8.venues.bounds import check_clock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -113,7 +114,8 @@ class LiveHistory:
 
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
-        return self._fetch(self._live.ask_clock())
+        clock_ms = self._fetch(self._live.ask_clock())
+        return check_clock(self._name, clock_ms, now_ms=int(time.time() * 1000))
 
     def listed_ms(self, native: str) -> int:
         """Return the open of the symbol's first bar, of those that the venue keeps.

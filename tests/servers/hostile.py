@@ -99,7 +99,7 @@ HEADS: dict[str, Raw] = {
     "a negative chunk": Raw(head=f"{_CHUNKED}-5\r\n[]\r\n0\r\n\r\n".encode()),
     "a chunk of -1": endless(f"{_CHUNKED}-1\r\n", b"["),
     "an endless chunk head": endless(f"{_CHUNKED}2;", b"x"),
-    "endless chunks": endless(_CHUNKED, b"10\r\n[[[[[[[[[[[[[[[[\r\n"),
+    "endless chunks": endless(_CHUNKED, b"100\r\n" + b"[" * 256 + b"\r\n"),
     "endless trailers": endless(f"{_CHUNKED}2\r\n[[\r\n0\r\n", b"X-Again: and again\r\n"),
     "an endless body": endless(f"HTTP/1.1 200 OK\r\n{_CLOSE}\r\n", b"["),
     "an endless error": endless(f"HTTP/1.1 500 Oh\r\n{_CLOSE}\r\n", b"\x1b[2J"),
@@ -129,6 +129,12 @@ BODIES: dict[str, Raw] = {
     "a list of null": _json("[null]"),
     "a list of lists": _json("[[]]"),
     "a list of errors": _json('[{"code":-1,"msg":"{"}]'),
+    "a clock of the year 9998": _json(
+        '{"serverTime":253370764800000,"time":253370764800000,"success":true,"data":253370764800000}'
+    ),
+    "a clock of tomorrow's tomorrow": _json(
+        '{"serverTime":4070908800000,"time":4070908800000,"success":true,"data":4070908800000}'
+    ),
     "no text": whole(b"\xff\xfe\x00" * 100),
     "surrogates": _json('{"serverTime":"\\ud800","time":"\\udfff","message":"\\ud800"}'),
     "many lists": _json("[" + "[]," * 349_000 + "[]]"),  # 1 MB

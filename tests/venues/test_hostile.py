@@ -18,10 +18,10 @@ import pytest
 from tbv8.errors import VenueError
 from tests.builders import ROOT
 from tests.servers.forwarding import forwarding
-from tests.servers.hostile import BODIES, HEADS, REDIRECTS, REFUSALS, SLOW, Raw
+from tests.servers.hostile import BODIES, HEADS, REDIRECTS, REFUSALS, SLOW
 from tests.venues.clients import QUESTIONS, TRIES, Servers, serving
 
-REPLY_S = 0.4
+REPLY_S, SOON_S = 5.0, 0.4
 LARGE = (
     "many lists",  # before those that leave their memory to the next
     "many objects",
@@ -45,14 +45,15 @@ def test_an_honest_server_is_understood(servers: Servers, name: str) -> None:
     assert servers.ask(name, 5.0)
 
 
-@pytest.mark.parametrize("raw", EVERY.values(), ids=EVERY)
-def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, raw: Raw) -> None:
-    servers.strike(raw)
+@pytest.mark.parametrize("what", EVERY)
+def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, what: str) -> None:
+    servers.strike(EVERY[what])
+    reply_s = SOON_S if what in SLOW else REPLY_S
     before, began_s = servers.asked(), time.monotonic()
 
     def ask(name: str) -> str:
         try:
-            servers.ask(name, REPLY_S)
+            servers.ask(name, reply_s)
         except VenueError as e:
             return str(e)
         return "no word"
@@ -60,11 +61,13 @@ def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, raw: Raw) 
     with ThreadPoolExecutor(len(QUESTIONS)) as threads:
         said = dict(zip(QUESTIONS, threads.map(ask, QUESTIONS), strict=True))
 
-    assert time.monotonic() - began_s < TRIES * REPLY_S + 5
+    assert time.monotonic() - began_s < TRIES * reply_s + 10  # of a busy machine
     assert [line for line in said.values() if not line.isprintable() or len(line) > 1000] == []
     silent = {name for name, line in said.items() if line == "no word"}
+    if "a clock of" in what:
+        silent -= {"mexc's refill", "hyperliquid's refill"}  # a clock is judged by the recorder
     assert silent <= {"binance's archive", "binance's CHECKSUM"}  # REST has the bars as well
-    assert len(QUESTIONS) <= servers.asked() - before <= 2 * TRIES * len(QUESTIONS)
+    assert servers.asked() - before in range(1 if what in SLOW else len(QUESTIONS), 33)
 
 
 def test_no_reply_costs_more_than_100_mb_or_60_s(servers: Servers) -> None:

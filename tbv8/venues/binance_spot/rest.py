@@ -8,6 +8,7 @@ are NetworkErrors), but each was raised because of one of requests, which does.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from tbv8.venues.binance_spot.host import (
 )
 from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, settle
 from tbv8.venues.binance_spot.plan import PAGE_ROWS
+from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import Session
 
 AT_ONCE = 3
@@ -68,7 +70,8 @@ class Rest:
 
         def call() -> tuple[int, Mapping[str, str]]:
             answer, headers = self._get(_TIME, {}, _Time)
-            return answer.serverTime, headers
+            now_ms = int(time.time() * 1000)
+            return check_clock("binance_spot", answer.serverTime, now_ms=now_ms), headers
 
         return self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
 
