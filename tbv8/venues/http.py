@@ -29,7 +29,7 @@ from tbv8.venues.bounds import (
     too_large,
 )
 
-_CHUNK_BYTES = 2**16
+_CHUNK_BYTES = 2**18
 _SLOWEST = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
 _BESIDE_BODY = 2**20  # bytes: of its head, and as many again of what frames its chunks
 

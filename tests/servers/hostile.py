@@ -89,7 +89,6 @@ HEADS: dict[str, Raw] = {
     "endless headers": endless("HTTP/1.1 200 OK\r\n", b"X-Again: and again\r\n"),
     "an endless header": endless("HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
     "an endless first line": endless("HTTP/1.1 200 ", b"x"),
-    "endless 100 Continue": endless("", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "an encoding that nobody asked for": whole(b"[]", "Content-Encoding: br"),
     "ten encodings": whole(b"[]", "Content-Encoding: " + ", ".join(["gzip"] * 10)),
     "no gzip": whole(b"[]", "Content-Encoding: gzip"),
@@ -203,6 +202,7 @@ REDIRECTS: dict[str, Raw] = {
 }
 
 SLOW: dict[str, Raw] = {
+    "endless 100 Continue": endless("", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "a dripping first line": dripping(endless("HTTP/1.1 200 ", b"x")),
     "dripping headers": dripping(endless("HTTP/1.1 200 OK\r\nX-A: ", b"x")),
     "a dripping body": dripping(Raw(head=b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n")),
