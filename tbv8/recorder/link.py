@@ -25,7 +25,7 @@ _STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by 
 _END_AGAIN_S = 1800.0  # but the others of its connection do not pay for it more often than that
 _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
-_FRAMES_WAITING = 64  # not read yet: as many times FRAME_BYTES at most
+_FRAMES_WAITING = 256  # not read yet: as many times FRAME_BYTES at most
 _MOST_UNSENT = 2**20  # bytes that the venue does not read; we send some KB
 
 type Say = Callable[[str], None]

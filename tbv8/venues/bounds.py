@@ -16,7 +16,7 @@ from tbv8.text import quoted
 REPLY_BYTES = 8 * 2**20
 """Of a REST reply of the recorded venues; the largest, MEXC's list of contracts, has 2 MB."""
 
-FRAME_BYTES = 2**20
+FRAME_BYTES = 2**18
 """Of one message of a socket, as sent and once more when inflated; they have some KB."""
 
 REDIRECTS = 3
