@@ -34,7 +34,7 @@ def frames(*parts: tuple[Opcode, bytes, bool]) -> str:
 
 FRAGMENTS = [(Opcode.TEXT, b" " * 2**16, False), *[(Opcode.CONT, b" " * 2**16, False)] * 31]
 UNREADABLE = {
-    "a gzip bomb": Fault(kind="binary", body=bomb().decode("latin-1")),
+    "a gzip bomb": Fault(kind="binary", body=bomb(2**26).decode("latin-1")),
     "no gzip": Fault(kind="binary"),
     "half a gzip": Fault(kind="binary", body=bomb(2**20)[:99].decode("latin-1")),
     "deep JSON": Fault(kind="text", body="[" * 10**5),
