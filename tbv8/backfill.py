@@ -35,6 +35,7 @@ from tbv8.progress import progress
 from tbv8.store.bars import MINUTE_BARS, BarStore, open_bars, write_history
 from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, read_days
 from tbv8.store.verify import Problem
+from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource
 from tbv8.venues.registry import find_history
 
@@ -216,7 +217,10 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
 
 def _open_session(venue: Venue, subject: Series | str) -> History:
     endpoints = Endpoints(
-        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
+        ws_url=venue.ws_url,
+        rest_url=venue.rest_url,
+        archive_url=venue.archive_url,
+        redirect_hosts=venue.redirect_hosts,
     )
     return _source(venue).open(endpoints, lambda line: _say(subject, line))
 
@@ -304,4 +308,4 @@ def _megabytes(count: int) -> str:
 
 
 def _say(subject: Series | str, line: str) -> None:
-    print(f"   {subject}: {line}", flush=True)
+    print(f"   {subject}: {one_line(line)}", flush=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tbv8.text import one_line
+
 
 class Tbv8Error(Exception):
     """Say where, what is wrong and the cure, in one line."""
@@ -44,4 +46,7 @@ class NotMigratedError(DataError):
 
 
 class VenueError(Tbv8Error):
-    """A venue's refusal, or a venue out of reach."""
+    """A venue's refusal, or a venue out of reach; what the venue said stands escaped in it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(one_line(problem))

@@ -18,6 +18,8 @@ from typing import Literal
 
 import msgspec
 
+from tbv8.text import printable
+
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
@@ -143,7 +145,7 @@ class Series(msgspec.Struct, frozen=True, order=True):
     symbol: str
 
     def __str__(self) -> str:
-        return f"{self.venue}:{self.symbol}"
+        return printable(f"{self.venue}:{self.symbol}")  # of a database, it may be anything
 
 
 class Bar(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import wraps
 from typing import Any
@@ -44,6 +45,8 @@ class Run(OneLine, doit.cmd_run.Run):
         if params["num_process"] < 0:
             given = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {given!r}")
+        if params["outfile"] is None:  # stdout was closed when pydoit took it for the default
+            params["outfile"] = sys.stdout
         code: int = super().execute(params, args)
         return code
 

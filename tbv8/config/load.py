@@ -67,6 +67,8 @@ HistorySpan = Callable[[str], Span | None]
 OVERRIDES = ("venue", "start", "end")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
+HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+"""A host as urllib reads it: without a port, in lower case."""
 
 _TIMES_MS = range(parse_time("9999-01-01"))
 _TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
@@ -101,6 +103,7 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ws_url: str | None = None
     rest_url: str | None = None
     archive_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
     instruments: dict[str, Instrument] = {}
 
 
@@ -253,6 +256,10 @@ def _load_venues(root: Path, warnings: list[str]) -> Iterator[tuple[str, Venue]]
             for key in _RATES:
                 rate = getattr(rules, key)
                 _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
+        for index, host in enumerate(raw.redirect_hosts):
+            if not re.fullmatch(HOST, host):
+                expected = f"expected a host such as data.example.com, got {host!r}"
+                document.refuse(("redirect_hosts", index), expected)
         yield (
             name,
             Venue(
@@ -267,6 +274,7 @@ def _load_venues(root: Path, warnings: list[str]) -> Iterator[tuple[str, Venue]]
                     symbol: _with_funding_hours(name, rules)
                     for symbol, rules in raw.instruments.items()
                 },
+                redirect_hosts=raw.redirect_hosts,
             ),
         )
 

@@ -52,6 +52,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str | None
     archive_url: str | None
     instruments: dict[str, Instrument]
+    redirect_hosts: tuple[str, ...] = ()
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

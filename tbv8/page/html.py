@@ -8,8 +8,10 @@ from functools import cache
 
 from tbv8.page.script import SCRIPT
 from tbv8.page.style import STYLE
+from tbv8.text import printable
 
 _VOID = frozenset({"br", "input", "meta"})
+_KEPT = "\n\t\N{NO-BREAK SPACE}"
 _IN_SIGHT = 17  # rows of a table's box
 
 # What a page may load, for the browser to hold it to: nothing.
@@ -42,7 +44,8 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
+        text = html.escape(printable(str(value), kept=_KEPT))
+        words.append(key if value is True else f'{key}="{text}"')
     opening = f"<{' '.join(words)}>"
     if tag in _VOID:
         return Html(opening)
@@ -56,7 +59,7 @@ def join(children: Child) -> Html:
     if isinstance(children, Html):
         return children
     if isinstance(children, str):
-        return Html(html.escape(children, quote=False))
+        return Html(html.escape(printable(children, kept=_KEPT), quote=False))
     return Html("".join(map(join, children)))
 
 

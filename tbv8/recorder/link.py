@@ -17,12 +17,16 @@ from tbv8.market import DAY_MS, Bbo, Trade
 from tbv8.recorder.desk import AHEAD_MS, NOT_RUNNING, Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.text import one_line, quoted
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
+from tbv8.venues.bounds import FRAME_BYTES
 
 _STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again
 _END_AGAIN_S = 1800.0  # but the others of its connection do not pay for it more often than that
 _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
+_FRAMES_WAITING = 256  # not read yet: as many times FRAME_BYTES at most
+_MOST_UNSENT = 2**20  # bytes that the venue does not read; we send some KB
 
 type Say = Callable[[str], None]
 
@@ -68,6 +72,14 @@ class Clock:
         if of_our_day:
             self._looks = [self.behind_ms, behind_ms]
         return self.is_learnt
+
+
+class _Connect(connect):
+    """A connection to the address that was asked for: websockets would go wherever it is led."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return what was raised, whatever it is."""
+        return exc
 
 
 class Link:
@@ -157,14 +169,14 @@ class Link:
         """Connect and receive until the connection ends; return why it did."""
         self._reason = NOT_RUNNING  # what ends it otherwise says so
         try:
-            socket = await connect(
+            socket = await _Connect(
                 self._url,
                 open_timeout=self._pace.open_s,
                 ping_interval=None,  # venues want their own JSON pings
                 close_timeout=1.0,
                 compression=None,
-                max_size=2**24,
-                max_queue=512,
+                max_size=FRAME_BYTES,
+                max_queue=_FRAMES_WAITING,
                 user_agent_header="tbv8",
             )
         except (OSError, WebSocketException, TimeoutError) as e:
@@ -232,7 +244,7 @@ class Link:
                     elif isinstance(event, Ack):
                         self._note_ack(event, now_ms)
                     elif isinstance(event, Refusal):
-                        self._say(f"the venue says {event.text!r}")
+                        self._say(f"the venue says {quoted(event.text)}")
                 except VenueError as e:
                     self._skip_event(event, e, now_ms)
             self._last_ms = now_ms
@@ -322,6 +334,9 @@ class Link:
         while True:
             await asyncio.sleep(_WATCH_S)
             now_s = time.monotonic()
+            if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
+                self._abort("the venue reads nothing of what it is sent")  # pongs to endless pings
+                return
             if now_s - self._heard_s > patience_s:
                 self._abort(f"silent for {patience_s:.0f} s, even to pings")
                 return
@@ -356,4 +371,4 @@ class Link:
 
 
 def _words(e: BaseException) -> str:
-    return str(e) or type(e).__name__
+    return one_line(str(e), most=200) or type(e).__name__

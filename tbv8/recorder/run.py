@@ -21,7 +21,7 @@ from tbv8.recorder.link import Clock, Link, Say
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
 from tbv8.recorder.pace import STANDARD, Pace
-from tbv8.recorder.refill import Refill, Rest
+from tbv8.recorder.refill import Refill, Rest, open_session
 from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
 from tbv8.recorder.writer import OnCommit, Writer
@@ -155,7 +155,13 @@ class _Station:
         )
         self.refill = Refill(
             live,
-            Rest(live, venue.rest_url or live.rest_url, session, options.pace),
+            Rest(
+                live,
+                venue.rest_url or live.rest_url,
+                session,
+                options.pace,
+                venue.redirect_hosts,
+            ),
             desks,
             clock=self.clock,
             pace=options.pace,
@@ -314,8 +320,7 @@ class _Recorder:
         async with AsyncExitStack() as stack:
             if threading.current_thread() is threading.main_thread():
                 stack.enter_context(_signals(loop, stop.set))
-            session = aiohttp.ClientSession(trust_env=True, headers={"User-Agent": "tbv8"})
-            await stack.enter_async_context(session)
+            session = await stack.enter_async_context(open_session())
             for venue, live in self._lives:
                 desks = {s: self._desks[Series(venue.name, s)] for s in venue.symbols}
                 station = _Station(

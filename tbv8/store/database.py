@@ -19,6 +19,8 @@ REVISION = "0001"
 
 BUSY_TIMEOUT_S = 60
 
+_NAMES_GONE = ("no such column", "no such table", "no column named")
+
 type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Run one statement and return all its rows: the same for sqlite3 and for ADBC."""
 
@@ -81,7 +83,7 @@ def refusals(db_path: Path) -> Iterator[None]:
     """Turn sqlite3's errors about the file into DataErrors that name the cure."""
     try:
         yield
-    except sqlite3.DatabaseError as e:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as e:  # an error may quote a damaged name
         if (problem := file_problem(db_path, str(e))) is None:
             raise
         raise DataError(problem) from e
@@ -89,13 +91,15 @@ def refusals(db_path: Path) -> Iterator[None]:
 
 def file_problem(db_path: Path, message: str) -> str | None:
     """Say what a driver's message means for a user; None when it is not about the file."""
+    damaged = "damaged: restore a copy, or move it aside and run again to build it anew"
     causes = {
         "locked": "locked by another program for a minute: close it (a sqlite3 shell, a database "
         "browser, another doit) and run again",
         "not a database": "not a database, or damaged: restore a copy, or move it aside and run "
         "again to build it anew",
-        "decode": "damaged: restore a copy, or move it aside and run again to build it anew",
-        "malformed": "damaged: restore a copy, or move it aside and run again to build it anew",
+        "decode": damaged,
+        "malformed": damaged,
+        "unsupported file format": damaged,
         "disk I/O": "the disk cannot be read or written, it may be full: free some space, else "
         "check it, then run `doit verify`",
         "unable to open": "cannot be opened: check that its folder exists and may be written",
@@ -105,6 +109,11 @@ def file_problem(db_path: Path, message: str) -> str | None:
     for part, cause in causes.items():
         if part in message:
             return f"{db_path}: {cause}"
+    if any(part in message for part in _NAMES_GONE) and db_path.is_file():
+        from tbv8.store.schema import is_as_made  # heavy, and for an error alone
+
+        if not is_as_made(db_path):
+            return f"{db_path}: its tables are not those that tbv8 made: {damaged}"
     return None
 
 

@@ -22,6 +22,7 @@ from tbv8.market import DAY_MS, HOUR_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
 from tbv8.store.database import Query, open_reader, refusals
 from tbv8.store.ledger import LedgerDay, read_days
+from tbv8.text import file_name
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _TICKS = {
@@ -49,8 +50,8 @@ type Advance = Callable[[int], None]
 
 
 def series_folder(folder: Path, series: Series, dataset: str) -> Path:
-    """Return `<folder>/<venue>/BTC-USDT/<dataset>`."""
-    return folder / series.venue / series.symbol.replace("/", "-") / dataset
+    """Return `<folder>/<venue>/BTC-USDT/<dataset>`, below `folder` whatever the names are."""
+    return folder.joinpath(*map(file_name, (series.venue, series.symbol, dataset)))
 
 
 def _day_path(folder: Path, series: Series, dataset: str, day_ms: int) -> Path:

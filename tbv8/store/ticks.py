@@ -263,7 +263,7 @@ class TickStore:
             if problem and any(word in str(e) for word in _PASSING):
                 raise BusyError(f"{self._db_path}: {e}") from e
             raise DataError(problem or f"{self._db_path}: {e}") from e
-        except sqlite3.DatabaseError as e:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
             if (problem := file_problem(self._db_path, str(e))) is None:
                 raise
             raise DataError(problem) from e

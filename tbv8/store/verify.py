@@ -32,6 +32,7 @@ from tbv8.store.ledger import (
     read_days,
     read_held_days,
 )
+from tbv8.text import printable
 
 _CHUNK_MS = 31 * DAY_MS
 _TIMES = Span(0, 253_402_300_800_000)
@@ -53,7 +54,7 @@ class Problem(msgspec.Struct, frozen=True):
         return Series(self.venue, self.symbol)
 
     def __str__(self) -> str:
-        return f"{self.dataset} {self.series} {iso_day(self.day_ms)}: {self.problem}"
+        return printable(f"{self.dataset} {self.series} {iso_day(self.day_ms)}: {self.problem}")
 
 
 def stored_datasets(store: BarStore) -> list[str]:

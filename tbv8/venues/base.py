@@ -26,6 +26,7 @@ from tbv8.market import (
     Trade,
     iso,
 )
+from tbv8.text import one_line, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,11 +37,15 @@ type Say = Callable[[str], None]
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's configured addresses, without a slash at the end; None for the venue's own."""
+    """A venue's configured addresses, without a slash at the end; None for the venue's own.
+
+    `redirect_hosts` are those that a reply may lead to beside the host that was asked.
+    """
 
     ws_url: str | None = None
     rest_url: str | None = None
     archive_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +182,8 @@ type Channel = Literal["trades", "bbo"]
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the refusal of a frame or reply that the venue does not document."""
     shown = text[:100].decode(errors="replace")
-    return VenueError(f"{venue}: not what it documents ({problem[:200]}): {shown!r}")
+    problem = one_line(problem, most=200)
+    return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:

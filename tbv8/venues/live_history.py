@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +18,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
+from tbv8.text import one_line
 from tbv8.venues.base import (
     MOST_UNUSABLE,
     Ask,
@@ -31,6 +32,7 @@ from tbv8.venues.base import (
     unusable_note,
     with_unusable,
 )
+from tbv8.venues.bounds import check_clock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +48,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         tries: How often one thing is asked.
         base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
-        reply_s: For a reply to come.
+        reply_s: For a whole reply, beyond what a slow line needs for its bytes.
         sleep: Waits some seconds.
     """
 
@@ -106,7 +108,7 @@ class LiveHistory:
         self._name, self._live, self._opened_ms, self._say = name, live, opened_ms, say
         self._url = endpoints.rest_url or live.rest_url
         self._patience = patience or Patience()
-        self._session = _open_session()
+        self._session = _open_session(endpoints.redirect_hosts)
         self._markets: dict[str, Market] = {}
         self._free_at_s = 0.0
 
@@ -124,7 +126,8 @@ class LiveHistory:
 
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
-        return self._fetch(self._live.ask_clock())
+        clock_ms = self._fetch(self._live.ask_clock())
+        return check_clock(self._name, clock_ms, now_ms=int(time.time() * 1000))
 
     def listed_ms(self, native: str) -> int:
         """Return the open of the symbol's first bar, of those that the venue keeps.
@@ -260,6 +263,8 @@ class LiveHistory:
     def _send(self, ask: Ask[Any], where: str) -> bytes:
         import requests
 
+        from tbv8.venues.http import MisledError, OutOfBoundsError
+
         try:
             reply = self._session.request(
                 "GET" if ask.body is None else "POST",
@@ -269,23 +274,24 @@ class LiveHistory:
                 headers=None if ask.body is None else {"Content-Type": "application/json"},
                 timeout=self._patience.reply_s,
             )
+        except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
+            raise RefusedError(str(e)) from e
         except requests.RequestException as e:
             raise VenueError(f"{type(e).__name__}") from e
         if reply.status_code == HTTPStatus.OK:
             return reply.content
-        said = " ".join(reply.text[:200].split())
-        problem = f"HTTP {reply.status_code} {said}"
+        problem = (
+            f"HTTP {reply.status_code} {one_line(reply.content[:200].decode(errors='replace'))}"
+        )
         if reply.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise RefusedError(problem, too_often=True)
         raise (RefusedError if reply.status_code < 500 else VenueError)(problem)
 
 
-def _open_session() -> requests.Session:
-    import requests  # with the first session: nothing heavy is imported at the start of doit
+def _open_session(redirect_hosts: Collection[str]) -> requests.Session:
+    from tbv8.venues.http import Session  # nothing heavy is imported at the start of doit
 
-    session = requests.Session()
-    session.headers["User-Agent"] = "tbv8"
-    return session
+    return Session(hosts=redirect_hosts)
 
 
 def _end_ms(bars: Mapping[int, Bar]) -> int:

@@ -64,7 +64,7 @@ def server(market: Market) -> Iterator[BinanceServer]:
         ("columns_11", "Expected 12 columns, got 11"),
         ("non_numeric", "conversion error to double"),
         ("empty", "Empty CSV file"),
-        ("inner_name", "it holds ['other.csv'], not 'BTCUSDT-1m-2024-12-30.csv'"),
+        ("inner_name", "it holds 'other.csv', not 'BTCUSDT-1m-2024-12-30.csv'"),
         ("not_zip", "it is not a zip that can be read"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_file_that_is_too_large_is_not_read_to_its_end(
     pieces = fetched(server, [IN_MS])
 
     assert sources(pieces) == ["rest"]
-    assert notes(pieces) == [f"{NAME}: it has more than 10000 bytes; taken from REST"]
+    assert notes(pieces) == [f"{NAME}: it has more than 10,000 bytes; taken from REST"]
     assert bars_of(pieces) == truth(market, [IN_MS])
 
 

@@ -8,7 +8,9 @@ are NetworkErrors), but each was raised because of one of requests, which does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -17,20 +19,20 @@ import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
-from tbv8.venues.base import Moment
+from tbv8.venues.base import UNREADABLE, Moment
 from tbv8.venues.binance_spot.host import (
     CONFIG,
-    USER_AGENT,
     FailureError,
     Host,
     Lent,
+    failure_in,
     failure_of,
     get,
-    open_session,
-    parse_json,
 )
 from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, settle
 from tbv8.venues.binance_spot.plan import PAGE_ROWS
+from tbv8.venues.bounds import check_clock
+from tbv8.venues.http import Session
 
 AT_ONCE = 3
 """Calls at the same time: 30 a second at 0.1 s each are 3600 of weight a minute."""
@@ -39,22 +41,23 @@ _KLINES, _TIME = "/api/v3/klines", "/api/v3/time"
 _KLINES_WEIGHT, _TIME_WEIGHT = 2, 1
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
-
-
-class _ServerTime(msgspec.Struct):
-    serverTime: Moment
+_MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
 
 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
 
 
+class _Time(msgspec.Struct):
+    serverTime: Moment
+
+
 class Rest:
     """The calls that history needs."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, redirect_hosts: Collection[str] = ()) -> None:
+        self._host, self._redirect_hosts = host, redirect_hosts
         self._exchanges: Lent[Any] = Lent(self._open_exchange)
-        self._session = open_session()
+        self._session = self._open_session()
         self._end_ms = _NO_END_MS  # no bar opens later
         self._open = threading.Event()  # never set: what the session itself asks is not cancelled
 
@@ -68,11 +71,9 @@ class Rest:
         """Return the venue's clock."""
 
         def call() -> tuple[int, Mapping[str, str]]:
-            answer, headers = self._get(_TIME, {})
-            try:
-                return msgspec.convert(answer, _ServerTime).serverTime, headers
-            except msgspec.ValidationError as e:
-                raise FailureError("the reply has no time", headers=headers) from e
+            answer, headers = self._get(_TIME, {}, _Time)
+            now_ms = int(time.time() * 1000)
+            return check_clock("binance_spot", answer.serverTime, now_ms=now_ms), headers
 
         clock_ms = self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
         self._end_ms = clock_ms + DAY_MS  # a session is over within the day
@@ -90,12 +91,12 @@ class Rest:
 
         def call() -> tuple[int, Mapping[str, str]]:
             try:
-                answer, headers = self._get(_KLINES, params)
+                rows, headers = self._get(_KLINES, params, list[_Row])
             except FailureError as e:
                 if e.code in _UNKNOWN_SYMBOL:
                     raise _unknown_symbol(native) from e
                 raise
-            first = _parse_klines(answer, Span(0, self._end_ms), headers)
+            first = _parse_klines(rows, Span(0, self._end_ms), headers)
             opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
             if not opens:
                 raise FailureError(f"it has no bar of {native} yet", headers=headers)
@@ -182,18 +183,36 @@ class Rest:
                     if failure.code in _UNKNOWN_SYMBOL:
                         raise _unknown_symbol(native) from e
                     raise failure from e
+                except (RecursionError, UnicodeDecodeError) as e:
+                    raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers
             within = Span(span.start_ms, min(span.end_ms, self._end_ms))
             return _parse_klines(rows, within, headers), headers
 
         return self._host.ask(_KLINES, call, closing, weight=_KLINES_WEIGHT)
 
-    def _get(self, path: str, params: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+    def _get[T](
+        self, path: str, params: Mapping[str, Any], kind: type[T]
+    ) -> tuple[T, Mapping[str, str]]:
+        """Return a reply's body and its headers.
+
+        Raises:
+            FailureError: There was none, or its status is an error, or it is not of this kind.
+        """
         try:
             reply = get(self._session, self._host, path, params=params)
         except requests.RequestException as e:
             raise failure_of(e) from e
-        return parse_json(reply), reply.headers
+        if reply.status_code != HTTPStatus.OK:
+            raise failure_in(reply)
+        try:
+            return msgspec.json.decode(reply.content, type=kind), reply.headers
+        except UNREADABLE as e:
+            problem = f"the reply is not what the venue documents ({e})"
+            raise FailureError(problem, headers=reply.headers) from e
+
+    def _open_session(self) -> Session:
+        return Session(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
 
     def _open_exchange(self) -> Any:
         import ccxt  # 2 s: only when bars are asked for, and never at the top of a module
@@ -204,7 +223,8 @@ class Rest:
                 "enableRateLimit": False,
                 "requests_trust_env": True,  # proxies of the environment, as requests does
                 "timeout": int(self._host.patience.ccxt_s * 1000),
-                "userAgent": USER_AGENT,
+                "session": self._open_session(),
+                "userAgent": "tbv8",
             }
         )
 

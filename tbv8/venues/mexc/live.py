@@ -6,8 +6,6 @@ data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -19,6 +17,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import MOST_VOLUME, Bar, Bbo, Span, Trade
+from tbv8.text import quoted
 from tbv8.venues.base import (
     UNREADABLE,
     Ack,
@@ -35,6 +34,7 @@ from tbv8.venues.base import (
     minutes_in,
     undocumented,
 )
+from tbv8.venues.bounds import FRAME_BYTES, BoundsError, inflate
 
 VENUE = "mexc"
 PAGE_MINUTES = 2000
@@ -352,7 +352,7 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
     except UNREADABLE as e:
         raise undocumented(VENUE, reply, str(e)) from e
     raise RefusedError(
-        f"{VENUE}: code {envelope.code} {envelope.message[:200]!r}",
+        f"{VENUE}: code {envelope.code} {quoted(envelope.message)}",
         too_often=envelope.code == _TOO_OFTEN,
     )
 
@@ -411,6 +411,6 @@ def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
 
 def _inflate(frame: bytes) -> bytes:
     try:
-        return gzip.decompress(frame)
-    except (OSError, EOFError, zlib.error) as e:
+        return inflate(frame, FRAME_BYTES)
+    except BoundsError as e:
         raise undocumented(VENUE, frame, str(e)) from e
