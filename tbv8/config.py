@@ -6,6 +6,7 @@ rest of tbv8 reads: every default filled in, every name resolved, times as milli
 
 from __future__ import annotations
 
+import os
 import re
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,7 @@ _TIMES_MS = range(parse_time("9999-01-01"))
 _TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
 _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
+_TAKEN = ("config", "tbv8", "migrations", "tests", "docs", ".git", "data/export", "data/.doit.db")
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -208,6 +210,7 @@ def load_project(
     data = to_record(data_file, _DataFile)
     db_path = _below(root, data_file, "db_path", data.db_path)
     results_path = _below(root, data_file, "results_path", data.results_path)
+    _check_places(root, data_file, db_path, results_path)
     timeframes = tuple(
         _timeframe(data_file, ("timeframes", index), text)
         for index, text in enumerate(data.timeframes)
@@ -252,6 +255,27 @@ def _below(root: Path, document: Document, key: str, text: str) -> Path:
         document.refuse((key,), f"expected a path such as data/tbv8.sqlite, got {text!r}")
     path = root / text
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _check_places(root: Path, document: Document, db_path: Path, results_path: Path) -> None:
+    """Refuse a place at which tbv8 would write over the project or over its own data."""
+    cure = "write a place of its own, such as data/results or data/tbv8.sqlite"
+    for key, path in (("results_path", results_path), ("db_path", db_path)):
+        for name in _TAKEN:
+            if _overlap(path, root / name):
+                document.refuse((key,), f"{str(path)!r} would lie over {name}: {cure}")
+    if _overlap(db_path, results_path):
+        key = "results_path" if "results_path" in document.value else "db_path"
+        problem = f"database {str(db_path)!r} and results {str(results_path)!r} would lie over"
+        document.refuse((key,), f"{problem} each other: {cure}")
+    if db_path.is_dir():
+        document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write a file's name")
+
+
+def _overlap(path: Path, other: Path) -> bool:
+    """Tell whether one is the other, or lies in it, wherever links lead."""
+    one, two = Path(os.path.realpath(path)), Path(os.path.realpath(other))
+    return one.is_relative_to(two) or two.is_relative_to(one)
 
 
 def _read(root: Path, name: str, cure: str) -> Document:

@@ -20,11 +20,12 @@ from doit.exceptions import BaseFail, InvalidDodoFile, TaskFailed
 from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
-from tbv8.backtest.folder import sweep
+from tbv8.backtest.folder import check_replaceable
 from tbv8.config import Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
 from tbv8.errors import DataError, Tbv8Error
+from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
     Input,
@@ -233,12 +234,22 @@ def backtests(project: Project) -> Iterator[Task]:
                 doc=f"Check the params of {strategy.strategy_id} before anything is fetched",
             ),
         }
+        folder = project.results_path / strategy.strategy_id
+        place = f"_folder:{strategy.strategy_id}"
+        yield {
+            "basename": place,
+            **_task(
+                partial(check_replaceable, folder),
+                partial(_folder_state, folder),
+                doc=f"Check that {folder} may be replaced before anything is fetched",
+            ),
+        }
         task = _task(
             partial(_backtest, project, strategy),
             partial(backtest_state, project.db_path, strategy, results_path=project.results_path),
             doc=f"{strategy.module}.{strategy.class_name} on {strategy.symbol} "
             f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
-            after=_before_a_run(project, strategy),
+            after=[place, *_before_a_run(project, strategy)],
         )
         leftovers = (sweep, [project.results_path, [strategy.strategy_id]])  # no answer, so no vote
         yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
@@ -363,6 +374,14 @@ def _check_params(strategy: Strategy) -> None:
     from tbv8.backtest.loading import check_params
 
     check_params(strategy)
+
+
+def _folder_state(folder: Path) -> State:
+    try:
+        check_replaceable(folder)
+    except DataError as e:
+        return State((str(e),))
+    return State(())
 
 
 def _backtest(project: Project, strategy: Strategy) -> None:

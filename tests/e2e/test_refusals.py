@@ -294,3 +294,23 @@ def test_text_of_a_torn_page_is_refused(done: Project) -> None:
     assert refused(done, *ONE_WEEK, "aggregate:sample:BTC/USDT:5m", code=1) == (
         f"ERROR: aggregate:sample:BTC/USDT:5m: {damaged}"
     )
+
+
+def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(project: Project) -> None:
+    project.edit("config/data.yaml", "results_path: data/results", "results_path: research")
+    notes = project.root / "research" / "btc_usdt_perp_v1" / "notes.md"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    (project.root / "research" / "index.html").write_text("mine")
+
+    said = refused(project, *ONE_WEEK, "backtest:btc_usdt_perp_v1", code=1)
+    report = refused(project, "report", code=3)
+
+    assert said == (
+        "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: holds 'notes.md' and no "
+        "manifest.json of tbv8, so no result can take its place: move it elsewhere, or set another "
+        "results_path in config/data.yaml"
+    )
+    assert report.startswith("ERROR: research/index.html: is not a page that tbv8 wrote")
+    assert notes.read_text() == "mine"
+    assert not project.db_path.exists()
