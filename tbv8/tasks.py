@@ -437,7 +437,12 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
 def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:
     from tbv8.recorder.run import Options, record
 
-    options = Options(for_s=for_s, metrics_port=metrics_port)
+    def make_database() -> None:
+        from tbv8.store.schema import migrate
+
+        migrate(project.db_path, root=project.root)
+
+    options = Options(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
     record(project.db_path, list(project.venues.values()), options)
 
 

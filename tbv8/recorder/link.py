@@ -14,9 +14,10 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tbv8.errors import VenueError
 from tbv8.market import Bbo, Trade
-from tbv8.recorder.desk import NOT_RUNNING, Desk
+from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.store.ticks import NOT_RUNNING
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
 
 _STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbv8.errors import DataError, NotMigratedError
+from tbv8.errors import DataError, MovedError, NotMigratedError
 
 REVISION = "0001"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
@@ -66,6 +66,45 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
 
 def _wal(db_path: Path) -> Path:
     return db_path.with_name(f"{db_path.name}-wal")
+
+
+class Place:
+    """Which files an open connection writes to, by device and inode: the database and its WAL.
+
+    Make it once the connection has read something: before that SQLite has not opened them.
+
+    Args:
+        db_path: Where they were opened.
+    """
+
+    def __init__(self, db_path: Path) -> None:
+        self._db_path = db_path
+        self._paths = [path for path in (db_path, _wal(db_path)) if path.exists()]
+        self._opened = [_file_id(path) for path in self._paths]
+
+    def is_there(self) -> bool:
+        """Tell whether the database, whatever its WAL, is the file that was opened."""
+        return _file_id(self._db_path) == self._opened[0]
+
+    def check(self) -> None:
+        """Compare with what is at the paths now; a question of microseconds.
+
+        Raises:
+            MovedError: Another file is there, or none.
+        """
+        if [_file_id(path) for path in self._paths] != self._opened:
+            raise MovedError(
+                f"{self._db_path}: was removed, moved or replaced while it was open: what was "
+                "written last may be in the file that was moved; run again"
+            )
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def revision(query: Query) -> str | None:
