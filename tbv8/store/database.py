@@ -6,7 +6,9 @@ Freshness is asked on each start and before pydoit forks, so nothing here import
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ REVISION = "0001"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
 
 BUSY_TIMEOUT_S = 60
+
+_WATCH_S = 0.5
 
 type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Run one statement and return all its rows: the same for sqlite3 and for ADBC."""
@@ -97,6 +101,40 @@ class Place:
                 f"{self._db_path}: was removed, moved or replaced while it was open: what was "
                 "written last may be in the file that was moved; run again"
             )
+
+
+@contextmanager
+def watched(place: Place) -> Iterator[None]:
+    """Check a place twice a second while the block lasts, and end the block, also out of a wait.
+
+    In another thread than the main one nothing can be interrupted: there the check of each
+    transaction must do.
+
+    Raises:
+        MovedError: Another file is there, or none.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    over, main = threading.Event(), threading.get_ident()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_S):
+            try:
+                place.check()
+            except MovedError:
+                signal.pthread_kill(main, signal.SIGUSR1)
+                return
+
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: place.check())
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 def _file_id(path: Path) -> tuple[int, int] | None:
