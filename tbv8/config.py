@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -33,6 +34,7 @@ from tbv8.source import GIVEN, classes, params
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
+Kind = Literal["venue", "instrument", "strategy"]
 HistorySpan = Callable[[str], Span | None]
 """The span for which a venue has history at all; None for one that has none to give."""
 
@@ -118,10 +120,22 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return _module_path(self.module)
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a strategy, a venue or an instrument; it stops only what needs that one.
+
+    `name` is that of the file.
+    """
+
+    kind: Kind
+    name: str
+    error: ConfigError
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
-    `wanted` are the spans asked of each series: of the history venue, and of strategies.
+    `wanted` are the spans asked of each series: of the history venue, and of strategies. `now_ms`
+    is the clock, read once. Whatever has a problem is left out of the rest.
     """
 
     root: Path
@@ -131,6 +145,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     venues: dict[str, Venue]
     strategies: dict[str, Strategy]
     wanted: dict[Series, list[Span]]
+    history_venue: str
+    now_ms: int
+    problems: tuple[Problem, ...] = ()
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""
@@ -201,7 +218,7 @@ def load_project(
         history_span: Asked for each venue whose history is wanted.
 
     Raises:
-        ConfigError: Something is missing or wrong; the first thing found.
+        ConfigError: Something is missing or wrong that everything needs; the first thing found.
     """
     for name in overrides:
         if name not in OVERRIDES:
@@ -221,7 +238,12 @@ def load_project(
         'write `history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
     )
     words = to_record(history_file, _HistoryFile).history
-    venues = dict(_load_venues(root))
+    broken = _Broken({}, {})
+    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
+    venues, broken_venues = _load_each(
+        root, "venues", "venue", cure, partial(_load_venue, broken.instruments)
+    )
+    broken.venues.update(broken_venues)
     wanted = _Wanted(
         history=words,
         refresh=_refresh(history_file, words.refresh),
@@ -230,10 +252,15 @@ def load_project(
         now_ms=now_ms,
         history_span=history_span,
         venues=venues,
+        broken=broken,
     )
     history_venue, history = _resolve_span(wanted, None, None)
-    strategies = dict(_load_strategies(root, venues, wanted))
-    spans = {Series(history_venue, symbol): [history] for symbol in venues[history_venue].symbols}
+    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
+    strategies, broken_strategies = _load_each(
+        root, "strategies", "strategy", cure, partial(_load_strategy, wanted)
+    )
+    symbols = venues[history_venue].symbols if history_venue in venues else ()
+    spans = {Series(history_venue, symbol): [history] for symbol in symbols}
     for strategy in strategies.values():
         asked = spans.setdefault(strategy.source, [])
         if strategy.span not in asked:
@@ -246,7 +273,18 @@ def load_project(
         venues=venues,
         strategies=strategies,
         wanted=spans,
+        history_venue=history_venue,
+        now_ms=now_ms,
+        problems=(
+            *_problems("venue", broken.venues.items()),
+            *_problems("instrument", ((name, e) for (name, _), e in broken.instruments.items())),
+            *_problems("strategy", broken_strategies.items()),
+        ),
     )
+
+
+def _problems(kind: Kind, errors: Iterable[tuple[str, ConfigError]]) -> Iterator[Problem]:
+    return (Problem(kind=kind, name=name, error=e) for name, e in errors)
 
 
 def _below(root: Path, document: Document, key: str, text: str) -> Path:
@@ -287,7 +325,27 @@ def _read(root: Path, name: str, cure: str) -> Document:
     return read_document(path, root=root)
 
 
-def _read_folder(root: Path, name: str, what: str, cure: str) -> Iterator[Document]:
+def _load_each[T](
+    root: Path, name: str, what: str, cure: str, load: Callable[[Document], T]
+) -> tuple[dict[str, T], dict[str, ConfigError]]:
+    """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
+    loaded: dict[str, T] = {}
+    broken: dict[str, ConfigError] = {}
+    for path in _paths(root, name, what, cure):
+        try:
+            if (twin := path.with_suffix(".yaml")) != path and twin.exists():
+                raise ConfigError(
+                    f"there is {twin.name} too: two files with one id, remove one",
+                    path=path.relative_to(root),
+                )
+            loaded[path.stem] = load(read_document(path, root=root))
+        except ConfigError as e:
+            loaded.pop(path.stem, None)
+            broken[path.stem] = e
+    return loaded, broken
+
+
+def _paths(root: Path, name: str, what: str, cure: str) -> list[Path]:
     folder = root / "config" / name
     paths = sorted(
         path
@@ -299,15 +357,7 @@ def _read_folder(root: Path, name: str, what: str, cure: str) -> Iterator[Docume
             f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
         )
-    stems: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in stems:
-            raise ConfigError(
-                f"there is {stems[path.stem].name} too: two files with one id, remove one",
-                path=path.relative_to(root),
-            )
-        stems[path.stem] = path
-        yield read_document(path, root=root)
+    return paths
 
 
 def _named(document: Document, key: str, name: str) -> str:
@@ -319,29 +369,30 @@ def _named(document: Document, key: str, name: str) -> str:
     return name
 
 
-def _load_venues(root: Path) -> Iterator[tuple[str, Venue]]:
-    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    for document in _read_folder(root, "venues", "venue", cure):
-        raw = to_record(document, _VenueFile)
-        name = _named(document, "venue", raw.venue)
-        symbols = _symbols(document, raw.symbols)
-        if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-            document.refuse(("channels",), "expected trades, bbo or both, each once")
-        for symbol, rules in raw.instruments.items():
+def _load_venue(broken: dict[tuple[str, str], ConfigError], document: Document) -> Venue:
+    """Return a venue; what is wrong with an instrument's rules goes into `broken`."""
+    raw = to_record(document, _VenueFile)
+    name = _named(document, "venue", raw.venue)
+    symbols = _symbols(document, raw.symbols)
+    if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
+        document.refuse(("channels",), "expected trades, bbo or both, each once")
+    venue = Venue(
+        name=name,
+        enabled=raw.enabled,
+        symbols=symbols,
+        channels=raw.channels,
+        ws_url=_url(document, "ws_url", raw.ws_url, ("ws", "wss")),
+        rest_url=_url(document, "rest_url", raw.rest_url, ("http", "https")),
+        archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
+        instruments=dict(raw.instruments),
+    )
+    for symbol, rules in raw.instruments.items():
+        try:
             _check_instrument(document, symbol, rules, symbols)
-        yield (
-            name,
-            Venue(
-                name=name,
-                enabled=raw.enabled,
-                symbols=symbols,
-                channels=raw.channels,
-                ws_url=_url(document, "ws_url", raw.ws_url, ("ws", "wss")),
-                rest_url=_url(document, "rest_url", raw.rest_url, ("http", "https")),
-                archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
-                instruments=raw.instruments,
-            ),
-        )
+        except ConfigError as e:
+            broken[name, symbol] = e
+            del venue.instruments[symbol]
+    return venue
 
 
 def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
@@ -419,6 +470,19 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
         return False
 
 
+class _Broken(msgspec.Struct, frozen=True):
+    """What is wrong with venues, and with instruments of venues that are right otherwise."""
+
+    venues: dict[str, ConfigError]
+    instruments: dict[tuple[str, str], ConfigError]
+
+    def check(self, venue: str, symbol: str) -> None:
+        """Raise what is wrong with a venue or with its rules of a symbol, if anything is."""
+        error = self.venues.get(venue) or self.instruments.get((venue, symbol))
+        if error is not None:
+            raise error
+
+
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What decides a wanted span, beside a strategy's own words."""
 
@@ -429,6 +493,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     history_span: HistorySpan
     venues: Mapping[str, Venue]
+    broken: _Broken
 
 
 class _Word(msgspec.Struct, frozen=True):
@@ -485,7 +550,7 @@ def _resolve_span(
     """
     for word in _words(wanted, own, document, "venue", "market_data_venue"):
         name = str(word.text)
-        if name not in wanted.venues:
+        if name not in wanted.venues and name not in wanted.broken.venues:
             word.refuse(unknown("venue", name, wanted.venues))
     for start in _words(wanted, own, document, "start", "start_date"):
         start_ms = start.time_ms()
@@ -531,47 +596,40 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
         document.refuse(key, str(e))
 
 
-def _load_strategies(
-    root: Path, venues: Mapping[str, Venue], wanted: _Wanted
-) -> Iterator[tuple[str, Strategy]]:
-    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    for document in _read_folder(root, "strategies", "strategy", cure):
-        raw = to_record(document, _StrategyFile)
-        strategy_id = _named(document, "strategy_id", raw.strategy_id)
-        _check_symbol(document, ("symbol",), raw.symbol)
-        data_venue, span = _resolve_span(wanted, raw.backtest, document)
-        document.choose(
-            ("symbol",), raw.symbol, venues[data_venue].symbols, f"symbol of {data_venue}"
+def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
+    raw = to_record(document, _StrategyFile)
+    strategy_id = _named(document, "strategy_id", raw.strategy_id)
+    _check_symbol(document, ("symbol",), raw.symbol)
+    data_venue, span = _resolve_span(wanted, raw.backtest, document)
+    if data_venue in wanted.broken.venues:
+        raise wanted.broken.venues[data_venue]
+    document.choose(
+        ("symbol",), raw.symbol, wanted.venues[data_venue].symbols, f"symbol of {data_venue}"
+    )
+    _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
+    if raw.backtest.slippage_ticks < 0:
+        document.refuse(
+            ("backtest", "slippage_ticks"),
+            f"expected 0 or more, got {raw.backtest.slippage_ticks}",
         )
-        _check_amount(
-            document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd
-        )
-        if raw.backtest.slippage_ticks < 0:
-            document.refuse(
-                ("backtest", "slippage_ticks"),
-                f"expected 0 or more, got {raw.backtest.slippage_ticks}",
-            )
-        module, class_name = _strategy_class(document, raw.strategy)
-        _check_params(document, module, class_name, raw.params)
-        yield (
-            strategy_id,
-            Strategy(
-                strategy_id=strategy_id,
-                path=document.path,
-                symbol=raw.symbol,
-                timeframe=_timeframe(document, ("timeframe",), raw.timeframe),
-                module=module,
-                class_name=class_name,
-                params=raw.params,
-                routing=raw.routing,
-                risk=_risk(document, raw),
-                source=Series(data_venue, raw.symbol),
-                span=span,
-                instruments=_instruments(document, raw, venues),
-                starting_balance_usd=raw.backtest.starting_balance_usd,
-                slippage_ticks=raw.backtest.slippage_ticks,
-            ),
-        )
+    module, class_name = _strategy_class(document, raw.strategy)
+    _check_params(document, module, class_name, raw.params)
+    return Strategy(
+        strategy_id=strategy_id,
+        path=document.path,
+        symbol=raw.symbol,
+        timeframe=_timeframe(document, ("timeframe",), raw.timeframe),
+        module=module,
+        class_name=class_name,
+        params=raw.params,
+        routing=raw.routing,
+        risk=_risk(document, raw),
+        source=Series(data_venue, raw.symbol),
+        span=span,
+        instruments=_instruments(document, raw, wanted),
+        starting_balance_usd=raw.backtest.starting_balance_usd,
+        slippage_ticks=raw.backtest.slippage_ticks,
+    )
 
 
 def _risk(document: Document, raw: _StrategyFile) -> Risk:
@@ -593,9 +651,7 @@ def _risk(document: Document, raw: _StrategyFile) -> Risk:
     return Risk(**{name: raw.risk[key] for key, name in names.items()})
 
 
-def _instruments(
-    document: Document, raw: _StrategyFile, venues: Mapping[str, Venue]
-) -> dict[str, Instrument]:
+def _instruments(document: Document, raw: _StrategyFile, wanted: _Wanted) -> dict[str, Instrument]:
     routing = raw.routing
     if routing.mode != "PRIMARY_ONLY" and routing.secondary is None:
         document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs one")
@@ -605,7 +661,8 @@ def _instruments(
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
             continue
-        venue = document.choose(("routing", role), name, venues, "venue")
+        wanted.broken.check(name, raw.symbol)
+        venue = document.choose(("routing", role), name, wanted.venues, "venue")
         if raw.symbol not in venue.instruments:
             document.refuse(
                 ("routing", role),

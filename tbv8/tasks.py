@@ -21,7 +21,7 @@ from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
 from tbv8.backtest.folder import check_replaceable
-from tbv8.config import Project, Strategy, load_project
+from tbv8.config import Problem, Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
 from tbv8.errors import DataError, Tbv8Error
@@ -156,7 +156,14 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
                     doc=f"Ask {name} whether it knows the symbols of which nothing is held",
                 ),
             }
-    yield {"name": None, "doc": "Fetch the wanted 1m history of every series", "task_dep": checks}
+    yield {
+        "name": None,
+        "doc": "Fetch the wanted 1m history of every series",
+        "task_dep": [*checks, *_broken_history(project)],
+    }
+    for problem in project.problems:
+        if problem.kind == "venue":
+            yield {"basename": _broken_venue(problem.name), **_broken(problem)}
     for series in project.wanted:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
@@ -216,7 +223,8 @@ def aggregates(
             aggregate_name(series, timeframe)
             for series, names in selected.items()
             for timeframe in names
-        ],
+        ]
+        + _broken_history(project),
         "doc": "Bars of every timeframe that any config asks for",
     }
 
@@ -224,6 +232,7 @@ def aggregates(
 def backtests(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy behind the bars that it reads, and a check of its params."""
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
+    yield from _broken_strategies(project)
     for strategy in project.strategies.values():
         check = f"_params:{strategy.strategy_id}"
         yield {
@@ -258,6 +267,7 @@ def backtests(project: Project) -> Iterator[Task]:
 def lookaheads(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that reruns it on data cut after many moments."""
     yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
+    yield from _broken_strategies(project)
     for strategy in project.strategies.values():
         yield _check(_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on cut data")
 
@@ -265,6 +275,7 @@ def lookaheads(project: Project) -> Iterator[Task]:
 def reproduces(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it again and compares every byte of its result."""
     yield {"name": None, "doc": "Run results again and compare every byte"}
+    yield from _broken_strategies(project)
     for strategy in project.strategies.values():
         doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
         yield _check(_reproduce, project, strategy, doc)
@@ -300,7 +311,39 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
         raise InvalidDodoFile(f"--for: {e}") from e
     action = partial(_record, project, for_s, port)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
-    return _task(action, question, doc=doc, after=["migrate"])
+    broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+    return _task(action, question, doc=doc, after=["migrate", *broken])
+
+
+def _broken_strategies(project: Project) -> Iterator[Task]:
+    """Yield the subtasks of strategies whose files are wrong."""
+    for problem in project.problems:
+        if problem.kind == "strategy":
+            yield {"name": problem.name, **_broken(problem)}
+
+
+def _broken_history(project: Project) -> list[str]:
+    """Return the task that the history needs if its venue's file is wrong."""
+    return [
+        _broken_venue(problem.name)
+        for problem in project.problems
+        if problem.kind == "venue" and problem.name == project.history_venue
+    ]
+
+
+def _broken_venue(name: str) -> str:
+    return f"_venue:{name}"
+
+
+def _broken(problem: Problem) -> Task:
+    """Return a task that a command refuses when it is needed; it cannot run."""
+
+    def refuse() -> None:
+        raise problem.error
+
+    task = _task(refuse, partial(State, (str(problem.error),)), doc=f"wrong: {problem.error}")
+    task["meta"]["problem"] = problem
+    return task
 
 
 def aggregate_name(series: Series, timeframe: Timeframe) -> str:
@@ -335,9 +378,9 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
     from tbv8.backfill import backfill, recheck
 
     venue = project.venues[series.venue]
-    backfill(project.db_path, series, spans, venue=venue, now_ms=_now_ms())
+    backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
     if again:
-        recheck(project.db_path, series, spans, venue=venue, now_ms=_now_ms())
+        recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
@@ -346,7 +389,7 @@ def _backfill_state(project: Project, series: Series, spans: Sequence[Span], aga
     if reasons:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        cost = history_cost(series.venue, gaps, _now_ms())
+        cost = history_cost(series.venue, gaps, project.now_ms)
         reasons = (*reasons[:-1], f"{reasons[-1]}; {cost}")
     if again:
         with open_reader(project.db_path) as query:
@@ -367,7 +410,7 @@ def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
 def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: int) -> None:
     from tbv8.build import build_bars
 
-    build_bars(project.db_path, series, timeframe, chunk_days=chunk_days, now_ms=_now_ms())
+    build_bars(project.db_path, series, timeframe, chunk_days=chunk_days, now_ms=project.now_ms)
 
 
 def _check_params(strategy: Strategy) -> None:
@@ -518,7 +561,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    available = history_span(series.venue, _now_ms())
+    available = history_span(series.venue, project.now_ms)
     asked = project.wanted.get(series, []) if available else []
     return [part for span in asked if available and (part := span.intersection(available))]
 
@@ -586,10 +629,6 @@ def _whole_number(option: str, text: str) -> int:
 
 def _title(venue: str) -> str:
     return f"{venue} (simulated)" if venue == "sample" else venue
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
 
 
 # What pydoit prints.

@@ -152,9 +152,12 @@ class Files:
         return strategy
 
     def refusal(self, *, now: str = NOW, **overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            self.load(now=now, **overrides)
-        return str(caught.value)
+        """Return what is wrong, be it with all or with one strategy, venue or instrument."""
+        try:
+            loaded = self.load(now=now, **overrides)
+        except ConfigError as e:
+            return str(e)
+        return str(loaded.problems[0].error)
 
 
 @pytest.fixture
@@ -287,6 +290,8 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
             Series("sample", "BTC/USDT"): [HALF_YEAR],
             Series("sample", "ETH/USDT"): [HALF_YEAR],
         },
+        history_venue="sample",
+        now_ms=parse_time(NOW),
     )
     assert (
         loaded.strategies["btc_usdt_perp_v1"].module_path == ROOT / "tbv8/strategies/ema_cross.py"
@@ -1191,10 +1196,9 @@ def test_the_command_line_does_not_hide_what_is_wrong_in_a_file(
 def test_an_error_keeps_its_facts(project: Files) -> None:
     project.edit(STRATEGY, "max_leverage: 2.0", "max_leverage: 0")
 
-    with pytest.raises(ConfigError) as caught:
-        project.load()
+    (problem,) = project.load().problems
 
-    error = caught.value
+    error = problem.error
     assert (error.path, error.line) == (Path("config/strategies/btc_usdt_perp_v1.yaml"), 8)
     assert (error.key, error.problem) == ("risk.max_leverage", "expected a number above 0, got 0")
 

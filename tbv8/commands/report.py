@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -62,7 +61,7 @@ class Report(Looking):
             wanted,
             db_path=project.db_path,
             results_path=project.results_path,
-            now_ms=int(time.time() * 1000),
+            now_ms=project.now_ms,
         )
         path = project.results_path / "index.html"
         with replacing(path, check=_check_replaceable) as new:

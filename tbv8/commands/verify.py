@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -233,11 +232,7 @@ def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[t
 def _can_fetch(project: Project, series: Series, span: Span | None = None) -> bool:
     """Tell whether the venue of a series is configured, and has history (of a span)."""
     venue = project.venues.get(series.venue)
-    has = (
-        venue
-        and series.symbol in venue.symbols
-        and history_span(venue.name, int(time.time() * 1000))
-    )
+    has = venue and series.symbol in venue.symbols and history_span(venue.name, project.now_ms)
     return bool(has and (span is None or has.contains(span)))
 
 
