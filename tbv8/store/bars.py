@@ -12,6 +12,7 @@ is committed afterwards is lost with the process (tried; https://sqlite.org/howt
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, pairwise
@@ -35,7 +36,7 @@ from adbc_driver_manager import (
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
-from tbv8.store.database import BUSY_TIMEOUT_S, Place, file_problem
+from tbv8.store.database import BUSY_TIMEOUT_S, Place, file_problem, reader_uri
 from tbv8.store.ledger import (
     EMPTY,
     HISTORY,
@@ -209,14 +210,17 @@ class BarStore:
 
 @contextmanager
 def open_bars(db_path: Path) -> Iterator[BarStore]:
-    """Open the database for bulk reading and writing.
+    """Open the database for bulk reading, and for writing where it may be written.
 
     Raises:
         DataError: The file is damaged, locked for a minute, or its disk is full.
     """
+    can_write = all(os.access(path, os.W_OK) for path in (db_path.parent, db_path))
     try:
         with (
-            _closing(adbc_driver_sqlite.connect(str(db_path))) as database,
+            _closing(
+                adbc_driver_sqlite.connect(str(db_path) if can_write else reader_uri(db_path))
+            ) as database,
             _closing(AdbcConnection(database)) as connection,
         ):
             yield BarStore(db_path, connection)

@@ -53,10 +53,7 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
     if not db_path.is_file():
         raise NotMigratedError(f"{db_path}: there is no database: run `doit migrate`")
     with refusals(db_path):
-        uri = f"{db_path.absolute().as_uri()}?mode=ro"
-        if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
-            uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
-        connection = sqlite3.connect(uri, uri=True, timeout=timeout_s)
+        connection = sqlite3.connect(reader_uri(db_path), uri=True, timeout=timeout_s)
         try:
             connection.execute("BEGIN")
 
@@ -66,6 +63,14 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
             yield query
         finally:
             connection.close()
+
+
+def reader_uri(db_path: Path) -> str:
+    """Return how SQLite opens the database to read alone, also where nothing can be written."""
+    uri = f"{db_path.absolute().as_uri()}?mode=ro"
+    if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
+        uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
+    return uri
 
 
 def _wal(db_path: Path) -> Path:

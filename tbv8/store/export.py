@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.files import replacing
 from tbv8.market import DAY_MS, HOUR_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
-from tbv8.store.database import Query, open_reader, refusals
+from tbv8.store.database import Query, open_reader, reader_uri, refusals
 from tbv8.store.ledger import LedgerDay, read_days
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
@@ -205,7 +205,7 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
     with replacing(target) as new:
         with (
             refusals(target),
-            closing(sqlite3.connect(db_path.absolute().as_uri() + "?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(reader_uri(db_path), uri=True)) as source,
             closing(sqlite3.connect(new, isolation_level=None)) as copy,
         ):
             copy.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
