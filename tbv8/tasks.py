@@ -24,6 +24,7 @@ from tbv8.backtest.folder import check_replaceable
 from tbv8.config import Problem, Project, Strategy, load_project
 from tbv8.coverage import missing_spans
 from tbv8.document import unknown
+from tbv8.ending import watch_native_code
 from tbv8.errors import DataError, Tbv8Error
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
@@ -509,6 +510,7 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
     """Return an action whose Tbv8Error fails the task with its one line."""
 
     def run() -> TaskFailed | None:
+        watch_native_code()
         try:
             action()
         except Tbv8Error as e:

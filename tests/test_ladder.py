@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "strategies": "",
     "backtest": "config files page progress risk store strategies",
     "report": "config freshness page store",
-    "tasks": "backfill backtest build files freshness recorder report",
+    "tasks": "backfill backtest build ending files freshness recorder report",
     "commands": "backfill backtest build config_schema ending freshness recorder report tasks",
 }
 
