@@ -6,6 +6,8 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import sys
 import time
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
 
 type Task = dict[str, Any]
 type Question = Callable[[], State]
+
+_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
 
@@ -408,7 +412,27 @@ def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
     )
 
 
+def _check_address_space() -> None:
+    """Refuse a limit of `ulimit -v` that is too low for the threads of polars and pyarrow.
+
+    Under it they abort, or wait for ever for a thread that could not be started (both tried). With
+    two cores they reserve 2.5 GB, whatever the chunk.
+
+    Raises:
+        DataError: The limit is too low.
+    """
+    needed = _ADDRESS_SPACE + _ADDRESS_SPACE_PER_CORE * (os.cpu_count() or 1)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise DataError(
+            f"the limit of address space is {limit / 1e9:.1f} GB, and an aggregation reserves up "
+            f"to {needed / 1e9:.1f} GB here, of which it uses little: set "
+            f"`ulimit -v {needed // 1024}`, or limit the memory in use by a cgroup instead"
+        )
+
+
 def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: int) -> None:
+    _check_address_space()
     from tbv8.build import build_bars
 
     build_bars(project.db_path, series, timeframe, chunk_days=chunk_days, now_ms=project.now_ms)
@@ -521,6 +545,10 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
             if (problem := os_problem(e)) is None:
                 raise
             return TaskFailed(problem)
+        except MemoryError:
+            return TaskFailed(
+                "out of memory: run again with fewer processes, or with a smaller --chunk-days"
+            )
         return None
 
     return run

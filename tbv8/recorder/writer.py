@@ -138,11 +138,13 @@ class Writer:
             written = await self._in_thread(commit)
         except BusyError as e:
             self._check_place()
-            if self.waiting_since_s is None:
+            is_first = self.waiting_since_s is None
+            if is_first:
                 self.waiting_since_s = time.monotonic()
             self._outbox.stuck = True
             self._outbox.weigh()
-            self._say(f"{e}: waiting, {len(self._outbox):,} rows are kept in memory")
+            if is_first:
+                self._say(f"{e}: waiting, {len(self._outbox):,} rows are kept in memory")
             return False
         self._is_elsewhere = True
         self._check_place()

@@ -24,7 +24,7 @@ from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
 from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
 from tbv8.store.ledger import RECORDED, digest_rows, read_days
 
-BUSY_TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 1
 """How long one try to commit waits for another writer; the recorder tries again."""
 
 WAL_LIMIT_BYTES = 64 * 2**20

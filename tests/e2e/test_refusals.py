@@ -400,3 +400,26 @@ def test_a_bug_of_ours_in_a_command_ends_with_2_and_its_traceback(done: Project)
 
     assert end.stderr.endswith("ZeroDivisionError: division by zero\n")
     assert end.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("limit_kb", [700_000, 1_200_000, 2_000_000])
+def test_a_limit_of_address_space_that_hangs_the_libraries_is_refused(
+    done: Project, limit_kb: int
+) -> None:
+    done.sql("DELETE FROM history_coverage WHERE dataset = 'bars_5m'")
+    doit = f"{sys.executable} -m doit {' '.join(ONE_WEEK)} aggregate:sample:BTC/USDT:5m"
+
+    end = subprocess.run(
+        ["/bin/bash", "-c", f"ulimit -v {limit_kb}; exec {doit}"],
+        cwd=done.root,
+        env={"PYTHONPATH": str(done.root), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert end.returncode == 1
+    (line,) = end.stderr.splitlines()
+    start = "ERROR: aggregate:sample:BTC/USDT:5m: the limit of address space is "
+    assert line.startswith(start)
