@@ -6,8 +6,8 @@ swallows exceptions (callbacks of weak references, `__del__`), and then the work
 process wait for ever: then the process ends there, and whatever it does a few seconds later.
 
 While native code runs, no handler and no thread of Python may run either. So a process beside the
-one that works is told of signals by the C part of Python's own handler, through a pipe, and kills
-what has not ended in time; it also ends with it.
+one that works receives its signals through a pipe, which the C part of Python's handler writes to,
+and kills what has not ended in time.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from types import FrameType, TracebackType
 
 _GRACE_S = 4
 _CHILD_GRACE_S = 3  # before its parent, which waits for it
-_KILL_AFTER_S = 1.6  # that much later, where Python itself does not run
+_KILL_AFTER_S = 1.5  # that much later, where Python itself does not run
 _MOST_FILES = 4096
-_SAID = b"\0"  # beside the numbers of signals
+_ANNOUNCED = b"\0"  # beside the numbers of signals
 _INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there"
 _STUCK = (
     "interrupted, and killed: native code did not come back; what was finished is kept, the same "
@@ -53,7 +53,7 @@ def end_cleanly() -> None:
         if not in_child:
             os.write(2, f"{said}\n".encode())  # print() may be what was interrupted
         if _watchdog.pipe is not None:
-            os.write(_watchdog.pipe, _SAID)
+            os.write(_watchdog.pipe, _ANNOUNCED)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         code = 128 + number
@@ -111,53 +111,52 @@ _watchdog = _Watchdog()
 
 
 def watch_native_code() -> None:
-    """Start the process that kills this one if it is told to end and does not; once is enough.
+    """Start the process that kills this one if it does not end when a signal asks for it.
 
-    To be called before work that native code may do. Does nothing where nobody called
+    Call it before work that native code may do; a second call does nothing, as does one without
     `end_cleanly`.
     """
     if not _watchdog.main or _watchdog.owner == os.getpid():
         return
-    is_main = os.getpid() == _watchdog.main
-    ends = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    owner, parent = os.getpid(), os.getppid()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    owner, parent = os.getpid(), os.getppid()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     _watchdog.starting = True
-    if os.fork() == 0:
-        try:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            os.closerange(3, reading)
-            os.closerange(reading + 1, _MOST_FILES)
-            _watch(reading, owner, None if is_main else parent)
-        finally:
-            os._exit(0)
-    _watchdog.starting = False
-    os.close(reading)
-    _watchdog.pipe, _watchdog.owner = writing, owner
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ends)
+    try:
+        if os.fork() == 0:  # the signals stay blocked there: Ctrl-C reaches it too
+            try:
+                os.closerange(3, reading)
+                os.closerange(reading + 1, _MOST_FILES)
+                _watch(reading, owner, None if owner == _watchdog.main else parent)
+            finally:
+                os._exit(0)
+        _watchdog.pipe, _watchdog.owner = writing, owner
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    finally:
+        os.close(reading)
+        _watchdog.starting = False
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _watch(pipe: int, owner: int, parent: int | None) -> None:
-    """Kill `owner` some seconds after it is told to end, or its parent has ended."""
+    """Kill `owner` some seconds after its signal, or after the end of its parent."""
     grace_s = (_GRACE_S if parent is None else _CHILD_GRACE_S) + _KILL_AFTER_S
     kill_s: float | None = None
-    has_said = parent is not None
+    is_announced = parent is not None
     while kill_s is None or time.monotonic() < kill_s:
         wait_s = 0.5 if kill_s is None else max(0.0, kill_s - time.monotonic())
         if select.select([pipe], [], [], wait_s)[0]:
-            told = os.read(pipe, 100)
-            if not told:
+            received = os.read(pipe, 100)
+            if not received:
                 return  # it has ended
-            has_said = has_said or _SAID in told
-            is_told = signal.SIGINT in told or signal.SIGTERM in told
+            is_announced = is_announced or _ANNOUNCED in received
+            must_end = signal.SIGINT in received or signal.SIGTERM in received
         else:
-            is_told = parent is not None and not Path(f"/proc/{parent}").exists()
-        if is_told and kill_s is None:
+            must_end = parent is not None and not Path(f"/proc/{parent}").exists()
+        if must_end and kill_s is None:
             kill_s = time.monotonic() + grace_s
-    if not has_said:
+    if not is_announced:
         os.write(2, f"{_STUCK}\n".encode())
     os.kill(owner, signal.SIGKILL)
 

@@ -38,7 +38,7 @@ class OneLine:
 
     may_mean_command = False
     is_about_tasks = False
-    _is_told = False  # options behind the names of tasks make the tasks twice
+    _is_reported = False  # tasks are made twice where options stand behind their names
 
     @property
     def task_list(self) -> list[Task]:
@@ -48,12 +48,12 @@ class OneLine:
     @task_list.setter
     def task_list(self, tasks: list[Task]) -> None:
         self._tasks = tasks
-        if self._is_told:
+        if self._is_reported:
             return
-        self._is_told = True
+        self._is_reported = True
         named = [] if self.sel_default_tasks else self.sel_tasks  # type: ignore[attr-defined]
         problems = self.loader.namespace["PROJECT"].problems  # type: ignore[attr-defined]
-        _tell_problems(problems, _needed(tasks, named) if self.is_about_tasks else [])
+        _report_problems(problems, _needed(tasks, named) if self.is_about_tasks else [])
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run the command; `--help` is `doit help` of it.
@@ -122,22 +122,22 @@ class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no
     """Files of config/ that are wrong and needed, a line for each."""
 
 
-def _tell_problems(problems: Sequence[Problem], needed: Iterable[Task] | None) -> None:
+def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None) -> None:
     """Warn of what is wrong in config/; refuse where it is needed, by None all of it.
 
     Raises:
         BrokenConfigError: One of the needed tasks, or any, has a problem.
     """
-    met = {str(problem.error): None for problem in problems}
-    used = met
+    found = {str(problem.error): None for problem in problems}
+    used = found
     if needed is not None:
         metas = [task.meta for task in needed if task.meta]
         used = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
-    for said in met:
+    for said in found:
         if said not in used:
             print(f"WARNING: {said}", file=sys.stderr)
     if used:
-        raise BrokenConfigError("\nERROR: ".join(said for said in met if said in used))
+        raise BrokenConfigError("\nERROR: ".join(said for said in found if said in used))
 
 
 def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:

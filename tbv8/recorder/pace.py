@@ -37,7 +37,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     tick_s: float = 0.2
     commit_s: float = 0.25
     busy_s: float = 1.0
-    give_up_s: float = 3.0
+    give_up_s: float = 2.0
     line_s: float = 10.0
     frame_s: float = 0.5
 

@@ -162,32 +162,32 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
 
 
 class _Stop:
-    """Whether to stop: told by SIGINT, SIGTERM or any thread, whichever run is going on."""
+    """A request to stop, by SIGINT, SIGTERM or any thread; it holds for every run."""
 
     def __init__(self) -> None:
-        self.told = False
+        self.requested = False
         self._wake: Callable[[], object] = lambda: None
 
-    def tell(self, *_signal: object) -> None:
+    def request(self, *_signal: object) -> None:
         """Stop the run that is going on, and begin no other."""
-        self.told = True
+        self.requested = True
         with suppress(RuntimeError):  # the loop is closed: it has stopped already
             self._wake()
 
     def event(self) -> asyncio.Event:
-        """Return what is set once it is told, for the loop that runs."""
+        """Return an event of the running loop that is set by the request."""
         event, loop = asyncio.Event(), asyncio.get_running_loop()
         self._wake = partial(loop.call_soon_threadsafe, event.set)
-        if self.told:
+        if self.requested:
             event.set()
         return event
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Be told by signals in the main thread; what they did before comes back."""
+        """Make signals a request, in the main thread; restore their handlers at the end."""
         is_main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
-        before = {number: signal.signal(number, self.tell) for number in numbers}
+        before = {number: signal.signal(number, self.request) for number in numbers}
         try:
             yield
         finally:
@@ -379,17 +379,17 @@ class _Recorder:
         held = read_held(db_path, series)
         if before is None:
             return held
-        told = before.held[series]
+        earlier = before.held[series]
         if held.minute_ms is None:
-            held = replace(held, minute_ms=told.minute_ms, close=told.close)
+            held = replace(held, minute_ms=earlier.minute_ms, close=earlier.close)
         if held.trade_ms is None and held.bbo is None:
-            held = replace(held, open_gaps=told.open_gaps)
-            for gap in told.open_gaps:
+            held = replace(held, open_gaps=earlier.open_gaps)
+            for gap in earlier.open_gaps:
                 self._outbox.batch.gaps[series, gap.channel, gap.start_ms] = gap
         return replace(
             held,
-            trade_ms=told.trade_ms if held.trade_ms is None else held.trade_ms,
-            bbo=held.bbo or told.bbo,
+            trade_ms=earlier.trade_ms if held.trade_ms is None else held.trade_ms,
+            bbo=held.bbo or earlier.bbo,
             ended=_MOVED,
         )
 
@@ -434,7 +434,7 @@ class _Recorder:
             if options.on_start is not None:
                 options.on_start(
                     Handle(
-                        stop=self._stop.tell,
+                        stop=self._stop.request,
                         status=self.status,
                         metrics_port=port,
                     )
