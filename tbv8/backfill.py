@@ -33,6 +33,7 @@ from tbv8.market import (
 )
 from tbv8.progress import progress
 from tbv8.store.bars import MINUTE_BARS, BarStore, open_bars, write_history
+from tbv8.store.database import watched
 from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, read_days
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
@@ -53,7 +54,7 @@ def backfill(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: The database is damaged or locked, or its disk is full or about to be.
     """
-    with open_bars(db_path) as store:
+    with open_bars(db_path) as store, watched(store.place):
         missing = missing_spans(spans, covered(store.query, series, HISTORY))
         if not missing:
             return
@@ -103,7 +104,7 @@ def recheck(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: A day was changed outside of tbv8, or the database cannot be used.
     """
-    with open_bars(db_path) as store:
+    with open_bars(db_path) as store, watched(store.place):
         absent = merge(
             run.intersection(span)
             for day in read_days(store.query, series, HISTORY)

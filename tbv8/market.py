@@ -206,6 +206,8 @@ def parse_time(text: str) -> int:
         ) from None
     if moment.tzinfo is None:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            if len(re.split("[T ]", text)) == 1:
+                raise ValueError(f"{text!r} is not a date: write {moment:%Y-%m-%d}")
             raise ValueError(f"{text!r} has no time zone: write {text}Z for UTC")
         moment = moment.replace(tzinfo=UTC)
     if moment.microsecond % 1000:

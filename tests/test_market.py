@@ -273,6 +273,8 @@ def test_a_time_is_milliseconds_utc(text: str, ts_ms: int) -> None:
     ("text", "problem"),
     [
         pytest.param("2024-01-31T12:00:00", "has no time zone", id="no zone"),
+        pytest.param("20240131", "write 2024-01-31$", id="no dashes"),
+        pytest.param("2024-W05-3", "write 2024-01-31$", id="a week's day"),
         pytest.param("2024-01-31T12:00:00.0001Z", "finer than a millisecond", id="too fine"),
         pytest.param("2024-02-30", "is not a time", id="no such day"),
         pytest.param("yesterday", "is not a time", id="a word"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -241,7 +240,7 @@ def _fetchable(project: Project, series: Series) -> Span | None:
     venue, source = project.venues.get(series.venue), find_history(series.venue)
     if venue is None or source is None or series.symbol not in venue.symbols:
         return None
-    return source.span(int(time.time() * 1000))
+    return source.span(project.now_ms)
 
 
 def _days(problems: Sequence[Problem]) -> int:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.config.source import module_path
+from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
 Detail = Literal["1m", "none"]
+Kind = Literal["venue", "instrument", "strategy"]
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -146,11 +148,23 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a strategy, a venue or an instrument; it stops only what needs that one.
+
+    `name` is that of the file.
+    """
+
+    kind: Kind
+    name: str
+    error: ConfigError
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
-    `wanted` are the spans asked of each series: of the history venue, and of strategies.
-    `warnings` are lines about values that are allowed, but probably not what was meant.
+    `wanted` are the spans asked of each series: of the history venue, and of strategies. `now_ms`
+    is the clock, read once. Whatever has one of the `problems` is left out of the rest. `warnings`
+    are lines about values that are allowed, but probably not what was meant.
     """
 
     root: Path
@@ -160,6 +174,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     venues: dict[str, Venue]
     strategies: dict[str, Strategy]
     wanted: dict[Series, list[Span]]
+    history_venue: str
+    now_ms: int
+    problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:

@@ -20,6 +20,8 @@ _POLICY = (
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
 
+_OURS = '<meta name="generator" content="tbv8">'
+
 
 class Html(str):
     """Text that is HTML; any other text is escaped wherever it is put."""
@@ -154,6 +156,7 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
         element(
             "head",
             Html('<meta charset="utf-8">'),
+            Html(_OURS),
             element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("meta", name="color-scheme", content="light dark"),
@@ -173,6 +176,11 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
         lang="en",
     )
     return f"<!doctype html>\n{document}\n"
+
+
+def is_page(content: bytes) -> bool:
+    """Tell whether a file's content is a document that `page` made."""
+    return _OURS.encode() in content[:1000]
 
 
 @cache

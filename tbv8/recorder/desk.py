@@ -27,7 +27,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
 from tbv8.recorder.outbox import Outbox
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Batch, Gap, Held, Minute, Row, bbo_row, trade_row
+from tbv8.store.ticks import NOT_RUNNING, Batch, Gap, Held, Minute, Row, bbo_row, trade_row
 from tbv8.venues.base import Channel
 
 MARGIN_MS = 2000
@@ -41,7 +41,6 @@ AHEAD_MS = 5 * MINUTE_MS
 _LEAST_PATIENCE_MS, _MOST_PATIENCE_MS = 10_000, 60_000
 _SECOND_LOOK_MS = 20_000
 _KEY_MINUTES = 3  # for how long trades are told apart in memory; later ones, by the database
-NOT_RUNNING = "recorder not running"
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -273,13 +272,13 @@ class Desk:
             if left:
                 watch.gaps.adopt(left[-1])
             elif known:
-                watch.gaps.open(max(known) - MARGIN_MS, NOT_RUNNING)
+                watch.gaps.open(max(known) - MARGIN_MS, held.ended)
         if self._trades is not None and self._frontier is not None:
             left = [gap for gap in self._stale_rows if gap.start_ms == self._frontier]
             if left:
                 self.bars.adopt(replace(left[0], end_ms=None))
             else:
-                self.bars.open(self._frontier, NOT_RUNNING)
+                self.bars.open(self._frontier, held.ended)
 
     # What is heard.
 

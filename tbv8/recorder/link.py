@@ -14,9 +14,10 @@ from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, Bbo, Trade
-from tbv8.recorder.desk import AHEAD_MS, NOT_RUNNING, Desk
+from tbv8.recorder.desk import AHEAD_MS, Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.store.ticks import NOT_RUNNING
 from tbv8.text import one_line, quoted
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
 from tbv8.venues.bounds import FRAME_BYTES

@@ -6,13 +6,15 @@ Freshness is asked on each start and before pydoit forks, so nothing here import
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbv8.errors import DataError, NotMigratedError
+from tbv8.errors import DataError, MovedError, NotMigratedError
 
 REVISION = "0001"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
@@ -20,6 +22,7 @@ REVISION = "0001"
 BUSY_TIMEOUT_S = 60
 
 _NAMES_GONE = ("no such column", "no such table", "no column named")
+_WATCH_S = 0.5
 
 type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 """Run one statement and return all its rows: the same for sqlite3 and for ADBC."""
@@ -51,10 +54,7 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
     if not db_path.is_file():
         raise NotMigratedError(f"{db_path}: there is no database: run `doit migrate`")
     with refusals(db_path):
-        uri = f"{db_path.absolute().as_uri()}?mode=ro"
-        if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
-            uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
-        connection = sqlite3.connect(uri, uri=True, timeout=timeout_s)
+        connection = sqlite3.connect(reader_uri(db_path), uri=True, timeout=timeout_s)
         try:
             connection.execute("BEGIN")
 
@@ -66,8 +66,89 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
             connection.close()
 
 
+def reader_uri(db_path: Path) -> str:
+    """Return how SQLite opens the database to read alone, also where nothing can be written."""
+    uri = f"{db_path.absolute().as_uri()}?mode=ro"
+    if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
+        uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
+    return uri
+
+
 def _wal(db_path: Path) -> Path:
     return db_path.with_name(f"{db_path.name}-wal")
+
+
+class Place:
+    """Which files an open connection writes to, by device and inode: the database and its WAL.
+
+    Make it once the connection has read something: before that SQLite has not opened them.
+
+    Args:
+        db_path: Where they were opened.
+    """
+
+    def __init__(self, db_path: Path) -> None:
+        self._db_path = db_path
+        self._paths = [path for path in (db_path, _wal(db_path)) if path.exists()]
+        self._opened = [_file_id(path) for path in self._paths]
+
+    def is_there(self) -> bool:
+        """Tell whether the database, whatever its WAL, is the file that was opened."""
+        return _file_id(self._db_path) == self._opened[0]
+
+    def check(self) -> None:
+        """Compare with what is at the paths now; a question of microseconds.
+
+        Raises:
+            MovedError: Another file is there, or none.
+        """
+        if [_file_id(path) for path in self._paths] != self._opened:
+            raise MovedError(
+                f"{self._db_path}: was removed, moved or replaced while it was open: what was "
+                "written last may be in the file that was moved; run again"
+            )
+
+
+@contextmanager
+def watched(place: Place) -> Iterator[None]:
+    """Check a place twice a second while the block lasts, and end the block, also out of a wait.
+
+    In another thread than the main one nothing can be interrupted: there the check of each
+    transaction must do.
+
+    Raises:
+        MovedError: Another file is there, or none.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    over, main = threading.Event(), threading.get_ident()
+
+    def watch() -> None:
+        while not over.wait(_WATCH_S):
+            try:
+                place.check()
+            except MovedError:
+                signal.pthread_kill(main, signal.SIGUSR1)
+                return
+
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: place.check())
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def revision(query: Query) -> str | None:

@@ -1,6 +1,6 @@
 """What is stored as files for other tools: a Parquet file a UTC day, or a copy of the database.
 
-A file is there whole or not at all: it is written beside its place, as `.<name>.new`, and renamed.
+A file is there whole or not at all (see `tbv8.files`).
 The Parquet key-value metadata tell what a file is: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`
 and `tbv8.day`; of bars also what the ledger says: `tbv8.start` and `tbv8.end` (what is known of the
 day), `tbv8.digest`, `tbv8.source` and `tbv8.missing`. The same rows give the same bytes.
@@ -8,19 +8,19 @@ day), `tbv8.digest`, `tbv8.source` and `tbv8.missing`. The same rows give the sa
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tbv8.errors import DataError
+from tbv8.files import replacing
 from tbv8.market import DAY_MS, HOUR_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
-from tbv8.store.database import Query, open_reader, refusals
+from tbv8.store.database import Query, open_reader, reader_uri, refusals
 from tbv8.store.ledger import LedgerDay, read_days
 from tbv8.text import file_name
 
@@ -121,7 +121,7 @@ def _write_bars(
             bars = read_checked(store, series, dataset, [day])
         path = _day_path(folder, series, dataset, day.day_ms)
         schema = _schema(list(schema_of(dataset)), _told(series, dataset, day))
-        with _new_file(path) as new, pq.ParquetWriter(new, schema) as writer:
+        with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
             writer.write_table(_named(series, bars.columns, schema))
 
 
@@ -167,7 +167,7 @@ def export_ticks(
         path = _day_path(folder, series, table, day_ms)
         with (
             open_reader(db_path) as query,
-            _new_file(path) as new,
+            replacing(path) as new,
             pq.ParquetWriter(new, schema) as writer,
         ):
             for hour_ms in range(
@@ -220,10 +220,10 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
     """
     with open_reader(db_path):
         pass  # refuses what is no database of this revision
-    with _new_file(target) as new:
+    with replacing(target) as new:
         with (
             refusals(target),
-            closing(sqlite3.connect(db_path.absolute().as_uri() + "?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(reader_uri(db_path), uri=True)) as source,
             closing(sqlite3.connect(new, isolation_level=None)) as copy,
         ):
             copy.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
@@ -271,22 +271,3 @@ def _named(series: Series, columns: Sequence[pa.Array], schema: pa.Schema) -> pa
         for name in (series.venue, series.symbol)
     ]
     return pa.table([*names, *columns], schema=schema)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """Yield where to write what becomes `path` at the end, and never if anything is raised."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        yield new
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as e:  # of Arrow's, without the file's name
-        new.unlink(missing_ok=True)
-        raise (OSError(e.errno, os.strerror(e.errno), str(path)) if e.errno else e) from e
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise

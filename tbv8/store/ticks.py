@@ -21,13 +21,16 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
-from tbv8.store.database import file_problem, open_reader, refusals
+from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
 from tbv8.store.ledger import RECORDED, digest_rows, read_days
 
-BUSY_TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 1
 """How long one try to commit waits for another writer; the recorder tries again."""
 
 WAL_LIMIT_BYTES = 64 * 2**20
+
+NOT_RUNNING = "recorder not running"
+"""The reason of the gap between two runs of the recorder."""
 
 type Row = tuple[Any, ...]
 
@@ -115,6 +118,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         close: The close of the last bar among them.
         open_gaps: Those that last; of minutes, also those that may be healed yet.
         strays: Those that last and begin further ahead of our clock than it can be off.
+        ended: Why the last run ended, the reason of the gap since.
     """
 
     trade_ms: int | None = None
@@ -123,6 +127,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     close: float | None = None
     open_gaps: tuple[Gap, ...] = ()
     strays: tuple[Gap, ...] = ()
+    ended: str = NOT_RUNNING
 
 
 def trade_row(trade: Trade, received_ms: int) -> Row:
@@ -189,39 +194,44 @@ def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
-    latest_ms = now_ms + DAY_MS
     with open_reader(db_path) as query:
-        key = (series.venue, series.symbol)
-        trade = query(
-            "SELECT ts_ms FROM trades WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
-            " ORDER BY ts_ms DESC LIMIT 1",
-            (*key, DAY_MS),
+        return query_held(query, series, now_ms=now_ms)
+
+
+def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
+    """Return where the last run of the recorder came to, as `read_held`, of an open database."""
+    latest_ms = now_ms + DAY_MS
+    key = (series.venue, series.symbol)
+    trade = query(
+        "SELECT ts_ms FROM trades WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
+        " ORDER BY ts_ms DESC LIMIT 1",
+        (*key, DAY_MS),
+    )
+    bbo = query(
+        "SELECT ts_ms, bid_price, bid_size, ask_price, ask_size FROM bbo"
+        " WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
+        " ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
+        (*key, DAY_MS),
+    )
+    days = read_days(query, series, RECORDED, Span(0, latest_ms))
+    minute_ms = max((day.end_ms for day in days), default=None)
+    close = minute_ms and query(
+        "SELECT close FROM bars_1m WHERE venue = ? AND symbol = ? AND ts_ms < ?"
+        " ORDER BY ts_ms DESC LIMIT 1",
+        (*key, minute_ms),
+    )
+    if minute_ms is None:
+        ((minute_ms,),) = query(
+            "SELECT min(start_ms) FROM recording_gaps"
+            " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0 AND start_ms < ?",
+            (*key, RECORDED, latest_ms),
         )
-        bbo = query(
-            "SELECT ts_ms, bid_price, bid_size, ask_price, ask_size FROM bbo"
-            " WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
-            " ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
-            (*key, DAY_MS),
-        )
-        days = read_days(query, series, RECORDED, Span(0, latest_ms))
-        minute_ms = max((day.end_ms for day in days), default=None)
-        close = minute_ms and query(
-            "SELECT close FROM bars_1m WHERE venue = ? AND symbol = ? AND ts_ms < ?"
-            " ORDER BY ts_ms DESC LIMIT 1",
-            (*key, minute_ms),
-        )
-        if minute_ms is None:
-            ((minute_ms,),) = query(
-                "SELECT min(start_ms) FROM recording_gaps"
-                " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0 AND start_ms < ?",
-                (*key, RECORDED, latest_ms),
-            )
-        gaps = query(
-            "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
-            " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
-            " ORDER BY start_ms",
-            (*key, RECORDED, minute_ms or 0),
-        )
+    gaps = query(
+        "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
+        " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
+        " ORDER BY start_ms",
+        (*key, RECORDED, minute_ms or 0),
+    )
     lasting = [
         Gap(series=series, channel=channel, start_ms=start_ms, end_ms=end_ms, reason=reason)
         for channel, start_ms, end_ms, reason in gaps
@@ -241,6 +251,24 @@ class TickStore:
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
+        self._place = Place(db_path)
+
+    def check_place(self) -> None:
+        """Check that what is committed here is at the database's path.
+
+        Raises:
+            MovedError: The file was removed, moved or replaced.
+        """
+        self._place.check()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the database itself, whatever its WAL, is still the file at its path."""
+        return self._place.is_there()
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        with refusals(self._db_path):
+            return self._connection.execute(sql, values).fetchall()
 
     def commit(self, batch: Batch, *, now_ms: int) -> Written:
         """Write a batch in one transaction; after a BusyError nothing of it is written.
@@ -521,4 +549,5 @@ def open_ticks(db_path: Path) -> Iterator[TickStore]:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -32768")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
         yield TickStore(db_path, connection)

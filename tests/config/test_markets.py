@@ -9,7 +9,6 @@ import pytest
 
 from tbv8.config.load import load_project
 from tbv8.config.records import Project, Strategy
-from tbv8.errors import ConfigError
 from tbv8.market import Series, Span, parse_time
 
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
@@ -64,9 +63,7 @@ class Files:
         return self.load().strategies["pair"]
 
     def refusal(self) -> str:
-        with pytest.raises(ConfigError) as caught:
-            self.load()
-        return str(caught.value)
+        return str(self.load().problems[0].error)
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ def test_plan_of_the_real_market_asks_no_network(project: Project) -> None:
     assert list(tasks)[1] == "backfill:binance_spot:BTC/USDT"
 
 
-def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> None:
+def test_a_folder_that_nobody_may_write_can_be_looked_at(done: Project, tmp_path: Path) -> None:
     run = [sys.executable, "-m", "doit", *ONE_WEEK]
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -209,12 +209,18 @@ def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> N
             text=True,
             check=False,
         )
-        for words in (["plan"], ["backtest"], ["start=2024-01-02"])
+        for words in (
+            *(["plan"], ["backtest"], ["start=2024-01-02"], ["verify"]),
+            ["reproduce:btc_usdt_perp_v1"],
+            ["export", "--dataset", "bars_5m", "--to", str(tmp_path / "export")],
+            ["export", "--database", str(tmp_path / "copy.sqlite")],
+            ["export", "--dataset", "bars_5m"],
+        )
     ]
 
     for path in every:
         path.chmod(path.stat().st_mode | 0o200)
-    fresh, nothing, refused = ends
+    fresh, nothing, refused, *looked, closed = ends
     assert (fresh.returncode, fresh.stdout, fresh.stderr) == (
         0,
         "nothing to do: everything is fresh\n",
@@ -225,6 +231,12 @@ def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> N
     assert refused.returncode == 1
     assert refused.stderr.startswith("ERROR: backtest:btc_usdt_perp_v1: ")
     assert refused.stderr.count("\n") == 1
+    assert [(end.returncode, end.stderr) for end in looked] == [(0, "")] * 4
+    assert len(list((tmp_path / "export").rglob("*.parquet"))) == 2 * 7
+    assert closed.returncode == 3
+    assert closed.stderr == (
+        "ERROR: data/export: Permission denied: mend that and run again, nothing is lost\n"
+    )
 
 
 def test_plan_in_words_says_because(project: Project) -> None:
