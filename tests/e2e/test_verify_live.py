@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tbv8.backfill import backfill
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.market import MINUTE_MS, Series, Span
 from tests.e2e.conftest import Project
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tbv8.errors import VenueError
 from tbv8.market import DAY_MS
 from tbv8.recorder.desk import NOT_RUNNING
 from tbv8.store.ticks import Gap, Held, trade_row
@@ -49,11 +50,12 @@ def test_before_the_first_minute_is_known_the_database_tells_trades_apart() -> N
     assert desk.late == [5.0]
 
 
-def test_a_trade_from_far_ahead_is_not_kept_in_memory(desk: ByHand) -> None:
-    desk.hear(400, at_s=99.9)
-    desk.hear(400, at_s=100)
+def test_a_trade_from_far_ahead_is_refused(desk: ByHand) -> None:
+    with pytest.raises(VenueError):
+        desk.hear(400, at_s=99.9)
+    assert (desk.late, desk.trades) == ([], [])
 
-    assert desk.late == [400.0]
+    desk.hear(400, at_s=100)
     assert desk.trades == [400.0]
 
 

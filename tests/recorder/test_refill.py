@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
-import aiohttp
 import pytest
 
 from tbv8.errors import VenueError
@@ -17,7 +17,7 @@ from tbv8.market import MINUTE_MS
 from tbv8.recorder.desk import Need
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import Refill, Rest
+from tbv8.recorder.refill import Refill, Rest, open_session
 from tbv8.store.ticks import Held
 from tbv8.venues.base import Market, RefusedError
 from tbv8.venues.mexc.live import MexcLive
@@ -28,7 +28,7 @@ from tests.servers.live_server import LiveServer
 from tests.servers.mexc import mexc_market, mexc_server
 
 QUICK = Pace(rest_s=5.0, retry_base_s=1.0, retry_cap_s=8.0, tick_s=0.005)
-CONTRACT = Market(native="BTC_USDT")
+CONTRACT = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
 NOW_S = 605.0
 """What the venue's clock shows: ten minutes and five seconds past noon."""
 
@@ -61,7 +61,7 @@ class Scene:
 
     def play[T](self, scene: Callable[[Refill], Awaitable[T]]) -> T:
         async def main() -> T:
-            async with aiohttp.ClientSession() as session:
+            async with open_session() as session:
                 rest = Rest(self.live, self.server.rest_url, session, QUICK)
                 refill = Refill(
                     self.live,
@@ -210,7 +210,7 @@ def test_pauses_double_up_to_the_cap_less_some_jitter(server: LiveServer) -> Non
 def test_the_clock_is_set_by_the_look_that_took_the_least_time(server: LiveServer) -> None:
     scene = Scene(server)
     times = iter([0, 0, 1000, 1000, 1010, 2000, 2500])
-    scene.clock = Clock(local_ms=lambda: 0, steady_ms=lambda: next(times))
+    scene.clock = Clock(local_ms=lambda: ms(NOW_S), steady_ms=lambda: next(times, 2500))
 
     scene.play(lambda refill: refill.learn_clock())
 
@@ -256,7 +256,7 @@ def timed(
     live.weight_per_s, live.weight_burst = 100.0, burst
 
     async def main() -> float:
-        async with aiohttp.ClientSession() as session:
+        async with open_session() as session:
             began_s = time.monotonic()
             await asyncio.wait_for(rest(Rest(live, server.rest_url, session, QUICK)), 20)
             return time.monotonic() - began_s

@@ -20,11 +20,12 @@ from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest, open_session
-from tbv8.venues.base import Endpoints, open_live
+from tbv8.venues.base import Endpoints, Live
 from tbv8.venues.binance_spot.history import BinanceHistory
 from tbv8.venues.binance_spot.host import Patience
 from tbv8.venues.live_history import LiveHistory
 from tbv8.venues.live_history import Patience as LivePatience
+from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import synthetic_market
@@ -64,9 +65,14 @@ def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
     return question
 
 
+def _live(name: str) -> Live:
+    open_live = VENUES[name].live
+    assert open_live is not None
+    return open_live()
+
+
 def _history(name: str) -> Question:
-    live = open_live(name)
-    assert live is not None
+    live = _live(name)
 
     def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
@@ -78,8 +84,7 @@ def _history(name: str) -> Question:
 
 
 def _refill(name: str) -> Question:
-    live = open_live(name)
-    assert live is not None
+    live = _live(name)
 
     def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         async def ask() -> object:

@@ -105,7 +105,6 @@ def test_a_file_is_read_whatever_its_directory_says(zipped: bytes) -> None:
         (packed(b" " * (MOST_BYTES + 1)), "it unzips to more than 16,777,216 bytes"),
         (packed(b"\n" * MOST_BYTES), "it has more than 2,880 rows"),
         (packed(b"1" * 5000 + b",1,1,1,1,1,,,,,,"), "conversion error to int64"),
-        (packed(f"{DAY.start_ms},1e999999,1,1,1,1,,,,,,".encode()), "not a finite number"),
         (packed(b"\x1b[2J\n" * 3), r"\x1b[2J"),
         (packed(b"\x00" * 1000), "Could not skip initial 1 rows"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tbv8.backfill import backfill, compare, draw_hours
-from tbv8.config import Venue as VenueConfig
+from tbv8.config.records import Venue as VenueConfig
 from tbv8.market import MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
 from tbv8.venues.base import Venue
@@ -22,7 +22,7 @@ from tests.servers.live_market import VenueClock
 from tests.servers.mexc import mexc_market, mexc_server
 
 NOON = 1_790_164_800_000
-NOT_VENUES = {"__init__", "base", "live_history", "registry"}
+NOT_VENUES = {"__init__", "base", "bounds", "http", "live_history", "registry"}
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tbv8.backfill import backfill
-from tbv8.config import Venue
+from tbv8.config.records import Venue
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Series, Span, iso
 from tests.builders import bars_in, ledger_in
 from tests.servers.binance_archive import Override
