@@ -119,6 +119,7 @@ def collect(
         payments=tuple(book.payments),
         denials=tuple(book.denials),
         halts=tuple(book.halts),
+        changed=tuple(order for order in gate.changed if order.ts_ms >= since_ms),
     )
 
 

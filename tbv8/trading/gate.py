@@ -67,6 +67,7 @@ class Gate:
         self.walking: RestingOrders | None = None  # whose plan answers now
 
         self.submitted: dict[str, SubmittedOrder] = {}
+        self.changed: list[SubmittedOrder] = []
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}  # order ids as results have them
         self.fills: list[Fill] = []
@@ -177,6 +178,7 @@ class Gate:
             side=_side(order.is_buy),
             type=order.order_type.name.lower(),
             quantity=order.quantity.as_decimal(),
+            prices=wanted.prices,
         )
         sequence = len(self.numbers) + 1
         self.numbers[name] = f"O-{sequence}"
@@ -244,7 +246,16 @@ class Gate:
             changed[name] = wanted
         if changed:
             self.book.working |= changed
+            for name, wanted in changed.items():
+                self._note_change(name, abs(wanted.change), wanted.prices)
             send()
+
+    def _note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
+        """Write down that the strategy changed an order; a quantity of 0 cancels it."""
+        if (sent := self.submitted.get(name)) is not None:
+            ts_ms = self.clock_ns() // _NS
+            changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
+            self.changed.append(msgspec.structs.replace(sent, **changed))
 
     def cancel(self, client_order_ids: Iterable[Any], send: Callable[[list[Any]], None]) -> None:
         """Let those orders be cancelled that have not ended."""
@@ -252,6 +263,8 @@ class Gate:
         orders = ((each, cache.order(each)) for each in client_order_ids)
         working = [each for each, order in orders if order is not None and not order.is_closed]
         if working:
+            for client_order_id in working:
+                self._note_change(client_order_id.value, Decimal(0))
             send(working)
 
     def _expected(self, symbol: str) -> Decimal:
