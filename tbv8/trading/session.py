@@ -94,7 +94,7 @@ class Session:
         gate = self._gate
         base = gated(gate, self._bar_types.values())
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
-        self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_denials)
+        self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_events)
         self._engine.add_strategy(self._loaded)
         gate.join(self._loaded)
         self._runner = EngineRunner(

@@ -53,7 +53,7 @@ class Driven(Strategy):
         super().__init__(config)
         self.script: Script = config.script
         self.orders: dict[str, Order] = {}
-        self.counted: list[str] = []
+        self.in_timer = False
 
     def on_start(self) -> None:
         for bar_type in self.config.bar_types:
@@ -63,7 +63,10 @@ class Driven(Strategy):
 
     @property
     def time_ms(self) -> int:
-        return self.clock.timestamp_ns() // NS
+        """Return the step's close on fills inside of it, as the simulator does."""
+        gate = self.config.inside["gate"]
+        walking = gate.walking is not None and not self.in_timer
+        return (gate.step_ns if walking else self.clock.timestamp_ns()) // NS
 
     def instrument(self, symbol: str) -> Any:
         instrument_id = next(i for i in self.config.instrument_ids if i.symbol.value == symbol)
@@ -73,20 +76,20 @@ class Driven(Strategy):
         return Decimal(self.portfolio.net_position(self.instrument(symbol).id))
 
     def last(self, symbol: str) -> Decimal | None:
-        """Return the close of the last step that is dealt with, which no bar may have shown."""
-        now_ns = self.clock.timestamp_ns()
-        dealt_with = self.config.inside["markets"][symbol].closed_ns == now_ns
-        closes = self.config.inside["closes"][symbol]
-        at = (bisect_right if dealt_with else bisect_left)(closes, now_ns, key=lambda c: c[0])
+        """Return the close of the last step whose path is walked; no bar may have shown it."""
+        gate, closes = self.config.inside["gate"], self.config.inside["closes"][symbol]
+        order = [market.symbol for market in gate.markets.values()]
+        under_way = None if gate.walking is None else order.index(gate.walking.symbol)
+        walked = under_way is None or order.index(symbol) < under_way
+        inside = self.in_timer and self.clock.timestamp_ns() < gate.step_ns
+        now_ns = self.clock.timestamp_ns() if inside else gate.step_ns
+        find = bisect_right if walked and not inside else bisect_left
+        at = find(closes, now_ns, key=lambda close: close[0])
         return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
-        numbers, live = self.config.inside["numbers"], []
-        for name in self.orders:
-            order = self.cache.order(ClientOrderId(name))
-            if order is not None and not order.is_closed and name in numbers:
-                live.append(name)
-        return sorted(live, key=list(self.orders).index)
+        working = self.config.inside["gate"].book.working
+        return [name for name in self.orders if name in working]
 
     def send(self, order: Order) -> None:
         self.submit_order(self.made(order))
@@ -115,9 +118,12 @@ class Driven(Strategy):
         )
 
     def set_timer(self, name: str, at_ms: int) -> None:
-        self.clock.set_time_alert_ns(
-            name, at_ms * NS, lambda event: self.script.on_timer(self, event.name)
-        )
+        self.clock.set_time_alert_ns(name, at_ms * NS, self.on_alert)
+
+    def on_alert(self, event: Any) -> None:
+        self.in_timer = True
+        self.script.on_timer(self, event.name)
+        self.in_timer = False
 
     # Callbacks
 
@@ -130,7 +136,7 @@ class Driven(Strategy):
         name = event.client_order_id.value
         order = self.orders.get(name)
         fill = Fill(
-            self.config.inside["step_ms"](),
+            self.config.inside["gate"].step_ns // NS,
             event.instrument_id.symbol.value,
             name if order else None,
             "buy" if event.order_side == OrderSide.BUY else "sell",
@@ -290,14 +296,12 @@ def drive(
     with Session(strategy, VENUE, price_decimals=decimals) as session:
         gate = session._gate
         inside |= {
-            "markets": {market.symbol: market for market in gate.markets.values()},
+            "gate": gate,
             "closes": {
                 symbol: sorted((s.close_ms * NS, s.close) for s in steps if s.symbol == symbol)
                 for symbol in strategy.symbols
             },
-            "numbers": gate.numbers,
             "labels": {bar_type: (s, t.text) for (s, t), bar_type in session._bar_types.items()},
-            "step_ms": lambda: gate.step_ns // NS,
         }
         for piece in pieces(fed):
             session.feed(piece)
@@ -308,6 +312,7 @@ def drive(
             for name in gate.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
+        states |= dict.fromkeys(gate.dropped, "canceled") | dict.fromkeys(gate.held, "working")
         cash, positions = gate.book.cash, dict(gate.book.positions)
     sent = set(gate.submitted)
     books = Books(cash=cash, positions=positions, states=states)

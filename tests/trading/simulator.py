@@ -804,7 +804,7 @@ class Session:
             if before_ms is not None:
                 self.pass_time(before_ms, now_ms)
             before_ms = now_ms
-            self.fire_timers(now_ms)
+            self.fire_timers(now_ms - 1)
             self.time_ms = self.account.now_ms = now_ms
             now_steps.sort(key=lambda step: places[step.symbol])
             now_shown.sort(key=lambda bar: (-length_ms(bar.timeframe), -places[bar.symbol]))
@@ -821,6 +821,7 @@ class Session:
             self.pay_funding(self.time_ms)
             self.check_daily_loss()
         else:
+            self.fire_timers(self.time_ms)
             self.pay_funding(self.time_ms)
         self.begin_day(self.time_ms)
         self.closed = set()
@@ -858,6 +859,7 @@ class Session:
                 lost = self.walk(step)
             else:
                 self.account.last[step.symbol] = step.close
+        self.fire_timers(self.time_ms)
         if lost is not None:
             self.finish_liquidation(lost)
 
