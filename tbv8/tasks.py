@@ -31,10 +31,11 @@ from tbv8.freshness.result import (
     backtest_inputs,
     backtest_state,
     needs_only_drawing,
+    opened_files,
     static_state,
 )
 from tbv8.freshness.state import State
-from tbv8.manifest import Input, read_manifest
+from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     ONE_MINUTE,
     Series,
@@ -430,7 +431,8 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
         run_backtest(strategy, bars, inputs=inputs, results_path=Path(temporary))
         difference = first_difference(folder, Path(temporary) / name)
     if difference:
-        changed = [part for part in inputs if manifest.inputs.get(part) != inputs[part]]
+        now = {**inputs, FILES_PART: opened_files(strategy, manifest)}
+        changed = [part for part in now if manifest.inputs.get(part) != now[part]]
         why = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{why}")
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")

@@ -252,6 +252,10 @@ def schemas(venues: Iterable[str]) -> dict[str, Schema]:
         },
         "then": {"properties": {"secondary": {"type": "string"}}, "required": ["secondary"]},
     }
+    strategy["$defs"]["_StrategyFile"]["anyOf"] = [
+        {"required": ["symbol"]},
+        {"required": ["symbols"]},
+    ]
     _offer_classes(strategy)
     return {name: _at_top(schema, _FILES[name]) for name, schema in made.items()}
 

@@ -95,6 +95,13 @@ def parse_source(path: Path) -> ast.Module:
 
 
 @lru_cache
+def _imports(tree: ast.Module) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """Return every import statement, wherever it stands; kept, since each start asks thrice."""
+    nodes = ast.walk(tree)
+    return tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+@lru_cache
 def digest_source(path: Path) -> str:
     """Return the sha256 of the file's syntax tree."""
     return hashlib.sha256(ast.dump(parse_source(path)).encode()).hexdigest()
@@ -218,7 +225,7 @@ def foreign_imports(paths: Iterable[Path]) -> set[str]:
     """Return the top-level names that files import, but for Python's own library."""
     names: set[str] = set()
     for path in paths:
-        for node in ast.walk(parse_source(path)):
+        for node in _imports(parse_source(path)):
             if isinstance(node, ast.Import):
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -229,7 +236,7 @@ def foreign_imports(paths: Iterable[Path]) -> set[str]:
 def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
     """Yield for each import of a module of `UNSEEN` where it stands, and why it is refused."""
     for path in paths:
-        for node in ast.walk(parse_source(path)):
+        for node in _imports(parse_source(path)):
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -256,7 +263,7 @@ def unseen(place: str, module: str) -> str:
 
 
 def _imported(path: Path, root: Path) -> Iterator[Path]:
-    for node in ast.walk(parse_source(path)):
+    for node in _imports(parse_source(path)):
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):

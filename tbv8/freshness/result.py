@@ -54,7 +54,7 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
         damaged = (folder / "manifest.json").exists()
         why = "manifest.json is damaged" if damaged else "there is no result yet"
         return State((why, *chain.from_iterable(refused.values())), _parts(current, {}))
-    current[FILES_PART] = _opened_files(strategy, manifest)
+    current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
@@ -78,7 +78,7 @@ def needs_only_drawing(
     manifest = read_manifest(folder)
     if manifest is None:
         return None
-    current = {**inputs, FILES_PART: _opened_files(strategy, manifest)}
+    current = {**inputs, FILES_PART: opened_files(strategy, manifest)}
     same = all(
         manifest.inputs.get(name, Input("", None)).digest == part.digest
         for name, part in current.items()
@@ -114,7 +114,7 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
     }
 
 
-def _opened_files(strategy: Strategy, manifest: Manifest) -> Input:
+def opened_files(strategy: Strategy, manifest: Manifest) -> Input:
     """Return what the files hold now that the strategy opened when the result was made."""
     recorded = manifest.inputs.get(FILES_PART, Input("", None)).value
     paths = recorded if isinstance(recorded, dict) else {}

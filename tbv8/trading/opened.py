@@ -11,14 +11,16 @@ import importlib.util
 import os
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from tbv8.config import records
-from tbv8.config.source import digest_file, is_unseen, unseen, unseen_imports
+from tbv8.config.source import digest_file, is_unseen, strategy_sources, unseen, unseen_imports
 from tbv8.trading.loading import StrategyError
 
 _TBV8 = f"{Path(__file__).parents[1]}/"
@@ -39,6 +41,10 @@ _REFUSED = {
     "os.fork": "starts a process",
 }
 _LISTING = ("os.listdir", "os.scandir")
+_EVENTS = frozenset((*_REFUSED, *_LISTING, "open", "import"))
+
+_NOTING: list[Opened] = []  # a hook is the process's, and there is no removing one: it looks here
+_INSIDE = threading.local()  # what is opened to make a digest is not the strategy's
 
 
 class Opened:
@@ -49,6 +55,10 @@ class Opened:
         self._root = _absolute(strategy.root)
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
+        self._known: set[str] = set()  # what the strategy imports by name is a part by itself
+        if strategy.module_path.is_file():
+            sources, _ = strategy_sources(strategy.module, root=strategy.root)
+            self._known = {_absolute(path) for path in sources}
 
     def files(self) -> dict[str, str]:
         """Return the digest of each file and folder, by its path below the project's folder.
@@ -96,7 +106,9 @@ class Opened:
         name = path.removeprefix(f"{self._root}/")
         if module := _unseen_library(path):
             self._refused.append(unseen(place, module))
-        if name in self._files or _is_library(path) or path.startswith(_SYSTEM):
+        if name in self._files or path in self._known:
+            return
+        if _is_library(path) or path.startswith(_SYSTEM):
             return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")
@@ -107,26 +119,31 @@ class Opened:
 @contextmanager
 def noting_opened(strategy: records.Strategy) -> Iterator[Opened]:
     """Note what users' code opens within the block; the modules that it imports are forgotten."""
+    _install_hook()
     opened = Opened(strategy)
-    active = [opened]
     before = set(sys.modules)
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if active and (event in ("open", "import") or event in _REFUSED or event in _LISTING):
-            noting = active.pop()  # what is opened to make a digest is not the strategy's
-            try:
-                noting.note(event, args, sys._getframe(1))
-            finally:
-                active.append(noting)
-
-    sys.addaudithook(hook)  # there is no removing one
+    _NOTING.append(opened)
     try:
         yield opened
     finally:
-        active.clear()
+        _NOTING.remove(opened)
         for name in sys.modules.keys() - before:
             if _is_users(getattr(sys.modules[name], "__file__", None) or ""):
                 del sys.modules[name]
+
+
+@cache
+def _install_hook() -> None:
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if _NOTING and event in _EVENTS and not getattr(_INSIDE, "now", False):
+        _INSIDE.now = True
+        try:
+            _NOTING[-1].note(event, args, sys._getframe(1))
+        finally:
+            _INSIDE.now = False
 
 
 def _is_users(filename: str) -> bool:

@@ -114,8 +114,15 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
     project.edit(name, "symbol: ETH/USDT", "symbols: [ETH/USDT, BTC/USDT]\nbars: [1d]")
     project.edit(name, "max_position_eth: 0.2", "max_position_eth: 0.2, max_position_btc: 0.1")
 
-    task = planned(project, *ONE_WEEK, "backtest:eth_fast")["backtest:eth_fast"]
+    project.edit("config/venues/sample_perp.yaml", '"0.0005"', "0.05")
 
+    said = project.doit("plan", "--json", *ONE_WEEK, "backtest:eth_fast")
+
+    assert said.stderr == (
+        "WARNING: config/venues/sample_perp.yaml:5: instruments.ETH/USDT.taker_fee: 0.05 is 5 % of "
+        "the notional: write 0.0005 if 0.05 % was meant\n"
+    )
+    (task,) = [t for t in json.loads(said.stdout)["tasks"] if t["task"] == "backtest:eth_fast"]
     assert sorted(task["after"]) == [
         f"{name}:sample:{symbol}{timeframe}"
         for name, symbol, timeframe in (

@@ -68,6 +68,7 @@ def test_what_a_strategy_reads_and_imports_by_any_way_is_in_its_key(done: Projec
     name = "config/strategies/btc_usdt_perp_v1.yaml"
     done.edit(name, "ema_cross.EmaCross", "reader.Reader")
     done.doit(*ONE_WEEK, BACKTEST)
+    manifest = json.loads((done.results / "btc_usdt_perp_v1/manifest.json").read_text())
 
     # when
     done.edit("research/levels.py", "def read", "# a comment\ndef read")
@@ -79,6 +80,10 @@ def test_what_a_strategy_reads_and_imports_by_any_way_is_in_its_key(done: Projec
     done.doit(*ONE_WEEK, BACKTEST)
 
     # then
+    assert list(manifest["inputs"]["files"]["value"]) == [
+        "research/levels.csv",
+        "research/levels.py",
+    ]
     assert fresh == []
     assert by_data == ["research/levels.csv, which the strategy reads, changed"]
     assert by_code == [*by_data, "research/levels.py, which the strategy reads, changed"]

@@ -112,6 +112,18 @@ def test_modules_that_are_found_by_sys_path_are_noted_and_imported_anew_each_tim
     assert "deeper" not in sys.modules
 
 
+def test_what_a_strategy_imports_by_name_is_not_noted_once_more(project: Path) -> None:
+    (project / "code/base.py").write_text("ONE = 1\n")
+    (project / "own.py").write_text("import code.base\n")
+    strategy = replace(make_strategy(module="own.py"), root=project)
+
+    with noting_opened(strategy) as opened:
+        path = str(project / "own.py")
+        exec(compile(f"open('code/base.py').read(); open({path!r}).read()", path, "exec"), {})
+
+    assert opened.files() == {}
+
+
 def test_a_module_that_is_loaded_from_its_path_is_noted(run: Run, project: Path) -> None:
     (project / "loose.py").write_text("open('prices.csv').read()\n")
 
