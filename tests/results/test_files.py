@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tbv8.results.files import _fixed_column
+from tbv8.results.files import _fixed_column, _text_column
 from tbv8.results.folder import sweep, write_result
 
 
@@ -113,6 +113,12 @@ def test_sweeping_where_nothing_was_ever_written(tmp_path: Path) -> None:
     sweep(tmp_path / "nowhere", ["x"])
 
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_price_that_is_not_known_yet_is_an_empty_cell() -> None:
+    values = np.array([np.nan, 1.5, -0.04])
+
+    assert _text_column(values, 1).to_pylist() == ["", "1.5", "0.0"]
 
 
 def test_fixed_numbers_have_no_exponent_and_no_minus_zero() -> None:
