@@ -143,7 +143,7 @@ class Gate:
             wanted = _to_risk_order(order, market.symbol, order.quantity.as_decimal())
             breach = self.book.check_units(wanted) or self._without_use(wanted)
             if not breach and wanted.parent is None:
-                breach = self._stop_in_market(order, market)
+                breach = self._stop_in_market(order, market, waited=self._late)
             if breach:
                 return self._deny(orders, breach)
             breach = None if wanted.parent else self.book.check(wanted, others=asked)
@@ -219,6 +219,7 @@ class Gate:
                 reduce_only=wanted.reduce_only,
                 ends_ns=ends_ns,
             )
+            market.meet_close(name)
         return copy
 
     def modify(
@@ -247,13 +248,15 @@ class Gate:
             breach = self.book.check_units(wanted)
             if not breach and name not in self.held:
                 others = changed.values()
-                breach = self._stop_in_market(order, market, trigger_price) or self.book.check(
-                    wanted, others=others, replacing=[*changed, name]
-                )
+                breach = self._stop_in_market(
+                    order, market, trigger_price, waited=False
+                ) or self.book.check(wanted, others=others, replacing=[*changed, name])
             if breach:
                 self.book.denials.append(self._denial(order, breach))
                 return
             changed[name] = wanted
+            if price is not None:
+                market.meet_close(name, market.units.price(price))
             if name in self.held:
                 self._change_held(order, quantity, price, trigger_price)
         self.book.working |= changed
@@ -339,11 +342,11 @@ class Gate:
         return Breach(rule, {}) if rule else None
 
     def _stop_in_market(
-        self, order: Any, market: RestingOrders, trigger_price: Any = None
+        self, order: Any, market: RestingOrders, trigger_price: Any = None, *, waited: bool
     ) -> Breach | None:
         """Refuse a stop whose trigger the close has reached, as most venues do.
 
-        One that waited for the close and reduces goes off instead.
+        One that `waited` for the close and reduces goes off instead.
         """
         if order.order_type not in _STOPS or market.last is None:
             return None
@@ -356,7 +359,7 @@ class Gate:
         position = self._expected(market.symbol)
         reduces = position < 0 if order.is_buy else position > 0
         small = order.is_reduce_only or order.quantity.as_decimal() <= abs(position)
-        if self._late and reduces and small:
+        if waited and reduces and small:
             return None
         units = market.units
         numbers = {"trigger": units.to_price(trigger), "price": units.to_price(market.last)}
@@ -460,7 +463,7 @@ class Gate:
                 return None  # it has ended, and the engine does not know it yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.size(order.leaves_qty)
-        if not submitted and (resting.kind != "limit" or not self._takes(order)):
+        if not resting.at_close:
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
@@ -470,10 +473,6 @@ class Gate:
             price = worse(taken, limit)
         size = resting.could_fill(market.position)
         return (price, size) if size else None
-
-    @staticmethod
-    def _takes(order: Any) -> bool:
-        return order.liquidity_side is not None and order.liquidity_side.name == "TAKER"
 
     def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
         """Return the fee of the fill that was just answered, in USD."""
@@ -510,6 +509,8 @@ class Gate:
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
+        if name not in market.working:  # a change that came too late may have asked for more
+            self.book.working.pop(name, None)
         self.fills.append(
             Fill(
                 ts_ms=self.step_ns // _NS,
@@ -536,7 +537,10 @@ class Gate:
             self.book.working[child] = msgspec.structs.replace(
                 self.book.working[child], parent=None
             )
-            Strategy.submit_order(self.loaded, self.held.pop(child))
+            copy = self.held.pop(child)
+            if self.walking is None:
+                self.markets[copy.instrument_id].meet_close(child)
+            Strategy.submit_order(self.loaded, copy)
 
     def _drop(self, name: str) -> None:
         """End an order that waits for its parent."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -727,6 +728,7 @@ class Session:
         """The symbols with a step that closes now, whose orders count at once."""
         self.waiting: list[Request] = []
         self.admitted: list[Callable[[], None]] = []
+        self.draining = False
         """Carries out, one after the other, what was let through at this close."""
         self.timers: list[tuple[int, int, str]] = []
         self.numbers: dict[str, int] = {}
@@ -831,8 +833,10 @@ class Session:
         self.closed = {step.symbol for step in steps}
         for bar in shown:
             self.script.on_bar(self, bar, self.account.last[bar.symbol])
+            self.draining = True
             while self.admitted:
                 self.admitted.pop(0)()
+            self.draining = False
         self.closed = set()
         if steps:
             self.books.equity.append((self.time_ms, self.account.equity()))
@@ -964,6 +968,9 @@ class Session:
         if request.cancel is None:
             return self.count_change(request)
         live = self.account.find(request.cancel)
+        if live is not None and live.state == "held":
+            end(self.account, live, "canceled")
+            return None
         return None if live is None else lambda: end(self.account, live, "canceled")
 
     def count_orders(self, request: Request) -> Callable[[], None] | None:
@@ -1144,7 +1151,7 @@ class Session:
             end(self.account, live, "canceled")
 
     def fill_at_close(self, live: Live, price: Decimal) -> None:
-        """Fill an order at a close; then its children begin there, before the next request."""
+        """Fill an order at a close; its children begin there, behind what was asked for before."""
         children = [
             other
             for other in self.account.orders
@@ -1153,10 +1160,16 @@ class Session:
         booked = fill(self.account, live, price, "taker")
         if live.order.time_in_force in ("IOC", "FOK") or live.order.kind == "market":
             end(self.account, live, "canceled")
+        if self.draining:
+            self.admitted.extend(partial(self.place_child, child) for child in children)
         self.tell(booked)
-        for child in children:
-            if child.state == "working":
-                self.place(child)
+        if not self.draining:
+            for child in children:
+                self.place_child(child)
+
+    def place_child(self, child: Live) -> None:
+        if child.state == "working":
+            self.place(child)
 
     def count_change(self, request: Request) -> Callable[[], None] | None:
         """Check a change as an order with the new values that is sent now.
@@ -1171,11 +1184,14 @@ class Session:
         changed = changed_order(live, request)
         if changed == live:
             return None
-        rule = self.form_broken(changed) or self.sending_denied(changed, waited=request.waited)
+        rule = self.form_broken(changed) or self.sending_denied(changed, waited=False)
         if rule is None and live.state != "held":
             rule = self.risk_broken(changed)
         if rule:
             self.deny(live.order.id, rule, whole=False)
+            return None
+        if live.state == "held":
+            self.change(live, request)
             return None
         return lambda: self.change(live, request)
 
