@@ -1,9 +1,10 @@
 """Does a strategy know more than it could have known? Rerun it on less, and compare.
 
-Run on bars that end at some moment, a strategy must have sent the same orders and got the same
-fills up to then as in the whole run. What it reads beside its bars would not be cut with them, so
-files and connections that it opens are found too. Numbers that are written into its code are not
-cut either: of modules that hold many of them the verdict says so.
+Run on bars that end at some moment, a strategy must have sent, changed and cancelled the same
+orders, at the same prices, and got the same fills up to then as in the whole run. What it reads
+beside its bars would not be cut with them, so files and connections that it opens are found too.
+Numbers that are written into its code are not cut either: of modules that hold many of them the
+verdict says so.
 """
 
 from __future__ import annotations
@@ -217,8 +218,9 @@ def _since(strategy: records.Strategy, bars: Bars, start_ms: int) -> Bars:
 
 
 def _decisions(run: Run, instants_ms: Ints) -> list[int]:
-    """Return the last closes before or at which orders were sent, each once."""
-    sent_ms = sorted({sent.ts_ms for sent in run.submitted} | {d.ts_ms for d in run.denials})
+    """Return the last closes before or at which orders were sent or changed, each once."""
+    orders = (*run.submitted, *run.changed)
+    sent_ms = sorted({order.ts_ms for order in orders} | {d.ts_ms for d in run.denials})
     at = np.searchsorted(instants_ms, sent_ms, side="right") - 1
     return sorted({int(instants_ms[max(int(index), 0)]) for index in at})
 
@@ -239,6 +241,7 @@ def _compare(
         raise StrategyError(f"{cut} it fails: {e}") from e
     for kind, before, now in (
         ("order", whole.submitted, run.submitted),
+        ("change of an order", whole.changed, run.changed),
         ("fill", whole.fills, run.fills),
     ):
         known = [event for event in before if event.ts_ms <= end_ms]
@@ -252,7 +255,10 @@ def _compare(
 
 
 def _said(event: SubmittedOrder | Fill) -> str:
-    price = f" at {event.price}" if isinstance(event, Fill) else ""
+    prices = (event.price,) if isinstance(event, Fill) else event.prices
+    price = f" at {' and '.join(map(str, prices))}" if prices else ""
+    if not event.quantity:
+        return f"a cancelled {event.symbol} {event.type} of {iso(event.ts_ms)}"
     quantity = f"{event.quantity.normalize():f} {event.symbol}"
     return f"{event.side} {quantity} {event.type}{price} of {iso(event.ts_ms)}"
 

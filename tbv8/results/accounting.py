@@ -148,7 +148,7 @@ def _positions_of(fills: Sequence[Fill], payments: Sequence[Payment]) -> Iterato
                 closing, opening = event, None
             held.append(closing)
             if closing.position == 0:
-                margin = lost.pop(event.ts_ms, 0) if event.type == LIQUIDATION else 0
+                margin = lost.get(event.ts_ms, 0) if event.type == LIQUIDATION else 0
                 yield _close(held, funding=paid, margin=Decimal(margin))
                 held, paid = [opening] if opening else [], Decimal(0)
 

@@ -34,9 +34,9 @@ def check_run(engine: BacktestEngine, strategy: records.Strategy, gate: Gate) ->
                 f"{order.side.name.lower()}) went past the risk limits: send it with "
                 "self.submit_order"
             )
-        if order.status == OrderStatus.SUBMITTED and order.parent_order_id is None:
+        if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"{gate.numbers[name]} was never answered: {order}")
-    if len(orders) != len(gate.numbers):
+    if len(orders) != len(gate.numbers) - len(gate.held) - len(gate.dropped):
         raise StrategyError(
             f"{strategy.strategy_id}: the cache was emptied in the run: leave it as it is"
         )
@@ -100,6 +100,8 @@ def collect(
     ]
     statuses = Counter(order.status.name.lower() for order in counted)
     statuses["denied"] += len(book.denials)
+    statuses["canceled"] += len(gate.dropped)
+    statuses["waiting for a parent"] += len(gate.held)
     return Run(
         venue=venue,
         markets=tuple(
@@ -119,6 +121,7 @@ def collect(
         payments=tuple(book.payments),
         denials=tuple(book.denials),
         halts=tuple(book.halts),
+        changed=tuple(order for order in gate.changed if order.ts_ms >= since_ms),
     )
 
 

@@ -21,6 +21,7 @@ from nautilus_trader.model import (
     ClientOrderId,
     ContingencyType,
     InstrumentId,
+    OrderCanceled,
     OrderDenied,
     OrderSide,
     OrderStatus,
@@ -44,7 +45,7 @@ _STOPS = (OrderType.STOP_MARKET, OrderType.STOP_LIMIT)
 _NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
 _AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
 _LASTING = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
-_LINKED = (ContingencyType.OCO, ContingencyType.OUO)
+_ALONE = {"contingency_type": None, "linked_order_ids": None, "parent_order_id": None}
 _SERVED = ("subscribe_bars", "subscribe_signal", "subscribe_data")
 _UNITS_RULES = ("lot_size", "tick_size")
 
@@ -67,13 +68,16 @@ class Gate:
         self.walking: RestingOrders | None = None  # whose plan answers now
 
         self.submitted: dict[str, SubmittedOrder] = {}
+        self.changed: list[SubmittedOrder] = []
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}  # order ids as results have them
         self.fills: list[Fill] = []
         self.subscribed = False  # to any bars
         self._waiting: list[tuple[RestingOrders, Callable[[], None]]] = []
         self._asked: dict[str, RestingOrders] = {}
-        self._denied: list[OrderDenied] = []
+        self.held: dict[str, Any] = {}  # children that wait for their parent
+        self.dropped: set[str] = set()  # those whose parent never was filled
+        self._unsaid: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
         self._late = False  # what is sent now was asked for inside of the step
         self._maker = False  # of the fill that the engine was just answered
 
@@ -118,7 +122,7 @@ class Gate:
         self._late = True
         request()
         self._late = False
-        self.deliver_denials()
+        self.deliver_events()
 
     # Orders.
 
@@ -137,14 +141,12 @@ class Gate:
             if market is None or breach:
                 return self._deny(orders, breach or Breach("instrument", {}))
             wanted = _to_risk_order(order, market.symbol, order.quantity.as_decimal())
-            breach = (
-                self.book.check_units(wanted)
-                or self._without_use(wanted)
-                or self._stop_in_market(order, market)
-            )
+            breach = self.book.check_units(wanted) or self._without_use(wanted)
+            if not breach and wanted.parent is None:
+                breach = self._stop_in_market(order, market, waited=self._late)
             if breach:
                 return self._deny(orders, breach)
-            breach = self.book.check(wanted, others=asked)
+            breach = None if wanted.parent else self.book.check(wanted, others=asked)
             if breach and len(orders) == 1 and (closing := self._closing_part(wanted)):
                 if left := EXACT.subtract(abs(wanted.change), closing):
                     self.book.denials.append(self._denial(order, breach, left))
@@ -154,7 +156,15 @@ class Gate:
             elif breach:
                 return self._deny(orders, breach)
             asked.append(wanted)
-        send([self._pass(order, wanted) for order, wanted in zip(orders, asked, strict=True)])
+        copies = [self._pass(order, wanted) for order, wanted in zip(orders, asked, strict=True)]
+        ids = {_name(order) for order in orders}
+        now = []
+        for order, copy in zip(orders, copies, strict=True):
+            if order.parent_order_id is not None and order.parent_order_id.value in ids:
+                self.held[_name(order)] = copy
+            else:
+                now.append(copy)
+        send(now)
         return None
 
     def ask_to_submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
@@ -167,8 +177,8 @@ class Gate:
     def _pass(self, order: Any, wanted: Order) -> Any:
         """Book an order that goes to the venue; return it as the engine may have it.
 
-        The engine enlarges resting reduce-only orders, ends the whole sibling of an order that is
-        filled, and knows no DAY: it gets a copy.
+        The engine enlarges resting reduce-only orders and children of a bracket, ends the whole
+        sibling of an order that is filled, and knows no DAY: it gets a copy that stands alone.
         """
         market, name = self.markets[order.instrument_id], _name(order)
         self.submitted[name] = SubmittedOrder(
@@ -177,22 +187,23 @@ class Gate:
             side=_side(order.is_buy),
             type=order.order_type.name.lower(),
             quantity=order.quantity.as_decimal(),
+            prices=wanted.prices,
         )
         sequence = len(self.numbers) + 1
         self.numbers[name] = f"O-{sequence}"
         changes: dict[str, Any] = {}
         size = abs(wanted.change)
         rests = order.order_type in KINDS
-        if wanted.reduce_only and (not rests or order.time_in_force in _AT_ONCE):
+        if wanted.reduce_only and order.time_in_force in _AT_ONCE:
             size = min(size, abs(self._expected(market.symbol)))
         if size != order.quantity.as_decimal():
             changes["quantity"] = str(Quantity.from_decimal_dp(size, market.units.size_decimals))
             order_change = size.copy_sign(wanted.change)
             wanted = msgspec.structs.replace(wanted, change=order_change)
-        if order.is_reduce_only:
+        if order.is_reduce_only and rests:
             changes["is_reduce_only"] = False
-        if order.contingency_type in _LINKED:
-            changes |= {"contingency_type": None, "linked_order_ids": None}
+        if order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY):
+            changes |= _ALONE
         ends_ns = getattr(order, "expire_time", None) or 0
         if rests and order.time_in_force == TimeInForce.DAY:
             day_ns = DAY_MS * _NS
@@ -208,6 +219,7 @@ class Gate:
                 reduce_only=wanted.reduce_only,
                 ends_ns=ends_ns,
             )
+            market.meet_close(name)
         return copy
 
     def modify(
@@ -217,7 +229,8 @@ class Gate:
         self.set_prices()
         changed: dict[str, Order] = {}
         for client_order_id, quantity, price, trigger_price in updates:
-            order, name = self.loaded.cache.order(client_order_id), client_order_id.value
+            name = client_order_id.value
+            order: Any = self.held.get(name) or self.loaded.cache.order(client_order_id)
             known = self.book.working.get(name)
             if order is None or order.is_closed or known is None:
                 return
@@ -232,25 +245,53 @@ class Gate:
                 reduce_only=known.reduce_only,
                 parent=known.parent,
             )
-            breach = self.book.check_units(wanted) or self._stop_in_market(
-                order, market, trigger_price
-            )
-            if not breach and known.parent is None:
+            breach = self.book.check_units(wanted)
+            if not breach and name not in self.held:
                 others = changed.values()
-                breach = self.book.check(wanted, others=others, replacing=[*changed, name])
+                breach = self._stop_in_market(
+                    order, market, trigger_price, waited=False
+                ) or self.book.check(wanted, others=others, replacing=[*changed, name])
             if breach:
                 self.book.denials.append(self._denial(order, breach))
                 return
             changed[name] = wanted
-        if changed:
-            self.book.working |= changed
+            if price is not None:
+                market.meet_close(name, market.units.price(price))
+            if name in self.held:
+                self._change_held(order, quantity, price, trigger_price)
+        self.book.working |= changed
+        for name, wanted in changed.items():
+            self._note_change(name, abs(wanted.change), wanted.prices)
+        if changed.keys() - self.held.keys():
             send()
+
+    def _note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
+        """Write down that the strategy changed an order; a quantity of 0 cancels it."""
+        if (sent := self.submitted.get(name)) is not None:
+            ts_ms = self.clock_ns() // _NS
+            changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
+            self.changed.append(msgspec.structs.replace(sent, **changed))
+
+    def _change_held(self, order: Any, quantity: Any, price: Any, trigger_price: Any) -> None:
+        """Change an order that waits for its parent, of which the engine does not know yet."""
+        given = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
+        changes = {key: str(value) for key, value in given.items() if value is not None}
+        copy = type(order).from_dict(order.to_dict() | changes)
+        self.held[_name(order)] = copy
+        self.markets[order.instrument_id].update(copy)
 
     def cancel(self, client_order_ids: Iterable[Any], send: Callable[[list[Any]], None]) -> None:
         """Let those orders be cancelled that have not ended."""
-        cache = self.loaded.cache
-        orders = ((each, cache.order(each)) for each in client_order_ids)
-        working = [each for each, order in orders if order is not None and not order.is_closed]
+        working = []
+        for client_order_id in client_order_ids:
+            order = self.loaded.cache.order(client_order_id)
+            is_held = client_order_id.value in self.held
+            if is_held or (order is not None and not order.is_closed):
+                self._note_change(client_order_id.value, Decimal(0))
+            if is_held:
+                self._drop(client_order_id.value)
+            elif order is not None and not order.is_closed:
+                working.append(client_order_id)
         if working:
             send(working)
 
@@ -301,13 +342,16 @@ class Gate:
         return Breach(rule, {}) if rule else None
 
     def _stop_in_market(
-        self, order: Any, market: RestingOrders, trigger_price: Any = None
+        self, order: Any, market: RestingOrders, trigger_price: Any = None, *, waited: bool
     ) -> Breach | None:
         """Refuse a stop whose trigger the close has reached, as most venues do.
 
-        One that waited for the close and reduces goes off instead.
+        One that `waited` for the close and reduces goes off instead.
         """
-        if order.order_type not in _STOPS or order.parent_order_id or market.last is None:
+        if order.order_type not in _STOPS or market.last is None:
+            return None
+        resting = market.working.get(_name(order))
+        if resting is not None and resting.triggered:
             return None
         trigger = market.units.price(trigger_price or order.trigger_price)
         if (trigger > market.last) if order.is_buy else (trigger < market.last):
@@ -315,7 +359,7 @@ class Gate:
         position = self._expected(market.symbol)
         reduces = position < 0 if order.is_buy else position > 0
         small = order.is_reduce_only or order.quantity.as_decimal() <= abs(position)
-        if self._late and reduces and small:
+        if waited and reduces and small:
             return None
         units = market.units
         numbers = {"trigger": units.to_price(trigger), "price": units.to_price(market.last)}
@@ -341,7 +385,7 @@ class Gate:
             if order.status == OrderStatus.INITIALIZED:
                 order.apply(event)
             if _name(order) not in self.submitted:
-                self._denied.append(event)
+                self._unsaid.append(event)
 
     def _denial(self, order: Any, breach: Breach, size: Decimal | None = None) -> Denial:
         halt = self.book.halted
@@ -357,11 +401,14 @@ class Gate:
             numbers=breach.numbers,
         )
 
-    def deliver_denials(self) -> None:
-        """Call the strategy's callbacks for the orders that were denied, as the engine would."""
-        while self._denied:
-            event = self._denied.pop(0)
-            self.loaded.on_order_denied(event)
+    def deliver_events(self) -> None:
+        """Call the strategy's callbacks for orders that ended before they reached the engine."""
+        while self._unsaid:
+            event = self._unsaid.pop(0)
+            if isinstance(event, OrderDenied):
+                self.loaded.on_order_denied(event)
+            else:
+                self.loaded.on_order_canceled(event)
             self.loaded.on_order_event(event)
 
     # Our own orders.
@@ -416,7 +463,7 @@ class Gate:
                 return None  # it has ended, and the engine does not know it yet
             price = units.taker_price(market.last, buy=order.is_buy)
             return price, units.size(order.leaves_qty)
-        if not submitted and (resting.kind != "limit" or not self._takes(order)):
+        if not resting.at_close:
             return None  # it rests, and the close has touched its price
         if resting.kind == "stop":
             price = units.taker_price(market.last, buy=order.is_buy)
@@ -426,10 +473,6 @@ class Gate:
             price = worse(taken, limit)
         size = resting.could_fill(market.position)
         return (price, size) if size else None
-
-    @staticmethod
-    def _takes(order: Any) -> bool:
-        return order.liquidity_side is not None and order.liquidity_side.name == "TAKER"
 
     def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
         """Return the fee of the fill that was just answered, in USD."""
@@ -448,7 +491,7 @@ class Gate:
             "on_order_accepted": self._on_accepted,
             "on_order_filled": self.on_filled,
             "on_order_updated": self._on_updated,
-            "on_order_modify_rejected": self._take_over,
+            "on_order_modify_rejected": self._on_updated,
             **{f"on_order_{name}": self._on_ended for name in ended},
         }
 
@@ -461,9 +504,13 @@ class Gate:
         if name in self.forced:
             kind = self.forced[name].kind
         linked = market.fill(name, size, buy=buy)
+        if name not in market.working:
+            self._begin_children(name)
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
+        if name not in market.working:  # a change that came too late may have asked for more
+            self.book.working.pop(name, None)
         self.fills.append(
             Fill(
                 ts_ms=self.step_ns // _NS,
@@ -483,10 +530,43 @@ class Gate:
             self._shrink(market, sibling, left)
         self._end_without_use(market)
 
+    def _begin_children(self, name: str) -> None:
+        """Send the orders that waited for one that is filled."""
+        children = [child for child, wanted in self.book.working.items() if wanted.parent == name]
+        for child in children:
+            self.book.working[child] = msgspec.structs.replace(
+                self.book.working[child], parent=None
+            )
+            copy = self.held.pop(child)
+            if self.walking is None:
+                self.markets[copy.instrument_id].meet_close(child)
+            Strategy.submit_order(self.loaded, copy)
+
+    def _drop(self, name: str) -> None:
+        """End an order that waits for its parent."""
+        order = self.held.pop(name)
+        self.dropped.add(name)
+        self._forget(self.markets[order.instrument_id], name)
+        now_ns = self.clock_ns()
+        self._unsaid.append(
+            OrderCanceled(
+                order.trader_id,
+                order.strategy_id,
+                order.instrument_id,
+                order.client_order_id,
+                UUID4(),
+                now_ns,
+                now_ns,
+                False,
+            )
+        )
+
     def _shrink(self, market: RestingOrders, name: str, left: int) -> None:
         """Make a sibling of a filled order smaller, or end it."""
         if not left:
             self._end(market, name)
+            return
+        if name in self.held:
             return
         order: Any = self.loaded.cache.order(ClientOrderId(name))
         quantity = EXACT.add(market.units.to_size(left), order.filled_qty.as_decimal())
@@ -528,6 +608,9 @@ class Gate:
             self._end(market, name)
 
     def _end(self, market: RestingOrders, name: str) -> None:
+        if name in self.held:
+            self._drop(name)
+            return
         self._forget(market, name)
         Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
@@ -538,28 +621,13 @@ class Gate:
         children = market.children_of(name)
         self._forget(market, name)
         for child in children:
-            self._end(market, child)
+            self._drop(child)
 
     def _forget(self, market: RestingOrders, name: str) -> None:
         self.book.working.pop(name, None)
         market.end(name)
 
     def _on_updated(self, event: Any) -> None:
-        """Take over an order's new values; the engine gives children their parent's quantity."""
-        name, order = _name(event), self.loaded.cache.order(event.client_order_id)
-        known = self.book.working.get(name)
-        if order is None or known is None:
-            return
-        left = order.leaves_qty.as_decimal()
-        if left == abs(known.change):
-            self._take_over(event)
-            return
-        size = EXACT.add(abs(known.change), order.filled_qty.as_decimal())
-        decimals = self.markets[order.instrument_id].units.size_decimals
-        quantity = Quantity.from_decimal_dp(size, decimals)
-        Strategy.modify_order(self.loaded, order.client_order_id, quantity)
-
-    def _take_over(self, event: Any) -> None:
         order, name = self.loaded.cache.order(event.client_order_id), _name(event)
         known = self.book.working.get(name)
         if order is None or known is None:

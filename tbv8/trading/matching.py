@@ -50,6 +50,7 @@ class Working:
     `ends_ns` is 0 where it has no end. `linked` are its siblings of a bracket: they shrink by what
     it fills, or end at once if it is `one_cancels_other`. `triggered` is a stop-limit behind its
     trigger. Of the step that is walked: `began` inside of it, or `ends_inside` before its close.
+    `at_close`: its trigger was reached by the close at which it began.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Working:
     triggered: bool = False
     began: bool = False
     ends_inside: bool = False
+    at_close: bool = False
 
     @property
     def rests_at_limit(self) -> bool:

@@ -79,6 +79,25 @@ class RestingOrders:
         )
         self.set_band()
 
+    def meet_close(self, name: str, price: int | None = None) -> None:
+        """Let an order that begins, or is changed, at a close take there if the close reaches it.
+
+        Args:
+            name: The order's id.
+            price: The limit to which it is changed; else its own.
+        """
+        order = self.working.get(name)
+        if order is None or self.last is None or order.parent is not None:
+            return
+        if not order.rests_at_limit:
+            down = order.below
+            order.at_close = self.last <= order.trigger if down else self.last >= order.trigger
+            order.triggered = order.at_close and order.kind == "stop_limit"
+        if order.rests_at_limit:
+            limit = order.price if price is None else price
+            order.at_close |= self.last <= limit if order.buy else self.last >= limit
+        self.set_band()
+
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:
         """Book an execution; what waited for the order begins.
 
@@ -149,6 +168,18 @@ class RestingOrders:
 
     # A step.
 
+    def planned_before(self, time_ns: int) -> int:
+        """Return the moment before which a step's plan must be carried out.
+
+        It is the step's close, or the end of an order that is filled in the step in which it ends.
+        """
+        ends = (
+            order.ends_ns
+            for entry in self._planned
+            if (order := self.working.get(entry.order_id)) and order.ends_ns > 0
+        )
+        return min([time_ns, *ends])
+
     def make_plan(self, step: Step, account: Account) -> list[Planned]:
         """Plan a step; what is asked until it is closed is answered by the plan."""
         self._planned, self._next = plan(self.working.values(), account, step, self.units), 0
@@ -180,6 +211,8 @@ class RestingOrders:
             order = self.working.get(entry.order_id)
             if order is not None and entry.kind == "trigger":
                 order.triggered = True
+        for order in self.working.values():
+            order.at_close = False
         if self._planned:
             self._planned, self._next = [], 0
             self.set_band()

@@ -94,7 +94,7 @@ class Session:
         gate = self._gate
         base = gated(gate, self._bar_types.values())
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
-        self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_denials)
+        self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_events)
         self._engine.add_strategy(self._loaded)
         gate.join(self._loaded)
         self._runner = EngineRunner(
@@ -222,7 +222,7 @@ class Session:
                 runs = True
                 if path := [each.at for each in planned if each.order_id]:
                     gate.walking = market
-                    runner.walk(market, path, simulation.earliest_end(time_ns) - 1)
+                    runner.walk(market, path, market.planned_before(time_ns) - 1)
                     gate.walking = None
                 if planned[-1].kind == "liquidation":
                     liquidation, margin = (market, planned[-1]), simulation.margin_of(market)

@@ -132,16 +132,6 @@ class Simulation:
             return []
         return market.make_plan(Step(time_ns, opened, high, low, close, market.last), account)
 
-    def earliest_end(self, time_ns: int) -> int:
-        """Return when the first order ends inside of the step; `time_ns` where none does."""
-        ends = (
-            order.ends_ns
-            for market in self.markets
-            for order in market.working.values()
-            if market.closed_ns + 1 < order.ends_ns < time_ns
-        )
-        return min(ends, default=time_ns)
-
     def margin_of(self, market: RestingOrders) -> Decimal:
         """Return the maintenance margin of the account where one symbol is liquidated."""
         account, units = self.account_of(market), market.units

@@ -282,6 +282,52 @@ SIGNALS = Path({str(tmp_path / "signals.csv")!r}).read_text().split()
         look_ahead(peek(methods, root=tmp_path), wave(400))
 
 
+PRICES = {
+    "a limit": "self.submit_order(self.limit(self.near()))",
+    "a limit that is moved": """
+        if not self.orders:
+            self.orders.append(self.limit(Price.from_str("100.00")))
+            self.submit_order(self.orders[0])
+        elif self.cache.order(self.orders[0].client_order_id).is_open:
+            self.modify_order(self.orders[0].client_order_id, price=self.near())""",
+    "a limit that is cancelled": """
+        if len(self.closes) % 5 == 1:
+            self.orders.append(self.limit(Price.from_str("100.00")))
+            self.submit_order(self.orders[-1])
+        elif self.next_close() > self.closes[-1]:
+            self.cancel_order(self.orders[-1].client_order_id)""",
+}
+
+
+@pytest.mark.parametrize("lines", PRICES.values(), ids=PRICES.keys())
+def test_a_price_that_knows_the_next_bar_is_caught_before_it_is_filled(
+    peek: Callable[..., Any], lines: str
+) -> None:
+    methods = f"""
+    orders = []
+
+    def limit(self, price):
+        return self.order_factory.limit(
+            self.config.instrument_id, OrderSide.BUY, Quantity.from_str("0.001"), price)
+
+    def next_close(self):
+        return self.future[min(len(self.closes), len(self.future) - 1)]
+
+    def near(self):
+        return Price.from_str(f"{{self.next_close() // 2 + len(self.closes):.2f}}")
+
+    def is_long(self):
+        {lines}
+
+
+from nautilus_trader.model import Price
+"""
+    strategy = peek(methods, instrument=rules(tick_size="0.01"))
+
+    with pytest.raises(StrategyError, match=r"the first (change of an )?order that differs is"):
+        look_ahead(strategy, wave(60))
+
+
 def test_limit_orders_that_never_fill_are_compared_too(peek: Callable[..., Any]) -> None:
     methods = """
     def is_long(self):

@@ -19,11 +19,14 @@ BTC, ETH = "BTC/USDT", "ETH/USDT"
 def make_fills(
     *changes: tuple[str, ...], symbol: str = BTC, position: str = "0", step_ms: int = 1000
 ) -> list[Fill]:
-    """Make fills from (signed quantity, price, fee[, type]), one after the other from 0 ms."""
+    """Make fills from (signed quantity, price, fee[, type]), one after the other from 0 ms.
+
+    The type `limit takes` is a limit order that is filled at the close at which it is sent.
+    """
     held, fills = D(position), []
     for number, (change, price, fee, *kind) in enumerate(changes):
         held += D(change)
-        type_ = kind[0] if kind else "market"
+        type_, _, takes = (kind[0] if kind else "market").partition(" ")
         fills.append(
             Fill(
                 ts_ms=number * step_ms,
@@ -34,7 +37,7 @@ def make_fills(
                 quantity=abs(D(change)),
                 price=D(price),
                 fee=D(fee),
-                liquidity="maker" if type_ == "limit" else "taker",
+                liquidity="maker" if type_ == "limit" and not takes else "taker",
                 position=held,
             )
         )

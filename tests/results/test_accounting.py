@@ -121,6 +121,7 @@ def test_funding_is_of_the_position_that_was_open_when_it_was_paid() -> None:
     ("exit_type", "funding"),
     [
         pytest.param("market", [1, 0], id="sent at the close: the funding comes first"),
+        pytest.param("limit takes", [1, 0], id="a limit that takes at the close"),
         pytest.param("stop_market", [0, 1], id="inside of the step that ends with the funding"),
         pytest.param("limit", [0, 1], id="a resting limit inside of it"),
     ],
@@ -145,6 +146,20 @@ def test_the_margin_that_a_liquidation_takes_is_a_cost_of_its_position() -> None
     assert _gains(_positions(fills, lost)) == [
         (1000, D(-94), D(13), 0),  # 9 x -9 - 1 - 2 - 10
         (3000, D(5), 0, 0),
+    ]
+
+
+def test_the_margin_is_of_the_position_that_was_liquidated_not_of_one_closed_before_it() -> None:
+    first, turned, liquidated = make_fills(
+        ("1", "100", "0"), ("-2", "95", "0", "stop_market"), ("1", "110", "0", "liquidation")
+    )
+    fills = [first, turned, replace(liquidated, ts_ms=turned.ts_ms)]
+
+    positions = _positions(fills, make_payment(1000, "3", kind="liquidation"))
+
+    assert [(position.side, position.pnl) for position in positions] == [
+        ("long", -5),
+        ("short", -18),
     ]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tbv8.errors import DataError
-from tbv8.results.files import _fixed_column
+from tbv8.results.files import _fixed_column, _text_column
 from tbv8.results.folder import write_result
 
 
@@ -118,6 +118,12 @@ def test_an_empty_folder_becomes_a_result(tmp_path: Path) -> None:
     write_result(tmp_path / "x", _write("new"), inputs={})
 
     assert _texts(tmp_path) == {"x/summary.json": "new"}
+
+
+def test_a_price_that_is_not_known_yet_is_an_empty_cell() -> None:
+    values = np.array([np.nan, 1.5, -0.04])
+
+    assert _text_column(values, 1).to_pylist() == ["", "1.5", "0.0"]
 
 
 def test_fixed_numbers_have_no_exponent_and_no_minus_zero() -> None:

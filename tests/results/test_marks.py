@@ -72,7 +72,7 @@ def test_missing_minutes_are_counted_in_minutes_and_in_built_bars_alike(detail: 
 def test_bars_outside_of_the_counted_span_do_not_fill_its_holes() -> None:
     span = Span(START_MS + DAY_MS, START_MS + 2 * DAY_MS)
     strategy = make_strategy(span=span, warm_up_ms=DAY_MS)
-    bars = bars_of(strategy, without(make_bars([100.0] * 72), *range(30, 35)))
+    bars = bars_of(strategy, without(make_bars([100.0] * 72), 3, 4, *range(30, 35)))
 
     assert missing_minutes(strategy, bars) == {BTC: 5 * 60}
 

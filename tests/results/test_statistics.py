@@ -248,13 +248,14 @@ def test_a_fill_through_zero_is_an_exit_and_an_entry() -> None:
         ("1", "100", "0"),  # an entry
         ("1", "100", "0"),  # another
         ("-1", "100", "0"),  # an exit
-        ("-3", "100", "0"),  # an exit and an entry
+        ("2", "100", "0"),  # an entry
+        ("-4", "100", "0"),  # an exit and an entry, of less than was held before
         ("1", "100", "0"),  # an exit
     )
 
     found = measure_trading(to_books(make_run(fills), make_marks([5000], [100])))
 
-    assert (found.entries, found.exits, found.trades) == (3, 3, 1)
+    assert (found.entries, found.exits, found.trades) == (4, 3, 2)
 
 
 def test_time_in_any_of_several_symbols_is_time_in_the_market() -> None:

@@ -115,13 +115,13 @@ def test_the_right_one_trades(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         pytest.param(
             'size = Quantity.from_str("0.001")',
             'size = Quantity(float("nan"), 3)',
-            f"mine.py:{BAR + 1}: ValueError: invalid f64 for 'value', was NaN (in on_bar, after ",
+            f"mine.py:{BAR + 1}: ValueError: invalid f64 for 'value', was NaN (in on_bar, at ",
             id="a size that is not a number",
         ),
         pytest.param(
             'size = Quantity.from_str("0.001")',
             "raise SystemExit(3)",
-            f"mine.py:{BAR + 1}: SystemExit: 3 (in on_bar, after the bar that closed at ",
+            f"mine.py:{BAR + 1}: SystemExit: 3 (in on_bar, at the close of ",
             id="an exit",
         ),
     ],

@@ -63,7 +63,10 @@ class Driven(Strategy):
 
     @property
     def time_ms(self) -> int:
-        return self.clock.timestamp_ns() // NS
+        """Return the step's close on fills inside of it, as the simulator does."""
+        gate = self.config.inside["gate"]
+        walking = gate.walking is not None and not self.in_timer
+        return (gate.step_ns if walking else self.clock.timestamp_ns()) // NS
 
     def instrument(self, symbol: str) -> Any:
         instrument_id = next(i for i in self.config.instrument_ids if i.symbol.value == symbol)
@@ -78,18 +81,15 @@ class Driven(Strategy):
         order = [market.symbol for market in gate.markets.values()]
         under_way = None if gate.walking is None else order.index(gate.walking.symbol)
         walked = under_way is None or order.index(symbol) < under_way
-        now_ns = self.clock.timestamp_ns() if self.in_timer else gate.step_ns
-        find = bisect_right if walked and not self.in_timer else bisect_left
+        inside = self.in_timer and self.clock.timestamp_ns() < gate.step_ns
+        now_ns = self.clock.timestamp_ns() if inside else gate.step_ns
+        find = bisect_right if walked and not inside else bisect_left
         at = find(closes, now_ns, key=lambda close: close[0])
         return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
-        numbers, live = self.config.inside["gate"].numbers, []
-        for name in self.orders:
-            order = self.cache.order(ClientOrderId(name))
-            if order is not None and not order.is_closed and name in numbers:
-                live.append(name)
-        return sorted(live, key=list(self.orders).index)
+        working = self.config.inside["gate"].book.working
+        return [name for name in self.orders if name in working]
 
     def send(self, order: Order) -> None:
         self.submit_order(self.made(order))
@@ -312,6 +312,7 @@ def drive(
             for name in gate.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
+        states |= dict.fromkeys(gate.dropped, "canceled") | dict.fromkeys(gate.held, "working")
         cash, positions = gate.book.cash, dict(gate.book.positions)
     sent = set(gate.submitted)
     books = Books(cash=cash, positions=positions, states=states)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_HALF_EVEN, Decimal, getcontext
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from typing import Protocol
 
@@ -727,6 +728,7 @@ class Session:
         """The symbols with a step that closes now, whose orders count at once."""
         self.waiting: list[Request] = []
         self.admitted: list[Callable[[], None]] = []
+        self.draining = False
         """Carries out, one after the other, what was let through at this close."""
         self.timers: list[tuple[int, int, str]] = []
         self.numbers: dict[str, int] = {}
@@ -804,7 +806,7 @@ class Session:
             if before_ms is not None:
                 self.pass_time(before_ms, now_ms)
             before_ms = now_ms
-            self.fire_timers(now_ms)
+            self.fire_timers(now_ms - 1)
             self.time_ms = self.account.now_ms = now_ms
             now_steps.sort(key=lambda step: places[step.symbol])
             now_shown.sort(key=lambda bar: (-length_ms(bar.timeframe), -places[bar.symbol]))
@@ -821,6 +823,7 @@ class Session:
             self.pay_funding(self.time_ms)
             self.check_daily_loss()
         else:
+            self.fire_timers(self.time_ms)
             self.pay_funding(self.time_ms)
         self.begin_day(self.time_ms)
         self.closed = set()
@@ -830,8 +833,10 @@ class Session:
         self.closed = {step.symbol for step in steps}
         for bar in shown:
             self.script.on_bar(self, bar, self.account.last[bar.symbol])
+            self.draining = True
             while self.admitted:
                 self.admitted.pop(0)()
+            self.draining = False
         self.closed = set()
         if steps:
             self.books.equity.append((self.time_ms, self.account.equity()))
@@ -858,6 +863,7 @@ class Session:
                 lost = self.walk(step)
             else:
                 self.account.last[step.symbol] = step.close
+        self.fire_timers(self.time_ms)
         if lost is not None:
             self.finish_liquidation(lost)
 
@@ -962,6 +968,9 @@ class Session:
         if request.cancel is None:
             return self.count_change(request)
         live = self.account.find(request.cancel)
+        if live is not None and live.state == "held":
+            end(self.account, live, "canceled")
+            return None
         return None if live is None else lambda: end(self.account, live, "canceled")
 
     def count_orders(self, request: Request) -> Callable[[], None] | None:
@@ -1142,7 +1151,7 @@ class Session:
             end(self.account, live, "canceled")
 
     def fill_at_close(self, live: Live, price: Decimal) -> None:
-        """Fill an order at a close; then its children begin there, before the next request."""
+        """Fill an order at a close; its children begin there, behind what was asked for before."""
         children = [
             other
             for other in self.account.orders
@@ -1151,10 +1160,16 @@ class Session:
         booked = fill(self.account, live, price, "taker")
         if live.order.time_in_force in ("IOC", "FOK") or live.order.kind == "market":
             end(self.account, live, "canceled")
+        if self.draining:
+            self.admitted.extend(partial(self.place_child, child) for child in children)
         self.tell(booked)
-        for child in children:
-            if child.state == "working":
-                self.place(child)
+        if not self.draining:
+            for child in children:
+                self.place_child(child)
+
+    def place_child(self, child: Live) -> None:
+        if child.state == "working":
+            self.place(child)
 
     def count_change(self, request: Request) -> Callable[[], None] | None:
         """Check a change as an order with the new values that is sent now.
@@ -1169,11 +1184,14 @@ class Session:
         changed = changed_order(live, request)
         if changed == live:
             return None
-        rule = self.form_broken(changed) or self.sending_denied(changed, waited=request.waited)
+        rule = self.form_broken(changed) or self.sending_denied(changed, waited=False)
         if rule is None and live.state != "held":
             rule = self.risk_broken(changed)
         if rule:
             self.deny(live.order.id, rule, whole=False)
+            return None
+        if live.state == "held":
+            self.change(live, request)
             return None
         return lambda: self.change(live, request)
 
