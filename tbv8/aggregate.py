@@ -5,6 +5,8 @@ The syntax tree of this file is part of every built day's key: what is changed h
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 import pyarrow as pa
 
@@ -20,6 +22,10 @@ _EXACT = pl.Decimal(38, 8)
 def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
     """Return a bar for every slot of the timeframe that holds at least one minute, by time.
 
+    Prices are those of the minutes that traded. Minutes with volume 0 carry the last close, which
+    may lie outside of the bar's range; they count only where a bar has nothing else. Binance's own
+    bars are made so.
+
     The caller decides for which slots the whole time is known, and cuts `bars` to them.
 
     Args:
@@ -32,20 +38,31 @@ def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
     """
     volume = pl.col("volume").cast(pl.String).cast(_EXACT).sum()
     minutes = pl.col("minutes").sum() if "minutes" in bars.column_names else pl.len()
+    frame = pl.DataFrame(bars).with_columns(_open_ms(timeframe).set_sorted())
+    price = _of_traded if (frame["volume"] == 0).any() else _of_all  # filters take a third more
     return (
-        pl.DataFrame(bars)
-        .with_columns(_open_ms(timeframe).set_sorted())
-        .group_by("ts_ms", maintain_order=True)
+        frame.group_by("ts_ms", maintain_order=True)
         .agg(
-            pl.col("open").first(),
-            pl.col("high").max(),
-            pl.col("low").min(),
-            pl.col("close").last(),
+            price("open", pl.Expr.first),
+            price("high", pl.Expr.max),
+            price("low", pl.Expr.min),
+            price("close", pl.Expr.last),
             volume.cast(pl.String).cast(pl.Float64),
             minutes.cast(pl.Int64).alias("minutes"),
         )
         .to_arrow()
     )
+
+
+def _of_all(name: str, pick: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """Pick a price from all minutes of a bar."""
+    return pick(pl.col(name))
+
+
+def _of_traded(name: str, pick: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """Pick a price from the minutes of a bar that traded, or from all where none did."""
+    traded = pl.col(name).filter(pl.col("volume") > 0)
+    return pl.coalesce(pick(traded), _of_all(name, pick))
 
 
 def _open_ms(timeframe: Timeframe) -> pl.Expr:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from tbv8.config.records import Venue
 from tbv8.coverage import gaps, merge, missing_spans
-from tbv8.errors import DataError
+from tbv8.errors import DataError, VenueError
 from tbv8.market import (
     DAY_MS,
     HOUR_MS,
@@ -33,9 +33,12 @@ from tbv8.market import (
 )
 from tbv8.progress import progress
 from tbv8.store.bars import MINUTE_BARS, BarStore, open_bars, write_history
+from tbv8.store.database import watched
 from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, read_days
 from tbv8.store.verify import Problem
-from tbv8.venues.base import Endpoints, Fetched, History, history_cost, open_history
+from tbv8.text import one_line
+from tbv8.venues.base import Endpoints, Fetched, History, HistorySource
+from tbv8.venues.registry import find_history
 
 _MONTH = parse_timeframe("1M")
 _ROW_BYTES = 92
@@ -51,7 +54,7 @@ def backfill(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: The database is damaged or locked, or its disk is full or about to be.
     """
-    with open_bars(db_path) as store:
+    with open_bars(db_path) as store, watched(store.place):
         missing = missing_spans(spans, covered(store.query, series, HISTORY))
         if not missing:
             return
@@ -61,7 +64,7 @@ def backfill(
             if not wanted:
                 return
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
-            cost = history_cost(series.venue, _cut(missing, from_month), market.clock_ms)
+            cost = _source(venue).cost(_cut(missing, from_month), market.clock_ms)
             _say(series, str(cost))
             minutes = sum(span.minutes for span in wanted)
             _check_disk(db_path, minutes)
@@ -101,7 +104,7 @@ def recheck(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: A day was changed outside of tbv8, or the database cannot be used.
     """
-    with open_bars(db_path) as store:
+    with open_bars(db_path) as store, watched(store.place):
         absent = merge(
             run.intersection(span)
             for day in read_days(store.query, series, HISTORY)
@@ -126,17 +129,23 @@ def recheck(
 
 
 def draw_hours(
-    store: BarStore, held: Sequence[Series], *, count: int, seed: int
+    store: BarStore, held: Mapping[Series, Span], *, count: int, seed: int
 ) -> dict[Series, list[Span]]:
     """Return random hours of what the ledger knows of the listed time of some series.
 
     Each by time; the same `seed` draws the same hours of the same ledger.
+
+    Args:
+        store: Whose ledger.
+        held: The series, and for what time the venue of each still has history.
+        count: How many hours, of all series together.
+        seed: Of the random numbers.
     """
     days = [
-        (series, day.span)
-        for series in held
-        for day in read_days(store.query, series, HISTORY)
-        if day.source != NOT_LISTED
+        (series, part)
+        for series, kept in held.items()
+        for day in read_days(store.query, series, HISTORY, kept)
+        if day.source != NOT_LISTED and (part := day.span.intersection(kept))
     ]
     ends = list(accumulate(len(_hours(span)) for _, span in days))
     total = ends[-1] if ends else 0
@@ -193,19 +202,34 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
     """
     with _open_session(venue, series) as history:
         native = _native(history, series, venue)
+        listed_ms, clock_ms = history.listed_ms(native), history.clock_ms()
+        if listed_ms > clock_ms:
+            raise VenueError(
+                f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
+                f"{iso(clock_ms)}: run the same command again later"
+            )
         yield Market(
             history=history,
             native=native,
-            listed_ms=ONE_MINUTE.floor(history.listed_ms(native)),
-            clock_ms=ONE_MINUTE.floor(history.clock_ms()),
+            listed_ms=ONE_MINUTE.floor(listed_ms),
+            clock_ms=ONE_MINUTE.floor(clock_ms),
         )
 
 
 def _open_session(venue: Venue, subject: Series | str) -> History:
     endpoints = Endpoints(
-        ws_url=venue.ws_url, rest_url=venue.rest_url, archive_url=venue.archive_url
+        ws_url=venue.ws_url,
+        rest_url=venue.rest_url,
+        archive_url=venue.archive_url,
+        redirect_hosts=venue.redirect_hosts,
     )
-    return open_history(venue.name, endpoints, lambda line: _say(subject, line))
+    return _source(venue).open(endpoints, lambda line: _say(subject, line))
+
+
+def _source(venue: Venue) -> HistorySource:
+    if (source := find_history(venue.name)) is None:
+        raise VenueError(f"{venue.name}: tbv8 has no history of this venue")
+    return source
 
 
 def _native(history: History, series: Series, venue: Venue) -> str:
@@ -285,4 +309,4 @@ def _megabytes(count: int) -> str:
 
 
 def _say(subject: Series | str, line: str) -> None:
-    print(f"   {subject}: {line}", flush=True)
+    print(f"   {subject}: {one_line(line)}", flush=True)

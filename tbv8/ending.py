@@ -4,22 +4,35 @@ Everything that is committed stays, whatever happens, so all that matters here i
 comes, comes soon, and is said in one line. An exception raised by a signal is lost where Python
 swallows exceptions (callbacks of weak references, `__del__`), and then the work would go on, or a
 process wait for ever: then the process ends there, and whatever it does a few seconds later.
+
+While native code runs, no handler and no thread of Python may run either. So a process beside the
+one that works receives its signals through a pipe, which the C part of Python's handler writes to,
+and kills what has not ended in time.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType, TracebackType
 
-_GRACE_S = 5
+_GRACE_S = 4
 _CHILD_GRACE_S = 3  # before its parent, which waits for it
+_KILL_AFTER_S = 1.5  # that much later, where Python itself does not run
+_MOST_FILES = 4096
+_ANNOUNCED = b"\0"  # beside the numbers of signals
 _INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there"
+_STUCK = (
+    "interrupted, and killed: native code did not come back; what was finished is kept, the same "
+    "command goes on from there"
+)
 _KILLED = (
     "ERROR: a process of `doit -n` was killed, out of memory perhaps: what was finished is kept, "
     "run again, with fewer processes"
@@ -39,6 +52,8 @@ def end_cleanly() -> None:
         signal.alarm(_CHILD_GRACE_S if in_child else _GRACE_S)
         if not in_child:
             os.write(2, f"{said}\n".encode())  # print() may be what was interrupted
+        if _watchdog.pipe is not None:
+            os.write(_watchdog.pipe, _ANNOUNCED)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         code = 128 + number
@@ -74,15 +89,89 @@ def end_cleanly() -> None:
     sys.excepthook = on_uncaught
     sys.unraisablehook = on_swallowed
     os.register_at_fork(after_in_child=_end_with_parent)
+    _watchdog.main = main
+
+
+class _Watchdog:
+    """The process beside this one, once it is started.
+
+    Args:
+        main: The process for which `end_cleanly` was called, 0 before.
+        pipe: The end that signals are written to; `owner` is the process that made it.
+        starting: Whether the process that is being forked is a watchdog.
+    """
+
+    def __init__(self) -> None:
+        self.main = self.owner = 0
+        self.pipe: int | None = None
+        self.starting = False
+
+
+_watchdog = _Watchdog()
+
+
+def watch_native_code() -> None:
+    """Start the process that kills this one if it does not end when a signal asks for it.
+
+    Call it before work that native code may do; a second call does nothing, as does one without
+    `end_cleanly`.
+    """
+    if not _watchdog.main or _watchdog.owner == os.getpid():
+        return
+    owner, parent = os.getpid(), os.getppid()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    _watchdog.starting = True
+    try:
+        if os.fork() == 0:  # the signals stay blocked there: Ctrl-C reaches it too
+            try:
+                os.closerange(3, reading)
+                os.closerange(reading + 1, _MOST_FILES)
+                _watch(reading, owner, None if owner == _watchdog.main else parent)
+            finally:
+                os._exit(0)
+        _watchdog.pipe, _watchdog.owner = writing, owner
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    finally:
+        os.close(reading)
+        _watchdog.starting = False
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _watch(pipe: int, owner: int, parent: int | None) -> None:
+    """Kill `owner` some seconds after its signal, or after the end of its parent."""
+    grace_s = (_GRACE_S if parent is None else _CHILD_GRACE_S) + _KILL_AFTER_S
+    kill_s: float | None = None
+    is_announced = parent is not None
+    while kill_s is None or time.monotonic() < kill_s:
+        wait_s = 0.5 if kill_s is None else max(0.0, kill_s - time.monotonic())
+        if select.select([pipe], [], [], wait_s)[0]:
+            received = os.read(pipe, 100)
+            if not received:
+                return  # it has ended
+            is_announced = is_announced or _ANNOUNCED in received
+            must_end = signal.SIGINT in received or signal.SIGTERM in received
+        else:
+            must_end = parent is not None and not Path(f"/proc/{parent}").exists()
+        if must_end and kill_s is None:
+            kill_s = time.monotonic() + grace_s
+    if not is_announced:
+        os.write(2, f"{_STUCK}\n".encode())
+    os.kill(owner, signal.SIGKILL)
 
 
 def _is_child_killed() -> bool:
     codes = (child.exitcode for child in tuple(multiprocessing.process._children))  # type: ignore[attr-defined]
-    return any(code == -signal.SIGKILL for code in codes)
+    return any(code is not None and code < 0 for code in codes)
 
 
 def _end_with_parent() -> None:
     """End a forked process soon after its parent, which may have been killed."""
+    if _watchdog.starting:
+        return
+    signal.set_wakeup_fd(-1)
+    _watchdog.pipe = None
     parent = os.getppid()
 
     def watch() -> None:

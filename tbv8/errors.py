@@ -4,6 +4,7 @@ Tbv8Error             one line is printed, the exit code is not 0
 +-- ConfigError       a file of config/ or a word of the command line is wrong
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 |   +-- NotMigratedError  there is no database yet, or none of this revision
+|   +-- MovedError        the open database is not the file at its path any more
 +-- VenueError        a venue refused, or could not be reached
 +-- StrategyError     a user's strategy raised (in trading/loading.py, with its traceback)
 """
@@ -11,6 +12,8 @@ Tbv8Error             one line is printed, the exit code is not 0
 from __future__ import annotations
 
 from pathlib import Path
+
+from tbv8.text import one_line
 
 
 class Tbv8Error(Exception):
@@ -43,5 +46,12 @@ class NotMigratedError(DataError):
     """There is no database of this revision: `doit migrate` comes first, so it is no damage."""
 
 
+class MovedError(DataError):
+    """The open database was removed, moved or replaced; the recorder goes on in a new one."""
+
+
 class VenueError(Tbv8Error):
-    """A venue's refusal, or a venue out of reach."""
+    """A venue's refusal, or a venue out of reach; what the venue said stands escaped in it."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(one_line(problem))

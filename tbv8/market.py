@@ -9,6 +9,7 @@ A *table of bars* between modules is a `pyarrow.Table` with the columns `ts_ms` 
 
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,12 +18,21 @@ from typing import Literal
 
 import msgspec
 
+from tbv8.text import printable
+
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+MOST_MS = 4_102_444_800_000
+"""2100-01-01: no venue tells of a later time."""
+
+MOST_PRICE, MOST_VOLUME = 1e15, 1e24
+"""More than any market has; a venue that says more is in error."""
+
 _UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CYCLE_MS = 146_097 * DAY_MS  # 400 years, after which the calendar repeats itself
 _FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05: the epoch was a Thursday
 
 
@@ -50,7 +60,7 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
         """Return the open of the bar that holds `ts_ms`."""
         length = self.fixed_ms
         if length is None:
-            return _ms(datetime(_utc(ts_ms).year, _utc(ts_ms).month, 1, tzinfo=UTC))
+            return ts_ms - ts_ms % DAY_MS - (_calendar(ts_ms)[1].day - 1) * DAY_MS
         origin = _FIRST_MONDAY_MS if self.text == "1w" else 0
         return ts_ms - (ts_ms - origin) % length
 
@@ -63,10 +73,8 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
         """Return the end (exclusive) of the bar that opens at `open_ms`: the next one's open."""
         length = self.fixed_ms
         if length is None:
-            opened = _utc(open_ms)
-            return _ms(
-                datetime(opened.year + opened.month // 12, opened.month % 12 + 1, 1, tzinfo=UTC)
-            )
+            moment = _calendar(open_ms)[1]
+            return self.floor(open_ms) + calendar.monthrange(moment.year, moment.month)[1] * DAY_MS
         return open_ms + length
 
     def whole(self, span: Span) -> Span:
@@ -137,7 +145,7 @@ class Series(msgspec.Struct, frozen=True, order=True):
     symbol: str
 
     def __str__(self) -> str:
-        return f"{self.venue}:{self.symbol}"
+        return printable(f"{self.venue}:{self.symbol}")  # of a database, it may be anything
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -149,6 +157,15 @@ class Bar(msgspec.Struct, frozen=True):
     low: float
     close: float
     volume: float
+
+    @property
+    def is_possible(self) -> bool:
+        """Tell whether a market can have made it: high and low hold the others, all in bounds."""
+        return (
+            0 < self.low <= self.open <= self.high <= MOST_PRICE
+            and self.low <= self.close <= self.high
+            and 0 <= self.volume <= MOST_VOLUME
+        )
 
 
 class Trade(msgspec.Struct, frozen=True):
@@ -189,6 +206,8 @@ def parse_time(text: str) -> int:
         ) from None
     if moment.tzinfo is None:
         if not re.fullmatch(r"\d{4}-\d\d-\d\d", text):
+            if len(re.split("[T ]", text)) == 1:
+                raise ValueError(f"{text!r} is not a date: write {moment:%Y-%m-%d}")
             raise ValueError(f"{text!r} has no time zone: write {text}Z for UTC")
         moment = moment.replace(tzinfo=UTC)
     if moment.microsecond % 1000:
@@ -209,18 +228,27 @@ def parse_duration_ms(text: str) -> int:
 
 
 def iso(ts_ms: int) -> str:
-    """Return `2024-01-31T12:00:00Z`, with milliseconds only where there are some."""
-    text = _utc(ts_ms).strftime("%Y-%m-%dT%H:%M:%S")
+    """Return `2024-01-31T12:00:00Z`, with milliseconds only where there are some.
+
+    Any int has a text, since a database may hold any: a year beyond 9999 is `+287396`, as in ISO
+    8601.
+    """
+    text = f"{iso_day(ts_ms)}T{_calendar(ts_ms)[1]:%H:%M:%S}"
     return f"{text}.{ts_ms % 1000:03}Z" if ts_ms % 1000 else f"{text}Z"
 
 
 def iso_day(ts_ms: int) -> str:
-    """Return the UTC day, `2024-01-31`."""
-    return _utc(ts_ms).strftime("%Y-%m-%d")
+    """Return the UTC day, `2024-01-31`; of any int, as `iso`."""
+    year, moment = _calendar(ts_ms)
+    text = f"{year:04}" if 0 <= year <= 9999 else f"{year:+07}"
+    return f"{text}-{moment:%m-%d}"
 
 
-def _utc(ts_ms: int) -> datetime:
-    return datetime.fromtimestamp(ts_ms // 1000, tz=UTC)
+def _calendar(ts_ms: int) -> tuple[int, datetime]:
+    """Return the year, and a moment between 1970 and 2370 whose date and time are else the same."""
+    cycles, within_ms = divmod(ts_ms, _CYCLE_MS)
+    moment = datetime.fromtimestamp(within_ms // 1000, tz=UTC)
+    return moment.year + 400 * cycles, moment
 
 
 def _ms(moment: datetime) -> int:

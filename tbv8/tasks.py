@@ -6,6 +6,8 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import sys
 import time
@@ -22,18 +24,22 @@ from msgspec.structs import replace
 
 from tbv8.config.document import unknown
 from tbv8.config.load import load_project
-from tbv8.config.records import Project, Strategy
+from tbv8.config.records import Problem, Project, Strategy
+from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
+from tbv8.ending import watch_native_code
 from tbv8.errors import DataError, Tbv8Error
+from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
-    Input,
     backtest_inputs,
     backtest_state,
-    read_manifest,
+    needs_only_drawing,
+    opened_files,
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     ONE_MINUTE,
     Series,
@@ -43,16 +49,18 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.results.folder import sweep
+from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.base import history_cost, history_rolls, history_span
+from tbv8.venues.registry import find_history, find_venue
 
 if TYPE_CHECKING:
     from tbv8.trading.bars import Bars
 
 type Task = dict[str, Any]
 type Question = Callable[[], State]
+
+_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
 
@@ -122,15 +130,19 @@ def project() -> Project:
             Path.cwd(),
             overrides=doit.doit_cmd._CMDLINE_VARS or {},
             now_ms=now_ms,
-            history_span=lambda venue: (
-                None if history_rolls(venue) else history_span(venue, now_ms)
-            ),
+            history_span=partial(_lasting_span, now_ms=now_ms),
         )
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
+
+
+def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older."""
+    source = find_history(venue)
+    return None if source is None or source.rolls else source.span(now_ms)
 
 
 def migrate(project: Project) -> Task:
@@ -167,7 +179,14 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
                     doc=f"Ask {name} whether it knows the symbols of which nothing is held",
                 ),
             }
-    yield {"name": None, "doc": "Fetch the wanted 1m history of every series", "task_dep": checks}
+    yield {
+        "name": None,
+        "doc": "Fetch the wanted 1m history of every series",
+        "task_dep": [*checks, *_broken_history(project)],
+    }
+    for problem in project.problems:
+        if problem.kind == "venue":
+            yield {"basename": _broken_venue(problem.name), **_broken(problem)}
     for series in project.wanted:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
@@ -227,7 +246,8 @@ def aggregates(
             aggregate_name(series, timeframe)
             for series, names in selected.items()
             for timeframe in names
-        ],
+        ]
+        + _broken_history(project),
         "doc": "Bars of every timeframe that any config asks for",
     }
 
@@ -235,6 +255,7 @@ def aggregates(
 def backtests(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy behind the bars that it reads, and a check of its params."""
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
+    yield from _broken_strategies(project)
     for strategy in project.strategies.values():
         check = f"_params:{strategy.strategy_id}"
         yield {
@@ -245,12 +266,22 @@ def backtests(project: Project) -> Iterator[Task]:
                 doc=f"Check the params of {strategy.strategy_id} before anything is fetched",
             ),
         }
+        folder = project.results_path / strategy.strategy_id
+        place = f"_folder:{strategy.strategy_id}"
+        yield {
+            "basename": place,
+            **_task(
+                partial(check_replaceable, folder),
+                partial(_folder_state, folder),
+                doc=f"Check that {folder} may be replaced before anything is fetched",
+            ),
+        }
         task = _task(
             partial(_backtest, project, strategy),
             partial(backtest_state, project.db_path, strategy, results_path=project.results_path),
             doc=f"{_class_text(strategy)} on {', '.join(strategy.symbols)} "
             f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
-            after=_before_a_run(project, strategy),
+            after=[place, *_before_a_run(project, strategy)],
         )
         leftovers = (sweep, [project.results_path, [strategy.strategy_id]])  # no answer, so no vote
         yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
@@ -259,6 +290,7 @@ def backtests(project: Project) -> Iterator[Task]:
 def lookaheads(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that reruns it on data cut after many moments."""
     yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
+    yield from _broken_strategies(project)
     for strategy in project.strategies.values():
         yield _check(_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on cut data")
 
@@ -266,6 +298,7 @@ def lookaheads(project: Project) -> Iterator[Task]:
 def reproduces(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it again and compares every byte of its result."""
     yield {"name": None, "doc": "Run results again and compare every byte"}
+    yield from _broken_strategies(project)
     for strategy in project.strategies.values():
         doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
         yield _check(_reproduce, project, strategy, doc)
@@ -301,7 +334,39 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
         raise InvalidDodoFile(f"--for: {e}") from e
     action = partial(_record, project, for_s, port)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
-    return _task(action, question, doc=doc, after=["migrate"])
+    broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+    return _task(action, question, doc=doc, after=["migrate", *broken])
+
+
+def _broken_strategies(project: Project) -> Iterator[Task]:
+    """Yield the subtasks of strategies whose files are wrong."""
+    for problem in project.problems:
+        if problem.kind == "strategy":
+            yield {"name": problem.name, **_broken(problem)}
+
+
+def _broken_history(project: Project) -> list[str]:
+    """Return the task that the history needs if its venue's file is wrong."""
+    return [
+        _broken_venue(problem.name)
+        for problem in project.problems
+        if problem.kind == "venue" and problem.name == project.history_venue
+    ]
+
+
+def _broken_venue(name: str) -> str:
+    return f"_venue:{name}"
+
+
+def _broken(problem: Problem) -> Task:
+    """Return a task that a command refuses when it is needed; it cannot run."""
+
+    def refuse() -> None:
+        raise problem.error
+
+    task = _task(refuse, partial(State, (str(problem.error),)), doc=f"wrong: {problem.error}")
+    task["meta"]["problem"] = problem
+    return task
 
 
 def aggregate_name(series: Series, timeframe: Timeframe) -> str:
@@ -336,9 +401,9 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
     from tbv8.backfill import backfill, recheck
 
     venue = project.venues[series.venue]
-    backfill(project.db_path, series, spans, venue=venue, now_ms=_now_ms())
+    backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
     if again:
-        recheck(project.db_path, series, spans, venue=venue, now_ms=_now_ms())
+        recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
@@ -347,8 +412,8 @@ def _backfill_state(project: Project, series: Series, spans: Sequence[Span], aga
     if reasons:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        cost = history_cost(series.venue, gaps, _now_ms())
-        reasons = (*reasons[:-1], f"{reasons[-1]}; {cost}")
+        if source := find_history(series.venue):
+            reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
         with open_reader(project.db_path) as query:
             missing = _count_missing(query, series, spans)
@@ -365,29 +430,62 @@ def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
     )
 
 
+def _check_address_space() -> None:
+    """Refuse a limit of `ulimit -v` that is too low for the threads of polars and pyarrow.
+
+    Under it they abort, or wait for ever for a thread that could not be started (both tried). With
+    two cores they reserve 2.5 GB, whatever the chunk.
+
+    Raises:
+        DataError: The limit is too low.
+    """
+    needed = _ADDRESS_SPACE + _ADDRESS_SPACE_PER_CORE * (os.cpu_count() or 1)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise DataError(
+            f"the limit of address space is {limit / 1e9:.1f} GB, and an aggregation reserves up "
+            f"to {needed / 1e9:.1f} GB here, of which it uses little: set "
+            f"`ulimit -v {needed // 1024}`, or limit the memory in use by a cgroup instead"
+        )
+
+
 def _build(project: Project, series: Series, timeframe: Timeframe, chunk_days: int) -> None:
+    _check_address_space()
     from tbv8.build import build_bars
 
-    build_bars(project.db_path, series, timeframe, chunk_days=chunk_days, now_ms=_now_ms())
+    build_bars(project.db_path, series, timeframe, chunk_days=chunk_days, now_ms=project.now_ms)
 
 
 def _check_params(strategy: Strategy) -> None:
     from tbv8.trading.loading import check_params
+    from tbv8.trading.opened import noting_opened
 
-    check_params(strategy)
+    with noting_opened(strategy):  # what is imported here is imported anew by the run
+        check_params(strategy)
+
+
+def _folder_state(folder: Path) -> State:
+    try:
+        check_replaceable(folder)
+    except DataError as e:
+        return State((str(e),))
+    return State(())
 
 
 def _backtest(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.bars import coarse_ticks
-    from tbv8.backtest.run import run_backtest
-    from tbv8.results.summary import lines
+    from tbv8.backtest.run import draw_again, run_backtest
 
     inputs, bars = _read(project, strategy)
+    folder = project.results_path / strategy.strategy_id
+    if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
+        draw_again(folder, manifest, inputs=inputs)
+        print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
+        return
     for line in coarse_ticks(strategy, bars):
         print(f"   WARNING: {line}")
-    main = bars.shown[strategy.symbol, strategy.timeframe]
-    summary = run_backtest(strategy, main, inputs=inputs, results_path=project.results_path)
-    for line in lines(summary):
+    summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
+    for line in str(summary).splitlines():
         print(f"   {line}")
 
 
@@ -404,8 +502,7 @@ def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
 
     _inputs, bars = _read(project, strategy)
-    main = bars.shown[strategy.symbol, strategy.timeframe]
-    for line in lines(strategy, check_lookahead(strategy, main)):
+    for line in lines(strategy, check_lookahead(strategy, bars)):
         print(f"   {line}")
 
 
@@ -421,12 +518,12 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
     start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
     strategy = replace(strategy, span=Span(start_ms, end_ms))
     inputs, bars = _read(project, strategy)
-    main = bars.shown[strategy.symbol, strategy.timeframe]
     with TemporaryDirectory(prefix="tbv8-") as temporary:
-        run_backtest(strategy, main, inputs=inputs, results_path=Path(temporary))
+        run_backtest(strategy, bars, inputs=inputs, results_path=Path(temporary))
         difference = first_difference(folder, Path(temporary) / name)
     if difference:
-        changed = [part for part in inputs if manifest.inputs.get(part) != inputs[part]]
+        now = {**inputs, FILES_PART: opened_files(strategy, manifest)}
+        changed = [part for part in now if manifest.inputs.get(part) != now[part]]
         why = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{why}")
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
@@ -435,7 +532,12 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
 def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:
     from tbv8.recorder.run import Options, record
 
-    options = Options(for_s=for_s, metrics_port=metrics_port)
+    def make_database() -> None:
+        from tbv8.store.schema import migrate
+
+        migrate(project.db_path, root=project.root)
+
+    options = Options(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
     record(project.db_path, list(project.venues.values()), options)
 
 
@@ -459,6 +561,7 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
     """Return an action whose Tbv8Error fails the task with its one line."""
 
     def run() -> TaskFailed | None:
+        watch_native_code()
         try:
             action()
         except Tbv8Error as e:
@@ -469,6 +572,10 @@ def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
             if (problem := os_problem(e)) is None:
                 raise
             return TaskFailed(problem)
+        except MemoryError:
+            return TaskFailed(
+                "out of memory: run again with fewer processes, or with a smaller --chunk-days"
+            )
         return None
 
     return run
@@ -511,7 +618,8 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    available = history_span(series.venue, _now_ms())
+    source = find_history(series.venue)
+    available = source.span(project.now_ms) if source else None
     asked = project.wanted.get(series, []) if available else []
     return [part for span in asked if available and (part := span.intersection(available))]
 
@@ -579,16 +687,12 @@ def _whole_number(option: str, text: str) -> int:
 
 def _class_text(strategy: Strategy) -> str:
     """Return a strategy's class as its file names it."""
-    between = ":" if strategy.module.endswith(".py") else "."
+    between = ":" if is_file(strategy.module) else "."
     return f"{strategy.module}{between}{strategy.class_name}"
 
 
 def _title(venue: str) -> str:
-    return f"{venue} (simulated)" if venue == "sample" else venue
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)
+    return f"{venue} (simulated)" if find_venue(venue).simulated else venue
 
 
 # What pydoit prints.

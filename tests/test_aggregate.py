@@ -50,15 +50,16 @@ def flat(ts_ms: int, volume: float = 1.0, price: float = 10.0) -> Row:
 
 
 def naive(minutes: list[Row], timeframe: Timeframe) -> list[Built]:
-    """Count by hand: Timeframe.floor, max, min, and sums of eight decimals rounded once."""
+    """Count by hand: prices of minutes that traded, and volumes summed and rounded once."""
     built = []
     for open_ms, group in groupby(minutes, key=lambda row: timeframe.floor(row[0])):
         held = list(group)
         with localcontext(prec=400):
             volume = sum((round(Decimal(repr(row[5])), 8) for row in held), Decimal(0))
-        high, low = max(row[2] for row in held), min(row[3] for row in held)
+        priced = [row for row in held if row[5] > 0] or held
+        high, low = max(row[2] for row in priced), min(row[3] for row in priced)
         built.append(
-            (open_ms, held[0][1], high, low, held[-1][4], float(volume), len(held)),
+            (open_ms, priced[0][1], high, low, priced[-1][4], float(volume), len(held)),
         )
     return built
 
@@ -104,7 +105,7 @@ def test_a_bar_has_the_first_open_the_extremes_the_last_close_and_the_sum() -> N
             (parse_time("2024-01-01T00:00Z"), 10.0, 12.0, 9.5, 11.0, 0.1),
             (parse_time("2024-01-01T00:01Z"), 11.0, 15.0, 11.0, 14.0, 0.2),
             (parse_time("2024-01-01T00:04Z"), 14.0, 14.0, 8.0, 8.5, 0.3),
-            (parse_time("2024-01-01T00:10Z"), 8.0, 9.0, 7.0, 7.5, 0.0),
+            (parse_time("2024-01-01T00:10Z"), 8.0, 9.0, 7.0, 7.5, 0.4),
         ]
     )
 
@@ -112,8 +113,52 @@ def test_a_bar_has_the_first_open_the_extremes_the_last_close_and_the_sum() -> N
 
     assert rows(bars) == [
         (parse_time("2024-01-01T00:00Z"), 10.0, 15.0, 8.0, 8.5, 0.6, 3),
-        (parse_time("2024-01-01T00:10Z"), 8.0, 9.0, 7.0, 7.5, 0.0, 1),
+        (parse_time("2024-01-01T00:10Z"), 8.0, 9.0, 7.0, 7.5, 0.4, 1),
     ]
+
+
+@pytest.mark.parametrize(
+    ("prices", "bar"),
+    [
+        pytest.param(
+            # ARB/USDT of 2023-10-12T20:30, where Binance's own 15m bar has this low.
+            [(0.7986, 0.0), (0.7988, 5.0), (0.7991, 7.0)],
+            (0.7988, 0.7991, 0.7988, 0.7991),
+            id="before the first trade it carries the close before the bar",
+        ),
+        pytest.param(
+            [(2.0, 1.0), (3.0, 1.0), (3.0, 0.0)],
+            (2.0, 3.0, 2.0, 3.0),
+            id="behind the last trade it carries the bar's own close",
+        ),
+        pytest.param(
+            [(2.0, 1.0), (9.0, 0.0)],
+            (2.0, 2.0, 2.0, 2.0),
+            id="behind a minute that is missing it may carry a close that no minute here saw",
+        ),
+        pytest.param([(5.0, 0.0), (5.0, 0.0)], (5.0, 5.0, 5.0, 5.0), id="without any trade"),
+    ],
+)
+def test_a_minute_without_a_trade_gives_no_price_to_a_bar_that_has_one(
+    prices: list[tuple[float, float]], bar: tuple[float, ...]
+) -> None:
+    minutes = [flat(i * MINUTE_MS, volume, price) for i, (price, volume) in enumerate(prices)]
+
+    ((_open_ms, *built, _volume, count),) = rows(aggregate(table(minutes), parse_timeframe("15m")))
+
+    assert tuple(built) == bar
+    assert count == len(prices)
+
+
+def test_bars_built_of_bars_take_no_price_from_those_without_a_trade() -> None:
+    minutes = table(
+        [flat(i * MINUTE_MS, 0.0, 9.0) for i in range(5)]
+        + [flat(i * MINUTE_MS, 1.0, 10.0) for i in range(5, 15)]
+    )
+
+    bars = aggregate(aggregate(minutes, parse_timeframe("5m")), parse_timeframe("15m"))
+
+    assert rows(bars) == [(0, 10.0, 10.0, 10.0, 10.0, 10.0, 15)]
 
 
 @pytest.mark.parametrize("minutes", [[], [flat(0)]], ids=["without a minute", "with one minute"])
@@ -210,7 +255,7 @@ def test_slots_over_years_are_those_of_the_timeframe(timeframe: Timeframe) -> No
 
 
 @given(
-    minutes=minute_rows(start="2024-01-01", end="2024-03-01"),
+    minutes=minute_rows(start="2024-01-01", end="2024-03-01").filter(bool),
     timeframe=st.sampled_from(TIMEFRAMES),
     cut=st.data(),
 )

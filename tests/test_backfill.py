@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tbv8.backfill import backfill, compare, draw_hours, recheck
 from tbv8.config.records import Venue
@@ -33,6 +34,7 @@ from tbv8.market import (
 from tbv8.store.bars import BarStore, open_bars
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, Say
+from tbv8.venues.binance_spot import VENUE
 from tbv8.venues.binance_spot.history import BinanceHistory
 from tbv8.venues.binance_spot.host import Patience
 from tests.builders import Row, bars_in, ledger_in, naive_digest, shell
@@ -45,6 +47,7 @@ from tests.venues.binance_spot import VirtualTime
 BTC = Series("binance_spot", "BTC/USDT")
 LISTED, NOW = parse_time("2024-01-30T05:00:00Z"), parse_time("2024-03-04T10:00:30Z")
 OUTAGE = (parse_time("2024-02-27T22:00:00Z"), parse_time("2024-02-29T03:00:00Z"))
+ALL, LATE = Span(0, NOW), Span(parse_time("2024-03-01"), NOW)
 START, MINUTES = parse_time("2024-01-25"), 40 * 1440
 
 
@@ -238,12 +241,14 @@ def killed_after(pieces: int | None) -> Iterator[None]:
 def hurried() -> Iterator[None]:
     """Let a session wait on a clock of its own, which each wait moves."""
 
-    def open_hurried(_venue: str, endpoints: Endpoints, say: Say) -> BinanceHistory:
+    def open_hurried(endpoints: Endpoints, say: Say) -> BinanceHistory:
         time = VirtualTime()
         return BinanceHistory(endpoints, Patience(clock=time.now_s, wait=time.wait, say=say))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tbv8.backfill.open_history", open_hurried)
+        assert VENUE.history is not None
+        source = structs.replace(VENUE.history, open=open_hurried)
+        patch.setattr("tbv8.backfill.find_history", lambda _venue: source)
         yield
 
 
@@ -417,14 +422,17 @@ def test_a_seed_draws_the_same_hours_of_the_listed_time(
     backfill(db_path, BTC, [span("2024-01-20", "2024-03-03")], venue=venue(binance), now_ms=NOW)
 
     with open_bars(db_path) as store:
-        drawn = [draw_hours(store, [BTC], count=50, seed=seed) for seed in (1, 1, 2)]
-        everything = draw_hours(store, [BTC], count=10_000, seed=1)
+        drawn = [draw_hours(store, {BTC: ALL}, count=50, seed=seed) for seed in (1, 1, 2)]
+        everything = draw_hours(store, {BTC: ALL}, count=10_000, seed=1)
+        late = draw_hours(store, {BTC: LATE}, count=10_000, seed=1)
 
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0][BTC]) == 50
     assert all(hour.end_ms - hour.start_ms == HOUR_MS for hour in drawn[0][BTC])
     assert everything[BTC][0].start_ms == parse_time("2024-01-30")
     assert len(everything[BTC]) == 33 * 24
+    assert sorted(late[BTC])[0].start_ms == LATE.start_ms
+    assert len(late[BTC]) == 2 * 24
 
 
 def test_hours_that_are_equal_have_no_difference_though_minutes_are_missing(

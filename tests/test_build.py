@@ -108,14 +108,15 @@ def naive_build(
             whole.setdefault(open_ms // DAY_MS * DAY_MS, []).append((open_ms, close_ms))
             opens = range(open_ms, close_ms, MINUTE_MS)
             inside = [by_open[ts] for ts in opens if ts in by_open]
+            traded = [row for row in inside if row[5] > 0] or inside
             if inside:
                 bars.append(
                     (
                         open_ms,
-                        inside[0][1],
-                        max(row[2] for row in inside),
-                        min(row[3] for row in inside),
-                        inside[-1][4],
+                        traded[0][1],
+                        max(row[2] for row in traded),
+                        min(row[3] for row in traded),
+                        traded[-1][4],
                         sum(row[5] for row in inside),
                         len(inside),
                     )

@@ -36,6 +36,17 @@ try:
 except BaseException:
     time.sleep(60)
 """
+DEAF = """
+import ctypes
+from tbv8.ending import end_cleanly, watch_native_code
+
+end_cleanly()
+watch_native_code()
+libc, mutex = ctypes.{kind}(None), ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+print("here", flush=True)
+libc.pthread_mutex_lock(mutex)  # for ever, whatever signal comes
+"""
 SAID = "interrupted: what was finished is kept, the same command goes on from there"
 
 
@@ -74,3 +85,44 @@ def test_a_swallowed_signal_ends_the_process(
 
     assert (child.returncode, more) == (code, "")
     assert time.monotonic() - told_s < within_s
+
+
+def start_deaf(kind: str) -> subprocess.Popen[str]:
+    """Start a program that is in native code for ever; as a PyDLL that holds Python's lock."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", DEAF.format(kind=kind)],
+        env={"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    time.sleep(0.3)  # from its last line of Python into the native code
+    return child
+
+
+def test_native_code_that_never_comes_back_is_killed_within_six_seconds() -> None:
+    told = {"PyDLL": signal.SIGTERM, "CDLL": signal.SIGINT}
+    children = {kind: start_deaf(kind) for kind in told}
+    told_s = time.monotonic()
+    for kind, child in children.items():
+        child.send_signal(told[kind])
+    errs = [child.communicate(timeout=30)[1] for child in children.values()]
+
+    assert time.monotonic() - told_s < 6
+    assert [child.returncode for child in children.values()] == [-signal.SIGKILL] * 2
+    said = (
+        "interrupted, and killed: native code did not come back; what was finished is kept, the "
+        "same command goes on from there\n"
+    )
+    assert errs == [said] * 2
+
+
+def test_the_process_that_watches_ends_with_the_one_that_it_watches() -> None:
+    child = start_deaf("PyDLL")
+    began_s = time.monotonic()
+    child.kill()
+    child.communicate(timeout=30)  # until nobody has its stderr open any more
+
+    assert time.monotonic() - began_s < 2

@@ -273,6 +273,8 @@ def test_a_time_is_milliseconds_utc(text: str, ts_ms: int) -> None:
     ("text", "problem"),
     [
         pytest.param("2024-01-31T12:00:00", "has no time zone", id="no zone"),
+        pytest.param("20240131", "write 2024-01-31$", id="no dashes"),
+        pytest.param("2024-W05-3", "write 2024-01-31$", id="a week's day"),
         pytest.param("2024-01-31T12:00:00.0001Z", "finer than a millisecond", id="too fine"),
         pytest.param("2024-02-30", "is not a time", id="no such day"),
         pytest.param("yesterday", "is not a time", id="a word"),
@@ -307,3 +309,33 @@ def test_a_duration_has_a_number_and_a_unit(text: str, seconds: int) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration: write 90s"):
         parse_duration_ms(text)
+
+
+# Any time that a database may hold
+
+
+@pytest.mark.parametrize(
+    ("ts_ms", "text"),  # as JavaScript's Date.toISOString has it
+    [
+        pytest.param(8_640_000_000_000_000, "+275760-09-13T00:00:00Z", id="its last"),
+        pytest.param(-8_640_000_000_000_000, "-271821-04-20T00:00:00Z", id="its first"),
+        pytest.param(253_402_300_799_999, "9999-12-31T23:59:59.999Z", id="of four digits"),
+        pytest.param(253_402_300_800_000, "+010000-01-01T00:00:00Z", id="of five"),
+        pytest.param(-62_167_219_200_000, "0000-01-01T00:00:00Z", id="year 0"),
+        pytest.param(-62_167_219_200_001, "-000001-12-31T23:59:59.999Z", id="before it"),
+    ],
+)
+def test_a_time_of_any_year_has_a_text(ts_ms: int, text: str) -> None:
+    assert iso(ts_ms) == text
+    assert iso_day(ts_ms) == text.partition("T")[0]
+
+
+@given(timeframe=TIMEFRAMES, ts_ms=st.integers(-(2**63), 2**63 - 1))
+def test_a_time_of_any_year_lies_in_one_bar(timeframe: Timeframe, ts_ms: int) -> None:
+    opened = timeframe.floor(ts_ms)
+    closed = timeframe.close(opened)
+
+    assert opened <= ts_ms < closed
+    assert timeframe.floor(closed) == closed
+    assert timeframe.floor(closed - 1) == opened
+    assert iso(opened) != iso(closed)

@@ -1,32 +1,36 @@
 """Does a strategy know more than it could have known? Rerun it on less, and compare.
 
-Run on bars that end at some moment, a strategy must have sent the same orders and got the same
-fills up to then as in the whole run. What it reads beside its bars would not be cut with them, so
-files and connections that it opens are found too, by Python's audit events. Where a program's own
-library opens them (Arrow, Polars) there are none: that is not seen.
+Run on bars that end at some moment, a strategy must have sent, changed and cancelled the same
+orders, at the same prices, and got the same fills up to then as in the whole run. What it reads
+beside its bars would not be cut with them, so files and connections that it opens are found too.
+Numbers that are written into its code are not cut either: of modules that hold many of them the
+verdict says so.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ast
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 
+from tbv8.backtest.feed import check_held, decimals_of, run_at_once
 from tbv8.config import records
-from tbv8.config.source import project_imports
-from tbv8.market import iso
+from tbv8.config.source import parse_source, strategy_sources
+from tbv8.market import DAY_MS, Timeframe, iso
+from tbv8.page.words import length
 from tbv8.progress import progress
-from tbv8.results.accounting import Fill
-from tbv8.trading.engine import Asked, Run, run_strategy
-from tbv8.trading.loading import StrategyError, shown_path
+from tbv8.results.accounting import to_books
+from tbv8.results.marks import to_marks
+from tbv8.trading.bars import Bars
+from tbv8.trading.loading import StrategyError
+from tbv8.trading.nautilus import Floats, Ints, close_times
+from tbv8.trading.opened import noting_opened
+from tbv8.trading.records import Fill, Run, SubmittedOrder
 
 DECISIONS = 200
 """At most so many moments at which orders were sent are cut at, spread evenly over all."""
@@ -34,115 +38,210 @@ OTHERS = 20
 """So many other bars are cut at too, spread evenly."""
 _BARS = 20_000_000  # in all reruns together: about two minutes
 _LATE_STARTS = 5
-_ROOT = Path(__file__).parents[2]
+_PACKAGE = Path(__file__).parents[1]
 _HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
-_OPENING = ("open", "sqlite3.connect", "socket.connect", "subprocess.Popen")
-_NO_DATA = (".py", ".pyc", ".so")
+_MANY_NUMBERS = 200  # in one module of a strategy
 _NO_LIMIT = Decimal(10) ** 8
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What was tried; a difference is raised, not returned.
 
-    `warm_up` is how many bars a run that starts later needs until its position is that of the whole
-    run for good: the most of `late_starts`; None where it never is.
+    `warm_up_bars`, which lasted `warm_up_ms`, are what a run that starts later needs until its
+    positions are those of the whole run for good: the most of `late_starts`; None where they never
+    are. `unseen` are lines about what this check cannot tell.
     """
 
     decisions: int
     decisions_cut: int
     others_cut: int
     bars: int
-    warm_up: int | None
+    warm_up_bars: int | None
+    warm_up_ms: int
     late_starts: int
+    unseen: tuple[str, ...] = ()
 
 
-def check_lookahead(strategy: records.Strategy, bars: pa.Table) -> Verdict:
-    """Rerun a strategy on its primary venue with bars cut after many moments.
+def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
+    """Rerun a strategy on its primary venue with all bars cut after many moments.
+
+    The warm-up counts as any other time: its end changes the account, and nothing that a strategy
+    knows.
 
     Raises:
         StrategyError: Something differs, or the strategy opens files or connections.
         DataError: There are no bars.
     """
+    check_held(strategy, bars)
+    strategy = msgspec.structs.replace(strategy, span=strategy.run_span, warm_up_ms=0)
     venue = strategy.routing.primary
-    opened = [f"its module imports {path}" for path in _reaching_out(strategy)]
-    with _noting_what_is_opened(opened):
-        whole = run_strategy(strategy, venue, bars, stop=False)
-        if opened:
-            raise StrategyError(
-                f"{strategy.strategy_id}: {opened[0]}: what it reads there is not cut with the "
-                "bars, so it may look ahead: let it work from its bars alone"
-            )
-        decided = _decisions(whole)
-        cuts, others = _choose_cuts(decided, bars.num_rows)
-        lasts = [bars.num_rows - 1, *sorted({*cuts, *others})]
-        reruns = sum(lasts) + len(lasts)
-        with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
-            for last in lasts:
-                _compare(strategy, whole, bars.slice(0, last + 1))
-                advance(last + 1)
-        warm_up = _warm_up(strategy, venue, bars)
+    decimals = decimals_of(strategy, venue, bars)
+    with noting_opened(strategy) as opened:
+        whole = run_at_once(strategy, venue, bars, stop=False, decimals=decimals)
+    code = [name for name in opened.files() if name.endswith(".py")]
+    reaching = [f"its module imports {path}" for path in _reaching_out(strategy)]
+    for what in (*reaching, *opened.data()):
+        raise StrategyError(
+            f"{strategy.strategy_id}: {what}: what it reads there is not cut with the bars, so it "
+            "may look ahead: let it work from its bars alone"
+        )
+    closes_ms = close_times(_main(strategy, bars), strategy.timeframe)
+    instants_ms = _instants(strategy, bars)
+    decided = _decisions(whole, instants_ms)
+    most = max(OTHERS, min(DECISIONS, 2 * _BARS // _count(strategy, bars)))
+    cuts = _spread(decided, most)
+    others = [at for at in _spread(closes_ms.tolist(), OTHERS) if at not in set(decided)]
+    ends = [int(instants_ms[-1]), *sorted({*cuts, *others})]
+    parts = [_until(strategy, bars, end_ms) for end_ms in ends]
+    reruns = sum(_count(strategy, part) for part in parts)
+    with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
+        for end_ms, part in zip(ends, parts, strict=True):
+            _compare(strategy, whole, part, end_ms, decimals)
+            advance(_count(strategy, part))
+    warm_up = _warm_up(strategy, venue, bars, decimals)
     return Verdict(
+        unseen=tuple(_unseen(strategy, code)),
         decisions=len(decided),
         decisions_cut=len(cuts),
         others_cut=len(others),
-        bars=bars.num_rows,
-        warm_up=warm_up,
-        late_starts=min(_LATE_STARTS, bars.num_rows - 1),
+        bars=len(closes_ms),
+        warm_up_bars=warm_up and warm_up[0],
+        warm_up_ms=warm_up[1] if warm_up else 0,
+        late_starts=min(_LATE_STARTS, len(closes_ms) - 1),
     )
 
 
 def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
     """Return what to print when nothing differed."""
-    warm_up = "positions never became those of the whole run: a start anywhere else gives another"
-    if verdict.warm_up is not None:
-        warm_up = f"the signals need {verdict.warm_up:,} bars of warm-up"
     return [
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
-        f"  {warm_up} (the most of {verdict.late_starts} later starts)",
+        f"  {_warm_up_words(strategy, verdict)} (the most of {verdict.late_starts} later starts)",
+        *(f"  {line}" for line in verdict.unseen),
     ]
+
+
+def _warm_up_words(strategy: records.Strategy, verdict: Verdict) -> str:
+    """Return what the signals need, held against the config's `warm_up`."""
+    if verdict.warm_up_bars is None:
+        return "positions never became those of the whole run: a start anywhere else gives another"
+    needs = f"the signals need {verdict.warm_up_bars:,} bars of warm-up"
+    if verdict.warm_up_ms > strategy.warm_up_ms:
+        has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
+        days = -(-verdict.warm_up_ms // DAY_MS)
+        return f"{needs}, {length(verdict.warm_up_ms)}, and have {has}: write `warm_up: {days}d`"
+    if strategy.warm_up_ms:
+        return f"{needs}, {length(verdict.warm_up_ms)}, and have {length(strategy.warm_up_ms)}"
+    return needs
+
+
+def _unseen(strategy: records.Strategy, code: Iterable[str]) -> Iterator[str]:
+    """Say of which modules of a strategy nobody can tell whether they hold the future."""
+    sources: list[Path] = []
+    if strategy.module_path.is_file():
+        sources, _ = strategy_sources(strategy.module, root=strategy.root)
+    for path in dict.fromkeys((*sources, *(strategy.root / name for name in code))):
+        numbers = sum(
+            isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+            for node in ast.walk(parse_source(path))
+        )
+        if numbers >= _MANY_NUMBERS:
+            root = strategy.root.absolute()
+            shown = path.relative_to(root) if path.is_relative_to(root) else path
+            yield (
+                f"not seen: the {numbers:,} numbers written into {shown} are not cut with the "
+                "bars: if they are of its span, it looks ahead"
+            )
 
 
 def _reaching_out(strategy: records.Strategy) -> list[Path]:
     """Return what a strategy imports of this project beside strategies: it reads with that."""
     if not strategy.module_path.is_file():
         return []
-    imported = project_imports([strategy.module_path], root=_ROOT)
-    paths = [path.relative_to(_ROOT) for path in imported]
-    return [path for path in paths if path.parts[1] not in _HARMLESS]
+    imported, _ = strategy_sources(strategy.module, root=strategy.root)
+    paths = [path.relative_to(_PACKAGE) for path in imported if path.is_relative_to(_PACKAGE)]
+    return [path for path in paths if path.parts[0] not in _HARMLESS]
 
 
-def _decisions(run: Run) -> list[int]:
-    """Return the bars after which orders were sent, each once."""
-    sent_ms = sorted({asked.ts_ms for asked in run.asked} | {d.ts_ms for d in run.denials})
-    at = np.searchsorted(run.curve.closes_ms, sent_ms, side="right") - 1
-    return sorted({max(int(index), 0) for index in at})
+# Parts of bars.
 
 
-def _choose_cuts(decided: list[int], bars: int) -> tuple[list[int], list[int]]:
-    """Return the bars after which to cut: decisions, and others."""
-    most = max(OTHERS, min(DECISIONS, 2 * _BARS // bars))
-    cuts = _spread(decided, most)
-    others = [at for at in _spread(list(range(bars)), OTHERS) if at not in set(decided)]
-    return cuts, others
+def _tables(strategy: records.Strategy, bars: Bars) -> dict[tuple[str, Timeframe], pa.Table]:
+    return bars.shown | {(symbol, strategy.step): table for symbol, table in bars.steps.items()}
 
 
-def _spread(values: list[int], most: int) -> list[int]:
+def _to_bars(
+    strategy: records.Strategy, bars: Bars, tables: dict[tuple[str, Timeframe], pa.Table]
+) -> Bars:
+    return Bars(
+        shown={key: tables[key] for key in bars.shown},
+        steps={symbol: tables[symbol, strategy.step] for symbol in bars.steps},
+    )
+
+
+def _main(strategy: records.Strategy, bars: Bars) -> pa.Table:
+    return bars.shown[strategy.symbol, strategy.timeframe]
+
+
+def _count(strategy: records.Strategy, bars: Bars) -> int:
+    return sum(table.num_rows for table in _tables(strategy, bars).values())
+
+
+def _instants(strategy: records.Strategy, bars: Bars) -> Ints:
+    """Return every time at which a bar closes."""
+    tables = _tables(strategy, bars)
+    return np.unique(np.concatenate([close_times(table, tf) for (_, tf), table in tables.items()]))
+
+
+def _until(strategy: records.Strategy, bars: Bars, end_ms: int) -> Bars:
+    """Return the bars that close until a time."""
+    tables = {
+        (symbol, timeframe): table.slice(
+            0, int(np.searchsorted(close_times(table, timeframe), end_ms, side="right"))
+        )
+        for (symbol, timeframe), table in _tables(strategy, bars).items()
+    }
+    return _to_bars(strategy, bars, tables)
+
+
+def _since(strategy: records.Strategy, bars: Bars, start_ms: int) -> Bars:
+    """Return the bars that open from a time on."""
+    tables = {
+        key: table.slice(int(np.searchsorted(table["ts_ms"].to_numpy(), start_ms)))
+        for key, table in _tables(strategy, bars).items()
+    }
+    return _to_bars(strategy, bars, tables)
+
+
+# Cuts.
+
+
+def _decisions(run: Run, instants_ms: Ints) -> list[int]:
+    """Return the last closes before or at which orders were sent or changed, each once."""
+    orders = (*run.submitted, *run.changed)
+    sent_ms = sorted({order.ts_ms for order in orders} | {d.ts_ms for d in run.denials})
+    at = np.searchsorted(instants_ms, sent_ms, side="right") - 1
+    return sorted({int(instants_ms[max(int(index), 0)]) for index in at})
+
+
+def _spread[T](values: list[T], most: int) -> list[T]:
     if len(values) <= most:
         return values
     return [values[int(at)] for at in np.linspace(0, len(values) - 1, most)]
 
 
-def _compare(strategy: records.Strategy, whole: Run, bars: pa.Table) -> None:
-    end_ms = int(whole.curve.closes_ms[bars.num_rows - 1])
+def _compare(
+    strategy: records.Strategy, whole: Run, bars: Bars, end_ms: int, decimals: dict[str, int]
+) -> None:
     cut = f"{strategy.strategy_id}: looks ahead: on data cut at {iso(end_ms)}"
     try:
-        run = run_strategy(strategy, whole.venue, bars, stop=False, places=whole.price_decimals)
+        run = run_at_once(strategy, whole.venue, bars, stop=False, decimals=decimals)
     except StrategyError as e:
         raise StrategyError(f"{cut} it fails: {e}") from e
     for kind, before, now in (
-        ("order", whole.asked, run.asked),
+        ("order", whole.submitted, run.submitted),
+        ("change of an order", whole.changed, run.changed),
         ("fill", whole.fills, run.fills),
     ):
         known = [event for event in before if event.ts_ms <= end_ms]
@@ -155,58 +254,42 @@ def _compare(strategy: records.Strategy, whole: Run, bars: pa.Table) -> None:
                 )
 
 
-def _said(event: Asked | Fill) -> str:
-    price = f" at {event.price}" if isinstance(event, Fill) else ""
-    quantity = f"{event.quantity.normalize():f}"
+def _said(event: SubmittedOrder | Fill) -> str:
+    prices = (event.price,) if isinstance(event, Fill) else event.prices
+    price = f" at {' and '.join(map(str, prices))}" if prices else ""
+    if not event.quantity:
+        return f"a cancelled {event.symbol} {event.type} of {iso(event.ts_ms)}"
+    quantity = f"{event.quantity.normalize():f} {event.symbol}"
     return f"{event.side} {quantity} {event.type}{price} of {iso(event.ts_ms)}"
 
 
-def _warm_up(strategy: records.Strategy, venue: str, bars: pa.Table) -> int | None:
-    """Return the bars until the position is that of the whole run; without halts in the way."""
+# The warm-up.
+
+
+def _warm_up(
+    strategy: records.Strategy, venue: str, bars: Bars, decimals: dict[str, int]
+) -> tuple[int, int] | None:
+    """Return bars and milliseconds until positions are the whole run's; no halt is in the way."""
     loose = msgspec.structs.replace(
         strategy,
         starting_balance_usd=_NO_LIMIT,
         risk=msgspec.structs.replace(strategy.risk, max_daily_loss_usd=_NO_LIMIT),
     )
-    whole = run_strategy(loose, venue, bars, stop=False)
-    needed = 0
-    for start in _spread(list(range(1, bars.num_rows)), _LATE_STARTS + 1)[:_LATE_STARTS]:
-        late = run_strategy(
-            loose, venue, bars.slice(start), stop=False, places=whole.price_decimals
-        )
-        differs = np.flatnonzero(late.curve.position != whole.curve.position[start:])
-        if differs.size and differs[-1] == bars.num_rows - start - 1:
+
+    def positions(part: Bars) -> Floats:
+        run = run_at_once(loose, venue, part, stop=False, decimals=decimals)
+        return np.array(list(to_books(run, to_marks(loose, part)).curve.positions.values()))
+
+    main = _main(strategy, bars)
+    opens_ms, closes_ms = main["ts_ms"].to_numpy(), close_times(main, strategy.timeframe)
+    whole, needed = positions(bars), (0, 0)
+    for start in _spread(list(range(1, main.num_rows)), _LATE_STARTS + 1)[:_LATE_STARTS]:
+        late = positions(_since(strategy, bars, int(opens_ms[start])))
+        differs = np.flatnonzero((late != whole[:, start:]).any(axis=0))
+        if not differs.size:
+            continue
+        last = start + int(differs[-1])
+        if last == main.num_rows - 1:
             return None
-        needed = max(needed, int(differs[-1]) + 1 if differs.size else 0)
+        needed = max(needed, (last + 1 - start, int(closes_ms[last] - opens_ms[start])))
     return needed
-
-
-@contextmanager
-def _noting_what_is_opened(opened: list[str]) -> Iterator[None]:
-    """Note what the strategies' own code opens, wherever the call is made."""
-    active = [True]
-
-    def hook(event: str, args: tuple[Any, ...]) -> None:
-        if active and event in _OPENING:
-            place = _strategy_line(sys._getframe(1))
-            what = str(args[0])
-            if place and not what.endswith(_NO_DATA) and "zoneinfo" not in what:
-                opened.append(f"{place} opens {what}")
-
-    sys.addaudithook(hook)  # there is no removing one
-    try:
-        yield
-    finally:
-        active.clear()
-
-
-def _strategy_line(frame: FrameType | None) -> str | None:
-    """Return the nearest line of a strategy; None where only an import is under way."""
-    while frame is not None:
-        filename = frame.f_code.co_filename
-        if filename.startswith("<frozen importlib"):
-            return None
-        if "/strategies/" in Path(filename).as_posix():
-            return f"{shown_path(filename)}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None

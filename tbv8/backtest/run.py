@@ -2,51 +2,91 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
+from tbv8.backtest.feed import check_held, run_at_once
 from tbv8.config import records
-from tbv8.results.files import write_run
+from tbv8.manifest import FILES_PART, PAGE, Manifest, make_input
+from tbv8.results.accounting import Books, to_books
+from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import write_json, write_result
+from tbv8.results.marks import to_marks
+from tbv8.results.read import read_result
 from tbv8.results.summary import Summary, summarise, to_json
-from tbv8.results.tearsheet import Result, tearsheet
-from tbv8.trading.engine import run_strategy
+from tbv8.results.tearsheet import tearsheet
+from tbv8.trading.bars import Bars
+from tbv8.trading.opened import noting_opened
 
 
 def run_backtest(
-    strategy: records.Strategy, bars: pa.Table, *, inputs: Mapping[str, Any], results_path: Path
+    strategy: records.Strategy, bars: Bars, *, inputs: Mapping[str, Any], results_path: Path
 ) -> Summary:
     """Run a strategy over its bars and write `results_path/<strategy_id>/`.
 
     Args:
         strategy: With all that it inherits.
         bars: Those of its source whose whole time lies in its span; holes are outages.
-        inputs: For the manifest: digest and value of each part of the result's key.
+        inputs: For the manifest: digest and value of each part of the result's key, but for
+            what the strategy opens while it runs.
         results_path: The folder of all results.
 
     Raises:
         ConfigError: The strategy's own class refuses its params.
         DataError: There are no bars, or some that no market makes.
-        StrategyError: The strategy raised, or ended the run early.
+        StrategyError: The strategy raised, ended the run early, or opened what cannot be part of
+            a key.
     """
-    routing = strategy.routing
-    primary = run_strategy(strategy, routing.primary, bars)
-    shadow = None
+    check_held(strategy, bars)
+    routing, marks = strategy.routing, to_marks(strategy, bars)
+    files: dict[str, str] = {}
+
+    def run(venue: str) -> Books:
+        with noting_opened(strategy) as opened:
+            books = to_books(run_at_once(strategy, venue, bars), marks)
+        files.update(opened.files())
+        return books
+
+    primary, shadow = run(routing.primary), None
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        shadow = run_strategy(strategy, routing.secondary, bars)
-    summary = summarise(strategy, primary, shadow)
-    numbers = to_json(summary)
-    result = Result(summary=numbers, primary=primary, shadow=shadow, bars=bars, inputs=inputs)
+        shadow = run(routing.secondary)
+    key = {**inputs, FILES_PART: make_input(files)}
+    summary = summarise(strategy, bars, primary, shadow)
 
     def write(folder: Path) -> None:
         write_run(folder, primary)
         if shadow:
             write_run(folder / "shadow", shadow)
-        write_json(folder / "summary.json", numbers)
-        (folder / "tearsheet.html").write_text(tearsheet(result), encoding="utf-8")
+        write_market(folder / "market.csv", strategy, bars)
+        write_json(folder / "summary.json", to_json(summary))
+        _draw(folder, key)
 
-    write_result(results_path / strategy.strategy_id, write, inputs=inputs)
+    write_result(results_path / strategy.strategy_id, write, inputs=key)
     return summary
+
+
+def draw_again(folder: Path, manifest: Manifest, *, inputs: Mapping[str, Any]) -> None:
+    """Draw the page of a result from its other files; nothing is run.
+
+    Args:
+        folder: The result's.
+        manifest: Its own; what the strategy opened is taken over from it.
+        inputs: As of `run_backtest`.
+    """
+    key = {**inputs, FILES_PART: manifest.inputs[FILES_PART]}
+
+    def write(new: Path) -> None:
+        for name in manifest.outputs.keys() - {PAGE}:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, new / name)
+        _draw(new, key)
+
+    write_result(folder, write, inputs=key)
+
+
+def _draw(folder: Path, key: Mapping[str, Any]) -> None:
+    """Write the page of a result whose other files are there."""
+    page = tearsheet(read_result(folder, inputs=key))
+    (folder / PAGE).write_text(page, encoding="utf-8")

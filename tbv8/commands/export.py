@@ -155,7 +155,11 @@ def _selected(project: Project, query: Query, asked: _Asked) -> list[Series]:
     Raises:
         InvalidCommand: A name is neither stored nor configured.
     """
-    ledger = query("SELECT DISTINCT dataset, venue, symbol FROM history_coverage", ())
+    ledger = query(
+        "SELECT DISTINCT dataset, venue, symbol FROM history_coverage"
+        " WHERE dataset IN (SELECT name FROM sqlite_master WHERE type = 'table')",
+        (),
+    )
     stored = {(str(name), Series(str(venue), str(symbol))) for name, venue, symbol in ledger}
     stored |= set(stored_ticks(query))
     datasets = {*TICKS, *(name for name, _ in stored)}

@@ -101,4 +101,6 @@ def whole_number(option: str, text: str, *, least: int) -> int:
 
 def print_json(value: object) -> None:
     """Print what `--json` promises: JSON and nothing else."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    is_plain = text.replace("\n", "").isprintable()  # of a database, a name may be anything
+    print(text if is_plain else json.dumps(value, indent=2))

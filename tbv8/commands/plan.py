@@ -27,6 +27,7 @@ class Planned(msgspec.Struct, frozen=True):
 class Plan(Looking):
     """Tell what would run, and why."""
 
+    is_about_tasks = True
     doc_purpose = "tell what would run, and why; runs nothing, writes nothing"
     doc_usage = "[TASK ...]"
     doc_description = (

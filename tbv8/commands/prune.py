@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 
 from doit.exceptions import InvalidCommand
@@ -53,8 +52,8 @@ class Prune(Looking):
     ) -> int:
         if pos_args:
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
-        before_ms = int(time.time() * 1000) - _milliseconds(older_than)
         project: Project = self.loader.namespace["PROJECT"]
+        before_ms = project.now_ms - _milliseconds(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
             chosen = choose(project, (one for _, one in stored), venue=venue, symbol=symbol)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from functools import wraps
 from typing import Any
@@ -31,7 +32,7 @@ from tbv8.tasks import STATE_FILE
 class Run(OneLine, doit.cmd_run.Run):
     """Run tasks; it is `doit` alone too."""
 
-    may_mean_command = True
+    may_mean_command = is_about_tasks = True
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run them, or point out where the options of a task are told."""
@@ -44,6 +45,8 @@ class Run(OneLine, doit.cmd_run.Run):
         if params["num_process"] < 0:
             given = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {given!r}")
+        if params["outfile"] is None:  # stdout was closed when pydoit took it for the default
+            params["outfile"] = sys.stdout
         code: int = super().execute(params, args)
         return code
 
@@ -56,6 +59,8 @@ class Run(OneLine, doit.cmd_run.Run):
 
 class List(OneLine, doit.cmd_list.List):
     """List tasks."""
+
+    is_about_tasks = True
 
     def execute(self, params: Any, args: list[str]) -> int:
         """List them, once it is sure that each can be written by the template."""
@@ -71,6 +76,7 @@ class List(OneLine, doit.cmd_list.List):
 class Info(Looking):
     """Tell about one task; pydoit's shows addresses of functions."""
 
+    is_about_tasks = True
     doc_purpose = doit.cmd_info.Info.doc_purpose
     doc_usage = doit.cmd_info.Info.doc_usage
     doc_description = "Exits with 1 when it would run now; `doit why TASK` tells all of its key."

@@ -10,7 +10,8 @@ import fnmatch
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from getopt import GetoptError
 from typing import Any
 
@@ -20,20 +21,39 @@ from doit.task import Task
 
 from tbv8.commands import state  # noqa: F401  # first
 from tbv8.config.document import nearest, unknown
+from tbv8.config.records import Problem
 from tbv8.errors import Tbv8Error
 from tbv8.tasks import ReaderGoneError, os_problem
 
 _GONE = (BrokenPipeError, ReaderGoneError)  # `| head` has seen enough
-_FIRST = "write the options of a command before the names of tasks"
+_REFUSALS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv8Error)
 
 
 class OneLine:
     """A command, mixed in before pydoit's class: what is refused is refused in one line.
 
-    `may_mean_command` where the name of a command may be misspelt, not only that of a task.
+    `may_mean_command` where the name of a command may be misspelt, not only that of a task;
+    `is_about_tasks` where the tasks that are named, all without a name, must be without a problem.
     """
 
     may_mean_command = False
+    is_about_tasks = False
+    _is_reported = False  # tasks are made twice where options stand behind their names
+
+    @property
+    def task_list(self) -> list[Task]:
+        """The tasks of the graph, set by pydoit once they are made."""
+        return self._tasks
+
+    @task_list.setter
+    def task_list(self, tasks: list[Task]) -> None:
+        self._tasks = tasks
+        if self._is_reported:
+            return
+        self._is_reported = True
+        named = [] if self.sel_default_tasks else self.sel_tasks  # type: ignore[attr-defined]
+        problems = self.loader.namespace["PROJECT"].problems  # type: ignore[attr-defined]
+        _report_problems(problems, _needed(tasks, named) if self.is_about_tasks else [])
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run the command; `--help` is `doit help` of it.
@@ -46,10 +66,13 @@ class OneLine:
                 print(self.help())  # type: ignore[attr-defined]  # of pydoit's Command, as all here
                 code = 0
             else:
-                code = super().parse_execute(in_args) or 0  # type: ignore[misc]
+                with _bugs():
+                    code = self._parse_execute(in_args) or 0
             sys.stdout.flush()
         except CmdParseError as e:
             raise _no_such_option(e, self.cmdparser.options) from e  # type: ignore[attr-defined]
+        except BrokenConfigError:
+            raise
         except InvalidCommand as e:
             raise self._refusal(e) from e
         except (InvalidDodoFile, InvalidTask) as e:
@@ -67,6 +90,21 @@ class OneLine:
             raise InvalidCommand(problem) from e
         return code
 
+    def _parse_execute(self, in_args: list[str]) -> int | None:
+        """Run the command; its own options may stand behind the names of tasks too.
+
+        pydoit takes those for options of the task, and refuses them before anything runs.
+        """
+        while True:
+            try:
+                return super().parse_execute(in_args)  # type: ignore[misc,no-any-return]
+            except (CmdParseError, InvalidCommand) as e:
+                options = self.cmdparser.options  # type: ignore[attr-defined]
+                ours = _to_the_front(in_args, _refused_option(e), options)
+                if ours is None:
+                    raise
+                in_args = ours
+
     def _refusal(self, e: InvalidCommand) -> InvalidCommand:
         """Return pydoit's refusal in one line, that of a task with what was meant."""
         said = re.fullmatch(r"'(.*)' is not a task\.", str(e))
@@ -74,10 +112,88 @@ class OneLine:
         if name is None:
             return InvalidCommand(_joined(e))
         if name.startswith("-"):
-            return InvalidCommand(f"option {name}: {_FIRST}")
-        tasks = [task.name for task in self.task_list]  # type: ignore[attr-defined]
+            return InvalidCommand(f"option {name} not recognized")
+        tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
         return _no_such_task(name, tasks, commands)
+
+
+class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no types
+    """Files of config/ that are wrong and needed, a line for each."""
+
+
+def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None) -> None:
+    """Warn of what is wrong in config/; refuse where it is needed, by None all of it.
+
+    Raises:
+        BrokenConfigError: One of the needed tasks, or any, has a problem.
+    """
+    found = {str(problem.error): None for problem in problems}
+    used = found
+    if needed is not None:
+        metas = [task.meta for task in needed if task.meta]
+        used = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
+    for said in found:
+        if said not in used:
+            print(f"WARNING: {said}", file=sys.stderr)
+    if used:
+        raise BrokenConfigError("\nERROR: ".join(said for said in found if said in used))
+
+
+def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
+    """Return the named tasks and all that they depend on; None when none is named."""
+    by_name = {task.name: task for task in tasks}
+    waiting = [name for word in named for name in fnmatch.filter(by_name, word)]
+    needed: dict[str, Task] = {}
+    while waiting:
+        name = waiting.pop()
+        if name in by_name and name not in needed:
+            needed[name] = by_name[name]
+            waiting += [*by_name[name].task_dep, *by_name[name].setup_tasks]
+    return list(needed.values()) if named else None
+
+
+@contextmanager
+def _bugs() -> Iterator[None]:
+    """End with 2 and a traceback what is neither refused nor a signal; pydoit would say 3."""
+    try:
+        yield
+    except (*_REFUSALS, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as e:
+        if isinstance(e, _GONE) or (isinstance(e, OSError) and os_problem(e)):
+            raise
+        sys.excepthook(type(e), e, e.__traceback__)
+        raise SystemExit(2) from e
+
+
+def _refused_option(e: CmdParseError | InvalidCommand) -> str | None:
+    """Return the option, without dashes, that a task was refused for, or as a name of one."""
+    if isinstance(e, InvalidCommand):
+        name = re.fullmatch(r"'-{1,2}([^=']+).*' is not a task\.", str(e))
+        return name[1] if name else None
+    cause = e.__context__
+    is_of_task = isinstance(cause, GetoptError) and str(e).startswith("Error parsing Task")
+    return cause.opt if is_of_task else None
+
+
+def _to_the_front(
+    words: Sequence[str], name: str | None, options: Iterable[Any]
+) -> list[str] | None:
+    """Return the words with the last option `name` first, None where the command has none."""
+    option = next((o for o in options if name and name in (o.long, o.short, o.inverse)), None)
+    if option is None:
+        return None
+    dashes = "-" if name == option.short else "--"
+    for at in reversed(range(len(words))):
+        word, rest = words[at][: len(f"{dashes}{name}")], words[at][len(f"{dashes}{name}") :]
+        if word == f"{dashes}{name}" and (not rest or rest[0] == "=" or dashes == "-"):
+            takes_next = option.type is not bool and not rest
+            end = at + 1 + takes_next
+            if end > len(words):
+                return None
+            return [*words[at:end], *words[:at], *words[end:]]
+    return None
 
 
 def check_patterns(words: Iterable[str], tasks: Iterable[Task]) -> None:
@@ -99,8 +215,6 @@ def _no_such_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
     """
     cause, said = error.__context__, str(error)
     if isinstance(cause, GetoptError):
-        if said.startswith("Error parsing Task") and any(o.long == cause.opt for o in options):
-            return InvalidCommand(f"option --{cause.opt}: {_FIRST}")
         near = nearest(cause.opt, re.findall(r"'long': ?'([\w-]+)'", said))
         hint = f", did you mean '--{near}'?" if near and "not recognized" in cause.msg else ""
         return InvalidCommand(f"{cause.msg}{hint}")

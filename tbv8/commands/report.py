@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +12,9 @@ from tbv8.commands.looking import Looking
 from tbv8.commands.plan import Planned, plan
 from tbv8.commands.status import stale_results
 from tbv8.config.records import Project
+from tbv8.errors import DataError
+from tbv8.files import replacing
+from tbv8.page.html import is_page
 from tbv8.report.graph import Node
 from tbv8.tasks import wanted_history
 
@@ -60,10 +61,11 @@ class Report(Looking):
             wanted,
             db_path=project.db_path,
             results_path=project.results_path,
-            now_ms=int(time.time() * 1000),
+            now_ms=project.now_ms,
         )
         path = project.results_path / "index.html"
-        _write(path, report_page(report))
+        with replacing(path, check=_check_replaceable) as new:
+            new.write_text(report_page(report), encoding="utf-8")
         print(path)
         return 0
 
@@ -97,12 +99,10 @@ def _nodes(
             )
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        new.write_text(text, encoding="utf-8")
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+def _check_replaceable(path: Path) -> None:
+    """Refuse to write over a page that is not ours."""
+    if path.exists() and not (path.is_file() and is_page(path.read_bytes())):
+        raise DataError(
+            f"{path}: is not a page that tbv8 wrote, so it is not replaced: move it elsewhere, or "
+            "set another results_path in config/data.yaml"
+        )

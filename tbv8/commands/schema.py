@@ -12,6 +12,7 @@ from doit.exceptions import InvalidCommand
 
 from tbv8.commands.refusals import OneLine
 from tbv8.config.schema import FOLDER, schemas
+from tbv8.files import replacing
 
 _CONFIG = Path("config")
 
@@ -37,11 +38,9 @@ class Schema(OneLine, Command):  # type: ignore[misc]  # doit ships no types
             raise InvalidCommand("config: there is no such folder: run it in the project's folder")
         folder = _CONFIG / FOLDER
         made = schemas(path.stem for path in (_CONFIG / "venues").glob("[!.]*.y*ml"))
-        folder.mkdir(exist_ok=True)
         for name, schema in made.items():
             path = folder / f"{name}.schema.json"
-            new = path.with_name(f".{path.name}.new")
-            new.write_text(f"{json.dumps(schema, indent=2)}\n", encoding="utf-8")
-            new.replace(path)
+            with replacing(path) as new:
+                new.write_text(f"{json.dumps(schema, indent=2)}\n", encoding="utf-8")
             print(path)
         return 0

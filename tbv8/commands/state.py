@@ -20,6 +20,22 @@ from doit.dependency import DatabaseException, SqliteDB
 
 from tbv8.ending import end_cleanly
 
+
+def fill_closed_streams() -> None:
+    """Open what was closed before the start (`>&-`): the next file would get its number.
+
+    That may be the database, and what a library prints to number 1 would be written into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+fill_closed_streams()
 end_cleanly()
 atexit.register(gc.freeze)  # looking for garbage takes an eighth of a `doit` that has nothing to do
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from tbv8.market import Series, Span
 from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
-from tbv8.venues.base import history_span
+from tbv8.venues.registry import find_history
 
 if TYPE_CHECKING:
     from tbv8.store.bars import BarStore
@@ -188,11 +187,11 @@ def _compare(project: Project, asked: _Asked, against: str, *, sample: str, seed
     with open_reader(project.db_path):
         pass
     with open_bars(project.db_path) as store:
-        held = [
-            series
+        held = {
+            series: kept
             for name, series in _selected_series(project, store, asked)
-            if name == HISTORY and _can_fetch(project, series)
-        ]
+            if name == HISTORY and (kept := _fetchable(project, series))
+        }
         hours = draw_hours(store, held, count=count, seed=number)
         differences = [
             difference
@@ -230,15 +229,18 @@ def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[t
     return [(name, one) for name, one in stored if one in chosen and asked.dataset in ("", name)]
 
 
-def _can_fetch(project: Project, series: Series, span: Span | None = None) -> bool:
-    """Tell whether the venue of a series is configured, and has history (of a span)."""
-    venue = project.venues.get(series.venue)
-    has = (
-        venue
-        and series.symbol in venue.symbols
-        and history_span(venue.name, int(time.time() * 1000))
-    )
-    return bool(has and (span is None or has.contains(span)))
+def _can_fetch(project: Project, series: Series, span: Span) -> bool:
+    """Tell whether the venue of a series has history of a span."""
+    kept = _fetchable(project, series)
+    return kept is not None and kept.contains(span)
+
+
+def _fetchable(project: Project, series: Series) -> Span | None:
+    """Return for what time the venue of a series has history; None if it is not configured."""
+    venue, source = project.venues.get(series.venue), find_history(series.venue)
+    if venue is None or source is None or series.symbol not in venue.symbols:
+        return None
+    return source.span(project.now_ms)
 
 
 def _days(problems: Sequence[Problem]) -> int:

@@ -17,6 +17,7 @@ from tbv8.freshness.state import Part, State
 class Why(Looking):
     """Tell why a task is fresh or stale."""
 
+    is_about_tasks = True
     doc_purpose = "show every part of a task's key, now and when its output was made"
     doc_usage = "TASK ..."
     doc_description = (

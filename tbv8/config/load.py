@@ -6,10 +6,12 @@ tbv8 reads is in `tbv8.config.records`.
 
 from __future__ import annotations
 
+import os
 import re
 import urllib.parse
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -28,6 +30,8 @@ from tbv8.config.records import (
     Channel,
     Detail,
     Instrument,
+    Kind,
+    Problem,
     Project,
     Risk,
     Routing,
@@ -35,7 +39,16 @@ from tbv8.config.records import (
     Venue,
     length,
 )
-from tbv8.config.source import GIVEN, classes, module_path, params, strategy_modules
+from tbv8.config.source import (
+    GIVEN,
+    STRATEGIES,
+    classes,
+    module_path,
+    params,
+    strategy_modules,
+    strategy_sources,
+    unseen_imports,
+)
 from tbv8.errors import ConfigError
 from tbv8.market import (
     DAY_MS,
@@ -50,6 +63,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
+from tbv8.venues.registry import find_venue
 
 HistorySpan = Callable[[str], Span | None]
 """The span for which a venue has history at all; None for one that has none to give."""
@@ -57,11 +71,14 @@ HistorySpan = Callable[[str], Span | None]
 OVERRIDES = ("venue", "start", "end")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
+HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
+"""A host as urllib reads it: without a port, in lower case."""
 
 _TIMES_MS = range(parse_time("9999-01-01"))
 _TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
 _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
+_TAKEN = ("config", "tbv8", "migrations", "tests", "docs", ".git", "data/export", "data/.doit.db")
 _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
 
@@ -91,6 +108,7 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ws_url: str | None = None
     rest_url: str | None = None
     archive_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
     instruments: dict[str, Instrument] = {}
 
 
@@ -139,6 +157,7 @@ def load_project(
     data = to_record(data_file, _DataFile)
     db_path = _below(root, data_file, "db_path", data.db_path)
     results_path = _below(root, data_file, "results_path", data.results_path)
+    _check_places(root, data_file, db_path, results_path)
     timeframes = tuple(
         _timeframe(data_file, ("timeframes", index), text)
         for index, text in enumerate(data.timeframes)
@@ -150,8 +169,14 @@ def load_project(
     )
     words = to_record(history_file, _HistoryFile).history
     warnings: list[str] = []
-    venues = dict(_load_venues(root, warnings))
+    broken = _Broken({}, {})
+    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
+    venues, broken_venues = _load_each(
+        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
+    )
+    broken.venues.update(broken_venues)
     wanted = _Wanted(
+        root=root,
         history=words,
         refresh=_refresh(history_file, words.refresh),
         document=history_file,
@@ -159,11 +184,16 @@ def load_project(
         now_ms=now_ms,
         history_span=history_span,
         venues=venues,
+        broken=broken,
         warnings=warnings,
     )
     history_venue, history = _resolve_span(wanted, None, None)
-    strategies = dict(_load_strategies(root, venues, wanted))
-    spans = {Series(history_venue, symbol): [history] for symbol in venues[history_venue].symbols}
+    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
+    strategies, broken_strategies = _load_each(
+        root, "strategies", "strategy", cure, partial(_load_strategy, wanted)
+    )
+    symbols = venues[history_venue].symbols if history_venue in venues else ()
+    spans = {Series(history_venue, symbol): [history] for symbol in symbols}
     for strategy in strategies.values():
         for series in strategy.sources:
             asked = spans.setdefault(series, [])
@@ -177,8 +207,19 @@ def load_project(
         venues=venues,
         strategies=strategies,
         wanted=spans,
+        history_venue=history_venue,
+        now_ms=now_ms,
+        problems=(
+            *_problems("venue", broken.venues.items()),
+            *_problems("instrument", ((name, e) for (name, _), e in broken.instruments.items())),
+            *_problems("strategy", broken_strategies.items()),
+        ),
         warnings=tuple(warnings),
     )
+
+
+def _problems(kind: Kind, errors: Iterable[tuple[str, ConfigError]]) -> Iterator[Problem]:
+    return (Problem(kind=kind, name=name, error=e) for name, e in errors)
 
 
 def _below(root: Path, document: Document, key: str, text: str) -> Path:
@@ -187,6 +228,27 @@ def _below(root: Path, document: Document, key: str, text: str) -> Path:
         document.refuse((key,), f"expected a path such as data/tbv8.sqlite, got {text!r}")
     path = root / text
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _check_places(root: Path, document: Document, db_path: Path, results_path: Path) -> None:
+    """Refuse a place at which tbv8 would write over the project or over its own data."""
+    cure = "write a place of its own, such as data/results or data/tbv8.sqlite"
+    for key, path in (("results_path", results_path), ("db_path", db_path)):
+        for name in _TAKEN:
+            if _overlap(path, root / name):
+                document.refuse((key,), f"{str(path)!r} would lie over {name}: {cure}")
+    if _overlap(db_path, results_path):
+        key = "results_path" if "results_path" in document.value else "db_path"
+        problem = f"database {str(db_path)!r} and results {str(results_path)!r} would lie over"
+        document.refuse((key,), f"{problem} each other: {cure}")
+    if db_path.is_dir():
+        document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write a file's name")
+
+
+def _overlap(path: Path, other: Path) -> bool:
+    """Tell whether one is the other, or lies in it, wherever links lead."""
+    one, two = Path(os.path.realpath(path)), Path(os.path.realpath(other))
+    return one.is_relative_to(two) or two.is_relative_to(one)
 
 
 def _read(root: Path, name: str, cure: str) -> Document:
@@ -198,7 +260,27 @@ def _read(root: Path, name: str, cure: str) -> Document:
     return read_document(path, root=root)
 
 
-def _read_folder(root: Path, name: str, what: str, cure: str) -> Iterator[Document]:
+def _load_each[T](
+    root: Path, name: str, what: str, cure: str, load: Callable[[Document], T]
+) -> tuple[dict[str, T], dict[str, ConfigError]]:
+    """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
+    loaded: dict[str, T] = {}
+    broken: dict[str, ConfigError] = {}
+    for path in _paths(root, name, what, cure):
+        try:
+            if (twin := path.with_suffix(".yaml")) != path and twin.exists():
+                raise ConfigError(
+                    f"there is {twin.name} too: two files with one id, remove one",
+                    path=path.relative_to(root),
+                )
+            loaded[path.stem] = load(read_document(path, root=root))
+        except ConfigError as e:
+            loaded.pop(path.stem, None)
+            broken[path.stem] = e
+    return loaded, broken
+
+
+def _paths(root: Path, name: str, what: str, cure: str) -> list[Path]:
     folder = root / "config" / name
     paths = sorted(
         path
@@ -210,15 +292,7 @@ def _read_folder(root: Path, name: str, what: str, cure: str) -> Iterator[Docume
             f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
         )
-    stems: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in stems:
-            raise ConfigError(
-                f"there is {stems[path.stem].name} too: two files with one id, remove one",
-                path=path.relative_to(root),
-            )
-        stems[path.stem] = path
-        yield read_document(path, root=root)
+    return paths
 
 
 def _named(document: Document, key: str, name: str) -> str:
@@ -230,32 +304,42 @@ def _named(document: Document, key: str, name: str) -> str:
     return name
 
 
-def _load_venues(root: Path, warnings: list[str]) -> Iterator[tuple[str, Venue]]:
-    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    for document in _read_folder(root, "venues", "venue", cure):
-        raw = to_record(document, _VenueFile)
-        name = _named(document, "venue", raw.venue)
-        symbols = _symbols(document, raw.symbols)
-        if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-            document.refuse(("channels",), "expected trades, bbo or both, each once")
-        for symbol, rules in raw.instruments.items():
+def _load_venue(
+    broken: dict[tuple[str, str], ConfigError], warnings: list[str], document: Document
+) -> Venue:
+    """Return a venue; what is wrong with an instrument's rules goes into `broken`."""
+    raw = to_record(document, _VenueFile)
+    name = _named(document, "venue", raw.venue)
+    symbols = _symbols(document, raw.symbols)
+    if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
+        document.refuse(("channels",), "expected trades, bbo or both, each once")
+    for index, host in enumerate(raw.redirect_hosts):
+        if not re.fullmatch(HOST, host):
+            expected = f"expected a host such as data.example.com, got {host!r}"
+            document.refuse(("redirect_hosts", index), expected)
+    venue = Venue(
+        name=name,
+        enabled=raw.enabled,
+        symbols=symbols,
+        channels=raw.channels,
+        ws_url=_url(document, "ws_url", raw.ws_url, ("ws", "wss")),
+        rest_url=_url(document, "rest_url", raw.rest_url, ("http", "https")),
+        archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
+        instruments={},
+        redirect_hosts=raw.redirect_hosts,
+    )
+    for symbol, rules in raw.instruments.items():
+        try:
             _check_instrument(document, symbol, rules, symbols)
-            for key in _RATES:
-                rate = getattr(rules, key)
-                _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
-        yield (
-            name,
-            Venue(
-                name=name,
-                enabled=raw.enabled,
-                symbols=symbols,
-                channels=raw.channels,
-                ws_url=_url(document, "ws_url", raw.ws_url, ("ws", "wss")),
-                rest_url=_url(document, "rest_url", raw.rest_url, ("http", "https")),
-                archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
-                instruments=raw.instruments,
-            ),
-        )
+        except ConfigError as e:
+            broken[name, symbol] = e
+            continue
+        hours = rules.funding_hours or find_venue(name).funding_hours
+        venue.instruments[symbol] = replace(rules, funding_hours=hours)
+        for key in _RATES:
+            rate = getattr(rules, key)
+            _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
+    return venue
 
 
 def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
@@ -348,9 +432,25 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
         return False
 
 
-class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides a wanted span, beside a strategy's own words."""
+class _Broken(msgspec.Struct, frozen=True):
+    """What is wrong with venues, and with instruments of venues that are right otherwise."""
 
+    venues: dict[str, ConfigError]
+    instruments: dict[tuple[str, str], ConfigError]
+
+    def check(self, venue: str, symbols: Iterable[str]) -> None:
+        """Raise what is wrong with a venue or with its rules of some symbols, if anything is."""
+        if venue in self.venues:
+            raise self.venues[venue]
+        for symbol in symbols:
+            if (venue, symbol) in self.instruments:
+                raise self.instruments[venue, symbol]
+
+
+class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a strategy is loaded by, beside its own words."""
+
+    root: Path
     history: _History
     refresh: Timeframe
     document: Document
@@ -358,6 +458,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     history_span: HistorySpan
     venues: Mapping[str, Venue]
+    broken: _Broken
     warnings: list[str]
 
 
@@ -415,7 +516,7 @@ def _resolve_span(
     """
     for word in _words(wanted, own, document, "venue", "market_data_venue"):
         name = str(word.text)
-        if name not in wanted.venues:
+        if name not in wanted.venues and name not in wanted.broken.venues:
             word.refuse(unknown("venue", name, wanted.venues))
     for start in _words(wanted, own, document, "start", "start_date"):
         start_ms = start.time_ms()
@@ -502,52 +603,47 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
         document.refuse(key, str(e))
 
 
-def _load_strategies(
-    root: Path, venues: Mapping[str, Venue], wanted: _Wanted
-) -> Iterator[tuple[str, Strategy]]:
-    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    for document in _read_folder(root, "strategies", "strategy", cure):
-        raw = to_record(document, _StrategyFile)
-        strategy_id = _named(document, "strategy_id", raw.strategy_id)
-        data_venue, span = _resolve_span(wanted, raw.backtest, document)
-        symbols = _strategy_symbols(document, raw, venues[data_venue])
-        timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
-        _check_amount(
-            document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd
+def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
+    raw = to_record(document, _StrategyFile)
+    strategy_id = _named(document, "strategy_id", raw.strategy_id)
+    data_venue, span = _resolve_span(wanted, raw.backtest, document)
+    if data_venue in wanted.broken.venues:
+        raise wanted.broken.venues[data_venue]
+    symbols = _strategy_symbols(document, raw, wanted.venues[data_venue])
+    timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
+    _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
+    if raw.backtest.slippage_ticks < 0:
+        document.refuse(
+            ("backtest", "slippage_ticks"),
+            f"expected 0 or more, got {raw.backtest.slippage_ticks}",
         )
-        if raw.backtest.slippage_ticks < 0:
-            document.refuse(
-                ("backtest", "slippage_ticks"),
-                f"expected 0 or more, got {raw.backtest.slippage_ticks}",
-            )
-        module, class_name = _strategy_class(document, raw.strategy, root=root)
-        _check_params(document, module_path(module, root=root), class_name, raw.params)
-        yield (
-            strategy_id,
-            Strategy(
-                strategy_id=strategy_id,
-                path=document.path,
-                symbol=symbols[0],
-                symbols=symbols,
-                timeframe=timeframe,
-                bars=_further_bars(document, raw.bars, timeframe),
-                module=module,
-                class_name=class_name,
-                params=raw.params,
-                routing=raw.routing,
-                risk=_risk(document, raw.risk, symbols),
-                source=Series(data_venue, symbols[0]),
-                span=span,
-                warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
-                detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
-                instruments=_instruments(
-                    document, raw.routing, symbols, venues, _funding(document, raw, wanted.warnings)
-                ),
-                starting_balance_usd=raw.backtest.starting_balance_usd,
-                slippage_ticks=raw.backtest.slippage_ticks,
-                root=root,
-            ),
-        )
+    module, class_name = _strategy_class(document, raw.strategy, root=wanted.root)
+    _check_params(document, module_path(module, root=wanted.root), class_name, raw.params)
+    _check_imports(document, module, root=wanted.root)
+    return Strategy(
+        strategy_id=strategy_id,
+        path=document.path,
+        symbol=symbols[0],
+        symbols=symbols,
+        timeframe=timeframe,
+        bars=_further_bars(document, raw.bars, timeframe),
+        module=module,
+        class_name=class_name,
+        params=raw.params,
+        routing=raw.routing,
+        risk=_risk(document, raw.risk, symbols),
+        source=Series(data_venue, symbols[0]),
+        span=span,
+        warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
+        detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
+        instruments=_instruments(
+            document, raw.routing, symbols, wanted, _funding(document, raw, wanted.warnings)
+        ),
+        starting_balance_usd=raw.backtest.starting_balance_usd,
+        slippage_ticks=raw.backtest.slippage_ticks,
+        simulated=find_venue(data_venue).simulated,
+        root=wanted.root,
+    )
 
 
 def _strategy_symbols(document: Document, raw: _StrategyFile, venue: Venue) -> tuple[str, ...]:
@@ -639,7 +735,7 @@ def _instruments(
     document: Document,
     routing: Routing,
     symbols: tuple[str, ...],
-    venues: Mapping[str, Venue],
+    wanted: _Wanted,
     funding: Decimal | None,
 ) -> dict[str, dict[str, Instrument]]:
     """Return the rules of every symbol at both venues, with the `funding` of the backtest."""
@@ -651,7 +747,8 @@ def _instruments(
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
             continue
-        venue = document.choose(("routing", role), name, venues, "venue")
+        wanted.broken.check(name, symbols)
+        venue = document.choose(("routing", role), name, wanted.venues, "venue")
         for symbol in symbols:
             if symbol not in venue.instruments:
                 document.refuse(
@@ -694,6 +791,15 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     if class_name not in names:
         document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
     return module, class_name
+
+
+def _check_imports(document: Document, module: str, *, root: Path) -> None:
+    """Refuse a strategy whose own code imports what opens files unseen."""
+    sources, below = strategy_sources(module, root=root)
+    package = STRATEGIES.parent
+    own = [p for p in sources if p.is_relative_to(STRATEGIES) or not p.is_relative_to(package)]
+    for refusal in unseen_imports(own, root=below):
+        document.refuse(("strategy",), refusal)
 
 
 def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:

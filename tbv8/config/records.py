@@ -12,18 +12,21 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.config.source import module_path
+from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
 Detail = Literal["1m", "none"]
+Kind = Literal["venue", "instrument", "strategy"]
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What an order in one symbol is worth at one venue; fees as fractions of the notional.
 
     `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
-    charged every `funding_hours`, each time its share of the eight. 0 stands for the venue's own.
+    charged every `funding_hours`, each time its share of the eight. In a file 0 stands for the
+    venue's own hours; those of a project are filled in.
 
     `multiplier` is how many of the symbol's units one unit of the venue holds: where the venue
     trades kPEPE, it is 1000. Prices and sizes of all other fields are those of the symbol's unit.
@@ -51,6 +54,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     rest_url: str | None
     archive_url: str | None
     instruments: dict[str, Instrument]
+    redirect_hosts: tuple[str, ...] = ()
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,6 +85,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         span: What is counted: the wanted span cut to what that venue has.
         warm_up_ms: How much earlier the run begins.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
+        simulated: The market of `source` is made up.
         detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
         root: The project's folder.
     """
@@ -103,6 +108,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     instruments: dict[str, dict[str, Instrument]]
     starting_balance_usd: Decimal
     slippage_ticks: int
+    simulated: bool = False
     root: Path = Path()
 
     @property
@@ -119,11 +125,6 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     def timeframes(self) -> tuple[Timeframe, ...]:
         """The timeframes that it is shown, the main one first."""
         return (self.timeframe, *self.bars)
-
-    @property
-    def step(self) -> Timeframe:
-        """The timeframe of the bars by which orders are matched."""
-        return ONE_MINUTE if self.detail == "1m" else self.timeframe
 
     @property
     def run_span(self) -> Span:
@@ -147,11 +148,23 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a strategy, a venue or an instrument; it stops only what needs that one.
+
+    `name` is that of the file.
+    """
+
+    kind: Kind
+    name: str
+    error: ConfigError
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
-    `wanted` are the spans asked of each series: of the history venue, and of strategies.
-    `warnings` are lines about values that are allowed, but probably not what was meant.
+    `wanted` are the spans asked of each series: of the history venue, and of strategies. `now_ms`
+    is the clock, read once. Whatever has one of the `problems` is left out of the rest. `warnings`
+    are lines about values that are allowed, but probably not what was meant.
     """
 
     root: Path
@@ -161,6 +174,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     venues: dict[str, Venue]
     strategies: dict[str, Strategy]
     wanted: dict[Series, list[Span]]
+    history_venue: str
+    now_ms: int
+    problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:

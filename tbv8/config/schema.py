@@ -121,6 +121,10 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "Where its history files are, if not at the venue's own address.",
             {"type": ["string", "null"], "pattern": "^https?://[^\\s/]+\\S*$"},
         ),
+        "redirect_hosts": (
+            "Other hosts that its replies may lead to; a redirect to any other is refused.",
+            {"items": {"type": "string", "pattern": f"^{load.HOST}$"}},
+        ),
         "instruments": (
             "What an order is worth there, by symbol: used by backtests.",
             {
@@ -252,6 +256,10 @@ def schemas(venues: Iterable[str]) -> dict[str, Schema]:
         },
         "then": {"properties": {"secondary": {"type": "string"}}, "required": ["secondary"]},
     }
+    strategy["$defs"]["_StrategyFile"]["anyOf"] = [
+        {"required": ["symbol"]},
+        {"required": ["symbols"]},
+    ]
     _offer_classes(strategy)
     return {name: _at_top(schema, _FILES[name]) for name, schema in made.items()}
 

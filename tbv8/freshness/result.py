@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
@@ -17,29 +16,25 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
-from tbv8.config.source import digest_source, foreign_imports, project_imports
+from tbv8.config.source import ABSENT, digest_file, digest_source, foreign_imports, strategy_sources
 from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
+from tbv8.manifest import (
+    FILES_PART,
+    PAGE,
+    PAGE_PART,
+    Input,
+    Manifest,
+    make_input,
+    read_manifest,
+)
 from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
 _PACKAGE = Path(__file__).parent.parent
+_DRAWS = ("page", "results/tearsheet", "results/tearsheet.py", "results/read.py")
 _EDITED = "edited by hand"  # in place of a digest that is not known
-
-
-class Input(msgspec.Struct, frozen=True):
-    """One part of a result's key, as the manifest keeps it."""
-
-    digest: str
-    value: Any
-
-
-class Manifest(msgspec.Struct, frozen=True):
-    """What a result was made of, and the sha256 of each of its other files."""
-
-    inputs: dict[str, Input]
-    outputs: dict[str, str]
 
 
 def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> State:
@@ -59,6 +54,7 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
         damaged = (folder / "manifest.json").exists()
         why = "manifest.json is damaged" if damaged else "there is no result yet"
         return State((why, *chain.from_iterable(refused.values())), _parts(current, {}))
+    current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
@@ -67,6 +63,31 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
             reasons.extend(changes or [f"{name} changed"])
     reasons.extend(_damage(folder, manifest.outputs))
     return State(tuple(reasons), _parts(current, manifest.inputs))
+
+
+def needs_only_drawing(
+    folder: Path, inputs: Mapping[str, Input], *, strategy: Strategy
+) -> Manifest | None:
+    """Return the manifest of a result of which only the page is stale; None for any other.
+
+    Args:
+        folder: The result's.
+        inputs: Every part of its key, as it is now.
+        strategy: Whose result it is.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    current = {**inputs, FILES_PART: opened_files(strategy, manifest)}
+    same = all(
+        manifest.inputs.get(name, Input("", None)).digest == part.digest
+        for name, part in current.items()
+        if name != PAGE_PART
+    )
+    rest = dict(manifest.outputs)
+    page = {PAGE: rest.pop(PAGE, "")}
+    redraws = manifest.inputs.get(PAGE_PART) != inputs[PAGE_PART] or any(_damage(folder, page))
+    return manifest if same and redraws and not any(_damage(folder, rest)) else None
 
 
 def static_state(strategy: Strategy, *, results_path: Path) -> State:
@@ -85,7 +106,19 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
     run = strategy.bars_span
     start_ms = strategy.span.start_ms if strategy.warm_up_ms else run.start_ms
     span = {"start": iso(start_ms), "end": iso(run.end_ms)}
-    return {**static_inputs(strategy), "span": _input(span), **_fingerprints(query, strategy)}
+    return {
+        **static_inputs(strategy),
+        "span": make_input(span),
+        **_fingerprints(query, strategy),
+        PAGE_PART: _page_input(),
+    }
+
+
+def opened_files(strategy: Strategy, manifest: Manifest) -> Input:
+    """Return what the files hold now that the strategy opened when the result was made."""
+    recorded = manifest.inputs.get(FILES_PART, Input("", None)).value
+    paths = recorded if isinstance(recorded, dict) else {}
+    return make_input({str(path): digest_file(strategy.root / str(path)) for path in paths})
 
 
 def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
@@ -107,29 +140,27 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
-    root = _PACKAGE.parent
-    ran_by = [
-        path
-        for name in ("trading", "results", "backtest", "page")
-        for path in (_PACKAGE / name).rglob("*.py")
-    ]
-    ran_by += [_PACKAGE / "market.py"]
-    ran_by += [path for path in [_PACKAGE / "risk.py"] if path.exists()]
-    read = project_imports([strategy.module_path], root=root)
+    read, below = strategy_sources(strategy.module, root=strategy.root)
+    ran_by = _code("market.py", "risk.py", "risk", "trading", "results", "backtest")
+    versions = {"python": platform.python_version(), **_versions("nautilus_trader", "numpy")}
     return {
-        "config": _input(_strategy_config(strategy)),
-        "strategy": _input(_sources(read, root)),
-        "engine": _input(_sources(ran_by, root)),
-        "versions": _input(_versions() | _foreign_versions(read)),
+        "config": make_input(_strategy_config(strategy)),
+        "strategy": make_input(_sources(read, below)),
+        "engine": make_input(_sources(ran_by - _code(*_DRAWS), _PACKAGE.parent)),
+        "versions": make_input(versions | _foreign_versions(read)),
     }
 
 
-def read_manifest(folder: Path) -> Manifest | None:
-    """Return a result's manifest; None when there is none, or it is not one."""
-    try:
-        return msgspec.json.decode((folder / "manifest.json").read_bytes(), type=Manifest)
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
-        return None
+def _page_input() -> Input:
+    """Return the part of a result's key that only its page depends on."""
+    return make_input(_sources(_code(*_DRAWS), _PACKAGE.parent) | _versions("plotly"))
+
+
+def _code(*names: str) -> set[Path]:
+    """Return the modules of tbv8 that are named, or lie in a folder that is."""
+    places = [_PACKAGE / name for name in names]
+    files = {path for path in places if path.is_file()}
+    return files.union(*(path.rglob("*.py") for path in places))
 
 
 def _parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tuple[Part, ...]:
@@ -150,9 +181,8 @@ def _sources(paths: Iterable[Path], root: Path) -> dict[str, str]:
 
 
 @lru_cache
-def _versions() -> dict[str, str]:
-    packages = ("nautilus_trader", "numpy", "plotly")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+def _versions(*packages: str) -> dict[str, str]:
+    return {name: version(name) for name in packages}
 
 
 def _foreign_versions(paths: Iterable[Path]) -> dict[str, str]:
@@ -174,20 +204,23 @@ def _packages(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def _input(value: Any) -> Input:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Input(hashlib.sha256(text.encode()).hexdigest(), value)
-
-
 def _changes(part: str, before: Any, now: Any) -> list[str]:
     """Say which keys of a part differ; nothing where only their types do (1 and true)."""
     if part.startswith("bars:"):
         return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
     old, new = dict(_flat(before)), dict(_flat(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    if part == FILES_PART:
+        return [f"{key}, which the strategy reads, {_fate(new.get(key))}" for key in keys]
     if part in ("strategy", "engine"):
         return [f"{key} changed" for key in keys]
+    if part == PAGE_PART:
+        return [f"{key} changed: the page is drawn again" for key in keys]
     return [f"{key}: {old.get(key)} became {new.get(key)}" for key in keys]
+
+
+def _fate(digest: Any) -> str:
+    return "is gone" if digest in (None, ABSENT) else "changed"
 
 
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

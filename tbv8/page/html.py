@@ -8,8 +8,10 @@ from functools import cache
 
 from tbv8.page.script import SCRIPT
 from tbv8.page.style import STYLE
+from tbv8.text import printable
 
 _VOID = frozenset({"br", "input", "meta"})
+_KEPT = "\n\t\N{NO-BREAK SPACE}"
 _IN_SIGHT = 17  # rows of a table's box
 
 # What a page may load, for the browser to hold it to: nothing.
@@ -17,6 +19,8 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
+
+_OURS = '<meta name="generator" content="tbv8">'
 
 
 class Html(str):
@@ -42,7 +46,8 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
+        text = html.escape(printable(str(value), kept=_KEPT))
+        words.append(key if value is True else f'{key}="{text}"')
     opening = f"<{' '.join(words)}>"
     if tag in _VOID:
         return Html(opening)
@@ -56,7 +61,7 @@ def join(children: Child) -> Html:
     if isinstance(children, Html):
         return children
     if isinstance(children, str):
-        return Html(html.escape(children, quote=False))
+        return Html(html.escape(printable(children, kept=_KEPT), quote=False))
     return Html("".join(map(join, children)))
 
 
@@ -151,6 +156,7 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
         element(
             "head",
             Html('<meta charset="utf-8">'),
+            Html(_OURS),
             element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("meta", name="color-scheme", content="light dark"),
@@ -170,6 +176,11 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
         lang="en",
     )
     return f"<!doctype html>\n{document}\n"
+
+
+def is_page(content: bytes) -> bool:
+    """Tell whether a file's content is a document that `page` made."""
+    return _OURS.encode() in content[:1000]
 
 
 @cache

@@ -44,6 +44,8 @@ pre { margin: 6px 0 0; white-space: pre-wrap; overflow-wrap: anywhere; }
   font-weight: 600; color: var(--warn); background: var(--warn-bg);
   border-bottom: 1px solid var(--warn); }
 .facts { color: var(--muted); margin-bottom: 0; }
+.caution { margin: 8px 0 0; padding: 5px 10px; max-width: 100ch; color: var(--warn);
+  background: var(--warn-bg); border-left: 3px solid var(--warn); }
 nav { display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 12px 0 20px; font-size: 14px; }
 .note { color: var(--muted); font-size: 13px; margin-bottom: 10px; max-width: 80ch; }
 section, .tiles > div { background: var(--card); border: 1px solid var(--line);

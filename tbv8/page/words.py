@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from tbv8.market import iso
 from tbv8.page.html import Html, element
 
 NONE = "–"
@@ -23,8 +23,8 @@ def number(value: Any, form: str) -> str:
 
 def minute(ts_ms: int) -> str:
     """Return `2024-01-31 12:00`, UTC; with seconds only where there are some."""
-    moment = datetime.fromtimestamp(ts_ms / 1000, tz=UTC)
-    return moment.strftime("%Y-%m-%d %H:%M:%S" if ts_ms % _MINUTE_MS else "%Y-%m-%d %H:%M")
+    text = iso(ts_ms - ts_ms % 1000).removesuffix("Z").replace("T", " ")
+    return text.removesuffix(":00")
 
 
 def length(ms: int) -> str:

@@ -23,10 +23,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade
+from tbv8.errors import VenueError
+from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
 from tbv8.recorder.outbox import Outbox
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Batch, Gap, Held, Minute, Row, bbo_row, trade_row
+from tbv8.store.ticks import NOT_RUNNING, Batch, Gap, Held, Minute, Row, bbo_row, trade_row
 from tbv8.venues.base import Channel
 
 MARGIN_MS = 2000
@@ -34,11 +35,12 @@ GRACE_MS = 2000
 SETTLE_MS = 3000
 """After a minute's end, the venue's own bar of it is final; a trade this old was sent to all."""
 
+AHEAD_MS = 5 * MINUTE_MS
+"""Further ahead of the venue's clock no event can be dated: it is refused."""
+
 _LEAST_PATIENCE_MS, _MOST_PATIENCE_MS = 10_000, 60_000
 _SECOND_LOOK_MS = 20_000
 _KEY_MINUTES = 3  # for how long trades are told apart in memory; later ones, by the database
-_FUTURE_MS = 5 * MINUTE_MS
-NOT_RUNNING = "recorder not running"
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +261,8 @@ class Desk:
             "trades": held.trade_ms,
             "bbo": held.bbo.ts_ms if held.bbo else None,
         }
+        for stray in held.strays:
+            self.bars.add(replace(stray, end_ms=stray.start_ms))
         for channel, watch in self.watches.items():
             left = [gap for gap in held.open_gaps if gap.channel == channel]
             known = [ms for ms in (last[channel],) if ms is not None]
@@ -268,21 +272,27 @@ class Desk:
             if left:
                 watch.gaps.adopt(left[-1])
             elif known:
-                watch.gaps.open(max(known) - MARGIN_MS, NOT_RUNNING)
+                watch.gaps.open(max(known) - MARGIN_MS, held.ended)
         if self._trades is not None and self._frontier is not None:
             left = [gap for gap in self._stale_rows if gap.start_ms == self._frontier]
             if left:
                 self.bars.adopt(replace(left[0], end_ms=None))
             else:
-                self.bars.open(self._frontier, NOT_RUNNING)
+                self.bars.open(self._frontier, held.ended)
 
     # What is heard.
 
     def take_trade(self, trade: Trade, *, received_ms: int, now_ms: int) -> None:
-        """Record a trade that came over the socket."""
+        """Record a trade that came over the socket.
+
+        Raises:
+            VenueError: It is dated further ahead than a clock can be off.
+        """
         watch = self._trades
         if watch is None:
             return
+        if trade.ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("trade", trade.ts_ms, now_ms)
         if self._outbox.full:
             self._drop(watch, min(trade.ts_ms, now_ms))
             return
@@ -297,17 +307,12 @@ class Desk:
     def _add_trade(self, watch: Watch, trade: Trade, received_ms: int, now_ms: int) -> None:
         ts_ms = trade.ts_ms
         if ts_ms >= watch.newest_ms:
-            watch.newest_ms = ts_ms
+            watch.newest_ms = min(ts_ms, now_ms)
             self.price = trade.price
         row = trade_row(trade, received_ms)
         open_ms = ts_ms - ts_ms % MINUTE_MS
         frontier = self._frontier
-        if (
-            frontier is None
-            or open_ms < frontier
-            or open_ms < self._forgotten_ms
-            or ts_ms > now_ms + _FUTURE_MS
-        ):
+        if frontier is None or open_ms < frontier or open_ms < self._forgotten_ms:
             self._outbox.batch.late.append(row)
             return
         keys = self._keys.get(open_ms)
@@ -335,10 +340,16 @@ class Desk:
             forming.add(row[2], row[4], row[5])
 
     def take_bbo(self, bbo: Bbo, *, received_ms: int, now_ms: int) -> None:
-        """Record a quote that came over the socket, if one of its four values changed."""
+        """Record a quote that came over the socket, if one of its four values changed.
+
+        Raises:
+            VenueError: It is dated further ahead than a clock can be off.
+        """
         watch = self._quotes
         if watch is None:
             return
+        if bbo.ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("quote", bbo.ts_ms, now_ms)
         if self._outbox.full:
             self._drop(watch, min(bbo.ts_ms, now_ms))
             return
@@ -374,6 +385,12 @@ class Desk:
             start_ms = min(ts_ms, watch.proof_ms) - MARGIN_MS
             self._deafen(watch, start_ms, "buffer full: the database could not be written")
 
+    def _ahead(self, what: str, ts_ms: int, now_ms: int) -> VenueError:
+        return VenueError(
+            f"{self.series.symbol}: a {what} is dated {iso(ts_ms)}, where the venue's clock shows "
+            f"{iso(now_ms)}"
+        )
+
     # What becomes of streams.
 
     def up(self, channel: Channel, at_ms: int) -> None:
@@ -405,7 +422,11 @@ class Desk:
 
     def lost(self, reason: str, last_ms: int) -> None:
         """Note that the connection is gone; `last_ms`: when its last frame of any kind came."""
-        for watch in self.watches.values():
+        self._lose(self.watches, reason, last_ms)
+
+    def _lose(self, channels: Iterable[Channel], reason: str, last_ms: int) -> None:
+        for channel in channels:
+            watch = self.watches[channel]
             if watch.up:
                 start_ms = watch.proof_ms
                 if not watch.is_suspect(last_ms - SETTLE_MS):
@@ -419,10 +440,13 @@ class Desk:
             self._deafen(watch, watch.proof_ms - MARGIN_MS, "stream stalled")
             watch.distrusted, watch.acked_ms = True, None
 
-    def unreadable(self, now_ms: int, last_ms: int) -> None:
-        """Note a frame that could not be read: anything may have been in it."""
-        heard = [channel for channel, watch in self.watches.items() if watch.up]
-        self.lost("unreadable frame", last_ms)
+    def unreadable(self, now_ms: int, last_ms: int, *, only: Channel | None = None) -> None:
+        """Note a frame, or an event of one channel, that could not be read.
+
+        Of a frame nobody knows what was in it, so it may have been anything.
+        """
+        heard = [name for name, watch in self.watches.items() if watch.up and only in (None, name)]
+        self._lose(heard, "unreadable event" if only else "unreadable frame", last_ms)
         for channel in heard:
             self.up(channel, now_ms)
 
@@ -463,13 +487,19 @@ class Desk:
         self._forget(now_ms)
 
     def _emit(self, open_ms: int, bar: Bar | None, *, refilled: bool) -> None:
-        """Give away a minute; without a bar it is flat, or nothing as long as there is no price."""
-        if bar is None and self._close is not None:
+        """Give away a minute; without a bar it is flat, or nothing as long as there is no price.
+
+        One whose bar is not possible is given away as it is, for the store to count as missing.
+        """
+        if self._close is None and bar is not None and not bar.is_possible:
+            bar = None
+        elif bar is None and self._close is not None:
             bar = Bar(open_ms, self._close, self._close, self._close, self._close, 0.0)
         if bar is not None:
             minute = Minute(series=self.series, bar=bar, refilled=refilled)
             self._outbox.batch.minutes.append(minute)
-            self._close = bar.close
+            if bar.is_possible:
+                self._close = bar.close
             self._written_day = _day(open_ms)
             self.minutes += 1
         self._advance(open_ms + MINUTE_MS)
@@ -607,10 +637,15 @@ class Desk:
         """Take the venue's newest trades, by time; return True if the stream turns out dead.
 
         They heal a gap when they reach back to before it.
+
+        Raises:
+            VenueError: The newest is dated further ahead than a clock can be off.
         """
         watch = self._trades
         if watch is None:
             return False
+        if trades and trades[-1].ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("trade", trades[-1].ts_ms, now_ms)
         watch.ask_ms = now_ms + GRACE_MS
         sure_ms = asked_ms - SETTLE_MS
         known_ms = max(watch.newest_ms, watch.up_ms + MARGIN_MS)
@@ -659,10 +694,15 @@ class Desk:
 
         One look may have been too early for the socket: a stream is dead when a second one, some
         seconds later and with no event between, finds another quote than ours too.
+
+        Raises:
+            VenueError: It is dated further ahead than a clock can be off.
         """
         watch = self._quotes
         if watch is None:
             return False
+        if bbo.ts_ms > now_ms + AHEAD_MS:
+            raise self._ahead("quote", bbo.ts_ms, now_ms)
         watch.ask_ms = now_ms + SETTLE_MS
         same = self._quote is not None and _values(bbo) == _values(self._quote)
         if not watch.up:
@@ -689,7 +729,8 @@ class Desk:
         """Take the venue's own bars of `span`, for minutes that were not watched.
 
         A minute without one is empty when a later one is there, or when two answers lack it; but
-        behind what the venue keeps it is lost.
+        behind what the venue keeps it is lost. A bar that is not possible is taken as it is when a
+        second answer has none better.
         """
         by_open = {bar.ts_ms: bar for bar in bars}
         newest_ms = max(by_open, default=-1)
@@ -701,11 +742,13 @@ class Desk:
             if open_ms in self._refilled or self._gap_at(open_ms) is None:
                 continue
             first_look_ms = self._absent.setdefault(open_ms, asked_ms)
-            if open_ms in by_open:
-                self._refilled[open_ms] = by_open[open_ms]
-            elif open_ms < kept_from_ms:
+            bar = by_open.get(open_ms)
+            is_second = asked_ms - first_look_ms >= _SECOND_LOOK_MS
+            if bar is not None and (bar.is_possible or is_second):
+                self._refilled[open_ms] = bar
+            elif bar is None and open_ms < kept_from_ms:
                 self._lost_before_ms = max(self._lost_before_ms, open_ms + MINUTE_MS)
-            elif open_ms < newest_ms or asked_ms - first_look_ms >= _SECOND_LOOK_MS:
+            elif bar is None and (open_ms < newest_ms or is_second):
                 self._refilled[open_ms] = None
             else:
                 continue

@@ -13,16 +13,21 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tbv8.errors import VenueError
-from tbv8.market import Bbo, Trade
-from tbv8.recorder.desk import NOT_RUNNING, Desk
+from tbv8.market import DAY_MS, Bbo, Trade
+from tbv8.recorder.desk import AHEAD_MS, Desk
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
+from tbv8.store.ticks import NOT_RUNNING
+from tbv8.text import one_line, quoted
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
+from tbv8.venues.bounds import FRAME_BYTES
 
 _STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again
 _END_AGAIN_S = 1800.0  # but the others of its connection do not pay for it more often than that
 _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
+_FRAMES_WAITING = 256  # not read yet: as many times FRAME_BYTES at most
+_MOST_UNSENT = 2**20  # bytes that the venue does not read; we send some KB
 
 type Say = Callable[[str], None]
 
@@ -42,6 +47,7 @@ class Clock:
         self.local_ms, self.steady_ms = local_ms, steady_ms
         self.behind_ms = steady_ms() - local_ms()
         self.is_learnt = False
+        self._looks: list[int] = []  # what `behind_ms` would be: as believed, and by the last look
 
     def now_ms(self) -> int:
         """Return the venue's time."""
@@ -52,10 +58,29 @@ class Clock:
         """How far our clock is ahead of the venue's."""
         return self.local_ms() - self.now_ms()
 
-    def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> None:
-        """Take the venue's word for its time, between our sending and receiving (steady)."""
-        self.behind_ms = (sent_ms + received_ms) // 2 - venue_ms
-        self.is_learnt = True
+    def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
+        """Take the venue's word for its time, between our sending and receiving (steady).
+
+        Return False for a word that is not taken: a day or more off our clock, or a jump that no
+        other look confirms.
+        """
+        behind_ms = (sent_ms + received_ms) // 2 - venue_ms
+        near = any(abs(behind_ms - other_ms) <= AHEAD_MS for other_ms in self._looks)
+        of_our_day = abs(self.local_ms() - self.steady_ms() + behind_ms) < DAY_MS
+        self.is_learnt = of_our_day and (near or not self._looks)
+        if self.is_learnt:
+            self.behind_ms = behind_ms
+        if of_our_day:
+            self._looks = [self.behind_ms, behind_ms]
+        return self.is_learnt
+
+
+class _Connect(connect):
+    """A connection to the address that was asked for: websockets would go wherever it is led."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Return what was raised, whatever it is."""
+        return exc
 
 
 class Link:
@@ -145,14 +170,14 @@ class Link:
         """Connect and receive until the connection ends; return why it did."""
         self._reason = NOT_RUNNING  # what ends it otherwise says so
         try:
-            socket = await connect(
+            socket = await _Connect(
                 self._url,
                 open_timeout=self._pace.open_s,
                 ping_interval=None,  # venues want their own JSON pings
                 close_timeout=1.0,
                 compression=None,
-                max_size=2**24,
-                max_queue=512,
+                max_size=FRAME_BYTES,
+                max_queue=_FRAMES_WAITING,
                 user_agent_header="tbv8",
             )
         except (OSError, WebSocketException, TimeoutError) as e:
@@ -210,16 +235,19 @@ class Link:
                 self._skip_unreadable(e, now_ms)
                 events = ()
             for event in events:
-                if isinstance(event, Trade):
-                    desk = desks[event.symbol]
-                    desk.take_trade(event, received_ms=received_ms, now_ms=now_ms)
-                elif isinstance(event, Bbo):
-                    desk = desks[event.symbol]
-                    desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
-                elif isinstance(event, Ack):
-                    self._note_ack(event, now_ms)
-                elif isinstance(event, Refusal):
-                    self._say(f"the venue says {event.text!r}")
+                try:
+                    if isinstance(event, Trade):
+                        desk = desks[event.symbol]
+                        desk.take_trade(event, received_ms=received_ms, now_ms=now_ms)
+                    elif isinstance(event, Bbo):
+                        desk = desks[event.symbol]
+                        desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
+                    elif isinstance(event, Ack):
+                        self._note_ack(event, now_ms)
+                    elif isinstance(event, Refusal):
+                        self._say(f"the venue says {quoted(event.text)}")
+                except VenueError as e:
+                    self._skip_event(event, e, now_ms)
             self._last_ms = now_ms
             if outbox.crowded:
                 await self._await_room()
@@ -237,6 +265,13 @@ class Link:
         self._say(f"unreadable frame, written down as a gap: {e}")
         for symbol in self.markets:
             self._desks[symbol].unreadable(now_ms, self._last_ms)
+
+    def _skip_event(self, event: Trade | Bbo | Ack | Refusal, e: VenueError, now_ms: int) -> None:
+        self.unreadable += 1
+        self._say(f"not stored, written down as a gap: {e}")
+        if isinstance(event, Trade | Bbo):
+            channel: Channel = "trades" if isinstance(event, Trade) else "bbo"
+            self._desks[event.symbol].unreadable(now_ms, self._last_ms, only=channel)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
         """Take a stream as up; acks without a name tell it of all of a channel, when all came."""
@@ -300,6 +335,9 @@ class Link:
         while True:
             await asyncio.sleep(_WATCH_S)
             now_s = time.monotonic()
+            if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
+                self._abort("the venue reads nothing of what it is sent")  # pongs to endless pings
+                return
             if now_s - self._heard_s > patience_s:
                 self._abort(f"silent for {patience_s:.0f} s, even to pings")
                 return
@@ -334,4 +372,4 @@ class Link:
 
 
 def _words(e: BaseException) -> str:
-    return str(e) or type(e).__name__
+    return one_line(str(e), most=200) or type(e).__name__

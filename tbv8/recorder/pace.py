@@ -19,7 +19,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         markets_s: How old the list of the venue's symbols may be when it is dialled again.
         tick_s: Between two looks at which minutes are over and what should be asked.
         commit_s: Between two transactions; `busy_s` when the database could not be written.
-        give_up_s: For the last transaction at the end.
+        give_up_s: For the last transaction at the end; SIGTERM ends all within six seconds.
         line_s: Between two lines where there is no terminal; `frame_s`: two tables where there is.
     """
 
@@ -37,7 +37,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     tick_s: float = 0.2
     commit_s: float = 0.25
     busy_s: float = 1.0
-    give_up_s: float = 30.0
+    give_up_s: float = 2.0
     line_s: float = 10.0
     frame_s: float = 0.5
 

@@ -5,22 +5,58 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
+from typing import Any
 
 import aiohttp
 
 from tbv8.errors import VenueError
-from tbv8.market import Span
+from tbv8.market import Span, iso
 from tbv8.recorder.desk import Desk, Need
 from tbv8.recorder.link import Clock, Say
 from tbv8.recorder.pace import Pace
+from tbv8.text import one_line
 from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
+from tbv8.venues.bounds import (
+    REDIRECTS,
+    REPLY_BYTES,
+    BoundsError,
+    decoded,
+    redirect_target,
+    too_large,
+)
 
 _AT_ONCE = 4
+_LEADS_ON = (301, 302, 303, 307, 308)
 _SOON_S = 5.0
 _NEAR_THE_END = 0.5  # of what the venue keeps, an outage is a loud warning
 _WARN_EVERY_S = 600.0
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a session that keeps nothing of what venues say, and inflates nothing unasked."""
+    return aiohttp.ClientSession(
+        trust_env=True,
+        headers={"User-Agent": "tbv8", "Accept-Encoding": "gzip"},
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),  # `Rest.fetch` has one for all of it
+    )
+
+
+async def _read(reply: aiohttp.ClientResponse) -> bytes:
+    """Return a body.
+
+    Raises:
+        BoundsError: It has more than `REPLY_BYTES`, or is in an encoding that is not asked for.
+    """
+    body = bytearray()
+    async for chunk in reply.content.iter_any():
+        body += chunk
+        if len(body) > REPLY_BYTES:
+            raise too_large(REPLY_BYTES)
+    return decoded(bytes(body), reply.headers.get("Content-Encoding", ""), REPLY_BYTES)
 
 
 class Rest:
@@ -29,13 +65,21 @@ class Rest:
     Args:
         live: Its limits.
         url: Its base.
-        session: For all of it.
-        pace: How long to wait for a reply.
+        session: For all of it, from `open_session`.
+        pace: How long to wait for a reply, the whole of it.
+        redirect_hosts: Other hosts that a reply may lead to.
     """
 
-    def __init__(self, live: Live, url: str, session: aiohttp.ClientSession, pace: Pace) -> None:
-        self._url, self._session = url, session
-        self._timeout = aiohttp.ClientTimeout(total=pace.rest_s)
+    def __init__(
+        self,
+        live: Live,
+        url: str,
+        session: aiohttp.ClientSession,
+        pace: Pace,
+        redirect_hosts: Collection[str] = (),
+    ) -> None:
+        self._url, self._session, self._redirect_hosts = url, session, redirect_hosts
+        self._reply_s = pace.rest_s
         self._per_s, self._most = live.weight_per_s, live.weight_burst
         self._left, self._counted_s = self._most, time.monotonic()
         self._turn = asyncio.Lock()
@@ -61,30 +105,48 @@ class Rest:
         """
         where = f"{self._url}{ask.path}"
         try:
-            async with self._session.request(
-                "GET" if ask.body is None else "POST",
-                where,
-                params=ask.params,
-                data=ask.body,
-                headers=None if ask.body is None else {"Content-Type": "application/json"},
-                timeout=self._timeout,
-            ) as reply:
-                body = await reply.read()
-        except (aiohttp.ClientError, OSError, TimeoutError) as e:
+            async with asyncio.timeout(self._reply_s):
+                status, body = await self._send(ask, where)
+        except (aiohttp.ClientError, BoundsError, OSError, TimeoutError) as e:
             raise VenueError(f"{where}: {str(e) or type(e).__name__}") from e
-        if reply.status != HTTPStatus.OK:
-            text = " ".join(body[:200].decode(errors="replace").split())
-            problem = f"{where}: HTTP {reply.status} {text}"
-            if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
+        if status != HTTPStatus.OK:
+            problem = f"{where}: HTTP {status} {one_line(body[:200].decode(errors='replace'))}"
+            if status == HTTPStatus.TOO_MANY_REQUESTS:
                 self._left = -self._most
                 raise RefusedError(problem, too_often=True)
-            raise (RefusedError if reply.status < 500 else VenueError)(problem)
+            raise (RefusedError if status < 500 else VenueError)(problem)
         try:
             return ask.parse(body)
         except RefusedError as e:
             if e.too_often:
                 self._left = -self._most
             raise
+
+    async def _send(self, ask: Ask[Any], url: str) -> tuple[int, bytes]:
+        """Return the status and the body of a reply, led on to where it may lead.
+
+        Raises:
+            BoundsError: It has more bytes than it may, or leads elsewhere.
+        """
+        params: Mapping[str, str | int] | None = ask.params
+        for _ in range(1 + REDIRECTS):
+            async with self._session.request(
+                "GET" if ask.body is None else "POST",
+                url,
+                params=params,
+                data=ask.body,
+                headers=None if ask.body is None else {"Content-Type": "application/json"},
+                allow_redirects=False,
+            ) as reply:
+                location = reply.headers.get("Location")
+                if location is None or reply.status not in _LEADS_ON:
+                    return reply.status, await _read(reply)
+                try:
+                    url = redirect_target(str(reply.url), location, self._redirect_hosts)
+                except BoundsError as e:
+                    raise BoundsError(f"HTTP {reply.status} {e}") from e
+                params = None  # they are in its address, if they are wanted
+        raise BoundsError("leads from one address to the next")
 
 
 class Refill:
@@ -136,7 +198,12 @@ class Refill:
             looks.append((self._clock.steady_ms() - sent_ms, sent_ms, venue_ms))
         if looks:
             took_ms, sent_ms, venue_ms = min(looks)
-            self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms)
+            if not self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms):
+                self._say(
+                    f"WARNING: the venue's clock shows {iso(venue_ms)}, that of this computer "
+                    f"{iso(self._clock.local_ms())}, going on with {iso(self._clock.now_ms())}: "
+                    "correct the computer's clock, if it is the wrong one"
+                )
 
     async def keep_clock(self) -> None:
         """Look at the venue's clock now and then."""

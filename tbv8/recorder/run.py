@@ -8,27 +8,40 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import aiohttp
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.config.records import Venue
-from tbv8.errors import ConfigError, DataError, VenueError
+from tbv8.errors import ConfigError, DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.recorder.desk import Desk, Watch
 from tbv8.recorder.link import Clock, Link, Say
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
 from tbv8.recorder.pace import STANDARD, Pace
-from tbv8.recorder.refill import Refill, Rest
+from tbv8.recorder.refill import Refill, Rest, open_session
 from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
 from tbv8.recorder.writer import OnCommit, Writer
-from tbv8.store.ticks import TickStore, open_ticks, read_held, recorder_lock
-from tbv8.venues.base import Live, Market, open_live
+from tbv8.store.ticks import (
+    NOT_RUNNING,
+    Batch,
+    Held,
+    TickStore,
+    open_ticks,
+    query_held,
+    read_held,
+    recorder_lock,
+)
+from tbv8.venues.base import Live, Market
+from tbv8.venues.registry import find_venue
 
 _WEIGH_S = 0.05
+_MOVED = "the database was removed, moved or replaced while the recorder ran"
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -57,7 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         local_ms: Our clock.
         steady_ms: Milliseconds that nobody sets, and that count on while the machine sleeps.
         on_commit: Told of each transaction.
-        on_start: Told when it runs.
+        on_start: Told when it runs, again when it has begun again in a new database.
+        make_database: Makes a database where there is none; None to end when it is gone.
     """
 
     for_s: float | None = None
@@ -68,10 +82,26 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY) // 1_000_000
     on_commit: OnCommit | None = None
     on_start: Callable[[Handle], None] | None = None
+    make_database: Callable[[], None] | None = None
+
+
+class _Left(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run leaves behind whose database was removed, moved or replaced.
+
+    Args:
+        batch: What is not in the database at its path.
+        held: Where each series had come to.
+    """
+
+    batch: Batch
+    held: dict[Series, Held]
 
 
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
     """Record every enabled venue until SIGINT, SIGTERM (in the main thread) or the end of `for_s`.
+
+    When the database is removed, moved or replaced, recording begins again in what is at its path
+    then: what was waiting is written there, and the time since is a gap.
 
     Raises:
         ConfigError: No venue is enabled, or one cannot be recorded.
@@ -79,8 +109,39 @@ def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
         VenueError: `for_s` is over, and no venue ever sent anything.
     """
     lives = _lives(venues)
+    end_s = None if options.for_s is None else time.monotonic() + options.for_s
+    stop = _Stop()
+    with stop.on_signals():
+        left = _record(db_path, lives, options, stop, None)
+        while left is not None:
+            if options.make_database is None:
+                raise DataError(f"{db_path}: {_MOVED}, and {len(left.batch):,} rows are lost")
+            options.make_database()
+            print(
+                f"   {db_path}: {_MOVED}: recording goes on in the file that is there now, with "
+                f"{len(left.batch):,} rows that waited; recording_gaps lists the time between",
+                flush=True,
+            )
+            if end_s is not None:
+                options = replace(options, for_s=max(0.0, end_s - time.monotonic()))
+            left = _record(db_path, lives, options, stop, left)
+
+
+def _record(
+    db_path: Path,
+    lives: Sequence[tuple[Venue, Live]],
+    options: Options,
+    stop: _Stop,
+    before: _Left | None,
+) -> _Left | None:
+    """Record to the end; return what is left when the database was removed, moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
-        asyncio.run(_Recorder(db_path, store, lives, options).run())
+        recorder = _Recorder(db_path, store, lives, options, stop, before)
+        try:
+            asyncio.run(recorder.run())
+        except MovedError:
+            return recorder.leave()
+    return None
 
 
 def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
@@ -90,34 +151,49 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
         raise ConfigError(problem, path=Path("config/venues"))
     lives = []
     for venue in enabled:
-        live = open_live(venue.name)
-        if live is None:
+        open_live = find_venue(venue.name).live
+        if open_live is None:
             raise ConfigError(
                 "tbv8 cannot record this venue, only backfill it: set `enabled: false`",
                 path=Path(f"config/venues/{venue.name}.yaml"),
                 key="enabled",
             )
-        lives.append((venue, live))
+        lives.append((venue, open_live()))
     return lives
 
 
-@contextmanager
-def _signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> Iterator[None]:
-    """Stop on SIGINT and SIGTERM; what they did before comes back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        loop.add_signal_handler(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+class _Stop:
+    """A request to stop, by SIGINT, SIGTERM or any thread; it holds for every run."""
 
+    def __init__(self) -> None:
+        self.requested = False
+        self._wake: Callable[[], object] = lambda: None
 
-def _set_threadsafe(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # the loop is closed: it has stopped already
-        loop.call_soon_threadsafe(event.set)
+    def request(self, *_signal: object) -> None:
+        """Stop the run that is going on, and begin no other."""
+        self.requested = True
+        with suppress(RuntimeError):  # the loop is closed: it has stopped already
+            self._wake()
+
+    def event(self) -> asyncio.Event:
+        """Return an event of the running loop that is set by the request."""
+        event, loop = asyncio.Event(), asyncio.get_running_loop()
+        self._wake = partial(loop.call_soon_threadsafe, event.set)
+        if self.requested:
+            event.set()
+        return event
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Make signals a request, in the main thread; restore their handlers at the end."""
+        is_main = threading.current_thread() is threading.main_thread()
+        numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
+        before = {number: signal.signal(number, self.request) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class _Station:
@@ -154,7 +230,13 @@ class _Station:
         )
         self.refill = Refill(
             live,
-            Rest(live, venue.rest_url or live.rest_url, session, options.pace),
+            Rest(
+                live,
+                venue.rest_url or live.rest_url,
+                session,
+                options.pace,
+                venue.redirect_hosts,
+            ),
             desks,
             clock=self.clock,
             pace=options.pace,
@@ -272,9 +354,12 @@ class _Recorder:
         store: TickStore,
         lives: Sequence[tuple[Venue, Live]],
         options: Options,
+        stop: _Stop,
+        before: _Left | None,
     ) -> None:
-        self._lives, self._options = lives, options
+        self._lives, self._options, self._is_first = lives, options, before is None
         self._outbox = Outbox(options.buffer_rows)
+        self._stop = stop
         self._view = View(options.pace)
         self._desks: dict[Series, Desk] = {}
         for venue, live in lives:
@@ -284,12 +369,36 @@ class _Recorder:
                     series,
                     venue.channels,
                     self._outbox,
-                    read_held(db_path, series),
+                    self._read_held(db_path, series, before),
                     kept_minutes=live.kept_minutes,
                 )
+        if before is not None:
+            ended = {key: gap for key, gap in before.batch.gaps.items() if gap.end_ms is not None}
+            batch = self._outbox.batch
+            batch.trades, batch.bbo = before.batch.trades, before.batch.bbo
+            batch.gaps = ended | batch.gaps
         self._store = store
         self._stations: list[_Station] = []
         self._began_s = time.monotonic()
+
+    def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> Held:
+        """Return what is held of a series; what is not held at all is as the run before left it."""
+        held = read_held(db_path, series, now_ms=self._options.local_ms())
+        if before is None:
+            return held
+        earlier = before.held[series]
+        if held.minute_ms is None:
+            held = replace(held, minute_ms=earlier.minute_ms, close=earlier.close)
+        if held.trade_ms is None and held.bbo is None:
+            held = replace(held, open_gaps=earlier.open_gaps)
+            for gap in earlier.open_gaps:
+                self._outbox.batch.gaps[series, gap.channel, gap.start_ms] = gap
+        return replace(
+            held,
+            trade_ms=earlier.trade_ms if held.trade_ms is None else held.trade_ms,
+            bbo=held.bbo or earlier.bbo,
+            ended=_MOVED,
+        )
 
     async def run(self) -> None:
         """Record until told to stop, then write what is left.
@@ -308,13 +417,9 @@ class _Recorder:
             say=say,
             on_commit=options.on_commit,
         )
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        stop = self._stop.event()
         async with AsyncExitStack() as stack:
-            if threading.current_thread() is threading.main_thread():
-                stack.enter_context(_signals(loop, stop.set))
-            session = aiohttp.ClientSession(trust_env=True, headers={"User-Agent": "tbv8"})
-            await stack.enter_async_context(session)
+            session = await stack.enter_async_context(open_session())
             for venue, live in self._lives:
                 desks = {s: self._desks[Series(venue.name, s)] for s in venue.symbols}
                 station = _Station(
@@ -335,7 +440,7 @@ class _Recorder:
             if options.on_start is not None:
                 options.on_start(
                     Handle(
-                        stop=lambda: _set_threadsafe(loop, stop),
+                        stop=self._stop.request,
                         status=self.status,
                         metrics_port=port,
                     )
@@ -361,8 +466,9 @@ class _Recorder:
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
             writer.stop()
             await asyncio.wait([writing])
-            await self._finish(writer)
-        if stopping.result():
+            if not writer.moved:
+                await self._finish(writer)
+        if stopping.result() and self._is_first:
             self._check_heard()
 
     async def _await_stop(self, stop: asyncio.Event) -> bool:
@@ -384,6 +490,27 @@ class _Recorder:
         raise VenueError(
             f"{names} sent nothing in {status.running_s:.0f} s, nothing was recorded: the lines "
             f"above say why; check the network, and the symbols and URLs in {files}"
+        )
+
+    def leave(self) -> _Left:
+        """Return what is left, once the database was removed, moved or replaced.
+
+        What waits goes into the file that was open, too: it may only have been moved.
+        """
+        self._writer.close()
+        store, writer = self._store, self._writer
+        for key, gap in self._outbox.batch.gaps.items():
+            if gap.end_ms is None and gap.reason == NOT_RUNNING:  # as the connections ended
+                self._outbox.batch.gaps[key] = replace(gap, reason=_MOVED)
+        with suppress(DataError):
+            store.commit(writer.unwritten(also_elsewhere=True), now_ms=self._options.local_ms())
+        store.shrink_wal()
+        return _Left(
+            batch=Batch() if store.is_in_place() else writer.unwritten(),
+            held={
+                series: query_held(store.query, series, now_ms=self._options.local_ms())
+                for series in self._desks
+            },
         )
 
     async def _weigh(self) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from tbv8.market import iso
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.status import Status, StreamStatus, VenueStatus
+from tbv8.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,7 @@ class View:
 
     def say(self, text: str) -> None:
         """Print a line with the time, unless the like of it was printed within 10 s."""
+        text = one_line(text)
         topic = "".join(letter for letter in text if not letter.isdigit())[:80]
         now_s = time.monotonic()
         said_s, unsaid = self._said.get(topic, (-_SAME_EVERY_S, 0))

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 
+from tbv8.errors import MovedError
 from tbv8.market import Series
 from tbv8.recorder.desk import Desk
 from tbv8.recorder.link import Say
@@ -48,17 +49,23 @@ class Writer:
     ) -> None:
         self.trades = self.bbo = self.minutes = self.commits = 0
         self.waiting_since_s: float | None = None
+        self.moved = False
         self._store, self._outbox, self._desks = store, outbox, desks
         self._local_ms, self._pace, self._say = local_ms, pace, say
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._failed: Batch | None = None
+        self._is_elsewhere = False  # the failed one: committed to a file that is gone from its path
         self._shrunk_s = time.monotonic()
         self._dropped = 0
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Write until `finish` is called; not to be cancelled, a batch would be written twice."""
+        """Write until `finish` is called; not to be cancelled, a batch would be written twice.
+
+        Raises:
+            MovedError: The database is not at its path any more; what waits is `unwritten`.
+        """
         while not await self._stopped_within(0 if self._outbox.crowded else self._pace.commit_s):
             if not await self._commit():
                 await self._stopped_within(self._pace.busy_s)
@@ -76,7 +83,11 @@ class Writer:
         self._stopping.set()
 
     async def finish(self) -> int:
-        """Write what is left, after `run`; return how many rows could not be, in all patience."""
+        """Write what is left, after `run`; return how many rows could not be, in all patience.
+
+        Raises:
+            MovedError: As `run`.
+        """
         give_up_s = time.monotonic() + self._pace.give_up_s
         while self._failed is not None or len(self._outbox.batch):
             if not await self._commit():
@@ -84,11 +95,40 @@ class Writer:
                     break
                 await asyncio.sleep(self._pace.busy_s)
         await self._in_thread(self._store.shrink_wal)
-        self._thread.shutdown()
+        self._check_place()
+        self.close()
         return len(self._outbox)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown()
+
+    def unwritten(self, *, also_elsewhere: bool = False) -> Batch:
+        """Return the ticks and gaps that are not in the database at its path.
+
+        With `also_elsewhere`: nor in the file that was opened there, wherever that is now.
+
+        Minutes and late trades are left out: they belong to bars of that file, and the next run
+        asks the venue for the minutes.
+        """
+        failed = None if also_elsewhere and self._is_elsewhere else self._failed
+        waiting = [batch for batch in (failed, self._outbox.batch) if batch is not None]
+        return Batch(
+            trades=[row for batch in waiting for row in (*batch.trades, *batch.late)],
+            bbo=[row for batch in waiting for row in batch.bbo],
+            gaps={key: gap for batch in waiting for key, gap in batch.gaps.items()},
+        )
+
+    def _check_place(self) -> None:
+        try:
+            self._store.check_place()
+        except MovedError:
+            self.moved = True
+            raise
 
     async def _commit(self) -> bool:
         """Write what waits; return False when the database could not be written."""
+        self._check_place()
         batch = self._failed or self._outbox.take()
         if not len(batch):
             return True
@@ -97,13 +137,18 @@ class Writer:
         try:
             written = await self._in_thread(commit)
         except BusyError as e:
-            if self.waiting_since_s is None:
+            self._check_place()
+            is_first = self.waiting_since_s is None
+            if is_first:
                 self.waiting_since_s = time.monotonic()
             self._outbox.stuck = True
             self._outbox.weigh()
-            self._say(f"{e}: waiting, {len(self._outbox):,} rows are kept in memory")
+            if is_first:
+                self._say(f"{e}: waiting, {len(self._outbox):,} rows are kept in memory")
             return False
-        self._failed = None
+        self._is_elsewhere = True
+        self._check_place()
+        self._failed, self._is_elsewhere = None, False
         self._outbox.written()
         if self.waiting_since_s is not None:
             waited_s = time.monotonic() - self.waiting_since_s

@@ -10,6 +10,7 @@ from tbv8.page.html import Child, color_keys, element, table
 from tbv8.page.words import part_of
 from tbv8.report.months import Coverage, Month
 from tbv8.store.ledger import HISTORY
+from tbv8.venues.registry import find_venue
 
 _LISTED = 200
 _ROW = 22  # pixels
@@ -198,5 +199,5 @@ def _lacking(rows: Sequence[Coverage]) -> Child:
 
 
 def _series_name(series: Series) -> str:
-    simulated = " (simulated)" if series.venue == "sample" else ""
+    simulated = " (simulated)" if find_venue(series.venue).simulated else ""
     return f"{series.venue} {series.symbol}{simulated}"

@@ -19,6 +19,7 @@ from tbv8.report.months import Coverage, read_coverage
 from tbv8.report.results import Found, read_results
 from tbv8.report.status import Status
 from tbv8.store.database import Query, open_reader
+from tbv8.venues.registry import find_venue
 
 _GAPS = 500  # listed
 _REASONS = 200  # listed
@@ -94,13 +95,14 @@ def _read_gaps(query: Query) -> list[RecordingGap]:
             venue=str(venue),
             symbol=str(symbol),
             channel=str(channel),
-            start_ms=int(start_ms),
-            end_ms=end_ms if end_ms is None else int(end_ms),
+            start_ms=start_ms,
+            end_ms=end_ms,
             reason=str(reason),
             healed=bool(healed),
         )
         for venue, symbol, channel, start_ms, end_ms, reason, healed in query(
-            "SELECT venue, symbol, channel, start_ms, end_ms, reason, healed FROM recording_gaps"
+            "SELECT venue, symbol, channel, CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER),"
+            " reason, healed FROM recording_gaps"
             " ORDER BY start_ms DESC, venue, symbol, channel LIMIT ?",
             (_GAPS,),
         )
@@ -227,7 +229,7 @@ def _rows(report: Report) -> Iterator[_Row]:
     for strategy in report.status.strategies:
         result = found.pop(strategy.strategy_id, None)
         venue = strategy.market_data_venue
-        venue = f"{venue} (simulated)" if venue == "sample" else venue
+        venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
         problem = (result.problem,) if result and result.problem else ()
         yield _Row(
             strategy_id=strategy.strategy_id,

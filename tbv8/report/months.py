@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 from tbv8.coverage import gaps, merge
-from tbv8.market import MINUTE_MS, Series, Span, parse_dataset
+from tbv8.market import (
+    DAY_MS,
+    MINUTE_MS,
+    MOST_MS,
+    Series,
+    Span,
+    iso_day,
+    parse_dataset,
+    parse_timeframe,
+)
 from tbv8.store.database import Query
 from tbv8.store.ledger import HISTORY, MINUTE_DATASETS, NOT_LISTED, RECORDED
+
+_MONTH = parse_timeframe("1M")
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,10 +90,15 @@ def _read_known(query: Query, series: Series, dataset: str) -> _Known:
     ends: tuple[list[list[int]], list[list[int]]] = ([], [])
     missing: dict[str, int] = {}
     for start_ms, end_ms, lacking, unlisted in query(
-        "SELECT start_ms, end_ms, missing, source = ? FROM history_coverage"
-        " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
-        (NOT_LISTED, series.venue, series.symbol, dataset),
+        # No more than the day and a bar that begins in it, whatever a user has typed there.
+        "SELECT max(CAST(start_ms AS INTEGER), day_ms),"
+        " min(CAST(end_ms AS INTEGER), day_ms + ?), CAST(missing AS INTEGER), source = ?"
+        " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
+        " AND typeof(day_ms) = 'integer' AND day_ms >= 0 AND day_ms < ? ORDER BY day_ms",
+        (32 * DAY_MS, NOT_LISTED, series.venue, series.symbol, dataset, MOST_MS),
     ):
+        if start_ms >= end_ms:
+            continue
         stretches = ends[unlisted]
         if stretches and start_ms <= stretches[-1][1]:
             stretches[-1][1] = end_ms
@@ -135,12 +150,10 @@ def _by_month(spans: Sequence[Span]) -> list[tuple[str, int]]:
 def _split(span: Span) -> Iterator[Span]:
     start_ms = span.start_ms
     while start_ms < span.end_ms:
-        at = datetime.fromtimestamp(start_ms // 1000, tz=UTC)
-        following = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
-        end_ms = min(int(following.timestamp()) * 1000, span.end_ms)
+        end_ms = min(_MONTH.close(start_ms), span.end_ms)
         yield Span(start_ms, end_ms)
         start_ms = end_ms
 
 
 def _name(ts_ms: int) -> str:
-    return datetime.fromtimestamp(ts_ms // 1000, tz=UTC).strftime("%Y-%m")
+    return iso_day(ts_ms)[:-3]

@@ -22,6 +22,7 @@ from tbv8.market import Series, Span, iso
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import HISTORY, covered, covers
 from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.venues.registry import find_venue
 
 _PATIENCE_S = 2.0  # who wants to look does not want to wait
 _BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
@@ -284,7 +285,7 @@ def _series_status(
         gaps=gaps,
         edited_days=edited_days,
         size=round(bars * row_bytes / _PAGES_FILLED),
-        simulated=series.venue == "sample",
+        simulated=find_venue(series.venue).simulated,
     )
 
 
@@ -300,8 +301,10 @@ def _first_and_last(
     """Return the first and the last time of a series: two steps down its index."""
     one = f'FROM "{table}" WHERE venue = ? AND symbol = ?'
     key = (series.venue, series.symbol)
-    ((first_ms, last_ms),) = query(
-        f"SELECT (SELECT min(ts_ms) {one}), (SELECT max(ts_ms) {one})", (*key, *key)
+    ((first_ms, last_ms),) = query(  # a user may have typed text there
+        f"SELECT CAST((SELECT min(ts_ms) {one}) AS INTEGER),"
+        f" CAST((SELECT max(ts_ms) {one}) AS INTEGER)",
+        (*key, *key),
     )
     return (int(first_ms), int(last_ms)) if first_ms is not None else (None, None)
 
@@ -335,7 +338,7 @@ def _read_gaps(query: Query) -> Iterator[GapStatus]:
         (),
     ):
         newest = query(
-            "SELECT start_ms, end_ms, reason FROM recording_gaps"
+            "SELECT CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER), reason FROM recording_gaps"
             " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0"
             " ORDER BY start_ms DESC LIMIT 1",
             (venue, symbol, channel),

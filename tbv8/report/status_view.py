@@ -13,6 +13,7 @@ from rich.text import Text
 from tbv8.market import iso
 from tbv8.page.words import counted
 from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus
+from tbv8.text import printable
 
 _WIDE = 1000  # columns
 _REASON_LETTERS = 70
@@ -124,7 +125,7 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
 
 def _print_lines(console: Console, lines: Iterable[str]) -> None:
     for line in lines:
-        console.print(line, soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
 
 
 def _print_table(
@@ -144,7 +145,7 @@ def _print_table(
         )
     above: Sequence[str] = ()
     for row in rows:
-        table.add_row(*(Text(cell) for cell in _unrepeated(row, above, columns)))
+        table.add_row(*(Text(printable(cell)) for cell in _unrepeated(row, above, columns)))
         above = row
     console.print()
     console.print(title, style=_bold(console))
@@ -164,7 +165,7 @@ def _unrepeated(row: Sequence[str], above: Sequence[str], columns: Sequence[str]
 
 
 def _time(ts_ms: int | None) -> str:
-    return "" if ts_ms is None else iso(ts_ms)[:16].replace("T", " ")
+    return "" if ts_ms is None else iso(ts_ms).replace("T", " ").rpartition(":")[0]
 
 
 def _bytes(size: int) -> str:

@@ -1,51 +1,35 @@
-"""Cash, positions and equity from the fills and the bars, apart from the engine's own books.
+"""Cash, positions and equity from a run's fills and payments, apart from the engine's own books.
 
-Decimals are exact up to 60 digits; the curve is in integers of 10^-8 USD, a price in integers of
-the instrument's last decimal, a position in those of the lot's.
+Decimals are exact up to 60 digits; the curve is in integers of 10^-8 USD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Context, Decimal, localcontext
 from typing import Literal
 
 import msgspec
 import numpy as np
 
+from tbv8.results.marks import Marks
+from tbv8.risk.events import LIQUIDATION, Payment
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, check_range, fixed_point
+from tbv8.trading.records import Fill, Run
 
 _EXACT = Context(prec=60)
 _SMALLEST = Decimal(1).scaleb(-MONEY_DECIMALS)
-_INT64 = 9.2e18
-
-
-class Fill(msgspec.Struct, frozen=True, kw_only=True):
-    """One execution; the quantity in base units, the fee in USD, `position` is what it left.
-
-    `trigger` is the price that set off a stop, or a liquidation; the market may be beyond it.
-    """
-
-    ts_ms: int
-    order_id: str
-    side: Literal["buy", "sell"]
-    type: str
-    quantity: Decimal
-    price: Decimal
-    fee: Decimal
-    liquidity: Literal["maker", "taker"]
-    position: Decimal
-    trigger: Decimal | None = None
-
-    @property
-    def change(self) -> Decimal:
-        """What it added to the position."""
-        return self.quantity if self.side == "buy" else -self.quantity
+_CARRIED = "carried"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """What was held from flat to flat; prices are averages, `pnl` is after `fees`."""
+    """What was held of a symbol from flat to flat; prices are averages.
 
+    `fees` holds the maintenance margin that a liquidation lost too, `funding` what was paid while
+    the position was open (below 0: received). `pnl` is after both.
+    """
+
+    symbol: str
     opened_ms: int
     closed_ms: int
     side: Literal["long", "short"]
@@ -54,46 +38,66 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
     exit_price: Decimal
     pnl: Decimal
     fees: Decimal
+    funding: Decimal
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """One value a bar, at its close: `equity = cash + position * price`.
+    """One value a bar, at its close: `equity = cash +` the sum of `position * price`.
 
-    Money is int64 in 10^-8 USD, the others float64.
+    Money is int64 in 10^-8 USD, positions and prices are float64 by symbol; a price is NaN before
+    its symbol's first bar. The first bar opened at `start_ms`.
     """
 
+    start_ms: int
     closes_ms: Ints
     equity: Ints
     cash: Ints
-    position: Floats
-    price: Floats
+    positions: dict[str, Floats]
+    prices: dict[str, Floats]
     buy_and_hold: Ints
 
 
-def to_positions(fills: Iterable[Fill]) -> list[Position]:
-    """Return the closed positions in the order of their closing.
+class Books(msgspec.Struct, frozen=True, kw_only=True):
+    """A run and what it came to: its curve, and its closed positions in the order of closing."""
 
-    A fill through zero closes one and opens the next; its fee is shared by quantity.
+    run: Run
+    curve: Curve
+    positions: tuple[Position, ...]
+
+
+def to_books(run: Run, marks: Marks) -> Books:
+    """Return the accounts of a run.
+
+    Raises:
+        DataError: Its money does not fit into the result.
     """
-    positions: list[Position] = []
-    held: list[Fill] = []
-    with localcontext(_EXACT):
-        for fill in fills:
-            before = fill.position - fill.change
-            if before * fill.position < 0:
-                closing, opening = _split(fill, abs(before))
-                positions.append(_close([*held, closing]))
-                held = [opening]
-                continue
-            held.append(fill)
-            if fill.position == 0:
-                positions.append(_close(held))
-                held = []
-    return positions
+    return Books(run=run, curve=_to_curve(run, marks), positions=tuple(_to_positions(run)))
+
+
+def history(run: Run, symbol: str) -> list[Fill]:
+    """Return a symbol's fills; what a warm-up carried comes first, as entered at its price."""
+    fills = [fill for fill in run.fills if fill.symbol == symbol]
+    carried = run.carried
+    if carried is None or not carried.positions[symbol]:
+        return fills
+    position = carried.positions[symbol]
+    entered = Fill(
+        ts_ms=carried.ts_ms,
+        symbol=symbol,
+        order_id=_CARRIED,
+        side="buy" if position > 0 else "sell",
+        type=_CARRIED,
+        quantity=abs(position),
+        price=carried.prices[symbol],
+        fee=Decimal(0),
+        liquidity="taker",
+        position=position,
+    )
+    return [entered, *fills]
 
 
 def entry_price(fills: Iterable[Fill]) -> Decimal | None:
-    """Return the average price at which what the fills leave open was entered; None when flat.
+    """Return the average price at which what a symbol's fills leave open was entered, if any is.
 
     A fill that only reduces leaves the average as it is, as venues have it.
     """
@@ -110,6 +114,67 @@ def entry_price(fills: Iterable[Fill]) -> Decimal | None:
     return average
 
 
+# Positions.
+
+
+def _to_positions(run: Run) -> list[Position]:
+    closed = [
+        position
+        for market in run.markets
+        for position in _positions_of(
+            history(run, market.symbol), [p for p in run.payments if p.symbol == market.symbol]
+        )
+    ]
+    return sorted(closed, key=lambda position: position.closed_ms)
+
+
+def _positions_of(fills: Sequence[Fill], payments: Sequence[Payment]) -> Iterator[Position]:
+    """Yield a symbol's closed positions.
+
+    A fill through zero closes one and opens the next; its fee is shared by quantity.
+    """
+    lost = {p.ts_ms: p.amount for p in payments if p.kind == LIQUIDATION}
+    held: list[Fill] = []
+    paid = Decimal(0)
+    with localcontext(_EXACT):
+        for event in _in_order(fills, [p for p in payments if p.kind != LIQUIDATION]):
+            if isinstance(event, Payment):
+                paid += event.amount
+                continue
+            before = event.position - event.change
+            if before * event.position < 0:
+                closing, opening = _split(event, abs(before))
+            else:
+                closing, opening = event, None
+            held.append(closing)
+            if closing.position == 0:
+                margin = lost.get(event.ts_ms, 0) if event.type == LIQUIDATION else 0
+                yield _close(held, funding=paid, margin=Decimal(margin))
+                held, paid = [opening] if opening else [], Decimal(0)
+
+
+def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fill | Payment]:
+    """Yield fills and funding as they came.
+
+    Funding is charged behind the fills inside of the step that ends at its time, and before what is
+    filled at the close itself.
+    """
+    paid = 0
+    for fill in fills:
+        while paid < len(funding) and (
+            funding[paid].ts_ms < fill.ts_ms
+            or (funding[paid].ts_ms == fill.ts_ms and _is_at_close(fill))
+        ):
+            yield funding[paid]
+            paid += 1
+        yield fill
+    yield from funding[paid:]
+
+
+def _is_at_close(fill: Fill) -> bool:
+    return fill.type == "market" or (fill.type == "limit" and fill.liquidity == "taker")
+
+
 def _split(fill: Fill, closing: Decimal) -> tuple[Fill, Fill]:
     fee = (fill.fee * closing / fill.quantity).quantize(_SMALLEST)
     return (
@@ -118,21 +183,23 @@ def _split(fill: Fill, closing: Decimal) -> tuple[Fill, Fill]:
     )
 
 
-def _close(fills: Sequence[Fill]) -> Position:
+def _close(fills: Sequence[Fill], *, funding: Decimal, margin: Decimal) -> Position:
     first, last = fills[0], fills[-1]
     entries = [fill for fill in fills if fill.side == first.side]
     exits = [fill for fill in fills if fill.side != first.side]
-    fees = sum((fill.fee for fill in fills), Decimal(0))
+    fees = sum((fill.fee for fill in fills), margin)
     gained = -sum((fill.change * fill.price for fill in fills), Decimal(0))
     return Position(
+        symbol=first.symbol,
         opened_ms=first.ts_ms,
         closed_ms=last.ts_ms,
         side="long" if first.side == "buy" else "short",
         quantity=sum((fill.quantity for fill in entries), Decimal(0)),
         entry_price=_average(entries),
         exit_price=_average(exits),
-        pnl=gained - fees,
+        pnl=gained - fees - funding,
         fees=fees,
+        funding=funding,
     )
 
 
@@ -141,42 +208,60 @@ def _average(fills: Sequence[Fill]) -> Decimal:
     return sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / quantity
 
 
-class Payment(msgspec.Struct, frozen=True):
-    """Funding paid at its time, or received where it is below 0."""
-
-    ts_ms: int
-    amount: Decimal
+# The curve.
 
 
-def to_curve(
-    fills: Sequence[Fill],
-    payments: Sequence[Payment] = (),
-    *,
-    start: Decimal,
-    closes_ms: Ints,
-    closes: Floats,
-) -> Curve:
+def _to_curve(run: Run, marks: Marks) -> Curve:
     """Return the account marked at each bar's close; what happened at that instant is in it."""
-    cash, position = [start], [Decimal(0)]
-    with localcontext(_EXACT):
-        for fill in fills:
-            cash.append(cash[-1] - fill.change * fill.price - fill.fee)
-            position.append(fill.position)
-    after = np.searchsorted([fill.ts_ms for fill in fills], closes_ms, side="right")
-    held = np.array([float(value) for value in position])[after]
-    held_money = [to_money(value) for value in cash]
-    check_range(float(max(held_money, key=abs)), MONEY_DECIMALS)
-    paid = np.cumsum([0, *(to_money(payment.amount) for payment in payments)], dtype=np.int64)
-    paid_after = np.searchsorted([p.ts_ms for p in payments], closes_ms, side="right")
-    money = np.array(held_money, dtype=np.int64)[after] - paid[paid_after]
+    closes_ms, prices = marks.closes_ms, marks.prices
+    cash = _cash(run, closes_ms)
+    equity = cash.copy()
+    positions = {}
+    for symbol in prices:
+        positions[symbol] = held = _held(history(run, symbol), closes_ms)
+        worth = np.where(held == 0, 0.0, held * prices[symbol])
+        equity += fixed_point(worth, MONEY_DECIMALS)
     return Curve(
+        start_ms=marks.start_ms,
         closes_ms=closes_ms,
-        equity=money + fixed_point(held * closes, MONEY_DECIMALS),
-        cash=money,
-        position=held,
-        price=closes,
-        buy_and_hold=fixed_point(float(start) * (closes / closes[0]), MONEY_DECIMALS),
+        equity=equity,
+        cash=cash,
+        positions=positions,
+        prices=prices,
+        buy_and_hold=_buy_and_hold(run.start_equity, list(prices.values())),
     )
+
+
+def _cash(run: Run, closes_ms: Ints) -> Ints:
+    with localcontext(_EXACT):
+        begun = run.start_equity
+        if run.carried:
+            for symbol, position in run.carried.positions.items():
+                begun -= position * run.carried.prices[symbol] if position else 0
+        cash = [begun]
+        for fill in run.fills:
+            cash.append(cash[-1] - fill.change * fill.price - fill.fee)
+    held = [to_money(value) for value in cash]
+    check_range(float(max(held, key=abs)), MONEY_DECIMALS)
+    paid = np.cumsum([0, *(to_money(payment.amount) for payment in run.payments)], dtype=np.int64)
+    after = np.searchsorted([fill.ts_ms for fill in run.fills], closes_ms, side="right")
+    paid_after = np.searchsorted([p.ts_ms for p in run.payments], closes_ms, side="right")
+    return np.array(held, dtype=np.int64)[after] - paid[paid_after]
+
+
+def _held(fills: Sequence[Fill], closes_ms: Ints) -> Floats:
+    after = np.searchsorted([fill.ts_ms for fill in fills], closes_ms, side="right")
+    return np.array([0.0, *(float(fill.position) for fill in fills)])[after]
+
+
+def _buy_and_hold(start: Decimal, prices: Sequence[Floats]) -> Ints:
+    """Return the starting balance in equal parts in every symbol, each from its first price on."""
+    total = np.zeros(len(prices[0]))
+    for price in prices:
+        known = np.flatnonzero(~np.isnan(price))
+        first = price[known[0]] if known.size else 1.0
+        total += np.where(np.isnan(price), 1.0, price / first)
+    return fixed_point(float(start) * (total / len(prices)), MONEY_DECIMALS)
 
 
 def to_money(value: Decimal) -> int:

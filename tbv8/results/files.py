@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from pathlib import Path
 from typing import Any
@@ -13,48 +13,87 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from tbv8.results.accounting import Curve, Fill, Position, fixed_point
-from tbv8.trading.engine import Run
-from tbv8.trading.nautilus import MONEY_DECIMALS, Ints
+from tbv8.config.records import Strategy
+from tbv8.results.accounting import Books, Position
+from tbv8.results.marks import counted
+from tbv8.trading.bars import Bars
+from tbv8.trading.nautilus import (
+    MONEY_DECIMALS,
+    Floats,
+    Ints,
+    close_times,
+    column,
+    fixed_point,
+)
+from tbv8.trading.records import Fill, Market
 
 _FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
+_STRETCHES = 1500  # of a symbol's bars in market.csv
 _ROWS = 250_000  # of equity.csv, as text in memory at once
 
 
-def write_run(folder: Path, run: Run) -> None:
+def write_run(folder: Path, books: Books) -> None:
     """Write fills.csv, positions.csv and equity.csv."""
     folder.mkdir(exist_ok=True)
-    rows = (_fill_row(fill, run) for fill in run.fills)
-    _write_rows(folder / "fills.csv", _FILL_COLUMNS, rows)
-    rows = (_position_row(position, run) for position in run.positions)
-    _write_rows(folder / "positions.csv", Position.__struct_fields__, rows)
-    _write_curve(folder / "equity.csv", run.curve, run)
+    markets = {market.symbol: market for market in books.run.markets}
+    fills = (_fill_row(fill, markets[fill.symbol]) for fill in books.run.fills)
+    _write_rows(folder / "fills.csv", _FILL_COLUMNS, fills)
+    positions = (_position_row(position, markets[position.symbol]) for position in books.positions)
+    _write_rows(folder / "positions.csv", Position.__struct_fields__, positions)
+    _write_curve(folder / "equity.csv", books)
 
 
-def _fill_row(fill: Fill, run: Run) -> tuple[Any, ...]:
+def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
+    """Write market.csv: the main bars of every symbol, of many those of a stretch together.
+
+    A row has the time of its last bar's close, and the prices from its first bar's open on; the
+    tearsheet draws it.
+    """
+    tables = []
+    for symbol in strategy.symbols:
+        table = counted(strategy, bars.shown[symbol, strategy.timeframe])
+        starts = np.arange(0, table.num_rows, max(1, -(-table.num_rows // _STRETCHES)))
+        ends = np.append(starts[1:], table.num_rows) - 1
+        columns = {
+            "open": column(table, "open")[starts],
+            "high": np.maximum.reduceat(column(table, "high"), starts),
+            "low": np.minimum.reduceat(column(table, "low"), starts),
+            "close": column(table, "close")[ends],
+        }
+        closes_ms = close_times(table, strategy.timeframe)[ends]
+        names = pa.array([symbol] * len(starts))
+        tables.append(pa.table({"symbol": names, "ts_ms": closes_ms, **columns}))
+    options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
+    pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
+
+
+def _fill_row(fill: Fill, market: Market) -> tuple[Any, ...]:
     return (
         fill.ts_ms,
+        fill.symbol,
         fill.order_id,
         fill.side,
         fill.type,
-        _fixed(fill.quantity, run.size_decimals),
-        _fixed(fill.price, run.price_decimals),
+        _fixed(fill.quantity, market.size_decimals),
+        _fixed(fill.price, market.price_decimals),
         _fixed(fill.fee, MONEY_DECIMALS),
         fill.liquidity,
-        _fixed(fill.position, run.size_decimals),
+        _fixed(fill.position, market.size_decimals),
     )
 
 
-def _position_row(position: Position, run: Run) -> tuple[Any, ...]:
+def _position_row(position: Position, market: Market) -> tuple[Any, ...]:
     return (
+        position.symbol,
         position.opened_ms,
         position.closed_ms,
         position.side,
-        _fixed(position.quantity, run.size_decimals),
-        _fixed(position.entry_price, run.price_decimals),
-        _fixed(position.exit_price, run.price_decimals),
+        _fixed(position.quantity, market.size_decimals),
+        _fixed(position.entry_price, market.price_decimals),
+        _fixed(position.exit_price, market.price_decimals),
         _fixed(position.pnl, MONEY_DECIMALS),
         _fixed(position.fees, MONEY_DECIMALS),
+        _fixed(position.funding, MONEY_DECIMALS),
     )
 
 
@@ -70,12 +109,15 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterator[tuple[Any, ...
         writer.writerows(rows)
 
 
-def _write_curve(path: Path, curve: Curve, run: Run) -> None:
-    columns = {
+def _write_curve(path: Path, books: Books) -> None:
+    curve, markets = books.curve, books.run.markets
+    sizes = {market.symbol: market.size_decimals for market in markets}
+    prices = {market.symbol: market.price_decimals for market in markets}
+    columns: dict[str, tuple[Floats | Ints, int]] = {
         "equity": (curve.equity, MONEY_DECIMALS),
         "cash": (curve.cash, MONEY_DECIMALS),
-        "position": (fixed_point(curve.position, run.size_decimals), run.size_decimals),
-        "price": (fixed_point(curve.price, run.price_decimals), run.price_decimals),
+        **_by_symbol("position", curve.positions, sizes),
+        **_by_symbol("price", curve.prices, prices),
         "buy_and_hold": (curve.buy_and_hold, MONEY_DECIMALS),
     }
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
@@ -83,9 +125,28 @@ def _write_curve(path: Path, curve: Curve, run: Run) -> None:
         file.write(f"{','.join(('ts_ms', *columns))}\n".encode())
         for first in range(0, len(curve.closes_ms), _ROWS):
             rows = slice(first, first + _ROWS)
-            texts = {name: _fixed_column(v[rows], places) for name, (v, places) in columns.items()}
+            texts = {name: _text_column(v[rows], places) for name, (v, places) in columns.items()}
             table = pa.table({"ts_ms": curve.closes_ms[rows], **texts})
             pyarrow.csv.write_csv(table, file, options)
+
+
+def _by_symbol(
+    name: str, values: Mapping[str, Floats], places: Mapping[str, int]
+) -> dict[str, tuple[Floats | Ints, int]]:
+    """Return a column a symbol, `position_ETH/USDT`; of one symbol alone `position`."""
+    return {
+        f"{name}_{symbol}" if len(values) > 1 else name: (column, places[symbol])
+        for symbol, column in values.items()
+    }
+
+
+def _text_column(values: Floats | Ints, places: int) -> pa.Array:
+    """Return a column as text; nothing where a price is not known yet."""
+    if values.dtype == np.int64:
+        return _fixed_column(values.astype(np.int64), places)
+    unknown = np.isnan(values)
+    text = _fixed_column(fixed_point(np.where(unknown, 0.0, values), places), places)
+    return pc.if_else(pa.array(unknown), "", text) if unknown.any() else text
 
 
 def _fixed_column(values: Ints, places: int) -> pa.Array:

@@ -1,26 +1,24 @@
 """A result's folder: written whole or not at all, with its manifest.
 
-A result is written beside its place, as `.<name>.new`; the old one steps aside as `.<name>.old`,
-the new one in, the old one goes. Writers hold a lock on the results folder meanwhile, which the
-kernel takes from a killed process: what `sweep` finds while it has the lock is a leftover.
+A folder is a result if its manifest.json is one of ours. Only such a folder, or an empty one, is
+ever replaced; what a user has put beside the result's own files moves along.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-_NEW, _OLD = ".new", ".old"
+from tbv8.errors import DataError
+from tbv8.files import replacing
+from tbv8.manifest import NAME, read_manifest
 
 
 def write_result(folder: Path, write: Callable[[Path], None], *, inputs: Mapping[str, Any]) -> None:
@@ -30,36 +28,46 @@ def write_result(folder: Path, write: Callable[[Path], None], *, inputs: Mapping
         folder: The result's folder, `data/results/<strategy_id>`.
         write: Fills the folder that it is given.
         inputs: What the result was made from: digest and value of each part.
+
+    Raises:
+        DataError: What stands there is not a result of tbv8.
     """
-    new, old = (folder.with_name(f".{folder.name}{suffix}") for suffix in (_NEW, _OLD))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(folder.parent):
-        _clean(folder)
-        try:
-            new.mkdir()
-            write(new)
-            _write_manifest(new, inputs)
-            for path in [*new.rglob("*"), new]:
-                _sync(path)
-            if folder.exists():
-                folder.rename(old)
-            new.rename(folder)
-            _sync(folder.parent)
-        finally:
-            _clean(folder)
+    with replacing(folder, check=check_replaceable) as new:
+        new.mkdir()
+        write(new)
+        _write_manifest(new, inputs)
+        for name in _users_files(folder):
+            if (new / name).exists():
+                raise DataError(f"{folder / name}: is in the way of a result's file: move it")
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(folder / name, new / name, follow_symlinks=False)
 
 
-def sweep(results_path: Path, names: Iterable[str]) -> None:
-    """Remove what killed runs of `names` left; a result that had stepped aside comes back.
+def check_replaceable(folder: Path) -> None:
+    """Refuse whatever is neither a result of tbv8 nor an empty folder.
 
-    Does nothing while another process writes a result, or where nothing may be written: the next
-    start will, and whoever has something to write there says what is wrong.
+    Raises:
+        DataError: It is a folder of somebody else, a file, or a link.
     """
-    if not results_path.is_dir():
-        return
-    with suppress(OSError), _locked(results_path, wait=False):
-        for name in names:
-            _clean(results_path / name)
+    cure = "move it elsewhere, or set another results_path in config/data.yaml"
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise DataError(f"{folder}: is not a folder, so no result can take its place: {cure}")
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if held and read_manifest(folder) is None:
+        raise DataError(
+            f"{folder}: holds {held[0]!r} and no manifest.json of tbv8, so no result can take its "
+            f"place: {cure}"
+        )
+
+
+def _users_files(folder: Path) -> Iterator[str]:
+    """Yield what lies in a result's folder and is not the result's."""
+    manifest = read_manifest(folder)
+    ours = {*manifest.outputs, NAME} if manifest else set()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in ours and (path.is_symlink() or not path.is_dir()):
+            yield name
 
 
 def first_difference(old: Path, new: Path) -> str | None:
@@ -70,9 +78,9 @@ def first_difference(old: Path, new: Path) -> str | None:
     names = {
         name
         for folder in (old, new)
-        for name in json.loads((folder / "manifest.json").read_text("utf-8"))["outputs"]
+        for name in json.loads((folder / NAME).read_text("utf-8"))["outputs"]
     }
-    for name in [*sorted(names), "manifest.json"]:
+    for name in [*sorted(names), NAME]:
         if not (old / name).is_file() or not (new / name).is_file():
             return f"{name} is gone" if (new / name).is_file() else f"{name} is not made any more"
         before, now = (old / name).read_bytes(), (new / name).read_bytes()
@@ -103,40 +111,9 @@ def _write_manifest(folder: Path, inputs: Mapping[str, Any]) -> None:
         if path.is_file()
     }
     manifest = {"inputs": msgspec.to_builtins(inputs), "outputs": outputs}
-    write_json(folder / "manifest.json", manifest)
+    write_json(folder / NAME, manifest)
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _locked(results_path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a results folder; BlockingIOError when it is held and we don't wait."""
-    handle = os.open(results_path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        yield
-    finally:
-        os.close(handle)
-
-
-def _clean(folder: Path) -> None:
-    """Bring back a result that only stepped aside, remove what lies beside it; under the lock."""
-    new, old = (folder.with_name(f".{folder.name}{suffix}") for suffix in (_NEW, _OLD))
-    if old.exists() and not folder.exists():
-        old.rename(folder)
-    for leftover in (new, old):
-        if leftover.is_dir() and not leftover.is_symlink():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink(missing_ok=True)

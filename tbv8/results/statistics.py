@@ -26,10 +26,13 @@ import msgspec
 import numpy as np
 
 from tbv8.market import DAY_MS, HOUR_MS, iso, iso_day
-from tbv8.results.accounting import Curve, Fill, Position, from_money, to_money
+from tbv8.results.accounting import Books, from_money, history, to_money
 from tbv8.trading.nautilus import Floats, Ints
+from tbv8.trading.records import Fill, Run
 
 YEAR_DAYS = 365
+FEWEST_DAYS = 30
+"""Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
 
 _YEAR_MS = YEAR_DAYS * DAY_MS
 _PLACES = 8
@@ -69,6 +72,8 @@ class Trading(msgspec.Struct, frozen=True, kw_only=True):
 
     exposure: float
     turnover: float | None
+    entries: int
+    exits: int
     trades: int
     win_rate: float | None
     profit_factor: float | None
@@ -119,6 +124,19 @@ def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decima
         best_day=_day(days_ms, returns, best),
         worst_day=_day(days_ms, returns, worst),
         probabilistic_sharpe=_maybe(_probabilistic_sharpe(values)),
+    )
+
+
+def without_yearly(performance: Performance) -> Performance:
+    """Return it without what is made for a year, and without what that is made of."""
+    return msgspec.structs.replace(
+        performance,
+        cagr=None,
+        volatility=None,
+        sharpe=None,
+        sortino=None,
+        calmar=None,
+        probabilistic_sharpe=None,
     )
 
 
@@ -266,21 +284,23 @@ def _day(days_ms: Ints, returns: Floats, at: int | None) -> Day | None:
     return Day(date=iso_day(int(days_ms[at])), gained=rounded(float(returns[at])))
 
 
-def measure_trading(
-    fills: Sequence[Fill], positions: Sequence[Position], curve: Curve, *, start_ms: int
-) -> Trading:
-    """Return what fills and closed positions come to; `start_ms` is when the first bar opened.
+def measure_trading(books: Books) -> Trading:
+    """Return what fills and closed positions come to.
 
     - exposure: the share of the time from the first bar's open to the last one's close in which
       something was held, outages too;
     - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
       year of 365 days; None where that mean is not above 0;
-    - win rate: the share of closed positions that gained, after fees;
+    - entries, exits: the fills that opened or enlarged a position, and those that reduced or closed
+      one; a fill through zero is both;
+    - trades: closed positions, from flat to flat;
+    - win rate: the share of trades that gained, after fees and funding;
     - profit factor: what those gained over what the others lost; None where none lost;
-    - expectancy: the mean gain of a closed position, after fees.
+    - expectancy: the mean gain of a trade, after fees and funding.
     """
+    fills, positions, curve = books.run.fills, books.positions, books.curve
     end_ms = int(curve.closes_ms[-1])
-    elapsed_ms = end_ms - start_ms
+    elapsed_ms = end_ms - curve.start_ms
     with localcontext(_EXACT):
         notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
         equity = from_money(exact_sum(curve.equity)) / len(curve.equity)
@@ -291,40 +311,62 @@ def measure_trading(
         held_ms = sum(position.closed_ms - position.opened_ms for position in positions)
         count = len(positions)
         return Trading(
-            exposure=rounded(_held_ms(fills, end_ms) / elapsed_ms),
+            exposure=rounded(_held_ms(books.run, curve.start_ms, end_ms) / elapsed_ms),
             turnover=rounded(float(notional / equity / years)) if equity > 0 else None,
+            entries=sum(abs(fill.position) > abs(_before(fill)) or _turns(fill) for fill in fills),
+            exits=sum(fill.change * _before(fill) < 0 for fill in fills),
             trades=count,
             win_rate=rounded(sum(gain > 0 for gain in gains) / count) if count else None,
             profit_factor=rounded(float(gained / lost)) if lost else None,
             expectancy=round((gained - lost) / count, _PLACES) if count else None,
             average_holding_hours=rounded(held_ms / count / HOUR_MS) if count else None,
             fees=sum((fill.fee for fill in fills), Decimal(0)),
-            slippage=round(slippage(fills, curve), _PLACES),
+            slippage=round(slippage(fills), _PLACES),
         )
 
 
-def _held_ms(fills: Sequence[Fill], end_ms: int) -> int:
-    ends_ms = [*(fill.ts_ms for fill in fills[1:]), end_ms]
-    return sum(
-        after - fill.ts_ms for fill, after in zip(fills, ends_ms, strict=False) if fill.position
+def _before(fill: Fill) -> Decimal:
+    return fill.position - fill.change
+
+
+def _turns(fill: Fill) -> bool:
+    return fill.position * _before(fill) < 0
+
+
+def _held_ms(run: Run, start_ms: int, end_ms: int) -> int:
+    """Return how long anything was held."""
+    fills = sorted(
+        (fill for market in run.markets for fill in history(run, market.symbol)),
+        key=lambda fill: fill.ts_ms,
     )
+    held: set[str] = set()
+    total, since_ms = 0, start_ms
+    for fill in fills:
+        at_ms = max(fill.ts_ms, start_ms)
+        total += at_ms - since_ms if held else 0
+        since_ms = at_ms
+        held.discard(fill.symbol)
+        if fill.position:
+            held.add(fill.symbol)
+    return total + (end_ms - since_ms if held else 0)
 
 
-def slippage(fills: Sequence[Fill], curve: Curve) -> Decimal:
-    """Return what orders lost in USD against the price that they were decided at; exact.
+def slippage(fills: Sequence[Fill]) -> Decimal:
+    """Return what takers lost in USD against the price that they were decided at; exact.
 
-    A market order is decided at the close just seen, a stop or a liquidation at its trigger. The
-    way to the next tick and `slippage_ticks` are in it, and a gap beyond a trigger. Limit orders
-    have none.
+    An order that takes at the close is decided at that close, a stop or a liquidation at its
+    trigger. The way to the next tick and `slippage_ticks` are in it, and a gap beyond a trigger.
+    Resting limit orders have none.
     """
-    lost = Decimal(0)
-    seen = np.searchsorted(curve.closes_ms, [fill.ts_ms for fill in fills], side="right") - 1
     with localcontext(_EXACT):
-        for fill, close in zip(fills, curve.price[seen].tolist(), strict=True):
-            decided = Decimal(repr(close)) if fill.type == "market" else fill.trigger
-            if decided is not None:
-                lost += fill.change * (fill.price - decided)
-    return lost
+        return sum(
+            (
+                fill.change * (fill.price - fill.trigger)
+                for fill in fills
+                if fill.trigger is not None
+            ),
+            Decimal(0),
+        )
 
 
 def exact_sum(values: Ints) -> int:

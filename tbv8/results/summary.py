@@ -1,28 +1,40 @@
-"""What a result comes to: the numbers of summary.json, and the lines that a terminal shows."""
+"""What a result comes to: one record, of which summary.json, the terminal's lines and the page are.
+
+`str(summary)` is what a terminal shows. In the JSON a run's `performance` and `trading` lie flat
+among its other values.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import Timeframe, iso
+from tbv8.market import DAY_MS, iso
 from tbv8.page.words import counted, often
-from tbv8.results.accounting import Fill, entry_price, from_money
-from tbv8.results.statistics import Performance, Trading, measure_curve, measure_trading
-from tbv8.trading.engine import Run
-
-SIMULATED = "sample"
-"""The venue whose market is made up."""
+from tbv8.results.accounting import Books, entry_price, from_money, history
+from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
+from tbv8.results.statistics import (
+    FEWEST_DAYS,
+    Performance,
+    Trading,
+    measure_curve,
+    measure_trading,
+    without_yearly,
+)
+from tbv8.risk.events import LIQUIDATION, Denial, Halt
+from tbv8.trading.bars import Bars
+from tbv8.trading.records import Fill
 
 _LISTED = 1000
 """How many denials, or fills that the other run lacks, are listed; the counts are of all."""
-
 
 _SHOWN = Context(prec=10)
 
@@ -30,11 +42,12 @@ _SHOWN = Context(prec=10)
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An order denied, or everything closed: when, by which rule, with which numbers.
 
-    After a halt `until` says how long it lasts. Units of the numbers: see `tbv8.risk.Breach`.
+    After a halt `until` says how long it lasts. Units of the numbers are those of a Breach.
     """
 
     time: str
     rule: str
+    symbol: str | None = None
     order: str | None = None
     until: str | None = None
     numbers: dict[str, Decimal]
@@ -44,16 +57,26 @@ class OneSided(msgspec.Struct, frozen=True, kw_only=True):
     """A fill that the other run lacks."""
 
     time: str
+    symbol: str
     side: str
     type: str
     quantity: Decimal
     price: Decimal
 
 
+class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """What is still held at the end, below 0 short; fees and funding are not in its gain."""
+
+    symbol: str
+    quantity: Decimal
+    entry_price: Decimal
+    unrealized_pnl: Decimal
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """One run's numbers: statistics.py says how each of its curve and its trading is made.
 
-    In the JSON `performance` and `trading` lie flat among the others. Money is in USD.
+    Money is in USD. `lost_margin` is what liquidations took beside prices and fees.
     """
 
     venue: str
@@ -62,15 +85,15 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     orders: dict[str, int]
     refused: dict[str, int]
     fills: int
-    positions: int
-    open_position: Decimal
-    open_entry_price: Decimal | None
+    open_positions: tuple[OpenPosition, ...]
     unrealized_pnl: Decimal
     start_equity: Decimal
     end_equity: Decimal
     pnl: Decimal
     funding: Decimal
+    lost_margin: Decimal
     buy_and_hold: Performance
+    beyond_volume: BeyondVolume
     denied: dict[str, int]
     denials: tuple[Event, ...]
     halts: tuple[Event, ...]
@@ -79,7 +102,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     """How the shadow differs from the primary: shadow minus primary, and the widest in between.
 
-    Fills are the same when time, side and type are; the others are counted and listed.
+    Fills are the same when time, symbol, side and type are; the others are counted and listed.
     """
 
     fills: int
@@ -94,33 +117,59 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What summary.json holds."""
+    """What summary.json holds.
+
+    `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
+    `minutes` is how many the span has, `missing_minutes` how many of them no bar holds, by symbol.
+    `days` is the time from the first bar's open to the last one's close.
+    """
 
     strategy_id: str
     symbol: str
+    symbols: tuple[str, ...]
     timeframe: str
+    detail: str
     span: dict[str, str]
+    days: float
     market_data_venue: str
     simulated: bool
     bars: int
+    minutes: int
+    missing_minutes: dict[str, int]
     primary: Stats
     shadow: Stats | None
     divergence: Divergence | None
 
+    def __str__(self) -> str:
+        return "\n".join(lines(self))
 
-def summarise(strategy: records.Strategy, primary: Run, shadow: Run | None) -> Summary:
+    @property
+    def runs(self) -> tuple[Stats, ...]:
+        """The primary, and the shadow where there is one."""
+        return (self.primary, self.shadow) if self.shadow else (self.primary,)
+
+
+def summarise(
+    strategy: records.Strategy, bars: Bars, primary: Books, shadow: Books | None
+) -> Summary:
     """Return the numbers of a result; the span is the whole bars in the wanted one."""
     span = strategy.timeframe.whole(strategy.span)
-    ours = _stats(primary, strategy.timeframe)
-    theirs = _stats(shadow, strategy.timeframe) if shadow else None
+    curve = primary.curve
+    ours = _stats(strategy, bars, primary)
+    theirs = _stats(strategy, bars, shadow) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
+        symbols=strategy.symbols,
         timeframe=strategy.timeframe.text,
+        detail=strategy.detail,
         span={"start": iso(span.start_ms), "end": iso(span.end_ms)},
+        days=round((int(curve.closes_ms[-1]) - curve.start_ms) / DAY_MS, 8),
         market_data_venue=strategy.source.venue,
-        simulated=strategy.source.venue == SIMULATED,
-        bars=len(primary.curve.closes_ms),
+        simulated=strategy.simulated,
+        bars=len(curve.closes_ms),
+        minutes=(span.end_ms - span.start_ms) // 60_000,
+        missing_minutes=missing_minutes(strategy, bars),
         primary=ours,
         shadow=theirs,
         divergence=_divergence(primary, shadow, ours, theirs) if shadow and theirs else None,
@@ -135,51 +184,114 @@ def to_json(summary: Summary) -> dict[str, Any]:
     return {key: _floats(value) for key, value in values.items()}
 
 
+def read_summary(folder: Path) -> Summary:
+    """Return the summary of a result's folder."""
+    values = json.loads((folder / "summary.json").read_text("utf-8"), parse_float=Decimal)
+    for stats in filter(None, (values["primary"], values["shadow"])):
+        for name, part in (("performance", Performance), ("trading", Trading)):
+            keys = [field.encode_name for field in msgspec.structs.fields(part)]
+            stats[name] = {key: stats.pop(key) for key in keys}
+    return msgspec.convert(values, Summary, strict=False)
+
+
+# Words.
+
+
+def cautions(summary: Summary) -> list[str]:
+    """Return what a reader must know before any number of a result."""
+    said = []
+    if summary.days < FEWEST_DAYS:
+        said.append(
+            f"{summary.days:,.1f} days are too short for figures a year, such as the Sharpe ratio: "
+            f"they need {FEWEST_DAYS}"
+        )
+    for symbol, missing in summary.missing_minutes.items():
+        if missing:
+            share = missing / summary.minutes
+            said.append(
+                f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
+                f"({share:.2%})"
+            )
+    for stats in summary.runs:
+        if words := "; ".join(_cautions_of(stats)):
+            said.append(f"{stats.venue}: {words}")
+    return said
+
+
+def _cautions_of(stats: Stats) -> Iterator[str]:
+    denied = sum(stats.denied.values())
+    if not stats.orders:
+        yield "no order was sent"
+    elif denied and not stats.fills:
+        yield f"nothing was traded, {_denied(stats.denied)}"
+    elif denied:
+        yield _denied(stats.denied)
+    elif not stats.fills:
+        yield "no order was filled"
+    for reason, count in stats.refused.items():
+        yield f"{counted(count, 'order')} refused: {reason}"
+    halts = Counter(halt.rule for halt in stats.halts)
+    if liquidations := halts.pop(LIQUIDATION, 0):
+        first = next(halt for halt in stats.halts if halt.rule == LIQUIDATION)
+        since = "at" if liquidations == 1 else "first at"
+        yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
+    for rule, count in sorted(halts.items()):
+        yield f"closed and halted until 00:00 UTC {often(count)} by {rule}"
+    if beyond := stats.beyond_volume.fills:
+        most = stats.beyond_volume.largest_multiple
+        times = "" if most is None else f", up to {most:,.3g} times it"
+        yield (
+            f"{counted(beyond, 'fill')} larger than all that was traded in the step{times}: "
+            "no market fills that at these prices"
+        )
+
+
+def _denied(denied: Mapping[str, int]) -> str:
+    total = counted(sum(denied.values()), "order")
+    if len(denied) == 1:
+        return f"{total} denied by {next(iter(denied))}"
+    return f"{total} denied, {', '.join(f'{n:,} by {rule}' for rule, n in denied.items())}"
+
+
 def lines(summary: Summary) -> list[str]:
     """Return what to print when a backtest has ended."""
     simulated = ", simulated" if summary.simulated else ""
     held = summary.primary.buy_and_hold
     shown = [
-        f"{summary.strategy_id}: {summary.symbol} {summary.timeframe}, {summary.bars:,} bars of "
-        f"{summary.market_data_venue}{simulated}, {summary.span['start']} .. {summary.span['end']}",
+        f"{summary.strategy_id}: {', '.join(summary.symbols)} {summary.timeframe}, "
+        f"{counted(summary.bars, 'bar')} of {summary.market_data_venue}{simulated}, "
+        f"{summary.span['start']} .. {summary.span['end']}",
+        *(f"  ! {said}" for said in cautions(summary)),
         f"  {_line(summary.primary)}; buy and hold {_gains(held)}",
     ]
     if summary.shadow and summary.divergence:
         apart = summary.divergence.max_equity_difference
         shown.append(f"  {_line(summary.shadow)}; shadow, at most {apart:,.2f} USD apart")
-    base = summary.symbol.partition("/")[0]
-    for stats in filter(None, (summary.primary, summary.shadow)):
-        if stats.open_entry_price is not None:
-            side = "long" if stats.open_position > 0 else "short"
-            shown.append(
-                f"  {stats.venue}: still {side} {_short(abs(stats.open_position))} {base} at the "
-                f"end, entered at {_short(stats.open_entry_price)}: {stats.unrealized_pnl:+z,.2f} "
-                "USD unrealized, in the equity above"
-            )
-        if not stats.orders:
-            shown.append(f"  {stats.venue}: no order was sent")
-        shown.extend(
-            f"  {stats.venue} refused {counted(count, 'order')}: {reason}"
-            for reason, count in stats.refused.items()
-        )
-        shown.extend(
-            f"  {stats.venue}: {counted(count, 'order')} denied by {rule}"
-            for rule, count in stats.denied.items()
-        )
-        if stats.halts:
-            halts = Counter(halt.rule for halt in stats.halts)
-            rules = ", ".join(f"{often(count)} by {rule}" for rule, count in sorted(halts.items()))
-            shown.append(f"  {stats.venue}: closed and halted until 00:00 UTC {rules}")
+    for stats in summary.runs:
+        shown.extend(f"  {stats.venue}: {still_open(one)}" for one in stats.open_positions)
     return shown
 
 
+def still_open(position: OpenPosition) -> str:
+    """Return the words for what is held at the end."""
+    side = "long" if position.quantity > 0 else "short"
+    return (
+        f"still {side} {_short(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
+        f"end, entered at {_short(position.entry_price)}: {position.unrealized_pnl:+z,.2f} USD "
+        "unrealized, in the equity above"
+    )
+
+
 def _line(stats: Stats) -> str:
+    trading = stats.trading
     funding = f", funding {stats.funding:,.2f}" if stats.funding else ""
+    lost = f", lost margin {stats.lost_margin:,.2f}" if stats.lost_margin else ""
+    entries = f"{trading.entries:,} {'entry' if trading.entries == 1 else 'entries'}"
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
-        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, "
-        f"{counted(stats.positions, 'position')}, "
-        f"fees {stats.trading.fees:,.2f}{funding}, "
+        f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, {entries}, "
+        f"{counted(trading.trades, 'round trip')}, "
+        f"fees {trading.fees:,.2f}{funding}{lost}, "
         f"max drawdown {stats.performance.max_drawdown:.2%}"
     )
 
@@ -193,58 +305,81 @@ def _gains(performance: Performance) -> str:
     return f"{performance.total_return:+.2%}{sharpe}"
 
 
-def _stats(run: Run, timeframe: Timeframe) -> Stats:
-    curve = run.curve
-    left = run.fills[-1].position if run.fills else Decimal(0)
-    entry = entry_price(run.fills)
+# Numbers.
+
+
+def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
+    run, curve = books.run, books.curve
     start, end = run.start_equity, from_money(curve.equity[-1])
-    start_ms = timeframe.floor(int(curve.closes_ms[0]) - 1)
     performance, held = (
-        measure_curve(curve.closes_ms, equity, start_ms=start_ms, start=start)
+        measure_curve(curve.closes_ms, equity, start_ms=curve.start_ms, start=start)
         for equity in (curve.equity, curve.buy_and_hold)
     )
+    trading = measure_trading(books)
+    if int(curve.closes_ms[-1]) - curve.start_ms < FEWEST_DAYS * DAY_MS:
+        performance, held = without_yearly(performance), without_yearly(held)
+        trading = msgspec.structs.replace(trading, turnover=None)
+    still = tuple(_open_positions(books))
     return Stats(
         venue=run.venue,
         performance=performance,
-        trading=measure_trading(run.fills, run.positions, curve, start_ms=start_ms),
+        trading=trading,
         orders=run.orders,
         refused=run.refused,
         fills=len(run.fills),
-        positions=len(run.positions),
-        open_position=left,
-        open_entry_price=None if entry is None else round(entry, 8),
-        unrealized_pnl=_unrealized(left, entry, Decimal(repr(float(curve.price[-1])))),
+        open_positions=still,
+        unrealized_pnl=sum((one.unrealized_pnl for one in still), Decimal(0)),
         start_equity=start,
         end_equity=end,
         pnl=end - start,
-        funding=sum((payment.amount for payment in run.payments), Decimal(0)),
+        funding=_paid(books, liquidation=False),
+        lost_margin=_paid(books, liquidation=True),
         buy_and_hold=held,
+        beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
-        denials=tuple(
-            Event(
-                time=iso(d.ts_ms),
-                rule=d.rule,
-                order=d.order,
-                until=None if d.until_ms is None else iso(d.until_ms),
-                numbers=d.numbers,
-            )
-            for d in run.denials[:_LISTED]
-        ),
-        halts=tuple(
-            Event(time=iso(h.ts_ms), rule=h.rule, until=iso(h.until_ms), numbers=h.numbers)
-            for h in run.halts
-        ),
+        denials=tuple(map(_denial, run.denials[:_LISTED])),
+        halts=tuple(map(_halt, run.halts)),
     )
 
 
-def _unrealized(position: Decimal, entry: Decimal | None, price: Decimal) -> Decimal:
-    """Return what an open position has gained at `price`, its fees and funding not counted."""
-    return Decimal(0) if entry is None else round(position * (price - entry), 8)
+def _paid(books: Books, *, liquidation: bool) -> Decimal:
+    amounts = (p.amount for p in books.run.payments if (p.kind == LIQUIDATION) == liquidation)
+    return sum(amounts, Decimal(0))
 
 
-def _divergence(primary: Run, shadow: Run, ours: Stats, theirs: Stats) -> Divergence:
-    only_primary = _only(primary.fills, shadow.fills)
-    only_shadow = _only(shadow.fills, primary.fills)
+def _denial(denial: Denial) -> Event:
+    return Event(
+        time=iso(denial.ts_ms),
+        symbol=denial.symbol,
+        rule=denial.rule,
+        order=denial.order,
+        until=None if denial.until_ms is None else iso(denial.until_ms),
+        numbers=denial.numbers,
+    )
+
+
+def _halt(halt: Halt) -> Event:
+    return Event(
+        time=iso(halt.ts_ms), rule=halt.rule, until=iso(halt.until_ms), numbers=halt.numbers
+    )
+
+
+def _open_positions(books: Books) -> Iterator[OpenPosition]:
+    for symbol, prices in books.curve.prices.items():
+        fills = history(books.run, symbol)
+        if (entered := entry_price(fills)) is not None:
+            held, price = fills[-1].position, Decimal(repr(float(prices[-1])))
+            yield OpenPosition(
+                symbol=symbol,
+                quantity=held,
+                entry_price=round(entered, 8),
+                unrealized_pnl=round(held * (price - entered), 8),
+            )
+
+
+def _divergence(primary: Books, shadow: Books, ours: Stats, theirs: Stats) -> Divergence:
+    only_primary = _only(primary.run.fills, shadow.run.fills)
+    only_shadow = _only(shadow.run.fills, primary.run.fills)
     apart = int(np.abs(shadow.curve.equity - primary.curve.equity).max())
     return Divergence(
         fills=theirs.fills - ours.fills,
@@ -261,16 +396,17 @@ def _divergence(primary: Run, shadow: Run, ours: Stats, theirs: Stats) -> Diverg
 
 def _only(fills: Iterable[Fill], others: Iterable[Fill]) -> list[OneSided]:
     """Return the fills that have no like among the others."""
-    left = Counter((fill.ts_ms, fill.side, fill.type) for fill in others)
+    left = Counter((fill.ts_ms, fill.symbol, fill.side, fill.type) for fill in others)
     only = []
     for fill in fills:
-        key = (fill.ts_ms, fill.side, fill.type)
+        key = (fill.ts_ms, fill.symbol, fill.side, fill.type)
         if left[key]:
             left[key] -= 1
         else:
             only.append(
                 OneSided(
                     time=iso(fill.ts_ms),
+                    symbol=fill.symbol,
                     side=fill.side,
                     type=fill.type,
                     quantity=fill.quantity,

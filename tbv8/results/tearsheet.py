@@ -7,66 +7,38 @@ all, and say so. The page holds no clock, path or random id, so that it is the s
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
-from tbv8.page.words import NONE, counted, length, length_cell, minute, number, often, part_of
-from tbv8.results.accounting import Fill, Position, to_money
+from tbv8.page.words import NONE, counted, length, length_cell, minute, number, part_of
+from tbv8.results.accounting import Curve, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
-from tbv8.risk import MAX_DAILY_LOSS, MAX_LEVERAGE
-from tbv8.trading.engine import Run
-from tbv8.trading.guard import LIQUIDATION, Denial, Halt
-from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, column
+from tbv8.results.read import Account, Result
+from tbv8.results.statistics import FEWEST_DAYS
+from tbv8.results.summary import Event, OneSided, cautions, still_open
+from tbv8.risk.checks import RULES
+from tbv8.risk.rules.halted import MAX_DAILY_LOSS
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
 
 _POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
-_BARS = 1500  # stretches of the price
 _FILLS = 1500  # drawn one by one; of more, those of a stretch together
 _TRADES = 1000  # listed
+_PARAM = 60  # characters of a param in the head; all of it stands at the end
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
+_WORDS = {rule.name: rule.words for rule in RULES}
+_MARKET = ("ts_ms", "open", "high", "low", "close")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tearsheet shows: summary.json's values, both runs, the bars, the manifest's inputs."""
-
-    summary: Mapping[str, Any]
-    primary: Run
-    shadow: Run | None
-    bars: pa.Table
-    inputs: Mapping[str, Any]
-
-    @property
-    def runs(self) -> list[tuple[str, Run, Mapping[str, Any]]]:
-        """Title, run and numbers of the primary and the shadow."""
-        runs = [("primary", self.primary)]
-        if self.shadow:
-            runs.append(("shadow", self.shadow))
-        return [(f"{run.venue} ({name})", run, self.summary[name]) for name, run in runs]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """What every chart over time shows: from the first bar's open to the last one's close."""
-        return int(self.bars["ts_ms"][0].as_py()), int(self.primary.curve.closes_ms[-1])
-
-    @property
-    def times_ms(self) -> Ints:
-        """When the run began, and when each bar closed."""
-        return np.concatenate([[self.span[0]], self.primary.curve.closes_ms])
-
-    @property
-    def mark(self) -> str:
-        """What stands across each chart."""
-        return "simulated" if self.summary["simulated"] else ""
 
 
 def tearsheet(result: Result) -> str:
@@ -79,7 +51,7 @@ def tearsheet(result: Result) -> str:
         _months(result),
         _rolling(result),
         _exposure(result),
-        _price(result),
+        _prices(result),
         *([_against_shadow(result)] if result.shadow else []),
         _trades(result),
         _events(result),
@@ -87,16 +59,16 @@ def tearsheet(result: Result) -> str:
     ]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     banner = (
-        f"SIMULATED: the venue {summary['market_data_venue']} is made up by tbv8. "
+        f"SIMULATED: the venue {summary.market_data_venue} is made up by tbv8. "
         "No market ever traded at these prices."
     )
     return page(
-        f"{summary['strategy_id']}{' (simulated)' if summary['simulated'] else ''} · tbv8",
+        f"{summary.strategy_id}{' (simulated)' if summary.simulated else ''} · tbv8",
         _header(result),
         element("nav", links, aria_label="Parts of this page"),
-        _tiles(summary),
+        _tiles(result),
         [section(id_, title, content) for id_, title, content in parts],
-        banner=banner if summary["simulated"] else None,
+        banner=banner if summary.simulated else None,
     )
 
 
@@ -104,34 +76,25 @@ type Part = tuple[str, str, Child]
 
 
 def _header(result: Result) -> Html:
-    summary, span = result.summary, result.summary["span"]
-    simulated = " (simulated)" if summary["simulated"] else ""
+    summary, span = result.summary, result.summary.span
+    simulated = " (simulated)" if summary.simulated else ""
     facts = (
-        f"{summary['symbol']}, {summary['bars']:,} {summary['timeframe']} bars of "
-        f"{summary['market_data_venue']}{simulated}, "
+        f"{', '.join(summary.symbols)}, {summary.bars:,} {summary.timeframe} bars of "
+        f"{summary.market_data_venue}{simulated}, "
         f"{_moment(span['start'])} to {_moment(span['end'])} UTC"
     )
-    rules = f"Orders by the rules and fees of {result.primary.venue}"
+    matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
+    rules = f"Orders matched {matched} by the rules and fees of {result.primary.venue}"
     if result.shadow:
         rules += f"; beside it, as its shadow, by those of {result.shadow.venue}"
     return element(
         "header",
-        element("h1", summary["strategy_id"]),
+        element("h1", summary.strategy_id),
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", said, class_="facts") for said in _settings(result)],
-        [element("p", said, class_="down") for said in _liquidations(result)],
+        [element("p", said, class_="caution") for said in cautions(summary)],
     )
-
-
-def _liquidations(result: Result) -> Iterator[str]:
-    for _, run, _ in result.runs:
-        if times_ms := [halt.ts_ms for halt in run.halts if halt.rule == LIQUIDATION]:
-            first = "" if len(times_ms) == 1 else ", first"
-            yield (
-                f"{run.venue} liquidated the account {often(len(times_ms))}{first} at "
-                f"{minute(times_ms[0])} UTC."
-            )
 
 
 def _settings(result: Result) -> list[str]:
@@ -139,19 +102,22 @@ def _settings(result: Result) -> list[str]:
     value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
     if "class_name" not in value:
         return []
-    params = ", ".join(f"{name} {one}" for name, one in value["params"].items()) or "no params"
+    params = ", ".join(f"{name} {_cut(str(one))}" for name, one in value["params"].items())
     risk, ticks = value["risk"], value["slippage_ticks"]
-    symbol = result.summary["symbol"]
-    position = f"{risk['max_positions'][symbol]} {symbol.partition('/')[0]}"
+    positions = ", ".join(
+        f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()
+    )
     fees = [
-        f"{run.venue} maker {_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
-        for _, run, _ in result.runs
+        f"{run.venue}{f' {symbol}' if len(result.summary.symbols) > 1 else ''} maker "
+        f"{_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
+        for run in result.runs
+        for symbol in result.summary.symbols
         if (rules := value["instruments"].get(run.venue, {}).get(symbol))
     ]
     return [
-        f"{value['class_name']} of {value['module']}: {params}. "
+        f"{value['class_name']} of {value['module']}: {params or 'no params'}. "
         f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
-        f"At most: position {position}, daily loss {risk['max_daily_loss_usd']} "
+        f"At most: position {positions}, daily loss {risk['max_daily_loss_usd']} "
         f"USD, leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
         f"Fees: {'; '.join(fees)}",
     ]
@@ -161,8 +127,8 @@ def _fee(fraction: str) -> str:
     return f"{float(fraction):.4%}"
 
 
-def _tiles(summary: Mapping[str, Any]) -> Html:
-    stats, held = summary["primary"], summary["primary"]["buy_and_hold"]
+def _tiles(result: Result) -> Html:
+    stats, held = result.primary.numbers, result.primary.numbers["buy_and_hold"]
     numbers = [
         ("Return", _signed_percent(stats["return"]), _signed_percent(held["return"])),
         ("Max drawdown", _percent(stats["max_drawdown"]), _percent(held["max_drawdown"])),
@@ -176,15 +142,14 @@ def _tiles(summary: Mapping[str, Any]) -> Html:
 
 
 def _numbers(result: Result) -> Part:
-    primary = result.summary["primary"]
     runs = [
         (
             run.venue if run is result.primary else f"{run.venue}, shadow",
-            {**stats, "average_position": _average_position(run)},
+            {**run.numbers, "average_position": _average_position(run.curve)},
         )
-        for _, run, stats in result.runs
+        for run in result.runs
     ]
-    beside = [runs[0], ("buy and hold", primary["buy_and_hold"]), *runs[1:]]
+    beside = [runs[0], ("buy and hold", result.primary.numbers["buy_and_hold"]), *runs[1:]]
     gains, risks, trading, costs = (
         table(
             [title, *(name for name, _ in columns)],
@@ -200,14 +165,19 @@ def _numbers(result: Result) -> Part:
             ("Costs and account, USD", runs, _COSTS),
         )
     )
+    alone = len(result.summary.symbols) == 1
+    said = (
+        "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
+        "365 days. Buy and hold puts the whole balance in at the first close"
+        f"{'' if alone else ', in equal parts in every symbol'}."
+    )
+    if result.summary.days < FEWEST_DAYS:
+        said += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
     return (
         "numbers",
         "Numbers",
         [
-            _note(
-                "Marked to market at the close of every bar, after fees, slippage and funding; a "
-                "year has 365 days. Buy and hold puts the whole balance in at the first close."
-            ),
+            _note(said),
             element(
                 "div",
                 [element("div", one) for one in (gains, risks, trading, costs)],
@@ -217,14 +187,28 @@ def _numbers(result: Result) -> Part:
     )
 
 
-def _average_position(run: Run) -> float | None:
-    """Return the mean of the position's value, long or short, as a share of the equity.
+def _gross(curve: Curve) -> Floats:
+    """Return the value of all positions, long and short added up, in USD."""
+    total = np.zeros(len(curve.closes_ms))
+    for symbol in curve.prices:
+        total += np.abs(_worth(curve, symbol))
+    return total
+
+
+def _worth(curve: Curve, symbol: str) -> Floats:
+    """Return the value of a position, below 0 short; 0 before its symbol has a price."""
+    worth: Floats = np.nan_to_num(curve.positions[symbol] * curve.prices[symbol])
+    return worth
+
+
+def _average_position(curve: Curve) -> float | None:
+    """Return the mean value of the positions, long and short added, as a share of the equity.
 
     Bars without equity are left out.
     """
-    equity = _usd(run.curve.equity)
+    equity = _usd(curve.equity)
     has_equity = equity > 0
-    held = np.abs(run.curve.position * run.curve.price)
+    held = _gross(curve)
     return float(np.mean(held[has_equity] / equity[has_equity])) if has_equity.any() else None
 
 
@@ -292,10 +276,12 @@ _RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Turnover, times a year", "turnover", _ratio),
 )
 _TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Trades, from flat to flat", "trades", _count),
+    ("Round trips, from flat to flat", "trades", _count),
+    ("Entries, enlarging too", "entries", _count),
+    ("Exits, in part too", "exits", _count),
     ("Win rate", "win_rate", _percent),
     ("Profit factor", "profit_factor", _ratio),
-    ("Expectancy of a trade, USD", "expectancy", _money),
+    ("Expectancy of a round trip, USD", "expectancy", _money),
     ("Average time held", "average_holding_hours", _hours),
     ("Fills", "fills", _count),
 )
@@ -303,6 +289,7 @@ _COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Fees", "fees", _money),
     ("Slippage", "slippage", _money),
     ("Funding paid", "funding", _money),
+    ("Margin lost in liquidations", "lost_margin", _money),
     ("Equity at the start", "start_equity", _money),
     ("Equity at the end", "end_equity", _money),
     ("Profit or loss", "pnl", _money),
@@ -329,8 +316,8 @@ def _equity(result: Result) -> Part:
         line("buy and hold", "hold", "--hold"),
         line(label_text(venue), "equity", "--accent", line={"color": "--accent", "width": 2}),
     ]
-    if run.halts:
-        marks = _halt_points(run.halts, times_ms)
+    if run.stats.halts:
+        marks = _halt_points(run.stats.halts, times_ms)
         columns |= {
             "halt_t": times_ms[marks].tolist(),
             "halt_equity": shown(curves[0][marks]),
@@ -359,16 +346,17 @@ def _equity(result: Result) -> Part:
     return "equity", "Equity against buy and hold", [_note(note), draw(chart)]
 
 
-def _halt_points(halts: Sequence[Halt], times_ms: Ints) -> Ints:
+def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
     """Return the points of the halts, of many only the first in each stretch."""
-    at = np.searchsorted(times_ms, [halt.ts_ms for halt in halts]).clip(max=len(times_ms) - 1)
+    halts_ms = [parse_time(halt.time) for halt in halts]
+    at = np.searchsorted(times_ms, halts_ms).clip(max=len(times_ms) - 1)
     starts = stretches(len(times_ms), _POINTS // 2)
     _, first = np.unique(np.searchsorted(starts, at, side="right"), return_index=True)
     return np.unique(at[first]).astype(np.int64)
 
 
 def _drawdown(result: Result) -> Part:
-    run, stats = result.primary, result.summary["primary"]
+    run, stats = result.primary, result.primary.numbers
     depth = -_falls(_from_start(run, run.curve.equity)) * 100
     at = keep_extremes([depth], most=_POINTS)
     layout: dict[str, Any] = {"yaxis": value_axis(ticksuffix=" %")}
@@ -437,9 +425,9 @@ def _drawdown(result: Result) -> Part:
     return "drawdown", "Drawdown", [_note(note), draw(chart)]
 
 
-def _from_start(run: Run, equity: Ints) -> Ints:
+def _from_start(run: Account, equity: Ints) -> Ints:
     """Return a curve with what it began with before its first bar."""
-    return np.concatenate([[to_money(run.start_equity)], equity])
+    return np.concatenate([[to_money(run.stats.start_equity)], equity])
 
 
 def _falls(equity: Ints) -> Floats:
@@ -449,51 +437,85 @@ def _falls(equity: Ints) -> Floats:
 
 
 def _exposure(result: Result) -> Part:
-    curve = result.primary.curve
+    curve, symbols = result.primary.curve, result.summary.symbols
     equity = _usd(curve.equity)
-    notional = curve.position * curve.price
-    times = np.divide(notional, equity, out=np.full(len(equity), np.nan), where=equity > 0)
-    at = keep_extremes([np.nan_to_num(times)], most=_POINTS)
+
+    def times(worth: Floats) -> Floats:
+        share: Floats = np.full(len(equity), np.nan)
+        np.divide(worth, equity, out=share, where=equity > 0)
+        return share
+
+    each = [times(_worth(curve, symbol)) for symbol in symbols]
+    names, colors = [label_text(s) for s in symbols], [f"--c{n % 10}" for n in range(len(symbols))]
+    if len(symbols) == 1:
+        names, colors = ["exposure"], ["--accent"]
+    else:  # first, so that it lies under the others
+        each.insert(0, times(_gross(curve)))
+        names.insert(0, "all, long and short added")
+        colors.insert(0, "--hold")
+    at = keep_extremes([np.nan_to_num(values) for values in each], most=_POINTS // len(each))
+    columns = {f"exposure_{n}": shown(values[at], digits=5) for n, values in enumerate(each)}
+    fill = {"fill": "tozeroy", "fillcolor": "--band"} if len(symbols) == 1 else {}
+    traces = [
+        line(
+            name,
+            f"exposure_{n}",
+            color,
+            line={"color": color, "width": 1, "shape": "hv"},
+            hovertemplate="%{y:.3f} × equity",
+            **fill,
+        )
+        for n, (name, color) in enumerate(zip(names, colors, strict=True))
+    ]
     chart = Chart(
         id="exposure-chart",
         label="Value of the position as a multiple of the equity; below 0 it is short",
-        columns={"t": curve.closes_ms[at].tolist(), "exposure": shown(times[at], digits=5)},
-        traces=[
-            line(
-                "exposure",
-                "exposure",
-                "--accent",
-                line={"color": "--accent", "width": 1, "shape": "hv"},
-                fill="tozeroy",
-                fillcolor="--band",
-                hovertemplate="%{y:.3f} × equity",
-            )
-        ],
-        layout={"yaxis": value_axis(tickformat=",~r", ticksuffix=" ×"), "showlegend": False},
+        columns={"t": curve.closes_ms[at].tolist(), **columns},
+        traces=traces,
+        layout={
+            "yaxis": value_axis(tickformat=",~r", ticksuffix=" ×"),
+            "showlegend": len(symbols) > 1,
+        },
         span=result.span,
-        height=240,
+        height=240 if len(symbols) == 1 else 280,
         mark=result.mark,
     )
+    whose = "The position's value" if len(symbols) == 1 else "Each position's value"
     note = (
-        "The position's value as a multiple of the equity, below 0 when short. "
-        f"{_thinned(len(at), len(times))}"
+        f"{whose} as a multiple of the equity, below 0 when short. {_thinned(len(at), len(equity))}"
     )
     return "exposure", "Exposure", [_note(note), draw(chart)]
 
 
-def _price(result: Result) -> Part:
-    run = result.primary
-    closes_ms = run.curve.closes_ms
-    starts = stretches(len(closes_ms), _BARS)
-    ends = np.append(starts[1:], len(closes_ms)) - 1
-    low = np.minimum.reduceat(column(result.bars, "low"), starts)
-    high = np.maximum.reduceat(column(result.bars, "high"), starts)
-    opened = column(result.bars, "open")[:1]
+# Prices.
+
+
+def _prices(result: Result) -> Part:
+    content: list[Child] = []
+    days = {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365}
+    for at, symbol in enumerate(result.summary.symbols):
+        fills = result.primary.fills
+        fills = fills.filter(pc.equal(fills["symbol"], symbol))
+        id_ = "price-chart" if not at else f"price-chart-{at + 1}"
+        chart, marks = _price_chart(result, symbol, fills, id_=id_, has_slider=not at)
+        if len(result.summary.symbols) > 1:
+            content.append(element("h3", symbol))
+        said = _price_note(result, result.market[symbol].num_rows, fills, marks, is_first=not at)
+        content += [_note(said), zoom_buttons(id_, days), draw(chart)]
+    return "price", "Price and fills", content
+
+
+def _price_chart(
+    result: Result, symbol: str, fills: pa.Table, *, id_: str, has_slider: bool
+) -> tuple[Chart, dict[str, dict[str, Sequence[Any]]]]:
+    """Return the chart of a symbol, and the marks of its buys and sells."""
+    market = {name: result.market[symbol][name].to_numpy() for name in _MARKET}
+    low, high, close = market["low"], market["high"], market["close"]
     columns: dict[str, Sequence[Any]] = {  # what a stretch was stands at its end, in steps
-        "t": [result.span[0], *closes_ms[ends].tolist()],
+        "t": [result.span[0], *market["ts_ms"].tolist()],
         "low": shown(np.concatenate([low[:1], low])),
         "high": shown(np.concatenate([high[:1], high])),
-        "close": shown(np.concatenate([opened, run.curve.price[ends]])),
+        "close": shown(np.concatenate([market["open"][:1], close])),
     }
     edge = {"line": {"width": 0, "shape": "vh"}, "hoverinfo": "skip", "showlegend": False}
     traces = [
@@ -508,8 +530,8 @@ def _price(result: Result) -> Part:
         ),
         line("close", "close", "--hold", line={"color": "--hold", "width": 1.2}),
     ]
-    marks = {side: _fill_marks(run, side, starts) for side in ("buy", "sell")}
-    for side, symbol in (("buy", "triangle-up"), ("sell", "triangle-down")):
+    marks = {side: _fill_marks(result.primary.curve, fills, side) for side in ("buy", "sell")}
+    for side, shape in (("buy", "triangle-up"), ("sell", "triangle-down")):
         columns |= {f"{side}_{name}": values for name, values in marks[side].items()}
         traces.append(
             {
@@ -523,97 +545,102 @@ def _price(result: Result) -> Part:
                 "meta": "marks",
                 "marker": {
                     "color": f"--{side}",
-                    "symbol": symbol,
+                    "symbol": shape,
                     "line": {"color": "--card", "width": 0.5},
                 },
             }
         )
+    slider = {
+        "visible": True,
+        "thickness": 0.1,
+        "bordercolor": "--line",
+        "range": list(result.span),
+        "yaxis": {"rangemode": "auto"},
+    }
+    layout = {
+        "hovermode": "closest",
+        "xaxis": time_axis(**({"rangeslider": slider} if has_slider else {})),
+        "yaxis": value_axis(tickformat=",~r", zeroline=False),
+    }
     chart = Chart(
-        id="price-chart",
-        label=f"Price of {result.summary['symbol']} and where it was bought and sold",
+        id=id_,
+        label=f"Price of {symbol} and where it was bought and sold",
         columns=columns,
         traces=traces,
-        layout={
-            "hovermode": "closest",
-            "xaxis": time_axis(
-                rangeslider={
-                    "visible": True,
-                    "thickness": 0.1,
-                    "bordercolor": "--line",
-                    "range": list(result.span),
-                    "yaxis": {"rangemode": "auto"},
-                }
-            ),
-            "yaxis": value_axis(tickformat=",~r", zeroline=False),
-        },
+        layout=layout,
         span=result.span,
-        height=480,
+        height=480 if has_slider else 400,
         mark=result.mark,
     )
-    note = _note(_price_note(run, starts, marks))
-    buttons = zoom_buttons("price-chart", {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365})
-    return "price", "Price and fills", [note, buttons, draw(chart)]
+    return chart, marks
 
 
-def _price_note(run: Run, starts: Ints, marks: Mapping[str, Mapping[str, Sequence[Any]]]) -> str:
-    bars = len(run.curve.closes_ms)
-    said = "Zoom with the buttons, the strip below or by dragging; every chart of time follows."
-    if len(starts) < bars:
-        said += (
-            f" Drawn thinner: {bars:,} bars as {len(starts):,} stretches of {int(starts[1]):,}, "
-            "each with its lowest and highest price and its last close."
+def _price_note(
+    result: Result,
+    drawn_bars: int,
+    fills: pa.Table,
+    marks: Mapping[str, Mapping[str, Sequence[Any]]],
+    *,
+    is_first: bool,
+) -> str:
+    bars, said = result.summary.bars, []
+    if is_first:
+        said.append(
+            "Zoom with the buttons, the strip below or by dragging; every chart of time follows."
         )
+        if drawn_bars < bars:
+            width = -(-bars // drawn_bars)
+            said.append(
+                f"Drawn thinner: {bars:,} bars as {drawn_bars:,} stretches of {width:,}, "
+                "each with its lowest and highest price and its last close."
+            )
     drawn = sum(len(mark["t"]) for mark in marks.values())
-    if drawn < len(run.fills):
-        said += (
-            f" The {len(run.fills):,} fills are drawn as {drawn:,} marks: the buys of a stretch "
+    if drawn < fills.num_rows:
+        said.append(
+            f"The {fills.num_rows:,} fills are drawn as {drawn:,} marks: the buys of a stretch "
             "together, and the sells, at their average price."
         )
-    elif not run.fills:
-        said += " There were no fills."
-    return said
+    elif not fills.num_rows:
+        said.append("There were no fills.")
+    return " ".join(said)
 
 
-def _fill_marks(run: Run, side: str, starts: Ints) -> dict[str, Sequence[Any]]:
+def _fill_marks(curve: Curve, fills: pa.Table, side: str) -> dict[str, Sequence[Any]]:
     """Return time, price and text of the marks of one side."""
-    fills = [fill for fill in run.fills if fill.side == side]
-    if len(run.fills) <= _FILLS:
+    own = fills.filter(pc.equal(fills["side"], side))
+    if fills.num_rows <= _FILLS:
+        rows = own.to_pylist()
         return {
-            "t": [fill.ts_ms for fill in fills],
-            "price": [float(fill.price) for fill in fills],
-            "text": [_fill_text(fill, run) for fill in fills],
+            "t": [row["ts_ms"] for row in rows],
+            "price": [float(row["price"]) for row in rows],
+            "text": [
+                f"{_commas(row['quantity'])} at {_commas(row['price'])}, "
+                f"{row['type'].replace('_', ' ')}"
+                for row in rows
+            ],
         }
-    closes_ms = run.curve.closes_ms
-    every = max(1, -(-len(starts) // (_FILLS // 2)))
-    coarse = starts[::every]
-    ends = np.append(coarse[1:], len(closes_ms)) - 1
-    bars = np.searchsorted(closes_ms, [fill.ts_ms for fill in fills]).clip(max=len(closes_ms) - 1)
-    stretch = np.searchsorted(coarse, bars, side="right") - 1
-    quantity = np.array([float(fill.quantity) for fill in fills])
-    price = np.array([float(fill.price) for fill in fills])
-    counts = np.bincount(stretch, minlength=len(coarse))
-    total = np.bincount(stretch, weights=quantity, minlength=len(coarse))
-    paid = np.bincount(stretch, weights=quantity * price, minlength=len(coarse))
+    closes_ms = curve.closes_ms
+    starts = stretches(len(closes_ms), _FILLS // 2)
+    ends = np.append(starts[1:], len(closes_ms)) - 1
+    bars = np.searchsorted(closes_ms, own["ts_ms"].to_numpy()).clip(max=len(closes_ms) - 1)
+    stretch = np.searchsorted(starts, bars, side="right") - 1
+    quantity, price = (own[name].cast(pa.float64()).to_numpy() for name in ("quantity", "price"))
+    sizes, places = (_places(own[name][0].as_py()) for name in ("quantity", "price"))
+    counts = np.bincount(stretch, minlength=len(starts))
+    total = np.bincount(stretch, weights=quantity, minlength=len(starts))
+    paid = np.bincount(stretch, weights=quantity * price, minlength=len(starts))
     at = np.flatnonzero(counts)
-    average = np.round(paid[at] / total[at], run.price_decimals)
+    average = np.round(paid[at] / total[at], places)
     return {
         "t": closes_ms[ends[at]].tolist(),
         "price": average.tolist(),
         "text": [
-            f"{counted(count, 'fill')}, {amount:,.{run.size_decimals}f} "
-            f"at {mean:,.{run.price_decimals}f}"
+            f"{counted(count, 'fill')}, {amount:,.{sizes}f} at {mean:,.{places}f}"
             for count, amount, mean in zip(
                 counts[at].tolist(), total[at].tolist(), average.tolist(), strict=True
             )
         ],
     }
-
-
-def _fill_text(fill: Fill, run: Run) -> str:
-    return (
-        f"{fill.quantity:,.{run.size_decimals}f} at {fill.price:,.{run.price_decimals}f}, "
-        f"{fill.type.replace('_', ' ')}"
-    )
 
 
 def _thinned(drawn: int, count: int) -> str:
@@ -629,7 +656,7 @@ def _thinned(drawn: int, count: int) -> str:
 
 
 def _months(result: Result) -> Part:
-    curve, start = result.primary.curve, to_money(result.primary.start_equity)
+    curve, start = result.primary.curve, to_money(result.primary.stats.start_equity)
     ours = monthly_returns(curve.closes_ms, curve.equity, start=start)
     held = monthly_returns(curve.closes_ms, curve.buy_and_hold, start=start)
     widest = max((abs(v) for v in ours.months.values() if v is not None), default=0.0)
@@ -757,20 +784,21 @@ def _against_shadow(result: Result) -> Part:
         height=200,
         mark=result.mark,
     )
-    divergence = result.summary["divergence"]
+    divergence = result.summary.divergence
+    assert divergence is not None
     rows = [
-        ["Profit or loss, USD", f"{divergence['pnl']:+,.2f}"],
-        ["Fees, USD", f"{divergence['fees']:+,.2f}"],
-        ["Funding paid, USD", f"{divergence['funding']:+,.2f}"],
-        ["Fills", f"{divergence['fills']:+,}"],
-        ["Equity at most apart, USD", _money(divergence["max_equity_difference"])],
+        ["Profit or loss, USD", f"{divergence.pnl:+z,.2f}"],
+        ["Fees, USD", f"{divergence.fees:+z,.2f}"],
+        ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
+        ["Fills", f"{divergence.fills:+,}"],
+        ["Equity at most apart, USD", f"{divergence.max_equity_difference:,.2f}"],
         [
             f"Fills of {primary.venue} that {shadow.venue} has not",
-            _count(divergence["only_primary"]),
+            _count(divergence.only_primary),
         ],
         [
             f"Fills of {shadow.venue} that {primary.venue} has not",
-            _count(divergence["only_shadow"]),
+            _count(divergence.only_shadow),
         ],
     ]
     return (
@@ -783,25 +811,28 @@ def _against_shadow(result: Result) -> Part:
             draw(difference),
             element("div", table(["Shadow less primary", ""], rows), class_="narrow"),
             [
-                _one_sided(f"Fills of {venue} only", divergence[name], divergence[f"{name}_fills"])
-                for venue, name in ((primary.venue, "only_primary"), (shadow.venue, "only_shadow"))
+                _one_sided(f"Fills of {venue} only", count, fills)
+                for venue, count, fills in (
+                    (primary.venue, divergence.only_primary, divergence.only_primary_fills),
+                    (shadow.venue, divergence.only_shadow, divergence.only_shadow_fills),
+                )
             ],
         ],
     )
 
 
-def _one_sided(title: str, count: int, fills: Sequence[Mapping[str, Any]]) -> Child:
+def _one_sided(title: str, count: int, fills: Sequence[OneSided]) -> Child:
     if not count:
         return None
     listed = fills[:_EVENTS]
     rows = [
-        [_moment(f["time"]), f["side"], f["type"], f"{f['quantity']:,}", f"{f['price']:,}"]
+        [_moment(f.time), f.symbol, f.side, f.type, f"{f.quantity:,}", f"{f.price:,}"]
         for f in listed
     ]
     return element(
         "details",
         element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
-        table(["time", "side", "type", "quantity", "price"], rows, words=3),
+        table(["time", "symbol", "side", "type", "quantity", "price"], rows, words=4),
     )
 
 
@@ -809,91 +840,85 @@ def _one_sided(title: str, count: int, fills: Sequence[Mapping[str, Any]]) -> Ch
 
 
 def _trades(result: Result) -> Part:
-    run = result.primary
-    listed = run.positions[-_TRADES:]
-    heads = ["opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%", "fees"]
-    rows = [_trade_row(position, run) for position in listed]
-    said = f"{part_of(len(listed), len(run.positions), 'last')} closed positions of {run.venue}, "
-    said += "from flat to flat, after fees"
-    if len(listed) < len(run.positions):
+    run, alone = result.primary, len(result.summary.symbols) == 1
+    count = run.positions.num_rows
+    listed = run.positions.slice(max(0, count - _TRADES)).to_pylist()
+    heads = ["opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%"]
+    heads += ["fees", "funding"]
+    rows = [_trade_row(position) for position in listed]
+    if not alone:
+        heads = ["symbol", *heads]
+        rows = [[position["symbol"], *row] for position, row in zip(listed, rows, strict=True)]
+    said = f"{part_of(len(listed), count, 'last')} closed positions of {run.venue}, "
+    said += "from flat to flat, after fees and funding"
+    if len(listed) < count:
         said += "; all of them are in positions.csv"
-    content: Child = table(heads, rows, words=3, sortable=True, id_="trades-table")
-    if not run.positions:
+    words = 3 if alone else 4
+    content: Child = table(heads, rows, words=words, sortable=True, id_="trades-table")
+    if not count:
         said, content = "No position was closed", None
-    stats = result.summary["primary"]
-    if left := stats["open_position"]:
-        said += (
-            f". At the end {left:,} was still held, at the last close "
-            f"{stats['unrealized_pnl']:+z,.2f} USD unrealized"
-        )
-    return "trades", "Trades", [_note(f"{said}."), content]
+    still = [_note(f"S{still_open(one)[1:]}.") for one in run.stats.open_positions]
+    return "trades", "Trades", [_note(f"{said}."), still, content]
 
 
-def _trade_row(position: Position, run: Run) -> list[Child]:
-    basis = position.entry_price * position.quantity
-    sign = "up" if position.pnl > 0 else "down"
+def _trade_row(position: Mapping[str, Any]) -> list[Child]:
+    basis = float(position["entry_price"]) * float(position["quantity"])
+    gained = Decimal(position["pnl"])
     return [
-        minute(position.opened_ms),
-        minute(position.closed_ms),
-        position.side,
-        length_cell(position.closed_ms - position.opened_ms),
-        f"{position.quantity:,.{run.size_decimals}f}",
-        f"{position.entry_price:,.{run.price_decimals}f}",
-        f"{position.exit_price:,.{run.price_decimals}f}",
-        element("span", f"{position.pnl:+,.2f}", class_=sign),
-        f"{float(position.pnl / basis):+.2%}" if basis else NONE,
-        _money(float(position.fees)),
+        minute(position["opened_ms"]),
+        minute(position["closed_ms"]),
+        position["side"],
+        length_cell(position["closed_ms"] - position["opened_ms"]),
+        _commas(position["quantity"]),
+        _commas(position["entry_price"]),
+        _commas(position["exit_price"]),
+        element("span", f"{gained:+,.2f}", class_="up" if gained > 0 else "down"),
+        f"{float(gained) / basis:+.2%}" if basis else NONE,
+        f"{Decimal(position['fees']):,.2f}",
+        f"{Decimal(position['funding']):z,.2f}",
     ]
 
 
 def _events(result: Result) -> Part:
-    said = []
-    lists: list[Child] = []
-    for title, run, stats in result.runs:
-        for rule, count in stats["denied"].items():
-            said.append(f"{title}: {counted(count, 'order')} denied by {rule}")
-        for rule, count in sorted(Counter(halt.rule for halt in run.halts).items()):
-            said.append(f"{title}: closed and halted {often(count)} by {rule}")
-        for reason, count in stats["refused"].items():
-            said.append(f"{title}: {counted(count, 'order')} refused: {reason}")
-        lists += [
-            _event_list(f"{title}: halts", run.halts, _halt_row, ("time", "rule", "until", "why")),
-            _event_list(
-                f"{title}: denials",
-                run.denials,
-                _denial_row,
-                ("time", "rule", "order", "why"),
-            ),
-        ]
-    content: Child = [element("ul", [element("li", text) for text in said]), lists]
-    if not said:
-        content = element("p", "No order was denied or refused, nothing was halted.", class_="dim")
-    return "risk", "Risk events", content
+    lists = [
+        _event_list(f"{run.title}: {name}", count, events, row, ("time", "rule", what, "why"))
+        for run in result.runs
+        for name, count, events, row, what in (
+            ("halts", len(run.stats.halts), run.stats.halts, _halt_row, "until"),
+            ("denials", sum(run.stats.denied.values()), run.stats.denials, _denial_row, "order"),
+        )
+        if events
+    ]
+    none = element("p", "No order was denied, nothing was halted.", class_="dim")
+    return "risk", "Risk events", lists or none
 
 
-def _event_list[E: (Halt, Denial)](
-    title: str, events: Sequence[E], row: Callable[[E], list[Child]], heads: Sequence[str]
-) -> Child:
-    if not events:
-        return None
+def _event_list(
+    title: str,
+    count: int,
+    events: Sequence[Event],
+    row: Callable[[Event], list[Child]],
+    heads: Sequence[str],
+) -> Html:
     listed = events[:_EVENTS]
     return element(
         "details",
-        element("summary", f"{title}: {part_of(len(listed), len(events), 'first')}"),
+        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
         table(heads, map(row, listed), words=4),
     )
 
 
-def _halt_row(halt: Halt) -> list[Child]:
-    return [minute(halt.ts_ms), halt.rule, minute(halt.until_ms), _why_halted(halt)]
+def _halt_row(halt: Event) -> list[Child]:
+    assert halt.until is not None
+    return [_moment(halt.time), halt.rule, _moment(halt.until), _why_halted(halt)]
 
 
-def _denial_row(denial: Denial) -> list[Child]:
-    return [minute(denial.ts_ms), denial.rule, denial.order, _why_denied(denial)]
+def _denial_row(denial: Event) -> list[Child]:
+    return [_moment(denial.time), denial.rule, denial.order, _why_denied(denial)]
 
 
-def _why_halted(halt: Halt) -> str:
-    said = {name: f"{float(value):,.8g}" for name, value in halt.numbers.items()}
+def _why_halted(halt: Event) -> str:
+    said = _numbers_of(halt)
     if halt.rule == MAX_DAILY_LOSS:
         return (
             f"equity fell from {said['day_start_usd']} at 00:00 UTC to {said['equity_usd']} USD: "
@@ -905,26 +930,19 @@ def _why_halted(halt: Halt) -> str:
     )
 
 
-def _why_denied(denial: Denial) -> str:
-    said = {name: f"{float(value):,.8g}" for name, value in denial.numbers.items()}
-    if denial.until_ms is not None:
+def _why_denied(denial: Event) -> str:
+    said = _numbers_of(denial)
+    if denial.until is not None:
         by_loss = denial.rule == MAX_DAILY_LOSS
         why = f"the day's loss reached {said['limit_usd']} USD" if by_loss else f"by {denial.rule}"
-        return f"halted until {minute(denial.until_ms)} UTC: {why}"
-    if "worst" not in said:
-        return ", ".join(f"{name} {value}" for name, value in said.items())
-    would = (
-        f"position {said['position']}, open orders {said['open_orders']} and this order "
-        f"{said['order']} could make {said['worst']}"
-    )
-    if denial.rule == MAX_LEVERAGE:
-        if "price" not in said:
-            return f"{would}, and there is no price yet"
-        return (
-            f"{would}, at {said['price']} more than {said['limit']} times the equity of "
-            f"{said['equity_usd']} USD"
-        )
-    return f"{would}, more than {said['limit']}"
+        return f"halted until {_moment(denial.until)} UTC: {why}"
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
+    words = _WORDS.get(denial.rule, "")
+    return f"{words}: {numbers}" if words and numbers else words or numbers
+
+
+def _numbers_of(event: Event) -> dict[str, str]:
+    return {name: f"{float(value):,.8g}" for name, value in event.numbers.items()}
 
 
 def _key(result: Result) -> Part:
@@ -937,7 +955,8 @@ def _key(result: Result) -> Part:
         )
         for name, part in inputs.items()
     ]
-    files = ["summary.json", "fills.csv", "positions.csv", "equity.csv", "manifest.json"]
+    files = ["summary.json", "fills.csv", "positions.csv", "equity.csv", "market.csv"]
+    files += ["manifest.json"]
     if result.shadow:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
     links = join([[element("a", name, href=name), " "] for name in files])
@@ -969,3 +988,16 @@ def _moment(time: str) -> str:
 def _usd(values: Ints) -> Floats:
     usd: Floats = values / 10.0**MONEY_DECIMALS
     return usd
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _PARAM else f"{text[: _PARAM - 1]}…"
+
+
+def _commas(text: str) -> str:
+    """Return a number of a file with commas between its thousands, and all of its decimals."""
+    return f"{Decimal(text):,f}"
+
+
+def _places(text: str) -> int:
+    return len(text.partition(".")[2])

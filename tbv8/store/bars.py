@@ -12,6 +12,7 @@ is committed afterwards is lost with the process (tried; https://sqlite.org/howt
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby, pairwise
@@ -35,7 +36,7 @@ from adbc_driver_manager import (
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
-from tbv8.store.database import BUSY_TIMEOUT_S, file_problem
+from tbv8.store.database import BUSY_TIMEOUT_S, Place, file_problem, reader_uri
 from tbv8.store.ledger import (
     EMPTY,
     HISTORY,
@@ -58,6 +59,15 @@ class BarStore:
 
     def __init__(self, db_path: Path, connection: AdbcConnection) -> None:
         self._db_path, self._connection = db_path, connection
+        for pragma in (
+            f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",  # ADBC's own is 0
+            "synchronous = NORMAL",
+            "temp_store = MEMORY",
+            "cache_size = -65536",
+        ):
+            self.query(f"PRAGMA {pragma}")
+        self.query("SELECT 1 FROM sqlite_master LIMIT 1")  # opens the files
+        self.place = Place(db_path)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
@@ -66,7 +76,12 @@ class BarStore:
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Commit at the end, roll back when anything is raised; DEFERRED reads one state."""
+        """Commit at the end, roll back when anything is raised; DEFERRED reads one state.
+
+        Raises:
+            MovedError: The database was removed, moved or replaced.
+        """
+        self.place.check()
         self._execute(f"BEGIN {kind}")
         try:
             yield
@@ -75,6 +90,7 @@ class BarStore:
             with suppress(Error):  # a full disk has rolled back by itself
                 self._execute("ROLLBACK")
             raise
+        self.place.check()
 
     def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
         """Return the bars that open in `span`, by time; text typed into a row by hand is 0."""
@@ -194,25 +210,20 @@ class BarStore:
 
 @contextmanager
 def open_bars(db_path: Path) -> Iterator[BarStore]:
-    """Open the database for bulk reading and writing.
+    """Open the database for bulk reading, and for writing where it may be written.
 
     Raises:
         DataError: The file is damaged, locked for a minute, or its disk is full.
     """
+    can_write = all(os.access(path, os.W_OK) for path in (db_path.parent, db_path))
     try:
         with (
-            _closing(adbc_driver_sqlite.connect(str(db_path))) as database,
+            _closing(
+                adbc_driver_sqlite.connect(str(db_path) if can_write else reader_uri(db_path))
+            ) as database,
             _closing(AdbcConnection(database)) as connection,
         ):
-            store = BarStore(db_path, connection)
-            for pragma in (
-                f"busy_timeout = {BUSY_TIMEOUT_S * 1000}",  # ADBC's own is 0
-                "synchronous = NORMAL",
-                "temp_store = MEMORY",
-                "cache_size = -65536",
-            ):
-                store.query(f"PRAGMA {pragma}")
-            yield store
+            yield BarStore(db_path, connection)
     except (Error, UnicodeDecodeError) as e:  # text of a torn page
         if (problem := file_problem(db_path, str(e))) is None:
             raise

@@ -1,6 +1,6 @@
 """What is stored as files for other tools: a Parquet file a UTC day, or a copy of the database.
 
-A file is there whole or not at all: it is written beside its place, as `.<name>.new`, and renamed.
+A file is there whole or not at all (see `tbv8.files`).
 The Parquet key-value metadata tell what a file is: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`
 and `tbv8.day`; of bars also what the ledger says: `tbv8.start` and `tbv8.end` (what is known of the
 day), `tbv8.digest`, `tbv8.source` and `tbv8.missing`. The same rows give the same bytes.
@@ -8,20 +8,21 @@ day), `tbv8.digest`, `tbv8.source` and `tbv8.missing`. The same rows give the sa
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tbv8.errors import DataError
+from tbv8.files import replacing
 from tbv8.market import DAY_MS, HOUR_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
-from tbv8.store.database import Query, open_reader, refusals
+from tbv8.store.database import Query, open_reader, reader_uri, refusals
 from tbv8.store.ledger import LedgerDay, read_days
+from tbv8.text import file_name
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _TICKS = {
@@ -49,8 +50,8 @@ type Advance = Callable[[int], None]
 
 
 def series_folder(folder: Path, series: Series, dataset: str) -> Path:
-    """Return `<folder>/<venue>/BTC-USDT/<dataset>`."""
-    return folder / series.venue / series.symbol.replace("/", "-") / dataset
+    """Return `<folder>/<venue>/BTC-USDT/<dataset>`, below `folder` whatever the names are."""
+    return folder.joinpath(*map(file_name, (series.venue, series.symbol, dataset)))
 
 
 def _day_path(folder: Path, series: Series, dataset: str, day_ms: int) -> Path:
@@ -120,7 +121,7 @@ def _write_bars(
             bars = read_checked(store, series, dataset, [day])
         path = _day_path(folder, series, dataset, day.day_ms)
         schema = _schema(list(schema_of(dataset)), _told(series, dataset, day))
-        with _new_file(path) as new, pq.ParquetWriter(new, schema) as writer:
+        with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
             writer.write_table(_named(series, bars.columns, schema))
 
 
@@ -166,7 +167,7 @@ def export_ticks(
         path = _day_path(folder, series, table, day_ms)
         with (
             open_reader(db_path) as query,
-            _new_file(path) as new,
+            replacing(path) as new,
             pq.ParquetWriter(new, schema) as writer,
         ):
             for hour_ms in range(
@@ -178,13 +179,30 @@ def export_ticks(
                     (series.venue, series.symbol, hour_ms, hour_ms + HOUR_MS),
                 )
                 if rows:
-                    columns = [
-                        pa.array(values, kind)
-                        for values, (_, kind) in zip(zip(*rows, strict=True), fields, strict=True)
-                    ]
-                    writer.write_table(_named(series, columns, schema))
+                    columns = zip(zip(*rows, strict=True), fields, strict=True)
+                    writer.write_table(
+                        _named(series, [_column(series, table, *one) for one in columns], schema)
+                    )
         advance(1)
     return len(days)
+
+
+def _column(
+    series: Series, table: str, values: Sequence[object], field: tuple[str, pa.DataType]
+) -> pa.Array:
+    """Return a column of an Arrow type.
+
+    Raises:
+        DataError: A user has typed something else there.
+    """
+    name, kind = field
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as e:
+        raise DataError(
+            f"{table} {series}: {name} holds what is not of type {kind} ({e}): correct it in a "
+            "sqlite3 shell"
+        ) from e
 
 
 def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
@@ -202,10 +220,10 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
     """
     with open_reader(db_path):
         pass  # refuses what is no database of this revision
-    with _new_file(target) as new:
+    with replacing(target) as new:
         with (
             refusals(target),
-            closing(sqlite3.connect(db_path.absolute().as_uri() + "?mode=ro", uri=True)) as source,
+            closing(sqlite3.connect(reader_uri(db_path), uri=True)) as source,
             closing(sqlite3.connect(new, isolation_level=None)) as copy,
         ):
             copy.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
@@ -253,22 +271,3 @@ def _named(series: Series, columns: Sequence[pa.Array], schema: pa.Schema) -> pa
         for name in (series.venue, series.symbol)
     ]
     return pa.table([*names, *columns], schema=schema)
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
-    """Yield where to write what becomes `path` at the end, and never if anything is raised."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    try:
-        yield new
-        with new.open("rb") as file:
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as e:  # of Arrow's, without the file's name
-        new.unlink(missing_ok=True)
-        raise (OSError(e.errno, os.strerror(e.errno), str(path)) if e.errno else e) from e
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise

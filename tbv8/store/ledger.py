@@ -60,8 +60,9 @@ type BuiltDay = tuple[int, int, int, str | None]
 """What tells of what a day was built: day_ms, start_ms, end_ms and built_from, None once edited."""
 
 _EDGES = "CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER)"  # a user may have typed text there
+_DAY = "CAST(day_ms AS INTEGER)"
 _COLUMNS = (
-    f"day_ms, {_EDGES}, CAST(bars AS INTEGER), CAST(missing AS INTEGER),"
+    f"{_DAY}, {_EDGES}, CAST(bars AS INTEGER), CAST(missing AS INTEGER),"
     " CAST(source AS TEXT), CAST(coalesce(digest, '') AS TEXT), coalesce(built_from, '')"
 )
 
@@ -110,7 +111,7 @@ def read_known_days(query: Query, series: Series) -> list[KnownDay]:
 
 def _read_known(query: Query, series: Series, dataset: str) -> list[KnownDay]:
     return query(
-        f"SELECT day_ms, {_EDGES}, CAST(coalesce(digest, '') AS TEXT) FROM history_coverage"
+        f"SELECT {_DAY}, {_EDGES}, CAST(coalesce(digest, '') AS TEXT) FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
         (series.venue, series.symbol, dataset),
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from tbv8.market import MINUTE_MS, Series, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
 from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, refusals
 from tbv8.store.ticks import WAL_LIMIT_BYTES
 
@@ -50,10 +50,14 @@ def stored_ticks(query: Query) -> Iterator[tuple[str, Series]]:
 def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old | None:
     """Return what may be dropped of a series that is older than a time; None for nothing."""
     key = (series.venue, series.symbol)
-    ((newest_ms,),) = query(f"SELECT max(ts_ms) FROM {table} WHERE venue = ? AND symbol = ?", key)
-    if newest_ms is None:
+    newest = query(
+        f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
+        " ORDER BY ts_ms DESC LIMIT 1",
+        (*key, DAY_MS),  # as in `tbv8.store.ticks.read_held`
+    )
+    if not newest:
         return None
-    end_ms = min(before_ms, int(newest_ms))
+    end_ms = min(before_ms, newest[0][0])
     if table == "trades":
         end_ms -= end_ms % MINUTE_MS
     ((rows, first_ms),) = query(

@@ -6,6 +6,7 @@ of it is added, changed or deleted; whoever writes through tbv8 writes the diges
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -183,8 +184,8 @@ def migrate(db_path: Path, *, root: Path) -> None:
             f"{db_path}: is from a newer tbv8 than this one, which knows revision {REVISION}: "
             "update tbv8, or set another db_path in config/data.yaml"
         ) from e
-    except DatabaseError as e:
-        problem = file_problem(db_path, str(e.orig))
+    except (DatabaseError, UnicodeDecodeError) as e:
+        problem = file_problem(db_path, str(getattr(e, "orig", e)))
         if problem is None:
             raise
         raise DataError(problem) from e
@@ -219,3 +220,26 @@ def _turn_wal_on(connection: sqlite3.Connection) -> None:
             time.sleep(0.02)
         else:
             return
+
+
+def is_as_made(db_path: Path) -> bool:
+    """Tell whether tables and triggers are those that tbv8 makes: a flipped byte changes them."""
+    query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    connection = sqlite3.connect(f"{db_path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        found = dict(connection.execute(query).fetchall())
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
+        return False
+    finally:
+        connection.close()
+    others = MetaData()
+    for name in found.keys() - metadata.tables.keys():
+        if re.fullmatch(r"bars_[0-9]+[a-z]+", name):
+            bars_table(name, others)
+    engine = create_engine("sqlite://")
+    with engine.begin() as fresh:
+        metadata.create_all(fresh)
+        others.create_all(fresh)
+        made = fresh.exec_driver_sql(query).fetchall()
+    engine.dispose()
+    return all(found.get(name) == sql for name, sql in made)

@@ -20,14 +20,17 @@ from typing import Any
 import msgspec
 
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
-from tbv8.store.database import file_problem, open_reader, refusals
+from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
+from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
 from tbv8.store.ledger import RECORDED, digest_rows, read_days
 
-BUSY_TIMEOUT_S = 5
+BUSY_TIMEOUT_S = 1
 """How long one try to commit waits for another writer; the recorder tries again."""
 
 WAL_LIMIT_BYTES = 64 * 2**20
+
+NOT_RUNNING = "recorder not running"
+"""The reason of the gap between two runs of the recorder."""
 
 type Row = tuple[Any, ...]
 
@@ -54,7 +57,10 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):
-    """The bar of a whole minute: watched from end to end, or taken from the venue's own bars."""
+    """The bar of a whole minute: watched from end to end, or taken from the venue's own bars.
+
+    One that is not possible is not stored: its minute counts as missing at the venue.
+    """
 
     series: Series
     bar: Bar
@@ -109,8 +115,10 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
         bbo: The newest quote.
         minute_ms: The end of the recorded minutes, the next one's open; before the first of them,
             the first one that waits for the venue's own bar.
-        close: The close of the last of them.
+        close: The close of the last bar among them.
         open_gaps: Those that last; of minutes, also those that may be healed yet.
+        strays: Those that last and begin further ahead of our clock than it can be off.
+        ended: Why the last run ended, the reason of the gap since.
     """
 
     trade_ms: int | None = None
@@ -118,6 +126,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     minute_ms: int | None = None
     close: float | None = None
     open_gaps: tuple[Gap, ...] = ()
+    strays: tuple[Gap, ...] = ()
+    ended: str = NOT_RUNNING
 
 
 def trade_row(trade: Trade, received_ms: int) -> Row:
@@ -175,50 +185,64 @@ def recorder_lock(db_path: Path) -> Iterator[None]:
         yield
 
 
-def read_held(db_path: Path, series: Series) -> Held:
+def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
     """Return where the last run of the recorder came to.
+
+    What is dated a day or more ahead, of when it was received or of `now_ms` (our clock), tells
+    nothing of that.
 
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
     with open_reader(db_path) as query:
-        key = (series.venue, series.symbol)
-        trade = query(
-            "SELECT ts_ms FROM trades WHERE venue = ? AND symbol = ? ORDER BY ts_ms DESC LIMIT 1",
-            key,
+        return query_held(query, series, now_ms=now_ms)
+
+
+def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
+    """Return where the last run of the recorder came to, as `read_held`, of an open database."""
+    latest_ms = now_ms + DAY_MS
+    key = (series.venue, series.symbol)
+    trade = query(
+        "SELECT ts_ms FROM trades WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
+        " ORDER BY ts_ms DESC LIMIT 1",
+        (*key, DAY_MS),
+    )
+    bbo = query(
+        "SELECT ts_ms, bid_price, bid_size, ask_price, ask_size FROM bbo"
+        " WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
+        " ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
+        (*key, DAY_MS),
+    )
+    days = read_days(query, series, RECORDED, Span(0, latest_ms))
+    minute_ms = max((day.end_ms for day in days), default=None)
+    close = minute_ms and query(
+        "SELECT close FROM bars_1m WHERE venue = ? AND symbol = ? AND ts_ms < ?"
+        " ORDER BY ts_ms DESC LIMIT 1",
+        (*key, minute_ms),
+    )
+    if minute_ms is None:
+        ((minute_ms,),) = query(
+            "SELECT min(start_ms) FROM recording_gaps"
+            " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0 AND start_ms < ?",
+            (*key, RECORDED, latest_ms),
         )
-        bbo = query(
-            "SELECT ts_ms, bid_price, bid_size, ask_price, ask_size FROM bbo"
-            " WHERE venue = ? AND symbol = ? ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
-            key,
-        )
-        days = read_days(query, series, RECORDED)
-        minute_ms = max((day.end_ms for day in days), default=None)
-        close = minute_ms and query(
-            "SELECT close FROM bars_1m WHERE venue = ? AND symbol = ? AND ts_ms = ?",
-            (*key, minute_ms - MINUTE_MS),
-        )
-        if minute_ms is None:
-            ((minute_ms,),) = query(
-                "SELECT min(start_ms) FROM recording_gaps"
-                " WHERE venue = ? AND symbol = ? AND channel = ? AND healed = 0",
-                (*key, RECORDED),
-            )
-        gaps = query(
-            "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
-            " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
-            " ORDER BY start_ms",
-            (*key, RECORDED, minute_ms or 0),
-        )
+    gaps = query(
+        "SELECT channel, start_ms, end_ms, reason FROM recording_gaps WHERE venue = ?"
+        " AND symbol = ? AND healed = 0 AND (end_ms IS NULL OR channel = ? AND end_ms > ?)"
+        " ORDER BY start_ms",
+        (*key, RECORDED, minute_ms or 0),
+    )
+    lasting = [
+        Gap(series=series, channel=channel, start_ms=start_ms, end_ms=end_ms, reason=reason)
+        for channel, start_ms, end_ms, reason in gaps
+    ]
     return Held(
         trade_ms=trade[0][0] if trade else None,
         bbo=Bbo(*key, *bbo[0]) if bbo else None,
         minute_ms=minute_ms,
         close=close[0][0] if close else None,
-        open_gaps=tuple(
-            Gap(series=series, channel=channel, start_ms=start_ms, end_ms=end_ms, reason=reason)
-            for channel, start_ms, end_ms, reason in gaps
-        ),
+        open_gaps=tuple(gap for gap in lasting if gap.start_ms < latest_ms),
+        strays=tuple(gap for gap in lasting if gap.start_ms >= latest_ms),
     )
 
 
@@ -227,6 +251,24 @@ class TickStore:
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
+        self._place = Place(db_path)
+
+    def check_place(self) -> None:
+        """Check that what is committed here is at the database's path.
+
+        Raises:
+            MovedError: The file was removed, moved or replaced.
+        """
+        self._place.check()
+
+    def is_in_place(self) -> bool:
+        """Tell whether the database itself, whatever its WAL, is still the file at its path."""
+        return self._place.is_there()
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        with refusals(self._db_path):
+            return self._connection.execute(sql, values).fetchall()
 
     def commit(self, batch: Batch, *, now_ms: int) -> Written:
         """Write a batch in one transaction; after a BusyError nothing of it is written.
@@ -249,7 +291,7 @@ class TickStore:
             if problem and any(word in str(e) for word in _PASSING):
                 raise BusyError(f"{self._db_path}: {e}") from e
             raise DataError(problem or f"{self._db_path}: {e}") from e
-        except sqlite3.DatabaseError as e:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
             if (problem := file_problem(self._db_path, str(e))) is None:
                 raise
             raise DataError(problem) from e
@@ -390,6 +432,7 @@ class _Day:
         ).fetchone()
         self._known: tuple[int, int] | None = None
         self._sources: list[str] = []
+        self._unusable: list[int] = []
         self._sound, self._changed = not rows, False
         if ledger:
             start_ms, end_ms, source, digest = ledger
@@ -407,6 +450,15 @@ class _Day:
             return
         if bar.ts_ms != end_ms:
             raise ValueError(f"{self._series}: a minute at {bar.ts_ms} is apart from {end_ms}")
+        self._known = (start_ms, end_ms + MINUTE_MS)
+        self._changed = True
+        if not bar.is_possible:
+            self._unusable.append(bar.ts_ms)
+            source = f"unusable {iso(bar.ts_ms)}"
+        if source not in self._sources:
+            self._sources.append(source)
+        if not bar.is_possible:
+            return
         row = (bar.ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
         before = self.bars.get(bar.ts_ms - MINUTE_MS)
         if bar.volume == 0 and before:  # a late trade may have moved its close since
@@ -417,10 +469,6 @@ class _Day:
             (*self._key, *row),
         )
         self.bars[bar.ts_ms] = row
-        self._known = (start_ms, end_ms + MINUTE_MS)
-        if source not in self._sources:
-            self._sources.append(source)
-        self._changed = True
 
     def fold(self, open_ms: int, trades: Sequence[Row], first_ms: int, last_ms: int) -> None:
         """Correct a bar by trades that it lacks; `first_ms` and `last_ms` are of those it has."""
@@ -473,9 +521,14 @@ class _Day:
                 now_ms,
             ),
         )
-        if self._sound:
-            return []
-        return [f"{RECORDED} {self._series}: rows of today were changed outside of tbv8"]
+        name = f"{RECORDED} {self._series}"
+        warnings = [
+            f"{name}: the venue's own bar of {iso(ts_ms)} cannot be, it is left out as missing"
+            for ts_ms in self._unusable
+        ]
+        if not self._sound:
+            warnings.append(f"{name}: rows of today were changed outside of tbv8")
+        return warnings
 
 
 @contextmanager
@@ -496,4 +549,5 @@ def open_ticks(db_path: Path) -> Iterator[TickStore]:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -32768")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
         yield TickStore(db_path, connection)

@@ -32,6 +32,7 @@ from tbv8.store.ledger import (
     read_days,
     read_held_days,
 )
+from tbv8.text import printable
 
 _CHUNK_MS = 31 * DAY_MS
 _TIMES = Span(0, 253_402_300_800_000)
@@ -53,7 +54,7 @@ class Problem(msgspec.Struct, frozen=True):
         return Series(self.venue, self.symbol)
 
     def __str__(self) -> str:
-        return f"{self.dataset} {self.series} {iso_day(self.day_ms)}: {self.problem}"
+        return printable(f"{self.dataset} {self.series} {iso_day(self.day_ms)}: {self.problem}")
 
 
 def stored_datasets(store: BarStore) -> list[str]:
@@ -83,7 +84,12 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
         return
     if strays := _strays(store, dataset, series):
         yield Problem(series.venue, series.symbol, dataset, 0, strays)
-    days = {day.day_ms: day for day in read_days(store.query, series, dataset)}
+    every = read_days(store.query, series, dataset)
+    days = {day.day_ms: day for day in every if _is_time(day.day_ms)}
+    for day in every:
+        if not _is_time(day.day_ms):
+            problem = "the ledger tells of a day that is no time"
+            yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
     timeframe = parse_dataset(dataset)
     for span in _chunks(store, dataset, series, sorted(days)):
         bars = store.read(series, dataset, span)
@@ -91,14 +97,14 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
         wrong = _wrong_rows(bars, timeframe)
         known = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
         for day_ms in sorted({*digests, *known}):
-            day = days.get(day_ms)
+            ledger = days.get(day_ms)
             count, digest = digests.get(day_ms, (0, EMPTY))
             problems = [*wrong.get(day_ms, ())]
-            if day is None:
+            if ledger is None:
                 problems.append(f"{count} rows that no ledger row tells of")
             else:
-                problems += _ledger_problems(day, count, digest, timeframe)
-                problems += _outside(bars, day, dataset)
+                problems += _ledger_problems(ledger, count, digest, timeframe)
+                problems += _outside(bars, ledger, dataset)
             for problem in problems:
                 yield Problem(series.venue, series.symbol, dataset, day_ms, problem)
 
@@ -144,7 +150,7 @@ def give_up(store: BarStore, problems: Sequence[Problem]) -> None:
 
 
 def _drop_day(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
-    if _is_table(store, dataset):
+    if _is_table(store, dataset) and _is_time(day_ms):
         _remove_strays(store, dataset, series, day_ms)
         store.remove_day(series, dataset, day_ms)
     else:
@@ -177,6 +183,8 @@ def _can_come_back(
     """Tell whether a source or a rebuild can bring a day back; a recording is unique."""
     if dataset == RECORDED or not _is_dataset(dataset):
         return False
+    if not _is_time(day_ms):
+        return True
     timeframe = parse_dataset(dataset)
     span = Span(timeframe.ceil(day_ms), timeframe.ceil(day_ms + DAY_MS))
     if day_ms == 0 or can_fetch(series, span or Span(day_ms, day_ms + DAY_MS)):
@@ -195,6 +203,10 @@ def _is_dataset(name: str) -> bool:
 
 def _is_table(store: BarStore, dataset: str) -> bool:
     return bool(store.query("SELECT 1 FROM sqlite_master WHERE name = ?", (dataset,)))
+
+
+def _is_time(ts_ms: int) -> bool:
+    return _TIMES.start_ms <= ts_ms < _TIMES.end_ms
 
 
 def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]) -> Iterator[Span]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.backtest import BacktestEngine
-from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide
+from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide, Price
 
 from tbv8.config import records
 from tbv8.trading.gate import Gate
@@ -68,7 +68,8 @@ def _check_account(engine: BacktestEngine, strategy: records.Strategy, gate: Gat
     held = dict.fromkeys(gate.book.positions, Decimal(0))
     for position in engine.cache.positions_open():
         market = gate.markets[position.instrument_id]
-        price = market.instrument.make_price(float(gate.book.prices[market.symbol]))
+        last = gate.book.prices[market.symbol]  # off the tick, where make_price would put it
+        price = Price.from_decimal_dp(last, market.units.price_decimals)
         equity += position.unrealized_pnl(price).as_decimal()
         quantity = position.quantity.as_decimal()
         held[market.symbol] += quantity if position.side == PositionSide.LONG else -quantity
@@ -120,6 +121,7 @@ def collect(
         payments=tuple(book.payments),
         denials=tuple(book.denials),
         halts=tuple(book.halts),
+        changed=tuple(order for order in gate.changed if order.ts_ms >= since_ms),
     )
 
 

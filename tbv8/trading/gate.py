@@ -68,6 +68,7 @@ class Gate:
         self.walking: RestingOrders | None = None  # whose plan answers now
 
         self.submitted: dict[str, SubmittedOrder] = {}
+        self.changed: list[SubmittedOrder] = []
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}  # order ids as results have them
         self.fills: list[Fill] = []
@@ -186,6 +187,7 @@ class Gate:
             side=_side(order.is_buy),
             type=order.order_type.name.lower(),
             quantity=order.quantity.as_decimal(),
+            prices=wanted.prices,
         )
         sequence = len(self.numbers) + 1
         self.numbers[name] = f"O-{sequence}"
@@ -258,8 +260,17 @@ class Gate:
             if name in self.held:
                 self._change_held(order, quantity, price, trigger_price)
         self.book.working |= changed
+        for name, wanted in changed.items():
+            self._note_change(name, abs(wanted.change), wanted.prices)
         if changed.keys() - self.held.keys():
             send()
+
+    def _note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
+        """Write down that the strategy changed an order; a quantity of 0 cancels it."""
+        if (sent := self.submitted.get(name)) is not None:
+            ts_ms = self.clock_ns() // _NS
+            changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
+            self.changed.append(msgspec.structs.replace(sent, **changed))
 
     def _change_held(self, order: Any, quantity: Any, price: Any, trigger_price: Any) -> None:
         """Change an order that waits for its parent, of which the engine does not know yet."""
@@ -274,7 +285,10 @@ class Gate:
         working = []
         for client_order_id in client_order_ids:
             order = self.loaded.cache.order(client_order_id)
-            if client_order_id.value in self.held:
+            is_held = client_order_id.value in self.held
+            if is_held or (order is not None and not order.is_closed):
+                self._note_change(client_order_id.value, Decimal(0))
+            if is_held:
                 self._drop(client_order_id.value)
             elif order is not None and not order.is_closed:
                 working.append(client_order_id)

@@ -13,13 +13,17 @@ type Side = Literal["buy", "sell"]
 
 
 class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """An order that the strategy sent to the venue, with the quantity that it asked for."""
+    """An order that the strategy sent to the venue, with the quantity that it asked for.
+
+    `prices` are its limit and trigger, in this order, as far as it has them.
+    """
 
     ts_ms: int
     symbol: str
     side: Side
     type: str
     quantity: Decimal
+    prices: tuple[Decimal, ...] = ()
 
 
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +73,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What one session did; `orders` counts them by status, `refused` by the engine's reason.
 
     `markets` are its symbols, the main one first; after a warm-up `carried` is what the account
-    began with, and nothing before it is listed.
+    began with, and nothing before it is listed. `changed` are orders as the strategy changed them,
+    with a quantity of 0 where it cancelled one.
     """
 
     venue: str
@@ -83,3 +88,4 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     payments: tuple[Payment, ...]
     denials: tuple[Denial, ...]
     halts: tuple[Halt, ...]
+    changed: tuple[SubmittedOrder, ...] = ()

@@ -1,28 +1,32 @@
-"""What a venue is to the rest of tbv8: protocols, and how a module is found by the venue's name.
+"""What a venue is to the rest of tbv8: one record, and the protocols of what it gives.
 
-A venue with history is a module `tbv8/venues/<venue>.py` with three functions:
-
-    history_span(now_ms) -> Span              for what time it has history at all; no I/O
-    history_cost(gaps, now_ms) -> Cost        what filling these gaps would take; no I/O
-    open_history(endpoints, say) -> History   a session with it
-
-Task creators call the first at each start: heavy libraries are imported inside functions only.
+Each venue is a package (or module) `tbv8/venues/<name>` with a record `VENUE`, listed in
+`tbv8.venues.registry`. The records are read at each start of doit: heavy libraries are imported
+inside functions only.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
-from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Bar, Bbo, Span, Trade
+from tbv8.market import (
+    MINUTE_MS,
+    MOST_MS,
+    MOST_PRICE,
+    MOST_VOLUME,
+    Bar,
+    Bbo,
+    Span,
+    Trade,
+    iso,
+)
+from tbv8.text import one_line, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,16 +36,16 @@ type Say = Callable[[str], None]
 """Takes one line for the user."""
 
 
-def _say_nothing(_line: str) -> None:
-    return None
-
-
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's configured addresses, without a slash at the end; None for the venue's own."""
+    """A venue's configured addresses, without a slash at the end; None for the venue's own.
+
+    `redirect_hosts` are those that a reply may lead to beside the host that was asked.
+    """
 
     ws_url: str | None = None
     rest_url: str | None = None
     archive_url: str | None = None
+    redirect_hosts: tuple[str, ...] = ()
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +55,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
         span: At most a calendar month; minutes of it without a bar are missing at the venue itself,
             as two looks have confirmed.
         bars: A table of 1m bars (see `tbv8.market`), all within `span`.
-        source: For the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `.
+        source: For the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `; and
+            `unusable <time>` for each minute whose bar at the venue cannot be.
         notes: Lines for the user: what was mended, and where a file was not used.
     """
 
@@ -59,6 +64,24 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     bars: pa.Table
     source: str
     notes: tuple[str, ...] = ()
+
+
+MOST_UNUSABLE = 60
+"""With more bars that cannot be, a whole reply or file counts as wrong."""
+
+
+def with_unusable(source: str, opens: Sequence[int]) -> str:
+    """Return a source for the ledger that names the minutes whose bars cannot be."""
+    return "; ".join([source, *(f"unusable {iso(ts_ms)}" for ts_ms in opens)])
+
+
+def unusable_note(opens: Sequence[int]) -> list[str]:
+    """Return the line for the user about minutes whose bars cannot be, if there are any."""
+    if not opens:
+        return []
+    count, first = len(opens), iso(opens[0])
+    minutes = f"the minute {first} has" if count == 1 else f"{count} minutes from {first} on have"
+    return [f"{minutes} no usable bar at the venue, written down as missing"]
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,53 +149,29 @@ class History(Protocol):
         """
 
 
-def history_span(venue: str, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None for a venue that has none to give."""
-    module = _module(venue)
-    ask: Callable[[int], Span] | None = getattr(module, "history_span", None)
-    return ask(now_ms) if ask else None
+class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a venue's history of 1m bars comes from.
 
-
-def history_rolls(venue: str) -> bool:
-    """Tell whether a venue keeps its newest history only: what was recorded may be older."""
-    return bool(getattr(_module(venue), "HISTORY_ROLLS", False))
-
-
-def history_cost(venue: str, gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return about what filling `gaps` would take, without asking the venue."""
-    cost: Cost = _needed(venue).history_cost(gaps, now_ms)
-    return cost
-
-
-def open_history(venue: str, endpoints: Endpoints, say: Say = _say_nothing) -> History:
-    """Return a session with a venue's history, to be used in a `with`.
-
-    `say` is told, by any thread, for what it waits when it waits for long.
+    Args:
+        span: For what time the venue has history at all, by our clock; no I/O.
+        cost: What filling gaps would take, by our clock; no I/O.
+        open: Opens a session, for use in a `with`. `Say` is called from any thread with a line
+            about each long wait.
+        rolls: The venue keeps its newest history only, so what was recorded may be older.
     """
-    history: History = _needed(venue).open_history(endpoints, say)
-    return history
 
+    span: Callable[[int], Span]
+    cost: Callable[[Sequence[Span], int], Cost]
+    open: Callable[[Endpoints, Say], History]
+    rolls: bool = False
 
-@cache
-def _module(venue: str) -> ModuleType | None:
-    name = f"tbv8.venues.{venue}"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
-
-
-def _needed(venue: str) -> Any:
-    if (module := _module(venue)) is None:
-        raise VenueError(f"{venue}: tbv8 has no history of this venue")
-    return module
-
-
-# What a venue is to the recorder. One that can be recorded has a fourth function in its module:
-#
-#     open_live() -> Live                   how to speak to it; nothing that it returns does I/O
 
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.
-type Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
-type Amount = Annotated[float, msgspec.Meta(ge=0, le=1e24)]
-type Moment = Annotated[int, msgspec.Meta(gt=0, lt=2**53)]
+type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
+type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
+type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
+type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+type TradeId = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
@@ -183,11 +182,15 @@ type Channel = Literal["trades", "bbo"]
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the refusal of a frame or reply that the venue does not document."""
     shown = text[:100].decode(errors="replace")
-    return VenueError(f"{venue}: not what it documents ({problem}): {shown!r}")
+    problem = one_line(problem, most=200)
+    return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
-    """Return the bars that open in `span` and on a minute, by time; of twins the last."""
+    """Return the bars that open in `span` and on a minute, by time; of twins the last.
+
+    They are as the venue has them, so some may not be possible (see `Bar.is_possible`).
+    """
     found = {
         bar.ts_ms: bar
         for bar in bars
@@ -309,10 +312,25 @@ class Live(Protocol):
         """Ask for the best bid and offer of now."""
 
     def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
-        """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished."""
+        """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished.
+
+        A bar that is not possible is the venue's own error: see `Bar.is_possible`.
+        """
 
 
-def open_live(venue: str) -> Live | None:
-    """Return how to speak to a venue that is recorded; None for one that tbv8 cannot record."""
-    make: Callable[[], Live] | None = getattr(_module(venue), "open_live", None)
-    return make() if make else None
+class Venue(msgspec.Struct, frozen=True, kw_only=True):
+    """All that tbv8 knows of a venue in code; what a user says of it is `tbv8.config.Venue`.
+
+    Args:
+        name: As in `config/venues/<name>.yaml`.
+        history: Its history of 1m bars; None if it has none to give.
+        live: Returns how to speak to it live; None if tbv8 cannot record it.
+        simulated: Its market is made up, no price is real.
+        funding_hours: Hours between two payments of funding.
+    """
+
+    name: str
+    history: HistorySource | None = None
+    live: Callable[[], Live] | None = None
+    simulated: bool = False
+    funding_hours: int = 8

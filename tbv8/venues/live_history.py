@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,21 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
-from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Market, RefusedError, Say
+from tbv8.text import one_line
+from tbv8.venues.base import (
+    MOST_UNUSABLE,
+    Ask,
+    Cost,
+    Endpoints,
+    Fetched,
+    Live,
+    Market,
+    RefusedError,
+    Say,
+    unusable_note,
+    with_unusable,
+)
+from tbv8.venues.bounds import check_clock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -34,7 +48,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         tries: How often one thing is asked.
         base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
-        reply_s: For a reply to come.
+        reply_s: For a whole reply, beyond what a slow line needs for its bytes.
         sleep: Waits some seconds.
     """
 
@@ -94,7 +108,7 @@ class LiveHistory:
         self._name, self._live, self._opened_ms, self._say = name, live, opened_ms, say
         self._url = endpoints.rest_url or live.rest_url
         self._patience = patience or Patience()
-        self._session = _open_session()
+        self._session = _open_session(endpoints.redirect_hosts)
         self._markets: dict[str, Market] = {}
         self._free_at_s = 0.0
 
@@ -112,7 +126,8 @@ class LiveHistory:
 
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
-        return self._fetch(self._live.ask_clock())
+        clock_ms = self._fetch(self._live.ask_clock())
+        return check_clock(self._name, clock_ms, now_ms=int(time.time() * 1000))
 
     def listed_ms(self, native: str) -> int:
         """Return the open of the symbol's first bar, of those that the venue keeps.
@@ -166,15 +181,31 @@ class LiveHistory:
             if known := part.intersection(Span(0, known_ms)):
                 yield _fetched(known, bars)
 
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """Return the bars that the venue has in `span`; what is absent was asked for twice.
+
+        Raises:
+            VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
+        """
+        market = self._market(native)
+        parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
+        return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
+
     def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
-        """Return the bars of a page by their opens, asked for again if any lacks."""
+        """Return the bars of a page by their opens, asked for again if one lacks or cannot be."""
         if self._live.kept_minutes is not None:
             self._refuse_gone(part, self._live.kept_minutes)
         bars: dict[int, Bar] = {}
         for _ in range(2):
-            if len(bars) < part.minutes:
+            if sum(bar.is_possible for bar in bars.values()) < part.minutes:
                 asked = self._live.ask_minutes(market, part)
                 bars |= {bar.ts_ms: bar for bar in self._fetch(asked)}
+        unusable = len(_unusable(bars))
+        if unusable > MOST_UNUSABLE:
+            raise VenueError(
+                f"{self._name}: {unusable} of its bars of {market.native} in {part} cannot be (a "
+                "high below the open, or a price of 0): run the same command again later"
+            )
         return bars
 
     def _refuse_gone(self, part: Span, kept: int) -> None:
@@ -232,6 +263,8 @@ class LiveHistory:
     def _send(self, ask: Ask[Any], where: str) -> bytes:
         import requests
 
+        from tbv8.venues.http import MisledError, OutOfBoundsError
+
         try:
             reply = self._session.request(
                 "GET" if ask.body is None else "POST",
@@ -241,23 +274,24 @@ class LiveHistory:
                 headers=None if ask.body is None else {"Content-Type": "application/json"},
                 timeout=self._patience.reply_s,
             )
+        except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
+            raise RefusedError(str(e)) from e
         except requests.RequestException as e:
             raise VenueError(f"{type(e).__name__}") from e
         if reply.status_code == HTTPStatus.OK:
             return reply.content
-        said = " ".join(reply.text[:200].split())
-        problem = f"HTTP {reply.status_code} {said}"
+        problem = (
+            f"HTTP {reply.status_code} {one_line(reply.content[:200].decode(errors='replace'))}"
+        )
         if reply.status_code == HTTPStatus.TOO_MANY_REQUESTS:
             raise RefusedError(problem, too_often=True)
         raise (RefusedError if reply.status_code < 500 else VenueError)(problem)
 
 
-def _open_session() -> requests.Session:
-    import requests  # with the first session: nothing heavy is imported at the start of doit
+def _open_session(redirect_hosts: Collection[str]) -> requests.Session:
+    from tbv8.venues.http import Session  # nothing heavy is imported at the start of doit
 
-    session = requests.Session()
-    session.headers["User-Agent"] = "tbv8"
-    return session
+    return Session(hosts=redirect_hosts)
 
 
 def _end_ms(bars: Mapping[int, Bar]) -> int:
@@ -265,14 +299,24 @@ def _end_ms(bars: Mapping[int, Bar]) -> int:
 
 
 def _fetched(span: Span, bars: Mapping[int, Bar]) -> Fetched:
-    return Fetched(span=span, bars=to_table(bars.values()), source="rest")
+    unusable = [ts_ms for ts_ms in _unusable(bars) if span.start_ms <= ts_ms < span.end_ms]
+    return Fetched(
+        span=span,
+        bars=to_table(bar for bar in bars.values() if bar.is_possible),
+        source=with_unusable("rest", unusable),
+        notes=tuple(unusable_note(unusable)),
+    )
 
 
-def to_table(bars: Any) -> pa.Table:
+def _unusable(bars: Mapping[int, Bar]) -> list[int]:
+    return sorted(ts_ms for ts_ms, bar in bars.items() if not bar.is_possible)
+
+
+def to_table(bars: Iterable[Bar]) -> pa.Table:
     """Return bars as a table, by time."""
     import pyarrow as pa
 
-    rows: list[Bar] = sorted(bars, key=lambda bar: bar.ts_ms)
+    rows = sorted(bars, key=lambda bar: bar.ts_ms)
     names = ("open", "high", "low", "close", "volume")
     columns: dict[str, Any] = {"ts_ms": pa.array([bar.ts_ms for bar in rows], pa.int64())}
     for name in names:

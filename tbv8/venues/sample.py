@@ -18,7 +18,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, Say
+from tbv8.venues.base import Cost, Endpoints, Fetched, HistorySource, Say, Venue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,19 +78,24 @@ _COINS = {
 }
 
 
-def history_span(now_ms: int) -> Span:
+def _span(now_ms: int) -> Span:
     """Return the simulated half year; the clock does not matter."""
     return SPAN
 
 
-def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     """Return that nothing is asked of a network."""
     return Cost()
 
 
-def open_history(endpoints: Endpoints, say: Say) -> SampleHistory:
+def _open(endpoints: Endpoints, say: Say) -> SampleHistory:
     """Return the simulated history; there is nothing to connect to, and nothing to wait for."""
     return SampleHistory()
+
+
+VENUE = Venue(
+    name="sample", history=HistorySource(span=_span, cost=_cost, open=_open), simulated=True
+)
 
 
 class SampleHistory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -16,9 +16,18 @@ import pytest
 
 import tbv8.strategies
 from tbv8.aggregate import aggregate
+from tbv8.backtest.feed import run_at_once
+from tbv8.backtest.lookahead import Verdict, check_lookahead
+from tbv8.backtest.run import run_backtest
 from tbv8.config import records
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
+from tbv8.results.accounting import Books, to_books
+from tbv8.results.marks import to_marks
+from tbv8.results.summary import Summary
+from tbv8.trading.bars import Bars
+from tbv8.trading.records import Run
 from tbv8.venues import sample
+from tbv8.venues.registry import find_venue
 
 START_MS = parse_time("2024-01-01")
 
@@ -68,8 +77,46 @@ class Scripted(Strategy):
                 self.submit_order(make(self.config.instrument_id, side, quantity, *prices))
 '''
 
+PAIR = '''
+"""Does what its params say: {number of the main bar: `<number of the symbol> <size>, ...`}."""
+from dataclasses import dataclass, field
+from decimal import Decimal
 
-def rules(*, funding_hours: int = 0, **changes: str) -> records.Instrument:
+from nautilus_trader.model import BarType, InstrumentId, OrderSide, Quantity
+from nautilus_trader.trading import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+    instrument_ids: tuple[InstrumentId, ...]
+    bar_types: tuple[BarType, ...]
+    max_positions: tuple[Decimal, ...]
+    orders: dict[int, str] = field(default_factory=dict)
+
+
+class Pair(Strategy):
+    def on_start(self):
+        self.count = 0
+        for bar_type in self.config.bar_types:
+            self.subscribe_bars(bar_type)
+
+    def on_bar(self, bar):
+        if bar.bar_type != self.config.bar_type:
+            return
+        self.count += 1
+        for text in filter(None, self.config.orders.get(self.count, "").split(",")):
+            symbol, size = text.split()
+            instrument = self.cache.instrument(self.config.instrument_ids[int(symbol)])
+            self.submit_order(self.order_factory.market(
+                instrument.id, OrderSide.BUY if Decimal(size) > 0 else OrderSide.SELL,
+                Quantity.from_decimal_dp(abs(Decimal(size)), instrument.size_precision)))
+'''
+
+
+def rules(*, funding_hours: int = 8, **changes: str) -> records.Instrument:
     """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers, no funding."""
     values = {
         "tick_size": "0.5",
@@ -91,7 +138,7 @@ def limits(*, symbol: str = "BTC/USDT", **changes: str) -> records.Risk:
 
 
 def make_strategy(**changes: Any) -> records.Strategy:
-    """A strategy on `hyperliquid` that reads hourly bars of `sample`; params are its script."""
+    """A strategy on `hyperliquid` and hourly bars of `sample`, no detail; params: its script."""
     instrument = changes.pop("instrument", rules())
     symbol = changes.get("symbol", "BTC/USDT")
     values: dict[str, Any] = {
@@ -110,8 +157,35 @@ def make_strategy(**changes: Any) -> records.Strategy:
         "instruments": {"hyperliquid": {symbol: instrument}},
         "starting_balance_usd": Decimal(10_000),
         "slippage_ticks": 0,
+        "detail": "none",
     }
-    return records.Strategy(**(values | changes))
+    values |= changes
+    values.setdefault("simulated", find_venue(values["source"].venue).simulated)
+    return records.Strategy(**values)
+
+
+def make_pair(orders: dict[int, str], **changes: Any) -> records.Strategy:
+    """A strategy that trades BTC/USDT and ETH/USDT; install PAIR as `pair` for it."""
+    symbols = ("BTC/USDT", "ETH/USDT")
+    values: dict[str, Any] = {
+        "symbols": symbols,
+        "module": "pair",
+        "class_name": "Pair",
+        "params": {"orders": orders},
+        "risk": records.Risk(
+            max_positions=dict.fromkeys(symbols, Decimal(100)),
+            max_daily_loss_usd=Decimal(100_000),
+            max_leverage=Decimal(10),
+        ),
+        "instruments": {
+            venue: {
+                symbols[0]: rules(taker_fee=fee),
+                symbols[1]: rules(tick_size="0.01", taker_fee=fee),
+            }
+            for venue, fee in (("hyperliquid", "0.0005"), ("mexc", "0.0002"))
+        },
+    }
+    return make_strategy(**(values | changes))
 
 
 def make_bars(
@@ -138,6 +212,66 @@ def make_bars(
             "volume": np.full(len(closes), volume),
         }
     )
+
+
+def bars_of(
+    strategy: records.Strategy, *tables: pa.Table, minutes: Sequence[pa.Table] = ()
+) -> Bars:
+    """Bars of the strategy's symbols, one table each, in its main timeframe.
+
+    They are the steps too, or `minutes` are.
+    """
+    by_symbol = dict(zip(strategy.symbols, tables, strict=True))
+    shown = {(symbol, strategy.timeframe): table for symbol, table in by_symbol.items()}
+    steps = dict(zip(strategy.symbols, minutes, strict=True)) if minutes else by_symbol
+    return Bars(shown=shown, steps=steps)
+
+
+def to_bars(strategy: records.Strategy, bars: pa.Table | Bars) -> Bars:
+    """Bars as they are, or those of one symbol's table, both shown and steps."""
+    return bars if isinstance(bars, Bars) else bars_of(strategy, bars)
+
+
+def backtest(
+    strategy: records.Strategy,
+    bars: pa.Table | Bars,
+    results: Path,
+    *,
+    inputs: Mapping[str, Any] | None = None,
+) -> Summary:
+    """Write the result of a strategy into the folder of all results."""
+    return run_backtest(
+        strategy, to_bars(strategy, bars), inputs=inputs or {}, results_path=results
+    )
+
+
+def run_strategy(
+    strategy: records.Strategy,
+    venue: str,
+    bars: pa.Table | Bars,
+    *,
+    stop: bool = True,
+    decimals: Mapping[str, int] | None = None,
+) -> Run:
+    """Run over one symbol's table, both shown and steps, or over Bars."""
+    return run_at_once(strategy, venue, to_bars(strategy, bars), stop=stop, decimals=decimals)
+
+
+def books_of(run: Run, strategy: records.Strategy, bars: pa.Table | Bars) -> Books:
+    """What a run came to, marked by the bars that it was fed with."""
+    return to_books(run, to_marks(strategy, to_bars(strategy, bars)))
+
+
+def look_ahead(strategy: records.Strategy, bars: pa.Table | Bars) -> Verdict:
+    """Check a strategy on one symbol's table, or on Bars."""
+    return check_lookahead(strategy, to_bars(strategy, bars))
+
+
+def bar_number(ts_ms: int, timeframe: str = "1h") -> int:
+    """The number, from 1, of the bar of `make_bars` that closes at a time."""
+    length_ms = parse_timeframe(timeframe).fixed_ms
+    assert length_ms
+    return (ts_ms - START_MS) // length_ms
 
 
 def wave(count: int) -> pa.Table:

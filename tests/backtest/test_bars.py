@@ -37,6 +37,7 @@ def pair(**changes: object) -> Strategy:
         "timeframe": FIVE_M,
         "bars": (ONE_D, ONE_H),
         "span": days(1, 3),
+        "detail": "1m",
     }
     return replace(make_strategy(), **(values | changes))
 
@@ -96,7 +97,7 @@ def test_a_tick_of_more_than_one_percent_of_the_price_is_warned_of(
     held: Path, tick: str, *, warned: bool
 ) -> None:
     strategy = replace(
-        make_strategy(timeframe=FIVE_M, span=days(0, 4)),
+        make_strategy(timeframe=FIVE_M, span=days(0, 4), detail="1m"),
         instruments={"mexc": {"BTC/USDT": replace(rules(), tick_size=Decimal(tick))}},
     )
 

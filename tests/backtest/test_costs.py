@@ -5,26 +5,37 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from tbv8.results.accounting import from_money
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import limits, make_bars, make_strategy, rules
+from tbv8.results.accounting import Books, from_money
+from tests.backtest.builders import (
+    bar_number,
+    books_of,
+    limits,
+    make_bars,
+    make_strategy,
+    rules,
+    run_strategy,
+)
 
 D = Decimal
 CLOSES = [100.0, 102.0, 104.0, 103.0, 105.0, 107.0, 106.0, 104.0, 105.0, 106.0]
 """Ten hours; each bar reaches 1 beyond its open, which is the close before, and its close."""
 
 
-def _run(params: dict[str, dict[int, str]], **changes: Any) -> Run:
-    bars = make_bars(CLOSES, reach=1.0)
-    return run_strategy(make_strategy(params=params, **changes), "hyperliquid", bars)
+def _run(params: dict[str, dict[int, str]], **changes: Any) -> Books:
+    return _run_on(make_bars(CLOSES, reach=1.0), params=params, **changes)
 
 
-def _fills(run: Run) -> list[tuple[int, Decimal, Decimal, str]]:
+def _run_on(bars: pa.Table, **changes: Any) -> Books:
+    strategy = make_strategy(**changes)
+    return books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
+
+
+def _fills(books: Books) -> list[tuple[int, Decimal, Decimal, str]]:
     """Return bar, price, fee and liquidity of each fill."""
-    bars = run.curve.closes_ms.tolist()
-    return [(bars.index(f.ts_ms) + 1, f.price, f.fee, f.liquidity) for f in run.fills]
+    return [(bar_number(f.ts_ms), f.price, f.fee, f.liquidity) for f in books.run.fills]
 
 
 def test_the_fee_of_a_maker() -> None:
@@ -99,9 +110,9 @@ def test_less_than_a_lot_or_no_whole_number_of_them_is_refused(size: str) -> Non
     # Lots of 0.05: 0.04 is less than one, 1.02 are 20.4; 0.1 are two.
     run = _run({"orders": {2: size, 6: "-1"}}, instrument=rules(lot_size="0.05"))
 
-    denied = [(denial.rule, denial.numbers["limit"]) for denial in run.denials]
+    denied = [(denial.rule, denial.numbers["limit"]) for denial in run.run.denials]
     assert denied == ([] if size == "0.1" else [("lot_size", D("0.05"))])
-    assert len(run.fills) == 2 - len(denied)
+    assert len(run.run.fills) == 2 - len(denied)
 
 
 def test_leverage_at_the_cent() -> None:
@@ -112,29 +123,29 @@ def test_leverage_at_the_cent() -> None:
     too_much = _run({"orders": {1: "1", 2: "1"}}, **money)
     enough = _run({"orders": {1: "1", 2: "0.999"}}, **money)
 
-    assert [denial.numbers["equity_usd"] for denial in too_much.denials] == [D("101.95")]
-    assert enough.denials == ()
-    assert len(enough.fills) == 2
+    assert [denial.numbers["equity_usd"] for denial in too_much.run.denials] == [D("101.95")]
+    assert enough.run.denials == ()
+    assert len(enough.run.fills) == 2
 
 
 def test_fees_and_funding_count_in_the_days_loss() -> None:
     # Ten bars at 100: bought 10 at 01:00, fee 1000 x 0.0005 = 0.5; funding of 0.8 % in eight hours
     # is 0.1 % an hour: 1.00 from 02:00 on. After 04:00 the loss is 0.5 + 3.0 = 3.5: halted, sold
     # for a fee of 0.5. Without either the price alone loses nothing.
-    def run(**costs: str) -> Run:
-        strategy = make_strategy(
+    def run(**costs: str) -> Books:
+        return _run_on(
+            make_bars([100.0] * 10),
             params={"orders": {1: "10"}},
             risk=limits(max_position="10", max_daily_loss_usd="3.5"),
-            instrument=rules(**({"taker_fee": "0"} | costs)),
+            instrument=rules(**({"taker_fee": "0"} | costs), funding_hours=1),
         )
-        return run_strategy(strategy, "hyperliquid", make_bars([100.0] * 10))
 
     both = run(funding_rate_8h="0.008", taker_fee="0.0005")
 
-    assert [halt.numbers["equity_usd"] for halt in both.halts] == [D("9996.5")]
+    assert [halt.numbers["equity_usd"] for halt in both.run.halts] == [D("9996.5")]
     assert [fill[0] for fill in _fills(both)] == [1, 4]
     assert from_money(both.curve.equity[-1]) == 9996
-    assert run(taker_fee="0.0005").halts == ()
+    assert run(taker_fee="0.0005").run.halts == ()
     assert [fill[0] for fill in _fills(run(funding_rate_8h="0.008"))] == [1, 5]  # 4 x 1.00
 
 
@@ -147,5 +158,5 @@ def test_a_flat_account_that_has_lost_the_days_loss_is_halted_too() -> None:
     )
 
     assert [fill[:2] for fill in _fills(run)] == [(1, 100), (3, 104)]
-    assert [halt.numbers["equity_usd"] for halt in run.halts] == [D("9995.898")]
-    assert [denial.rule for denial in run.denials] == ["max_daily_loss_usd"]
+    assert [halt.numbers["equity_usd"] for halt in run.run.halts] == [D("9995.898")]
+    assert [denial.rule for denial in run.run.denials] == ["max_daily_loss_usd"]

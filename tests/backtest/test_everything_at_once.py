@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import run_strategy
-from tests.backtest.builders import SCRIPTED, install, limits, make_strategy, rules, sample_bars
+from tests.backtest.builders import (
+    SCRIPTED,
+    install,
+    limits,
+    look_ahead,
+    make_strategy,
+    rules,
+    run_strategy,
+    sample_bars,
+)
 
 WILD = (
     SCRIPTED.replace("import BarType,", "import OrderType, BarType,")
@@ -72,6 +79,9 @@ import random
 )
 
 
+COSTS = {"funding_rate_8h": "0.0003", "max_leverage": "20", "maker_fee": "-0.0001"}
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_orders_of_every_kind(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, tmp_path, "wild", WILD)
@@ -83,7 +93,7 @@ def test_orders_of_every_kind(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_pa
         starting_balance_usd=Decimal(2_000),
         slippage_ticks=seed % 3,
         risk=limits(max_position="0.4", max_leverage=str(leverage), max_daily_loss_usd="150"),
-        instrument=rules(funding_rate_8h="0.0003", max_leverage="20", maker_fee="-0.0001"),
+        instrument=rules(**COSTS, funding_hours=1),
     )
     bars = sample_bars("15m", days=20)
 
@@ -92,4 +102,4 @@ def test_orders_of_every_kind(seed: int, monkeypatch: pytest.MonkeyPatch, tmp_pa
     kinds = Counter(fill.type for fill in run.fills)
     assert kinds.keys() >= {"market", "limit", "stop_market"}
     assert run.denials
-    check_lookahead(strategy, bars.slice(0, 400))
+    look_ahead(strategy, bars.slice(0, 400))

@@ -11,9 +11,16 @@ import pyarrow as pa
 import pytest
 from nautilus_trader.common import Clock
 
-from tbv8.trading.engine import Run, run_strategy
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import SCRIPTED, install, limits, make_bars, make_strategy
+from tbv8.trading.records import Run
+from tests.backtest.builders import (
+    SCRIPTED,
+    install,
+    limits,
+    make_bars,
+    make_strategy,
+    run_strategy,
+)
 
 D = Decimal
 HEAD = """
@@ -173,13 +180,13 @@ REFUSED = {
         f"self.order = {ONE}\nself.submit_order(self.order)\n"
         "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
         " self.cache.purge_order(self.order.client_order_id))",
-        "its fills are not those that the venue made",
+        "the cache was emptied in the run",
     ),
     "the cache emptied": (
         f"self.submit_order({ONE})\n"
         "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
         " self.cache.reset())",
-        "its fills are not those that the venue made",
+        "the cache was emptied in the run",
     ),
     "a resting order enlarged by the base class": (
         f"self.order = {RESTS}\nself.submit_order(self.order)\n"
@@ -232,7 +239,7 @@ REFUSED = {
         "it called self.on_bar() itself",
     ),
     "the cache emptied without an order": ("self.cache.dispose()", "the cache was emptied"),
-    "shut down": ("self.shutdown_system('enough')", "the run ended after 2 of 6 bars"),
+    "shut down": ("self.shutdown_system('enough')", "the run ended at 2024-01-01T03:00:00Z"),
 }
 
 
@@ -269,8 +276,7 @@ def test_an_error_in_a_timers_callback_is_one_line_with_its_place(
     place, _, what = str(e.value).partition(": ")
     assert place.startswith("tbv8/strategies/other.py:")
     assert what == (
-        "KeyError: 'what' (in a timer's callback, after the bar that closed at "
-        "2024-01-01T02:00:00Z of test_v1)"
+        "KeyError: 'what' (in a timer's callback, at the close of 2024-01-01T03:00:00Z of test_v1)"
     )
     assert capfd.readouterr() == ("", "")
 

@@ -9,10 +9,21 @@ from typing import Any
 
 import pytest
 
-from tbv8.backtest.lookahead import check_lookahead, lines
-from tbv8.market import parse_timeframe
+from tbv8.backtest.lookahead import lines
+from tbv8.market import DAY_MS, Span, parse_timeframe
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import install, limits, make_strategy, rules, wave
+from tests.backtest.builders import (
+    PAIR,
+    START_MS,
+    bars_of,
+    install,
+    limits,
+    look_ahead,
+    make_pair,
+    make_strategy,
+    rules,
+    wave,
+)
 
 EMA = {"module": "ema_cross", "class_name": "EmaCross", "timeframe": parse_timeframe("5m")}
 ONE = {"risk": limits(max_position="0.1", max_daily_loss_usd="100")}
@@ -40,8 +51,9 @@ def bars_of_the_run():
     """Find the table of bars in the frames of whoever runs this: the future, if it is there."""
     frame = sys._getframe()
     while frame is not None:
-        if "bars" in frame.f_locals and hasattr(frame.f_locals["bars"], "num_rows"):
-            return frame.f_locals["bars"]["close"].to_pylist()
+        tables = getattr(frame.f_locals.get("bars"), "shown", None)
+        if tables:
+            return [*tables.values()][0]["close"].to_pylist()
         frame = frame.f_back
 
 
@@ -117,14 +129,60 @@ def peek(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
 def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None:
     strategy = make_strategy(**EMA, **ONE, params={"fast": 3, "slow": 8})
 
-    verdict = check_lookahead(strategy, wave(400))
+    verdict = look_ahead(strategy, wave(400))
 
     assert verdict.decisions == verdict.decisions_cut
     assert verdict.decisions > 20
     assert verdict.others_cut > 10
-    assert verdict.warm_up is not None
-    assert 8 <= verdict.warm_up <= 40
-    assert f"need {verdict.warm_up} bars of warm-up" in lines(strategy, verdict)[1]
+    assert verdict.warm_up_bars is not None
+    assert 8 <= verdict.warm_up_bars <= 40
+    assert f"need {verdict.warm_up_bars} bars of warm-up" in lines(strategy, verdict)[1]
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        pytest.param(0, "and have none: write `warm_up: 1d`", id="none"),
+        pytest.param(1, "and have 1 d 0 h (the most", id="enough"),
+    ],
+)
+def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said: str) -> None:
+    start_ms = START_MS + days * DAY_MS
+    strategy = make_strategy(
+        **EMA,
+        **ONE,
+        params={"fast": 3, "slow": 8},
+        span=Span(start_ms, START_MS + 2 * DAY_MS),
+        warm_up_ms=days * DAY_MS,
+    )
+
+    (_, warm_up) = lines(strategy, look_ahead(strategy, wave(500)))
+
+    assert said in warm_up
+
+
+PEEK_AT_THE_OTHER = """        self.count += 1
+        import sys
+        frame = sys._getframe()
+        while not hasattr(frame.f_locals.get("bars"), "shown"):
+            frame = frame.f_back
+        _, other = frame.f_locals["bars"].shown.values()
+        closes, at = other["close"].to_pylist(), self.count
+        if at % 9 == 0 and at < len(closes) and closes[at] > closes[at - 1]:
+            self.config.orders[at] = "0 1"
+"""
+
+
+def test_a_look_at_another_symbols_next_bar_is_caught(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    peeking = PAIR.replace("        self.count += 1\n", PEEK_AT_THE_OTHER)
+    install(monkeypatch, tmp_path, "pair", peeking)
+    strategy = make_pair({}, timeframe=parse_timeframe("5m"))
+    bars = bars_of(strategy, wave(60), wave(60))
+
+    with pytest.raises(StrategyError, match="looks ahead: on data cut at 2024-01-01T0"):
+        look_ahead(strategy, bars)
 
 
 @pytest.mark.parametrize("methods", PEEKS.values(), ids=PEEKS.keys())
@@ -134,7 +192,7 @@ def test_a_peek_is_caught_and_the_first_difference_shown(
     with pytest.raises(
         StrategyError, match=r"^test_v1: looks ahead: on data cut at 2024-01-0"
     ) as e:
-        check_lookahead(peek(methods), wave(400))
+        look_ahead(peek(methods), wave(400))
 
     assert "the first order that differs is" in str(e.value) or "it fails: " in str(e.value)
 
@@ -150,10 +208,10 @@ def test_a_strategy_that_only_looks_back_passes(peek: Callable[..., Any]) -> Non
     def on_stop(self):
         self.close_all_positions(self.config.instrument_id)
 """
-    verdict = check_lookahead(peek(looking_back), wave(400))
+    verdict = look_ahead(peek(looking_back), wave(400))
 
-    assert verdict.warm_up is not None
-    assert verdict.warm_up <= 12
+    assert verdict.warm_up_bars is not None
+    assert verdict.warm_up_bars <= 12
 
 
 FILES = {
@@ -179,10 +237,35 @@ def test_a_file_with_the_future_in_it_is_caught(
     def is_long(self):
         return len(self.closes) % 7 < 3
 """
-    strategy = peek(methods, params={"source": str(path)})
+    strategy = peek(methods, params={"source": str(path)}, root=tmp_path)
 
-    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens .*future.sqlite: .* not cut"):
-        check_lookahead(strategy, wave(400))
+    said = r"peek.py:\d+ opens (future.sqlite: .* not cut|the database .*future.sqlite, and a)"
+    with pytest.raises(StrategyError, match=said):
+        look_ahead(strategy, wave(400))
+
+
+def test_it_says_of_which_numbers_in_code_it_cannot_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peek: Callable[..., Any]
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code/prices.py").write_text(f"PRICES = {list(range(300))}\n")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    methods = """
+    def load(self):
+        import prices
+        return prices.PRICES
+
+    def is_long(self):
+        return len(self.closes) % 7 < 3
+"""
+    strategy = peek(methods, root=tmp_path)
+
+    verdict = look_ahead(strategy, wave(60))
+
+    assert lines(strategy, verdict)[2:] == [
+        "  not seen: the 300 numbers written into code/prices.py are not cut with the bars: "
+        "if they are of its span, it looks ahead"
+    ]
 
 
 def test_a_file_that_is_read_while_the_module_is_imported_is_caught(
@@ -195,8 +278,54 @@ def test_a_file_that_is_read_while_the_module_is_imported_is_caught(
 
 SIGNALS = Path({str(tmp_path / "signals.csv")!r}).read_text().split()
 """
-    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens .*signals.csv"):
-        check_lookahead(peek(methods), wave(400))
+    with pytest.raises(StrategyError, match=r"peek.py:\d+ opens signals.csv: .* not cut"):
+        look_ahead(peek(methods, root=tmp_path), wave(400))
+
+
+PRICES = {
+    "a limit": "self.submit_order(self.limit(self.near()))",
+    "a limit that is moved": """
+        if not self.orders:
+            self.orders.append(self.limit(Price.from_str("100.00")))
+            self.submit_order(self.orders[0])
+        elif self.cache.order(self.orders[0].client_order_id).is_open:
+            self.modify_order(self.orders[0].client_order_id, price=self.near())""",
+    "a limit that is cancelled": """
+        if len(self.closes) % 5 == 1:
+            self.orders.append(self.limit(Price.from_str("100.00")))
+            self.submit_order(self.orders[-1])
+        elif self.next_close() > self.closes[-1]:
+            self.cancel_order(self.orders[-1].client_order_id)""",
+}
+
+
+@pytest.mark.parametrize("lines", PRICES.values(), ids=PRICES.keys())
+def test_a_price_that_knows_the_next_bar_is_caught_before_it_is_filled(
+    peek: Callable[..., Any], lines: str
+) -> None:
+    methods = f"""
+    orders = []
+
+    def limit(self, price):
+        return self.order_factory.limit(
+            self.config.instrument_id, OrderSide.BUY, Quantity.from_str("0.001"), price)
+
+    def next_close(self):
+        return self.future[min(len(self.closes), len(self.future) - 1)]
+
+    def near(self):
+        return Price.from_str(f"{{self.next_close() // 2 + len(self.closes):.2f}}")
+
+    def is_long(self):
+        {lines}
+
+
+from nautilus_trader.model import Price
+"""
+    strategy = peek(methods, instrument=rules(tick_size="0.01"))
+
+    with pytest.raises(StrategyError, match=r"the first (change of an )?order that differs is"):
+        look_ahead(strategy, wave(60))
 
 
 def test_limit_orders_that_never_fill_are_compared_too(peek: Callable[..., Any]) -> None:
@@ -210,4 +339,4 @@ def test_limit_orders_that_never_fill_are_compared_too(peek: Callable[..., Any])
     strategy = peek(methods, instrument=rules(tick_size="0.01"))
 
     with pytest.raises(StrategyError, match="first order that differs"):
-        check_lookahead(strategy, wave(60))
+        look_ahead(strategy, wave(60))

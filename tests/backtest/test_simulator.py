@@ -14,8 +14,16 @@ import pytest
 from tbv8.config import records
 from tbv8.market import Series, Timeframe, parse_timeframe
 from tbv8.results.accounting import from_money
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import limits, make_strategy, real_bars, rules, sample_bars
+from tbv8.trading.records import Run
+from tests.backtest.builders import (
+    books_of,
+    limits,
+    make_strategy,
+    real_bars,
+    rules,
+    run_strategy,
+    sample_bars,
+)
 from tests.backtest.simulator import Bar, Books, Decide, Rules, ema_cross, simulate
 
 SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance"
@@ -52,7 +60,11 @@ def _simulated(strategy: records.Strategy, bars: pa.Table, decide: Decide, *, ho
         )
 
 
-def _assert_same(run: Run, books: Books) -> None:
+def _assert_same(
+    strategy: records.Strategy, bars: pa.Table, run: Run, decide: Decide, *, hours: int
+) -> None:
+    books = _simulated(strategy, bars, decide, hours=hours)
+    curve = books_of(run, strategy, bars).curve
     ours = [(f.ts_ms, f.side, f.type, f.quantity, f.price, f.fee, f.position) for f in run.fills]
     assert ours == books.fills
     assert [(d.ts_ms, d.rule) for d in run.denials] == books.denied
@@ -60,7 +72,7 @@ def _assert_same(run: Run, books: Books) -> None:
     assert sum((p.amount for p in run.payments), Decimal(0)) == books.funding
     apart = [
         abs(from_money(money) - equity)
-        for money, equity in zip(run.curve.equity.tolist(), books.equity, strict=True)
+        for money, equity in zip(curve.equity.tolist(), books.equity, strict=True)
     ]
     assert max(apart) < CENT / 1000
 
@@ -93,7 +105,7 @@ def test_an_ema_cross_on_the_sample_market(timeframe: str, hours: int) -> None:
     run = run_strategy(strategy, "hyperliquid", bars)
 
     decide = ema_cross(20, 50, Decimal("0.1"))
-    _assert_same(run, _simulated(strategy, bars, decide, hours=hours))
+    _assert_same(strategy, bars, run, decide, hours=hours)
     assert len(run.fills) > 5
     assert run.payments
 
@@ -106,49 +118,10 @@ def test_an_ema_cross_with_halts_on_the_real_quarter() -> None:
 
     run = run_strategy(strategy, "hyperliquid", bars)
 
-    _assert_same(run, _simulated(strategy, bars, ema_cross(20, 50, Decimal("0.1")), hours=1))
+    _assert_same(strategy, bars, run, ema_cross(20, 50, Decimal("0.1")), hours=1)
     assert len(run.fills) > 300
     assert len(run.halts) > 5
     assert len(run.denials) > 5
-
-
-@pytest.mark.parametrize(
-    ("leverage", "liquidated"), [("2", []), ("20", ["liquidation"])], ids=["2", "20"]
-)
-@pytest.mark.parametrize("seed", [1, 3, 4])
-def test_orders_at_random_with_every_limit_in_reach(
-    seed: int, leverage: str, liquidated: list[str]
-) -> None:
-    draw = random.Random(seed)
-    bars = sample_bars("1h", days=90)
-    size = Decimal(leverage) / 4
-    orders = {
-        number: round(Decimal(draw.randint(-2000, 2000)) * size / 1000, 3)
-        for number in range(1, bars.num_rows + 1)
-        if draw.random() < 0.3
-    }
-    orders = {number: change for number, change in orders.items() if change}
-    strategy = make_strategy(
-        params={"orders": {number: str(change) for number, change in orders.items()}},
-        slippage_ticks=1,
-        starting_balance_usd=Decimal(40_000),
-        risk=limits(
-            max_position=str(size * 3),
-            max_leverage=leverage,
-            max_daily_loss_usd=str(450 * int(leverage)),
-        ),
-        instrument=rules(**COSTS, funding_rate_8h="-0.0003", max_leverage="20"),
-    )
-
-    def decide(number: int, bar: Bar, position: Decimal) -> Iterable[Decimal]:
-        return [orders[number]] if number in orders else []
-
-    run = run_strategy(strategy, "hyperliquid", bars)
-
-    _assert_same(run, _simulated(strategy, bars, decide, hours=1))
-    assert len(run.fills) > 100
-    assert {denial.rule for denial in run.denials} >= {"max_position"}
-    assert {halt.rule for halt in run.halts} >= {"max_daily_loss_usd", *liquidated}
 
 
 def test_in_and_out_until_the_days_loss_finds_the_account_flat() -> None:
@@ -162,7 +135,7 @@ def test_in_and_out_until_the_days_loss_finds_the_account_flat() -> None:
         params={"orders": {number: str(change) for number, change in orders.items()}},
         starting_balance_usd=Decimal(100_000),
         risk=limits(max_daily_loss_usd="400"),
-        instrument=rules(**COSTS, funding_rate_8h="0.0003"),
+        instrument=rules(**COSTS, funding_rate_8h="0.0003", funding_hours=1),
     )
 
     def decide(number: int, bar: Bar, position: Decimal) -> Iterable[Decimal]:
@@ -170,6 +143,6 @@ def test_in_and_out_until_the_days_loss_finds_the_account_flat() -> None:
 
     run = run_strategy(strategy, "hyperliquid", bars)
 
-    _assert_same(run, _simulated(strategy, bars, decide, hours=1))
+    _assert_same(strategy, bars, run, decide, hours=1)
     closed_ms = {fill.ts_ms for fill in run.fills}
     assert sum(halt.ts_ms not in closed_ms for halt in run.halts) > 5

@@ -7,10 +7,16 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tbv8.backtest.lookahead import check_lookahead
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import install, limits, make_strategy, sample_bars
+from tbv8.trading.records import Run
+from tests.backtest.builders import (
+    install,
+    limits,
+    look_ahead,
+    make_strategy,
+    run_strategy,
+    sample_bars,
+)
 
 TWO = '''
 from dataclasses import dataclass
@@ -96,7 +102,7 @@ def test_the_chunks_in_which_bars_are_fed_change_nothing_of_them(
     bars = sample_bars("5m", days=3)
     whole = _run(two, bars)
 
-    monkeypatch.setattr("tbv8.trading.engine._CHUNK", 7)
+    monkeypatch.setattr("tbv8.trading.schedule._CHUNK", 7)
     chunks = _run(two, bars)
 
     assert chunks[1] == whole[1]
@@ -110,6 +116,6 @@ def test_bars_of_two_timeframes_do_not_look_ahead(two: Path) -> None:
         timeframe=parse_timeframe("5m"),
         risk=limits(max_position="0.1"),
     )
-    verdict = check_lookahead(strategy, sample_bars("5m", days=3))
+    verdict = look_ahead(strategy, sample_bars("5m", days=3))
 
     assert verdict.decisions_cut == verdict.decisions > 10

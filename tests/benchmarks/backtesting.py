@@ -70,12 +70,13 @@ def strategy() -> records.Strategy:
 
 def ours() -> int:
     """Read, run and write as the task does; return the number of fills."""
+    from tbv8.backtest.bars import read_bars
     from tbv8.backtest.run import run_backtest
-    from tbv8.store.bars import open_bars, read_held_span
+    from tbv8.store.bars import open_bars
 
     asked = strategy()
     with open_bars(_DB) as store, store.transaction("DEFERRED"):
-        bars = read_held_span(store, SERIES, asked.timeframe, asked.span)
+        bars = read_bars(store, asked)
     summary = run_backtest(asked, bars, inputs={}, results_path=Path("data/results"))
     return summary.primary.fills
 

@@ -153,9 +153,12 @@ class Files:
         return strategy
 
     def refusal(self, *, now: str = NOW, **overrides: str) -> str:
-        with pytest.raises(ConfigError) as caught:
-            self.load(now=now, **overrides)
-        return str(caught.value)
+        """Return what is wrong, be it with all or with one strategy, venue or instrument."""
+        try:
+            loaded = self.load(now=now, **overrides)
+        except ConfigError as e:
+            return str(e)
+        return str(loaded.problems[0].error)
 
 
 @pytest.fixture
@@ -205,6 +208,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
         maker_fee=Decimal("0.00015"),
         taker_fee=Decimal("0.00045"),
         max_leverage=Decimal(40),
+        funding_hours=1,  # Hyperliquid's own
     )
     mexc = Instrument(
         tick_size=Decimal("0.1"),
@@ -212,6 +216,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
         maker_fee=Decimal(0),
         taker_fee=Decimal("0.0002"),
         max_leverage=Decimal(200),
+        funding_hours=8,  # MEXC's own
     )
     assert loaded == Project(
         root=project.root,
@@ -286,6 +291,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                 },
                 starting_balance_usd=Decimal(10_000),
                 slippage_ticks=0,
+                simulated=True,
                 root=project.root,
             )
         },
@@ -293,6 +299,8 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
             Series("sample", "BTC/USDT"): [HALF_YEAR],
             Series("sample", "ETH/USDT"): [HALF_YEAR],
         },
+        history_venue="sample",
+        now_ms=parse_time(NOW),
     )
     assert (
         loaded.strategies["btc_usdt_perp_v1"].module_path == ROOT / "tbv8/strategies/ema_cross.py"
@@ -336,7 +344,7 @@ def test_the_least_data_and_venue_files_get_every_default(project: Files) -> Non
     assert not loaded.venues["sample"].enabled
     rules = loaded.venues["mexc"].instruments["BTC/USDT"]
     assert (rules.max_leverage, rules.funding_rate_8h) == (Decimal(1), Decimal(0))
-    assert rules.funding_hours == 0
+    assert rules.funding_hours == 8
 
 
 def test_paths_are_relative_to_where_one_is(
@@ -1197,10 +1205,9 @@ def test_the_command_line_does_not_hide_what_is_wrong_in_a_file(
 def test_an_error_keeps_its_facts(project: Files) -> None:
     project.edit(STRATEGY, "max_leverage: 2.0", "max_leverage: 0")
 
-    with pytest.raises(ConfigError) as caught:
-        project.load()
+    (problem,) = project.load().problems
 
-    error = caught.value
+    error = problem.error
     assert (error.path, error.line) == (Path("config/strategies/btc_usdt_perp_v1.yaml"), 8)
     assert (error.key, error.problem) == ("risk.max_leverage", "expected a number above 0, got 0")
 
@@ -1448,3 +1455,62 @@ def test_a_command_line_of_anything_loads_or_is_refused(
     content = (fuzzed.root / "config" / DATA).read_bytes()
 
     load_or_refuse(fuzzed, DATA, content, **overrides)
+
+
+# Places that tbv8 writes to.
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "over"),
+    [
+        ("results_path", "config", "config"),
+        ("results_path", "config/results", "config"),
+        ("results_path", ".", "config"),
+        ("results_path", "..", "config"),
+        ("results_path", "data", "data/export"),
+        ("results_path", "data/results/..", "data/export"),
+        ("results_path", "data/export/results", "data/export"),
+        ("results_path", "/", "config"),
+        ("results_path", "a_link/results", "config"),
+        ("db_path", "tbv8/tbv8.sqlite", "tbv8"),
+        ("db_path", "migrations/versions", "migrations"),
+        ("db_path", "data/.doit.db", "data/.doit.db"),
+    ],
+)
+def test_a_place_over_the_project_is_refused(
+    project: Files, key: str, place: str, over: str
+) -> None:
+    (project.root / "a_link").symlink_to("config")
+    default = {"db_path": "data/tbv8.sqlite", "results_path": "data/results"}[key]
+    project.edit(DATA, f"{key}: {default}", f"{key}: {place}")
+
+    said = project.refusal()
+
+    line = 2 if key == "db_path" else 3
+    assert said.startswith(f"config/data.yaml:{line}: {key}: ")
+    assert f"would lie over {over}: write a place of its own, such as data/results" in said
+
+
+@pytest.mark.parametrize(
+    ("db_path", "results_path"),
+    [
+        ("data/results/tbv8.sqlite", "data/results"),
+        ("research", "research"),
+        ("tbv8.sqlite", "tbv8.sqlite/results"),
+    ],
+)
+def test_database_and_results_keep_apart(project: Files, db_path: str, results_path: str) -> None:
+    project.edit(DATA, "db_path: data/tbv8.sqlite", f"db_path: {db_path}")
+    project.edit(DATA, "results_path: data/results", f"results_path: {results_path}")
+
+    said = project.refusal()
+
+    assert said.startswith("config/data.yaml:3: results_path: database ")
+    assert "would lie over each other" in said
+
+
+def test_a_database_that_is_a_folder_is_refused(project: Files) -> None:
+    (project.root / "mine").mkdir()
+    project.edit(DATA, "db_path: data/tbv8.sqlite", "db_path: mine")
+
+    assert "mine' is a folder: write a file's name" in project.refusal()

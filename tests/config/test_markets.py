@@ -9,7 +9,6 @@ import pytest
 
 from tbv8.config.load import load_project
 from tbv8.config.records import Project, Strategy
-from tbv8.errors import ConfigError
 from tbv8.market import Series, Span, parse_time
 
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
@@ -64,9 +63,7 @@ class Files:
         return self.load().strategies["pair"]
 
     def refusal(self) -> str:
-        with pytest.raises(ConfigError) as caught:
-            self.load()
-        return str(caught.value)
+        return str(self.load().problems[0].error)
 
 
 @pytest.fixture
@@ -363,6 +360,35 @@ class OwnConfig:
 class Own:
     pass
 """
+
+
+@pytest.mark.parametrize(
+    ("line", "module"),
+    [
+        pytest.param("import polars as pl", "polars", id="a library"),
+        pytest.param("import pyarrow.parquet", "pyarrow.parquet", id="a module of one"),
+        pytest.param("from ctypes import CDLL", "ctypes", id="of Python's own"),
+        pytest.param(
+            "from nautilus_trader import persistence",
+            "nautilus_trader.persistence",
+            id="a part of a library",
+        ),
+        pytest.param("def f():\n    import duckdb", "duckdb", id="inside of a function"),
+        pytest.param("from tbv8.store.bars import open_bars", "tbv8.store.bars", id="our store"),
+    ],
+)
+def test_an_import_of_what_opens_files_unseen_is_refused(
+    files: Files, line: str, module: str
+) -> None:
+    (files.root / "own.py").write_text("import helper\n" + OWN)
+    (files.root / "helper.py").write_text(f"import numpy, json\n{line}\n")
+    files.edit(PAIR, "timeframe:", "strategy: own.py:Own\nparams: {lookback: 3}\ntimeframe:")
+
+    number = 2 + line.count("\n")
+    assert files.refusal().startswith(
+        f"config/strategies/pair.yaml:3: strategy: helper.py:{number} imports {module}, and nobody "
+        "could tell which files it opens, so that a result could be stale unnoticed: read data"
+    )
 
 
 def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_param(

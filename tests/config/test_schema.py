@@ -94,10 +94,10 @@ def problem_of_schema(root: Path, name: str) -> str | None:
 
 def problem_of_tbv8(root: Path) -> str | None:
     try:
-        load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda _: None)
+        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda _: None)
     except ConfigError as e:
         return str(e)
-    return None
+    return next((str(problem.error) for problem in loaded.problems), None)
 
 
 @pytest.mark.parametrize("kind", SCHEMAS)
@@ -179,6 +179,20 @@ STRATEGY, VENUE = "strategies/btc_usdt_perp_v1.yaml", "venues/hyperliquid.yaml"
         pytest.param(
             STRATEGY, "symbol:", "backtest: {starting_balance_usd: 0}\nsymbol:", id="no money"
         ),
+        pytest.param(STRATEGY, "symbol: BTC/USDT\n", "", id="no symbol at all"),
+        pytest.param(STRATEGY, "BTC/USDT", "BTC/EUR", id="a quote that is no dollar"),
+        pytest.param(
+            STRATEGY, "symbol: BTC/USDT", "symbols: [BTC/USDT, BTC/USDT]", id="the same one twice"
+        ),
+        pytest.param(STRATEGY, "symbol:", "bars: [1h, 90]\nsymbol:", id="bars of a number"),
+        pytest.param(STRATEGY, "symbol:", "backtest: {detail: 5m}\nsymbol:", id="another detail"),
+        pytest.param(STRATEGY, "symbol:", "backtest: {warm_up: 3w}\nsymbol:", id="3 weeks before"),
+        pytest.param(STRATEGY, "symbol:", "backtest: {funding: all}\nsymbol:", id="all funding"),
+        pytest.param(STRATEGY, "symbol:", "backtest: {funding: 0.5}\nsymbol:", id="half of it"),
+        pytest.param(STRATEGY, "ema_cross.EmaCross", "../own.py:Own", id="a file elsewhere"),
+        pytest.param(STRATEGY, "ema_cross.EmaCross", "own.txt:Own", id="a file of text"),
+        pytest.param(VENUE, "max_leverage: 40", "multiplier: 0", id="a multiplier of 0"),
+        pytest.param(VENUE, "max_leverage: 40", "min_notional_usd: -1", id="a least order below 0"),
     ],
 )
 def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: str) -> None:
@@ -214,6 +228,23 @@ def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: 
             STRATEGY, ", secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW", "", id="no shadow"
         ),
         pytest.param(STRATEGY, "0.01", '"0.01"', id="a limit as text"),
+        pytest.param(STRATEGY, "symbol: BTC/USDT", "symbols: [BTC/USDT]", id="a list of one"),
+        pytest.param(STRATEGY, "symbol:", "bars: [1h, 1d]\nsymbol:", id="further bars"),
+        pytest.param(
+            STRATEGY,
+            "symbol:",
+            "backtest: {detail: none, warm_up: 36h, funding: none}\nsymbol:",
+            id="none and none",
+        ),
+        pytest.param(
+            STRATEGY,
+            "symbol:",
+            "backtest: {detail: 1m, warm_up: 0d, funding: -0.0001}\nsymbol:",
+            id="what the shorts pay",
+        ),
+        pytest.param(
+            VENUE, "max_leverage: 40", "min_notional_usd: 0, multiplier: 1000", id="thousands"
+        ),
     ],
 )
 def test_a_right_file_is_accepted_by_both(clone: Path, name: str, old: str, new: str) -> None:

@@ -779,3 +779,27 @@ def exchange_bars(timeframe: str, name: str) -> list[tuple[object, ...]]:
     path = REAL / f"binance/truth/BTCUSDT-{timeframe}-{name}.csv"
     with path.open(newline="") as file:
         return [(int(f[0]), *map(float, f[1:6])) for f in csv.reader(file)]
+
+
+def test_a_database_that_is_taken_away_ends_a_backfill_that_waits(
+    binance: Project, url: str, children: Keep
+) -> None:
+    slow = Fault(match="monthly", kind="slow", seconds=8, times=100)
+    send_control(url, faults=[slow])
+    child = children(binance.start(*TWO_MONTHS))
+    assert child.stdout is not None
+    for line in child.stdout:
+        if "monthly file" in line:
+            break
+
+    binance.db_path.rename(binance.root / "data" / "moved.sqlite")
+    began_s = time.monotonic()
+    _, err = child.communicate(timeout=60)
+
+    assert child.returncode == 1
+    assert err == (
+        f"ERROR: backfill:{NAME}: data/tbv8.sqlite: was removed, moved or replaced while it was "
+        "open: what was written last may be in the file that was moved; run again\n"
+    )
+    assert time.monotonic() - began_s < 6
+    assert not binance.db_path.exists()

@@ -114,8 +114,15 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
     project.edit(name, "symbol: ETH/USDT", "symbols: [ETH/USDT, BTC/USDT]\nbars: [1d]")
     project.edit(name, "max_position_eth: 0.2", "max_position_eth: 0.2, max_position_btc: 0.1")
 
-    task = planned(project, *ONE_WEEK, "backtest:eth_fast")["backtest:eth_fast"]
+    project.edit("config/venues/sample_perp.yaml", '"0.0005"', "0.05")
 
+    said = project.doit("plan", "--json", *ONE_WEEK, "backtest:eth_fast")
+
+    assert said.stderr == (
+        "WARNING: config/venues/sample_perp.yaml:5: instruments.ETH/USDT.taker_fee: 0.05 is 5 % of "
+        "the notional: write 0.0005 if 0.05 % was meant\n"
+    )
+    (task,) = [t for t in json.loads(said.stdout)["tasks"] if t["task"] == "backtest:eth_fast"]
     assert sorted(task["after"]) == [
         f"{name}:sample:{symbol}{timeframe}"
         for name, symbol, timeframe in (
@@ -183,7 +190,7 @@ def test_plan_of_the_real_market_asks_no_network(project: Project) -> None:
     assert list(tasks)[1] == "backfill:binance_spot:BTC/USDT"
 
 
-def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> None:
+def test_a_folder_that_nobody_may_write_can_be_looked_at(done: Project, tmp_path: Path) -> None:
     run = [sys.executable, "-m", "doit", *ONE_WEEK]
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
@@ -202,12 +209,18 @@ def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> N
             text=True,
             check=False,
         )
-        for words in (["plan"], ["backtest"], ["start=2024-01-02"])
+        for words in (
+            *(["plan"], ["backtest"], ["start=2024-01-02"], ["verify"]),
+            ["reproduce:btc_usdt_perp_v1"],
+            ["export", "--dataset", "bars_5m", "--to", str(tmp_path / "export")],
+            ["export", "--database", str(tmp_path / "copy.sqlite")],
+            ["export", "--dataset", "bars_5m"],
+        )
     ]
 
     for path in every:
         path.chmod(path.stat().st_mode | 0o200)
-    fresh, nothing, refused = ends
+    fresh, nothing, refused, *looked, closed = ends
     assert (fresh.returncode, fresh.stdout, fresh.stderr) == (
         0,
         "nothing to do: everything is fresh\n",
@@ -218,6 +231,12 @@ def test_a_result_in_a_folder_that_nobody_may_write_is_fresh(done: Project) -> N
     assert refused.returncode == 1
     assert refused.stderr.startswith("ERROR: backtest:btc_usdt_perp_v1: ")
     assert refused.stderr.count("\n") == 1
+    assert [(end.returncode, end.stderr) for end in looked] == [(0, "")] * 4
+    assert len(list((tmp_path / "export").rglob("*.parquet"))) == 2 * 7
+    assert closed.returncode == 3
+    assert closed.stderr == (
+        "ERROR: data/export: Permission denied: mend that and run again, nothing is lost\n"
+    )
 
 
 def test_plan_in_words_says_because(project: Project) -> None:

@@ -138,11 +138,7 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
             "--reporter: unknown choice 'nope'; there is console, error-only, "
             "executed-only, json, zero",
         ),
-        (
-            "plan backtest --json",
-            "option --json: write the options of a command before the names of tasks",
-        ),
-        ("list backtest -q", "option -q: write the options of a command before the names of tasks"),
+        ("list backtest --jsn", "option --jsn not recognized"),
         ("record --help", "--help: `doit help record` tells its options"),
         (
             "-f nope.py list",
@@ -294,3 +290,136 @@ def test_text_of_a_torn_page_is_refused(done: Project) -> None:
     assert refused(done, *ONE_WEEK, "aggregate:sample:BTC/USDT:5m", code=1) == (
         f"ERROR: aggregate:sample:BTC/USDT:5m: {damaged}"
     )
+
+
+def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(project: Project) -> None:
+    project.edit("config/data.yaml", "results_path: data/results", "results_path: research")
+    notes = project.root / "research" / "btc_usdt_perp_v1" / "notes.md"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    (project.root / "research" / "index.html").write_text("mine")
+
+    said = refused(project, *ONE_WEEK, "backtest:btc_usdt_perp_v1", code=1)
+    report = refused(project, "report", code=3)
+
+    assert said == (
+        "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: holds 'notes.md' and no "
+        "manifest.json of tbv8, so no result can take its place: move it elsewhere, or set another "
+        "results_path in config/data.yaml"
+    )
+    assert report.startswith("ERROR: research/index.html: is not a page that tbv8 wrote")
+    assert notes.read_text() == "mine"
+    assert not project.db_path.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "why backtest:btc_usdt_perp_v1 --json",
+        "plan aggregate --timeframes 5m --json",
+        "list backtest --status",
+        "list backtest -q",
+        "info migrate --no-status",
+        "aggregate --timeframes 5m -n 2",
+        "aggregate --timeframes 5m --process=2 migrate",
+    ],
+)
+def test_options_of_a_command_may_stand_behind_the_names_of_tasks(
+    finished: Project, words: str
+) -> None:
+    end = finished.doit(*ONE_WEEK, *words.split())
+
+    assert end.stderr == ""
+    assert end.stdout.startswith("{") == ("--json" in words)
+    assert ".  " not in end.stdout  # nothing was left to do
+
+
+BREAKOUT = """strategy_id: broken
+symbol: BTC/USDT
+timeframe: 5m
+routing: {primary: hyperliquid}
+risk: {max_position_btc: 0.01, max_daily_loss_usd: 10.0, max_leverag: 2.0}
+"""
+STRATEGY_SAID = (
+    "config/strategies/broken.yaml:5: risk.max_leverag: unknown key, did you mean 'max_leverage'?"
+)
+VENUE_SAID = "config/venues/binance_spot.yaml:1: symbls: unknown key, did you mean 'symbols'?"
+
+
+@pytest.fixture
+def half_broken(done: Project) -> Project:
+    """Return a finished project in which one strategy and one venue are wrong."""
+    done.write("config/strategies/broken.yaml", BREAKOUT)
+    done.write("config/venues/binance_spot.yaml", "{venue: binance_spot, symbls: [BTC/USDT]}")
+    return done
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "warned", "refused"),
+    [
+        ("backtest:btc_usdt_perp_v1", 0, [VENUE_SAID, STRATEGY_SAID], []),
+        ("plan migrate", 0, [VENUE_SAID, STRATEGY_SAID], []),
+        ("verify", 0, [VENUE_SAID, STRATEGY_SAID], []),
+        ("backtest:broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
+        ("why backtest:broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
+        ("backtest", 3, [VENUE_SAID], [STRATEGY_SAID]),
+        ("lookahead:broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
+        ("record --for 1s", 3, [STRATEGY_SAID], [VENUE_SAID]),
+        ("venue=binance_spot backfill", 3, [], [VENUE_SAID]),
+        ("", 3, [], [VENUE_SAID, STRATEGY_SAID]),
+        ("plan", 3, [], [VENUE_SAID, STRATEGY_SAID]),
+        ("list", 3, [], [VENUE_SAID, STRATEGY_SAID]),
+    ],
+)
+def test_what_is_wrong_stops_only_what_needs_it(
+    half_broken: Project, words: str, code: int, warned: list[str], refused: list[str]
+) -> None:
+    end = half_broken.doit(*ONE_WEEK, *words.split(), code=code)
+
+    said = [*(f"WARNING: {one}" for one in warned), *(f"ERROR: {one}" for one in refused)]
+    assert end.stderr.splitlines() == said
+
+
+def test_a_venue_without_a_symbol_stops_only_the_strategies_of_that_symbol(done: Project) -> None:
+    text = (done.root / "config/strategies/btc_usdt_perp_v1.yaml").read_text()
+    eth = text.replace("btc_usdt_perp_v1", "eth").replace("BTC/USDT", "ETH/USDT")
+    done.write("config/strategies/eth.yaml", eth.replace("max_position_btc", "max_position_eth"))
+    done.write("config/venues/sample.yaml", "{venue: sample, symbols: [BTC/USDT]}")
+
+    end = done.doit(*ONE_WEEK, "backtest:btc_usdt_perp_v1")
+
+    (line,) = end.stderr.splitlines()
+    assert line.startswith("WARNING: config/strategies/eth.yaml:")
+    assert "unknown symbol of sample 'ETH/USDT'" in line
+
+
+def test_a_bug_of_ours_in_a_command_ends_with_2_and_its_traceback(done: Project) -> None:
+    done.edit("tbv8/commands/plan.py", "planned = list(", "1 / 0\n        planned = list(")
+
+    end = done.doit("plan", code=2)
+
+    assert end.stderr.endswith("ZeroDivisionError: division by zero\n")
+    assert end.stderr.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("limit_kb", [700_000, 1_200_000, 2_000_000])
+def test_a_limit_of_address_space_that_hangs_the_libraries_is_refused(
+    done: Project, limit_kb: int
+) -> None:
+    done.sql("DELETE FROM history_coverage WHERE dataset = 'bars_5m'")
+    doit = f"{sys.executable} -m doit {' '.join(ONE_WEEK)} aggregate:sample:BTC/USDT:5m"
+
+    end = subprocess.run(
+        ["/bin/bash", "-c", f"ulimit -v {limit_kb}; exec {doit}"],
+        cwd=done.root,
+        env={"PYTHONPATH": str(done.root), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert end.returncode == 1
+    (line,) = end.stderr.splitlines()
+    start = "ERROR: aggregate:sample:BTC/USDT:5m: the limit of address space is "
+    assert line.startswith(start)

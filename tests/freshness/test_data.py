@@ -591,7 +591,7 @@ def test_a_minute_past_the_last_whole_bar_makes_nothing_stale_but_its_day(db_pat
 @pytest.mark.parametrize(
     ("before", "after", "stale"),
     [
-        pytest.param(".last()", ".first()", True, id="another aggregation"),
+        pytest.param("Expr.last", "Expr.first", True, id="another aggregation"),
         pytest.param("# A volume", "# The volume", False, id="a comment"),
         pytest.param("import polars as pl\n", "import polars as pl\n\n\n", False, id="blank lines"),
     ],

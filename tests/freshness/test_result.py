@@ -19,17 +19,18 @@ from tbv8.build import build_bars
 from tbv8.config import source as source_module
 from tbv8.config.load import load_project
 from tbv8.config.records import Strategy
-from tbv8.config.source import digest_source, parse_source
+from tbv8.config.source import digest_file, digest_source, parse_source
 from tbv8.errors import DataError
 from tbv8.freshness import result as result_module
 from tbv8.freshness.result import (
     backtest_inputs,
     backtest_state,
-    read_manifest,
+    needs_only_drawing,
     static_inputs,
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.manifest import FILES_PART, make_input, read_manifest
 from tbv8.market import MINUTE_MS, Series, Span, parse_timeframe
 from tbv8.store.database import open_reader
 from tests.builders import BTC, ETH, ROOT, at, day, days, hold, minute_bars, shell
@@ -123,8 +124,8 @@ ENGINE = (
     "backtest/__init__.py",
     "backtest/run.py",
     "backtest/fills/taker.py",
-    "page/style.py",
 )
+DRAWS = ("page/style.py", "results/tearsheet.py")
 REST = (
     "tasks.py",
     "aggregate.py",
@@ -163,14 +164,24 @@ class Bench:
     def reasons(self, **how: str) -> tuple[str, ...]:
         return self.state(**how).reasons
 
-    def write_result(self, **how: str) -> None:
-        """Write a result as `tbv8.backtest` does, as far as freshness looks."""
+    def write_result(self, *, read: tuple[str, ...] = (), **how: str) -> None:
+        """Write a result as `tbv8.backtest` does, as far as freshness looks.
+
+        `read` are the files that the strategy opened.
+        """
         parse_source.cache_clear()
         digest_source.cache_clear()
         strategy = self.strategy(**how)
         with open_reader(self.db_path) as query:
             inputs = backtest_inputs(query, strategy)
-        files = {"summary.json": b"{}\n", "fills.csv": b"ts_ms\n", "shadow/fills.csv": b"ts_ms\n"}
+        opened = {name: digest_file(self.root / name) for name in read}
+        inputs[FILES_PART] = make_input(opened)
+        files = {
+            "tearsheet.html": b"<html>\n",
+            "summary.json": b"{}\n",
+            "fills.csv": b"ts_ms\n",
+            "shadow/fills.csv": b"ts_ms\n",
+        }
         (self.folder / "shadow").mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (self.folder / name).write_bytes(content)
@@ -198,7 +209,7 @@ def bench_once(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> P
         (root / "config" / name).write_text(text.lstrip(), encoding="utf-8")
     sources = {name: (ROOT / "tbv8" / name).read_text() for name in ("market.py", "errors.py")}
     sources |= {f"strategies/{name}": text for name, text in STRATEGIES.items()}
-    sources |= dict.fromkeys((*ENGINE, *REST), '"""Some code of tbv8."""\n')
+    sources |= dict.fromkeys((*ENGINE, *DRAWS, *REST), '"""Some code of tbv8."""\n')
     for name, text in sources.items():
         (root / "tbv8" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "tbv8" / name).write_text(text, encoding="utf-8")
@@ -232,6 +243,8 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
         "span",
         "bars:BTC/USDT:5m",
         "bars:BTC/USDT:1m",
+        "page",
+        "files",
     ]
     assert all(part.current == part.recorded for part in state.parts)
 
@@ -398,7 +411,7 @@ def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
             "venues/mexc.yaml",
             "max_leverage: 200}",
             "max_leverage: 200, funding_hours: 4}",
-            "instruments.mexc.BTC/USDT.funding_hours: 0 became 4",
+            "instruments.mexc.BTC/USDT.funding_hours: 8 became 4",
             id="when funding is due",
         ),
         pytest.param(
@@ -735,9 +748,95 @@ def test_the_package_has_the_code_that_is_looked_for() -> None:
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 
     engine = set(inputs["engine"].value)
-    assert {"tbv8/backtest/run.py", "tbv8/market.py", "tbv8/page/style.py"} <= engine
+    assert {"tbv8/backtest/run.py", "tbv8/market.py", "tbv8/results/summary.py"} <= engine
+    assert "tbv8/page/style.py" not in engine
+    assert "tbv8/results/tearsheet.py" not in engine
     assert "tbv8/strategies/ema_cross.py" in inputs["strategy"].value
-    assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy", "plotly"}
+    assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy"}
+
+
+# What only draws.
+
+
+def only_draws(bench: Bench) -> bool:
+    parse_source.cache_clear()
+    digest_source.cache_clear()
+    strategy = bench.strategy()
+    with open_reader(bench.db_path) as query:
+        inputs = backtest_inputs(query, strategy)
+    return needs_only_drawing(bench.folder, inputs, strategy=strategy) is not None
+
+
+@pytest.mark.parametrize("name", DRAWS)
+def test_code_that_only_draws_makes_the_page_stale_and_nothing_else(
+    bench: Bench, name: str
+) -> None:
+    assert not only_draws(bench)
+    path = bench.package / name
+    path.write_text(f"{path.read_text()}\nSOMETHING_ELSE = 1\n")
+
+    assert bench.reasons() == (f"tbv8/{name} changed: the page is drawn again",)
+    assert only_draws(bench)
+
+
+def test_a_page_that_is_gone_is_drawn_again(bench: Bench) -> None:
+    (bench.folder / "tearsheet.html").unlink()
+
+    assert bench.reasons() == ("tearsheet.html is gone",)
+    assert only_draws(bench)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(
+            lambda b: b.edit("strategies/mine.yaml", "fast: 20", "fast: 21"), id="the config"
+        ),
+        pytest.param(
+            lambda b: edit(b.package / "strategies/follow.py", "warm = 3", "warm = 4"),
+            id="the strategy",
+        ),
+        pytest.param(
+            lambda b: (b.package / "backtest/run.py").write_text("ONE = 1\n"), id="the engine"
+        ),
+        pytest.param(lambda b: change_a_volume(b, "2024-01-02T13:13"), id="a bar"),
+        pytest.param(lambda b: (b.folder / "fills.csv").unlink(), id="a file of the result"),
+        pytest.param(lambda b: (b.folder / "manifest.json").unlink(), id="the manifest"),
+        pytest.param(lambda b: (b.root / "prices.csv").write_text("3"), id="what it reads"),
+    ],
+)
+def test_with_anything_else_it_is_run(bench: Bench, change: Callable[[Bench], object]) -> None:
+    (bench.root / "prices.csv").write_text("1,2")
+    bench.write_result(read=("prices.csv",))
+    (bench.package / "page/style.py").write_text("COLOR = 1\n")
+    assert only_draws(bench)
+
+    change(bench)
+
+    assert not only_draws(bench)
+
+
+# Files that a strategy opened.
+
+
+def test_a_file_that_the_strategy_opened_is_in_the_key(bench: Bench) -> None:
+    (bench.root / "prices.csv").write_text("1,2")
+    (bench.root / "helper.py").write_text("ONE = 1")
+    bench.write_result(read=("prices.csv", "helper.py", "override.csv"))
+    (bench.root / "helper.py").write_text("ONE = 1  # a comment")
+    assert bench.reasons() == ()
+
+    (bench.root / "prices.csv").write_text("1,3")
+    (bench.root / "helper.py").write_text("ONE = 2")
+    (bench.root / "override.csv").write_text("")  # it looked for one, and there was none
+    assert bench.reasons() == (
+        "helper.py, which the strategy reads, changed",
+        "override.csv, which the strategy reads, changed",
+        "prices.csv, which the strategy reads, changed",
+    )
+
+    (bench.root / "prices.csv").unlink()
+    assert "prices.csv, which the strategy reads, is gone" in bench.reasons()
 
 
 def test_a_module_more_or_less_in_the_engine_makes_it_stale(bench: Bench) -> None:
@@ -774,7 +873,7 @@ def test_code_that_does_not_run_it_leaves_it_fresh(bench: Bench, name: str) -> N
         ("python", "python: 3.12.1 became 3.12.99"),
         ("nautilus_trader", "nautilus_trader: 2.0.0 became 2.0.1"),
         ("numpy", "numpy: 2.5 became 2.6"),
-        ("plotly", "plotly: 7.1 became 7.2"),
+        ("plotly", "plotly changed: the page is drawn again"),
     ],
 )
 def test_another_version_makes_it_stale(
@@ -889,8 +988,16 @@ def test_a_manifest_is_read_as_it_was_written(bench: Bench) -> None:
 
     assert manifest is not None
     with open_reader(bench.db_path) as query:
-        assert manifest.inputs == backtest_inputs(query, bench.strategy())
-    assert sorted(manifest.outputs) == ["fills.csv", "shadow/fills.csv", "summary.json"]
+        assert manifest.inputs == {
+            **backtest_inputs(query, bench.strategy()),
+            FILES_PART: make_input({}),
+        }
+    assert sorted(manifest.outputs) == [
+        "fills.csv",
+        "shadow/fills.csv",
+        "summary.json",
+        "tearsheet.html",
+    ]
     assert read_manifest(bench.root / "nowhere") is None
 
 

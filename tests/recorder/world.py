@@ -87,7 +87,7 @@ class World:
 
     def start(self) -> None:
         self.outbox = Outbox()
-        held = read_held(self.db_path, BTC)
+        held = read_held(self.db_path, BTC, now_ms=self.now_ms)
         kept = self.knobs.kept_minutes
         self.desk = Desk(BTC, ("trades", "bbo"), self.outbox, held, kept_minutes=kept)
         self._rest_ms.clear()

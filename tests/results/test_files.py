@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import subprocess
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tbv8.results.files import _fixed_column
-from tbv8.results.folder import sweep, write_result
+from tbv8.errors import DataError
+from tbv8.results.files import _fixed_column, _text_column
+from tbv8.results.folder import write_result
 
 
-def _write(text: str) -> object:
+def _write(text: str) -> Callable[[Path], object]:
     return lambda folder: (folder / "summary.json").write_text(text)
 
 
@@ -23,11 +23,6 @@ def _texts(results: Path) -> dict[str, str]:
         path.relative_to(results).as_posix(): path.read_text()
         for path in sorted(results.rglob("summary.json"))
     }
-
-
-def _leave(results: Path, name: str, text: str) -> None:
-    (results / name).mkdir(parents=True)
-    (results / name / "summary.json").write_text(text)
 
 
 def test_a_result_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
@@ -51,68 +46,84 @@ def test_a_failure_while_writing_leaves_the_old_result(tmp_path: Path) -> None:
     assert _texts(tmp_path) == {"x/summary.json": "old"}
 
 
+def test_what_a_user_put_beside_a_result_moves_along(tmp_path: Path) -> None:
+    write_result(tmp_path / "x", _write("old"), inputs={})
+    (tmp_path / "x" / "shadow").mkdir()
+    (tmp_path / "x" / "shadow" / "notes.md").write_text("mine")
+    (tmp_path / "x" / "latest").symlink_to("summary.json")
+
+    write_result(tmp_path / "x", _write("new"), inputs={})
+
+    assert (tmp_path / "x" / "summary.json").read_text() == "new"
+    assert (tmp_path / "x" / "shadow" / "notes.md").read_text() == "mine"
+    assert (tmp_path / "x" / "latest").readlink() == Path("summary.json")
+    manifest = json.loads((tmp_path / "x" / "manifest.json").read_text())
+    assert list(manifest["outputs"]) == ["summary.json"]
+
+
+def test_a_users_file_in_the_way_of_a_results_file_is_not_lost(tmp_path: Path) -> None:
+    write_result(tmp_path / "x", _write("old"), inputs={})
+    (tmp_path / "x" / "fills.csv").write_text("mine")
+
+    with pytest.raises(DataError, match=r"x/fills\.csv: is in the way"):
+        write_result(tmp_path / "x", lambda new: (new / "fills.csv").write_text(""), inputs={})
+
+    assert _texts(tmp_path) == {"x/summary.json": "old"}
+    assert (tmp_path / "x" / "fills.csv").read_text() == "mine"
+
+
+def _notes(path: Path) -> None:
+    path.mkdir()
+    (path / "notes.md").write_text("mine")
+
+
+def _strange_manifest(path: Path) -> None:
+    path.mkdir()
+    (path / "manifest.json").write_text('{"name": "an app of mine"}')
+
+
+def _file(path: Path) -> None:
+    path.write_text("mine")
+
+
+def _link(path: Path) -> None:
+    _notes(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
 @pytest.mark.parametrize(
-    ("left", "expected"),
+    ("make", "problem"),
     [
-        pytest.param({"x": "old", ".x.new": "half"}, "old", id="while writing"),
-        pytest.param({".x.old": "old", ".x.new": "new"}, "old", id="between the two steps"),
-        pytest.param({".x.old": "old", "x": "new"}, "new", id="before removing the old one"),
-        pytest.param({".x.new": "half"}, None, id="while writing the first"),
+        pytest.param(_notes, "holds 'notes.md' and no manifest", id="notes"),
+        pytest.param(_strange_manifest, "holds 'manifest.json' and no manifest", id="an app's"),
+        pytest.param(_file, "is not a folder", id="a file"),
+        pytest.param(_link, "is not a folder", id="a link"),
     ],
 )
-def test_a_killed_writer_leaves_what_the_next_start_sweeps(
-    tmp_path: Path, left: dict[str, str], expected: str | None
+def test_what_is_not_a_result_is_not_replaced(
+    tmp_path: Path, make: Callable[[Path], None], problem: str
 ) -> None:
-    for name, text in left.items():
-        _leave(tmp_path, name, text)
+    make(tmp_path / "x")
+    before = sorted(tmp_path.rglob("*"))
 
-    sweep(tmp_path, ["x"])
+    with pytest.raises(DataError, match=problem):
+        write_result(tmp_path / "x", _write("new"), inputs={})
 
-    assert _texts(tmp_path) == ({"x/summary.json": expected} if expected else {})
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_write_clears_up_by_itself(tmp_path: Path) -> None:
-    _leave(tmp_path, ".x.old", "old")
-    _leave(tmp_path, ".x.new", "half")
+def test_an_empty_folder_becomes_a_result(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
 
     write_result(tmp_path / "x", _write("new"), inputs={})
 
     assert _texts(tmp_path) == {"x/summary.json": "new"}
 
 
-def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
-    _leave(tmp_path, ".x.new", "half")
-    other = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(other, fcntl.LOCK_EX)
+def test_a_price_that_is_not_known_yet_is_an_empty_cell() -> None:
+    values = np.array([np.nan, 1.5, -0.04])
 
-    sweep(tmp_path, ["x"])
-    held = _texts(tmp_path)
-    os.close(other)
-    sweep(tmp_path, ["x"])
-
-    assert held == {".x.new/summary.json": "half"}
-    assert _texts(tmp_path) == {}
-
-
-def test_sweeping_where_nobody_may_write_is_no_error(tmp_path: Path) -> None:
-    mount = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no permission to mount a disk")
-    try:
-        _leave(tmp_path, ".x.new", "half")
-        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path)], check=True)
-
-        sweep(tmp_path, ["x"])
-
-        assert _texts(tmp_path) == {".x.new/summary.json": "half"}
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
-
-
-def test_sweeping_where_nothing_was_ever_written(tmp_path: Path) -> None:
-    sweep(tmp_path / "nowhere", ["x"])
-
-    assert not (tmp_path / "nowhere").exists()
+    assert _text_column(values, 1).to_pylist() == ["", "1.5", "0.0"]
 
 
 def test_fixed_numbers_have_no_exponent_and_no_minus_zero() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tbv8.market import DAY_MS, HOUR_MS
-from tbv8.results.accounting import to_curve, to_positions
+from tbv8.results.accounting import Books, to_books
 from tbv8.results.statistics import (
     Performance,
     Trading,
@@ -23,9 +23,19 @@ from tbv8.results.statistics import (
     measure_curve,
     measure_trading,
     probabilistic_sharpe,
+    slippage,
+    without_yearly,
 )
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import START_MS, limits, make_bars, make_strategy, rules
+from tests.backtest.builders import (
+    START_MS,
+    books_of,
+    limits,
+    make_bars,
+    make_strategy,
+    rules,
+    run_strategy,
+)
+from tests.results.builders import BTC, ETH, make_fills, make_marks, make_payment, make_run
 
 HALF_DAY_MS = 12 * HOUR_MS
 
@@ -155,6 +165,18 @@ def test_one_day_has_no_spread_and_less_than_one_no_yearly_growth() -> None:
     assert day.best_day == day.worst_day
 
 
+def test_without_its_yearly_figures_a_curve_keeps_the_others() -> None:
+    found = measure([103, 101, 98, 99.99, 103, 101.9898], step_ms=HALF_DAY_MS)
+
+    short = without_yearly(found)
+
+    yearly = {"cagr", "volatility", "sharpe", "sortino", "calmar", "probabilistic_sharpe"}
+    kept = set(Performance.__struct_fields__) - yearly
+    assert {name for name in yearly if getattr(found, name) is None} == set()
+    assert {getattr(short, name) for name in yearly} == {None}
+    assert all(getattr(short, name) == getattr(found, name) for name in kept)
+
+
 def test_an_account_below_zero_has_a_drawdown_and_no_returns_on_nothing() -> None:
     ruined = measure([50, -20, -10])
 
@@ -176,13 +198,14 @@ def test_sums_are_exact_beyond_64_bits() -> None:
 
 def trade(
     closes: Sequence[float], *, slippage_ticks: int = 0, instrument: Any = None, **params: Any
-) -> tuple[Run, Trading]:
+) -> tuple[Books, Trading]:
     """Run a script on hourly bars, and measure what it traded."""
     strategy = make_strategy(
         params=params, slippage_ticks=slippage_ticks, instrument=instrument or rules()
     )
-    run = run_strategy(strategy, "hyperliquid", make_bars(closes))
-    return run, measure_trading(run.fills, run.positions, run.curve, start_ms=START_MS)
+    bars = make_bars(closes)
+    books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
+    return books, measure_trading(books)
 
 
 def test_three_trades_by_hand() -> None:
@@ -193,31 +216,73 @@ def test_three_trades_by_hand() -> None:
     closes = [100, 110, 110, 115, 120, 120, 121, 121]
     orders = {1: "1", 2: "-1", 3: "-2", 5: "2", 6: "1", 7: "-1"}
 
-    run, found = trade(closes, orders=orders)
+    books, found = trade(closes, orders=orders)
 
-    assert found.trades == 3
+    assert (found.entries, found.exits, found.trades) == (3, 3, 3)
     assert found.win_rate == 0.66666667
     assert found.profit_factor == round(10.7745 / 20.23, 8)
     assert found.expectancy == round(Decimal("-9.4555") / 3, 8)
     assert found.fees == Decimal("0.4555")
     assert found.average_holding_hours == 1.33333333
     assert found.exposure == 0.5
-    mean = sum(run.curve.equity.tolist()) / 8 / 1e8
+    mean = sum(books.curve.equity.tolist()) / 8 / 1e8
     assert found.turnover == pytest.approx(911 / mean * 365 * 3, abs=1e-6)
     assert found.slippage == 0
 
 
 def test_an_outage_in_a_position_is_time_in_it() -> None:
-    run, _ = trade([100, 101, 102, 103], orders={2: "1", 3: "-1"})
-    closes_ms = run.curve.closes_ms + np.array([0, 0, 6, 6]) * HOUR_MS
-    sold = msgspec.structs.replace(run.fills[1], ts_ms=int(closes_ms[2]))
-    fills = [run.fills[0], sold]
-    curve = to_curve(fills, start=Decimal(10_000), closes_ms=closes_ms, closes=run.curve.price)
+    fills = make_fills(("1", "101", "0"), ("-1", "102", "0"), step_ms=7 * HOUR_MS)
+    closes_ms = [-HOUR_MS, 0, 7 * HOUR_MS, 8 * HOUR_MS]
+    marks = msgspec.structs.replace(
+        make_marks(closes_ms, [100, 101, 102, 103]), start_ms=-2 * HOUR_MS
+    )
 
-    found = measure_trading(fills, to_positions(fills), curve, start_ms=START_MS)
+    found = measure_trading(to_books(make_run(fills), marks))
 
     assert found.exposure == 0.7  # seven of ten hours
     assert found.average_holding_hours == 7
+
+
+def test_a_fill_through_zero_is_an_exit_and_an_entry() -> None:
+    fills = make_fills(
+        ("1", "100", "0"),  # an entry
+        ("1", "100", "0"),  # another
+        ("-1", "100", "0"),  # an exit
+        ("2", "100", "0"),  # an entry
+        ("-4", "100", "0"),  # an exit and an entry, of less than was held before
+        ("1", "100", "0"),  # an exit
+    )
+
+    found = measure_trading(to_books(make_run(fills), make_marks([5000], [100])))
+
+    assert (found.entries, found.exits, found.trades) == (4, 3, 2)
+
+
+def test_time_in_any_of_several_symbols_is_time_in_the_market() -> None:
+    # BTC from 0 to 4000 ms, ETH from 2000 to 6000; of 10,000 ms from -1000 on
+    fills = [
+        *make_fills(("1", "100", "0"), ("-1", "100", "0"), step_ms=4000),
+        *(
+            msgspec.structs.replace(fill, ts_ms=fill.ts_ms + 2000)
+            for fill in make_fills(("1", "7", "0"), ("-1", "7", "0"), symbol=ETH, step_ms=4000)
+        ),
+    ]
+    marks = make_marks([0, 9000], {BTC: [100, 100], ETH: [7, 7]})
+
+    found = measure_trading(to_books(make_run(fills, symbols=(BTC, ETH)), marks))
+
+    assert found.exposure == 0.6
+
+
+def test_funding_is_in_what_a_trade_gained() -> None:
+    fills = make_fills(("1", "100", "0"), ("-1", "101", "0"))
+
+    found = measure_trading(
+        to_books(make_run(fills, payments=[make_payment(500, "3")]), make_marks([5000], [100]))
+    )
+
+    assert found.win_rate == 0
+    assert found.expectancy == -2
 
 
 def test_an_open_position_counts_as_exposure_and_not_as_a_trade() -> None:
@@ -245,9 +310,9 @@ def test_an_open_position_counts_as_exposure_and_not_as_a_trade() -> None:
 def test_slippage_is_what_was_lost_against_close_or_trigger(
     closes: list[float], params: dict[str, Any], lost: str
 ) -> None:
-    run, found = trade(closes, slippage_ticks=2, **params)
+    books, found = trade(closes, slippage_ticks=2, **params)
 
-    assert len(run.fills) == 1
+    assert len(books.run.fills) == 1
     assert found.slippage == Decimal(lost)
 
 
@@ -262,14 +327,14 @@ def test_a_gap_beyond_a_stop_is_slippage() -> None:
 
     (fill,) = run.fills
     assert (fill.price, fill.trigger) == (Decimal(91), Decimal(95))
-    found = measure_trading(run.fills, run.positions, run.curve, start_ms=START_MS)
-    assert found.slippage == 8
+    assert slippage(run.fills) == 8
 
 
 def test_the_slippage_of_a_liquidation_is_against_its_price() -> None:
     # 50 USD, tenfold leverage: bought 2 at 100.5, a tick worse; cash 50 - 201 - 0.1005 = -151.1005.
     # Maintenance is 1 / 20 of the notional: 2 p - 151.1005 = p / 10 where p = 151.1005 / 1.9 =
-    # 79.5265789. Sold at the tick below, 79.5, and one worse, 79.0: 0.5265789 lost a unit.
+    # 79.5265789: of prices with one decimal the first at or below it is 79.5, which is on the tick.
+    # It is not slipped.
     strategy = make_strategy(
         params={"orders": {1: "2"}},
         starting_balance_usd=Decimal(50),
@@ -281,7 +346,6 @@ def test_the_slippage_of_a_liquidation_is_against_its_price() -> None:
     run = run_strategy(strategy, "hyperliquid", make_bars([100, 70, 70]))
 
     bought, sold = run.fills
-    assert (sold.type, sold.price) == ("liquidation", Decimal("79.0"))
-    found = measure_trading(run.fills, run.positions, run.curve, start_ms=START_MS)
-    assert found.slippage == Decimal("2.05315789")
-    assert bought.trigger is None
+    assert (sold.type, sold.price) == ("liquidation", Decimal("79.5"))
+    assert slippage([sold]) == 0
+    assert slippage([bought]) == 1

@@ -14,13 +14,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tbv8.backtest.run import run_backtest
 from tbv8.config import records
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tests.backtest.builders import (
+    PAIR,
+    SCRIPTED,
     START_MS,
+    backtest,
+    bars_of,
+    install,
     limits,
     make_bars,
+    make_pair,
     make_strategy,
     read_rows,
     rules,
@@ -67,7 +72,7 @@ def shadowed(strategy: records.Strategy) -> records.Strategy:
 
 def run(strategy: records.Strategy, bars: Any, results: Path) -> tuple[Path, str]:
     """Return the result's folder and its page."""
-    run_backtest(strategy, bars, inputs=INPUTS, results_path=results)
+    backtest(strategy, bars, results, inputs=INPUTS)
     folder = results / strategy.strategy_id
     text = (folder / "tearsheet.html").read_text(encoding="utf-8")
     assert len(text.encode()) < MOST_BYTES
@@ -84,8 +89,6 @@ def cells(page: str, name: str) -> list[str]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return a result with trades, halts and a shadow."""
-    from tests.backtest.builders import SCRIPTED, install
-
     folder = tmp_path_factory.mktemp("tearsheet")
     with pytest.MonkeyPatch.context() as patch:
         install(patch, folder / "user", "scripted", SCRIPTED)
@@ -107,12 +110,15 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
         f"{value['sharpe']:,.2f}" for value in (primary, held, shadow)
     ]
     assert cells(page, "Fees") == [f"{value['fees']:,.2f}" for value in (primary, shadow)]
-    assert cells(page, "Trades, from flat to flat")[0] == f"{primary['trades']:,}"
+    assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
-    denied = primary["denied"]["max_daily_loss_usd"]
-    assert f"{denied:,} orders denied by max_daily_loss_usd" in page
-    assert f"closed and halted {len(primary['halts'])} times by max_daily_loss_usd" in page
-    assert primary["halts"]
+    denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])
+    assert (
+        f"hyperliquid: {denied:,} orders denied by max_daily_loss_usd; closed and halted until "
+        f"00:00 UTC {halts} times by max_daily_loss_usd"
+    ) in page
+    assert f"<summary>hyperliquid (primary): halts: {halts}</summary>" in page
+    assert halts
 
 
 def test_its_curves_are_points_of_equity_csv(made: tuple[Path, str]) -> None:
@@ -264,7 +270,7 @@ def test_fills_of_many_are_drawn_together_at_their_average_price(tmp_path: Path)
                 "risk": limits(max_daily_loss_usd="100000", max_leverage="40"),
             },
             [100.0] * 4 + [10.0, 12.0, 15.0, 9.0] * 10,
-            "hyperliquid liquidated the account once at 2024-01-01",
+            "hyperliquid: the account was liquidated once, at 2024-01-01T05:00:00Z",
             id="less than nothing left",
         ),
     ],
@@ -295,6 +301,68 @@ def test_two_hundred_thousand_bars_stay_under_six_megabytes(tmp_path: Path) -> N
     assert max(data["high"]) == pytest.approx(max(bars["high"].to_pylist()), rel=1e-6)
 
 
+# Several symbols.
+
+
+@pytest.fixture(scope="module")
+def paired(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a result of two symbols; the second is missing for the first fifty hours."""
+    folder = tmp_path_factory.mktemp("pair")
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, folder / "user", "pair", PAIR)
+        orders = {n: f"0 {-1 if n % 60 else 1},1 {4 if n % 60 else -4}" for n in range(60, 880, 30)}
+        strategy = make_pair(orders, span=Span(START_MS, START_MS + 900 * HOUR_MS))
+        other = make_bars(walk(900, seed=3), reach=0.5).slice(50)
+        return run(strategy, bars_of(strategy, make_bars(walk(900)), other), folder)
+
+
+def test_each_symbol_has_a_chart_of_its_price_with_its_own_fills(paired: tuple[Path, str]) -> None:
+    folder, page = paired
+    fills = read_rows(folder / "fills.csv")
+
+    for id_, symbol in (("price-chart", "BTC/USDT"), ("price-chart-2", "ETH/USDT")):
+        data = data_of(page, id_)
+        columns = data["columns"]
+        own = [fill for fill in fills if fill["symbol"] == symbol]
+        assert len(columns["buy_t"]) + len(columns["sell_t"]) == len(own) > 20
+        assert set(columns["buy_price"]) <= {float(fill["price"]) for fill in own}
+        assert as_figure(data)
+        rows = [row for row in read_rows(folder / "market.csv") if row["symbol"] == symbol]
+        assert columns["low"][1:] == [float(row["low"]) for row in rows]
+
+
+def test_exposure_is_drawn_for_each_symbol_and_for_all(paired: tuple[Path, str]) -> None:
+    folder, page = paired
+    data = data_of(page, "exposure-chart")
+    rows = {int(row["ts_ms"]): row for row in read_rows(folder / "equity.csv")}
+
+    names = [trace["name"] for trace in data["traces"]]
+    columns = data["columns"]
+    at = next(n for n, share in enumerate(columns["exposure_1"]) if share > 0)
+    row = rows[columns["t"][at]]
+
+    assert names == ["all, long and short added", "BTC/USDT", "ETH/USDT"]
+    each = [
+        float(row[f"position_{symbol}"]) * float(row[f"price_{symbol}"]) / float(row["equity"])
+        for symbol in names[1:]
+    ]
+    drawn = [columns[f"exposure_{number}"][at] for number in range(3)]
+    assert drawn == pytest.approx([abs(each[0]) + abs(each[1]), *each], abs=1e-4)
+    assert all(each)
+
+
+def test_the_trades_of_several_symbols_are_named(paired: tuple[Path, str]) -> None:
+    folder, page = paired
+    trades = page[page.index('id="trades-table"') :]
+    trades = trades[: trades.index("</table>")]
+
+    symbols = re.findall(r"<tr><td>(\w+/\w+)</td>", trades)
+
+    assert symbols == [row["symbol"] for row in read_rows(folder / "positions.csv")]
+    assert set(symbols) == {"BTC/USDT", "ETH/USDT"}
+    assert "BTC/USDT, ETH/USDT, 900 1h bars of sample (simulated)" in page
+
+
 # In a browser.
 
 
@@ -315,9 +383,9 @@ def test_it_opens_offline_without_an_error(made: tuple[Path, str]) -> None:
         }
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_it_fits_a_phone(made: tuple[Path, str], dark: bool) -> None:
-    folder, _ = made
+@pytest.mark.parametrize(("name", "dark"), [("made", False), ("paired", True)])
+def test_it_fits_a_phone(request: pytest.FixtureRequest, name: str, dark: bool) -> None:
+    folder, _ = request.getfixturevalue(name)
 
     with opened(folder / "tearsheet.html", width=PHONE, dark=dark) as page:
         assert overflow(page) == 0

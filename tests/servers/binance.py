@@ -701,6 +701,13 @@ class _Handler(BaseHTTPRequestHandler):
             case "slow":
                 closing.wait(fault.seconds)
                 send(head + body)
+            case "raw":
+                assert fault.raw is not None
+                self.close_connection = True
+                for part in fault.raw.parts():
+                    send(part)
+                    if closing.wait(fault.raw.pause_s) if fault.raw.pause_s else closing.is_set():
+                        return
             case "drip":
                 whole = head + body
                 size = math.ceil(len(whole) / fault.pieces)

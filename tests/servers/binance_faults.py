@@ -13,6 +13,8 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal, get_args
 
+from tests.servers.hostile import Raw
+
 type FaultKind = Literal[
     "status",
     "reset",
@@ -24,6 +26,7 @@ type FaultKind = Literal[
     "bad_checksum",
     "malformed_json",
     "empty_json",
+    "raw",
 ]
 
 
@@ -41,8 +44,9 @@ class Fault:
     bad_checksum    a CHECKSUM with another hash, or `body`
     malformed_json  a REST body cut in its middle, or `body`
     empty_json      `[]` for klines, `{}` else
+    raw             the bytes of `raw` in place of all of the reply, then close
 
-    The last four, and truncate, wait for a reply of their sort with status 200.
+    The four before that one, and truncate, wait for a reply of their sort with status 200.
 
     Args:
         times: How often it strikes; None is for ever.
@@ -63,10 +67,13 @@ class Fault:
     seconds: float = 0.1
     fraction: float | None = None
     pieces: int = 10
+    raw: Raw | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind.__value__):
             raise ValueError(f"{self.kind!r} is no kind of fault")
+        if (self.kind == "raw") != (self.raw is not None):
+            raise ValueError("raw needs its bytes, and nothing else does")
         re.compile(self.match)  # refused here rather than when a request comes
 
     @property
@@ -225,7 +232,7 @@ def meant_to_be_sent(reply: Reply, fault: Fault | None) -> tuple[int, int]:
     if fault is None:
         return reply.status, size
     match fault.kind:
-        case "stall":
+        case "stall" | "raw":
             return 0, 0
         case "reset" if fault.fraction is None:
             return 0, 0

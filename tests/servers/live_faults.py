@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from tests.servers.hostile import Raw
+
 type FaultKind = Literal[
     "drop",
     "half_open",
@@ -17,6 +19,8 @@ type FaultKind = Literal[
     "unknown",
     "text",
     "binary",
+    "wire",
+    "unread",
     "error",
     "no_pong",
     "no_ack",
@@ -29,15 +33,37 @@ type FaultKind = Literal[
     "rest",
 ]
 type How = Literal[
-    "rst", "fin", "close", "refused", "reset", "status", "hang", "lost", "held", "slow", "malformed"
+    "rst",
+    "fin",
+    "close",
+    "refused",
+    "reset",
+    "status",
+    "hang",
+    "lost",
+    "held",
+    "slow",
+    "malformed",
+    "raw",
 ]
 
-AT_ONCE = {"drop", "half_open", "replay", "malformed", "unknown", "text", "binary", "error"}
+AT_ONCE = {
+    "drop",
+    "half_open",
+    "replay",
+    "malformed",
+    "unknown",
+    "text",
+    "binary",
+    "wire",
+    "unread",
+    "error",
+}
 _HOWS: dict[str, tuple[How, ...]] = {
     "drop": ("rst", "fin", "close"),
     "refuse": ("refused", "reset", "status", "hang"),
     "stall": ("lost", "held"),
-    "rest": ("status", "reset", "hang", "slow", "malformed"),
+    "rest": ("status", "reset", "hang", "slow", "malformed", "raw"),
 }
 
 
@@ -54,6 +80,8 @@ class Fault:
     unknown     a frame of a channel that nobody knows, or `body`
     text        `body` as it stands
     binary      bytes that are no gzip, or `body`
+    wire        the bytes of `body` as they stand, frames or not
+    unread      nothing that the sockets of now send is read any more
     error       the venue's error frame, saying `body`
 
     For `seconds`, or `times` times, or until `behave`:
@@ -76,7 +104,8 @@ class Fault:
 
     rest        `how` status (`status`, with the venue's body for it, or `body`; at MEXC also HTTP
                 200 with `code`), reset (RST), hang (nothing for `seconds`, then close), slow (the
-                true reply after `seconds`), malformed (cut in its middle, or `body`)
+                true reply after `seconds`), malformed (cut in its middle, or `body`), raw (the
+                bytes of `raw` in place of all of it, then close)
 
     Args:
         times: How often it strikes; by default once, or without end when `seconds` say how long.
@@ -95,6 +124,7 @@ class Fault:
     code: int | None = None
     match: str = ""
     body: str | None = None
+    raw: Raw | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(FaultKind.__value__):

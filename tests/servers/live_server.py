@@ -38,6 +38,7 @@ from websockets.http11 import Request as Handshake
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
+from tests.servers.hostile import Raw
 from tests.servers.live_faults import AT_ONCE, Fault, Faults
 from tests.servers.live_market import (
     Flood,
@@ -241,6 +242,10 @@ class Session:
     def go_deaf(self) -> None:
         """Neither read nor write any more, and stay open."""
         self.deaf = True
+        self._peer.transport.pause_reading()
+
+    def read_no_more(self) -> None:
+        """Go on sending, and read nothing."""
         self._peer.transport.pause_reading()
 
     def end(self, why: str) -> None:
@@ -696,6 +701,10 @@ class LiveServer:
                 case "binary":
                     data = (fault.body or "\x1f\x8b no gzip").encode("latin-1")
                     session.write(Frame(Opcode.BINARY, data).serialize(mask=False))
+                case "unread":
+                    session.read_no_more()
+                case "wire":
+                    session.write((fault.body or "").encode("latin-1"))
                 case "error":
                     session.send(self.wire.error(fault.body or "Internal error"))
 
@@ -1012,10 +1021,13 @@ class _Peer(asyncio.Protocol):
             )
         elif manner == "malformed":
             reply = Reply(reply.status, body or reply.body[: len(reply.body) // 2 or 1])
-        silent = manner in ("reset", "hang")
+        silent = manner in ("reset", "hang", "raw")
         server.add_log("rest", detail=request.target, status=0 if silent else reply.status)
         if fault is not None and manner in ("hang", "slow"):
             await asyncio.sleep(fault.seconds or 0.1)
+        if fault is not None and fault.raw is not None:
+            await self._send_raw(fault.raw)
+            return
         if silent:
             self.hang_up(rst=manner == "reset")
             return
@@ -1024,6 +1036,16 @@ class _Peer(asyncio.Protocol):
         for trade in reply.trades:
             trade.served += 1
         self._reply(reply)
+
+    async def _send_raw(self, raw: Raw) -> None:
+        for part in raw.parts():
+            self.transport.write(part)
+            await asyncio.sleep(raw.pause_s)
+            while self.transport.get_write_buffer_size() > 2**20:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            if self.transport.is_closing():
+                return
+        self.transport.close()
 
     def _reply(self, reply: Reply) -> None:
         try:

@@ -97,13 +97,13 @@ def test_the_newest_of_each_stays_whatever_its_age(db_path: Path) -> None:
         trades=[trade(BTC, ms) for ms in moments],
         bbo=[quote(BTC, ms) for ms in moments],
     )
-    before = read_held(db_path, BTC)
+    before = read_held(db_path, BTC, now_ms=NOON)
 
     drop(db_path, NOON + 90 * DAY_MS)
 
     assert times(db_path, "trades", BTC) == moments[1:]  # its minute, whole
     assert times(db_path, "bbo", BTC) == moments[2:]
-    assert read_held(db_path, BTC) == before
+    assert read_held(db_path, BTC, now_ms=NOON) == before
     assert drop(db_path, NOON + 90 * DAY_MS) == []
 
 
@@ -223,3 +223,14 @@ def test_an_empty_table_has_nothing_to_drop(db_path: Path, table: str) -> None:
     with open_reader(db_path) as query:
         assert find_old(query, table, BTC, before_ms=NOON) is None
         assert list(stored_ticks(query)) == []
+
+
+def test_a_trade_dated_far_ahead_is_not_the_newest_that_must_stay(db_path: Path) -> None:
+    ahead_ms = NOON + 400 * DAY_MS
+    moments = (NOON - DAY_MS, NOON, ahead_ms)
+    commit(db_path, trades=[(*trade(BTC, ms)[:-1], min(ms, NOON)) for ms in moments])
+
+    drop(db_path, NOON + 90 * DAY_MS)
+
+    assert times(db_path, "trades", BTC) == [NOON, ahead_ms]
+    assert read_held(db_path, BTC, now_ms=NOON).trade_ms == NOON

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from tbv8.market import parse_timeframe
-from tbv8.trading.engine import Run, run_strategy
-from tests.backtest.builders import make_bars, make_strategy
+from tbv8.trading.records import Run
+from tests.backtest.builders import bar_number, make_bars, make_strategy, run_strategy
 
 
 def run(
@@ -33,7 +33,6 @@ def run(
     return run_strategy(strategy, "hyperliquid", table)
 
 
-def fills_of(run: Run) -> list[tuple[int, str, Decimal, Decimal]]:
+def fills_of(run: Run, timeframe: str = "1h") -> list[tuple[int, str, Decimal, Decimal]]:
     """Return the bar (from 1), type, signed quantity and price of each fill."""
-    bars = run.curve.closes_ms.tolist()
-    return [(bars.index(f.ts_ms) + 1, f.type, f.change, f.price) for f in run.fills]
+    return [(bar_number(f.ts_ms, timeframe), f.type, f.change, f.price) for f in run.fills]

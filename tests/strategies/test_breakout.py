@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tbv8.errors import ConfigError
-from tbv8.trading.engine import Run
+from tbv8.trading.records import Run
 from tests.backtest.builders import limits
 from tests.strategies.runs import fills_of, run
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tbv8.config import records
-from tbv8.trading.engine import Run, run_strategy
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import make_bars, make_strategy, rules
+from tbv8.trading.records import Run
+from tests.backtest.builders import bar_number, make_bars, make_strategy, rules, run_strategy
 
 
 def _run(
@@ -28,8 +28,7 @@ def _run(
 
 def _changes(run: Run) -> list[tuple[int, Decimal]]:
     """Return the bar (from 1) and the signed quantity of each fill."""
-    bars = run.curve.closes_ms.tolist()
-    return [(bars.index(fill.ts_ms) + 1, fill.change) for fill in run.fills]
+    return [(bar_number(fill.ts_ms), fill.change) for fill in run.fills]
 
 
 def test_it_turns_round_when_the_averages_cross() -> None:

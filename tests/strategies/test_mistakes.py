@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tbv8.config import records
-from tbv8.trading.engine import run_strategy
 from tbv8.trading.loading import StrategyError
-from tests.backtest.builders import install, make_bars, make_strategy
+from tests.backtest.builders import install, make_bars, make_strategy, run_strategy
 
 RIGHT = '''\
 """Buys at every bar."""
@@ -59,14 +58,14 @@ def test_the_right_one_trades(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         pytest.param(
             "self.subscribe_bars(self.config.bar_type)",
             "pass",
-            f"mine.py:{CLASS}: Mine sent no order and was shown no bar: write "
+            f"mine.py:{CLASS}: Mine sent no order and subscribed to no bars: write "
             "self.subscribe_bars(self.config.bar_type) in on_start",
             id="no bars asked for",
         ),
         pytest.param(
             "self.config.bar_type)\n",
             'BarType.from_str("ETH/USDT.hyperliquid-1-HOUR-LAST-EXTERNAL"))\n',
-            f"mine.py:{CLASS}: Mine sent no order and was shown no bar: write ",
+            "mine.py:21: ValueError: no bars ETH/USDT.hyperliquid-1-HOUR-LAST-EXTERNAL in this run",
             id="bars that there are not",
         ),
         pytest.param(
@@ -116,13 +115,13 @@ def test_the_right_one_trades(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         pytest.param(
             'size = Quantity.from_str("0.001")',
             'size = Quantity(float("nan"), 3)',
-            f"mine.py:{BAR + 1}: ValueError: invalid f64 for 'value', was NaN (in on_bar, after ",
+            f"mine.py:{BAR + 1}: ValueError: invalid f64 for 'value', was NaN (in on_bar, at ",
             id="a size that is not a number",
         ),
         pytest.param(
             'size = Quantity.from_str("0.001")',
             "raise SystemExit(3)",
-            f"mine.py:{BAR + 1}: SystemExit: 3 (in on_bar, after the bar that closed at ",
+            f"mine.py:{BAR + 1}: SystemExit: 3 (in on_bar, at the close of ",
             id="an exit",
         ),
     ],

@@ -30,7 +30,7 @@ def test_the_hours_say_in_which_direction_and_the_minutes_when() -> None:
         strength_bars=1,
     )
 
-    assert fills_of(traded) == [
+    assert fills_of(traded, "5m") == [
         (25, "market", 2, 122),
         (27, "market", -2, 123),
         (34, "market", 2, 120),
@@ -43,7 +43,7 @@ def test_the_hours_say_in_which_direction_and_the_minutes_when() -> None:
 def test_before_the_hours_are_known_nothing_is_traded() -> None:
     down_and_up = [100.0, 99, 98, 99, 98] * 4  # less than two hours
 
-    assert fills_of(run("pullback", down_and_up, timeframe="5m", trend_hours=2)) == []
+    assert fills_of(run("pullback", down_and_up, timeframe="5m", trend_hours=2), "5m") == []
 
 
 def test_params_that_cannot_be_are_refused() -> None:

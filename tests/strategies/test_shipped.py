@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tbv8.backtest.lookahead import check_lookahead
 from tbv8.config.load import load_project
+from tbv8.config.records import Strategy
 from tbv8.market import parse_time
-from tbv8.trading.engine import run_strategy
-from tests.backtest.builders import sample_bars
+from tbv8.trading.bars import Bars
+from tests.backtest.builders import bars_of, books_of, look_ahead, run_strategy, sample_bars
 from tests.builders import ROOT
 
 PROJECT = load_project(
@@ -17,22 +17,31 @@ PROJECT = load_project(
 SHIPPED = pytest.mark.parametrize("name", PROJECT.strategies)
 
 
+def bars_with_minutes(strategy: Strategy, *, days: int) -> Bars:
+    """Bars of the sample market that a shipped strategy reads."""
+    bars, minutes = sample_bars(strategy.timeframe.text, days=days), sample_bars("1m", days=days)
+    return bars_of(strategy, bars, minutes=[minutes])
+
+
 @SHIPPED
 def test_it_trades_at_both_venues(name: str) -> None:
     strategy = PROJECT.strategies[name]
-    bars = sample_bars(strategy.timeframe.text, days=20)
+    bars = bars_with_minutes(strategy, days=20)
 
-    runs = [run_strategy(strategy, venue, bars) for venue in ("hyperliquid", "mexc")]
+    books = [
+        books_of(run_strategy(strategy, venue, bars), strategy, bars)
+        for venue in ("hyperliquid", "mexc")
+    ]
 
-    assert all(len(run.positions) > 5 for run in runs)
-    assert runs[0].curve.equity.tolist() != runs[1].curve.equity.tolist()
+    assert all(len(each.positions) > 5 for each in books)
+    assert books[0].curve.equity.tolist() != books[1].curve.equity.tolist()
 
 
 @SHIPPED
 def test_it_does_not_look_ahead(name: str) -> None:
     strategy = PROJECT.strategies[name]
 
-    verdict = check_lookahead(strategy, sample_bars(strategy.timeframe.text, days=8))
+    verdict = look_ahead(strategy, bars_with_minutes(strategy, days=8))
 
     assert verdict.decisions_cut > 0
 

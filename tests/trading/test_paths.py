@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-
 from tbv8.trading.engine import Run, run_strategy
+
 from tests.backtest.builders import SCRIPTED, install, make_bars, make_strategy
 
 FLAT = (100.0, 101.0, 99.0, 100.0)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from math import isfinite
 from typing import Any
 
 from hypothesis import strategies as st
 
-from tbv8.market import Bbo, Trade
+from tbv8.market import Bbo, Trade, parse_time
 
 _VALUE = re.compile(rb'-?\d[\d.eE+]*|"[^"]*"')
 _ODD = (
@@ -37,17 +36,16 @@ def damaged(draw: st.DrawFn, frames: Sequence[bytes]) -> bytes:
 def check_event(event: Any) -> None:
     """Assert that a trade or a quote can be written, and could be meant."""
     if isinstance(event, Trade | Bbo):
-        assert 0 < event.ts_ms < 2**53
+        assert 0 < event.ts_ms < parse_time("2100-01-01")
     if isinstance(event, Trade):
-        assert isfinite(event.price)
-        assert isfinite(event.size)
-        assert event.price > 0
-        assert event.size > 0
+        assert 0 < event.price <= 1e15
+        assert 0 < event.size <= 1e24
+        assert re.fullmatch(r"[ -~]{1,100}", event.trade_id)
     if isinstance(event, Bbo):
         for price, size in (
             (event.bid_price, event.bid_size),
             (event.ask_price, event.ask_size),
         ):
             assert (price is None) == (size is None)
-            assert price is None or (isfinite(price) and price > 0)
-            assert size is None or (isfinite(size) and size >= 0)
+            assert price is None or 0 < price <= 1e15
+            assert size is None or 0 <= size <= 1e24

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_time
-from tbv8.venues.base import Endpoints, history_cost, history_span, open_history
+from tbv8.venues.base import Endpoints
+from tbv8.venues.binance_spot import VENUE
 from tests.servers.binance import BinanceServer, Hidden
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -58,6 +59,10 @@ def market() -> Market:
     return made_up(LISTED, "2024-02-03")
 
 
+SOURCE = VENUE.history
+assert SOURCE
+
+
 @pytest.fixture
 def server(market: Market) -> Iterator[BinanceServer]:
     with served(market, NOW) as server:
@@ -74,13 +79,13 @@ def test_importing_the_venue_brings_no_heavy_library() -> None:
 
 
 def test_history_goes_back_to_the_opening_of_the_venue() -> None:
-    assert history_span("binance_spot", parse_time(f"{NOW}Z")) == span("2017-08-17", NOW)
+    assert SOURCE.span(parse_time(f"{NOW}Z")) == span("2017-08-17", NOW)
 
 
 def test_a_session_is_opened_by_the_name_of_the_venue(server: BinanceServer) -> None:
     endpoints = Endpoints(rest_url=server.url, archive_url=server.url)
 
-    with open_history("binance_spot", endpoints) as history:
+    with SOURCE.open(endpoints, print) as history:
         assert history.native_symbol("BTC/USDT") == BTC
         assert history.clock_ms() == parse_time(f"{NOW}Z")
         assert history.listed_ms(BTC) == parse_time(f"{LISTED}Z")
@@ -248,7 +253,7 @@ def test_what_it_costs_is_counted_without_asking() -> None:
         span("2024-01-31", "2024-02-02T09:30:00"),
     ]
 
-    cost = history_cost("binance_spot", gaps, now_ms)
+    cost = SOURCE.cost(gaps, now_ms)
 
     assert (cost.monthly_files, cost.daily_files, cost.requests) == (2, 2, 1)
     assert cost.megabytes == pytest.approx(2 * 2.1 + 2 * 0.07 + 0.16)
@@ -291,9 +296,10 @@ def test_a_process_ends_at_once_though_downloads_hang(server: BinanceServer) -> 
     stall_behind_the_first_day(server)
     code = f"""
 from tbv8.market import Span
-from tbv8.venues.base import Endpoints, open_history
+from tbv8.venues.base import Endpoints
+from tbv8.venues.registry import find_history
 endpoints = Endpoints(rest_url={server.url!r}, archive_url={server.url!r})
-with open_history("binance_spot", endpoints) as history:
+with find_history("binance_spot").open(endpoints, print) as history:
     gap = Span({parse_time("2024-01-01")}, {parse_time("2024-01-20")})
     for piece in history.fetch("BTCUSDT", [gap]):
         raise KeyboardInterrupt

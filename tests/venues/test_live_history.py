@@ -14,10 +14,11 @@ from tbv8.backfill import backfill
 from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
-from tbv8.venues.base import Endpoints, history_cost, history_span
+from tbv8.venues.base import Endpoints
 from tbv8.venues.hyperliquid.live import HyperliquidLive
 from tbv8.venues.live_history import LiveHistory, Patience, pages
 from tbv8.venues.mexc.live import MexcLive
+from tbv8.venues.registry import find_history
 from tests.builders import bars_in, ledger_in
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_faults import Fault
@@ -82,19 +83,20 @@ def test_the_listing_is_the_first_bar_that_the_venue_has(mexc: LiveServer) -> No
 def test_what_the_venue_no_longer_keeps_is_told_and_not_called_missing(
     hyperliquid: LiveServer,
 ) -> None:
-    gone = Span(NOON - 6000 * MINUTE_MS, NOON - 5900 * MINUTE_MS)
+    gone = Span(NOON - 5001 * MINUTE_MS, NOON - 4990 * MINUTE_MS)
+    kept = Span(NOON - 5000 * MINUTE_MS, NOON - 4990 * MINUTE_MS)
 
-    with (
-        session("hyperliquid", hyperliquid) as history,
-        pytest.raises(VenueError, match="keeps the newest 5,000 minutes only"),
-    ):
-        list(history.fetch("BTC", [gone]))
+    with session("hyperliquid", hyperliquid) as history:
+        with pytest.raises(VenueError, match="keeps the newest 5,000 minutes only"):
+            list(history.fetch("BTC", [gone]))
+        assert [piece.span for piece in history.fetch("BTC", [kept])] == [kept]
 
 
 def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer) -> None:
     span = Span(NOON - 5 * MINUTE_MS, NOON)
     mexc.fault(
         Fault(kind="rest", status=500, times=1),
+        Fault(kind="rest", status=429, times=1),
         Fault(kind="rest", status=200, code=510, times=1),
         Fault(kind="rest", how="malformed", times=1),
         Fault(kind="rest", how="reset", times=1),
@@ -102,6 +104,11 @@ def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer
 
     with session("mexc", mexc) as history:
         assert len(rows(history.fetch("BTC_USDT", [span]))) == 5
+        asked = mexc.count("rest")
+        mexc.fault(Fault(kind="rest", status=404, times=1))
+        with pytest.raises(VenueError, match="HTTP 404"):
+            history.clock_ms()
+        assert mexc.count("rest") == asked + 1
         with pytest.raises(VenueError, match=r"does not know NOPE: correct `symbols` in"):
             list(history.fetch("NOPE", [span]))
         mexc.fault(Fault(kind="rest", status=500, times=100))
@@ -138,7 +145,7 @@ def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
     db_path: Path, mexc: LiveServer
 ) -> None:
     series, span = Series("mexc", "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
-    show_only(mexc, span, (0, 1, 2, 4, 5, 6, 7))  # no fourth, and not yet the last two
+    show_only(mexc, span, 2 * [(0, 1, 2, 4, 5, 6, 7)])  # no fourth, and not yet the last two
 
     backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 
@@ -158,7 +165,7 @@ def test_a_minute_before_those_that_are_held_is_called_missing(
     series, held = Series("mexc", "BTC/USDT"), Span(NOON - 5 * MINUTE_MS, NOON)
     span = Span(NOON - 10 * MINUTE_MS, NOON)
     backfill(db_path, series, [held], venue=at(mexc), now_ms=NOON)
-    show_only(mexc, Span(span.start_ms, held.start_ms), (0, 1, 2))
+    show_only(mexc, Span(span.start_ms, held.start_ms), 2 * [(0, 1, 2)])
 
     backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 
@@ -167,16 +174,39 @@ def test_a_minute_before_those_that_are_held_is_called_missing(
     ]
 
 
-def show_only(mexc: LiveServer, span: Span, places: Sequence[int]) -> None:
-    """Let the venue answer for a span, twice, with only some of its bars."""
+def test_a_bar_that_one_of_two_looks_shows_is_there(mexc: LiveServer) -> None:
+    span = Span(NOON - 5 * MINUTE_MS, NOON)
+    show_only(mexc, span, [(0, 1, 4), (1, 2, 4)])
+
+    with session("mexc", mexc) as history:
+        (piece,) = history.fetch("BTC_USDT", [span])
+
+    opens = piece.bars["ts_ms"].to_pylist()
+    assert [(ts_ms - span.start_ms) // MINUTE_MS for ts_ms in opens] == [0, 1, 2, 4]
+    assert piece.span == span
+
+
+def test_a_page_that_is_whole_is_asked_for_once(mexc: LiveServer) -> None:
+    span = Span(NOON - 5 * MINUTE_MS, NOON)
+
+    with session("mexc", mexc) as history:
+        list(history.fetch("BTC_USDT", [span]))
+
+    assert mexc.count("rest", f"start={span.start_ms // 1000}") == 1
+
+
+def show_only(mexc: LiveServer, span: Span, looks: Sequence[Sequence[int]]) -> None:
+    """Let the venue's next answers for a span have only some of its bars each."""
     asked = f"/api/v1/contract/kline/BTC_USDT?interval=Min1&start={span.start_ms // 1000}"
     with urlopen(f"{mexc.rest_url}{asked}&end={span.end_ms // 1000 - 60}", timeout=10) as reply:
         shown = json.loads(reply.read())
     times_ms = [second * 1000 for second in shown["data"]["time"]]
     assert times_ms == list(range(span.start_ms, span.end_ms, MINUTE_MS))
-    shown["data"] = {name: [all_[at] for at in places] for name, all_ in shown["data"].items()}
-    match, body = f"start={span.start_ms // 1000}", json.dumps(shown)
-    mexc.fault(Fault(kind="rest", match=match, status=200, body=body, times=2))
+    match, columns = f"start={span.start_ms // 1000}", shown["data"]
+    for places in looks:
+        some = {name: [column[at] for at in places] for name, column in columns.items()}
+        body = json.dumps(shown | {"data": some})
+        mexc.fault(Fault(kind="rest", match=match, status=200, body=body, times=1))
 
 
 def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None:
@@ -187,14 +217,12 @@ def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None
 
     assert [part.minutes for part in parts] == [500, 200, 100]
     assert parts[1].end_ms == september_ms
-    assert str(history_cost("hyperliquid", [gap], 0)).startswith("3 requests")
+    assert str(find_history("hyperliquid").cost([gap], 0)).startswith("3 requests")
 
 
 def test_hyperliquid_has_the_newest_days_only_and_mexc_all() -> None:
-    kept = history_span("hyperliquid", NOON)
-    everything = history_span("mexc", NOON)
+    kept = find_history("hyperliquid").span(NOON)
+    everything = find_history("mexc").span(NOON)
 
-    assert kept is not None
     assert kept.minutes == 4900
-    assert everything is not None
     assert everything.end_ms == NOON

@@ -6,10 +6,10 @@ columns behind the volume are not read, since old files have junk in them.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
-import io
 import re
-import zipfile
+import struct
 import zlib
 from typing import Any
 
@@ -17,10 +17,13 @@ import pyarrow as pa
 import pyarrow.csv
 
 from tbv8.market import Span
+from tbv8.text import one_line, quoted
 from tbv8.venues.binance_spot.minutes import VALUES, Minutes, settle
 
-MOST_BYTES = 64 * 2**20
-"""No file of a month of 1m bars comes near it: 2 MB, or 6 MB unzipped."""
+MOST_BYTES = 16 * 2**20
+"""Of a file, and once more of what is in it: a month of 1m bars has 2 MB, 6 MB unzipped."""
+
+_ROWS_A_MINUTE = 2  # some minutes are there twice
 
 _COLUMNS = [
     "open_time",
@@ -33,9 +36,19 @@ _CONVERT = pa.csv.ConvertOptions(
 )
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 
+# The head of a file in a zip: flags, method, CRC, sizes, lengths of its name and of what follows.
+_MEMBER = struct.Struct("<4s2xHH4xLLLHH")
+_DESCRIPTOR = struct.Struct("<4sL")
+_MEMBER_SIGN, _DESCRIPTOR_SIGN, _DIRECTORY_SIGN = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
+_ENCRYPTED, _CRC_FOLLOWS = 1, 8
+_STORED, _DEFLATED = 0, 8
+
 
 class UnusableError(Exception):
     """An archive file that is not what its name says; its text says why, without the name."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(one_line(problem))
 
 
 def digest(zipped: bytes) -> str:
@@ -55,7 +68,10 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
     Raises:
         UnusableError: It is damaged, or is not the bars of `span`.
     """
-    text = _unzip(zipped, f"{stem}.csv")
+    text = _unzip(zipped, f"{stem}.csv").removeprefix(codecs.BOM_UTF8)
+    most = span.minutes * _ROWS_A_MINUTE
+    if text.count(b"\n") + text.count(b"\r") > 2 * most + 2:
+        raise UnusableError(f"it has more than {most:,} rows")
     header = 0 if text[:1].isdigit() else 1
     try:
         table = pa.csv.read_csv(
@@ -73,17 +89,61 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
         columns: list[Any] = [column.chunk(0).to_numpy() for column in table.columns]
         return settle(columns[0], columns[1:], span)
     except ValueError as e:  # pyarrow's are ValueErrors too
-        raise UnusableError(" ".join(str(e).split())) from e
+        raise UnusableError(str(e)) from e
 
 
 def _unzip(zipped: bytes, inner_name: str) -> bytes:
+    """Return the one file in a zip, which begins with it.
+
+    Of the directory at the zip's end nothing is read: it is a second and longer telling of sizes,
+    offsets and names, and none of them is needed.
+    """
     try:
-        with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
-            names = archive.namelist()
-            if names != [inner_name]:
-                raise UnusableError(f"it holds {names}, not {inner_name!r}")
-            if archive.getinfo(inner_name).file_size > MOST_BYTES:
-                raise UnusableError(f"it unzips to more than {MOST_BYTES} bytes")
-            return archive.read(inner_name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as e:
-        raise UnusableError(f"it is not a zip that can be read ({e})") from e
+        sign, flags, method, crc, size, _, name_length, more = _MEMBER.unpack_from(zipped)
+    except struct.error:
+        sign = b""
+    if sign != _MEMBER_SIGN:
+        raise UnusableError("it is not a zip that can be read (no file stands at its beginning)")
+    data_at = _MEMBER.size + name_length + more
+    name = zipped[_MEMBER.size : _MEMBER.size + name_length]
+    if name != inner_name.encode():
+        raise UnusableError(f"it holds {quoted(name.decode(errors='replace'))}, not {inner_name!r}")
+    if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
+        raise UnusableError(f"it is encrypted, or packed in a way that is not read ({method})")
+    if method == _DEFLATED:
+        text, rest = _inflate(zipped[data_at:])
+    else:
+        text, rest = zipped[data_at : data_at + size], zipped[data_at + size :]
+    if flags & _CRC_FOLLOWS:
+        crc, rest = _read_descriptor(rest)
+    if zlib.crc32(text) != crc:
+        raise UnusableError("it is damaged (another CRC)")
+    if rest[:4] != _DIRECTORY_SIGN:
+        raise UnusableError(f"it holds more than {inner_name!r}, or is cut off")
+    return text
+
+
+def _inflate(packed: bytes) -> tuple[bytes, bytes]:
+    """Return what is packed, and what stands behind it."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        text = inflater.decompress(packed, MOST_BYTES + 1)
+    except zlib.error as e:
+        raise UnusableError(f"it is damaged ({e})") from e
+    if len(text) > MOST_BYTES:
+        raise UnusableError(f"it unzips to more than {MOST_BYTES:,} bytes")
+    if not inflater.eof:
+        raise UnusableError("it is cut off")
+    return text, inflater.unused_data
+
+
+def _read_descriptor(rest: bytes) -> tuple[int, bytes]:
+    """Return the CRC that stands behind a file whose head lacks it, and what follows."""
+    try:
+        sign, crc = _DESCRIPTOR.unpack_from(rest)
+    except struct.error:
+        raise UnusableError("it is cut off") from None
+    length = 16
+    if sign != _DESCRIPTOR_SIGN:  # it may be left out
+        crc, length = int.from_bytes(sign, "little"), 12
+    return crc, rest[length:]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import CancelledError
 from http import HTTPStatus
 from multiprocessing.pool import AsyncResult, ThreadPool
 from types import TracebackType
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import requests
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
-from tbv8.venues.base import Endpoints, Fetched
+from tbv8.venues.base import Endpoints, Fetched, unusable_note, with_unusable
 from tbv8.venues.binance_spot.archive import (
     MOST_BYTES,
     UnusableError,
@@ -29,11 +28,11 @@ from tbv8.venues.binance_spot.host import (
     failure_in,
     failure_of,
     get,
-    open_session,
 )
 from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, to_table
 from tbv8.venues.binance_spot.plan import Piece, Source, pieces
 from tbv8.venues.binance_spot.rest import AT_ONCE, Rest
+from tbv8.venues.http import OutOfBoundsError, Session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +42,6 @@ ARCHIVE_URL = "https://data.binance.vision"
 
 _THREADS = 4
 _AHEAD = 8  # pieces that are asked for before the consumer wants them; a month is 2 MB of bars
-_CHUNK_BYTES = 2**18
 
 type _Outcome = Fetched | list[AsyncResult[_Outcome]]
 
@@ -60,7 +58,8 @@ class BinanceHistory:
                 cure="another of Binance's hosts, such as https://data-api.binance.vision",
                 at_once=AT_ONCE,
                 patience=patience,
-            )
+            ),
+            endpoints.redirect_hosts,
         )
         self._archive = Host(
             endpoints.archive_url or ARCHIVE_URL,
@@ -69,7 +68,7 @@ class BinanceHistory:
             at_once=_THREADS,
             patience=patience,
         )
-        self._sessions = Lent(open_session)
+        self._redirect_hosts = endpoints.redirect_hosts
         self._listed_ms: dict[str, int] = {}
 
     def __enter__(self) -> Self:
@@ -79,8 +78,6 @@ class BinanceHistory:
         self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
     ) -> None:
         self._rest.close()
-        for session in self._sessions.made:
-            session.close()
 
     def native_symbol(self, symbol: str) -> str:
         """Return `BTCUSDT` for `BTC/USDT`."""
@@ -117,13 +114,18 @@ class BinanceHistory:
         waiting = deque(pieces(gaps, now_ms=past.end_ms, listed_ms=self.listed_ms(native)))
         ahead: deque[AsyncResult[_Outcome]] = deque()
         closing = threading.Event()
+        sessions = Lent(
+            lambda: Session(
+                most_bytes=MOST_BYTES, hosts=self._redirect_hosts, is_closing=closing.is_set
+            )
+        )
         # Its threads are daemons: one that hangs in a socket does not keep the process alive.
         with ThreadPool(min(_THREADS, len(waiting) or 1)) as threads:
             filler = _Filler(
                 native,
                 self._rest,
                 self._archive,
-                self._sessions,
+                sessions,
                 threads,
                 closing,
                 settled_ms=past.end_ms - DAY_MS,
@@ -140,6 +142,8 @@ class BinanceHistory:
                         ahead.extendleft(reversed(outcome))
             finally:
                 closing.set()
+                for session in sessions.made:
+                    session.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that REST has in `span`; what is absent was asked for twice.
@@ -159,7 +163,7 @@ class _Filler:
         native: str,
         rest: Rest,
         archive: Host,
-        sessions: Lent[requests.Session],
+        sessions: Lent[Session],
         threads: ThreadPool,
         closing: threading.Event,
         *,
@@ -180,7 +184,8 @@ class _Filler:
                 self._native, piece.span, self._closing, settled_ms=self._settled_ms
             )
             known = Span(piece.span.start_ms, known_ms)
-            return _fetched(known, minutes, "rest", (*notes, *_mended("REST", minutes)))
+            notes = (*notes, *_mended("REST", minutes), *unusable_note(minutes.unusable))
+            return _fetched(known, minutes, "rest", notes)
         name = f"{piece.file_stem(self._native)}.zip"
         try:
             found = self._read_file(piece, name)
@@ -195,8 +200,10 @@ class _Filler:
             healed, known_ms = self._rest.fetch_absent(
                 self._native, runs, self._closing, settled_ms=self._settled_ms
             )
+            minutes = join([minutes, healed])
+            notes = (*notes, *unusable_note(minutes.unusable))
             if len(healed):
-                minutes, source = join([minutes, healed]), f"{source}; rest"
+                source = f"{source}; rest"
                 notes = (*notes, f"{name}: {len(healed)} minutes that it lacks came from REST")
             if known_ms < runs[-1].end_ms:
                 known = Span(piece.span.start_ms, known_ms)
@@ -233,28 +240,18 @@ class _Filler:
         def call() -> tuple[bytes | None, Mapping[str, str]]:
             with self._sessions.one() as session:
                 try:
-                    # Streamed, so that closing can end it between two chunks.
-                    with get(session, self._archive, path, stream=True) as reply:
-                        if reply.status_code == HTTPStatus.OK:
-                            return self._read(reply), reply.headers
-                        failure = failure_in(reply)
+                    reply = get(session, self._archive, path)
+                except OutOfBoundsError as e:
+                    raise UnusableError(str(e)) from e
                 except requests.RequestException as e:
                     raise failure_of(e) from e
-            if failure.status == HTTPStatus.NOT_FOUND:
-                return None, failure.headers
-            raise failure
+            if reply.status_code == HTTPStatus.OK:
+                return reply.content, reply.headers
+            if reply.status_code == HTTPStatus.NOT_FOUND:
+                return None, reply.headers
+            raise failure_in(reply)
 
         return self._archive.ask(path, call, self._closing)
-
-    def _read(self, reply: requests.Response) -> bytes:
-        body = bytearray()
-        for chunk in reply.iter_content(_CHUNK_BYTES):
-            body += chunk
-            if self._closing.is_set():
-                raise CancelledError
-            if len(body) > MOST_BYTES:
-                raise UnusableError(f"it has more than {MOST_BYTES} bytes")
-        return bytes(body)
 
 
 def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
@@ -268,6 +265,7 @@ def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
 
 
 def _fetched(span: Span, minutes: Minutes, source: str, notes: tuple[str, ...]) -> Fetched:
+    source = with_unusable(source, minutes.unusable)
     return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
 
 

@@ -6,7 +6,6 @@ asked again; after 429 no thread asks until the host's time is over.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 import ssl
@@ -26,16 +25,18 @@ import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import iso
-from tbv8.venues.base import Say
+from tbv8.text import one_line, quoted
+from tbv8.venues.base import UNREADABLE, Say
+from tbv8.venues.http import MisledError, OutOfBoundsError
 
 CONFIG = "config/venues/binance_spot.yaml"
-USER_AGENT = "tbv8"
 
 _WEIGHT_LIMIT = 6000  # a minute, for each IP address
 _WEIGHT_SHARE = 0.8
 _SAID_FROM_S = 3.0  # a shorter pause is over before it is read
+_LONGEST_S = 366 * 86_400.0  # a longer time is told as this one
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
-_LIMIT_TOLD = re.compile(r"current limit is (\d+) request weight per 1 MINUTE")
+_LIMIT_TOLD = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
 _BAN_TOLD = re.compile(r"banned until (\d{12,14})")
 
 
@@ -51,7 +52,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
         base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
         longest_wait_s: A host that wants to be left alone for longer ends the run.
         connect_s: For a connection to come about.
-        read_s: For the next bytes of a reply.
+        read_s: For the whole of a reply, beyond what a slow line needs for its bytes.
         ccxt_s: Both for ccxt, which has one number; Binance itself gives up after 10 s.
         clock: Seconds since the epoch; the minutes of the weight limit are counted on it.
         wait: Waits some seconds, or until the event is set.
@@ -70,6 +71,10 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     say: Say = _say_nothing
 
 
+class _ErrorBody(msgspec.Struct):
+    code: int | None = None
+
+
 class FailureError(Exception):
     """One request that failed; `status` is None when no whole reply came."""
 
@@ -82,7 +87,7 @@ class FailureError(Exception):
         text: str = "",
         hopeless: bool = False,
     ) -> None:
-        super().__init__(problem)
+        super().__init__(one_line(problem))
         self.status, self.headers, self.text = status, headers or {}, text
         self.hopeless = hopeless
 
@@ -90,10 +95,9 @@ class FailureError(Exception):
     def code(self) -> int | None:
         """Binance's own number of the error, if the body has one."""
         try:
-            body = json.loads(self.text)
-        except ValueError:
+            return msgspec.json.decode(self.text, type=_ErrorBody).code
+        except UNREADABLE:
             return None
-        return body.get("code") if isinstance(body, dict) else None
 
 
 def failure_of(e: BaseException) -> FailureError:
@@ -101,17 +105,19 @@ def failure_of(e: BaseException) -> FailureError:
     chain = list(_causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
-        return FailureError(_one_line(str(e)), hopeless=True)
+        return FailureError(str(e), hopeless=True)
     if failed.response is not None:
         return failure_in(failed.response)
+    if isinstance(failed, OutOfBoundsError | MisledError):
+        return FailureError(str(failed), hopeless=True)
     if isinstance(failed, requests.Timeout):
-        return FailureError("no answer in time")
+        return FailureError("no whole answer in time")
     if isinstance(failed, requests.exceptions.ChunkedEncodingError):
         return FailureError("the reply broke off")
     words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
     return FailureError(
-        words[-1] if words else _one_line(str(failed)),
+        words[-1] if words else str(failed),
         hopeless=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
     )
 
@@ -220,7 +226,7 @@ class Host:
 
     def _note_used(self, headers: Mapping[str, str]) -> None:
         used = headers.get(_WEIGHT_HEADER, "")
-        if used.isdecimal():
+        if used.isdecimal() and len(used) < 10:
             with self._lock:
                 self._used = max(self._used, int(used))
 
@@ -265,10 +271,9 @@ class Host:
         self._stop_if_final(where, failure)
         told_s = self._retry_after_s(failure)
         if told_s is not None and told_s > self.patience.longest_wait_s:
-            until_ms = int(self.patience.clock() + told_s) * 1000
             raise VenueError(
-                f"binance_spot: {self.url} is not to be asked until {iso(until_ms)} ({failure}): "
-                "run the same command again after that"
+                f"binance_spot: {self.url} is not to be asked until {self._moment(told_s)} "
+                f"({failure}): run the same command again after that"
             )
         if failure.status == HTTPStatus.TOO_MANY_REQUESTS:
             now_s = self.patience.clock()
@@ -287,12 +292,15 @@ class Host:
     def _retry_after_s(self, failure: FailureError) -> float | None:
         told = failure.headers.get("Retry-After", "").strip()
         if told.isdecimal():
-            return float(told)
+            return min(float(told), _LONGEST_S)
         try:
-            until_s: float = parsedate_to_datetime(told).timestamp()
-        except ValueError:
+            until_s: float = parsedate_to_datetime(told[:100]).timestamp()
+        except (ValueError, OverflowError):
             return None
-        return max(0.0, until_s - self.patience.clock())
+        return min(max(0.0, until_s - self.patience.clock()), _LONGEST_S)
+
+    def _moment(self, wait_s: float) -> str:
+        return iso(int(self.patience.clock() + wait_s) * 1000)
 
     def _ban_end(self, failure: FailureError) -> str:
         if told := _BAN_TOLD.search(failure.text):
@@ -300,7 +308,7 @@ class Host:
         wait_s = self._retry_after_s(failure)
         if wait_s is None:
             return "a time that it does not tell (2 minutes to 3 days)"
-        return iso(int(self.patience.clock() + wait_s) * 1000)
+        return self._moment(wait_s)
 
 
 class Lent[T]:
@@ -326,36 +334,15 @@ class Lent[T]:
 
 
 def get(
-    session: requests.Session, host: Host, path: str, *, params: Any = None, stream: bool = False
+    session: requests.Session, host: Host, path: str, *, params: Any = None
 ) -> requests.Response:
     """Ask once; a reply with any status is returned.
 
     Raises:
-        requests.RequestException: There was no reply.
+        requests.RequestException: There was no reply, or one that is refused.
     """
     timeout = (host.patience.connect_s, host.patience.read_s)
-    return session.get(f"{host.url}{path}", params=params, timeout=timeout, stream=stream)
-
-
-def open_session() -> requests.Session:
-    """Return a keep-alive session with our name."""
-    session = requests.Session()
-    session.headers["User-Agent"] = USER_AGENT
-    return session
-
-
-def parse_json(response: requests.Response) -> Any:
-    """Parse a reply's body.
-
-    Raises:
-        FailureError: The status is an error, or the body is no JSON.
-    """
-    if response.status_code != HTTPStatus.OK:
-        raise failure_in(response)
-    try:
-        return response.json()
-    except requests.JSONDecodeError:
-        raise FailureError("the reply is not JSON", headers=response.headers) from None
+    return session.get(f"{host.url}{path}", params=params, timeout=timeout)
 
 
 def _causes(e: BaseException | None) -> Iterator[BaseException]:
@@ -373,9 +360,4 @@ def _given_up(where: str, problem: str, tried: int) -> VenueError:
 
 
 def _said(failure: FailureError) -> str:
-    return f" {_one_line(failure.text)!r}" if failure.text else ""
-
-
-def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 200 else f"{line[:197]}..."
+    return f" {quoted(failure.text)}" if failure.text else ""

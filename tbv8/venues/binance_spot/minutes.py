@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from tbv8.market import MINUTE_MS, ONE_MINUTE, Span
+from tbv8.market import MINUTE_MS, MOST_PRICE, MOST_VOLUME, ONE_MINUTE, Span
+from tbv8.venues.base import MOST_UNUSABLE
 
 VALUES = ("open", "high", "low", "close", "volume")
 
@@ -35,6 +36,7 @@ class Minutes:
         off_minute: How many were floored.
         duplicates: How many were dropped, since their minute had one already.
         unsorted: They did not come by time.
+        unusable: The minutes, by time, of bars that cannot be: those were dropped.
     """
 
     ts_ms: Ints
@@ -42,6 +44,13 @@ class Minutes:
     off_minute: int = 0
     duplicates: int = 0
     unsorted: bool = False
+    unusable: tuple[int, ...] = ()
+
+    @property
+    def newest_ms(self) -> int | None:
+        """The open of the newest bar, one that cannot be counted in; None without any."""
+        opens = [*self.ts_ms[-1:].tolist(), *self.unusable[-1:]]
+        return max(opens, default=None)
 
     def __len__(self) -> int:
         return len(self.ts_ms)
@@ -51,7 +60,7 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
     """Return rows in any order as `Minutes`; `opens` are ms or us, told apart row by row.
 
     Raises:
-        ValueError: A row opens outside of `within`, or cannot be a bar.
+        ValueError: A row opens outside of `within`, or more than a few cannot be bars.
     """
     ts_ms = np.where(opens >= _MICROSECONDS_FROM, opens // 1000, opens)
     opened, high, low, close, volume = values
@@ -60,15 +69,20 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
         (ts_ms < within.start_ms) | (ts_ms >= within.end_ms),
         f"lies outside of {within.start_ms} .. {within.end_ms}",
     )
-    _refuse(
-        opens,
-        ~np.logical_and.reduce([np.isfinite(column) for column in values]),
-        "holds a value that is not a finite number",
+    possible = (  # as `Bar.is_possible`; what compares with no number is not
+        (low > 0)
+        & (low <= np.minimum(opened, close))
+        & (high >= np.maximum(opened, close))
+        & (high <= MOST_PRICE)
+        & (volume >= 0)
+        & (volume <= MOST_VOLUME)
     )
-    _refuse(opens, high < np.maximum(opened, close), "has a high below its open or close")
-    _refuse(opens, low > np.minimum(opened, close), "has a low above its open or close")
-    _refuse(opens, low <= 0, "has a price that is not above 0")
-    _refuse(opens, volume < 0, "has a volume below 0")
+    unusable: set[int] = set()
+    if not possible.all():
+        if np.count_nonzero(~possible) > MOST_UNUSABLE:
+            _refuse(opens, ~possible, "cannot be a bar: its prices or its volume are out of order")
+        unusable = {ONE_MINUTE.floor(ts) for ts in ts_ms[~possible].tolist()}
+        ts_ms, values = ts_ms[possible], [column[possible] for column in values]
     unsorted = bool((np.diff(ts_ms) < 0).any())
     if unsorted:
         order = np.argsort(ts_ms, kind="stable")
@@ -80,13 +94,24 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
     duplicates = int(np.count_nonzero(duplicate))
     if duplicates:
         minute, values = minute[~duplicate], [column[~duplicate] for column in values]
-    return Minutes(minute, tuple(values), int(np.count_nonzero(past_minute)), duplicates, unsorted)
+    return Minutes(
+        minute,
+        tuple(values),
+        int(np.count_nonzero(past_minute)),
+        duplicates,
+        unsorted,
+        tuple(sorted(unusable.difference(minute.tolist()))) if unusable else (),
+    )
 
 
 def cut(minutes: Minutes, span: Span) -> Minutes:
     """Return those that open in `span`."""
     low, high = np.searchsorted(minutes.ts_ms, [span.start_ms, span.end_ms])
-    return Minutes(minutes.ts_ms[low:high], tuple(column[low:high] for column in minutes.values))
+    return Minutes(
+        minutes.ts_ms[low:high],
+        tuple(column[low:high] for column in minutes.values),
+        unusable=tuple(ts for ts in minutes.unusable if span.start_ms <= ts < span.end_ms),
+    )
 
 
 def join(parts: Sequence[Minutes]) -> Minutes:
@@ -96,8 +121,10 @@ def join(parts: Sequence[Minutes]) -> Minutes:
         [np.concatenate(columns) for columns in zip(*(p.values for p in parts), strict=True)],
         Span(0, _MICROSECONDS_FROM),
     )
+    unusable = {ts_ms for part in parts for ts_ms in part.unusable}
     return replace(
         joined,
+        unusable=tuple(sorted(unusable.difference(joined.ts_ms.tolist()))) if unusable else (),
         off_minute=sum(part.off_minute for part in parts),
         duplicates=sum(part.duplicates for part in parts) + joined.duplicates,
         unsorted=any(part.unsorted for part in parts),

@@ -8,7 +8,9 @@ are NetworkErrors), but each was raised because of one of requests, which does.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -16,20 +18,21 @@ import numpy as np
 import requests
 
 from tbv8.errors import VenueError
-from tbv8.market import MINUTE_MS, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Span
+from tbv8.venues.base import UNREADABLE, Moment
 from tbv8.venues.binance_spot.host import (
     CONFIG,
-    USER_AGENT,
     FailureError,
     Host,
     Lent,
+    failure_in,
     failure_of,
     get,
-    open_session,
-    parse_json,
 )
 from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, settle
 from tbv8.venues.binance_spot.plan import PAGE_ROWS
+from tbv8.venues.bounds import check_clock
+from tbv8.venues.http import Session
 
 AT_ONCE = 3
 """Calls at the same time: 30 a second at 0.1 s each are 3600 of weight a minute."""
@@ -38,17 +41,24 @@ _KLINES, _TIME = "/api/v3/klines", "/api/v3/time"
 _KLINES_WEIGHT, _TIME_WEIGHT = 2, 1
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
+_MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
+
 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
+
+
+class _Time(msgspec.Struct):
+    serverTime: Moment
 
 
 class Rest:
     """The calls that history needs."""
 
-    def __init__(self, host: Host) -> None:
-        self._host = host
+    def __init__(self, host: Host, redirect_hosts: Collection[str] = ()) -> None:
+        self._host, self._redirect_hosts = host, redirect_hosts
         self._exchanges: Lent[Any] = Lent(self._open_exchange)
-        self._session = open_session()
+        self._session = self._open_session()
+        self._end_ms = _NO_END_MS  # no bar opens later
         self._open = threading.Event()  # never set: what the session itself asks is not cancelled
 
     def close(self) -> None:
@@ -61,13 +71,13 @@ class Rest:
         """Return the venue's clock."""
 
         def call() -> tuple[int, Mapping[str, str]]:
-            answer, headers = self._get(_TIME, {})
-            clock_ms = answer.get("serverTime") if isinstance(answer, dict) else None
-            if not isinstance(clock_ms, int):
-                raise FailureError("the reply has no time", headers=headers)
-            return clock_ms, headers
+            answer, headers = self._get(_TIME, {}, _Time)
+            now_ms = int(time.time() * 1000)
+            return check_clock("binance_spot", answer.serverTime, now_ms=now_ms), headers
 
-        return self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
+        clock_ms = self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
+        self._end_ms = clock_ms + DAY_MS  # a session is over within the day
+        return clock_ms
 
     def fetch_listed_ms(self, native: str) -> int:
         """Return the open of the first bar.
@@ -81,15 +91,16 @@ class Rest:
 
         def call() -> tuple[int, Mapping[str, str]]:
             try:
-                answer, headers = self._get(_KLINES, params)
+                rows, headers = self._get(_KLINES, params, list[_Row])
             except FailureError as e:
                 if e.code in _UNKNOWN_SYMBOL:
                     raise _unknown_symbol(native) from e
                 raise
-            opens = _parse_klines(answer, Span(0, _NO_END_MS), headers).ts_ms
-            if not len(opens):
+            first = _parse_klines(rows, Span(0, self._end_ms), headers)
+            opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
+            if not opens:
                 raise FailureError(f"it has no bar of {native} yet", headers=headers)
-            return int(opens[0]), headers
+            return min(opens), headers
 
         return self._host.ask(_KLINES, call, self._open, weight=_KLINES_WEIGHT)
 
@@ -136,8 +147,8 @@ class Rest:
             rows = Span(start_ms, end_ms).minutes + 1  # one more: a bar behind it is the proof
             answer = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
             found += [cut(answer, run) for run in runs]
-            if len(answer):
-                known_ms = int(answer.ts_ms[-1]) + MINUTE_MS
+            if answer.newest_ms is not None:
+                known_ms = answer.newest_ms + MINUTE_MS
             elif self._has_ended(native, start_ms, closing):
                 return join(found), max(start_ms, min(last_ms, settled_ms))
             else:
@@ -150,8 +161,8 @@ class Rest:
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
         """Tell whether the newest bar opened before `ts_ms`."""
-        newest = self._klines(native, Span(0, _NO_END_MS), 1, closing)
-        return len(newest) > 0 and int(newest.ts_ms[0]) < ts_ms
+        newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
+        return newest_ms is not None and newest_ms < ts_ms
 
     def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> Minutes:
         """Return the oldest bars of `span`; the newest ones if it has neither start nor end."""
@@ -172,17 +183,36 @@ class Rest:
                     if failure.code in _UNKNOWN_SYMBOL:
                         raise _unknown_symbol(native) from e
                     raise failure from e
+                except (RecursionError, UnicodeDecodeError) as e:
+                    raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers
-            return _parse_klines(rows, span, headers), headers
+            within = Span(span.start_ms, min(span.end_ms, self._end_ms))
+            return _parse_klines(rows, within, headers), headers
 
         return self._host.ask(_KLINES, call, closing, weight=_KLINES_WEIGHT)
 
-    def _get(self, path: str, params: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+    def _get[T](
+        self, path: str, params: Mapping[str, Any], kind: type[T]
+    ) -> tuple[T, Mapping[str, str]]:
+        """Return a reply's body and its headers.
+
+        Raises:
+            FailureError: There was none, or its status is an error, or it is not of this kind.
+        """
         try:
             reply = get(self._session, self._host, path, params=params)
         except requests.RequestException as e:
             raise failure_of(e) from e
-        return parse_json(reply), reply.headers
+        if reply.status_code != HTTPStatus.OK:
+            raise failure_in(reply)
+        try:
+            return msgspec.json.decode(reply.content, type=kind), reply.headers
+        except UNREADABLE as e:
+            problem = f"the reply is not what the venue documents ({e})"
+            raise FailureError(problem, headers=reply.headers) from e
+
+    def _open_session(self) -> Session:
+        return Session(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
 
     def _open_exchange(self) -> Any:
         import ccxt  # 2 s: only when bars are asked for, and never at the top of a module
@@ -193,7 +223,8 @@ class Rest:
                 "enableRateLimit": False,
                 "requests_trust_env": True,  # proxies of the environment, as requests does
                 "timeout": int(self._host.patience.ccxt_s * 1000),
-                "userAgent": USER_AGENT,
+                "session": self._open_session(),
+                "userAgent": "tbv8",
             }
         )
 

@@ -13,37 +13,44 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.base import Cost, Endpoints, Say
+from tbv8.venues.base import Cost, Endpoints, HistorySource, Say, Venue
 
 if TYPE_CHECKING:
     from tbv8.venues.hyperliquid.live import HyperliquidLive
     from tbv8.venues.live_history import LiveHistory
 
-HISTORY_ROLLS = True
 _SURE_MINUTES = 4900  # of the newest 5,000: they move on while a backfill runs
 
 
-def history_span(now_ms: int) -> Span:
+def _span(now_ms: int) -> Span:
     """Return the newest 3.4 days: the venue keeps 5,000 minutes."""
     return Span((now_ms // MINUTE_MS - _SURE_MINUTES) * MINUTE_MS, now_ms)
 
 
-def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     """Return what filling `gaps` takes: 500 bars a request."""
     from tbv8.venues.live_history import page_cost
 
     return page_cost(gaps, 500)
 
 
-def open_history(endpoints: Endpoints, say: Say) -> LiveHistory:
+def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
     """Return a session; nothing is sent before it is asked."""
     from tbv8.venues.live_history import LiveHistory
 
-    return LiveHistory("hyperliquid", open_live(), endpoints, say=say)
+    return LiveHistory("hyperliquid", _open_live(), endpoints, say=say)
 
 
-def open_live() -> HyperliquidLive:
+def _open_live() -> HyperliquidLive:
     """Return how to speak to it."""
     from tbv8.venues.hyperliquid.live import HyperliquidLive
 
     return HyperliquidLive()
+
+
+VENUE = Venue(
+    name="hyperliquid",
+    history=HistorySource(span=_span, cost=_cost, open=_open, rolls=True),
+    live=_open_live,
+    funding_hours=1,
+)

@@ -12,7 +12,6 @@ from typing import Literal
 
 import msgspec
 
-from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade
 from tbv8.venues.base import (
     UNREADABLE,
@@ -24,6 +23,7 @@ from tbv8.venues.base import (
     Moment,
     Price,
     Refusal,
+    TradeNumber,
     minutes_in,
     undocumented,
 )
@@ -40,7 +40,7 @@ class _Trade(msgspec.Struct):
     px: Price
     sz: Amount
     time: Moment
-    tid: int
+    tid: TradeNumber
 
 
 class _Level(msgspec.Struct):
@@ -85,12 +85,14 @@ class _Envelope(msgspec.Struct):
 
 
 class _Candle(msgspec.Struct, rename={"low": "l"}):
-    t: Moment
-    o: Price
-    h: Price
-    low: Price
-    c: Price
-    v: Amount
+    """Numbers of any size: one impossible bar must not cost the others of its reply."""
+
+    t: int
+    o: float
+    h: float
+    low: float
+    c: float
+    v: float
 
 
 class _Asset(msgspec.Struct):
@@ -248,7 +250,7 @@ def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]
             continue
         side = _SIDES.get(trade.side)
         if side is None or trade.sz == 0:
-            raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(trade)}")
+            raise undocumented(VENUE, msgspec.json.encode(trade), "no side or size of a trade")
         events.append(Trade(VENUE, symbol, trade.time, str(trade.tid), trade.px, trade.sz, side))
     if len(events) > 1:
         events.sort(key=_time)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tbv8.market import Span, parse_time
-from tbv8.venues.base import Cost, Endpoints, Say
+from tbv8.venues.base import Cost, Endpoints, HistorySource, Say, Venue
 
 if TYPE_CHECKING:
     from tbv8.venues.live_history import LiveHistory
@@ -22,27 +22,34 @@ if TYPE_CHECKING:
 _OPENED_MS = parse_time("2019-01-01")  # before its first perpetual
 
 
-def history_span(now_ms: int) -> Span:
+def _span(now_ms: int) -> Span:
     """Return the time from the venue's opening to now."""
     return Span(_OPENED_MS, max(_OPENED_MS, now_ms))
 
 
-def history_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     """Return what filling `gaps` takes: 2000 bars a request."""
     from tbv8.venues.live_history import page_cost
 
     return page_cost(gaps, 2000)
 
 
-def open_history(endpoints: Endpoints, say: Say) -> LiveHistory:
+def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
     """Return a session; nothing is sent before it is asked."""
     from tbv8.venues.live_history import LiveHistory
 
-    return LiveHistory("mexc", open_live(), endpoints, opened_ms=_OPENED_MS, say=say)
+    return LiveHistory("mexc", _open_live(), endpoints, opened_ms=_OPENED_MS, say=say)
 
 
-def open_live() -> MexcLive:
+def _open_live() -> MexcLive:
     """Return how to speak to it."""
     from tbv8.venues.mexc.live import MexcLive
 
     return MexcLive()
+
+
+VENUE = Venue(
+    name="mexc",
+    history=HistorySource(span=_span, cost=_cost, open=_open),
+    live=_open_live,
+)

@@ -6,8 +6,6 @@ data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -18,7 +16,8 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.market import Bar, Bbo, Span, Trade
+from tbv8.market import MOST_VOLUME, Bar, Bbo, Span, Trade
+from tbv8.text import quoted
 from tbv8.venues.base import (
     UNREADABLE,
     Ack,
@@ -30,9 +29,12 @@ from tbv8.venues.base import (
     Price,
     Refusal,
     RefusedError,
+    TradeId,
+    TradeNumber,
     minutes_in,
     undocumented,
 )
+from tbv8.venues.bounds import FRAME_BYTES, BoundsError, inflate
 
 VENUE = "mexc"
 PAGE_MINUTES = 2000
@@ -42,6 +44,8 @@ _METHODS: dict[Channel, str] = {"trades": "deal", "bbo": "depth.full"}
 _CHANNELS: dict[str, Channel] = {"rs.sub.deal": "trades", "rs.sub.depth.full": "bbo"}
 _GZIP = b"\x1f\x8b"
 _TOO_OFTEN = 510
+_LEAST_CONTRACT, _MOST_CONTRACT = Decimal("1e-12"), Decimal("1e12")
+_CONTRACT_DIGITS = 20
 
 
 class _Deal(msgspec.Struct):
@@ -49,7 +53,7 @@ class _Deal(msgspec.Struct):
     v: Amount
     T: int
     t: Moment
-    i: str | int | None = None
+    i: TradeId | TradeNumber | None = None
 
 
 class _Level(msgspec.Struct, array_like=True):
@@ -103,14 +107,17 @@ class _Book(msgspec.Struct):
 
 
 class _Klines(msgspec.Struct, rename="camel"):
-    """Columns. Its `open` is the close before, and high and low hold it: the real ones do not."""
+    """Columns. Its `open` is the close before, and high and low hold it: the real ones do not.
+
+    Numbers of any size: one impossible bar must not cost the others of its reply.
+    """
 
     time: list[int]
-    open: list[Price]
-    high: list[Price]
-    low: list[Price]
-    close: list[Price]
-    vol: list[Amount]
+    open: list[float]
+    high: list[float]
+    low: list[float]
+    close: list[float]
+    vol: list[float]
     real_open: list[float | None] = []
     real_high: list[float | None] = []
     real_low: list[float | None] = []
@@ -162,6 +169,7 @@ class MexcFeed:
         return self._order("unsub", symbol, channel, {})
 
     def _order(self, verb: str, symbol: str, channel: Channel, options: dict[str, Any]) -> str:
+        self._versions.pop(self._natives[symbol], None)  # a wrong one must not last
         param = {"symbol": self._natives[symbol], **options}
         order = {"method": f"{verb}.{_METHODS[channel]}", "param": param}
         return msgspec.json.encode(order).decode()
@@ -229,7 +237,7 @@ class MexcLive:
 
     def ask_clock(self) -> Ask[int]:
         """Ask for the venue's clock."""
-        return Ask(path="/api/v1/contract/ping", parse=partial(_decoded, int))
+        return Ask(path="/api/v1/contract/ping", parse=_parse_clock)
 
     def ask_markets(self) -> Ask[dict[str, Market]]:
         """Ask for every contract: 2 MB."""
@@ -265,8 +273,14 @@ class MexcLive:
 
 
 def _ratio(market: Market) -> tuple[int, int]:
-    """Return the contract size as a fraction, so that `contracts * num / den` rounds only once."""
-    return (market.contract_size or Decimal(1)).as_integer_ratio()
+    """Return the contract size as a fraction, so that `contracts * num / den` rounds only once.
+
+    Raises:
+        RefusedError: The venue tells no contract size that can be.
+    """
+    if market.contract_size is None:
+        raise RefusedError(f"{VENUE}: {market.native} is {market.problem}")
+    return market.contract_size.as_integer_ratio()
 
 
 def _base_units(contracts: float, num: int, den: int) -> float:
@@ -285,15 +299,17 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
     events = []
     for deal in deals:
         side = _SIDES.get(deal.T)
-        if side is None or deal.v == 0:
-            raise VenueError(f"{VENUE}: an undocumented trade: {msgspec.structs.asdict(deal)}")
         size = _base_units(deal.v, num, den)
+        if side is None or not 0 < size <= MOST_VOLUME:
+            raise undocumented(VENUE, msgspec.json.encode(deal), "no side or size of a trade")
         if deal.i is None:
             name = f"{deal.t}-{side}-{deal.p!r}-{size!r}"
             twins[name] += 1
             trade_id = f"{name}-{twins[name]}"
         else:
             trade_id = str(deal.i)
+            if not (trade_id.isascii() and trade_id.isprintable()):
+                raise undocumented(VENUE, trade_id.encode(), "no id of a trade")
         events.append(Trade(VENUE, symbol, deal.t, trade_id, deal.p, size, side))
     return events
 
@@ -313,14 +329,18 @@ def _to_bbo(
 ) -> Bbo:
     if not ts_ms:
         raise VenueError(f"{VENUE}: a book of {symbol} without a time")
+    bid_size = _base_units(bids[0].size, num, den) if bids else None
+    ask_size = _base_units(asks[0].size, num, den) if asks else None
+    if max(bid_size or 0, ask_size or 0) > MOST_VOLUME:
+        raise VenueError(f"{VENUE}: a book of {symbol} with more than any market has")
     return Bbo(
         VENUE,
         symbol,
         ts_ms,
         bids[0].price if bids else None,
-        _base_units(bids[0].size, num, den) if bids else None,
+        bid_size,
         asks[0].price if asks else None,
-        _base_units(asks[0].size, num, den) if asks else None,
+        ask_size,
     )
 
 
@@ -332,24 +352,36 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
     except UNREADABLE as e:
         raise undocumented(VENUE, reply, str(e)) from e
     raise RefusedError(
-        f"{VENUE}: code {envelope.code} {envelope.message!r}",
+        f"{VENUE}: code {envelope.code} {quoted(envelope.message)}",
         too_often=envelope.code == _TOO_OFTEN,
     )
+
+
+def _parse_clock(reply: bytes) -> int:
+    clock_ms: int = _decoded(Moment, reply)  # type: ignore[arg-type]  # an alias is no type
+    return clock_ms
 
 
 def _parse_markets(reply: bytes) -> dict[str, Market]:
     found = _decoded(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
     contracts: list[_Contract] = found if isinstance(found, list) else [found]
+    return {contract.symbol: _to_market(contract) for contract in contracts}
+
+
+def _to_market(contract: _Contract) -> Market:
+    size = contract.contractSize
     states = {1: "in delivery", 2: "delivered", 3: "offline"}
-    return {
-        contract.symbol: Market(
-            native=contract.symbol,
-            contract_size=contract.contractSize,
-            problem=states.get(contract.state)
-            or (None if contract.contractSize else "of no contract size"),
-        )
-        for contract in contracts
-    }
+    problem = states.get(contract.state)
+    if not size:
+        size, problem = None, problem or "of no contract size"
+    elif not (
+        size.is_finite()
+        and _LEAST_CONTRACT <= size <= _MOST_CONTRACT
+        and len(size.as_tuple().digits) <= _CONTRACT_DIGITS
+    ):
+        problem = f"of a contract size that no market has, {str(size)[:40]!r}"
+        size = None
+    return Market(native=contract.symbol, contract_size=size, problem=problem)
 
 
 def _parse_recent(symbol: str, market: Market, reply: bytes) -> list[Trade]:
@@ -379,6 +411,6 @@ def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
 
 def _inflate(frame: bytes) -> bytes:
     try:
-        return gzip.decompress(frame)
-    except (OSError, EOFError, zlib.error) as e:
+        return inflate(frame, FRAME_BYTES)
+    except BoundsError as e:
         raise undocumented(VENUE, frame, str(e)) from e

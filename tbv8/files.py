@@ -1,0 +1,116 @@
+"""Replace a file or a folder so that a reader finds the old one or the new one, whole.
+
+What is new is written beside its place, as `.<name>.tbv8-new`. An old folder steps aside as
+`.<name>.tbv8-old`, the new one takes its place, and the old one is removed. The writer holds a lock
+on the parent folder meanwhile, which the kernel takes from a killed process: whoever has the lock
+and finds something under these names has found a leftover.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from errno import EEXIST
+from pathlib import Path
+
+_NEW, _OLD = ".tbv8-new", ".tbv8-old"
+
+
+@contextmanager
+def replacing(path: Path, *, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
+    """Yield a free path to write a file or a folder to, which becomes `path` at the end.
+
+    If anything is raised, `path` stays as it was. A file never takes the place of a folder, nor a
+    folder that of a file.
+
+    Args:
+        path: Its parent folders are made where they are missing.
+        check: Raises if what stands at `path` must not be replaced; called before anything is
+            written.
+
+    Raises:
+        OSError: It could not be written; the error names `path`.
+    """
+    new, old = _beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.parent):
+            _clean(path)
+            if check is not None:
+                check(path)
+            try:
+                yield new
+                for written in [*new.rglob("*"), new]:
+                    _sync(written)
+                _swap(new, path, old)
+            finally:
+                _clean(path)
+    except OSError as e:
+        if e.errno is None or e.filename not in (None, str(new), new):
+            raise
+        raise OSError(e.errno, os.strerror(e.errno), str(path)) from e
+
+
+def sweep(parent: Path, names: Iterable[str]) -> None:
+    """Remove what killed writers of `parent/<name>` left; a folder that stepped aside comes back.
+
+    Does nothing while another process writes there, or where nothing may be written: the next start
+    will, and whoever has something to write there reports what is wrong.
+    """
+    if not parent.is_dir():
+        return
+    with suppress(OSError), _locked(parent, wait=False):
+        for name in names:
+            _clean(parent / name)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Return where the new one is written, and where the old one steps aside to."""
+    return path.with_name(f".{path.name}{_NEW}"), path.with_name(f".{path.name}{_OLD}")
+
+
+def _swap(new: Path, path: Path, old: Path) -> None:
+    is_folder = new.is_dir()
+    if path.exists() and path.is_dir() != is_folder:
+        raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path))
+    if path.exists() and is_folder:
+        path.rename(old)
+    new.replace(path)
+    if is_folder:
+        _sync(path.parent)
+
+
+def _clean(path: Path) -> None:
+    """Bring back a folder that only stepped aside, remove the other leftovers; under the lock."""
+    new, old = _beside(path)
+    if old.exists() and not path.exists():
+        old.rename(path)
+    for leftover in (new, old):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    if path.is_symlink():
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a folder; BlockingIOError when it is held and we don't wait."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,49 @@
+"""The manifest of a result: what it was made of, and the digest of each of its files.
+
+The parts of its inputs are `config`, `strategy`, `engine`, `versions`, `span`, one
+`bars:<symbol>:<timeframe>` for each series that was read, `files` for what the strategy itself
+opened, and `page`, the code that only draws.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+NAME = "manifest.json"
+PAGE = "tearsheet.html"
+
+FILES_PART = "files"
+PAGE_PART = "page"
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One part of a result's key, as the manifest keeps it."""
+
+    digest: str
+    value: Any
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a result was made of, and the sha256 of each of its other files."""
+
+    inputs: dict[str, Input]
+    outputs: dict[str, str]
+
+
+def make_input(value: Any) -> Input:
+    """Return a part whose digest is that of its value as JSON, the same in any order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return Input(hashlib.sha256(text.encode()).hexdigest(), value)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """Return a result's manifest; None when there is none, or it is not one."""
+    try:
+        return msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError):
+        return None

@@ -1,0 +1,139 @@
+"""A result as its folder holds it, for the page that is drawn from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from tbv8.market import parse_timeframe
+from tbv8.results.accounting import Curve, Position
+from tbv8.results.summary import Stats, Summary, read_summary
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
+from tbv8.trading.records import Fill
+
+_TEXT_FILLS = tuple(name for name in Fill.__struct_fields__ if name != "trigger")
+_TEXT_POSITIONS = tuple(Position.__struct_fields__)
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a result: its statistics, also as summary.json's flat values, and its files.
+
+    In the tables times are int64, all else is text.
+    """
+
+    title: str
+    stats: Stats
+    numbers: Mapping[str, Any]
+    curve: Curve
+    fills: pa.Table
+    positions: pa.Table
+
+    @property
+    def venue(self) -> str:
+        """Whose rules it traded by."""
+        return self.stats.venue
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A result; `market` is market.csv by symbol, `inputs` what its manifest lists."""
+
+    summary: Summary
+    primary: Account
+    shadow: Account | None
+    market: Mapping[str, pa.Table]
+    inputs: Mapping[str, Any]
+
+    @property
+    def runs(self) -> list[Account]:
+        """The primary, and the shadow where there is one."""
+        return [self.primary, self.shadow] if self.shadow else [self.primary]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """What every chart over time shows: from the first bar's open to the last one's close."""
+        return self.primary.curve.start_ms, int(self.primary.curve.closes_ms[-1])
+
+    @property
+    def times_ms(self) -> Ints:
+        """When the run began, and when each bar closed."""
+        return np.concatenate([[self.span[0]], self.primary.curve.closes_ms])
+
+    @property
+    def mark(self) -> str:
+        """What stands across each chart."""
+        return "simulated" if self.summary.simulated else ""
+
+
+def read_result(folder: Path, *, inputs: Mapping[str, Any]) -> Result:
+    """Return a result whose page is not drawn yet.
+
+    Args:
+        folder: Its files but the page and the manifest.
+        inputs: For the manifest: digest and value of each part of the result's key.
+    """
+    summary = read_summary(folder)
+    numbers = json.loads((folder / "summary.json").read_text("utf-8"))
+    market = _read(folder / "market.csv", text=("symbol",))
+    return Result(
+        summary=summary,
+        primary=_account(folder, "primary", summary, summary.primary, numbers["primary"]),
+        shadow=_account(folder / "shadow", "shadow", summary, summary.shadow, numbers["shadow"])
+        if summary.shadow
+        else None,
+        market={
+            symbol: market.filter(pa.compute.equal(market["symbol"], symbol))
+            for symbol in summary.symbols
+        },
+        inputs=inputs,
+    )
+
+
+def _account(
+    folder: Path, name: str, summary: Summary, stats: Stats, numbers: Mapping[str, Any]
+) -> Account:
+    return Account(
+        title=f"{stats.venue} ({name})",
+        stats=stats,
+        numbers=numbers,
+        curve=_curve(_read(folder / "equity.csv"), summary),
+        fills=_read(folder / "fills.csv", text=_TEXT_FILLS),
+        positions=_read(folder / "positions.csv", text=_TEXT_POSITIONS),
+    )
+
+
+def _curve(rows: pa.Table, summary: Summary) -> Curve:
+    closes_ms: Ints = rows["ts_ms"].to_numpy()
+    money = {
+        name: fixed_point(rows[name].to_numpy(), MONEY_DECIMALS)
+        for name in ("equity", "cash", "buy_and_hold")
+    }
+
+    def by_symbol(name: str) -> dict[str, Floats]:
+        alone = len(summary.symbols) == 1
+        return {
+            symbol: rows[name if alone else f"{name}_{symbol}"].to_numpy().astype(np.float64)
+            for symbol in summary.symbols
+        }
+
+    return Curve(
+        start_ms=parse_timeframe(summary.timeframe).floor(int(closes_ms[0]) - 1),
+        closes_ms=closes_ms,
+        positions=by_symbol("position"),
+        prices=by_symbol("price"),
+        **money,
+    )
+
+
+def _read(path: Path, *, text: Sequence[str] = ()) -> pa.Table:
+    types = {"ts_ms": pa.int64(), "opened_ms": pa.int64(), "closed_ms": pa.int64()}
+    options = pyarrow.csv.ConvertOptions(
+        column_types=dict.fromkeys(text, pa.string()) | types, strings_can_be_null=False
+    )
+    return pyarrow.csv.read_csv(path, convert_options=options)

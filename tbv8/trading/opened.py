@@ -1,0 +1,212 @@
+"""What a strategy's own code opens and imports while it runs, seen by Python's audit events.
+
+A file below the project's folder becomes part of the result's key. Refused is what cannot be part
+of it: other files, databases, connections, programs, and libraries that open files without an
+event (`tbv8.config.source.UNSEEN`). SQLite is refused since ATTACH raises none either (tried).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import sysconfig
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tbv8.config import records
+from tbv8.config.source import digest_file, is_unseen, strategy_sources, unseen, unseen_imports
+from tbv8.trading.loading import StrategyError
+
+_TBV8 = f"{Path(__file__).parents[1]}/"
+_STRATEGIES = f"{_TBV8}strategies/"
+_LIBRARIES = tuple(
+    f"{os.path.realpath(path)}/"
+    for path in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix}
+)
+_SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/zoneinfo/")
+_REFUSED = {
+    "sqlite3.connect": "opens the database",
+    "socket.connect": "connects to",
+    "socket.getaddrinfo": "connects to",
+    "subprocess.Popen": "starts",
+    "os.exec": "starts",
+    "os.posix_spawn": "starts",
+    "os.system": "starts",
+    "os.fork": "starts a process",
+}
+_LISTING = ("os.listdir", "os.scandir")
+_EVENTS = frozenset((*_REFUSED, *_LISTING, "open", "import"))
+
+_NOTING: list[Opened] = []  # a hook is the process's, and there is no removing one: it looks here
+_INSIDE = threading.local()  # what is opened to make a digest is not the strategy's
+
+
+class Opened:
+    """What a strategy's code opened so far, below the project's folder."""
+
+    def __init__(self, strategy: records.Strategy) -> None:
+        self._strategy_id = strategy.strategy_id
+        self._root = _absolute(strategy.root)
+        self._files: dict[str, tuple[str, str]] = {}
+        self._refused: list[str] = []
+        self._known: set[str] = set()  # what the strategy imports by name is a part by itself
+        if strategy.module_path.is_file():
+            sources, _ = strategy_sources(strategy.module, root=strategy.root)
+            self._known = {_absolute(path) for path in sources}
+
+    def files(self) -> dict[str, str]:
+        """Return the digest of each file and folder, by its path below the project's folder.
+
+        Raises:
+            StrategyError: Something was opened that cannot be part of a key.
+        """
+        for name, (digest, place) in self._files.items():
+            if digest_file(Path(self._root, name)) != digest:
+                self._refuse(f"{place} opens {name}, which the run itself changes")
+        code = [Path(self._root, name) for name in self._files if name.endswith(".py")]
+        self._refused.extend(unseen_imports(code, root=Path(self._root)))
+        if self._refused:
+            raise StrategyError(f"{self._strategy_id}: {self._refused[0]}")
+        return {name: digest for name, (digest, _) in sorted(self._files.items())}
+
+    def data(self) -> list[str]:
+        """Return where each file that is no code was opened first, as `place opens it`."""
+        return [
+            f"{place} opens {name}"
+            for name, (_, place) in self._files.items()
+            if not name.endswith((".py", ".so"))
+        ]
+
+    def note(self, event: str, args: tuple[Any, ...], frame: FrameType) -> None:
+        """Take up an audit event, if a user's code is behind it."""
+        line = _user_line(frame, is_listing=event in _LISTING)
+        if line is None:
+            return
+        filename, number = line
+        place = f"{_absolute(filename).removeprefix(f'{self._root}/')}:{number}"
+        if event in _REFUSED:
+            what = [str(arg) for arg in args if isinstance(arg, str | bytes | tuple | list | int)]
+            self._refuse(f"{place} {_REFUSED[event]} {' '.join(what[:1])}".rstrip())
+        elif (path := _path(event, args)) is not None:
+            self._note_path(path, place)
+
+    def _refuse(self, what: str) -> None:
+        self._refused.append(
+            f"{what}, and a result must know all that it was made from: read files of the "
+            "project's folder with open(), csv, json or numpy"
+        )
+
+    def _note_path(self, path: str, place: str) -> None:
+        name = path.removeprefix(f"{self._root}/")
+        if module := _unseen_library(path):
+            self._refused.append(unseen(place, module))
+        if name in self._files or path in self._known:
+            return
+        if _is_library(path) or path.startswith(_SYSTEM):
+            return
+        if name == path:
+            self._refuse(f"{place} opens {path}, outside of the project's folder")
+        else:
+            self._files[name] = (digest_file(Path(path)), place)
+
+
+@contextmanager
+def noting_opened(strategy: records.Strategy) -> Iterator[Opened]:
+    """Note what users' code opens within the block; the modules that it imports are forgotten."""
+    _install_hook()
+    opened = Opened(strategy)
+    before = set(sys.modules)
+    _NOTING.append(opened)
+    try:
+        yield opened
+    finally:
+        _NOTING.remove(opened)
+        for name in sys.modules.keys() - before:
+            if _is_users(getattr(sys.modules[name], "__file__", None) or ""):
+                del sys.modules[name]
+
+
+@cache
+def _install_hook() -> None:
+    sys.addaudithook(_hook)
+
+
+def _hook(event: str, args: tuple[Any, ...]) -> None:
+    if _NOTING and event in _EVENTS and not getattr(_INSIDE, "now", False):
+        _INSIDE.now = True
+        try:
+            _NOTING[-1].note(event, args, sys._getframe(1))
+        finally:
+            _INSIDE.now = False
+
+
+def _is_users(filename: str) -> bool:
+    """Tell whether a file of code is a user's: no library, and of tbv8 only a strategy."""
+    if not filename or filename.startswith("<") or _is_library(filename):
+        return False
+    return filename.startswith(_STRATEGIES) or not filename.startswith(_TBV8)
+
+
+def _is_library(path: str) -> bool:
+    return path.startswith(_LIBRARIES) or os.path.realpath(path).startswith(_LIBRARIES)
+
+
+def _unseen_library(path: str) -> str | None:
+    """Return the module of `UNSEEN` that code of a library is of."""
+    *_, module = path.partition("/site-packages/")
+    name = module.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name if name and is_unseen(name) else None
+
+
+def _user_line(frame: FrameType | None, *, is_listing: bool) -> tuple[str, int] | None:
+    """Return the line of a user's code that opens something, by itself or by a library's function.
+
+    What a library opens while it is imported is not the user's, nor how a module is looked for.
+    """
+    by_library = is_listing
+    while frame is not None:
+        filename = frame.f_code.co_filename
+        if filename.startswith("<frozen"):
+            if by_library:
+                return None
+        elif _is_users(filename):
+            return filename, frame.f_lineno
+        elif not filename.startswith("<") and filename.startswith(_TBV8):
+            return None
+        else:
+            by_library = True
+        frame = frame.f_back
+    return None
+
+
+def _path(event: str, args: tuple[Any, ...]) -> str | None:
+    """Return the path that an event reads, if it reads one; of compiled code that of its source."""
+    path = args[1] if event == "import" else args[0]
+    if event in _LISTING and path is None:
+        path = "."
+    if not isinstance(path, str | bytes | os.PathLike):  # what is open already
+        return None
+    if event == "open" and not _reads(args[1], args[2]):
+        return None
+    text = _absolute(os.fsdecode(path))
+    if text.endswith(".pyc"):
+        source = importlib.util.source_from_cache(text)
+        return source if Path(source).exists() else text
+    return text
+
+
+def _absolute(path: str | Path) -> str:
+    """Return the path without `..`; links are left, since data may lie elsewhere."""
+    return os.path.normpath(Path(path).absolute())
+
+
+def _reads(mode: str | None, flags: int) -> bool:
+    if mode is None:
+        return flags & os.O_ACCMODE != os.O_WRONLY
+    return "r" in mode or "+" in mode

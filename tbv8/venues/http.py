@@ -1,0 +1,186 @@
+"""A session of requests whose replies are bounded, in bytes and in the time for the whole of one.
+
+requests bounds neither: its timeout is one for each read, so that a byte a second goes on for ever,
+and it reads a body, or what it inflates to, however long it is. Here a read timeout is for all of a
+reply, from its first line on, and only as much longer as a slow line takes for its bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import CancelledError
+from functools import cache, partial
+from http.client import HTTPResponse
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
+from tbv8.venues.bounds import (
+    REDIRECTS,
+    REPLY_BYTES,
+    BoundsError,
+    decoded,
+    redirect_target,
+    too_large,
+)
+
+_CHUNK_BYTES = 2**18
+_SLOWEST = 2**15  # bytes a second: a month's file of 2 MB may take a minute more
+_BESIDE_BODY = 2**20  # bytes: of its head, and as many again of what frames its chunks
+
+
+class OutOfBoundsError(requests.RequestException):
+    """A body that is not as small as it must be: another try would bring the same."""
+
+
+class MisledError(requests.RequestException):
+    """A reply leads to where it may not lead."""
+
+
+class Session(requests.Session):
+    """A keep-alive session with our name, for one thread at a time.
+
+    Args:
+        most_bytes: Of a body, as sent and once more when inflated.
+        hosts: Other hosts that a reply may lead to.
+        is_closing: Asked between two parts of a body; then the reply ends in a CancelledError.
+    """
+
+    def __init__(
+        self,
+        *,
+        most_bytes: int = REPLY_BYTES,
+        hosts: Collection[str] = (),
+        is_closing: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self._hosts = hosts
+        self.headers.update({"User-Agent": "tbv8", "Accept-Encoding": "gzip"})
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self.max_redirects = REDIRECTS
+        adapter = _Adapter(most_bytes, is_closing)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where a reply leads, if it does.
+
+        Raises:
+            MisledError: That is not where it may lead.
+        """
+        if not resp.is_redirect:
+            return None
+        try:
+            return redirect_target(resp.url, resp.headers["location"], self._hosts)
+        except BoundsError as e:
+            raise MisledError(f"HTTP {resp.status_code} {e}") from e
+
+
+class _Adapter(HTTPAdapter):
+    def __init__(self, most_bytes: int, is_closing: Callable[[], bool]) -> None:
+        self._most_bytes, self._is_closing = most_bytes, is_closing
+        super().__init__()
+
+    def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
+        """Return the pool of a request, whose new connections are bounded ones."""
+        pool: Any = super().get_connection_with_tls_context(*args, **options)
+        pool.ConnectionCls = _bounded(pool.ConnectionCls, self._most_bytes)
+        return pool
+
+    def send(  # type: ignore[override]  # the stubs name what is passed on here
+        self, request: requests.PreparedRequest, stream: bool = False, **options: Any
+    ) -> requests.Response:
+        """Send a request and read all of its reply, `stream` or not."""
+        try:
+            reply = super().send(request, stream=True, **options)
+            with reply.raw as raw:
+                body = self._read(raw)
+        except urllib3.exceptions.ReadTimeoutError as e:
+            raise requests.ReadTimeout(e, request=request) from e
+        except urllib3.exceptions.ProtocolError as e:
+            raise requests.exceptions.ChunkedEncodingError(e, request=request) from e
+        except urllib3.exceptions.HTTPError as e:
+            raise requests.ConnectionError(e, request=request) from e
+        except BoundsError as e:
+            raise OutOfBoundsError(str(e), request=request) from e
+        except requests.RequestException:
+            raise
+        except ValueError as e:  # of http.client: a chunk of a negative size
+            raise requests.exceptions.ChunkedEncodingError(e, request=request) from e
+        reply.raw = io.BytesIO(body)
+        return reply
+
+    def _read(self, raw: Any) -> bytes:
+        body = bytearray()
+        for chunk in raw.stream(_CHUNK_BYTES, decode_content=False):
+            body += chunk
+            if len(body) > self._most_bytes:
+                raw.close()
+                raise too_large(self._most_bytes)
+            if self._is_closing():
+                raw.close()
+                raise CancelledError
+        return decoded(bytes(body), raw.headers.get("Content-Encoding", ""), self._most_bytes)
+
+
+@cache
+def _bounded(kind: type[Any], most_bytes: int) -> type[Any]:
+    """Return a class of connections like `kind`, the replies of which are bounded."""
+    if issubclass(kind, _Bounded):
+        return kind
+    # `response_class` is what http.client, on which urllib3 builds, makes a reply with.
+    made = {"response_class": partial(_Reply, most_bytes)}
+    return type(f"Bounded{kind.__name__}", (_Bounded, kind), made)
+
+
+class _Bounded:
+    pass
+
+
+class _Reply(HTTPResponse):
+    """A reply whose every byte, head and body, is read by a `_Reader`."""
+
+    def __init__(self, most_bytes: int, sock: Any, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._most_bytes = most_bytes
+        self._reader = _Reader(self.fp.detach(), sock, _BESIDE_BODY)
+        self.fp: Any = io.BufferedReader(self._reader)
+
+    def begin(self) -> None:
+        """Read the head; the body may be larger."""
+        super().begin()
+        self._reader.most_bytes += self._most_bytes + _BESIDE_BODY
+
+
+class _Reader(io.RawIOBase):
+    """What comes of a socket until the time for all of it is over, or too much has come."""
+
+    def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
+        self._raw, self._sock, self.most_bytes = raw, sock, most_bytes
+        timeout_s = sock.gettimeout()
+        self._until_s = float("inf") if timeout_s is None else time.monotonic() + timeout_s
+        self._received = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left_s = self._until_s + self._received / _SLOWEST - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the time for the whole reply is over")
+        if left_s != float("inf"):
+            self._sock.settimeout(left_s)
+        count: int | None = self._raw.readinto(buffer)
+        self._received += count or 0
+        if self._received > self.most_bytes:
+            raise too_large(self.most_bytes)
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

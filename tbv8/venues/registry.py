@@ -1,0 +1,22 @@
+"""Every venue that tbv8 knows, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tbv8.venues import binance_spot, hyperliquid, mexc, sample
+from tbv8.venues.base import HistorySource, Venue
+
+VENUES: Mapping[str, Venue] = {
+    venue.name: venue for venue in (binance_spot.VENUE, hyperliquid.VENUE, mexc.VENUE, sample.VENUE)
+}
+
+
+def find_venue(name: str) -> Venue:
+    """Return a venue's record; one without anything for a name that tbv8 does not know."""
+    return VENUES.get(name) or Venue(name=name)
+
+
+def find_history(name: str) -> HistorySource | None:
+    """Return where a venue's history comes from; None if it has none to give."""
+    return find_venue(name).history

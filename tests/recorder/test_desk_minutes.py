@@ -1,0 +1,331 @@
+"""Which minutes a desk gives away: watched from end to end, the venue's own, empty, or lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from tbv8.market import Bar
+from tbv8.store.ticks import Gap, Held
+from tests.recorder.by_hand import BTC, NOON, ByHand, bar, minutes, ms
+
+MIDNIGHT_S = 12 * 3600.0
+
+
+@pytest.fixture
+def desk() -> ByHand:
+    """Return one whose trades are up since 10 s before noon."""
+    desk = ByHand(channels=("trades",))
+    desk.up("trades", -10)
+    return desk
+
+
+def only_bar(desk: ByHand) -> Bar:
+    (minute,) = desk.outbox.batch.minutes
+    return minute.bar
+
+
+# Watched minutes.
+
+
+@pytest.mark.parametrize(("up_s", "first"), [(-2.0, 0), (-1.9, 1)])
+def test_the_first_minute_is_the_first_that_begins_two_seconds_after_the_stream_is_up(
+    up_s: float, first: int
+) -> None:
+    desk = ByHand()
+    desk.up("trades", up_s)
+    for second in (10, 70, 122.5):
+        desk.hear(second)
+
+    desk.tick(130)
+
+    assert desk.written[0] == (first, 5.0)
+
+
+def test_a_minute_leaves_when_what_was_sent_until_two_seconds_after_it_has_arrived(
+    desk: ByHand,
+) -> None:
+    desk.hear(10)
+    desk.hear(61.9, at_s=70)
+    desk.tick(70)
+    assert desk.written == []
+
+    desk.hear(62, at_s=70)
+    desk.tick(70)
+    assert desk.written == [(0, 5.0)]
+
+
+def test_a_bar_has_the_first_and_last_trade_by_time_and_all_sizes(desk: ByHand) -> None:
+    desk.hear(20, price=5.0, size=0.1)
+    desk.hear(30, price=9.0, size=0.2)
+    desk.hear(10, price=4.0, size=0.3, at_s=31)
+    desk.hear(25, price=3.0, size=0.4, at_s=32)
+    desk.hear(62.5)
+    desk.tick(63)
+
+    assert only_bar(desk) == Bar(NOON, 4.0, 9.0, 3.0, 9.0, 1.0)
+
+
+def test_of_trades_with_equal_times_the_order_of_arrival_counts(desk: ByHand) -> None:
+    desk.hear(10, price=5.0, trade_id="9")
+    desk.hear(10, price=6.0, trade_id="8")
+    desk.hear(62.5)
+    desk.tick(63)
+
+    assert only_bar(desk) == Bar(NOON, 5.0, 6.0, 5.0, 6.0, 2.0)
+
+
+def test_the_order_in_which_sizes_were_added_leaves_no_trace(desk: ByHand) -> None:
+    for second, size in enumerate((0.1, 0.2, 0.3)):
+        desk.hear(second, size=size)
+    desk.hear(62.5)
+    desk.tick(63)
+
+    assert only_bar(desk).volume == 0.6
+
+
+def test_a_watched_minute_without_a_trade_is_flat_at_the_last_close(desk: ByHand) -> None:
+    desk.hear(10, price=5.0)
+    desk.hear(70, price=5.5)
+    desk.hear(71, price=6.0)
+    desk.hear(182.5, price=7.0)
+    desk.tick(183)
+
+    assert desk.written == [(0, 5.0), (1, 6.0), (2, 6.0)]
+    assert desk.outbox.batch.minutes[2].bar == Bar(ms(120), 6.0, 6.0, 6.0, 6.0, 0.0)
+
+
+def test_before_the_first_price_there_is_no_bar(desk: ByHand) -> None:
+    desk.recent([], asked_s=65)
+    desk.tick(65)
+    desk.hear(75, price=6.0)
+    desk.hear(122.5)
+    desk.tick(123)
+
+    assert desk.written == [(1, 6.0)]
+
+
+def test_a_stream_that_stalls_without_a_word_makes_no_flat_minutes(desk: ByHand) -> None:
+    desk.hear(10)
+    desk.hear(62.5)
+    desk.tick(10_000)
+
+    assert desk.written == [(0, 5.0)]
+
+
+# Minutes that were not watched.
+
+
+@pytest.fixture
+def waiting(desk: ByHand) -> ByHand:
+    """Return one with minute 0 written, minute 1 not watched, and minute 2 behind it."""
+    desk.hear(10)
+    desk.hear(62.5, price=6.0)
+    desk.tick(63)
+    desk.lost(70)
+    desk.up("trades", 75)
+    desk.hear(130, price=8.0)
+    desk.hear(182.5, price=8.0)
+    desk.tick(190)
+    assert desk.written == [(0, 5.0)]
+    assert desk.gaps("bars_1m") == [(60.0, 120.0, False)]
+    return desk
+
+
+def test_a_minute_that_was_not_watched_waits_for_the_venues_own_bar_and_later_ones_behind_it(
+    waiting: ByHand,
+) -> None:
+    waiting.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=190)
+
+    assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
+    assert [m.refilled for m in waiting.outbox.batch.minutes] == [False, True, False]
+    assert waiting.gaps("bars_1m") == [(60.0, 120.0, True)]
+
+
+def test_the_venues_bars_are_asked_for_from_the_first_unknown_minute_to_now(
+    waiting: ByHand,
+) -> None:
+    assert waiting.wanted_minutes(190) == minutes(1, 4)
+
+
+def test_a_watched_minute_stays_as_it_was_heard(waiting: ByHand) -> None:
+    waiting.refill(minutes(1, 4), [bar(1, 7.0), bar(2, 99.0)], asked_s=190)
+
+    assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
+
+
+def test_a_minute_counts_as_empty_after_two_looks_twenty_seconds_apart_only(
+    waiting: ByHand,
+) -> None:
+    waiting.refill(minutes(1, 2), [], asked_s=190)
+    waiting.refill(minutes(1, 2), [], asked_s=209.9)
+    assert waiting.written == [(0, 5.0)]
+
+    waiting.refill(minutes(1, 2), [], asked_s=210)
+
+    assert waiting.written == [(0, 5.0), (1, 5.0), (2, 8.0)]
+    assert waiting.outbox.batch.minutes[1].bar.volume == 0
+
+
+def test_a_bar_that_the_second_look_shows_is_taken(waiting: ByHand) -> None:
+    waiting.refill(minutes(1, 2), [], asked_s=190)
+    waiting.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=210)
+
+    assert waiting.written == [(0, 5.0), (1, 7.0), (2, 8.0)]
+
+
+def test_a_minute_counts_as_empty_at_once_when_a_later_bar_is_there(waiting: ByHand) -> None:
+    waiting.refill(minutes(1, 4), [bar(2)], asked_s=190)
+
+    assert waiting.written == [(0, 5.0), (1, 5.0), (2, 8.0)]
+
+
+def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) -> None:
+    waiting.desk.take_minutes(minutes(1, 2), [], asked_ms=ms(190))
+    assert waiting.wanted_minutes(209.9) is None
+    assert waiting.wanted_minutes(210) is not None
+
+
+@pytest.mark.parametrize(("asked_s", "taken"), [(122.9, False), (123, True)])
+def test_the_venues_bar_is_final_three_seconds_after_its_end(
+    desk: ByHand, asked_s: float, taken: bool
+) -> None:
+    desk.hear(10)
+    desk.hear(62.5)
+    desk.tick(63)
+    desk.lost(70)
+    desk.up("trades", 75)
+
+    assert (desk.wanted_minutes(asked_s) is not None) == taken
+    desk.refill(minutes(1, 2), [bar(1, 7.0)], asked_s=asked_s)
+
+    assert ((1, 7.0) in desk.written) == taken
+
+
+@pytest.fixture
+def long_gap() -> ByHand:
+    """Return one with minute 0 written, and minutes 1 to 3 not watched."""
+    desk = ByHand(channels=("trades",), kept_minutes=100)
+    desk.up("trades", -10)
+    desk.hear(10)
+    desk.hear(62.5)
+    desk.tick(63)
+    desk.lost(70)
+    desk.up("trades", 190)
+    desk.hear(245, price=8.0)
+    desk.hear(302.5, price=8.0)
+    assert desk.gaps("bars_1m") == [(60.0, 240.0, False)]
+    return desk
+
+
+def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: ByHand) -> None:
+    long_gap.refill(minutes(1, 3), [bar(1), bar(2)], asked_s=310)
+    assert long_gap.written == [(0, 5.0), (1, 7.0), (2, 7.0)]
+    assert long_gap.gaps("bars_1m") == [(60.0, 240.0, False)]
+
+    long_gap.refill(minutes(3, 4), [bar(3)], asked_s=320)
+    assert long_gap.written == [(0, 5.0), (1, 7.0), (2, 7.0), (3, 7.0), (4, 8.0)]
+    assert long_gap.gaps("bars_1m") == [(60.0, 240.0, True)]
+
+
+def test_minutes_that_are_refilled_already_are_not_asked_for_again(long_gap: ByHand) -> None:
+    long_gap.desk.take_minutes(minutes(2, 3), [bar(2)], asked_ms=ms(310))
+    long_gap.desk.take_minutes(minutes(1, 2), [bar(1)], asked_ms=ms(310))
+
+    assert long_gap.wanted_minutes(320) == minutes(3, 6)
+
+
+def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand) -> None:
+    assert long_gap.desk.pending_ms(ms(310)) == 250_000
+
+    long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
+    assert long_gap.desk.pending_ms(ms(310)) == 190_000
+
+    long_gap.refill(minutes(2, 4), [bar(2), bar(3)], asked_s=320)
+    assert long_gap.desk.pending_ms(ms(320)) == 0
+
+
+# Minutes that the venue no longer keeps: of 100 it is believed to keep 99.
+
+
+@pytest.mark.parametrize(("asked_s", "lost"), [(6000, False), (6000.1, True)])
+def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
+    asked_s: float, lost: bool
+) -> None:
+    desk = ByHand(channels=("trades",), kept_minutes=100)
+    desk.up("trades", -10)
+    desk.hear(10)
+    desk.hear(62.5)
+    desk.tick(63)
+    desk.lost(70)
+    desk.up("trades", 75)
+
+    desk.refill(minutes(1, 2), [], asked_s=asked_s)
+
+    # The ledger knows one span a day: the rest of the day is left out with it.
+    assert desk.gaps("bars_1m") == [(60.0, MIDNIGHT_S if lost else 120.0, False)]
+    assert desk.written == [(0, 5.0)]
+
+
+def test_after_what_is_lost_the_next_day_begins_without_the_old_price(long_gap: ByHand) -> None:
+    long_gap.refill(minutes(1, 2), [], asked_s=6001)
+    long_gap.hear(MIDNIGHT_S + 70, price=9.0)
+    long_gap.hear(MIDNIGHT_S + 122.5)
+    long_gap.tick(MIDNIGHT_S + 123)
+
+    assert long_gap.written == [(0, 5.0), (721, 9.0)]
+
+
+def test_what_was_refilled_before_the_loss_is_healed_and_the_loss_stays_listed(
+    long_gap: ByHand,
+) -> None:
+    long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
+    long_gap.refill(minutes(2, 3), [], asked_s=6060.1)
+
+    assert long_gap.written == [(0, 5.0), (1, 7.0)]
+    assert long_gap.gaps("bars_1m") == [(60.0, 120.0, True), (120.0, MIDNIGHT_S, False)]
+
+
+def test_where_the_day_has_no_bar_yet_only_what_is_lost_is_left_out() -> None:
+    desk = ByHand(channels=("trades",), kept_minutes=100)
+    desk.up("trades", -10)
+    desk.hear(10)
+    desk.lost(11)
+    desk.up("trades", 20)
+    desk.hear(65, price=8.0)
+    desk.hear(122.5)
+
+    desk.refill(minutes(0, 1), [], asked_s=6000.1)
+
+    assert desk.gaps("bars_1m") == [(0.0, 60.0, False)]
+    assert desk.written == [(1, 8.0)]
+
+
+# After a restart.
+
+
+def test_minutes_go_on_where_the_last_run_ended_and_flat_ones_at_its_close() -> None:
+    desk = ByHand(channels=("trades",), held=Held(minute_ms=ms(60), close=4.0))
+    desk.up("trades", 130)  # the third minute is the first that is watched
+
+    desk.refill(minutes(1, 3), [bar(2)], asked_s=190)
+
+    assert desk.written == [(1, 4.0), (2, 7.0)]
+
+
+def test_rows_that_earlier_runs_left_inside_a_healed_gap_are_healed_with_it() -> None:
+    left = tuple(
+        Gap(series=BTC, channel="bars_1m", start_ms=ms(start), end_ms=end, reason="x")
+        for start, end in ((60, None), (120, None), (180, ms(240)))
+    )
+    desk = ByHand(channels=("trades",), held=Held(minute_ms=ms(60), close=4.0, open_gaps=left))
+    desk.up("trades", 290)
+
+    desk.refill(minutes(1, 5), [bar(1), bar(2), bar(3)], asked_s=400)
+    assert desk.gaps("bars_1m") == [(60.0, 300.0, False)]
+    desk.refill(minutes(4, 5), [bar(4)], asked_s=402)
+
+    assert desk.gaps("bars_1m") == [
+        (60.0, 300.0, True),
+        (120.0, 300.0, True),
+        (180.0, 240.0, True),
+    ]

@@ -1,0 +1,169 @@
+"""One record from the run to the page: what is said first, and what of it a file brings back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbv8.market import DAY_MS, HOUR_MS, Span
+from tbv8.results.summary import Summary, cautions, read_summary, summarise
+from tests.backtest.builders import (
+    PAIR,
+    START_MS,
+    backtest,
+    bars_of,
+    books_of,
+    install,
+    limits,
+    make_bars,
+    make_pair,
+    make_strategy,
+    rules,
+    run_strategy,
+)
+
+MONTH = 31 * 24
+
+
+def summarised(
+    closes: list[float], *, volume: float = 100.0, hours: int = 0, **changes: Any
+) -> Summary:
+    """Run a script on hourly bars; the span is as long as they are, or so many hours."""
+    span = Span(START_MS, START_MS + (hours or len(closes)) * HOUR_MS)
+    strategy = make_strategy(**({"span": span} | changes))
+    bars = bars_of(strategy, make_bars(closes, volume=volume))
+    books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
+    return summarise(strategy, bars, books, None)
+
+
+def test_a_result_without_a_caution_has_none() -> None:
+    found = summarised([100.0] * MONTH, params={"orders": {3: "1"}})
+
+    assert cautions(found) == []
+    first, second, third = str(found).splitlines()
+    assert first.startswith("test_v1: BTC/USDT 1h, 744 bars of sample, simulated, 2024-01-01T00")
+    assert second == (
+        "  hyperliquid: 10,000.00 -> 9,999.95 USD (-0.00%, Sharpe -3.43), 1 fill, 1 entry, 0 round "
+        "trips, fees 0.05, max drawdown 0.00%; buy and hold +0.00%"
+    )
+    assert third.startswith("  hyperliquid: still long 1 BTC at the end, entered at 100: +0.00 USD")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({}, "no order was sent", id="nothing sent"),
+        pytest.param(
+            {"params": {"orders": {2: "5", 3: "6"}}},
+            "nothing was traded, 2 orders denied by max_position",
+            id="denied orders only",
+        ),
+        pytest.param(
+            {"params": {"orders": {2: "1", 3: "6"}, "limits": {4: "1@99.3"}}},
+            "2 orders denied, 1 by max_position, 1 by tick_size",
+            id="denied orders among others",
+        ),
+        pytest.param(
+            {"params": {"limits": {2: "1@50"}}}, "no order was filled", id="nothing filled"
+        ),
+        pytest.param(
+            {"params": {"orders": {2: "1", 5: "-0.5"}}, "volume": 0.25},
+            "2 fills larger than all that was traded in the step, up to 4 times it: no market "
+            "fills that at these prices",
+            id="beyond the volume",
+        ),
+        pytest.param(
+            {"params": {"orders": {2: "1"}}, "risk": limits(max_daily_loss_usd="0.01")},
+            "closed and halted until 00:00 UTC once by max_daily_loss_usd",
+            id="a halt",
+        ),
+    ],
+)
+def test_what_a_reader_must_know_first_stands_in_the_first_lines(
+    changes: dict[str, Any], said: str
+) -> None:
+    found = summarised([100.0] * MONTH, **changes)
+
+    assert cautions(found) == [f"hyperliquid: {said}"]
+    assert str(found).splitlines()[1] == f"  ! hyperliquid: {said}"
+
+
+def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
+    strategy = make_strategy(params={"orders": {2: "5"}})
+
+    found = backtest(strategy, make_bars([100.0] * 8), tmp_path)
+
+    page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
+    head = page[page.index("<header>") : page.index("</header>")]
+    assert re.findall(r'<p class="caution">(.*?)</p>', head) == cautions(found)
+    assert [said.partition(":")[0] for said in cautions(found)] == [
+        "0.3 days are too short for figures a year, such as the Sharpe ratio",
+        "BTC/USDT",
+        "hyperliquid",
+    ]
+
+
+def test_missing_minutes_are_said_first() -> None:
+    found = summarised([100.0] * MONTH, hours=MONTH + 6, params={"orders": {2: "1"}})
+
+    assert cautions(found) == ["BTC/USDT: 360 of 45,000 minutes are missing (0.80%)"]
+
+
+def test_a_short_span_has_no_figures_a_year_and_says_so() -> None:
+    closes = [100.0 + hour % 7 for hour in range(48)]
+
+    short = summarised(closes, params={"orders": {3: "1", 30: "-1"}})
+    long = summarised(closes * 15, params={"orders": {3: "1", 30: "-1"}})
+
+    assert cautions(short) == [
+        "2.0 days are too short for figures a year, such as the Sharpe ratio: they need 30"
+    ]
+    assert cautions(long) == []
+    for stats, is_shown in ((short.primary, False), (long.primary, True)):
+        yearly = [
+            value
+            for performance in (stats.performance, stats.buy_and_hold)
+            for value in (performance.cagr, performance.volatility, performance.sharpe)
+        ]
+        assert [value is not None for value in (*yearly, stats.trading.turnover)] == [is_shown] * 7
+    assert "Sharpe" not in str(short).splitlines()[2]
+    assert short.primary.performance.best_day is not None
+
+
+def test_a_file_brings_back_the_same_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tmp_path / "more", "pair", PAIR)
+    days = Span(START_MS, START_MS + 2 * DAY_MS)
+    strategy = make_pair({2: "0 1,1 -2.5", 9: "0 -1", 12: "0 1000"}, span=days)
+    bars = bars_of(strategy, make_bars([100.0 + n % 5 for n in range(48)]), make_bars([7.0] * 48))
+
+    found = backtest(strategy, bars, tmp_path)
+
+    again = read_summary(tmp_path / "test_v1")
+    assert again == found
+    assert str(again) == str(found)
+
+
+def test_several_symbols_keep_their_own_open_positions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, tmp_path / "more", "pair", PAIR)
+    strategy = make_pair(
+        {2: "0 1,1 -2", 3: "0 1", 4: "1 2"},
+        instruments={"hyperliquid": dict.fromkeys(("BTC/USDT", "ETH/USDT"), rules(taker_fee="0"))},
+    )
+    bars = bars_of(strategy, make_bars([100, 102, 104, 106, 110]), make_bars([7, 8, 8, 7, 6]))
+
+    found = backtest(strategy, bars, tmp_path)
+
+    # BTC: 1 at 102 and 1 at 104, held at 110; ETH: sold 2 at 8, bought at 7
+    (still,) = found.primary.open_positions
+    assert (still.symbol, still.quantity, still.entry_price) == ("BTC/USDT", 2, 103)
+    assert still.unrealized_pnl == found.primary.unrealized_pnl == 14
+    assert found.primary.pnl == 16
+    assert found.symbols == ("BTC/USDT", "ETH/USDT")
+    assert str(found).startswith("test_v1: BTC/USDT, ETH/USDT 1h, 5 bars of sample")

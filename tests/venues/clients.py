@@ -1,0 +1,188 @@
+"""Every client of a venue's HTTP as one question each, for replies that no honest server gives.
+
+`python -m tests.venues.clients URLS` asks the questions whose names come on stdin, and prints by
+how many MB each took the process higher than it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, Span, parse_time
+from tbv8.recorder.pace import Pace
+from tbv8.recorder.refill import Rest, open_session
+from tbv8.venues.base import Endpoints, Live
+from tbv8.venues.binance_spot.history import BinanceHistory
+from tbv8.venues.binance_spot.host import Patience
+from tbv8.venues.live_history import LiveHistory
+from tbv8.venues.live_history import Patience as LivePatience
+from tbv8.venues.registry import VENUES
+from tests.servers import binance_faults, live_faults
+from tests.servers.binance import BinanceServer, WeightMeter
+from tests.servers.binance_market import synthetic_market
+from tests.servers.hostile import Raw
+from tests.servers.hyperliquid import HyperliquidOptions, hyperliquid_market, hyperliquid_server
+from tests.servers.live_market import VenueClock
+from tests.servers.live_server import LiveServer
+from tests.servers.mexc import MexcOptions, mexc_market, mexc_server
+from tests.venues.binance_spot import BTC, VirtualTime
+
+DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
+HOUR = Span(DAY.start_ms, DAY.start_ms + 60 * MINUTE_MS)
+NOW_MS = parse_time("2024-03-10T00:00:30Z")
+TRIES = 2
+
+type Hosts = tuple[str, ...]
+
+
+class Question(Protocol):
+    """Asks a server, and allows so many seconds for a reply."""
+
+    def __call__(self, server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
+
+
+def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
+    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+        time = VirtualTime()
+        patience = Patience(
+            tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
+        )
+        endpoints = Endpoints(
+            rest_url=server.url, archive_url=server.url, redirect_hosts=redirect_hosts
+        )
+        with BinanceHistory(endpoints, patience) as history:
+            return ask(history)
+
+    return question
+
+
+def _live(name: str) -> Live:
+    open_live = VENUES[name].live
+    assert open_live is not None
+    return open_live()
+
+
+def _history(name: str) -> Question:
+    live = _live(name)
+
+    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+        patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
+        endpoints = Endpoints(rest_url=server.rest_url, redirect_hosts=redirect_hosts)
+        with LiveHistory(name, live, endpoints, patience=patience) as history:
+            return history.clock_ms()
+
+    return question
+
+
+def _refill(name: str) -> Question:
+    live = _live(name)
+
+    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+        async def ask() -> object:
+            async with open_session() as session:
+                pace = Pace(rest_s=reply_s)
+                rest = Rest(live, server.rest_url, session, pace, redirect_hosts)
+                return await rest.fetch(live.ask_clock())
+
+        return asyncio.run(ask())
+
+    return question
+
+
+# By name: whose server, what a fault must match, and the question.
+QUESTIONS: dict[str, tuple[str, str, Question]] = {
+    "binance's clock, by requests": ("binance", "/time", _binance(lambda h: h.clock_ms())),
+    "binance's bars, by ccxt": (
+        "binance",
+        "endTime=",
+        _binance(lambda h: h.fetch_direct(BTC, HOUR)),
+    ),
+    "binance's archive": ("binance", ".zip$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
+    "binance's CHECKSUM": ("binance", ".CHECKSUM$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
+    "mexc's history": ("mexc", "", _history("mexc")),
+    "hyperliquid's history": ("hyperliquid", "", _history("hyperliquid")),
+    "mexc's refill": ("mexc", "", _refill("mexc")),
+    "hyperliquid's refill": ("hyperliquid", "", _refill("hyperliquid")),
+}
+
+
+class Servers:
+    """The three venues, that answer as one is told."""
+
+    def __init__(self, binance: BinanceServer, mexc: LiveServer, hyperliquid: LiveServer) -> None:
+        self.binance, self.mexc, self.hyperliquid = binance, mexc, hyperliquid
+
+    def behave(self) -> None:
+        """Answer as an honest venue from now on."""
+        for server in (self.binance, self.mexc, self.hyperliquid):
+            server.behave()
+
+    def strike(self, raw: Raw) -> None:
+        """Answer what each question is about with these bytes from now on."""
+        self.behave()
+        self.binance.reset_log()
+        for venue, match, _ in QUESTIONS.values():
+            if venue == "binance":
+                fault = binance_faults.Fault(match=match, kind="raw", raw=raw, times=None)
+                self.binance.faults.add(fault)
+        for server in (self.mexc, self.hyperliquid):
+            server.fault(live_faults.Fault(kind="rest", how="raw", raw=raw, times=10**9))
+
+    def asked(self) -> int:
+        """Return how many requests were answered so since `strike`, and before at live venues."""
+        live = (server.count("rest") for server in (self.mexc, self.hyperliquid))
+        return sum(logged.fault == "raw" for logged in self.binance.log) + sum(live)
+
+    def ask(self, name: str, reply_s: float) -> object:
+        """Ask a question."""
+        venue, _, question = QUESTIONS[name]
+        return question(getattr(self, venue), reply_s)
+
+
+@contextmanager
+def serving() -> Iterator[Servers]:
+    """Serve the three venues."""
+    market = synthetic_market(BTC, parse_time("2024-03-08"), parse_time("2024-03-10"), 9)
+    clock = VenueClock(start_ms=NOW_MS, speed=0.0)
+    with (
+        BinanceServer({BTC: market}, now_ms=NOW_MS, weight=WeightMeter(10**9)) as binance,
+        mexc_server(
+            [mexc_market("BTC_USDT")], clock=clock, options=MexcOptions(limits=False)
+        ) as mexc,
+        hyperliquid_server(
+            [hyperliquid_market("BTC")], clock=clock, options=HyperliquidOptions(limits=False)
+        ) as hyperliquid,
+    ):
+        yield Servers(binance, mexc, hyperliquid)
+
+
+def _memory_kb(name: str) -> int:
+    """Return a line of /proc/self/status, VmRSS or its peak VmHWM."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def main() -> None:
+    """Ask what stdin names, and tell what it took."""
+    urls: dict[str, str] = json.loads(sys.argv[1])
+    for line in sys.stdin:
+        venue, _, question = QUESTIONS[line.strip()]
+        gc.collect()
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+        before_kb = _memory_kb("VmRSS")
+        with suppress(VenueError):
+            question(SimpleNamespace(url=urls[venue], rest_url=urls[venue]), 60.0)
+        print((_memory_kb("VmHWM") - before_kb) / 1024, flush=True)
+
+
+if __name__ == "__main__":
+    main()

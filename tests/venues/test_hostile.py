@@ -1,0 +1,120 @@
+"""Replies of hostile servers, at every client of every venue: one line each, and soon.
+
+A venue's word is believed as far as it is documented, and printed as far as it is printable.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+
+import pytest
+
+from tbv8.errors import VenueError
+from tests.builders import ROOT
+from tests.servers.forwarding import forwarding
+from tests.servers.hostile import BODIES, HEADS, REDIRECTS, REFUSALS, SLOW
+from tests.venues.clients import QUESTIONS, TRIES, Servers, serving
+
+REPLY_S, SOON_S = 5.0, 0.4
+LARGE = (
+    "many lists",  # before those that leave their memory to the next
+    "many objects",
+    "endless headers",
+    "a gzip bomb",
+    "a chunk of -1",
+    "an endless body",
+    "deep JSON",
+)
+EVERY = {**HEADS, **BODIES, **REFUSALS, **REDIRECTS, **SLOW}
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    with serving() as servers:
+        yield servers
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_an_honest_server_is_understood(servers: Servers, name: str) -> None:
+    assert servers.ask(name, 5.0)
+
+
+@pytest.mark.parametrize("what", EVERY)
+def test_a_hostile_reply_is_one_line_at_each_client(servers: Servers, what: str) -> None:
+    servers.strike(EVERY[what])
+    reply_s = SOON_S if what in SLOW else REPLY_S
+    before, began_s = servers.asked(), time.monotonic()
+
+    def ask(name: str) -> str:
+        try:
+            servers.ask(name, reply_s)
+        except VenueError as e:
+            return str(e)
+        return "no word"
+
+    with ThreadPoolExecutor(len(QUESTIONS)) as threads:
+        said = dict(zip(QUESTIONS, threads.map(ask, QUESTIONS), strict=True))
+
+    assert time.monotonic() - began_s < TRIES * reply_s + 10  # of a busy machine
+    assert [line for line in said.values() if not line.isprintable() or len(line) > 1000] == []
+    silent = {name for name, line in said.items() if line == "no word"}
+    if "a clock of" in what:
+        silent -= {"mexc's refill", "hyperliquid's refill"}  # a clock is judged by the recorder
+    assert silent <= {"binance's archive", "binance's CHECKSUM"}  # REST has the bars as well
+    assert servers.asked() - before in range(1 if what in SLOW else len(QUESTIONS), 33)
+
+
+def test_no_reply_costs_more_than_100_mb_or_60_s(servers: Servers) -> None:
+    urls = {
+        "binance": servers.binance.url,
+        "mexc": servers.mexc.rest_url,
+        "hyperliquid": servers.hyperliquid.rest_url,
+    }
+    command = [sys.executable, "-m", "tests.venues.clients", json.dumps(urls)]
+    cost_mb, took_s = {}, {}
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+
+        def ask(name: str) -> float:
+            print(name, file=client.stdin, flush=True)
+            return float(client.stdout.readline())
+
+        servers.behave()
+        asked = [name for name in QUESTIONS if "hyperliquid" not in name]  # it has mexc's clients
+        for name in asked:
+            ask(name)  # libraries are imported, and caches are warm
+        for what in LARGE:
+            servers.strike(EVERY[what])
+            for name in asked:
+                began_s = time.monotonic()
+                cost_mb[what, name] = ask(name)
+                took_s[what, name] = time.monotonic() - began_s
+        client.stdin.close()
+
+    assert {key: mb for key, mb in cost_mb.items() if mb > 100} == {}
+    assert {key: s for key, s in took_s.items() if s > 60} == {}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_redirect_to_another_host_is_followed_where_the_config_names_it(
+    servers: Servers, name: str
+) -> None:
+    venue, _, question = QUESTIONS[name]
+    server = getattr(servers, venue)
+    own = server.url if venue == "binance" else server.rest_url
+    servers.behave()
+    with forwarding(own.replace("127.0.0.1", "localhost")) as url:
+        asked = SimpleNamespace(url=url, rest_url=url)
+
+        with pytest.raises(VenueError, match=r"30. leads to another host, 'localhost:\d+'"):
+            question(asked, 5.0)
+        assert question(asked, 5.0, redirect_hosts=("localhost",))

@@ -1,0 +1,232 @@
+"""Every field of every message of every venue, with values that no market makes.
+
+What comes of it is a VenueError, or a value that can be written and could be meant.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+
+import pytest
+
+from tbv8.errors import VenueError
+from tbv8.market import Bar, Bbo, Span, Trade, parse_time
+from tbv8.venues.base import Market
+from tbv8.venues.binance_spot.host import FailureError
+from tbv8.venues.binance_spot.minutes import Minutes
+from tbv8.venues.binance_spot.rest import _parse_klines
+from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
+from tbv8.venues.mexc.live import MexcFeed, MexcLive
+from tests.venues.frames import check_event
+
+NOW = 1_790_164_800_000
+HOUR = Span(NOW, NOW + 3_600_000)
+_HELD = "HELD BY A VALUE"
+ODD = [
+    "null", "[]", "{}", "[[]]", '""', '"x"', "0", "-1", "-0.0", "0.5", "1e-400", "-1e-9", "true",
+    "1e308", "-1e308", "1e999999", '"1e999999"', "NaN", "Infinity", '"nan"', '"inf"', '"-inf"',
+    "1" + "0" * 30, "-1" + "0" * 30, "9" * 5000, '"' + "9" * 5000 + '"', "9007199254740991",
+    str(2**63), str(2**64), str(parse_time("2100-01-01")), '"\\u0000"', '"\\ud800"', '"\\u001b[2J"',
+    '"' + "a" * 10_000 + '"', "[" * 5000, '"\\u0663"',
+]  # fmt: skip
+
+MEXC_BTC = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
+HYPER_BTC = Market(native="BTC")
+MEXC, HYPER = MexcLive(), HyperliquidLive()
+
+
+def mexc_reply(data: Any) -> Any:
+    return {"success": True, "code": 0, "data": data, "message": ""}
+
+
+DEAL = {"p": 77525.9, "v": 3, "T": 2, "O": 3, "M": 1, "t": NOW, "i": "16005949540"}
+BOOK = {"asks": [[77526.0, 5, 1]], "bids": [[77525.9, 4, 1]], "version": 7}
+KLINES = {
+    "time": [NOW // 1000, NOW // 1000 + 60],
+    **{name: [2.0, 2.0] for name in ("open", "high", "low", "close", "vol", "amount")},
+    **{name: [2.0, 2.0] for name in ("realOpen", "realHigh", "realLow", "realClose")},
+}
+TRADE = {"coin": "BTC", "side": "A", "px": "84143.0", "sz": "0.00036", "time": NOW, "tid": 104}
+LEVELS = [[{"px": "1.0", "sz": "2.0", "n": 1}], [{"px": "1.5", "sz": "2.0", "n": 1}]]
+CANDLE = {"t": NOW, "T": NOW + 59_999, "s": "BTC", "i": "1m", "n": 3} | dict.fromkeys(
+    "ochlv", "2.0"
+)
+CONTRACT = {"symbol": "BTC_USDT", "contractSize": 0.0001, "state": 0}
+
+
+def mexc_frame(raw: bytes) -> Any:
+    feed = MexcFeed({"BTC/USDT": MEXC_BTC})
+    feed.subscribe("BTC/USDT", "bbo")
+    return feed.parse(raw)
+
+
+def hyper_frame(raw: bytes) -> Any:
+    return HyperliquidFeed({"BTC/USDT": HYPER_BTC}).parse(raw)
+
+
+def channel(name: str, data: Any, **more: Any) -> Any:
+    return {"channel": name, "data": data, **more}
+
+
+MESSAGES: dict[str, tuple[Callable[[bytes], Any], Any]] = {
+    "mexc deals": (mexc_frame, channel("push.deal", [DEAL, DEAL], symbol="BTC_USDT", ts=NOW)),
+    "mexc depth": (
+        mexc_frame,
+        channel("push.depth.full", BOOK | {"cts": NOW}, symbol="BTC_USDT", ts=NOW),
+    ),
+    "mexc ack": (mexc_frame, channel("rs.sub.deal", "success", ts=NOW)),
+    "mexc error": (mexc_frame, channel("rs.error", "no", ts=NOW)),
+    "mexc clock": (MEXC.ask_clock().parse, mexc_reply(NOW)),
+    "mexc markets": (MEXC.ask_markets().parse, mexc_reply([CONTRACT])),
+    "mexc recent": (MEXC.ask_recent("BTC/USDT", MEXC_BTC).parse, mexc_reply([DEAL, DEAL])),
+    "mexc book": (
+        MEXC.ask_bbo("BTC/USDT", MEXC_BTC).parse,
+        mexc_reply(BOOK | {"timestamp": NOW}),
+    ),
+    "mexc minutes": (MEXC.ask_minutes(MEXC_BTC, HOUR).parse, mexc_reply(KLINES)),
+    "hyperliquid trades": (hyper_frame, channel("trades", [TRADE, TRADE])),
+    "hyperliquid bbo": (
+        hyper_frame,
+        channel("bbo", {"coin": "BTC", "time": NOW, "bbo": [LEVELS[0][0], LEVELS[1][0]]}),
+    ),
+    "hyperliquid ack": (
+        hyper_frame,
+        channel(
+            "subscriptionResponse",
+            {"method": "subscribe", "subscription": {"type": "trades", "coin": "BTC"}},
+        ),
+    ),
+    "hyperliquid error": (hyper_frame, channel("error", "no")),
+    "hyperliquid clock": (HYPER.ask_clock().parse, {"specialStatuses": None, "time": NOW}),
+    "hyperliquid markets": (
+        HYPER.ask_markets().parse,
+        {"universe": [{"name": "BTC", "szDecimals": 5, "maxLeverage": 40, "isDelisted": False}]},
+    ),
+    "hyperliquid recent": (HYPER.ask_recent("BTC/USDT", HYPER_BTC).parse, [TRADE, TRADE]),
+    "hyperliquid book": (
+        HYPER.ask_bbo("BTC/USDT", HYPER_BTC).parse,
+        {"coin": "BTC", "time": NOW, "levels": LEVELS},
+    ),
+    "hyperliquid minutes": (HYPER.ask_minutes(HYPER_BTC, HOUR).parse, [CANDLE, CANDLE]),
+}
+
+
+def held_out(value: Any) -> Iterator[Any]:
+    """Yield copies of a JSON value with one value in it, whole or part, marked to be replaced."""
+    yield _HELD
+    if isinstance(value, dict):
+        for key, item in value.items():
+            for changed in held_out(item):
+                yield value | {key: changed}
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            for changed in held_out(item):
+                yield [*value[:at], changed, *value[at + 1 :]]
+
+
+def odd_messages(message: Any) -> Iterator[bytes]:
+    for held in held_out(message):
+        text = json.dumps(held)
+        for odd in ODD:
+            yield text.replace(f'"{_HELD}"', odd).encode()
+
+
+def check(value: Any) -> None:
+    """Assert that a value can be written, and could be meant."""
+    if isinstance(value, Trade | Bbo):
+        check_event(value)
+        with sqlite3.connect(":memory:") as connection:
+            columns = [getattr(value, name) for name in value.__struct_fields__]
+            connection.execute(f"SELECT {', '.join('?' * len(columns))}", columns)
+    elif isinstance(value, Bar):
+        assert HOUR.start_ms <= value.ts_ms < HOUR.end_ms
+        assert isinstance(value.is_possible, bool)
+    elif isinstance(value, Market):
+        size = value.contract_size
+        assert size is None or Decimal("1e-12") <= size <= Decimal("1e12")
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check(item)
+    elif isinstance(value, dict):
+        check(list(value.values()))
+    elif isinstance(value, int):
+        assert 0 < value < parse_time("2100-01-01")
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_what_no_market_makes_is_refused_in_every_field(name: str) -> None:
+    parse, message = MESSAGES[name]
+    check(parse(json.dumps(message).encode()))
+
+    said = []
+    for raw in odd_messages(message):
+        try:
+            value = parse(raw)
+        except VenueError as e:
+            said.append(str(e))
+        else:
+            check(value)
+    assert said
+    assert max(map(len, said)) < 800
+    assert not [line for line in said if "\n" in line]
+
+
+def test_rows_of_binance_with_such_values_are_refused_or_left_out() -> None:
+    row = [NOW, "2.0", "2.0", "2.0", "2.0", "3.0", NOW + 59_999, "6.0", 1, "1.0", "2.0", "0"]
+    odd: list[Any] = [
+        None, [], {}, "", "x", 0, -1, -1.5, True, 1e308, float("nan"), float("inf"), "nan", "inf",
+        "-inf", "1e999999", "-1", "0", 10**30, -(10**30), 10**400, "9" * 5000, 2**53 - 1, 2**63,
+        "\x00", "\ud800", "٣",
+    ]  # fmt: skip
+
+    for place in range(len(row)):
+        for value in odd:
+            rows = [[*row[:place], value, *row[place + 1 :]], [NOW + 60_000, *row[1:]]]
+            try:
+                found = _parse_klines(rows, HOUR, {})
+            except FailureError:
+                continue
+            assert isinstance(found, Minutes)
+            assert found.ts_ms.tolist()[-1] == NOW + 60_000
+            for column in found.values:
+                assert all(isfinite(number) and 0 <= number <= 1e24 for number in column.tolist())
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["-1", "0", "1e-13", "1e13", '"-0.0001"', "1e999999", '"NaN"', '"Infinity"', "null", "9" * 5000,
+     "0." + "1" * 5000],
+)  # fmt: skip
+def test_a_contract_size_that_no_market_has_makes_its_market_unusable_and_no_other(
+    size: str,
+) -> None:
+    others = [{"symbol": "ETH_USDT", "contractSize": 0.01, "state": 0}]
+    text = json.dumps(mexc_reply([CONTRACT | {"contractSize": _HELD}, *others]))
+
+    markets = MEXC.ask_markets().parse(text.replace(f'"{_HELD}"', size).encode())
+
+    assert markets["ETH_USDT"] == Market(native="ETH_USDT", contract_size=Decimal("0.01"))
+    broken = markets["BTC_USDT"]
+    assert broken.contract_size is None
+    assert broken.problem is not None
+    assert "contract size" in broken.problem
+    assert len(broken.problem) < 100
+    with pytest.raises(VenueError, match="BTC_USDT is of"):
+        MEXC.ask_minutes(broken, HOUR).parse(json.dumps(mexc_reply(KLINES)).encode())
+
+
+def test_a_version_of_a_book_that_is_far_ahead_does_not_outlast_the_subscription() -> None:
+    feed = MexcFeed({"BTC/USDT": MEXC_BTC})
+    book = channel("push.depth.full", BOOK | {"cts": NOW}, symbol="BTC_USDT", ts=NOW)
+    ahead = book | {"data": BOOK | {"version": 2**62}}
+    assert len(feed.parse(json.dumps(ahead).encode())) == 1
+    assert feed.parse(json.dumps(book).encode()) == ()
+
+    feed.subscribe("BTC/USDT", "bbo")
+
+    assert len(feed.parse(json.dumps(book).encode())) == 1
