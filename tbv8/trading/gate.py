@@ -182,7 +182,7 @@ class Gate:
         """
         market, name = self.markets[order.instrument_id], _name(order)
         self.submitted[name] = SubmittedOrder(
-            ts_ms=self.clock_ns() // _NS,
+            ts_ms=self.step_ns // _NS,
             symbol=market.symbol,
             side=_side(order.is_buy),
             type=order.order_type.name.lower(),
@@ -398,7 +398,7 @@ class Gate:
         quantity = order.quantity if size is None else size
         kind = order.order_type.name.lower()
         return Denial(
-            ts_ms=self.clock_ns() // _NS,
+            ts_ms=self.step_ns // _NS,
             symbol=market.symbol if market else order.instrument_id.symbol.value,
             rule=breach.rule,
             order=f"{_side(order.is_buy)} {kind} {quantity}",
