@@ -5,7 +5,7 @@ A change of position is in base units, below 0 to sell, as `position` is below 0
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from decimal import Decimal
 from typing import Any
 
 from nautilus_trader.model import OrderSide, Price, Quantity
@@ -50,10 +50,10 @@ class OneMarket(Strategy):
         return order.client_order_id
 
     def price(self, value: float, *, up: bool) -> Price:
-        """Return the next price on the tick, up or down."""
-        tick = self.instrument.price_increment.as_decimal()
-        ticks = (Decimal(value) / tick).to_integral_value(ROUND_CEILING if up else ROUND_FLOOR)
-        return Price.from_decimal_dp(ticks * tick, self.instrument.price_precision)
+        """Return the next price on the tick, up or down; `make_price` only rounds to decimals."""
+        instrument = self.instrument
+        price: Price = instrument.next_ask_price(value) if up else instrument.next_bid_price(value)
+        return price
 
     def _order(self, change: Decimal) -> tuple[Any, OrderSide, Quantity]:
         side = OrderSide.BUY if change > 0 else OrderSide.SELL

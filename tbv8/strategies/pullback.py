@@ -1,4 +1,4 @@
-"""Two timeframes: the hours say in which direction, the strategy's own bars say when."""
+"""Two timeframes: the longer one says in which direction, the main one says when."""
 
 from __future__ import annotations
 
@@ -13,50 +13,52 @@ from tbv8.strategies.base import OneMarket
 
 @dataclass(frozen=True, kw_only=True)
 class PullbackConfig:
-    """What tbv8 gives (the first three) and what the YAML may set.
+    """What tbv8 gives (the first four) and what the YAML may set.
 
-    `trend_hours` is the span of the hourly average; the strength index lies between 0 and 100.
+    `trend_bars` is the span of the average of the longer bars; the strength index lies between 0
+    and 100.
     """
 
     instrument_id: InstrumentId
     bar_type: BarType
+    bar_types: tuple[BarType, ...]
     max_position: Decimal
 
-    trend_hours: int = 48
+    trend_bars: int = 48
     strength_bars: int = 14
     weak: float = 30
 
     def __post_init__(self) -> None:
-        if min(self.trend_hours, self.strength_bars) < 1 or not 0 < self.weak < 50:
-            raise ValueError("trend_hours and strength_bars must be above 0, weak within 0 .. 50")
+        if len(self.bar_types) != 2:
+            raise ValueError("pullback needs one longer timeframe: write `bars: [1h]`")
+        if min(self.trend_bars, self.strength_bars) < 1 or not 0 < self.weak < 50:
+            raise ValueError("trend_bars and strength_bars must be above 0, weak within 0 .. 50")
 
 
 class Pullback(OneMarket):
-    """Buy a weak moment while the hour closed above its average, sell a strong one while below.
+    """Buy a weak moment while the longer bars close above their average, sell a strong one below.
 
-    Out when the strength index is beyond its middle again, or the hours have turned. NautilusTrader
-    builds the hours out of our bars: one arrives right after the bar that ends it.
+    Out when the strength index is beyond its middle again, or the trend has turned. Of bars that
+    close at the same time the longer one arrives first: the trend is known when ours arrives.
     """
 
     config: PullbackConfig
 
     def __init__(self, config: PullbackConfig) -> None:
         super().__init__(config)
-        self.average = ExponentialMovingAverage(config.trend_hours)
+        self.average = ExponentialMovingAverage(config.trend_bars)
         self.strength = RelativeStrengthIndex(config.strength_bars)
         self.trend = 0  # 1 up, -1 down, 0 not known yet
 
     def on_start(self) -> None:
-        """Ask for the hours too: INTERNAL are built here, @ says from what."""
-        own = self.config.bar_type
-        source = f"{own.spec.step}-{own.spec.aggregation.name}-EXTERNAL"
-        hours = BarType.from_str(f"{own.instrument_id}-1-HOUR-LAST-INTERNAL@{source}")
-        self.register_indicator_for_bars(own, self.strength)
-        self.subscribe_bars(hours)
+        """Ask for the bars of both timeframes: ours come first in `bar_types`."""
+        ours, longer = self.config.bar_types
+        self.register_indicator_for_bars(ours, self.strength)
+        self.subscribe_bars(longer)
         super().on_start()
 
     def on_bar(self, bar: Bar) -> None:
-        """Follow the hours; enter and leave on our own bars."""
+        """Follow the trend; enter and leave on our own bars."""
         if bar.bar_type != self.config.bar_type:
             self.average.handle_bar(bar)
             if self.average.initialized:

@@ -303,10 +303,10 @@ def read_rows(path: Path) -> list[dict[str, str]]:
 
 
 @cache
-def sample_bars(timeframe: str, *, days: int) -> pa.Table:
-    """The first days of the sample market's BTC, outages and all."""
+def sample_bars(timeframe: str, *, days: int, symbol: str = "BTC/USDT") -> pa.Table:
+    """The first days of the sample market, outages and all."""
     span = Span(sample.SPAN.start_ms, sample.SPAN.start_ms + days * DAY_MS)
-    return aggregate(sample.minute_bars("BTC/USDT", span), parse_timeframe(timeframe))
+    return aggregate(sample.minute_bars(symbol, span), parse_timeframe(timeframe))
 
 
 @cache
