@@ -202,6 +202,8 @@ class Gate:
             wanted = msgspec.structs.replace(wanted, change=order_change)
         if order.is_reduce_only and rests:
             changes["is_reduce_only"] = False
+        elif wanted.reduce_only and not rests:
+            changes["is_reduce_only"] = True
         if order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY):
             changes |= _ALONE
         ends_ns = getattr(order, "expire_time", None) or 0
