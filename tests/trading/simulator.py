@@ -1211,6 +1211,7 @@ class Session:
         if live.state == "working" and would_take(changed, close, self.rules):
             return
         live.left, live.price, live.trigger = changed.left, changed.price, changed.trigger
+        end_excess(self.account, live.order.symbol)
         if live.state == "working":
             self.place(live)
 
