@@ -29,6 +29,7 @@ from tbv8.results.statistics import (
     measure_trading,
     without_yearly,
 )
+from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Fill
@@ -37,6 +38,7 @@ _LISTED = 1000
 """How many denials, or fills that the other run lacks, are listed; the counts are of all."""
 
 _SHOWN = Context(prec=10)
+_CURES = {rule.name: rule.cure for rule in RULES}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -248,9 +250,12 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
 
 def _denied(denied: Mapping[str, int]) -> str:
     total = counted(sum(denied.values()), "order")
+    by = {
+        rule: f"by {rule}" + (f" ({cure})" if (cure := _CURES.get(rule)) else "") for rule in denied
+    }
     if len(denied) == 1:
-        return f"{total} denied by {next(iter(denied))}"
-    return f"{total} denied, {', '.join(f'{n:,} by {rule}' for rule, n in denied.items())}"
+        return f"{total} denied {next(iter(by.values()))}"
+    return f"{total} denied, {', '.join(f'{n:,} {by[rule]}' for rule, n in denied.items())}"
 
 
 def lines(summary: Summary) -> list[str]:

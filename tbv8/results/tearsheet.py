@@ -36,7 +36,7 @@ _TRADES = 1000  # listed
 _PARAM = 60  # characters of a param in the head; all of it stands at the end
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
-_WORDS = {rule.name: rule.words for rule in RULES}
+_WORDS = {rule.name: f"{rule.words} ({rule.cure})" if rule.cure else rule.words for rule in RULES}
 _MARKET = ("ts_ms", "open", "high", "low", "close")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 

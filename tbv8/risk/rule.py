@@ -59,6 +59,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         name: As summary.json and the terminal have it.
         key: Where its number comes from in the YAML; None where it is no number of the user's.
         words: What an order that breaks it does, for the result's page.
+        cure: What keeps a strategy within it, for the terminal; empty where the words say it.
         broken: Returns the numbers that show the breach, None where there is none.
         of_all: Whether it holds for orders that only reduce, too.
     """
@@ -68,3 +69,4 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     words: str
     broken: Callable[[Request], Numbers | None]
     of_all: bool = False
+    cure: str = ""

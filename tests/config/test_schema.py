@@ -39,13 +39,14 @@ history:
     "venues/hyperliquid.yaml": """
 venue: hyperliquid                      # must be the file's name
 enabled: true                           # the recorder connects to it
-symbols: {BTC/USDT: BTC}                # symbol -> native symbol
+symbols: {BTC/USDT: BTC, ETH/USDT: ETH}  # symbol -> native symbol
 channels: [trades, bbo]                 # optional
 ws_url: wss://api.hyperliquid.xyz/ws    # optional, as every URL
 rest_url: https://api.hyperliquid.xyz
 instruments:                            # what an order there is worth: used by backtests
   BTC/USDT: {tick_size: "1", lot_size: "0.00001", maker_fee: "0.00015", taker_fee: "0.00045",
              max_leverage: 40}
+  ETH/USDT: {tick_size: "0.1", lot_size: "0.0001", maker_fee: "0.00015", taker_fee: "0.00045"}
 """,
     "venues/binance_spot.yaml": """
 venue: binance_spot
@@ -132,6 +133,7 @@ def test_the_files_of_the_design_are_right(clone: Path, name: str) -> None:
 
 
 STRATEGY, VENUE = "strategies/btc_usdt_perp_v1.yaml", "venues/hyperliquid.yaml"
+SYMBOLS = "{BTC/USDT: BTC, ETH/USDT: ETH}"
 
 
 @pytest.mark.parametrize(
@@ -149,9 +151,9 @@ STRATEGY, VENUE = "strategies/btc_usdt_perp_v1.yaml", "venues/hyperliquid.yaml"
         pytest.param("history.yaml", "refresh: 1d", "refresh: 1441m", id="refresh of 1441m"),
         pytest.param("history.yaml", "refresh: 1d", "refresh: null", id="no refresh at all"),
         pytest.param(VENUE, "BTC/USDT: BTC", "BTC-USDT: BTC", id="no symbol"),
-        pytest.param(VENUE, "{BTC/USDT: BTC}", "[]", id="no symbols"),
-        pytest.param(VENUE, "{BTC/USDT: BTC}", "[BTC/USDT, BTC/USDT]", id="a symbol twice"),
-        pytest.param(VENUE, "{BTC/USDT: BTC}", '{BTC/USDT: ""}', id="no native symbol"),
+        pytest.param(VENUE, SYMBOLS, "[]", id="no symbols"),
+        pytest.param(VENUE, SYMBOLS, "[BTC/USDT, BTC/USDT]", id="a symbol twice"),
+        pytest.param(VENUE, SYMBOLS, '{BTC/USDT: ""}', id="no native symbol"),
         pytest.param(VENUE, "[trades, bbo]", "[trades, candles]", id="no channel"),
         pytest.param(VENUE, "[trades, bbo]", "[]", id="no channels"),
         pytest.param(VENUE, "[trades, bbo]", "[bbo, bbo]", id="a channel twice"),
@@ -213,7 +215,7 @@ def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: 
         ),
         pytest.param("history.yaml", "refresh: 1d", "refresh: 1m", id="to the minute"),
         pytest.param("history.yaml", "refresh: 1d", "refresh: 24h", id="a day in hours"),
-        pytest.param(VENUE, "{BTC/USDT: BTC}", "[BTC/USDT]", id="symbols as a list"),
+        pytest.param(VENUE, SYMBOLS, "[BTC/USDT, ETH/USDT]", id="symbols as a list"),
         pytest.param(VENUE, "channels: [trades, bbo]", "", id="no channels key"),
         pytest.param(VENUE, "wss://api.hyperliquid.xyz/ws", "null", id="the venue's own address"),
         pytest.param(VENUE, "wss://api.hyperliquid.xyz/ws", "ws://127.0.0.1:80", id="a local one"),

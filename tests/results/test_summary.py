@@ -63,7 +63,8 @@ def test_a_result_without_a_caution_has_none() -> None:
         ),
         pytest.param(
             {"params": {"orders": {2: "1", 3: "6"}, "limits": {4: "1@99.3"}}},
-            "2 orders denied, 1 by max_position, 1 by tick_size",
+            "2 orders denied, 1 by max_position, 1 by tick_size "
+            "(instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up)",
             id="denied orders among others",
         ),
         pytest.param(

@@ -19,4 +19,5 @@ TICK_SIZE = Rule(
     words="a price that is not on the tick, or not above 0",
     broken=_broken,
     of_all=True,
+    cure="instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up",
 )
