@@ -176,13 +176,13 @@ class Session:
                 or time_ns >= runner.timer_ns
                 or gate.is_waited_for
                 or self._interrupted
+                or any(time_ns >= market.ends_ns for market in markets)
             )
             for row in range(at, end):
                 market, low, high = markets[numbers[row]], lows[row], highs[row]
                 busy = busy or (
                     low <= market.highest_below
                     or high >= market.lowest_above
-                    or time_ns >= market.ends_ns
                     or low <= simulation.low_alarm
                     or high >= simulation.high_alarm
                 )
