@@ -1113,7 +1113,10 @@ class Session:
         if self.halt:
             return self.halt
         opening = sum((o.left for o in same if not o.reduce_only), ZERO)
-        worst = account.positions[symbol] + live.sign * (live.left + opening)
+        now = account.positions[symbol] + live.sign * (live.left + opening)
+        still = sum((o.left for o in same if not o.reduce_only and not is_market_to_come(o)), ZERO)
+        later = self.expected_position(live) + live.sign * (live.left + still)
+        worst = max(now, later, key=abs)
         if abs(worst) > market.max_position:
             return "max_position"
         gross = abs(worst) * account.last[symbol]
