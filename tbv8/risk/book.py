@@ -97,23 +97,49 @@ class Book(msgspec.Struct, kw_only=True):
                         return Breach(rule.name, numbers)
         return None
 
-    def _request(self, order: Order, working: Iterable[Order]) -> Request:
+    def expected(self, symbol: str, others: Iterable[Order] = ()) -> Decimal:
+        """Return the position once the market orders that are under way are filled."""
+        with localcontext(EXACT):
+            return self._expected(symbol, [*self.working.values(), *others])
+
+    def _expected(self, symbol: str, working: Iterable[Order]) -> Decimal:
+        position = self.positions[symbol]
+        for order in working:
+            if order.symbol != symbol or not order.is_market:
+                continue
+            change = order.change
+            if order.reduce_only:
+                held = abs(position) if position * change < 0 else _ZERO
+                change = min(abs(change), held).copy_sign(change)
+            position += change
+        return position
+
+    def _request(self, order: Order, working: Sequence[Order]) -> Request:
+        """Return what the rules look at.
+
+        The worst position is that of two: what is held now, with all that works on the order's
+        side, and what is held once market orders under way are filled, with the rest.
+        """
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
-        reducing = _ZERO
+        resting = reducing = _ZERO
         for other in working:
-            if other.reduce_only:
-                same = other.symbol == order.symbol and other.change * order.change > 0
-                reducing += other.change if same and other.parent is None else _ZERO
-            else:
+            own_side = other.symbol == order.symbol and other.change * order.change > 0
+            if not other.reduce_only:
                 side = buys if other.change > 0 else sells
                 side[other.symbol] += other.change
+            if own_side and not other.is_market and other.parent is None:
+                if other.reduce_only:
+                    reducing += other.change
+                else:
+                    resting += other.change
         own = buys if order.change > 0 else sells
         worst = {
             symbol: max(size + buys[symbol], size + sells[symbol], key=abs)
             for symbol, size in self.positions.items()
         }
         position, open_orders = self.positions[order.symbol], own[order.symbol]
-        worst[order.symbol] = position + open_orders + order.change
+        later = self._expected(order.symbol, working) + resting + order.change
+        worst[order.symbol] = max(position + open_orders + order.change, later, key=abs)
         return Request(
             order=order,
             position=position,
@@ -121,7 +147,7 @@ class Book(msgspec.Struct, kw_only=True):
             worst=worst,
             prices=self.prices,
             equity=self.equity,
-            opens=not order.reduce_only and (worst[order.symbol] + reducing) * order.change > 0,
+            opens=not order.reduce_only and (later + reducing) * order.change > 0,
             halted=self.halted,
             limits=self.limits,
         )

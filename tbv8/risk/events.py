@@ -29,6 +29,11 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     prices: tuple[Decimal, ...] = ()
     parent: str | None = None
 
+    @property
+    def is_market(self) -> bool:
+        """Whether it is a market order, which is under way until it is filled."""
+        return not self.prices
+
 
 class Breach(msgspec.Struct, frozen=True):
     """The rule that an order would break, and the numbers that show it.

@@ -135,15 +135,16 @@ class Gate:
         """
         self.set_prices()
         asked: list[Order] = []
+        ids = {_name(order) for order in orders}
         for order in orders:
             market = self.markets.get(order.instrument_id)
-            breach = self._unsupported(order, market)
+            breach = self._unsupported(order, market, ids)
             if market is None or breach:
                 return self._deny(orders, breach or Breach("instrument", {}))
             wanted = _to_risk_order(order, market.symbol, order.quantity.as_decimal())
-            breach = self.book.check_units(wanted) or self._without_use(wanted)
+            breach = self.book.check_units(wanted) or self._without_use(wanted, asked)
             if not breach and wanted.parent is None:
-                breach = self._stop_in_market(order, market, waited=self._late)
+                breach = self._stop_in_market(order, market, waited=self._late, others=asked)
             if breach:
                 return self._deny(orders, breach)
             breach = None if wanted.parent else self.book.check(wanted, others=asked)
@@ -157,7 +158,6 @@ class Gate:
                 return self._deny(orders, breach)
             asked.append(wanted)
         copies = [self._pass(order, wanted) for order, wanted in zip(orders, asked, strict=True)]
-        ids = {_name(order) for order in orders}
         now = []
         for order, copy in zip(orders, copies, strict=True):
             if order.parent_order_id is not None and order.parent_order_id.value in ids:
@@ -195,7 +195,7 @@ class Gate:
         size = abs(wanted.change)
         rests = order.order_type in KINDS
         if wanted.reduce_only and order.time_in_force in _AT_ONCE:
-            size = min(size, abs(self._expected(market.symbol)))
+            size = min(size, abs(self.book.expected(market.symbol)))
         if size != order.quantity.as_decimal():
             changes["quantity"] = str(Quantity.from_decimal_dp(size, market.units.size_decimals))
             order_change = size.copy_sign(wanted.change)
@@ -204,7 +204,8 @@ class Gate:
             changes["is_reduce_only"] = False
         elif wanted.reduce_only and not rests:
             changes["is_reduce_only"] = True
-        if order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY):
+        linked = order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY)
+        if linked or order.parent_order_id is not None:
             changes |= _ALONE
         ends_ns = getattr(order, "expire_time", None) or 0
         if rests and order.time_in_force == TimeInForce.DAY:
@@ -236,6 +237,8 @@ class Gate:
             known = self.book.working.get(name)
             if order is None or order.is_closed or known is None:
                 return
+            price = price if hasattr(order, "price") else None
+            trigger_price = trigger_price if hasattr(order, "trigger_price") else None
             if not _changes(order, quantity, price, trigger_price):
                 continue
             market = self.markets[order.instrument_id]
@@ -296,34 +299,30 @@ class Gate:
         if working:
             send(working)
 
-    def _expected(self, symbol: str) -> Decimal:
-        """Return the position once the market orders that are under way are filled."""
-        position = self.book.positions[symbol]
-        for order in self.book.working.values():
-            if order.symbol != symbol or order.prices:
-                continue
-            change = order.change
-            if order.reduce_only:
-                held = abs(position) if position * change < 0 else Decimal(0)
-                change = min(abs(change), held).copy_sign(change)
-            position = EXACT.add(position, change)
-        return position
-
     def _closing_part(self, order: Order) -> Decimal:
         """Return how much of an order closes the position that it turns round, else 0."""
-        position = self._expected(order.symbol)
+        position = self.book.expected(order.symbol)
         turns = position * order.change < 0 and not order.reduce_only and order.parent is None
         return min(abs(position), abs(order.change)) if turns else Decimal(0)
 
-    def _without_use(self, order: Order) -> Breach | None:
+    def _without_use(self, order: Order, others: Sequence[Order]) -> Breach | None:
         """Refuse a reduce-only order where there is nothing to reduce."""
-        position = self._expected(order.symbol)
+        position = self.book.expected(order.symbol, others)
         if not order.reduce_only or order.parent is not None or position * order.change < 0:
             return None
         return Breach("reduce_only", {"position": position, "order": order.change})
 
-    def _unsupported(self, order: Any, market: RestingOrders | None) -> Breach | None:
-        """Refuse what is not simulated in full, and what was sent before."""
+    def _unsupported(
+        self, order: Any, market: RestingOrders | None, ids: Collection[str]
+    ) -> Breach | None:
+        """Refuse what is not simulated in full, and what was sent before.
+
+        Args:
+            order: What is asked.
+            market: Its symbol.
+            ids: The orders of its list; a child among them begins later.
+        """
+        begins = order.parent_order_id is None or order.parent_order_id.value not in ids
         kind, name, in_force = order.order_type, _name(order), order.time_in_force
         rests = kind in KINDS
         rule = None
@@ -343,12 +342,18 @@ class Gate:
             rule = "post_only"
         elif in_force not in _LASTING and (in_force not in _AT_ONCE or kind in _STOPS):
             rule = "time_in_force"
-        elif in_force == TimeInForce.GTD and rests and order.expire_time <= self.step_ns:
+        elif in_force == TimeInForce.GTD and rests and begins and order.expire_time <= self.step_ns:
             rule = "expire_time"
         return Breach(rule, {}) if rule else None
 
     def _stop_in_market(
-        self, order: Any, market: RestingOrders, trigger_price: Any = None, *, waited: bool
+        self,
+        order: Any,
+        market: RestingOrders,
+        trigger_price: Any = None,
+        *,
+        waited: bool,
+        others: Sequence[Order] = (),
     ) -> Breach | None:
         """Refuse a stop whose trigger the close has reached, as most venues do.
 
@@ -362,7 +367,7 @@ class Gate:
         trigger = market.units.price(trigger_price or order.trigger_price)
         if (trigger > market.last) if order.is_buy else (trigger < market.last):
             return None
-        position = self._expected(market.symbol)
+        position = self.book.expected(market.symbol, others)
         reduces = position < 0 if order.is_buy else position > 0
         small = order.is_reduce_only or order.quantity.as_decimal() <= abs(position)
         if waited and reduces and small:
@@ -423,13 +428,15 @@ class Gate:
         """Cancel every order and close every position at the market, or as `prices` name it.
 
         Args:
-            prices: Kind and price of a symbol's closing order; the others are market orders.
+            prices: Kind and price of a symbol's closing order, which goes first; the others are
+                market orders.
         """
         for instrument_id in self.markets:
             Strategy.cancel_all_orders(self.loaded, instrument_id)
-        for market in self.markets.values():
+        first = prices or {}
+        for market in sorted(self.markets.values(), key=lambda each: each.symbol not in first):
             if market.position:
-                self._force(market, *(prices or {}).get(market.symbol, ("market", None)))
+                self._force(market, *first.get(market.symbol, ("market", None)))
 
     def _force(self, market: RestingOrders, kind: str, price: int | None) -> None:
         units, size = market.units, abs(market.position)
