@@ -182,7 +182,7 @@ class Gate:
         """
         market, name = self.markets[order.instrument_id], _name(order)
         self.submitted[name] = SubmittedOrder(
-            ts_ms=self.clock_ns() // _NS,
+            ts_ms=self.step_ns // _NS,
             symbol=market.symbol,
             side=_side(order.is_buy),
             type=order.order_type.name.lower(),
@@ -299,8 +299,13 @@ class Gate:
         """Return the position once the market orders that are under way are filled."""
         position = self.book.positions[symbol]
         for order in self.book.working.values():
-            if order.symbol == symbol and not order.prices:
-                position = EXACT.add(position, order.change)
+            if order.symbol != symbol or order.prices:
+                continue
+            change = order.change
+            if order.reduce_only:
+                held = abs(position) if position * change < 0 else Decimal(0)
+                change = min(abs(change), held).copy_sign(change)
+            position = EXACT.add(position, change)
         return position
 
     def _closing_part(self, order: Order) -> Decimal:
@@ -393,7 +398,7 @@ class Gate:
         quantity = order.quantity if size is None else size
         kind = order.order_type.name.lower()
         return Denial(
-            ts_ms=self.clock_ns() // _NS,
+            ts_ms=self.step_ns // _NS,
             symbol=market.symbol if market else order.instrument_id.symbol.value,
             rule=breach.rule,
             order=f"{_side(order.is_buy)} {kind} {quantity}",

@@ -212,7 +212,8 @@ class Session:
         gate.set_prices()
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
-        runs = min(ends_ns, runner.timer_ns) <= time_ns
+        closed = [self._markets[number] for number in steps]
+        runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
         for number, prices in sorted(steps.items()):
@@ -244,7 +245,6 @@ class Session:
         simulation.start_day(ts_ms)
         if simulation.unbooked:
             runner.settle(time_ns)
-        closed = [self._markets[number] for number in steps]
         while gate.has_waiting(closed):
             gate.count_next(closed)
             runner.settle(time_ns)

@@ -354,11 +354,14 @@ def end(account: Account, live: Live, state: str) -> None:
 
 
 def end_idle_reducers(account: Account, symbol: str) -> None:
-    """End the reduce-only orders that have nothing to reduce.
+    """End what has nothing left to reduce, also what is let through and not carried out yet.
 
-    reading: one that is not carried out yet is looked at when it is.
+    A market order is looked at when it is carried out.
     """
-    for other in account.working(symbol):
+    for other in account.orders:
+        pending = other.state == "sent" and other.order.kind != "market"
+        if other.order.symbol != symbol or not (pending or other.state == "working"):
+            continue
         if other.reduce_only and account.positions[symbol] * other.sign >= 0:
             end(account, other, "canceled")
 
