@@ -202,6 +202,8 @@ class Gate:
             wanted = msgspec.structs.replace(wanted, change=order_change)
         if order.is_reduce_only and rests:
             changes["is_reduce_only"] = False
+        elif wanted.reduce_only and not rests:
+            changes["is_reduce_only"] = True
         if order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY):
             changes |= _ALONE
         ends_ns = getattr(order, "expire_time", None) or 0
@@ -259,7 +261,6 @@ class Gate:
                 market.meet_close(name, market.units.price(price))
             if name in self.held:
                 self._change_held(order, quantity, price, trigger_price)
-        self.book.working |= changed
         for name, wanted in changed.items():
             self._note_change(name, abs(wanted.change), wanted.prices)
         if changed.keys() - self.held.keys():
@@ -278,7 +279,7 @@ class Gate:
         changes = {key: str(value) for key, value in given.items() if value is not None}
         copy = type(order).from_dict(order.to_dict() | changes)
         self.held[_name(order)] = copy
-        self.markets[order.instrument_id].update(copy)
+        self._take_over(copy)
 
     def cancel(self, client_order_ids: Iterable[Any], send: Callable[[list[Any]], None]) -> None:
         """Let those orders be cancelled that have not ended."""
@@ -633,12 +634,15 @@ class Gate:
         market.end(name)
 
     def _on_updated(self, event: Any) -> None:
-        order, name = self.loaded.cache.order(event.client_order_id), _name(event)
-        known = self.book.working.get(name)
-        if order is None or known is None:
-            return
-        market = self.markets[order.instrument_id]
-        self.book.working[name] = msgspec.structs.replace(
+        order = self.loaded.cache.order(event.client_order_id)
+        if order is not None and _name(event) in self.book.working:
+            self._take_over(order)
+            self._end_without_use(self.markets[order.instrument_id])
+
+    def _take_over(self, order: Any) -> None:
+        """Book the prices and the quantity that an order has now."""
+        market, known = self.markets[order.instrument_id], self.book.working[_name(order)]
+        self.book.working[_name(order)] = msgspec.structs.replace(
             _to_risk_order(order, market.symbol, order.leaves_qty.as_decimal()),
             reduce_only=known.reduce_only,
             parent=known.parent,

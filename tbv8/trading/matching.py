@@ -191,6 +191,11 @@ class _Walk:
         return self.cash + self.position * self.step.close * self.units.scale
 
     @property
+    def _gone(self) -> int | None:
+        """The price at which what is held now is liquidated."""
+        return self.units.liquidation_price(self.position, self.cash - self.reserved)
+
+    @property
     def first_after_open(self) -> int | None:
         """The place in the order of sending of the first order that fills after the open."""
         later = self.planned[self._planned_at_open :]
@@ -229,7 +234,7 @@ class _Walk:
 
         `here` is what trades now: on the jump to the open, the open.
         """
-        gone = self.units.liquidation_price(self.position, self.cash - self.reserved)
+        gone = self._gone
         if gone is not None:
             at = _reach(gone, start, end, way=way, below=self.position > 0, at_once=here)
             if at is not None:
@@ -353,6 +358,9 @@ class _Walk:
                 self._fill_ending_stop(order)
             else:
                 self._fill(order, order.price, order.price, maker=True)
+            close, gone = self.step.close, self._gone
+            if gone is not None and (close <= gone if self.position > 0 else close >= gone):
+                self._liquidate(close, close)
 
     def _turn(self, order: Working) -> int | None:
         """Return when an order takes its turn at the end of the path; None if it does not fill."""

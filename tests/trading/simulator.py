@@ -369,12 +369,13 @@ def end_idle_reducers(account: Account, symbol: str) -> None:
 def end_excess(account: Account, symbol: str) -> None:
     """End the orders that could together take the position beyond max_position.
 
-    reading: orders that are let through and not carried out yet count and end too; the children
-    of an order that ends end unlisted.
+    Orders that are let through and not carried out yet count and end too, but market orders;
+    the children of an order that ends end unlisted.
     """
     largest = account.rules.markets[symbol].max_position
+    resting = [o for o in account.admitted(symbol) if o.order.kind != "market"]
     for sign in (1, -1):
-        orders = [o for o in account.admitted(symbol) if o.sign == sign and not o.reduce_only]
+        orders = [o for o in resting if o.sign == sign and not o.reduce_only]
         orders.sort(key=lambda order: order.number)
         position = account.positions[symbol] * sign
         while orders and position + sum(order.left for order in orders) > largest:
@@ -1061,12 +1062,12 @@ class Session:
             return "lot_size"
         return None
 
-    def sending_denied(self, live: Live, *, waited: bool) -> str | None:
+    def sending_denied(self, live: Live, *, waited: bool, changes: bool = False) -> str | None:
         """Section 5's denials; children that wait for a parent are not held against the close."""
         if live.state == "held":
             return None
         held = -self.expected_position(live) * live.sign
-        if live.reduce_only and held <= 0:
+        if live.reduce_only and held <= 0 and not changes:
             return "reduce_only"
         reduces = held > 0 and (live.reduce_only or live.left <= held)
         at_market = live.is_stop and reached(live, self.account.last[live.order.symbol])
@@ -1187,7 +1188,7 @@ class Session:
         changed = changed_order(live, request)
         if changed == live:
             return None
-        rule = self.form_broken(changed) or self.sending_denied(changed, waited=False)
+        rule = self.form_broken(changed) or self.sending_denied(changed, waited=False, changes=True)
         if rule is None and live.state != "held":
             rule = self.risk_broken(changed)
         if rule:
@@ -1210,6 +1211,7 @@ class Session:
         if live.state == "working" and would_take(changed, close, self.rules):
             return
         live.left, live.price, live.trigger = changed.left, changed.price, changed.trigger
+        end_excess(self.account, live.order.symbol)
         if live.state == "working":
             self.place(live)
 
