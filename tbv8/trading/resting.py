@@ -168,17 +168,23 @@ class RestingOrders:
 
     # A step.
 
-    def planned_before(self, time_ns: int) -> int:
-        """Return the moment before which a step's plan must be carried out.
+    def first_end(self, low: int, high: int, time_ns: int) -> int:
+        """Return when the first order ends that a step reaches; the step's close where none does.
 
-        It is the step's close, or the end of an order that is filled in the step in which it ends.
+        Args:
+            low: The step's lowest price.
+            high: Its highest.
+            time_ns: Its close.
         """
+        if self.ends_ns >= time_ns:
+            return time_ns
+        low, high = min(low, self.last or low), max(high, self.last or high)
         ends = (
             order.ends_ns
-            for entry in self._planned
-            if (order := self.working.get(entry.order_id)) and order.ends_ns > 0
+            for order in self.working.values()
+            if self.closed_ns + 1 < order.ends_ns < time_ns and low <= order.meeting_price <= high
         )
-        return min([time_ns, *ends])
+        return min(ends, default=time_ns)
 
     def make_plan(self, step: Step, account: Account) -> list[Planned]:
         """Plan a step; what is asked until it is closed is answered by the plan."""

@@ -176,13 +176,13 @@ class Session:
                 or time_ns >= runner.timer_ns
                 or gate.is_waited_for
                 or self._interrupted
+                or any(time_ns >= market.ends_ns for market in markets)
             )
             for row in range(at, end):
                 market, low, high = markets[numbers[row]], lows[row], highs[row]
                 busy = busy or (
                     low <= market.highest_below
                     or high >= market.lowest_above
-                    or time_ns >= market.ends_ns
                     or low <= simulation.low_alarm
                     or high >= simulation.high_alarm
                 )
@@ -214,6 +214,10 @@ class Session:
         ends_ns = min(market.ends_ns for market in self._markets)
         closed = [self._markets[number] for number in steps]
         runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
+        before_ns = min(
+            self._markets[number].first_end(low, high, time_ns)
+            for number, (_, high, low, _) in steps.items()
+        )
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
         for number, prices in sorted(steps.items()):
@@ -223,7 +227,7 @@ class Session:
                 runs = True
                 if path := [each.at for each in planned if each.order_id]:
                     gate.walking = market
-                    runner.walk(market, path, market.planned_before(time_ns) - 1)
+                    runner.walk(market, path, before_ns - 1)
                     gate.walking = None
                 if planned[-1].kind == "liquidation":
                     liquidation, margin = (market, planned[-1]), simulation.margin_of(market)

@@ -867,9 +867,16 @@ class Session:
                 lost = self.walk(step)
             else:
                 self.account.last[step.symbol] = step.close
+        self.end_by_time({step.symbol for step in steps})
         self.fire_timers(self.time_ms)
         if lost is not None:
             self.finish_liquidation(lost)
+
+    def end_by_time(self, walked: set[str]) -> None:
+        """End orders of symbols without a step at this instant, whose time is over."""
+        for live in self.account.orders:
+            if live.order.symbol not in walked and has_ended(live, self.time_ms):
+                end(self.account, live, "expired")
 
     def walk(self, step: Step) -> Fraction | None:
         """Walk both paths on copies, then the worse one for real."""
