@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,14 +42,16 @@ class Own(Strategy):
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Strategy:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strategy]:
     """A strategy in a new project, at research/own.py."""
     (tmp_path / "research").mkdir()
     (tmp_path / "research/own.py").write_text(OWN)
     (tmp_path / "research/helping.py").write_text("LIMIT = 3\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # puts sys.path back at the end
-    return replace(make_strategy(), module="research/own.py", class_name="Own", root=tmp_path)
+    yield replace(make_strategy(), module="research/own.py", class_name="Own", root=tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "research"]:
+        del sys.modules[name]
 
 
 def test_it_is_loaded_with_what_it_imports_and_anew_for_each_run(
