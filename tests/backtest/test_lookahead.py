@@ -208,7 +208,7 @@ def test_a_strategy_that_only_looks_back_passes(peek: Callable[..., Any]) -> Non
     def on_stop(self):
         self.close_all_positions(self.config.instrument_id)
 """
-    verdict = look_ahead(peek(looking_back), wave(400))
+    verdict = look_ahead(peek(looking_back), wave(200))
 
     assert verdict.warm_up_bars is not None
     assert verdict.warm_up_bars <= 12
