@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tbv8.aggregate import aggregate
@@ -83,7 +83,7 @@ PRICES = st.integers(1, 10**6).map(lambda ticks: ticks / 100)
 
 @st.composite
 def minute_rows(draw: st.DrawFn, start: str = "1960-01-01", end: str = "2100-01-01") -> list[Row]:
-    """Draw minutes of one to three stretches with holes, in time order."""
+    """Draw at least one minute, of one to three stretches with holes, in time order."""
     starts = st.integers(parse_time(start) // MINUTE_MS, parse_time(end) // MINUTE_MS)
     opens: set[int] = set()
     for _ in range(draw(st.integers(1, 3))):
@@ -91,6 +91,7 @@ def minute_rows(draw: st.DrawFn, start: str = "1960-01-01", end: str = "2100-01-
         holes = draw(st.sets(st.integers(0, 39)))
         count = draw(st.integers(1, 40))
         opens |= {(first + i * step) * MINUTE_MS for i in range(count) if i not in holes}
+    assume(opens)
     random_row = st.tuples(PRICES, PRICES, PRICES, PRICES, VOLUMES)
     drawn = []
     for ts_ms in sorted(opens):

@@ -117,23 +117,24 @@ def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
-        f"  {_warm_up_words(strategy, verdict)} (the most of {verdict.late_starts} later starts)",
+        f"  {_warm_up_words(strategy, verdict)}",
         *(f"  {line}" for line in verdict.unseen),
     ]
 
 
 def _warm_up_words(strategy: records.Strategy, verdict: Verdict) -> str:
     """Return what the signals need, held against the config's `warm_up`."""
+    tried = f"(the most of {verdict.late_starts} later starts)"
     if verdict.warm_up_bars is None:
         return "positions never became those of the whole run: a start anywhere else gives another"
-    needs = f"the signals need {verdict.warm_up_bars:,} bars of warm-up"
+    needs = f"the signals need {verdict.warm_up_bars:,} bars of warm-up {tried}"
+    if not verdict.warm_up_ms:
+        return needs
+    has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
+    said = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
-        has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
-        days = -(-verdict.warm_up_ms // DAY_MS)
-        return f"{needs}, {length(verdict.warm_up_ms)}, and have {has}: write `warm_up: {days}d`"
-    if strategy.warm_up_ms:
-        return f"{needs}, {length(verdict.warm_up_ms)}, and have {length(strategy.warm_up_ms)}"
-    return needs
+        said += f": write `warm_up: {-(-verdict.warm_up_ms // DAY_MS)}d`"
+    return said
 
 
 def _unseen(strategy: records.Strategy, code: Iterable[str]) -> Iterator[str]:

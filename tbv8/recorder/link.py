@@ -210,7 +210,9 @@ class Link:
         try:
             await self._receive(socket, self._feed)
         except ConnectionClosed:
-            if self._pending and time.monotonic() - min(self._pending.values()) < 1.0:
+            is_ours = self._reason != NOT_RUNNING
+            asked_s = min(self._pending.values(), default=float("-inf"))
+            if not is_ours and time.monotonic() - asked_s < 1.0:
                 self._shut_out = True
                 coins = ", ".join(sorted({market.native for market in self.markets.values()}))
                 self._reason = (

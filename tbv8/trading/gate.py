@@ -238,10 +238,11 @@ class Gate:
             if order is None or order.is_closed or known is None:
                 return
             price = price if hasattr(order, "price") else None
-            trigger_price = trigger_price if hasattr(order, "trigger_price") else None
+            market = self.markets[order.instrument_id]
+            if not hasattr(order, "trigger_price") or market.is_triggered(name):
+                trigger_price = None  # it is a limit order
             if not _changes(order, quantity, price, trigger_price):
                 continue
-            market = self.markets[order.instrument_id]
             left = order.leaves_qty.as_decimal()
             if quantity is not None:
                 left = EXACT.subtract(quantity.as_decimal(), order.filled_qty.as_decimal())
@@ -260,8 +261,7 @@ class Gate:
                 self.book.denials.append(self._denial(order, breach))
                 return
             changed[name] = wanted
-            if price is not None:
-                market.meet_close(name, market.units.price(price))
+            market.meet_close(name, None if price is None else market.units.price(price))
             if name in self.held:
                 self._change_held(order, quantity, price, trigger_price)
         for name, wanted in changed.items():
@@ -361,8 +361,7 @@ class Gate:
         """
         if order.order_type not in _STOPS or market.last is None:
             return None
-        resting = market.working.get(_name(order))
-        if resting is not None and resting.triggered:
+        if market.is_triggered(_name(order)):
             return None
         trigger = market.units.price(trigger_price or order.trigger_price)
         if (trigger > market.last) if order.is_buy else (trigger < market.last):

@@ -136,6 +136,11 @@ class RestingOrders:
         known.trigger = _units(self.units, getattr(order, "trigger_price", None))
         self.set_band()
 
+    def is_triggered(self, name: str) -> bool:
+        """Tell whether an order is a stop-limit whose trigger was reached."""
+        order = self.working.get(name)
+        return order is not None and order.triggered
+
     def without_use(self) -> list[str]:
         """Return the reduce-only orders that have nothing left to reduce."""
         return [

@@ -143,7 +143,7 @@ def test_the_shipped_strategy_does_not_look_ahead_and_says_its_warm_up() -> None
     ("days", "said"),
     [
         pytest.param(0, "and have none: write `warm_up: 1d`", id="none"),
-        pytest.param(1, "and have 1 d 0 h (the most", id="enough"),
+        pytest.param(1, " and have 1 d 0 h", id="enough"),
     ],
 )
 def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said: str) -> None:
@@ -158,7 +158,7 @@ def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said:
 
     (_, warm_up) = lines(strategy, look_ahead(strategy, wave(500)))
 
-    assert said in warm_up
+    assert warm_up.endswith(said)
 
 
 PEEK_AT_THE_OTHER = """        self.count += 1
