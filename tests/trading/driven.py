@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from nautilus_trader.trading import Strategy
 from tbv8.config import records
 from tbv8.market import Series, Span, parse_timeframe
 from tbv8.trading.bars import Bars
+from tbv8.trading.records import Run
 from tbv8.trading.session import Session
 from tests.trading.simulator import Books, Fill, Order, Rules, Script, Shown, Step
 
@@ -53,6 +54,7 @@ class Driven(Strategy):
         super().__init__(config)
         self.script: Script = config.script
         self.orders: dict[str, Order] = {}
+        self.sent: list[Any] = []
         self.in_timer = False
 
     def on_start(self) -> None:
@@ -73,7 +75,9 @@ class Driven(Strategy):
         return self.cache.instrument(instrument_id)
 
     def position(self, symbol: str) -> Decimal:
-        return Decimal(self.portfolio.net_position(self.instrument(symbol).id))
+        instrument = self.instrument(symbol)
+        held = Decimal(self.portfolio.net_position(instrument.id))  # summed up in floats
+        return round(held, instrument.size_precision)
 
     def last(self, symbol: str) -> Decimal | None:
         """Return the close of the last step whose path is walked; no bar may have shown it."""
@@ -153,7 +157,8 @@ class Driven(Strategy):
 
     @staticmethod
     def quantity(instrument: Any, value: Decimal) -> Quantity:
-        return Quantity.from_decimal_dp(value, instrument.size_precision)
+        own = -int(value.normalize().as_tuple().exponent)  # a part of a lot is the gate's to refuse
+        return Quantity.from_decimal_dp(value, max(instrument.size_precision, own))
 
     @staticmethod
     def price(instrument: Any, value: Decimal) -> Price:
@@ -172,7 +177,7 @@ class Driven(Strategy):
             "client_order_id": ClientOrderId(order.id),
             "time_in_force": getattr(TimeInForce, order.time_in_force),
         }
-        if order.expire_ms is not None:
+        if order.expire_ms is not None and order.kind != "market":
             options["expire_time"] = order.expire_ms * NS
         if order.kind in ("limit", "stop_limit"):
             options["post_only"] = order.post_only
@@ -189,7 +194,8 @@ class Driven(Strategy):
             links = {"contingency_type": order.contingency, "linked_order_ids": list(order.linked)}
         if order.parent:
             links["parent_order_id"] = order.parent
-        return type(made).from_dict(made.to_dict() | links) if links else made
+        self.sent.append(type(made).from_dict(made.to_dict() | links) if links else made)
+        return self.sent[-1]
 
 
 def strategy_of(
@@ -278,6 +284,13 @@ def _table(rows: Sequence[tuple[Any, ...]]) -> pa.Table:
 
 
 def drive(
+    steps: Sequence[Step], shown: Sequence[Shown], script: Script, rules: Rules, **how: Any
+) -> Books:
+    """Run a script through a session, see `run_script`; return the simulator's Books."""
+    return run_script(steps, shown, script, rules, **how)[1]
+
+
+def run_script(
     steps: Sequence[Step],
     shown: Sequence[Shown],
     script: Script,
@@ -286,9 +299,9 @@ def drive(
     timeframe: str,
     bars: Sequence[str] = (),
     detail: records.Detail = "none",
-    pieces: Callable[[Bars], Sequence[Bars]] = lambda bars: [bars],
-) -> Books:
-    """Run a script through a session; return the simulator's Books, as far as it has them."""
+    pieces: Callable[[Bars], Iterable[Bars]] = lambda bars: [bars],
+) -> tuple[Run, Books]:
+    """Run a script through a session; return the run, and as much of the simulator's Books."""
     strategy = strategy_of(rules, script, timeframe=timeframe, bars=bars, detail=detail)
     fed, decimals = tables(steps, shown, strategy)
     inside: dict[str, Any] = {}
@@ -307,8 +320,9 @@ def drive(
             session.feed(piece)
         run = session.end(stop=False)
         names = {number: name for name, number in gate.numbers.items()}
-        states = {
-            name: order.status.name.lower()
+        states = {order.client_order_id.value: _state(order) for order in session._loaded.sent}
+        states |= {
+            name: _state(order)
             for name in gate.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
@@ -335,9 +349,10 @@ def drive(
     books.denials = [(denial.ts_ms, denial.rule, denial.order) for denial in run.denials]
     books.halts = [(halt.ts_ms, halt.rule) for halt in run.halts]
     books.payments = [(p.ts_ms, p.kind, -p.amount) for p in run.payments]
-    return books
+    return run, books
 
 
-def without_ids(books: Books) -> Books:
-    """Return books whose denials name no order, to be compared."""
-    return replace(books, denials=[(ts_ms, rule, "") for ts_ms, rule, _ in books.denials])
+def _state(order: Any) -> str:
+    """Return an order's state in the simulator's words."""
+    name: str = order.status.name.lower()
+    return "working" if name in ("accepted", "triggered") else name

@@ -154,7 +154,7 @@ def test_what_is_sent_at_a_bar_in_a_hole_waits_for_the_step_behind_it() -> None:
     assert [fill.ts_ms for fill in books.fills] == [EPOCH + 4 * HOUR]
 
 
-def test_a_timer_fires_before_the_fills_of_the_step_that_ends_at_its_time() -> None:
+def test_a_timer_fires_after_the_fills_of_the_step_that_ends_at_its_time() -> None:
     def act(world: World, shown: Shown) -> None:
         if shown.close_ms == EPOCH + HOUR:
             world.send(limit("l", "buy", 1, "99.5"))
@@ -174,8 +174,8 @@ def test_a_timer_fires_before_the_fills_of_the_step_that_ends_at_its_time() -> N
     assert script.seen == [
         (1, A, "1h"),
         (1, "", "before it"),
-        (2, "", "at the close"),
         (2, A, "fill l"),
+        (2, "", "at the close"),
         (2, A, "1h"),
         (3, "", "late"),
         (3, A, "1h"),

@@ -1,0 +1,150 @@
+"""A session against the independent simulator: the same scripts, the same books."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tbv8.config import records
+from tests.trading.driven import drive
+from tests.trading.scripts import LOT, START_MS, TICK, RandomScript, random_steps
+from tests.trading.simulator import HOUR, Books, Market, Rules, Shown, Step, simulate
+
+D = Decimal
+ONE, TWO = ("BTC/USD",), ("BTC/USD", "ETH/USD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What differs from 15 hours of one symbol's 5m bars, with fees, money enough and no funding.
+
+    `markets` and `account` are for the simulator's Market and Rules; with `detail` 400 minutes are
+    the steps, and the strategy sees 15m bars too.
+    """
+
+    symbols: tuple[str, ...] = ONE
+    detail: records.Detail = "none"
+    count: int = 180
+    holes_together: bool = False
+    market: Mapping[str, Any] = field(default_factory=dict)
+    account: Mapping[str, Any] = field(default_factory=dict)
+
+
+DETAIL: dict[str, Any] = {"detail": "1m", "count": 400}
+POOR: dict[str, Any] = {"balance": D(60), "max_leverage": D(50)}
+FUNDING: dict[str, Any] = {"funding_rate_8h": D("0.0013"), "funding_hours": 1}
+LOSS: dict[str, Any] = {"max_daily_loss": D(150)}
+WARM_UP: dict[str, Any] = {"start_ms": START_MS + 2 * HOUR}
+WORLDS = {
+    "plain": World(account={"slippage_ticks": 0}),
+    "slippage": World(account={"slippage_ticks": 2}),
+    "no fees": World(market={"maker_fee": D(0), "taker_fee": D(0)}),
+    "makers are paid": World(market={"maker_fee": D("-0.0001")}),
+    "minutes": World(**DETAIL),
+    "two symbols": World(symbols=TWO),
+    "two symbols, holes together": World(symbols=TWO, holes_together=True),
+    "two symbols, minutes": World(symbols=TWO, **DETAIL),
+    "funding": World(account=FUNDING),
+    "funding that longs receive": World(
+        account={"funding_rate_8h": D("-0.0013"), "funding_hours": 8}
+    ),
+    "liquidations": World(market={"max_leverage": D(50)}, account=POOR),
+    "liquidations of two": World(symbols=TWO, market={"max_leverage": D(50)}, account=POOR),
+    "daily loss": World(account=LOSS),
+    "daily loss, minutes": World(account=LOSS, **DETAIL),
+    "min_notional": World(market={"min_notional": D(600)}),
+    "max_position": World(market={"max_position": D(4)}),
+    "warm-up": World(account=WARM_UP),
+    "everything": World(
+        symbols=TWO,
+        **DETAIL,
+        market={"min_notional": D(600), "max_position": D(8)},
+        account={**POOR, **FUNDING, **LOSS, **WARM_UP, "slippage_ticks": 1},
+    ),
+}
+
+
+def rules_of(world: World) -> Rules:
+    market: dict[str, Any] = {
+        "tick": TICK,
+        "lot": LOT,
+        "maker_fee": D("0.0002"),
+        "taker_fee": D("0.0005"),
+        "max_leverage": D(20),
+        "max_position": D(40),
+    }
+    account: dict[str, Any] = {
+        "balance": D(100_000),
+        "max_leverage": D(20),
+        "slippage_ticks": 1,
+    }
+    return Rules(
+        markets={symbol: Market(**market | dict(world.market)) for symbol in world.symbols},
+        **account | dict(world.account),
+    )
+
+
+def both(seed: int, world: World, *, part: int = 1) -> tuple[Books, Books]:
+    """Return the simulator's books, and the session's; `part` 3 is a third of the steps."""
+    minutes = world.detail == "1m"
+    steps, shown = random_steps(
+        seed,
+        symbols=world.symbols,
+        count=world.count // part,
+        longer=("15m",) if minutes else (),
+        detail="1m" if minutes else "5m",
+        holes_together=world.holes_together,
+    )
+    return run_both(seed, steps, shown, rules_of(world), minutes=minutes)
+
+
+def run_both(
+    seed: int, steps: list[Step], shown: list[Shown], rules: Rules, *, minutes: bool
+) -> tuple[Books, Books]:
+    def script() -> RandomScript:
+        return RandomScript(
+            seed, symbols=tuple(rules.markets), step_ms=60_000 if minutes else 300_000
+        )
+
+    expected = simulate(steps, shown, script(), rules)
+    got = drive(
+        steps,
+        shown,
+        script(),
+        rules,
+        timeframe="5m",
+        bars=("15m",) if minutes else (),
+        detail="1m" if minutes else "none",
+    )
+    return expected, got
+
+
+def denials(books: Books) -> list[tuple[int, str]]:
+    return [(ts_ms, rule) for ts_ms, rule, _ in books.denials]
+
+
+def assert_same(expected: Books, got: Books) -> None:
+    assert got.fills == expected.fills
+    assert got.halts == expected.halts
+    assert got.payments == expected.payments
+    assert denials(got) == denials(expected)
+    assert got.cash == expected.cash
+    assert got.positions == expected.positions
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("seed", range(12))
+def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
+    assert_same(*both(seed, WORLDS[world], part=2 if len(WORLDS[world].symbols) == 1 else 3))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("world", WORLDS)
+def test_it_does_what_the_simulator_does_for_hundreds_of_seeds(world: str) -> None:
+    for seed in range(1000, 1300):
+        assert_same(*both(seed, WORLDS[world]))
