@@ -56,6 +56,24 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
         """The table of its bars; `1M` is `bars_1mo`, since SQLite ignores case."""
         return "bars_1mo" if self.text == "1M" else f"bars_{self.text}"
 
+    @property
+    def label(self) -> tuple[int, str]:
+        """How NautilusTrader names its bars: a step and a unit, such as 15 and MINUTE.
+
+        A step must divide the next larger unit. Other timeframes have the label of the longest step
+        that divides both: 7m is 1 MINUTE, 90m is 30 MINUTE.
+        """
+        length = self.fixed_ms
+        if length is None:
+            return 1, "MONTH"
+        if self.text == "1w":
+            return 1, "WEEK"
+        if length % DAY_MS == 0:
+            return length // DAY_MS, "DAY"
+        if length % HOUR_MS == 0:
+            return _longest_step(length // HOUR_MS, 24), "HOUR"
+        return _longest_step(length // MINUTE_MS, 60), "MINUTE"
+
     def floor(self, ts_ms: int) -> int:
         """Return the open of the bar that holds `ts_ms`."""
         length = self.fixed_ms
@@ -84,6 +102,11 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
 
     def __str__(self) -> str:
         return self.text
+
+
+def _longest_step(count: int, unit: int) -> int:
+    """Return the largest step below `unit` that divides both."""
+    return max(step for step in range(1, unit) if count % step == 0 and unit % step == 0)
 
 
 @lru_cache

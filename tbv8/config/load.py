@@ -649,6 +649,8 @@ def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
 def _strategy_symbols(document: Document, raw: _StrategyFile, venue: Venue) -> tuple[str, ...]:
     """Return every symbol of a strategy, the main one first."""
     if raw.symbol is None and not raw.symbols:
+        if "symbols" in document.value:
+            document.refuse(("symbols",), "expected at least one symbol, such as BTC/USDT")
         document.refuse(("symbol",), "missing: write this key")
     if raw.symbols and raw.symbol not in (None, raw.symbols[0]):
         document.refuse(("symbol",), f"{raw.symbol!r} is not the first of symbols: remove this key")
@@ -687,6 +689,14 @@ def _further_bars(
             document.refuse(("bars", at), f"{text!r} is the timeframe itself, remove it")
         if further in found:
             document.refuse(("bars", at), f"{text!r} is given twice, remove one")
+        for other in (timeframe, *found):
+            if other.label == further.label:
+                step, unit = other.label
+                document.refuse(
+                    ("bars", at),
+                    f"NautilusTrader names bars of {text} and of {other} alike, {step}-{unit}, so "
+                    "that a strategy cannot tell them apart: remove one",
+                )
         found.append(further)
     return tuple(sorted(found, key=length, reverse=True))
 

@@ -233,16 +233,17 @@ def _rows(report: Report) -> Iterator[_Row]:
         problem = (result.problem,) if result and result.problem else ()
         yield _Row(
             strategy_id=strategy.strategy_id,
-            market=f"{strategy.symbol} {strategy.timeframe} of {venue}",
+            market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
             reasons=(*problem, *strategy.reasons),
             found=result,
         )
     for result in found.values():
         summary = result.summary
-        market = " of ".join(
-            str(summary.get(name, "?")) for name in ("symbol", "timeframe", "market_data_venue")
-        ).replace(" of ", " ", 1)
+        written = summary.get("symbols")
+        symbols = written if isinstance(written, list) else [summary.get("symbol", "?")]
+        timeframe, venue = (summary.get(name, "?") for name in ("timeframe", "market_data_venue"))
+        market = f"{', '.join(map(str, symbols))} {timeframe} of {venue}"
         yield _Row(
             strategy_id=result.strategy_id,
             market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",

@@ -115,11 +115,13 @@ class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
 class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or why not; and its numbers, None where it does not say them.
 
-    `simulated` tells that they were made on a made-up market, None without a result.
+    `symbol` is the main one of `symbols`. `simulated` tells that the numbers were made on a made-up
+    market, None without a result.
     """
 
     strategy_id: str
     symbol: str
+    symbols: tuple[str, ...]
     timeframe: str
     market_data_venue: str
     fresh: bool
@@ -370,6 +372,7 @@ def _read_strategies(
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
             symbol=strategy.symbol,
+            symbols=strategy.symbols,
             timeframe=strategy.timeframe.text,
             market_data_venue=strategy.source.venue,
             fresh=strategy.strategy_id not in stale,

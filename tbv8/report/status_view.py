@@ -112,9 +112,10 @@ def _stale_lines(status: Status) -> Iterator[str]:
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
     numbers = strategy.numbers
     simulated = ", simulated" if strategy.simulated else ""
+    symbols = ", ".join(strategy.symbols)
     return [
         strategy.strategy_id,
-        f"{strategy.symbol} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
+        f"{symbols} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
         "fresh" if strategy.fresh else "stale",
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),

@@ -223,7 +223,8 @@ def cautions(summary: Summary) -> list[str]:
 def _cautions_of(stats: Stats) -> Iterator[str]:
     denied = sum(stats.denied.values())
     if not stats.orders:
-        yield "no order was sent"
+        carried = " after the warm-up" if stats.open_positions else ""
+        yield f"no order was sent{carried}"
     elif denied and not stats.fills:
         yield f"nothing was traded, {_denied(stats.denied)}"
     elif denied:

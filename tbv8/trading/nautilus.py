@@ -39,7 +39,7 @@ from nautilus_trader.persistence import BarDataWrangler
 
 from tbv8.config import records
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Timeframe, iso
+from tbv8.market import Series, Timeframe, iso
 from tbv8.trading.units import ENGINE_DECIMALS
 
 type Ints = npt.NDArray[np.int64]
@@ -60,26 +60,9 @@ def to_instrument_id(series: Series) -> InstrumentId:
 
 def to_bar_type(series: Series, timeframe: Timeframe) -> BarType:
     """Return the type of bars that come ready made, such as ours."""
-    spec = BarSpecification(*_step(timeframe), PriceType.LAST)
+    step, unit = timeframe.label
+    spec = BarSpecification(step, getattr(BarAggregation, unit), PriceType.LAST)
     return BarType(to_instrument_id(series), spec, AggregationSource.EXTERNAL)
-
-
-def _step(timeframe: Timeframe) -> tuple[int, BarAggregation]:
-    length = timeframe.fixed_ms
-    if length is None:
-        return 1, BarAggregation.MONTH
-    if timeframe.text == "1w":
-        return 1, BarAggregation.WEEK
-    if length % DAY_MS == 0:
-        return length // DAY_MS, BarAggregation.DAY
-    if length % HOUR_MS == 0:
-        return _longest(length // HOUR_MS, 24), BarAggregation.HOUR
-    return _longest(length // MINUTE_MS, 60), BarAggregation.MINUTE
-
-
-def _longest(count: int, unit: int) -> int:
-    """Return the largest step below `unit` that divides both."""
-    return max(step for step in range(1, unit) if count % step == 0 and unit % step == 0)
 
 
 def to_instrument(

@@ -176,6 +176,29 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             id="a timeframe twice",
         ),
         pytest.param(
+            PAIR,
+            "symbols: [BTC/USDT, ETH/USDT]",
+            "symbols: []",
+            "pair.yaml:2: symbols: expected at least one symbol, such as BTC/USDT",
+            id="an empty list of symbols",
+        ),
+        *(
+            pytest.param(
+                PAIR,
+                "timeframe: 5m\nbars: [1h, 1d]",
+                f"timeframe: {main}\nbars: {further}",
+                f"pair.yaml:4: bars[{at}]: NautilusTrader names bars of {one} and of {other} "
+                f"alike, {label}, so that a strategy cannot tell them apart: remove one",
+                id=f"{one} and {other}",
+            )
+            for main, further, at, one, other, label in (
+                ("1m", "[1h, 7m]", 1, "7m", "1m", "1-MINUTE"),
+                ("7m", "[1m]", 0, "1m", "7m", "1-MINUTE"),
+                ("5m", "[60m, 1h]", 1, "1h", "60m", "1-HOUR"),
+                ("30m", "[90m]", 0, "90m", "30m", "30-MINUTE"),
+            )
+        ),
+        pytest.param(
             "venues/mexc.yaml",
             f"  ETH/USDT: {RULES}\n",
             "",

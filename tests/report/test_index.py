@@ -31,6 +31,7 @@ def write_result(results: Path, name: str, *, equity: list[float], **numbers: An
     summary = {
         "strategy_id": name,
         "symbol": "BTC/USDT",
+        "symbols": ["BTC/USDT", "SOL/USDT"],
         "timeframe": "1h",
         "market_data_venue": "sample",
         "simulated": True,
@@ -49,6 +50,7 @@ def strategy(name: str, *reasons: str) -> StrategyStatus:
     return StrategyStatus(
         strategy_id=name,
         symbol="BTC/USDT",
+        symbols=("BTC/USDT", "ETH/USDT"),
         timeframe="1h",
         market_data_venue="sample",
         fresh=not reasons,
@@ -163,7 +165,8 @@ def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     assert "<li>because migrate will run</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page
     assert row(page, "alpha")[-2] == "2024-01-01 to 2024-01-04"
-    assert "of sample (simulated)" in row(page, "alpha")[-1]
+    assert row(page, "alpha")[-1] == "BTC/USDT, ETH/USDT 1h of sample (simulated)"
+    assert row(page, "gone")[-1] == "BTC/USDT, SOL/USDT 1h of sample (simulated)"
 
 
 def test_curves_are_returns_since_the_start_of_each_result(written: Path) -> None:

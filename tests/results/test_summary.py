@@ -168,3 +168,15 @@ def test_several_symbols_keep_their_own_open_positions(
     assert found.primary.pnl == 16
     assert found.symbols == ("BTC/USDT", "ETH/USDT")
     assert str(found).startswith("test_v1: BTC/USDT, ETH/USDT 1h, 5 bars of sample")
+
+
+def test_a_position_that_only_the_warm_up_made_is_not_said_to_come_from_nowhere() -> None:
+    found = summarised(
+        [100.0] * (MONTH + 24),
+        params={"orders": {3: "1"}},
+        span=Span(START_MS + DAY_MS, START_MS + (MONTH + 24) * HOUR_MS),
+        warm_up_ms=DAY_MS,
+    )
+
+    assert cautions(found) == ["hyperliquid: no order was sent after the warm-up"]
+    assert found.primary.open_positions[0].quantity == 1

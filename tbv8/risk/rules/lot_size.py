@@ -16,4 +16,5 @@ LOT_SIZE = Rule(
     words="a quantity that is not a whole number of lots",
     broken=_broken,
     of_all=True,
+    cure="round quantities down to instrument.size_increment",
 )
