@@ -96,12 +96,6 @@ EXAMPLES: dict[str, tuple[list[Working], Prices, dict[str, Any], list[tuple[str,
         {"slippage": 2},
         [("s", 1, 93)],
     ),
-    "at a session's first step there is no jump": (
-        [stop("s", "sell", 1, 98)],
-        (95, 96, 94, 96),
-        {"before": None},
-        [("s", 1, 95)],
-    ),
     "the loss of a long position comes first": (
         [limit("t", "sell", 1, 105, reduce_only=True), stop("s", "sell", 1, 95, reduce_only=True)],
         (100, 106, 94, 100),
