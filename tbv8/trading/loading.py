@@ -11,6 +11,7 @@ import sys
 import traceback
 from dataclasses import is_dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NoReturn, get_type_hints
 
 import msgspec
@@ -18,7 +19,7 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
 from tbv8.config.document import expected, nearest, read_document
-from tbv8.config.source import classes
+from tbv8.config.source import STRATEGIES, classes, is_file, strategy_sources
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
 from tbv8.trading.nautilus import to_bar_type, to_instrument_id
@@ -161,7 +162,7 @@ def class_place(strategy: records.Strategy, name: str | None = None) -> str:
     path = strategy.module_path
     known = classes(path) if path.is_file() else {}
     line = known.get(name or strategy.class_name)
-    file = f"tbv8/strategies/{strategy.module.replace('.', '/')}.py"
+    file = shown_path(path.as_posix())
     return f"{file}:{line.lineno}" if line else file
 
 
@@ -170,7 +171,7 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
     said = " ".join(str(error).split())
     what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "/strategies/" in Path(frame.filename).as_posix()]
+    own = [frame for frame in frames if _is_own(strategy, frame.filename)]
     raised = [f"{shown_path(frame.filename)}:{frame.lineno}" for frame in own]
     if isinstance(error, SyntaxError):
         place = f"{shown_path(error.filename or '')}:{error.lineno}"
@@ -183,31 +184,64 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
     return StrategyError(f"{place}: {what} (in {where} of {strategy.strategy_id})")
 
 
-def is_of_strategy(error: BaseException) -> bool:
+def is_of_strategy(strategy: records.Strategy, error: BaseException) -> bool:
     """Tell whether an error went through a strategy's own code."""
     frames = traceback.extract_tb(error.__traceback__)
-    return any("/strategies/" in Path(frame.filename).as_posix() for frame in frames)
+    return any(_is_own(strategy, frame.filename) for frame in frames)
+
+
+def _is_own(strategy: records.Strategy, filename: str) -> bool:
+    """Tell whether a file is under a folder of strategies, or one of a strategy outside of it."""
+    path = Path(filename)
+    if "/strategies/" in path.as_posix():
+        return True
+    return is_file(strategy.module) and path.resolve() in _own_files(strategy)
+
+
+def _own_files(strategy: records.Strategy) -> set[Path]:
+    """Return the file that a strategy's YAML names, and what it imports outside of tbv8."""
+    sources, _ = strategy_sources(strategy.module, root=strategy.root)
+    return {p.resolve() for p in sources if not p.is_relative_to(STRATEGIES.parent)}
 
 
 def shown_path(filename: str) -> str:
     """Return the path from the project's folder on: the same on every machine."""
-    path = Path(filename).as_posix()
-    return path[path.rfind("tbv8/strategies/") :] if "tbv8/strategies/" in path else path
+    path, here = Path(filename), Path.cwd()
+    text = path.as_posix()
+    if "tbv8/strategies/" in text:
+        return text[text.rfind("tbv8/strategies/") :]
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else text
 
 
-def forget_strategies() -> None:
+def forget_strategies(strategy: records.Strategy) -> None:
     """Import strategies anew at their next use: what one run left in a module ends with it."""
-    for name in [name for name in sys.modules if name.startswith(f"{_STRATEGIES}.")]:
-        del sys.modules[name]
+    files = _own_files(strategy) if is_file(strategy.module) else set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.startswith(f"{_STRATEGIES}.") or (files and file and Path(file).resolve() in files):
+            del sys.modules[name]
 
 
 def _load_class(strategy: records.Strategy, name: str) -> type:
     try:
-        module = importlib.import_module(f"{_STRATEGIES}.{strategy.module}")
-        loaded: type = getattr(module, name)
+        loaded: type = getattr(_import_module(strategy), name)
     except Exception as e:
         raise strategy_error(strategy, e, "import") from e
     return loaded
+
+
+def _import_module(strategy: records.Strategy) -> ModuleType:
+    """Import the module of a strategy; files outside of tbv8 import from the project's folder."""
+    if not is_file(strategy.module):
+        return importlib.import_module(f"{_STRATEGIES}.{strategy.module}")
+    root = str(strategy.root.resolve())
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    name = strategy.module.removesuffix(".py").replace("/", ".")
+    module = importlib.import_module(name)
+    if Path(module.__file__ or "").resolve() != strategy.module_path.resolve():
+        raise ImportError(f"another module is named {name}: rename the file")
+    return module
 
 
 def _typed(config_class: type, strategy: records.Strategy) -> dict[str, Any]:

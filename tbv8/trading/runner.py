@@ -96,7 +96,7 @@ class EngineRunner:
                 "strategy stopped itself: mend what it says, or log it as a warning"
             )
         error = caught.error
-        if isinstance(error, KeyboardInterrupt) or not is_of_strategy(error):
+        if isinstance(error, KeyboardInterrupt) or not is_of_strategy(self._strategy, error):
             raise error
         at = "" if caught.callback == "on_start" else f", at the close of {moment}"
         raise strategy_error(self._strategy, error, caught.callback + at) from error

@@ -90,7 +90,7 @@ class Session:
         self._add_strategy()
 
     def _add_strategy(self) -> None:
-        forget_strategies()
+        forget_strategies(self.strategy)
         gate = self._gate
         base = gated(gate, self._bar_types.values())
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
