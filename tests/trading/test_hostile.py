@@ -113,7 +113,7 @@ DENIED = {
         f"object.__setattr__(self.config, 'max_position', Decimal(99))\nself.submit_order({TEN})",
         "max_leverage",
     ),
-    "an attribute with a guard's old name": (
+    "an attribute with the guard's old name": (
         f"self._guard = None\nself.submit_order({TEN})",
         "max_leverage",
     ),
@@ -168,7 +168,11 @@ REFUSED = {
         "self.on_bar = lambda bar: None",
         "self.on_bar cannot be assigned in a run",
     ),
-    "a guard's old attribute": (
+    "the callback that hears of fills put on the class": (
+        f"type(self).on_order_filled = lambda self, event: None\nself.submit_order({ONE})",
+        "its fills are not those that the venue made",
+    ),
+    "the guard's old attribute": (
         "self._guard.limits = None",
         "has no attribute '_guard'",
     ),
@@ -184,6 +188,24 @@ REFUSED = {
         " self.cache.reset())",
         "the cache was emptied in the run",
     ),
+    "a resting order enlarged by the base class": (
+        f"self.order = {RESTS}\nself.submit_order(self.order)\n"
+        "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
+        " Strategy.modify_order(self, self.order.client_order_id,"
+        " quantity=Quantity.from_str('9.000')))",
+        "went past the risk limits",
+    ),
+    "a list by the base class": (
+        f"Strategy.submit_order_list(self, [{TEN}])",
+        "went past the risk limits",
+    ),
+    "a timer that calls the base class": (
+        "self.clock.set_time_alert_ns('later', self.clock.timestamp_ns() + 10**9, lambda event:"
+        f" Strategy.submit_order(self, {ONE}))",
+        "went past the risk limits",
+    ),
+    "degraded": ("self.degrade()", "the run ended at 2024-01-01T02:00:00Z"),
+    "faulted": ("self.fault()", "the run ended at 2024-01-01T02:00:00Z"),
     "disposed": ("self.dispose()", "Invalid state trigger"),
     "the clock set forward": (  # the engine's next step would abort the process
         "self.clock.set_time(self.clock.timestamp_ns() + 1)",
@@ -201,7 +223,7 @@ REFUSED = {
         "clock.set_time() in a run",
     ),
     "the cache emptied without an order": ("self.cache.dispose()", "the cache was emptied"),
-    "shut down": ("self.shutdown_system('enough')", "the run ended at 2024-01-01T03:00:00Z"),
+    "shut down": ("self.shutdown_system('enough')", "the run ended at 2024-01-01T02:00:00Z"),
 }
 
 
