@@ -615,7 +615,9 @@ class Gate:
 
     def _on_accepted(self, event: Any) -> None:
         self._refuse_unknown(event)
-        self._end_without_use(self.markets[event.instrument_id])
+        market, name = self.markets[event.instrument_id], _name(event)
+        if name in market.without_use():
+            self._end(market, name)
 
     def _end_without_use(self, market: RestingOrders) -> None:
         """Cancel orders that have nothing left to reduce, or that could break max_position now."""
