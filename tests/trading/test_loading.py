@@ -105,7 +105,7 @@ def test_an_exception_at_either_end_is_an_error_too(
 def test_an_error_that_only_the_engine_saw_ends_the_run(
     run_scripted: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StrategyError, match="test_v1: the run ended at 2024-01-01T06:00:00Z"):
+    with pytest.raises(StrategyError, match="test_v1: the run ended at 2024-01-01T05:00:00Z"):
         run_scripted("        if number == 5:\n            self.log.error('so bad')\n")
 
 
