@@ -2062,6 +2062,19 @@ QUEUE = [
         1,
         states={"r": "canceled"},
     ),
+    Case(
+        "a reduce-only order does not end with what is accepted before it",
+        [
+            (0, market("m", "buy", 1)),
+            (1, limit("l", "buy", 1, 90)),
+            (1, market("out", "sell", 2)),
+            (1, limit("r", "buy", 1, 101, **RO)),
+        ],
+        [FLAT, FLAT],
+        [(0, "m", "buy", 1, 100), (1, "out", "sell", 2, 100), (1, "r", "buy", 1, 100)],
+        0,
+        states={"l": "working"},
+    ),
 ]
 
 WAITED = [

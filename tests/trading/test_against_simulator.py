@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tbv8.config import records
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_time
+from tests.backtest.builders import real_bars
 from tests.trading.driven import drive
 from tests.trading.scripts import LOT, START_MS, TICK, RandomScript, random_steps
 from tests.trading.simulator import HOUR, Books, Market, Rules, Shown, Step, simulate
 
 D = Decimal
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "binance"
 ONE, TWO = ("BTC/USD",), ("BTC/USD", "ETH/USD")
 
 
@@ -148,3 +154,78 @@ def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
 def test_it_does_what_the_simulator_does_for_hundreds_of_seeds(world: str) -> None:
     for seed in range(1000, 1300):
         assert_same(*both(seed, WORLDS[world]))
+
+
+# The real quarter
+
+
+@pytest.fixture(scope="module")
+def minutes() -> pa.Table:
+    """BTC/USDT of the first quarter of 2024, by the minute."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here: the market as it was in 2024Q1")
+    return real_bars(SHARED, "1m")
+
+
+def real_steps(
+    minutes: pa.Table, span: Span, symbol: str = "BTC/USD"
+) -> tuple[list[Step], list[Shown]]:
+    """Return the minutes of a span as steps, and the hours that the strategy sees."""
+    rows = minutes.filter(
+        pc.and_(
+            pc.greater_equal(minutes["ts_ms"], span.start_ms),
+            pc.less(minutes["ts_ms"], span.end_ms),
+        )
+    ).to_pydict()
+    columns = [rows[name] for name in ("ts_ms", "open", "high", "low", "close")]
+    steps = [
+        Step(symbol, ts_ms + MINUTE_MS, *(D(repr(price)) for price in prices))
+        for ts_ms, *prices in zip(*columns, strict=True)
+    ]
+    shown = [Shown(symbol, "1h", step.close_ms) for step in steps if step.close_ms % HOUR_MS == 0]
+    return steps, shown
+
+
+REAL_RULES: dict[str, Any] = {
+    "balance": D(20_000),
+    "max_leverage": D(20),
+    "slippage_ticks": 1,
+    "max_daily_loss": D(3_000),
+    "funding_rate_8h": D("0.0001"),
+    "funding_hours": 8,
+}
+
+
+def assert_same_on_the_real_market(seed: int, minutes: pa.Table, *, days: int) -> None:
+    market = Market(
+        tick=TICK,
+        lot=LOT,
+        maker_fee=D("0.0002"),
+        taker_fee=D("0.0005"),
+        max_leverage=D(20),
+        max_position=D(8),
+    )
+    start_ms = parse_time("2024-01-01") + seed * days * DAY_MS
+    steps, shown = real_steps(minutes, Span(start_ms, start_ms + days * DAY_MS))
+
+    def script() -> RandomScript:
+        return RandomScript(seed, step_ms=HOUR_MS, widest=1200, busy=0.4)
+
+    rules = Rules(markets={"BTC/USD": market}, **REAL_RULES)
+    expected = simulate(steps, shown, script(), rules)
+    got = drive(steps, shown, script(), rules, timeframe="1h", detail="1m")
+
+    assert_same(expected, got)
+    assert len(expected.fills) > days
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_real_market_by_minutes(seed: int, minutes: pa.Table) -> None:
+    assert_same_on_the_real_market(seed, minutes, days=4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_real_quarter_by_minutes(minutes: pa.Table) -> None:
+    for seed in range(3):
+        assert_same_on_the_real_market(seed, minutes, days=14)

@@ -264,12 +264,17 @@ def test_ctrl_c_ends_the_run_at_the_next_step() -> None:
 
     script = Watching(act)
     shown = [Shown(A, "1h", EPOCH + hour * HOUR) for hour in range(1, 6)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    with pytest.raises(KeyboardInterrupt):
-        seen_by(script, shown, *flat_steps(A, range(1, 6)))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            seen_by(script, shown, *flat_steps(A, range(1, 6)))
+        restored = signal.getsignal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     assert len(script.seen) == 2
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert restored is signal.default_int_handler
 
 
 def test_a_warm_up_trades_and_is_not_counted() -> None:

@@ -1,4 +1,4 @@
-"""Strategies that try to get past the guard: denied, or no result; never a limit broken."""
+"""Strategies that try to get past the gate: denied, or no result; never a limit broken."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("lines", "said"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_run_that_went_past_the_guard_gives_no_result(
+def test_a_run_that_went_past_the_gate_gives_no_result(
     run_lines: RunLines, lines: str, said: str
 ) -> None:
     with pytest.raises(StrategyError) as e:

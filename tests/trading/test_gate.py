@@ -1,0 +1,218 @@
+"""What a strategy meets when it asks for something, in its own callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tbv8.market import parse_timeframe
+from tbv8.trading.loading import StrategyError
+from tbv8.trading.records import Run
+from tests.backtest.builders import (
+    SCRIPTED,
+    bar_number,
+    install,
+    limits,
+    make_bars,
+    make_strategy,
+    rules,
+    run_strategy,
+)
+
+D = Decimal
+RunMore = Callable[..., Run]
+
+
+@pytest.fixture
+def run_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunMore:
+    """Return a function that runs Scripted with more lines, on ten flat bars if on no others."""
+
+    def run(more: str, bars: pa.Table | None = None, **changes: Any) -> Run:
+        install(monkeypatch, tmp_path / "more", "other", SCRIPTED + more)
+        strategy = make_strategy(module="other", **changes)
+        bars = make_bars([100.0] * 10) if bars is None else bars
+        return run_strategy(strategy, "hyperliquid", bars)
+
+    return run
+
+
+def changes(run: Run) -> list[tuple[int, str, Decimal]]:
+    """Return bar, type and signed quantity of each fill."""
+    return [(bar_number(fill.ts_ms), fill.type, fill.change) for fill in run.fills]
+
+
+def test_a_denied_order_is_told_like_any_other(run_more: RunMore) -> None:
+    run = run_more(
+        "        if number == 3:\n"
+        "            assert self.told == ['max_position: position 0, open_orders 0, order 3, "
+        "worst 3, limit 2'], self.told\n"
+        "            assert self.order.status.name == 'DENIED'\n"
+        "        if number == 2:\n"
+        "            self.told = []\n"
+        "            self.order = factory.market(self.config.instrument_id, OrderSide.BUY,"
+        " Quantity.from_str('3.000'))\n"
+        "            self.submit_order(self.order)\n"
+        "\n    def on_order_denied(self, event):\n"
+        "        self.told.append(event.reason)\n"
+    )
+
+    (denial,) = run.denials
+    assert (bar_number(denial.ts_ms), denial.symbol, denial.rule, denial.order) == (
+        2,
+        "BTC/USDT",
+        "max_position",
+        "buy market 3.000",
+    )
+    assert denial.until_ms is None
+    assert run.orders == {"denied": 1}
+
+
+def test_all_positions_may_be_closed_and_everything_left(run_more: RunMore) -> None:
+    run = run_more(
+        "        if number == 3:\n"
+        "            self.close_all_positions(self.config.instrument_id)\n"
+        "        if number == 6:\n"
+        "            self.market_exit()\n",
+        params={"orders": {1: "2", 5: "-2"}, "limits": {5: "-0.5@110.0"}},
+        risk=limits(max_position="3"),
+    )
+
+    assert [change for _, _, change in changes(run)] == [2, -2, -2, 2]
+    assert run.orders == {"canceled": 1, "filled": 4}
+
+
+@pytest.mark.parametrize("wanted", ["False", "True"])
+def test_closing_a_position_reduces_whatever_is_asked(run_more: RunMore, wanted: str) -> None:
+    run = run_more(
+        "        if number == 3:\n"
+        "            for _ in range(3):\n"
+        f"                self.close_all_positions(self.instrument.id, reduce_only={wanted})\n",
+        params={"orders": {1: "2"}},
+    )
+
+    assert [fill.position for fill in run.fills] == [2, 0]
+    assert [denial.rule for denial in run.denials] == ["reduce_only"] * 2
+
+
+def test_a_strategy_that_looks_at_no_bars_is_halted_all_the_same(run_more: RunMore) -> None:
+    run = run_more(
+        "        if number == 2:\n            self.unsubscribe_bars(self.config.bar_type)\n",
+        make_bars([100, 100, 100, 40, 100]),
+        params={"orders": {2: "2"}},
+        risk=limits(max_daily_loss_usd="100"),
+    )
+
+    assert changes(run) == [(2, "market", 2), (4, "market", -2)]
+    assert len(run.halts) == 1
+
+
+def test_the_strategy_sees_the_bar_of_a_halt_with_its_position_closed(run_more: RunMore) -> None:
+    run = run_more(
+        "        held = self.portfolio.net_position(self.config.instrument_id)\n"
+        "        assert held == (2 if number in (3, 4) else 0), (number, held)\n"
+        "        if number == 5:\n"
+        "            self.submit_order(factory.market(self.config.instrument_id, OrderSide.BUY,"
+        " Quantity.from_str('1.000')))\n",
+        make_bars([100, 100, 100, 100, 80, 80, 80]),
+        params={"orders": {2: "2"}},
+        risk=limits(max_daily_loss_usd="10"),
+    )
+
+    assert changes(run) == [(2, "market", 2), (5, "market", -2)]
+    assert [(bar_number(d.ts_ms), d.rule) for d in run.denials] == [(5, "max_daily_loss_usd")]
+    assert run.denials[0].until_ms == run.halts[0].until_ms
+
+
+NOT_SERVED = {
+    "quotes": "self.subscribe_quotes(self.config.instrument_id)",
+    "trades": "self.subscribe_trades(self.config.instrument_id)",
+    "order books": "self.subscribe_book_deltas(self.config.instrument_id, None)",
+    "bars of the past": "self.request_bars(self.config.bar_type)",
+    "another symbol": "self.subscribe_bars(BarType.from_str("
+    "'ETH/USDT.hyperliquid-1-HOUR-LAST-EXTERNAL'))",
+    "another timeframe": "self.subscribe_bars(BarType.from_str("
+    "'BTC/USDT.hyperliquid-1-MINUTE-LAST-EXTERNAL'))",
+    "bars built from trades": "self.subscribe_bars(BarType.from_str("
+    "'BTC/USDT.hyperliquid-4-HOUR-LAST-INTERNAL'))",
+}
+
+
+@pytest.mark.parametrize("line", NOT_SERVED.values(), ids=NOT_SERVED.keys())
+def test_what_a_session_has_not_ends_it_in_one_line(run_more: RunMore, line: str) -> None:
+    with pytest.raises(StrategyError) as e:
+        run_more(f"\n    def on_start(self):\n        {line}\n\n")
+
+    said = str(e.value)
+    assert "\n" not in said
+    assert "in on_start of test_v1" in said
+    if "subscribe_bars" in line:
+        assert "no bars " in said
+        assert "declare more with `symbols` and `bars` in the strategy's YAML" in said
+    else:
+        assert "a session has bars alone, from its first on" in said
+
+
+def test_indicators_are_fed_with_the_bars(run_more: RunMore) -> None:
+    run = run_more(
+        "        if number == 5 and self.average.initialized and self.average.value == 103.0:\n"
+        "            self.submit_order(factory.market(self.config.instrument_id, OrderSide.BUY,"
+        " Quantity.from_str('1.000')))\n"
+        "\n    def on_start(self):\n"
+        "        from nautilus_trader.indicators import SimpleMovingAverage\n"
+        "        self.instrument = self.cache.instrument(self.config.instrument_id)\n"
+        "        self.average = SimpleMovingAverage(3)\n"
+        "        self.register_indicator_for_bars(self.config.bar_type, self.average)\n"
+        "        self.subscribe_bars(self.config.bar_type)\n",
+        make_bars([100, 101, 102, 103, 104, 105]),
+    )
+
+    assert changes(run) == [(5, "market", 1)]
+
+
+def test_what_a_strategy_leaves_in_its_module_ends_with_the_run(run_more: RunMore) -> None:
+    more = (
+        "        if SEEN:\n            raise ValueError('seen before')\n"
+        "        if number == 10:\n            SEEN.append(1)\n"
+        "\nSEEN = []\n"
+    )
+
+    assert run_more(more) == run_more(more)
+
+
+def test_a_strategy_that_stops_itself_gives_no_result(run_more: RunMore) -> None:
+    with pytest.raises(StrategyError, match="the run ended at 2024-01-01T04:00:00Z"):
+        run_more("        if number == 4:\n            self.stop()\n")
+
+
+def test_funding_to_the_cent(run_more: RunMore) -> None:
+    # 1 bought at 100 at the first close, turned to -1 at that of the ninth; 0.0001 each hour: what
+    # is sold at 09:00 is held until then. 102 + ... + 105 = 836, x 0.0001 = 0.0836; then -0.0106.
+    run = run_more(
+        "",
+        make_bars([100, 102, 104, 103, 105, 107, 106, 104, 105, 106]),
+        params={"orders": {1: "1", 9: "-2"}},
+        instrument=rules(funding_rate_8h="0.0008", taker_fee="0", funding_hours=1),
+    )
+
+    assert [bar_number(payment.ts_ms) for payment in run.payments] == list(range(2, 11))
+    amounts = [payment.amount for payment in run.payments]
+    assert sum(amounts[:-1]) == D("0.0836")
+    assert amounts[-1] == D("-0.0106")
+
+
+def test_funding_inside_of_a_bar_is_at_the_price_before_it() -> None:
+    # Four-hour bars: at 05:00, 06:00 and 07:00 the last price is that of 04:00, 100; at 08:00, 110.
+    strategy = make_strategy(
+        params={"orders": {1: "1"}},
+        timeframe=parse_timeframe("4h"),
+        instrument=rules(funding_rate_8h="0.0008", taker_fee="0", funding_hours=1),
+    )
+
+    run = run_strategy(strategy, "hyperliquid", make_bars([100, 110], timeframe="4h"))
+
+    assert [payment.amount for payment in run.payments] == [D("0.01")] * 3 + [D("0.011")]
