@@ -11,7 +11,7 @@ from nautilus_trader.backtest import BacktestEngine
 from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide, Price
 
 from tbv8.config import records
-from tbv8.trading.gate import Gate
+from tbv8.trading.gate import Gate, past_limits
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Carried, Market, Run
 
@@ -29,11 +29,7 @@ def check_run(engine: BacktestEngine, strategy: records.Strategy, gate: Gate) ->
     for order in orders:
         name = order.client_order_id.value
         if name not in gate.numbers:
-            raise StrategyError(
-                f"{strategy.strategy_id}: order {name} ({order.quantity} "
-                f"{order.side.name.lower()}) went past the risk limits: send it with "
-                "self.submit_order"
-            )
+            raise past_limits(strategy.strategy_id, name)
         if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"{gate.numbers[name]} was never answered: {order}")
     if len(orders) != len(gate.numbers) - len(gate.held) - len(gate.dropped):
@@ -41,18 +37,23 @@ def check_run(engine: BacktestEngine, strategy: records.Strategy, gate: Gate) ->
             f"{strategy.strategy_id}: the cache was emptied in the run: leave it as it is"
         )
     orders.sort(key=lambda order: int(gate.numbers[order.client_order_id.value][2:]))
-    _take_last_fills(orders, gate)
+    _take_last_fills(strategy, orders, gate)
     _check_account(engine, strategy, gate)
     return orders
 
 
-def _take_last_fills(orders: Sequence[Any], gate: Gate) -> None:
+def _take_last_fills(strategy: records.Strategy, orders: Sequence[Any], gate: Gate) -> None:
     """Book what was filled after the strategy had stopped, when no callback reports it."""
     booked = Counter(fill.order_id for fill in gate.fills)
     for order in orders:
         if order.client_order_id.value in gate.book.working:
             fills = [event for event in order.events() if isinstance(event, OrderFilled)]
             for event in fills[booked[gate.numbers[order.client_order_id.value]] :]:
+                if event.ts_event < gate.step_ns:
+                    raise StrategyError(
+                        f"{strategy.strategy_id}: its fills are not those that the venue made (a "
+                        "callback was changed in the run): leave them as they are"
+                    )
                 gate.on_filled(event)
 
 

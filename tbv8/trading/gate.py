@@ -10,6 +10,7 @@ or on a fill inside of it) waits for the close, in the order of asking.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -36,6 +37,7 @@ from nautilus_trader.trading import Strategy
 from tbv8.market import DAY_MS
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT, Breach, Denial, Order
+from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Fill, Side, SubmittedOrder
 from tbv8.trading.resting import KINDS, RestingOrders
 from tbv8.trading.units import FEE_DECIMALS
@@ -61,7 +63,10 @@ class Forced(msgspec.Struct, frozen=True):
 class Gate:
     """What one run's strategy asks of the venue, and what the venue tells it."""
 
-    def __init__(self, book: Book, markets: Mapping[InstrumentId, RestingOrders]) -> None:
+    def __init__(
+        self, strategy_id: str, book: Book, markets: Mapping[InstrumentId, RestingOrders]
+    ) -> None:
+        self.strategy_id = strategy_id
         self.book = book
         self.markets = dict(markets)
         self.step_ns = 0  # the instant that is dealt with, or was last
@@ -78,6 +83,7 @@ class Gate:
         self.held: dict[str, Any] = {}  # children that wait for their parent
         self.dropped: set[str] = set()  # those whose parent never was filled
         self._unsaid: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
+        self._updates: Counter[str] = Counter()  # of orders, that were sent and not reported yet
         self._late = False  # what is sent now was asked for inside of the step
         self._maker = False  # of the fill that the engine was just answered
 
@@ -266,7 +272,8 @@ class Gate:
                 self._change_held(order, quantity, price, trigger_price)
         for name, wanted in changed.items():
             self._note_change(name, abs(wanted.change), wanted.prices)
-        if changed.keys() - self.held.keys():
+        if sent := changed.keys() - self.held.keys():
+            self._updates.update(sent)
             send()
 
     def _note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
@@ -507,8 +514,13 @@ class Gate:
             **{f"on_order_{name}": self._on_ended for name in ended},
         }
 
+    def _refuse_unknown(self, event: Any) -> None:
+        if _name(event) not in self.numbers:
+            raise past_limits(self.strategy_id, _name(event))
+
     def on_filled(self, event: Any) -> None:
         """Book an execution."""
+        self._refuse_unknown(event)
         market, name = self.markets[event.instrument_id], _name(event)
         units, buy = market.units, event.order_side == OrderSide.BUY
         price, size = units.price(event.last_px), units.size(event.last_qty)
@@ -586,6 +598,7 @@ class Gate:
         change = market.units.to_size(left).copy_sign(known.change)
         self.book.working[name] = msgspec.structs.replace(known, change=change)
         size = Quantity.from_decimal_dp(quantity, market.units.size_decimals)
+        self._updates[name] += 1
         Strategy.modify_order(self.loaded, order.client_order_id, size)
 
     def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
@@ -601,6 +614,7 @@ class Gate:
         return None
 
     def _on_accepted(self, event: Any) -> None:
+        self._refuse_unknown(event)
         self._end_without_use(self.markets[event.instrument_id])
 
     def _end_without_use(self, market: RestingOrders) -> None:
@@ -640,10 +654,18 @@ class Gate:
         market.end(name)
 
     def _on_updated(self, event: Any) -> None:
-        order = self.loaded.cache.order(event.client_order_id)
-        if order is not None and _name(event) in self.book.working:
-            self._take_over(order)
-            self._end_without_use(self.markets[order.instrument_id])
+        name, order = _name(event), self.loaded.cache.order(event.client_order_id)
+        known = self.book.working.get(name)
+        if order is None or known is None:
+            return
+        market = self.markets[order.instrument_id]
+        now = _to_risk_order(order, market.symbol, order.leaves_qty.as_decimal())
+        if self._updates[name]:
+            self._updates[name] -= 1
+        elif abs(now.change) > abs(known.change) or now.prices != known.prices:
+            raise past_limits(self.strategy_id, name)
+        self._take_over(order)
+        self._end_without_use(market)
 
     def _take_over(self, order: Any) -> None:
         """Book the prices and the quantity that an order has now."""
@@ -785,6 +807,14 @@ def _not_served(name: str) -> Callable[..., None]:
         )
 
     return refuse
+
+
+def past_limits(strategy_id: str, name: str) -> StrategyError:
+    """Return the error of an order that was sent or changed by NautilusTrader's own methods."""
+    return StrategyError(
+        f"{strategy_id}: order {name} went past the risk limits: send and change orders with "
+        "self.submit_order and self.modify_order, not with those of Strategy"
+    )
 
 
 def _name(thing: Any) -> str:

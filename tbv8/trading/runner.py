@@ -59,7 +59,11 @@ class EngineRunner:
                 raise
         engine.clear_data()
         self._items += len(data)
-        if callbacks.caught is not None or engine.iteration != self._items:
+        if (
+            callbacks.caught is not None
+            or engine.iteration != self._items
+            or not self._loaded.is_running()
+        ):
             self._raise_error(time_ns)
         if callbacks.has_timers:
             clock = self._loaded.clock

@@ -68,7 +68,8 @@ class Session:
             midnight_ms=0,
             positions=dict.fromkeys(strategy.symbols, Decimal(0)),
         )
-        self._gate = Gate(self._book, {m.instrument.id: m for m in self._markets})
+        markets = {market.instrument.id: market for market in self._markets}
+        self._gate = Gate(strategy.strategy_id, self._book, markets)
         self._simulation = Simulation(
             self._book,
             self._gate,
