@@ -102,20 +102,38 @@ def test_an_exception_at_either_end_is_an_error_too(
         run_scripted(f"\n    def {callback}(self):\n        raise ValueError('no')\n")
 
 
-def test_an_error_that_only_the_engine_saw_ends_the_run(
-    run_scripted: Any, capfd: pytest.CaptureFixture[str]
+def test_no_callback_runs_behind_one_that_raised(
+    run_scripted: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(StrategyError, match="test_v1: the run ended at 2024-01-01T05:00:00Z"):
+    with pytest.raises(StrategyError, match="KeyError: 'here'"):
+        run_scripted(
+            "        print(number)\n"
+            "        if number == 5:\n"
+            "            self.submit_order(factory.market(self.config.instrument_id,\n"
+            "                OrderSide.BUY, Quantity.from_str('0.100')))\n"
+            "            {}['here']\n\n"
+            "    def on_order_filled(self, event):\n"
+            "        print('filled')\n\n"
+            "    def on_stop(self):\n"
+            "        print('stopped')\n"
+        )
+
+    assert capsys.readouterr().out.split() == ["1", "2", "3", "4", "5"]
+
+
+def test_an_error_that_only_the_engine_saw_ends_the_run(run_scripted: Any) -> None:
+    with pytest.raises(StrategyError) as caught:
         run_scripted("        if number == 5:\n            self.log.error('so bad')\n")
 
+    assert str(caught.value) == (
+        "test_v1: the run ended at 2024-01-01T05:00:00Z, by the error logged above or because the "
+        "strategy stopped itself: mend what it says, or log it as a warning"
+    )
 
-def test_ctrl_c_is_not_swallowed(run_scripted: Any) -> None:
+
+def test_an_interrupt_inside_of_a_callback_is_no_error_of_the_strategy(run_scripted: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_scripted(
-            "        if number == 5:\n"
-            "            import os, signal\n"
-            "            os.kill(os.getpid(), signal.SIGINT)\n"
-        )
+        run_scripted("        if number == 5:\n            raise KeyboardInterrupt\n")
 
 
 @pytest.mark.parametrize(
@@ -144,5 +162,5 @@ def test_a_rejected_order_is_counted_with_its_reason(run_scripted: Any) -> None:
     )
 
     assert run.orders == {"rejected": 1}
-    assert [reason.split(" limit ")[0] for reason in run.refused] == ["POST_ONLY LIMIT BUY order"]
+    assert run.refused == {"POST_ONLY LIMIT BUY order limit px of 200.0 would have been a TAKER": 1}
     assert run.fills == ()
