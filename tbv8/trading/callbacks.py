@@ -1,12 +1,14 @@
 """A strategy's callbacks in a run: what they raise is caught, since the engine only logs it.
 
-Callbacks are its `on_...` methods, and what it gives its clock for timers.
+Callbacks are its `on_...` methods, and what it gives its clock for timers. They run in a decimal
+context of the strategy's own: what it sets there rounds nothing of ours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from decimal import Context, getcontext, setcontext
 from typing import Any
 
 import msgspec
@@ -51,6 +53,7 @@ class Callbacks:
         self.has_timers = False  # whether the strategy ever set one
         self._loaded = loaded
         self._after = after
+        self._context = Context()
         assigned = vars(loaded)
         own = {
             name: getattr(loaded, name)
@@ -64,6 +67,16 @@ class Callbacks:
         }
         for name in self._wrapped:
             setattr(type(loaded), name, self._property(name))
+
+    def call(self, own: Callable[..., Any], *args: Any) -> Any:
+        """Call what is the strategy's, in its own decimal context."""
+        outer = getcontext()
+        setcontext(self._context)
+        try:
+            return own(*args)
+        finally:
+            self._context = getcontext()  # it may have set another
+            setcontext(outer)
 
     def fail(self, callback: str, error: BaseException) -> None:
         """Keep the first error; no callback runs after it."""
@@ -83,13 +96,13 @@ class Callbacks:
     def _around(
         self, name: str, own: Callable[..., Any] | None, hook: Callable[..., Any] | None
     ) -> Callable[..., Any]:
-        after, fail = self._after, self.fail
+        after, call, fail = self._after, self.call, self.fail
 
         def run(*args: Any) -> Any:
             try:
                 if hook is not None:
                     hook(*args)
-                result = own(*args) if own is not None else None
+                result = call(own, *args) if own is not None else None
                 after()
                 return result
             except BaseException as e:  # noqa: BLE001  # the session raises it
@@ -120,7 +133,7 @@ def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
     def caught(given: Any) -> Any:
         def run(event: Any) -> None:
             try:
-                given(event)
+                callbacks.call(given, event)
             except BaseException as e:  # noqa: BLE001  # the session raises it
                 callbacks.fail("a timer's callback", e)
 

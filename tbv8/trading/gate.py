@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from decimal import Decimal, localcontext
+from functools import wraps
 from typing import Any
 
 import msgspec
@@ -50,6 +51,17 @@ _LASTING = (TimeInForce.GTC, TimeInForce.GTD, TimeInForce.DAY)
 _ALONE = {"contingency_type": None, "linked_order_ids": None, "parent_order_id": None}
 _SERVED = ("subscribe_bars", "subscribe_signal", "subscribe_data")
 _UNITS_RULES = ("lot_size", "tick_size")
+
+
+def _exact[**P, R](method: Callable[P, R]) -> Callable[P, R]:
+    """Keep the caller's decimal context, which may be the strategy's, out of our numbers."""
+
+    @wraps(method)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        with localcontext(EXACT):
+            return method(*args, **options)
+
+    return run
 
 
 class Forced(msgspec.Struct, frozen=True):
@@ -132,6 +144,7 @@ class Gate:
 
     # Orders.
 
+    @_exact
     def submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
         """Let all orders go, or deny all; a turning order may go in part.
 
@@ -231,6 +244,7 @@ class Gate:
             market.meet_close(name)
         return copy
 
+    @_exact
     def modify(
         self, updates: Sequence[tuple[Any, Any, Any, Any]], send: Callable[[], None]
     ) -> None:
@@ -291,6 +305,7 @@ class Gate:
         self.held[_name(order)] = copy
         self._take_over(copy)
 
+    @_exact
     def cancel(self, client_order_ids: Iterable[Any], send: Callable[[list[Any]], None]) -> None:
         """Let those orders be cancelled that have not ended."""
         working = []
@@ -461,6 +476,7 @@ class Gate:
 
     # What the engine asks.
 
+    @_exact
     def answer(self, order: Any) -> tuple[int, int] | None:
         """Return price and size at which an order is filled now; None for "not now"."""
         market, name = self.markets[order.instrument_id], _name(order)
@@ -493,6 +509,7 @@ class Gate:
         size = resting.could_fill(market.position)
         return (price, size) if size else None
 
+    @_exact
     def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
         """Return the fee of the fill that was just answered, in USD."""
         units = self.markets[order.instrument_id].units

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Any, Self
 
 from tbv8.config import records
 from tbv8.market import Series, iso
 from tbv8.risk.book import Book
+from tbv8.risk.events import EXACT
 from tbv8.risk.limits import Limits, MarketLimits
 from tbv8.trading.audit import check_run, collect
 from tbv8.trading.bars import Bars
@@ -86,7 +87,6 @@ class Session:
             self._payments,
             balance=balance,
         )
-        self._context = Context()  # the strategy's own to change
         self._begun = self._interrupted = False
         self._add_strategy()
 
@@ -128,8 +128,14 @@ class Session:
             ):
                 if not self._begun:
                     self._simulation.begin(schedule.closes_ns[0] // _NS)
+                    self._start(schedule)
                     self._begun = True
                 self._follow(schedule)
+
+    def _start(self, schedule: Schedule) -> None:
+        """Let the strategy start, before any close; the engine starts with data only."""
+        first, opened = self._markets[schedule.markets[0]], schedule.prices[0][0]
+        self._runner.walk(first, [opened], schedule.closes_ns[0] - 1)
 
     def end(self, *, stop: bool = True) -> Run:
         """Return what came of it; nothing can be fed after it.
@@ -153,7 +159,7 @@ class Session:
     def _enter_run(self, stack: ExitStack) -> None:
         stack.enter_context(signals_deferred(self._interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
-        stack.enter_context(localcontext(self._context))
+        stack.enter_context(localcontext(EXACT))
 
     def _interrupt(self) -> None:
         self._interrupted = True

@@ -216,3 +216,30 @@ def test_funding_inside_of_a_bar_is_at_the_price_before_it() -> None:
     run = run_strategy(strategy, "hyperliquid", make_bars([100, 110], timeframe="4h"))
 
     assert [payment.amount for payment in run.payments] == [D("0.01")] * 3 + [D("0.011")]
+
+
+def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMore) -> None:
+    def run(more: str) -> Run:
+        return run_more(
+            more,
+            make_bars([100, 101.3, 99.7, 102.9, 101.1]),
+            params={"orders": {2: "1.2", 4: "-1.2"}},
+            instrument=rules(funding_rate_8h="0.0001", funding_hours=1),
+        )
+
+    rough = run("        import decimal\n        decimal.getcontext().prec = 3\n")
+
+    assert rough == run("")
+    assert rough.payments
+
+
+def test_an_order_of_on_start_is_denied_since_there_is_no_price_yet(run_more: RunMore) -> None:
+    run = run_more(
+        "\n    def on_start(self):\n"
+        "        super().on_start()\n"
+        "        self.submit_order(self.order_factory.market(self.config.instrument_id,\n"
+        "            OrderSide.BUY, Quantity.from_str('0.100')))\n"
+    )
+
+    assert run.fills == ()
+    assert [denial.rule for denial in run.denials] == ["max_leverage"]
