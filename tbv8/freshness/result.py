@@ -141,7 +141,7 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
     read, below = strategy_sources(strategy.module, root=strategy.root)
-    ran_by = _code("market.py", "risk.py", "risk", "trading", "results", "backtest")
+    ran_by = _code("market.py", "risk", "trading", "results", "backtest")
     versions = {"python": platform.python_version(), **_versions("nautilus_trader", "numpy")}
     return {
         "config": make_input(_strategy_config(strategy)),

@@ -71,7 +71,7 @@ def to_instrument(
     """Return the perpetual that orders go to; money has eight decimals.
 
     It asks for no margin: the engine's own check counts the whole of an order that turns a position
-    round as new, and denies it. What may be held is risk.py's to say.
+    round as new, and denies it. What may be held is for the rules in tbv8/risk to say.
     """
     base, _, quote = series.symbol.partition("/")
     money = Currency.from_str(quote)

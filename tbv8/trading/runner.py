@@ -96,7 +96,7 @@ class EngineRunner:
         if caught is None:
             logger_flush()
             raise StrategyError(
-                f"{name}: the run ended at {moment}, by the error logged above or because the "
+                f"{name}: the run ended at {moment}, by an error that it logged or because the "
                 "strategy stopped itself: mend what it says, or log it as a warning"
             )
         error = caught.error

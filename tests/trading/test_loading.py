@@ -126,7 +126,7 @@ def test_an_error_that_only_the_engine_saw_ends_the_run(run_scripted: Any) -> No
         run_scripted("        if number == 5:\n            self.log.error('so bad')\n")
 
     assert str(caught.value) == (
-        "test_v1: the run ended at 2024-01-01T05:00:00Z, by the error logged above or because the "
+        "test_v1: the run ended at 2024-01-01T05:00:00Z, by an error that it logged or because the "
         "strategy stopped itself: mend what it says, or log it as a warning"
     )
 
