@@ -66,6 +66,18 @@ def happens(
 
 Prices = tuple[int, int, int, int]
 EXAMPLES: dict[str, tuple[list[Working], Prices, dict[str, Any], list[tuple[str, int, int]]]] = {
+    "the fee of an entry counts in what is left: it is liquidated one price earlier": (
+        [stop("s", "buy", 10, 101)],
+        (100, 101, 96, 98),
+        {"cash": 100 * 10**8, "taker": Ratio(1, 100)},
+        [("s", 10, 101), ("liquidation", 10, 96)],
+    ),
+    "and without a fee it is not": (
+        [stop("s", "buy", 10, 101)],
+        (100, 101, 96, 98),
+        {"cash": 100 * 10**8},
+        [("s", 10, 101)],
+    ),
     "a touch does not fill a limit": (
         [limit("l", "buy", 1, 98)],
         (100, 101, 98, 100),
