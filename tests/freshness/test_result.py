@@ -120,7 +120,7 @@ STRATEGIES = {
     "nobody.py": "TWO = 2\n",
 }
 ENGINE = (
-    "risk.py",
+    "risk/book.py",
     "backtest/__init__.py",
     "backtest/run.py",
     "backtest/fills/taker.py",
