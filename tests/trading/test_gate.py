@@ -10,12 +10,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tbv8.market import parse_timeframe
+from tbv8.market import MINUTE_MS, Span, parse_timeframe
+from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
 from tests.backtest.builders import (
     SCRIPTED,
+    START_MS,
     bar_number,
+    bars_of,
     install,
     limits,
     make_bars,
@@ -32,7 +35,7 @@ RunMore = Callable[..., Run]
 def run_more(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> RunMore:
     """Return a function that runs Scripted with more lines, on ten flat bars if on no others."""
 
-    def run(more: str, bars: pa.Table | None = None, **changes: Any) -> Run:
+    def run(more: str, bars: pa.Table | Bars | None = None, **changes: Any) -> Run:
         install(monkeypatch, tmp_path / "more", "other", SCRIPTED + more)
         strategy = make_strategy(module="other", **changes)
         bars = make_bars([100.0] * 10) if bars is None else bars
@@ -243,3 +246,42 @@ def test_an_order_of_on_start_is_denied_since_there_is_no_price_yet(run_more: Ru
 
     assert run.fills == ()
     assert [denial.rule for denial in run.denials] == ["max_leverage"]
+
+
+def test_a_halt_of_the_warm_up_ends_with_it(run_more: RunMore) -> None:
+    hour_ms = 60 * MINUTE_MS
+    run = run_more(
+        "",
+        make_bars([100, 100, 100, 50, 50, 50, 50, 50, 50]),
+        params={"orders": {2: "5", 5: "1", 8: "1"}},
+        span=Span(START_MS + 6 * hour_ms, START_MS + 9 * hour_ms),
+        warm_up_ms=6 * hour_ms,
+        risk=limits(max_position="10", max_daily_loss_usd="200"),
+    )
+
+    assert changes(run) == [(8, "market", D(1))]
+    assert (run.denials, run.halts) == ((), ())
+
+
+def test_an_order_ends_at_its_own_time_also_between_bars(
+    run_more: RunMore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ten_minutes_ns = 10 * MINUTE_MS * 1_000_000
+    run_more(
+        "        if number == 2:\n"
+        "            self.ends_ns = bar.ts_event + " + str(ten_minutes_ns) + "\n"
+        "            self.submit_order(factory.limit(self.config.instrument_id, OrderSide.BUY,"
+        " Quantity.from_str('1.000'), Price.from_str('50.0'), time_in_force=TimeInForce.GTD,"
+        " expire_time=self.ends_ns))\n"
+        "\n    def on_order_expired(self, event):\n"
+        "        print(self.clock.timestamp_ns() - self.ends_ns)\n"
+        "\nfrom nautilus_trader.model import TimeInForce\n",
+        bars_of(
+            make_strategy(detail="1m"),
+            make_bars([100] * 4),
+            minutes=[make_bars([100] * 240, timeframe="1m")],
+        ),
+        detail="1m",
+    )
+
+    assert capsys.readouterr().out.split() == ["0"]
