@@ -171,13 +171,13 @@ def _read_source(
 
 
 def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:
-    """Tell whether each volume is a multiple of 1e-8 of at most 15 digits, which float64 keeps."""
+    """Return True if float64 keeps each volume: a multiple of 1e-8 of at most 15 digits."""
     small = bool((volumes < 1e7).all())
     return small and bool((np.rint(volumes * 1e8) / 1e8 == volumes).all())
 
 
 def _minutes_by_day(table: pa.Table) -> dict[int, int]:
-    """Return how many 1m bars are in the bars that open on each UTC day."""
+    """Return the number of 1m bars in the bars that open on each UTC day."""
     days = pc.multiply(pc.divide(table["ts_ms"], DAY_MS), DAY_MS)
     sums = pa.table({"day": days, "minutes": table["minutes"]}).group_by("day")
     totals = sums.aggregate([("minutes", "sum")]).to_pydict()

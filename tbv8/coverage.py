@@ -53,7 +53,7 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
-    """Return what is to be fetched so that all of `wanted` is held, by `connected_gaps`.
+    """Return the spans to fetch so that all of `wanted` is held, by `connected_gaps`.
 
     Two wanted spans of one day are connected to each other too.
     """

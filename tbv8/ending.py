@@ -1,4 +1,4 @@
-"""How doit ends when it is told to: Ctrl-C, SIGTERM, the death of a process of `doit -n 2`.
+"""The end of doit on a signal: Ctrl-C, SIGTERM, the death of a process of `doit -n 2`.
 
 Everything that is committed stays, whatever happens, so all that matters here is that the end
 comes, comes soon, and is said in one line. An exception raised by a signal is lost where Python

@@ -1,4 +1,4 @@
-"""How far a long action is: a bar with ETA on a terminal, a plain line now and then elsewhere."""
+"""The progress of a long action: a bar with ETA on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 

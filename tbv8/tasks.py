@@ -591,7 +591,7 @@ class ReaderGoneError(SystemExit):
 
 
 def os_problem(e: OSError) -> str | None:
-    """Say what a user can mend: a full disk, a folder that may not be written, a file in its place.
+    """Explain an error that a user can mend: a full disk, a read-only folder, a file in its place.
 
     None for what is no answer of the system's.
     """
@@ -602,7 +602,7 @@ def os_problem(e: OSError) -> str | None:
 
 
 def _fresh(question: Question) -> Callable[[Any, Any], bool]:
-    """Return what pydoit asks; what cannot be asked is not fresh, and the action will say why."""
+    """Return an `uptodate` check; a state that cannot be read is stale, and the action says why."""
 
     def uptodate(task: object, values: object) -> bool:  # pydoit passes arguments by these names
         try:
@@ -654,7 +654,7 @@ def _select(
     symbol: str,
     timeframes: str,
 ) -> dict[Series, list[Timeframe]]:
-    """Return what the options of `aggregate` choose; without any, all that is known."""
+    """Return the series and timeframes that the options of `aggregate` choose; by default, all."""
     named = [_parse_timeframe(text) for text in timeframes.split(",") if text]
     if venue and venue not in project.venues:
         raise InvalidDodoFile(f"--venue: {unknown('venue', venue, project.venues)}")

@@ -1,4 +1,4 @@
-"""What others wrote, made fit to print: venues' replies, names in a database, a library's errors.
+"""Foreign text made fit to print: venues' replies, names in a database, a library's errors.
 
 A control character from outside could move the cursor, colour a terminal, forge a line of a log or
 hide the rest of one, so that each such text passes here before it is printed, stored or raised.

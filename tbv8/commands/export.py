@@ -115,7 +115,7 @@ class Export(Looking):
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """What to write, "" for all venues and symbols, all days without a span."""
+    """The options of `export`: "" for all venues and symbols, an empty span for all days."""
 
     dataset: str
     venue: str

@@ -1,4 +1,4 @@
-"""What the commands share: the graph without running it, options, JSON."""
+"""Parts shared by the read-only commands: the graph without running it, options, JSON."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class Info(Looking):
 
 
 class Help(OneLine, doit.cmd_help.Help):
-    """Tell how to use a command or a task."""
+    """Print the usage of a command or a task."""
 
     may_mean_command = True
 

@@ -1,4 +1,4 @@
-"""What all commands of doit have in common, pydoit's own too: a refusal is one line.
+"""The base of all commands of doit, pydoit's own too: a refusal is one line.
 
 Imported by the modules of all commands before anything else of tbv8; like pydoit itself, it begins
 with the state file, so that Ctrl-C is taken care of from here on.

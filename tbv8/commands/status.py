@@ -16,7 +16,7 @@ _RESULT = "backtest:"
 
 
 class Status(Looking):
-    """Tell what there is."""
+    """Print the state of the database, the recorder and the results."""
 
     doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
     doc_usage = ""

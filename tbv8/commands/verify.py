@@ -114,7 +114,7 @@ class Verify(Looking):
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """Which days to look at, "" for all, and which of those that are wrong to drop."""
+    """The options of `verify`: the days to check, "" for all, and the wrong days to drop."""
 
     venue: str
     symbol: str
@@ -124,7 +124,7 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 class _Compared(msgspec.Struct, frozen=True):
-    """Hours that were held against the venue, and where they differ."""
+    """Stored hours compared with the venue's, and their differences."""
 
     hours: int
     seed: int
@@ -214,7 +214,7 @@ def _report_compared(compared: _Compared, as_json: bool) -> int:
 
 
 def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[tuple[str, Series]]:
-    """Return what is stored of what is asked for.
+    """Return the stored datasets and series that the options select.
 
     Raises:
         InvalidCommand: A name is neither stored nor configured.
@@ -230,7 +230,7 @@ def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[t
 
 
 def _can_fetch(project: Project, series: Series, span: Span) -> bool:
-    """Tell whether the venue of a series has history of a span."""
+    """Return True if the venue of a series has history of a span."""
     kept = _fetchable(project, series)
     return kept is not None and kept.contains(span)
 

@@ -173,7 +173,7 @@ def _parse(text: str, path: Path) -> Document:
 
 
 def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
-    """Return what the parser says as one line."""
+    """Return the parser's complaint as one line."""
     mark, start, problem = e.problem_mark, e.context_mark, str(e.problem)
     if "nesting depth" in problem:
         return ConfigError(_TOO_DEEP, path=path, line=mark.line + 1 if mark else None)
@@ -252,7 +252,7 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
 
 
 def expected(message: str, value: Any, choices: Iterable[str] = ()) -> str:
-    """Say what was expected in place of `value`, from what msgspec says of it."""
+    """Name the type or the choices expected in place of `value`, from msgspec's message."""
     types = re.match(r"Expected `([^`]*)`", message)
     wanted = " or ".join(choices) or (_words(types[1]) if types else "a number")
     cure = ": write it in quotes" if "text" in wanted and isinstance(value, int | float) else ""

@@ -246,7 +246,7 @@ def _check_places(root: Path, document: Document, db_path: Path, results_path: P
 
 
 def _overlap(path: Path, other: Path) -> bool:
-    """Tell whether one is the other, or lies in it, wherever links lead."""
+    """Return True if one path is the other or lies in it, with links resolved."""
     one, two = Path(os.path.realpath(path)), Path(os.path.realpath(other))
     return one.is_relative_to(two) or two.is_relative_to(one)
 
@@ -433,13 +433,13 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
 
 
 class _Broken(msgspec.Struct, frozen=True):
-    """What is wrong with venues, and with instruments of venues that are right otherwise."""
+    """The errors of venues, and of single instruments of venues without errors."""
 
     venues: dict[str, ConfigError]
     instruments: dict[tuple[str, str], ConfigError]
 
     def check(self, venue: str, symbols: Iterable[str]) -> None:
-        """Raise what is wrong with a venue or with its rules of some symbols, if anything is."""
+        """Raise the error of a venue, or of its instruments of some symbols, if there is one."""
         if venue in self.venues:
             raise self.venues[venue]
         for symbol in symbols:
@@ -448,7 +448,7 @@ class _Broken(msgspec.Struct, frozen=True):
 
 
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a strategy is loaded by, beside its own words."""
+    """The inputs to load a strategy beside its own file."""
 
     root: Path
     history: _History

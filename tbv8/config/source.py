@@ -47,7 +47,7 @@ _FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
 
 
 class Params(msgspec.Struct, frozen=True):
-    """What a config class takes: each name and whether it must be given.
+    """The parameters of a config class: each name, and whether it must be given.
 
     `closed` is False when it may take others too, which only running it could tell: by `**kwargs`,
     or from a base class of another module.
@@ -58,7 +58,7 @@ class Params(msgspec.Struct, frozen=True):
 
 
 def is_file(module: str) -> bool:
-    """Tell whether a strategy's module is named by the path of its file."""
+    """Return True if a strategy's module is named by the path of its file."""
     return module.endswith(".py")
 
 
@@ -249,7 +249,7 @@ def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
 
 
 def is_unseen(module: str) -> bool:
-    """Tell whether a module, or one that it is in, opens files without an audit event."""
+    """Return True if a module, or a package around it, opens files without an audit event."""
     parts = module.split(".")
     return any(".".join(parts[:count]) in UNSEEN for count in range(1, len(parts) + 1))
 

@@ -134,7 +134,7 @@ def section(id_: str, title: str, *children: Child, note: str | None = None) -> 
 
 
 def color_keys(keys: Sequence[tuple[str, str]]) -> Html:
-    """Return what the page's colours mean: pairs of a colour's name and words."""
+    """Return the legend of the page's colours, from pairs of a colour's name and its meaning."""
     return element(
         "div",
         [
@@ -179,7 +179,7 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
 
 
 def is_page(content: bytes) -> bool:
-    """Tell whether a file's content is a document that `page` made."""
+    """Return True if a file's content is a document made by `page`."""
     return _OURS.encode() in content[:1000]
 
 

@@ -44,7 +44,7 @@ _KEY_MINUTES = 3  # for how long trades are told apart in memory; later ones, by
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
-    """What a desk wants to know by REST; `span` for minutes."""
+    """A request by REST that a desk needs; `span` for minutes."""
 
     what: Literal["recent", "bbo", "minutes"]
     span: Span | None = None

@@ -81,7 +81,7 @@ async def serve_metrics(
 
 
 class _Pages:
-    """What there is to be read."""
+    """The pages of the metrics server."""
 
     def __init__(self, read_status: Callable[[], Status]) -> None:
         self._read_status = read_status

@@ -150,7 +150,7 @@ class Rest:
 
 
 class Refill:
-    """What the desks of a venue want to know, asked one after the other.
+    """The REST requests that the desks of a venue need, sent one after the other.
 
     Args:
         live: How to ask.

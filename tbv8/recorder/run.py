@@ -60,7 +60,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run.
+    """The options of a run.
 
     Args:
         for_s: Stop by itself after so many seconds; None for never.
@@ -86,7 +86,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Left(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run leaves behind whose database was removed, moved or replaced.
+    """The state that a run leaves to the next one when its database was removed or replaced.
 
     Args:
         batch: What is not in the database at its path.
@@ -298,7 +298,7 @@ class _Station:
         return markets
 
     def status(self) -> VenueStatus:
-        """Return what is to be seen of it."""
+        """Return the venue's part of the status."""
         now_ms = self.clock.now_ms()
         return VenueStatus(
             venue=self.name,
@@ -382,7 +382,7 @@ class _Recorder:
         self._began_s = time.monotonic()
 
     def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> Held:
-        """Return what is held of a series; what is not held at all is as the run before left it."""
+        """Return a series' state in the database; missing parts are as the run before left them."""
         held = read_held(db_path, series, now_ms=self._options.local_ms())
         if before is None:
             return held
@@ -493,7 +493,7 @@ class _Recorder:
         )
 
     def leave(self) -> _Left:
-        """Return what is left, once the database was removed, moved or replaced.
+        """Return the state for the next run, once the database was removed, moved or replaced.
 
         What waits goes into the file that was open, too: it may only have been moved.
         """
@@ -531,7 +531,7 @@ class _Recorder:
             )
 
     def status(self) -> Status:
-        """Return what is to be seen."""
+        """Return the status of the whole run."""
         writer, since_s = self._writer, self._writer.waiting_since_s
         return Status(
             venues=tuple(station.status() for station in self._stations),

@@ -94,7 +94,7 @@ class Rates:
 
 
 def summary(status: Status) -> str:
-    """Return what a run wrote, as one line."""
+    """Return the counts of written rows, as one line."""
     gaps = sum(stream.gaps for stream in status.streams)
     reconnects = sum(venue.reconnects for venue in status.venues)
     return (
@@ -106,7 +106,7 @@ def summary(status: Status) -> str:
 
 
 def line(status: Status, rates: Rates) -> str:
-    """Return how it goes, as one line."""
+    """Return the status as one line."""
     now_s = status.running_s
     venues = []
     for venue in status.venues:

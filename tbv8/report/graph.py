@@ -31,12 +31,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_stale(self) -> bool:
-        """Whether `doit` alone would run it."""
+        """True if `doit` alone would run it."""
         return self.is_needed and bool(self.reasons)
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is not built, and nothing that `doit` alone runs needs it."""
+        """True if it is not built, and no task that `doit` alone runs needs it."""
         return not self.is_needed and bool(self.reasons)
 
     @property

@@ -1,4 +1,4 @@
-"""What is held, as a heatmap: each series by months."""
+"""The stored bars as a heatmap: each series by months."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def read_report(
     results_path: Path,
     now_ms: int,
 ) -> Report:
-    """Read what a status has not: months, gaps one by one, curves.
+    """Read the parts that a status lacks: months, gaps one by one, curves.
 
     Of a database with a problem nothing is read.
 

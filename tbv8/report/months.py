@@ -33,7 +33,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def minutes(self) -> int:
-        """How many there are in all."""
+        """The sum of all three."""
         return self.held + self.outage + self.gap
 
 
@@ -58,7 +58,7 @@ def read_coverage(
     stored: Iterable[tuple[Series, str]],
     wanted: Mapping[Series, Sequence[Span]],
 ) -> list[Coverage]:
-    """Return what is known of every series that is held or wanted.
+    """Return the coverage of every series that is stored or configured.
 
     A gap is what is wanted of history and not known; between what was recorded, what was not; of
     built bars what the 1m bars would give and is not built.
@@ -138,7 +138,7 @@ def _months(one: _Known, windows: Sequence[Span]) -> Iterator[Month]:
 
 
 def _by_month(spans: Sequence[Span]) -> list[tuple[str, int]]:
-    """Return how many minutes of merged spans lie in each month that they touch."""
+    """Return the number of minutes of merged spans in each month that they touch."""
     minutes: dict[str, int] = {}
     for span in spans:
         for month in _split(span):

@@ -1,4 +1,4 @@
-"""What is held, what the recorder missed, and what results say: read in a moment, as records.
+"""The stored data, the recorder's gaps and the results' figures: read in a moment, as records.
 
 The ledger answers for bars, so that no row is counted; of trades and quotes it is only looked at
 where they begin and end.
@@ -85,7 +85,7 @@ class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the recorder missed of one channel of a series.
+    """A gap of the recorder in one channel of a series.
 
     Args:
         venue: Whose series.
@@ -325,7 +325,7 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
 
 
 def _rows_at_most(query: Query, table: str) -> int:
-    """Return how many rows there would be if none had been deleted from between."""
+    """Return the number of rows of a table if none had been deleted from between."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
     )

@@ -1,4 +1,4 @@
-"""What is stored as files for other tools: a Parquet file a UTC day, or a copy of the database.
+"""Export for other tools: a Parquet file a UTC day, or a copy of the database.
 
 A file is there whole or not at all (see `tbv8.files`).
 The Parquet key-value metadata tell what a file is: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`
@@ -126,7 +126,7 @@ def _write_bars(
 
 
 def _is_there(folder: Path, series: Series, dataset: str, day: LedgerDay) -> bool:
-    """Tell whether the file of a day holds what it would be written with."""
+    """Return True if the file of a day already has the metadata of that day's ledger."""
     path = _day_path(folder, series, dataset, day.day_ms)
     try:
         found = pq.read_schema(path).metadata or {}
@@ -245,7 +245,7 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
 
 
 def copy_size(query: Query) -> int:
-    """Return how many bytes a copy takes."""
+    """Return the size of a copy in bytes."""
     ((pages,),), ((size,),) = query("PRAGMA page_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)
 

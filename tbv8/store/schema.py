@@ -223,7 +223,7 @@ def _turn_wal_on(connection: sqlite3.Connection) -> None:
 
 
 def is_as_made(db_path: Path) -> bool:
-    """Tell whether tables and triggers are those that tbv8 makes: a flipped byte changes them."""
+    """Return True if tables and triggers are as tbv8 makes them: a flipped byte changes them."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     connection = sqlite3.connect(f"{db_path.absolute().as_uri()}?mode=ro", uri=True)
     try:

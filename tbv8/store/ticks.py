@@ -68,7 +68,7 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Batch(msgspec.Struct):
-    """What one transaction writes; filled by the recorder.
+    """The rows of one transaction; filled by the recorder.
 
     Args:
         trades: Rows (venue, symbol, ts_ms, trade_id, price, size, side, received_ms).
@@ -92,7 +92,7 @@ class Batch(msgspec.Struct):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What a commit did that could not be known before.
+    """The outcome of a commit that could not be known before.
 
     Args:
         trades: Rows of trades that are new.
@@ -108,7 +108,7 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database has of a series when the recorder starts; None for nothing.
+    """The state of a series in the database when the recorder starts; None for nothing.
 
     Args:
         trade_ms: The newest trade.
@@ -186,7 +186,7 @@ def recorder_lock(db_path: Path) -> Iterator[None]:
 
 
 def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
-    """Return where the last run of the recorder came to.
+    """Return the state of a series after the recorder's last run.
 
     What is dated a day or more ahead, of when it was received or of `now_ms` (our clock), tells
     nothing of that.
@@ -199,7 +199,7 @@ def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
 
 
 def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
-    """Return where the last run of the recorder came to, as `read_held`, of an open database."""
+    """Return the state of a series after the recorder's last run, from an open database."""
     latest_ms = now_ms + DAY_MS
     key = (series.venue, series.symbol)
     trade = query(
@@ -262,7 +262,7 @@ class TickStore:
         self._place.check()
 
     def is_in_place(self) -> bool:
-        """Tell whether the database itself, whatever its WAL, is still the file at its path."""
+        """Return True if the database itself, whatever its WAL, is still the file at its path."""
         return self._place.is_there()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

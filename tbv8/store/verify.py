@@ -180,7 +180,7 @@ def _can_come_back(
     day_ms: int,
     can_fetch: Callable[[Series, Span], bool],
 ) -> bool:
-    """Tell whether a source or a rebuild can bring a day back; a recording is unique."""
+    """Return True if a source or a rebuild can bring a day back; a recording is unique."""
     if dataset == RECORDED or not _is_dataset(dataset):
         return False
     if not _is_time(day_ms):
@@ -230,7 +230,7 @@ _STRAYS = "venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
 
 
 def _strays(store: BarStore, dataset: str, series: Series) -> str:
-    """Say which rows have a time that is none of ours; nothing if none has."""
+    """Count the rows with an impossible time, in one line; "" if there are none."""
     values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
     ((count, first),) = store.query(
         f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values

@@ -12,7 +12,7 @@ from nautilus_trader.trading import Strategy
 
 @dataclass(frozen=True, kw_only=True)
 class PairsConfig:
-    """What tbv8 gives (the first three, in the order of `symbols`) and what the YAML may set."""
+    """Parameters; tbv8 sets the first three (in the order of `symbols`), the YAML the rest."""
 
     instrument_ids: tuple[InstrumentId, ...]
     bar_types: tuple[BarType, ...]

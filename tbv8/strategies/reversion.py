@@ -13,7 +13,7 @@ from tbv8.strategies.base import OneMarket
 
 @dataclass(frozen=True, kw_only=True)
 class ReversionConfig:
-    """What tbv8 gives (the first three) and what the YAML may set: the bands."""
+    """Parameters of the bands; tbv8 sets the first three, the YAML the rest."""
 
     instrument_id: InstrumentId
     bar_type: BarType

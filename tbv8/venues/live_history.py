@@ -43,7 +43,7 @@ _TRIES_IN_SILENCE = 3
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a venue that fails.
+    """The tries and pauses for a venue that fails.
 
     Args:
         tries: How often one thing is asked.
@@ -76,7 +76,7 @@ def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
 
 
 def page_cost(gaps: Sequence[Span], page_minutes: int) -> Cost:
-    """Return what filling gaps takes, page by page."""
+    """Return the cost of filling gaps, page by page."""
     minutes = sum(gap.minutes for gap in gaps)
     return Cost(
         requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_A_BAR / 1_000_000

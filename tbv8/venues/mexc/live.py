@@ -1,4 +1,4 @@
-"""What MEXC futures say on their socket and by REST: frames and replies in, market nouns out.
+"""MEXC futures' messages on their socket and by REST: frames and replies in, market nouns out.
 
 Wire facts: protocols.md 2. The traps: the server hangs up 60 s after the last JSON ping even while
 data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP 200.
@@ -214,7 +214,7 @@ class MexcFeed:
 
 
 class MexcLive:
-    """How to speak to MEXC futures; see `tbv8.venues.base.Live`."""
+    """The wire protocol of MEXC futures; see `tbv8.venues.base.Live`."""
 
     ws_url = "wss://contract.mexc.com/edge"
     rest_url = "https://api.mexc.com"
