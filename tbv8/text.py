@@ -30,8 +30,8 @@ def one_line(text: str, *, most: int = _LONG) -> str:
 
     Repeatable: what it returns stays as it is.
     """
-    words = printable(" ".join(text[: most * 8].split()))
-    return words if len(words) <= most else f"{words[: most - 3]}..."
+    line = printable(" ".join(text[: most * 8].split()))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def quoted(text: str) -> str:

@@ -52,5 +52,5 @@ class Status(Looking):
 def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
     """Return why each stale result would be made again, by strategy."""
     return {
-        one.task.removeprefix(_RESULT): one.why for one in planned if one.task.startswith(_RESULT)
+        run.task.removeprefix(_RESULT): run.why for run in planned if run.task.startswith(_RESULT)
     }

@@ -181,11 +181,11 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""
-        asked = set(self.timeframes)
+        timeframes = set(self.timeframes)
         for strategy in self.strategies.values():
             if series in strategy.sources:
-                asked.update(strategy.timeframes)
-        return sorted((timeframe for timeframe in asked if timeframe.text != "1m"), key=length)
+                timeframes.update(strategy.timeframes)
+        return sorted((timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length)
 
 
 def length(timeframe: Timeframe) -> tuple[int, str]:

@@ -41,14 +41,14 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         attributes: `class_` is class, `_` becomes `-`; True stands bare, False and None are left
             out.
     """
-    words = [tag]
+    parts = [tag]
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
         text = html.escape(printable(str(value), kept=_KEPT))
-        words.append(key if value is True else f'{key}="{text}"')
-    opening = f"<{' '.join(words)}>"
+        parts.append(key if value is True else f'{key}="{text}"')
+    opening = f"<{' '.join(parts)}>"
     if tag in _VOID:
         return Html(opening)
     return Html(f"{opening}{join(children)}</{tag}>")

@@ -755,7 +755,7 @@ class Desk:
             progress = True
         self._ask_minutes_ms = asked_ms + (GRACE_MS if progress else _SECOND_LOOK_MS)
 
-    def take_homeless(self, row: Row) -> None:
+    def take_trade_without_bar(self, row: Row) -> None:
         """Take back a trade that is new and whose minute was not written when it was."""
         open_ms = row[2] // MINUTE_MS * MINUTE_MS
         if self._frontier is None or row[2] > self._frontier + DAY_MS:

@@ -173,7 +173,7 @@ class Refill:
         say: Say,
         on_dead: Callable[[str, Channel], Awaitable[None]],
     ) -> None:
-        self.asked = self.failed = 0
+        self.failed = 0
         self._live, self._rest, self._desks = live, rest, desks
         self._clock, self._pace, self._say, self._on_dead = clock, pace, say, on_dead
         self.markets: Mapping[str, Market] = {}
@@ -271,7 +271,6 @@ class Refill:
 
     async def _ask(self, symbol: str, market: Market, need: Need) -> None:
         desk, clock, live = self._desks[symbol], self._clock, self._live
-        self.asked += 1
         if need.what == "minutes":
             assert need.span is not None
             start_ms = need.span.start_ms

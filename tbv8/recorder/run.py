@@ -306,7 +306,6 @@ class _Station:
             frames=self.link.frames,
             reconnects=max(0, self.link.dials - 1),
             unreadable=self.link.unreadable,
-            asked=self.refill.asked,
             failed=self.refill.failed,
             offset_ms=self.clock.offset_ms,
             streams=tuple(
@@ -383,20 +382,20 @@ class _Recorder:
 
     def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> Held:
         """Return a series' state in the database; missing parts are as the run before left them."""
-        held = read_held(db_path, series, now_ms=self._options.local_ms())
+        state = read_held(db_path, series, now_ms=self._options.local_ms())
         if before is None:
-            return held
+            return state
         earlier = before.held[series]
-        if held.minute_ms is None:
-            held = replace(held, minute_ms=earlier.minute_ms, close=earlier.close)
-        if held.trade_ms is None and held.bbo is None:
-            held = replace(held, open_gaps=earlier.open_gaps)
+        if state.minute_ms is None:
+            state = replace(state, minute_ms=earlier.minute_ms, close=earlier.close)
+        if state.trade_ms is None and state.bbo is None:
+            state = replace(state, open_gaps=earlier.open_gaps)
             for gap in earlier.open_gaps:
                 self._outbox.batch.gaps[series, gap.channel, gap.start_ms] = gap
         return replace(
-            held,
-            trade_ms=earlier.trade_ms if held.trade_ms is None else held.trade_ms,
-            bbo=held.bbo or earlier.bbo,
+            state,
+            trade_ms=earlier.trade_ms if state.trade_ms is None else state.trade_ms,
+            bbo=state.bbo or earlier.bbo,
             ended=_MOVED,
         )
 

@@ -43,7 +43,6 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     reconnects: int
     unreadable: int
-    asked: int
     failed: int
     offset_ms: int
     streams: tuple[StreamStatus, ...]

@@ -49,8 +49,8 @@ class View:
         if len(self._said) > 1000:
             self._said.clear()
         self._said[topic] = now_s, 0
-        more = f" (and {unsaid} more like it before)" if unsaid else ""
-        self._print(f"{iso(int(time.time()) * 1000)} {text}{more}")
+        repeats = f" (and {unsaid} more like it before)" if unsaid else ""
+        self._print(f"{iso(int(time.time()) * 1000)} {text}{repeats}")
 
     async def run(self, read_status: Callable[[], Status]) -> None:
         """Show the status until cancelled."""

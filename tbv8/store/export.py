@@ -120,7 +120,7 @@ def _write_bars(
         with store.transaction("DEFERRED"):
             bars = read_checked(store, series, dataset, [day])
         path = _day_path(folder, series, dataset, day.day_ms)
-        schema = _schema(list(schema_of(dataset)), _told(series, dataset, day))
+        schema = _schema(list(schema_of(dataset)), _day_metadata(series, dataset, day))
         with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
             writer.write_table(_named(series, bars.columns, schema))
 
@@ -132,13 +132,13 @@ def _is_there(folder: Path, series: Series, dataset: str, day: LedgerDay) -> boo
         found = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return False
-    told = _told(series, dataset, day)
-    return all(found.get(key.encode()) == text.encode() for key, text in told.items())
+    metadata = _day_metadata(series, dataset, day)
+    return all(found.get(key.encode()) == text.encode() for key, text in metadata.items())
 
 
-def _told(series: Series, dataset: str, day: LedgerDay) -> dict[str, str]:
+def _day_metadata(series: Series, dataset: str, day: LedgerDay) -> dict[str, str]:
     return {
-        **_what(series, dataset, day.day_ms),
+        **_metadata(series, dataset, day.day_ms),
         "tbv8.start": iso(day.start_ms),
         "tbv8.end": iso(day.end_ms),
         "tbv8.digest": day.digest or "",
@@ -162,7 +162,7 @@ def export_ticks(
     """
     for day_ms in days:
         fields = _TICKS[table]
-        schema = _schema([pa.field(*field) for field in fields], _what(series, table, day_ms))
+        schema = _schema([pa.field(*field) for field in fields], _metadata(series, table, day_ms))
         names = ", ".join(name for name, _ in fields)
         path = _day_path(folder, series, table, day_ms)
         with (
@@ -181,7 +181,9 @@ def export_ticks(
                 if rows:
                     columns = zip(zip(*rows, strict=True), fields, strict=True)
                     writer.write_table(
-                        _named(series, [_column(series, table, *one) for one in columns], schema)
+                        _named(
+                            series, [_column(series, table, *column) for column in columns], schema
+                        )
                     )
         advance(1)
     return len(days)
@@ -250,7 +252,7 @@ def copy_size(query: Query) -> int:
     return int(pages) * int(size)
 
 
-def _what(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
+def _metadata(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
     return {
         "tbv8.dataset": dataset,
         "tbv8.venue": series.venue,
@@ -259,8 +261,10 @@ def _what(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
     }
 
 
-def _schema(fields: list[pa.Field], told: dict[str, str]) -> pa.Schema:
-    return pa.schema([pa.field("venue", _NAME), pa.field("symbol", _NAME), *fields], metadata=told)
+def _schema(fields: list[pa.Field], metadata: dict[str, str]) -> pa.Schema:
+    return pa.schema(
+        [pa.field("venue", _NAME), pa.field("symbol", _NAME), *fields], metadata=metadata
+    )
 
 
 def _named(series: Series, columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:

@@ -102,10 +102,10 @@ def read_known_days(query: Query, series: Series) -> list[KnownDay]:
     Rows, not records, as of the next one: 200 symbols of four timeframes are normal use, and each
     record of a day is as much work again.
     """
-    several = [days for name in MINUTE_DATASETS if (days := _read_known(query, series, name))]
-    if len(several) < 2:
-        return several[0] if several else []
-    ledger = [held.ledger for held in read_held_days(query, series, ONE_MINUTE)]
+    datasets = [days for name in MINUTE_DATASETS if (days := _read_known(query, series, name))]
+    if len(datasets) < 2:
+        return datasets[0] if datasets else []
+    ledger = [day.ledger for day in read_held_days(query, series, ONE_MINUTE)]
     return [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in ledger]
 
 
@@ -188,10 +188,10 @@ def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Spa
     Days that are not held count as empty; a day that `span` cuts is hashed from its rows. So it
     depends on the bars that open in `span` alone.
     """
-    held = {day.ledger.day_ms: day for day in days}
+    days_by_ms = {day.ledger.day_ms: day for day in days}
     digests: list[str] = []
     for day_ms in span.days():
-        day = held.get(day_ms)
+        day = days_by_ms.get(day_ms)
         if day is None or day.ledger.bars == 0:
             digests.append(EMPTY)
         elif not day.ledger.digest:

@@ -232,14 +232,14 @@ def is_as_made(db_path: Path) -> bool:
         return False
     finally:
         connection.close()
-    others = MetaData()
+    built_tables = MetaData()
     for name in found.keys() - metadata.tables.keys():
         if re.fullmatch(r"bars_[0-9]+[a-z]+", name):
-            bars_table(name, others)
+            bars_table(name, built_tables)
     engine = create_engine("sqlite://")
     with engine.begin() as fresh:
         metadata.create_all(fresh)
-        others.create_all(fresh)
+        built_tables.create_all(fresh)
         made = fresh.exec_driver_sql(query).fetchall()
     engine.dispose()
     return all(found.get(name) == sql for name, sql in made)

@@ -47,11 +47,11 @@ class Reversion(OneMarket):
         self.bands.handle_bar(bar)
         if not self.bands.initialized:
             return
-        held = self.position
-        if held <= 0:
-            self.quote("buy", self.bands.middle if held else self.bands.lower)
-        if held >= 0:
-            self.quote("sell", self.bands.middle if held else self.bands.upper)
+        position = self.position
+        if position <= 0:
+            self.quote("buy", self.bands.middle if position else self.bands.lower)
+        if position >= 0:
+            self.quote("sell", self.bands.middle if position else self.bands.upper)
 
     def quote(self, side: str, value: float) -> None:
         """Move the order that rests on this side, or send one."""

@@ -178,8 +178,8 @@ class LiveHistory:
             for part in pages([behind], self._live.page_minutes):
                 known_ms = max(known_ms, _end_ms(self._look_twice(market, part)))
         for part, bars in waiting:
-            if known := part.intersection(Span(0, known_ms)):
-                yield _fetched(known, bars)
+            if fetched_span := part.intersection(Span(0, known_ms)):
+                yield _fetched(fetched_span, bars)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the venue has in `span`; what is absent was asked for twice.
@@ -198,8 +198,8 @@ class LiveHistory:
         bars: dict[int, Bar] = {}
         for _ in range(2):
             if sum(bar.is_possible for bar in bars.values()) < part.minutes:
-                asked = self._live.ask_minutes(market, part)
-                bars |= {bar.ts_ms: bar for bar in self._fetch(asked)}
+                request = self._live.ask_minutes(market, part)
+                bars |= {bar.ts_ms: bar for bar in self._fetch(request)}
         unusable = len(_unusable(bars))
         if unusable > MOST_UNUSABLE:
             raise VenueError(

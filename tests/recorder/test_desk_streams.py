@@ -575,8 +575,8 @@ def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(desk: ByHan
     desk.hear(62.5)
     desk.tick(63)
 
-    desk.desk.take_homeless(trade_row(trade(61, price=9.0), ms(64)))
-    desk.desk.take_homeless(trade_row(trade(63, price=8.0), ms(64)))
+    desk.desk.take_trade_without_bar(trade_row(trade(61, price=9.0), ms(64)))
+    desk.desk.take_trade_without_bar(trade_row(trade(63, price=8.0), ms(64)))
     desk.hear(122.5)
     desk.tick(123)
 
@@ -590,7 +590,7 @@ def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(desk: ByHa
     desk.tick(63)
     row = trade_row(trade(59.9), ms(64))
 
-    desk.desk.take_homeless(row)
+    desk.desk.take_trade_without_bar(row)
 
     assert desk.outbox.batch.folds == [row]
 
@@ -598,7 +598,7 @@ def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(desk: ByHa
 def test_a_late_trade_of_a_day_ahead_is_left_alone(desk: ByHand) -> None:
     row = trade_row(trade(DAY_MS / 1000 + 1), ms(64))
 
-    desk.desk.take_homeless(row)
+    desk.desk.take_trade_without_bar(row)
 
     assert desk.outbox.batch.folds == []
     assert desk.desk._forming == {}

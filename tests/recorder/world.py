@@ -121,8 +121,8 @@ class World:
         batch = self.outbox.take()
         written = self._store.commit(batch, now_ms=self.now_ms)
         self.outbox.written()
-        for row in written.homeless:
-            self.desk.take_homeless(row)
+        for row in written.without_bar:
+            self.desk.take_trade_without_bar(row)
         assert not written.warnings
         self._committed_ms = self.now_ms
 
