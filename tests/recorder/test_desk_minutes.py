@@ -201,15 +201,21 @@ def test_the_venues_bar_is_final_three_seconds_after_its_end(
     assert ((1, 7.0) in desk.written) == taken
 
 
-@pytest.fixture
-def long_gap() -> ByHand:
-    """Return one with minute 0 written, and minutes 1 to 3 not watched."""
+def lost_in_minute_1() -> ByHand:
+    """Return a desk with minute 0 written, of a venue that keeps 100, lost after 70 s."""
     desk = ByHand(channels=("trades",), kept_minutes=100)
     desk.up("trades", -10)
     desk.hear(10)
     desk.hear(62.5)
     desk.tick(63)
     desk.lost(70)
+    return desk
+
+
+@pytest.fixture
+def long_gap() -> ByHand:
+    """Return one with minute 0 written, and minutes 1 to 3 not watched."""
+    desk = lost_in_minute_1()
     desk.up("trades", 190)
     desk.hear(245, price=8.0)
     desk.hear(302.5, price=8.0)
@@ -251,12 +257,7 @@ def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand
 def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
     asked_s: float, lost: bool
 ) -> None:
-    desk = ByHand(channels=("trades",), kept_minutes=100)
-    desk.up("trades", -10)
-    desk.hear(10)
-    desk.hear(62.5)
-    desk.tick(63)
-    desk.lost(70)
+    desk = lost_in_minute_1()
     desk.up("trades", 75)
 
     desk.refill(minutes(1, 2), [], asked_s=asked_s)
