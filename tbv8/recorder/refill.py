@@ -280,7 +280,7 @@ class Refill:
             await self._rest.await_turn(ask.weight)
             asked_ms = clock.now_ms()
             bars = await self._rest.fetch(ask)
-            desk.take_minutes(span, bars, asked_ms=asked_ms)
+            desk.minutes.take(span, bars, asked_ms=asked_ms)
             desk.tick(clock.now_ms())
         elif need.what == "recent":
             recent = live.ask_recent(symbol, market)
@@ -311,7 +311,7 @@ class Refill:
         kept = self._live.kept_minutes
         if kept is None:
             return
-        pending_ms = desk.pending_ms(now_ms)
+        pending_ms = desk.minutes.pending_ms(now_ms)
         if pending_ms < kept * 60_000 * _NEAR_THE_END:
             return
         now_s = time.monotonic()

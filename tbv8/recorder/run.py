@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tbv8.config.records import Venue
 from tbv8.errors import ConfigError, DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
-from tbv8.recorder.desk import Desk, Watch
+from tbv8.recorder.desk import Desk
 from tbv8.recorder.link import Clock, Link, Say
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
@@ -26,6 +26,7 @@ from tbv8.recorder.pace import STANDARD, Pace
 from tbv8.recorder.refill import Refill, Rest, open_session
 from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
+from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import OnCommit, Writer
 from tbv8.store.ticks import (
     NOT_RUNNING,
@@ -339,8 +340,8 @@ def _stream_status(
         events=watch.events,
         duplicates=watch.duplicates,
         gaps=watch.gaps.count,
-        minutes=desk.minutes,
-        minutes_waiting=desk.pending_ms(now_ms) // MINUTE_MS,
+        minutes=desk.minutes.count,
+        minutes_waiting=desk.minutes.pending_ms(now_ms) // MINUTE_MS,
     )
 
 

@@ -162,7 +162,7 @@ class Writer:
         self.bbo += written.bbo
         self.minutes += len(batch.minutes)
         for row in written.without_bar:
-            self._desks[Series(row[0], row[1])].take_trade_without_bar(row)
+            self._desks[Series(row[0], row[1])].minutes.take_trade_without_bar(row)
         for warning in written.warnings:
             self._say(f"WARNING: {warning}")
         if self._on_commit is not None:

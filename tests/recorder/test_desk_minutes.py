@@ -180,7 +180,7 @@ def test_a_minute_counts_as_empty_at_once_when_a_later_bar_is_there(waiting: ByH
 
 
 def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) -> None:
-    waiting.desk.take_minutes(minutes(1, 2), [], asked_ms=ms(190))
+    waiting.desk.minutes.take(minutes(1, 2), [], asked_ms=ms(190))
     assert waiting.wanted_minutes(209.9) is None
     assert waiting.wanted_minutes(210) is not None
 
@@ -234,20 +234,20 @@ def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: 
 
 
 def test_minutes_that_are_refilled_already_are_not_asked_for_again(long_gap: ByHand) -> None:
-    long_gap.desk.take_minutes(minutes(2, 3), [bar(2)], asked_ms=ms(310))
-    long_gap.desk.take_minutes(minutes(1, 2), [bar(1)], asked_ms=ms(310))
+    long_gap.desk.minutes.take(minutes(2, 3), [bar(2)], asked_ms=ms(310))
+    long_gap.desk.minutes.take(minutes(1, 2), [bar(1)], asked_ms=ms(310))
 
     assert long_gap.wanted_minutes(320) == minutes(3, 6)
 
 
 def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand) -> None:
-    assert long_gap.desk.pending_ms(ms(310)) == 250_000
+    assert long_gap.desk.minutes.pending_ms(ms(310)) == 250_000
 
     long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
-    assert long_gap.desk.pending_ms(ms(310)) == 190_000
+    assert long_gap.desk.minutes.pending_ms(ms(310)) == 190_000
 
     long_gap.refill(minutes(2, 4), [bar(2), bar(3)], asked_s=320)
-    assert long_gap.desk.pending_ms(ms(320)) == 0
+    assert long_gap.desk.minutes.pending_ms(ms(320)) == 0
 
 
 # Minutes that the venue no longer keeps: of 100 it is believed to keep 99.
