@@ -157,11 +157,11 @@ def _own_or_inherited(config_class: ast.ClassDef, among: Mapping[str, ast.ClassD
             required |= _arguments(spec)
         return Params(required, any(spec.kwarg is None for spec in makers))
     closed = True
-    others = {name: node for name, node in among.items() if name != config_class.name}
+    other_classes = {name: node for name, node in among.items() if name != config_class.name}
     for base in config_class.bases:
         name = ast.unparse(base).rpartition(".")[2]
-        if name in others:
-            inherited = _own_or_inherited(others[name], others)
+        if name in other_classes:
+            inherited = _own_or_inherited(other_classes[name], other_classes)
             required, closed = required | inherited.required, closed and inherited.closed
         else:
             closed = closed and name in _FIELDLESS

@@ -91,11 +91,11 @@ class _Left(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         batch: What is not in the database at its path.
-        held: Where each series had come to.
+        states: The state of each series at its end.
     """
 
     batch: Batch
-    held: dict[Series, Held]
+    states: dict[Series, Held]
 
 
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
@@ -386,7 +386,7 @@ class _Recorder:
         state = read_held(db_path, series, now_ms=self._options.local_ms())
         if before is None:
             return state
-        earlier = before.held[series]
+        earlier = before.states[series]
         if state.minute_ms is None:
             state = replace(state, minute_ms=earlier.minute_ms, close=earlier.close)
         if state.trade_ms is None and state.bbo is None:
@@ -507,7 +507,7 @@ class _Recorder:
         store.shrink_wal()
         return _Left(
             batch=Batch() if store.is_in_place() else writer.unwritten(),
-            held={
+            states={
                 series: query_held(store.query, series, now_ms=self._options.local_ms())
                 for series in self._desks
             },
