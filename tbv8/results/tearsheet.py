@@ -36,7 +36,6 @@ _TRADES = 1000  # listed
 _PARAM = 60  # characters of a param in the head; all of it stands at the end
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
-_WORDS = {rule.name: f"{rule.words} ({rule.cure})" if rule.cure else rule.words for rule in RULES}
 _MARKET = ("ts_ms", "open", "high", "low", "close")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -937,7 +936,7 @@ def _why_denied(denial: Event) -> str:
         why = f"the day's loss reached {said['limit_usd']} USD" if by_loss else f"by {denial.rule}"
         return f"halted until {_moment(denial.until)} UTC: {why}"
     numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
-    words = _WORDS.get(denial.rule, "")
+    words = RULES[denial.rule].explanation if denial.rule in RULES else ""
     return f"{words}: {numbers}" if words and numbers else words or numbers
 
 
