@@ -20,12 +20,12 @@ class Answers:
     """
 
     def __init__(self, orders: Orders) -> None:
-        self.orders = orders
+        self.orders, self.markets = orders, orders.markets
         self.maker = False
 
     def fill(self, order: Any) -> tuple[int, int] | None:
         """Return price and size at which an order is filled now; None for "not now"."""
-        market = self.orders.markets[order.instrument_id]
+        market = self.markets[order.instrument_id]
         if self.orders.walking is None:
             self.maker = False
             return self._at_close(order, market)
@@ -60,5 +60,5 @@ class Answers:
 
     def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
         """Return the fee of the fill that was just answered, in USD."""
-        units = self.orders.markets[order.instrument_id].units
+        units = self.markets[order.instrument_id].units
         return units.to_money(units.fee(units.price(price), units.size(quantity), maker=self.maker))

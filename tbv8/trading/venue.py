@@ -65,7 +65,7 @@ class AnsweredFills(FillModel):
         _best_ask: Price | None = None,
     ) -> OrderBook | None:
         """Return the book for this one order."""
-        units = self.answers.orders.markets[order.instrument_id].units
+        units = self.answers.markets[order.instrument_id].units
         answer = self.answers.fill(order)
         book = OrderBook(order.instrument_id, BookType.L2_MBP)
         if answer is None:
