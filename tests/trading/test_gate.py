@@ -227,6 +227,31 @@ def test_a_strategy_that_stops_itself_gives_no_result(run_more: RunMore) -> None
         run_more("        if number == 4:\n            self.stop()\n")
 
 
+def test_nor_does_one_that_stops_itself_before_the_first_bar(run_more: RunMore) -> None:
+    with pytest.raises(
+        StrategyError, match=r"\(Failed to start trader: .*the strategy stopped itself"
+    ):
+        run_more("\n    def on_start(self):\n        self.stop()\n")
+
+
+def test_an_error_in_on_start_is_one_line_and_the_last_callback(
+    run_more: RunMore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StrategyError) as e:
+        run_more(
+            "\n    def on_start(self):\n"
+            "        self.subscribe_bars(self.config.bar_type)\n"
+            "        raise ValueError('no')\n"
+            "\n    def on_stop(self):\n"
+            "        print('on_stop')\n"
+        )
+
+    place, said = str(e.value).split(": ", 1)
+    assert place.startswith("tbv8/strategies/other.py:")
+    assert said == "ValueError: no (in on_start of test_v1)"
+    assert capfd.readouterr() == ("", "")
+
+
 def test_funding_to_the_cent(run_more: RunMore) -> None:
     # 1 bought at 100 at the first close, turned to -1 at that of the ninth; 0.0001 each hour: what
     # is sold at 09:00 is held until then. 102 + ... + 105 = 836, x 0.0001 = 0.0836; then -0.0106.
