@@ -288,7 +288,7 @@ def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMor
             "            self.submit_order(factory.market(self.config.instrument_id,"
             " OrderSide.SELL, Quantity.from_str('3.257')))\n",
             make_bars([100, 101.3, 99.7, 102.9, 101.1]),
-            params={"orders": {2: "1.234"}},
+            params={"orders": {2: "1.2"}},
             instrument=rules(funding_rate_8h="0.0001", funding_hours=1),
         )
 
@@ -296,7 +296,7 @@ def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMor
 
     assert rough == run("")
     assert rough.payments
-    assert [denial.order for denial in rough.denials] == ["sell market 2.023"]
+    assert [denial.order for denial in rough.denials] == ["sell market 2.057"]
 
 
 BRACKET = (
