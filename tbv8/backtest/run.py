@@ -16,7 +16,7 @@ from tbv8.results.folder import write_json, write_result
 from tbv8.results.marks import to_marks
 from tbv8.results.read import read_result
 from tbv8.results.summary import Summary, summarise, to_json
-from tbv8.results.tearsheet import tearsheet
+from tbv8.results.tearsheet.page import tearsheet
 from tbv8.trading.bars import Bars
 from tbv8.trading.opened import noting_opened
 

@@ -33,7 +33,7 @@ from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
 _PACKAGE = Path(__file__).parent.parent
-_DRAWS = ("page", "results/tearsheet", "results/tearsheet.py", "results/read.py")
+_DRAWS = ("page", "results/tearsheet", "results/read.py")
 _EDITED = "edited by hand"  # in place of a digest that is not known
 
 

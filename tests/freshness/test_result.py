@@ -125,7 +125,7 @@ ENGINE = (
     "backtest/run.py",
     "backtest/fills/taker.py",
 )
-DRAWS = ("page/style.py", "results/tearsheet.py")
+DRAWS = ("page/style.py", "results/tearsheet/page.py")
 REST = (
     "tasks.py",
     "aggregate.py",
@@ -750,7 +750,7 @@ def test_the_package_has_the_code_that_is_looked_for() -> None:
     engine = set(inputs["engine"].value)
     assert {"tbv8/backtest/run.py", "tbv8/market.py", "tbv8/results/summary.py"} <= engine
     assert "tbv8/page/style.py" not in engine
-    assert "tbv8/results/tearsheet.py" not in engine
+    assert "tbv8/results/tearsheet/page.py" not in engine
     assert "tbv8/strategies/ema_cross.py" in inputs["strategy"].value
     assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy"}
 
