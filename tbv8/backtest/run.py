@@ -43,15 +43,16 @@ def run_backtest(
     routing, marks = strategy.routing, to_marks(strategy, bars)
     files: dict[str, str] = {}
 
-    def run(venue: str) -> Books:
+    def account(venue: str) -> Books:
         with noting_opened(strategy) as opened:
-            books = to_books(run_at_once(strategy, venue, bars), marks)
+            run = run_at_once(strategy, venue, bars, with_lines=venue == routing.primary)
+            books = to_books(run, marks)
         files.update(opened.files())
         return books
 
-    primary, shadow = run(routing.primary), None
+    primary, shadow = account(routing.primary), None
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        shadow = run(routing.secondary)
+        shadow = account(routing.secondary)
     key = {**inputs, FILES_PART: make_input(files)}
     summary = summarise(strategy, bars, primary, shadow)
 

@@ -33,7 +33,10 @@ _ROWS = 250_000  # of equity.csv, as text in memory at once
 
 
 def write_run(folder: Path, books: Books) -> None:
-    """Write fills.csv, positions.csv and equity.csv."""
+    """Write fills.csv, positions.csv and equity.csv.
+
+    Also tags.csv and chart_lines.csv, where the strategy gives its orders tags, or names lines.
+    """
     folder.mkdir(exist_ok=True)
     markets = {market.symbol: market for market in books.run.markets}
     fills = (_fill_row(fill, markets[fill.symbol]) for fill in books.run.fills)
@@ -41,6 +44,13 @@ def write_run(folder: Path, books: Books) -> None:
     positions = (_position_row(position, markets[position.symbol]) for position in books.positions)
     _write_rows(folder / "positions.csv", Position.__struct_fields__, positions)
     _write_curve(folder / "equity.csv", books)
+    if books.run.tags:
+        _write_rows(folder / "tags.csv", ("order_id", "tags"), iter(books.run.tags.items()))
+    if lines := books.run.chart_lines:
+        columns = {name: _ten_digits(values) for name, values in lines.values.items()}
+        table = pa.table({"ts_ms": np.array(lines.closes_ms), **columns})
+        options = pyarrow.csv.WriteOptions(quoting_header="needed")
+        pyarrow.csv.write_csv(table, folder / "chart_lines.csv", options)
 
 
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
@@ -65,6 +75,15 @@ def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
         tables.append(pa.table({"symbol": names, "ts_ms": closes_ms, **columns}))
     options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
     pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
+
+
+def _ten_digits(values: Sequence[float]) -> pa.Array:
+    """Return values with ten digits, more than a chart shows; nothing where there is no number."""
+    column = np.array(values)
+    known = np.isfinite(column)
+    sizes = np.abs(np.where(known & (column != 0), column, 1.0))
+    scale = 10.0 ** (9 - np.floor(np.log10(sizes)))
+    return pa.array(np.round(column * scale) / scale, mask=~known)
 
 
 def _fill_row(fill: Fill, market: Market) -> tuple[Any, ...]:

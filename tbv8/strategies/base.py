@@ -1,6 +1,11 @@
 """The examples' base: one market, a size in whole lots, prices on the tick, signed orders.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
+
+Lines for the tearsheet's price chart are named in `__init__`: indicators with a `value`, or
+functions without arguments that return a number or None; a name with a slash has its own panel.
+
+    self.chart_lines = {"average": self.average, "strength/RSI": lambda: self.strength.value}
 """
 
 from __future__ import annotations

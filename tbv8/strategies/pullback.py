@@ -48,6 +48,7 @@ class Pullback(OneMarket):
         super().__init__(config)
         self.average = ExponentialMovingAverage(config.trend_bars)
         self.strength = RelativeStrengthIndex(config.strength_bars)
+        self.chart_lines = {"trend": self.average, "strength/RSI": self.strength}
         self.trend = 0  # 1 up, -1 down, 0 not known yet
 
     def on_start(self) -> None:
