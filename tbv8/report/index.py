@@ -12,6 +12,7 @@ import msgspec
 from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
+from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
@@ -41,7 +42,10 @@ class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the page shows; `now_ms` is when it was looked at."""
+    """All that the page shows; `now_ms` is when it was looked at.
+
+    `shares_plotly`: the page asks for the plotly.min.js of the results folder.
+    """
 
     status: Status
     coverage: Sequence[Coverage]
@@ -49,6 +53,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[Found]
     tasks: Sequence[Node]
     now_ms: int
+    shares_plotly: bool = False
 
 
 def read_report(
@@ -86,6 +91,7 @@ def read_report(
         results=read_results(results_path, most_points=_POINTS),
         tasks=tasks,
         now_ms=now_ms,
+        shares_plotly=has_plotly(results_path),
     )
 
 
@@ -130,6 +136,7 @@ def report_page(report: Report) -> str:
         _tiles(report),
         [section(id_, title, content) for id_, title, content in parts],
         banner=_MIXED if is_simulated else None,
+        plotly_path=PLOTLY_FILE if report.shares_plotly else None,
     )
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import numpy as np
 
+from tbv8.market import DAY_MS
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.read import Account
+from tbv8.results.statistics import FEWEST_DAYS, measure_curve, without_yearly
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
 
 
@@ -43,3 +48,30 @@ def average_position(curve: Curve) -> float | None:
     has_equity = equity > 0
     held = gross_value(curve)
     return float(np.mean(held[has_equity] / equity[has_equity])) if has_equity.any() else None
+
+
+def held_at_exposure(run: Account) -> Ints | None:
+    """Return buy and hold with the run's average position, restored at every close at no cost.
+
+    In integers of 10^-8 USD, at the closes; None where the run had no equity.
+    """
+    share = average_position(run.curve)
+    if share is None:
+        return None
+    held = from_start(run, run.curve.buy_and_hold).astype(np.float64)
+    growth = np.maximum(1 + share * (held[1:] / held[:-1] - 1), 0)
+    equity: Ints = np.rint(held[0] * np.cumprod(growth)).astype(np.int64)
+    return equity
+
+
+def held_at_exposure_numbers(run: Account) -> dict[str, Any]:
+    """Return the statistics of that curve, named as in summary.json."""
+    curve, equity = run.curve, held_at_exposure(run)
+    if equity is None:
+        return {}
+    start_ms, closes_ms = curve.start_ms, curve.closes_ms
+    performance = measure_curve(closes_ms, equity, start_ms=start_ms, start=run.stats.start_equity)
+    if int(closes_ms[-1]) - start_ms < FEWEST_DAYS * DAY_MS:
+        performance = without_yearly(performance)
+    numbers: dict[str, Any] = msgspec.to_builtins(performance)
+    return numbers

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tbv8.market import DAY_MS, iso, parse_time
-from tbv8.page.charts import Chart, draw, label_text, line, value_axis
+from tbv8.market import DAY_MS, parse_time
+from tbv8.page.charts import Chart, buttons, draw, label_text, line, value_axis
 from tbv8.page.html import Child, element
 from tbv8.page.thin import keep_extremes, shown, stretches
+from tbv8.page.words import number
 from tbv8.results.periods import rolling_sharpe
 from tbv8.results.read import Result
 from tbv8.results.summary import Event
-from tbv8.results.tearsheet.account import from_start, gross_value, in_usd, position_value
-from tbv8.results.tearsheet.words import POINTS, Part, caption, moment, thinned_words
+from tbv8.results.tearsheet.account import (
+    average_position,
+    from_start,
+    gross_value,
+    held_at_exposure,
+    in_usd,
+    position_value,
+)
+from tbv8.results.tearsheet.words import POINTS, Part, caption, thinned_words
 from tbv8.trading.nautilus import Floats, Ints
 
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
@@ -28,6 +36,8 @@ def equity_part(result: Result) -> Part:
         in_usd(from_start(run, run.curve.equity)),
         in_usd(from_start(run, run.curve.buy_and_hold)),
     ]
+    if (exposed := held_at_exposure(run)) is not None:
+        curves.append(in_usd(from_start(run, exposed)))
     at = keep_extremes(curves, most=POINTS)
     columns = {
         "t": times_ms[at].tolist(),
@@ -38,6 +48,11 @@ def equity_part(result: Result) -> Part:
         line("buy and hold", "hold", "--hold"),
         line(label_text(venue), "equity", "--accent", line={"color": "--accent", "width": 2}),
     ]
+    if len(curves) > 2:
+        columns["exposed"] = shown(curves[2][at])
+        share = number(average_position(run.curve), ".3g")
+        dotted = {"color": "--hold", "width": 1.5, "dash": "dot"}
+        traces.insert(1, line(f"hold {share} ×", "exposed", "--hold", line=dotted))
     if run.stats.halts:
         marks = _halt_points(run.stats.halts, times_ms)
         columns |= {
@@ -64,8 +79,12 @@ def equity_part(result: Result) -> Part:
         span=result.span,
         mark=result.mark,
     )
-    note = f"USD at the close of each bar. {thinned_words(len(at), len(times_ms))}"
-    return "equity", "Equity against buy and hold", [caption(note), draw(chart)]
+    note = (
+        "USD at the close of each bar. The dotted curve is buy and hold at the strategy's own "
+        f"average exposure. {thinned_words(len(at), len(times_ms))}"
+    )
+    scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
+    return "equity", "Equity against buy and hold", [caption(note), scale, draw(chart)]
 
 
 def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
@@ -75,88 +94,6 @@ def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
     starts = stretches(len(times_ms), POINTS // 2)
     _, first = np.unique(np.searchsorted(starts, at, side="right"), return_index=True)
     return np.unique(at[first]).astype(np.int64)
-
-
-def drawdown_part(result: Result) -> Part:
-    """Return the chart of how far the equity was below its peak."""
-    run, stats = result.primary, result.primary.numbers
-    depth = -_falls(from_start(run, run.curve.equity)) * 100
-    at = keep_extremes([depth], most=POINTS)
-    chart = Chart(
-        id="drawdown-chart",
-        label="How far the equity was below its highest value until then, in percent",
-        columns={"t": result.times_ms[at].tolist(), "drawdown": shown(depth[at], digits=5)},
-        traces=[
-            line(
-                "drawdown",
-                "drawdown",
-                "--down",
-                fill="tozeroy",
-                fillcolor="--fall",
-                hovertemplate="%{y:.2f} %",
-            )
-        ],
-        layout={
-            "yaxis": value_axis(ticksuffix=" %"),
-            **_largest_fall_marks(stats, result.span),
-            "showlegend": False,
-        },
-        span=result.span,
-        height=260,
-        mark=result.mark,
-    )
-    note = f"{_largest_fall(stats)} {thinned_words(len(at), len(depth))}"
-    return "drawdown", "Drawdown", [caption(note), draw(chart)]
-
-
-def _largest_fall_marks(stats: Mapping[str, Any], span: tuple[int, int]) -> dict[str, Any]:
-    """Return the parts of a layout that mark the largest drawdown, if there is one."""
-    begun, bottom = stats["max_drawdown_start"], stats["max_drawdown_bottom"]
-    if bottom is None:
-        return {}
-    rectangle = {
-        "type": "rect",
-        "xref": "x",
-        "yref": "paper",
-        "x0": begun,
-        "x1": stats["max_drawdown_end"] or iso(span[1]),
-        "y0": 0,
-        "y1": 1,
-        "fillcolor": "--fall",
-        "opacity": 0.45,
-        "line": {"width": 0},
-        "layer": "below",
-    }
-    arrow = {
-        "x": bottom,
-        "y": -stats["max_drawdown"] * 100,
-        "text": f"{-stats['max_drawdown']:.2%}",
-        "showarrow": True,
-        "arrowcolor": "--down",
-        "arrowhead": 2,
-        "ax": 44 if parse_time(bottom) < sum(span) // 2 else -44,  # inside, at both ends
-        "ay": -24,
-        "font": {"color": "--down"},
-        "bgcolor": "--card",
-    }
-    return {"shapes": [rectangle], "annotations": [arrow]}
-
-
-def _largest_fall(stats: Mapping[str, Any]) -> str:
-    if stats["max_drawdown_bottom"] is None:
-        return "The equity never fell below an earlier value."
-    recovered = stats["max_drawdown_end"]
-    until = f"recovered {moment(recovered)}" if recovered else "not recovered"
-    return (
-        f"The largest, {stats['max_drawdown']:.2%}, from {moment(stats['max_drawdown_start'])}"
-        f" to {moment(stats['max_drawdown_bottom'])}, {until}: marked."
-    )
-
-
-def _falls(equity: Ints) -> Floats:
-    peaks = np.maximum.accumulate(equity)
-    falls: Floats = (peaks - equity) / peaks
-    return falls
 
 
 def rolling_part(result: Result) -> Part:

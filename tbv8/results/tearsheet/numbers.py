@@ -10,7 +10,7 @@ from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Result
 from tbv8.results.statistics import FEWEST_DAYS
-from tbv8.results.tearsheet.account import average_position
+from tbv8.results.tearsheet.account import average_position, held_at_exposure_numbers
 from tbv8.results.tearsheet.words import (
     Part,
     caption,
@@ -31,7 +31,10 @@ def numbers_part(result: Result) -> Part:
         )
         for run in result.runs
     ]
-    beside = [runs[0], ("buy and hold", result.primary.numbers["buy_and_hold"]), *runs[1:]]
+    held = ("buy and hold", result.primary.numbers["buy_and_hold"])
+    share = number(average_position(result.primary.curve), ".3g")
+    same_exposure = (f"hold {share} ×", held_at_exposure_numbers(result.primary))
+    beside = [runs[0], held, same_exposure, *runs[1:]]
     gains, risks, trading, costs = (
         table(
             [title, *(name for name, _ in columns)],
@@ -51,7 +54,8 @@ def numbers_part(result: Result) -> Part:
     said = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
         "365 days. Buy and hold puts the whole balance in at the first close"
-        f"{'' if alone else ', in equal parts in every symbol'}."
+        f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps as much of "
+        "its equity in the market as the strategy had on average, at no cost."
     )
     if result.summary.days < FEWEST_DAYS:
         said += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
@@ -62,9 +66,10 @@ def numbers_part(result: Result) -> Part:
             caption(said),
             element(
                 "div",
-                [element("div", one) for one in (gains, risks, trading, costs)],
-                class_="columns",
+                [element("div", one) for one in (gains, risks)],
+                class_="columns" if len(beside) < 4 else "columns stacked",
             ),
+            element("div", [element("div", one) for one in (trading, costs)], class_="columns"),
         ],
     )
 
