@@ -16,6 +16,8 @@ import numpy as np
 from tbv8.page.packed import pack, pack_gappy, places_of, to_units
 from tbv8.page.thin import Floats, Ints
 
+_LINE_DIGITS = 7  # as many as move a line by a pixel, in any zoom to a day
+
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
     """Bars in order, the last of which ends at `end_ms`.
@@ -95,7 +97,11 @@ def pack_chart(
         "fills": _pack_marks(marks),
         "trades": _pack_trades(trades),
         "lines": [
-            {"name": line.name, "panel": line.panel, "values": pack_gappy(line.values)}
+            {
+                "name": line.name,
+                "panel": line.panel,
+                "values": pack_gappy(line.values, digits=_LINE_DIGITS),
+            }
             for line in lines
         ],
     }

@@ -47,7 +47,7 @@ def to_units(values: Floats, places: int) -> Ints:
     return np.rint(values * 10.0**places).astype(np.int64)
 
 
-def pack_gappy(values: Floats) -> dict[str, Any]:
+def pack_gappy(values: Floats, *, digits: int = _DIGITS) -> dict[str, Any]:
     """Return numbers of which some are NaN; each gap stands as its first index and its length."""
     unknown = ~np.isfinite(values)
     edges = np.flatnonzero(np.diff(unknown.astype(np.int8), prepend=0, append=0))
@@ -56,15 +56,15 @@ def pack_gappy(values: Floats) -> dict[str, Any]:
         return {**pack(np.zeros(len(values), dtype=np.int64)), "gaps": gaps}
     start = int(np.argmin(unknown))
     last = np.maximum.accumulate(np.where(unknown, start, np.arange(len(values))))
-    places = places_of(values)
+    places = places_of(values, digits=digits)
     return {**pack(to_units(values[last], places), places=places), "gaps": gaps}
 
 
-def places_of(*columns: Floats) -> int:
-    """Return how many decimals write all values, but no more than a chart can show."""
+def places_of(*columns: Floats, digits: int = _DIGITS) -> int:
+    """Return how many decimals write all values, or so many digits of the largest."""
     finite = np.concatenate([column[np.isfinite(column)] for column in columns])
     largest = float(np.abs(finite).max(initial=0.0))
-    most = _DIGITS - 1 - (int(np.floor(np.log10(largest))) if largest else 0)
+    most = digits - 1 - (int(np.floor(np.log10(largest))) if largest else 0)
     most = min(max(most, 0), _MOST_PLACES)
     for places in range(most):
         written = np.rint(finite * 10.0**places) / 10.0**places

@@ -60,7 +60,7 @@ const priceCharts = (() => {
   // The length of candles at which all between two times have room; a day has its own bars.
   function lengthFor(step, span, width) {
     if (!step || span <= 1.05 * DAY) return step;
-    const most = Math.max(320, width / 3.2);
+    const most = Math.max(320, width / 2.6);
     return [step, ...LENGTHS.filter(length => length > step && length % step === 0)]
       .find(length => span / length <= most) ?? step * Math.ceil(span / step / most);
   }

@@ -25,7 +25,7 @@ from tbv8.trading.nautilus import (
     column,
     fixed_point,
 )
-from tbv8.trading.records import Fill, Market
+from tbv8.trading.records import ChartLines, Fill, Market
 
 _FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
 _STRETCHES = 1500  # of a symbol's bars in market.csv
@@ -47,10 +47,7 @@ def write_run(folder: Path, books: Books) -> None:
     if books.run.tags:
         _write_rows(folder / "tags.csv", ("order_id", "tags"), iter(books.run.tags.items()))
     if lines := books.run.chart_lines:
-        columns = {name: _ten_digits(values) for name, values in lines.values.items()}
-        table = pa.table({"ts_ms": np.array(lines.closes_ms), **columns})
-        options = pyarrow.csv.WriteOptions(quoting_header="needed")
-        pyarrow.csv.write_csv(table, folder / "chart_lines.csv", options)
+        _write_lines(folder / "chart_lines.csv", lines)
 
 
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
@@ -75,6 +72,14 @@ def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
         tables.append(pa.table({"symbol": names, "ts_ms": closes_ms, **columns}))
     options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
     pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
+
+
+def _write_lines(path: Path, lines: ChartLines) -> None:
+    columns = {name: _ten_digits(values) for name, values in lines.values.items()}
+    table = pa.table({"ts_ms": np.array(lines.closes_ms), **columns})
+    _write_rows(path, table.column_names, iter(()))
+    with path.open("ab") as file:
+        pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(include_header=False))
 
 
 def _ten_digits(values: Sequence[float]) -> pa.Array:

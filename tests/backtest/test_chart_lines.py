@@ -67,7 +67,9 @@ def test_lines_stand_in_their_file_at_each_close_and_tags_beside_their_orders(
 
     backtest(strategy, make_bars([100, 101, 102, 104, 103]), tmp_path)
 
-    rows = read_rows(tmp_path / "test_v1" / "chart_lines.csv")
+    path = tmp_path / "test_v1" / "chart_lines.csv"
+    assert path.read_text().startswith('ts_ms,mean,"panel/bars, so far"\n')
+    rows = read_rows(path)
     equity = read_rows(tmp_path / "test_v1" / "equity.csv")
     assert [row["ts_ms"] for row in rows] == [row["ts_ms"] for row in equity]
     means = [row["mean"] for row in rows]

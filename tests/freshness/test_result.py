@@ -173,7 +173,7 @@ class Bench:
         digest_source.cache_clear()
         strategy = self.strategy(**how)
         with open_reader(self.db_path) as query:
-            inputs = backtest_inputs(query, strategy)
+            inputs = backtest_inputs(query, strategy, results_path=self.results_path)
         opened = {name: digest_file(self.root / name) for name in read}
         inputs[FILES_PART] = make_input(opened)
         files = {
@@ -777,6 +777,18 @@ def test_code_that_only_draws_makes_the_page_stale_and_nothing_else(
 
     assert bench.reasons() == (f"tbv8/{name} changed: the page is drawn again",)
     assert only_draws(bench)
+
+
+def test_a_page_is_drawn_again_once_plotly_lies_beside_it_or_no_more(bench: Bench) -> None:
+    beside = bench.results_path / "plotly.min.js"
+    beside.touch()
+
+    assert bench.reasons() == ("plotly.min.js changed: the page is drawn again",)
+    bench.write_result()
+    assert bench.reasons() == ()
+
+    beside.unlink()
+    assert bench.reasons() == ("plotly.min.js changed: the page is drawn again",)
 
 
 def test_a_page_that_is_gone_is_drawn_again(bench: Bench) -> None:

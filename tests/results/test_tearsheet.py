@@ -17,7 +17,9 @@ import pytest
 
 from tbv8.aggregate import aggregate
 from tbv8.config import records
+from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
+from tbv8.page.plotly import PLOTLY_FILE, write_plotly
 from tbv8.results.tearsheet import prices
 from tests.backtest.builders import (
     PAIR,
@@ -553,6 +555,19 @@ def test_it_opens_offline_without_an_error(made: tuple[Path, str]) -> None:
             "Pan",
             "Reset axes",
         }
+
+
+def test_plotly_lies_once_beside_all_pages_where_a_person_prefers(tmp_path: Path) -> None:
+    part = {"digest": "ef" * 32, "value": {PLOTLY_FILE: PLOTLY_BESIDE}}
+    (tmp_path / PLOTLY_FILE).touch()
+    write_plotly(tmp_path)
+
+    backtest(make_strategy(), make_bars(walk(50)), tmp_path, inputs={**INPUTS, PAGE_PART: part})
+
+    path = tmp_path / "test_v1" / "tearsheet.html"
+    assert path.stat().st_size < 200_000
+    with opened(path, files=[tmp_path / PLOTLY_FILE]) as page:
+        assert page.locator("#equity-chart .main-svg").count() > 0
 
 
 @pytest.mark.parametrize(("name", "dark"), [("made", False), ("paired", True)])

@@ -23,6 +23,8 @@ def key_part(result: Result) -> Part:
         for name, part in inputs.items()
     ]
     files = ["summary.json", "fills.csv", "positions.csv", "equity.csv", "market.csv"]
+    files += ["chart_lines.csv"] if result.chart_lines is not None else []
+    files += ["tags.csv"] if result.primary.tags else []
     files += ["manifest.json"]
     if result.shadow:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
