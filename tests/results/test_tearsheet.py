@@ -637,15 +637,15 @@ def test_candles_are_as_long_as_fits_and_a_day_has_its_own_bars(made: tuple[Path
     trace = "document.getElementById('price-chart').data[0]"
 
     with opened(folder / "tearsheet.html") as page:
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 8 h, ")
+        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 6 h, ")
         high, low, opened_at, close = (
             page.evaluate(f"{trace}.{name}.slice(0, 3)")
             for name in ("high", "low", "open", "close")
         )
-        assert high == [max(bars["high"][at : at + 8]) for at in (0, 8, 16)]
-        assert low == [min(bars["low"][at : at + 8]) for at in (0, 8, 16)]
-        assert opened_at == bars["open"][0:24:8]
-        assert close == bars["close"][7:24:8]
+        assert high == [max(bars["high"][at : at + 6]) for at in (0, 6, 12)]
+        assert low == [min(bars["low"][at : at + 6]) for at in (0, 6, 12)]
+        assert opened_at == bars["open"][0:18:6]
+        assert close == bars["close"][5:18:6]
 
         page.click("button[data-zoom='price-chart:1']")
         assert page.inner_text("#price-chart-note").startswith("In sight: candles of 1 h, ")
