@@ -113,7 +113,8 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
 ) -> None:
     more = (
         "        if number == 2:\n"
-        "            one = (self.config.instrument_id, OrderSide.SELL, Quantity.from_str('1.000'))\n"
+        "            size = Quantity.from_str('1.000')\n"
+        "            one = (self.config.instrument_id, OrderSide.SELL, size)\n"
         "            self.submit_order(factory.market(*one, reduce_only=True))\n"
         "            self.submit_order(factory.stop_market(*one, Price.from_str('100.0')))\n"
     )
