@@ -2521,6 +2521,18 @@ CHANGES = [
         states={"l": "filled"},
     ),
     Case(
+        "a change of another order does not end what reduces a position that is under way",
+        [
+            (0, limit("l", "buy", 1, 90)),
+            (1, Modify("l", price=D(89))),
+            (1, market("m", "buy", 1)),
+            (1, limit("out", "sell", 1, 105, **RO)),
+        ],
+        [FLAT, (100, 106, 100, 100)],
+        [(1, "m", "buy", 1, 100), (2, "out", "sell", 1, 105)],
+        0,
+    ),
+    Case(
         "a change is checked at once, in the order of asking",
         [(0, limit("l", "buy", 1, 98)), (1, Modify("l", price=D("97.3"))), (1, Cancel("l"))],
         [FLAT],
