@@ -23,9 +23,6 @@ from tbv8.trading.units import NEVER
 
 _NS = 1_000_000
 
-type Prices = tuple[int, int, int, int]
-"""Open, high, low and close of a step."""
-
 
 class Simulation:
     """The rules of an account that are no rules for orders.
@@ -80,10 +77,10 @@ class Simulation:
 
         With several symbols no price of one alone tells: every step is looked at then.
         """
-        state = (self.book.cash, self.book.day_start, self.book.halted)
-        if all(new is old for new, old in zip(state, self._alarmed, strict=True)):
+        book, (cash, day_start, halted) = self.book, self._alarmed
+        if book.cash is cash and book.day_start is day_start and book.halted is halted:
             return
-        self._alarmed = state
+        self._alarmed = book.cash, book.day_start, book.halted
         self.gate.set_prices()
         self.low_alarm, self.high_alarm = -1, NEVER
         held = [market for market in self.markets if market.position]
@@ -119,8 +116,14 @@ class Simulation:
                 reserved += abs(value) * rate.over // rate.under
         return Account(market.position, cash, reserved)
 
-    def plan(self, market: RestingOrders, prices: Prices, time_ns: int) -> list[Planned]:
-        """Return what a symbol's step brings; nothing where it reaches neither order nor margin."""
+    def plan(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> list[Planned]:
+        """Return what a symbol's step brings; nothing where it reaches neither order nor margin.
+
+        Args:
+            market: The symbol.
+            prices: Open, high, low and close.
+            time_ns: When it closes.
+        """
         opened, high, low, close = prices
         account = self.account_of(market)
         gone = market.units.liquidation_price(account.position, account.cash - account.reserved)
