@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -153,15 +153,7 @@ def load_project(
     for name in overrides:
         if name not in OVERRIDES:
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
-    data_file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
-    data = to_record(data_file, _DataFile)
-    db_path = _below(root, data_file, "db_path", data.db_path)
-    results_path = _below(root, data_file, "results_path", data.results_path)
-    _check_places(root, data_file, db_path, results_path)
-    timeframes = tuple(
-        _timeframe(data_file, ("timeframes", index), text)
-        for index, text in enumerate(data.timeframes)
-    )
+    db_path, results_path, timeframes = _load_data(root)
     history_file = _read(
         root,
         "history.yaml",
@@ -169,12 +161,7 @@ def load_project(
     )
     words = to_record(history_file, _HistoryFile).history
     warnings: list[str] = []
-    broken = _Broken({}, {})
-    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    venues, broken_venues = _load_each(
-        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
-    )
-    broken.venues.update(broken_venues)
+    venues, broken = _load_venues(root, warnings)
     wanted = _Wanted(
         root=root,
         history=words,
@@ -193,12 +180,7 @@ def load_project(
         root, "strategies", "strategy", cure, partial(_load_strategy, wanted)
     )
     symbols = venues[history_venue].symbols if history_venue in venues else ()
-    spans = {Series(history_venue, symbol): [history] for symbol in symbols}
-    for strategy in strategies.values():
-        for series in strategy.sources:
-            asked = spans.setdefault(series, [])
-            if strategy.run_span not in asked:
-                asked.append(strategy.run_span)
+    whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
         root=root,
         db_path=db_path,
@@ -206,20 +188,57 @@ def load_project(
         timeframes=timeframes,
         venues=venues,
         strategies=strategies,
-        wanted=spans,
+        wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
-        problems=(
-            *_problems("venue", broken.venues.items()),
-            *_problems("instrument", ((name, e) for (name, _), e in broken.instruments.items())),
-            *_problems("strategy", broken_strategies.items()),
-        ),
+        problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
 
-def _problems(kind: Kind, errors: Iterable[tuple[str, ConfigError]]) -> Iterator[Problem]:
-    return (Problem(kind=kind, name=name, error=e) for name, e in errors)
+def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
+    """Return where the database and the results are, and the timeframes that are kept."""
+    file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
+    data = to_record(file, _DataFile)
+    db_path = _below(root, file, "db_path", data.db_path)
+    results_path = _below(root, file, "results_path", data.results_path)
+    _check_places(root, file, db_path, results_path)
+    timeframes = (
+        _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
+    )
+    return db_path, results_path, tuple(timeframes)
+
+
+def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
+    """Return the venues that can be used, and what is wrong with the others."""
+    broken = _Broken({}, {})
+    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
+    venues, broken_venues = _load_each(
+        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
+    )
+    broken.venues.update(broken_venues)
+    return venues, broken
+
+
+def _with_runs(
+    spans: dict[Series, list[Span]], strategies: Iterable[Strategy]
+) -> dict[Series, list[Span]]:
+    """Return the spans with those that strategies run over."""
+    for strategy in strategies:
+        for series in strategy.sources:
+            asked = spans.setdefault(series, [])
+            if strategy.run_span not in asked:
+                asked.append(strategy.run_span)
+    return spans
+
+
+def _problems(broken: _Broken, strategies: Mapping[str, ConfigError]) -> tuple[Problem, ...]:
+    errors: list[tuple[Kind, str, ConfigError]] = [
+        *(("venue", name, e) for name, e in broken.venues.items()),
+        *(("instrument", name, e) for (name, _), e in broken.instruments.items()),
+        *(("strategy", name, e) for name, e in strategies.items()),
+    ]
+    return tuple(Problem(kind=kind, name=name, error=e) for kind, name, e in errors)
 
 
 def _below(root: Path, document: Document, key: str, text: str) -> Path:

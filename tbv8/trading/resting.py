@@ -13,6 +13,7 @@ from nautilus_trader.model import (
     QuoteTick,
 )
 
+from tbv8.risk.events import EXACT, Order
 from tbv8.trading.matching import Account, Planned, Step, Working, excess, plan
 from tbv8.trading.units import ENGINE_DECIMALS, NEVER, Units
 
@@ -55,9 +56,8 @@ class RestingOrders:
 
     # Orders come, change and go.
 
-    def add(self, order: Any, *, sequence: int, size: int, reduce_only: bool, ends_ns: int) -> None:
-        """Take an order of NautilusTrader that is sent to the venue."""
-        parent = order.parent_order_id
+    def add(self, order: Any, wanted: Order, *, sequence: int, ends_ns: int) -> None:
+        """Take an order of NautilusTrader that is sent to the venue as the rules let it."""
         linked = ()
         if order.contingency_type in (ContingencyType.OCO, ContingencyType.OUO):
             linked = tuple(each.value for each in order.linked_order_ids or ())
@@ -66,14 +66,14 @@ class RestingOrders:
             id=name,
             buy=order.is_buy,
             kind=KINDS[order.order_type],
-            left=size,
+            left=int(EXACT.scaleb(wanted.change.copy_abs(), self.units.size_decimals)),
             sequence=sequence,
             price=_units(self.units, getattr(order, "price", None)),
             trigger=_units(self.units, getattr(order, "trigger_price", None)),
-            reduce_only=reduce_only,
+            reduce_only=wanted.reduce_only,
             post_only=getattr(order, "is_post_only", False),
             ends_ns=ends_ns,
-            parent=parent.value if parent else None,
+            parent=wanted.parent,
             linked=linked,
             one_cancels_other=order.contingency_type == ContingencyType.OCO,
         )

@@ -145,6 +145,41 @@ NOT_SERVED = {
 }
 
 
+UNDECLARED = {
+    "an order": "self.submit_order(factory.market(other, OrderSide.BUY, Quantity.from_str('1')))",
+    "a list": "self.submit_order_list([factory.market(self.config.instrument_id, OrderSide.BUY,"
+    " Quantity.from_str('1.000')), factory.market(other, OrderSide.BUY, Quantity.from_str('1'))])",
+    "cancelling": "self.cancel_all_orders(other)",
+    "closing": "self.close_all_positions(other)",
+}
+
+
+@pytest.mark.parametrize("line", UNDECLARED.values(), ids=UNDECLARED.keys())
+def test_an_instrument_that_is_not_declared_ends_the_run_in_one_line(
+    run_more: RunMore, line: str
+) -> None:
+    with pytest.raises(StrategyError) as e:
+        run_more(
+            "        if number == 2:\n"
+            "            other = self.instrument.id.from_str('ETH/USDT.hyperliquid')\n"
+            f"            {line}\n"
+        )
+
+    place, said = str(e.value).split(": ", 1)
+    assert place.startswith("tbv8/strategies/other.py:")
+    assert said == (
+        "ValueError: no instrument ETH/USDT.hyperliquid in this run: there are "
+        "BTC/USDT.hyperliquid; declare more with `symbols` in the strategy's YAML (in on_bar, at "
+        "the close of 2024-01-01T02:00:00Z of test_v1)"
+    )
+
+
+def test_a_list_without_orders_asks_for_nothing(run_more: RunMore) -> None:
+    run = run_more("        self.submit_order_list([])\n", params={"orders": {2: "1"}})
+
+    assert run.orders == {"filled": 1}
+
+
 @pytest.mark.parametrize("line", NOT_SERVED.values(), ids=NOT_SERVED.keys())
 def test_what_a_session_has_not_ends_it_in_one_line(run_more: RunMore, line: str) -> None:
     with pytest.raises(StrategyError) as e:
@@ -190,6 +225,31 @@ def test_what_a_strategy_leaves_in_its_module_ends_with_the_run(run_more: RunMor
 def test_a_strategy_that_stops_itself_gives_no_result(run_more: RunMore) -> None:
     with pytest.raises(StrategyError, match="the run ended at 2024-01-01T04:00:00Z"):
         run_more("        if number == 4:\n            self.stop()\n")
+
+
+def test_nor_does_one_that_stops_itself_before_the_first_bar(run_more: RunMore) -> None:
+    with pytest.raises(
+        StrategyError, match=r"\(Failed to start trader: .*the strategy stopped itself"
+    ):
+        run_more("\n    def on_start(self):\n        self.stop()\n")
+
+
+def test_an_error_in_on_start_is_one_line_and_the_last_callback(
+    run_more: RunMore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StrategyError) as e:
+        run_more(
+            "\n    def on_start(self):\n"
+            "        self.subscribe_bars(self.config.bar_type)\n"
+            "        raise ValueError('no')\n"
+            "\n    def on_stop(self):\n"
+            "        print('on_stop')\n"
+        )
+
+    place, said = str(e.value).split(": ", 1)
+    assert place.startswith("tbv8/strategies/other.py:")
+    assert said == "ValueError: no (in on_start of test_v1)"
+    assert capfd.readouterr() == ("", "")
 
 
 def test_funding_to_the_cent(run_more: RunMore) -> None:

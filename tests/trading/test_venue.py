@@ -49,14 +49,14 @@ class Market:
 
 @dataclass
 class Answers:
-    """Answers what the engine asks, in the place of a gate; None is "not now"."""
+    """Answers what the engine asks, as written down before; None is "not now"."""
 
     given: list[tuple[int, int] | None] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     always: tuple[int, int] | None = None
     markets: dict[Any, Market] = field(default_factory=lambda: {INSTRUMENT.id: Market()})
 
-    def answer(self, order: Any) -> tuple[int, int] | None:
+    def fill(self, order: Any) -> tuple[int, int] | None:
         self.asked.append((order.order_type.name, order.status.name))
         return self.given.pop(0) if self.given else self.always
 
