@@ -200,14 +200,13 @@ class Session:
         for market in markets:
             if time_ns >= market.ends_ns:
                 return True
-        low_alarm, high_alarm = simulation.low_alarm, simulation.high_alarm
         for number, _, high, low, _, _ in ranges:
             market = markets[number]
             if (
                 low <= market.highest_below
                 or high >= market.lowest_above
-                or low <= low_alarm
-                or high >= high_alarm
+                or low <= market.low_alarm
+                or high >= market.high_alarm
             ):
                 return True
         return False
@@ -223,7 +222,9 @@ class Session:
         self._orders.step_ns = time_ns
         if shown:
             self._runner.settle(time_ns, shown)
-            self._simulation.set_alarms()
+            if self._simulation.has_changed():
+                self._orders.set_prices()
+                self._simulation.set_alarms()
 
     def _pass(self, instant: Interval) -> None:
         """Go through an instant at which something may happen to the account."""
