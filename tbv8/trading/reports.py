@@ -75,7 +75,9 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        self._end_without_use(market)
+        for idle in market.without_use():
+            self.orders.end(market, idle)
+        self._end_excess(market)
 
     def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
         """Return the price from which rounding and slipping are measured."""
@@ -116,10 +118,8 @@ class Reports:
                 Quantity.from_decimal_dp(quantity, market.units.size_decimals),
             )
 
-    def _end_without_use(self, market: RestingOrders) -> None:
-        """Cancel orders that have nothing left to reduce, or that could break max_position now."""
-        for name in market.without_use():
-            self.orders.end(market, name)
+    def _end_excess(self, market: RestingOrders) -> None:
+        """Cancel orders that could break max_position now."""
         for name in market.excess():
             breach = Breach(
                 "max_position",
@@ -149,7 +149,7 @@ class Reports:
         elif abs(now.change) > abs(known.change) or now.prices != known.prices:
             raise self.orders.past_limits(name)
         self.orders.take_over(order, now)
-        self._end_without_use(self.markets[order.instrument_id])
+        self._end_excess(self.markets[order.instrument_id])
 
     def _on_ended(self, event: Any) -> None:
         market, name = self.markets.get(event.instrument_id), id_of(event)

@@ -554,7 +554,7 @@ class Path:
         return live.expire_ms is not None and live.expire_ms < self.step.close_ms
 
     def end_of_path(self) -> None:
-        """Fill, one by one, what the page leaves to the end, then end what has had its time.
+        """Fill, one by one, what the page leaves to the end.
 
         reading: an account that a fill here leaves below the margin is liquidated at the close.
         """
@@ -583,8 +583,6 @@ class Path:
                 return
         for live in self.account.orders:
             live.began_inside = False
-            if live.order.symbol == self.step.symbol and has_ended(live, self.step.close_ms):
-                end(self.account, live, "expired")
 
     def at_the_end(self, live: Live) -> tuple[int, Decimal | None]:
         """Return an order's turn at the end of the path and its price, None if it does not fill."""
@@ -734,10 +732,9 @@ class Session:
         self.admitted: list[Callable[[], None]] = []
         self.draining = False
         """Carries out, one after the other, what was let through at this close."""
-        self.timers: list[tuple[int, int, str]] = []
+        self.timers: list[tuple[int, str]] = []
         self.numbers: dict[str, int] = {}
         self.symbol_of: dict[str, str] = {}
-        self.timers_set = 0
         self.halt: str | None = None
         self.day_start = rules.balance
         self.counted = rules.start_ms is None
@@ -780,8 +777,7 @@ class Session:
         self.request(self.symbol_of[id], modify=id, quantity=quantity, price=price, trigger=trigger)
 
     def set_timer(self, name: str, at_ms: int) -> None:
-        self.timers_set += 1
-        self.timers.append((at_ms, self.timers_set, name))
+        self.timers.append((at_ms, name))
 
     def request(self, symbol: str, **what: object) -> None:
         """Section 1: count a request now, or at the close of its symbol's step."""
@@ -858,7 +854,7 @@ class Session:
             timer = min(due)
             self.timers.remove(timer)
             self.time_ms = self.account.now_ms = timer[0]
-            self.script.on_timer(self, timer[2])
+            self.script.on_timer(self, timer[1])
 
     def walk_steps(self, steps: list[Step]) -> None:
         lost = None
@@ -867,16 +863,12 @@ class Session:
                 lost = self.walk(step)
             else:
                 self.account.last[step.symbol] = step.close
-        self.end_by_time({step.symbol for step in steps})
+        for live in self.account.orders:
+            if has_ended(live, self.time_ms):
+                end(self.account, live, "expired")
         self.fire_timers(self.time_ms)
         if lost is not None:
             self.finish_liquidation(lost)
-
-    def end_by_time(self, walked: set[str]) -> None:
-        """End orders of symbols without a step at this instant, whose time is over."""
-        for live in self.account.orders:
-            if live.order.symbol not in walked and has_ended(live, self.time_ms):
-                end(self.account, live, "expired")
 
     def walk(self, step: Step) -> Fraction | None:
         """Walk both paths on copies, then the worse one for real."""
