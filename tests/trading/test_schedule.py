@@ -118,6 +118,25 @@ def test_a_bar_that_closes_in_a_hole_is_a_step_at_its_close() -> None:
     assert [column[-1] for column in found[0].prices] == [1235] * 4
 
 
+def test_an_interval_has_the_range_of_its_steps_and_each_of_its_instants_its_own() -> None:
+    bars = make_bars([100.0, 97.0, 103.0, 101.0], reach=2.0)
+    four_hours = make_bars([101.0], timeframe="4h", reach=5.0)
+    (found,) = made(Bars(shown={(SYMBOLS[0], FOUR): four_hours}, steps={SYMBOLS[0]: bars}))
+
+    (interval,) = found.intervals()
+    instants = list(found.instants(interval))
+
+    hours_ns = [(START_MS + hour * HOUR_MS) * 10**6 for hour in range(1, 5)]
+    assert interval[:2] == (hours_ns[3], ((0, 1000, 1050, 950, 1010, hours_ns[3]),))
+    assert [instant[:2] for instant in instants] == [
+        (hours_ns[0], ((0, 1000, 1020, 980, 1000, hours_ns[0]),)),
+        (hours_ns[1], ((0, 1000, 1020, 950, 970, hours_ns[1]),)),
+        (hours_ns[2], ((0, 970, 1050, 950, 1030, hours_ns[2]),)),
+        (hours_ns[3], ((0, 1030, 1050, 990, 1010, hours_ns[3]),)),
+    ]
+    assert [len(bars) for _, _, bars, _, _ in instants] == [0, 0, 0, 1]
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5, 100])
 def test_stretches_hold_the_same_wherever_they_end(
     chunk: int, monkeypatch: pytest.MonkeyPatch
