@@ -441,7 +441,9 @@ def excess(orders: Iterable[Working], position: int, most: int) -> list[str]:
     Those sent last come first; reduce-only orders and children that wait do not count.
     """
     opening = [order for order in orders if not order.reduce_only and order.parent is None]
-    ended = []
+    ended: list[str] = []
+    if not opening:
+        return ended
     for sign in (1, -1):
         side = [order for order in opening if order.buy == (sign > 0)]
         side.sort(key=lambda order: order.sequence)
