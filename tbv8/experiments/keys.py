@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,16 @@ class Keys:
         varied = vary(self._strategy, self._axes, point)
         return replace(varied, span=window.span, warm_up_ms=window.warm_up_ms)
 
+    def shapes(self, points: Iterable[Point]) -> list[Point]:
+        """Return one point of each timeframe and detail."""
+        return list({self._shape(point): point for point in points}.values())
+
+    def _shape(self, point: Point) -> Point:
+        return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
+
     def base(self, point: Point, window: Window) -> Base:
         """Return what the key of a point shares with others."""
-        shape = tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
+        shape = self._shape(point)
         if (shape, window) not in self._bases:
             self._bases[shape, window] = _base(self._query, self.strategy(point, window))
         return self._bases[shape, window]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -18,12 +19,13 @@ from tbv8.backtest.feed import check_held, run_at_once
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import DAY_MS, Timeframe
-from tbv8.results.accounting import Books, to_books, to_money
+from tbv8.results.accounting import Books, is_at_close, to_books, to_money
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Ints
 from tbv8.trading.opened import noting_opened
+from tbv8.trading.records import Run
 
 type Tables = Mapping[tuple[str, Timeframe], pa.Table]
 """Tables of bars by symbol and timeframe."""
@@ -91,6 +93,7 @@ def run_trial(strategy: Strategy, tables: Tables) -> Outcome:
     stats: dict[str, Any] = to_json(summary)["primary"]
     stats = {key: value for key, value in stats.items() if key not in _APART}
     stats |= {key: len(stats[key]) for key in _LISTS}
+    stats |= {"carried": _carried(run), "at_end": _at_end(books)}
     return Outcome(status="ok", stats=_encode(stats), equity=_daily(books).tobytes(), files=files)
 
 
@@ -110,6 +113,34 @@ def bars_of(strategy: Strategy, tables: Tables) -> Bars:
         },
         steps={symbol: cut(symbol, strategy.step) for symbol in strategy.symbols},
     )
+
+
+def _carried(run: Run) -> dict[str, Any]:
+    """Return position and price of each symbol when counting began, if something was held."""
+    if run.carried is None:
+        return {}
+    return {
+        symbol: {"position": str(position), "price": str(run.carried.prices[symbol])}
+        for symbol, position in run.carried.positions.items()
+        if position
+    }
+
+
+def _at_end(books: Books) -> dict[str, Any]:
+    """Return what orders that were sent at the very last close did to equity and positions.
+
+    Of two runs that meet at a close both have these orders, and they belong to the second.
+    """
+    end_ms, equity = int(books.curve.closes_ms[-1]), Decimal(0)
+    positions: dict[str, Decimal] = {}
+    for fill in books.run.fills:
+        if fill.ts_ms == end_ms and is_at_close(fill):
+            mark = Decimal(repr(float(books.curve.prices[fill.symbol][-1])))
+            equity += fill.change * (mark - fill.price) - fill.fee
+            positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + fill.change
+    if not positions:
+        return {}
+    return {"equity": str(equity), "positions": {s: str(held) for s, held in positions.items()}}
 
 
 def _daily(books: Books) -> Ints:
