@@ -78,6 +78,13 @@ class Keys:
         ]
 
     @property
+    def fixed(self) -> dict[str, str]:
+        """The values that no axis changes, as text, by name."""
+        varied = {f"{axis.place}.{axis.key}" for axis in self._axes}
+        lines = {name: line.decode() for name, line in self._lines.items() if name not in varied}
+        return {name: line.partition("=")[2] for name, line in lines.items()}
+
+    @property
     def window(self) -> Window:
         """That of the strategy's own file."""
         return Window(self._strategy.span, self._strategy.warm_up_ms)

@@ -24,7 +24,8 @@ import msgspec
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
-from tbv8.experiments.worker import BUG, Context, Done, Ready, receive, send
+from tbv8.experiments.messages import Context, Done, Ready, receive, send
+from tbv8.experiments.worker import BUG
 from tbv8.text import one_line
 
 _MOST_DEATHS = 2

@@ -7,7 +7,7 @@ tested out of sample follows from the rows of the training.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,10 +16,14 @@ from tbv8.config.records import Experiment, Strategy
 from tbv8.config.source import digest_file
 from tbv8.config.space import Point, as_mapping, points
 from tbv8.errors import ConfigError
-from tbv8.experiments.keys import Keys, Window
+from tbv8.experiments.keys import Keys, Window, subject_of
 from tbv8.experiments.walkforward import Fold, choose, folds, neighbours
+from tbv8.freshness.result import PACKAGE, code_files, package_versions, source_digests
+from tbv8.freshness.state import digest_text
+from tbv8.manifest import PAGE_PART, Input, make_input
+from tbv8.market import Span
 from tbv8.store.database import Query
-from tbv8.store.trials import Listed, Trial, read_held, read_trials
+from tbv8.store.trials import Listed, Trial, read_held, read_trials, read_tries
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +104,11 @@ class Survey:
             if number is not None
         ]
 
+    def shapes(self) -> list[Strategy]:
+        """Return one strategy of each timeframe and detail, over the whole span."""
+        window = self._keys.window
+        return [self._keys.strategy(point, window) for point in self._keys.shapes(self.points)]
+
     def strategy(self, asked: Asked) -> Strategy:
         """Return what a trial runs."""
         return self._keys.strategy(asked.point, asked.window)
@@ -108,9 +117,34 @@ class Survey:
         """Return what a trial tries, whatever its span."""
         return self._keys.variant(asked.point, asked.window)
 
-    def inputs(self) -> Mapping[str, Any]:
-        """Return the parts that all trials of the search have in common."""
-        return self._keys.base(self.points[0], self._keys.window).inputs
+    @property
+    def span(self) -> Span:
+        """What the trials of the search count."""
+        return self._keys.window.span
+
+    def inputs(self, query: Query, asked: Sequence[Asked]) -> dict[str, Input]:
+        """Return every part of the key of an experiment's result, of trials that are all there."""
+        held = read_held(query, [one.key for one in asked])
+        lines = [
+            f"{one.part} {one.number} {one.key.hex()} {held[one.key][0].hex()}"
+            for one in asked
+            if one.key in held
+        ]
+        tries, ratios = read_tries(
+            query,
+            subject_of(self.experiment.strategy),
+            start_ms=self.span.start_ms,
+            end_ms=self.span.end_ms,
+        )
+        known = sorted(f"{variant.hex()} {ratio!r}" for variant, ratio in ratios.items())
+        return {
+            "experiment": make_input(_settings(self.experiment)),
+            "values": make_input(self._keys.fixed),
+            **self._keys.base(self.points[0], self._keys.window).inputs,
+            "trials": Input(digest_text(lines), {"count": len(asked)}),
+            "tries": Input(digest_text([str(tries), *known]), {"count": tries}),
+            PAGE_PART: page_input(),
+        }
 
     def listed(self, asked: Iterable[Asked]) -> list[Listed]:
         """Return the rows of `experiment_trials`."""
@@ -135,6 +169,30 @@ class Survey:
                 found.append(one)
             seen.add(one.key)
         return found
+
+
+def page_input() -> Input:
+    """Return the part of an experiment's key that makes its folder of the rows; no trial has it."""
+    sources = source_digests(code_files("experiments", "page"), PACKAGE.parent)
+    return make_input(sources | package_versions("plotly"))
+
+
+def _settings(experiment: Experiment) -> dict[str, Any]:
+    """Return what an experiment's file says, but for how it is run."""
+    search = experiment.search
+    return {
+        "search": {
+            "method": search.method,
+            "space": {axis.name: list(axis.values) for axis in search.axes},
+            "where": list(search.written),
+            "trials": search.trials,
+            "seed": search.seed,
+        },
+        "objective": msgspec.to_builtins(experiment.objective),
+        "walk_forward": msgspec.to_builtins(experiment.walk_forward),
+        "monte_carlo": msgspec.to_builtins(experiment.monte_carlo),
+        "blocks": experiment.blocks,
+    }
 
 
 def _are_same(files: str, root: Any) -> bool:

@@ -22,6 +22,7 @@ from tbv8.market import DAY_MS, Timeframe
 from tbv8.results.accounting import Books, is_at_close, to_books, to_money
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
+from tbv8.store.trials import Status
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Ints
 from tbv8.trading.opened import noting_opened
@@ -53,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         files: Digests of what the strategy opened, by path.
     """
 
-    status: str
+    status: Status
     stats: bytes
     equity: bytes = b""
     files: dict[str, str] = {}
@@ -93,7 +94,8 @@ def run_trial(strategy: Strategy, tables: Tables) -> Outcome:
     stats: dict[str, Any] = to_json(summary)["primary"]
     stats = {key: value for key, value in stats.items() if key not in _APART}
     stats |= {key: len(stats[key]) for key in _LISTS}
-    stats |= {"carried": _carried(run), "at_end": _at_end(books)}
+    prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
+    stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
     return Outcome(status="ok", stats=_encode(stats), equity=_daily(books).tobytes(), files=files)
 
 

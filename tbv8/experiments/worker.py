@@ -1,88 +1,31 @@
 """A process that runs one trial after another: `python -m tbv8.experiments.worker FD PARENT`.
 
-It speaks pickles with a length before them over a socket to the process that started it, and with
-nobody else. It ends with that process, also in the middle of a trial, and leaves Ctrl-C to it.
+It has a socket to the process that started it (messages.py) and opens no database. It ends with
+that process, also in the middle of a trial, and leaves Ctrl-C to it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import pickle
 import resource
 import signal
 import socket
-import struct
 import sys
 from contextlib import suppress
 from io import BufferedIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import msgspec
 
 from tbv8.config.records import Strategy
 from tbv8.config.source import strategy_sources
+from tbv8.experiments.messages import Context, Done, Ready, receive, send
 from tbv8.experiments.slots import held_slot
-from tbv8.market import Timeframe
 
-_HEAD = struct.Struct("<I")
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 BUG = 70
 """The exit code after an exception that is no fault of a strategy's."""
 _NO_MEMORY = 71
-
-
-class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What all trials of a run share.
-
-    `tables` are Arrow files of bars by symbol and timeframe; `cores` is how many trials may run on
-    this machine at once.
-    """
-
-    strategy: Strategy
-    tables: dict[tuple[str, Timeframe], Path]
-    cores: int
-
-
-class Ready(msgspec.Struct, frozen=True):
-    """The first word of a worker: the digest of its own code."""
-
-    made_by: str
-
-
-class Done(msgspec.Struct, frozen=True):
-    """A trial's answer and the most memory that the worker has used, in bytes.
-
-    Without an outcome the strategy's sources were changed since the worker started.
-    """
-
-    outcome: Any
-    peak: int
-
-
-def send(file: BufferedIOBase, value: Any) -> None:
-    """Write one message."""
-    body = pickle.dumps(value)
-    file.write(_HEAD.pack(len(body)) + body)
-    file.flush()
-
-
-def receive(file: BufferedIOBase) -> Any:
-    """Read one message.
-
-    Raises:
-        EOFError: The other end is gone.
-    """
-    head = file.read(_HEAD.size)
-    if len(head) < _HEAD.size:
-        raise EOFError
-    (length,) = _HEAD.unpack(head)
-    body = file.read(length)
-    if len(body) < length:
-        raise EOFError
-    return pickle.loads(body)
 
 
 def main(descriptor: int, parent: int) -> None:

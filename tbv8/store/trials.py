@@ -252,3 +252,11 @@ def read_orphans(query: Query) -> list[bytes]:
 def read_died(query: Query) -> list[bytes]:
     """Return the keys of trials whose process died."""
     return [bytes(key) for (key,) in query("SELECT key FROM trials WHERE status = 'died'", ())]
+
+
+def read_keys(query: Query, experiment_id: str) -> dict[tuple[str, int], bytes]:
+    """Return the keys of the trials of an experiment, by part and number."""
+    rows = query(
+        "SELECT part, number, key FROM experiment_trials WHERE experiment_id = ?", (experiment_id,)
+    )
+    return {(str(part), int(number)): bytes(key) for part, number, key in rows}

@@ -1,0 +1,169 @@
+"""The action of an experiment: run the trials that are missing, then write its folder.
+
+Bars and keys are read in one transaction, so that they are of one moment; after it only Python's
+own sqlite3 has the database open. Each trial is a row as soon as it is done, so that whatever ends
+this process loses only the trials that were running.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tbv8.config.experiments import results_folder
+from tbv8.config.records import Experiment
+from tbv8.config.space import to_text
+from tbv8.errors import DataError
+from tbv8.experiments.keys import made_by, subject_of, to_trial
+from tbv8.experiments.messages import Context
+from tbv8.experiments.pool import Died, Pool, write_tables
+from tbv8.experiments.result import daily_of, deflate, to_equity, write_folder
+from tbv8.experiments.slots import count_cores
+from tbv8.experiments.survey import Asked, Survey
+from tbv8.experiments.trial import Outcome, Tables
+from tbv8.experiments.walkforward import score
+from tbv8.page.words import number
+from tbv8.progress import Advance, progress
+from tbv8.store.bars import BarStore, open_bars, read_held_span
+from tbv8.store.database import open_reader
+from tbv8.store.trials import Details, Trial, TrialStore, open_trials, read_tries
+
+
+def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
+    """Bring an experiment up to date, and return the lines that tell of it.
+
+    Raises:
+        ConfigError: The conditions leave fewer points than there are trials.
+        DataError: Bars are damaged, the code changes meanwhile, or workers cannot start.
+    """
+    strategy = to_trial(experiment.strategy)
+    with open_bars(db_path) as store, store.transaction("DEFERRED"):
+        survey = Survey(experiment, store.query)
+        missing = survey.missing(store.query, survey.known)
+        if not missing:
+            tested = survey.tested(survey.choices(store.query))
+            missing = survey.missing(store.query, tested)
+        tables = _read_tables(store, survey) if missing else {}
+        code = made_by(strategy)
+    with TemporaryDirectory(prefix="tbv8-") as folder, open_trials(db_path) as rows:
+        context = Context(
+            strategy=strategy, tables=write_tables(tables, Path(folder)), cores=count_cores()
+        )
+        del tables
+        workers = experiment.workers or context.cores
+        with Pool(context, workers=workers, made_by=code) as pool:
+            runner = _Runner(survey, rows, pool, db_path)
+            rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
+            runner.run_missing(survey.known, "trials")
+            with open_reader(db_path) as query:
+                choices = survey.choices(query)
+            tested = survey.tested(choices)
+            runner.run_missing(tested, "out-of-sample trials")
+        asked = [*survey.known, *tested]
+        rows.write_listed(experiment.experiment_id, survey.listed(asked))
+    with open_reader(db_path) as query:
+        inputs = survey.inputs(query, asked)
+        return write_folder(
+            survey,
+            query,
+            choices,
+            inputs=inputs,
+            folder=results_folder(results_path, experiment.experiment_id),
+        )
+
+
+def _read_tables(store: BarStore, survey: Survey) -> Tables:
+    """Return all bars that any trial reads."""
+    span = survey.experiment.strategy.run_span
+    reads = {read: None for strategy in survey.shapes() for read in strategy.reads}
+    return {
+        (series.symbol, timeframe): read_held_span(store, series, timeframe, timeframe.whole(span))
+        for series, timeframe in reads
+    }
+
+
+class _Runner:
+    """Runs what is missing of some trials, and writes each answer down."""
+
+    def __init__(self, survey: Survey, rows: TrialStore, pool: Pool, db_path: Path) -> None:
+        self._survey, self._rows, self._pool, self._db_path = survey, rows, pool, db_path
+        self._subject = subject_of(survey.experiment.strategy)
+        self._failed = 0
+        self._best: tuple[float, str, list[float] | None] | None = None
+        with open_reader(db_path) as query:
+            self._tries, self._ratios = read_tries(
+                query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
+            )
+
+    def run_missing(self, asked: Sequence[Asked], unit: str) -> None:
+        """Run those without a row.
+
+        Raises:
+            DataError: As of `Pool.run`.
+        """
+        with open_reader(self._db_path) as query:
+            missing = self._survey.missing(query, asked)
+        if not missing:
+            return
+        label = self._survey.experiment.experiment_id
+        if fresh := len(asked) - len(missing):
+            label += f" ({fresh:,} fresh)"
+        with progress(label, len(missing), unit) as advance:
+            jobs = [(number, self._survey.strategy(one)) for number, one in enumerate(missing)]
+            self._pool.run(jobs, self._taker(missing, advance))
+
+    def _taker(self, missing: Sequence[Asked], advance: Advance) -> Callable[[int, Any], None]:
+        def take(number: int, answer: Any) -> None:
+            one = missing[number]
+            trial, details = self._row(one, answer)
+            self._rows.write(trial, details)
+            self._note(one, trial, details)
+            advance(1, self._note_text())
+
+        return take
+
+    def _row(self, one: Asked, answer: Any) -> tuple[Trial, Details]:
+        if isinstance(answer, Died):
+            stats = json.dumps({"error": answer.line}).encode()
+            answer = Outcome(status="died", stats=stats)
+        if not isinstance(answer, Outcome):
+            raise DataError(f"a worker answered {type(answer).__name__}")
+        trial = Trial(
+            key=one.key,
+            subject=self._subject,
+            variant=self._survey.variant(one),
+            start_ms=one.window.span.start_ms,
+            end_ms=one.window.span.end_ms,
+            status=answer.status,
+            files=json.dumps(answer.files, sort_keys=True) if answer.files else "",
+            digest=answer.digest,
+            **answer.numbers,
+        )
+        return trial, Details(stats=answer.stats, equity=answer.equity)
+
+    def _note(self, one: Asked, trial: Trial, details: Details) -> None:
+        """Keep what the progress tells of."""
+        self._failed += trial.status != "ok"
+        if trial.sharpe is not None:
+            self._ratios[trial.variant] = trial.sharpe
+        found = score(trial, self._survey.experiment.objective)
+        if one.part == "" and found is not None and (self._best is None or found > self._best[0]):
+            point = to_text(self._survey.experiment.search.axes, one.point)
+            self._best = found, point, daily_of(to_equity(details.equity))
+
+    def _note_text(self) -> str:
+        words = []
+        if self._best is not None:
+            objective = self._survey.experiment.objective
+            value, point, returns = self._best
+            deflated = deflate(returns, self._ratios, max(self._tries, len(self._ratios)))
+            words.append(
+                f"best {objective.metric} {value if objective.maximize else -value:.4g} "
+                f"(DSR {number(deflated, '.0%')}, {point})"
+            )
+        if self._failed:
+            words.append(f"{self._failed:,} failed")
+        return ", ".join(words)
