@@ -38,12 +38,12 @@ from tbv8.config.space import (
     parse_condition,
 )
 from tbv8.errors import ConfigError
-from tbv8.market import DAY_MS, ONE_MINUTE, parse_duration_ms, parse_timeframe
+from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
 FOLDER = "experiments"
 """Of their results, below the folder of all results; so no strategy may bear this name."""
 
-_METRICS = ("sharpe", "sortino", "calmar", "return", "profit_factor", "max_drawdown")
+_YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
 _MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS = 20, 100_000, 1024
 _SEEDS = range(2**63)
@@ -134,15 +134,15 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
     if raw.strategy in broken:
         document.refuse(("strategy",), f"{raw.strategy!r} is wrong: {broken[raw.strategy]}")
     strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
-    search = _search(document, raw.search, strategy)
+    search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
     _check_numbers(document, raw)
     return Experiment(
         experiment_id=name,
         path=document.path,
         strategy=strategy,
         search=search,
-        objective=_objective(document, raw.objective),
-        walk_forward=_walk_forward(document, raw.walk_forward, search, strategy),
+        objective=objective,
+        walk_forward=_walk_forward(document, raw.walk_forward, search, objective),
         monte_carlo=None
         if raw.monte_carlo is None
         else MonteCarlo(
@@ -187,7 +187,7 @@ def _objective(document: Document, raw: _Objective) -> Objective:
 
 
 def _walk_forward(
-    document: Document, raw: _WalkForward | None, search: Search, strategy: Strategy
+    document: Document, raw: _WalkForward | None, search: Search, objective: Objective
 ) -> WalkForward | None:
     if raw is None:
         return None
@@ -203,13 +203,12 @@ def _walk_forward(
             f"expected 0{' or more' if search.method == 'grid' else ': only a grid has neighbours'}"
             f", got {raw.plateau}",
         )
-    needed = days["warm_up"] + days["train"] + 1
-    held = (strategy.run_span.end_ms - strategy.run_span.start_ms) // DAY_MS
-    if held < needed:
+    trained = days["train"] - days["purge"]
+    if objective.metric in _YEARLY and trained < FEWEST_DAYS:
         document.refuse(
-            ("walk_forward",),
-            f"warm_up and train take {needed - 1} days, and {strategy.strategy_id} has {held}: "
-            "write shorter ones, or widen its start_date and end_date",
+            ("walk_forward", "train"),
+            f"{trained} days are too short for a {objective.metric} ratio, which needs "
+            f"{FEWEST_DAYS}: write a longer time, or maximize: return",
         )
     return WalkForward(
         train_ms=days["train"] * DAY_MS,

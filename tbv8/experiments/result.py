@@ -27,7 +27,7 @@ from tbv8.experiments.overfitting import (
     effective_trials,
     variance_of,
 )
-from tbv8.experiments.stitching import Stitched, TestedWindow, stitch
+from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import Asked, Survey
 from tbv8.experiments.walkforward import choose
 from tbv8.manifest import Input
@@ -215,7 +215,7 @@ def _walk(survey: Survey, query: Query, choices: Sequence[int | None]) -> Stitch
         one = tested.get(at)
         own = details[one.key] if one else None
         windows.append(
-            TestedWindow(
+            OutOfSample(
                 fold=fold,
                 number=one.number if one else None,
                 params=as_mapping(survey.experiment.search.axes, one.point) if one else {},

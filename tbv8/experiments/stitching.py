@@ -18,15 +18,15 @@ import numpy as np
 
 from tbv8.config.records import Instrument, Strategy
 from tbv8.experiments.walkforward import Fold
-from tbv8.market import DAY_MS
+from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.results.accounting import from_money, to_money
-from tbv8.results.statistics import FEWEST_DAYS, Performance, measure_curve, without_yearly
+from tbv8.results.statistics import Performance, measure_curve, without_yearly
 from tbv8.risk.events import EXACT
 from tbv8.store.trials import Trial
 from tbv8.trading.nautilus import Ints
 
 
-class TestedWindow(msgspec.Struct, frozen=True, kw_only=True):
+class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
     """A window's choice and its run out of sample; all None or empty where it stayed flat."""
 
     fold: Fold
@@ -75,7 +75,7 @@ class Stitched(msgspec.Struct, frozen=True, kw_only=True):
     efficiency: float | None
 
 
-def stitch(windows: Sequence[TestedWindow], strategy: Strategy) -> Stitched:
+def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
     """Return the windows as one account.
 
     Args:
@@ -140,7 +140,7 @@ def _midnights(fold: Fold) -> range:
     return range(fold.test.start_ms + DAY_MS, fold.test.end_ms + DAY_MS, DAY_MS)
 
 
-def _days(one: TestedWindow, *, is_last: bool) -> list[int]:
+def _days(one: OutOfSample, *, is_last: bool) -> list[int]:
     """Return what a window had gained at each midnight, before what its successor does."""
     count = len(_midnights(one.fold))
     if not one.has_run:
@@ -153,13 +153,13 @@ def _days(one: TestedWindow, *, is_last: bool) -> list[int]:
     return gained
 
 
-def _carried(one: TestedWindow) -> dict[str, Decimal]:
+def _carried(one: OutOfSample) -> dict[str, Decimal]:
     if not one.has_run:
         return {}
     return {symbol: Decimal(own["position"]) for symbol, own in one.stats["carried"].items()}
 
 
-def _held(one: TestedWindow) -> dict[str, Decimal]:
+def _held(one: OutOfSample) -> dict[str, Decimal]:
     """Return what a window holds at its end, before the orders of that close."""
     if not one.has_run:
         return {}
@@ -169,7 +169,7 @@ def _held(one: TestedWindow) -> dict[str, Decimal]:
     return {symbol: position for symbol, position in held.items() if position}
 
 
-def _prices(before: TestedWindow, one: TestedWindow) -> dict[str, Decimal]:
+def _prices(before: OutOfSample, one: OutOfSample) -> dict[str, Decimal]:
     """Return the closes at a boundary, as far as one of both windows has them."""
     ended = before.stats["end_prices"] if before.has_run else {}
     begun = one.stats["carried"] if one.has_run else {}
@@ -201,7 +201,7 @@ def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks:
     return abs(change) * (abs(paid - price) + paid * rules.taker_fee)
 
 
-def _efficiency(one: TestedWindow) -> float | None:
+def _efficiency(one: OutOfSample) -> float | None:
     trained = one.trained.sharpe if one.trained else None
     tested = one.tested.sharpe if one.tested else None
     if trained is None or tested is None or trained <= 0:

@@ -44,7 +44,8 @@ class Survey:
         query: The database; asked for fingerprints of bars here, and not again.
 
     Raises:
-        ConfigError: The conditions leave fewer points than there are trials.
+        ConfigError: The conditions leave fewer points than there are trials, or the span is too
+            short for a window.
     """
 
     def __init__(self, experiment: Experiment, query: Query) -> None:
@@ -58,6 +59,13 @@ class Survey:
         self._keys = Keys(query, experiment.strategy, search.axes)
         walk = experiment.walk_forward
         self.folds: list[Fold] = folds(experiment.strategy.run_span, walk) if walk else []
+        if walk and not self.folds:
+            raise ConfigError(
+                f"warm_up and train leave nothing of {experiment.strategy.run_span} to test: write "
+                "shorter ones, or widen its start_date and end_date",
+                path=experiment.path,
+                key="walk_forward",
+            )
         self.search = self._part("", self._keys.window)
         self.training = [
             self._part(f"is:{at}", self._window(fold, test=False))

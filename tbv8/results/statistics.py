@@ -31,9 +31,6 @@ from tbv8.trading.nautilus import Floats, Ints
 from tbv8.trading.records import Fill, Run
 
 YEAR_DAYS = 365
-FEWEST_DAYS = 30
-"""Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
-
 _YEAR_MS = YEAR_DAYS * DAY_MS
 _PLACES = 8
 _EXACT = Context(prec=60)

@@ -24,8 +24,8 @@ from tbv8.store.trials import (
     read_held,
     read_listed,
     read_orphans,
-    read_tries,
     read_trials,
+    read_tries,
 )
 from tests.builders import BTC, ROOT, days, hold, ledger_in, rows, shell
 
