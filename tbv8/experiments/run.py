@@ -7,6 +7,7 @@ this process loses only the trials that were running.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
-from tbv8.errors import DataError
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.pool import Died, Pool, write_tables
@@ -29,7 +29,9 @@ from tbv8.page.words import number
 from tbv8.progress import Advance, progress
 from tbv8.store.bars import BarStore, open_bars, read_held_span
 from tbv8.store.database import open_reader
-from tbv8.store.trials import Details, Trial, TrialStore, open_trials, read_tries
+from tbv8.store.trials import Details, Status, Trial, TrialStore, open_trials, read_tries
+
+_DIED = hashlib.sha256(b"died").digest()  # whatever its last words were
 
 
 def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
@@ -125,24 +127,27 @@ class _Runner:
 
         return take
 
-    def _row(self, one: Asked, answer: Any) -> tuple[Trial, Details]:
+    def _row(self, one: Asked, answer: Outcome | Died) -> tuple[Trial, Details]:
         if isinstance(answer, Died):
-            stats = json.dumps({"error": answer.line}).encode()
-            answer = Outcome(status="died", stats=stats)
-        if not isinstance(answer, Outcome):
-            raise DataError(f"a worker answered {type(answer).__name__}")
+            details = Details(stats=json.dumps({"error": answer.line}).encode(), equity=b"")
+            status: Status = "died"
+            digest, numbers, files = _DIED, {}, {}
+        else:
+            details = Details(stats=answer.stats, equity=answer.equity)
+            status, digest, numbers = answer.status, answer.digest, answer.numbers
+            files = answer.files
         trial = Trial(
             key=one.key,
             subject=self._subject,
             variant=self._survey.variant(one),
             start_ms=one.window.span.start_ms,
             end_ms=one.window.span.end_ms,
-            status=answer.status,
-            files=json.dumps(answer.files, sort_keys=True) if answer.files else "",
-            digest=answer.digest,
-            **answer.numbers,
+            status=status,
+            files=json.dumps(files, sort_keys=True) if files else "",
+            digest=digest,
+            **numbers,
         )
-        return trial, Details(stats=answer.stats, equity=answer.equity)
+        return trial, details
 
     def _note(self, one: Asked, trial: Trial, details: Details) -> None:
         """Keep what the progress tells of."""
