@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+import yaml
 from msgspec.structs import replace
 
 from tbv8.config import load
-from tbv8.config.document import Document, Key, to_record, unknown, unknown_key
+from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
 from tbv8.config.records import (
     Experiment,
     MonteCarlo,
@@ -43,6 +44,7 @@ from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, pars
 FOLDER = "experiments"
 """Of their results, below the folder of all results; so no strategy may bear this name."""
 
+_SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
 _MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS = 20, 100_000, 1024
@@ -424,6 +426,34 @@ def _limited(strategy: Strategy, risk: Any, axis: Axis, value: Any) -> Any:
     if symbol is None:
         return replace(risk, **{axis.key: amount})
     return replace(risk, max_positions={**risk.max_positions, symbol: amount})
+
+
+def promoted_text(
+    experiment: Experiment, point: Point, strategy_id: str, *, said: Sequence[str], root: Path
+) -> str:
+    """Return the file of an experiment's strategy with the values of a point and another id.
+
+    Args:
+        experiment: Whose point it is.
+        point: The values.
+        strategy_id: The new id.
+        said: Lines that stand above as comments.
+        root: The project's folder.
+
+    Raises:
+        ConfigError: The id is not one.
+    """
+    document = read_document(root / experiment.strategy.path, root=root)
+    renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
+    value = {**document.value, "strategy_id": load._named(renamed, "strategy_id", strategy_id)}
+    for axis, own in zip(experiment.search.axes, point, strict=True):
+        if axis.place == "strategy":
+            value[axis.key] = own
+        else:
+            value[axis.place] = {**value.get(axis.place, {}), axis.key: own}
+    comments = "".join(f"# {line}\n" for line in said)
+    text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+    return f"{_SCHEMA_LINE}\n{comments}{text}"
 
 
 def results_folder(results_path: Path, experiment_id: str) -> Path:

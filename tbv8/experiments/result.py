@@ -122,6 +122,11 @@ def read_findings(survey: Survey, query: Query, choices: Sequence[int | None]) -
     )
 
 
+def read_rows(survey: Survey, query: Query) -> list[Row]:
+    """Return the trials of a search, by number; each of them must be there."""
+    return _rows(survey, query)[0]
+
+
 def _rows(survey: Survey, query: Query) -> tuple[list[Row], list[Mapping[str, Any]]]:
     keys = [one.key for one in survey.search]
     trials, details = read_trials(query, keys), dict(read_details(query, keys))

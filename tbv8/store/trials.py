@@ -240,11 +240,13 @@ def read_experiment_ids(query: Query) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
-def read_orphans(query: Query) -> list[bytes]:
-    """Return the keys of trials that no experiment is made of."""
+def read_orphans(query: Query, gone: Sequence[str] = ()) -> list[bytes]:
+    """Return the keys of trials that no experiment is made of, but for those that are `gone`."""
+    marks = ", ".join("?" * len(gone))
     rows = query(
-        "SELECT key FROM trials WHERE key NOT IN (SELECT key FROM experiment_trials) ORDER BY key",
-        (),
+        "SELECT key FROM trials WHERE key NOT IN (SELECT key FROM experiment_trials WHERE"
+        f" experiment_id NOT IN ({marks})) ORDER BY key",
+        tuple(gone),
     )
     return [bytes(key) for (key,) in rows]
 
