@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 type Task = dict[str, Any]
 type Question = Callable[[], State]
 
+_MOST_REPRODUCED = 20
 _ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
@@ -320,6 +321,17 @@ def experiments(project: Project) -> Iterator[Task]:
         )
         leftovers = (sweep, [folder.parent, [name]])
         yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+        for part, words in _PARTS.items():
+            if getattr(experiment, part) is not None:
+                yield {
+                    "basename": f"{part.replace('_', '')}:{name}",
+                    "actions": None,
+                    "task_dep": [f"experiment:{name}"],
+                    "doc": f"The {words} of {name}",
+                }
+
+
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
@@ -349,6 +361,15 @@ def reproduces(project: Project) -> Iterator[Task]:
     for strategy in project.strategies.values():
         doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
         yield _check(_reproduce, project, strategy, doc)
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        task = _task(
+            partial(_reproduce_trials, project, experiment),
+            partial(State, ("it runs whenever it is asked for",)),
+            doc=f"Run {_MOST_REPRODUCED} trials of {name} again and compare every digit",
+            after=_before_trials(project, experiment),
+        )
+        yield {"name": name, **task}
 
 
 def _check(
@@ -585,6 +606,13 @@ def _experiment(project: Project, experiment: Experiment) -> None:
         experiment, db_path=project.db_path, results_path=project.results_path
     ):
         print(f"   {line}")
+
+
+def _reproduce_trials(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import reproduce_trials
+
+    count = reproduce_trials(experiment, db_path=project.db_path, most=_MOST_REPRODUCED)
+    print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
 
 
 def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:

@@ -160,8 +160,8 @@ def daily_of(equity: Ints) -> list[float] | None:
 
 
 def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
-    """Return how much of a chosen trial is luck; None where it has no daily returns."""
-    if chosen.returns is None:
+    """Return how much of a chosen trial is luck; None where it has no Sharpe ratio."""
+    if chosen.returns is None or chosen.trial.sharpe is None:
         return None
     tries, ratios = read_tries(
         query,

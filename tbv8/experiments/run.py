@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
+from tbv8.errors import DataError
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.pool import Died, Pool, write_tables
@@ -29,7 +31,15 @@ from tbv8.page.words import number
 from tbv8.progress import Advance, progress
 from tbv8.store.bars import BarStore, open_bars, read_held_span
 from tbv8.store.database import open_reader
-from tbv8.store.trials import Details, Status, Trial, TrialStore, open_trials, read_tries
+from tbv8.store.trials import (
+    Details,
+    Status,
+    Trial,
+    TrialStore,
+    open_trials,
+    read_trials,
+    read_tries,
+)
 
 _DIED = hashlib.sha256(b"died").digest()  # whatever its last words were
 
@@ -50,20 +60,15 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
             missing = survey.missing(store.query, tested)
         tables = _read_tables(store, survey) if missing else {}
         code = made_by(strategy)
-    with TemporaryDirectory(prefix="tbv8-") as folder, open_trials(db_path) as rows:
-        context = Context(
-            strategy=strategy, tables=write_tables(tables, Path(folder)), cores=count_cores()
-        )
+    with open_trials(db_path) as rows, _pool(experiment, tables, code) as pool:
         del tables
-        workers = experiment.workers or context.cores
-        with Pool(context, workers=workers, made_by=code) as pool:
-            runner = _Runner(survey, rows, pool, db_path)
-            rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
-            runner.run_missing(survey.known, "trials")
-            with open_reader(db_path) as query:
-                choices = survey.choices(query)
-            tested = survey.tested(choices)
-            runner.run_missing(tested, "out-of-sample trials")
+        runner = _Runner(survey, rows, pool, db_path)
+        rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
+        runner.run_missing(survey.known, "trials")
+        with open_reader(db_path) as query:
+            choices = survey.choices(query)
+        tested = survey.tested(choices)
+        runner.run_missing(tested, "out-of-sample trials")
         asked = [*survey.known, *tested]
         rows.write_listed(experiment.experiment_id, survey.listed(asked))
     with open_reader(db_path) as query:
@@ -75,6 +80,55 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
             inputs=inputs,
             folder=results_folder(results_path, experiment.experiment_id),
         )
+
+
+@contextmanager
+def _pool(experiment: Experiment, tables: Tables, code: str) -> Iterator[Pool]:
+    """Yield workers that have the bars."""
+    with TemporaryDirectory(prefix="tbv8-") as folder:
+        context = Context(
+            strategy=to_trial(experiment.strategy),
+            tables=write_tables(tables, Path(folder)),
+            cores=count_cores(),
+        )
+        workers = experiment.workers or context.cores
+        with Pool(context, workers=workers, made_by=code) as pool:
+            yield pool
+
+
+def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int:
+    """Run trials of an experiment again, evenly spread, and return how many gave the same answer.
+
+    Raises:
+        DataError: One did not, or there are none.
+    """
+    name = experiment.experiment_id
+    with open_bars(db_path) as store, store.transaction("DEFERRED"):
+        survey = Survey(experiment, store.query)
+        asked = survey.known
+        if survey.missing(store.query, asked):
+            raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
+        asked += survey.tested(survey.choices(store.query))
+        step = -(-len(asked) // most)
+        asked = asked[::step]
+        held = read_trials(store.query, [one.key for one in asked])
+        tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
+
+    def take(number: int, answer: Outcome | Died) -> None:
+        one = asked[number]
+        digest = _DIED if isinstance(answer, Died) else answer.digest
+        if digest != held[one.key].digest:
+            point = to_text(experiment.search.axes, one.point)
+            where = f" of window {one.part}" if one.part else ""
+            raise DataError(f"not reproduced: trial {one.number}{where} ({point})")
+        advance(1)
+
+    with (
+        _pool(experiment, tables, code) as pool,
+        progress(f"reproduce {name}", len(asked), "trials") as advance,
+    ):
+        pool.run([(at, survey.strategy(one)) for at, one in enumerate(asked)], take)
+    return len(asked)
 
 
 def _read_tables(store: BarStore, survey: Survey) -> Tables:
