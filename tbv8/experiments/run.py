@@ -19,10 +19,11 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
+from tbv8.experiments.folder import write_folder
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.pool import Died, Pool, write_tables
-from tbv8.experiments.result import daily_of, deflate, to_equity, write_folder
+from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import Asked, Survey
 from tbv8.experiments.trial import Outcome, Tables
@@ -206,7 +207,7 @@ class _Runner:
     def _note(self, one: Asked, trial: Trial, details: Details) -> None:
         """Keep what the progress tells of."""
         self._failed += trial.status != "ok"
-        if trial.sharpe is not None:
+        if one.part == "" and trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe
         found = score(trial, self._survey.experiment.objective)
         if one.part == "" and found is not None and (self._best is None or found > self._best[0]):
