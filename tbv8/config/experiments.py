@@ -134,7 +134,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
     if name in project.strategies or name in broken:
         document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
     if raw.strategy in broken:
-        document.refuse(("strategy",), f"{raw.strategy!r} is wrong: {broken[raw.strategy]}")
+        raise broken[raw.strategy]  # it is said once
     strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
     search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
     _check_numbers(document, raw)
