@@ -30,8 +30,8 @@ from tbv8.results.statistics import daily_returns
 from tbv8.store.database import Query
 from tbv8.store.trials import (
     METRICS,
-    Listed,
-    Trial,
+    count_listed,
+    read_best,
     read_details,
     read_listed,
     read_trials,
@@ -82,21 +82,20 @@ def list_trials(
         DataError: It was not run yet.
     """
     name = experiment.experiment_id
-    listed = read_listed(query, name, "")
-    if not listed:
+    count, held, failed = count_listed(query, name)
+    if not count:
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
-    found = read_trials(query, [one.key for one in listed])
+    column = "total_return" if sort == "return" else sort
+    best = read_best(query, name, sort=column, ascending=sort in _ASCENDING, most=top)
+    found = read_trials(query, [one.key for one in best])
     span = experiment.strategy.span
     tries, ratios = read_tries(
         query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
-    known = [(one, found[one.key]) for one in listed if one.key in found]
-    known.sort(key=lambda pair: _order(pair[0], pair[1], sort))
-    chosen = known[:top]
-    details = dict(read_details(query, [one.key for one, _ in chosen]))
+    details = dict(read_details(query, found))
     shown = []
-    for one, trial in chosen:
-        own = details[one.key]
+    for one in best:
+        trial, own = found[one.key], details[one.key]
         returns = daily_of(to_equity(own.equity))
         shown.append(
             ListedTrial(
@@ -116,22 +115,13 @@ def list_trials(
     summary = read_summary(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
-        trials=len(listed),
-        missing=len(listed) - len(known),
-        failed=sum(trial.status != "ok" for _, trial in known),
+        trials=count,
+        missing=count - held,
+        failed=failed,
         tries=tries,
         overfitting=(summary.get("overfitting") or {}).get("probability"),
         shown=shown,
     )
-
-
-def _order(one: Listed, trial: Trial, sort: str) -> tuple[Any, ...]:
-    if sort == "number":
-        return (one.number,)
-    value = trial.metric(sort)
-    if value is None or trial.status != "ok":
-        return (1, 0, one.number)
-    return (0, value if sort in _ASCENDING else -value, one.number)
 
 
 def read_summary(folder: Path) -> Mapping[str, Any] | None:

@@ -216,6 +216,39 @@ def read_listed(query: Query, experiment_id: str, part: str | None = None) -> li
     ]
 
 
+def read_best(
+    query: Query, experiment_id: str, *, sort: str, ascending: bool, most: int
+) -> list[Listed]:
+    """Return the first trials of a search in the order of a column; those without a value last.
+
+    `sort` is `number` or a column of `trials`.
+    """
+    if sort not in (*METRICS, "number", "trades", "fills"):
+        raise ValueError(sort)
+    order = "" if sort == "number" else f"status != 'ok', {sort} IS NULL, {sort}"
+    order += "" if ascending or not order else " DESC"
+    rows = query(
+        "SELECT number, key, params FROM experiment_trials JOIN trials USING (key)"
+        " WHERE experiment_id = ? AND part = ''"
+        f" ORDER BY {order}{', ' if order else ''}number LIMIT ?",
+        (experiment_id, most),
+    )
+    return [
+        Listed(part="", number=number, key=key, params=json.loads(params))
+        for number, key, params in rows
+    ]
+
+
+def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
+    """Return how many trials a search has, how many are there, and how many of those failed."""
+    ((listed, held, failed),) = query(
+        "SELECT count(*), count(status), total(status != 'ok') FROM experiment_trials"
+        " LEFT JOIN trials USING (key) WHERE experiment_id = ? AND part = ''",
+        (experiment_id,),
+    )
+    return int(listed), int(held), int(failed)
+
+
 def read_tries(
     query: Query, subject: str, *, start_ms: int, end_ms: int
 ) -> tuple[int, dict[bytes, float]]:

@@ -8,7 +8,14 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, recording, starting
+from tests.benchmarks import (
+    aggregation,
+    backtesting,
+    experimenting,
+    filling,
+    recording,
+    starting,
+)
 
 BENCHMARKS = {
     "list": starting.bench_list,
@@ -16,6 +23,7 @@ BENCHMARKS = {
     "backfill": filling.bench_backfill,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
+    "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
 }
 

@@ -17,7 +17,9 @@ from tbv8.store.trials import (
     Details,
     Listed,
     Trial,
+    count_listed,
     open_trials,
+    read_best,
     read_details,
     read_died,
     read_experiment_ids,
@@ -83,6 +85,25 @@ def test_an_experiment_is_what_was_listed_last(db_path: Path) -> None:
         assert read_listed(query, "one") == [listed(1), listed(2), listed(7, "is:0")]
         assert read_listed(query, "one", "") == [listed(1), listed(2)]
         assert read_experiment_ids(query) == ["one", "two"]
+
+
+def test_the_best_come_first_and_those_without_a_value_last(db_path: Path) -> None:
+    rows_of = [(0, 1.0, "ok"), (1, None, "ok"), (2, 3.0, "ok"), (3, 9.0, "failed"), (4, 3.0, "ok")]
+    with open_trials(db_path) as store:
+        for number, sharpe, status in rows_of:
+            store.write(trial(number, sharpe=sharpe, status=status), DETAILS)
+        store.write_listed("one", [*(listed(n) for n in range(6)), listed(0, "is:0")])
+
+    def best(sort: str, *, ascending: bool = False, most: int = 9) -> list[int]:
+        found = read_best(query, "one", sort=sort, ascending=ascending, most=most)
+        return [one.number for one in found]
+
+    with open_reader(db_path) as query:
+        assert best("sharpe") == [2, 4, 0, 1, 3]
+        assert best("sharpe", ascending=True, most=2) == [0, 2]
+        assert best("number") == [0, 1, 2, 3, 4]
+        assert count_listed(query, "one") == (6, 5, 1)
+        assert count_listed(query, "none") == (0, 0, 0)
 
 
 def test_orphans_are_the_trials_that_no_experiment_names(db_path: Path) -> None:
