@@ -196,7 +196,7 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr == (
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, list, noop, record\n"
+        "backtest, experiment, list, noop, record\n"
     )
 
 
