@@ -23,12 +23,14 @@ from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
 from tbv8.config.document import unknown
+from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
-from tbv8.config.records import Problem, Project, Strategy
+from tbv8.config.records import Experiment, Problem, Project, Strategy
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.ending import watch_native_code
 from tbv8.errors import DataError, Tbv8Error
+from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
 type Task = dict[str, Any]
 type Question = Callable[[], State]
 
+_MOST_REPRODUCED = 20
 _ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
@@ -132,6 +135,7 @@ def project() -> Project:
             now_ms=now_ms,
             history_span=partial(_lasting_span, now_ms=now_ms),
         )
+        loaded = load_experiments(loaded, overrides=doit.doit_cmd._CMDLINE_VARS or {})
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
     for line in loaded.warnings:
@@ -287,6 +291,61 @@ def backtests(project: Project) -> Iterator[Task]:
         yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
 
 
+def experiments(project: Project) -> Iterator[Task]:
+    """Yield one subtask per experiment behind the bars that its trials read."""
+    yield {"name": None, "doc": "Run the experiments in config/experiments"}
+    for problem in project.problems:
+        if problem.kind == "experiment":
+            yield {"name": problem.name, **_broken(problem)}
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        folder = results_folder(project.results_path, name)
+        place = f"_folder:experiments/{name}"
+        yield {
+            "basename": place,
+            **_task(
+                partial(check_replaceable, folder),
+                partial(_folder_state, folder),
+                doc=f"Check that {folder} may be replaced before anything is fetched",
+            ),
+        }
+        question = partial(
+            experiment_state, project.db_path, experiment, results_path=project.results_path
+        )
+        task = _task(
+            partial(_experiment, project, experiment),
+            question,
+            doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+            f"{', '.join(axis.name for axis in experiment.search.axes)}",
+            after=[place, *_before_trials(project, experiment)],
+        )
+        leftovers = (sweep, [folder.parent, [name]])
+        yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+        for part, words in _PARTS.items():
+            if getattr(experiment, part) is not None:
+                yield {
+                    "basename": f"{part.replace('_', '')}:{name}",
+                    "actions": None,
+                    "task_dep": [f"experiment:{name}"],
+                    "doc": f"The {words} of {name}",
+                }
+
+
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
+
+
+def _before_trials(project: Project, experiment: Experiment) -> list[str]:
+    """Return the tasks behind which trials may run: the bars of every timeframe built."""
+    strategy = experiment.strategy
+    return list(
+        dict.fromkeys(
+            _bars_name(project, series, timeframe)
+            for series in strategy.sources
+            for timeframe in (*experiment.timeframes, ONE_MINUTE)
+        )
+    )
+
+
 def lookaheads(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that reruns it on data cut after many moments."""
     yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
@@ -302,6 +361,15 @@ def reproduces(project: Project) -> Iterator[Task]:
     for strategy in project.strategies.values():
         doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
         yield _check(_reproduce, project, strategy, doc)
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        task = _task(
+            partial(_reproduce_trials, project, experiment),
+            partial(State, ("it runs whenever it is asked for",)),
+            doc=f"Run {_MOST_REPRODUCED} trials of {name} again and compare every digit",
+            after=_before_trials(project, experiment),
+        )
+        yield {"name": name, **task}
 
 
 def _check(
@@ -315,13 +383,15 @@ def _check(
 
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     """Return the tasks behind which a strategy may run: its params checked, its bars built."""
-    bars = [
-        _minutes_name(project, series)
-        if timeframe == ONE_MINUTE
-        else aggregate_name(series, timeframe)
-        for series, timeframe in strategy.reads
-    ]
+    bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
     return [f"_params:{strategy.strategy_id}", *dict.fromkeys(bars)]
+
+
+def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
+    """Return the task that brings the bars of a series and timeframe."""
+    if timeframe == ONE_MINUTE:
+        return _minutes_name(project, series)
+    return aggregate_name(series, timeframe)
 
 
 def record(project: Project, *, for_: str, metrics_port: str) -> Task:
@@ -529,6 +599,22 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
         why = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{why}")
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+
+
+def _experiment(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import run_experiment
+
+    for line in run_experiment(
+        experiment, db_path=project.db_path, results_path=project.results_path
+    ):
+        print(f"   {line}")
+
+
+def _reproduce_trials(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import reproduce_trials
+
+    count = reproduce_trials(experiment, db_path=project.db_path, most=_MOST_REPRODUCED)
+    print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
 
 
 def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:

@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "trading": "config risk strategies",
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
+    "experiments": "backtest freshness progress results store",
     "report": "config freshness page store",
-    "tasks": "backfill backtest build ending files freshness recorder report",
-    "commands": "backfill backtest build ending freshness recorder report tasks",
+    "tasks": "backfill backtest build ending experiments files freshness recorder report",
+    "commands": "backfill backtest build ending experiments freshness recorder report tasks",
 }
 
 # Which libraries may be imported, and where.

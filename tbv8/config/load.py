@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from tbv8.config.document import (
     Document,
+    Key,
     plain,
     read_document,
     to_record,
@@ -68,7 +69,7 @@ from tbv8.venues.registry import find_venue
 HistorySpan = Callable[[str], Span | None]
 """The span for which a venue has history at all; None for one that has none to give."""
 
-OVERRIDES = ("venue", "start", "end")
+OVERRIDES = ("venue", "start", "end", "workers")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
 HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
@@ -143,7 +144,7 @@ def load_project(
 
     Args:
         root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start` and `end` of the command line.
+        overrides: `venue`, `start`, `end` and `workers` of the command line.
         now_ms: The clock, read once.
         history_span: Asked for each venue whose history is wanted.
 
@@ -280,7 +281,7 @@ def _read(root: Path, name: str, cure: str) -> Document:
 
 
 def _load_each[T](
-    root: Path, name: str, what: str, cure: str, load: Callable[[Document], T]
+    root: Path, name: str, what: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
     """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
     loaded: dict[str, T] = {}
@@ -299,14 +300,15 @@ def _load_each[T](
     return loaded, broken
 
 
-def _paths(root: Path, name: str, what: str, cure: str) -> list[Path]:
+def _paths(root: Path, name: str, what: str, cure: str | None) -> list[Path]:
+    """Return the files of a folder of config/; without a cure there need not be any."""
     folder = root / "config" / name
     paths = sorted(
         path
         for path in folder.glob("[!.]*")  # not what an editor keeps beside an open file
         if path.suffix in (".yaml", ".yml")
     )
-    if not paths:
+    if not paths and cure is not None:
         raise ConfigError(
             f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
@@ -421,7 +423,7 @@ def _warn_of_percent(
         )
 
 
-def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_amount(document: Document, key: Key, value: Decimal) -> None:
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
     if value >= _TOO_MUCH:
@@ -429,7 +431,7 @@ def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> N
     _check_decimals(document, key, value)
 
 
-def _check_decimals(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_decimals(document: Document, key: Key, value: Decimal) -> None:
     if value != round(value, _DECIMALS):
         document.refuse(key, f"expected at most {_DECIMALS} decimals, got {value}")
 

@@ -13,6 +13,7 @@ from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
+from tbv8.report.experiments import FoundExperiment, draw_experiments, read_experiments
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
@@ -49,6 +50,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[Found]
     tasks: Sequence[Node]
     now_ms: int
+    experiments: Sequence[FoundExperiment] = ()
 
 
 def read_report(
@@ -86,6 +88,7 @@ def read_report(
         results=read_results(results_path, most_points=_POINTS),
         tasks=tasks,
         now_ms=now_ms,
+        experiments=read_experiments(results_path, tasks),
     )
 
 
@@ -118,7 +121,10 @@ def report_page(report: Report) -> str:
         if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
     coverage = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
-    parts: list[Part] = [_strategies(report), _tasks(report), coverage, _recorder(report)]
+    parts: list[Part] = [_strategies(report)]
+    if report.experiments:
+        parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
+    parts += [_tasks(report), coverage, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
         series.simulated for series in report.status.series

@@ -17,12 +17,11 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, iso
+from tbv8.market import DAY_MS, FEWEST_DAYS, iso
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
 from tbv8.results.statistics import (
-    FEWEST_DAYS,
     Performance,
     Trading,
     measure_curve,

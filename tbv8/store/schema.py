@@ -23,6 +23,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -96,6 +97,48 @@ recording_gaps = Table(
     Column("end_ms", Integer),
     Column("reason", String, nullable=False),
     Column("healed", Integer, nullable=False, server_default="0"),
+    sqlite_with_rowid=False,
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),  # of all that the trial is made of
+    Column("subject", String, nullable=False),  # the strategy's class and its series
+    Column("variant", LargeBinary, nullable=False),  # of code and values, whatever the span
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("sharpe", Float),
+    Column("sortino", Float),
+    Column("calmar", Float),
+    Column("total_return", Float),
+    Column("profit_factor", Float),
+    Column("max_drawdown", Float),
+    Column("trades", Integer, nullable=False),
+    Column("fills", Integer, nullable=False),
+    Column("files", String, nullable=False),  # that the strategy opened, JSON, "" for none
+    Column("digest", LargeBinary, nullable=False),
+    Index("ix_trials_subject", "subject", "variant"),
+    sqlite_with_rowid=False,
+)
+
+trial_details = Table(  # apart from `trials`: blobs in it would make lists 25 times slower
+    "trial_details",
+    metadata,
+    Column("key", LargeBinary, nullable=False, unique=True),
+    Column("stats", LargeBinary, nullable=False),
+    Column("equity", LargeBinary, nullable=False),
+)
+
+experiment_trials = Table(
+    "experiment_trials",
+    metadata,
+    Column("experiment_id", String, primary_key=True),
+    Column("part", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("params", String, nullable=False),
     sqlite_with_rowid=False,
 )
 

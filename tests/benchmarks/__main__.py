@@ -8,7 +8,15 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, recording, sessions, starting
+from tests.benchmarks import (
+    aggregation,
+    backtesting,
+    experimenting,
+    filling,
+    recording,
+    sessions,
+    starting,
+)
 
 BENCHMARKS = {
     "list": starting.bench_list,
@@ -21,6 +29,7 @@ BENCHMARKS = {
     "detail": sessions.bench_detail,
     "orders": sessions.bench_orders,
     "feed": sessions.bench_feed,
+    "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
 }
 
