@@ -37,9 +37,10 @@ MAY_IMPORT = {
     "trading": "config risk strategies",
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
+    "live": "aggregate results store trading",
     "report": "config freshness page store",
-    "tasks": "backfill backtest build ending files freshness recorder report",
-    "commands": "backfill backtest build ending freshness recorder report tasks",
+    "tasks": "backfill backtest build ending files freshness live recorder report",
+    "commands": "backfill backtest build ending freshness live recorder report tasks",
 }
 
 # Which libraries may be imported, and where.

@@ -31,6 +31,7 @@ from tbv8.config.records import (
     Detail,
     Instrument,
     Kind,
+    Paper,
     Problem,
     Project,
     Risk,
@@ -83,10 +84,16 @@ _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
 
 
+class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    stale_after: str | None = None
+    clock_limit: str = "2s"
+
+
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_path: str
     results_path: str = "data/results"
     timeframes: list[str] = []
+    paper: _Paper = _Paper()
 
 
 class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -209,12 +216,27 @@ def load_project(
         wanted=spans,
         history_venue=history_venue,
         now_ms=now_ms,
+        paper=_paper(data_file, data.paper),
         problems=(
             *_problems("venue", broken.venues.items()),
             *_problems("instrument", ((name, e) for (name, _), e in broken.instruments.items())),
             *_problems("strategy", broken_strategies.items()),
         ),
         warnings=tuple(warnings),
+    )
+
+
+def _paper(document: Document, words: _Paper) -> Paper:
+    def duration_ms(key: str, text: str) -> int:
+        try:
+            return parse_duration_ms(text)
+        except ValueError as e:
+            document.refuse(("paper", key), str(e))
+
+    stale_after = words.stale_after
+    return Paper(
+        stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
+        clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
     )
 
 

@@ -159,6 +159,16 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     error: ConfigError
 
 
+class Paper(msgspec.Struct, frozen=True, kw_only=True):
+    """How late, and how far from the venue's clock, a paper session may be to open something.
+
+    `stale_after_ms` of None is three bars of the strategy's timeframe.
+    """
+
+    stale_after_ms: int | None = None
+    clock_limit_ms: int = 2000
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
@@ -176,6 +186,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     wanted: dict[Series, list[Span]]
     history_venue: str
     now_ms: int
+    paper: Paper = Paper()
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -151,6 +151,21 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
     }
 
 
+def session_inputs(strategy: Strategy) -> dict[str, Input]:
+    """Return the parts of a paper session's key: all that decides what comes of its minutes."""
+    read, below = strategy_sources(strategy.module, root=strategy.root)
+    ran_by = _code(
+        "market.py", "aggregate.py", "risk", "trading", "live/driver.py", "live/minutes.py"
+    )
+    versions = _versions("nautilus_trader", "numpy", "polars") | _foreign_versions(read)
+    return {
+        "config": make_input(_strategy_config(strategy)),
+        "strategy": make_input(_sources(read, below)),
+        "engine": make_input(_sources(ran_by, _PACKAGE.parent)),
+        "versions": make_input({"python": platform.python_version(), **versions}),
+    }
+
+
 def _page_input() -> Input:
     """Return the part of a result's key that only its page depends on."""
     return make_input(_sources(_code(*_DRAWS), _PACKAGE.parent) | _versions("plotly"))

@@ -152,13 +152,26 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    strategy: records.Strategy, bars: Bars, primary: Books, shadow: Books | None
+    strategy: records.Strategy,
+    bars: Bars,
+    primary: Books,
+    shadow: Books | None,
+    *,
+    shadow_bars: Bars | None = None,
 ) -> Summary:
-    """Return the numbers of a result; the span is the whole bars in the wanted one."""
+    """Return the numbers of a result; the span is the whole bars in the wanted one.
+
+    Args:
+        strategy: Whose.
+        bars: What it was fed with.
+        primary: What came of it.
+        shadow: What came of it by the secondary venue's rules.
+        shadow_bars: What the shadow was fed with, if not with `bars`.
+    """
     span = strategy.timeframe.whole(strategy.span)
     curve = primary.curve
     ours = _stats(strategy, bars, primary)
-    theirs = _stats(strategy, bars, shadow) if shadow else None
+    theirs = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,

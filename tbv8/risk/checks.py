@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tbv8.risk.rules.barred import CLOCK, STALE_BAR, STOPPED
 from tbv8.risk.rules.halted import DAILY_LOSS, LIQUIDATED
 from tbv8.risk.rules.lot_size import LOT_SIZE
 from tbv8.risk.rules.max_leverage import MAX_LEVERAGE
@@ -15,6 +16,9 @@ RULES = (
     MIN_NOTIONAL,
     DAILY_LOSS,
     LIQUIDATED,
+    STOPPED,
+    CLOCK,
+    STALE_BAR,
     MAX_POSITION,
     MAX_LEVERAGE,
 )

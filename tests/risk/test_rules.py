@@ -47,6 +47,9 @@ def test_the_rules_and_their_order() -> None:
         ("min_notional_usd", "instruments.<symbol>.min_notional_usd", False),
         ("max_daily_loss_usd", "risk.max_daily_loss_usd", False),
         ("liquidation", None, False),
+        ("stopped", None, False),
+        ("clock", "paper.clock_limit", False),
+        ("stale_bar", "paper.stale_after", False),
         ("max_position", "risk.max_position_<base>", False),
         ("max_leverage", "risk.max_leverage", False),
     ]
