@@ -96,7 +96,7 @@ class Driver:
             count = sum(1 for minute in waiting if minute.close_ms <= event.ts_ms)
             yield from self.feed(waiting[:count])
             waiting = waiting[count:]
-            self.obey(msgspec.json.decode(event.body, type=Command))
+            self.obey(_command(event))
         yield from self.feed(waiting)
 
     def outputs(self, known: Mapping[str, int], *, at_ms: int) -> list[Event]:
@@ -148,9 +148,9 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, list[Event]]
 
     @property
-    def is_stopped(self) -> bool:
-        """Whether the last command stopped it."""
-        return bool(self.commands) and _command(self.commands[-1]).do == "stop"
+    def last_command(self) -> Command:
+        """The last command; `start` before any."""
+        return _command(self.commands[-1]) if self.commands else Command(do="start")
 
     def first_difference(self, replayed: Sequence[Event]) -> str | None:
         """Return the first event in which a replay differs from the journal; None for none.

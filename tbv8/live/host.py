@@ -106,7 +106,8 @@ class _Host:
     def begin(self, stack: ExitStack) -> bool:
         """Make or restore the session; False if it was over before that."""
         plan = self._plan
-        before = read_session(self._journal.query, plan.strategy.strategy_id, plan.role)
+        query, name = self._journal.query, plan.strategy.strategy_id
+        before = self._persist(lambda: read_session(query, name, plan.role))
         if before is None or plan.is_new:
             made = self._make(before)
             if made is None:
@@ -216,7 +217,7 @@ class _Host:
             DataError: It is something else.
         """
         began_s = time.monotonic()
-        journaled = read_journaled(self._journal.query, self._session)
+        journaled = self._persist(lambda: read_journaled(self._journal.query, self._session))
         for _ in self._driver.replay(journaled.minutes, journaled.commands):
             if self._setting.is_over():
                 return
@@ -234,8 +235,10 @@ class _Host:
                 f"done; `doit paper:{name} --new` begins another session"
             )
         self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
-        self._is_stopped = journaled.is_stopped
-        self._finish(outputs=[e for e in outputs if e.number >= self._known.get(e.kind, 0)])
+        last = journaled.last_command
+        self._is_stopped, self._is_closed = last.do == "stop", last.close
+        unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
+        self._persist(lambda: self._finish(unwritten))
         took_s = time.monotonic() - began_s
         self._report(
             "replayed",
