@@ -42,7 +42,6 @@ from tbv8.freshness.result import (
 from tbv8.freshness.state import State
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
-    DAY_MS,
     ONE_MINUTE,
     Series,
     Span,
@@ -386,11 +385,6 @@ def has_shadow(strategy: Strategy) -> bool:
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
 
-def paper_folder(project: Project, strategy_id: str) -> Path:
-    """Return the folder of a paper session's results."""
-    return project.db_path.parent / "paper" / strategy_id
-
-
 def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
@@ -625,7 +619,6 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
         roles["shadow"] = strategy.routing.secondary
-    stale_ms = project.paper.stale_after_ms or 3 * (strategy.timeframe.fixed_ms or 31 * DAY_MS)
     plans: dict[str, Plan] = {}
     for role, name in roles.items():
         venue = project.venues[str(name)]
@@ -641,9 +634,11 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
             role=role,
             venue=venue.name,
             db_path=project.db_path,
-            folder=paper_folder(project, strategy.strategy_id),
+            folder=project.paper_folder(strategy.strategy_id),
+            stop_path=project.stop_file(strategy.strategy_id),
+            differs_path=project.differs_file(strategy.strategy_id),
             inputs=session_inputs(there),
-            stale_ms=stale_ms,
+            stale_ms=project.stale_after_ms(strategy),
             clock_ms=project.paper.clock_limit_ms,
             is_new=is_new,
         )

@@ -190,6 +190,23 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    def paper_folder(self, strategy_id: str) -> Path:
+        """Return the folder of a paper session's results."""
+        return self.db_path.parent / "paper" / strategy_id
+
+    def stop_file(self, strategy_id: str) -> Path:
+        """Return the file that stops a paper session while it exists."""
+        return self.db_path.parent / "paper" / f"{strategy_id}.stop"
+
+    def differs_file(self, strategy_id: str) -> Path:
+        """Return the file that says what a paper session did not give again, if it differs."""
+        return self.db_path.parent / "paper" / f"{strategy_id}.differs"
+
+    def stale_after_ms(self, strategy: Strategy) -> int:
+        """Return how late a minute may be read so that it may open something."""
+        bar_ms = strategy.timeframe.fixed_ms or 31 * DAY_MS
+        return self.paper.stale_after_ms or 3 * bar_ms
+
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""
         asked = set(self.timeframes)

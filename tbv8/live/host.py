@@ -20,8 +20,16 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.config.source import digest_file
-from tbv8.errors import DataError, Tbv8Error
-from tbv8.live.driver import CLOCK, STALE_BAR, STOPPED, Command, Driver, read_journaled
+from tbv8.errors import DataError, DiffersError, Tbv8Error
+from tbv8.live.driver import (
+    CLOCK,
+    STALE_BAR,
+    STOPPED,
+    Command,
+    Driver,
+    Journaled,
+    read_journaled,
+)
 from tbv8.live.plan import Plan, Report
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Span, iso
@@ -94,12 +102,11 @@ class _Host:
         self._session: StoredSession
         self._driver: Driver
         self._known: dict[str, int] = {}
-        self._is_stopped = self._is_closed = False
+        self._last = Command(do="start")
         self._seen_ms = 0
         self._took_ms = 0.0
         self._stale = False
         self._alive_s = 0.0
-        self._files_at = -1
 
     # The beginning.
 
@@ -214,10 +221,10 @@ class _Host:
         """Feed what the journal has, compare what comes of it, and finish the last minute.
 
         Raises:
-            DataError: It is something else.
+            DiffersError: It is something else.
         """
         began_s = time.monotonic()
-        journaled = self._persist(lambda: read_journaled(self._journal.query, self._session))
+        journaled = self._persist(self._read_journaled)
         for _ in self._driver.replay(journaled.minutes, journaled.commands):
             if self._setting.is_over():
                 return
@@ -230,13 +237,12 @@ class _Host:
                 difference = f"the account at {iso(stored.done_ms)}: {stored.state} became {state}"
         name = self._plan.strategy.strategy_id
         if difference is not None:
-            raise DataError(
+            raise DiffersError(
                 f"{name}: its session does not give again what it gave: {difference}: nothing was "
                 f"done; `doit paper:{name} --new` begins another session"
             )
         self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
-        last = journaled.last_command
-        self._is_stopped, self._is_closed = last.do == "stop", last.close
+        self._last = journaled.last_command
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
         self._persist(lambda: self._finish(unwritten))
         took_s = time.monotonic() - began_s
@@ -246,8 +252,23 @@ class _Host:
             done_ms=self._driver.done_ms,
             state=state,
         )
-        if self._is_stopped:
+        if self._last.do == "stop":
             self._report("stopped")
+
+    def _read_journaled(self) -> Journaled:
+        """Return what the journal has, once a stop is in it that came in the middle of a minute.
+
+        Nothing of that minute has been written, so the stop counts before it.
+        """
+        journaled = read_journaled(self._journal.query, self._session)
+        asked = self._asked(journaled.last_command)
+        minutes, done_ms = journaled.minutes, self._session.done_ms
+        if asked is None or asked.do != "stop" or not minutes or minutes[-1].close_ms <= done_ms:
+            return journaled
+        event = self._command(asked, done_ms)
+        self._journal.bar_minute(self._session.session_id, minutes[-1].ts_ms, STOPPED, event)
+        self._report("stopped")
+        return read_journaled(self._journal.query, self._session)
 
     # Going on.
 
@@ -273,23 +294,29 @@ class _Host:
 
     def _obey(self) -> bool:
         """Carry out what the stop file asks for, once it is written down."""
-        asked = _read_stop(self._plan)
-        if asked is None and self._is_stopped:
-            command = Command(do="start")
-        elif asked is not None and not (self._is_stopped and (self._is_closed or not asked.close)):
-            command = asked
-        else:
+        command = self._asked(self._last)
+        if command is None:
             return False
-        number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
-        body = msgspec.json.encode(command).decode()
-        event = Event(COMMAND, number, self._driver.done_ms, self._setting.now_ms(), body)
+        event = self._command(command, self._driver.done_ms)
         self._journal.write_minutes(self._session.session_id, [], [event])
-        self._is_stopped = command.do == "stop"
-        self._is_closed = command.close
+        self._last = command
         self._driver.obey(command)
-        self._report("stopped" if self._is_stopped else "started")
+        self._report("stopped" if command.do == "stop" else "started")
         self._persist(self._finish)
         return True
+
+    def _asked(self, last: Command) -> Command | None:
+        """Return the command that the stop file asks for beyond the last one; None for none."""
+        asked = _read_stop(self._plan)
+        if asked is None:
+            return Command(do="start") if last.do == "stop" else None
+        is_done = last.do == "stop" and (last.close or not asked.close)
+        return None if is_done else asked
+
+    def _command(self, command: Command, ts_ms: int) -> Event:
+        number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
+        body = msgspec.json.encode(command).decode()
+        return Event(COMMAND, number, ts_ms, self._setting.now_ms(), body)
 
     def _use_minute(self) -> bool:
         """Write down the next minute, if it has closed, and feed it."""
@@ -323,7 +350,7 @@ class _Host:
     def _rule_against(self, minute: Minute, now_ms: int) -> str | None:
         """Return the rule by which a minute opens nothing."""
         plan, lag_ms = self._plan, now_ms - minute.close_ms
-        if self._is_stopped:
+        if self._last.do == "stop":
             return STOPPED
         span = Span(minute.ts_ms, now_ms + DAY_MS)  # of a minute that came late, others since
         delays = [
@@ -505,7 +532,8 @@ def main() -> None:
     try:
         run_host(plan, Setting(report=report, is_over=over.is_set))
     except Tbv8Error as e:
-        report(Report(kind="failed", text=str(e)))
+        kind = "differs" if isinstance(e, DiffersError) else "failed"
+        report(Report(kind=kind, text=str(e)))
         code = 3
     except BrokenPipeError:
         code = 1

@@ -23,6 +23,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         venue: Whose bars and rules.
         db_path: The database.
         folder: Of its results, `data/paper/<strategy_id>`.
+        stop_path: The file that stops it while it exists.
+        differs_path: The file that says what it did not give again, while that is so.
         inputs: Digest and value of each part of its key.
         stale_ms: How late a minute may be read so that an order may open something.
         clock_ms: How far apart our clock and the venue's may be.
@@ -34,15 +36,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     venue: str
     db_path: Path
     folder: Path
+    stop_path: Path
+    differs_path: Path
     inputs: dict[str, Input]
     stale_ms: int
     clock_ms: int
     is_new: bool = False
-
-    @property
-    def stop_path(self) -> Path:
-        """The file that stops it while it exists, `data/paper/<strategy_id>.stop`."""
-        return stop_path(self.folder)
 
     @property
     def series(self) -> dict[str, Series]:
@@ -55,7 +54,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap` or `failed`.
+            `fresh`, `corrected`, `gap`, `differs` or `failed`; of results, `written`.
         text: What a user should read, if anything.
         done_ms: The close of the last minute that is done.
         lag_ms: How late it was read.
@@ -71,11 +70,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     took_ms: float | None = None
     state: dict[str, Any] = {}
     events: list[tuple[str, str]] = []
-
-
-def stop_path(folder: Path) -> Path:
-    """Return the file that stops the session whose results lie in a folder."""
-    return folder.with_name(f"{folder.name}.stop")
 
 
 def on_venue(strategy: Strategy, venue: str) -> Strategy:

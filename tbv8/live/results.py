@@ -18,7 +18,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
-from tbv8.errors import DataError, Tbv8Error
+from tbv8.errors import DataError, DiffersError, Tbv8Error
 from tbv8.live.driver import Driver, Journaled, read_journaled
 from tbv8.live.minutes import join
 from tbv8.live.plan import Plan, Report, within
@@ -61,6 +61,8 @@ def write_results(plans: Plans) -> str | None:
         StrategyError: The strategy raised.
     """
     journaled = _read(plans)
+    if "primary" not in journaled:
+        return "no minute has closed yet"
     replayed = {role: replay(plans[role], one) for role, one in journaled.items()}
     folder = plans["primary"].folder
     return _write(folder, plans, replayed)
@@ -78,6 +80,8 @@ def check_replay(plans: Plans) -> str:
     """
     journaled = _read(plans)
     name, folder = plans["primary"].strategy.strategy_id, plans["primary"].folder
+    if "primary" not in journaled:
+        return f"{name}: no minute has closed yet"
     replayed = {role: replay(plans[role], one) for role, one in journaled.items()}
     events = sum(len(few) for one in journaled.values() for few in one.outputs.values())
     minutes = sum(len(one.minutes) for one in journaled.values())
@@ -107,7 +111,7 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
     """Run a session again from its journal.
 
     Raises:
-        DataError: Something else came of it.
+        DiffersError: Something else came of it.
         StrategyError: The strategy raised.
     """
     session = journaled.session
@@ -115,7 +119,7 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
         pieces = list(driver.replay(journaled.minutes, journaled.commands))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:
-            raise DataError(
+            raise DiffersError(
                 f"{plan.strategy.strategy_id}: the session at {session.venue} does not give again "
                 f"what it gave: {difference}"
             )
@@ -141,7 +145,7 @@ def cut(journaled: Journaled, done_ms: int, commands: int) -> Journaled:
 
 
 def _read(plans: Plans) -> dict[str, Journaled]:
-    """Return what the journal has of the sessions, the shadow up to where the primary is."""
+    """Return what the journal has of sessions with bars, the shadow up to where the primary is."""
     primary = plans["primary"]
     found = {}
     with open_reader(primary.db_path) as query:
@@ -153,10 +157,12 @@ def _read(plans: Plans) -> dict[str, Journaled]:
         name = primary.strategy.strategy_id
         raise DataError(f"{name}: there is no session: run `doit paper:{name}`")
     end_ms = found["primary"].session.done_ms
-    for role, one in found.items():
+    for role, one in list(found.items()):
         done_ms = min(one.session.done_ms, end_ms)
         commands = sum(1 for command in one.commands if command.ts_ms <= done_ms)
         found[role] = cut(one, done_ms, commands)
+        if not any(bar for minute in found[role].minutes for bar in minute.bars.values()):
+            del found[role]
     return found
 
 
@@ -234,7 +240,7 @@ def main() -> None:
     try:
         why = write_results(plans)
         report = Report(kind="waiting" if why else "written", text=why or "")
-    except DataError as e:
+    except DiffersError as e:
         report = Report(kind="differs", text=str(e))
     except Tbv8Error as e:
         report = Report(kind="failed", text=str(e))

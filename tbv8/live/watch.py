@@ -89,6 +89,13 @@ class _Seat:
             self._started_s = time.monotonic()
             self.host = Host(self.plan, self._module)
 
+    def end_hung(self) -> None:
+        """Kill a process that does not obey; the next one stops before it goes on."""
+        if self.host is not None:
+            self.host.kill()
+        self.host, self.is_running, self.asked_s = None, False, None
+        self._start_s = 0.0
+
     def settle(self) -> str | None:
         """Notice that the process has ended; return what to say of it."""
         if self.host is None or (code := self.host.poll()) is None:
@@ -186,9 +193,13 @@ class _Watcher:
             report = host.reports.get()
             if report.kind == "replayed":
                 seat.is_running = True
+                if role == "primary":
+                    seat.plan.differs_path.unlink(missing_ok=True)
             elif report.kind in ("stopped", "started"):
                 seat.is_stopped = report.kind == "stopped"
-            elif report.kind == "failed":
+                if report.kind == "stopped":
+                    seat.asked_s = None
+            elif report.kind in ("failed", "differs"):
                 seat.failed = report.text
                 if role != "primary":
                     self._say(f"{role}: {report.text}")
@@ -206,8 +217,7 @@ class _Watcher:
         if seat.asked_s is None:
             seat.asked_s = time.monotonic()
         elif time.monotonic() - seat.asked_s > _HUNG_S:
-            seat.asked_s = None
-            seat.host.kill()
+            seat.end_hung()
             self._say(f"{role}: it hangs in the strategy, and was killed to stop it")
 
     def _show(self, role: str, report: Report) -> None:
@@ -220,11 +230,13 @@ class _Watcher:
             if report.text != self._waiting:
                 self._waiting = report.text
                 self._say(f"{who}waiting: {report.text}")
-        elif report.kind not in ("alive", "failed"):
+        elif report.kind not in ("alive", "failed", "differs"):
             text = f": {report.text}" if report.text else ""
             self._say(f"{who}{report.kind}{text}")
 
     def _notice(self, role: str, report: Report) -> None:
+        if report.kind == "differs":
+            self._plans["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
         if self._options.on_report is not None:
             self._options.on_report(role, report)
 

@@ -292,6 +292,15 @@ class Journal:
                 (done_ms, _text(state), session_id),
             )
 
+    def bar_minute(self, session_id: int, ts_ms: int, rule: str, command: Event) -> None:
+        """Write a command, and let a minute of which nothing has come yet open nothing."""
+        with self._writing() as connection:
+            _insert_events(connection, session_id, [command])
+            connection.execute(
+                "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms = ?",
+                (rule, session_id, ts_ms),
+            )
+
     def count_events(self, session_id: int) -> dict[str, int]:
         """Return how many events of each kind there are."""
         return dict(

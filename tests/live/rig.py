@@ -175,6 +175,8 @@ def make_plan(world: World, strategy: Strategy | None = None, **changes: Any) ->
         "venue": "hyperliquid",
         "db_path": world.db_path,
         "folder": world.db_path.parent / "paper" / "test_v1",
+        "stop_path": world.db_path.parent / "paper" / "test_v1.stop",
+        "differs_path": world.db_path.parent / "paper" / "test_v1.differs",
         "inputs": {"config": Input("1", {})},
         "stale_ms": 15 * MINUTE_MS,
         "clock_ms": 2000,

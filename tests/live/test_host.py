@@ -370,3 +370,22 @@ def test_the_driver_gives_the_account_as_text(world: World) -> None:
     assert state == journaled.session.state
     assert state["positions"] == {"BTC/USDT": "1"}
     assert (state["orders"], state["fills"], state["barred"]) == (1, 1, None)
+
+
+def test_a_stop_in_the_middle_of_a_minute_counts_before_it(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1", 5: "1", 8: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.run(plan, minutes=5)
+    # as when it is killed between the minute and its events, of which there were none
+    shell(world.db_path, "UPDATE sessions SET done_ms = done_ms - 60000")
+    done_ms = world.journaled(plan).session.done_ms
+    plan.stop_path.write_text("")
+
+    world.run(plan, minutes=5)
+
+    journaled = world.journaled(plan)
+    assert [event.ts_ms for event in journaled.commands] == [done_ms]
+    assert [m.barred for m in journaled.minutes[:4]] == [None, None, None, "stopped"]
+    assert {m.barred for m in journaled.minutes[4:]} == {"stopped"}
+    assert [json.loads(body)["rule"] for body in bodies(journaled, "denial")] == ["stopped"] * 2
+    assert len(bodies(journaled, "fill")) == 1
