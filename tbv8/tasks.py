@@ -641,6 +641,7 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
             stale_ms=project.stale_after_ms(strategy),
             clock_ms=project.paper.clock_limit_ms,
             is_new=is_new,
+            priced_at=roles.get("shadow") if role == "primary" else None,
         )
     return plans
 

@@ -19,6 +19,7 @@ from tbv8.store.database import Query
 from tbv8.store.sessions import (
     COMMAND,
     OUTPUTS,
+    PRICED,
     Event,
     Minute,
     StoredSession,
@@ -146,6 +147,7 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
     minutes: list[Minute]
     commands: list[Event]
     outputs: dict[str, list[Event]]
+    priced: list[Event] = []
 
     @property
     def last_command(self) -> Command:
@@ -189,6 +191,7 @@ def read_journaled(query: Query, session: StoredSession) -> Journaled:
         minutes=read_minutes(query, session.session_id),
         commands=read_events(query, session.session_id, (COMMAND,)),
         outputs=outputs,
+        priced=read_events(query, session.session_id, (PRICED,)),
     )
 
 

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import msgspec
@@ -31,23 +31,29 @@ from tbv8.live.driver import (
     read_journaled,
 )
 from tbv8.live.plan import Plan, Report
+from tbv8.live.pricing import price_fill
 from tbv8.manifest import FILES_PART, make_input
-from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Span, iso
+from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Series, Span, iso
 from tbv8.store.sessions import (
     COMMAND,
+    PRICED,
     Closed,
     Event,
     Journal,
     Minute,
     StoredSession,
+    is_quote_gap,
     least_delay_ms,
     open_journal,
     read_closed,
+    read_events,
+    read_quotes,
     read_session,
     session_lock,
 )
 from tbv8.store.ticks import BusyError
 from tbv8.trading.opened import Opened, noting_opened
+from tbv8.trading.records import Fill
 
 _POLL_S = 0.1
 _BUSY_S = 0.5
@@ -55,6 +61,7 @@ _ALIVE_S = 1.0
 _HANDOVER_S = 10.0  # a killed watcher's host needs a moment to notice
 _TAIL_MS = 3 * MINUTE_MS  # the recorder is never nearer to now
 _TAIL_PATIENCE_S = 180.0
+_QUOTES_MS = 5000  # after which the recorder has written what it had received
 _CORRECTED_MS = DAY_MS  # how long ago a minute may be that the recorder still corrects
 
 
@@ -106,6 +113,7 @@ class _Host:
         self._seen_ms = 0
         self._took_ms = 0.0
         self._stale = False
+        self._priced = 0
         self._alive_s = 0.0
 
     # The beginning.
@@ -243,6 +251,7 @@ class _Host:
             )
         self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
         self._last = journaled.last_command
+        self._priced = self._journal.count_events(self._session.session_id).get(PRICED, 0)
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
         self._persist(lambda: self._finish(unwritten))
         took_s = time.monotonic() - began_s
@@ -283,6 +292,7 @@ class _Host:
                 continue
             if is_idle:
                 self._watch_time()
+                self._price_fills()
                 self._setting.sleep(_POLL_S)
 
     def _step(self) -> bool:
@@ -437,6 +447,29 @@ class _Host:
         if time.monotonic() - self._alive_s > _ALIVE_S:
             self._alive_s = time.monotonic()
             self._report("alive", done_ms=self._driver.done_ms)
+
+    def _price_fills(self) -> None:
+        """Price the fills whose quotes the recorder has had the time to write; once each."""
+        plan, session = self._plan, self._session
+        if plan.priced_at is None or self._priced >= self._known.get("fill", 0):
+            return
+        query, notes = self._journal.query, []
+        for event in read_events(query, session.session_id, ("fill",), first=self._priced):
+            if event.at_ms + _QUOTES_MS > self._setting.now_ms():
+                break
+            fill = msgspec.json.decode(event.body, type=Fill)
+            series = Series(plan.priced_at, fill.symbol)
+            step_ms = plan.strategy.step.fixed_ms or DAY_MS
+            quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
+            tick = plan.strategy.instruments[plan.priced_at][fill.symbol].tick_size
+            is_gap = is_quote_gap(query, series, event.at_ms)
+            body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
+            at_ms = self._setting.now_ms()
+            notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
+        if notes:
+            with suppress(BusyError):  # the next time
+                self._journal.write_minutes(session.session_id, [], notes)
+                self._priced = notes[-1].number + 1
 
     def _read(self, symbol: str, from_ms: int, until_ms: int) -> Closed:
         series = self._plan.series[symbol]

@@ -29,6 +29,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         stale_ms: How late a minute may be read so that an order may open something.
         clock_ms: How far apart our clock and the venue's may be.
         is_new: Ends the session before, and begins another one.
+        priced_at: The venue by whose quotes each fill is priced too.
     """
 
     strategy: Strategy
@@ -42,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     stale_ms: int
     clock_ms: int
     is_new: bool = False
+    priced_at: str | None = None
 
     @property
     def series(self) -> dict[str, Series]:

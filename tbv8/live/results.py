@@ -6,12 +6,16 @@ session's own process stays small; and each time the replay is held against the 
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,14 +26,15 @@ from tbv8.errors import DataError, DiffersError, Tbv8Error
 from tbv8.live.driver import Driver, Journaled, read_journaled
 from tbv8.live.minutes import join
 from tbv8.live.plan import Plan, Report, within
+from tbv8.live.pricing import Priced
 from tbv8.manifest import PAGE, Input, make_input, read_manifest
-from tbv8.market import iso
+from tbv8.market import iso, iso_day
 from tbv8.results.accounting import to_books
 from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import first_difference, write_json, write_result
 from tbv8.results.marks import Marks, counted, to_marks
 from tbv8.results.read import read_result
-from tbv8.results.summary import summarise, to_json
+from tbv8.results.summary import PricedDay, PricedFills, summarise, to_json
 from tbv8.results.tearsheet import tearsheet
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session
@@ -91,7 +96,7 @@ def check_replay(plans: Plans) -> str:
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
         return said
     before = {
-        role: cut(one, part.value[role]["done_ms"], part.value[role]["commands"])
+        role: cut(one, *(part.value[role][key] for key in ("done_ms", "commands", "priced")))
         for role, one in journaled.items()
         if role in part.value
     }
@@ -131,8 +136,15 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
         )
 
 
-def cut(journaled: Journaled, done_ms: int, commands: int) -> Journaled:
-    """Return what the journal had when the minutes until a time were done."""
+def cut(journaled: Journaled, done_ms: int, commands: int, priced: int) -> Journaled:
+    """Return what the journal had when the minutes until a time were done.
+
+    Args:
+        journaled: What it has now.
+        done_ms: The time.
+        commands: How many commands there were.
+        priced: How many fills were priced.
+    """
     return Journaled(
         session=replace(journaled.session, done_ms=done_ms),
         minutes=[minute for minute in journaled.minutes if minute.close_ms <= done_ms],
@@ -141,6 +153,7 @@ def cut(journaled: Journaled, done_ms: int, commands: int) -> Journaled:
             kind: [event for event in events if event.ts_ms <= done_ms]
             for kind, events in journaled.outputs.items()
         },
+        priced=journaled.priced[:priced],
     )
 
 
@@ -160,7 +173,7 @@ def _read(plans: Plans) -> dict[str, Journaled]:
     for role, one in list(found.items()):
         done_ms = min(one.session.done_ms, end_ms)
         commands = sum(1 for command in one.commands if command.ts_ms <= done_ms)
-        found[role] = cut(one, done_ms, commands)
+        found[role] = cut(one, done_ms, commands, len(one.priced))
         if not any(bar for minute in found[role].minutes for bar in minute.bars.values()):
             del found[role]
     return found
@@ -178,13 +191,19 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
     if shadow is not None:
         beside = to_books(shadow.run, _marked_at(marks, shadow))
     shadow_bars = shadow.bars if shadow else None
-    summary = summarise(strategy, primary.bars, books, beside, shadow_bars=shadow_bars)
+    at, fills = plans["primary"].priced_at, list(_priced(primary.journaled))
+    priced = _sum(at, fills) if at else None
+    summary = summarise(
+        strategy, primary.bars, books, beside, shadow_bars=shadow_bars, priced=priced
+    )
     key = {**_inputs(plans["primary"], primary), _SESSION_PART: _session_part(replayed)}
 
     def write(new: Path) -> None:
         write_run(new, books)
         if beside is not None:
             write_run(new / "shadow", beside)
+        if priced is not None:
+            _write_priced(new / "shadow" / "orders.csv", fills)
         write_market(new / "market.csv", strategy, primary.bars)
         write_json(new / "summary.json", to_json(summary))
         page = tearsheet(read_result(new, inputs=key))
@@ -192,6 +211,33 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
 
     write_result(folder, write, inputs=key)
     return None
+
+
+def _priced(journaled: Journaled) -> Iterator[Priced]:
+    return (msgspec.json.decode(event.body, type=Priced) for event in journaled.priced)
+
+
+def _sum(venue: str, fills: Sequence[Priced]) -> PricedFills:
+    days = [
+        PricedDay(day=day, **_total(list(of_day)))
+        for day, of_day in groupby(fills, key=lambda fill: iso_day(fill.ts_ms))
+    ]
+    return PricedFills(venue=venue, days=tuple(days), **_total(fills))
+
+
+def _total(fills: Sequence[Priced]) -> dict[str, Any]:
+    costs = [fill.cost_usd for fill in fills if fill.cost_usd is not None]
+    return {"fills": len(fills), "priced": len(costs), "cost_usd": sum(costs, Decimal(0))}
+
+
+def _write_priced(path: Path, fills: Sequence[Priced]) -> None:
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Priced.__struct_fields__)
+        for fill in fills:
+            values = msgspec.structs.astuple(fill)
+            writer.writerow(f"{v:f}" if isinstance(v, Decimal) else v for v in values)
 
 
 def _marked_at(marks: Marks, shadow: Replayed) -> Marks:
@@ -220,6 +266,7 @@ def _session_part(replayed: Mapping[str, Replayed]) -> Input:
                 "venue": one.journaled.session.venue,
                 "done_ms": one.journaled.session.done_ms,
                 "commands": len(one.journaled.commands),
+                "priced": len(one.journaled.priced),
                 "minutes": _digest(one.journaled),
             }
             for role, one in replayed.items()

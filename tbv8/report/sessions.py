@@ -12,7 +12,7 @@ from tbv8.config.records import Project
 from tbv8.market import MINUTE_MS, iso
 from tbv8.page.words import counted
 from tbv8.store.database import Query
-from tbv8.store.sessions import StoredSession, read_sessions, session_runs
+from tbv8.store.sessions import PRICED, StoredSession, read_sessions, session_runs
 
 _ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree
 
@@ -41,6 +41,8 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
         barred_minutes: How many minutes opened nothing, by rule.
         missing_minutes: How many minutes nobody has.
         corrected: How many minutes the recorder changed after they were used.
+        priced: How many fills were priced by the secondary's quotes; None without a secondary.
+        priced_cost: How much more they would have cost there, in USD.
         size: About how many bytes its journal takes.
     """
 
@@ -64,6 +66,8 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     barred_minutes: dict[str, int]
     missing_minutes: int
     corrected: int
+    priced: int | None
+    priced_cost: Decimal
     size: int
 
 
@@ -90,6 +94,12 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
         "SELECT count(*) FROM session_events WHERE session_id = ? AND kind = 'corrected'",
         (session.session_id,),
     )
+    ((priced, cost),) = query(
+        "SELECT count(json_extract(body, '$.quoted')), total(json_extract(body, '$.cost_usd'))"
+        " FROM session_events WHERE session_id = ? AND kind = ?",
+        (session.session_id, PRICED),
+    )
+    shadowed = strategy.routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW"
     problem = _problem(project, session.strategy_id)
     state, lag_ms = session.state, max(0, project.now_ms - session.done_ms)
     return SessionStatus(
@@ -113,6 +123,8 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
         barred_minutes={str(rule): count for rule, count in barred},
         missing_minutes=int(missing),
         corrected=corrected,
+        priced=priced if shadowed and session.role == "primary" else None,
+        priced_cost=round(Decimal(cost), 8),
         size=rows * _ROW_BYTES,
     )
 
@@ -147,6 +159,11 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
         yield f"{name}: {counted(count, 'minute')} opened nothing by {rule}"
     if status.missing_minutes:
         yield f"{name}: nobody has {counted(status.missing_minutes, 'minute')}"
+    if status.priced:
+        yield (
+            f"{name}: {counted(status.priced, 'fill')} priced by the secondary's quotes: "
+            f"{status.priced_cost:+,.2f} USD there"
+        )
     if status.corrected:
         yield (
             f"{name}: the recorder corrected {counted(status.corrected, 'bar')} after use, which "

@@ -6,7 +6,8 @@ the disk when it returns (`synchronous = FULL`).
 
 `session_bars` has a row a minute and symbol, without prices where the venue has none, and
 `session_events` what the session did (`order`, `change`, `fill`, `payment`, `denial`, `halt`), what
-was done to it (`command`) and what was noticed (`corrected`, `gap`): each kind is numbered from 0.
+was done to it (`command`) and what was noticed (`corrected`, `gap`, and for each fill `priced`):
+each kind is numbered from 0.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.errors import DataError
-from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Series, Span, iso
+from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Bbo, Series, Span, iso
 from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
 from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
 from tbv8.store.ticks import BusyError
@@ -34,6 +35,9 @@ BUSY_TIMEOUT_S = 1
 
 OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt")
 """The kinds of events that a replay must give again."""
+
+PRICED = "priced"
+"""The kind of a fill's price at the secondary venue, numbered as the fill is."""
 
 COMMAND = "command"
 """The kind of what was done to a session, after the minute that closes at its time."""
@@ -390,15 +394,28 @@ def read_minutes(
 
 
 def read_events(
-    query: Query, session_id: int, kinds: Sequence[str], *, last: int | None = None
+    query: Query,
+    session_id: int,
+    kinds: Sequence[str],
+    *,
+    first: int = 0,
+    last: int | None = None,
 ) -> list[Event]:
-    """Return events of a session by kind, each kind in its order; with `last`, so many of each."""
+    """Return events of a session by kind, each kind in its order.
+
+    Args:
+        query: An open database.
+        session_id: Whose.
+        kinds: Which.
+        first: The number of the first one.
+        last: How many there may be of each kind, the last ones; None for all.
+    """
     events = []
     for kind in kinds:
         rows = query(
             "SELECT kind, number, ts_ms, at_ms, body FROM session_events"
-            " WHERE session_id = ? AND kind = ? ORDER BY number DESC LIMIT ?",
-            (session_id, kind, -1 if last is None else last),
+            " WHERE session_id = ? AND kind = ? AND number >= ? ORDER BY number DESC LIMIT ?",
+            (session_id, kind, first, -1 if last is None else last),
         )
         events += [Event(*row) for row in reversed(rows)]
     return events
@@ -439,6 +456,32 @@ def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) ->
         cursor = part.end_ms
     later = [s.start_ms for s, _ in known if s.start_ms > cursor]
     return Closed(bars, ONE_MINUTE.floor(cursor), min(later, default=None))
+
+
+def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
+    """Return the last quote before a span, if there is one, and those within it, by time."""
+    columns = "venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size"
+    where, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
+    before = query(
+        f"SELECT {columns} FROM bbo {where} AND ts_ms < ? ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
+        (*key, span.start_ms),
+    )
+    within = query(
+        f"SELECT {columns} FROM bbo {where} AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, rowid",
+        (*key, span.start_ms, span.end_ms),
+    )
+    return [Bbo(*row) for row in (*before, *within)]
+
+
+def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
+    """Tell whether the recorder missed the quotes of a moment."""
+    return bool(
+        query(
+            "SELECT 1 FROM recording_gaps WHERE venue = ? AND symbol = ? AND channel = 'bbo'"
+            " AND start_ms <= ? AND (end_ms IS NULL OR end_ms > ?) LIMIT 1",
+            (series.venue, series.symbol, at_ms, at_ms),
+        )
+    )
 
 
 def least_delay_ms(query: Query, series: Series, span: Span) -> int | None:
