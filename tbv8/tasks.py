@@ -131,6 +131,12 @@ PAPER_OPTIONS: list[dict[str, Any]] = [
         "default": False,
         "help": "end the session before, which stays readable, and begin another one",
     },
+    {
+        "name": "metrics_port",
+        "long": "metrics-port",
+        "default": "",
+        "help": "serve Prometheus metrics and /healthz there",
+    },
 ]
 
 
@@ -590,15 +596,31 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
 
 
-def _paper(project: Project, strategy: Strategy, for_: str, new: bool) -> None:
+def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:
+    from tbv8.live.notify import Notifier
     from tbv8.live.watch import Options, watch
 
     try:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise DataError(f"--for: {e}") from e
-    plans = session_plans(project, strategy, is_new=new)
-    watch(plans, Options(root=project.root, for_s=for_s))
+    if metrics_port and not metrics_port.isdecimal():
+        raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
+    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    if notify is not None and not os.environ.get(notify.urls_env):
+        raise ConfigError(
+            f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "
+            "it, or leave `notify` out",
+            path=Path("config/data.yaml"),
+            key="notify.urls_env",
+        )
+    notifier = None
+    if notify is not None:
+        title = f"tbv8 {strategy.strategy_id}"
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+    port = int(metrics_port) if metrics_port else None
+    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    watch(plans, options)
 
 
 def _replay(project: Project, strategy: Strategy) -> None:

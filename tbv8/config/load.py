@@ -31,6 +31,8 @@ from tbv8.config.records import (
     Detail,
     Instrument,
     Kind,
+    Message,
+    Notify,
     Paper,
     Problem,
     Project,
@@ -89,11 +91,17 @@ class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     clock_limit: str = "2s"
 
 
+class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    urls_env: str
+    off: tuple[Message, ...] = ()
+
+
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_path: str
     results_path: str = "data/results"
     timeframes: list[str] = []
     paper: _Paper = _Paper()
+    notify: _Notify | None = None
 
 
 class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -217,6 +225,7 @@ def load_project(
         history_venue=history_venue,
         now_ms=now_ms,
         paper=_paper(data_file, data.paper),
+        notify=_notify(data_file, data.notify),
         problems=(
             *_problems("venue", broken.venues.items()),
             *_problems("instrument", ((name, e) for (name, _), e in broken.instruments.items())),
@@ -238,6 +247,15 @@ def _paper(document: Document, words: _Paper) -> Paper:
         stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
         clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
     )
+
+
+def _notify(document: Document, words: _Notify | None) -> Notify | None:
+    if words is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
+        cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
+        document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
+    return Notify(urls_env=words.urls_env, off=words.off)
 
 
 def _problems(kind: Kind, errors: Iterable[tuple[str, ConfigError]]) -> Iterator[Problem]:

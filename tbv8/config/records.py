@@ -18,6 +18,7 @@ from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
 Detail = Literal["1m", "none"]
+Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
 Kind = Literal["venue", "instrument", "strategy"]
 
 
@@ -169,6 +170,13 @@ class Paper(msgspec.Struct, frozen=True, kw_only=True):
     clock_limit_ms: int = 2000
 
 
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs."""
+
+    urls_env: str
+    off: tuple[Message, ...] = ()
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
@@ -187,6 +195,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     history_venue: str
     now_ms: int
     paper: Paper = Paper()
+    notify: Notify | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
 

@@ -64,6 +64,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
         "db_path": ("The SQLite file, relative to the project.", {"pattern": _PATH}),
         "results_path": ("The folder of results.", {"pattern": _PATH}),
         "paper": ("When a paper session may open something.", {}),
+        "notify": ("Where messages of paper sessions go; null: nowhere.", {}),
         "timeframes": (
             "Bars to build of every series, beside what strategies ask for.",
             {"items": {"type": "string", "pattern": _TIMEFRAME}},
@@ -78,6 +79,13 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "While our clock and the venue's are further apart, nothing is opened.",
             {"pattern": _DURATION},
         ),
+    },
+    "_Notify": {
+        "urls_env": (
+            "The environment variable with apprise URLs, separated by spaces.",
+            {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        ),
+        "off": ("Messages that are not sent.", {"uniqueItems": True}),
     },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {

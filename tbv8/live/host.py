@@ -75,7 +75,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
         sleep: Waits so many seconds.
     """
 
-    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    now_ms: Callable[[], int]
     report: Callable[[Report], None]
     is_over: Callable[[], bool]
     sleep: Callable[[float], None] = time.sleep
@@ -543,7 +543,12 @@ def _at(session: StoredSession) -> str:
     return iso(session.counted_ms)
 
 
-def main() -> None:
+def our_clock() -> int:
+    """Return the time, milliseconds UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def main(now_ms: Callable[[], int] = our_clock) -> None:
     """Run the session whose plan comes through stdin."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the watching process ends this one
     over = threading.Event()
@@ -563,7 +568,7 @@ def main() -> None:
     threading.Thread(target=await_end, daemon=True).start()
     code = 0
     try:
-        run_host(plan, Setting(report=report, is_over=over.is_set))
+        run_host(plan, Setting(now_ms=now_ms, report=report, is_over=over.is_set))
     except Tbv8Error as e:
         kind = "differs" if isinstance(e, DiffersError) else "failed"
         report(Report(kind=kind, text=str(e)))

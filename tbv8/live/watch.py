@@ -11,21 +11,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from tbv8.errors import DataError
 from tbv8.live.children import Host, Recorder, Writer
+from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, Report
-from tbv8.market import iso
+from tbv8.live.view import Shown, View
 from tbv8.store.sessions import session_lock
 
 _POLL_S = 0.1
 _HUNG_S = 0.6  # after the stop file has appeared, of the second in which it is obeyed
 _RESULTS_S = 3600.0
-_AGAIN_S = 1.0, 60.0  # before a killed process is started again: the first time, and at most
-_CALM_S = 600.0
+_AGAIN_S = 0.5, 60.0  # before a killed process is started again: the first time, and at most
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +37,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         host_module: What runs a session; tests have their own.
         keeps_recorder: Starts a recorder where none runs.
         on_report: Takes every report, with the role that it is about.
+        notifier: Sends messages; None for none.
+        metrics_port: Serves metrics there; None for not at all, 0 for any.
     """
 
     root: Path
@@ -46,6 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     host_module: str = "tbv8.live.host"
     keeps_recorder: bool = True
     on_report: Callable[[str, Report], None] | None = None
+    notifier: Notifier | None = None
+    metrics_port: int | None = None
 
 
 def watch(plans: Mapping[str, Plan], options: Options) -> None:
@@ -64,10 +67,16 @@ def watch(plans: Mapping[str, Plan], options: Options) -> None:
         primary.folder.parent.mkdir(parents=True, exist_ok=True)
         watcher = _Watcher(plans, options, stop)
         try:
-            watcher.run()
+            with watcher.shown():
+                try:
+                    watcher.run()
+                finally:
+                    watcher.end()
+            watcher.write_last()
         finally:
-            watcher.end()
-        watcher.write_last()
+            if options.notifier is not None:
+                options.notifier.send(STOPPED, "the process has ended")
+                options.notifier.end()
 
 
 class _Seat:
@@ -80,13 +89,12 @@ class _Seat:
         self.is_running = False  # minutes are used, nothing is replayed any more
         self.is_stopped = False
         self.asked_s: float | None = None  # since when the stop file waits to be obeyed
-        self._start_s, self._wait_s, self._started_s = 0.0, _AGAIN_S[0], 0.0
+        self._start_s, self._wait_s = 0.0, _AGAIN_S[0]
 
     def keep(self) -> None:
         """Start the process if it does not run and may be started."""
         if self.host is None and not self.failed and time.monotonic() >= self._start_s:
             self.is_running = False
-            self._started_s = time.monotonic()
             self.host = Host(self.plan, self._module)
 
     def end_hung(self) -> None:
@@ -100,6 +108,8 @@ class _Seat:
         """Notice that the process has ended; return what to say of it."""
         if self.host is None or (code := self.host.poll()) is None:
             return None
+        if self.is_running:
+            self._wait_s = _AGAIN_S[0]
         self.host, self.is_running = None, False
         # what is new was begun once: a second start goes on with it
         self.plan = msgspec.structs.replace(self.plan, is_new=False)
@@ -108,11 +118,9 @@ class _Seat:
         if code > 0:
             self.failed = f"its process ended with exit code {code}: what it printed says why"
             return None
-        if time.monotonic() - self._started_s > _CALM_S:
-            self._wait_s = _AGAIN_S[0]
         self._start_s = time.monotonic() + self._wait_s
-        self._wait_s = min(4 * self._wait_s, _AGAIN_S[1])
-        return f"its process was killed (signal {-code}): it is started again from its journal"
+        self._wait_s = min(2 * self._wait_s, _AGAIN_S[1])
+        return f"by signal {-code}: it is started again from its journal"
 
 
 class _Watcher:
@@ -121,11 +129,12 @@ class _Watcher:
     def __init__(self, plans: Mapping[str, Plan], options: Options, stop: _Stop) -> None:
         self._plans, self._options, self._stop = plans, options, stop
         self._seats = {role: _Seat(plan, options.host_module) for role, plan in plans.items()}
-        self._name = plans["primary"].strategy.strategy_id
         primary = plans["primary"]
-        self._recorder = Recorder(primary.db_path, options.root, self._say)
+        self.sessions = {role: Shown() for role in plans}
+        self._view = View(primary.strategy.strategy_id, self.sessions)
+        self._recorder = Recorder(primary.db_path, options.root, self._view.say)
         self._writer: Writer | None = None
-        self._waiting = ""
+        self._waiting = ("", "")
 
     def run(self) -> None:
         """Go on until it is to end.
@@ -146,7 +155,6 @@ class _Watcher:
                 self._take_reports(role, seat)
                 self._enforce_stop(role, seat)
                 if (said := seat.settle()) is not None:
-                    self._say(f"{role}: {said}")
                     self._notice(role, Report(kind="killed", text=said))
             failed = self._seats["primary"].failed
             if failed:
@@ -155,7 +163,21 @@ class _Watcher:
                 write_s = time.monotonic() + self._options.results_s
                 self._writer = Writer(self._current())
             self._take_results()
+            self._view.draw()
             time.sleep(_POLL_S)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show what happens while the block lasts: on the terminal, and for Prometheus."""
+        name = self._plans["primary"].strategy.strategy_id
+        with ExitStack() as stack:
+            if (port := self._options.metrics_port) is not None:
+                from tbv8.live.metrics import serving
+
+                port = stack.enter_context(serving(port, name, self.sessions))
+                self._view.say(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
+            stack.enter_context(self._view.shown())
+            yield
 
     def end(self) -> None:
         """End every process that was started here, the recorder last."""
@@ -181,11 +203,12 @@ class _Watcher:
             self._report_results(report)
 
     def _report_results(self, report: Report) -> None:
+        if report.kind == "written":
+            folder = self._plans["primary"].folder
+            report = Report(kind="written", text=f"results as of now in {folder}")
         self._notice("primary", report)
         if report.kind in ("differs", "failed"):
-            self._say(f"RESULTS: {report.text}")
-        elif report.kind == "written":
-            self._say(f"results as of now: {self._plans['primary'].folder}")
+            self._view.say(f"RESULTS: {report.text}")
 
     def _take_reports(self, role: str, seat: _Seat) -> None:
         host = seat.host
@@ -202,8 +225,7 @@ class _Watcher:
             elif report.kind in ("failed", "differs"):
                 seat.failed = report.text
                 if role != "primary":
-                    self._say(f"{role}: {report.text}")
-            self._show(role, report)
+                    self._view.say(f"{role}: {report.text}")
             self._notice(role, report)
 
     def _enforce_stop(self, role: str, seat: _Seat) -> None:
@@ -218,54 +240,21 @@ class _Watcher:
             seat.asked_s = time.monotonic()
         elif time.monotonic() - seat.asked_s > _HUNG_S:
             seat.end_hung()
-            self._say(f"{role}: it hangs in the strategy, and was killed to stop it")
-
-    def _show(self, role: str, report: Report) -> None:
-        who = "" if role == "primary" else f"{role}: "
-        if report.kind == "minute":
-            self._waiting = ""
-            for line in minute_lines(report):
-                self._say(f"{who}{line}")
-        elif report.kind == "waiting":
-            if report.text != self._waiting:
-                self._waiting = report.text
-                self._say(f"{who}waiting: {report.text}")
-        elif report.kind not in ("alive", "failed", "differs"):
-            text = f": {report.text}" if report.text else ""
-            self._say(f"{who}{report.kind}{text}")
+            self._view.say(f"{role}: it hangs in the strategy, and was killed to stop it")
 
     def _notice(self, role: str, report: Report) -> None:
+        """Show a report, and tell whoever wants to know."""
         if report.kind == "differs":
             self._plans["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
+        said = (report.kind, report.text)
+        if report.kind != "waiting" or said != self._waiting:
+            self._view.show(role, report)
+        self._waiting = said if report.kind in ("waiting", "alive") else ("", "")
+        self.sessions[role].take(report)
+        if self._options.notifier is not None:
+            self._options.notifier.tell(role, report)
         if self._options.on_report is not None:
             self._options.on_report(role, report)
-
-    def _say(self, line: str) -> None:
-        print(f"   {self._name}: {line}", flush=True)
-
-
-def minute_lines(report: Report) -> Iterator[str]:
-    """Yield a line about a minute, and one for each order, fill, denial and halt in it."""
-    state = report.state
-    done_ms = report.done_ms or 0
-    held = ", ".join(f"{size} {symbol}" for symbol, size in state["positions"].items())
-    barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
-    lag_s = (report.lag_ms or 0) / 1000
-    yield (
-        f"{iso(done_ms)} position {held}, equity {float(state['equity']):,.2f}, "
-        f"day's loss {float(state['day_loss']):,.2f}, {lag_s:.1f} s late{barred}"
-    )
-    for kind, body in report.events:
-        values: dict[str, Any] = msgspec.json.decode(body)
-        if kind == "fill":
-            yield (
-                f"  {values['side']} {values['quantity']} {values['symbol']} at {values['price']}, "
-                f"fee {values['fee']}"
-            )
-        elif kind == "denial":
-            yield f"  denied by {values['rule']}: {values['order']} {values['symbol']}"
-        elif kind == "halt":
-            yield f"  HALT by {values['rule']} until {iso(values['until_ms'])}"
 
 
 class _Stop:
