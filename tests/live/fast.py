@@ -26,7 +26,7 @@ from tbv8.live.watch import Options, watch
 from tbv8.market import parse_timeframe
 from tbv8.recorder.run import Options as RecorderOptions
 from tbv8.recorder.run import record
-from tests.backtest.builders import rules
+from tests.backtest.builders import limits, rules
 from tests.live.rig import World, ema, make_plan
 from tests.recorder.rig import QUICK
 
@@ -59,6 +59,7 @@ def shadowed() -> Strategy:
             primary="hyperliquid", secondary="mexc", mode="PRIMARY_LIVE_SECONDARY_SHADOW"
         ),
         instruments=instruments,
+        risk=limits(max_position="0.02"),
     )
 
 
