@@ -6,6 +6,7 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
@@ -28,8 +29,8 @@ from tbv8.config.load import load_project
 from tbv8.config.records import Experiment, Problem, Project, Strategy
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
-from tbv8.ending import watch_native_code
-from tbv8.errors import DataError, Tbv8Error
+from tbv8.ending import end_with_parent, watch_native_code
+from tbv8.errors import ConfigError, DataError, Tbv8Error
 from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
@@ -57,6 +58,8 @@ from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
 from tbv8.venues.registry import find_history, find_venue
 
 if TYPE_CHECKING:
+    from tbv8.live.plan import Plan
+    from tbv8.store.sessions import Role
     from tbv8.trading.bars import Bars
 
 type Task = dict[str, Any]
@@ -100,6 +103,36 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
         "long": "for",
         "default": "",
         "help": "stop by itself after 90s, 10m, 8h or 2d",
+    },
+    {
+        "name": "metrics_port",
+        "long": "metrics-port",
+        "default": "",
+        "help": "serve Prometheus metrics and /healthz there",
+    },
+    {
+        "name": "with_parent",
+        "long": "with-parent",
+        "type": bool,
+        "default": False,
+        "help": "stop when the process that started this one has ended",
+    },
+]
+
+
+PAPER_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "for_",
+        "long": "for",
+        "default": "",
+        "help": "stop by itself after 90s, 10m, 8h or 2d",
+    },
+    {
+        "name": "new",
+        "long": "new",
+        "type": bool,
+        "default": False,
+        "help": "end the session before, which stays readable, and begin another one",
     },
     {
         "name": "metrics_port",
@@ -394,7 +427,41 @@ def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
     return aggregate_name(series, timeframe)
 
 
-def record(project: Project, *, for_: str, metrics_port: str) -> Task:
+def papers(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
+    yield {"name": None, "doc": "Run a strategy on the bars that are recorded, until Ctrl-C"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        routing = strategy.routing
+        beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
+        doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
+        task = _asked(partial(_paper, project, strategy), strategy, doc)
+        broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": [*task["task_dep"], *broken]}
+
+
+def replays(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs its paper session again and compares every byte."""
+    yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
+        yield _asked(partial(_replay, project, strategy), strategy, doc)
+
+
+def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
+    question = partial(State, ("it runs whenever it is asked for",))
+    after = ["migrate", f"_params:{strategy.strategy_id}"]
+    return {"name": strategy.strategy_id, **_task(action, question, doc=doc, after=after)}
+
+
+def has_shadow(strategy: Strategy) -> bool:
+    """Tell whether a strategy's secondary venue runs beside it."""
+    routing = strategy.routing
+    return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
+
+
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
@@ -402,7 +469,7 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise InvalidDodoFile(f"--for: {e}") from e
-    action = partial(_record, project, for_s, port)
+    action = partial(_record, project, for_s, port, with_parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
@@ -617,8 +684,85 @@ def _reproduce_trials(project: Project, experiment: Experiment) -> None:
     print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
 
 
-def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:
+def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:
+    from tbv8.live.notify import Notifier
+    from tbv8.live.watch import Options, watch
+
+    try:
+        for_s = parse_duration_ms(for_) / 1000 if for_ else None
+    except ValueError as e:
+        raise DataError(f"--for: {e}") from e
+    if metrics_port and not metrics_port.isdecimal():
+        raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
+    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    if notify is not None and not os.environ.get(notify.urls_env):
+        raise ConfigError(
+            f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "
+            "it, or leave `notify` out",
+            path=Path("config/data.yaml"),
+            key="notify.urls_env",
+        )
+    notifier = None
+    if notify is not None:
+        title = f"tbv8 {strategy.strategy_id}"
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+    port = int(metrics_port) if metrics_port else None
+    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    watch(plans, options)
+
+
+def _replay(project: Project, strategy: Strategy) -> None:
+    from tbv8.live.results import check_replay
+
+    print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
+
+
+def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict[str, Plan]:
+    """Return the plans of a strategy's paper session and of its shadow, by role.
+
+    Raises:
+        ConfigError: The primary venue is not recorded.
+    """
+    from tbv8.freshness.result import session_inputs
+    from tbv8.live.plan import Plan, on_venue
+
+    roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
+    if has_shadow(strategy):
+        roles["shadow"] = strategy.routing.secondary
+    plans: dict[str, Plan] = {}
+    for role, name in roles.items():
+        venue = project.venues[str(name)]
+        if not venue.enabled or "trades" not in venue.channels:
+            raise ConfigError(
+                f"a paper session of {strategy.strategy_id} needs its trades recorded: write "
+                "`enabled: true`, and `trades` among its channels",
+                path=Path(f"config/venues/{venue.name}.yaml"),
+            )
+        there = on_venue(strategy, venue.name)
+        plans[role] = Plan(
+            strategy=there,
+            role=role,
+            venue=venue.name,
+            db_path=project.db_path,
+            folder=project.paper_folder(strategy.strategy_id),
+            stop_path=project.stop_file(strategy.strategy_id),
+            differs_path=project.differs_file(strategy.strategy_id),
+            inputs=session_inputs(there),
+            stale_ms=project.stale_after_ms(strategy),
+            clock_ms=project.paper.clock_limit_ms,
+            is_new=is_new,
+            priced_at=roles.get("shadow") if role == "primary" else None,
+        )
+    return plans
+
+
+def _record(
+    project: Project, for_s: float | None, metrics_port: int | None, with_parent: bool
+) -> None:
     from tbv8.recorder.run import Options, record
+
+    if with_parent:
+        end_with_parent()
 
     def make_database() -> None:
         from tbv8.store.schema import migrate
@@ -633,7 +777,7 @@ def _record(project: Project, for_s: float | None, metrics_port: int | None) -> 
 
 
 def _task(
-    action: Callable[[], None], question: Question, *, doc: str, after: Sequence[str] = ()
+    action: Callable[..., None], question: Question, *, doc: str, after: Sequence[str] = ()
 ) -> Task:
     return {
         "actions": [_user_errors(action)],
@@ -645,13 +789,17 @@ def _task(
     }
 
 
-def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
-    """Return an action whose Tbv8Error fails the task with its one line."""
+def _user_errors(action: Callable[..., None]) -> Callable[..., TaskFailed | None]:
+    """Return an action whose Tbv8Error fails the task with its one line.
 
-    def run() -> TaskFailed | None:
+    It takes the options among those of the task that it has parameters for.
+    """
+    taken = inspect.signature(action).parameters
+
+    def run(**options: Any) -> TaskFailed | None:
         watch_native_code()
         try:
-            action()
+            action(**{name: value for name, value in options.items() if name in taken})
         except Tbv8Error as e:
             return TaskFailed(str(e))
         except BrokenPipeError as e:

@@ -32,6 +32,9 @@ from tbv8.config.records import (
     Detail,
     Instrument,
     Kind,
+    Message,
+    Notify,
+    Paper,
     Problem,
     Project,
     Risk,
@@ -84,10 +87,22 @@ _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
 
 
+class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    stale_after: str | None = None
+    clock_limit: str = "2s"
+
+
+class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    urls_env: str
+    off: tuple[Message, ...] = ()
+
+
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_path: str
     results_path: str = "data/results"
     timeframes: list[str] = []
+    paper: _Paper = _Paper()
+    notify: _Notify | None = None
 
 
 class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -154,7 +169,7 @@ def load_project(
     for name in overrides:
         if name not in OVERRIDES:
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
-    db_path, results_path, timeframes = _load_data(root)
+    data = _load_data(root)
     history_file = _read(
         root,
         "history.yaml",
@@ -184,21 +199,55 @@ def load_project(
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
         root=root,
-        db_path=db_path,
-        results_path=results_path,
-        timeframes=timeframes,
+        db_path=data.db_path,
+        results_path=data.results_path,
+        timeframes=data.timeframes,
         venues=venues,
         strategies=strategies,
         wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
+        paper=data.paper,
+        notify=data.notify,
         problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
 
-def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
-    """Return where the database and the results are, and the timeframes that are kept."""
+def _paper(document: Document, words: _Paper) -> Paper:
+    def duration_ms(key: str, text: str) -> int:
+        try:
+            return parse_duration_ms(text)
+        except ValueError as e:
+            document.refuse(("paper", key), str(e))
+
+    stale_after = words.stale_after
+    return Paper(
+        stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
+        clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
+    )
+
+
+def _notify(document: Document, words: _Notify | None) -> Notify | None:
+    if words is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
+        cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
+        document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
+    return Notify(urls_env=words.urls_env, off=words.off)
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What data.yaml says."""
+
+    db_path: Path
+    results_path: Path
+    timeframes: tuple[Timeframe, ...]
+    paper: Paper
+    notify: Notify | None
+
+
+def _load_data(root: Path) -> _Data:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, _DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -207,7 +256,13 @@ def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return db_path, results_path, tuple(timeframes)
+    return _Data(
+        db_path=db_path,
+        results_path=results_path,
+        timeframes=tuple(timeframes),
+        paper=_paper(file, data.paper),
+        notify=_notify(file, data.notify),
+    )
 
 
 def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:

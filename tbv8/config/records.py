@@ -19,6 +19,7 @@ from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timef
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
 Detail = Literal["1m", "none"]
+Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
 Kind = Literal["venue", "instrument", "strategy", "experiment"]
 
 
@@ -215,6 +216,23 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     error: ConfigError
 
 
+class Paper(msgspec.Struct, frozen=True, kw_only=True):
+    """How late, and how far from the venue's clock, a paper session may be to open something.
+
+    `stale_after_ms` of None is three bars of the strategy's timeframe.
+    """
+
+    stale_after_ms: int | None = None
+    clock_limit_ms: int = 2000
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs."""
+
+    urls_env: str
+    off: tuple[Message, ...] = ()
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
@@ -233,8 +251,27 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     history_venue: str
     now_ms: int
     experiments: dict[str, Experiment] = {}
+    paper: Paper = Paper()
+    notify: Notify | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def paper_folder(self, strategy_id: str) -> Path:
+        """Return the folder of a paper session's results."""
+        return self.db_path.parent / "paper" / strategy_id
+
+    def stop_file(self, strategy_id: str) -> Path:
+        """Return the file that stops a paper session while it exists."""
+        return self.db_path.parent / "paper" / f"{strategy_id}.stop"
+
+    def differs_file(self, strategy_id: str) -> Path:
+        """Return the file that says what a paper session did not give again, if it differs."""
+        return self.db_path.parent / "paper" / f"{strategy_id}.differs"
+
+    def stale_after_ms(self, strategy: Strategy) -> int:
+        """Return how late a minute may be read so that it may open something."""
+        bar_ms = strategy.timeframe.fixed_ms or 31 * DAY_MS
+        return self.paper.stale_after_ms or 3 * bar_ms
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""

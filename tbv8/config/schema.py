@@ -31,6 +31,7 @@ _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9](:00(\\.0{1,6})?)?(Z|[+-][0-9]{2}:[0-5][0
 _TIME = f"^{_DATE}([T ]{_CLOCK})?$"
 _AMOUNT = "^[+]?(?=[0-9.]*[1-9])([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _FRACTION = "^[+-]?(0*(\\.0[0-9]*)?|[0-9]*\\.?[0-9]+[eE]-[0-9]+)$"
+_DURATION = "^[1-9][0-9]{0,6}[smhd]$"
 _PATH = "^(?!.*://).*\\S.*$"
 _SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
 _CLASS = (
@@ -62,10 +63,29 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     "_DataFile": {
         "db_path": ("The SQLite file, relative to the project.", {"pattern": _PATH}),
         "results_path": ("The folder of results.", {"pattern": _PATH}),
+        "paper": ("When a paper session may open something.", {}),
+        "notify": ("Where messages of paper sessions go; null: nowhere.", {}),
         "timeframes": (
             "Bars to build of every series, beside what strategies ask for.",
             {"items": {"type": "string", "pattern": _TIMEFRAME}},
         ),
+    },
+    "_Paper": {
+        "stale_after": (
+            "A bar that is read later than this after its close opens nothing; null: 3 timeframes.",
+            {"type": ["string", "null"], "pattern": _DURATION},
+        ),
+        "clock_limit": (
+            "While our clock and the venue's are further apart, nothing is opened.",
+            {"pattern": _DURATION},
+        ),
+    },
+    "_Notify": {
+        "urls_env": (
+            "The environment variable with apprise URLs, separated by spaces.",
+            {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        ),
+        "off": ("Messages that are not sent.", {"uniqueItems": True}),
     },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {

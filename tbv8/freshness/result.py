@@ -142,13 +142,25 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
-    read, below = strategy_sources(strategy.module, root=strategy.root)
     ran_by = code_files("market.py", "risk", "trading", "results", "backtest")
-    versions = {"python": platform.python_version(), **package_versions("nautilus_trader", "numpy")}
+    return _key(strategy, ran_by - code_files(*_DRAWS), "nautilus_trader", "numpy")
+
+
+def session_inputs(strategy: Strategy) -> dict[str, Input]:
+    """Return the parts of a paper session's key: all that decides what comes of its minutes."""
+    live = ("live/driver.py", "live/minutes.py")
+    ran_by = code_files("market.py", "aggregate.py", "risk", "trading", *live)
+    return _key(strategy, ran_by, "nautilus_trader", "numpy", "polars")
+
+
+def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:
+    """Return a strategy's config and code, the code that runs it, and the versions of both."""
+    read, below = strategy_sources(strategy.module, root=strategy.root)
+    versions = {"python": platform.python_version(), **package_versions(*packages)}
     return {
         "config": make_input(_strategy_config(strategy)),
         "strategy": make_input(source_digests(read, below)),
-        "engine": make_input(source_digests(ran_by - code_files(*_DRAWS), PACKAGE.parent)),
+        "engine": make_input(source_digests(ran_by, PACKAGE.parent)),
         "versions": make_input(versions | _foreign_versions(read)),
     }
 

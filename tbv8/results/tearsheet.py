@@ -51,6 +51,7 @@ def tearsheet(result: Result) -> str:
         _exposure(result),
         _prices(result),
         *([_against_shadow(result)] if result.shadow else []),
+        *([_priced(result)] if result.summary.priced else []),
         _trades(result),
         _events(result),
         _key(result),
@@ -802,6 +803,24 @@ def _against_shadow(result: Result) -> Part:
     )
 
 
+def _priced(result: Result) -> Part:
+    priced = result.summary.priced
+    assert priced is not None
+    rows = [
+        [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
+        for day in priced.days[-_EVENTS:]
+    ]
+    rows.append(["in all", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
+    note = (
+        f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
+        f"{priced.venue} when it was made: how much more it would have cost there, fees not "
+        "counted. shadow/orders.csv lists them."
+    )
+    heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
+    title = f"Fills at the quotes of {priced.venue}"
+    return "priced", title, [_note(note), element("div", table(heads, rows), class_="narrow")]
+
+
 def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
     """Return the differences in numbers, and the fills that only the one run has."""
     divergence = result.summary.divergence
@@ -962,6 +981,8 @@ def _key(result: Result) -> Part:
     files += ["manifest.json"]
     if result.shadow:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
+    if result.summary.priced:
+        files.append("shadow/orders.csv")
     links = join([[element("a", name, href=name), " "] for name in files])
     return (
         "key",

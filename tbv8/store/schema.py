@@ -142,6 +142,50 @@ experiment_trials = Table(
     sqlite_with_rowid=False,
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("strategy_id", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("venue", String, nullable=False),
+    Column("inputs", String, nullable=False),
+    Column("decimals", String, nullable=False),
+    Column("first_ms", Integer, nullable=False),
+    Column("counted_ms", Integer, nullable=False),
+    Column("done_ms", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("began_ms", Integer, nullable=False),
+    Column("ended_ms", Integer),
+    Index("ix_sessions_strategy", "strategy_id", "role", "ended_ms"),
+)
+
+session_bars = Table(
+    "session_bars",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    *(Column(name, Float) for name in ("open", "high", "low", "close", "volume")),
+    Column("seen_ms", Integer, nullable=False),
+    Column("barred", String),
+    sqlite_with_rowid=False,
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("ts_ms", Integer, nullable=False),
+    Column("at_ms", Integer, nullable=False),
+    Column("body", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+SESSION_TABLES = (sessions, session_bars, session_events)
+
 
 def bars_table(dataset: str, into: MetaData) -> Table:
     """Describe one table of bars in `into`; creating it makes its triggers too."""

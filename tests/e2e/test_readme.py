@@ -78,9 +78,13 @@ def commands() -> list[str]:
         flags=re.MULTILINE,
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
-    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE)\b")
+    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|STRATEGY_ID)\b")
     endless = ("record", "bench")
-    return [words for words in typed if not patterns.search(words) and words not in endless]
+    return [
+        words
+        for words in typed
+        if not patterns.search(words) and words not in (*endless, "stop", "start")
+    ]
 
 
 @pytest.mark.timeout(400)
