@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tbv8.market import DAY_MS, Span
+from tbv8.market import DAY_MS, Span, parse_timeframe
+
+_MONTH = parse_timeframe("1M")
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
@@ -40,16 +42,17 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     what is held of the same day is widened over that stretch.
     """
     held = merge(covered)
-    widened = []
-    for gap in gaps(wanted, held):
-        start_ms, end_ms = gap.start_ms, gap.end_ms
-        midnight = start_ms // DAY_MS * DAY_MS
-        before = [span.end_ms for span in held if midnight < span.end_ms <= start_ms]
-        start_ms = max(before, default=start_ms)
-        next_midnight = -(-end_ms // DAY_MS) * DAY_MS
-        after = [span.start_ms for span in held if end_ms <= span.start_ms < next_midnight]
-        widened.append(Span(start_ms, min(after, default=end_ms)))
-    return merge(widened)
+    return merge(connected(gap, held) for gap in gaps(wanted, held))
+
+
+def connected(span: Span, held: Iterable[Span]) -> Span:
+    """Return `span`, widened over the unknown time between it and what is held of its edge days."""
+    known = list(held)
+    midnight = span.start_ms // DAY_MS * DAY_MS
+    before = [one.end_ms for one in known if midnight < one.end_ms <= span.start_ms]
+    next_midnight = -(-span.end_ms // DAY_MS) * DAY_MS
+    after = [one.start_ms for one in known if span.end_ms <= one.start_ms < next_midnight]
+    return Span(max(before, default=span.start_ms), min(after, default=span.end_ms))
 
 
 def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
@@ -62,6 +65,16 @@ def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
     for span in sorted(wanted):
         missing += connected_gaps(span, [*known, *missing])
     return merge(missing)
+
+
+def by_month(span: Span) -> list[Span]:
+    """Cut `span` at the ends of calendar months, in time order."""
+    parts, start_ms = [], span.start_ms
+    while start_ms < span.end_ms:
+        end_ms = min(_MONTH.close(_MONTH.floor(start_ms)), span.end_ms)
+        parts.append(Span(start_ms, end_ms))
+        start_ms = end_ms
+    return parts
 
 
 def by_day(span: Span) -> list[Span]:

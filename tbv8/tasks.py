@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from msgspec.structs import replace
 
 from tbv8.config.document import unknown
 from tbv8.config.load import load_project
-from tbv8.config.records import Problem, Project, Strategy
+from tbv8.config.records import Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.ending import watch_native_code
@@ -51,8 +52,8 @@ from tbv8.market import (
 )
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.registry import find_history, find_venue
+from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, held_span, holds, read_days
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.trading.bars import Bars
@@ -139,10 +140,17 @@ def project() -> Project:
     return loaded
 
 
-def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older."""
-    source = find_history(venue)
-    return None if source is None or source.rolls else source.span(now_ms)
+def _lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older.
+
+    A venue that can neither be asked nor recorded has what was imported.
+    """
+    if (source := venue.history) is not None:
+        return None if source.rolls else source.span(now_ms)
+    if find_venue(venue.name).live is None:
+        with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
+            return held_span(query, venue.name)
+    return None
 
 
 def migrate(project: Project) -> Task:
@@ -407,12 +415,19 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
 
 
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    state = backfill_state(project.db_path, series, spans)
+    venue = project.venues[series.venue]
+    source, files = venue.history, None
+    if source is not None and source.files is not None:
+        try:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+        except DataError as e:  # and the action says so, too
+            return State((str(e),))
+    state = backfill_state(project.db_path, series, spans, files=files)
     reasons = state.reasons
-    if reasons:
+    if reasons and source is not None:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        if source := find_history(series.venue):
+        if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
         with open_reader(project.db_path) as query:
@@ -618,7 +633,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    source = find_history(series.venue)
+    source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     asked = project.wanted.get(series, []) if available else []
     return [part for span in asked if available and (part := span.intersection(available))]

@@ -125,6 +125,11 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "Other hosts that its replies may lead to; a redirect to any other is refused.",
             {"items": {"type": "string", "pattern": f"^{load.HOST}$"}},
         ),
+        "history": ("Where its bars come from, of a venue that tbv8 does not know by name.", {}),
+        "path": (
+            "Of `history: files`: where they are, such as bars/{symbol}.csv.",
+            {"type": ["string", "null"], "pattern": "\\S"},
+        ),
         "instruments": (
             "What an order is worth there, by symbol: used by backtests.",
             {

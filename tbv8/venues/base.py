@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
@@ -158,12 +159,30 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
         open: Opens a session, for use in a `with`. `Say` is called from any thread with a line
             about each long wait.
         rolls: The venue keeps its newest history only, so what was recorded may be older.
+        files: For history that may be replaced: the files of a native symbol as the ledger names
+            them, each with the time from its first bar to its last; None where a bar that was
+            fetched stays good. Standard library only, since freshness asks.
     """
 
     span: Callable[[int], Span]
     cost: Callable[[Sequence[Span], int], Cost]
     open: Callable[[Endpoints, Say], History]
     rolls: bool = False
+    files: Callable[[str], Mapping[str, Span]] | None = None
+
+
+class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """History that a user configured: files of bars.
+
+    Args:
+        path: Their path, absolute or below `root`: a pattern with `{symbol}`, `{base}`, `{quote}`.
+        root: The project's folder.
+        symbols: Symbol to what `{symbol}` stands for, None for the usual spellings.
+    """
+
+    path: str
+    root: Path
+    symbols: Mapping[str, str | None]
 
 
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbv8.venues import binance_spot, hyperliquid, mexc, sample
-from tbv8.venues.base import HistorySource, Venue
+from tbv8.venues.base import FromFiles, HistorySource, Venue
+from tbv8.venues.files import files_source
 
 VENUES: Mapping[str, Venue] = {
     venue.name: venue for venue in (binance_spot.VENUE, hyperliquid.VENUE, mexc.VENUE, sample.VENUE)
@@ -20,3 +21,8 @@ def find_venue(name: str) -> Venue:
 def find_history(name: str) -> HistorySource | None:
     """Return where a venue's history comes from; None if it has none to give."""
     return find_venue(name).history
+
+
+def make_history(origin: FromFiles) -> HistorySource:
+    """Return the history that a user configured."""
+    return files_source(origin)

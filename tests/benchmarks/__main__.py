@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, recording, starting
+from tests.benchmarks import aggregation, backtesting, filling, importing, recording, starting
 
 BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "import": importing.bench_import,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
     "record": recording.bench_record,

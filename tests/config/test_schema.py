@@ -95,7 +95,7 @@ def problem_of_schema(root: Path, name: str) -> str | None:
 
 def problem_of_tbv8(root: Path) -> str | None:
     try:
-        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda _: None)
+        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda *_: None)
     except ConfigError as e:
         return str(e)
     return next((str(problem.error) for problem in loaded.problems), None)
