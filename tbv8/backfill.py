@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pyarrow as pa
@@ -37,7 +38,7 @@ from tbv8.store.database import watched
 from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
-from tbv8.venues.base import Endpoints, Fetched, History, HistorySource
+from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, Reaching
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_bars
 
@@ -122,6 +123,18 @@ def check_symbols(several: Sequence[Series], *, venue: Venue) -> None:
         with _open_session(venue, venue.name) as history:
             for series in several:
                 history.listed_ms(_native(history, series, venue))
+
+
+def reach(series: Series, *, venue: Venue) -> str | None:
+    """Return how far back the venue's 1m bars go where only it knows; None elsewhere.
+
+    Raises:
+        VenueError: The venue does not know the symbol, refuses, or is out of reach.
+    """
+    if not _source(venue).reach:
+        return None
+    with _open_session(venue, series) as history:
+        return cast(Reaching, history).reach(_native(history, series, venue))
 
 
 def recheck(

@@ -29,7 +29,7 @@ from tbv8.config.records import Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.ending import watch_native_code
-from tbv8.errors import DataError, Tbv8Error
+from tbv8.errors import DataError, Tbv8Error, VenueError
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
@@ -199,15 +199,15 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
-            yield {
-                "name": str(series),
-                **_task(
-                    partial(_backfill, project, series, spans, recheck),
-                    partial(_backfill_state, project, series, spans, recheck),
-                    doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
-                    after=["migrate"],
-                ),
-            }
+            task = _task(
+                partial(_backfill, project, series, spans, recheck),
+                partial(_backfill_state, project, series, spans, recheck),
+                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
+                after=["migrate"],
+            )
+            if venue.history is not None and venue.history.reach:
+                task["meta"]["reach"] = partial(_reach, series, venue)
+            yield {"name": str(series), **task}
 
 
 def aggregates(
@@ -412,6 +412,16 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
     backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
     if again:
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
+
+
+def _reach(series: Series, venue: Venue) -> str:
+    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    from tbv8.backfill import reach
+
+    try:
+        return reach(series, venue=venue) or ""
+    except VenueError as e:
+        return str(e)
 
 
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:

@@ -63,7 +63,8 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.venues.base import FromFiles, HistorySource
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
 
 HistorySpan = Callable[[Venue, Path], Span | None]
@@ -111,7 +112,8 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rest_url: str | None = None
     archive_url: str | None = None
     redirect_hosts: tuple[str, ...] = ()
-    history: Literal["files"] | None = None
+    history: Literal["ccxt", "files"] | None = None
+    exchange: str | None = None
     path: str | None = None
     instruments: dict[str, Instrument] = {}
 
@@ -354,15 +356,21 @@ def _own_history(
     document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
 ) -> HistorySource | None:
     """Return the history that the file itself configures, if it does."""
+    for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
+        if value is not None and raw.history != kind:
+            document.refuse((key,), f"goes with `history: {kind}`: write both, or none")
     if raw.history is None:
-        if raw.path is not None:
-            document.refuse(("path",), "goes with `history: files`: write both, or none")
         return None
     if find_history(raw.venue) is not None:
         document.refuse(
             ("history",),
             f"{raw.venue} has a history that tbv8 knows: choose another name for this venue",
         )
+    if raw.history == "ccxt":
+        if raw.exchange is None:
+            document.refuse(("exchange",), "missing: write ccxt's name of one, such as kraken")
+        document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
+        return make_history(FromExchange(exchange=raw.exchange))
     path = _files_path(document, raw.path, symbols)
     return make_history(FromFiles(path=path, root=root, symbols=symbols))
 

@@ -150,6 +150,17 @@ class History(Protocol):
         """
 
 
+class Reaching(Protocol):
+    """What a session can tell whose venue alone knows how far back its history goes."""
+
+    def reach(self, native: str) -> str:
+        """Return how far back 1m bars go, in words.
+
+        Raises:
+            VenueError: The venue refuses, or is out of reach after all tries.
+        """
+
+
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     """Where a venue's history of 1m bars comes from.
 
@@ -162,6 +173,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
         files: For history that may be replaced: the files of a native symbol as the ledger names
             them, each with the time from its first bar to its last; None where a bar that was
             fetched stays good. Standard library only, since freshness asks.
+        reach: How far back it goes only the venue knows; its sessions have `Reaching.reach`.
     """
 
     span: Callable[[int], Span]
@@ -169,6 +181,13 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     open: Callable[[Endpoints, Say], History]
     rolls: bool = False
     files: Callable[[str], Mapping[str, Span]] | None = None
+    reach: bool = False
+
+
+class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """History that a user configured: an exchange by ccxt's name of it."""
+
+    exchange: str
 
 
 class FromFiles(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbv8.venues import binance_spot, hyperliquid, mexc, sample
-from tbv8.venues.base import FromFiles, HistorySource, Venue
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
+from tbv8.venues.ccxt import exchange_source
 from tbv8.venues.files import files_source
 
 VENUES: Mapping[str, Venue] = {
@@ -23,6 +24,8 @@ def find_history(name: str) -> HistorySource | None:
     return find_venue(name).history
 
 
-def make_history(origin: FromFiles) -> HistorySource:
+def make_history(origin: FromExchange | FromFiles) -> HistorySource:
     """Return the history that a user configured."""
-    return files_source(origin)
+    if isinstance(origin, FromFiles):
+        return files_source(origin)
+    return exchange_source(origin)

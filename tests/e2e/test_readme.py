@@ -44,7 +44,8 @@ def test_the_strategy_in_the_readme_is_the_one_that_ships() -> None:
 
 
 def test_the_yaml_of_the_readme_loads(project: Project) -> None:
-    mine, strategy, history = blocks("yaml")
+    stamp, mine, strategy, history = blocks("yaml")
+    project.write("config/venues/stamp.yaml", stamp)
     project.write("config/venues/mine.yaml", mine)
     project.write("config/strategies/btc_usdt_perp_v1.yaml", strategy)
     project.write("config/history.yaml", history)

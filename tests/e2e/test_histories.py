@@ -1,4 +1,4 @@
-"""A CSV of the user becomes a result in two edits; and `doit import` does it once."""
+"""Histories that a venue's YAML brings along: the user's files, and exchanges of ccxt."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tbv8.market import DAY_MS
-from tests.builders import MONDAY, days, minute_bars
+from tests.builders import MONDAY, day, days, minute_bars, rows_of
 from tests.e2e.conftest import Project
+from tests.servers.exchanges import ExchangeMarket, ExchangeServer
 
 
 def test_a_csv_becomes_a_result_in_two_edits(project: Project) -> None:
@@ -60,3 +61,24 @@ def test_an_import_needs_a_venue_without_a_history(project: Project) -> None:
     project.doit("venue=mine", "aggregate:mine:BTC/USDT:1h")
 
     assert project.sql("SELECT count(*), sum(minutes) FROM bars_1h") == [(48, 2880)]
+
+
+def test_an_exchange_of_ccxt_is_a_venue_by_config_alone(project: Project) -> None:
+    market = ExchangeMarket(rows_of(minute_bars(days(0, 2))), now_ms=day(9))
+    with ExchangeServer(market) as server:
+        venue = f"""\
+venue: stamp
+history: ccxt
+exchange: bitstamp
+rest_url: {server.url}
+symbols: {{BTC/USDT: BTC/USD}}
+"""
+        project.write("config/venues/stamp.yaml", venue)
+        words = ("venue=stamp", "start=2023-12-31", "end=2024-01-03")
+        planned = project.doit(*words, "plan", "backfill:stamp:BTC/USDT").stdout
+        project.doit(*words, "backfill:stamp:BTC/USDT")
+        again = project.doit(*words, "plan", "backfill:stamp:BTC/USDT").stdout
+
+    assert "    bitstamp has 1m bars of BTC/USD, from 2024-01-01T00:00:00Z on\n" in planned
+    assert project.sql("SELECT count(*) FROM ohlcv_1m WHERE venue = 'stamp'") == [(2880,)]
+    assert again == "nothing to do: everything is fresh\n"
