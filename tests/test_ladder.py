@@ -59,6 +59,7 @@ LIBRARIES = {
     "pyarrow": "*",
     "requests": "venues",
     "rich": "progress recorder report",
+    "ruamel": "config",
     "sqlalchemy": "store",
     "urllib3": "venues",
     "websockets": "recorder",
@@ -67,7 +68,7 @@ LIBRARIES = {
 
 HEAVY = (
     "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy pandas"
-    " plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
+    " plotly polars prometheus_client pyarrow requests rich ruamel sqlalchemy urllib3"
     " websockets"
 )
 

@@ -29,6 +29,7 @@ from tbv8.venues.base import (
     Live,
     Market,
     RefusedError,
+    Rules,
     Say,
     unusable_note,
     with_unusable,
@@ -234,6 +235,20 @@ class LiveHistory:
         parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
 
+    def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
+        """Return the rules of symbols, as the venue publishes them now.
+
+        Raises:
+            VenueError: The venue does not know one of them, refuses, or is out of reach.
+        """
+        contracts, found = self._fetch(self._live.ask_contracts()), {}
+        for symbol, native in symbols.items():
+            name = native or self._live.native_symbol(symbol)
+            if name not in contracts:
+                raise self._unknown(name)
+            found[symbol] = contracts[name].rules_of(symbol)
+        return found
+
     def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
         """Return the bars of a page by their opens, asked for again if one lacks or cannot be."""
         if self._live.kept_minutes is not None:
@@ -263,11 +278,14 @@ class LiveHistory:
         if not self._markets:
             self._markets = self._fetch(self._live.ask_markets())
         if native not in self._markets:
-            raise VenueError(
-                f"{self._name} does not know {native}: correct `symbols` in "
-                f"config/venues/{self._name}.yaml"
-            )
+            raise self._unknown(native)
         return self._markets[native]
+
+    def _unknown(self, native: str) -> VenueError:
+        return VenueError(
+            f"{self._name} does not know {native}: correct `symbols` in "
+            f"config/venues/{self._name}.yaml"
+        )
 
     def _fetch[T](self, ask: Ask[T]) -> T:
         """Ask until it works; what cannot get better is not asked again.
