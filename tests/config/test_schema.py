@@ -194,7 +194,9 @@ SYMBOLS = "{BTC/USDT: BTC, ETH/USDT: ETH}"
         pytest.param(STRATEGY, "ema_cross.EmaCross", "../own.py:Own", id="a file elsewhere"),
         pytest.param(STRATEGY, "ema_cross.EmaCross", "own.txt:Own", id="a file of text"),
         pytest.param(VENUE, "max_leverage: 40", "multiplier: 0", id="a multiplier of 0"),
-        pytest.param(VENUE, "max_leverage: 40", "min_notional_usd: -1", id="a least order below 0"),
+        pytest.param(
+            VENUE, "min_notional_usd: 10", "min_notional_usd: -1", id="a least order below 0"
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: str) -> None:
@@ -245,7 +247,7 @@ def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: 
             id="what the shorts pay",
         ),
         pytest.param(
-            VENUE, "max_leverage: 40", "min_notional_usd: 0, multiplier: 1000", id="thousands"
+            VENUE, "min_notional_usd: 10", "min_notional_usd: 0, multiplier: 1000", id="thousands"
         ),
     ],
 )

@@ -15,6 +15,7 @@ from tests.e2e.conftest import Project
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.mexc import mexc_market, mexc_server
 
+LEFT_OUT = ", max_leverage: 40}   # no least order?\n  ETH"
 HYPERLIQUID, MEXC = (f"config/venues/{name}.yaml" for name in ("hyperliquid", "mexc"))
 
 
@@ -51,7 +52,7 @@ def test_the_shipped_files_are_what_the_wire_facts_say(served: Served) -> None:
 def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) -> None:
     project = served.project
     project.edit(MEXC, 'lot_size: "0.01", maker_fee: "0"', "lot_size: 0.02,   maker_fee: 0.0001")
-    project.edit(HYPERLIQUID, ", min_notional_usd: 10}\n  ETH", "}   # no least order?\n  ETH")
+    project.edit(HYPERLIQUID, ", min_notional_usd: 10, max_leverage: 40}\n  ETH", LEFT_OUT)
     before = {name: served.text(name) for name in (MEXC, HYPERLIQUID)}
 
     shown = project.doit("rules", code=1).stdout
