@@ -41,29 +41,31 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     The ledger has one span a day: a gap that would leave an unknown stretch between itself and
     what is held of the same day is widened over that stretch.
     """
-    held = merge(covered)
-    return merge(connected(gap, held) for gap in gaps(wanted, held))
+    covered_spans = merge(covered)
+    return merge(connected(gap, covered_spans) for gap in gaps(wanted, covered_spans))
 
 
-def connected(span: Span, held: Iterable[Span]) -> Span:
-    """Return `span`, widened over the unknown time between it and what is held of its edge days."""
-    known = list(held)
+def connected(span: Span, covered: Iterable[Span]) -> Span:
+    """Return `span`, widened over unknown time up to what is covered of its first and last day."""
+    covered_spans = list(covered)
     midnight = span.start_ms // DAY_MS * DAY_MS
-    before = [one.end_ms for one in known if midnight < one.end_ms <= span.start_ms]
+    before = [past.end_ms for past in covered_spans if midnight < past.end_ms <= span.start_ms]
     next_midnight = -(-span.end_ms // DAY_MS) * DAY_MS
-    after = [one.start_ms for one in known if span.end_ms <= one.start_ms < next_midnight]
+    after = [
+        later.start_ms for later in covered_spans if span.end_ms <= later.start_ms < next_midnight
+    ]
     return Span(max(before, default=span.start_ms), min(after, default=span.end_ms))
 
 
-def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
-    """Return what is to be fetched so that all of `wanted` is held, by `connected_gaps`.
+def missing_spans(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
+    """Return the spans to fetch so that all of `wanted` is held, by `connected_gaps`.
 
     Two wanted spans of one day are connected to each other too.
     """
-    known = list(held)
+    covered_spans = list(covered)
     missing: list[Span] = []
     for span in sorted(wanted):
-        missing += connected_gaps(span, [*known, *missing])
+        missing += connected_gaps(span, [*covered_spans, *missing])
     return merge(missing)
 
 
