@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import cast
+from typing import TextIO, cast
 
 import msgspec
 import pyarrow as pa
@@ -98,12 +99,12 @@ def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Sp
     """
     bars = read_bars(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
-    _say(series, f"{path}: {bars.told}")
+    _say(series, f"{path}: {bars.layout}")
     with open_bars(db_path) as store, watched(store.place):
-        held = covered(store.query, series, HISTORY)
-        if replaced := sum(bars.span.intersection(span).minutes for span in held):
+        known = covered(store.query, series, HISTORY)
+        if replaced := sum(bars.span.intersection(span).minutes for span in known):
             _say(series, f"{replaced:,} minutes that were held are replaced")
-        span = connected(bars.span, held)
+        span = connected(bars.span, known)
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
             for part in by_month(span):
@@ -133,7 +134,7 @@ def reach(series: Series, *, venue: Venue) -> str | None:
     """
     if not _source(venue).reach:
         return None
-    with _open_session(venue, series) as history:
+    with _open_session(venue, series, out=sys.stderr) as history:  # stdout may be JSON
         return cast(Reaching, history).reach(_native(history, series, venue))
 
 
@@ -262,14 +263,14 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
         )
 
 
-def _open_session(venue: Venue, subject: Series | str) -> History:
+def _open_session(venue: Venue, subject: Series | str, *, out: TextIO | None = None) -> History:
     endpoints = Endpoints(
         ws_url=venue.ws_url,
         rest_url=venue.rest_url,
         archive_url=venue.archive_url,
         redirect_hosts=venue.redirect_hosts,
     )
-    return _source(venue).open(endpoints, lambda line: _say(subject, line))
+    return _source(venue).open(endpoints, lambda line: _say(subject, line, out=out))
 
 
 def _source(venue: Venue) -> HistorySource:
@@ -354,5 +355,5 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _say(subject: Series | str, line: str) -> None:
-    print(f"   {subject}: {one_line(line)}", flush=True)
+def _say(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
+    print(f"   {subject}: {one_line(line)}", file=out, flush=True)

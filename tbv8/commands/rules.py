@@ -63,9 +63,9 @@ class Rules(Looking):
         project: Project = self.loader.namespace["PROJECT"]
         published: dict[Series, Published] = {}
         unreached: list[str] = []
-        for asked in _asked(project, venue):
+        for chosen in _chosen(project, venue):
             try:
-                published |= _fetch(asked)
+                published |= _fetch(chosen)
             except VenueError as e:
                 unreached.append(str(e))
         found = list(_differences(project, published))
@@ -79,7 +79,7 @@ class Rules(Looking):
         return _UNREACHED if unreached else 1 if found and not write else 0
 
 
-def _asked(project: Project, name: str) -> list[Venue]:
+def _chosen(project: Project, name: str) -> list[Venue]:
     """Return the venues to ask: those enabled that publish rules, or the one that is named."""
     able = {
         venue.name: venue
@@ -115,14 +115,14 @@ def _differences(project: Project, published: dict[Series, Published]) -> Iterat
     for series, rules in published.items():
         configured = project.venues[series.venue].instruments[series.symbol]
         for key in _KEYS:
-            told: Decimal | None = getattr(rules, key)
-            if told is not None and told != getattr(configured, key):
+            value: Decimal | None = getattr(rules, key)
+            if value is not None and value != getattr(configured, key):
                 yield Difference(
                     venue=series.venue,
                     symbol=series.symbol,
                     key=key,
                     configured=plain(getattr(configured, key)),
-                    published=plain(told),
+                    published=plain(value),
                 )
 
 
@@ -131,9 +131,9 @@ def _write(project: Project, found: Iterable[Difference]) -> list[Path]:
     from tbv8.config.edit import edit_instruments
 
     changes: dict[str, dict[str, dict[str, Decimal]]] = {}
-    for one in found:
-        symbols = changes.setdefault(one.venue, {})
-        symbols.setdefault(one.symbol, {})[one.key] = Decimal(one.published)
+    for rule in found:
+        symbols = changes.setdefault(rule.venue, {})
+        symbols.setdefault(rule.symbol, {})[rule.key] = Decimal(rule.published)
     written = []
     for venue, symbols in changes.items():
         named = (Path("config/venues") / f"{venue}{suffix}" for suffix in (".yaml", ".yml"))
@@ -149,10 +149,10 @@ def _write(project: Project, found: Iterable[Difference]) -> list[Path]:
 def _to_json(published: dict[Series, Published], found: Iterable[Difference]) -> dict[str, object]:
     rules = [
         {"venue": series.venue, "symbol": series.symbol}
-        | {key: None if (told := getattr(one, key)) is None else plain(told) for key in _KEYS}
-        for series, one in published.items()
+        | {key: None if (value := getattr(row, key)) is None else plain(value) for key in _KEYS}
+        for series, row in published.items()
     ]
-    return {"rules": rules, "differences": [msgspec.to_builtins(one) for one in found]}
+    return {"rules": rules, "differences": [msgspec.to_builtins(rule) for rule in found]}
 
 
 def _print(
@@ -160,7 +160,7 @@ def _print(
 ) -> None:
     if found:
         heads = ("venue", "symbol", "rule", "configured", "published")
-        rows = [heads, *(msgspec.structs.astuple(one) for one in found)]
+        rows = [heads, *(msgspec.structs.astuple(rule) for rule in found)]
         widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
         for row in rows:
             print(

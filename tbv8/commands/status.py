@@ -58,12 +58,12 @@ class Status(Looking):
 
 def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
     """Return it with some series alone."""
-    stored = [Series(one.venue, one.symbol) for one in status.series]
-    stored += [Series(one.venue, one.symbol) for one in status.ticks]
+    stored = [Series(row.venue, row.symbol) for row in status.series]
+    stored += [Series(row.venue, row.symbol) for row in status.ticks]
     chosen = choose(project, stored, venue=venue, symbol=symbol)
 
-    def is_chosen(one: SeriesStatus | TickStatus | GapStatus) -> bool:
-        return Series(one.venue, one.symbol) in chosen
+    def is_chosen(row: SeriesStatus | TickStatus | GapStatus) -> bool:
+        return Series(row.venue, row.symbol) in chosen
 
     return replace(
         status,

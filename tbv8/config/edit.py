@@ -34,7 +34,7 @@ def edit_instruments(text: str, changes: Mapping[str, Mapping[str, Decimal]], *,
         path: For the refusal.
 
     Raises:
-        ConfigError: The file is laid out so that its lines cannot be told.
+        ConfigError: The file is laid out in a way that cannot be edited in place.
     """
     yaml = _yaml(text)
     before, after = yaml.load(text), yaml.load(text)
@@ -43,7 +43,7 @@ def edit_instruments(text: str, changes: Mapping[str, Mapping[str, Decimal]], *,
         for key, value in values.items():
             instrument[key] = _scalar(value, instrument.get(key))
     texts = (text, _text(yaml, before), _text(yaml, after))
-    lines, old, new = (one.splitlines(keepends=True) for one in texts)
+    lines, old, new = (each.splitlines(keepends=True) for each in texts)
     edited: list[str] = []
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         edited += lines[i1:i2] if kind == "equal" else new[j1:j2]

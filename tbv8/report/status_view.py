@@ -96,20 +96,20 @@ def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
     ]
 
 
-def _kinds[One: (SeriesStatus, TickStatus)](
-    several: Iterable[One],
-) -> dict[tuple[str, str], list[One]]:
+def _kinds[Row: (SeriesStatus, TickStatus)](
+    group: Iterable[Row],
+) -> dict[tuple[str, str], list[Row]]:
     """Return series by venue and dataset."""
-    kinds: dict[tuple[str, str], list[One]] = {}
-    for one in several:
-        kinds.setdefault((one.venue, one.dataset), []).append(one)
+    kinds: dict[tuple[str, str], list[Row]] = {}
+    for row in group:
+        kinds.setdefault((row.venue, row.dataset), []).append(row)
     return kinds
 
 
-def _behind(several: Sequence[SeriesStatus]) -> list[SeriesStatus]:
+def _behind(group: Sequence[SeriesStatus]) -> list[SeriesStatus]:
     """Return the series that end before the others of their kind."""
-    last_ms = max((one.last_ms or 0 for one in several), default=0)
-    return [one for one in several if (one.last_ms or 0) < last_ms]
+    last_ms = max((row.last_ms or 0 for row in group), default=0)
+    return [row for row in group if (row.last_ms or 0) < last_ms]
 
 
 def _kind_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
@@ -117,31 +117,31 @@ def _kind_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
         [
             venue,
             dataset,
-            f"{len(several):,}",
-            _time(min((one.first_ms for one in several if one.first_ms is not None), default=None))[
+            f"{len(group):,}",
+            _time(min((row.first_ms for row in group if row.first_ms is not None), default=None))[
                 :10
             ],
-            _time(max((one.last_ms for one in several if one.last_ms is not None), default=None)),
-            f"{len(_behind(several)):,}",
-            f"{sum(one.bars for one in several):,}",
-            f"{sum(one.missing for one in several):,}",
-            f"{sum(one.gaps for one in several):,}",
-            _bytes(sum(one.size for one in several)),
+            _time(max((row.last_ms for row in group if row.last_ms is not None), default=None)),
+            f"{len(_behind(group)):,}",
+            f"{sum(row.bars for row in group):,}",
+            f"{sum(row.missing for row in group):,}",
+            f"{sum(row.gaps for row in group):,}",
+            _bytes(sum(row.size for row in group)),
         ]
-        for (venue, dataset), several in _kinds(series).items()
+        for (venue, dataset), group in _kinds(series).items()
     ]
 
 
 def _print_odd(console: Console, series: Iterable[SeriesStatus]) -> None:
     """Print the series that lack something, the worst first; not each, where they are many."""
     odd = {
-        (one.venue, one.symbol, one.dataset): one
-        for several in _kinds(series).values()
-        for one in (*_behind(several), *(one for one in several if one.gaps or one.edited_days))
+        (row.venue, row.symbol, row.dataset): row
+        for group in _kinds(series).values()
+        for row in (*_behind(group), *(row for row in group if row.gaps or row.edited_days))
     }
     if not odd:
         return
-    worst = sorted(odd.values(), key=lambda one: (-one.edited_days, -one.gaps, one.last_ms or 0))
+    worst = sorted(odd.values(), key=lambda row: (-row.edited_days, -row.gaps, row.last_ms or 0))
     shown = worst[:_MOST_ODD]
     _print_table(console, "Behind, or with gaps", _SERIES, _series_rows(shown), "none")
     if len(worst) > len(shown):
@@ -155,11 +155,11 @@ def _tick_kind_rows(status: Status) -> list[list[str]]:
         [
             venue,
             dataset,
-            f"{len(several):,}",
-            _time(min(one.first_ms for one in several)),
-            _time(max(one.last_ms for one in several)),
+            f"{len(group):,}",
+            _time(min(row.first_ms for row in group)),
+            _time(max(row.last_ms for row in group)),
         ]
-        for (venue, dataset), several in _kinds(status.ticks).items()
+        for (venue, dataset), group in _kinds(status.ticks).items()
     ]
     for dataset, count in status.tick_rows.items():
         if count:
@@ -175,13 +175,13 @@ def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
         [
             venue,
             channel,
-            f"{len(several):,}",
-            f"{sum(gap.gaps for gap in several):,}",
-            f"{sum(gap.healed for gap in several):,}",
-            f"{sum(gap.open for gap in several):,}",
-            _duration(sum(gap.lost_s for gap in several)),
+            f"{len(group):,}",
+            f"{sum(gap.gaps for gap in group):,}",
+            f"{sum(gap.healed for gap in group):,}",
+            f"{sum(gap.open for gap in group):,}",
+            _duration(sum(gap.lost_s for gap in group)),
         ]
-        for (venue, channel), several in kinds.items()
+        for (venue, channel), group in kinds.items()
     ]
 
 

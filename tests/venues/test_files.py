@@ -131,7 +131,7 @@ def test_every_format_gives_the_same_bars(
 
 
 @pytest.mark.parametrize(
-    ("times", "told"),
+    ("times", "unit"),
     [
         pytest.param(lambda ms: ms // 1000, "in s", id="seconds"),
         pytest.param(lambda ms: ms, "in ms", id="milliseconds"),
@@ -156,7 +156,7 @@ def test_every_format_gives_the_same_bars(
     ],
 )
 def test_a_unit_of_time_is_told_apart_and_said(
-    put: Callable[..., Path], times: Callable[[Any], Any], told: str
+    put: Callable[..., Path], times: Callable[[Any], Any], unit: str
 ) -> None:
     bars = minute_bars(HOUR)
     column = times(bars["ts_ms"].to_numpy())
@@ -165,7 +165,7 @@ def test_a_unit_of_time_is_told_apart_and_said(
     table = put(in_parquet(bars.set_column(0, "date", pa.array(column))), "table")
 
     assert rows_read(text) == rows_read(table) == rows_of(bars)
-    assert read_bars(text, name="").told == f"60 bars, `date` {told}"
+    assert read_bars(text, name="").layout == f"60 bars, `date` {unit}"
 
 
 @given(
@@ -234,7 +234,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         ),
         pytest.param(
             f"{HEAD}\n{GOOD}\n{MONDAY + 60_000},2,4,1,,5\n",
-            "BTCUSDT.csv:3: close is no number",
+            "BTCUSDT.csv:3: close is no number: correct it, or remove the row",
             id="no close",
         ),
         pytest.param(
@@ -251,6 +251,11 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
             f"{HEAD}\n{GOOD}\n{MONDAY // 1000 + 60},2,4,1,3,5\n",
             "BTCUSDT.csv:3: ts 1704067260 is not in ms, as its first time is",
             id="two units",
+        ),
+        pytest.param(
+            f"{HEAD}\n{GOOD}\n2024-01-01T00:01Z,2,4,1,3,5\n",
+            "BTCUSDT.csv:3: ts is '2024-01-01T00:01Z': expected a whole number",
+            id="ISO below numbers",
         ),
         pytest.param(
             f"{HEAD}\n17,2,4,1,3,5\n",

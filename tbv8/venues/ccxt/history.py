@@ -4,7 +4,7 @@ ccxt gives every exchange one face, and exchanges differ behind it: `since` may 
 a window or of all that follows, a page may be cut short, and some keep the newest bars only and
 answer any older `since` with those. So each page is asked by its start and its length, asked on
 from its last bar, and asked once more where it has holes; and before anything is fetched, the first
-1m bar is held against the first daily one. Volumes in contracts are refused: ccxt has them in
+1m bar is compared with the first daily one. Volumes in contracts are refused: ccxt has them in
 contracts of one exchange and in coins of another.
 """
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _FIRST_MS = parse_time("2009-01-03")  # Bitcoin's first block
 _LONGEST_PAGE, _USUAL_PAGE = 5000, 300
+_COARSE = ("1d", "12h", "6h", "4h", "1h")  # timeframes that tell when a market began
 _LISTING_DAYS = 2  # within them a market's first 1m bar follows its first daily one
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
 _LONGEST_WAIT_S = 300.0
@@ -105,8 +106,8 @@ class CcxtHistory:
         now_ms = int(time.time() * 1000)
         if self._exchange.has.get("fetchTime") is not True:
             return now_ms
-        clock_ms = self._ask("its clock", self._exchange.fetch_time)
-        return check_clock(self._name, int(clock_ms), now_ms=now_ms)
+        clock_ms = self._ask("its clock", lambda: int(self._exchange.fetch_time()))
+        return check_clock(self._name, clock_ms, now_ms=now_ms)
 
     def listed_ms(self, native: str) -> int:
         """Return the open of the first 1m bar; 0 where the exchange keeps the newest ones only.
@@ -191,14 +192,16 @@ class CcxtHistory:
         if native not in self._reaches:
             self._check_market(native)
             now_ms = self.clock_ms()
-            day_ms = self._first_ms(native, "1d", Span(_FIRST_MS, now_ms))
-            listing = Span(day_ms or _FIRST_MS, now_ms)
+            coarse = next((text for text in _COARSE if text in self._exchange.timeframes), "1m")
+            early_ms = self._first_ms(native, coarse, Span(_FIRST_MS, now_ms))
+            listing = Span(early_ms or _FIRST_MS, now_ms)
             first_ms = self._first_ms(native, "1m", listing, ahead_days=_LISTING_DAYS)
             if first_ms is None:
                 raise VenueError(
                     f"{self._name}: no 1m bar of {native} yet: take it out of `symbols`"
                 )
-            rolls = day_ms is not None and first_ms >= day_ms + _LISTING_DAYS * DAY_MS
+            late = early_ms is None or first_ms >= early_ms + _LISTING_DAYS * DAY_MS
+            rolls = late or coarse == "1m"  # then nobody knows, and nothing may be called missing
             self._reaches[native] = _Reach(first_ms, rolls, time.monotonic())
         return self._reaches[native]
 
@@ -210,9 +213,7 @@ class CcxtHistory:
         The first pages are asked one by one, as far as `ahead_days`; then, as a market that has
         bars goes on having them, the first page with some is found by halving.
         """
-        length = parse_timeframe(timeframe).fixed_ms
-        if timeframe not in self._exchange.timeframes or length is None:
-            return None
+        length = parse_timeframe(timeframe).fixed_ms or MINUTE_MS
         limit = self._page(native)
         step_ms = limit * length
         start_ms = within.start_ms // length * length
@@ -250,9 +251,8 @@ class CcxtHistory:
         Raises:
             VenueError: There is no such market, or no 1m bars, or volumes are in contracts.
         """
-        if not self._exchange.has.get("fetchOHLCV") or "1m" not in (
-            self._exchange.timeframes or {}
-        ):
+        has_bars = self._exchange.has.get("fetchOHLCV") is True  # not made of its newest trades
+        if not has_bars or "1m" not in (self._exchange.timeframes or {}):
             raise VenueError(f"{self._name} has no 1m bars: choose another exchange")
         markets: Mapping[str, Mapping[str, Any]] = self._ask(
             "its markets", self._exchange.load_markets
@@ -275,8 +275,8 @@ class CcxtHistory:
 
     def _page(self, native: str) -> int:
         """Return how many bars one answer has at most."""
-        told = self._exchange.feature_value(native, "fetchOHLCV", "limit", _USUAL_PAGE)
-        return min(int(told or _USUAL_PAGE), _LONGEST_PAGE)
+        limit = self._exchange.feature_value(native, "fetchOHLCV", "limit", _USUAL_PAGE)
+        return min(int(limit or _USUAL_PAGE), _LONGEST_PAGE)
 
     # How it is asked.
 
@@ -291,12 +291,15 @@ class CcxtHistory:
             try:
                 return call()
             except ccxt.BaseError as e:
-                failure, told_s = self._judge(what, e)
+                failure, retry_after_s = self._judge(what, e)
             except (*_UNREADABLE, msgspec.ValidationError) as e:
-                failure, told_s = f"its reply is not what ccxt knows ({type(e).__name__})", 0.0
+                failure, retry_after_s = (
+                    f"its reply is not what ccxt knows ({type(e).__name__})",
+                    0.0,
+                )
             backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
-            pause_s = max(told_s, backoff_s * random.uniform(0.5, 1.0))
-            if tried >= _TRIES_IN_SILENCE or told_s > 1:
+            pause_s = max(retry_after_s, backoff_s * random.uniform(0.5, 1.0))
+            if tried >= _TRIES_IN_SILENCE or retry_after_s > 1:
                 self._say(f"{self._name}: {what}: {failure}, trying again in {pause_s:.0f} s")
             self._patience.sleep(pause_s)
         raise VenueError(
@@ -327,8 +330,8 @@ class CcxtHistory:
         passes = status >= 500 or status in _TOO_SOON or isinstance(e, ccxt.OperationFailed)
         if not passes:
             raise RefusedError(f"{self._name} refuses {what}: {words}") from e
-        told = reply.headers.get("Retry-After", "") if reply is not None else ""
-        return words, min(float(told), _LONGEST_WAIT_S) if told.isdecimal() else 0.0
+        retry_after = reply.headers.get("Retry-After", "") if reply is not None else ""
+        return words, _seconds(retry_after)
 
     def _throttle(self, cost: float | None = None) -> None:
         """Wait for the turn of a request, in place of ccxt's own sleep."""
@@ -369,6 +372,10 @@ class CcxtHistory:
         if rest_url:
             exchange.urls["api"] = _moved(exchange.urls["api"], rest_url)
         return exchange
+
+
+def _seconds(retry_after: str) -> float:
+    return min(float(retry_after), _LONGEST_WAIT_S) if retry_after.isdecimal() else 0.0
 
 
 def _number(value: float | None) -> Any:

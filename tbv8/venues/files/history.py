@@ -99,7 +99,7 @@ class FilesHistory:
         return _Market(
             files=files,
             bars=pa.table(dict(zip(("ts_ms", *PRICES), (opens, *values), strict=True))),
-            notes=tuple(f"{self._index.name(path)}: {bars.told}" for path, bars in parts),
+            notes=tuple(f"{self._index.name(path)}: {bars.layout}" for path, bars in parts),
         )
 
     def _joined(self, parts: Sequence[tuple[Path, FileBars]]) -> list[np.ndarray]:
@@ -154,6 +154,6 @@ def _pieces(gap: Span, files: dict[str, Span]) -> Iterator[tuple[Span, tuple[str
         return month.floor(part.start_ms), names
 
     days = (gap.intersection(Span(day_ms, day_ms + DAY_MS)) for day_ms in gap.days())
-    for (_, names), several in groupby(days, key=origin):
-        parts = list(several)
+    for (_, names), days_alike in groupby(days, key=origin):
+        parts = list(days_alike)
         yield Span(parts[0].start_ms, parts[-1].end_ms), names

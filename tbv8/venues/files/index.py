@@ -122,10 +122,10 @@ class FileIndex:
         spans = []
         with suppress(DataError):
             facts = self.facts(self._natives)
-            spans = [one.span for one in facts.values() if not one.problem]
+            spans = [file.span for file in facts.values() if not file.problem]
         if not spans:
             return None
-        return Span(min(one.start_ms for one in spans), max(one.end_ms for one in spans))
+        return Span(min(span.start_ms for span in spans), max(span.end_ms for span in spans))
 
     def name(self, path: Path) -> str:
         """Return a path as users write it: below the project's folder where it lies there."""

@@ -39,6 +39,7 @@ _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 
 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
 _FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: in no two units can a number be a time
+_WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
 _ENOUGH_STEPS = 5  # fewer minutes of a quiet market may be apart by chance
 
 type Ints = npt.NDArray[np.int64]
@@ -55,14 +56,14 @@ class FileBars:
         sha256: Of the file.
         ts_ms: Their opens.
         values: One array for each of `PRICES`.
-        told: How the file was read, for the user.
+        layout: How the file was read, for the user.
         where: Where a bar stands, to be put behind the file's name.
     """
 
     sha256: str
     ts_ms: Ints
     values: tuple[Floats, ...]
-    told: str
+    layout: str
     where: Callable[[int], str]
 
     @property
@@ -243,7 +244,7 @@ class _Csv:
         """Return the type of the times, by the first of them."""
         _, fields = next(self.rows(), (0, []))
         first = fields[self.picked["time"]] if len(fields) == self.width else ""
-        if re.fullmatch(r"\s*[0-9]+\s*", first):
+        if _WHOLE.fullmatch(first):
             return pa.int64()
         return pa.float64() if _is_number(first) else pa.timestamp("us", "UTC")
 
@@ -262,6 +263,8 @@ class _Csv:
                         parse_time(value.strip())
                     except ValueError as e:
                         return f":{line}: {self.time_name}: {e}"
+                elif word == "time" and pa.types.is_integer(kind) and not _WHOLE.fullmatch(value):
+                    return f":{line}: {self.time_name} is {quoted(value)}: expected a whole number"
                 elif not _is_number(value):
                     column = self.time_name if word == "time" else word
                     return f":{line}: {column} is {quoted(value)}: expected a number"
@@ -332,16 +335,19 @@ def _checked(columns: _Columns, sha256: str) -> FileBars:
         columns.where = lambda row: where(last - row)
     _check_order(columns, ts_ms)
     _check_possible(columns, values)
-    told = [f"{len(ts_ms):,} bars", f"`{columns.time_name}` in {unit}", columns.layout]
-    told.append("newest first, put in order" if newest_first else "")
+    count = f"{len(ts_ms):,} bar{'' if len(ts_ms) == 1 else 's'}"
+    layout = [count, f"`{columns.time_name}` in {unit}", columns.layout]
+    layout.append("newest first, put in order" if newest_first else "")
     return FileBars(
-        sha256, ts_ms, tuple(values), ", ".join(word for word in told if word), columns.where
+        sha256, ts_ms, tuple(values), ", ".join(word for word in layout if word), columns.where
     )
 
 
 def _numbers(columns: _Columns, name: str, column: pa.ChunkedArray) -> Floats:
     numbers: Floats = column.to_numpy()
-    columns.refuse_any(~np.isfinite(numbers), lambda _: f"{name} is no number")
+    columns.refuse_any(
+        ~np.isfinite(numbers), lambda _: f"{name} is no number: correct it, or remove the row"
+    )
     return numbers
 
 
@@ -352,7 +358,7 @@ def _times(columns: _Columns) -> tuple[Ints, str]:
         raise DataError(f"{columns.name}: it has no bar: write some below the first line")
     if column.null_count:
         columns.refuse(int(np.argmax(column.is_null().to_numpy())), f"{name} is empty")
-    unit, told, ticks = _ticks(columns, column)
+    unit, unit_name, ticks = _ticks(columns, column)
     minute = _MINUTES[unit]
     columns.refuse_any(
         ticks % minute != 0,
@@ -360,7 +366,7 @@ def _times(columns: _Columns) -> tuple[Ints, str]:
             f"{name} {_shown(int(ticks[row]), unit)} is not on a minute: bars of 1m begin on it"
         ),
     )
-    return ticks // minute * MINUTE_MS, told
+    return ticks // minute * MINUTE_MS, unit_name
 
 
 def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]:

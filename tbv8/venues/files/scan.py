@@ -28,5 +28,5 @@ def scan(path: Path) -> Facts:
 
 
 if __name__ == "__main__":
-    asked = msgspec.json.decode(sys.stdin.buffer.read(), type=list[str])
-    sys.stdout.buffer.write(msgspec.json.encode([scan(Path(path)) for path in asked]))
+    paths = msgspec.json.decode(sys.stdin.buffer.read(), type=list[str])
+    sys.stdout.buffer.write(msgspec.json.encode([scan(Path(path)) for path in paths]))
