@@ -99,7 +99,7 @@ def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Sp
     """
     bars = read_bars(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
-    _say(series, f"{path}: {bars.layout}")
+    _say(series, bars.note(str(path)))
     with open_bars(db_path) as store, watched(store.place):
         known = covered(store.query, series, HISTORY)
         if replaced := sum(bars.span.intersection(span).minutes for span in known):

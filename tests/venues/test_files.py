@@ -28,7 +28,7 @@ from tbv8.store.bars import open_bars
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import read_bars
+from tbv8.venues.files.read import PRICES, read_bars
 from tbv8.venues.registry import make_history
 from tests.builders import MONDAY, bars_in, day, days, ledger_in, minute_bars, rows_of
 
@@ -165,7 +165,7 @@ def test_a_unit_of_time_is_told_apart_and_said(
     table = put(in_parquet(bars.set_column(0, "date", pa.array(column))), "table")
 
     assert rows_read(text) == rows_read(table) == rows_of(bars)
-    assert read_bars(text, name="").layout == f"60 bars, `date` {unit}"
+    assert read_bars(text, name="").note("x") == f"x: 60 bars, `date` {unit}"
 
 
 @given(
@@ -457,6 +457,24 @@ def test_a_file_that_became_wrong_leaves_what_is_held(
         backfill(db_path, MINE, [days(0, 1)], venue=mine(tmp_path), now_ms=day(9))
 
     assert bars_in(db_path, MINE) == rows_of(bars)
+
+
+def test_files_that_are_read_alike_share_a_line(
+    put: Callable[..., Path],
+    tmp_path: Path,
+    db_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number in range(3):
+        put(csv_of(minute_bars(days(number, number + 1))), f"BTCUSDT-{number}")
+    put(in_parquet(minute_bars(days(3, 4)).rename_columns(["ts", *PRICES])), "BTCUSDT-3")
+
+    backfill(db_path, MINE, [days(0, 4)], venue=mine(tmp_path), now_ms=day(9))
+
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()][1:3] == [
+        "mine:BTC/USDT: bars/BTCUSDT-0 and 2 more: 4,320 bars, `ts_ms` in ms",
+        "mine:BTC/USDT: bars/BTCUSDT-3: 1,440 bars, `ts` in ms",
+    ]
 
 
 def test_files_may_overlap_where_they_are_the_same(

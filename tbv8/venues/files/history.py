@@ -99,7 +99,20 @@ class FilesHistory:
         return _Market(
             files=files,
             bars=pa.table(dict(zip(("ts_ms", *PRICES), (opens, *values), strict=True))),
-            notes=tuple(f"{self._index.name(path)}: {bars.layout}" for path, bars in parts),
+            notes=self._notes(parts),
+        )
+
+    def _notes(self, parts: Sequence[tuple[Path, FileBars]]) -> tuple[str, ...]:
+        """Return how the files were read: one line for all that were read alike."""
+        alike: dict[str, list[tuple[Path, FileBars]]] = {}
+        for path, bars in parts:
+            alike.setdefault(bars.layout, []).append((path, bars))
+        return tuple(
+            f"{self._index.name(files[0][0])} and {len(files) - 1:,} more: "
+            f"{sum(len(bars.ts_ms) for _, bars in files):,} bars, {layout}"
+            if len(files) > 1
+            else files[0][1].note(self._index.name(files[0][0]))
+            for layout, files in alike.items()
         )
 
     def _joined(self, parts: Sequence[tuple[Path, FileBars]]) -> list[np.ndarray]:

@@ -71,6 +71,11 @@ class FileBars:
         """From the first bar to the end of the last one."""
         return Span(int(self.ts_ms[0]), int(self.ts_ms[-1]) + MINUTE_MS)
 
+    def note(self, name: str) -> str:
+        """Return what a user is shown of the file, or of files that `name` names."""
+        count = len(self.ts_ms)
+        return f"{name}: {count:,} bar{'' if count == 1 else 's'}, {self.layout}"
+
     @property
     def table(self) -> pa.Table:
         """The table of bars that `tbv8.market` describes."""
@@ -335,8 +340,7 @@ def _checked(columns: _Columns, sha256: str) -> FileBars:
         columns.where = lambda row: where(last - row)
     _check_order(columns, ts_ms)
     _check_possible(columns, values)
-    count = f"{len(ts_ms):,} bar{'' if len(ts_ms) == 1 else 's'}"
-    layout = [count, f"`{columns.time_name}` in {unit}", columns.layout]
+    layout = [f"`{columns.time_name}` in {unit}", columns.layout]
     layout.append("newest first, put in order" if newest_first else "")
     return FileBars(
         sha256, ts_ms, tuple(values), ", ".join(word for word in layout if word), columns.where
