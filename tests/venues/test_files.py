@@ -6,7 +6,9 @@ import gzip
 import hashlib
 import io
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tbv8.backfill import backfill, import_file
@@ -24,7 +26,8 @@ from tbv8.config.records import Venue
 from tbv8.errors import DataError
 from tbv8.freshness.data import backfill_state
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.bars import open_bars
+from tbv8.store.bars import BarStore, open_bars
+from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
@@ -443,6 +446,85 @@ def test_files_fill_the_ledger_and_a_changed_one_is_filled_anew(
     assert is_fresh(db_path, tmp_path, wanted)
     with open_bars(db_path) as store:
         assert list(verify(store, "ohlcv_1m", MINE)) == []
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.dictionaries(
+                st.sampled_from(["1", "2"]),
+                st.none() | st.tuples(st.integers(0, 4000), st.integers(1, 3000)),
+                min_size=1,
+            ),
+            st.integers(0, 4),
+            st.integers(0, 5),
+            st.integers(0, 3),
+        ),
+        min_size=2,
+        max_size=4,
+    )
+)
+@settings(max_examples=4, phases=[Phase.generate])
+def test_tables_equal_the_files_after_any_changes_spans_and_kills(
+    migrated_db: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[dict[str, tuple[int, int] | None], int, int, int]],
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    db_path = Path(shutil.copy(migrated_db, root / "tbv8.sqlite"))
+    for folder in ("bars", "data"):
+        (root / folder).mkdir()
+    wanted, truth = Span(0, 0), dict[str, list[Any]]()
+    for changes, start, length, pieces in steps:
+        for name, minutes in changes.items():
+            path = root / f"bars/BTCUSDT-{name}"
+            path.unlink(missing_ok=True)
+            truth.pop(name, None)
+            if minutes is not None:
+                begin_ms = MONDAY + minutes[0] * MINUTE_MS
+                bars = minute_bars(Span(begin_ms, begin_ms + minutes[1] * MINUTE_MS))
+                path.write_bytes(csv_of(bars))
+                truth[name] = rows_of(bars)
+        if not truth:
+            continue
+        wanted = Span(day(start) - 7 * MINUTE_MS, day(start + length) + 7 * MINUTE_MS)
+        with suppress(KilledError), killed_after(pieces):
+            backfill(db_path, MINE, [wanted], venue=mine(root), now_ms=day(99))
+    if not truth:
+        return
+    backfill(db_path, MINE, [wanted], venue=mine(root), now_ms=day(99))
+
+    rows = {row[0]: row for bars in truth.values() for row in bars}
+    with open_bars(db_path) as store:
+        spans = covered(store.query, MINE, HISTORY)
+        assert list(verify(store, HISTORY, MINE)) == []
+    assert is_fresh(db_path, root, wanted)
+    assert bars_in(db_path, MINE) == [
+        rows[ts_ms]
+        for ts_ms in sorted(rows)
+        if any(span.start_ms <= ts_ms < span.end_ms for span in spans)
+    ]
+
+
+class KilledError(Exception):
+    """A kill -9, as far as one process can play it."""
+
+
+@contextmanager
+def killed_after(pieces: int) -> Iterator[None]:
+    """Let a backfill die when it wants to commit one piece more."""
+    whole, left = BarStore.write_days, pieces
+
+    def write_days(store: BarStore, *arguments: Any, **options: Any) -> None:
+        nonlocal left
+        if left == 0:
+            raise KilledError
+        left -= 1
+        whole(store, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BarStore, "write_days", write_days)
+        yield
 
 
 def test_a_file_that_became_wrong_leaves_what_is_held(

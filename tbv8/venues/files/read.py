@@ -2,6 +2,9 @@
 
 A format is told by a file's first bytes. Nothing is mended but the order of a file that begins with
 its newest bar: whoever made the file can correct a line, and a guess would become a result.
+
+Arrow's pool of threads is not used: a process that ends soon after aborts now and then (2 of 100,
+"terminate called without an active exception"), and a year of CSV takes 0.15 s without it.
 """
 
 from __future__ import annotations
@@ -157,9 +160,10 @@ def _parse_table(raw: bytes, name: str) -> _Columns:
         if raw[:4] == b"PAR1":
             file = pa.parquet.ParquetFile(pa.BufferReader(raw))
             picked = _pick(file.schema_arrow.names, name)
-            table = file.read(columns=list(picked.values()))
+            table = file.read(columns=list(picked.values()), use_threads=False)
         else:
-            table = pa.ipc.open_file(pa.BufferReader(raw)).read_all()
+            options = pa.ipc.IpcReadOptions(use_threads=False)
+            table = pa.ipc.open_file(pa.BufferReader(raw), options=options).read_all()
             picked = _pick(table.column_names, name)
         values = [table[picked[column]].cast(pa.float64(), safe=False) for column in PRICES]
     except (pa.ArrowException, OSError) as e:
@@ -176,7 +180,7 @@ def _parse_csv(raw: bytes, name: str) -> _Columns:
     try:
         table = pa.csv.read_csv(
             pa.BufferReader(raw),
-            pa.csv.ReadOptions(column_names=names, skip_rows=text.header_lines),
+            pa.csv.ReadOptions(use_threads=False, column_names=names, skip_rows=text.header_lines),
             pa.csv.ParseOptions(delimiter=text.delimiter),
             pa.csv.ConvertOptions(
                 include_columns=[str(number) for number in kinds],
