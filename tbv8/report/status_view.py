@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tbv8.market import iso
 from tbv8.page.words import counted
+from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus, TickStatus
 from tbv8.text import printable
 
@@ -34,7 +35,7 @@ def print_status(status: Status, *, each: bool = False) -> None:
     if status.database.problem is None:
         simulated = sorted({row.venue for row in status.series if row.simulated})
         bars = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
-        most = len(status.series) + len(status.ticks) + 1 if each else _MOST_ROWS
+        most = sys.maxsize if each else _MOST_ROWS
         if len(status.series) <= most:
             _print_table(console, bars, _SERIES, _series_rows(status.series), "none yet")
         else:
@@ -53,6 +54,10 @@ def print_status(status: Status, *, each: bool = False) -> None:
             _print_table(console, "Recorder gaps", _GAP_KINDS, _gap_kind_rows(gaps), "none")
         newest = sorted(gaps, key=lambda gap: -(gap.newest_ms or 0))
         _print_lines(console, _newest_gaps(gaps if len(gaps) <= most else newest[:_MOST_ODD]))
+    if status.sessions:
+        rows = [_session_row(one) for one in status.sessions]
+        _print_table(console, "Paper sessions", _SESSIONS, rows, "none")
+        _print_lines(console, (line for one in status.sessions for line in session_lines(one)))
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
     _print_table(console, "Strategies", _STRATEGIES, strategies, "none")
     _print_lines(console, _stale_lines(status))
@@ -68,6 +73,44 @@ _TICK_KINDS = ("venue", "dataset", ">symbols", "first", "last")
 _GAP_KINDS = ("venue", "channel", ">symbols", ">gaps", ">healed", ">lasting", ">lost")
 _GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
 _STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades")
+
+
+_SESSIONS = (
+    "strategy",
+    "at",
+    "state",
+    "since",
+    "last minute",
+    ">ago",
+    ">position",
+    ">equity",
+    ">day's loss",
+    ">limit",
+    ">fills",
+    ">denials",
+    ">halts",
+    ">journal ~",
+)
+
+
+def _session_row(session: SessionStatus) -> list[str]:
+    held = ", ".join(f"{size} {name}" for name, size in session.positions.items() if size)
+    return [
+        session.strategy_id if session.role == "primary" else f"{session.strategy_id} (shadow)",
+        session.venue,
+        session.state,
+        _time(session.counted_ms),
+        _time(session.done_ms) if session.equity is not None else "none yet",
+        _duration(session.lag_s) if session.equity is not None else "",
+        held or "none",
+        "-" if session.equity is None else f"{session.equity:,.2f}",
+        f"{session.day_loss:,.2f}",
+        f"{session.day_loss_limit:,.2f}",
+        f"{session.fills:,}",
+        f"{session.denials:,}",
+        f"{session.halts:,}",
+        _bytes(session.size),
+    ]
 
 
 def _database_lines(status: Status) -> list[str]:
