@@ -151,7 +151,7 @@ class Bench:
 
     def strategy(self, *, now_ms: int = NOW, **overrides: str) -> Strategy:
         project = load_project(
-            self.root, overrides=overrides, now_ms=now_ms, history_span=lambda _venue: None
+            self.root, overrides=overrides, now_ms=now_ms, history_span=lambda *_: None
         )
         return project.strategies["mine"]
 
@@ -743,7 +743,7 @@ def test_code_that_runs_the_result_makes_it_stale(bench: Bench, name: str) -> No
 
 def test_the_package_has_the_code_that_is_looked_for() -> None:
     """The other tests change a small package: the real one must have the same places."""
-    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda _venue: None)
+    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda *_: None)
 
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 
