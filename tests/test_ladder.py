@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "backtest": "progress results store trading",
     "report": "config freshness page store",
     "tasks": "backfill backtest build ending files freshness recorder report",
+    "api": "backtest config freshness results store tasks",
     "commands": "backfill backtest build ending freshness recorder report tasks",
 }
 
@@ -54,7 +55,7 @@ LIBRARIES = {
     "nautilus_trader": "trading backtest strategies",
     "numpy": "*",
     "plotly": "page",
-    "polars": "aggregate",
+    "polars": "aggregate api",
     "prometheus_client": "recorder",
     "pyarrow": "*",
     "requests": "venues",

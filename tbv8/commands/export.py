@@ -124,7 +124,8 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 def _export(project: Project, asked: _Asked, folder: Path) -> None:
-    from tbv8.store.export import export_bars, export_ticks, exportable, series_folder, tick_days
+    from tbv8.store.export import export_bars, export_ticks, exportable, series_folder
+    from tbv8.store.tick_tables import tick_days
 
     dataset, is_ticks = asked.dataset, asked.dataset in TICKS
     with open_reader(project.db_path) as query:

@@ -136,6 +136,23 @@ class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     backtest: _Backtest = _Backtest()
 
 
+def find_project(folder: Path) -> Path:
+    """Return the nearest folder of a project, `folder` itself or one above it.
+
+    Raises:
+        ConfigError: None of them has a dodo.py beside a folder `config`.
+    """
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
+        if (place / "dodo.py").is_file() and (place / "config").is_dir():
+            return place
+    raise ConfigError(
+        "neither this folder nor one above it is a tbv8 project: go to one, or make one with "
+        "`tbv8 init FOLDER`",
+        path=folder,
+    )
+
+
 def load_project(
     root: Path, *, overrides: Mapping[str, str], now_ms: int, history_span: HistorySpan
 ) -> Project:

@@ -18,31 +18,14 @@ import pyarrow.parquet as pq
 
 from tbv8.errors import DataError
 from tbv8.files import replacing
-from tbv8.market import DAY_MS, HOUR_MS, Series, Span, iso, iso_day
+from tbv8.market import DAY_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
 from tbv8.store.database import Query, open_reader, reader_uri, refusals
 from tbv8.store.ledger import LedgerDay, read_days
+from tbv8.store.tick_tables import SCHEMAS, read_ticks
 from tbv8.text import file_name
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
-_TICKS = {
-    "trades": [
-        ("ts_ms", pa.int64()),
-        ("trade_id", pa.string()),
-        ("price", pa.float64()),
-        ("size", pa.float64()),
-        ("side", pa.string()),
-        ("received_ms", pa.int64()),
-    ],
-    "bbo": [
-        ("ts_ms", pa.int64()),
-        ("bid_price", pa.float64()),
-        ("bid_size", pa.float64()),
-        ("ask_price", pa.float64()),
-        ("ask_size", pa.float64()),
-        ("received_ms", pa.int64()),
-    ],
-}
 _CHUNK_DAYS = 31
 _PAGES = 5000  # of the database, from one look at the progress to the next
 
@@ -69,22 +52,6 @@ def exportable(query: Query, series: Series, dataset: str, span: Span) -> list[L
         if day.digest is None:
             raise DataError(changed_day(series, dataset, day.day_ms))
     return days
-
-
-def tick_days(query: Query, series: Series, table: str, span: Span) -> list[int]:
-    """Return the midnights of the days that have trades or quotes, by time."""
-    days: list[int] = []
-    at_ms, end_ms = span.start_ms, span.end_ms
-    while True:
-        ((ts_ms,),) = query(
-            f"SELECT min(ts_ms) FROM {table}"
-            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?",
-            (series.venue, series.symbol, at_ms, end_ms),
-        )
-        if ts_ms is None:
-            return days
-        days.append(int(ts_ms) // DAY_MS * DAY_MS)
-        at_ms = days[-1] + DAY_MS
 
 
 def export_bars(
@@ -161,48 +128,17 @@ def export_ticks(
     Rows of one millisecond stand in the order in which they came.
     """
     for day_ms in days:
-        fields = _TICKS[table]
-        schema = _schema([pa.field(*field) for field in fields], _what(series, table, day_ms))
-        names = ", ".join(name for name, _ in fields)
+        schema = _schema(list(SCHEMAS[table]), _what(series, table, day_ms))
         path = _day_path(folder, series, table, day_ms)
         with (
             open_reader(db_path) as query,
             replacing(path) as new,
             pq.ParquetWriter(new, schema) as writer,
         ):
-            for hour_ms in range(
-                day_ms, day_ms + DAY_MS, HOUR_MS
-            ):  # a busy day is millions of rows
-                rows = query(
-                    f"SELECT {names} FROM {table} WHERE venue = ? AND symbol = ?"
-                    " AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, rowid",
-                    (series.venue, series.symbol, hour_ms, hour_ms + HOUR_MS),
-                )
-                if rows:
-                    columns = zip(zip(*rows, strict=True), fields, strict=True)
-                    writer.write_table(
-                        _named(series, [_column(series, table, *one) for one in columns], schema)
-                    )
+            for rows in read_ticks(query, series, table, Span(day_ms, day_ms + DAY_MS)):
+                writer.write_table(_named(series, rows.columns, schema))
         advance(1)
     return len(days)
-
-
-def _column(
-    series: Series, table: str, values: Sequence[object], field: tuple[str, pa.DataType]
-) -> pa.Array:
-    """Return a column of an Arrow type.
-
-    Raises:
-        DataError: A user has typed something else there.
-    """
-    name, kind = field
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as e:
-        raise DataError(
-            f"{table} {series}: {name} holds what is not of type {kind} ({e}): correct it in a "
-            "sqlite3 shell"
-        ) from e
 
 
 def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:

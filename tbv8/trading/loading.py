@@ -116,9 +116,9 @@ def _refuse(
     strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception
 ) -> NoReturn:
     """Raise a ConfigError at a key of the strategy's YAML, with its line."""
-    path = Path.cwd() / strategy.path
+    path = strategy.root / strategy.path
     if path.is_file():
-        document = read_document(path, root=Path.cwd())
+        document = read_document(path, root=strategy.root)
         try:
             document.refuse(key, problem)
         except ConfigError as e:

@@ -19,7 +19,8 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.store.bars import open_bars
 from tbv8.store.database import open_reader
-from tbv8.store.export import copy_database, export_bars, export_ticks, exportable, tick_days
+from tbv8.store.export import copy_database, export_bars, export_ticks, exportable
+from tbv8.store.tick_tables import tick_days
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tbv8.store.verify import verify
 from tests.builders import (
