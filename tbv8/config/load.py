@@ -836,10 +836,11 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     path = PurePosixPath(file)
     if path.suffix != ".py" or not path.stem.isidentifier() or not class_name.isidentifier():
         document.refuse(key, f"{text!r} is not path/to/file.py:Class")
-    if path.is_absolute() or ".." in path.parts:
-        document.refuse(key, f"{file!r} is not below the project's folder: move the file there")
+    if path.is_absolute():
+        cure = f"write it from there on, such as ../research/{path.name}"
+        document.refuse(key, f"{file!r} does not begin at the project's folder: {cure}")
     if not (root / path).is_file():
-        document.refuse(key, f"there is no file {path.as_posix()!r} in the project's folder")
+        document.refuse(key, f"there is no file {path.as_posix()!r}, from the project's folder on")
     return path.as_posix(), class_name
 
 
