@@ -45,6 +45,7 @@ Tried with Python 3.12: polars, pyarrow and adbc raise none; open(), numpy, sqli
 """
 
 _MARKS = (".git", "pyproject.toml")
+_LIBRARIES = ("site-packages", "dist-packages")
 
 ABSENT = "absent"
 """In place of the digest of a file that is not there."""
@@ -330,18 +331,22 @@ def _imported(path: Path, root: Path) -> Iterator[Path]:
         else:
             continue
         for module in filter(None, modules):
-            parts = module.split(".")
-            place = _place(parts, root)
-            if place.with_suffix(".py").is_file():
-                yield place.with_suffix(".py")
-            yield from _package(place)
+            if place := _place(module.split("."), root):
+                if place.with_suffix(".py").is_file():
+                    yield place.with_suffix(".py")
+                yield from _package(place)
 
 
-def _place(parts: Sequence[str], root: Path) -> Path:
-    """Return where a module lies: below `root`, or in the tbv8 that runs where that has none."""
+def _place(parts: Sequence[str], root: Path) -> Path | None:
+    """Return where a module may lie: below `root`, or in the tbv8 that runs where that has none.
+
+    None for a library: those lie beside tbv8 where it is installed as one.
+    """
     own = STRATEGIES.parent
     if parts[0] == own.name and not (root / own.name).is_dir():
         return own.parent.joinpath(*parts)
+    if parts[0] != own.name and root.name in _LIBRARIES:
+        return None
     return root.joinpath(*parts)
 
 

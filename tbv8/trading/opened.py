@@ -127,6 +127,8 @@ class Opened:
             return
         if _is_library(path) or path.startswith(_SYSTEM):
             return
+        if name == path and path.startswith(_TBV8):  # installed beside the project: a library too
+            return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")
         else:

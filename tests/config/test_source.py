@@ -513,3 +513,17 @@ def test_what_a_file_imports_of_an_installed_tbv8_is_a_source_too(tmp_path: Path
         "own.py",
         "tbv8/strategies/base.py",
     }
+
+
+def test_of_an_installed_strategy_the_libraries_beside_it_are_no_sources(tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    for name in ("tbv8/strategies", "numpy"):
+        (site / name).mkdir(parents=True)
+    (site / "numpy/__init__.py").write_text("import ctypes\n")
+    (site / "tbv8/strategies/helper.py").write_text("import numpy\n")
+    own = site / "tbv8/strategies/own.py"
+    own.write_text("import numpy as np\nfrom tbv8.strategies.helper import np\n")
+
+    sources = project_imports([own], root=site)
+
+    assert sources == [own.with_name("helper.py"), own]

@@ -75,7 +75,7 @@ def commands() -> list[str]:
         flags=re.MULTILINE,
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
-    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE)\b")
+    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|FOLDER|NAME)\b")
     endless = ("record", "bench")
     return [words for words in typed if not patterns.search(words) and words not in endless]
 
