@@ -54,7 +54,7 @@ _FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
 
 
 class Params(msgspec.Struct, frozen=True):
-    """What a config class takes: each name and whether it must be given.
+    """The parameters of a config class: each name, and whether it must be given.
 
     `closed` is False when it may take others too, which only running it could tell: by `**kwargs`,
     or from a base class of another module.
@@ -65,7 +65,7 @@ class Params(msgspec.Struct, frozen=True):
 
 
 def is_file(module: str) -> bool:
-    """Tell whether a strategy's module is named by the path of its file."""
+    """Return True if a strategy's module is named by the path of its file."""
     return module.endswith(".py")
 
 
@@ -214,11 +214,11 @@ def _own_or_inherited(config_class: ast.ClassDef, among: Mapping[str, ast.ClassD
             required |= _arguments(spec)
         return Params(required, any(spec.kwarg is None for spec in makers))
     closed = True
-    others = {name: node for name, node in among.items() if name != config_class.name}
+    other_classes = {name: node for name, node in among.items() if name != config_class.name}
     for base in config_class.bases:
         name = ast.unparse(base).rpartition(".")[2]
-        if name in others:
-            inherited = _own_or_inherited(others[name], others)
+        if name in other_classes:
+            inherited = _own_or_inherited(other_classes[name], other_classes)
             required, closed = required | inherited.required, closed and inherited.closed
         else:
             closed = closed and name in _FIELDLESS
@@ -306,7 +306,7 @@ def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
 
 
 def is_unseen(module: str) -> bool:
-    """Tell whether a module, or one that it is in, opens files without an audit event."""
+    """Return True if a module, or a package around it, opens files without an audit event."""
     parts = module.split(".")
     return any(".".join(parts[:count]) in UNSEEN for count in range(1, len(parts) + 1))
 
