@@ -39,6 +39,7 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     ONE_MINUTE,
@@ -543,9 +544,17 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.trading.loading import StrategyError
 
-    _inputs, bars = _read(project, strategy)
-    for line in lines(strategy, check_lookahead(strategy, bars)):
+    inputs, bars = _read(project, strategy)
+    keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
+    try:
+        found = lines(strategy, check_lookahead(strategy, bars))
+    except StrategyError as e:
+        keep(passed=False, line=str(e))
+        raise
+    keep(passed=True, line=found[0])
+    for line in found:
         print(f"   {line}")
 
 

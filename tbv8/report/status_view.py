@@ -40,7 +40,10 @@ def print_status(status: Status) -> None:
 _SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
 _TICKS = ("venue", "symbol", "dataset", "first", "last")
 _GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
-_STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades")
+_STRATEGIES = (
+    *("strategy", "bars", "span", "state", "look-ahead"),
+    *(">return", ">Sharpe", ">max drawdown", ">trades"),
+)
 
 
 def _database_lines(status: Status) -> list[str]:
@@ -116,7 +119,11 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
     return [
         strategy.strategy_id,
         f"{symbols} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
+        " .. ".join(
+            _time(ms)[:10] for ms in (strategy.start_ms, strategy.end_ms) if ms is not None
+        ),
         "fresh" if strategy.fresh else "stale",
+        strategy.checked,
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),
