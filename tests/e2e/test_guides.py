@@ -1,12 +1,14 @@
-"""The code of docs/strategies.md runs as it is printed there."""
+"""The guides of docs/: their code runs, their names exist, their links lead somewhere."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tbv8.venues.base import Feed, Live
 from tests.e2e.conftest import ONE_WEEK, ROOT, Project
 
 GUIDE = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
@@ -53,3 +55,21 @@ def test_every_helper_of_the_page_exists() -> None:
     assert named == {name for name in vars(base.OneMarket) if name[0] != "_"} - {"on_start"} | {
         "size"
     }
+
+
+def test_the_guide_to_venues_tells_all_that_a_live_venue_has() -> None:
+    guide = (ROOT / "docs/venues.md").read_text(encoding="utf-8")
+
+    for protocol in (Live, Feed):
+        table = guide.partition(f"| of `{protocol.__name__}` | is |\n|---|---|\n")[2]
+        rows = table.partition("\n\n")[0].splitlines()
+        named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+        methods = {name for name in vars(protocol) if name[0] != "_"}
+        assert set(named) == methods | set(protocol.__annotations__)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_the_links_of_a_guide_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []
