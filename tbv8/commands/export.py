@@ -15,23 +15,26 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
+from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
 from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.trials import read_experiment_ids
 
 if TYPE_CHECKING:
     from tbv8.store.export import Partition
 
 _FOLDER = "data/export"
+_TRIALS = "trials"
 
 
 class Export(Looking):
     """Write files for other tools."""
 
-    doc_purpose = "write bars, trades or quotes to Parquet, or copy the whole database"
+    doc_purpose = "write bars, trades, quotes or trials to Parquet, or copy the whole database"
     doc_usage = (
         "--dataset ohlcv_1m [--venue V] [--symbol S] [--start DAY] [--end DAY]"
-        " [--partition month | --into FILE] | --database FILE"
+        " [--partition month | --into FILE] | --dataset trials --experiment ID | --database FILE"
     )
     doc_description = (
         "One Parquet file a UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to be "
@@ -50,6 +53,13 @@ class Export(Looking):
             "type": str,
             "default": "",
             "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... trades or bbo",
+        },
+        {
+            "name": "experiment",
+            "long": "experiment",
+            "type": str,
+            "default": "",
+            "help": "with --dataset trials: whose; one file of all its trials",
         },
         *SERIES,
         {
@@ -108,6 +118,7 @@ class Export(Looking):
     def _execute(
         self,
         dataset: str,
+        experiment: str,
         venue: str,
         symbol: str,
         start: str,
@@ -123,7 +134,7 @@ class Export(Looking):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --dataset, --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
         if database:
-            others = dataset or venue or symbol or start or end or into
+            others = dataset or experiment or venue or symbol or start or end or into
             if others or to != _FOLDER or partition != "day":
                 raise InvalidCommand("--database copies all: leave the other options out")
             _copy(project, Path(database), yes=yes)
@@ -133,6 +144,11 @@ class Export(Looking):
                 "--dataset: missing: write which table, such as --dataset ohlcv_1m, or "
                 "--database FILE for a copy of all"
             )
+        if experiment or dataset == _TRIALS:
+            if dataset != _TRIALS or venue or symbol or start or end or into or partition != "day":
+                raise InvalidCommand("--experiment: goes with --dataset trials and --to alone")
+            _export_trials(project, experiment, Path(to))
+            return 0
         options = _Options(dataset, venue, symbol, _span(start, end))
         if not into:
             _export(project, options, Path(to), by=partition)
@@ -142,6 +158,17 @@ class Export(Looking):
         _check_target("--into", Path(into), project.db_path, yes=yes)
         _export_file(project, options, Path(into))
         return 0
+
+
+def _export_trials(project: Project, experiment: str, folder: Path) -> None:
+    from tbv8.experiments.listing import export_trials
+
+    with open_reader(project.db_path) as query:
+        known = read_experiment_ids(query)
+        if experiment not in known:
+            raise InvalidCommand(f"--experiment: {unknown('experiment', experiment, known)}")
+        path, rows = export_trials(query, experiment, folder)
+    print(f"   {path}: {counted(rows, 'trial')}")
 
 
 class _Options(msgspec.Struct, frozen=True):

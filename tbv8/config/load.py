@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from tbv8.config.document import (
     Document,
+    Key,
     plain,
     read_document,
     to_record,
@@ -31,6 +32,9 @@ from tbv8.config.records import (
     Detail,
     Instrument,
     Kind,
+    Message,
+    Notify,
+    Paper,
     Problem,
     Project,
     Risk,
@@ -68,7 +72,7 @@ from tbv8.venues.registry import find_venue
 HistorySpan = Callable[[str], Span | None]
 """The span for which a venue has history at all; None for one that has none to give."""
 
-OVERRIDES = ("venue", "start", "end")
+OVERRIDES = ("venue", "start", "end", "workers")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
 HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
@@ -83,10 +87,22 @@ _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
 
 
+class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    stale_after: str | None = None
+    clock_limit: str = "2s"
+
+
+class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    urls_env: str
+    off: tuple[Message, ...] = ()
+
+
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_path: str
     results_path: str = "data/results"
     timeframes: list[str] = []
+    paper: _Paper = _Paper()
+    notify: _Notify | None = None
 
 
 class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,7 +176,7 @@ def load_project(
 
     Args:
         root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start` and `end` of the command line.
+        overrides: `venue`, `start`, `end` and `workers` of the command line.
         now_ms: The clock, read once.
         history_span: Asked for each venue whose history is wanted.
 
@@ -170,7 +186,7 @@ def load_project(
     for name in overrides:
         if name not in OVERRIDES:
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
-    db_path, results_path, timeframes = _load_data(root)
+    data = _load_data(root)
     history_file = _read(
         root,
         "history.yaml",
@@ -200,21 +216,55 @@ def load_project(
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
         root=root,
-        db_path=db_path,
-        results_path=results_path,
-        timeframes=timeframes,
+        db_path=data.db_path,
+        results_path=data.results_path,
+        timeframes=data.timeframes,
         venues=venues,
         strategies=strategies,
         wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
+        paper=data.paper,
+        notify=data.notify,
         problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
 
-def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
-    """Return where the database and the results are, and the timeframes that are kept."""
+def _paper(document: Document, words: _Paper) -> Paper:
+    def duration_ms(key: str, text: str) -> int:
+        try:
+            return parse_duration_ms(text)
+        except ValueError as e:
+            document.refuse(("paper", key), str(e))
+
+    stale_after = words.stale_after
+    return Paper(
+        stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
+        clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
+    )
+
+
+def _notify(document: Document, words: _Notify | None) -> Notify | None:
+    if words is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
+        cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
+        document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
+    return Notify(urls_env=words.urls_env, off=words.off)
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What data.yaml says."""
+
+    db_path: Path
+    results_path: Path
+    timeframes: tuple[Timeframe, ...]
+    paper: Paper
+    notify: Notify | None
+
+
+def _load_data(root: Path) -> _Data:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, _DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -223,7 +273,13 @@ def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return db_path, results_path, tuple(timeframes)
+    return _Data(
+        db_path=db_path,
+        results_path=results_path,
+        timeframes=tuple(timeframes),
+        paper=_paper(file, data.paper),
+        notify=_notify(file, data.notify),
+    )
 
 
 def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
@@ -297,7 +353,7 @@ def _read(root: Path, name: str, cure: str) -> Document:
 
 
 def _load_each[T](
-    root: Path, name: str, what: str, cure: str, load: Callable[[Document], T]
+    root: Path, name: str, what: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
     """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
     loaded: dict[str, T] = {}
@@ -316,14 +372,15 @@ def _load_each[T](
     return loaded, broken
 
 
-def _paths(root: Path, name: str, what: str, cure: str) -> list[Path]:
+def _paths(root: Path, name: str, what: str, cure: str | None) -> list[Path]:
+    """Return the files of a folder of config/; without a cure there need not be any."""
     folder = root / "config" / name
     paths = sorted(
         path
         for path in folder.glob("[!.]*")  # not what an editor keeps beside an open file
         if path.suffix in (".yaml", ".yml")
     )
-    if not paths:
+    if not paths and cure is not None:
         raise ConfigError(
             f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
@@ -438,7 +495,7 @@ def _warn_of_percent(
         )
 
 
-def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_amount(document: Document, key: Key, value: Decimal) -> None:
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
     if value >= _TOO_MUCH:
@@ -446,7 +503,7 @@ def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> N
     _check_decimals(document, key, value)
 
 
-def _check_decimals(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_decimals(document: Document, key: Key, value: Decimal) -> None:
     if value != round(value, _DECIMALS):
         document.refuse(key, f"expected at most {_DECIMALS} decimals, got {value}")
 

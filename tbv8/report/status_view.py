@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tbv8.market import iso
 from tbv8.page.words import counted
+from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus
 from tbv8.text import printable
 
@@ -32,6 +33,10 @@ def print_status(status: Status) -> None:
         gaps = [_gap_row(gap) for gap in status.recorder_gaps]
         _print_table(console, "Recorder gaps", _GAPS, gaps, "none")
         _print_lines(console, _newest_gaps(status))
+    if status.sessions:
+        rows = [_session_row(one) for one in status.sessions]
+        _print_table(console, "Paper sessions", _SESSIONS, rows, "none")
+        _print_lines(console, (line for one in status.sessions for line in session_lines(one)))
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
     _print_table(console, "Strategies", _STRATEGIES, strategies, "none")
     _print_lines(console, _stale_lines(status))
@@ -44,6 +49,44 @@ _STRATEGIES = (
     *("strategy", "bars", "span", "state", "look-ahead"),
     *(">return", ">Sharpe", ">max drawdown", ">trades"),
 )
+
+
+_SESSIONS = (
+    "strategy",
+    "at",
+    "state",
+    "since",
+    "last minute",
+    ">ago",
+    ">position",
+    ">equity",
+    ">day's loss",
+    ">limit",
+    ">fills",
+    ">denials",
+    ">halts",
+    ">journal ~",
+)
+
+
+def _session_row(session: SessionStatus) -> list[str]:
+    held = ", ".join(f"{size} {name}" for name, size in session.positions.items() if size)
+    return [
+        session.strategy_id if session.role == "primary" else f"{session.strategy_id} (shadow)",
+        session.venue,
+        session.state,
+        _time(session.counted_ms),
+        _time(session.done_ms) if session.equity is not None else "none yet",
+        _duration(session.lag_s) if session.equity is not None else "",
+        held or "none",
+        "-" if session.equity is None else f"{session.equity:,.2f}",
+        f"{session.day_loss:,.2f}",
+        f"{session.day_loss_limit:,.2f}",
+        f"{session.fills:,}",
+        f"{session.denials:,}",
+        f"{session.halts:,}",
+        _bytes(session.size),
+    ]
 
 
 def _database_lines(status: Status) -> list[str]:

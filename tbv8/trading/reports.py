@@ -56,8 +56,6 @@ class Reports:
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
-        if name not in market.working:  # a change that came too late may have asked for more
-            self.book.working.pop(name, None)
         self.orders.fills.append(
             Fill(
                 ts_ms=self.orders.step_ns // _NS,
@@ -75,7 +73,9 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        self._end_without_use(market)
+        for idle in market.without_use():
+            self.orders.end(market, idle)
+        self._end_excess(market)
 
     def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
         """Return the price from which rounding and slipping are measured."""
@@ -116,10 +116,8 @@ class Reports:
                 Quantity.from_decimal_dp(quantity, market.units.size_decimals),
             )
 
-    def _end_without_use(self, market: RestingOrders) -> None:
-        """Cancel orders that have nothing left to reduce, or that could break max_position now."""
-        for name in market.without_use():
-            self.orders.end(market, name)
+    def _end_excess(self, market: RestingOrders) -> None:
+        """Cancel orders that could break max_position now."""
         for name in market.excess():
             breach = Breach(
                 "max_position",
@@ -152,7 +150,7 @@ class Reports:
         self.orders.take_over(order, now)
         if whose == "strategy" and isinstance(event, OrderUpdated):
             market.meet_close(name)
-        self._end_without_use(market)
+        self._end_excess(market)
 
     def _on_ended(self, event: Any) -> None:
         market, name = self.markets.get(event.instrument_id), id_of(event)

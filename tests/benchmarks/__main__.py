@@ -8,7 +8,15 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, recording, starting
+from tests.benchmarks import (
+    aggregation,
+    backtesting,
+    experimenting,
+    filling,
+    recording,
+    sessions,
+    starting,
+)
 
 BENCHMARKS = {
     "list": starting.bench_list,
@@ -16,6 +24,12 @@ BENCHMARKS = {
     "backfill": filling.bench_backfill,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
+    "history": backtesting.bench_history,
+    "run": sessions.bench_run,
+    "detail": sessions.bench_detail,
+    "orders": sessions.bench_orders,
+    "feed": sessions.bench_feed,
+    "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
 }
 

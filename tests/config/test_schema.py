@@ -19,7 +19,7 @@ from tests.builders import MONDAY, ROOT
 NOW_MS = MONDAY + 366 * 86_400_000
 VENUES = ("binance_spot", "hyperliquid", "mexc", "sample")
 SCHEMAS = schemas(VENUES)
-KINDS = {"venues": "venue", "strategies": "strategy"}
+KINDS = {"venues": "venue", "strategies": "strategy", "experiments": "experiment"}
 SHIPPED = sorted(path.relative_to(ROOT) for path in (ROOT / "config").rglob("*.yaml"))
 
 # design.md, section 4, as it stands
@@ -119,6 +119,7 @@ def test_the_shipped_files_are_right_and_name_their_schema(path: Path) -> None:
 
     schema = (path.parent / name).as_posix().replace("config/venues/../", "config/")
     schema = schema.replace("config/strategies/../", "config/")
+    schema = schema.replace("config/experiments/../", "config/")
     kind = KINDS.get(path.parent.name, path.stem)
     assert schema == f"config/.schemas/{kind}"
     assert problem_of_schema(ROOT, path.relative_to("config").as_posix()) is None
