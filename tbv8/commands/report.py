@@ -19,7 +19,7 @@ from tbv8.page.plotly import write_plotly
 from tbv8.report.graph import Node
 from tbv8.tasks import wanted_history
 
-_STAGES = ("migrate", "backfill", "aggregate", "backtest")
+_STAGES = ("migrate", "backfill", "aggregate", "backtest", "experiment")
 
 
 class Report(Looking):

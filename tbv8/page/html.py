@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
 
-from tbv8.page.plotly import plotly_script
+from tbv8.page.plotly import PLOTLY_FILE, plotly_script
 from tbv8.page.price_script import PRICE_SCRIPT
 from tbv8.page.script import SCRIPT
 from tbv8.page.style import STYLE
@@ -192,6 +193,12 @@ def page(
         lang="en",
     )
     return f"<!doctype html>\n{document}\n"
+
+
+def whole(document: str) -> str:
+    """Return a document of `page` that needs no file beside it."""
+    asks = re.compile(rf'<script src="[./]*{re.escape(PLOTLY_FILE)}"></script>')
+    return asks.sub(lambda _found: f"<script>{plotly_script()}</script>", document, count=1)
 
 
 def is_page(content: bytes) -> bool:

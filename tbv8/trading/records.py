@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -102,3 +103,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[SubmittedOrder, ...] = ()
     tags: dict[str, str] = {}
     chart_lines: ChartLines | None = None
+
+
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session has done so far; its lists grow with the session."""
+
+    submitted: Sequence[SubmittedOrder]
+    changed: Sequence[SubmittedOrder]
+    fills: Sequence[Fill]
+    payments: Sequence[Payment]
+    denials: Sequence[Denial]
+    halts: Sequence[Halt]

@@ -678,6 +678,22 @@ PRICES = [
         liquidity=["taker"],
     ),
     Case(
+        "a limit that the close touches takes there for the quantity to which it is changed",
+        [(0, limit("l", "buy", 2, 98)), (1, Modify("l", quantity=D(1)))],
+        [(100, 101, 98, 98)],
+        [(1, "l", "buy", 1, 98)],
+        1,
+        liquidity=["taker"],
+    ),
+    Case(
+        "a limit that the close touches takes there for the quantity that waited for it",
+        [(0, limit("l", "buy", 2, 98)), ("timer 1", Modify("l", quantity=D(1)))],
+        [(100, 101, 98, 98)],
+        [(1, "l", "buy", 1, 98)],
+        1,
+        liquidity=["taker"],
+    ),
+    Case(
         "a step that opens beyond a limit fills it at the limit",
         [(0, limit("l", "buy", 1, 98))],
         [(95, 96, 94, 95)],
@@ -2505,6 +2521,29 @@ CHANGES = [
         states={"l": "filled"},
     ),
     Case(
+        "a change of another order does not end what reduces a position that is under way",
+        [
+            (0, limit("l", "buy", 1, 90)),
+            (1, Modify("l", price=D(89))),
+            (1, market("m", "buy", 1)),
+            (1, limit("out", "sell", 1, 105, **RO)),
+        ],
+        [FLAT, (100, 106, 100, 100)],
+        [(1, "m", "buy", 1, 100), (2, "out", "sell", 1, 105)],
+        0,
+    ),
+    Case(
+        "a fill at a limit far from the market sets no stop off",
+        [
+            (0, stop_limit("t", "buy", 1, 105, 108)),
+            (0, [limit("e", "sell", 1, 101), limit("tp", "buy", 1, 110, parent="e")]),
+            (1, Modify("t", trigger=D(103))),
+        ],
+        [(100, 102, 99, 100), (100, 104, 100, 104)],
+        [(1, "e", "sell", 1, 101), (1, "tp", "buy", 1, 110), (2, "t", "buy", 1, 108)],
+        1,
+    ),
+    Case(
         "a change is checked at once, in the order of asking",
         [(0, limit("l", "buy", 1, 98)), (1, Modify("l", price=D("97.3"))), (1, Cancel("l"))],
         [FLAT],
@@ -2548,6 +2587,14 @@ READINGS = [
         2,
         [(0, "max_position", "l")],
         market={"max_position": 3},
+    ),
+    Case(
+        "reading: a post-only order that the close touches does not take if its change is refused",
+        [(0, limit("l", "buy", 1, 98, post_only=True)), (1, Modify("l", price=D(99)))],
+        [(100, 101, 98, 98), (98, 101, 98, 99)],
+        [],
+        0,
+        states={"l": "working"},
     ),
     Case(
         "reading: a change of a post-only order that would take is refused",

@@ -102,6 +102,15 @@ def test_closing_a_position_reduces_whatever_is_asked(run_more: RunMore, wanted:
     assert [denial.rule for denial in run.denials] == ["reduce_only"] * 2
 
 
+def test_a_market_order_behind_a_makers_fill_takes(run_more: RunMore) -> None:
+    run = run_more(
+        "", make_bars([100, 100, 94, 94]), params={"orders": {4: "-1"}, "limits": {2: "1@95.0"}}
+    )
+
+    assert [fill.liquidity for fill in run.fills] == ["maker", "taker"]
+    assert [fill.fee for fill in run.fills] == [0, D("0.047")]
+
+
 def test_a_strategy_that_looks_at_no_bars_is_halted_all_the_same(run_more: RunMore) -> None:
     run = run_more(
         "        if number == 2:\n            self.unsubscribe_bars(self.config.bar_type)\n",

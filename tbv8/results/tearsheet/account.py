@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tbv8.market import DAY_MS
+from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.read import Account
-from tbv8.results.statistics import FEWEST_DAYS, measure_curve, without_yearly
+from tbv8.results.statistics import measure_curve, without_yearly
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
 
 

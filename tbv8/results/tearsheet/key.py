@@ -28,6 +28,7 @@ def key_part(result: Result) -> Part:
     files += ["manifest.json"]
     if result.shadow:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
+    files += ["shadow/orders.csv"] if result.summary.priced else []
     links = join([[element("a", name, href=name), " "] for name in files])
     return (
         "key",

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tbv8.market import HOUR_MS
+from tbv8.market import FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Result
-from tbv8.results.statistics import FEWEST_DAYS
 from tbv8.results.tearsheet.account import average_position, held_at_exposure_numbers
 from tbv8.results.tearsheet.words import (
     Part,

@@ -19,7 +19,7 @@ from tbv8.results.tearsheet.months import months_part
 from tbv8.results.tearsheet.numbers import numbers_part
 from tbv8.results.tearsheet.prices import prices_part
 from tbv8.results.tearsheet.round_trips import round_trips
-from tbv8.results.tearsheet.shadow import shadow_part
+from tbv8.results.tearsheet.shadow import priced_part, shadow_part
 from tbv8.results.tearsheet.spread import spread_part
 from tbv8.results.tearsheet.trades import trades_part
 
@@ -39,6 +39,7 @@ def tearsheet(result: Result) -> str:
         groups_part(trips),
         spread_part(result, trips),
         *([shadow_part(result)] if result.shadow else []),
+        *([priced_part(result)] if summary.priced else []),
         events_part(result),
         key_part(result),
     ]

@@ -70,6 +70,25 @@ def shadow_part(result: Result) -> Part:
     )
 
 
+def priced_part(result: Result) -> Part:
+    """Return what each day's fills would have cost at the secondary's recorded quotes."""
+    priced = result.summary.priced
+    assert priced is not None
+    rows = [
+        [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
+        for day in priced.days[-_EVENTS:]
+    ]
+    rows.append(["in all", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
+    note = (
+        f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
+        f"{priced.venue} when it was made: how much more it would have cost there, fees not "
+        "counted. shadow/orders.csv lists them."
+    )
+    heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
+    title = f"Fills at the quotes of {priced.venue}"
+    return "priced", title, [caption(note), element("div", table(heads, rows), class_="narrow")]
+
+
 def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
     """Return the differences in numbers, and the fills that only the one run has."""
     divergence = result.summary.divergence
