@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -126,7 +127,7 @@ def read_result(
         },
         step=strategy.step,
         steps=bars.steps,
-        chart_lines=_read(lines) if (lines := folder / "chart_lines.csv").exists() else None,
+        chart_lines=_chart_lines(folder / "chart_lines.csv"),
         inputs=inputs,
     )
 
@@ -143,6 +144,17 @@ def _account(
         positions=_read(folder / "positions.csv", text=_TEXT_POSITIONS),
         tags=_tags(folder / "tags.csv"),
     )
+
+
+def _chart_lines(path: Path) -> pa.Table | None:
+    """Return the times, and every line as floats; None where the strategy names none."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file))
+    types = {name: pa.float64() for name in names} | {"ts_ms": pa.int64()}
+    options = pyarrow.csv.ConvertOptions(column_types=types)
+    return pyarrow.csv.read_csv(path, convert_options=options)
 
 
 def _tags(path: Path) -> Mapping[str, str]:

@@ -105,23 +105,26 @@ class OneMarket(Strategy):
 
     # Orders.
 
-    def market(self, change: Decimal) -> None:
-        """Send a market order.
+    def market(self, change: Decimal, *, tag: str | None = None) -> None:
+        """Send a market order; the tearsheet counts trades by the tag of what closed them.
 
-        self.market(-self.position)  # out
+        self.market(-self.position, tag="trend over")  # out
         """
-        self.submit_order(self.order_factory.market(*sided(change, self.instrument)))
+        tags = [tag] if tag else None
+        self.submit_order(self.order_factory.market(*sided(change, self.instrument), tags=tags))
 
-    def limit(self, change: Decimal, price: Price) -> Any:
+    def limit(self, change: Decimal, price: Price, *, tag: str | None = None) -> Any:
         """Send a limit order; return its id."""
-        order = self.order_factory.limit(*sided(change, self.instrument), price)
+        tags = [tag] if tag else None
+        order = self.order_factory.limit(*sided(change, self.instrument), price, tags=tags)
         self.submit_order(order)
         return order.client_order_id
 
-    def stop_loss(self, change: Decimal, trigger: Price) -> Any:
+    def stop_loss(self, change: Decimal, trigger: Price, *, tag: str | None = None) -> Any:
         """Send a stop order that can only reduce; return its id."""
+        tags = [tag] if tag else None
         order = self.order_factory.stop_market(
-            *sided(change, self.instrument), trigger, reduce_only=True
+            *sided(change, self.instrument), trigger, reduce_only=True, tags=tags
         )
         self.submit_order(order)
         return order.client_order_id

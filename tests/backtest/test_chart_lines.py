@@ -9,6 +9,9 @@ import pytest
 from tbv8.market import HOUR_MS, Span
 from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import START_MS, backtest, install, make_bars, make_strategy, read_rows
+from tests.browser import opened
+from tests.page.test_charts import data_of
+from tests.page.test_packed import unpacked
 
 LINED = '''
 """Follows an average, tags its orders, and names three lines."""
@@ -35,6 +38,8 @@ class Lined(Strategy):
         self.chart_lines = {
             "mean": self.mean,
             "panel/bars, so far": lambda: self.count if self.count > 1 else None,
+            "panel/opened_ms": lambda: None,
+            "<i>%{x}": lambda: 100.5,
         }
         wrong = {"list": [self.mean], "number": {"mean": 3}, "name": {"ts_ms": self.mean}}
         self.chart_lines = wrong.get(config.lines, self.chart_lines)
@@ -68,7 +73,7 @@ def test_lines_stand_in_their_file_at_each_close_and_tags_beside_their_orders(
     backtest(strategy, make_bars([100, 101, 102, 104, 103]), tmp_path)
 
     path = tmp_path / "test_v1" / "chart_lines.csv"
-    assert path.read_text().startswith('ts_ms,mean,"panel/bars, so far"\n')
+    assert path.read_text().startswith('ts_ms,mean,"panel/bars, so far",panel/opened_ms,')
     rows = read_rows(path)
     equity = read_rows(tmp_path / "test_v1" / "equity.csv")
     assert [row["ts_ms"] for row in rows] == [row["ts_ms"] for row in equity]
@@ -79,6 +84,29 @@ def test_lines_stand_in_their_file_at_each_close_and_tags_beside_their_orders(
     fills = read_rows(tmp_path / "test_v1" / "fills.csv")
     tags = {row["order_id"]: row["tags"] for row in read_rows(tmp_path / "test_v1" / "tags.csv")}
     assert [tags[fill["order_id"]] for fill in fills] == ["enter", "leave, late"]
+
+
+def test_the_page_draws_lines_on_the_price_and_in_panels(tmp_path: Path) -> None:
+    strategy = make_strategy(module="lined", class_name="Lined")
+    backtest(strategy, make_bars([100, 101, 102, 104, 103]), tmp_path)
+    path = tmp_path / "test_v1" / "tearsheet.html"
+
+    packed = data_of(path.read_text(encoding="utf-8"), "price-chart")["prices"]["lines"]
+
+    lines = {(line["panel"], line["name"]): unpacked(line["values"]) for line in packed}
+    assert lines == {
+        (None, "mean"): [None, None, 101, pytest.approx(102 + 1 / 3, abs=1e-4), 103],
+        ("panel", "bars, so far"): [None, 2, 3, 4, 5],
+        ("panel", "opened_ms"): [None] * 5,
+        (None, "<i>%{x}"): [100.5] * 5,
+    }
+    with opened(path) as page:
+        drawn = page.evaluate(
+            "document.getElementById('price-chart').data.filter(trace => trace.meta === 'line')"
+            ".map(trace => [trace.name, trace.yaxis, trace.y[4]])"
+        )
+        assert drawn[:2] == [["mean", "y", 103], ["bars, so far", "y2", 5]]
+        assert page.locator("#price-chart .legendtext", has_text="<i>%{x}").count() == 1
 
 
 def test_the_warm_up_has_no_lines(tmp_path: Path) -> None:

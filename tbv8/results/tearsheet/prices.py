@@ -114,7 +114,7 @@ def _lines(result: Result, ends_ms: Ints) -> list[Line]:
     at = np.searchsorted(times_ms, ends_ms).clip(max=len(times_ms) - 1)
     lines = []
     for key in table.column_names[1:]:
-        values = table[key].cast(pa.float64()).to_numpy()
+        values = table[key].to_numpy()
         panel, slash, name = key.partition("/")
         lines.append(
             Line(
