@@ -31,8 +31,8 @@ def page_header(result: Result) -> Html:
         element("h1", summary.strategy_id),
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
-        [element("p", said, class_="facts") for said in _settings(result)],
-        [element("p", said, class_="caution") for said in cautions(summary)],
+        [element("p", text, class_="facts") for text in _settings(result)],
+        [element("p", text, class_="caution") for text in cautions(summary)],
     )
 
 
@@ -41,7 +41,7 @@ def _settings(result: Result) -> list[str]:
     value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
     if "class_name" not in value:
         return []
-    params = ", ".join(f"{name} {_cut(str(one))}" for name, one in value["params"].items())
+    params = ", ".join(f"{name} {_cut(str(param))}" for name, param in value["params"].items())
     risk, ticks = value["risk"], value["slippage_ticks"]
     positions = ", ".join(
         f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()
