@@ -37,7 +37,7 @@ from tbv8.venues.base import Endpoints, Say
 from tbv8.venues.binance_spot import VENUE
 from tbv8.venues.binance_spot.history import BinanceHistory
 from tbv8.venues.binance_spot.host import Patience
-from tests.builders import Row, bars_in, ledger_in, naive_digest, shell
+from tests.builders import Row, bars_in, history_venue, ledger_in, naive_digest, shell
 from tests.servers.binance import SIDES, BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -76,16 +76,7 @@ def binance(server: BinanceServer) -> BinanceServer:
 
 
 def venue(server: BinanceServer) -> Venue:
-    return Venue(
-        name="binance_spot",
-        enabled=False,
-        symbols={"BTC/USDT": None},
-        channels=(),
-        ws_url=None,
-        rest_url=server.url,
-        archive_url=server.url,
-        instruments={},
-    )
+    return history_venue("binance_spot", server.url)
 
 
 def span(start: str, end: str) -> Span:

@@ -159,13 +159,13 @@ def load_project(
         "history.yaml",
         'write `history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
     )
-    words = to_record(history_file, _HistoryFile).history
+    settings = to_record(history_file, _HistoryFile).history
     warnings: list[str] = []
     venues, broken = _load_venues(root, warnings)
-    wanted = _Wanted(
+    inputs = _Inputs(
         root=root,
-        history=words,
-        refresh=_refresh(history_file, words.refresh),
+        history=settings,
+        refresh=_refresh(history_file, settings.refresh),
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
@@ -174,10 +174,10 @@ def load_project(
         broken=broken,
         warnings=warnings,
     )
-    history_venue, history = _resolve_span(wanted, None, None)
+    history_venue, history = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
     strategies, broken_strategies = _load_each(
-        root, "strategies", "strategy", cure, partial(_load_strategy, wanted)
+        root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
     symbols = venues[history_venue].symbols if history_venue in venues else ()
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
@@ -226,9 +226,9 @@ def _with_runs(
     """Return the spans with those that strategies run over."""
     for strategy in strategies:
         for series in strategy.sources:
-            asked = spans.setdefault(series, [])
-            if strategy.run_span not in asked:
-                asked.append(strategy.run_span)
+            runs = spans.setdefault(series, [])
+            if strategy.run_span not in runs:
+                runs.append(strategy.run_span)
     return spans
 
 
@@ -265,9 +265,9 @@ def _check_places(root: Path, document: Document, db_path: Path, results_path: P
 
 
 def _overlap(path: Path, other: Path) -> bool:
-    """Tell whether one is the other, or lies in it, wherever links lead."""
-    one, two = Path(os.path.realpath(path)), Path(os.path.realpath(other))
-    return one.is_relative_to(two) or two.is_relative_to(one)
+    """Return True if one path is the other or lies in it, with links resolved."""
+    resolved, other_resolved = Path(os.path.realpath(path)), Path(os.path.realpath(other))
+    return resolved.is_relative_to(other_resolved) or other_resolved.is_relative_to(resolved)
 
 
 def _read(root: Path, name: str, cure: str) -> Document:
@@ -452,13 +452,13 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
 
 
 class _Broken(msgspec.Struct, frozen=True):
-    """What is wrong with venues, and with instruments of venues that are right otherwise."""
+    """The errors of venues, and of single instruments of venues without errors."""
 
     venues: dict[str, ConfigError]
     instruments: dict[tuple[str, str], ConfigError]
 
     def check(self, venue: str, symbols: Iterable[str]) -> None:
-        """Raise what is wrong with a venue or with its rules of some symbols, if anything is."""
+        """Raise the error of a venue, or of its instruments of some symbols, if there is one."""
         if venue in self.venues:
             raise self.venues[venue]
         for symbol in symbols:
@@ -466,8 +466,8 @@ class _Broken(msgspec.Struct, frozen=True):
                 raise self.instruments[venue, symbol]
 
 
-class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a strategy is loaded by, beside its own words."""
+class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs to load a strategy beside its own file."""
 
     root: Path
     history: _History
@@ -481,7 +481,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
 
 
-class _Word(msgspec.Struct, frozen=True):
+class _Setting(msgspec.Struct, frozen=True):
     """A configured text, where it stands, and its rank: history.yaml, strategy, command line.
 
     Without a document it is the command line's.
@@ -514,47 +514,47 @@ class _Word(msgspec.Struct, frozen=True):
         return ts_ms
 
 
-def _words(
-    wanted: _Wanted, own: _Backtest | None, document: Document | None, option: str, key: str
-) -> list[_Word]:
-    """Return every word that was written for `key`, the one that holds last."""
-    words = [_Word(getattr(wanted.history, key), ("history", key), 0, wanted.document)]
+def _settings(
+    inputs: _Inputs, own: _Backtest | None, document: Document | None, option: str, key: str
+) -> list[_Setting]:
+    """Return every setting written for `key`, the one that holds last."""
+    settings = [_Setting(getattr(inputs.history, key), ("history", key), 0, inputs.document)]
     if own is not None and getattr(own, key) is not None:
-        words.append(_Word(getattr(own, key), ("backtest", key), 1, document))
-    if option in wanted.overrides:
-        words.append(_Word(wanted.overrides[option], (option,), 2))
-    return words
+        settings.append(_Setting(getattr(own, key), ("backtest", key), 1, document))
+    if option in inputs.overrides:
+        settings.append(_Setting(inputs.overrides[option], (option,), 2))
+    return settings
 
 
 def _resolve_span(
-    wanted: _Wanted, own: _Backtest | None, document: Document | None
+    inputs: _Inputs, own: _Backtest | None, document: Document | None
 ) -> tuple[str, Span]:
     """Return the data venue, and the span wanted of it cut to what it has.
 
     What does not hold for this call is checked too: a file is right by itself.
     """
-    for word in _words(wanted, own, document, "venue", "market_data_venue"):
-        name = str(word.text)
-        if name not in wanted.venues and name not in wanted.broken.venues:
-            word.refuse(unknown("venue", name, wanted.venues))
-    for start in _words(wanted, own, document, "start", "start_date"):
+    for setting in _settings(inputs, own, document, "venue", "market_data_venue"):
+        name = str(setting.text)
+        if name not in inputs.venues and name not in inputs.broken.venues:
+            setting.refuse(unknown("venue", name, inputs.venues))
+    for start in _settings(inputs, own, document, "start", "start_date"):
         start_ms = start.time_ms()
-    for end in _words(wanted, own, document, "end", "end_date"):
-        end_ms = wanted.refresh.floor(wanted.now_ms) if end.text is None else end.time_ms()
-    span = Span(start_ms, _cut_to_now(wanted, start, start_ms, end, end_ms))
-    held = wanted.history_span(name)
-    available = held or span
+    for end in _settings(inputs, own, document, "end", "end_date"):
+        end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
+    span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
+    venue_span = inputs.history_span(name)
+    available = venue_span or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
         (start if late else end).refuse(f"{name} has history of {available} only, not of {span}")
     span = span.intersection(available)
     if own is not None and document is not None:
-        _check_warm_up(document, own, span, venue=name, held=held)
+        _check_warm_up(document, own, span, venue=name, venue_span=venue_span)
     return name, span
 
 
 def _check_warm_up(
-    document: Document, own: _Backtest, span: Span, *, venue: str, held: Span | None
+    document: Document, own: _Backtest, span: Span, *, venue: str, venue_span: Span | None
 ) -> None:
     """Refuse a warm-up before the venue's history, or before a start that is not a day's."""
     key = ("backtest", "warm_up")
@@ -567,7 +567,7 @@ def _check_warm_up(
             f"what follows a warm-up is counted from 00:00 UTC, and the span starts at "
             f"{iso(span.start_ms)}: write a start_date without a time",
         )
-    begin_ms, first_ms = span.start_ms - warm_up_ms, held.start_ms if held else 0
+    begin_ms, first_ms = span.start_ms - warm_up_ms, venue_span.start_ms if venue_span else 0
     if begin_ms < first_ms:
         earliest_ms = -(-(first_ms + warm_up_ms) // DAY_MS) * DAY_MS
         document.refuse(
@@ -590,19 +590,19 @@ def _warm_up_ms(document: Document, text: str) -> int:
     return warm_up_ms
 
 
-def _cut_to_now(wanted: _Wanted, start: _Word, start_ms: int, end: _Word, end_ms: int) -> int:
-    """Return the end, no later than now; whichever word is the more special must give way."""
+def _cut_to_now(inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int) -> int:
+    """Return the end, no later than now; the more special setting must give way."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
             start.refuse(f"{start.text!r} is not before the end, {end.at(end_ms)}")
         end.refuse(f"{end.text!r} is not after the start, {start.at(start_ms)}")
-    now_ms = ONE_MINUTE.floor(wanted.now_ms)
+    now_ms = ONE_MINUTE.floor(inputs.now_ms)
     if start_ms >= now_ms:
         start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier one")
     if start_ms >= end_ms:
         start.refuse(
             f"{start.text!r} is not before the end, {iso(end_ms)}, the last full "
-            f"{wanted.refresh} before now: write an earlier one"
+            f"{inputs.refresh} before now: write an earlier one"
         )
     return min(end_ms, now_ms)
 
@@ -622,13 +622,13 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
         document.refuse(key, str(e))
 
 
-def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
+def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, _StrategyFile)
     strategy_id = _named(document, "strategy_id", raw.strategy_id)
-    data_venue, span = _resolve_span(wanted, raw.backtest, document)
-    if data_venue in wanted.broken.venues:
-        raise wanted.broken.venues[data_venue]
-    symbols = _strategy_symbols(document, raw, wanted.venues[data_venue])
+    data_venue, span = _resolve_span(inputs, raw.backtest, document)
+    if data_venue in inputs.broken.venues:
+        raise inputs.broken.venues[data_venue]
+    symbols = _strategy_symbols(document, raw, inputs.venues[data_venue])
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
     _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -636,9 +636,9 @@ def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
             ("backtest", "slippage_ticks"),
             f"expected 0 or more, got {raw.backtest.slippage_ticks}",
         )
-    module, class_name = _strategy_class(document, raw.strategy, root=wanted.root)
-    _check_params(document, module_path(module, root=wanted.root), class_name, raw.params)
-    _check_imports(document, module, root=wanted.root)
+    module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
+    _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
+    _check_imports(document, module, root=inputs.root)
     return Strategy(
         strategy_id=strategy_id,
         path=document.path,
@@ -656,12 +656,12 @@ def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
         warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
         detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
         instruments=_instruments(
-            document, raw.routing, symbols, wanted, _funding(document, raw, wanted.warnings)
+            document, raw.routing, symbols, inputs, _funding(document, raw, inputs.warnings)
         ),
         starting_balance_usd=raw.backtest.starting_balance_usd,
         slippage_ticks=raw.backtest.slippage_ticks,
         simulated=find_venue(data_venue).simulated,
-        root=wanted.root,
+        root=inputs.root,
     )
 
 
@@ -720,23 +720,23 @@ def _further_bars(
     return tuple(sorted(found, key=length, reverse=True))
 
 
-def _risk(document: Document, given: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
+def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
     """Return the limits, with each `max_position_<base>` under its symbol."""
     bases = {symbol: symbol.partition("/")[0] for symbol in symbols}
     positions = {symbol: f"max_position_{base.lower()}" for symbol, base in bases.items()}
     names = (*positions.values(), "max_daily_loss_usd", "max_leverage")
-    for key, value in given.items():
+    for key, value in limits.items():
         if key not in names:
             document.refuse(("risk", key), unknown_key(key, names))
         _check_amount(document, ("risk", key), value)
     units = {positions[symbol]: f", in {base}" for symbol, base in bases.items()}
     for key in names:
-        if key not in given:
+        if key not in limits:
             document.refuse(("risk", key), f"missing: write this key{units.get(key, '')}")
     return Risk(
-        max_positions={symbol: given[key] for symbol, key in positions.items()},
-        max_daily_loss_usd=given["max_daily_loss_usd"],
-        max_leverage=given["max_leverage"],
+        max_positions={symbol: limits[key] for symbol, key in positions.items()},
+        max_daily_loss_usd=limits["max_daily_loss_usd"],
+        max_leverage=limits["max_leverage"],
     )
 
 
@@ -764,7 +764,7 @@ def _instruments(
     document: Document,
     routing: Routing,
     symbols: tuple[str, ...],
-    wanted: _Wanted,
+    inputs: _Inputs,
     funding: Decimal | None,
 ) -> dict[str, dict[str, Instrument]]:
     """Return the rules of every symbol at both venues, with the `funding` of the backtest."""
@@ -776,8 +776,8 @@ def _instruments(
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
             continue
-        wanted.broken.check(name, symbols)
-        venue = document.choose(("routing", role), name, wanted.venues, "venue")
+        inputs.broken.check(name, symbols)
+        venue = document.choose(("routing", role), name, inputs.venues, "venue")
         for symbol in symbols:
             if symbol not in venue.instruments:
                 document.refuse(
@@ -813,9 +813,9 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         if module not in modules:
             document.refuse(key, f"{unknown('module', module, modules)} in tbv8/strategies/")
         file = f"tbv8/strategies/{module.replace('.', '/')}.py"
-    known = classes(module_path(module, root=root))
-    names = [name for name in known if f"{name}Config" in known]
-    if class_name not in known:
+    classes_by_name = classes(module_path(module, root=root))
+    names = [name for name in classes_by_name if f"{name}Config" in classes_by_name]
+    if class_name not in classes_by_name:
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
         document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
@@ -846,15 +846,15 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
 
 
 def _check_params(
-    document: Document, path: Path, class_name: str, given: Mapping[str, Any]
+    document: Document, path: Path, class_name: str, values: Mapping[str, Any]
 ) -> None:
-    known = classes(path)
-    taken = params(known[f"{class_name}Config"], known)
-    for name in given:
+    classes_by_name = classes(path)
+    taken = params(classes_by_name[f"{class_name}Config"], classes_by_name)
+    for name in values:
         if name in GIVEN:
             document.refuse(("params", name), "tbv8 gives this one itself: remove it")
         if taken.closed:
             document.choose(("params", name), name, taken.required, f"param of {class_name}")
     for name, required in taken.required.items():
-        if required and name not in given:
+        if required and name not in values:
             document.refuse(("params", name), f"missing: {class_name} needs it")

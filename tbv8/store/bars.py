@@ -264,8 +264,8 @@ def write_history(
         DataError: What is held of a day that `span` only adds to was changed outside of tbv8.
     """
     with store.transaction():
-        held = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
-        for day in held.values():
+        days_before = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
+        for day in days_before.values():
             if not span.contains(day.span):
                 read_checked(store, series, dataset, [day])
         store.replace_rows(series, dataset, span, bars)
@@ -273,22 +273,22 @@ def write_history(
         days = []
         for part in by_day(span):
             day_ms = part.start_ms // DAY_MS * DAY_MS
-            known, day_source, found = part, source, fetched
-            if (prior := held.get(day_ms)) is not None and not part.contains(prior.span):
-                known, *apart = merge([part, prior.span])
+            known_span, day_source, found = part, source, fetched
+            if (prior := days_before.get(day_ms)) is not None and not part.contains(prior.span):
+                known_span, *apart = merge([part, prior.span])
                 if apart:
                     raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
                 sources = f"{prior.source}; {source}".split("; ")
                 day_source = "; ".join(dict.fromkeys(sources))
-                found = day_digests(store.read(series, dataset, known))
+                found = day_digests(store.read(series, dataset, known_span))
             count, digest = found.get(day_ms, (0, EMPTY))
             days.append(
                 LedgerDay(
                     day_ms=day_ms,
-                    start_ms=known.start_ms,
-                    end_ms=known.end_ms,
+                    start_ms=known_span.start_ms,
+                    end_ms=known_span.end_ms,
                     bars=count,
-                    missing=known.minutes - count,
+                    missing=known_span.minutes - count,
                     source=day_source,
                     digest=digest,
                 )

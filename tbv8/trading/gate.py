@@ -223,13 +223,13 @@ class Gate:
                 orders.list_denial(order, breach)
                 return
             changed[name] = wanted
-            market.meet_close(name, None if price is None else market.units.price(price))
             if name in orders.held:
                 self._change_held(order, wanted, quantity, price, trigger_price)
         for name, wanted in changed.items():
             orders.note_change(name, abs(wanted.change), wanted.prices)
         if sent := changed.keys() - orders.held.keys():
-            orders.updates.update(sent)
+            for name in sent:
+                orders.changes[name].append("strategy")
             send()
 
     def _change_held(

@@ -6,10 +6,10 @@ it.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from nautilus_trader.core import UUID4
@@ -55,7 +55,8 @@ class Orders:
         fills: All of them.
         held: Children that wait for their parent, as the engine may have them, by id.
         dropped: Ids of children whose parent never was filled.
-        updates: How many changes the engine was sent and has not reported, by id.
+        changes: Whose the changes are, the strategy's or ours, that the engine was sent and has not
+            reported, by the order's id.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Orders:
         self.fills: list[Fill] = []
         self.held: dict[str, Any] = {}
         self.dropped: set[str] = set()
-        self.updates: Counter[str] = Counter()
+        self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
 
     def join(self, loaded: Strategy) -> None:

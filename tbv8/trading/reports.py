@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from nautilus_trader.model import ClientOrderId, OrderSide, OrderType, Quantity
+from nautilus_trader.model import ClientOrderId, OrderSide, OrderType, OrderUpdated, Quantity
 from nautilus_trader.trading import Strategy
 
 from tbv8.risk.events import EXACT, Breach
@@ -56,8 +56,6 @@ class Reports:
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
-        if name not in market.working:  # a change that came too late may have asked for more
-            self.book.working.pop(name, None)
         self.orders.fills.append(
             Fill(
                 ts_ms=self.orders.step_ns // _NS,
@@ -111,7 +109,7 @@ class Reports:
             change = size.copy_sign(known.change)
             self.book.working[name] = msgspec.structs.replace(known, change=change)
             quantity = EXACT.add(size, order.filled_qty.as_decimal())
-            self.orders.updates[name] += 1
+            self.orders.changes[name].append("session")
             Strategy.modify_order(
                 self.orders.loaded,
                 order.client_order_id,
@@ -143,13 +141,16 @@ class Reports:
         known = self.book.working.get(name)
         if order is None or known is None:
             return
+        market = self.markets[order.instrument_id]
         now = as_changed(known, order, order.leaves_qty.as_decimal())
-        if self.orders.updates[name]:
-            self.orders.updates[name] -= 1
-        elif abs(now.change) > abs(known.change) or now.prices != known.prices:
+        changes = self.orders.changes[name]
+        whose = changes.pop(0) if changes else None
+        if whose is None and (abs(now.change) > abs(known.change) or now.prices != known.prices):
             raise self.orders.past_limits(name)
         self.orders.take_over(order, now)
-        self._end_excess(self.markets[order.instrument_id])
+        if whose == "strategy" and isinstance(event, OrderUpdated):
+            market.meet_close(name)
+        self._end_excess(market)
 
     def _on_ended(self, event: Any) -> None:
         market, name = self.markets.get(event.instrument_id), id_of(event)

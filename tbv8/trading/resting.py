@@ -95,13 +95,8 @@ class RestingOrders:
         )
         self.set_band()
 
-    def meet_close(self, name: str, price: int | None = None) -> None:
-        """Let an order that begins, or is changed, at a close take there if the close reaches it.
-
-        Args:
-            name: The order's id.
-            price: The limit to which it is changed; else its own.
-        """
+    def meet_close(self, name: str) -> None:
+        """Let an order that begins or was changed at a close take there, if that reaches it."""
         order = self.working.get(name)
         if order is None or self.last is None or order.parent is not None:
             return
@@ -110,8 +105,8 @@ class RestingOrders:
             order.at_close = self.last <= order.trigger if down else self.last >= order.trigger
             order.triggered = order.at_close and order.kind == "stop_limit"
         if order.rests_at_limit:
-            limit = order.price if price is None else price
-            order.at_close |= self.last <= limit if order.buy else self.last >= limit
+            reached = self.last <= order.price if order.buy else self.last >= order.price
+            order.at_close |= reached
         self.set_band()
 
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:

@@ -243,8 +243,6 @@ class Session:
             self._markets[number].first_end(low, high, time_ns)
             for number, _, high, low, _, _ in ranges
         )
-        if before_ns < time_ns and runner.timer_ns < time_ns:
-            runner.run(time_ns, [])  # no timer inside of a step sees its fills
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
         for number, *prices, _ in ranges:

@@ -138,7 +138,9 @@ REDUCES = {"reduce_only": True}
     [
         pytest.param("1", "100.5", "0", {}, False, id="above to buy"),
         pytest.param("1", "100", "0", {}, True, id="a touch to buy"),
+        pytest.param("1", "99", "0", {}, True, id="below to buy"),
         pytest.param("-1", "99.5", "0", {}, False, id="below to sell"),
+        pytest.param("-1", "101", "0", {}, True, id="above to sell"),
         pytest.param("-1", "100", "0", {}, True, id="a touch to sell"),
         pytest.param("-1", "100", "1", {}, True, id="reducing"),
         pytest.param("-1", "100", "1", WAITED, False, id="reducing, and waited"),

@@ -102,6 +102,15 @@ def test_closing_a_position_reduces_whatever_is_asked(run_more: RunMore, wanted:
     assert [denial.rule for denial in run.denials] == ["reduce_only"] * 2
 
 
+def test_a_market_order_behind_a_makers_fill_takes(run_more: RunMore) -> None:
+    run = run_more(
+        "", make_bars([100, 100, 94, 94]), params={"orders": {4: "-1"}, "limits": {2: "1@95.0"}}
+    )
+
+    assert [fill.liquidity for fill in run.fills] == ["maker", "taker"]
+    assert [fill.fee for fill in run.fills] == [0, D("0.047")]
+
+
 def test_a_strategy_that_looks_at_no_bars_is_halted_all_the_same(run_more: RunMore) -> None:
     run = run_more(
         "        if number == 2:\n            self.unsubscribe_bars(self.config.bar_type)\n",
@@ -284,9 +293,11 @@ def test_funding_inside_of_a_bar_is_at_the_price_before_it() -> None:
 def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMore) -> None:
     def run(more: str) -> Run:
         return run_more(
-            more,
+            more + "        if number == 4:\n"  # it turns round: a part goes
+            "            self.submit_order(factory.market(self.config.instrument_id,"
+            " OrderSide.SELL, Quantity.from_str('3.257')))\n",
             make_bars([100, 101.3, 99.7, 102.9, 101.1]),
-            params={"orders": {2: "1.2", 4: "-1.2"}},
+            params={"orders": {2: "1.2"}},
             instrument=rules(funding_rate_8h="0.0001", funding_hours=1),
         )
 
@@ -294,6 +305,61 @@ def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMor
 
     assert rough == run("")
     assert rough.payments
+    assert [denial.order for denial in rough.denials] == ["sell market 2.057"]
+
+
+BRACKET = (
+    "        if number == 2:\n"
+    "            made = factory.bracket(self.config.instrument_id, OrderSide.BUY,"
+    " Quantity.from_str('1.000'), entry_order_type=OrderType.LIMIT,"
+    " entry_price=Price.from_str('95.0'), tp_price=Price.from_str('105.0'),"
+    " sl_trigger_price=Price.from_str('80.0'))\n"
+    "            self.submit_order_list(made)\n"
+    "            orders = getattr(made, 'orders', made)\n"
+    "            self.profit = next(o.client_order_id for o in orders[1:]"
+    " if o.order_type == OrderType.LIMIT)\n"
+    "        if number == 3:\n            LINE\n"
+    "\nfrom nautilus_trader.model import OrderType, TimeInForce\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "fills"),
+    [
+        pytest.param("pass", [(4, 95)], id="as sent"),
+        pytest.param(
+            "self.modify_order(self.profit, price=Price.from_str('104.0'))",
+            [(4, 95), (5, 104)],
+            id="changed",
+        ),
+        pytest.param(
+            "self.modify_order(self.profit, price=Price.from_str('104.0'));"
+            " self.cancel_order(self.profit)",
+            [(4, 95)],
+            id="cancelled",
+        ),
+    ],
+)
+def test_children_are_changed_and_cancelled_while_they_wait(
+    run_more: RunMore, line: str, fills: list[tuple[int, int]]
+) -> None:
+    run = run_more(BRACKET.replace("LINE", line), make_bars([100, 100, 100, 94, 104.5, 104.5]))
+
+    assert [(bar_number(fill.ts_ms), fill.price) for fill in run.fills] == fills
+    assert run.orders.get("canceled", 0) == (1 if "cancel" in line or "modify" in line else 0)
+
+
+def test_a_reduce_only_order_that_fills_at_once_asks_for_what_is_held(run_more: RunMore) -> None:
+    run = run_more(
+        "        if number == 3:\n"
+        "            self.submit_order(factory.limit(self.config.instrument_id, OrderSide.SELL,"
+        " Quantity.from_str('2.000'), Price.from_str('90.0'), time_in_force=TimeInForce.FOK,"
+        " reduce_only=True))\n"
+        "\nfrom nautilus_trader.model import TimeInForce\n",
+        params={"orders": {2: "1"}},
+    )
+
+    assert changes(run) == [(2, "market", 1), (3, "limit", -1)]
 
 
 def test_an_order_of_on_start_is_denied_since_there_is_no_price_yet(run_more: RunMore) -> None:
