@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from msgspec.structs import replace
 from tbv8.config.records import Project
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
-from tbv8.market import Series, Span, iso
+from tbv8.freshness.verdict import read_verdict
+from tbv8.market import Series, Span, iso, parse_time
+from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import HISTORY, covered, covers
 from tbv8.store.prune import TICKS, stored_ticks
@@ -116,7 +119,8 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or why not; and its numbers, None where it does not say them.
 
     `symbol` is the main one of `symbols`. `simulated` tells that the numbers were made on a made-up
-    market, None without a result.
+    market, None without a result; `start_ms` and `end_ms` are its span. `lookahead` tells whether
+    the check of this very result passed, None where there was none.
     """
 
     strategy_id: str
@@ -128,6 +132,14 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     simulated: bool | None
     numbers: dict[str, float | None]
+    start_ms: int | None = None
+    end_ms: int | None = None
+    lookahead: bool | None = None
+
+    @property
+    def checked(self) -> str:
+        """How the look-ahead check of the result ended, in words."""
+        return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +151,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tick_rows: dict[str, int]
     recorder_gaps: tuple[GapStatus, ...]
     strategies: tuple[StrategyStatus, ...]
+    sessions: tuple[SessionStatus, ...] = ()
 
 
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
@@ -175,7 +188,7 @@ def read_status(
             database = replace(database, revision=found)
             if found != REVISION:
                 raise DataError(other_revision(project.db_path, found))
-            contents = _read_contents(query, wanted)
+            contents = _read_contents(query, wanted, project)
         stale = ask_stale()
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # it was not waited for so long
@@ -188,18 +201,23 @@ def read_status(
         tick_rows=contents.tick_rows,
         recorder_gaps=contents.recorder_gaps,
         strategies=tuple(_read_strategies(project, stale)),
+        sessions=contents.sessions,
     )
 
 
 def to_json(status: Status) -> dict[str, Any]:
     """Return the status as JSON values: each `<what>_ms` as `<what>`, a time in ISO text."""
-    value: dict[str, Any] = _without_ms(msgspec.to_builtins(status))
+    value: dict[str, Any] = _without_ms(
+        msgspec.to_builtins(status, builtin_types=(Decimal,), enc_hook=str)
+    )
     return value
 
 
 def _without_ms(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_ms(item) for item in value]
+    if isinstance(value, Decimal):
+        return float(value)
     if not isinstance(value, dict):
         return value
     return {
@@ -215,9 +233,12 @@ class _Contents(msgspec.Struct, frozen=True, kw_only=True):
     ticks: tuple[TickStatus, ...] = ()
     tick_rows: dict[str, int] = {}
     recorder_gaps: tuple[GapStatus, ...] = ()
+    sessions: tuple[SessionStatus, ...] = ()
 
 
-def _read_contents(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> _Contents:
+def _read_contents(
+    query: Query, wanted: Mapping[Series, Sequence[Span]], project: Project
+) -> _Contents:
     names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
     tables = {str(name) for (name,) in names}
     return _Contents(
@@ -225,6 +246,7 @@ def _read_contents(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> _Co
         ticks=tuple(_read_ticks(query)),
         tick_rows={name: _rows_at_most(query, name) for name in TICKS},
         recorder_gaps=tuple(_read_gaps(query)),
+        sessions=tuple(read_session_states(query, project)),
     )
 
 
@@ -369,6 +391,7 @@ def _read_strategies(
         if not isinstance(primary, dict):
             primary = {}
         simulated = summary.get("simulated")
+        verdict = read_verdict(project.results_path, strategy.strategy_id)
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
             symbol=strategy.symbol,
@@ -379,6 +402,9 @@ def _read_strategies(
             reasons=tuple(stale.get(strategy.strategy_id, ())),
             simulated=simulated if isinstance(simulated, bool) else None,
             numbers={name: _number(primary.get(name)) for name in NUMBERS},
+            start_ms=_time_ms(summary, "start"),
+            end_ms=_time_ms(summary, "end"),
+            lookahead=verdict.passed if verdict else None,
         )
 
 
@@ -393,6 +419,13 @@ def _read_summary(folder: Path) -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _time_ms(summary: Mapping[str, Any], name: str) -> int | None:
+    span = summary.get("span")
+    with suppress(ValueError):
+        return parse_time(str(span[name])) if isinstance(span, dict) and name in span else None
+    return None
 
 
 def _size(path: Path) -> int:

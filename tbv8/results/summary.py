@@ -17,12 +17,11 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, iso
+from tbv8.market import DAY_MS, FEWEST_DAYS, MINUTE_MS, iso, parse_timeframe
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
 from tbv8.results.statistics import (
-    FEWEST_DAYS,
     Performance,
     Trading,
     measure_curve,
@@ -117,8 +116,29 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     only_shadow_fills: tuple[OneSided, ...]
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class PricedDay(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills of a UTC day at the secondary's quotes: how many had one, what more they cost."""
+
+    day: str
+    fills: int
+    priced: int
+    cost_usd: Decimal
+
+
+class PricedFills(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills of a paper session at the secondary's recorded quotes; fees are not counted."""
+
+    venue: str
+    fills: int
+    priced: int
+    cost_usd: Decimal
+    days: tuple[PricedDay, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What summary.json holds.
+
+    `priced` is of paper sessions with a shadow alone.
 
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
     `minutes` is how many the span has, `missing_minutes` how many of them no bar holds, by symbol.
@@ -140,6 +160,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     primary: Stats
     shadow: Stats | None
     divergence: Divergence | None
+    priced: PricedFills | None = None
 
     def __str__(self) -> str:
         return "\n".join(lines(self))
@@ -151,13 +172,28 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    strategy: records.Strategy, bars: Bars, primary: Books, shadow: Books | None
+    strategy: records.Strategy,
+    bars: Bars,
+    primary: Books,
+    shadow: Books | None,
+    *,
+    shadow_bars: Bars | None = None,
+    priced: PricedFills | None = None,
 ) -> Summary:
-    """Return the numbers of a result; the span is the whole bars in the wanted one."""
+    """Return the numbers of a result; the span is the whole bars in the wanted one.
+
+    Args:
+        strategy: Whose.
+        bars: What it was fed with.
+        primary: What came of it.
+        shadow: What came of it by the secondary venue's rules.
+        shadow_bars: What the shadow was fed with, if not with `bars`.
+        priced: The primary's fills at the secondary's quotes.
+    """
     span = strategy.timeframe.whole(strategy.span)
     curve = primary.curve
     ours = _stats(strategy, bars, primary)
-    theirs = _stats(strategy, bars, shadow) if shadow else None
+    theirs = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
@@ -174,6 +210,7 @@ def summarise(
         primary=ours,
         shadow=theirs,
         divergence=_divergence(primary, shadow, ours, theirs) if shadow and theirs else None,
+        priced=priced,
     )
 
 
@@ -211,12 +248,23 @@ def cautions(summary: Summary) -> list[str]:
             share = missing / summary.minutes
             said.append(
                 f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
-                f"({share:.2%})"
+                f"({share:.2%}){_missing_bars(summary) if symbol == summary.symbol else ''}"
             )
     for stats in summary.runs:
         if words := "; ".join(_cautions_of(stats)):
             said.append(f"{stats.venue}: {words}")
     return said
+
+
+def _missing_bars(summary: Summary) -> str:
+    """Return how many bars of the main symbol are missing since all of their minutes are."""
+    length_ms = parse_timeframe(summary.timeframe).fixed_ms
+    whole = summary.minutes * MINUTE_MS // length_ms if length_ms else 0
+    if length_ms == MINUTE_MS or whole <= summary.bars:
+        return ""
+    return (
+        f", and with them {whole - summary.bars:,} of {counted(whole, f'{summary.timeframe} bar')}"
+    )
 
 
 def _cautions_of(stats: Stats) -> Iterator[str]:

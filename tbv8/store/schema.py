@@ -23,6 +23,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -36,6 +37,8 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Timeframe
 from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, refusals
 from tbv8.store.ledger import MINUTE_DATASETS
+
+_PACKAGE = Path(__file__).parents[1]
 
 USUAL_TIMEFRAMES = ("5m", "15m", "30m", "1h", "2h", "4h", "12h", "1d", "1w", "1M")
 
@@ -98,6 +101,92 @@ recording_gaps = Table(
     Column("healed", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),  # of all that the trial is made of
+    Column("subject", String, nullable=False),  # the strategy's class and its series
+    Column("variant", LargeBinary, nullable=False),  # of code and values, whatever the span
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("sharpe", Float),
+    Column("sortino", Float),
+    Column("calmar", Float),
+    Column("total_return", Float),
+    Column("profit_factor", Float),
+    Column("max_drawdown", Float),
+    Column("trades", Integer, nullable=False),
+    Column("fills", Integer, nullable=False),
+    Column("files", String, nullable=False),  # that the strategy opened, JSON, "" for none
+    Column("digest", LargeBinary, nullable=False),
+    Index("ix_trials_subject", "subject", "variant"),
+    sqlite_with_rowid=False,
+)
+
+trial_details = Table(  # apart from `trials`: blobs in it would make lists 25 times slower
+    "trial_details",
+    metadata,
+    Column("key", LargeBinary, nullable=False, unique=True),
+    Column("stats", LargeBinary, nullable=False),
+    Column("equity", LargeBinary, nullable=False),
+)
+
+experiment_trials = Table(
+    "experiment_trials",
+    metadata,
+    Column("experiment_id", String, primary_key=True),
+    Column("part", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("params", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("strategy_id", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("venue", String, nullable=False),
+    Column("inputs", String, nullable=False),
+    Column("decimals", String, nullable=False),
+    Column("first_ms", Integer, nullable=False),
+    Column("counted_ms", Integer, nullable=False),
+    Column("done_ms", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("began_ms", Integer, nullable=False),
+    Column("ended_ms", Integer),
+    Index("ix_sessions_strategy", "strategy_id", "role", "ended_ms"),
+)
+
+session_bars = Table(
+    "session_bars",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    *(Column(name, Float) for name in ("open", "high", "low", "close", "volume")),
+    Column("seen_ms", Integer, nullable=False),
+    Column("barred", String),
+    sqlite_with_rowid=False,
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("ts_ms", Integer, nullable=False),
+    Column("at_ms", Integer, nullable=False),
+    Column("body", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+SESSION_TABLES = (sessions, session_bars, session_events)
 
 
 def bars_table(dataset: str, into: MetaData) -> Table:
@@ -162,8 +251,17 @@ def open_engine(db_path: Path) -> Engine:
 
 
 def alembic_config(db_path: Path, *, root: Path) -> Config:
-    """Return Alembic's configuration, from pyproject.toml in `root`, for one database."""
-    config = Config(toml_file=root / "pyproject.toml")
+    """Return Alembic's configuration for one database: with the migrations that a wheel brings.
+
+    In a clone it is that of pyproject.toml in `root`, or where the package lies if `root` has none.
+    """
+    packaged = _PACKAGE / "migrations"
+    if packaged.is_dir():
+        config = Config()
+        config.set_main_option("script_location", str(packaged).replace("%", "%%"))
+    else:
+        clone = root if (root / "migrations").is_dir() else _PACKAGE.parent
+        config = Config(toml_file=clone / "pyproject.toml")
     config.attributes["db_path"] = db_path
     return config
 

@@ -46,11 +46,14 @@ class EngineRunner:
     def run(self, time_ns: int, data: list[Any]) -> None:
         """Let the engine go on to `time_ns`, the time of the data, which are in their order.
 
+        Without data the timers fire that are due before it, and no order ends.
+
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
         engine, callbacks = self._engine, self._callbacks
-        engine.add_data(data, None, False, True)
+        if data:
+            engine.add_data(data, None, False, True)
         try:
             engine.run(start=time_ns - 1, streaming=True)
         except RuntimeError as e:  # as where a strategy stops itself in on_start

@@ -15,6 +15,8 @@ from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Self
 
+from nautilus_trader.trading import Strategy
+
 from tbv8.config import records
 from tbv8.market import Series, iso
 from tbv8.risk.book import Book
@@ -31,7 +33,7 @@ from tbv8.trading.loading import check_subscribed, forget_strategies, load_strat
 from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Run
+from tbv8.trading.records import Events, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
@@ -163,6 +165,52 @@ class Session:
         orders = check_run(self._engine, self._reports)
         return collect(self.strategy, self.venue, self._orders, orders, self._simulation.carried)
 
+    @property
+    def book(self) -> Book:
+        """The account as of the last instant; to be read only."""
+        return self._book
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether the warm-up has ended, or there was none."""
+        return not self.strategy.warm_up_ms or self._simulation.carried is not None
+
+    def events(self) -> Events:
+        """Return what happened since the warm-up, each list in its own order."""
+        orders, book = self._orders, self._book
+        carried = self._simulation.carried
+        since_ms = carried.ts_ms if carried else 0
+        return Events(
+            submitted=[sent for sent in orders.submitted.values() if sent.ts_ms >= since_ms],
+            changed=[order for order in orders.changed if order.ts_ms >= since_ms],
+            fills=orders.fills,
+            payments=book.payments,
+            denials=book.denials,
+            halts=book.halts,
+        )
+
+    def bar_entries(self, rule: str | None) -> None:
+        """Let nothing be opened from now on, by the name of a rule; None lets it again."""
+        self._book.barred = rule
+
+    def cancel_orders(self, *, close: bool) -> None:
+        """Cancel every order at the last instant, and close every position if asked.
+
+        Raises:
+            StrategyError: The strategy raised.
+        """
+        if not self._begun:
+            return
+        with ExitStack() as stack:
+            self._enter_run(stack)
+            if close:
+                self._orders.close_all()
+            else:
+                for market in self._markets:
+                    Strategy.cancel_all_orders(self._loaded, market.instrument.id)
+            self._runner.settle(self._orders.step_ns)
+            self._simulation.set_alarms()
+
     def _enter_run(self, stack: ExitStack) -> None:
         stack.enter_context(signals_deferred(self._interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
@@ -243,6 +291,8 @@ class Session:
             self._markets[number].first_end(low, high, time_ns)
             for number, _, high, low, _, _ in ranges
         )
+        if before_ns < time_ns and runner.timer_ns < time_ns:
+            runner.run(time_ns, [])  # no timer inside of a step sees its fills
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
         for number, *prices, _ in ranges:

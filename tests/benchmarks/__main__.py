@@ -8,12 +8,22 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, recording, sessions, starting
+from tests.benchmarks import (
+    aggregation,
+    backtesting,
+    experimenting,
+    filling,
+    importing,
+    recording,
+    sessions,
+    starting,
+)
 
 BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "import": importing.bench_import,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
     "history": backtesting.bench_history,
@@ -21,6 +31,7 @@ BENCHMARKS = {
     "detail": sessions.bench_detail,
     "orders": sessions.bench_orders,
     "feed": sessions.bench_feed,
+    "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
 }
 

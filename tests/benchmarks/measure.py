@@ -34,6 +34,7 @@ def copy_project(folder: Path) -> Path:
     for path in (project / "config/strategies").iterdir():
         if path.name != "btc_usdt_perp_v1.yaml":  # more examples are not to change the figures
             path.unlink()
+    shutil.rmtree(project / "config/experiments")
     (project / "data").mkdir()
     return project
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tbv8.store.database import REVISION
 from tests.e2e.conftest import ONE_WEEK, ROOT, Project
 
 
@@ -39,7 +40,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("strat=2024-01-01",),
             "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "there is end, start, venue",
+            "there is end, start, venue, workers",
             id="variable",
         ),
         pytest.param(
@@ -123,7 +124,10 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("ignore -x", "option -x not recognized"),
         ("help -x", "option -x not recognized"),
         ("tabcompletion --shell", "option --shell requires argument"),
-        ("tabcompletion --shell fish", "--shell: unknown choice 'fish'; there is bash, zsh"),
+        (
+            "tabcompletion --shell csh",
+            "--shell: unknown choice 'csh', did you mean 'zsh'? there is bash, fish, zsh",
+        ),
         (
             "list --sort nam",
             "--sort: unknown choice 'nam', did you mean 'name'? there is definition, name",
@@ -195,7 +199,7 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr == (
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, list, noop, record\n"
+        "backtest, experiment, list, noop, record\n"
     )
 
 
@@ -272,7 +276,7 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
 
     assert line == (
         "ERROR: migrate: data/tbv8.sqlite: is from a newer tbv8 than this one, which knows "
-        "revision 0001: update tbv8, or set another db_path in config/data.yaml"
+        f"revision {REVISION}: update tbv8, or set another db_path in config/data.yaml"
     )
 
 
