@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbv8.venues import binance_spot, hyperliquid, mexc, sample
+from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
 from tbv8.venues.base import HistorySource, Venue
 
-VENUES: Mapping[str, Venue] = {
-    venue.name: venue for venue in (binance_spot.VENUE, hyperliquid.VENUE, mexc.VENUE, sample.VENUE)
-}
+_MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
+
+VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MODULES}
 
 
 def find_venue(name: str) -> Venue:

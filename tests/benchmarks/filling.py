@@ -65,10 +65,11 @@ def _turn(project: Path, what: str, *words: str) -> tuple[float, float]:
 
 def _copy_files(url: str, kind: str, span: Span, folder: Path) -> None:
     """Write the files of a span to disk, and so have the server make them before it is measured."""
-    from tbv8.venues.binance_spot.plan import Piece, pieces
+    from tbv8.venues.binance.plan import Piece, pieces
+    from tbv8.venues.binance_spot import PRODUCT
 
     folder.mkdir()
-    wanted = pieces([span], now_ms=parse_time("2025-08-18"))
+    wanted = pieces([span], now_ms=parse_time("2025-08-18"), listed_ms=0)
     if kind == "daily":
         wanted = [
             Piece(Span(day_ms, day_ms + DAY_MS), "daily")
@@ -76,7 +77,7 @@ def _copy_files(url: str, kind: str, span: Span, folder: Path) -> None:
             for day_ms in piece.span.days()
         ]
     for piece in wanted:
-        with urlopen(url + piece.file_path(NATIVE), timeout=60) as reply:
+        with urlopen(url + piece.file_path(PRODUCT, NATIVE), timeout=60) as reply:
             (folder / f"{piece.file_stem(NATIVE)}.zip").write_bytes(reply.read())
 
 

@@ -1,4 +1,4 @@
-"""A session with Binance Spot's history: pieces are filled side by side and yielded by time."""
+"""A session with one of Binance's histories: pieces are filled side by side, yielded by time."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import requests
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.venues.base import Endpoints, Fetched, unusable_note, with_unusable
-from tbv8.venues.binance_spot.archive import (
+from tbv8.venues.binance.archive import (
     MOST_BYTES,
     UnusableError,
     digest,
     parse_checksum,
     parse_file,
 )
-from tbv8.venues.binance_spot.host import (
+from tbv8.venues.binance.host import (
     Host,
     Lent,
     Patience,
@@ -29,15 +29,15 @@ from tbv8.venues.binance_spot.host import (
     failure_of,
     get,
 )
-from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, to_table
-from tbv8.venues.binance_spot.plan import Piece, Source, pieces
-from tbv8.venues.binance_spot.rest import AT_ONCE, Rest
+from tbv8.venues.binance.minutes import Minutes, absent, cut, join, to_table
+from tbv8.venues.binance.plan import Piece, Source, pieces
+from tbv8.venues.binance.product import Product
+from tbv8.venues.binance.rest import AT_ONCE, Rest
 from tbv8.venues.http import OutOfBoundsError, Session
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-REST_URL = "https://api.binance.com"
 ARCHIVE_URL = "https://data.binance.vision"
 
 _THREADS = 4
@@ -49,19 +49,25 @@ type _Outcome = Fetched | list[AsyncResult[_Outcome]]
 class BinanceHistory:
     """A session; `fetch` runs its own threads, the other methods the caller's."""
 
-    def __init__(self, endpoints: Endpoints, patience: Patience | None = None) -> None:
+    def __init__(
+        self, product: Product, endpoints: Endpoints, patience: Patience | None = None
+    ) -> None:
         patience = patience or Patience()
+        self._product = product
         self._rest = Rest(
+            product,
             Host(
-                endpoints.rest_url or REST_URL,
+                product,
+                endpoints.rest_url or product.rest_url,
                 option="rest_url",
-                cure="another of Binance's hosts, such as https://data-api.binance.vision",
+                cure=product.rest_cure,
                 at_once=AT_ONCE,
                 patience=patience,
             ),
             endpoints.redirect_hosts,
         )
         self._archive = Host(
+            product,
             endpoints.archive_url or ARCHIVE_URL,
             option="archive_url",
             cure=f"a mirror of {ARCHIVE_URL} that answers here",
@@ -122,6 +128,7 @@ class BinanceHistory:
         # Its threads are daemons: one that hangs in a socket does not keep the process alive.
         with ThreadPool(min(_THREADS, len(waiting) or 1)) as threads:
             filler = _Filler(
+                self._product,
                 native,
                 self._rest,
                 self._archive,
@@ -160,6 +167,7 @@ class _Filler:
 
     def __init__(
         self,
+        product: Product,
         native: str,
         rest: Rest,
         archive: Host,
@@ -169,7 +177,8 @@ class _Filler:
         *,
         settled_ms: int,
     ) -> None:
-        self._native, self._rest, self._archive = native, rest, archive
+        self._product, self._native = product, native
+        self._rest, self._archive = rest, archive
         self._sessions, self._threads, self._closing = sessions, threads, closing
         self._settled_ms = settled_ms
 
@@ -221,7 +230,7 @@ class _Filler:
         Raises:
             UnusableError: It is not what it should be, fetched twice if the checksum says so.
         """
-        path = piece.file_path(self._native)
+        path = piece.file_path(self._product, self._native)
         for _ in range(2):
             zipped = self._download(path)
             if zipped is None:

@@ -18,7 +18,7 @@ import pyarrow.csv
 
 from tbv8.market import Span
 from tbv8.text import one_line, quoted
-from tbv8.venues.binance_spot.minutes import VALUES, Minutes, settle
+from tbv8.venues.binance.minutes import VALUES, Minutes, settle
 
 MOST_BYTES = 16 * 2**20
 """Of a file, and once more of what is in it: a month of 1m bars has 2 MB, 6 MB unzipped."""
