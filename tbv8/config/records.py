@@ -18,6 +18,7 @@ from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
 Detail = Literal["1m", "none"]
+Funding = Literal["history", "held", "fixed"]
 Kind = Literal["venue", "instrument", "strategy"]
 
 
@@ -86,6 +87,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         warm_up_ms: How much earlier the run begins.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
         simulated: The market of `source` is made up.
+        funding: What is charged: `history` what venues charged, `held` the same if any of it is
+            held, else the `funding_rate_8h` of the instruments, and `fixed` always that.
         detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
         root: The project's folder.
     """
@@ -105,6 +108,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     span: Span
     warm_up_ms: int = 0
     detail: Detail = "1m"
+    funding: Funding = "fixed"
     instruments: dict[str, dict[str, Instrument]]
     starting_balance_usd: Decimal
     slippage_ticks: int

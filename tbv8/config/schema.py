@@ -69,7 +69,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {
-        "market_data_venue": ("The venue whose history is fetched: sample, binance_spot, binance_perp.", {}),
+        "market_data_venue": ("Whose history is fetched: sample, binance_spot, binance_perp.", {}),
         "start_date": (
             "Its first moment: a date is midnight UTC, a time needs its zone.",
             {"pattern": _TIME},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tbv8.market import parse_time
 from tbv8.venues.base import Venue
 from tbv8.venues.binance.product import Product
-from tbv8.venues.binance.source import history_source
+from tbv8.venues.binance.source import funding_source, history_source
 
 PRODUCT = Product(
     venue="binance_perp",
@@ -25,4 +25,4 @@ PRODUCT = Product(
     weight_limit=2400,
 )
 
-VENUE = Venue(name=PRODUCT.venue, history=history_source(PRODUCT))
+VENUE = Venue(name=PRODUCT.venue, history=history_source(PRODUCT), funding=funding_source(PRODUCT))

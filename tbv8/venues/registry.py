@@ -17,6 +17,12 @@ def find_venue(name: str) -> Venue:
     return VENUES.get(name) or Venue(name=name)
 
 
+def find_source(name: str, dataset: str) -> HistorySource | None:
+    """Return where a dataset's history of a venue comes from: `funding`, else its 1m bars."""
+    venue = find_venue(name)
+    return venue.funding if dataset == "funding" else venue.history
+
+
 def find_history(name: str) -> HistorySource | None:
     """Return where a venue's history comes from; None if it has none to give."""
     return find_venue(name).history

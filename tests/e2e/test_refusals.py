@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tbv8.store.database import REVISION
 from tests.e2e.conftest import ONE_WEEK, ROOT, Project
 
 
@@ -272,7 +273,7 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
 
     assert line == (
         "ERROR: migrate: data/tbv8.sqlite: is from a newer tbv8 than this one, which knows "
-        "revision 0001: update tbv8, or set another db_path in config/data.yaml"
+        f"revision {REVISION}: update tbv8, or set another db_path in config/data.yaml"
     )
 
 

@@ -31,7 +31,7 @@ from tbv8.freshness.data import (
 )
 from tbv8.freshness.state import State, count_days, days_text, digest_text, from_to
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_timeframe
-from tbv8.store.database import open_reader
+from tbv8.store.database import REVISION, open_reader
 from tbv8.store.ledger import HeldDay, LedgerDay, read_days, read_held_days
 from tests.builders import (
     BTC,
@@ -647,7 +647,7 @@ def test_a_database_of_this_revision_is_fresh_and_any_other_is_not(
     )
     shell(db_path, "UPDATE alembic_version SET version_num = '0000'")
     (reason,) = migration_state(db_path).reasons
-    assert "is of revision 0000, this tbv8 knows 0001" in reason
+    assert f"is of revision 0000, this tbv8 knows {REVISION}" in reason
 
 
 def test_of_a_damaged_database_nothing_is_told(db_path: Path) -> None:

@@ -16,6 +16,7 @@ from tbv8.config.records import Project
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.report.status import Status, read_status, to_json
 from tbv8.report.status_view import print_status
+from tbv8.store.database import REVISION
 from tbv8.store.ticks import Batch, Gap, bbo_row, open_ticks, trade_row
 from tests.builders import BTC, ETH, MONDAY, ROOT, days, hold, minute_bars, shell
 
@@ -193,7 +194,8 @@ def test_a_database_that_cannot_be_read_is_said_to_be_so(project: Project, edit:
         "absent": "there is no database: run `doit migrate`",
         "damaged": "not a database, or damaged: restore a copy, or move it aside and run again to "
         "build it anew",
-        "newer": "is of revision 9999, this tbv8 knows 0001: run `doit migrate`, or update tbv8",
+        "newer": f"is of revision 9999, this tbv8 knows {REVISION}: run `doit migrate`, or update "
+        "tbv8",
         "locked": "locked by another program: close it (a sqlite3 shell, a database browser, "
         "another doit) and run again",
     }[edit]
@@ -223,7 +225,7 @@ def test_json_has_times_as_text(project: Project) -> None:
 
     (series,) = value["series"]
     assert (series["first"], series["last"]) == ("2024-01-01T00:00:00Z", "2024-01-01T23:59:00Z")
-    assert value["database"]["known_revision"] == "0001"
+    assert value["database"]["known_revision"] == REVISION
     assert not [key for key in series if key.endswith("_ms")]
 
 

@@ -47,7 +47,9 @@ TABLES = [
     "bars_4h",
     "bars_5m",
     "bbo",
+    "funding",
     "history_coverage",
+    "mark",
     "ohlcv_1m",
     "recording_gaps",
     "trades",
@@ -108,7 +110,7 @@ def test_migrating_makes_the_file_its_folder_and_every_table(tmp_path: Path) -> 
     migrate(db_path, root=ROOT)
 
     assert tables(db_path) == TABLES
-    assert rows(db_path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert rows(db_path, "SELECT version_num FROM alembic_version") == [(REVISION,)]
     assert rows(db_path, "PRAGMA journal_mode") == [("wal",)]
     assert not migration_state(db_path).reasons
 
@@ -287,7 +289,7 @@ def child(folder):
     assert ended == [0, 0, 0]
     for path in (tmp_path / "many").glob("*.sqlite"):
         assert rows(path, WRITTEN_DOWN) == rows(db_path, WRITTEN_DOWN)
-        assert rows(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+        assert rows(path, "SELECT version_num FROM alembic_version") == [(REVISION,)]
 
 
 def test_a_database_of_a_newer_tbv8_is_refused_in_one_line(db_path: Path) -> None:
@@ -299,11 +301,12 @@ def test_a_database_of_a_newer_tbv8_is_refused_in_one_line(db_path: Path) -> Non
         pass
 
     assert str(upgrading.value) == (
-        f"{db_path}: is from a newer tbv8 than this one, which knows revision 0001: "
+        f"{db_path}: is from a newer tbv8 than this one, which knows revision {REVISION}: "
         "update tbv8, or set another db_path in config/data.yaml"
     )
     assert str(reading.value) == (
-        f"{db_path}: is of revision 0099, this tbv8 knows 0001: run `doit migrate`, or update tbv8"
+        f"{db_path}: is of revision 0099, this tbv8 knows {REVISION}: run `doit migrate`, or "
+        "update tbv8"
     )
     assert migration_state(db_path).reasons == (str(reading.value),)
 

@@ -24,8 +24,8 @@ from tbv8.venues.base import Endpoints, Live
 from tbv8.venues.binance.history import BinanceHistory
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.binance_spot import PRODUCT as SPOT
+from tbv8.venues.live_calls import Patience as LivePatience
 from tbv8.venues.live_history import LiveHistory
-from tbv8.venues.live_history import Patience as LivePatience
 from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter

@@ -20,9 +20,10 @@ from tests.servers.binance_market import synthetic_market
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.mexc import mexc_market, mexc_server
+from tests.test_ladder import SHARED_BY_VENUES
 
 NOON = 1_790_164_800_000
-NOT_VENUES = {"__init__", "base", "binance", "bounds", "http", "live_history", "registry"}
+NOT_VENUES = {"__init__", "registry", *SHARED_BY_VENUES}
 
 
 @contextmanager

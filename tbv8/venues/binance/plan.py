@@ -47,6 +47,15 @@ class Piece(msgspec.Struct, frozen=True):
         folder = f"/data/{product.archive_folder}/{self.source}/klines/{native}/1m"
         return f"{folder}/{self.file_stem(native)}.zip"
 
+    def rates_stem(self, native: str) -> str:
+        """Return the name of the archive file of its month's funding without `.zip`."""
+        return f"{native}-fundingRate-{iso_day(self.span.start_ms)[:7]}"
+
+    def rates_path(self, product: Product, native: str) -> str:
+        """Return the path of the archive file of its month's funding."""
+        folder = f"/data/{product.archive_folder}/monthly/fundingRate/{native}"
+        return f"{folder}/{self.rates_stem(native)}.zip"
+
     def by_day(self, source: Source) -> list[Piece]:
         """Cut it at UTC midnights, to be filled from `source`, in time order."""
         return [
@@ -68,6 +77,29 @@ def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
         for part in _by_month(gap)
         for piece in _pieces_of_month(part, today_ms, listed_ms)
     ]
+
+
+def rate_pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
+    """Return the pieces of gaps in funding, in time order: a past month is a file, else REST.
+
+    Of the rest a piece is a month too: REST holds the payments of eleven in one reply.
+    """
+    return [
+        piece if piece.source == "monthly" else Piece(part, "rest")
+        for gap in sorted(gaps)
+        for part in _by_month(gap)
+        for piece in _pieces_of_month(part, now_ms // DAY_MS * DAY_MS, listed_ms)[:1]
+    ]
+
+
+def rates_cost(planned: Sequence[Piece]) -> Cost:
+    """Return about what pieces of funding take."""
+    count = Counter(piece.source for piece in planned)
+    return Cost(
+        monthly_files=count["monthly"],
+        requests=count["rest"],
+        megabytes=0.002 * count["monthly"] + 0.01 * count["rest"],
+    )
 
 
 def cost(product: Product, planned: Sequence[Piece]) -> Cost:

@@ -19,11 +19,12 @@ import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
-from tbv8.venues.base import UNREADABLE, Moment
+from tbv8.venues.base import UNREADABLE, Endpoints, Moment, Payment
 from tbv8.venues.binance.host import (
     FailureError,
     Host,
     Lent,
+    Patience,
     failure_in,
     failure_of,
     get,
@@ -37,6 +38,7 @@ AT_ONCE = 3
 """Calls at the same time: 30 a second at 0.1 s each are 3600 of Spot's weight a minute."""
 
 _TIME_WEIGHT = 1
+_PAYMENTS_A_PAGE = 1000
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
 _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
@@ -45,8 +47,25 @@ _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
 
 
+class _FundingRate(msgspec.Struct):
+    fundingTime: Moment
+    fundingRate: float
+
+
 class _Time(msgspec.Struct):
     serverTime: Moment
+
+
+def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Host:
+    """Return the host of a product's REST API."""
+    return Host(
+        product,
+        endpoints.rest_url or product.rest_url,
+        option="rest_url",
+        cure=product.rest_cure,
+        at_once=AT_ONCE,
+        patience=patience,
+    )
 
 
 class Rest:
@@ -162,6 +181,65 @@ class Rest:
             runs = [run for run in runs if run]
         return join(found), last_ms
 
+    def fetch_payments(self, native: str, span: Span, closing: threading.Event) -> list[Payment]:
+        """Return the funding that was paid in `span`, by time.
+
+        Raises:
+            VenueError: The venue refuses, does not know the symbol, or is out of reach.
+        """
+        path, paid, start_ms = f"{self._product.api}/fundingRate", list[Payment](), span.start_ms
+        while start_ms < span.end_ms:
+            page = self._payments_page(path, native, Span(start_ms, span.end_ms), closing)
+            paid += page
+            if len(page) < _PAYMENTS_A_PAGE:
+                break
+            start_ms = page[-1].time_ms + 1
+        return paid
+
+    def fetch_first_payment(self, native: str) -> Payment:
+        """Return the oldest funding that was paid.
+
+        Raises:
+            VenueError: The symbol is unknown, or nothing was paid yet.
+        """
+        path = f"{self._product.api}/fundingRate"
+        page = self._payments_page(path, native, Span(0, self._end_ms), self._open, most=1)
+        if not page:
+            raise VenueError(f"{self._product.venue}: no funding of {native} was paid yet")
+        return page[0]
+
+    def _payments_page(
+        self,
+        path: str,
+        native: str,
+        span: Span,
+        closing: threading.Event,
+        *,
+        most: int = _PAYMENTS_A_PAGE,
+    ) -> list[Payment]:
+        """Return the oldest payments of a span."""
+        params = {
+            "symbol": native,
+            "startTime": span.start_ms,
+            "endTime": span.end_ms - 1,
+            "limit": most,
+        }
+
+        def call() -> tuple[list[Payment], Mapping[str, str]]:
+            try:
+                rows, headers = self._get(path, params, list[_FundingRate])
+            except FailureError as e:
+                if e.code in _UNKNOWN_SYMBOL:
+                    raise self._unknown_symbol(native) from e
+                raise
+            times = [row.fundingTime for row in rows]
+            if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
+                problem = "the reply is not the funding that was asked for"
+                raise FailureError(problem, headers=headers)
+            return [Payment(row.fundingTime, row.fundingRate) for row in rows], headers
+
+        return self._host.ask(path, call, closing, weight=1)
+
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
         """Tell whether the newest bar opened before `ts_ms`."""
         newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
@@ -211,7 +289,7 @@ class Rest:
         if reply.status_code != HTTPStatus.OK:
             raise failure_in(reply)
         try:
-            return msgspec.json.decode(reply.content, type=kind), reply.headers
+            return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
         except UNREADABLE as e:
             problem = f"the reply is not what the venue documents ({e})"
             raise FailureError(problem, headers=reply.headers) from e
