@@ -126,6 +126,17 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(Series(self.source.venue, symbol) for symbol in self.symbols)
 
     @property
+    def funding_of(self) -> tuple[tuple[str, str], ...]:
+        """The venues whose rules hold in a run and the symbols, if not always a fixed rate is."""
+        if self.funding == "fixed":
+            return ()
+        return tuple((venue, symbol) for venue in self.instruments for symbol in self.symbols)
+
+    def funding_venues(self, venue: str) -> tuple[str, ...]:
+        """Return whose rates a run by one venue's rules is charged: its own, else its bars'."""
+        return tuple(dict.fromkeys((venue, self.source.venue)))
+
+    @property
     def timeframes(self) -> tuple[Timeframe, ...]:
         """The timeframes that it is shown, the main one first."""
         return (self.timeframe, *self.bars)

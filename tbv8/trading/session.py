@@ -94,6 +94,7 @@ class Session:
         forget_strategies(self.strategy)
         gate = self._gate
         base = gated(gate, self._bar_types.values())
+        base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
         self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_events)
         self._engine.add_strategy(self._loaded)
@@ -119,6 +120,8 @@ class Session:
         """
         with ExitStack() as stack:
             self._enter_run(stack)
+            charged = bars.funding.get(self.venue, {})
+            self._simulation.add_funding(charged, self._gate.step_ns // _NS)
             for schedule in schedules(
                 bars,
                 step=self.strategy.step,

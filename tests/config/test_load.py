@@ -290,6 +290,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                     "mexc": {"BTC/USDT": mexc},
                 },
                 starting_balance_usd=Decimal(10_000),
+                funding="history",
                 slippage_ticks=0,
                 simulated=True,
                 root=project.root,

@@ -72,6 +72,7 @@ from tests.servers.binance_market import (
     open_ms_of,
     parse_row,
     synthetic_market,
+    synthetic_rates,
 )
 
 _SPOT, _PERP = "/api/v3/", "/fapi/v1/"
@@ -559,7 +560,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     markets = {}
     for coin, made_up in ((None, options.synthetic), (TINY_COIN, options.tiny)):
         for symbol, start, end, seed in made_up:
-            markets[symbol] = synthetic_market(
+            made = synthetic_market(
                 symbol,
                 _parse_time(start),
                 _parse_time(end),
@@ -567,6 +568,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 outages=outages.get(symbol, ()),
                 coin=coin,
             )
+            rates = synthetic_rates(made.listed_ms, made.end_ms, int(seed))
+            markets[symbol] = replace(made, rates=rates)
     for paths in _by_symbol(options.archive).values():
         market = market_from_archive(paths)
         markets[market.symbol] = market
