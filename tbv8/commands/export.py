@@ -1,4 +1,4 @@
-"""`doit export`: bars, trades or quotes as Parquet, or a copy of the whole database."""
+"""`doit export`: bars, funding or ticks as Parquet, or a copy of the whole database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
-from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.prune import TICK_TABLES, stored_ticks
 
 _FOLDER = "data/export"
 
@@ -44,7 +44,7 @@ class Export(Looking):
             "long": "dataset",
             "type": str,
             "default": "",
-            "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... trades or bbo",
+            "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... funding, trades, bbo or mark",
         },
         *SERIES,
         {
@@ -126,7 +126,7 @@ class _Asked(msgspec.Struct, frozen=True):
 def _export(project: Project, asked: _Asked, folder: Path) -> None:
     from tbv8.store.export import export_bars, export_ticks, exportable, series_folder, tick_days
 
-    dataset, is_ticks = asked.dataset, asked.dataset in TICKS
+    dataset, is_ticks = asked.dataset, asked.dataset in TICK_TABLES
     with open_reader(project.db_path) as query:
         days: dict[Series, list[Any]] = {
             series: (tick_days if is_ticks else exportable)(query, series, dataset, asked.span)
@@ -161,8 +161,8 @@ def _selected(project: Project, query: Query, asked: _Asked) -> list[Series]:
         (),
     )
     stored = {(str(name), Series(str(venue), str(symbol))) for name, venue, symbol in ledger}
-    stored |= set(stored_ticks(query))
-    datasets = {*TICKS, *(name for name, _ in stored)}
+    stored |= set(stored_ticks(query, TICK_TABLES))
+    datasets = {*TICK_TABLES, *(name for name, _ in stored)}
     if asked.dataset not in datasets:
         raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
     chosen = choose(project, (one for _, one in stored), venue=asked.venue, symbol=asked.symbol)

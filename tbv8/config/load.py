@@ -313,7 +313,7 @@ def _load_venue(
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-        document.refuse(("channels",), "expected trades, bbo or both, each once")
+        document.refuse(("channels",), "expected some of trades, bbo, funding and mark, each once")
     for index, host in enumerate(raw.redirect_hosts):
         if not re.fullmatch(HOST, host):
             expected = f"expected a host such as data.example.com, got {host!r}"

@@ -16,7 +16,7 @@ from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
-Channel = Literal["trades", "bbo"]
+Channel = Literal["trades", "bbo", "funding", "mark"]
 Detail = Literal["1m", "none"]
 Funding = Literal["history", "held", "fixed"]
 Kind = Literal["venue", "instrument", "strategy"]

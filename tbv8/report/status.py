@@ -21,7 +21,7 @@ from tbv8.errors import DataError
 from tbv8.market import Series, Span, iso
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import HISTORY, covered, covers
-from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
 from tbv8.venues.registry import find_venue
 
 _PATIENCE_S = 2.0  # who wants to look does not want to wait
@@ -312,7 +312,7 @@ def _first_and_last(
 
 
 def _read_ticks(query: Query) -> Iterator[TickStatus]:
-    for table, series in stored_ticks(query):
+    for table, series in stored_ticks(query, TICK_TABLES):
         first_ms, last_ms = _first_and_last(query, table, series)
         if first_ms is not None and last_ms is not None:
             yield TickStatus(

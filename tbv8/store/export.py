@@ -34,6 +34,12 @@ _TICKS = {
         ("side", pa.string()),
         ("received_ms", pa.int64()),
     ],
+    "mark": [
+        ("ts_ms", pa.int64()),
+        ("mark_price", pa.float64()),
+        ("open_interest", pa.float64()),
+        ("received_ms", pa.int64()),
+    ],
     "bbo": [
         ("ts_ms", pa.int64()),
         ("bid_price", pa.float64()),

@@ -109,7 +109,6 @@ mark = Table(
     Column("mark_price", Float, nullable=False),
     Column("open_interest", Float),
     Column("received_ms", Integer, nullable=False),
-    sqlite_with_rowid=False,
 )
 
 
