@@ -10,7 +10,7 @@ from tbv8.commands.looking import JSON, Looking, print_json
 from tbv8.commands.plan import Planned, plan
 from tbv8.config.records import Project
 from tbv8.report.status import read_status, to_json
-from tbv8.tasks import wanted_history
+from tbv8.tasks import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
 
@@ -39,7 +39,12 @@ class Status(Looking):
         wanted = {
             series: spans for series in project.wanted if (spans := wanted_history(project, series))
         }
-        status = read_status(project, wanted, lambda: stale_results(plan(self.selected())))
+        status = read_status(
+            project,
+            wanted,
+            lambda: stale_results(plan(self.selected())),
+            funding=wanted_funding(project),
+        )
         if as_json:
             print_json(to_json(status))
         else:

@@ -27,7 +27,9 @@ def print_status(status: Status) -> None:
     if status.database.problem is None:
         simulated = sorted({one.venue for one in status.series if one.simulated})
         title = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
-        _print_table(console, title, _SERIES, _series_rows(status.series), "none yet")
+        bars = [one for one in status.series if one.dataset != "funding"]
+        _print_table(console, title, _SERIES, _series_rows(bars), "none yet")
+        _print_table(console, "Funding", _FUNDING, _funding_rows(status.series), "none yet")
         _print_table(console, "Trades and quotes", _TICKS, _tick_rows(status), "none recorded")
         gaps = [_gap_row(gap) for gap in status.recorder_gaps]
         _print_table(console, "Recorder gaps", _GAPS, gaps, "none")
@@ -39,6 +41,7 @@ def print_status(status: Status) -> None:
 
 _SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
 _TICKS = ("venue", "symbol", "dataset", "first", "last")
+_FUNDING = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
 _GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
 _STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades")
 
@@ -61,12 +64,31 @@ def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
             _time(one.last_ms),
             f"{one.bars:,}",
             f"{one.missing:,}",
-            f"{one.gaps:,}"
-            + (f", {counted(one.edited_days, 'day')} edited" if one.edited_days else ""),
+            f"{one.gaps:,}{_edited(one)}",
             _bytes(one.size),
         ]
         for one in series
     ]
+
+
+def _funding_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
+    return [
+        [
+            one.venue,
+            one.symbol,
+            _time(one.first_ms)[:10],
+            _time(one.last_ms),
+            f"{one.bars:,}",
+            f"{one.missing:,}",
+            f"{one.gaps:,}{_edited(one)}",
+        ]
+        for one in series
+        if one.dataset == "funding"
+    ]
+
+
+def _edited(one: SeriesStatus) -> str:
+    return f", {counted(one.edited_days, 'day')} edited" if one.edited_days else ""
 
 
 def _tick_rows(status: Status) -> list[list[str]]:

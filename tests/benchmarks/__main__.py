@@ -14,6 +14,7 @@ BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "funding": filling.bench_funding,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
     "record": recording.bench_record,
