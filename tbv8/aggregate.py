@@ -1,6 +1,6 @@
 """1m bars -> bars of a timeframe. Pure.
 
-The syntax tree of this file is part of every built day's key: what is changed here is built again.
+The code of this file is part of every built day's key: what is changed here is built again.
 """
 
 from __future__ import annotations

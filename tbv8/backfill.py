@@ -79,24 +79,24 @@ def backfill(
         writer = _Writer(store, series, dataset, now_ms)
         with open_market(series, venue, dataset) as market:
             writer.write_not_listed(_cut(missing, Span(0, market.listed_ms)))
-            wanted = _cut(missing, market.past)
-            if not wanted:
+            fetchable = _cut(missing, market.past)
+            if not fetchable:
                 return
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
             cost = _source(venue, dataset).cost(_cut(missing, from_month), market.clock_ms)
             _say(series, str(cost))
-            minutes = sum(span.minutes for span in wanted)
+            minutes = sum(span.minutes for span in fetchable)
             if dataset == HISTORY:
                 _check_disk(db_path, minutes)
             with (
-                closing(market.history.fetch(market.native, wanted)) as pieces,
+                closing(market.history.fetch(market.native, fetchable)) as pieces,
                 progress(f"{_VERBS[dataset]} {series}", minutes, "minutes") as advance,
                 writer,
             ):
                 for piece in pieces:
                     writer.add(piece)
                     advance(piece.span.minutes)
-            if awaited := [gap for span in wanted for gap in gaps(span, writer.written)]:
+            if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
                 _say(series, _not_yet(awaited, dataset))
 
 
@@ -150,15 +150,15 @@ class _Writer:
         )
 
 
-def check_symbols(several: Sequence[Series], *, venue: Venue) -> None:
+def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
     """Ask a venue for the first bar of each symbol.
 
     Raises:
         VenueError: The venue does not know one of them, refuses, or is out of reach.
     """
-    if several:
+    if to_check:
         with _open_session(venue, venue.name) as history:
-            for series in several:
+            for series in to_check:
                 history.listed_ms(_native(history, series, venue))
 
 
@@ -191,7 +191,7 @@ def recheck(
             return
         with open_market(series, venue) as market:
             absent = _cut(absent, market.past)
-            asked = sum(span.minutes for span in absent)
+            minutes = sum(span.minutes for span in absent)
             came = 0
             with closing(market.history.fetch(market.native, absent)) as pieces:
                 for piece in pieces:
@@ -199,11 +199,11 @@ def recheck(
                         _write(store, series, piece, now_ms)
                         came += piece.bars.num_rows
                         _say(series, _came(piece))
-            _say(series, f"asked again for {asked:,} missing minutes: {came:,} came")
+            _say(series, f"asked again for {minutes:,} missing minutes: {came:,} came")
 
 
 def draw_hours(
-    store: BarStore, held: Mapping[Series, Span], *, count: int, seed: int
+    store: BarStore, kept_spans: Mapping[Series, Span], *, count: int, seed: int
 ) -> dict[Series, list[Span]]:
     """Return random hours of what the ledger knows of the listed time of some series.
 
@@ -211,13 +211,13 @@ def draw_hours(
 
     Args:
         store: Whose ledger.
-        held: The series, and for what time the venue of each still has history.
+        kept_spans: The series, and for what time the venue of each still has history.
         count: How many hours, of all series together.
         seed: Of the random numbers.
     """
     days = [
         (series, part)
-        for series, kept in held.items()
+        for series, kept in kept_spans.items()
         for day in read_days(store.query, series, HISTORY, kept)
         if day.source != NOT_LISTED and (part := day.span.intersection(kept))
     ]
@@ -248,9 +248,11 @@ def compare(
             there = _rows(market.history.fetch_direct(market.native, span))
             for ts_ms in sorted({*here, *there}):
                 if here.get(ts_ms) != there.get(ts_ms):
-                    said = f"{iso(ts_ms)} is {_bar(here, ts_ms)}, at the venue {_bar(there, ts_ms)}"
+                    difference = (
+                        f"{iso(ts_ms)} is {_bar(here, ts_ms)}, at the venue {_bar(there, ts_ms)}"
+                    )
                     day_ms = ts_ms // DAY_MS * DAY_MS
-                    yield Problem(series.venue, series.symbol, HISTORY, day_ms, said)
+                    yield Problem(series.venue, series.symbol, HISTORY, day_ms, difference)
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,13 +97,13 @@ def _build(
     with store.transaction("DEFERRED"):
         minutes = read_held_days(store.query, series, ONE_MINUTE, filled)
         bars = _read_source(store, series, finer, minutes, filled)
-    asked = {day.day_ms for day in chunk}
-    days = [day for day in buildable_days(minutes, timeframe) if day.day_ms in asked]
+    chunk_days = {day.day_ms for day in chunk}
+    days = [day for day in buildable_days(minutes, timeframe) if day.day_ms in chunk_days]
     if not days:
         return
     table = aggregate(cut(bars, Span(days[0].span.start_ms, days[-1].span.end_ms)), timeframe)
     digests = day_digests(table)
-    held = _minutes_by_day(table)
+    minutes_by_day = _minutes_by_day(table)
     opens = Span(days[0].day_ms, days[-1].day_ms + DAY_MS)
     with store.transaction():
         store.replace_rows(series, timeframe.dataset, opens, table)
@@ -116,7 +116,7 @@ def _build(
                     start_ms=day.span.start_ms,
                     end_ms=day.span.end_ms,
                     bars=count,
-                    missing=day.span.minutes - held.get(day.day_ms, 0),
+                    missing=day.span.minutes - minutes_by_day.get(day.day_ms, 0),
                     source=SOURCE,
                     digest=digest,
                     built_from=built_from(day),
@@ -171,13 +171,13 @@ def _read_source(
 
 
 def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:
-    """Tell whether each volume is a multiple of 1e-8 of at most 15 digits, which float64 keeps."""
+    """Return True if float64 keeps each volume: a multiple of 1e-8 of at most 15 digits."""
     small = bool((volumes < 1e7).all())
     return small and bool((np.rint(volumes * 1e8) / 1e8 == volumes).all())
 
 
 def _minutes_by_day(table: pa.Table) -> dict[int, int]:
-    """Return how many 1m bars are in the bars that open on each UTC day."""
+    """Return the number of 1m bars in the bars that open on each UTC day."""
     days = pc.multiply(pc.divide(table["ts_ms"], DAY_MS), DAY_MS)
     sums = pa.table({"day": days, "minutes": table["minutes"]}).group_by("day")
     totals = sums.aggregate([("minutes", "sum")]).to_pydict()

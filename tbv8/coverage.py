@@ -39,28 +39,28 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     The ledger has one span a day: a gap that would leave an unknown stretch between itself and
     what is held of the same day is widened over that stretch.
     """
-    held = merge(covered)
+    covered_spans = merge(covered)
     widened = []
-    for gap in gaps(wanted, held):
+    for gap in gaps(wanted, covered_spans):
         start_ms, end_ms = gap.start_ms, gap.end_ms
         midnight = start_ms // DAY_MS * DAY_MS
-        before = [span.end_ms for span in held if midnight < span.end_ms <= start_ms]
+        before = [span.end_ms for span in covered_spans if midnight < span.end_ms <= start_ms]
         start_ms = max(before, default=start_ms)
         next_midnight = -(-end_ms // DAY_MS) * DAY_MS
-        after = [span.start_ms for span in held if end_ms <= span.start_ms < next_midnight]
+        after = [span.start_ms for span in covered_spans if end_ms <= span.start_ms < next_midnight]
         widened.append(Span(start_ms, min(after, default=end_ms)))
     return merge(widened)
 
 
-def missing_spans(wanted: Iterable[Span], held: Iterable[Span]) -> list[Span]:
-    """Return what is to be fetched so that all of `wanted` is held, by `connected_gaps`.
+def missing_spans(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
+    """Return the spans to fetch so that all of `wanted` is held, by `connected_gaps`.
 
     Two wanted spans of one day are connected to each other too.
     """
-    known = list(held)
+    covered_spans = list(covered)
     missing: list[Span] = []
     for span in sorted(wanted):
-        missing += connected_gaps(span, [*known, *missing])
+        missing += connected_gaps(span, [*covered_spans, *missing])
     return merge(missing)
 
 

@@ -1,4 +1,4 @@
-"""How doit ends when it is told to: Ctrl-C, SIGTERM, the death of a process of `doit -n 2`.
+"""The end of doit on a signal: Ctrl-C, SIGTERM, the death of a process of `doit -n 2`.
 
 Everything that is committed stays, whatever happens, so all that matters here is that the end
 comes, comes soon, and is said in one line. An exception raised by a signal is lost where Python
@@ -44,14 +44,14 @@ def end_cleanly() -> None:
     main = os.getpid()
     ending: int | None = None  # with this exit code
 
-    def begin_to_end(code: int, said: str) -> None:
+    def begin_to_end(code: int, message: str) -> None:
         nonlocal ending
         ending = code
         in_child = os.getpid() != main
         signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(code))
         signal.alarm(_CHILD_GRACE_S if in_child else _GRACE_S)
         if not in_child:
-            os.write(2, f"{said}\n".encode())  # print() may be what was interrupted
+            os.write(2, f"{message}\n".encode())  # print() may be what was interrupted
         if _watchdog.pipe is not None:
             os.write(_watchdog.pipe, _ANNOUNCED)
 

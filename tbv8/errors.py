@@ -17,7 +17,7 @@ from tbv8.text import one_line
 
 
 class Tbv8Error(Exception):
-    """Say where, what is wrong and the cure, in one line."""
+    """An error to the user, in one line: where, what is wrong, the cure."""
 
 
 class ConfigError(Tbv8Error):

@@ -68,7 +68,7 @@ def sweep(parent: Path, names: Iterable[str]) -> None:
 
 
 def _beside(path: Path) -> tuple[Path, Path]:
-    """Return where the new one is written, and where the old one steps aside to."""
+    """Return the paths of the new file while it is written, and of the old one moved aside."""
     return path.with_name(f".{path.name}{_NEW}"), path.with_name(f".{path.name}{_OLD}")
 
 

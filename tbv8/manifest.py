@@ -29,7 +29,7 @@ class Input(msgspec.Struct, frozen=True):
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What a result was made of, and the sha256 of each of its other files."""
+    """The inputs of a result, and the sha256 of each of its other files."""
 
     inputs: dict[str, Input]
     outputs: dict[str, str]

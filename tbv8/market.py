@@ -63,7 +63,7 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
 
     @property
     def label(self) -> tuple[int, str]:
-        """How NautilusTrader names its bars: a step and a unit, such as 15 and MINUTE.
+        """NautilusTrader's name of its bars: a step and a unit, such as 15 and MINUTE.
 
         A step must divide the next larger unit. Other timeframes have the label of the longest step
         that divides both: 7m is 1 MINUTE, 90m is 30 MINUTE.
@@ -146,16 +146,16 @@ class Span(msgspec.Struct, frozen=True, order=True):
 
     @property
     def minutes(self) -> int:
-        """How many 1m bars fit in."""
+        """The number of 1m bars that fit in."""
         return (self.end_ms - self.start_ms) // MINUTE_MS
 
     def intersection(self, other: Span) -> Span:
-        """Return what both hold; empty (and false) when that is nothing."""
+        """Return the time in both spans; empty (and false) when there is none."""
         start_ms = max(self.start_ms, other.start_ms)
         return Span(start_ms, max(start_ms, min(self.end_ms, other.end_ms)))
 
     def contains(self, other: Span) -> bool:
-        """Tell whether all of `other` lies in here."""
+        """Return True if all of `other` lies in this span."""
         return self.start_ms <= other.start_ms and other.end_ms <= self.end_ms
 
     def days(self) -> Iterator[int]:
@@ -188,7 +188,7 @@ class Bar(msgspec.Struct, frozen=True):
 
     @property
     def is_possible(self) -> bool:
-        """Tell whether a market can have made it: high and low hold the others, all in bounds."""
+        """True if a market can have made it: open and close between low and high, all in bounds."""
         return (
             0 < self.low <= self.open <= self.high <= MOST_PRICE
             and self.low <= self.close <= self.high

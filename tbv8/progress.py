@@ -1,4 +1,4 @@
-"""How far a long action is: a bar with ETA on a terminal, a plain line now and then elsewhere."""
+"""The progress of a long action: a bar with ETA on a terminal, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    started = said = time.monotonic()
+    started = printed_s = time.monotonic()
     done = 0
 
     def advance(amount: int) -> None:
-        nonlocal done, said
+        nonlocal done, printed_s
         done += amount
         now = time.monotonic()
-        if now - said >= _LINE_EVERY_S and done < total:
-            said = now
+        if now - printed_s >= _LINE_EVERY_S and done < total:
+            printed_s = now
             rate = done / (now - started)
             print(
                 f"   {label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, "

@@ -168,14 +168,14 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if wanted_history(project, series):
             by_venue.setdefault(series.venue, []).append(series)
     checks = []
-    for name, several in by_venue.items():
-        if len(several) > 1:
+    for name, venue_series in by_venue.items():
+        if len(venue_series) > 1:
             checks.append(f"_symbols:{name}")
             yield {
                 "basename": checks[-1],
                 **_task(
-                    partial(_check_symbols, project, several),
-                    partial(_symbols_state, project, several),
+                    partial(_check_symbols, project, venue_series),
+                    partial(_symbols_state, project, venue_series),
                     # after nothing: pydoit takes what waits for one task in any order
                     doc=f"Ask {name} whether it knows the symbols of which nothing is held",
                 ),
@@ -229,11 +229,11 @@ def aggregates(
     choose what the group `aggregate` depends on.
     """
     chunk = _whole_number("--chunk-days", chunk_days)
-    known = {series: project.timeframes_of(series) for series in _default_series(project)}
-    selected = _select(project, known, venue, symbol, timeframes)
+    defaults = {series: project.timeframes_of(series) for series in _default_series(project)}
+    selected = _select(project, defaults, venue, symbol, timeframes)
     builds = {
         (series, timeframe): None
-        for group in (known, selected)
+        for group in (defaults, selected)
         for series, names in group.items()
         for timeframe in names
     }
@@ -353,7 +353,9 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
         raise InvalidDodoFile(f"--for: {e}") from e
     action = partial(_record, project, for_s, port)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
-    broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+    broken = [
+        _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
+    ]
     return _task(action, question, doc=doc, after=["migrate", *broken])
 
 
@@ -396,24 +398,24 @@ def aggregate_name(series: Series, timeframe: Timeframe) -> str:
 # Actions.
 
 
-def _check_symbols(project: Project, several: Sequence[Series]) -> None:
+def _check_symbols(project: Project, venue_series: Sequence[Series]) -> None:
     from tbv8.backfill import check_symbols
 
-    venue = project.venues[several[0].venue]
-    check_symbols(_nothing_held(project, several), venue=venue)
+    venue = project.venues[venue_series[0].venue]
+    check_symbols(_nothing_held(project, venue_series), venue=venue)
 
 
-def _symbols_state(project: Project, several: Sequence[Series]) -> State:
-    names = ", ".join(series.symbol for series in _nothing_held(project, several))
+def _symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
+    names = ", ".join(series.symbol for series in _nothing_held(project, venue_series))
     return State((f"nothing is held yet of {names}",) if names else ())
 
 
-def _nothing_held(project: Project, several: Sequence[Series]) -> list[Series]:
+def _nothing_held(project: Project, venue_series: Sequence[Series]) -> list[Series]:
     try:
         with open_reader(project.db_path) as query:
-            return [series for series in several if not holds(query, series, (HISTORY,))]
+            return [series for series in venue_series if not holds(query, series, (HISTORY,))]
     except Tbv8Error:  # before the first `migrate`, that comes next and says what is wrong
-        return list(several)
+        return list(venue_series)
 
 
 def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:
@@ -616,12 +618,14 @@ class ReaderGoneError(SystemExit):
 
     exit_code = 128 + signal.SIGPIPE
 
-    def __init__(self, *_said: object) -> None:  # pydoit sends it on from another process by words
+    def __init__(
+        self, *_arguments: object
+    ) -> None:  # pydoit sends it on from another process by words
         super().__init__(self.exit_code)
 
 
 def os_problem(e: OSError) -> str | None:
-    """Say what a user can mend: a full disk, a folder that may not be written, a file in its place.
+    """Explain an error that a user can mend: a full disk, a read-only folder, a file in its place.
 
     None for what is no answer of the system's.
     """
@@ -632,7 +636,7 @@ def os_problem(e: OSError) -> str | None:
 
 
 def _fresh(question: Question) -> Callable[[Any, Any], bool]:
-    """Return what pydoit asks; what cannot be asked is not fresh, and the action will say why."""
+    """Return an `uptodate` check; a state that cannot be read is stale, and the action says why."""
 
     def uptodate(task: object, values: object) -> bool:  # pydoit passes arguments by these names
         try:
@@ -650,8 +654,8 @@ def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
     source = find_history(series.venue)
     available = source.span(project.now_ms) if source else None
-    asked = project.wanted.get(series, []) if available else []
-    return [part for span in asked if available and (part := span.intersection(available))]
+    spans = project.wanted.get(series, []) if available else []
+    return [part for span in spans if available and (part := span.intersection(available))]
 
 
 def wanted_funding(project: Project) -> dict[Series, list[Span]]:
@@ -718,16 +722,16 @@ def _default_series(project: Project) -> list[Series]:
 
 def _select(
     project: Project,
-    known: Mapping[Series, list[Timeframe]],
+    defaults: Mapping[Series, list[Timeframe]],
     venue: str,
     symbol: str,
     timeframes: str,
 ) -> dict[Series, list[Timeframe]]:
-    """Return what the options of `aggregate` choose; without any, all that is known."""
+    """Return the series and timeframes that the options of `aggregate` choose; by default, all."""
     named = [_parse_timeframe(text) for text in timeframes.split(",") if text]
     if venue and venue not in project.venues:
         raise InvalidDodoFile(f"--venue: {unknown('venue', venue, project.venues)}")
-    series = list(known)
+    series = list(defaults)
     if venue:
         series = [Series(venue, name) for name in project.venues[venue].symbols]
     if symbol:
@@ -735,7 +739,7 @@ def _select(
         if symbol not in symbols:
             raise InvalidDodoFile(f"--symbol: {unknown('symbol', symbol, symbols)}")
         series = [s for s in series if s.symbol == symbol]
-    return {s: named or known.get(s) or project.timeframes_of(s) for s in series}
+    return {s: named or defaults.get(s) or project.timeframes_of(s) for s in series}
 
 
 def _parse_timeframe(text: str) -> Timeframe:

@@ -1,4 +1,4 @@
-"""What others wrote, made fit to print: venues' replies, names in a database, a library's errors.
+"""Foreign text made fit to print: venues' replies, names in a database, a library's errors.
 
 A control character from outside could move the cursor, colour a terminal, forge a line of a log or
 hide the rest of one, so that each such text passes here before it is printed, stored or raised.
@@ -30,8 +30,8 @@ def one_line(text: str, *, most: int = _LONG) -> str:
 
     Repeatable: what it returns stays as it is.
     """
-    words = printable(" ".join(text[: most * 8].split()))
-    return words if len(words) <= most else f"{words[: most - 3]}..."
+    line = printable(" ".join(text[: most * 8].split()))
+    return line if len(line) <= most else f"{line[: most - 3]}..."
 
 
 def quoted(text: str) -> str:

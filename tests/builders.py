@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
+from tbv8.config.records import Venue
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
 from tbv8.store.bars import BUILT_BARS, MINUTE_BARS, open_bars, write_history
 
@@ -103,6 +104,20 @@ def hold(
             updated_ms=updated_ms,
             dataset=dataset,
         )
+
+
+def history_venue(name: str, url: str) -> Venue:
+    """Return the config of a venue that has history of BTC/USDT at a local server."""
+    return Venue(
+        name=name,
+        enabled=False,
+        symbols={"BTC/USDT": None},
+        channels=(),
+        ws_url=None,
+        rest_url=url,
+        archive_url=url,
+        instruments={},
+    )
 
 
 def shell(db_path: Path, sql: str, values: Sequence[Any] = ()) -> int:

@@ -38,7 +38,7 @@ from tbv8.venues.base import Endpoints, Say
 from tbv8.venues.binance.history import BinanceHistory
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.registry import find_venue
-from tests.builders import Row, bars_in, ledger_in, naive_digest, shell
+from tests.builders import Row, bars_in, history_venue, ledger_in, naive_digest, shell
 from tests.servers.binance import SIDES, BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -78,16 +78,7 @@ def binance(server: BinanceServer) -> BinanceServer:
 
 
 def venue(server: BinanceServer, series: Series = BTC) -> Venue:
-    return Venue(
-        name=series.venue,
-        enabled=False,
-        symbols={"BTC/USDT": None},
-        channels=(),
-        ws_url=None,
-        rest_url=server.url,
-        archive_url=server.url,
-        instruments={},
-    )
+    return history_venue(series.venue, server.url)
 
 
 def span(start: str, end: str) -> Span:

@@ -45,7 +45,7 @@ _NO_LIMIT = Decimal(10) ** 8
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What was tried; a difference is raised, not returned.
+    """The counts of a passed check; a difference is raised, not returned.
 
     `warm_up_bars`, which lasted `warm_up_ms`, are what a run that starts later needs until its
     positions are those of the whole run for good: the most of `late_starts`; None where they never
@@ -112,7 +112,7 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
 
 
 def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
-    """Return what to print when nothing differed."""
+    """Return the lines to print when nothing differed."""
     return [
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
@@ -123,7 +123,7 @@ def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
 
 
 def _warm_up_words(strategy: records.Strategy, verdict: Verdict) -> str:
-    """Return what the signals need, held against the config's `warm_up`."""
+    """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
     tried = f"(the most of {verdict.late_starts} later starts)"
     if verdict.warm_up_bars is None:
         return "positions never became those of the whole run: a start anywhere else gives another"
@@ -157,7 +157,7 @@ def _unseen(strategy: records.Strategy, code: Iterable[str]) -> Iterator[str]:
 
 
 def _reaching_out(strategy: records.Strategy) -> list[Path]:
-    """Return what a strategy imports of this project beside strategies: it reads with that."""
+    """Return the modules of this package, strategies aside, that a strategy imports for reading."""
     if not strategy.module_path.is_file():
         return []
     imported, _ = strategy_sources(strategy.module, root=strategy.root)

@@ -110,12 +110,12 @@ class Export(Looking):
                 "--dataset: missing: write which table, such as --dataset ohlcv_1m, or "
                 "--database FILE for a copy of all"
             )
-        _export(project, _Asked(dataset, venue, symbol, _span(start, end)), Path(to))
+        _export(project, _Options(dataset, venue, symbol, _span(start, end)), Path(to))
         return 0
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """What to write, "" for all venues and symbols, all days without a span."""
+class _Options(msgspec.Struct, frozen=True):
+    """The options of `export`: "" for all venues and symbols, an empty span for all days."""
 
     dataset: str
     venue: str
@@ -123,14 +123,14 @@ class _Asked(msgspec.Struct, frozen=True):
     span: Span
 
 
-def _export(project: Project, asked: _Asked, folder: Path) -> None:
+def _export(project: Project, options: _Options, folder: Path) -> None:
     from tbv8.store.export import export_bars, export_ticks, exportable, series_folder, tick_days
 
-    dataset, is_ticks = asked.dataset, asked.dataset in TICK_TABLES
+    dataset, is_ticks = options.dataset, options.dataset in TICK_TABLES
     with open_reader(project.db_path) as query:
         days: dict[Series, list[Any]] = {
-            series: (tick_days if is_ticks else exportable)(query, series, dataset, asked.span)
-            for series in _selected(project, query, asked)
+            series: (tick_days if is_ticks else exportable)(query, series, dataset, options.span)
+            for series in _selected(project, query, options)
         }
     if not any(days.values()):
         raise InvalidCommand(
@@ -149,7 +149,7 @@ def _export(project: Project, asked: _Asked, folder: Path) -> None:
         )
 
 
-def _selected(project: Project, query: Query, asked: _Asked) -> list[Series]:
+def _selected(project: Project, query: Query, options: _Options) -> list[Series]:
     """Return the series of a dataset that are stored, of those asked for.
 
     Raises:
@@ -163,10 +163,12 @@ def _selected(project: Project, query: Query, asked: _Asked) -> list[Series]:
     stored = {(str(name), Series(str(venue), str(symbol))) for name, venue, symbol in ledger}
     stored |= set(stored_ticks(query, TICK_TABLES))
     datasets = {*TICK_TABLES, *(name for name, _ in stored)}
-    if asked.dataset not in datasets:
-        raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
-    chosen = choose(project, (one for _, one in stored), venue=asked.venue, symbol=asked.symbol)
-    return sorted(one for one in chosen if (asked.dataset, one) in stored)
+    if options.dataset not in datasets:
+        raise InvalidCommand(f"--dataset: {unknown('dataset', options.dataset, datasets)}")
+    chosen = choose(
+        project, (series for _, series in stored), venue=options.venue, symbol=options.symbol
+    )
+    return sorted(series for series in chosen if (options.dataset, series) in stored)
 
 
 def _span(start: str, end: str) -> Span:

@@ -1,4 +1,4 @@
-"""What the commands share: the graph without running it, options, JSON."""
+"""Parts shared by the read-only commands: the graph without running it, options, JSON."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: st
     """
     configured = {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
     series = configured.union(stored)
-    here = {one for one in series if venue in ("", one.venue)}
+    here = {candidate for candidate in series if venue in ("", candidate.venue)}
     for what, name, names in (
-        ("venue", venue, {one.venue for one in series}),
-        ("symbol", symbol, {one.symbol for one in here}),
+        ("venue", venue, {candidate.venue for candidate in series}),
+        ("symbol", symbol, {candidate.symbol for candidate in here}),
     ):
         if name and name not in names:
             raise InvalidCommand(f"--{what}: {unknown(what, name, names)}")
-    return {one for one in here if symbol in ("", one.symbol)}
+    return {candidate for candidate in here if symbol in ("", candidate.symbol)}
 
 
 def whole_number(option: str, text: str, *, least: int) -> int:

@@ -25,7 +25,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Plan(Looking):
-    """Tell what would run, and why."""
+    """Print the tasks that would run, and why."""
 
     is_about_tasks = True
     doc_purpose = "tell what would run, and why; runs nothing, writes nothing"
@@ -49,7 +49,7 @@ class Plan(Looking):
 
 
 def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
-    """Yield those of `tasks` (dependencies first) that would run, with the reasons."""
+    """Yield the stale tasks of `tasks` (dependencies first), with the reasons."""
     runs: dict[str, tuple[str, ...]] = {}
     for task in tasks:
         upstream = tuple(dict.fromkeys(name for dep in task.task_dep for name in runs.get(dep, ())))

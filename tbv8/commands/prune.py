@@ -56,13 +56,13 @@ class Prune(Looking):
         before_ms = project.now_ms - _milliseconds(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
-            chosen = choose(project, (one for _, one in stored), venue=venue, symbol=symbol)
+            chosen = choose(project, (series for _, series in stored), venue=venue, symbol=symbol)
             found = [
-                find_old(query, table, one, before_ms=before_ms)
-                for table, one in stored
-                if one in chosen
+                find_old(query, table, series, before_ms=before_ms)
+                for table, series in stored
+                if series in chosen
             ]
-        old = [one for one in found if one]
+        old = [part for part in found if part]
         if not old:
             print(f"nothing is older than {iso(before_ms)}: nothing to drop")
             return 0
@@ -70,13 +70,13 @@ class Prune(Looking):
             raise InvalidCommand(
                 "prune asks before it drops, and there is no terminal to ask on: add --yes"
             )
-        for one in old:
-            print(f"   {one.table} of {one.series}: {one.rows:,} rows, {one.span}")
-        if not yes and not _agreed(sum(one.rows for one in old)):
+        for part in old:
+            print(f"   {part.table} of {part.series}: {part.rows:,} rows, {part.span}")
+        if not yes and not _agreed(sum(part.rows for part in old)):
             print("nothing was dropped")
             return 1
-        for one in old:
-            _prune(project, one)
+        for part in old:
+            _prune(project, part)
         with open_reader(project.db_path) as query:
             free = free_bytes(query)
         print(

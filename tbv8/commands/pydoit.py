@@ -43,8 +43,8 @@ class Run(OneLine, doit.cmd_run.Run):
     def execute(self, params: Any, args: list[str]) -> int:
         """Run them; with less than no processes pydoit would run nothing and call it done."""
         if params["num_process"] < 0:
-            given = str(params["num_process"])
-            raise InvalidCommand(f"--process: expected a whole number, got {given!r}")
+            processes = str(params["num_process"])
+            raise InvalidCommand(f"--process: expected a whole number, got {processes!r}")
         if params["outfile"] is None:  # stdout was closed when pydoit took it for the default
             params["outfile"] = sys.stdout
         code: int = super().execute(params, args)
@@ -93,8 +93,8 @@ class Info(Looking):
             print(f"    after {before}")
         if hide_status:
             return 0
-        own = [reason for one in planned if one.task == task.name for reason in one.why]
-        for reason in own or [f"because {one.task} will run" for one in planned]:
+        own = [reason for run in planned if run.task == task.name for reason in run.why]
+        for reason in own or [f"because {run.task} will run" for run in planned]:
             print(f"    runs: {reason}")
         if not planned:
             print("    fresh")
@@ -102,7 +102,7 @@ class Info(Looking):
 
 
 class Help(OneLine, doit.cmd_help.Help):
-    """Tell how to use a command or a task."""
+    """Print the usage of a command or a task."""
 
     may_mean_command = True
 

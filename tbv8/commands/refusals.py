@@ -1,4 +1,4 @@
-"""What all commands of doit have in common, pydoit's own too: a refusal is one line.
+"""The base of all commands of doit, pydoit's own too: a refusal is one line.
 
 Imported by the modules of all commands before anything else of tbv8; like pydoit itself, it begins
 with the state file, so that Ctrl-C is taken care of from here on.
@@ -78,7 +78,7 @@ class OneLine:
         except (InvalidDodoFile, InvalidTask) as e:
             raise type(e)(_joined(e)) from e
         except (BrokenPipeError, SystemExit) as e:  # of rich it is a SystemExit
-            if not any(isinstance(one, _GONE) for one in (e, e.__context__)):
+            if not any(isinstance(error, _GONE) for error in (e, e.__context__)):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
             return ReaderGoneError.exit_code
@@ -107,8 +107,8 @@ class OneLine:
 
     def _refusal(self, e: InvalidCommand) -> InvalidCommand:
         """Return pydoit's refusal in one line, that of a task with what was meant."""
-        said = re.fullmatch(r"'(.*)' is not a task\.", str(e))
-        name = said[1] if said else e.not_found
+        match = re.fullmatch(r"'(.*)' is not a task\.", str(e))
+        name = match[1] if match else e.not_found
         if name is None:
             return InvalidCommand(_joined(e))
         if name.startswith("-"):
@@ -133,11 +133,11 @@ def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None)
     if needed is not None:
         metas = [task.meta for task in needed if task.meta]
         used = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
-    for said in found:
-        if said not in used:
-            print(f"WARNING: {said}", file=sys.stderr)
+    for line in found:
+        if line not in used:
+            print(f"WARNING: {line}", file=sys.stderr)
     if used:
-        raise BrokenConfigError("\nERROR: ".join(said for said in found if said in used))
+        raise BrokenConfigError("\nERROR: ".join(line for line in found if line in used))
 
 
 def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
@@ -178,30 +178,33 @@ def _refused_option(e: CmdParseError | InvalidCommand) -> str | None:
 
 
 def _to_the_front(
-    words: Sequence[str], name: str | None, options: Iterable[Any]
+    arguments: Sequence[str], name: str | None, options: Iterable[Any]
 ) -> list[str] | None:
-    """Return the words with the last option `name` first, None where the command has none."""
+    """Return the arguments with the last option `name` first, None where the command has none."""
     option = next((o for o in options if name and name in (o.long, o.short, o.inverse)), None)
     if option is None:
         return None
     dashes = "-" if name == option.short else "--"
-    for at in reversed(range(len(words))):
-        word, rest = words[at][: len(f"{dashes}{name}")], words[at][len(f"{dashes}{name}") :]
+    for at in reversed(range(len(arguments))):
+        word, rest = (
+            arguments[at][: len(f"{dashes}{name}")],
+            arguments[at][len(f"{dashes}{name}") :],
+        )
         if word == f"{dashes}{name}" and (not rest or rest[0] == "=" or dashes == "-"):
             takes_next = option.type is not bool and not rest
             end = at + 1 + takes_next
-            if end > len(words):
+            if end > len(arguments):
                 return None
-            return [*words[at:end], *words[:at], *words[end:]]
+            return [*arguments[at:end], *arguments[:at], *arguments[end:]]
     return None
 
 
-def check_patterns(words: Iterable[str], tasks: Iterable[Task]) -> None:
+def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
     """Refuse a pattern that no task fits: pydoit would take it for nothing to do, and be done."""
     names = [task.name for task in tasks]
-    for word in words:
-        if "*" in word and not fnmatch.filter(names, word):
-            raise InvalidCommand(not_found=word)
+    for pattern in patterns:
+        if "*" in pattern and not fnmatch.filter(names, pattern):
+            raise InvalidCommand(not_found=pattern)
 
 
 def _joined(e: Exception) -> str:
@@ -213,12 +216,12 @@ def _no_such_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
 
     `options` are the command's; those of a task are told by pydoit's own words.
     """
-    cause, said = error.__context__, str(error)
+    cause, message = error.__context__, str(error)
     if isinstance(cause, GetoptError):
-        near = nearest(cause.opt, re.findall(r"'long': ?'([\w-]+)'", said))
+        near = nearest(cause.opt, re.findall(r"'long': ?'([\w-]+)'", message))
         hint = f", did you mean '--{near}'?" if near and "not recognized" in cause.msg else ""
         return InvalidCommand(f"{cause.msg}{hint}")
-    name = re.match(r"Error parsing parameter '(\w+)'", said)
+    name = re.match(r"Error parsing parameter '(\w+)'", message)
     option = next((o for o in options if name and o.name == name[1]), None)
     if option is None:
         return InvalidCommand(_joined(error))
@@ -226,7 +229,7 @@ def _no_such_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
     if isinstance(cause, ValueError):
         value = str(cause).rpartition(": ")[2]
         return InvalidCommand(f"{label}: expected a whole number, got {value}")
-    value = said.partition("Provided '")[2].partition("' but available")[0]
+    value = message.partition("Provided '")[2].partition("' but available")[0]
     return InvalidCommand(f"{label}: {unknown('choice', value, option.choices)}")
 
 
@@ -241,10 +244,12 @@ def _no_such_task(name: str, tasks: Iterable[str], commands: Collection[str]) ->
     if colon and siblings:
         near = nearest(rest, siblings)
         if near is None:
-            return InvalidCommand(unknown("task", name, (f"{group}:{one}" for one in siblings)))
+            return InvalidCommand(
+                unknown("task", name, (f"{group}:{sibling}" for sibling in siblings))
+            )
         near = f"{group}:{near}"
     else:
-        near = nearest(name, [*names, *(one for one in commands if one[0] == name[0])])
+        near = nearest(name, [*names, *(command for command in commands if command[0] == name[0])])
     if near in commands:
         return InvalidCommand(f"unknown task {name!r}, did you mean the command `doit {near}`?")
     hint = f", did you mean {near!r}?" if near else ":"

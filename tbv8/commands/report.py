@@ -87,14 +87,14 @@ def _nodes(
     tasks: Iterable[Task], planned: Iterable[Planned], needed: Collection[str]
 ) -> Iterator[Node]:
     """Yield the tasks of the graph; the checks before a backtest belong to it."""
-    runs = {one.task: one for one in planned}
+    runs = {run.task: run for run in planned}
     for task in tasks:
         if task.meta and not task.name.startswith("_"):
-            one = runs.get(task.name)
+            run = runs.get(task.name)
             yield Node(
                 name=task.name,
                 after=tuple(name for name in task.task_dep if not name.startswith("_")),
-                reasons=one.why if one else (),
+                reasons=run.why if run else (),
                 is_needed=task.name in needed,
             )
 

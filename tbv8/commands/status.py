@@ -16,7 +16,7 @@ _RESULT = "backtest:"
 
 
 class Status(Looking):
-    """Tell what there is."""
+    """Print the state of the database, the recorder and the results."""
 
     doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
     doc_usage = ""
@@ -57,5 +57,5 @@ class Status(Looking):
 def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
     """Return why each stale result would be made again, by strategy."""
     return {
-        one.task.removeprefix(_RESULT): one.why for one in planned if one.task.startswith(_RESULT)
+        run.task.removeprefix(_RESULT): run.why for run in planned if run.task.startswith(_RESULT)
     }

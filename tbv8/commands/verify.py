@@ -103,18 +103,18 @@ class Verify(Looking):
         project: Project = self.loader.namespace["PROJECT"]
         if give_up and not repair:
             raise InvalidCommand("--give-up: goes with --repair, which comes first")
-        for option, given in (("--sample", sample), ("--seed", seed)):
-            if given and not against:
+        for option, value in (("--sample", sample), ("--seed", seed)):
+            if value and not against:
                 raise InvalidCommand(f"{option}: goes with --against rest")
-        asked = _Asked(venue, symbol, dataset, repair, give_up)
+        options = _Options(venue, symbol, dataset, repair, give_up)
         if against:
-            compared = _compare(project, asked, against, sample=sample, seed=seed)
+            compared = _compare(project, options, against, sample=sample, seed=seed)
             return _report_compared(compared, as_json)
-        return _verify(project, as_json, asked)
+        return _verify(project, as_json, options)
 
 
-class _Asked(msgspec.Struct, frozen=True):
-    """Which days to look at, "" for all, and which of those that are wrong to drop."""
+class _Options(msgspec.Struct, frozen=True):
+    """The options of `verify`: the days to check, "" for all, and the wrong days to drop."""
 
     venue: str
     symbol: str
@@ -124,14 +124,14 @@ class _Asked(msgspec.Struct, frozen=True):
 
 
 class _Compared(msgspec.Struct, frozen=True):
-    """Hours that were held against the venue, and where they differ."""
+    """Stored hours compared with the venue's, and their differences."""
 
     hours: int
     seed: int
     differences: list[Problem]
 
 
-def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
+def _verify(project: Project, as_json: bool, options: _Options) -> int:
     from tbv8.store.bars import open_bars
     from tbv8.store.verify import drop, give_up, verify
 
@@ -140,18 +140,18 @@ def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
     with open_reader(project.db_path):
         pass  # refuses what is no database of this revision
     with open_bars(project.db_path) as store:
-        for name, series in _selected_series(project, store, asked):
+        for name, series in _selected_series(project, store, options):
             with store.transaction("DEFERRED"):
                 problems = list(verify(store, name, series))
             found += problems
             if not as_json:
-                said = counted(len(problems), "problem") if problems else "whole"
-                print(f"{name} {series}: {said}")
+                verdict = counted(len(problems), "problem") if problems else "whole"
+                print(f"{name} {series}: {verdict}")
         kept = found
-        if asked.repair:
+        if options.repair:
             kept = drop(store, found, can_fetch=partial(_can_fetch, project))
             dropped_days = _days(found) - _days(kept)
-        if asked.give_up:
+        if options.give_up:
             give_up(store, kept)
             lost_days, kept = _days(kept), []
     if as_json:
@@ -164,35 +164,37 @@ def _verify(project: Project, as_json: bool, asked: _Asked) -> int:
         print(f"dropped {days_text(dropped_days)}: the next `doit` brings back what is wanted")
     if lost_days:
         print(f"gave up {days_text(lost_days)}, for good")
-    if asked.repair and kept:
+    if options.repair and kept:
         print(
             f"{days_text(_days(kept))} cannot be brought back: restore a copy of the database, or "
             "lose them with `doit verify --repair --give-up`"
         )
-    if found and not asked.repair:
+    if found and not options.repair:
         print("`doit verify --repair` drops the days that a source or a rebuild can bring back")
     return 1 if found else 0
 
 
-def _compare(project: Project, asked: _Asked, against: str, *, sample: str, seed: str) -> _Compared:
+def _compare(
+    project: Project, options: _Options, against: str, *, sample: str, seed: str
+) -> _Compared:
     from tbv8.backfill import compare, draw_hours
     from tbv8.store.bars import open_bars
 
     if against != "rest":
         raise InvalidCommand(f"--against: {unknown('source', against, ['rest'])}")
-    if asked.repair or asked.dataset not in ("", HISTORY):
+    if options.repair or options.dataset not in ("", HISTORY):
         raise InvalidCommand(f"--against compares {HISTORY} only, and repairs nothing")
     count = whole_number("--sample", sample or _SAMPLE, least=1)
     number = whole_number("--seed", seed, least=0) if seed else secrets.randbelow(10**6)
     with open_reader(project.db_path):
         pass
     with open_bars(project.db_path) as store:
-        held = {
+        fetchable = {
             series: kept
-            for name, series in _selected_series(project, store, asked)
+            for name, series in _selected_series(project, store, options)
             if name == HISTORY and (kept := _fetchable(project, series))
         }
-        hours = draw_hours(store, held, count=count, seed=number)
+        hours = draw_hours(store, fetchable, count=count, seed=number)
         differences = [
             difference
             for series, spans in hours.items()
@@ -208,13 +210,17 @@ def _report_compared(compared: _Compared, as_json: bool) -> int:
         for difference in compared.differences:
             print(f"    {difference}")
         count = len(compared.differences)
-        said = counted(count, "difference") if count else "all as the venue says"
-        print(f"compared {compared.hours} random hours with REST (--seed {compared.seed}): {said}")
+        verdict = counted(count, "difference") if count else "all as the venue says"
+        print(
+            f"compared {compared.hours} random hours with REST (--seed {compared.seed}): {verdict}"
+        )
     return 1 if compared.differences else 0
 
 
-def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[tuple[str, Series]]:
-    """Return what is stored of what is asked for.
+def _selected_series(
+    project: Project, store: BarStore, options: _Options
+) -> list[tuple[str, Series]]:
+    """Return the stored datasets and series that the options select.
 
     Raises:
         InvalidCommand: A name is neither stored nor configured.
@@ -222,15 +228,21 @@ def _selected_series(project: Project, store: BarStore, asked: _Asked) -> list[t
     from tbv8.store.verify import stored_datasets, stored_series
 
     stored = stored_series(store)
-    chosen = choose(project, (one for _, one in stored), venue=asked.venue, symbol=asked.symbol)
+    chosen = choose(
+        project, (series for _, series in stored), venue=options.venue, symbol=options.symbol
+    )
     datasets = {*stored_datasets(store), *(name for name, _ in stored)}
-    if asked.dataset and asked.dataset not in datasets:
-        raise InvalidCommand(f"--dataset: {unknown('dataset', asked.dataset, datasets)}")
-    return [(name, one) for name, one in stored if one in chosen and asked.dataset in ("", name)]
+    if options.dataset and options.dataset not in datasets:
+        raise InvalidCommand(f"--dataset: {unknown('dataset', options.dataset, datasets)}")
+    return [
+        (name, series)
+        for name, series in stored
+        if series in chosen and options.dataset in ("", name)
+    ]
 
 
 def _can_fetch(project: Project, dataset: str, series: Series, span: Span) -> bool:
-    """Tell whether the venue of a series has a dataset's history of a span."""
+    """Return True if the venue of a series has a dataset's history of a span."""
     kept = _fetchable(project, series, dataset)
     return kept is not None and kept.contains(span)
 

@@ -29,13 +29,13 @@ class Why(Looking):
         if not pos_args:
             raise InvalidCommand("`doit why` wants a task; `doit list` names them")
         tasks = {task.name: task for task in self.task_list}
-        planned = {one.task: one.why for one in plan(self.selected())}
+        planned = {run.task: run.why for run in plan(self.selected())}
         shown = []
         for name in pos_args:
             if name not in tasks:
                 raise InvalidCommand(not_found=name)
-            asked = [name] if tasks[name].meta else _asked_below(tasks, name)
-            for task in asked:
+            task_names = [name] if tasks[name].meta else _tasks_below(tasks, name)
+            for task in task_names:
                 state = ask(tasks[task])
                 shown.append((task, State(planned.get(task, state.reasons), state.parts)))
         if as_json:
@@ -50,7 +50,7 @@ class Why(Looking):
         return 0
 
 
-def _asked_below(tasks: Mapping[str, Task], name: str) -> list[str]:
+def _tasks_below(tasks: Mapping[str, Task], name: str) -> list[str]:
     deps = tasks[name].task_dep
     return [dep for dep in deps if tasks[dep].meta and not dep.startswith("_")]
 

@@ -83,15 +83,14 @@ def unknown(what: str, value: str, among: Iterable[str]) -> str:
     names = sorted(among)
     near = nearest(value, names)
     hint = f", did you mean {near!r}?" if near else ";"
-    more = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
-    return (
-        f"unknown {what} {value!r}{hint} there is {', '.join(names[:_MOST_TOLD]) or 'none'}{more}"
-    )
+    choices = ", ".join(names[:_MOST_TOLD]) or "none"
+    rest = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
+    return f"unknown {what} {value!r}{hint} there is {choices}{rest}"
 
 
-def unknown_key(name: str, known: Iterable[str]) -> str:
+def unknown_key(name: str, allowed: Iterable[str]) -> str:
     """Say that a key is not one of `known`: with the nearest spelling, else with all of them."""
-    names = list(known)
+    names = list(allowed)
     near = nearest(name, names)
     hint = f", did you mean {near!r}?" if near else f"; known are {', '.join(names)}"
     return f"unknown key{hint}"
@@ -99,7 +98,7 @@ def unknown_key(name: str, known: Iterable[str]) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that was probably meant."""
-    folded = {known.casefold(): known for known in names}
+    folded = {spelling.casefold(): spelling for spelling in names}
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[near[0]] if near else None
 
@@ -173,7 +172,7 @@ def _parse(text: str, path: Path) -> Document:
 
 
 def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
-    """Return what the parser says as one line."""
+    """Return the parser's complaint as one line."""
     mark, start, problem = e.problem_mark, e.context_mark, str(e.problem)
     if "nesting depth" in problem:
         return ConfigError(_TOO_DEEP, path=path, line=mark.line + 1 if mark else None)
@@ -194,13 +193,13 @@ def _check_node(
     if len(key) > _DEEPEST or len(lines) > _MOST_KEYS:
         document.refuse(key[:1], _TOO_DEEP)
     if isinstance(node, yaml.ScalarNode):
-        known = node.tag in _PLAIN and node.tag in (
+        is_plain = node.tag in _PLAIN and node.tag in (
             f"{_TAG}str",
             resolve(yaml.ScalarNode, node.value, (True, False)),
         )
     else:
-        known = node.tag == f"{_TAG}{'map' if isinstance(node, yaml.MappingNode) else 'seq'}"
-    if not known:
+        is_plain = node.tag == f"{_TAG}{'map' if isinstance(node, yaml.MappingNode) else 'seq'}"
+    if not is_plain:
         tag = node.tag.replace(_TAG, "!!")
         document.refuse(key, f"expected a plain value, got one tagged {tag}: remove the tag")
     if isinstance(node, yaml.MappingNode):
@@ -252,11 +251,13 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
 
 
 def expected(message: str, value: Any, choices: Iterable[str] = ()) -> str:
-    """Say what was expected in place of `value`, from what msgspec says of it."""
+    """Name the type or the choices expected in place of `value`, from msgspec's message."""
     types = re.match(r"Expected `([^`]*)`", message)
-    wanted = " or ".join(choices) or (_words(types[1]) if types else "a number")
-    cure = ": write it in quotes" if "text" in wanted and isinstance(value, int | float) else ""
-    return f"expected {wanted}, got {_shown(value)}{cure}"
+    alternatives = " or ".join(choices) or (_words(types[1]) if types else "a number")
+    cure = (
+        ": write it in quotes" if "text" in alternatives and isinstance(value, int | float) else ""
+    )
+    return f"expected {alternatives}, got {_shown(value)}{cure}"
 
 
 _WORDS = {
@@ -318,9 +319,9 @@ def _type_at(kind: Any, key: Key) -> Any:
         return kind
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _type_at(get_type_hints(kind, include_extras=True).get(str(key[0]), Any), key[1:])
-    wanted = (list, tuple) if isinstance(key[0], int) else (dict,)
+    containers = (list, tuple) if isinstance(key[0], int) else (dict,)
     for option in get_args(kind) if _is_union(kind) else (kind,):
-        if get_origin(option) in wanted:
+        if get_origin(option) in containers:
             items = [item for item in get_args(option) if item is not ...]
             return _type_at(items[-1], key[1:])
     return Any

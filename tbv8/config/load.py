@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -154,32 +154,19 @@ def load_project(
     for name in overrides:
         if name not in OVERRIDES:
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
-    data_file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
-    data = to_record(data_file, _DataFile)
-    db_path = _below(root, data_file, "db_path", data.db_path)
-    results_path = _below(root, data_file, "results_path", data.results_path)
-    _check_places(root, data_file, db_path, results_path)
-    timeframes = tuple(
-        _timeframe(data_file, ("timeframes", index), text)
-        for index, text in enumerate(data.timeframes)
-    )
+    db_path, results_path, timeframes = _load_data(root)
     history_file = _read(
         root,
         "history.yaml",
         'write `history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
     )
-    words = to_record(history_file, _HistoryFile).history
+    settings = to_record(history_file, _HistoryFile).history
     warnings: list[str] = []
-    broken = _Broken({}, {})
-    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    venues, broken_venues = _load_each(
-        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
-    )
-    broken.venues.update(broken_venues)
-    wanted = _Wanted(
+    venues, broken = _load_venues(root, warnings)
+    inputs = _Inputs(
         root=root,
-        history=words,
-        refresh=_refresh(history_file, words.refresh),
+        history=settings,
+        refresh=_refresh(history_file, settings.refresh),
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
@@ -188,18 +175,13 @@ def load_project(
         broken=broken,
         warnings=warnings,
     )
-    history_venue, history = _resolve_span(wanted, None, None)
+    history_venue, history = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
     strategies, broken_strategies = _load_each(
-        root, "strategies", "strategy", cure, partial(_load_strategy, wanted)
+        root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
     symbols = venues[history_venue].symbols if history_venue in venues else ()
-    spans = {Series(history_venue, symbol): [history] for symbol in symbols}
-    for strategy in strategies.values():
-        for series in strategy.sources:
-            asked = spans.setdefault(series, [])
-            if strategy.run_span not in asked:
-                asked.append(strategy.run_span)
+    whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
         root=root,
         db_path=db_path,
@@ -207,20 +189,57 @@ def load_project(
         timeframes=timeframes,
         venues=venues,
         strategies=strategies,
-        wanted=spans,
+        wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
-        problems=(
-            *_problems("venue", broken.venues.items()),
-            *_problems("instrument", ((name, e) for (name, _), e in broken.instruments.items())),
-            *_problems("strategy", broken_strategies.items()),
-        ),
+        problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
 
-def _problems(kind: Kind, errors: Iterable[tuple[str, ConfigError]]) -> Iterator[Problem]:
-    return (Problem(kind=kind, name=name, error=e) for name, e in errors)
+def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
+    """Return where the database and the results are, and the timeframes that are kept."""
+    file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
+    data = to_record(file, _DataFile)
+    db_path = _below(root, file, "db_path", data.db_path)
+    results_path = _below(root, file, "results_path", data.results_path)
+    _check_places(root, file, db_path, results_path)
+    timeframes = (
+        _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
+    )
+    return db_path, results_path, tuple(timeframes)
+
+
+def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
+    """Return the venues that can be used, and what is wrong with the others."""
+    broken = _Broken({}, {})
+    cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
+    venues, broken_venues = _load_each(
+        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
+    )
+    broken.venues.update(broken_venues)
+    return venues, broken
+
+
+def _with_runs(
+    spans: dict[Series, list[Span]], strategies: Iterable[Strategy]
+) -> dict[Series, list[Span]]:
+    """Return the spans with those that strategies run over."""
+    for strategy in strategies:
+        for series in strategy.sources:
+            runs = spans.setdefault(series, [])
+            if strategy.run_span not in runs:
+                runs.append(strategy.run_span)
+    return spans
+
+
+def _problems(broken: _Broken, strategies: Mapping[str, ConfigError]) -> tuple[Problem, ...]:
+    errors: list[tuple[Kind, str, ConfigError]] = [
+        *(("venue", name, e) for name, e in broken.venues.items()),
+        *(("instrument", name, e) for (name, _), e in broken.instruments.items()),
+        *(("strategy", name, e) for name, e in strategies.items()),
+    ]
+    return tuple(Problem(kind=kind, name=name, error=e) for kind, name, e in errors)
 
 
 def _below(root: Path, document: Document, key: str, text: str) -> Path:
@@ -247,9 +266,9 @@ def _check_places(root: Path, document: Document, db_path: Path, results_path: P
 
 
 def _overlap(path: Path, other: Path) -> bool:
-    """Tell whether one is the other, or lies in it, wherever links lead."""
-    one, two = Path(os.path.realpath(path)), Path(os.path.realpath(other))
-    return one.is_relative_to(two) or two.is_relative_to(one)
+    """Return True if one path is the other or lies in it, with links resolved."""
+    resolved, other_resolved = Path(os.path.realpath(path)), Path(os.path.realpath(other))
+    return resolved.is_relative_to(other_resolved) or other_resolved.is_relative_to(resolved)
 
 
 def _read(root: Path, name: str, cure: str) -> Document:
@@ -434,13 +453,13 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
 
 
 class _Broken(msgspec.Struct, frozen=True):
-    """What is wrong with venues, and with instruments of venues that are right otherwise."""
+    """The errors of venues, and of single instruments of venues without errors."""
 
     venues: dict[str, ConfigError]
     instruments: dict[tuple[str, str], ConfigError]
 
     def check(self, venue: str, symbols: Iterable[str]) -> None:
-        """Raise what is wrong with a venue or with its rules of some symbols, if anything is."""
+        """Raise the error of a venue, or of its instruments of some symbols, if there is one."""
         if venue in self.venues:
             raise self.venues[venue]
         for symbol in symbols:
@@ -448,8 +467,8 @@ class _Broken(msgspec.Struct, frozen=True):
                 raise self.instruments[venue, symbol]
 
 
-class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What a strategy is loaded by, beside its own words."""
+class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs to load a strategy beside its own file."""
 
     root: Path
     history: _History
@@ -463,7 +482,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
 
 
-class _Word(msgspec.Struct, frozen=True):
+class _Setting(msgspec.Struct, frozen=True):
     """A configured text, where it stands, and its rank: history.yaml, strategy, command line.
 
     Without a document it is the command line's.
@@ -496,47 +515,47 @@ class _Word(msgspec.Struct, frozen=True):
         return ts_ms
 
 
-def _words(
-    wanted: _Wanted, own: _Backtest | None, document: Document | None, option: str, key: str
-) -> list[_Word]:
-    """Return every word that was written for `key`, the one that holds last."""
-    words = [_Word(getattr(wanted.history, key), ("history", key), 0, wanted.document)]
+def _settings(
+    inputs: _Inputs, own: _Backtest | None, document: Document | None, option: str, key: str
+) -> list[_Setting]:
+    """Return every setting written for `key`, the one that holds last."""
+    settings = [_Setting(getattr(inputs.history, key), ("history", key), 0, inputs.document)]
     if own is not None and getattr(own, key) is not None:
-        words.append(_Word(getattr(own, key), ("backtest", key), 1, document))
-    if option in wanted.overrides:
-        words.append(_Word(wanted.overrides[option], (option,), 2))
-    return words
+        settings.append(_Setting(getattr(own, key), ("backtest", key), 1, document))
+    if option in inputs.overrides:
+        settings.append(_Setting(inputs.overrides[option], (option,), 2))
+    return settings
 
 
 def _resolve_span(
-    wanted: _Wanted, own: _Backtest | None, document: Document | None
+    inputs: _Inputs, own: _Backtest | None, document: Document | None
 ) -> tuple[str, Span]:
     """Return the data venue, and the span wanted of it cut to what it has.
 
     What does not hold for this call is checked too: a file is right by itself.
     """
-    for word in _words(wanted, own, document, "venue", "market_data_venue"):
-        name = str(word.text)
-        if name not in wanted.venues and name not in wanted.broken.venues:
-            word.refuse(unknown("venue", name, wanted.venues))
-    for start in _words(wanted, own, document, "start", "start_date"):
+    for setting in _settings(inputs, own, document, "venue", "market_data_venue"):
+        name = str(setting.text)
+        if name not in inputs.venues and name not in inputs.broken.venues:
+            setting.refuse(unknown("venue", name, inputs.venues))
+    for start in _settings(inputs, own, document, "start", "start_date"):
         start_ms = start.time_ms()
-    for end in _words(wanted, own, document, "end", "end_date"):
-        end_ms = wanted.refresh.floor(wanted.now_ms) if end.text is None else end.time_ms()
-    span = Span(start_ms, _cut_to_now(wanted, start, start_ms, end, end_ms))
-    held = wanted.history_span(name)
-    available = held or span
+    for end in _settings(inputs, own, document, "end", "end_date"):
+        end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
+    span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
+    venue_span = inputs.history_span(name)
+    available = venue_span or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
         (start if late else end).refuse(f"{name} has history of {available} only, not of {span}")
     span = span.intersection(available)
     if own is not None and document is not None:
-        _check_warm_up(document, own, span, venue=name, held=held)
+        _check_warm_up(document, own, span, venue=name, venue_span=venue_span)
     return name, span
 
 
 def _check_warm_up(
-    document: Document, own: _Backtest, span: Span, *, venue: str, held: Span | None
+    document: Document, own: _Backtest, span: Span, *, venue: str, venue_span: Span | None
 ) -> None:
     """Refuse a warm-up before the venue's history, or before a start that is not a day's."""
     key = ("backtest", "warm_up")
@@ -549,7 +568,7 @@ def _check_warm_up(
             f"what follows a warm-up is counted from 00:00 UTC, and the span starts at "
             f"{iso(span.start_ms)}: write a start_date without a time",
         )
-    begin_ms, first_ms = span.start_ms - warm_up_ms, held.start_ms if held else 0
+    begin_ms, first_ms = span.start_ms - warm_up_ms, venue_span.start_ms if venue_span else 0
     if begin_ms < first_ms:
         earliest_ms = -(-(first_ms + warm_up_ms) // DAY_MS) * DAY_MS
         document.refuse(
@@ -572,19 +591,19 @@ def _warm_up_ms(document: Document, text: str) -> int:
     return warm_up_ms
 
 
-def _cut_to_now(wanted: _Wanted, start: _Word, start_ms: int, end: _Word, end_ms: int) -> int:
-    """Return the end, no later than now; whichever word is the more special must give way."""
+def _cut_to_now(inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int) -> int:
+    """Return the end, no later than now; the more special setting must give way."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
             start.refuse(f"{start.text!r} is not before the end, {end.at(end_ms)}")
         end.refuse(f"{end.text!r} is not after the start, {start.at(start_ms)}")
-    now_ms = ONE_MINUTE.floor(wanted.now_ms)
+    now_ms = ONE_MINUTE.floor(inputs.now_ms)
     if start_ms >= now_ms:
         start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier one")
     if start_ms >= end_ms:
         start.refuse(
             f"{start.text!r} is not before the end, {iso(end_ms)}, the last full "
-            f"{wanted.refresh} before now: write an earlier one"
+            f"{inputs.refresh} before now: write an earlier one"
         )
     return min(end_ms, now_ms)
 
@@ -604,13 +623,13 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
         document.refuse(key, str(e))
 
 
-def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
+def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, _StrategyFile)
     strategy_id = _named(document, "strategy_id", raw.strategy_id)
-    data_venue, span = _resolve_span(wanted, raw.backtest, document)
-    if data_venue in wanted.broken.venues:
-        raise wanted.broken.venues[data_venue]
-    symbols = _strategy_symbols(document, raw, wanted.venues[data_venue])
+    data_venue, span = _resolve_span(inputs, raw.backtest, document)
+    if data_venue in inputs.broken.venues:
+        raise inputs.broken.venues[data_venue]
+    symbols = _strategy_symbols(document, raw, inputs.venues[data_venue])
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
     _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -618,11 +637,11 @@ def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
             ("backtest", "slippage_ticks"),
             f"expected 0 or more, got {raw.backtest.slippage_ticks}",
         )
-    module, class_name = _strategy_class(document, raw.strategy, root=wanted.root)
-    _check_params(document, module_path(module, root=wanted.root), class_name, raw.params)
-    _check_imports(document, module, root=wanted.root)
-    fixed = _funding(document, raw, wanted.warnings)
-    instruments = _instruments(document, raw.routing, symbols, wanted, fixed)
+    module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
+    _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
+    _check_imports(document, module, root=inputs.root)
+    fixed = _funding(document, raw, inputs.warnings)
+    instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
     return Strategy(
         strategy_id=strategy_id,
         path=document.path,
@@ -644,7 +663,7 @@ def _load_strategy(wanted: _Wanted, document: Document) -> Strategy:
         starting_balance_usd=raw.backtest.starting_balance_usd,
         slippage_ticks=raw.backtest.slippage_ticks,
         simulated=find_venue(data_venue).simulated,
-        root=wanted.root,
+        root=inputs.root,
     )
 
 
@@ -703,23 +722,23 @@ def _further_bars(
     return tuple(sorted(found, key=length, reverse=True))
 
 
-def _risk(document: Document, given: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
+def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
     """Return the limits, with each `max_position_<base>` under its symbol."""
     bases = {symbol: symbol.partition("/")[0] for symbol in symbols}
     positions = {symbol: f"max_position_{base.lower()}" for symbol, base in bases.items()}
     names = (*positions.values(), "max_daily_loss_usd", "max_leverage")
-    for key, value in given.items():
+    for key, value in limits.items():
         if key not in names:
             document.refuse(("risk", key), unknown_key(key, names))
         _check_amount(document, ("risk", key), value)
     units = {positions[symbol]: f", in {base}" for symbol, base in bases.items()}
     for key in names:
-        if key not in given:
+        if key not in limits:
             document.refuse(("risk", key), f"missing: write this key{units.get(key, '')}")
     return Risk(
-        max_positions={symbol: given[key] for symbol, key in positions.items()},
-        max_daily_loss_usd=given["max_daily_loss_usd"],
-        max_leverage=given["max_leverage"],
+        max_positions={symbol: limits[key] for symbol, key in positions.items()},
+        max_daily_loss_usd=limits["max_daily_loss_usd"],
+        max_leverage=limits["max_leverage"],
     )
 
 
@@ -758,7 +777,7 @@ def _instruments(
     document: Document,
     routing: Routing,
     symbols: tuple[str, ...],
-    wanted: _Wanted,
+    inputs: _Inputs,
     funding: Decimal | None,
 ) -> dict[str, dict[str, Instrument]]:
     """Return the rules of every symbol at both venues, with the `funding` of the backtest."""
@@ -770,8 +789,8 @@ def _instruments(
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
             continue
-        wanted.broken.check(name, symbols)
-        venue = document.choose(("routing", role), name, wanted.venues, "venue")
+        inputs.broken.check(name, symbols)
+        venue = document.choose(("routing", role), name, inputs.venues, "venue")
         for symbol in symbols:
             if symbol not in venue.instruments:
                 document.refuse(
@@ -807,9 +826,9 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
         if module not in modules:
             document.refuse(key, f"{unknown('module', module, modules)} in tbv8/strategies/")
         file = f"tbv8/strategies/{module.replace('.', '/')}.py"
-    known = classes(module_path(module, root=root))
-    names = [name for name in known if f"{name}Config" in known]
-    if class_name not in known:
+    classes_by_name = classes(module_path(module, root=root))
+    names = [name for name in classes_by_name if f"{name}Config" in classes_by_name]
+    if class_name not in classes_by_name:
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
         document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
@@ -840,15 +859,15 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
 
 
 def _check_params(
-    document: Document, path: Path, class_name: str, given: Mapping[str, Any]
+    document: Document, path: Path, class_name: str, values: Mapping[str, Any]
 ) -> None:
-    known = classes(path)
-    taken = params(known[f"{class_name}Config"], known)
-    for name in given:
+    classes_by_name = classes(path)
+    taken = params(classes_by_name[f"{class_name}Config"], classes_by_name)
+    for name in values:
         if name in GIVEN:
             document.refuse(("params", name), "tbv8 gives this one itself: remove it")
         if taken.closed:
             document.choose(("params", name), name, taken.required, f"param of {class_name}")
     for name, required in taken.required.items():
-        if required and name not in given:
+        if required and name not in values:
             document.refuse(("params", name), f"missing: {class_name} needs it")

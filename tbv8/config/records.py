@@ -23,7 +23,7 @@ Kind = Literal["venue", "instrument", "strategy"]
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an order in one symbol is worth at one venue; fees as fractions of the notional.
+    """The rules and costs of orders in one symbol at one venue; fees as fractions of the notional.
 
     `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
     charged every `funding_hours`, each time its share of the eight. In a file 0 stands for the
@@ -59,7 +59,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where orders go, and which venue is only simulated beside it."""
+    """The venue that gets the orders, and one that is only simulated beside it."""
 
     primary: str
     secondary: str | None = None
@@ -143,7 +143,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def run_span(self) -> Span:
-        """What a run covers: the warm-up and the span."""
+        """The whole time of a run: the warm-up and the span."""
         return Span(self.span.start_ms - self.warm_up_ms, self.span.end_ms)
 
     @property
@@ -164,7 +164,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a strategy, a venue or an instrument; it stops only what needs that one.
+    """An error of a strategy, a venue or an instrument; it stops only the tasks that need it.
 
     `name` is that of the file.
     """
@@ -196,13 +196,13 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""
-        asked = set(self.timeframes)
+        timeframes = set(self.timeframes)
         for strategy in self.strategies.values():
             if series in strategy.sources:
-                asked.update(strategy.timeframes)
-        return sorted((timeframe for timeframe in asked if timeframe.text != "1m"), key=length)
+                timeframes.update(strategy.timeframes)
+        return sorted((timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length)
 
 
 def length(timeframe: Timeframe) -> tuple[int, str]:
-    """Return what sorts timeframes from short to long."""
+    """Return a timeframe's key to sort from short to long."""
     return timeframe.fixed_ms or 31 * DAY_MS, timeframe.text

@@ -270,11 +270,11 @@ def _schema(record: type) -> Schema:
         definition.pop("title", None)
         keys = _KEYS[kind]
         for key, property_ in definition["properties"].items():
-            description, more = keys[key]
-            if more.keys() & {"type", "anyOf", "enum"}:
+            description, constraints = keys[key]
+            if constraints.keys() & {"type", "anyOf", "enum"}:
                 for replaced in ("type", "anyOf", "format"):
                     property_.pop(replaced, None)
-            property_.update(more)
+            property_.update(constraints)
             property_["description"] = description
     return schema
 
@@ -282,8 +282,8 @@ def _schema(record: type) -> Schema:
 def _at_top(schema: Schema, record: type) -> Schema:
     """Return the schema with the file's own record at its top, as of draft 7: editors know that."""
     top = schema["$defs"].pop(record.__name__)
-    said = {"$schema": "http://json-schema.org/draft-07/schema#"}
-    return {**said, **top, "$defs": schema["$defs"]}
+    dialect = {"$schema": "http://json-schema.org/draft-07/schema#"}
+    return {**dialect, **top, "$defs": schema["$defs"]}
 
 
 def _properties(schema: Schema, record: str) -> dict[str, Schema]:
@@ -294,9 +294,9 @@ def _properties(schema: Schema, record: str) -> dict[str, Schema]:
 def _offer_classes(strategy: Schema) -> None:
     """Offer the strategies there are, and the params of each where they are all known."""
     file = strategy["$defs"]["_StrategyFile"]
-    known = _strategy_params()
+    params_by_class = _strategy_params()
     file["properties"]["strategy"] |= {
-        "anyOf": [{"enum": sorted(known)}, {"type": "string", "pattern": _CLASS}]
+        "anyOf": [{"enum": sorted(params_by_class)}, {"type": "string", "pattern": _CLASS}]
     }
     default = file["properties"]["strategy"]["default"]
     file["allOf"] = [
@@ -316,15 +316,17 @@ def _offer_classes(strategy: Schema) -> None:
                 **({"required": ["params"]} if any(taken.required.values()) else {}),
             },
         }
-        for name, taken in sorted(known.items())
+        for name, taken in sorted(params_by_class.items())
     ]
 
 
 def _strategy_params() -> Mapping[str, Any]:
     found = {}
     for module in strategy_modules():
-        known = classes(module_path(module, root=STRATEGIES))
-        for name in known:
-            if f"{name}Config" in known:
-                found[f"{module}.{name}"] = params(known[f"{name}Config"], known)
+        classes_by_name = classes(module_path(module, root=STRATEGIES))
+        for name in classes_by_name:
+            if f"{name}Config" in classes_by_name:
+                found[f"{module}.{name}"] = params(
+                    classes_by_name[f"{name}Config"], classes_by_name
+                )
     return found

@@ -1,19 +1,22 @@
 """Python sources read as syntax trees, never imported: classes, params, imports, digests.
 
-A digest is over the syntax tree, so that a comment or a blank line changes nothing, and it is the
-same on any machine with the same Python.
+A source's digest is over what Python compiles it to, without line numbers, so that a comment or a
+blank line changes nothing, and it is the same on any machine with the same Python.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import marshal
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 
 import msgspec
 
@@ -47,7 +50,7 @@ _FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
 
 
 class Params(msgspec.Struct, frozen=True):
-    """What a config class takes: each name and whether it must be given.
+    """The parameters of a config class: each name, and whether it must be given.
 
     `closed` is False when it may take others too, which only running it could tell: by `**kwargs`,
     or from a base class of another module.
@@ -58,7 +61,7 @@ class Params(msgspec.Struct, frozen=True):
 
 
 def is_file(module: str) -> bool:
-    """Tell whether a strategy's module is named by the path of its file."""
+    """Return True if a strategy's module is named by the path of its file."""
     return module.endswith(".py")
 
 
@@ -84,10 +87,19 @@ def parse_source(path: Path) -> ast.Module:
     Raises:
         ConfigError: It cannot be read, or is not Python.
     """
+    return _read(path, ast.parse)
+
+
+def _read[T](path: Path, parse: Callable[[bytes, str], T]) -> T:
+    """Parse a file's bytes under the name that errors show.
+
+    Raises:
+        ConfigError: It cannot be read, or is not Python.
+    """
     here = Path.cwd()
     shown = path.relative_to(here) if path.is_relative_to(here) else path
     try:
-        return ast.parse(path.read_bytes(), filename=str(shown))
+        return parse(path.read_bytes(), str(shown))
     except OSError as e:
         raise ConfigError(f"cannot be read: {e.strerror}", path=shown) from e
     except SyntaxError as e:
@@ -103,12 +115,37 @@ def _imports(tree: ast.Module) -> tuple[ast.Import | ast.ImportFrom, ...]:
 
 @lru_cache
 def digest_source(path: Path) -> str:
-    """Return the sha256 of the file's syntax tree."""
-    return hashlib.sha256(ast.dump(parse_source(path)).encode()).hexdigest()
+    """Return the sha256 of a file's code; kept for the life of the process.
+
+    Raises:
+        ConfigError: It cannot be read, or is not Python.
+    """
+    return _read(path, _digest_code)
+
+
+def _digest_code(source: bytes, name: str = "") -> str:
+    """Return the sha256 of what Python compiles a source to.
+
+    Half the cost of a dump of its syntax tree, and a `doit` with nothing to do asks it of each
+    module of the engine.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # a run shows it, not each doit
+        code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+    # Version 0 of marshal: later ones write objects that are shared by chance as references.
+    return hashlib.sha256(marshal.dumps(_without_places(code), 0)).hexdigest()
+
+
+def _without_places(code: CodeType) -> CodeType:
+    """Return compiled code, and all that is nested in it, without file name and line numbers."""
+    constants = (_without_places(x) if isinstance(x, CodeType) else x for x in code.co_consts)
+    return code.replace(
+        co_filename="", co_firstlineno=1, co_linetable=b"", co_consts=tuple(constants)
+    )
 
 
 def digest_file(path: Path) -> str:
-    """Return the sha256 of a file's bytes, of a source's syntax tree or of a folder's names.
+    """Return the sha256 of a file's bytes, of a source's code or of a folder's names.
 
     `ABSENT` where there is none; not kept, since a file of data may change.
     """
@@ -118,7 +155,7 @@ def digest_file(path: Path) -> str:
             return hashlib.sha256("\n".join(names).encode()).hexdigest()
         if path.suffix == ".py":
             with suppress(SyntaxError):
-                return hashlib.sha256(ast.dump(ast.parse(path.read_bytes())).encode()).hexdigest()
+                return _digest_code(path.read_bytes())
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
@@ -157,11 +194,11 @@ def _own_or_inherited(config_class: ast.ClassDef, among: Mapping[str, ast.ClassD
             required |= _arguments(spec)
         return Params(required, any(spec.kwarg is None for spec in makers))
     closed = True
-    others = {name: node for name, node in among.items() if name != config_class.name}
+    other_classes = {name: node for name, node in among.items() if name != config_class.name}
     for base in config_class.bases:
         name = ast.unparse(base).rpartition(".")[2]
-        if name in others:
-            inherited = _own_or_inherited(others[name], others)
+        if name in other_classes:
+            inherited = _own_or_inherited(other_classes[name], other_classes)
             required, closed = required | inherited.required, closed and inherited.closed
         else:
             closed = closed and name in _FIELDLESS
@@ -249,7 +286,7 @@ def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
 
 
 def is_unseen(module: str) -> bool:
-    """Tell whether a module, or one that it is in, opens files without an audit event."""
+    """Return True if a module, or a package around it, opens files without an audit event."""
     parts = module.split(".")
     return any(".".join(parts[:count]) in UNSEEN for count in range(1, len(parts) + 1))
 

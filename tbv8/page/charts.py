@@ -124,11 +124,11 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "showarrow": False,
         "font": {"size": 38, "color": "--watermark"},
     }
-    given = dict(chart.layout)
-    axis = given.pop("xaxis", time_axis() if chart.span else {})
+    overrides = dict(chart.layout)
+    axis = overrides.pop("xaxis", time_axis() if chart.span else {})
     if chart.span:
         axis = {**axis, "range": list(chart.span)}
-    annotations = [*([mark] if chart.mark else []), *given.pop("annotations", [])]
+    annotations = [*([mark] if chart.mark else []), *overrides.pop("annotations", [])]
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -140,5 +140,5 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "xaxis": axis,
         "yaxis": value_axis(),
         "annotations": annotations,
-        **given,
+        **overrides,
     }

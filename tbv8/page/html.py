@@ -41,14 +41,14 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         attributes: `class_` is class, `_` becomes `-`; True stands bare, False and None are left
             out.
     """
-    words = [tag]
+    parts = [tag]
     for key, value in attributes.items():
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
         text = html.escape(printable(str(value), kept=_KEPT))
-        words.append(key if value is True else f'{key}="{text}"')
-    opening = f"<{' '.join(words)}>"
+        parts.append(key if value is True else f'{key}="{text}"')
+    opening = f"<{' '.join(parts)}>"
     if tag in _VOID:
         return Html(opening)
     return Html(f"{opening}{join(children)}</{tag}>")
@@ -134,7 +134,7 @@ def section(id_: str, title: str, *children: Child, note: str | None = None) -> 
 
 
 def color_keys(keys: Sequence[tuple[str, str]]) -> Html:
-    """Return what the page's colours mean: pairs of a colour's name and words."""
+    """Return the legend of the page's colours, from pairs of a colour's name and its meaning."""
     return element(
         "div",
         [
@@ -179,7 +179,7 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
 
 
 def is_page(content: bytes) -> bool:
-    """Tell whether a file's content is a document that `page` made."""
+    """Return True if a file's content is a document made by `page`."""
     return _OURS.encode() in content[:1000]
 
 

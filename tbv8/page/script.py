@@ -1,4 +1,4 @@
-"""What the pages do: draw the charts, follow light and dark, zoom together, sort tables, toggle."""
+"""The pages' script: draw the charts, follow light and dark, zoom together, sort tables, toggle."""
 
 from __future__ import annotations
 

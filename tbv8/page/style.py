@@ -1,4 +1,4 @@
-"""How the pages look: one restrained style, light and dark, from 390 px up."""
+"""The pages' style sheet: one restrained style, light and dark, from 390 px up."""
 
 from __future__ import annotations
 

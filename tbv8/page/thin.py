@@ -12,13 +12,13 @@ type Ints = npt.NDArray[np.int64]
 
 
 def stretches(count: int, most: int) -> Ints:
-    """Return where each of at most `most` equal stretches of `count` values begins."""
+    """Return the first index of each of at most `most` equal stretches of `count` values."""
     width = max(1, -(-count // most))
     return np.arange(0, count, width, dtype=np.int64)
 
 
 def keep_extremes(curves: Sequence[Floats], *, most: int) -> Ints:
-    """Return which points to draw, in order: real points, and all when there are few.
+    """Return the indices of the points to draw, in order: real points, and all when there are few.
 
     Of every stretch the point where each curve is lowest and where it is highest, and the first
     and the last of all; so at most `2 * most` for each curve, and 2 more.

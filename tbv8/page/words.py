@@ -1,4 +1,4 @@
-"""How the pages say numbers, times and counts."""
+"""Numbers, times and counts as text for the pages."""
 
 from __future__ import annotations
 

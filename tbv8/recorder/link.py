@@ -55,7 +55,7 @@ class Clock:
 
     @property
     def offset_ms(self) -> int:
-        """How far our clock is ahead of the venue's."""
+        """The offset of our clock ahead of the venue's."""
         return self.local_ms() - self.now_ms()
 
     def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
@@ -79,7 +79,7 @@ class _Connect(connect):
     """A connection to the address that was asked for: websockets would go wherever it is led."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """Return what was raised, whatever it is."""
+        """Return the exception as it is, so that no redirect is followed."""
         return exc
 
 

@@ -81,7 +81,7 @@ async def serve_metrics(
 
 
 class _Pages:
-    """What there is to be read."""
+    """The pages of the metrics server."""
 
     def __init__(self, read_status: Callable[[], Status]) -> None:
         self._read_status = read_status
@@ -99,8 +99,8 @@ class _Pages:
             f"Content-Length: {len(body)}",
             "Connection: close",
         )
-        said = "".join(f"{line}\r\n" for line in (*lines, "")).encode()
-        return said if method == "HEAD" else said + body
+        header = "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+        return header if method == "HEAD" else header + body
 
     def _page(self, method: str, path: str) -> _Page:
         if method not in ("GET", "HEAD"):

@@ -1,4 +1,4 @@
-"""What waits to be written. Bounded: when it is full, ticks are dropped, counted, and a gap."""
+"""The rows that wait to be written. Bounded: when full, ticks are dropped, counted, and a gap."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """Tell whether ticks must be dropped: from the limit on until half of it is free again."""
+        """True if ticks must be dropped: from the limit on until half of it is free again."""
         return self._full
 
     def weigh(self) -> None:
@@ -42,7 +42,7 @@ class Outbox:
         self.crowded = rows >= self._limit // 2 and not self.stuck
 
     def take(self) -> Batch:
-        """Return what waits, to be written; the next batch fills meanwhile."""
+        """Return the waiting batch, to be written; the next one fills meanwhile."""
         batch, self.batch = self.batch, Batch()
         self.writing = len(batch)
         return batch

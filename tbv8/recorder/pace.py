@@ -1,4 +1,4 @@
-"""How patient the recorder is, and how often it does things. Tests make it quicker."""
+"""The recorder's timeouts and intervals. Tests make them shorter."""
 
 from __future__ import annotations
 

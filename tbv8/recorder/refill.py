@@ -150,7 +150,7 @@ class Rest:
 
 
 class Refill:
-    """What the desks of a venue want to know, asked one after the other.
+    """The REST requests that the desks of a venue need, sent one after the other.
 
     Args:
         live: How to ask.
@@ -173,7 +173,7 @@ class Refill:
         say: Say,
         on_dead: Callable[[str, Channel], Awaitable[None]],
     ) -> None:
-        self.asked = self.failed = 0
+        self.failed = 0
         self._live, self._rest, self._desks = live, rest, desks
         self._clock, self._pace, self._say, self._on_dead = clock, pace, say, on_dead
         self.markets: Mapping[str, Market] = {}
@@ -271,7 +271,6 @@ class Refill:
 
     async def _ask(self, symbol: str, market: Market, need: Need) -> None:
         desk, clock, live = self._desks[symbol], self._clock, self._live
-        self.asked += 1
         if need.what == "minutes":
             assert need.span is not None
             start_ms = need.span.start_ms
@@ -281,7 +280,7 @@ class Refill:
             await self._rest.await_turn(ask.weight)
             asked_ms = clock.now_ms()
             bars = await self._rest.fetch(ask)
-            desk.take_minutes(span, bars, asked_ms=asked_ms)
+            desk.minutes.take(span, bars, asked_ms=asked_ms)
             desk.tick(clock.now_ms())
         elif need.what == "recent":
             recent = live.ask_recent(symbol, market)
@@ -312,7 +311,7 @@ class Refill:
         kept = self._live.kept_minutes
         if kept is None:
             return
-        pending_ms = desk.pending_ms(now_ms)
+        pending_ms = desk.minutes.pending_ms(now_ms)
         if pending_ms < kept * 60_000 * _NEAR_THE_END:
             return
         now_s = time.monotonic()

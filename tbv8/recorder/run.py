@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from tbv8.config.records import Venue
 from tbv8.errors import ConfigError, DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
-from tbv8.recorder.desk import Desk, Watch
+from tbv8.recorder.desk import Desk
 from tbv8.recorder.link import Clock, Link, Say
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
@@ -27,6 +27,7 @@ from tbv8.recorder.polls import Polls
 from tbv8.recorder.refill import Refill, Rest, open_session
 from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
+from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import OnCommit, Writer
 from tbv8.store.ticks import (
     NOT_RUNNING,
@@ -61,7 +62,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run.
+    """The options of a run.
 
     Args:
         for_s: Stop by itself after so many seconds; None for never.
@@ -87,15 +88,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Left(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run leaves behind whose database was removed, moved or replaced.
+    """The state that a run leaves to the next one when its database was removed or replaced.
 
     Args:
         batch: What is not in the database at its path.
-        held: Where each series had come to.
+        states: The state of each series at its end.
     """
 
     batch: Batch
-    held: dict[Series, Held]
+    states: dict[Series, Held]
 
 
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
@@ -322,7 +323,7 @@ class _Station:
         return markets
 
     def status(self) -> VenueStatus:
-        """Return what is to be seen of it."""
+        """Return the venue's part of the status."""
         now_ms = self.clock.now_ms()
         return VenueStatus(
             venue=self.name,
@@ -330,7 +331,6 @@ class _Station:
             frames=self.link.frames,
             reconnects=max(0, self.link.dials - 1),
             unreadable=self.link.unreadable,
-            asked=self.refill.asked,
             failed=self.refill.failed + self.polls.failed,
             marks=self.polls.marks,
             payments=self.polls.payments,
@@ -366,8 +366,8 @@ def _stream_status(
         events=watch.events,
         duplicates=watch.duplicates,
         gaps=watch.gaps.count,
-        minutes=desk.minutes,
-        minutes_waiting=desk.pending_ms(now_ms) // MINUTE_MS,
+        minutes=desk.minutes.count,
+        minutes_waiting=desk.minutes.pending_ms(now_ms) // MINUTE_MS,
     )
 
 
@@ -409,21 +409,21 @@ class _Recorder:
         self._began_s = time.monotonic()
 
     def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> Held:
-        """Return what is held of a series; what is not held at all is as the run before left it."""
-        held = read_held(db_path, series, now_ms=self._options.local_ms())
+        """Return a series' state in the database; missing parts are as the run before left them."""
+        state = read_held(db_path, series, now_ms=self._options.local_ms())
         if before is None:
-            return held
-        earlier = before.held[series]
-        if held.minute_ms is None:
-            held = replace(held, minute_ms=earlier.minute_ms, close=earlier.close)
-        if held.trade_ms is None and held.bbo is None:
-            held = replace(held, open_gaps=earlier.open_gaps)
+            return state
+        earlier = before.states[series]
+        if state.minute_ms is None:
+            state = replace(state, minute_ms=earlier.minute_ms, close=earlier.close)
+        if state.trade_ms is None and state.bbo is None:
+            state = replace(state, open_gaps=earlier.open_gaps)
             for gap in earlier.open_gaps:
                 self._outbox.batch.gaps[series, gap.channel, gap.start_ms] = gap
         return replace(
-            held,
-            trade_ms=earlier.trade_ms if held.trade_ms is None else held.trade_ms,
-            bbo=held.bbo or earlier.bbo,
+            state,
+            trade_ms=earlier.trade_ms if state.trade_ms is None else state.trade_ms,
+            bbo=state.bbo or earlier.bbo,
             ended=_MOVED,
         )
 
@@ -521,7 +521,7 @@ class _Recorder:
         )
 
     def leave(self) -> _Left:
-        """Return what is left, once the database was removed, moved or replaced.
+        """Return the state for the next run, once the database was removed, moved or replaced.
 
         What waits goes into the file that was open, too: it may only have been moved.
         """
@@ -535,7 +535,7 @@ class _Recorder:
         store.shrink_wal()
         return _Left(
             batch=Batch() if store.is_in_place() else writer.unwritten(),
-            held={
+            states={
                 series: query_held(store.query, series, now_ms=self._options.local_ms())
                 for series in self._desks
             },
@@ -559,7 +559,7 @@ class _Recorder:
             )
 
     def status(self) -> Status:
-        """Return what is to be seen."""
+        """Return the status of the whole run."""
         writer, since_s = self._writer, self._writer.waiting_since_s
         return Status(
             venues=tuple(station.status() for station in self._stations),

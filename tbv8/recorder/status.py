@@ -1,4 +1,4 @@
-"""What is to be seen of a running recorder, as plain records: for the table, lines and metrics."""
+"""The status of a running recorder, as plain records: for the table, lines and metrics."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_stale(self) -> bool:
-        """Tell whether something is being missed."""
+        """True if data is being missed now."""
         return self.state in ("stale", "down", "unlisted")
 
 
@@ -48,7 +48,6 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     frames: int
     reconnects: int
     unreadable: int
-    asked: int
     failed: int
     offset_ms: int
     streams: tuple[StreamStatus, ...]

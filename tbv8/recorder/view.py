@@ -49,8 +49,8 @@ class View:
         if len(self._said) > 1000:
             self._said.clear()
         self._said[topic] = now_s, 0
-        more = f" (and {unsaid} more like it before)" if unsaid else ""
-        self._print(f"{iso(int(time.time()) * 1000)} {text}{more}")
+        repeats = f" (and {unsaid} more like it before)" if unsaid else ""
+        self._print(f"{iso(int(time.time()) * 1000)} {text}{repeats}")
 
     async def run(self, read_status: Callable[[], Status]) -> None:
         """Show the status until cancelled."""
@@ -94,7 +94,7 @@ class Rates:
 
 
 def summary(status: Status) -> str:
-    """Return what a run wrote, as one line."""
+    """Return the counts of written rows, as one line."""
     gaps = sum(stream.gaps for stream in status.streams)
     reconnects = sum(venue.reconnects for venue in status.venues)
     marks = sum(venue.marks for venue in status.venues)
@@ -110,7 +110,7 @@ def summary(status: Status) -> str:
 
 
 def line(status: Status, rates: Rates) -> str:
-    """Return how it goes, as one line."""
+    """Return the status as one line."""
     now_s = status.running_s
     venues = []
     for venue in status.venues:

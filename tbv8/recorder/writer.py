@@ -24,7 +24,7 @@ type OnCommit = Callable[[Batch, int], None]
 
 
 class Writer:
-    """What puts batches into the database.
+    """Commits the batches of the outbox to the database.
 
     Args:
         store: Where.
@@ -83,7 +83,7 @@ class Writer:
         self._stopping.set()
 
     async def finish(self) -> int:
-        """Write what is left, after `run`; return how many rows could not be, in all patience.
+        """Write the remaining rows, after `run`; return the number of those still unwritten.
 
         Raises:
             MovedError: As `run`.
@@ -128,7 +128,7 @@ class Writer:
             raise
 
     async def _commit(self) -> bool:
-        """Write what waits; return False when the database could not be written."""
+        """Write the waiting rows; return False when the database could not be written."""
         self._check_place()
         batch = self._failed or self._outbox.take()
         if not len(batch):
@@ -162,8 +162,8 @@ class Writer:
         self.trades += written.trades
         self.bbo += written.bbo
         self.minutes += len(batch.minutes)
-        for row in written.homeless:
-            self._desks[Series(row[0], row[1])].take_homeless(row)
+        for row in written.without_bar:
+            self._desks[Series(row[0], row[1])].minutes.take_trade_without_bar(row)
         for warning in written.warnings:
             self._say(f"WARNING: {warning}")
         if self._on_commit is not None:

@@ -31,12 +31,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_stale(self) -> bool:
-        """Whether `doit` alone would run it."""
+        """True if `doit` alone would run it."""
         return self.is_needed and bool(self.reasons)
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is not built, and nothing that `doit` alone runs needs it."""
+        """True if it is not built, and no task that `doit` alone runs needs it."""
         return not self.is_needed and bool(self.reasons)
 
     @property
@@ -131,10 +131,10 @@ def _name(node: Node) -> str:
 
 def _venue_and_timeframe(node: Node) -> str:
     """Return `aggregate:binance_spot:*:5m` of `aggregate:binance_spot:BTC/USDT:5m`."""
-    words = node.name.split(":")
-    if len(words) < 3:
-        return f"{words[0]}:*"
-    return ":".join([*words[:2], "*", *words[3:]])
+    parts = node.name.split(":")
+    if len(parts) < 3:
+        return f"{parts[0]}:*"
+    return ":".join([*parts[:2], "*", *parts[3:]])
 
 
 def _venue(node: Node) -> str:
@@ -165,23 +165,25 @@ def _edge(a: tuple[float, float], b: tuple[float, float]) -> str:
 
 def _drawn(box: _Box, x: float, y: float) -> Html:
     stale, idle = box.stale, box.idle
-    said = "not built, not needed" if idle else "fresh"
+    subtitle = "not built, not needed" if idle else "fresh"
     if len(box.nodes) > 1:
         parts = [f"{len(stale)} stale"] if stale else []
         parts += [f"{len(idle)} not built"] if idle else []
-        said = f"{len(box.nodes)} tasks, {', '.join(parts) or 'all fresh'}"
+        subtitle = f"{len(box.nodes)} tasks, {', '.join(parts) or 'all fresh'}"
     elif stale:
-        said = f"stale: {stale[0].reasons[0]}"
+        subtitle = f"stale: {stale[0].reasons[0]}"
     lines = [
         f"{node.name}: {'; '.join(node.reasons) or 'fresh'}" for node in stale or idle or box.nodes
     ]
-    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return element(
         "g",
-        element("title", "\n".join([*lines[:_LISTED], *more])),
+        element("title", "\n".join([*lines[:_LISTED], *rest])),
         element("rect", x=f"{x:g}", y=f"{y:g}", width=_WIDTH, height=_HEIGHT, rx=6),
         element("text", _cut(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
-        element("text", _cut(said, _LETTERS + 5), x=f"{x + 10:g}", y=f"{y + 32:g}", class_="sub"),
+        element(
+            "text", _cut(subtitle, _LETTERS + 5), x=f"{x + 10:g}", y=f"{y + 32:g}", class_="sub"
+        ),
         class_="node stale" if stale else "node idle" if idle else "node",
     )
 

@@ -1,4 +1,4 @@
-"""What is held, as a heatmap: each series by months."""
+"""The stored bars as a heatmap: each series by months."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
         coverage: What is held.
         idle: The series whose wanted history is not fetched, since no task that runs needs it.
     """
-    datasets = list(dict.fromkeys(one.dataset for one in coverage))
-    if not any(one.months for one in coverage):
+    datasets = list(dict.fromkeys(row.dataset for row in coverage))
+    if not any(row.months for row in coverage):
         return element("p", "Nothing is held yet.", class_="dim")
     panels: list[Child] = []
     choices: list[Child] = []
     for dataset in datasets:
-        rows = [one for one in coverage if one.dataset == dataset and one.months]
+        rows = [row for row in coverage if row.dataset == dataset and row.months]
         if not rows:
             continue
         panel = f"coverage-{dataset}"

@@ -60,7 +60,7 @@ def read_report(
     results_path: Path,
     now_ms: int,
 ) -> Report:
-    """Read what a status has not: months, gaps one by one, curves.
+    """Read the parts that a status lacks: months, gaps one by one, curves.
 
     Of a database with a problem nothing is read.
 
@@ -113,12 +113,12 @@ def report_page(report: Report) -> str:
     """Return the page."""
     idle = {node.name for node in report.tasks if node.is_idle}
     waiting = {
-        one.series
-        for one in report.coverage
-        if f"backfill:{one.series.venue}:{one.series.symbol}" in idle
+        row.series
+        for row in report.coverage
+        if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
-    held = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
-    parts: list[Part] = [_strategies(report), _tasks(report), held, _recorder(report)]
+    coverage = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
+    parts: list[Part] = [_strategies(report), _tasks(report), coverage, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
         series.simulated for series in report.status.series
@@ -283,8 +283,8 @@ def _curves(rows: Sequence[_Row]) -> Chart:
 
 def _cells(row: _Row, at: int | None) -> list[Child]:
     stats = row.found.stats if row.found else {}
-    held = stats.get("buy_and_hold")
-    held_return = held.get("return") if isinstance(held, dict) else None
+    buy_and_hold = stats.get("buy_and_hold")
+    held_return = buy_and_hold.get("return") if isinstance(buy_and_hold, dict) else None
     box: Child = ""
     if at is not None:
         box = [
@@ -351,8 +351,8 @@ def _tasks(report: Report) -> Part:
     idle = [node for node in report.tasks if node.is_idle]
     content: list[Child] = []
     if not report.tasks:
-        said = "What is stale cannot be told before the database can be read."
-        content.append(element("p", said, class_="dim"))
+        text = "What is stale cannot be told before the database can be read."
+        content.append(element("p", text, class_="dim"))
     else:
         keys = [("--ok", "fresh"), ("--warn", "stale")]
         if idle:
@@ -392,8 +392,8 @@ def _tasks(report: Report) -> Part:
 def _recorder(report: Report) -> Part:
     status = report.status
     if not status.recorder_gaps:
-        said = "The recorder has missed nothing, or never ran."
-        return "recorder", "Recorder gaps", element("p", said, class_="dim")
+        text = "The recorder has missed nothing, or never ran."
+        return "recorder", "Recorder gaps", element("p", text, class_="dim")
     streams = [
         [
             gap.venue,

@@ -33,7 +33,7 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def minutes(self) -> int:
-        """How many there are in all."""
+        """The sum of all three."""
         return self.held + self.outage + self.gap
 
 
@@ -58,7 +58,7 @@ def read_coverage(
     stored: Iterable[tuple[Series, str]],
     wanted: Mapping[Series, Sequence[Span]],
 ) -> list[Coverage]:
-    """Return what is known of every series that is held or wanted.
+    """Return the coverage of every series that is stored or configured.
 
     A gap is what is wanted of history and not known; between what was recorded, what was not; of
     built bars what the 1m bars would give and is not built.
@@ -68,13 +68,13 @@ def read_coverage(
         stored: The series and datasets that the ledger has.
         wanted: The spans of history that a backfill is to bring, by series.
     """
-    known = {(series, dataset): _read_known(query, series, dataset) for series, dataset in stored}
+    ledgers = {(series, dataset): _read_known(query, series, dataset) for series, dataset in stored}
     for series in wanted:
-        known.setdefault((series, HISTORY), _Known())
+        ledgers.setdefault((series, HISTORY), _Known())
     found = []
-    for (series, dataset), one in sorted(known.items(), key=_order):
-        windows = merge([*one.spans, *_expected(series, dataset, known, wanted)])
-        found.append(Coverage(series, dataset, tuple(_months(one, windows))))
+    for (series, dataset), ledger in sorted(ledgers.items(), key=_order):
+        windows = merge([*ledger.spans, *_expected(series, dataset, ledgers, wanted)])
+        found.append(Coverage(series, dataset, tuple(_months(ledger, windows))))
     return found
 
 
@@ -117,31 +117,33 @@ def _read_known(query: Query, series: Series, dataset: str) -> _Known:
 def _expected(
     series: Series,
     dataset: str,
-    known: Mapping[tuple[Series, str], _Known],
+    ledgers: Mapping[tuple[Series, str], _Known],
     wanted: Mapping[Series, Sequence[Span]],
 ) -> Iterable[Span]:
-    one = known[series, dataset]
+    ledger = ledgers[series, dataset]
     if dataset == HISTORY:
-        asked = merge(wanted.get(series, ()))
-        return [part for span in asked for part in gaps(span, one.unlisted)]
+        spans = merge(wanted.get(series, ()))
+        return [part for span in spans for part in gaps(span, ledger.unlisted)]
     if dataset in (RECORDED, FUNDING):
-        ends = [*one.spans[:1], *one.spans[-1:]]
+        ends = [*ledger.spans[:1], *ledger.spans[-1:]]
         return [Span(ends[0].start_ms, ends[-1].end_ms)] if ends else []
-    minutes = [known[series, name].spans for name in MINUTE_DATASETS if (series, name) in known]
+    minutes = [ledgers[series, name].spans for name in MINUTE_DATASETS if (series, name) in ledgers]
     whole = (parse_dataset(dataset).whole(span) for span in merge(s for m in minutes for s in m))
     return [span for span in whole if span]
 
 
-def _months(one: _Known, windows: Sequence[Span]) -> Iterator[Month]:
-    known = dict(_by_month(one.spans))
+def _months(ledger: _Known, windows: Sequence[Span]) -> Iterator[Month]:
+    known_by_month = dict(_by_month(ledger.spans))
     for name, minutes in _by_month(windows):
-        held = known.get(name, 0)
-        outage = min(one.missing.get(name, 0), held)
-        yield Month(name=name, held=held - outage, outage=outage, gap=minutes - held)
+        known_minutes = known_by_month.get(name, 0)
+        outage = min(ledger.missing.get(name, 0), known_minutes)
+        yield Month(
+            name=name, held=known_minutes - outage, outage=outage, gap=minutes - known_minutes
+        )
 
 
 def _by_month(spans: Sequence[Span]) -> list[tuple[str, int]]:
-    """Return how many minutes of merged spans lie in each month that they touch."""
+    """Return the number of minutes of merged spans in each month that they touch."""
     minutes: dict[str, int] = {}
     for span in spans:
         for month in _split(span):

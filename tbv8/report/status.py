@@ -1,4 +1,4 @@
-"""What is held, what the recorder missed, and what results say: read in a moment, as records.
+"""The stored data, the recorder's gaps and the results' figures: read in a moment, as records.
 
 The ledger answers for bars, so that no row is counted; of trades and quotes it is only looked at
 where they begin and end.
@@ -86,7 +86,7 @@ class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What the recorder missed of one channel of a series.
+    """A gap of the recorder in one channel of a series.
 
     Args:
         venue: Whose series.
@@ -174,7 +174,7 @@ def read_status(
         known_revision=REVISION,
         problem=None,
     )
-    held = _Held()
+    contents = _Contents()
     try:
         with open_any_revision(project.db_path, timeout_s=_PATIENCE_S) as query:
             found = revision(query)
@@ -182,7 +182,7 @@ def read_status(
             if found != REVISION:
                 raise DataError(other_revision(project.db_path, found))
             spans = {HISTORY: wanted, FUNDING: funding or {}}
-            held = _read_held(query, spans)
+            contents = _read_contents(query, spans)
         stale = ask_stale()
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # it was not waited for so long
@@ -190,10 +190,10 @@ def read_status(
         stale = dict.fromkeys(project.strategies, (problem,))
     return Status(
         database=database,
-        series=held.series,
-        ticks=held.ticks,
-        tick_rows=held.tick_rows,
-        recorder_gaps=held.recorder_gaps,
+        series=contents.series,
+        ticks=contents.ticks,
+        tick_rows=contents.tick_rows,
+        recorder_gaps=contents.recorder_gaps,
         strategies=tuple(_read_strategies(project, stale)),
     )
 
@@ -217,7 +217,7 @@ def _without_ms(value: Any) -> Any:
     }
 
 
-class _Held(msgspec.Struct, frozen=True, kw_only=True):
+class _Contents(msgspec.Struct, frozen=True, kw_only=True):
     series: tuple[SeriesStatus, ...] = ()
     ticks: tuple[TickStatus, ...] = ()
     tick_rows: dict[str, int] = {}
@@ -228,10 +228,10 @@ type Wanted = Mapping[str, Mapping[Series, Sequence[Span]]]
 """The spans that tasks are to bring, by dataset and series."""
 
 
-def _read_held(query: Query, wanted: Wanted) -> _Held:
+def _read_contents(query: Query, wanted: Wanted) -> _Contents:
     names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
     tables = {str(name) for (name,) in names}
-    return _Held(
+    return _Contents(
         series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
         ticks=tuple(_read_ticks(query)),
         tick_rows={name: _rows_at_most(query, name) for name in TICKS},
@@ -312,11 +312,11 @@ def _first_and_last(
     query: Query, table: str, series: Series
 ) -> tuple[int, int] | tuple[None, None]:
     """Return the first and the last time of a series: two steps down its index."""
-    one = f'FROM "{table}" WHERE venue = ? AND symbol = ?'
+    of_series = f'FROM "{table}" WHERE venue = ? AND symbol = ?'
     key = (series.venue, series.symbol)
     ((first_ms, last_ms),) = query(  # a user may have typed text there
-        f"SELECT CAST((SELECT min(ts_ms) {one}) AS INTEGER),"
-        f" CAST((SELECT max(ts_ms) {one}) AS INTEGER)",
+        f"SELECT CAST((SELECT min(ts_ms) {of_series}) AS INTEGER),"
+        f" CAST((SELECT max(ts_ms) {of_series}) AS INTEGER)",
         (*key, *key),
     )
     return (int(first_ms), int(last_ms)) if first_ms is not None else (None, None)
@@ -336,7 +336,7 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
 
 
 def _rows_at_most(query: Query, table: str) -> int:
-    """Return how many rows there would be if none had been deleted from between."""
+    """Return the number of rows of a table if none had been deleted from between."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
     )

@@ -25,7 +25,7 @@ def print_status(status: Status) -> None:
     console = Console(file=sys.stdout, width=_WIDE, markup=False, highlight=False)
     _print_lines(console, _database_lines(status))
     if status.database.problem is None:
-        simulated = sorted({one.venue for one in status.series if one.simulated})
+        simulated = sorted({row.venue for row in status.series if row.simulated})
         title = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
         bars = [one for one in status.series if one.dataset != "funding"]
         _print_table(console, title, _SERIES, _series_rows(bars), "none yet")
@@ -57,17 +57,17 @@ def _database_lines(status: Status) -> list[str]:
 def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
     return [
         [
-            one.venue,
-            one.symbol,
-            one.dataset,
-            _time(one.first_ms)[:10],
-            _time(one.last_ms),
-            f"{one.bars:,}",
-            f"{one.missing:,}",
-            f"{one.gaps:,}{_edited(one)}",
-            _bytes(one.size),
+            row.venue,
+            row.symbol,
+            row.dataset,
+            _time(row.first_ms)[:10],
+            _time(row.last_ms),
+            f"{row.bars:,}",
+            f"{row.missing:,}",
+            f"{row.gaps:,}{_edited(row)}",
+            _bytes(row.size),
         ]
-        for one in series
+        for row in series
     ]
 
 
@@ -93,8 +93,8 @@ def _edited(one: SeriesStatus) -> str:
 
 def _tick_rows(status: Status) -> list[list[str]]:
     rows = [
-        [one.venue, one.symbol, one.dataset, _time(one.first_ms), _time(one.last_ms)]
-        for one in status.ticks
+        [row.venue, row.symbol, row.dataset, _time(row.first_ms), _time(row.last_ms)]
+        for row in status.ticks
     ]
     for dataset, count in status.tick_rows.items():
         if count:
@@ -127,8 +127,8 @@ def _newest_gaps(status: Status) -> Iterator[str]:
 def _stale_lines(status: Status) -> Iterator[str]:
     for strategy in status.strategies:
         if strategy.reasons:
-            more = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
-            yield f"{strategy.strategy_id}: {_shortened(strategy.reasons[0])}{more}"
+            rest = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
+            yield f"{strategy.strategy_id}: {_shortened(strategy.reasons[0])}{rest}"
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:

@@ -38,7 +38,6 @@ _LISTED = 1000
 """How many denials, or fills that the other run lacks, are listed; the counts are of all."""
 
 _SHOWN = Context(prec=10)
-_CURES = {rule.name: rule.cure for rule in RULES}
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -268,12 +267,14 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
 
 def _denied(denied: Mapping[str, int]) -> str:
     total = counted(sum(denied.values()), "order")
-    by = {
-        rule: f"by {rule}" + (f" ({cure})" if (cure := _CURES.get(rule)) else "") for rule in denied
-    }
     if len(denied) == 1:
-        return f"{total} denied {next(iter(by.values()))}"
-    return f"{total} denied, {', '.join(f'{n:,} {by[rule]}' for rule, n in denied.items())}"
+        return f"{total} denied {_by(next(iter(denied)))}"
+    return f"{total} denied, {', '.join(f'{n:,} {_by(rule)}' for rule, n in denied.items())}"
+
+
+def _by(name: str) -> str:
+    rule = RULES.get(name)
+    return f"by {name} ({rule.cure})" if rule and rule.cure else f"by {name}"
 
 
 def lines(summary: Summary) -> list[str]:

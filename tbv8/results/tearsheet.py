@@ -36,7 +36,6 @@ _TRADES = 1000  # listed
 _PARAM = 60  # characters of a param in the head; all of it stands at the end
 _EVENTS = 200  # listed of each kind
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
-_WORDS = {rule.name: f"{rule.words} ({rule.cure})" if rule.cure else rule.words for rule in RULES}
 _MARKET = ("ts_ms", "open", "high", "low", "close")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -364,40 +363,6 @@ def _drawdown(result: Result) -> Part:
     run, stats = result.primary, result.primary.numbers
     depth = -_falls(_from_start(run, run.curve.equity)) * 100
     at = keep_extremes([depth], most=_POINTS)
-    layout: dict[str, Any] = {"yaxis": value_axis(ticksuffix=" %")}
-    if stats["max_drawdown_bottom"] is not None:
-        begun, bottom = stats["max_drawdown_start"], stats["max_drawdown_bottom"]
-        ended = stats["max_drawdown_end"] or iso(result.span[1])
-        layout["shapes"] = [
-            {
-                "type": "rect",
-                "xref": "x",
-                "yref": "paper",
-                "x0": begun,
-                "x1": ended,
-                "y0": 0,
-                "y1": 1,
-                "fillcolor": "--fall",
-                "opacity": 0.45,
-                "line": {"width": 0},
-                "layer": "below",
-            }
-        ]
-        half_ms = sum(result.span) // 2
-        layout["annotations"] = [
-            {
-                "x": bottom,
-                "y": -stats["max_drawdown"] * 100,
-                "text": f"{-stats['max_drawdown']:.2%}",
-                "showarrow": True,
-                "arrowcolor": "--down",
-                "arrowhead": 2,
-                "ax": 44 if parse_time(bottom) < half_ms else -44,  # inside, at both ends
-                "ay": -24,
-                "font": {"color": "--down"},
-                "bgcolor": "--card",
-            }
-        ]
     chart = Chart(
         id="drawdown-chart",
         label="How far the equity was below its highest value until then, in percent",
@@ -412,22 +377,61 @@ def _drawdown(result: Result) -> Part:
                 hovertemplate="%{y:.2f} %",
             )
         ],
-        layout={**layout, "showlegend": False},
+        layout={
+            "yaxis": value_axis(ticksuffix=" %"),
+            **_largest_fall_marks(stats, result.span),
+            "showlegend": False,
+        },
         span=result.span,
         height=260,
         mark=result.mark,
     )
-    if stats["max_drawdown_bottom"] is None:
-        said = "The equity never fell below an earlier value."
-    else:
-        recovered = stats["max_drawdown_end"]
-        until = f"recovered {_moment(recovered)}" if recovered else "not recovered"
-        said = (
-            f"The largest, {stats['max_drawdown']:.2%}, from {_moment(stats['max_drawdown_start'])}"
-            f" to {_moment(stats['max_drawdown_bottom'])}, {until}: marked."
-        )
-    note = f"{said} {_thinned(len(at), len(depth))}"
+    note = f"{_largest_fall(stats)} {_thinned(len(at), len(depth))}"
     return "drawdown", "Drawdown", [_note(note), draw(chart)]
+
+
+def _largest_fall_marks(stats: Mapping[str, Any], span: tuple[int, int]) -> dict[str, Any]:
+    """Return the parts of a layout that mark the largest drawdown, if there is one."""
+    begun, bottom = stats["max_drawdown_start"], stats["max_drawdown_bottom"]
+    if bottom is None:
+        return {}
+    rectangle = {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "x0": begun,
+        "x1": stats["max_drawdown_end"] or iso(span[1]),
+        "y0": 0,
+        "y1": 1,
+        "fillcolor": "--fall",
+        "opacity": 0.45,
+        "line": {"width": 0},
+        "layer": "below",
+    }
+    arrow = {
+        "x": bottom,
+        "y": -stats["max_drawdown"] * 100,
+        "text": f"{-stats['max_drawdown']:.2%}",
+        "showarrow": True,
+        "arrowcolor": "--down",
+        "arrowhead": 2,
+        "ax": 44 if parse_time(bottom) < sum(span) // 2 else -44,  # inside, at both ends
+        "ay": -24,
+        "font": {"color": "--down"},
+        "bgcolor": "--card",
+    }
+    return {"shapes": [rectangle], "annotations": [arrow]}
+
+
+def _largest_fall(stats: Mapping[str, Any]) -> str:
+    if stats["max_drawdown_bottom"] is None:
+        return "The equity never fell below an earlier value."
+    recovered = stats["max_drawdown_end"]
+    until = f"recovered {_moment(recovered)}" if recovered else "not recovered"
+    return (
+        f"The largest, {stats['max_drawdown']:.2%}, from {_moment(stats['max_drawdown_start'])}"
+        f" to {_moment(stats['max_drawdown_bottom'])}, {until}: marked."
+    )
 
 
 def _from_start(run: Account, equity: Ints) -> Ints:
@@ -538,23 +542,7 @@ def _price_chart(
     marks = {side: _fill_marks(result.primary.curve, fills, side) for side in ("buy", "sell")}
     for side, shape in (("buy", "triangle-up"), ("sell", "triangle-down")):
         columns |= {f"{side}_{name}": values for name, values in marks[side].items()}
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": side,
-                "x": f"@{side}_t",
-                "y": f"@{side}_price",
-                "text": f"@{side}_text",
-                "hovertemplate": f"{side} %{{text}}<extra></extra>",
-                "meta": "marks",
-                "marker": {
-                    "color": f"--{side}",
-                    "symbol": shape,
-                    "line": {"color": "--card", "width": 0.5},
-                },
-            }
-        )
+        traces.append(_mark_trace(side, shape))
     slider = {
         "visible": True,
         "thickness": 0.1,
@@ -578,6 +566,24 @@ def _price_chart(
         mark=result.mark,
     )
     return chart, marks
+
+
+def _mark_trace(side: str, shape: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": side,
+        "x": f"@{side}_t",
+        "y": f"@{side}_price",
+        "text": f"@{side}_text",
+        "hovertemplate": f"{side} %{{text}}<extra></extra>",
+        "meta": "marks",
+        "marker": {
+            "color": f"--{side}",
+            "symbol": shape,
+            "line": {"color": "--card", "width": 0.5},
+        },
+    }
 
 
 def _price_note(
@@ -789,23 +795,6 @@ def _against_shadow(result: Result) -> Part:
         height=200,
         mark=result.mark,
     )
-    divergence = result.summary.divergence
-    assert divergence is not None
-    rows = [
-        ["Profit or loss, USD", f"{divergence.pnl:+z,.2f}"],
-        ["Fees, USD", f"{divergence.fees:+z,.2f}"],
-        ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
-        ["Fills", f"{divergence.fills:+,}"],
-        ["Equity at most apart, USD", f"{divergence.max_equity_difference:,.2f}"],
-        [
-            f"Fills of {primary.venue} that {shadow.venue} has not",
-            _count(divergence.only_primary),
-        ],
-        [
-            f"Fills of {shadow.venue} that {primary.venue} has not",
-            _count(divergence.only_shadow),
-        ],
-    ]
     return (
         "shadow",
         "Primary against shadow",
@@ -814,16 +803,31 @@ def _against_shadow(result: Result) -> Part:
             draw(both),
             element("h3", "Shadow less primary, USD"),
             draw(difference),
-            element("div", table(["Shadow less primary", ""], rows), class_="narrow"),
-            [
-                _one_sided(f"Fills of {venue} only", count, fills)
-                for venue, count, fills in (
-                    (primary.venue, divergence.only_primary, divergence.only_primary_fills),
-                    (shadow.venue, divergence.only_shadow, divergence.only_shadow_fills),
-                )
-            ],
+            *_divergence(result, primary.venue, shadow.venue),
         ],
     )
+
+
+def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
+    """Return the differences in numbers, and the fills that only the one run has."""
+    divergence = result.summary.divergence
+    assert divergence is not None
+    rows = [
+        ["Profit or loss, USD", f"{divergence.pnl:+z,.2f}"],
+        ["Fees, USD", f"{divergence.fees:+z,.2f}"],
+        ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
+        ["Fills", f"{divergence.fills:+,}"],
+        ["Equity at most apart, USD", f"{divergence.max_equity_difference:,.2f}"],
+        [f"Fills of {primary} that {shadow} has not", _count(divergence.only_primary)],
+        [f"Fills of {shadow} that {primary} has not", _count(divergence.only_shadow)],
+    ]
+    return [
+        element("div", table(["Shadow less primary", ""], rows), class_="narrow"),
+        _one_sided(
+            f"Fills of {primary} only", divergence.only_primary, divergence.only_primary_fills
+        ),
+        _one_sided(f"Fills of {shadow} only", divergence.only_shadow, divergence.only_shadow_fills),
+    ]
 
 
 def _one_sided(title: str, count: int, fills: Sequence[OneSided]) -> Child:
@@ -942,7 +946,7 @@ def _why_denied(denial: Event) -> str:
         why = f"the day's loss reached {said['limit_usd']} USD" if by_loss else f"by {denial.rule}"
         return f"halted until {_moment(denial.until)} UTC: {why}"
     numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
-    words = _WORDS.get(denial.rule, "")
+    words = RULES[denial.rule].explanation if denial.rule in RULES else ""
     return f"{words}: {numbers}" if words and numbers else words or numbers
 
 

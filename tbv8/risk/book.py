@@ -13,7 +13,7 @@ import msgspec
 
 from tbv8.risk.checks import RULES
 from tbv8.risk.costs import maintenance, next_midnight
-from tbv8.risk.events import EXACT, Breach, Denial, Halt, Order, Payment
+from tbv8.risk.events import EXACT, Breach, Denial, Halt, Order, Payment, Terms
 from tbv8.risk.limits import Limits
 from tbv8.risk.rule import Request
 
@@ -64,38 +64,40 @@ class Book(msgspec.Struct, kw_only=True):
 
     # May this order go?
 
-    def check_units(self, order: Order) -> Breach | None:
-        """Return the first rule of units that an order breaks: they hold for every order."""
-        return self._check(order, (), (), of_all=True)
-
     def check(
-        self, order: Order, *, others: Iterable[Order] = (), replacing: Sequence[str] = ()
+        self,
+        order: Order,
+        *,
+        terms: Terms | None = None,
+        trigger: Decimal | None = None,
+        others: Iterable[Order] = (),
+        replacing: Sequence[str] = (),
     ) -> Breach | None:
-        """Return the first limit that an order would break; None when it may go.
-
-        An order that can only bring the position nearer to zero always may.
+        """Return the first rule that an order would break; None when it may go.
 
         Args:
-            order: What is asked.
+            order: The order, as it would be.
+            terms: How it is sent; None of a change.
+            trigger: The trigger of a stop, unless it was reached before.
             others: Orders that are asked for together with it.
             replacing: Ids of working orders that it takes the place of.
         """
-        return self._check(order, others, replacing, of_all=False)
-
-    def _check(
-        self, order: Order, others: Iterable[Order], replacing: Sequence[str], *, of_all: bool
-    ) -> Breach | None:
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
-            request = self._request(order, [*working, *others])
-            if not of_all and not request.opens:
-                return None
-            for rule in RULES:
-                if rule.of_all is of_all:
-                    numbers = rule.broken(request)
-                    if numbers is not None:
-                        return Breach(rule.name, numbers)
+            request = self._request(order, terms, trigger, [*working, *others])
+            scopes = request.scopes
+            for name, rule in RULES.items():
+                if rule.scope in scopes and (numbers := rule.broken(request)) is not None:
+                    return Breach(name, numbers)
         return None
+
+    def closing_part(self, order: Order, breach: Breach) -> Decimal:
+        """Return how much of a denied order may go all the same: what closes a position, else 0."""
+        with localcontext(EXACT):
+            position = self.expected(order.symbol)
+            if RULES[breach.rule].scope != "opening" or position * order.change >= 0:
+                return _ZERO
+            return min(abs(position), abs(order.change))
 
     def expected(self, symbol: str, others: Iterable[Order] = ()) -> Decimal:
         """Return the position once the market orders that are under way are filled."""
@@ -114,7 +116,13 @@ class Book(msgspec.Struct, kw_only=True):
             position += change
         return position
 
-    def _request(self, order: Order, working: Sequence[Order]) -> Request:
+    def _request(
+        self,
+        order: Order,
+        terms: Terms | None,
+        trigger: Decimal | None,
+        working: Sequence[Order],
+    ) -> Request:
         """Return what the rules look at.
 
         The worst position is that of two: what is held now, with all that works on the order's
@@ -138,11 +146,15 @@ class Book(msgspec.Struct, kw_only=True):
             for symbol, size in self.positions.items()
         }
         position, open_orders = self.positions[order.symbol], own[order.symbol]
-        later = self._expected(order.symbol, working) + resting + order.change
+        expected = self._expected(order.symbol, working)
+        later = expected + resting + order.change
         worst[order.symbol] = max(position + open_orders + order.change, later, key=abs)
         return Request(
             order=order,
+            terms=terms,
+            trigger=trigger,
             position=position,
+            expected=expected,
             open_orders=open_orders,
             worst=worst,
             prices=self.prices,

@@ -38,6 +38,32 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return not self.prices
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """How an order is sent, where only the sending matters; words as NautilusTrader has them.
+
+    `lacks_parent`: it names a parent that is not sent together with it, or is of another symbol.
+    `is_repeated`: an order of this id was sent before. `has_waited`: the request was made inside of
+    a step, and waited for its close.
+    """
+
+    type: str = "market"
+    time_in_force: str = "gtc"
+    sent_ns: int = 0
+    ends_ns: int = 0
+    is_post_only: bool = False
+    is_quote_quantity: bool = False
+    is_emulated: bool = False
+    has_algorithm: bool = False
+    lacks_parent: bool = False
+    is_repeated: bool = False
+    has_waited: bool = False
+
+    @property
+    def is_stop(self) -> bool:
+        """Whether it waits for a trigger."""
+        return self.type in ("stop_market", "stop_limit")
+
+
 class Breach(msgspec.Struct, frozen=True):
     """The rule that an order would break, and the numbers that show it.
 

@@ -67,7 +67,7 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
 
 
 def reader_uri(db_path: Path) -> str:
-    """Return how SQLite opens the database to read alone, also where nothing can be written."""
+    """Return the URI to open the database read-only, also where nothing can be written."""
     uri = f"{db_path.absolute().as_uri()}?mode=ro"
     if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
         uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
@@ -79,7 +79,7 @@ def _wal(db_path: Path) -> Path:
 
 
 class Place:
-    """Which files an open connection writes to, by device and inode: the database and its WAL.
+    """The files of an open connection, by device and inode: the database and its WAL.
 
     Make it once the connection has read something: before that SQLite has not opened them.
 
@@ -93,7 +93,7 @@ class Place:
         self._opened = [_file_id(path) for path in self._paths]
 
     def is_there(self) -> bool:
-        """Tell whether the database, whatever its WAL, is the file that was opened."""
+        """Return True if the database, whatever its WAL, is the file that was opened."""
         return _file_id(self._db_path) == self._opened[0]
 
     def check(self) -> None:
@@ -171,7 +171,7 @@ def refusals(db_path: Path) -> Iterator[None]:
 
 
 def file_problem(db_path: Path, message: str) -> str | None:
-    """Say what a driver's message means for a user; None when it is not about the file."""
+    """Translate a driver's message for a user; None when it is not about the file."""
     damaged = "damaged: restore a copy, or move it aside and run again to build it anew"
     causes = {
         "locked": "locked by another program for a minute: close it (a sqlite3 shell, a database "

@@ -1,4 +1,4 @@
-"""What is stored as files for other tools: a Parquet file a UTC day, or a copy of the database.
+"""Export for other tools: a Parquet file a UTC day, or a copy of the database.
 
 A file is there whole or not at all (see `tbv8.files`).
 The Parquet key-value metadata tell what a file is: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`
@@ -126,25 +126,25 @@ def _write_bars(
         with store.transaction("DEFERRED"):
             bars = read_checked(store, series, dataset, [day])
         path = _day_path(folder, series, dataset, day.day_ms)
-        schema = _schema(list(schema_of(dataset)), _told(series, dataset, day))
+        schema = _schema(list(schema_of(dataset)), _day_metadata(series, dataset, day))
         with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
             writer.write_table(_named(series, bars.columns, schema))
 
 
 def _is_there(folder: Path, series: Series, dataset: str, day: LedgerDay) -> bool:
-    """Tell whether the file of a day holds what it would be written with."""
+    """Return True if the file of a day already has the metadata of that day's ledger."""
     path = _day_path(folder, series, dataset, day.day_ms)
     try:
         found = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return False
-    told = _told(series, dataset, day)
-    return all(found.get(key.encode()) == text.encode() for key, text in told.items())
+    metadata = _day_metadata(series, dataset, day)
+    return all(found.get(key.encode()) == text.encode() for key, text in metadata.items())
 
 
-def _told(series: Series, dataset: str, day: LedgerDay) -> dict[str, str]:
+def _day_metadata(series: Series, dataset: str, day: LedgerDay) -> dict[str, str]:
     return {
-        **_what(series, dataset, day.day_ms),
+        **_metadata(series, dataset, day.day_ms),
         "tbv8.start": iso(day.start_ms),
         "tbv8.end": iso(day.end_ms),
         "tbv8.digest": day.digest or "",
@@ -168,7 +168,7 @@ def export_ticks(
     """
     for day_ms in days:
         fields = _TICKS[table]
-        schema = _schema([pa.field(*field) for field in fields], _what(series, table, day_ms))
+        schema = _schema([pa.field(*field) for field in fields], _metadata(series, table, day_ms))
         names = ", ".join(name for name, _ in fields)
         path = _day_path(folder, series, table, day_ms)
         with (
@@ -187,7 +187,9 @@ def export_ticks(
                 if rows:
                     columns = zip(zip(*rows, strict=True), fields, strict=True)
                     writer.write_table(
-                        _named(series, [_column(series, table, *one) for one in columns], schema)
+                        _named(
+                            series, [_column(series, table, *column) for column in columns], schema
+                        )
                     )
         advance(1)
     return len(days)
@@ -251,12 +253,12 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
 
 
 def copy_size(query: Query) -> int:
-    """Return how many bytes a copy takes."""
+    """Return the size of a copy in bytes."""
     ((pages,),), ((size,),) = query("PRAGMA page_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)
 
 
-def _what(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
+def _metadata(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
     return {
         "tbv8.dataset": dataset,
         "tbv8.venue": series.venue,
@@ -265,8 +267,10 @@ def _what(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
     }
 
 
-def _schema(fields: list[pa.Field], told: dict[str, str]) -> pa.Schema:
-    return pa.schema([pa.field("venue", _NAME), pa.field("symbol", _NAME), *fields], metadata=told)
+def _schema(fields: list[pa.Field], metadata: dict[str, str]) -> pa.Schema:
+    return pa.schema(
+        [pa.field("venue", _NAME), pa.field("symbol", _NAME), *fields], metadata=metadata
+    )
 
 
 def _named(series: Series, columns: Sequence[pa.Array], schema: pa.Schema) -> pa.Table:

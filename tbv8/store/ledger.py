@@ -100,15 +100,15 @@ def read_held_days(
 
 
 def read_known_days(query: Query, series: Series) -> list[KnownDay]:
-    """Return what decides about the days that `read_held_days` chooses of a series' 1m bars.
+    """Return the ledger facts of the days that `read_held_days` chooses of a series' 1m bars.
 
     Rows, not records, as of the next one: 200 symbols of four timeframes are normal use, and each
     record of a day is as much work again.
     """
-    several = [days for name in MINUTE_DATASETS if (days := _read_known(query, series, name))]
-    if len(several) < 2:
-        return several[0] if several else []
-    ledger = [held.ledger for held in read_held_days(query, series, ONE_MINUTE)]
+    datasets = [days for name in MINUTE_DATASETS if (days := _read_known(query, series, name))]
+    if len(datasets) < 2:
+        return datasets[0] if datasets else []
+    ledger = [day.ledger for day in read_held_days(query, series, ONE_MINUTE)]
     return [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in ledger]
 
 
@@ -121,7 +121,7 @@ def _read_known(query: Query, series: Series, dataset: str) -> list[KnownDay]:
 
 
 def read_built_days(query: Query, series: Series, dataset: str) -> list[BuiltDay]:
-    """Return what each day of a built timeframe tells of what it was built from, by day."""
+    """Return the sources of each day of a built timeframe, by day."""
     return query(
         "SELECT day_ms, start_ms, end_ms, CASE WHEN digest IS NOT NULL THEN built_from END"
         " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
@@ -130,7 +130,7 @@ def read_built_days(query: Query, series: Series, dataset: str) -> list[BuiltDay
 
 
 def covers(query: Query, series: Series, dataset: str, span: Span) -> bool:
-    """Tell whether the ledger leaves no gap in `span`; one indexed sum, for use at each start."""
+    """Return True if the ledger has no gap in `span`; one indexed sum, for use at each start."""
     ((total,),) = query(
         "SELECT total(min(end_ms, ?) - max(start_ms, ?)) FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms >= ? AND start_ms < ?"
@@ -175,7 +175,7 @@ def joined(edges: Iterable[tuple[int, int]]) -> list[Span]:
 
 
 def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASETS) -> bool:
-    """Tell whether anything is known of a series."""
+    """Return True if the ledger has any day of a series."""
     return any(
         query(
             "SELECT 1 FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ? LIMIT 1",
@@ -191,10 +191,10 @@ def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Spa
     Days that are not held count as empty; a day that `span` cuts is hashed from its rows. So it
     depends on the bars that open in `span` alone.
     """
-    held = {day.ledger.day_ms: day for day in days}
+    days_by_ms = {day.ledger.day_ms: day for day in days}
     digests: list[str] = []
     for day_ms in span.days():
-        day = held.get(day_ms)
+        day = days_by_ms.get(day_ms)
         if day is None or day.ledger.bars == 0:
             digests.append(EMPTY)
         elif not day.ledger.digest:

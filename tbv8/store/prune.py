@@ -49,7 +49,7 @@ def stored_ticks(query: Query, tables: Sequence[str] = TICKS) -> Iterator[tuple[
 
 
 def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old | None:
-    """Return what may be dropped of a series that is older than a time; None for nothing."""
+    """Return the rows of a series before a time that may be dropped; None for none."""
     key = (series.venue, series.symbol)
     newest = query(
         f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
@@ -106,6 +106,6 @@ def prune(db_path: Path, old: Old, *, advance: Callable[[int], None]) -> int:
 
 
 def free_bytes(query: Query) -> int:
-    """Return how much of the file is unused, and will be used before the file grows."""
+    """Return the unused bytes of the file, which are filled before the file grows."""
     ((pages,),), ((size,),) = query("PRAGMA freelist_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)

@@ -253,7 +253,7 @@ def _turn_wal_on(connection: sqlite3.Connection) -> None:
 
 
 def is_as_made(db_path: Path) -> bool:
-    """Tell whether tables and triggers are those that tbv8 makes: a flipped byte changes them."""
+    """Return True if tables and triggers are as tbv8 makes them: a flipped byte changes them."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     connection = sqlite3.connect(f"{db_path.absolute().as_uri()}?mode=ro", uri=True)
     try:
@@ -262,14 +262,14 @@ def is_as_made(db_path: Path) -> bool:
         return False
     finally:
         connection.close()
-    others = MetaData()
+    built_tables = MetaData()
     for name in found.keys() - metadata.tables.keys():
         if re.fullmatch(r"bars_[0-9]+[a-z]+", name):
-            bars_table(name, others)
+            bars_table(name, built_tables)
     engine = create_engine("sqlite://")
     with engine.begin() as fresh:
         metadata.create_all(fresh)
-        others.create_all(fresh)
+        built_tables.create_all(fresh)
         made = fresh.exec_driver_sql(query).fetchall()
     engine.dispose()
     return all(found.get(name) == sql for name, sql in made)

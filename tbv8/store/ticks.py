@@ -84,12 +84,12 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct):
-    """What one transaction writes; filled by the recorder.
+    """The rows of one transaction; filled by the recorder.
 
     Args:
         trades: Rows (venue, symbol, ts_ms, trade_id, price, size, side, received_ms).
         late: Trades that may be held already, or whose minute may be written already.
-        folds: Trades known to be new whose minute has been given away since.
+        folds: New trades whose minute bar has already been emitted.
         bbo: Rows (venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size, received_ms).
         minutes: By time within a series, each touching what is held of its day.
         gaps: By series, channel and start.
@@ -113,23 +113,23 @@ class Batch(msgspec.Struct):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What a commit did that could not be known before.
+    """The outcome of a commit that could not be known before.
 
     Args:
         trades: Rows of trades that are new.
         bbo: Rows of quotes.
-        homeless: Late trades that are new and whose minute has no bar yet.
+        without_bar: Late trades that are new and whose minute has no bar yet.
         warnings: What a user should know.
     """
 
     trades: int
     bbo: int
-    homeless: tuple[Row, ...]
+    without_bar: tuple[Row, ...]
     warnings: tuple[str, ...] = ()
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What the database has of a series when the recorder starts; None for nothing.
+    """The state of a series in the database when the recorder starts; None for nothing.
 
     Args:
         trade_ms: The newest trade.
@@ -222,7 +222,7 @@ def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
 
 
 def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
-    """Return where the last run of the recorder came to.
+    """Return the state of a series after the recorder's last run.
 
     What is dated a day or more ahead, of when it was received or of `now_ms` (our clock), tells
     nothing of that.
@@ -235,7 +235,7 @@ def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
 
 
 def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
-    """Return where the last run of the recorder came to, as `read_held`, of an open database."""
+    """Return the state of a series after the recorder's last run, from an open database."""
     latest_ms = now_ms + DAY_MS
     key = (series.venue, series.symbol)
     trade = query(
@@ -298,7 +298,7 @@ class TickStore:
         self._place.check()
 
     def is_in_place(self) -> bool:
-        """Tell whether the database itself, whatever its WAL, is still the file at its path."""
+        """Return True if the database itself, whatever its WAL, is still the file at its path."""
         return self._place.is_there()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -352,15 +352,15 @@ class TickStore:
             self._write_paid(paid, now_ms)
         self._write_gaps(batch.gaps.values())
         warnings = self._write_minutes(batch.minutes, now_ms) if batch.minutes else []
-        homeless, more = self._fold(fresh, batch.folds, now_ms)
+        without_bar, fold_warnings = self._fold(fresh, batch.folds, now_ms)
         if batch.folds:
-            known = set(fresh)
-            homeless = tuple(row for row in homeless if row in known)
+            fresh_rows = set(fresh)
+            without_bar = tuple(row for row in without_bar if row in fresh_rows)
         return Written(
             trades=new + len(fresh),
             bbo=len(batch.bbo),
-            homeless=homeless,
-            warnings=(*warnings, *more),
+            without_bar=without_bar,
+            warnings=(*warnings, *fold_warnings),
         )
 
     def _write_gaps(self, gaps: Any) -> None:
@@ -449,19 +449,19 @@ class TickStore:
             open_ms = row[2] // MINUTE_MS * MINUTE_MS
             minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
         days: dict[tuple[Series, int], _Day] = {}
-        homeless: list[Row] = []
+        without_bar: list[Row] = []
         for (series, open_ms), arrivals in sorted(minutes.items()):
             key = (series, open_ms // DAY_MS * DAY_MS)
             if key not in days:
                 days[key] = _Day(self._connection, *key)
             if open_ms not in days[key].bars:
-                homeless += arrivals
+                without_bar += arrivals
             elif not self._was_refilled(series, open_ms):
                 first_ms, last_ms = self._others(series, open_ms, arrivals)
                 has_trades = days[key].bars[open_ms][5] > 0
                 if first_ms <= last_ms or not has_trades or sure.intersection(arrivals):
                     days[key].fold(open_ms, arrivals, first_ms, last_ms)
-        return tuple(homeless), [w for day in days.values() for w in day.write(now_ms)]
+        return tuple(without_bar), [w for day in days.values() for w in day.write(now_ms)]
 
     def _was_refilled(self, series: Series, open_ms: int) -> bool:
         return bool(
@@ -474,7 +474,7 @@ class TickStore:
 
     def _others(self, series: Series, open_ms: int, arrivals: Sequence[Row]) -> tuple[int, int]:
         """Return the times of the first and last trade in a minute's bar but `arrivals`."""
-        known = {(row[2], row[3]) for row in arrivals}
+        arrival_keys = {(row[2], row[3]) for row in arrivals}
         times = [
             ts_ms
             for ts_ms, trade_id in self._connection.execute(
@@ -482,7 +482,7 @@ class TickStore:
                 " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?",
                 (series.venue, series.symbol, open_ms, open_ms + MINUTE_MS),
             )
-            if (ts_ms, trade_id) not in known
+            if (ts_ms, trade_id) not in arrival_keys
         ]
         return min(times, default=open_ms + MINUTE_MS), max(times, default=open_ms - 1)
 

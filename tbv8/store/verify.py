@@ -85,9 +85,9 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
     To be asked within one transaction: others may be writing.
     """
     if not (_is_dataset(dataset) and _is_table(store, dataset)):
-        for told in read_days(store.query, series, dataset):
-            problem = f"the ledger tells of {told.bars} rows, and there is no such table of bars"
-            yield Problem(series.venue, series.symbol, dataset, told.day_ms, problem)
+        for day in read_days(store.query, series, dataset):
+            problem = f"the ledger tells of {day.bars} rows, and there is no such table of bars"
+            yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
         return
     if strays := _strays(store, dataset, series):
         yield Problem(series.venue, series.symbol, dataset, 0, strays)
@@ -102,8 +102,8 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
         bars = store.read(series, dataset, span)
         digests = day_digests(bars)
         wrong = _wrong_rates(bars) if dataset == FUNDING else _wrong_rows(bars, timeframe)
-        known = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
-        for day_ms in sorted({*digests, *known}):
+        ledger_days = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
+        for day_ms in sorted({*digests, *ledger_days}):
             ledger = days.get(day_ms)
             count, digest = digests.get(day_ms, (0, EMPTY))
             problems = [*wrong.get(day_ms, ())]
@@ -191,7 +191,7 @@ def _can_come_back(
     day_ms: int,
     can_fetch: CanFetch,
 ) -> bool:
-    """Tell whether a source or a rebuild can bring a day back; a recording is unique."""
+    """Return True if a source or a rebuild can bring a day back; a recording is unique."""
     if dataset == RECORDED or not _is_dataset(dataset):
         return False
     if not _is_time(day_ms):
@@ -202,8 +202,8 @@ def _can_come_back(
     span = Span(timeframe.ceil(day_ms), timeframe.ceil(day_ms + DAY_MS))
     if day_ms == 0 or can_fetch(HISTORY, series, span or Span(day_ms, day_ms + DAY_MS)):
         return True
-    held = {day.ledger.day_ms for day in read_held_days(store.query, series, ONE_MINUTE, span)}
-    return dataset != HISTORY and held.issuperset(span.days())
+    held_days = {day.ledger.day_ms for day in read_held_days(store.query, series, ONE_MINUTE, span)}
+    return dataset != HISTORY and held_days.issuperset(span.days())
 
 
 def _is_dataset(name: str) -> bool:
@@ -233,11 +233,11 @@ def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]
             " AND ts_ms < ? ORDER BY ts_ms LIMIT 1",
             (series.venue, series.symbol, at_ms, _TIMES.end_ms),
         )
-        known = [int(ts_ms) // DAY_MS * DAY_MS for (ts_ms,) in rows]
-        known += ledger[bisect_left(ledger, at_ms) :][:1]
-        if not known:
+        starts_ms = [int(ts_ms) // DAY_MS * DAY_MS for (ts_ms,) in rows]
+        starts_ms += ledger[bisect_left(ledger, at_ms) :][:1]
+        if not starts_ms:
             return
-        start_ms, at_ms = min(known), min(known) + _CHUNK_MS
+        start_ms, at_ms = min(starts_ms), min(starts_ms) + _CHUNK_MS
         yield Span(start_ms, at_ms)
 
 
@@ -245,7 +245,7 @@ _STRAYS = "venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
 
 
 def _strays(store: BarStore, dataset: str, series: Series) -> str:
-    """Say which rows have a time that is none of ours; nothing if none has."""
+    """Count the rows with an impossible time, in one line; "" if there are none."""
     values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
     ((count, first),) = store.query(
         f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values
@@ -291,13 +291,13 @@ def _day_problems(day: LedgerDay, timeframe: Timeframe) -> Iterator[str]:
 
 
 def _is_of_its_day(day: LedgerDay, timeframe: Timeframe) -> bool:
-    known, next_day_ms = day.span, day.day_ms + DAY_MS
-    last_ms = known.end_ms if timeframe.text == "1m" else known.start_ms  # bars may end after it
+    span, next_day_ms = day.span, day.day_ms + DAY_MS
+    last_ms = span.end_ms if timeframe.text == "1m" else span.start_ms  # bars may end after it
     return (
-        bool(known)
-        and day.day_ms <= known.start_ms < next_day_ms
+        bool(span)
+        and day.day_ms <= span.start_ms < next_day_ms
         and last_ms <= next_day_ms
-        and not (known.start_ms % MINUTE_MS or known.end_ms % MINUTE_MS)
+        and not (span.start_ms % MINUTE_MS or span.end_ms % MINUTE_MS)
     )
 
 

@@ -1,4 +1,4 @@
-"""What the examples share: one market, a size in whole lots, prices on the tick, signed orders.
+"""The examples' base: one market, a size in whole lots, prices on the tick, signed orders.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
 """
@@ -30,7 +30,7 @@ class OneMarket(Strategy):
 
     @property
     def position(self) -> Decimal:
-        """What is held now."""
+        """The net position now."""
         return self.portfolio.net_position(self.config.instrument_id)
 
     def market(self, change: Decimal) -> None:

@@ -14,7 +14,7 @@ from tbv8.strategies.base import OneMarket
 
 @dataclass(frozen=True, kw_only=True)
 class BreakoutConfig:
-    """What tbv8 gives (the first three) and what the YAML may set, in bars and average ranges."""
+    """Parameters in bars and average ranges; tbv8 sets the first three, the YAML the rest."""
 
     instrument_id: InstrumentId
     bar_type: BarType

@@ -17,7 +17,7 @@ from nautilus_trader.trading import Strategy
 
 @dataclass(frozen=True, kw_only=True)
 class EmaCrossConfig:
-    """What tbv8 gives (the first three) and what the YAML may set.
+    """Parameters; tbv8 sets the first three, the YAML the rest.
 
     `max_position` is the risk limit in base units; `trade_size` trades less than that.
     """

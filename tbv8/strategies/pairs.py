@@ -12,7 +12,7 @@ from nautilus_trader.trading import Strategy
 
 @dataclass(frozen=True, kw_only=True)
 class PairsConfig:
-    """What tbv8 gives (the first three, in the order of `symbols`) and what the YAML may set."""
+    """Parameters; tbv8 sets the first three (in the order of `symbols`), the YAML the rest."""
 
     instrument_ids: tuple[InstrumentId, ...]
     bar_types: tuple[BarType, ...]
@@ -62,12 +62,12 @@ class Pairs(Strategy):
         if not self.bands.initialized or not self.bands.stddev:
             return
         score = (ratio - self.bands.middle) / self.bands.stddev
-        held = [self.portfolio.net_position(each) for each in self.config.instrument_ids]
-        if any(held):
-            side = 1 if held[0] > 0 else -1
-            alone = not all(held)  # the order of the other leg was denied
+        positions = [self.portfolio.net_position(each) for each in self.config.instrument_ids]
+        if any(positions):
+            side = 1 if positions[0] > 0 else -1
+            alone = not all(positions)  # the order of the other leg was denied
             if alone or score * side >= -self.config.leave:
-                self.trade(*(-position for position in held))
+                self.trade(*(-position for position in positions))
         elif abs(score) > self.config.enter:
             side = 1 if score < 0 else -1
             money = min(m * p for m, p in zip(self.config.max_positions, prices, strict=True))

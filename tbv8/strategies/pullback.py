@@ -13,7 +13,7 @@ from tbv8.strategies.base import OneMarket
 
 @dataclass(frozen=True, kw_only=True)
 class PullbackConfig:
-    """What tbv8 gives (the first four) and what the YAML may set.
+    """Parameters; tbv8 sets the first four, the YAML the rest.
 
     `trend_bars` is the span of the average of the longer bars; the strength index lies between 0
     and 100.

@@ -13,7 +13,7 @@ from tbv8.strategies.base import OneMarket
 
 @dataclass(frozen=True, kw_only=True)
 class ReversionConfig:
-    """What tbv8 gives (the first three) and what the YAML may set: the bands."""
+    """Parameters of the bands; tbv8 sets the first three, the YAML the rest."""
 
     instrument_id: InstrumentId
     bar_type: BarType
@@ -47,11 +47,11 @@ class Reversion(OneMarket):
         self.bands.handle_bar(bar)
         if not self.bands.initialized:
             return
-        held = self.position
-        if held <= 0:
-            self.quote("buy", self.bands.middle if held else self.bands.lower)
-        if held >= 0:
-            self.quote("sell", self.bands.middle if held else self.bands.upper)
+        position = self.position
+        if position <= 0:
+            self.quote("buy", self.bands.middle if position else self.bands.lower)
+        if position >= 0:
+            self.quote("sell", self.bands.middle if position else self.bands.upper)
 
     def quote(self, side: str, value: float) -> None:
         """Move the order that rests on this side, or send one."""

@@ -83,8 +83,6 @@ class Callbacks:
         if self.caught is None:  # else another callback raised inside of this one
             self.caught = Caught(error, callback)
             self._wrapped.update(dict.fromkeys(self._wrapped, _skip))
-        if callback == "on_start":
-            raise error  # the one callback whose exception ends the run
         self._loaded.shutdown_system(f"{callback} raised")
 
     def _property(self, name: str) -> property:

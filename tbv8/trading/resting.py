@@ -13,6 +13,7 @@ from nautilus_trader.model import (
     QuoteTick,
 )
 
+from tbv8.risk.events import EXACT, Order
 from tbv8.trading.matching import Account, Planned, Step, Working, excess, plan
 from tbv8.trading.units import ENGINE_DECIMALS, NEVER, Units
 
@@ -55,9 +56,8 @@ class RestingOrders:
 
     # Orders come, change and go.
 
-    def add(self, order: Any, *, sequence: int, size: int, reduce_only: bool, ends_ns: int) -> None:
-        """Take an order of NautilusTrader that is sent to the venue."""
-        parent = order.parent_order_id
+    def add(self, order: Any, wanted: Order, *, sequence: int, ends_ns: int) -> None:
+        """Take an order of NautilusTrader that is sent to the venue as the rules let it."""
         linked = ()
         if order.contingency_type in (ContingencyType.OCO, ContingencyType.OUO):
             linked = tuple(each.value for each in order.linked_order_ids or ())
@@ -66,26 +66,21 @@ class RestingOrders:
             id=name,
             buy=order.is_buy,
             kind=KINDS[order.order_type],
-            left=size,
+            left=int(EXACT.scaleb(wanted.change.copy_abs(), self.units.size_decimals)),
             sequence=sequence,
             price=_units(self.units, getattr(order, "price", None)),
             trigger=_units(self.units, getattr(order, "trigger_price", None)),
-            reduce_only=reduce_only,
+            reduce_only=wanted.reduce_only,
             post_only=getattr(order, "is_post_only", False),
             ends_ns=ends_ns,
-            parent=parent.value if parent else None,
+            parent=wanted.parent,
             linked=linked,
             one_cancels_other=order.contingency_type == ContingencyType.OCO,
         )
         self.set_band()
 
-    def meet_close(self, name: str, price: int | None = None) -> None:
-        """Let an order that begins, or is changed, at a close take there if the close reaches it.
-
-        Args:
-            name: The order's id.
-            price: The limit to which it is changed; else its own.
-        """
+    def meet_close(self, name: str) -> None:
+        """Let an order that begins or was changed at a close take there, if that reaches it."""
         order = self.working.get(name)
         if order is None or self.last is None or order.parent is not None:
             return
@@ -94,8 +89,8 @@ class RestingOrders:
             order.at_close = self.last <= order.trigger if down else self.last >= order.trigger
             order.triggered = order.at_close and order.kind == "stop_limit"
         if order.rests_at_limit:
-            limit = order.price if price is None else price
-            order.at_close |= self.last <= limit if order.buy else self.last >= limit
+            reached = self.last <= order.price if order.buy else self.last >= order.price
+            order.at_close |= reached
         self.set_band()
 
     def fill(self, name: str, size: int, *, buy: bool) -> dict[str, int]:

@@ -54,9 +54,8 @@ class EngineRunner:
         engine.sort_data()
         try:
             engine.run(start=time_ns - 1, streaming=True)
-        except RuntimeError:
-            if callbacks.caught is None:
-                raise
+        except RuntimeError as e:  # as where a strategy stops itself in on_start
+            self._raise_error(time_ns, f" ({e})")
         engine.clear_data()
         self._items += len(data)
         if (
@@ -90,14 +89,15 @@ class EngineRunner:
         if self._callbacks.caught is not None:
             self._raise_error(time_ns)
 
-    def _raise_error(self, time_ns: int) -> None:
+    def _raise_error(self, time_ns: int, raised: str = "") -> None:
         caught, name = self._callbacks.caught, self._strategy.strategy_id
         moment = iso(time_ns // _NS)
         if caught is None:
             logger_flush()
             raise StrategyError(
-                f"{name}: the run ended at {moment}, by an error that it logged or because the "
-                "strategy stopped itself: mend what it says, or log it as a warning"
+                f"{name}: the run ended at {moment}{raised}: the strategy stopped itself, or an "
+                "error was logged (a line with [ERROR], before or after this one): remove the "
+                "cause, or let the strategy log a warning instead"
             )
         error = caught.error
         if isinstance(error, KeyboardInterrupt) or not is_of_strategy(self._strategy, error):

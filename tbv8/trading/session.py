@@ -20,15 +20,19 @@ from tbv8.market import Series, iso
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT
 from tbv8.risk.limits import Limits, MarketLimits
+from tbv8.trading.answers import Answers
 from tbv8.trading.audit import check_run, collect
 from tbv8.trading.bars import Bars
 from tbv8.trading.callbacks import Callbacks, clocks_guarded
-from tbv8.trading.gate import Gate, gated
+from tbv8.trading.gate import Gate
+from tbv8.trading.gated import gated
 from tbv8.trading.interrupts import signals_deferred
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
+from tbv8.trading.orders import Orders
 from tbv8.trading.records import Run
+from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
 from tbv8.trading.schedule import Schedule, schedules
@@ -70,10 +74,13 @@ class Session:
             positions=dict.fromkeys(strategy.symbols, Decimal(0)),
         )
         markets = {market.instrument.id: market for market in self._markets}
-        self._gate = Gate(strategy.strategy_id, self._book, markets)
+        self._orders = Orders(strategy.strategy_id, self._book, markets)
+        self._gate = Gate(self._orders)
+        answers = Answers(self._orders)
+        self._reports = Reports(self._orders, answers)
         self._simulation = Simulation(
             self._book,
-            self._gate,
+            self._orders,
             self._markets,
             rules,
             counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
@@ -83,7 +90,7 @@ class Session:
         self._payments = Payments(self._simulation.unbooked, currency)
         self._engine = make_engine(
             [market.instrument for market in self._markets],
-            self._gate,
+            answers,
             self._payments,
             balance=balance,
         )
@@ -92,13 +99,13 @@ class Session:
 
     def _add_strategy(self) -> None:
         forget_strategies(self.strategy)
-        gate = self._gate
-        base = gated(gate, self._bar_types.values())
+        orders = self._orders
+        base = gated(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
-        self._callbacks = Callbacks(self._loaded, gate.hooks(), gate.deliver_events)
+        self._callbacks = Callbacks(self._loaded, self._reports.hooks(), orders.deliver_events)
         self._engine.add_strategy(self._loaded)
-        gate.join(self._loaded)
+        orders.join(self._loaded)
         self._runner = EngineRunner(
             self._engine, self.strategy, self._loaded, self._callbacks, self._markets
         )
@@ -121,13 +128,13 @@ class Session:
         with ExitStack() as stack:
             self._enter_run(stack)
             charged = bars.funding.get(self.venue, {})
-            self._simulation.add_funding(charged, self._gate.step_ns // _NS)
+            self._simulation.add_funding(charged, self._orders.step_ns // _NS)
             for schedule in schedules(
                 bars,
                 step=self.strategy.step,
                 markets=self._markets,
                 bar_types=self._bar_types,
-                after_ms=self._gate.step_ns // _NS,
+                after_ms=self._orders.step_ns // _NS,
             ):
                 if not self._begun:
                     self._simulation.begin(schedule.closes_ns[0] // _NS)
@@ -153,11 +160,11 @@ class Session:
         if stop:
             with ExitStack() as stack:
                 self._enter_run(stack)
-                self._runner.end(self._gate.step_ns)
-            if not self._gate.submitted and not self._book.denials:
+                self._runner.end(self._orders.step_ns)
+            if not self._orders.submitted and not self._book.denials:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
-        orders = check_run(self._engine, self.strategy, self._gate)
-        return collect(self.strategy, self.venue, self._gate, orders, self._simulation.carried)
+        orders = check_run(self._engine, self._reports)
+        return collect(self.strategy, self.venue, self._orders, orders, self._simulation.carried)
 
     def _enter_run(self, stack: ExitStack) -> None:
         stack.enter_context(signals_deferred(self._interrupt))
@@ -173,7 +180,7 @@ class Session:
         It sees every step of every run, and is written for speed.
         """
         gate, simulation, runner = self._gate, self._simulation, self._runner
-        markets = self._markets
+        orders, markets = self._orders, self._markets
         times, numbers, bars_at = schedule.closes_ns, schedule.markets, schedule.shown
         opens, highs, lows, closes = schedule.prices
         at, count = 0, len(times)
@@ -204,7 +211,7 @@ class Session:
             else:
                 for row in range(at, end):
                     markets[numbers[row]].last = closes[row]
-                gate.step_ns = time_ns
+                orders.step_ns = time_ns
                 if shown:
                     for row in range(at, end):
                         markets[numbers[row]].closed_ns = time_ns
@@ -216,10 +223,10 @@ class Session:
         """Go through an instant at which something may happen to the account."""
         if self._interrupted:
             raise KeyboardInterrupt
-        gate, simulation, runner = self._gate, self._simulation, self._runner
+        gate, orders, simulation, runner = self._gate, self._orders, self._simulation, self._runner
         ts_ms = time_ns // _NS
-        gate.step_ns = time_ns
-        gate.set_prices()
+        orders.step_ns = time_ns
+        orders.set_prices()
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
         closed = [self._markets[number] for number in steps]
@@ -236,14 +243,14 @@ class Session:
             if planned:
                 runs = True
                 if path := [each.at for each in planned if each.order_id]:
-                    gate.walking = market
+                    orders.walking = market
                     runner.walk(market, path, before_ns - 1)
-                    gate.walking = None
+                    orders.walking = None
                 if planned[-1].kind == "liquidation":
                     liquidation, margin = (market, planned[-1]), simulation.margin_of(market)
             left = market.close_step(prices[3])
             assert not left, f"{left} were not asked for at {iso(ts_ms)}"
-        gate.set_prices()
+        orders.set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
         if runs or simulation.unbooked:

@@ -18,8 +18,8 @@ from tbv8.risk.costs import funding, next_midnight
 from tbv8.risk.events import EXACT, LIQUIDATION, Payment, PaymentKind
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.funding import Charged, FixedRates, PaidRates, Rates
-from tbv8.trading.gate import Gate
 from tbv8.trading.matching import Account, Planned, Step
+from tbv8.trading.orders import Orders
 from tbv8.trading.records import Carried
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.units import NEVER
@@ -43,14 +43,14 @@ class Simulation:
     def __init__(
         self,
         book: Book,
-        gate: Gate,
+        orders: Orders,
         markets: Sequence[RestingOrders],
         rules: Mapping[str, records.Instrument],
         *,
         counted_from_ms: int | None,
         starting_balance: Decimal,
     ) -> None:
-        self.book, self.gate, self.markets, self.rules = book, gate, markets, rules
+        self.book, self.orders, self.markets, self.rules = book, orders, markets, rules
         self.due_ns = 0
         self.low_alarm, self.high_alarm = -1, NEVER
         self.unbooked: list[Decimal] = []
@@ -103,7 +103,7 @@ class Simulation:
         if all(new is old for new, old in zip(state, self._alarmed, strict=True)):
             return
         self._alarmed = state
-        self.gate.set_prices()
+        self.orders.set_prices()
         self.low_alarm, self.high_alarm = -1, NEVER
         held = [market for market in self.markets if market.position]
         if not held:
@@ -220,7 +220,7 @@ class Simulation:
         """Halt for the day's loss, and close everything."""
         limit = self.book.limits.max_daily_loss_usd
         self.book.halt(ts_ms, MAX_DAILY_LOSS, {"limit_usd": limit})
-        self.gate.close_all()
+        self.orders.close_all()
 
     def liquidate(self, market: RestingOrders, planned: Planned, ts_ms: int) -> None:
         """Halt for a liquidation, and close everything, the symbol at the planned price."""
@@ -229,7 +229,7 @@ class Simulation:
             "liquidation_price": market.units.to_price(planned.at),
         }
         self.book.halt(ts_ms, LIQUIDATION, numbers)
-        self.gate.close_all({market.symbol: (LIQUIDATION, planned.price)})
+        self.orders.close_all({market.symbol: (LIQUIDATION, planned.price)})
 
     def lose_margin(self, market: RestingOrders, margin: Decimal, ts_ms: int) -> None:
         """Take the maintenance margin, or bring cash below 0 back to it, once all is closed."""
@@ -251,6 +251,6 @@ class Simulation:
         self.carried = Carried(
             ts_ms=ts_ms, positions=dict(self.book.positions), prices=dict(self.book.prices)
         )
-        for events in (self.book.payments, self.book.denials, self.book.halts, self.gate.fills):
+        for events in (self.book.payments, self.book.denials, self.book.halts, self.orders.fills):
             events.clear()
         self._set_due()

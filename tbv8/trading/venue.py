@@ -1,7 +1,7 @@
 """NautilusTrader's engine as the simulated venue: it keeps orders, positions and the account.
 
 It decides nothing: bars only go to the strategy (`bar_execution=False`), quotes make it ask about
-the orders that they reach, and the gate answers at which price and for how much. The answer "not
+the orders that they reach, and answers.py says at which price and for how much. The answer "not
 now" is a book with a price on no tick: rc6 skips such a fill with a warning and leaves the order as
 it was, which test_venue.py holds it to.
 """
@@ -35,22 +35,22 @@ from nautilus_trader.model import (
 from nautilus_trader.portfolio import PortfolioConfig
 from nautilus_trader.risk import RiskEngineConfig
 
-from tbv8.trading.gate import Gate
+from tbv8.trading.answers import Answers
 from tbv8.trading.units import ENGINE_DECIMALS
 
 
-class GateFills(FillModel):
-    """Answers which book an order meets: one level, at the price and size that the gate names."""
+class AnsweredFills(FillModel):
+    """Makes the book that an order meets: one level, at the price and size of the answer."""
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, answers: Answers) -> None:
+        self.answers = answers
 
     def is_slipped(self) -> bool:
         """Say no: slippage is in the price."""
         return False
 
     def is_limit_filled(self) -> bool:
-        """Say yes: a touch makes the engine ask, and the gate decides."""
+        """Say yes: a touch makes the engine ask."""
         return True
 
     def fill_limit_inside_spread(self) -> bool:
@@ -65,8 +65,8 @@ class GateFills(FillModel):
         _best_ask: Price | None = None,
     ) -> OrderBook | None:
         """Return the book for this one order."""
-        market = self.gate.markets[order.instrument_id]
-        units, answer = market.units, self.gate.answer(order)
+        units = self.answers.markets[order.instrument_id].units
+        answer = self.answers.fill(order)
         book = OrderBook(order.instrument_id, BookType.L2_MBP)
         if answer is None:
             price, size = Price.from_raw(1, ENGINE_DECIMALS), order.leaves_qty
@@ -80,17 +80,17 @@ class GateFills(FillModel):
         return book
 
 
-class GateFees(FeeModel):
+class AnsweredFees(FeeModel):
     """The maker's or taker's rate of the order's own instrument."""
 
-    def __init__(self, gate: Gate, currency: Currency) -> None:
-        self.gate, self.currency = gate, currency
+    def __init__(self, answers: Answers, currency: Currency) -> None:
+        self.answers, self.currency = answers, currency
 
     def get_commission(
         self, order: Any, fill_quantity: Quantity, fill_px: Price, _instrument: Any
     ) -> Money:
         """Return the fee of a fill."""
-        return Money.from_decimal(self.gate.fee(order, fill_quantity, fill_px), self.currency)
+        return Money.from_decimal(self.answers.fee(order, fill_quantity, fill_px), self.currency)
 
 
 class Payments(SimulationModule):
@@ -112,7 +112,7 @@ class Payments(SimulationModule):
 
 
 def make_engine(
-    instruments: Iterable[Any], gate: Gate, payments: Payments, *, balance: Decimal
+    instruments: Iterable[Any], answers: Answers, payments: Payments, *, balance: Decimal
 ) -> BacktestEngine:
     """Return an engine with one venue, on which every instrument is traded from one account."""
     engine = BacktestEngine(
@@ -120,7 +120,7 @@ def make_engine(
             logging=LoggerConfig(stdout_level=LogLevel.ERROR, is_colored=False),
             shutdown_on_error=True,
             run_analysis=False,
-            # the gate asks; this one denies the 101st order of a second, and any of an account
+            # the gate checks; this one denies the 101st order of a second, and any of an account
             # whose cash is below 0, also the one that would close its position
             risk_engine=RiskEngineConfig(bypass=True),
             portfolio=PortfolioConfig(equity_curve=False),  # it is copied at each order
@@ -134,8 +134,8 @@ def make_engine(
         starting_balances=[Money.from_decimal(balance, currency)],
         base_currency=currency,
         default_leverage=Decimal(1),  # instruments ask for no margin
-        fee_model=GateFees(gate, currency),
-        fill_model=GateFills(gate),
+        fee_model=AnsweredFees(answers, currency),
+        fill_model=AnsweredFills(answers),
         modules=[payments],
         reject_stop_orders=False,
         bar_execution=False,

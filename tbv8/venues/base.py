@@ -1,4 +1,4 @@
-"""What a venue is to the rest of tbv8: one record, and the protocols of what it gives.
+"""A venue as the rest of tbv8 sees it: one record, and protocols for history and live data.
 
 Each venue is a package (or module) `tbv8/venues/<name>` with a record `VENUE`, listed in
 `tbv8.venues.registry`. The records are read at each start of doit: heavy libraries are imported
@@ -87,7 +87,7 @@ def unusable_note(opens: Sequence[int]) -> list[str]:
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What filling gaps takes, about."""
+    """The rough cost of filling gaps."""
 
     monthly_files: int = 0
     daily_files: int = 0
@@ -152,7 +152,7 @@ class History(Protocol):
 
 
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a venue's history of 1m bars comes from.
+    """The source of a venue's history of 1m bars.
 
     Args:
         span: For what time the venue has history at all, by our clock; no I/O.
@@ -290,7 +290,7 @@ class Feed(Protocol):
 
 
 class Live(Protocol):
-    """How to speak to a venue that is recorded.
+    """The wire protocol of a venue that can be recorded.
 
     Args:
         ws_url: The venue's own address; `rest_url` too, without a slash at the end.

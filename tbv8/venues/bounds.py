@@ -1,4 +1,4 @@
-"""How much a venue may send, and where it may send us: what every client of a venue holds to.
+"""Limits on the bytes and the redirects of a venue, for every client of one.
 
 Light on purpose: parsers of frames and the recorder import it, whose HTTP is not requests'.
 """
@@ -49,7 +49,7 @@ def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
 
 
 def inflate(zipped: bytes, most: int) -> bytes:
-    """Return what was compressed by gzip, and never hold more than `most` bytes of it.
+    """Return the content of gzipped bytes, and never hold more than `most` bytes of it.
 
     Raises:
         BoundsError: It is no whole gzip, or has more than `most` bytes.
@@ -81,7 +81,7 @@ def decoded(body: bytes, encoding: str, most: int) -> bytes:
 
 
 def redirect_target(url: str, location: str, hosts: Collection[str]) -> str:
-    """Return where a reply to `url` leads: elsewhere at its own host, or at one of `hosts`.
+    """Return the target of a redirected reply to `url`: at its own host, or at one of `hosts`.
 
     Raises:
         BoundsError: It leads to another host, to no encryption, or is no address.

@@ -68,7 +68,7 @@ class Session(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return where a reply leads, if it does.
+        """Return the target of a redirected reply; None of any other.
 
         Raises:
             MisledError: That is not where it may lead.
@@ -158,7 +158,7 @@ class _Reply(HTTPResponse):
 
 
 class _Reader(io.RawIOBase):
-    """What comes of a socket until the time for all of it is over, or too much has come."""
+    """The bytes of a socket until the time for all of them is over, or too many have come."""
 
     def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
         self._raw, self._sock, self.most_bytes = raw, sock, most_bytes

@@ -49,7 +49,7 @@ def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
 
 
 def page_cost(gaps: Sequence[Span], page_minutes: int) -> Cost:
-    """Return what filling gaps takes, page by page."""
+    """Return the cost of filling gaps, page by page."""
     minutes = sum(gap.minutes for gap in gaps)
     return Cost(
         requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_A_BAR / 1_000_000
@@ -148,8 +148,8 @@ class LiveHistory:
             for part in pages([behind], self._live.page_minutes):
                 known_ms = max(known_ms, _end_ms(self._look_twice(market, part)))
         for part, bars in waiting:
-            if known := part.intersection(Span(0, known_ms)):
-                yield _fetched(known, bars)
+            if fetched_span := part.intersection(Span(0, known_ms)):
+                yield _fetched(fetched_span, bars)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the venue has in `span`; what is absent was asked for twice.
@@ -168,8 +168,8 @@ class LiveHistory:
         bars: dict[int, Bar] = {}
         for _ in range(2):
             if sum(bar.is_possible for bar in bars.values()) < part.minutes:
-                asked = self._live.ask_minutes(market, part)
-                bars |= {bar.ts_ms: bar for bar in self._calls.fetch(asked)}
+                request = self._live.ask_minutes(market, part)
+                bars |= {bar.ts_ms: bar for bar in self._calls.fetch(request)}
         unusable = len(_unusable(bars))
         if unusable > MOST_UNUSABLE:
             raise VenueError(

@@ -24,5 +24,5 @@ def find_source(name: str, dataset: str) -> HistorySource | None:
 
 
 def find_history(name: str) -> HistorySource | None:
-    """Return where a venue's history comes from; None if it has none to give."""
+    """Return the source of a venue's history; None if it has none to give."""
     return find_venue(name).history

@@ -66,7 +66,7 @@ _CLUSTERS, _SURPRISE, _PATH, _NOISE, _QUIET = range(0, 50, 10)
 
 
 class _Coin(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells one simulated symbol from another; `quiet` is the chance of a still minute."""
+    """The traits of one simulated symbol; `quiet` is the chance of a still minute."""
 
     stream: int
     price: float
@@ -137,7 +137,7 @@ class SampleHistory:
         return SPAN.start_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield what fills `gaps`, a calendar month at a time."""
+        """Yield the bars that fill `gaps`, a calendar month at a time."""
         month = parse_timeframe("1M")
         for gap in gaps:
             start_ms = gap.start_ms

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -373,7 +376,35 @@ def test_a_digest_is_the_same_in_any_folder(write: Write) -> None:
     assert len(first) == 64
 
 
+def test_a_digest_is_the_same_in_any_process(write: Write) -> None:
+    """Under other hashes, with asserts left out, and beside objects that are shared by chance."""
+    path = write("own.py", CODE + "    assert price in {'a', 'b', 'c', 'd'} and 'a' != 'price'\n")
+    script = f"from tbv8.config.source import *; print(digest_source(Path({str(path)!r})))"
+
+    digests = {
+        subprocess.run(
+            [sys.executable, *options, "-c", script],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            cwd=ROOT,
+            capture_output=True,
+            check=True,
+        ).stdout
+        for options, seed in (([], "1"), (["-OO"], "2"))
+    }
+
+    assert digests == {f"{digest_source(path)}\n".encode()}
+
+
 # What is not Python.
+
+
+def test_a_source_that_cannot_be_compiled_is_refused(write: Write) -> None:
+    path = write("own.py", "x = 1\nreturn x\n")
+
+    with pytest.raises(ConfigError) as caught:
+        digest_source(path)
+
+    assert str(caught.value) == f"{path}:2: not Python: 'return' outside function"
 
 
 @pytest.mark.parametrize(

@@ -57,20 +57,23 @@ INTERRUPTED = "interrupted: what was finished is kept, the same command goes on 
 CTRL_C, TERM = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 
 
-@pytest.mark.parametrize(
-    ("stage", "number", "code"),
+MIGRATE, FILL = "migrate", "backfill:sample:BTC/USDT"
+BUILD, RUN = "aggregate:sample:BTC/USDT:5m", "backtest:btc_usdt_perp_v1"
+
+
+@pytest.mark.parametrize(  # every two of stage, signal and processes meet
+    ("stage", "number", "code", "at_once"),
     [
-        pytest.param("migrate", *CTRL_C, id="Ctrl-C while migrating"),
-        pytest.param("migrate", *TERM, id="SIGTERM while migrating"),
-        pytest.param("backfill:sample:BTC/USDT", *CTRL_C, id="Ctrl-C while filling"),
-        pytest.param("backfill:sample:BTC/USDT", *TERM, id="SIGTERM while filling"),
-        pytest.param("aggregate:sample:BTC/USDT:5m", *CTRL_C, id="Ctrl-C while building"),
-        pytest.param("aggregate:sample:BTC/USDT:5m", *TERM, id="SIGTERM while building"),
-        pytest.param("backtest:btc_usdt_perp_v1", *CTRL_C, id="Ctrl-C in a backtest"),
-        pytest.param("backtest:btc_usdt_perp_v1", *TERM, id="SIGTERM in a backtest"),
+        pytest.param(MIGRATE, *CTRL_C, (), id="Ctrl-C while migrating"),
+        pytest.param(MIGRATE, *TERM, ("-n", "2"), id="SIGTERM while migrating, two at a time"),
+        pytest.param(FILL, *TERM, (), id="SIGTERM while filling"),
+        pytest.param(FILL, *CTRL_C, ("-n", "2"), id="Ctrl-C while filling, two at a time"),
+        pytest.param(BUILD, *CTRL_C, (), id="Ctrl-C while building"),
+        pytest.param(BUILD, *TERM, ("-n", "2"), id="SIGTERM while building, two at a time"),
+        pytest.param(RUN, *TERM, (), id="SIGTERM in a backtest"),
+        pytest.param(RUN, *CTRL_C, ("-n", "2"), id="Ctrl-C in a backtest, two at a time"),
     ],
 )
-@pytest.mark.parametrize("at_once", [(), ("-n", "2")], ids=["alone", "two at a time"])
 def test_an_interrupted_run_says_one_line(
     project: Project,
     finished: Project,

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from tbv8.backfill import backfill
-from tbv8.config.records import Venue
 from tbv8.market import MINUTE_MS, Series, Span
+from tests.builders import history_venue
 from tests.e2e.conftest import Project
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
@@ -36,16 +36,7 @@ def test_mexc_and_hyperliquid_are_compared_with_what_they_say(
             f"{hyperliquid.rest_url}\n",
         )
         for name, server in (("mexc", mexc), ("hyperliquid", hyperliquid)):
-            venue = Venue(
-                name=name,
-                enabled=False,
-                symbols={"BTC/USDT": None},
-                channels=("trades",),
-                ws_url=None,
-                rest_url=server.rest_url,
-                archive_url=None,
-                instruments={},
-            )
+            venue = history_venue(name, server.rest_url)
             series = Series(name, "BTC/USDT")
             backfill(project.db_path, series, [span], venue=venue, now_ms=now_ms)
 

@@ -85,7 +85,7 @@ class ByHand:
 
     def refill(self, span: Span, bars: Iterable[Bar], *, asked_s: float) -> None:
         """Take the venue's own bars by REST and let what is over go."""
-        self.desk.take_minutes(span, bars, asked_ms=ms(asked_s))
+        self.desk.minutes.take(span, bars, asked_ms=ms(asked_s))
         self.tick(asked_s)
 
     def wants(self, at_s: float) -> list[str]:

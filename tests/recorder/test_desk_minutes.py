@@ -180,7 +180,7 @@ def test_a_minute_counts_as_empty_at_once_when_a_later_bar_is_there(waiting: ByH
 
 
 def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) -> None:
-    waiting.desk.take_minutes(minutes(1, 2), [], asked_ms=ms(190))
+    waiting.desk.minutes.take(minutes(1, 2), [], asked_ms=ms(190))
     assert waiting.wanted_minutes(209.9) is None
     assert waiting.wanted_minutes(210) is not None
 
@@ -201,15 +201,21 @@ def test_the_venues_bar_is_final_three_seconds_after_its_end(
     assert ((1, 7.0) in desk.written) == taken
 
 
-@pytest.fixture
-def long_gap() -> ByHand:
-    """Return one with minute 0 written, and minutes 1 to 3 not watched."""
+def lost_in_minute_1() -> ByHand:
+    """Return a desk with minute 0 written, of a venue that keeps 100, lost after 70 s."""
     desk = ByHand(channels=("trades",), kept_minutes=100)
     desk.up("trades", -10)
     desk.hear(10)
     desk.hear(62.5)
     desk.tick(63)
     desk.lost(70)
+    return desk
+
+
+@pytest.fixture
+def long_gap() -> ByHand:
+    """Return one with minute 0 written, and minutes 1 to 3 not watched."""
+    desk = lost_in_minute_1()
     desk.up("trades", 190)
     desk.hear(245, price=8.0)
     desk.hear(302.5, price=8.0)
@@ -228,20 +234,20 @@ def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: 
 
 
 def test_minutes_that_are_refilled_already_are_not_asked_for_again(long_gap: ByHand) -> None:
-    long_gap.desk.take_minutes(minutes(2, 3), [bar(2)], asked_ms=ms(310))
-    long_gap.desk.take_minutes(minutes(1, 2), [bar(1)], asked_ms=ms(310))
+    long_gap.desk.minutes.take(minutes(2, 3), [bar(2)], asked_ms=ms(310))
+    long_gap.desk.minutes.take(minutes(1, 2), [bar(1)], asked_ms=ms(310))
 
     assert long_gap.wanted_minutes(320) == minutes(3, 6)
 
 
 def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand) -> None:
-    assert long_gap.desk.pending_ms(ms(310)) == 250_000
+    assert long_gap.desk.minutes.pending_ms(ms(310)) == 250_000
 
     long_gap.refill(minutes(1, 2), [bar(1)], asked_s=310)
-    assert long_gap.desk.pending_ms(ms(310)) == 190_000
+    assert long_gap.desk.minutes.pending_ms(ms(310)) == 190_000
 
     long_gap.refill(minutes(2, 4), [bar(2), bar(3)], asked_s=320)
-    assert long_gap.desk.pending_ms(ms(320)) == 0
+    assert long_gap.desk.minutes.pending_ms(ms(320)) == 0
 
 
 # Minutes that the venue no longer keeps: of 100 it is believed to keep 99.
@@ -251,12 +257,7 @@ def test_the_oldest_minute_that_waits_tells_how_much_is_pending(long_gap: ByHand
 def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
     asked_s: float, lost: bool
 ) -> None:
-    desk = ByHand(channels=("trades",), kept_minutes=100)
-    desk.up("trades", -10)
-    desk.hear(10)
-    desk.hear(62.5)
-    desk.tick(63)
-    desk.lost(70)
+    desk = lost_in_minute_1()
     desk.up("trades", 75)
 
     desk.refill(minutes(1, 2), [], asked_s=asked_s)

@@ -6,8 +6,7 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS
-from tbv8.recorder.desk import NOT_RUNNING
-from tbv8.store.ticks import Gap, Held, trade_row
+from tbv8.store.ticks import NOT_RUNNING, Gap, Held, trade_row
 from tests.recorder.by_hand import BTC, NOON, ByHand, ms, quote, trade
 
 
@@ -232,7 +231,7 @@ def test_a_gap_of_minutes_that_was_none_is_forgotten_unless_it_is_written_alread
         desk.up("trades", -8)
 
         assert desk.gaps("bars_1m") == left
-        assert desk.desk.bars.count == len(left)
+        assert desk.desk.minutes.gaps.count == len(left)
 
 
 def test_a_quiet_stream_that_rest_finds_up_to_date_is_in_doubt_only_for_as_long_as_its_patience(
@@ -575,8 +574,8 @@ def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(desk: ByHan
     desk.hear(62.5)
     desk.tick(63)
 
-    desk.desk.take_homeless(trade_row(trade(61, price=9.0), ms(64)))
-    desk.desk.take_homeless(trade_row(trade(63, price=8.0), ms(64)))
+    desk.desk.minutes.take_trade_without_bar(trade_row(trade(61, price=9.0), ms(64)))
+    desk.desk.minutes.take_trade_without_bar(trade_row(trade(63, price=8.0), ms(64)))
     desk.hear(122.5)
     desk.tick(123)
 
@@ -590,7 +589,7 @@ def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(desk: ByHa
     desk.tick(63)
     row = trade_row(trade(59.9), ms(64))
 
-    desk.desk.take_homeless(row)
+    desk.desk.minutes.take_trade_without_bar(row)
 
     assert desk.outbox.batch.folds == [row]
 
@@ -598,7 +597,7 @@ def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(desk: ByHa
 def test_a_late_trade_of_a_day_ahead_is_left_alone(desk: ByHand) -> None:
     row = trade_row(trade(DAY_MS / 1000 + 1), ms(64))
 
-    desk.desk.take_homeless(row)
+    desk.desk.minutes.take_trade_without_bar(row)
 
     assert desk.outbox.batch.folds == []
-    assert desk.desk._forming == {}
+    assert desk.desk.minutes._forming == {}

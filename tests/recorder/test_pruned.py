@@ -32,16 +32,16 @@ def test_a_recorder_dedupes_and_knows_its_gap_when_all_but_a_minute_was_dropped(
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with recording(db_path, venues, local_ms=lambda: int(clock.true_ms())):
-        wait_until(lambda: minutes(db_path) >= 3)
+        wait_until(lambda: minutes(db_path) >= 2)
         dropped_beside = prune_all(db_path, int(clock.true_ms()) - MINUTE_MS)
         known = minutes(db_path)
-        wait_until(lambda: minutes(db_path) >= known + 2)
+        wait_until(lambda: minutes(db_path) >= known + 1)
     ended_ms = int(clock.true_ms())
     dropped_after = prune_all(db_path, ended_ms)
     left = rows(db_path, "SELECT count(DISTINCT ts_ms / 60000) FROM trades")
     with recording(db_path, venues, local_ms=lambda: int(clock.true_ms())):
         known = minutes(db_path)
-        wait_until(lambda: minutes(db_path) >= known + 3)
+        wait_until(lambda: minutes(db_path) >= known + 2)
 
     assert dropped_beside > 100
     assert dropped_after > 100

@@ -178,7 +178,7 @@ def test_a_machine_that_cannot_follow_takes_no_stream_for_dead_and_loses_nothing
     with recording(
         db_path, venues, local_ms=lambda: int(clock.true_ms()), on_commit=fall_behind
     ) as running:
-        wait_until(lambda: all(s.minutes >= 3 for s in running.handle.status().streams))
+        wait_until(lambda: all(s.minutes >= 2 for s in running.handle.status().streams))
         assert reconnects(running) == [0, 0]
 
     compare(db_path, hyperliquid, mexc)
@@ -395,12 +395,12 @@ def test_twenty_symbols_of_each_venue_are_recorded_through_an_outage(
         ]
         with recording(db_path, venues) as running:
             wait_until(lambda: streams_up(running, 80))
-            time.sleep(2.0)
+            time.sleep(1.0)
             one.fault(Fault(kind="drop"))
             two.fault(Fault(kind="drop"))
             wait_until(lambda: min(reconnects(running)) >= 1)
             wait_until(lambda: streams_up(running, 80))
-            time.sleep(3.0)
+            time.sleep(1.0)
 
         for coin in coins:
             check(db_path, "hyperliquid", one.truth(coin), symbol=f"{coin}/USDT")

@@ -11,10 +11,20 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade
-from tbv8.recorder.desk import AHEAD_MS, MARGIN_MS, NOT_RUNNING, Desk
+from tbv8.recorder.desk import AHEAD_MS, Desk
 from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
-from tbv8.store.ticks import Batch, Gap, Held, bbo_row, open_ticks, read_held, trade_row
+from tbv8.recorder.watch import MARGIN_MS
+from tbv8.store.ticks import (
+    NOT_RUNNING,
+    Batch,
+    Gap,
+    Held,
+    bbo_row,
+    open_ticks,
+    read_held,
+    trade_row,
+)
 from tests.builders import rows
 from tests.recorder.rig import check, recording, venue, wait_until
 from tests.servers.live_faults import Fault
@@ -194,7 +204,7 @@ def test_a_single_wrong_look_changes_nothing() -> None:
 
 def refill(desk: Desk, *bars: Bar, at_s: float) -> None:
     asked_ms = NOON + int(at_s * 1000)
-    desk.take_minutes(Span(NOON, NOON + 4 * MINUTE_MS), bars, asked_ms=asked_ms)
+    desk.minutes.take(Span(NOON, NOON + 4 * MINUTE_MS), bars, asked_ms=asked_ms)
     desk.tick(asked_ms)
 
 

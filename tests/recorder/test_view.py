@@ -36,7 +36,6 @@ def status(*streams: StreamStatus, events: int = 0, **changes: Any) -> Status:
         frames=events,
         reconnects=2,
         unreadable=0,
-        asked=5,
         failed=0,
         offset_ms=0,
         streams=streams,

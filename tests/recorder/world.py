@@ -121,8 +121,8 @@ class World:
         batch = self.outbox.take()
         written = self._store.commit(batch, now_ms=self.now_ms)
         self.outbox.written()
-        for row in written.homeless:
-            self.desk.take_homeless(row)
+        for row in written.without_bar:
+            self.desk.minutes.take_trade_without_bar(row)
         assert not written.warnings
         self._committed_ms = self.now_ms
 
@@ -264,7 +264,7 @@ class World:
                 bars = [
                     b for b in self.kept_bars() if need.span.start_ms <= b.ts_ms < need.span.end_ms
                 ]
-                self.desk.take_minutes(need.span, bars, asked_ms=asked_ms)
+                self.desk.minutes.take(need.span, bars, asked_ms=asked_ms)
             elif need.what == "recent":
                 newest = sorted(self.trades, key=_time_of)[-self.knobs.page :]
                 dead = self.desk.take_recent(

@@ -12,6 +12,7 @@ from tbv8.market import DAY_MS, HOUR_MS, Span
 from tbv8.results.summary import Summary, cautions, read_summary, summarise
 from tests.backtest.builders import (
     PAIR,
+    SCRIPTED,
     START_MS,
     backtest,
     bars_of,
@@ -106,6 +107,34 @@ def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
         "BTC/USDT",
         "hyperliquid",
     ]
+
+
+def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    more = (
+        "        if number == 2:\n"
+        "            size = Quantity.from_str('1.000')\n"
+        "            one = (self.config.instrument_id, OrderSide.SELL, size)\n"
+        "            self.submit_order(factory.market(*one, reduce_only=True))\n"
+        "            self.submit_order(factory.stop_market(*one, Price.from_str('100.0')))\n"
+    )
+    install(monkeypatch, tmp_path / "more", "other", SCRIPTED + more)
+
+    found = backtest(make_strategy(module="other"), make_bars([100.0] * 8), tmp_path)
+
+    assert found.primary.denied == {"reduce_only": 1, "stop_in_market": 1}
+    assert cautions(found)[-1] == (
+        "hyperliquid: nothing was traded, 2 orders denied, 1 by reduce_only (send it while a "
+        "position of the other direction is held), 1 by stop_in_market (place triggers above the "
+        "close to buy, below it to sell)"
+    )
+    page = (tmp_path / "test_v1" / "tearsheet.html").read_text()
+    assert (
+        "reducing where there is nothing to reduce (send it while a position of the other "
+        "direction is held): position 0, order -1"
+    ) in page
+    assert "a stop whose trigger the close has reached (place triggers above" in page
 
 
 def test_missing_minutes_are_said_first() -> None:

@@ -296,3 +296,19 @@ def test_the_callers_decimal_context_changes_nothing() -> None:
     assert equity == D("123456.789") + D("1.234") * D("98765.43")
     assert margin == D("1.234") * D("98765.43") / 80
     assert book.cash == D("123456.789") - D("98.76543") - D("0.00000001")
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "part"),
+    [
+        pytest.param("-3", "max_position", "1.5", id="turning"),
+        pytest.param("-1", "max_leverage", "1", id="closing a part"),
+        pytest.param("3", "max_position", "0", id="adding"),
+        pytest.param("-3", "tick_size", "0", id="a rule of every order"),
+        pytest.param("-3", "stop_in_market", "0", id="a rule of beginning"),
+    ],
+)
+def test_of_a_denied_order_the_part_that_closes_may_go(change: str, rule: str, part: str) -> None:
+    book = make_book(positions={BTC: D(2)}, working={"a": buy("-0.5")})  # a is at market
+
+    assert book.closing_part(buy(change), Breach(rule, {})) == D(part)

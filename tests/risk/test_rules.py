@@ -9,7 +9,7 @@ import pytest
 
 from tbv8.risk.book import Book
 from tbv8.risk.checks import RULES
-from tbv8.risk.events import Breach, Order, plain
+from tbv8.risk.events import Breach, Order, Terms, plain
 from tbv8.risk.limits import Limits, MarketLimits
 
 D = Decimal
@@ -24,7 +24,13 @@ MARKET = MarketLimits(
 
 
 def check(
-    change: str, *prices: str, symbol: str = BTC, units: bool = False, **changes: Any
+    change: str,
+    *prices: str,
+    parent: str | None = None,
+    reduce_only: bool = False,
+    terms: Terms | None = None,
+    trigger: str | None = None,
+    **changes: Any,
 ) -> Breach | None:
     """Return the breach of an order by an account of 1000 USD without positions."""
     values: dict[str, Any] = {
@@ -36,21 +42,129 @@ def check(
         "prices": {BTC: D(100)},
     }
     book = Book(**(values | changes))
-    order = Order(symbol=symbol, change=D(change), prices=tuple(map(D, prices)))
-    return book.check_units(order) if units else book.check(order)
+    order = Order(
+        symbol=BTC,
+        change=D(change),
+        prices=tuple(map(D, prices)),
+        parent=parent,
+        reduce_only=reduce_only,
+    )
+    return book.check(order, terms=terms, trigger=trigger and D(trigger))
 
 
 def test_the_rules_and_their_order() -> None:
-    assert [(rule.name, rule.key, rule.of_all) for rule in RULES] == [
-        ("tick_size", "instruments.<symbol>.tick_size", True),
-        ("lot_size", "instruments.<symbol>.lot_size", True),
-        ("min_notional_usd", "instruments.<symbol>.min_notional_usd", False),
-        ("max_daily_loss_usd", "risk.max_daily_loss_usd", False),
-        ("liquidation", None, False),
-        ("max_position", "risk.max_position_<base>", False),
-        ("max_leverage", "risk.max_leverage", False),
+    assert [(name, rule.key, rule.scope) for name, rule in RULES.items()] == [
+        ("duplicate_order", None, "sending"),
+        ("parent_order", None, "sending"),
+        ("order_type", None, "sending"),
+        ("quote_quantity", None, "sending"),
+        ("exec_algorithm", None, "sending"),
+        ("emulation_trigger", None, "sending"),
+        ("post_only", None, "sending"),
+        ("time_in_force", None, "sending"),
+        ("expire_time", None, "sending"),
+        ("tick_size", "instruments.<symbol>.tick_size", "every"),
+        ("lot_size", "instruments.<symbol>.lot_size", "every"),
+        ("reduce_only", None, "sending"),
+        ("stop_in_market", None, "beginning"),
+        ("min_notional_usd", "instruments.<symbol>.min_notional_usd", "opening"),
+        ("max_daily_loss_usd", "risk.max_daily_loss_usd", "opening"),
+        ("liquidation", None, "opening"),
+        ("max_position", "risk.max_position_<base>", "opening"),
+        ("max_leverage", "risk.max_leverage", "opening"),
     ]
-    assert all(rule.words for rule in RULES)
+    assert all(rule.name == name and rule.words for name, rule in RULES.items())
+    assert all(rule.cure for rule in RULES.values() if rule.scope != "opening")
+
+
+def stop(**values: Any) -> Terms:
+    return Terms(type="stop_market", **values)
+
+
+@pytest.mark.parametrize(
+    ("terms", "rule"),
+    [
+        pytest.param(Terms(), None, id="market"),
+        pytest.param(Terms(is_repeated=True, type="other"), "duplicate_order", id="sent before"),
+        pytest.param(Terms(type="limit_if_touched"), "order_type", id="if touched"),
+        pytest.param(Terms(lacks_parent=True), "parent_order", id="a parent elsewhere"),
+        pytest.param(Terms(is_quote_quantity=True), "quote_quantity", id="money"),
+        pytest.param(Terms(has_algorithm=True), "exec_algorithm", id="algorithm"),
+        pytest.param(stop(is_emulated=True), "emulation_trigger", id="emulated"),
+        pytest.param(Terms(is_emulated=True), None, id="emulated at market: sent at once"),
+        pytest.param(Terms(type="stop_limit", is_post_only=True), "post_only", id="post-only stop"),
+        pytest.param(Terms(type="limit", is_post_only=True), None, id="post-only limit"),
+        pytest.param(Terms(time_in_force="at_the_open"), "time_in_force", id="at the open"),
+        pytest.param(Terms(time_in_force="fok"), None, id="at once"),
+        pytest.param(stop(time_in_force="ioc"), "time_in_force", id="a stop at once"),
+        pytest.param(stop(time_in_force="day"), None, id="day"),
+        pytest.param(stop(time_in_force="gtd", ends_ns=5, sent_ns=5), "expire_time", id="over"),
+        pytest.param(stop(time_in_force="gtd", ends_ns=6, sent_ns=5), None, id="not over yet"),
+        pytest.param(Terms(time_in_force="gtd", sent_ns=5), None, id="market orders have no end"),
+    ],
+)
+def test_how_an_order_is_sent(terms: Terms, rule: str | None) -> None:
+    assert check("0.1", terms=terms) == (rule and Breach(rule, {}))
+
+
+def test_a_child_begins_later_and_not_at_market() -> None:
+    terms = Terms(type="limit", time_in_force="gtd", ends_ns=5, sent_ns=5)
+
+    assert check("9", "100", parent="e", reduce_only=True, terms=terms) is None
+    assert check("9", "100", parent="e", trigger="90") is None
+    assert check("9", parent="e", terms=Terms()) == Breach("order_type", {})
+
+
+@pytest.mark.parametrize(
+    ("change", "held", "has_use"),
+    [("-1", "2", True), ("-3", "2", True), ("1", "2", False), ("1", "-2", True), ("1", "0", False)],
+)
+def test_reduce_only(change: str, held: str, has_use: bool) -> None:
+    position = {"positions": {BTC: D(held)}}
+    breach = Breach("reduce_only", {"position": D(held), "order": D(change)})
+
+    assert check(change, reduce_only=True, terms=Terms(), **position) == (
+        None if has_use else breach
+    )
+    assert check(change, reduce_only=True, **position) is None  # a change
+
+
+WAITED = {"terms": stop(has_waited=True)}
+REDUCES = {"reduce_only": True}
+
+
+@pytest.mark.parametrize(
+    ("change", "trigger", "held", "more", "is_denied"),
+    [
+        pytest.param("1", "100.5", "0", {}, False, id="above to buy"),
+        pytest.param("1", "100", "0", {}, True, id="a touch to buy"),
+        pytest.param("1", "99", "0", {}, True, id="below to buy"),
+        pytest.param("-1", "99.5", "0", {}, False, id="below to sell"),
+        pytest.param("-1", "101", "0", {}, True, id="above to sell"),
+        pytest.param("-1", "100", "0", {}, True, id="a touch to sell"),
+        pytest.param("-1", "100", "1", {}, True, id="reducing"),
+        pytest.param("-1", "100", "1", WAITED, False, id="reducing, and waited"),
+        pytest.param("1", "100", "-1", WAITED, False, id="reducing a short, and waited"),
+        pytest.param("-1.5", "100", "1", WAITED, True, id="larger than the position"),
+        pytest.param("-1.5", "100", "1", WAITED | REDUCES, False, id="reduce-only, and waited"),
+        pytest.param("-1.5", "100", "1", REDUCES, True, id="reduce-only, and did not wait"),
+        pytest.param("0.5", "100", "1", WAITED, True, id="adding, and waited"),
+    ],
+)
+def test_stop_in_market(
+    change: str, trigger: str, held: str, more: dict[str, Any], is_denied: bool
+) -> None:
+    breach = check(change, trigger, trigger=trigger, positions={BTC: D(held)}, **more)
+
+    expected = Breach("stop_in_market", {"trigger": D(trigger), "price": D(100)})
+    assert breach == (expected if is_denied else None)
+
+
+def test_before_a_price_no_stop_is_in_the_market() -> None:
+    breach = check("1", "100", terms=stop(), trigger="100", prices={})
+
+    assert breach is not None
+    assert breach.rule == "max_leverage"
 
 
 @pytest.mark.parametrize(
@@ -60,8 +174,8 @@ def test_the_rules_and_their_order() -> None:
 def test_tick_size(price: str, is_off: bool) -> None:
     expected = Breach("tick_size", {"price": D(price), "limit": D("0.5")}) if is_off else None
 
-    assert check("1", price, units=True) == expected
-    assert check("-1", "100", price, units=True) == expected  # a trigger, too
+    assert check("1", price, parent="e") == expected
+    assert check("-1", "100", price, parent="e") == expected  # a trigger, too
 
 
 @pytest.mark.parametrize(
@@ -70,8 +184,8 @@ def test_tick_size(price: str, is_off: bool) -> None:
 def test_lot_size(change: str, is_part: bool) -> None:
     expected = Breach("lot_size", {"order": D(change), "limit": D("0.001")}) if is_part else None
 
-    assert check(change, units=True) == expected
-    assert check("0", units=True) == Breach("lot_size", {"order": D(0), "limit": D("0.001")})
+    assert check(change, parent="e") == expected
+    assert check("0", parent="e") == Breach("lot_size", {"order": D(0), "limit": D("0.001")})
 
 
 @pytest.mark.parametrize(

@@ -184,16 +184,16 @@ def test_a_late_trade_of_a_refilled_minute_is_in_its_bar_already(db_path: Path) 
 
     written = commit(db_path, late=[trade(NOON + 1, 9.0)])
 
-    assert (written.trades, written.homeless) == (1, ())
+    assert (written.trades, written.without_bar) == (1, ())
     assert bars_in(db_path, BTC, "bars_1m") == [bar(0, 5.0, 5.0, 5.0, 5.0, 1.0)]
 
 
 def test_a_late_trade_whose_minute_is_not_written_is_given_back_once(db_path: Path) -> None:
     late = trade(NOON + 1, 9.0)
 
-    assert commit(db_path, late=[late]).homeless == (late,)
-    assert commit(db_path, late=[late]).homeless == ()
-    assert commit(db_path, folds=[late]).homeless == ()
+    assert commit(db_path, late=[late]).without_bar == (late,)
+    assert commit(db_path, late=[late]).without_bar == ()
+    assert commit(db_path, folds=[late]).without_bar == ()
 
 
 def test_a_fold_finds_the_minute_that_has_been_written_since(db_path: Path) -> None:

@@ -275,6 +275,29 @@ def rules_of(case: Case) -> Rules:
     return Rules(markets=markets, **rules)  # type: ignore[arg-type]
 
 
+def check(case: Case, books: Books) -> None:
+    """Compare all but the denials, of which a session tells no ids."""
+    fills = [
+        (bar_number(case, fill.ts_ms), fill.id, fill.side, fill.quantity, fill.price)
+        for fill in books.fills
+    ]
+    assert fills == [(n, id, side, number(q), number(p)) for n, id, side, q, p in case.fills]
+    assert books.positions[A] == number(case.position)
+    assert {id: books.states[id] for id in case.states} == case.states
+    if case.payments is not None:
+        paid = [(bar_number(case, ts_ms), kind, amount) for ts_ms, kind, amount in books.payments]
+        assert paid == [(bar, kind, number(amount)) for bar, kind, amount in case.payments]
+    if case.halts is not None:
+        halts = [(bar_number(case, ts_ms), rule) for ts_ms, rule in books.halts]
+        assert halts == list(case.halts)
+    if case.fees is not None:
+        assert [fill.fee for fill in books.fills] == [number(fee) for fee in case.fees]
+    if case.liquidity is not None:
+        assert [fill.liquidity for fill in books.fills] == list(case.liquidity)
+    if case.cash is not None:
+        assert books.cash == number(case.cash)
+
+
 def run(case: Case) -> Books:
     steps = steps_of(case)
     shown = [Shown(step.symbol, "1h", step.close_ms) for step in steps]
@@ -651,6 +674,22 @@ PRICES = [
         [(0, limit("l", "buy", 1, 95)), (1, Modify("l", price=D(101)))],
         [FLAT],
         [(1, "l", "buy", 1, 100)],
+        1,
+        liquidity=["taker"],
+    ),
+    Case(
+        "a limit that the close touches takes there for the quantity to which it is changed",
+        [(0, limit("l", "buy", 2, 98)), (1, Modify("l", quantity=D(1)))],
+        [(100, 101, 98, 98)],
+        [(1, "l", "buy", 1, 98)],
+        1,
+        liquidity=["taker"],
+    ),
+    Case(
+        "a limit that the close touches takes there for the quantity that waited for it",
+        [(0, limit("l", "buy", 2, 98)), ("timer 1", Modify("l", quantity=D(1)))],
+        [(100, 101, 98, 98)],
+        [(1, "l", "buy", 1, 98)],
         1,
         liquidity=["taker"],
     ),
@@ -2482,6 +2521,18 @@ CHANGES = [
         states={"l": "filled"},
     ),
     Case(
+        "a change of another order does not end what reduces a position that is under way",
+        [
+            (0, limit("l", "buy", 1, 90)),
+            (1, Modify("l", price=D(89))),
+            (1, market("m", "buy", 1)),
+            (1, limit("out", "sell", 1, 105, **RO)),
+        ],
+        [FLAT, (100, 106, 100, 100)],
+        [(1, "m", "buy", 1, 100), (2, "out", "sell", 1, 105)],
+        0,
+    ),
+    Case(
         "a change is checked at once, in the order of asking",
         [(0, limit("l", "buy", 1, 98)), (1, Modify("l", price=D("97.3"))), (1, Cancel("l"))],
         [FLAT],
@@ -2525,6 +2576,14 @@ READINGS = [
         2,
         [(0, "max_position", "l")],
         market={"max_position": 3},
+    ),
+    Case(
+        "reading: a post-only order that the close touches does not take if its change is refused",
+        [(0, limit("l", "buy", 1, 98, post_only=True)), (1, Modify("l", price=D(99)))],
+        [(100, 101, 98, 98), (98, 101, 98, 99)],
+        [],
+        0,
+        states={"l": "working"},
     ),
     Case(
         "reading: a change of a post-only order that would take is refused",

@@ -66,9 +66,9 @@ class Driven(Strategy):
     @property
     def time_ms(self) -> int:
         """Return the step's close on fills inside of it, as the simulator does."""
-        gate = self.config.inside["gate"]
-        walking = gate.walking is not None and not self.in_timer
-        return (gate.step_ns if walking else self.clock.timestamp_ns()) // NS
+        orders = self.config.inside["orders"]
+        walking = orders.walking is not None and not self.in_timer
+        return (orders.step_ns if walking else self.clock.timestamp_ns()) // NS
 
     def instrument(self, symbol: str) -> Any:
         instrument_id = next(i for i in self.config.instrument_ids if i.symbol.value == symbol)
@@ -81,19 +81,23 @@ class Driven(Strategy):
 
     def last(self, symbol: str) -> Decimal | None:
         """Return the close of the last step whose path is walked; no bar may have shown it."""
-        gate, closes = self.config.inside["gate"], self.config.inside["closes"][symbol]
-        order = [market.symbol for market in gate.markets.values()]
-        under_way = None if gate.walking is None else order.index(gate.walking.symbol)
+        orders, closes = self.config.inside["orders"], self.config.inside["closes"][symbol]
+        order = [market.symbol for market in orders.markets.values()]
+        under_way = None if orders.walking is None else order.index(orders.walking.symbol)
         walked = under_way is None or order.index(symbol) < under_way
-        inside = self.in_timer and self.clock.timestamp_ns() < gate.step_ns
-        now_ns = self.clock.timestamp_ns() if inside else gate.step_ns
+        inside = self.in_timer and self.clock.timestamp_ns() < orders.step_ns
+        now_ns = self.clock.timestamp_ns() if inside else orders.step_ns
         find = bisect_right if walked and not inside else bisect_left
         at = find(closes, now_ns, key=lambda close: close[0])
         return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
-        working = self.config.inside["gate"].book.working
-        return [name for name in self.orders if name in working]
+        """Return those whose time is not over: when the others end is up to the engine."""
+        orders, now_ns = self.config.inside["orders"], self.time_ms * NS
+        resting = [order for market in orders.markets.values() for order in market.working.values()]
+        over = {order.id for order in resting if 0 < order.ends_ns <= now_ns}
+        over |= {order.id for order in resting if order.parent in over}
+        return [name for name in self.orders if name in orders.book.working and name not in over]
 
     def send(self, order: Order) -> None:
         self.submit_order(self.made(order))
@@ -140,7 +144,7 @@ class Driven(Strategy):
         name = event.client_order_id.value
         order = self.orders.get(name)
         fill = Fill(
-            self.config.inside["gate"].step_ns // NS,
+            self.config.inside["orders"].step_ns // NS,
             event.instrument_id.symbol.value,
             name if order else None,
             "buy" if event.order_side == OrderSide.BUY else "sell",
@@ -307,9 +311,9 @@ def run_script(
     inside: dict[str, Any] = {}
     strategy = msgspec.structs.replace(strategy, params={"script": script, "inside": inside})
     with Session(strategy, VENUE, price_decimals=decimals) as session:
-        gate = session._gate
+        orders = session._orders
         inside |= {
-            "gate": gate,
+            "orders": orders,
             "closes": {
                 symbol: sorted((s.close_ms * NS, s.close) for s in steps if s.symbol == symbol)
                 for symbol in strategy.symbols
@@ -319,16 +323,16 @@ def run_script(
         for piece in pieces(fed):
             session.feed(piece)
         run = session.end(stop=False)
-        names = {number: name for name, number in gate.numbers.items()}
+        names = {number: name for name, number in orders.numbers.items()}
         states = {order.client_order_id.value: _state(order) for order in session._loaded.sent}
         states |= {
             name: _state(order)
-            for name in gate.numbers
+            for name in orders.numbers
             if (order := session._engine.cache.order(ClientOrderId(name)))
         }
-        states |= dict.fromkeys(gate.dropped, "canceled") | dict.fromkeys(gate.held, "working")
-        cash, positions = gate.book.cash, dict(gate.book.positions)
-    sent = set(gate.submitted)
+        states |= dict.fromkeys(orders.dropped, "canceled") | dict.fromkeys(orders.held, "working")
+        cash, positions = orders.book.cash, dict(orders.book.positions)
+    sent = set(orders.submitted)
     books = Books(cash=cash, positions=positions, states=states)
     for fill in run.fills:
         name = names[fill.order_id]

@@ -734,10 +734,15 @@ class Session:
         self.admitted: list[Callable[[], None]] = []
         self.draining = False
         """Carries out, one after the other, what was let through at this close."""
-        self.timers: list[tuple[int, int, str]] = []
+        self.timers: list[tuple[int, str]] = []
         self.numbers: dict[str, int] = {}
         self.symbol_of: dict[str, str] = {}
-        self.timers_set = 0
+        self.before: dict[str, Decimal] = {}
+        """The last closes at the instant before."""
+        self.inside: dict[str, Decimal] | None = None
+        """These, while a timer fires inside of a step."""
+        self.closed_ms: dict[str, int] = {}
+        """When the last step of each symbol closed."""
         self.halt: str | None = None
         self.day_start = rules.balance
         self.counted = rules.start_ms is None
@@ -748,12 +753,19 @@ class Session:
         return self.account.positions[symbol]
 
     def last(self, symbol: str) -> Decimal | None:
-        return self.account.last.get(symbol)
+        """Return the last close; a timer inside of a step does not see that step's."""
+        return (self.account.last if self.inside is None else self.inside).get(symbol)
 
     def open_orders(self) -> list[str]:
-        """Return the orders that were let through and have not ended, held children included."""
+        """Return the orders that were let through and have not ended, held children included.
+
+        Those are left out whose time, or whose parent's, is over: the path is still to end them.
+        """
         live = [o for o in self.account.orders if o.state in OPEN]
-        return [o.order.id for o in sorted(live, key=lambda o: o.number)]
+        over = {o.order.id for o in live if has_ended(o, self.time_ms)}
+        over |= {o.order.id for o in live if o.order.parent in over}
+        named = (o.order.id for o in sorted(live, key=lambda o: o.number))
+        return [name for name in named if name not in over]
 
     def send(self, order: Order) -> None:
         self.send_list([order])
@@ -780,8 +792,7 @@ class Session:
         self.request(self.symbol_of[id], modify=id, quantity=quantity, price=price, trigger=trigger)
 
     def set_timer(self, name: str, at_ms: int) -> None:
-        self.timers_set += 1
-        self.timers.append((at_ms, self.timers_set, name))
+        self.timers.append((at_ms, name))
 
     def request(self, symbol: str, **what: object) -> None:
         """Section 1: count a request now, or at the close of its symbol's step."""
@@ -810,7 +821,8 @@ class Session:
             if before_ms is not None:
                 self.pass_time(before_ms, now_ms)
             before_ms = now_ms
-            self.fire_timers(now_ms - 1)
+            self.before = dict(self.account.last)
+            self.fire_timers(self.first_end(now_steps, now_ms) - 1)
             self.time_ms = self.account.now_ms = now_ms
             now_steps.sort(key=lambda step: places[step.symbol])
             now_shown.sort(key=lambda bar: (-length_ms(bar.timeframe), -places[bar.symbol]))
@@ -835,6 +847,7 @@ class Session:
         if steps:
             self.end_warm_up()
         self.closed = {step.symbol for step in steps}
+        self.closed_ms |= dict.fromkeys(self.closed, self.time_ms)
         for bar in shown:
             self.script.on_bar(self, bar, self.account.last[bar.symbol])
             self.draining = True
@@ -858,7 +871,30 @@ class Session:
             timer = min(due)
             self.timers.remove(timer)
             self.time_ms = self.account.now_ms = timer[0]
-            self.script.on_timer(self, timer[2])
+            self.inside = self.before if timer[0] < now_ms else None
+            self.script.on_timer(self, timer[1])
+            self.time_ms, self.inside = now_ms, None
+            self.account.now_ms = now_ms
+
+    def first_end(self, steps: Sequence[Step], now_ms: int) -> int:
+        """Section 1: when the first order ends inside of a step whose prices reach it."""
+        return min(
+            (
+                live.expire_ms
+                for step in steps
+                for live in self.account.orders
+                if live.state in OPEN and live.order.symbol == step.symbol
+                if live.expire_ms is not None
+                if self.closed_ms.get(step.symbol, -1) < live.expire_ms < now_ms
+                if self.is_in_reach(live, step)
+            ),
+            default=now_ms,
+        )
+
+    def is_in_reach(self, live: Live, step: Step) -> bool:
+        last = self.account.last.get(step.symbol, step.open)
+        price = live.trigger if live.is_stop else live.price
+        return price is not None and min(step.low, last) <= price <= max(step.high, last)
 
     def walk_steps(self, steps: list[Step]) -> None:
         lost = None

@@ -150,7 +150,7 @@ def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("world", [name for name in WORLDS if len(WORLDS[name].symbols) == 1])
+@pytest.mark.parametrize("world", WORLDS)
 def test_it_does_what_the_simulator_does_for_hundreds_of_seeds(world: str) -> None:
     for seed in range(1000, 1300):
         assert_same(*both(seed, WORLDS[world]))

@@ -102,6 +102,15 @@ def test_closing_a_position_reduces_whatever_is_asked(run_more: RunMore, wanted:
     assert [denial.rule for denial in run.denials] == ["reduce_only"] * 2
 
 
+def test_a_market_order_behind_a_makers_fill_takes(run_more: RunMore) -> None:
+    run = run_more(
+        "", make_bars([100, 100, 94, 94]), params={"orders": {4: "-1"}, "limits": {2: "1@95.0"}}
+    )
+
+    assert [fill.liquidity for fill in run.fills] == ["maker", "taker"]
+    assert [fill.fee for fill in run.fills] == [0, D("0.047")]
+
+
 def test_a_strategy_that_looks_at_no_bars_is_halted_all_the_same(run_more: RunMore) -> None:
     run = run_more(
         "        if number == 2:\n            self.unsubscribe_bars(self.config.bar_type)\n",
@@ -143,6 +152,41 @@ NOT_SERVED = {
     "bars built from trades": "self.subscribe_bars(BarType.from_str("
     "'BTC/USDT.hyperliquid-4-HOUR-LAST-INTERNAL'))",
 }
+
+
+UNDECLARED = {
+    "an order": "self.submit_order(factory.market(other, OrderSide.BUY, Quantity.from_str('1')))",
+    "a list": "self.submit_order_list([factory.market(self.config.instrument_id, OrderSide.BUY,"
+    " Quantity.from_str('1.000')), factory.market(other, OrderSide.BUY, Quantity.from_str('1'))])",
+    "cancelling": "self.cancel_all_orders(other)",
+    "closing": "self.close_all_positions(other)",
+}
+
+
+@pytest.mark.parametrize("line", UNDECLARED.values(), ids=UNDECLARED.keys())
+def test_an_instrument_that_is_not_declared_ends_the_run_in_one_line(
+    run_more: RunMore, line: str
+) -> None:
+    with pytest.raises(StrategyError) as e:
+        run_more(
+            "        if number == 2:\n"
+            "            other = self.instrument.id.from_str('ETH/USDT.hyperliquid')\n"
+            f"            {line}\n"
+        )
+
+    place, said = str(e.value).split(": ", 1)
+    assert place.startswith("tbv8/strategies/other.py:")
+    assert said == (
+        "ValueError: no instrument ETH/USDT.hyperliquid in this run: there are "
+        "BTC/USDT.hyperliquid; declare more with `symbols` in the strategy's YAML (in on_bar, at "
+        "the close of 2024-01-01T02:00:00Z of test_v1)"
+    )
+
+
+def test_a_list_without_orders_asks_for_nothing(run_more: RunMore) -> None:
+    run = run_more("        self.submit_order_list([])\n", params={"orders": {2: "1"}})
+
+    assert run.orders == {"filled": 1}
 
 
 @pytest.mark.parametrize("line", NOT_SERVED.values(), ids=NOT_SERVED.keys())
@@ -192,6 +236,31 @@ def test_a_strategy_that_stops_itself_gives_no_result(run_more: RunMore) -> None
         run_more("        if number == 4:\n            self.stop()\n")
 
 
+def test_nor_does_one_that_stops_itself_before_the_first_bar(run_more: RunMore) -> None:
+    with pytest.raises(
+        StrategyError, match=r"\(Failed to start trader: .*the strategy stopped itself"
+    ):
+        run_more("\n    def on_start(self):\n        self.stop()\n")
+
+
+def test_an_error_in_on_start_is_one_line_and_the_last_callback(
+    run_more: RunMore, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(StrategyError) as e:
+        run_more(
+            "\n    def on_start(self):\n"
+            "        self.subscribe_bars(self.config.bar_type)\n"
+            "        raise ValueError('no')\n"
+            "\n    def on_stop(self):\n"
+            "        print('on_stop')\n"
+        )
+
+    place, said = str(e.value).split(": ", 1)
+    assert place.startswith("tbv8/strategies/other.py:")
+    assert said == "ValueError: no (in on_start of test_v1)"
+    assert capfd.readouterr() == ("", "")
+
+
 def test_funding_to_the_cent(run_more: RunMore) -> None:
     # 1 bought at 100 at the first close, turned to -1 at that of the ninth; 0.0001 each hour: what
     # is sold at 09:00 is held until then. 102 + ... + 105 = 836, x 0.0001 = 0.0836; then -0.0106.
@@ -224,9 +293,11 @@ def test_funding_inside_of_a_bar_is_at_the_price_before_it() -> None:
 def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMore) -> None:
     def run(more: str) -> Run:
         return run_more(
-            more,
+            more + "        if number == 4:\n"  # it turns round: a part goes
+            "            self.submit_order(factory.market(self.config.instrument_id,"
+            " OrderSide.SELL, Quantity.from_str('3.257')))\n",
             make_bars([100, 101.3, 99.7, 102.9, 101.1]),
-            params={"orders": {2: "1.2", 4: "-1.2"}},
+            params={"orders": {2: "1.2"}},
             instrument=rules(funding_rate_8h="0.0001", funding_hours=1),
         )
 
@@ -234,6 +305,61 @@ def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMor
 
     assert rough == run("")
     assert rough.payments
+    assert [denial.order for denial in rough.denials] == ["sell market 2.057"]
+
+
+BRACKET = (
+    "        if number == 2:\n"
+    "            made = factory.bracket(self.config.instrument_id, OrderSide.BUY,"
+    " Quantity.from_str('1.000'), entry_order_type=OrderType.LIMIT,"
+    " entry_price=Price.from_str('95.0'), tp_price=Price.from_str('105.0'),"
+    " sl_trigger_price=Price.from_str('80.0'))\n"
+    "            self.submit_order_list(made)\n"
+    "            orders = getattr(made, 'orders', made)\n"
+    "            self.profit = next(o.client_order_id for o in orders[1:]"
+    " if o.order_type == OrderType.LIMIT)\n"
+    "        if number == 3:\n            LINE\n"
+    "\nfrom nautilus_trader.model import OrderType, TimeInForce\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "fills"),
+    [
+        pytest.param("pass", [(4, 95)], id="as sent"),
+        pytest.param(
+            "self.modify_order(self.profit, price=Price.from_str('104.0'))",
+            [(4, 95), (5, 104)],
+            id="changed",
+        ),
+        pytest.param(
+            "self.modify_order(self.profit, price=Price.from_str('104.0'));"
+            " self.cancel_order(self.profit)",
+            [(4, 95)],
+            id="cancelled",
+        ),
+    ],
+)
+def test_children_are_changed_and_cancelled_while_they_wait(
+    run_more: RunMore, line: str, fills: list[tuple[int, int]]
+) -> None:
+    run = run_more(BRACKET.replace("LINE", line), make_bars([100, 100, 100, 94, 104.5, 104.5]))
+
+    assert [(bar_number(fill.ts_ms), fill.price) for fill in run.fills] == fills
+    assert run.orders.get("canceled", 0) == (1 if "cancel" in line or "modify" in line else 0)
+
+
+def test_a_reduce_only_order_that_fills_at_once_asks_for_what_is_held(run_more: RunMore) -> None:
+    run = run_more(
+        "        if number == 3:\n"
+        "            self.submit_order(factory.limit(self.config.instrument_id, OrderSide.SELL,"
+        " Quantity.from_str('2.000'), Price.from_str('90.0'), time_in_force=TimeInForce.FOK,"
+        " reduce_only=True))\n"
+        "\nfrom nautilus_trader.model import TimeInForce\n",
+        params={"orders": {2: "1"}},
+    )
+
+    assert changes(run) == [(2, "market", 1), (3, "limit", -1)]
 
 
 def test_an_order_of_on_start_is_denied_since_there_is_no_price_yet(run_more: RunMore) -> None:

@@ -73,11 +73,31 @@ def _assert_no_limit_broken(run: Run) -> None:
     assert max((abs(fill.position) for fill in run.fills), default=D(0)) <= 1
 
 
+LIST = (
+    f"entry, child = {RESTS}, factory.{{child}}\n"
+    "child = type(child).from_dict(child.to_dict() | {{'parent_order_id': {parent}}})\n"
+    "self.submit_order_list([{orders}])"
+)
+TEN_RESTS = f"limit(self.instrument.id, {BUY}('10.000'), Price.from_str('99.5'))"
+ENTRY_ID = "entry.client_order_id.value"
+
 DENIED = {
-    "an order for another instrument": (
-        "i = self.instrument.id.from_str('ETH/USDT.hyperliquid')\n"
-        f"self.submit_order(factory.market(i, {BUY}('1.000')))",
-        "instrument",
+    "a child without its parent": (
+        LIST.format(child=TEN[8:], parent="'E-1'", orders="child"),
+        "parent_order",
+    ),
+    "a child that is its own parent": (
+        LIST.format(child=TEN_RESTS, parent="child.client_order_id.value", orders="entry, child"),
+        "parent_order",
+    ),
+    "a child at market": (
+        LIST.format(child=TEN[8:], parent=ENTRY_ID, orders="entry, child"),
+        "order_type",
+    ),
+    "an order twice in one list": (
+        f"order = factory.limit(self.instrument.id, {BUY}('0.500'), Price.from_str('95.0'))\n"
+        "self.submit_order_list([order, order])",
+        "duplicate_order",
     ),
     "a quantity in money": (
         f"self.submit_order(factory.market(self.instrument.id, {BUY}('90.000'),"
@@ -137,7 +157,8 @@ def test_what_is_not_simulated_in_full_is_denied(
     run = run_lines({2: lines}, more)
 
     assert run.fills == ()
-    assert [denial.rule for denial in run.denials] == [rule]
+    assert {denial.rule for denial in run.denials} == {rule}
+    assert run.orders == {"denied": len(run.denials)}
 
 
 def test_an_order_sent_twice_is_denied_and_goes_on_to_count(run_lines: RunLines) -> None:

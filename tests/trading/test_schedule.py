@@ -15,8 +15,8 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import to_bar_type, to_instrument
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.schedule import Schedule, schedules
-from tbv8.trading.units import NEVER, Ratio, Units
 from tests.backtest.builders import START_MS, make_bars, rules
+from tests.trading.builders import UNITS
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
 HOUR, FOUR, DAY = (parse_timeframe(text) for text in ("1h", "4h", "1d"))
@@ -28,20 +28,9 @@ BAR_TYPES = {
 
 
 def markets() -> list[RestingOrders]:
-    units = Units(
-        price_decimals=1,
-        size_decimals=3,
-        money_decimals=8,
-        tick=5,
-        slippage=0,
-        maker=Ratio(0, 1),
-        taker=Ratio(0, 1),
-        maintenance=Ratio(1, 80),
-        max_position=NEVER,
-    )
     return [
         RestingOrders(
-            symbol, to_instrument(Series("hyperliquid", symbol), rules(), price_decimals=1), units
+            symbol, to_instrument(Series("hyperliquid", symbol), rules(), price_decimals=1), UNITS
         )
         for symbol in SYMBOLS
     ]

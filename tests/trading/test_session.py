@@ -29,6 +29,7 @@ from tests.trading.cases import (
     Case,
     CaseScript,
     bar_number,
+    check,
     limit,
     market,
     mirrored,
@@ -62,27 +63,9 @@ def run_case(case: Case) -> Books:
 def test_a_case_worked_out_by_hand(case: Case) -> None:
     books = run_case(case)
 
-    fills = [
-        (bar_number(case, fill.ts_ms), fill.id, fill.side, fill.quantity, fill.price)
-        for fill in books.fills
-    ]
-    assert fills == [(n, id, side, number(q), number(p)) for n, id, side, q, p in case.fills]
-    assert books.positions[A] == number(case.position)
+    check(case, books)
     denials = [(bar_number(case, ts_ms), rule) for ts_ms, rule, _ in books.denials]
     assert denials == [(n, rule) for n, rule, _ in case.denied]
-    assert {id: books.states[id] for id in case.states} == case.states
-    if case.payments is not None:
-        paid = [(bar_number(case, ts_ms), kind, amount) for ts_ms, kind, amount in books.payments]
-        assert paid == [(bar, kind, number(amount)) for bar, kind, amount in case.payments]
-    if case.halts is not None:
-        halts = [(bar_number(case, ts_ms), rule) for ts_ms, rule in books.halts]
-        assert halts == list(case.halts)
-    if case.fees is not None:
-        assert [fill.fee for fill in books.fills] == [number(fee) for fee in case.fees]
-    if case.liquidity is not None:
-        assert [fill.liquidity for fill in books.fills] == list(case.liquidity)
-    if case.cash is not None:
-        assert books.cash == number(case.cash)
 
 
 # In pieces

@@ -16,6 +16,7 @@ from tests.trading.cases import (
     B,
     Case,
     bar_number,
+    check,
     limit,
     market,
     mirrored,
@@ -42,27 +43,9 @@ ALL = [*CASES, *(mirrored(case) for case in CASES if case.mirrors)]
 def test_a_case_worked_out_by_hand(case: Case) -> None:
     books = run(case)
 
-    fills = [
-        (bar_number(case, fill.ts_ms), fill.id, fill.side, fill.quantity, fill.price)
-        for fill in books.fills
-    ]
-    assert fills == [(n, id, side, number(q), number(p)) for n, id, side, q, p in case.fills]
-    assert books.positions[A] == number(case.position)
+    check(case, books)
     denials = [(bar_number(case, ts_ms), rule, id) for ts_ms, rule, id in books.denials]
     assert denials == list(case.denied)
-    assert {id: books.states[id] for id in case.states} == case.states
-    if case.payments is not None:
-        paid = [(bar_number(case, ts_ms), kind, amount) for ts_ms, kind, amount in books.payments]
-        assert paid == [(bar, kind, number(amount)) for bar, kind, amount in case.payments]
-    if case.halts is not None:
-        halts = [(bar_number(case, ts_ms), rule) for ts_ms, rule in books.halts]
-        assert halts == list(case.halts)
-    if case.fees is not None:
-        assert [fill.fee for fill in books.fills] == [number(fee) for fee in case.fees]
-    if case.liquidity is not None:
-        assert [fill.liquidity for fill in books.fills] == list(case.liquidity)
-    if case.cash is not None:
-        assert books.cash == number(case.cash)
 
 
 def test_no_two_cases_have_one_name() -> None:

@@ -20,26 +20,16 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.market import Series, parse_timeframe
 from tbv8.trading.nautilus import VOLUME_DECIMALS, to_bar_type, to_instrument
-from tbv8.trading.units import NEVER, Ratio, Units
+from tbv8.trading.units import Units
 from tbv8.trading.venue import Payments, make_engine
 from tests.backtest.builders import rules
+from tests.trading.builders import UNITS
 
 SERIES = Series("hyperliquid", "BTC/USDT")
 INSTRUMENT = to_instrument(SERIES, rules(), price_decimals=1)
 BAR_TYPE = to_bar_type(SERIES, parse_timeframe("1m"))
 SECOND = 10**9
 ONE = Quantity.from_str("1.000")
-UNITS = Units(
-    price_decimals=1,
-    size_decimals=3,
-    money_decimals=8,
-    tick=5,
-    slippage=0,
-    maker=Ratio(0, 1),
-    taker=Ratio(0, 1),
-    maintenance=Ratio(1, 80),
-    max_position=NEVER,
-)
 
 
 @dataclass
@@ -49,14 +39,14 @@ class Market:
 
 @dataclass
 class Answers:
-    """Answers what the engine asks, in the place of a gate; None is "not now"."""
+    """Answers what the engine asks, as written down before; None is "not now"."""
 
     given: list[tuple[int, int] | None] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
     always: tuple[int, int] | None = None
     markets: dict[Any, Market] = field(default_factory=lambda: {INSTRUMENT.id: Market()})
 
-    def answer(self, order: Any) -> tuple[int, int] | None:
+    def fill(self, order: Any) -> tuple[int, int] | None:
         self.asked.append((order.order_type.name, order.status.name))
         return self.given.pop(0) if self.given else self.always
 

@@ -20,7 +20,7 @@ from tbv8.venues.live_calls import Patience
 from tbv8.venues.live_history import LiveHistory, pages
 from tbv8.venues.mexc.live import MexcLive
 from tbv8.venues.registry import find_history
-from tests.builders import bars_in, ledger_in
+from tests.builders import bars_in, history_venue, ledger_in
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_faults import Fault
 from tests.servers.live_market import VenueClock
@@ -118,16 +118,7 @@ def test_what_may_get_better_is_asked_again_and_the_rest_is_not(mexc: LiveServer
 
 
 def at(mexc: LiveServer) -> Venue:
-    return Venue(
-        name="mexc",
-        enabled=True,
-        symbols={"BTC/USDT": None},
-        channels=("trades",),
-        ws_url=None,
-        rest_url=mexc.rest_url,
-        archive_url=None,
-        instruments={},
-    )
+    return history_venue("mexc", mexc.rest_url)
 
 
 def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> None:

@@ -11,9 +11,8 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tbv8.backfill import backfill
-from tbv8.config.records import Venue
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Series, Span, iso
-from tests.builders import bars_in, ledger_in
+from tests.builders import bars_in, history_venue, ledger_in
 from tests.servers.binance_archive import Override
 from tests.servers.binance_market import Market, open_ms_of, synthetic_market
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
@@ -175,16 +174,7 @@ def test_a_bar_that_cannot_be_is_missing_and_the_series_goes_on(
         body = spoil(ask(server, name, wanted), name, 4, column, text)
         match = f"start={wanted.start_ms // 1000}" if name == "mexc" else f"{wanted.start_ms}"
         server.fault(Fault(kind="rest", match=match, status=200, body=body, times=2))
-        venue = Venue(
-            name=name,
-            enabled=True,
-            symbols={"BTC/USDT": None},
-            channels=("trades",),
-            ws_url=None,
-            rest_url=server.rest_url,
-            archive_url=None,
-            instruments={},
-        )
+        venue = history_venue(name, server.rest_url)
         backfill(db_path, series, [wanted], venue=venue, now_ms=NOON)
 
     opens = [bar[0] for bar in bars_in(db_path, series)]

@@ -15,6 +15,6 @@ LOT_SIZE = Rule(
     key="instruments.<symbol>.lot_size",
     words="a quantity that is not a whole number of lots",
     broken=_broken,
-    of_all=True,
+    scope="every",
     cure="round quantities down to instrument.size_increment",
 )

@@ -18,6 +18,6 @@ TICK_SIZE = Rule(
     key="instruments.<symbol>.tick_size",
     words="a price that is not on the tick, or not above 0",
     broken=_broken,
-    of_all=True,
+    scope="every",
     cure="instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up",
 )

@@ -30,7 +30,7 @@ def _span(now_ms: int) -> Span:
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return what filling `gaps` takes: 500 bars a request."""
+    """Return the cost of filling `gaps`: 500 bars a request."""
     from tbv8.venues.live_history import page_cost
 
     return page_cost(gaps, 500)
@@ -44,7 +44,7 @@ def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
 
 
 def _open_live() -> HyperliquidLive:
-    """Return how to speak to it."""
+    """Return its wire protocol."""
     from tbv8.venues.hyperliquid.live import HyperliquidLive
 
     return HyperliquidLive()

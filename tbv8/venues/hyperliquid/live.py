@@ -1,4 +1,4 @@
-"""What Hyperliquid says on its socket and by REST: frames and replies in, market nouns out.
+"""Hyperliquid's messages on its socket and by REST: frames and replies in, market nouns out.
 
 Wire facts: protocols.md 1. The traps: one unknown coin in a subscribe closes the whole socket
 without a word; the first trades frame after a subscribe holds old trades; its numbers are strings.
@@ -199,7 +199,7 @@ class HyperliquidFeed:
 
 
 class HyperliquidLive:
-    """How to speak to Hyperliquid; see `tbv8.venues.base.Live`."""
+    """The wire protocol of Hyperliquid; see `tbv8.venues.base.Live`."""
 
     ws_url = "wss://api.hyperliquid.xyz/ws"
     rest_url = "https://api.hyperliquid.xyz"
@@ -365,7 +365,7 @@ def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
 
 
 def _is_other_channel(frame: bytes) -> bool:
-    """Tell whether it is a whole frame of a channel that is not read, such as pong."""
+    """Return True if it is a whole frame of a channel that is not read, such as pong."""
     try:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
     except UNREADABLE:

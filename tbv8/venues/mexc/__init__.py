@@ -29,7 +29,7 @@ def _span(now_ms: int) -> Span:
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return what filling `gaps` takes: 2000 bars a request."""
+    """Return the cost of filling `gaps`: 2000 bars a request."""
     from tbv8.venues.live_history import page_cost
 
     return page_cost(gaps, 2000)
@@ -43,7 +43,7 @@ def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
 
 
 def _open_live() -> MexcLive:
-    """Return how to speak to it."""
+    """Return its wire protocol."""
     from tbv8.venues.mexc.live import MexcLive
 
     return MexcLive()

@@ -1,4 +1,4 @@
-"""What MEXC futures say on their socket and by REST: frames and replies in, market nouns out.
+"""MEXC futures' messages on their socket and by REST: frames and replies in, market nouns out.
 
 Wire facts: protocols.md 2. The traps: the server hangs up 60 s after the last JSON ping even while
 data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP 200.
@@ -151,8 +151,10 @@ class _Klines(msgspec.Struct, rename="camel"):
             ValueError: The columns are of different lengths.
         """
         stretched = zip(self.open, self.high, self.low, self.close, strict=True)
-        told = (self.real_open, self.real_high, self.real_low, self.real_close)
-        real = zip_longest(*told) if any(told) else repeat((None,) * 4, len(self.time))
+        real_columns = (self.real_open, self.real_high, self.real_low, self.real_close)
+        real = (
+            zip_longest(*real_columns) if any(real_columns) else repeat((None,) * 4, len(self.time))
+        )
         for ts_s, shown, traded, contracts in zip(
             self.time, stretched, real, self.vol, strict=True
         ):
@@ -209,16 +211,16 @@ class MexcFeed:
             return self._parse_other(frame, e)
         match message:
             case _Deals():
-                if (known := self._symbols.get(message.symbol)) is None:
+                if (symbol_entry := self._symbols.get(message.symbol)) is None:
                     return ()
                 deals = message.data if isinstance(message.data, list) else [message.data]
-                return _trades(deals, *known)
+                return _trades(deals, *symbol_entry)
             case _FullDepth(native, depth, ts_ms):
-                known = self._symbols.get(native)
-                if known is None or depth.version < self._versions.get(native, 0):
+                symbol_entry = self._symbols.get(native)
+                if symbol_entry is None or depth.version < self._versions.get(native, 0):
                     return ()
                 self._versions[native] = depth.version
-                return (_to_bbo(depth.bids, depth.asks, depth.cts or ts_ms, *known),)
+                return (_to_bbo(depth.bids, depth.asks, depth.cts or ts_ms, *symbol_entry),)
             case _Error(text):
                 return (Refusal(text),)
 
@@ -235,7 +237,7 @@ class MexcFeed:
 
 
 class MexcLive:
-    """How to speak to MEXC futures; see `tbv8.venues.base.Live`."""
+    """The wire protocol of MEXC futures; see `tbv8.venues.base.Live`."""
 
     ws_url = "wss://contract.mexc.com/edge"
     rest_url = "https://api.mexc.com"

@@ -1,0 +1,80 @@
+"""The gaps of one channel, each change of which is a row for the database."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tbv8.market import Series
+from tbv8.recorder.outbox import Outbox
+from tbv8.store.ledger import RECORDED
+from tbv8.store.ticks import Batch, Gap
+
+
+class Gaps:
+    """The gaps of one channel of a series, by time; each change goes to the outbox as a row."""
+
+    def __init__(self, series: Series, channel: str, outbox: Outbox) -> None:
+        self._series, self._channel, self._outbox = series, channel, outbox
+        self.items: list[Gap] = []
+        self.count = 0
+        self._begun_in: Batch | None = None  # where the last one is news, and can be taken back
+
+    def _put(self, gap: Gap) -> None:
+        self._outbox.batch.gaps[gap.series, gap.channel, gap.start_ms] = gap
+
+    @property
+    def last(self) -> Gap | None:
+        """The newest gap, if any."""
+        return self.items[-1] if self.items else None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the newest gap lasts."""
+        return bool(self.items) and self.items[-1].end_ms is None
+
+    def open(self, start_ms: int, reason: str) -> None:
+        """Begin a gap; one that touches the last goes on with it."""
+        last = self.last
+        if last is not None and (last.end_ms is None or start_ms <= last.end_ms):
+            if last.end_ms is not None:
+                self.set(last, replace(last, end_ms=None, healed=False))
+            return
+        self.count += 1
+        gap = Gap(
+            series=self._series,
+            channel=self._channel,
+            start_ms=start_ms,
+            end_ms=None,
+            reason=reason,
+        )
+        self.items.append(gap)
+        self._put(gap)
+        self._begun_in = self._outbox.batch
+        if self._channel != RECORDED:  # a minute forgotten here would pass as watched
+            del self.items[:-1000]
+
+    def adopt(self, gap: Gap) -> None:
+        """Go on with a gap that an earlier run left open."""
+        self.items.append(gap)
+        self._begun_in = None
+
+    def close(self, end_ms: int) -> None:
+        """End the open gap; an empty one is forgotten, if it is not written yet."""
+        if not self.is_open:
+            return
+        last = self.items[-1]
+        if end_ms <= last.start_ms and self._begun_in is self._outbox.batch:
+            self.items.pop()
+            del self._outbox.batch.gaps[self._series, self._channel, last.start_ms]
+            self.count -= 1
+        else:
+            self.set(last, replace(last, end_ms=max(end_ms, last.start_ms)))
+
+    def set(self, old: Gap, new: Gap) -> None:
+        """Replace a gap."""
+        self.items[self.items.index(old)] = new
+        self._put(new)
+
+    def add(self, gap: Gap) -> None:
+        """Write a gap down that needs no more attention."""
+        self._put(gap)

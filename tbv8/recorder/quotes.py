@@ -1,0 +1,53 @@
+"""The quotes of one series, of which only changes are recorded."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tbv8.market import Bbo
+from tbv8.recorder.outbox import Outbox
+from tbv8.store.ticks import bbo_row
+
+
+class QuoteChanges:
+    """The newest quote, and late ones that were recorded.
+
+    Args:
+        newest: The newest in the database.
+        outbox: The rows' destination.
+    """
+
+    def __init__(self, newest: Bbo | None, outbox: Outbox) -> None:
+        self._newest = newest
+        self._is_written = True
+        self._late: deque[object] = deque(maxlen=64)
+        self._outbox = outbox
+
+    def is_newest(self, bbo: Bbo) -> bool:
+        """Return True if the newest quote has the same four values."""
+        return self._newest is not None and _values(bbo) == _values(self._newest)
+
+    def add(self, bbo: Bbo, received_ms: int) -> bool:
+        """Record a quote if one of its four values changed; return False if none did."""
+        last = self._newest
+        late = last is not None and bbo.ts_ms < last.ts_ms
+        if (last is not None and _values(bbo) == _values(last)) or (
+            late and (bbo.ts_ms, _values(bbo)) in self._late
+        ):
+            if last is not None and bbo.ts_ms > last.ts_ms:
+                self._newest, self._is_written = bbo, False
+            return False
+        if late and last is not None:
+            self._late.append((bbo.ts_ms, _values(bbo)))
+            if not self._is_written:
+                # The newest was left out as equal to the one before; now another is between.
+                self._is_written = True
+                self._outbox.batch.bbo.append(bbo_row(last, received_ms))
+        else:
+            self._newest, self._is_written = bbo, True
+        self._outbox.batch.bbo.append(bbo_row(bbo, received_ms))
+        return True
+
+
+def _values(bbo: Bbo) -> tuple[float | None, ...]:
+    return bbo.bid_price, bbo.bid_size, bbo.ask_price, bbo.ask_size

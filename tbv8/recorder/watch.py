@@ -1,0 +1,117 @@
+"""The state of one stream: up or not, its proof, its pace and its gaps. Pure, no I/O, no clock."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from tbv8.market import Span
+from tbv8.recorder.gaps import Gaps
+
+MARGIN_MS = 2000
+GRACE_MS = 2000
+SETTLE_MS = 3000
+"""After a minute's end, the venue's own bar of it is final; a trade this old was sent to all."""
+
+_LEAST_PATIENCE_MS, _MOST_PATIENCE_MS = 10_000, 60_000
+
+
+class Watch:
+    """The state of one stream.
+
+    Args:
+        proof_ms: Up to when all that was sent has arrived.
+        newest_ms: The newest event's own time.
+    """
+
+    def __init__(self, gaps: Gaps) -> None:
+        self.gaps = gaps
+        self.up = False
+        self.up_ms = 0
+        self.proof_ms = 0
+        self.newest_ms = 0
+        self.heard_ms = 0
+        self.ask_ms = 0  # not to be asked by REST before
+        self.check_wanted = False  # by REST, after it came up
+        self.answered: Span | None = None  # REST gave every trade of it, without a hole
+        self.calm_ms = 0  # when REST last had nothing new
+        self.distrusted = False  # it stalled: only an event later than its ack says that it is up
+        self.acked_ms: int | None = None
+        self.doubt_ms: int | None = None
+        self.events = 0
+        self.rows = 0
+        self.duplicates = 0
+        self.lag_ms: int | None = None
+        self._pace_ms = 1000.0
+
+    @property
+    def patience_ms(self) -> float:
+        """The silence after which the venue is asked whether it is quiet or dead."""
+        return min(max(20 * self._pace_ms, _LEAST_PATIENCE_MS), _MOST_PATIENCE_MS)
+
+    def confirm(self, at_ms: int) -> bool:
+        """Note the venue's confirmation, repeatable; return True if the stream is up by it."""
+        if self.up:
+            return False
+        if self.distrusted:
+            self.acked_ms = at_ms
+            return False
+        self.up, self.up_ms = True, at_ms
+        self.proof_ms = max(self.proof_ms, at_ms)
+        self.heard_ms, self.ask_ms, self.calm_ms, self.doubt_ms = 0, 0, 0, None
+        self.gaps.close(at_ms + MARGIN_MS)
+        return True
+
+    def hear(self, now_ms: int, ts_ms: int) -> None:
+        """Note an event of the stream: all until its own time has come, if we lag not all since."""
+        self.events += 1
+        if self.heard_ms:
+            self._pace_ms += 0.05 * (now_ms - self.heard_ms - self._pace_ms)
+        self.heard_ms = now_ms
+        proof_ms = min(ts_ms, now_ms)
+        if proof_ms > self.proof_ms:
+            self.proof_ms = proof_ms
+        self.doubt_ms = None
+
+    def silent_too_long(self, now_ms: int) -> bool:
+        """Return True if the venue should be asked."""
+        return now_ms - max(self.proof_ms, self.calm_ms) > self.patience_ms
+
+    def may_be_asked(self, now_ms: int) -> bool:
+        """Return True if REST can check it: it is up, or was subscribed again a while ago."""
+        if now_ms < self.ask_ms:
+            return False
+        return self.up or (self.acked_ms is not None and now_ms - self.acked_ms >= 2 * SETTLE_MS)
+
+    def is_unsure(self, now_ms: int) -> bool:
+        """Return True if its state or its last events should be checked by REST."""
+        return (
+            not self.up
+            or self.check_wanted
+            or self.silent_too_long(now_ms)
+            or self.doubt_ms is not None
+        )
+
+    def is_suspect(self, now_ms: int) -> bool:
+        """Return True if it may have died without a word before its connection did."""
+        return self.silent_too_long(now_ms) or self.doubt_ms is not None
+
+    def watched_until_ms(self, last_ms: int) -> int:
+        """Return the time up to which all had come when its connection sent its last frame."""
+        if self.is_suspect(last_ms - SETTLE_MS):
+            return self.proof_ms
+        return max(self.proof_ms, last_ms - SETTLE_MS - int(self.patience_ms))
+
+    def heal(self, span: Span) -> None:
+        """Heal gaps of which REST gave every trade, from before them until the stream was up.
+
+        Where it gives few, several answers that overlap make one.
+        """
+        before = self.answered
+        if before is not None and span.start_ms <= before.end_ms:
+            span = Span(min(span.start_ms, before.start_ms), max(span.end_ms, before.end_ms))
+        self.answered = span
+        for gap in list(self.gaps.items):
+            if gap.end_ms is not None and not gap.healed:
+                heard_ms = max(gap.end_ms - MARGIN_MS, gap.start_ms)
+                if span.start_ms < gap.start_ms and span.end_ms >= heard_ms:
+                    self.gaps.set(gap, replace(gap, healed=True))

@@ -1,0 +1,30 @@
+"""A stop begins before its trigger is reached, as most venues ask."""
+
+from __future__ import annotations
+
+from tbv8.risk.rule import Numbers, Request, Rule
+
+
+def _broken(request: Request) -> Numbers | None:
+    """Return the numbers, except of a stop that waited for the close and reduces: it goes off."""
+    order, trigger = request.order, request.trigger
+    price = request.prices.get(order.symbol)
+    if trigger is None or price is None:
+        return None
+    if trigger > price if order.change > 0 else trigger < price:
+        return None
+    reduces = request.expected * order.change < 0
+    is_small = order.reduce_only or abs(order.change) <= abs(request.expected)
+    if request.terms and request.terms.has_waited and reduces and is_small:
+        return None
+    return {"trigger": trigger, "price": price}
+
+
+STOP_IN_MARKET = Rule(
+    name="stop_in_market",
+    key=None,
+    words="a stop whose trigger the close has reached",
+    broken=_broken,
+    scope="beginning",
+    cure="place triggers above the close to buy, below it to sell",
+)

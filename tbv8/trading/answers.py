@@ -1,0 +1,64 @@
+"""What the engine asks: at which price, for how much and for which fee an order is filled now."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from nautilus_trader.model import OrderStatus, OrderType
+
+from tbv8.trading.orders import Orders
+from tbv8.trading.resting import RestingOrders
+from tbv8.trading.terms import id_of
+
+
+class Answers:
+    """The answers of one run.
+
+    Attributes:
+        maker: Whether the fill that was answered last is the maker's.
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders, self.markets = orders, orders.markets
+        self.maker = False
+
+    def fill(self, order: Any) -> tuple[int, int] | None:
+        """Return price and size at which an order is filled now; None for "not now"."""
+        market = self.markets[order.instrument_id]
+        if self.orders.walking is None:
+            self.maker = False
+            return self._at_close(order, market)
+        name, submitted = id_of(order), order.status == OrderStatus.SUBMITTED
+        planned = market.take(name, at_once=submitted) if name in market.working else None
+        if planned is None:
+            return None
+        self.maker = planned.maker
+        return planned.price, planned.size
+
+    def _at_close(self, order: Any, market: RestingOrders) -> tuple[int, int] | None:
+        units, resting = market.units, market.working.get(id_of(order))
+        forced = self.orders.forced.get(id_of(order))
+        if forced is not None and forced.price is not None:
+            return forced.price, units.size(order.leaves_qty)
+        assert market.last is not None  # orders are refused before the first close
+        if resting is None:
+            if order.order_type != OrderType.MARKET:
+                return None  # it has ended, and the engine does not know it yet
+            price = units.taker_price(market.last, buy=order.is_buy)
+            return price, units.size(order.leaves_qty)
+        if not resting.at_close:
+            return None  # it rests, and the close has touched its price
+        if resting.kind == "stop":
+            price = units.taker_price(market.last, buy=order.is_buy)
+        else:
+            limit, worse = units.price(order.price), min if order.is_buy else max
+            taken = units.taker_price(market.last, buy=order.is_buy, slipped=False)
+            price = worse(taken, limit)
+        size = resting.could_fill(market.position)
+        return (price, size) if size else None
+
+    def fee(self, order: Any, quantity: Any, price: Any) -> Decimal:
+        """Return the fee of the fill that was just answered, in USD."""
+        units = self.markets[order.instrument_id].units
+        return units.to_money(units.fee(units.price(price), units.size(quantity), maker=self.maker))

@@ -1,0 +1,220 @@
+"""Every order of a run, from the request on: its number, what of it is booked, how it ended.
+
+The gate adds to it, the engine's reports change it, the answers to the engine and the audit read
+it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+from nautilus_trader.core import UUID4
+from nautilus_trader.model import (
+    ClientOrderId,
+    InstrumentId,
+    OrderCanceled,
+    OrderDenied,
+    OrderSide,
+    OrderStatus,
+    Quantity,
+)
+from nautilus_trader.trading import Strategy
+
+from tbv8.risk.book import Book
+from tbv8.risk.events import Breach, Denial, Order
+from tbv8.trading.loading import StrategyError
+from tbv8.trading.records import Fill, SubmittedOrder
+from tbv8.trading.resting import RestingOrders
+from tbv8.trading.terms import id_of, side
+
+_NS = 1_000_000
+
+
+class Forced(msgspec.Struct, frozen=True):
+    """A closing order of ours: what it is listed as, and its price where it is not the market's."""
+
+    kind: str
+    price: int | None
+    trigger: int
+
+
+class Orders:
+    """The orders of one run.
+
+    Attributes:
+        step_ns: The instant that is under way, or was last.
+        walking: The symbol whose planned step the engine is led through; None between steps.
+        submitted: What the strategy sent, by id.
+        changed: What it changed or cancelled.
+        forced: Our own closing orders, by id.
+        numbers: Ids as results have them, by id.
+        fills: All of them.
+        held: Children that wait for their parent, as the engine may have them, by id.
+        dropped: Ids of children whose parent never was filled.
+        changes: Whose the changes are, the strategy's or ours, that the engine was sent and has not
+            reported, by the order's id.
+    """
+
+    def __init__(
+        self, strategy_id: str, book: Book, markets: Mapping[InstrumentId, RestingOrders]
+    ) -> None:
+        self.strategy_id, self.book, self.markets = strategy_id, book, dict(markets)
+        self.step_ns = 0
+        self.walking: RestingOrders | None = None
+        self.submitted: dict[str, SubmittedOrder] = {}
+        self.changed: list[SubmittedOrder] = []
+        self.forced: dict[str, Forced] = {}
+        self.numbers: dict[str, str] = {}
+        self.fills: list[Fill] = []
+        self.held: dict[str, Any] = {}
+        self.dropped: set[str] = set()
+        self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
+        self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
+
+    def join(self, loaded: Strategy) -> None:
+        """Take the strategy whose class is derived from what `gated` made."""
+        self.loaded = loaded
+        self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
+
+    def set_prices(self) -> None:
+        """Report the last closes to the book."""
+        prices = self.book.prices
+        for market in self.markets.values():
+            if market.last is not None:
+                prices[market.symbol] = market.units.to_price(market.last)
+
+    # What goes to the engine.
+
+    def add(self, name: str, wanted: Order) -> int:
+        """Book an order that goes to the engine; return its place in the order of sending."""
+        sequence = len(self.numbers) + 1
+        self.numbers[name] = f"O-{sequence}"
+        self.book.working[name] = wanted
+        return sequence
+
+    def take_over(self, order: Any, changed: Order) -> None:
+        """Book the prices and the quantity that an order has now."""
+        self.book.working[id_of(order)] = changed
+        self.markets[order.instrument_id].update(order)
+
+    def note_change(self, name: str, quantity: Decimal, prices: tuple[Decimal, ...] = ()) -> None:
+        """Write down that the strategy changed an order; a quantity of 0 cancels it."""
+        if (sent := self.submitted.get(name)) is not None:
+            ts_ms = self.clock_ns() // _NS
+            changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
+            self.changed.append(msgspec.structs.replace(sent, **changed))
+
+    def close_all(self, prices: Mapping[str, tuple[str, int]] | None = None) -> None:
+        """Cancel every order and close every position at the market, or as `prices` name it.
+
+        Args:
+            prices: Kind and price of a symbol's closing order, which goes first; the others are
+                market orders.
+        """
+        for instrument_id in self.markets:
+            Strategy.cancel_all_orders(self.loaded, instrument_id)
+        first = prices or {}
+        for market in sorted(self.markets.values(), key=lambda each: each.symbol not in first):
+            if market.position:
+                self._force(market, *first.get(market.symbol, ("market", None)))
+
+    def _force(self, market: RestingOrders, kind: str, price: int | None) -> None:
+        units, size = market.units, abs(market.position)
+        order = self.loaded.order_factory.market(
+            market.instrument.id,
+            OrderSide.SELL if market.position > 0 else OrderSide.BUY,
+            Quantity.from_decimal_dp(units.to_size(size), units.size_decimals),
+        )
+        assert market.last is not None  # a position has a price
+        self.forced[id_of(order)] = Forced(kind, price, market.last if price is None else price)
+        change = units.to_size(-market.position)
+        self.add(id_of(order), Order(symbol=market.symbol, change=change))
+        Strategy.submit_order(self.loaded, order)
+
+    # How orders end.
+
+    def forget(self, market: RestingOrders, name: str) -> None:
+        """Take an order out that works no more."""
+        self.book.working.pop(name, None)
+        market.end(name)
+
+    def end(self, market: RestingOrders, name: str) -> None:
+        """Cancel an order."""
+        if name in self.held:
+            self.drop(name)
+            return
+        self.forget(market, name)
+        Strategy.cancel_order(self.loaded, ClientOrderId(name))
+
+    def drop(self, name: str) -> None:
+        """End an order that waits for its parent, of which the engine does not know yet."""
+        order, now_ns = self.held.pop(name), self.clock_ns()
+        self.dropped.add(name)
+        self.forget(self.markets[order.instrument_id], name)
+        self._undelivered.append(
+            OrderCanceled(
+                order.trader_id,
+                order.strategy_id,
+                order.instrument_id,
+                order.client_order_id,
+                UUID4(),
+                now_ns,
+                now_ns,
+                False,
+            )
+        )
+
+    def deny(self, order: Any, breach: Breach) -> None:
+        """Deny an order that is sent."""
+        self.list_denial(order, breach)
+        now_ns = self.clock_ns()
+        event = OrderDenied(
+            order.trader_id,
+            order.strategy_id,
+            order.instrument_id,
+            order.client_order_id,
+            str(breach),
+            UUID4(),
+            now_ns,
+            now_ns,
+        )
+        if order.status == OrderStatus.INITIALIZED:
+            order.apply(event)
+        if id_of(order) not in self.submitted:
+            self._undelivered.append(event)
+
+    def list_denial(self, order: Any, breach: Breach, size: Decimal | None = None) -> None:
+        """Write down that an order was denied, or `size` of it."""
+        halt = self.book.halted
+        kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
+        self.book.denials.append(
+            Denial(
+                ts_ms=self.step_ns // _NS,
+                symbol=self.markets[order.instrument_id].symbol,
+                rule=breach.rule,
+                order=f"{side(order.is_buy)} {kind} {quantity}",
+                until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
+                numbers=breach.numbers,
+            )
+        )
+
+    def deliver_events(self) -> None:
+        """Call the strategy's callbacks for orders that ended before they reached the engine."""
+        while self._undelivered:
+            event = self._undelivered.pop(0)
+            if isinstance(event, OrderDenied):
+                self.loaded.on_order_denied(event)
+            else:
+                self.loaded.on_order_canceled(event)
+            self.loaded.on_order_event(event)
+
+    def past_limits(self, name: str) -> StrategyError:
+        """Return the error of an order that was sent or changed by NautilusTrader's own methods."""
+        return StrategyError(
+            f"{self.strategy_id}: order {name} went past the risk limits: send and change orders "
+            "with self.submit_order and self.modify_order, not with those of Strategy"
+        )

@@ -1,0 +1,164 @@
+"""What the engine reports of orders, booked before the strategy's own callbacks run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from nautilus_trader.model import ClientOrderId, OrderSide, OrderType, OrderUpdated, Quantity
+from nautilus_trader.trading import Strategy
+
+from tbv8.risk.events import EXACT, Breach
+from tbv8.trading.answers import Answers
+from tbv8.trading.orders import Orders
+from tbv8.trading.records import Fill
+from tbv8.trading.resting import RestingOrders
+from tbv8.trading.terms import as_changed, id_of, side
+
+_NS = 1_000_000
+
+
+class Reports:
+    """The engine's reports of one run."""
+
+    def __init__(self, orders: Orders, answers: Answers) -> None:
+        self.orders, self.answers = orders, answers
+        self.book, self.markets = orders.book, orders.markets
+
+    def hooks(self) -> dict[str, Callable[..., Any]]:
+        """Return what books each report, by the name of the strategy's callback."""
+        ended = ("canceled", "expired", "rejected", "denied")
+        return {
+            "on_order_accepted": self._on_accepted,
+            "on_order_filled": self.on_filled,
+            "on_order_updated": self._on_updated,
+            "on_order_modify_rejected": self._on_updated,
+            **{f"on_order_{name}": self._on_ended for name in ended},
+        }
+
+    def _refuse_unknown(self, event: Any) -> None:
+        if id_of(event) not in self.orders.numbers:
+            raise self.orders.past_limits(id_of(event))
+
+    def on_filled(self, event: Any) -> None:
+        """Book an execution."""
+        self._refuse_unknown(event)
+        market, name = self.markets[event.instrument_id], id_of(event)
+        units, buy = market.units, event.order_side == OrderSide.BUY
+        price, size = units.price(event.last_px), units.size(event.last_qty)
+        forced = self.orders.forced.get(name)
+        trigger = self._trigger(event, market)
+        linked = market.fill(name, size, buy=buy)
+        if name not in market.working:
+            self._begin_children(name)
+        quantity, at = units.to_size(size), units.to_price(price)
+        fee = event.commission.as_decimal() if event.commission else Decimal(0)
+        self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
+        if name not in market.working:  # a change that came too late may have asked for more
+            self.book.working.pop(name, None)
+        self.orders.fills.append(
+            Fill(
+                ts_ms=self.orders.step_ns // _NS,
+                symbol=market.symbol,
+                order_id=self.orders.numbers[name],
+                side=side(buy),
+                type=forced.kind if forced else event.order_type.name.lower(),
+                quantity=quantity,
+                price=at,
+                fee=fee,
+                liquidity="maker" if self.answers.maker else "taker",
+                position=self.book.positions[market.symbol],
+                trigger=trigger,
+            )
+        )
+        for sibling, left in linked.items():
+            self._shrink(market, sibling, left)
+        for idle in market.without_use():
+            self.orders.end(market, idle)
+        self._end_excess(market)
+
+    def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
+        """Return the price from which rounding and slipping are measured."""
+        name = id_of(event)
+        if name in self.orders.forced:
+            return market.units.to_price(self.orders.forced[name].trigger)
+        if event.order_type == OrderType.MARKET and market.last is not None:
+            return market.units.to_price(market.last)
+        resting = market.working.get(name)
+        if event.order_type == OrderType.STOP_MARKET and resting is not None:
+            return market.units.to_price(resting.trigger)
+        return None
+
+    def _begin_children(self, name: str) -> None:
+        """Send the orders that waited for one that is filled."""
+        working = self.book.working
+        for child in [child for child, order in working.items() if order.parent == name]:
+            working[child] = msgspec.structs.replace(working[child], parent=None)
+            copy = self.orders.held.pop(child)
+            if self.orders.walking is None:
+                self.markets[copy.instrument_id].meet_close(child)
+            Strategy.submit_order(self.orders.loaded, copy)
+
+    def _shrink(self, market: RestingOrders, name: str, left: int) -> None:
+        """Make a sibling of a filled order smaller, or end it."""
+        if not left:
+            self.orders.end(market, name)
+        elif name not in self.orders.held:
+            order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
+            size, known = market.units.to_size(left), self.book.working[name]
+            change = size.copy_sign(known.change)
+            self.book.working[name] = msgspec.structs.replace(known, change=change)
+            quantity = EXACT.add(size, order.filled_qty.as_decimal())
+            self.orders.changes[name].append("session")
+            Strategy.modify_order(
+                self.orders.loaded,
+                order.client_order_id,
+                Quantity.from_decimal_dp(quantity, market.units.size_decimals),
+            )
+
+    def _end_excess(self, market: RestingOrders) -> None:
+        """Cancel orders that could break max_position now."""
+        for name in market.excess():
+            breach = Breach(
+                "max_position",
+                {
+                    "position": self.book.positions[market.symbol],
+                    "limit": self.book.limits.markets[market.symbol].max_position,
+                },
+            )
+            order = self.orders.loaded.cache.order(ClientOrderId(name))
+            self.orders.list_denial(order, breach)
+            self.orders.end(market, name)
+
+    def _on_accepted(self, event: Any) -> None:
+        self._refuse_unknown(event)
+        market, name = self.markets[event.instrument_id], id_of(event)
+        if name in market.without_use():
+            self.orders.end(market, name)
+
+    def _on_updated(self, event: Any) -> None:
+        name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
+        known = self.book.working.get(name)
+        if order is None or known is None:
+            return
+        market = self.markets[order.instrument_id]
+        now = as_changed(known, order, order.leaves_qty.as_decimal())
+        changes = self.orders.changes[name]
+        whose = changes.pop(0) if changes else None
+        if whose is None and (abs(now.change) > abs(known.change) or now.prices != known.prices):
+            raise self.orders.past_limits(name)
+        self.orders.take_over(order, now)
+        if whose == "strategy" and isinstance(event, OrderUpdated):
+            market.meet_close(name)
+        self._end_excess(market)
+
+    def _on_ended(self, event: Any) -> None:
+        market, name = self.markets.get(event.instrument_id), id_of(event)
+        if market is None:
+            return
+        children = market.children_of(name)
+        self.orders.forget(market, name)
+        for child in children:
+            self.orders.drop(child)

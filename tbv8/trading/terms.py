@@ -1,0 +1,134 @@
+"""NautilusTrader's orders in the words of tbv8/risk, and as the engine may have them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from nautilus_trader.model import (
+    ContingencyType,
+    OrderStatus,
+    OrderType,
+    Quantity,
+    TimeInForce,
+    TriggerType,
+)
+
+from tbv8.market import DAY_MS
+from tbv8.risk.events import Order, Terms
+from tbv8.trading.records import Side
+from tbv8.trading.resting import KINDS
+
+AT_ONCE = (TimeInForce.IOC, TimeInForce.FOK)
+_NOT_EMULATED = (None, TriggerType.NO_TRIGGER)
+_ALONE = {"contingency_type": None, "linked_order_ids": None, "parent_order_id": None}
+_DAY_NS = DAY_MS * 1_000_000
+
+
+def id_of(thing: Any) -> str:
+    """Return the id of an order, or of the order that an event is about."""
+    name: str = thing.client_order_id.value
+    return name
+
+
+def side(buy: bool) -> Side:
+    """Return the word for a side."""
+    return "buy" if buy else "sell"
+
+
+def to_order(order: Any, symbol: str) -> Order:
+    """Return an order that is sent, as the rules see it."""
+    parent = order.parent_order_id
+    return Order(
+        symbol=symbol,
+        change=_signed(order, order.quantity.as_decimal()),
+        reduce_only=order.is_reduce_only,
+        prices=_prices(order),
+        parent=parent.value if parent else None,
+    )
+
+
+def to_terms(
+    order: Any, *, now_ns: int, lacks_parent: bool, is_repeated: bool, has_waited: bool
+) -> Terms:
+    """Return how an order is sent; arguments as `Terms` has them."""
+    return Terms(
+        type=order.order_type.name.lower(),
+        time_in_force=order.time_in_force.name.lower(),
+        sent_ns=now_ns,
+        ends_ns=getattr(order, "expire_time", None) or 0,
+        is_post_only=getattr(order, "is_post_only", False),
+        is_quote_quantity=order.is_quote_quantity,
+        is_emulated=order.emulation_trigger not in _NOT_EMULATED,
+        has_algorithm=order.exec_algorithm_id is not None,
+        lacks_parent=lacks_parent,
+        is_repeated=is_repeated or order.status != OrderStatus.INITIALIZED,
+        has_waited=has_waited,
+    )
+
+
+def as_changed(
+    known: Order, order: Any, left: Decimal, price: Any = None, trigger_price: Any = None
+) -> Order:
+    """Return a known order with what is left of it, and the prices that it has or is given."""
+    return msgspec.structs.replace(
+        known, change=_signed(order, left), prices=_prices(order, price, trigger_price)
+    )
+
+
+def _signed(order: Any, size: Decimal) -> Decimal:
+    return size if order.is_buy else size.copy_negate()
+
+
+def _prices(order: Any, price: Any = None, trigger_price: Any = None) -> tuple[Decimal, ...]:
+    """Return limit and trigger, as far as the order has them."""
+    if order.order_type == OrderType.MARKET:
+        return ()
+    given = (
+        price or getattr(order, "price", None),
+        trigger_price or getattr(order, "trigger_price", None),
+    )
+    return tuple(value.as_decimal() for value in given if value is not None)
+
+
+def end_ns(order: Any, now_ns: int) -> int:
+    """Return when the time of an order ends that counts from now; 0 where it has no end."""
+    if order.order_type in KINDS and order.time_in_force == TimeInForce.DAY:
+        return (now_ns // _DAY_NS + 1) * _DAY_NS
+    return getattr(order, "expire_time", None) or 0
+
+
+def to_engine(order: Any, wanted: Order, *, size_decimals: int, ends_ns: int) -> Any:
+    """Return an order as the engine may have it: a copy that stands alone, where it differs.
+
+    The engine enlarges resting reduce-only orders and children of a bracket, ends the whole sibling
+    of an order that is filled, and knows no DAY.
+    """
+    changes: dict[str, Any] = {}
+    size, rests = abs(wanted.change), order.order_type in KINDS
+    if size != order.quantity.as_decimal():
+        changes["quantity"] = str(Quantity.from_decimal_dp(size, size_decimals))
+    reduce_only = wanted.reduce_only and not rests
+    if reduce_only != order.is_reduce_only:
+        changes["is_reduce_only"] = reduce_only
+    linked = order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY)
+    if linked or order.parent_order_id is not None:
+        changes |= _ALONE
+    if rests and order.time_in_force == TimeInForce.DAY:
+        changes |= {"time_in_force": "GTD", "expire_time_ns": ends_ns}
+    return with_changes(order, changes) if changes else order
+
+
+def with_changes(order: Any, changes: dict[str, Any]) -> Any:
+    """Return a copy of an order with other values."""
+    return type(order).from_dict(order.to_dict() | changes)
+
+
+def is_change(order: Any, quantity: Any, price: Any, trigger_price: Any) -> bool:
+    """Tell whether other values are asked than the order has; the engine refuses what is none."""
+    return (
+        quantity not in (None, order.quantity)
+        or price not in (None, getattr(order, "price", None))
+        or trigger_price not in (None, getattr(order, "trigger_price", None))
+    )
