@@ -435,7 +435,13 @@ def _fund(project: Project, series: Series, spans: Sequence[Span]) -> None:
 
 
 def _funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
-    return backfill_state(project.db_path, series, spans, FUNDING)
+    state = backfill_state(project.db_path, series, spans, FUNDING)
+    if not state.reasons or (source := find_venue(series.venue).funding) is None:
+        return state
+    with open_reader(project.db_path) as query:
+        gaps = missing_spans(spans, covered(query, series, FUNDING))
+    cost = source.cost(gaps, project.now_ms)
+    return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
 
 
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:

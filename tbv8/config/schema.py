@@ -106,7 +106,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             },
         ),
         "channels": (
-            "What is recorded; bars_1m are built from trades.",
+            "What is recorded; bars_1m are built from trades. funding and mark come by REST.",
             {"minItems": 1, "uniqueItems": True},
         ),
         "ws_url": (
@@ -217,8 +217,8 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             {"pattern": "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"},
         ),
         "funding": (
-            "Instead of the instruments' own: none, or a rate per 8 h such as 0.0001.",
-            {"anyOf": [{"enum": ["none", None]}, *_FEE["anyOf"]]},
+            "history for what venues charged, none, or a rate per 8 h such as 0.0001.",
+            {"anyOf": [{"enum": ["history", "none", None]}, *_FEE["anyOf"]]},
         ),
     },
 }

@@ -241,11 +241,12 @@ class HyperliquidLive:
 
     def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
         """Ask for what was paid: at most 500 payments, by time."""
+        last_ms = span.end_ms - 1
         body = {
             "type": "fundingHistory",
             "coin": market.native,
             "startTime": span.start_ms,
-            "endTime": span.end_ms - 1,
+            "endTime": last_ms,
         }
         return _info(body, partial(_parse_payments, self, market, span))
 
