@@ -671,7 +671,7 @@ def wanted_funding(project: Project) -> dict[Series, list[Span]]:
     """
     asked = {series: list(spans) for series, spans in project.wanted.items()}
     for strategy in project.strategies.values():
-        if strategy.funding != "fixed":
+        if strategy.funding != "fixed" and not strategy.simulated:
             for name in filter(None, (strategy.routing.primary, strategy.routing.secondary)):
                 for symbol in strategy.symbols:
                     spans = asked.setdefault(Series(name, symbol), [])

@@ -133,8 +133,12 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((venue, symbol) for venue in self.instruments for symbol in self.symbols)
 
     def funding_venues(self, venue: str) -> tuple[str, ...]:
-        """Return whose rates a run by one venue's rules is charged: its own, else its bars'."""
-        return tuple(dict.fromkeys((venue, self.source.venue)))
+        """Return whose rates a run by one venue's rules is charged: its own, else its bars'.
+
+        On made-up bars those of the same made-up market alone.
+        """
+        own = () if self.simulated else (venue,)
+        return tuple(dict.fromkeys((*own, self.source.venue)))
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

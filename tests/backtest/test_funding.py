@@ -159,7 +159,7 @@ Strategies = Callable[..., Any]
 @pytest.fixture
 def strategy(span: Span) -> Strategies:
     def make(funding: str = "history", **changes: Any) -> Any:
-        return make_strategy(funding=funding, span=span, **changes)
+        return make_strategy(funding=funding, span=span, **({"simulated": False} | changes))
 
     return make
 
@@ -190,7 +190,9 @@ def test_hours_without_a_rate_are_counted_and_not_charged(
 
     with open_bars(db_path) as store:
         found = read_funding(store, strategy())["hyperliquid"][BTC]
+        made_up = read_funding(store, strategy(simulated=True))["hyperliquid"][BTC]
 
+    assert made_up == Charged()  # no real rate on bars of a made-up market
     assert found.hours_of(span) == {"hyperliquid": 72 - 8 - 8}  # the last is paid behind the span
 
 
