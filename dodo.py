@@ -32,6 +32,10 @@ def task_backtest():
     yield from tasks.backtests(PROJECT)
 
 
+def task_experiment():
+    yield from tasks.experiments(PROJECT)
+
+
 def task_lookahead():
     yield from tasks.lookaheads(PROJECT)
 
@@ -40,6 +44,14 @@ def task_reproduce():
     yield from tasks.reproduces(PROJECT)
 
 
+def task_paper():
+    yield from tasks.papers(PROJECT)
+
+
+def task_replay():
+    yield from tasks.replays(PROJECT)
+
+
 @task_params(tasks.RECORD_OPTIONS)
-def task_record(for_, metrics_port):
-    return tasks.record(PROJECT, for_=for_, metrics_port=metrics_port)
+def task_record(for_, metrics_port, with_parent):
+    return tasks.record(PROJECT, for_=for_, metrics_port=metrics_port, with_parent=with_parent)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 import time
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from pathlib import Path
-from typing import Self
+from typing import Self, TextIO, cast
 
 import msgspec
 import pyarrow as pa
 
 from tbv8.config.records import Venue
-from tbv8.coverage import gaps, merge, missing_spans
+from tbv8.coverage import by_month, connected, gaps, merge, missing_spans
 from tbv8.errors import DataError, VenueError
 from tbv8.market import (
     DAY_MS,
@@ -37,17 +38,19 @@ from tbv8.progress import progress
 from tbv8.store.bars import (
     BarStore,
     Known,
+    cut,
     open_bars,
     schema_of,
     write_history,
     write_pieces,
 )
 from tbv8.store.database import watched
-from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, LedgerDay, covered, read_days
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
-from tbv8.venues.base import Endpoints, Fetched, History, HistorySource
-from tbv8.venues.registry import find_source
+from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, Reaching
+from tbv8.venues.files.index import file_source
+from tbv8.venues.files.read import read_bars
 
 _MONTH = parse_timeframe("1M")
 _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
@@ -72,8 +75,12 @@ def backfill(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: The database is damaged or locked, or its disk is full or about to be.
     """
+    source = _source(venue, dataset)
     with open_bars(db_path) as store, watched(store.place):
         missing = missing_spans(spans, covered(store.query, series, dataset))
+        if source.files is not None:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+            missing = merge([*missing, *outdated(store.query, series, files)])
         if not missing:
             return
         writer = _Writer(store, series, dataset, now_ms)
@@ -83,7 +90,7 @@ def backfill(
             if not fetchable:
                 return
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
-            cost = _source(venue, dataset).cost(_cut(missing, from_month), market.clock_ms)
+            cost = source.cost(_cut(missing, from_month), market.clock_ms)
             _say(series, str(cost))
             minutes = sum(span.minutes for span in fetchable)
             if dataset == HISTORY:
@@ -150,6 +157,32 @@ class _Writer:
         )
 
 
+def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Span:
+    """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
+
+    Returns:
+        From the file's first bar to its last one. Minutes between them that it lacks are missing.
+
+    Raises:
+        DataError: It is no file of 1m bars, or the database cannot be used.
+    """
+    bars = read_bars(path, name=str(path))
+    source = file_source(path.as_posix(), bars.sha256)
+    _say(series, bars.note(str(path)))
+    with open_bars(db_path) as store, watched(store.place):
+        known = covered(store.query, series, HISTORY)
+        if replaced := sum(bars.span.intersection(span).minutes for span in known):
+            _say(series, f"{replaced:,} minutes that were held are replaced")
+        span = connected(bars.span, known)
+        _check_disk(db_path, span.minutes)
+        with progress(f"import {series}", span.minutes, "minutes") as advance:
+            for part in by_month(span):
+                rows = cut(bars.table, part)
+                write_history(store, series, part, rows, source=source, updated_ms=now_ms)
+                advance(part.minutes)
+    return bars.span
+
+
 def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
     """Ask a venue for the first bar of each symbol.
 
@@ -160,6 +193,18 @@ def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
         with _open_session(venue, venue.name) as history:
             for series in to_check:
                 history.listed_ms(_native(history, series, venue))
+
+
+def reach(series: Series, *, venue: Venue) -> str | None:
+    """Return how far back the venue's 1m bars go where only it knows; None elsewhere.
+
+    Raises:
+        VenueError: The venue does not know the symbol, refuses, or is out of reach.
+    """
+    if not _source(venue, HISTORY).reach:
+        return None
+    with _open_session(venue, series, out=sys.stderr) as history:  # stdout may be JSON
+        return cast(Reaching, history).reach(_native(history, series, venue))
 
 
 def recheck(
@@ -292,18 +337,20 @@ def open_market(series: Series, venue: Venue, dataset: str = HISTORY) -> Iterato
         )
 
 
-def _open_session(venue: Venue, subject: Series | str, dataset: str = HISTORY) -> History:
+def _open_session(
+    venue: Venue, subject: Series | str, dataset: str = HISTORY, *, out: TextIO | None = None
+) -> History:
     endpoints = Endpoints(
         ws_url=venue.ws_url,
         rest_url=venue.rest_url,
         archive_url=venue.archive_url,
         redirect_hosts=venue.redirect_hosts,
     )
-    return _source(venue, dataset).open(endpoints, lambda line: _say(subject, line))
+    return _source(venue, dataset).open(endpoints, lambda line: _say(subject, line, out=out))
 
 
 def _source(venue: Venue, dataset: str) -> HistorySource:
-    if (source := find_source(venue.name, dataset)) is None:
+    if (source := venue.history_of(dataset)) is None:
         what = "funding" if dataset == FUNDING else "history"
         raise VenueError(f"{venue.name}: tbv8 has no {what} of this venue")
     return source
@@ -376,5 +423,5 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _say(subject: Series | str, line: str) -> None:
-    print(f"   {subject}: {one_line(line)}", flush=True)
+def _say(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
+    print(f"   {subject}: {one_line(line)}", file=out, flush=True)

@@ -28,6 +28,8 @@ DAY_MS = 24 * HOUR_MS
 
 MOST_RATE = 0.5
 """Of one payment of funding, as a fraction of the notional; venues cap theirs at some percent."""
+FEWEST_DAYS = 30
+"""Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
 
 MOST_MS = 4_102_444_800_000
 """2100-01-01: no venue tells of a later time."""

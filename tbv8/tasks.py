@@ -6,12 +6,14 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,12 +25,14 @@ from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
 from tbv8.config.document import unknown
+from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
-from tbv8.config.records import Problem, Project, Strategy
+from tbv8.config.records import Experiment, Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
-from tbv8.ending import watch_native_code
-from tbv8.errors import DataError, Tbv8Error
+from tbv8.ending import end_with_parent, watch_native_code
+from tbv8.errors import ConfigError, DataError, Tbv8Error, VenueError
+from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
@@ -52,15 +56,18 @@ from tbv8.market import (
 )
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.registry import find_history, find_venue
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, held_span, holds, read_days
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
+    from tbv8.live.plan import Plan
+    from tbv8.store.sessions import Role
     from tbv8.trading.bars import Bars
 
 type Task = dict[str, Any]
 type Question = Callable[[], State]
 
+_MOST_REPRODUCED = 20
 _ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
@@ -105,6 +112,36 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
         "default": "",
         "help": "serve Prometheus metrics and /healthz there",
     },
+    {
+        "name": "with_parent",
+        "long": "with-parent",
+        "type": bool,
+        "default": False,
+        "help": "stop when the process that started this one has ended",
+    },
+]
+
+
+PAPER_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "for_",
+        "long": "for",
+        "default": "",
+        "help": "stop by itself after 90s, 10m, 8h or 2d",
+    },
+    {
+        "name": "new",
+        "long": "new",
+        "type": bool,
+        "default": False,
+        "help": "end the session before, which stays readable, and begin another one",
+    },
+    {
+        "name": "metrics_port",
+        "long": "metrics-port",
+        "default": "",
+        "help": "serve Prometheus metrics and /healthz there",
+    },
 ]
 
 
@@ -133,6 +170,7 @@ def project() -> Project:
             now_ms=now_ms,
             history_span=partial(_lasting_span, now_ms=now_ms),
         )
+        loaded = load_experiments(loaded, overrides=doit.doit_cmd._CMDLINE_VARS or {})
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
     for line in loaded.warnings:
@@ -140,10 +178,17 @@ def project() -> Project:
     return loaded
 
 
-def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older."""
-    source = find_history(venue)
-    return None if source is None or source.rolls else source.span(now_ms)
+def _lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older.
+
+    A venue that can neither be asked nor recorded has what was imported.
+    """
+    if (source := venue.history) is not None:
+        return None if source.rolls else source.span(now_ms)
+    if find_venue(venue.name).live is None:
+        with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
+            return held_span(query, venue.name)
+    return None
 
 
 def migrate(project: Project) -> Task:
@@ -192,15 +237,15 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
-            yield {
-                "name": str(series),
-                **_task(
-                    partial(_backfill, project, series, spans, recheck),
-                    partial(_backfill_state, project, series, spans, recheck),
-                    doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
-                    after=["migrate"],
-                ),
-            }
+            task = _task(
+                partial(_backfill, project, series, spans, recheck),
+                partial(_backfill_state, project, series, spans, recheck),
+                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
+                after=["migrate"],
+            )
+            if venue.history is not None and venue.history.reach:
+                task["meta"]["reach"] = partial(_reach, series, venue)
+            yield {"name": str(series), **task}
 
 
 def fundings(project: Project) -> Iterator[Task]:
@@ -305,6 +350,61 @@ def backtests(project: Project) -> Iterator[Task]:
         yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
 
 
+def experiments(project: Project) -> Iterator[Task]:
+    """Yield one subtask per experiment behind the bars that its trials read."""
+    yield {"name": None, "doc": "Run the experiments in config/experiments"}
+    for problem in project.problems:
+        if problem.kind == "experiment":
+            yield {"name": problem.name, **_broken(problem)}
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        folder = results_folder(project.results_path, name)
+        place = f"_folder:experiments/{name}"
+        yield {
+            "basename": place,
+            **_task(
+                partial(check_replaceable, folder),
+                partial(_folder_state, folder),
+                doc=f"Check that {folder} may be replaced before anything is fetched",
+            ),
+        }
+        question = partial(
+            experiment_state, project.db_path, experiment, results_path=project.results_path
+        )
+        task = _task(
+            partial(_experiment, project, experiment),
+            question,
+            doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+            f"{', '.join(axis.name for axis in experiment.search.axes)}",
+            after=[place, *_before_trials(project, experiment)],
+        )
+        leftovers = (sweep, [folder.parent, [name]])
+        yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+        for part, words in _PARTS.items():
+            if getattr(experiment, part) is not None:
+                yield {
+                    "basename": f"{part.replace('_', '')}:{name}",
+                    "actions": None,
+                    "task_dep": [f"experiment:{name}"],
+                    "doc": f"The {words} of {name}",
+                }
+
+
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
+
+
+def _before_trials(project: Project, experiment: Experiment) -> list[str]:
+    """Return the tasks behind which trials may run: the bars of every timeframe built."""
+    strategy = experiment.strategy
+    return list(
+        dict.fromkeys(
+            _bars_name(project, series, timeframe)
+            for series in strategy.sources
+            for timeframe in (*experiment.timeframes, ONE_MINUTE)
+        )
+    )
+
+
 def lookaheads(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that reruns it on data cut after many moments."""
     yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
@@ -320,6 +420,15 @@ def reproduces(project: Project) -> Iterator[Task]:
     for strategy in project.strategies.values():
         doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
         yield _check(_reproduce, project, strategy, doc)
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        task = _task(
+            partial(_reproduce_trials, project, experiment),
+            partial(State, ("it runs whenever it is asked for",)),
+            doc=f"Run {_MOST_REPRODUCED} trials of {name} again and compare every digit",
+            after=_before_trials(project, experiment),
+        )
+        yield {"name": name, **task}
 
 
 def _check(
@@ -333,17 +442,53 @@ def _check(
 
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     """Return the tasks behind which a strategy may run: its params checked, its bars built."""
-    bars = [
-        _minutes_name(project, series)
-        if timeframe == ONE_MINUTE
-        else aggregate_name(series, timeframe)
-        for series, timeframe in strategy.reads
-    ]
+    bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
     paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
     return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
 
 
-def record(project: Project, *, for_: str, metrics_port: str) -> Task:
+def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
+    """Return the task that brings the bars of a series and timeframe."""
+    if timeframe == ONE_MINUTE:
+        return _minutes_name(project, series)
+    return aggregate_name(series, timeframe)
+
+
+def papers(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
+    yield {"name": None, "doc": "Run a strategy on the bars that are recorded, until Ctrl-C"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        routing = strategy.routing
+        beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
+        doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
+        task = _asked(partial(_paper, project, strategy), strategy, doc)
+        broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": [*task["task_dep"], *broken]}
+
+
+def replays(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs its paper session again and compares every byte."""
+    yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
+        yield _asked(partial(_replay, project, strategy), strategy, doc)
+
+
+def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
+    question = partial(State, ("it runs whenever it is asked for",))
+    after = ["migrate", f"_params:{strategy.strategy_id}"]
+    return {"name": strategy.strategy_id, **_task(action, question, doc=doc, after=after)}
+
+
+def has_shadow(strategy: Strategy) -> bool:
+    """Tell whether a strategy's secondary venue runs beside it."""
+    routing = strategy.routing
+    return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
+
+
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
@@ -351,7 +496,7 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise InvalidDodoFile(f"--for: {e}") from e
-    action = partial(_record, project, for_s, port)
+    action = partial(_record, project, for_s, port, with_parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
@@ -444,13 +589,30 @@ def _funding_state(project: Project, series: Series, spans: Sequence[Span]) -> S
     return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
 
 
+def _reach(series: Series, venue: Venue) -> str:
+    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    from tbv8.backfill import reach
+
+    try:
+        return reach(series, venue=venue) or ""
+    except VenueError as e:
+        return str(e)
+
+
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    state = backfill_state(project.db_path, series, spans)
+    venue = project.venues[series.venue]
+    source, files = venue.history, None
+    if source is not None and source.files is not None:
+        try:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+        except DataError as e:  # and the action says so, too
+            return State((str(e),))
+    state = backfill_state(project.db_path, series, spans, files=files)
     reasons = state.reasons
-    if reasons:
+    if reasons and source is not None:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        if source := find_history(series.venue):
+        if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
         with open_reader(project.db_path) as query:
@@ -567,8 +729,101 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
 
 
-def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:
+def _experiment(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import run_experiment
+
+    for line in run_experiment(
+        experiment, db_path=project.db_path, results_path=project.results_path
+    ):
+        print(f"   {line}")
+
+
+def _reproduce_trials(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import reproduce_trials
+
+    count = reproduce_trials(experiment, db_path=project.db_path, most=_MOST_REPRODUCED)
+    print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
+
+
+def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:
+    from tbv8.live.notify import Notifier
+    from tbv8.live.watch import Options, watch
+
+    try:
+        for_s = parse_duration_ms(for_) / 1000 if for_ else None
+    except ValueError as e:
+        raise DataError(f"--for: {e}") from e
+    if metrics_port and not metrics_port.isdecimal():
+        raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
+    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    if notify is not None and not os.environ.get(notify.urls_env):
+        raise ConfigError(
+            f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "
+            "it, or leave `notify` out",
+            path=Path("config/data.yaml"),
+            key="notify.urls_env",
+        )
+    notifier = None
+    if notify is not None:
+        title = f"tbv8 {strategy.strategy_id}"
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+    port = int(metrics_port) if metrics_port else None
+    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    watch(plans, options)
+
+
+def _replay(project: Project, strategy: Strategy) -> None:
+    from tbv8.live.results import check_replay
+
+    print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
+
+
+def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict[str, Plan]:
+    """Return the plans of a strategy's paper session and of its shadow, by role.
+
+    Raises:
+        ConfigError: The primary venue is not recorded.
+    """
+    from tbv8.freshness.result import session_inputs
+    from tbv8.live.plan import Plan, on_venue
+
+    roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
+    if has_shadow(strategy):
+        roles["shadow"] = strategy.routing.secondary
+    plans: dict[str, Plan] = {}
+    for role, name in roles.items():
+        venue = project.venues[str(name)]
+        if not venue.enabled or "trades" not in venue.channels:
+            raise ConfigError(
+                f"a paper session of {strategy.strategy_id} needs its trades recorded: write "
+                "`enabled: true`, and `trades` among its channels",
+                path=Path(f"config/venues/{venue.name}.yaml"),
+            )
+        there = on_venue(strategy, venue.name)
+        plans[role] = Plan(
+            strategy=there,
+            role=role,
+            venue=venue.name,
+            db_path=project.db_path,
+            folder=project.paper_folder(strategy.strategy_id),
+            stop_path=project.stop_file(strategy.strategy_id),
+            differs_path=project.differs_file(strategy.strategy_id),
+            inputs=session_inputs(there),
+            stale_ms=project.stale_after_ms(strategy),
+            clock_ms=project.paper.clock_limit_ms,
+            is_new=is_new,
+            priced_at=roles.get("shadow") if role == "primary" else None,
+        )
+    return plans
+
+
+def _record(
+    project: Project, for_s: float | None, metrics_port: int | None, with_parent: bool
+) -> None:
     from tbv8.recorder.run import Options, record
+
+    if with_parent:
+        end_with_parent()
 
     def make_database() -> None:
         from tbv8.store.schema import migrate
@@ -583,7 +838,7 @@ def _record(project: Project, for_s: float | None, metrics_port: int | None) -> 
 
 
 def _task(
-    action: Callable[[], None], question: Question, *, doc: str, after: Sequence[str] = ()
+    action: Callable[..., None], question: Question, *, doc: str, after: Sequence[str] = ()
 ) -> Task:
     return {
         "actions": [_user_errors(action)],
@@ -595,13 +850,17 @@ def _task(
     }
 
 
-def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
-    """Return an action whose Tbv8Error fails the task with its one line."""
+def _user_errors(action: Callable[..., None]) -> Callable[..., TaskFailed | None]:
+    """Return an action whose Tbv8Error fails the task with its one line.
 
-    def run() -> TaskFailed | None:
+    It takes the options among those of the task that it has parameters for.
+    """
+    taken = inspect.signature(action).parameters
+
+    def run(**options: Any) -> TaskFailed | None:
         watch_native_code()
         try:
-            action()
+            action(**{name: value for name, value in options.items() if name in taken})
         except Tbv8Error as e:
             return TaskFailed(str(e))
         except BrokenPipeError as e:
@@ -658,7 +917,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    source = find_history(series.venue)
+    source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
     return [part for span in spans if available and (part := span.intersection(available))]

@@ -244,7 +244,7 @@ def hurried(series: Series) -> Iterator[None]:
         history = find_venue(series.venue).history
         assert history is not None
         source = structs.replace(history, open=open_hurried)
-        patch.setattr("tbv8.backfill.find_source", lambda _venue, _dataset: source)
+        patch.setattr("tbv8.config.records.find_history", lambda _venue: source)
         yield
 
 

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "progress": "",
     "ending": "",
     "files": "",
+    "serving": "errors",
     "market": "errors",
     "page": "market",
     "coverage": "market",
@@ -32,14 +33,16 @@ MAY_IMPORT = {
     "freshness": "config coverage manifest store",
     "backfill": "config coverage progress store venues",
     "build": "aggregate freshness progress store",
-    "recorder": "config progress store venues",
+    "recorder": "config progress serving store venues",
     "strategies": "",
     "trading": "config risk strategies",
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
+    "experiments": "backtest freshness progress results store",
+    "live": "aggregate results serving store trading",
     "report": "config freshness page store",
-    "tasks": "backfill backtest build ending files freshness recorder report",
-    "commands": "backfill backtest build ending freshness recorder report tasks",
+    "tasks": "backfill backtest build ending experiments files freshness live recorder report",
+    "commands": ("backfill backtest build ending experiments freshness live recorder report tasks"),
 }
 
 # Which libraries may be imported, and where.
@@ -48,6 +51,7 @@ LIBRARIES = {
     "adbc_driver_sqlite": "store",
     "aiohttp": "recorder",
     "alembic": "store",
+    "apprise": "live",
     "ccxt": "venues",
     "doit": "tasks commands",
     "msgspec": "*",
@@ -55,10 +59,11 @@ LIBRARIES = {
     "numpy": "*",
     "plotly": "page",
     "polars": "aggregate",
-    "prometheus_client": "recorder",
+    "prometheus_client": "live recorder serving",
     "pyarrow": "*",
     "requests": "venues",
-    "rich": "progress recorder report",
+    "rich": "live progress recorder report",
+    "ruamel": "config",
     "sqlalchemy": "store",
     "urllib3": "venues",
     "websockets": "recorder",
@@ -66,8 +71,8 @@ LIBRARIES = {
 }
 
 HEAVY = (
-    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy pandas"
-    " plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
+    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic apprise ccxt nautilus_trader numpy"
+    " pandas plotly polars prometheus_client pyarrow requests rich ruamel sqlalchemy urllib3"
     " websockets"
 )
 

@@ -15,19 +15,23 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
+from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
 from tbv8.store.prune import TICK_TABLES, stored_ticks
+from tbv8.store.trials import read_experiment_ids
 
 _FOLDER = "data/export"
+_TRIALS = "trials"
 
 
 class Export(Looking):
     """Write files for other tools."""
 
-    doc_purpose = "write bars, trades or quotes to Parquet, or copy the whole database"
+    doc_purpose = "write bars, trades, quotes or trials to Parquet, or copy the whole database"
     doc_usage = (
-        "--dataset ohlcv_1m [--venue V] [--symbol S] [--start DAY] [--end DAY] | --database FILE"
+        "--dataset ohlcv_1m [--venue V] [--symbol S] [--start DAY] [--end DAY] "
+        "| --dataset trials --experiment ID | --database FILE"
     )
     doc_description = (
         "One Parquet file a UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to be "
@@ -45,6 +49,13 @@ class Export(Looking):
             "type": str,
             "default": "",
             "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... funding, trades, bbo or mark",
+        },
+        {
+            "name": "experiment",
+            "long": "experiment",
+            "type": str,
+            "default": "",
+            "help": "with --dataset trials: whose; one file of all its trials",
         },
         *SERIES,
         {
@@ -88,6 +99,7 @@ class Export(Looking):
     def _execute(
         self,
         dataset: str,
+        experiment: str,
         venue: str,
         symbol: str,
         start: str,
@@ -101,7 +113,7 @@ class Export(Looking):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --dataset, --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
         if database:
-            if dataset or venue or symbol or start or end or to != _FOLDER:
+            if dataset or experiment or venue or symbol or start or end or to != _FOLDER:
                 raise InvalidCommand("--database copies all: leave the other options out")
             _copy(project, Path(database), yes=yes)
             return 0
@@ -110,8 +122,24 @@ class Export(Looking):
                 "--dataset: missing: write which table, such as --dataset ohlcv_1m, or "
                 "--database FILE for a copy of all"
             )
+        if experiment or dataset == _TRIALS:
+            if dataset != _TRIALS or venue or symbol or start or end:
+                raise InvalidCommand("--experiment: goes with --dataset trials and --to alone")
+            _export_trials(project, experiment, Path(to))
+            return 0
         _export(project, _Options(dataset, venue, symbol, _span(start, end)), Path(to))
         return 0
+
+
+def _export_trials(project: Project, experiment: str, folder: Path) -> None:
+    from tbv8.experiments.listing import export_trials
+
+    with open_reader(project.db_path) as query:
+        known = read_experiment_ids(query)
+        if experiment not in known:
+            raise InvalidCommand(f"--experiment: {unknown('experiment', experiment, known)}")
+        path, rows = export_trials(query, experiment, folder)
+    print(f"   {path}: {counted(rows, 'trial')}")
 
 
 class _Options(msgspec.Struct, frozen=True):

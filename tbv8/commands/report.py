@@ -18,7 +18,7 @@ from tbv8.page.html import is_page
 from tbv8.report.graph import Node
 from tbv8.tasks import wanted_funding, wanted_history
 
-_STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest")
+_STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest", "experiment")
 
 
 class Report(Looking):

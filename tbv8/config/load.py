@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 from msgspec.structs import replace
 
 from tbv8.config.document import (
     Document,
+    Key,
     plain,
     read_document,
     to_record,
@@ -32,6 +33,9 @@ from tbv8.config.records import (
     Funding,
     Instrument,
     Kind,
+    Message,
+    Notify,
+    Paper,
     Problem,
     Project,
     Risk,
@@ -64,12 +68,14 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.venues.registry import find_venue
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.ccxt import exchanges
+from tbv8.venues.registry import find_history, find_venue, make_history
 
-HistorySpan = Callable[[str], Span | None]
-"""The span for which a venue has history at all; None for one that has none to give."""
+HistorySpan = Callable[[Venue, Path], Span | None]
+"""The span for which a venue has history at all, given the database; None where it has none."""
 
-OVERRIDES = ("venue", "start", "end")
+OVERRIDES = ("venue", "start", "end", "workers")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
 HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
@@ -81,13 +87,26 @@ _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
 _TAKEN = ("config", "tbv8", "migrations", "tests", "docs", ".git", "data/export", "data/.doit.db")
 _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
+_PLACEHOLDERS = ("{symbol}", "{base}", "{quote}")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
+
+
+class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    stale_after: str | None = None
+    clock_limit: str = "2s"
+
+
+class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    urls_env: str
+    off: tuple[Message, ...] = ()
 
 
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_path: str
     results_path: str = "data/results"
     timeframes: list[str] = []
+    paper: _Paper = _Paper()
+    notify: _Notify | None = None
 
 
 class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,6 +129,9 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rest_url: str | None = None
     archive_url: str | None = None
     redirect_hosts: tuple[str, ...] = ()
+    history: Literal["ccxt", "files"] | None = None
+    exchange: str | None = None
+    path: str | None = None
     instruments: dict[str, Instrument] = {}
 
 
@@ -144,9 +166,9 @@ def load_project(
 
     Args:
         root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start` and `end` of the command line.
+        overrides: `venue`, `start`, `end` and `workers` of the command line.
         now_ms: The clock, read once.
-        history_span: Asked for each venue whose history is wanted.
+        history_span: Asked for each venue whose history is wanted, with the database's path.
 
     Raises:
         ConfigError: Something is missing or wrong; the first thing found.
@@ -154,7 +176,7 @@ def load_project(
     for name in overrides:
         if name not in OVERRIDES:
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
-    db_path, results_path, timeframes = _load_data(root)
+    data = _load_data(root)
     history_file = _read(
         root,
         "history.yaml",
@@ -170,7 +192,7 @@ def load_project(
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
-        history_span=history_span,
+        history_span=lambda venue: history_span(venue, data.db_path),
         venues=venues,
         broken=broken,
         warnings=warnings,
@@ -184,21 +206,55 @@ def load_project(
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
         root=root,
-        db_path=db_path,
-        results_path=results_path,
-        timeframes=timeframes,
+        db_path=data.db_path,
+        results_path=data.results_path,
+        timeframes=data.timeframes,
         venues=venues,
         strategies=strategies,
         wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
+        paper=data.paper,
+        notify=data.notify,
         problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
 
-def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
-    """Return where the database and the results are, and the timeframes that are kept."""
+def _paper(document: Document, words: _Paper) -> Paper:
+    def duration_ms(key: str, text: str) -> int:
+        try:
+            return parse_duration_ms(text)
+        except ValueError as e:
+            document.refuse(("paper", key), str(e))
+
+    stale_after = words.stale_after
+    return Paper(
+        stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
+        clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
+    )
+
+
+def _notify(document: Document, words: _Notify | None) -> Notify | None:
+    if words is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
+        cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
+        document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
+    return Notify(urls_env=words.urls_env, off=words.off)
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What data.yaml says."""
+
+    db_path: Path
+    results_path: Path
+    timeframes: tuple[Timeframe, ...]
+    paper: Paper
+    notify: Notify | None
+
+
+def _load_data(root: Path) -> _Data:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, _DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -207,7 +263,13 @@ def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return db_path, results_path, tuple(timeframes)
+    return _Data(
+        db_path=db_path,
+        results_path=results_path,
+        timeframes=tuple(timeframes),
+        paper=_paper(file, data.paper),
+        notify=_notify(file, data.notify),
+    )
 
 
 def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
@@ -215,7 +277,7 @@ def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Br
     broken = _Broken({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
     venues, broken_venues = _load_each(
-        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
+        root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
     return venues, broken
@@ -281,7 +343,7 @@ def _read(root: Path, name: str, cure: str) -> Document:
 
 
 def _load_each[T](
-    root: Path, name: str, what: str, cure: str, load: Callable[[Document], T]
+    root: Path, name: str, what: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
     """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
     loaded: dict[str, T] = {}
@@ -300,14 +362,15 @@ def _load_each[T](
     return loaded, broken
 
 
-def _paths(root: Path, name: str, what: str, cure: str) -> list[Path]:
+def _paths(root: Path, name: str, what: str, cure: str | None) -> list[Path]:
+    """Return the files of a folder of config/; without a cure there need not be any."""
     folder = root / "config" / name
     paths = sorted(
         path
         for path in folder.glob("[!.]*")  # not what an editor keeps beside an open file
         if path.suffix in (".yaml", ".yml")
     )
-    if not paths:
+    if not paths and cure is not None:
         raise ConfigError(
             f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
@@ -325,7 +388,10 @@ def _named(document: Document, key: str, name: str) -> str:
 
 
 def _load_venue(
-    broken: dict[tuple[str, str], ConfigError], warnings: list[str], document: Document
+    root: Path,
+    broken: dict[tuple[str, str], ConfigError],
+    warnings: list[str],
+    document: Document,
 ) -> Venue:
     """Return a venue; what is wrong with an instrument's rules goes into `broken`."""
     raw = to_record(document, _VenueFile)
@@ -347,6 +413,7 @@ def _load_venue(
         archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
         instruments={},
         redirect_hosts=raw.redirect_hosts,
+        own_history=_own_history(document, raw, symbols, root=root),
     )
     for symbol, rules in raw.instruments.items():
         try:
@@ -360,6 +427,43 @@ def _load_venue(
             rate = getattr(rules, key)
             _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
     return venue
+
+
+def _own_history(
+    document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
+) -> HistorySource | None:
+    """Return the history that the file itself configures, if it does."""
+    for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
+        if value is not None and raw.history != kind:
+            document.refuse((key,), f"goes with `history: {kind}`: write both, or none")
+    if raw.history is None:
+        return None
+    if find_history(raw.venue) is not None:
+        document.refuse(
+            ("history",),
+            f"{raw.venue} has a history that tbv8 knows: choose another name for this venue",
+        )
+    if raw.history == "ccxt":
+        if raw.exchange is None:
+            document.refuse(("exchange",), "missing: write ccxt's name of one, such as kraken")
+        document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
+        return make_history(FromExchange(exchange=raw.exchange))
+    path = _files_path(document, raw.path, symbols)
+    return make_history(FromFiles(path=path, root=root, symbols=symbols))
+
+
+def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
+    key = ("path",)
+    if path is None or not path.strip() or not path.isprintable():
+        document.refuse(key, "missing: write where the files are, such as bars/{symbol}.csv")
+    for placeholder in re.findall(r"\{[^{}]*\}", path):
+        if placeholder not in _PLACEHOLDERS:
+            document.refuse(key, unknown("placeholder", placeholder, _PLACEHOLDERS))
+    if len(symbols) > 1 and not any(word in path for word in _PLACEHOLDERS):
+        document.refuse(
+            key, f"{path!r} is the same for every symbol: write {{symbol}} where they differ"
+        )
+    return path
 
 
 def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
@@ -422,7 +526,7 @@ def _warn_of_percent(
         )
 
 
-def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_amount(document: Document, key: Key, value: Decimal) -> None:
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
     if value >= _TOO_MUCH:
@@ -430,7 +534,7 @@ def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> N
     _check_decimals(document, key, value)
 
 
-def _check_decimals(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_decimals(document: Document, key: Key, value: Decimal) -> None:
     if value != round(value, _DECIMALS):
         document.refuse(key, f"expected at most {_DECIMALS} decimals, got {value}")
 
@@ -476,7 +580,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     document: Document
     overrides: Mapping[str, str]
     now_ms: int
-    history_span: HistorySpan
+    history_span: Callable[[Venue], Span | None]
     venues: Mapping[str, Venue]
     broken: _Broken
     warnings: list[str]
@@ -543,7 +647,7 @@ def _resolve_span(
     for end in _settings(inputs, own, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
-    venue_span = inputs.history_span(name)
+    venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
     available = venue_span or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms

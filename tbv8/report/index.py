@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
+from tbv8.report.experiments import FoundExperiment, draw_experiments, read_experiments
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
 from tbv8.report.results import Found, read_results
+from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import Status
 from tbv8.store.database import Query, open_reader
 from tbv8.venues.registry import find_venue
@@ -41,7 +44,7 @@ class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the page shows; `now_ms` is when it was looked at."""
+    """All that the page shows, as of `now_ms`; `paper_folder` is relative to the page."""
 
     status: Status
     coverage: Sequence[Coverage]
@@ -49,6 +52,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[Found]
     tasks: Sequence[Node]
     now_ms: int
+    experiments: Sequence[FoundExperiment] = ()
+    paper_folder: str = "../paper"
 
 
 def read_report(
@@ -86,6 +91,8 @@ def read_report(
         results=read_results(results_path, most_points=_POINTS),
         tasks=tasks,
         now_ms=now_ms,
+        experiments=read_experiments(results_path, tasks),
+        paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
     )
 
 
@@ -118,7 +125,12 @@ def report_page(report: Report) -> str:
         if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
     coverage = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
-    parts: list[Part] = [_strategies(report), _tasks(report), coverage, _recorder(report)]
+    parts: list[Part] = [_strategies(report)]
+    if report.experiments:
+        parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
+    if report.status.sessions:
+        parts.append(_sessions(report))
+    parts += [_tasks(report), coverage, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
         series.simulated for series in report.status.series
@@ -251,6 +263,58 @@ def _rows(report: Report) -> Iterator[_Row]:
             reasons=(result.problem,) if result.problem else (),
             found=result,
         )
+
+
+def _sessions(report: Report) -> Part:
+    heads = [
+        "strategy",
+        "at",
+        "state",
+        "since",
+        "last minute",
+        "position",
+        "equity",
+        "day's loss",
+        "limit",
+        "fills",
+        "denials",
+        "halts",
+    ]
+    sessions = report.status.sessions
+    cells = [_session_cells(one, report.paper_folder) for one in sessions]
+    lines = [text for one in sessions for text in session_lines(one)]
+    note = (
+        "The same engine as a backtest's, fed with each minute as it closes; no order reaches a "
+        "venue. doit replay holds a session to its journal."
+    )
+    content: list[Child] = [table(heads, cells, words=5, id_="sessions-table")]
+    if lines:
+        content.append(element("ul", [element("li", text) for text in lines]))
+    return "sessions", "Paper sessions", [element("p", note, class_="note"), content]
+
+
+def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
+    name: Child = f"{session.strategy_id} (shadow)"
+    if session.role == "primary":
+        href = f"{quote(folder)}/{quote(session.strategy_id)}/tearsheet.html"
+        name = element("a", session.strategy_id, href=href)
+    states = {"running": "pill", "stopped": "pill stale", "stale": "pill stale"}
+    held = ", ".join(f"{size} {symbol}" for symbol, size in session.positions.items() if size)
+    equity = session.equity
+    return [
+        name,
+        session.venue,
+        element("span", session.state, class_=states.get(session.state, "pill gone")),
+        minute(session.counted_ms),
+        NONE if equity is None else minute(session.done_ms),
+        held or "none",
+        NONE if equity is None else number(float(equity), ",.2f"),
+        number(float(session.day_loss), ",.2f"),
+        number(float(session.day_loss_limit), ",.2f"),
+        number(session.fills, ",.0f"),
+        number(session.denials, ",.0f"),
+        number(session.halts, ",.0f"),
+    ]
 
 
 def _curves(rows: Sequence[_Row]) -> Chart:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tbv8.config.records import Project
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
 from tbv8.market import Series, Span, iso
+from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import FUNDING, HISTORY, covered, covers
 from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
@@ -140,6 +142,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tick_rows: dict[str, int]
     recorder_gaps: tuple[GapStatus, ...]
     strategies: tuple[StrategyStatus, ...]
+    sessions: tuple[SessionStatus, ...] = ()
 
 
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
@@ -182,7 +185,7 @@ def read_status(
             if found != REVISION:
                 raise DataError(other_revision(project.db_path, found))
             spans = {HISTORY: wanted, FUNDING: funding or {}}
-            contents = _read_contents(query, spans)
+            contents = _read_contents(query, spans, project)
         stale = ask_stale()
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # it was not waited for so long
@@ -195,18 +198,23 @@ def read_status(
         tick_rows=contents.tick_rows,
         recorder_gaps=contents.recorder_gaps,
         strategies=tuple(_read_strategies(project, stale)),
+        sessions=contents.sessions,
     )
 
 
 def to_json(status: Status) -> dict[str, Any]:
     """Return the status as JSON values: each `<what>_ms` as `<what>`, a time in ISO text."""
-    value: dict[str, Any] = _without_ms(msgspec.to_builtins(status))
+    value: dict[str, Any] = _without_ms(
+        msgspec.to_builtins(status, builtin_types=(Decimal,), enc_hook=str)
+    )
     return value
 
 
 def _without_ms(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_ms(item) for item in value]
+    if isinstance(value, Decimal):
+        return float(value)
     if not isinstance(value, dict):
         return value
     return {
@@ -222,13 +230,14 @@ class _Contents(msgspec.Struct, frozen=True, kw_only=True):
     ticks: tuple[TickStatus, ...] = ()
     tick_rows: dict[str, int] = {}
     recorder_gaps: tuple[GapStatus, ...] = ()
+    sessions: tuple[SessionStatus, ...] = ()
 
 
 type Wanted = Mapping[str, Mapping[Series, Sequence[Span]]]
 """The spans that tasks are to bring, by dataset and series."""
 
 
-def _read_contents(query: Query, wanted: Wanted) -> _Contents:
+def _read_contents(query: Query, wanted: Wanted, project: Project) -> _Contents:
     names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
     tables = {str(name) for (name,) in names}
     return _Contents(
@@ -236,6 +245,7 @@ def _read_contents(query: Query, wanted: Wanted) -> _Contents:
         ticks=tuple(_read_ticks(query)),
         tick_rows={name: _rows_at_most(query, name) for name in TICKS},
         recorder_gaps=tuple(_read_gaps(query)),
+        sessions=tuple(read_session_states(query, project)),
     )
 
 

@@ -17,12 +17,11 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, HOUR_MS, iso
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, iso
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
 from tbv8.results.statistics import (
-    FEWEST_DAYS,
     Performance,
     Trading,
     measure_curve,
@@ -134,8 +133,29 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     only_shadow_fills: tuple[OneSided, ...]
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class PricedDay(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills of a UTC day at the secondary's quotes: how many had one, what more they cost."""
+
+    day: str
+    fills: int
+    priced: int
+    cost_usd: Decimal
+
+
+class PricedFills(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills of a paper session at the secondary's recorded quotes; fees are not counted."""
+
+    venue: str
+    fills: int
+    priced: int
+    cost_usd: Decimal
+    days: tuple[PricedDay, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What summary.json holds.
+
+    `priced` is of paper sessions with a shadow alone.
 
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
     `minutes` is how many the span has, `missing_minutes` how many of them no bar holds, by symbol.
@@ -157,6 +177,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     primary: Stats
     shadow: Stats | None
     divergence: Divergence | None
+    priced: PricedFills | None = None
 
     def __str__(self) -> str:
         return "\n".join(lines(self))
@@ -168,13 +189,28 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    strategy: records.Strategy, bars: Bars, primary: Books, shadow: Books | None
+    strategy: records.Strategy,
+    bars: Bars,
+    primary: Books,
+    shadow: Books | None,
+    *,
+    shadow_bars: Bars | None = None,
+    priced: PricedFills | None = None,
 ) -> Summary:
-    """Return the numbers of a result; the span is the whole bars in the wanted one."""
+    """Return the numbers of a result; the span is the whole bars in the wanted one.
+
+    Args:
+        strategy: Whose.
+        bars: What it was fed with.
+        primary: What came of it.
+        shadow: What came of it by the secondary venue's rules.
+        shadow_bars: What the shadow was fed with, if not with `bars`.
+        priced: The primary's fills at the secondary's quotes.
+    """
     span = strategy.timeframe.whole(strategy.span)
     curve = primary.curve
     ours = _stats(strategy, bars, primary)
-    theirs = _stats(strategy, bars, shadow) if shadow else None
+    theirs = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
@@ -191,6 +227,7 @@ def summarise(
         primary=ours,
         shadow=theirs,
         divergence=_divergence(primary, shadow, ours, theirs) if shadow and theirs else None,
+        priced=priced,
     )
 
 

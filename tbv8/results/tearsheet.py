@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
@@ -24,7 +24,6 @@ from tbv8.page.words import NONE, counted, length, length_cell, minute, number, 
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tbv8.results.read import Account, Result
-from tbv8.results.statistics import FEWEST_DAYS
 from tbv8.results.summary import Event, OneSided, cautions, funding_words, still_open
 from tbv8.risk.checks import RULES
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
@@ -52,6 +51,7 @@ def tearsheet(result: Result) -> str:
         _exposure(result),
         _prices(result),
         *([_against_shadow(result)] if result.shadow else []),
+        *([_priced(result)] if result.summary.priced else []),
         _trades(result),
         _events(result),
         _key(result),
@@ -808,6 +808,24 @@ def _against_shadow(result: Result) -> Part:
     )
 
 
+def _priced(result: Result) -> Part:
+    priced = result.summary.priced
+    assert priced is not None
+    rows = [
+        [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
+        for day in priced.days[-_EVENTS:]
+    ]
+    rows.append(["in all", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
+    note = (
+        f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
+        f"{priced.venue} when it was made: how much more it would have cost there, fees not "
+        "counted. shadow/orders.csv lists them."
+    )
+    heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
+    title = f"Fills at the quotes of {priced.venue}"
+    return "priced", title, [_note(note), element("div", table(heads, rows), class_="narrow")]
+
+
 def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
     """Return the differences in numbers, and the fills that only the one run has."""
     divergence = result.summary.divergence
@@ -968,6 +986,8 @@ def _key(result: Result) -> Part:
     files += ["manifest.json"]
     if result.shadow:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
+    if result.summary.priced:
+        files.append("shadow/orders.csv")
     links = join([[element("a", name, href=name), " "] for name in files])
     return (
         "key",

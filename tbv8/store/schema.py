@@ -24,6 +24,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -99,6 +100,92 @@ recording_gaps = Table(
     Column("healed", Integer, nullable=False, server_default="0"),
     sqlite_with_rowid=False,
 )
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),  # of all that the trial is made of
+    Column("subject", String, nullable=False),  # the strategy's class and its series
+    Column("variant", LargeBinary, nullable=False),  # of code and values, whatever the span
+    Column("start_ms", Integer, nullable=False),
+    Column("end_ms", Integer, nullable=False),
+    Column("status", String, nullable=False),
+    Column("sharpe", Float),
+    Column("sortino", Float),
+    Column("calmar", Float),
+    Column("total_return", Float),
+    Column("profit_factor", Float),
+    Column("max_drawdown", Float),
+    Column("trades", Integer, nullable=False),
+    Column("fills", Integer, nullable=False),
+    Column("files", String, nullable=False),  # that the strategy opened, JSON, "" for none
+    Column("digest", LargeBinary, nullable=False),
+    Index("ix_trials_subject", "subject", "variant"),
+    sqlite_with_rowid=False,
+)
+
+trial_details = Table(  # apart from `trials`: blobs in it would make lists 25 times slower
+    "trial_details",
+    metadata,
+    Column("key", LargeBinary, nullable=False, unique=True),
+    Column("stats", LargeBinary, nullable=False),
+    Column("equity", LargeBinary, nullable=False),
+)
+
+experiment_trials = Table(
+    "experiment_trials",
+    metadata,
+    Column("experiment_id", String, primary_key=True),
+    Column("part", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("params", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("strategy_id", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("venue", String, nullable=False),
+    Column("inputs", String, nullable=False),
+    Column("decimals", String, nullable=False),
+    Column("first_ms", Integer, nullable=False),
+    Column("counted_ms", Integer, nullable=False),
+    Column("done_ms", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("began_ms", Integer, nullable=False),
+    Column("ended_ms", Integer),
+    Index("ix_sessions_strategy", "strategy_id", "role", "ended_ms"),
+)
+
+session_bars = Table(
+    "session_bars",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    *(Column(name, Float) for name in ("open", "high", "low", "close", "volume")),
+    Column("seen_ms", Integer, nullable=False),
+    Column("barred", String),
+    sqlite_with_rowid=False,
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("ts_ms", Integer, nullable=False),
+    Column("at_ms", Integer, nullable=False),
+    Column("body", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+SESSION_TABLES = (sessions, session_bars, session_events)
 
 mark = Table(
     "mark",

@@ -28,6 +28,16 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
     hours: list[int] = []
     venues: list[str] = []
 
+    def within(self, span: Span) -> Charged:
+        """Return what pays for the hours of a span: the payments after its start, up to its end."""
+        first, end = (bisect_right(self.times_ms, ms) for ms in (span.start_ms, span.end_ms))
+        return Charged(
+            times_ms=self.times_ms[first:end],
+            rates=self.rates[first:end],
+            hours=self.hours[first:end],
+            venues=self.venues[first:end],
+        )
+
     def hours_of(self, span: Span) -> dict[str, int]:
         """Return how many hours of a span each venue's payments pay for, in their first order."""
         found: dict[str, int] = {}

@@ -87,11 +87,15 @@ class Calls:
         if not self._markets:
             self._markets = self.fetch(self._live.ask_markets())
         if native not in self._markets:
-            raise VenueError(
-                f"{self._name} does not know {native}: correct `symbols` in "
-                f"config/venues/{self._name}.yaml"
-            )
+            raise self.unknown(native)
         return self._markets[native]
+
+    def unknown(self, native: str) -> VenueError:
+        """Return the refusal of a symbol that the venue does not list."""
+        return VenueError(
+            f"{self._name} does not know {native}: correct `symbols` in "
+            f"config/venues/{self._name}.yaml"
+        )
 
     def fetch[T](self, ask: Ask[T]) -> T:
         """Ask until it works; what cannot get better is not asked again.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
-from tbv8.venues.base import HistorySource, Venue
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
+from tbv8.venues.ccxt import exchange_source
+from tbv8.venues.files import files_source
 
 _MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
 
@@ -17,12 +19,18 @@ def find_venue(name: str) -> Venue:
     return VENUES.get(name) or Venue(name=name)
 
 
-def find_source(name: str, dataset: str) -> HistorySource | None:
-    """Return where a dataset's history of a venue comes from: `funding`, else its 1m bars."""
-    venue = find_venue(name)
-    return venue.funding if dataset == "funding" else venue.history
+def find_funding(name: str) -> HistorySource | None:
+    """Return where what a venue charged as funding comes from; None if it is not to be had."""
+    return find_venue(name).funding
 
 
 def find_history(name: str) -> HistorySource | None:
     """Return the source of a venue's history; None if it has none to give."""
     return find_venue(name).history
+
+
+def make_history(origin: FromExchange | FromFiles) -> HistorySource:
+    """Return the history that a user configured."""
+    if isinstance(origin, FromFiles):
+        return files_source(origin)
+    return exchange_source(origin)

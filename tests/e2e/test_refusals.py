@@ -40,7 +40,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("strat=2024-01-01",),
             "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "there is end, start, venue",
+            "there is end, start, venue, workers",
             id="variable",
         ),
         pytest.param(
@@ -196,7 +196,7 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr == (
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, funding, list, noop, record\n"
+        "backtest, experiment, funding, list, noop, record\n"
     )
 
 

@@ -26,7 +26,7 @@ from tbv8.venues.binance.funding import BinanceFunding
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.binance_perp import PRODUCT
 from tbv8.venues.rates import known_until, settle_rates
-from tbv8.venues.registry import find_source
+from tbv8.venues.registry import find_funding
 from tests.builders import ledger_in, rows
 from tests.servers.binance import BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
@@ -269,11 +269,11 @@ def hurried() -> Iterator[None]:
             PRODUCT, endpoints, Patience(clock=time.now_s, wait=time.wait, say=say)
         )
 
-    source = find_source(PERP.venue, FUNDING)
+    source = find_funding(PERP.venue)
     assert source is not None
     with pytest.MonkeyPatch.context() as patch:
         quick = structs.replace(source, open=open_hurried)
-        patch.setattr("tbv8.backfill.find_source", lambda _venue, _dataset: quick)
+        patch.setattr("tbv8.config.records.find_funding", lambda _venue: quick)
         yield
 
 

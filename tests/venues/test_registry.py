@@ -23,7 +23,7 @@ from tests.servers.mexc import mexc_market, mexc_server
 from tests.test_ladder import SHARED_BY_VENUES
 
 NOON = 1_790_164_800_000
-NOT_VENUES = {"__init__", "registry", *SHARED_BY_VENUES}
+NOT_VENUES = {"__init__", "registry", "ccxt", "files", *SHARED_BY_VENUES}
 
 
 @contextmanager
