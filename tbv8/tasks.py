@@ -43,6 +43,7 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     MINUTE_MS,
@@ -72,6 +73,8 @@ _ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
 
+CHUNK_DAYS = "150"  # as 5m bars, about as many rows as a month of 1m bars
+
 BACKFILL_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "recheck",
@@ -94,7 +97,7 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "chunk_days",
         "long": "chunk-days",
-        "default": "150",  # as 5m bars, about as many rows as a month of 1m bars
+        "default": CHUNK_DAYS,
         "help": "days of 1m bars in memory at once; the result is the same",
     },
 ]
@@ -162,17 +165,26 @@ def project() -> Project:
     Raises:
         InvalidDodoFile: Something in config/ or on the command line is wrong.
     """
-    now_ms = int(time.time() * 1000)
     try:
-        loaded = load_project(
-            Path.cwd(),
-            overrides=doit.doit_cmd._CMDLINE_VARS or {},
-            now_ms=now_ms,
-            history_span=partial(_lasting_span, now_ms=now_ms),
-        )
-        loaded = load_experiments(loaded, overrides=doit.doit_cmd._CMDLINE_VARS or {})
+        return load_folder(Path.cwd(), overrides=doit.doit_cmd._CMDLINE_VARS or {})
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
+
+
+def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
+    """Return the checked configuration of a project's folder as of now; print its warnings.
+
+    Raises:
+        ConfigError: Something in config/ or in `overrides` is wrong.
+    """
+    now_ms = int(time.time() * 1000)
+    loaded = load_project(
+        root,
+        overrides=overrides,
+        now_ms=now_ms,
+        history_span=partial(_lasting_span, now_ms=now_ms),
+    )
+    loaded = load_experiments(loaded, overrides=overrides)
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
@@ -447,6 +459,36 @@ def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
 
 
+def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
+    """Build what a run of `strategy` needs and is stale, as `doit` does before its backtest.
+
+    Returns:
+        Every part of the result's key, and the bars, both as of one moment.
+
+    Raises:
+        Tbv8Error: The params are refused, or something cannot be built.
+    """
+    _check_params(strategy)
+    built = {"migrate": migrate(project)}
+    for task in (
+        *backfills(project, recheck=False),
+        *aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS),
+    ):
+        built[task.get("basename") or f"backfill:{task['name']}"] = task
+
+    def build(name: str) -> None:
+        task = built.pop(name, {})
+        for before in task.get("task_dep", ()):
+            build(before)
+        if task and task["meta"]["state"]().reasons:
+            task["meta"]["action"]()
+
+    _check, *bars = _before_a_run(project, strategy)
+    for name in bars:
+        build(name)
+    return _read(project, strategy)
+
+
 def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
     """Return the task that brings the bars of a series and timeframe."""
     if timeframe == ONE_MINUTE:
@@ -700,9 +742,17 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.trading.loading import StrategyError
 
-    _inputs, bars = _read(project, strategy)
-    for line in lines(strategy, check_lookahead(strategy, bars)):
+    inputs, bars = _read(project, strategy)
+    keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
+    try:
+        found = lines(strategy, check_lookahead(strategy, bars))
+    except StrategyError as e:
+        keep(passed=False, line=str(e))
+        raise
+    keep(passed=True, line=found[0])
+    for line in found:
         print(f"   {line}")
 
 
@@ -844,7 +894,7 @@ def _task(
         "actions": [_user_errors(action)],
         "task_dep": list(after),
         "uptodate": [_fresh(question)],
-        "meta": {"state": question},
+        "meta": {"state": question, "action": action},
         "doc": doc,
         "verbosity": 2,
     }

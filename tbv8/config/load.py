@@ -159,6 +159,23 @@ class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     backtest: _Backtest = _Backtest()
 
 
+def find_project(folder: Path) -> Path:
+    """Return the nearest folder of a project, `folder` itself or one above it.
+
+    Raises:
+        ConfigError: None of them has a dodo.py beside a folder `config`.
+    """
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
+        if (place / "dodo.py").is_file() and (place / "config").is_dir():
+            return place
+    raise ConfigError(
+        "neither this folder nor one above it is a tbv8 project: go to one, or make one with "
+        "`tbv8 init FOLDER`",
+        path=folder,
+    )
+
+
 def load_project(
     root: Path, *, overrides: Mapping[str, str], now_ms: int, history_span: HistorySpan
 ) -> Project:
@@ -955,10 +972,11 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     path = PurePosixPath(file)
     if path.suffix != ".py" or not path.stem.isidentifier() or not class_name.isidentifier():
         document.refuse(key, f"{text!r} is not path/to/file.py:Class")
-    if path.is_absolute() or ".." in path.parts:
-        document.refuse(key, f"{file!r} is not below the project's folder: move the file there")
+    if path.is_absolute():
+        cure = f"write it from there on, such as ../research/{path.name}"
+        document.refuse(key, f"{file!r} does not begin at the project's folder: {cure}")
     if not (root / path).is_file():
-        document.refuse(key, f"there is no file {path.as_posix()!r} in the project's folder")
+        document.refuse(key, f"there is no file {path.as_posix()!r}, from the project's folder on")
     return path.as_posix(), class_name
 
 

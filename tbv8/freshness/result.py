@@ -16,7 +16,14 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
-from tbv8.config.source import ABSENT, digest_file, digest_source, foreign_imports, strategy_sources
+from tbv8.config.source import (
+    ABSENT,
+    digest_file,
+    digest_source,
+    folder_of,
+    foreign_imports,
+    strategy_sources,
+)
 from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
@@ -210,8 +217,11 @@ def _strategy_config(strategy: Strategy) -> dict[str, Any]:
 
 
 def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """Return the digest of each source by its path below `root`."""
-    return {path.relative_to(root).as_posix(): digest_source(path) for path in sorted(paths)}
+    """Return the digest of each source by its path below `root`, or below that of tbv8."""
+    return {
+        path.relative_to(folder_of(path, root)).as_posix(): digest_source(path)
+        for path in sorted(paths)
+    }
 
 
 @lru_cache

@@ -197,6 +197,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     market: str
     state: str
+    lookahead: str
     reasons: tuple[str, ...]
     found: Found | None
 
@@ -212,6 +213,7 @@ def _strategies(report: Report) -> Part:
         "drawn",
         "strategy",
         "state",
+        "look-ahead",
         "return",
         "Sharpe",
         "drawdown",
@@ -224,7 +226,7 @@ def _strategies(report: Report) -> Part:
     ]
     if rows:
         cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
-        content.append(table(heads, cells, words=3, sortable=True, id_="strategies-table"))
+        content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
     else:
         content.append(element("p", "There is no strategy and no result.", class_="dim"))
     content.append(_why([row for row in rows if row.reasons]))
@@ -247,6 +249,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             strategy_id=strategy.strategy_id,
             market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
+            lookahead=strategy.checked,
             reasons=(*problem, *strategy.reasons),
             found=result,
         )
@@ -260,6 +263,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             strategy_id=result.strategy_id,
             market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
             state="not configured",
+            lookahead="",
             reasons=(result.problem,) if result.problem else (),
             found=result,
         )
@@ -370,6 +374,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         box,
         name,
         element("span", row.state, class_=states.get(row.state, "pill gone")),
+        row.lookahead,
         number(stats.get("return"), "+,.2%"),
         number(stats.get("sharpe"), ",.2f"),
         number(stats.get("max_drawdown"), ",.2%"),

@@ -77,7 +77,10 @@ _KINDS = (
 _TICK_KINDS = ("venue", "dataset", ">symbols", "first", "last")
 _GAP_KINDS = ("venue", "channel", ">symbols", ">gaps", ">healed", ">lasting", ">lost")
 _GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
-_STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades")
+_STRATEGIES = (
+    *("strategy", "bars", "span", "state", "look-ahead"),
+    *(">return", ">Sharpe", ">max drawdown", ">trades"),
+)
 
 
 _SESSIONS = (
@@ -298,7 +301,11 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
     return [
         strategy.strategy_id,
         f"{symbols} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
+        " .. ".join(
+            _time(ms)[:10] for ms in (strategy.start_ms, strategy.end_ms) if ms is not None
+        ),
         "fresh" if strategy.fresh else "stale",
+        strategy.checked,
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),

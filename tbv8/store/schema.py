@@ -39,6 +39,8 @@ from tbv8.market import DAY_MS, Timeframe
 from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, refusals
 from tbv8.store.ledger import MINUTE_DATASETS
 
+_PACKAGE = Path(__file__).parents[1]
+
 USUAL_TIMEFRAMES = ("5m", "15m", "30m", "1h", "2h", "4h", "12h", "1d", "1w", "1M")
 
 metadata = MetaData()
@@ -279,8 +281,17 @@ def open_engine(db_path: Path) -> Engine:
 
 
 def alembic_config(db_path: Path, *, root: Path) -> Config:
-    """Return Alembic's configuration, from pyproject.toml in `root`, for one database."""
-    config = Config(toml_file=root / "pyproject.toml")
+    """Return Alembic's configuration for one database: with the migrations that a wheel brings.
+
+    In a clone it is that of pyproject.toml in `root`, or where the package lies if `root` has none.
+    """
+    packaged = _PACKAGE / "migrations"
+    if packaged.is_dir():
+        config = Config()
+        config.set_main_option("script_location", str(packaged).replace("%", "%%"))
+    else:
+        clone = root if (root / "migrations").is_dir() else _PACKAGE.parent
+        config = Config(toml_file=clone / "pyproject.toml")
     config.attributes["db_path"] = db_path
     return config
 

@@ -80,7 +80,7 @@ def commands() -> list[str]:
         flags=re.MULTILINE,
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
-    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|STRATEGY_ID)\b")
+    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|FOLDER|NAME|STRATEGY_ID)\b")
     endless = ("record", "bench")
     return [
         words

@@ -124,7 +124,10 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("ignore -x", "option -x not recognized"),
         ("help -x", "option -x not recognized"),
         ("tabcompletion --shell", "option --shell requires argument"),
-        ("tabcompletion --shell fish", "--shell: unknown choice 'fish'; there is bash, zsh"),
+        (
+            "tabcompletion --shell csh",
+            "--shell: unknown choice 'csh', did you mean 'zsh'? there is bash, fish, zsh",
+        ),
         (
             "list --sort nam",
             "--sort: unknown choice 'nam', did you mean 'name'? there is definition, name",

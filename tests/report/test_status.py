@@ -155,7 +155,8 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     folder = project.results_path / "btc_usdt_perp_v1"
     folder.mkdir(parents=True)
     primary = {"return": 0.25, "max_drawdown": 0.1, "sharpe": None, "trades": 12}
-    summary = {"simulated": True, "primary": primary}
+    span = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-08T00:00:00Z"}
+    summary = {"simulated": True, "primary": primary, "span": span}
     (folder / "summary.json").write_text(json.dumps(summary))
 
     (fresh,) = look(project).strategies
@@ -164,6 +165,9 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     (damaged,) = look(project).strategies
 
     assert (fresh.fresh, fresh.reasons, fresh.simulated) == (True, (), True)
+    assert (fresh.start_ms, fresh.end_ms) == (MONDAY, MONDAY + 7 * DAY_MS)
+    assert (fresh.lookahead, fresh.checked) == (None, "not checked")
+    assert (damaged.start_ms, damaged.end_ms) == (None, None)
     assert fresh.numbers == {
         "return": 0.25,
         "cagr": None,
