@@ -635,7 +635,7 @@ TYPES = [
     case("a key in capitals", DATA, "db_path: data/tbv8.sqlite", "DB_PATH: data/tbv8.sqlite",
          "2: DB_PATH: unknown key, did you mean 'db_path'?"),
     case("a key of something else", DATA, "results_path: data/results", "verbose: true",
-         "3: verbose: unknown key; known are db_path, results_path, timeframes"),
+         "3: verbose: unknown key; known are db_path, results_path, timeframes, paper, notify"),
     case("a number for text", DATA, "data/tbv8.sqlite", "3",
          "2: db_path: expected text, got 3: write it in quotes"),
     case("a truth for text", DATA, "data/tbv8.sqlite", "no",
