@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,11 +27,11 @@ from msgspec.structs import replace
 from tbv8.config.document import unknown
 from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
-from tbv8.config.records import Experiment, Problem, Project, Strategy
+from tbv8.config.records import Experiment, Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.ending import end_with_parent, watch_native_code
-from tbv8.errors import ConfigError, DataError, Tbv8Error
+from tbv8.errors import ConfigError, DataError, Tbv8Error, VenueError
 from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
@@ -55,8 +56,8 @@ from tbv8.market import (
 )
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.registry import find_history, find_venue
+from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, held_span, holds, read_days
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.live.plan import Plan
@@ -188,10 +189,17 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
     return loaded
 
 
-def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older."""
-    source = find_history(venue)
-    return None if source is None or source.rolls else source.span(now_ms)
+def _lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older.
+
+    A venue that can neither be asked nor recorded has what was imported.
+    """
+    if (source := venue.history) is not None:
+        return None if source.rolls else source.span(now_ms)
+    if find_venue(venue.name).live is None:
+        with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
+            return held_span(query, venue.name)
+    return None
 
 
 def migrate(project: Project) -> Task:
@@ -240,15 +248,15 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
-            yield {
-                "name": str(series),
-                **_task(
-                    partial(_backfill, project, series, spans, recheck),
-                    partial(_backfill_state, project, series, spans, recheck),
-                    doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
-                    after=["migrate"],
-                ),
-            }
+            task = _task(
+                partial(_backfill, project, series, spans, recheck),
+                partial(_backfill_state, project, series, spans, recheck),
+                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
+                after=["migrate"],
+            )
+            if venue.history is not None and venue.history.reach:
+                task["meta"]["reach"] = partial(_reach, series, venue)
+            yield {"name": str(series), **task}
 
 
 def aggregates(
@@ -587,13 +595,30 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
+def _reach(series: Series, venue: Venue) -> str:
+    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    from tbv8.backfill import reach
+
+    try:
+        return reach(series, venue=venue) or ""
+    except VenueError as e:
+        return str(e)
+
+
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    state = backfill_state(project.db_path, series, spans)
+    venue = project.venues[series.venue]
+    source, files = venue.history, None
+    if source is not None and source.files is not None:
+        try:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+        except DataError as e:  # and the action says so, too
+            return State((str(e),))
+    state = backfill_state(project.db_path, series, spans, files=files)
     reasons = state.reasons
-    if reasons:
+    if reasons and source is not None:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        if source := find_history(series.venue):
+        if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
         with open_reader(project.db_path) as query:
@@ -906,7 +931,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    source = find_history(series.venue)
+    source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
     return [part for span in spans if available and (part := span.intersection(available))]

@@ -64,6 +64,7 @@ LIBRARIES = {
     "pyarrow": "*",
     "requests": "venues",
     "rich": "live progress recorder report",
+    "ruamel": "config",
     "sqlalchemy": "store",
     "urllib3": "venues",
     "websockets": "recorder",
@@ -72,7 +73,7 @@ LIBRARIES = {
 
 HEAVY = (
     "adbc_driver_manager adbc_driver_sqlite aiohttp alembic apprise ccxt nautilus_trader numpy"
-    " pandas plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
+    " pandas plotly polars prometheus_client pyarrow requests rich ruamel sqlalchemy urllib3"
     " websockets"
 )
 

@@ -15,6 +15,8 @@ from tbv8.config.source import module_path
 from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
+from tbv8.venues.base import HistorySource
+from tbv8.venues.registry import find_history
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
@@ -46,7 +48,10 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue; a native symbol of None is spelt by the venue's own rule."""
+    """One venue; a native symbol of None is spelt by the venue's own rule.
+
+    `own_history` is what its file says of a history that tbv8 does not know by the venue's name.
+    """
 
     name: str
     enabled: bool
@@ -57,6 +62,12 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     archive_url: str | None
     instruments: dict[str, Instrument]
     redirect_hosts: tuple[str, ...] = ()
+    own_history: HistorySource | None = None
+
+    @property
+    def history(self) -> HistorySource | None:
+        """Where its history of 1m bars comes from; None if it has none to give."""
+        return self.own_history or find_history(self.name)
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

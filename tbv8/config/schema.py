@@ -145,6 +145,15 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "Other hosts that its replies may lead to; a redirect to any other is refused.",
             {"items": {"type": "string", "pattern": f"^{load.HOST}$"}},
         ),
+        "history": ("Where its bars come from, of a venue that tbv8 does not know by name.", {}),
+        "exchange": (
+            "Of `history: ccxt`: ccxt's name of the exchange, such as kraken.",
+            {"type": ["string", "null"], "pattern": "^[a-z0-9]+$"},
+        ),
+        "path": (
+            "Of `history: files`: where they are, such as bars/{symbol}.csv.",
+            {"type": ["string", "null"], "pattern": "\\S"},
+        ),
         "instruments": (
             "What an order is worth there, by symbol: used by backtests.",
             {

@@ -145,7 +145,7 @@ class Files:
             self.root,
             overrides=overrides,
             now_ms=parse_time(now),
-            history_span=self.available.get,
+            history_span=lambda venue, _: self.available.get(venue.name),
         )
 
     def strategy(self, *, now: str = NOW, **overrides: str) -> Strategy:
@@ -308,6 +308,8 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
 
 
 def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> None:
+    least_order = "min_notional_usd: 10, max_leverage: 40"  # as issue 12 has it
+    project.edit(HYPERLIQUID, "max_leverage: 40", least_order)
     designed = project.load()
     shutil.rmtree(project.root / "config")
     shutil.copytree(ROOT / "config", project.root / "config")

@@ -56,7 +56,7 @@ class Files:
             self.root,
             overrides={},
             now_ms=parse_time("2026-01-15"),
-            history_span={"sample": HALF_YEAR}.get,
+            history_span=lambda venue, _: {"sample": HALF_YEAR}.get(venue.name),
         )
 
     def strategy(self) -> Strategy:
