@@ -77,6 +77,9 @@ HEAVY = (
     " websockets"
 )
 
+SHARED_BY_VENUES = {"base", "binance", "bounds", "http", "live_calls", "live_funding"}
+SHARED_BY_VENUES |= {"live_history", "rates"}
+
 MODULES = sorted((ROOT / "tbv8").rglob("*.py"))
 
 
@@ -147,9 +150,7 @@ def test_a_venue_does_not_know_another_one() -> None:
         for name in imports(path):
             parts = name.split(".")
             if parts[:2] == ["tbv8", "venues"]:
-                assert parts[2] in ("base", "bounds", "http", "live_history", own), (
-                    f"{path} imports {name}"
-                )
+                assert parts[2] in {*SHARED_BY_VENUES, own}, f"{path} imports {name}"
 
 
 def test_a_backtest_knows_of_venues_what_its_config_says() -> None:

@@ -30,6 +30,7 @@ from tbv8.config.document import (
 from tbv8.config.records import (
     Channel,
     Detail,
+    Funding,
     Instrument,
     Kind,
     Message,
@@ -414,7 +415,7 @@ def _load_venue(
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-        document.refuse(("channels",), "expected trades, bbo or both, each once")
+        document.refuse(("channels",), "expected some of trades, bbo, funding and mark, each once")
     for index, host in enumerate(raw.redirect_hosts):
         if not re.fullmatch(HOST, host):
             expected = f"expected a host such as data.example.com, got {host!r}"
@@ -760,6 +761,8 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
     _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
     _check_imports(document, module, root=inputs.root)
+    fixed = _funding(document, raw, inputs.warnings)
+    instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
     return Strategy(
         strategy_id=strategy_id,
         path=document.path,
@@ -776,9 +779,8 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
         span=span,
         warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
         detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
-        instruments=_instruments(
-            document, raw.routing, symbols, inputs, _funding(document, raw, inputs.warnings)
-        ),
+        funding=_funding_mode(raw, data_venue, instruments),
+        instruments=instruments,
         starting_balance_usd=raw.backtest.starting_balance_usd,
         slippage_ticks=raw.backtest.slippage_ticks,
         simulated=find_venue(data_venue).simulated,
@@ -869,16 +871,27 @@ def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Dec
     if written == "none":
         return Decimal(0)
     if written == "history":
-        document.refuse(
-            key, "funding history is not held yet: write none or a rate per 8 h, e.g. 0.0001"
-        )
+        return None
     try:
         rate = Decimal(str(written))
     except ArithmeticError:
-        document.refuse(key, f"expected none or a rate per 8 h such as 0.0001, got {written!r}")
+        document.refuse(
+            key, f"expected history, none or a rate per 8 h such as 0.0001, got {written!r}"
+        )
     _check_rate(document, key, rate)
     _warn_of_percent(warnings, document, key, rate)
     return rate
+
+
+def _funding_mode(
+    raw: _StrategyFile, data_venue: str, instruments: Mapping[str, Mapping[str, Instrument]]
+) -> Funding:
+    """Return what a strategy is charged; a rate that is written for an instrument holds too."""
+    if raw.backtest.funding is not None:
+        return "history" if raw.backtest.funding == "history" else "fixed"
+    if any(rules.funding_rate_8h for rules in instruments[raw.routing.primary].values()):
+        return "fixed"
+    return "history" if find_venue(data_venue).funding else "held"
 
 
 def _instruments(

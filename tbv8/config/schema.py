@@ -89,7 +89,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {
-        "market_data_venue": ("The venue whose history is fetched: sample, binance_spot.", {}),
+        "market_data_venue": ("Whose history is fetched: sample, binance_spot, binance_perp.", {}),
         "start_date": (
             "Its first moment: a date is midnight UTC, a time needs its zone.",
             {"pattern": _TIME},
@@ -126,7 +126,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             },
         ),
         "channels": (
-            "What is recorded; bars_1m are built from trades.",
+            "What is recorded; bars_1m are built from trades. funding and mark come by REST.",
             {"minItems": 1, "uniqueItems": True},
         ),
         "ws_url": (
@@ -246,8 +246,8 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             {"pattern": "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"},
         ),
         "funding": (
-            "Instead of the instruments' own: none, or a rate per 8 h such as 0.0001.",
-            {"anyOf": [{"enum": ["none", None]}, *_FEE["anyOf"]]},
+            "history for what venues charged, none, or a rate per 8 h such as 0.0001.",
+            {"anyOf": [{"enum": ["history", "none", None]}, *_FEE["anyOf"]]},
         ),
     },
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tbv8.backtest.funding import read_funding
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
@@ -41,6 +42,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
+from tbv8.trading.funding import Charged
 
 _DIED = hashlib.sha256(b"died").digest()  # whatever its last words were
 
@@ -60,8 +62,8 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
             tested = survey.tested(survey.choices(store.query))
             missing = survey.missing(store.query, tested)
         tables = _read_tables(store, survey) if missing else {}
-        code = made_by(strategy)
-    with open_trials(db_path) as rows, _pool(experiment, tables, code) as pool:
+        funding, code = _read_funding(store, experiment), made_by(strategy)
+    with open_trials(db_path) as rows, _pool(experiment, tables, funding, code) as pool:
         del tables
         runner = _Runner(survey, rows, pool, db_path)
         rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
@@ -84,13 +86,16 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
 
 
 @contextmanager
-def _pool(experiment: Experiment, tables: Tables, code: str) -> Iterator[Pool]:
-    """Yield workers that have the bars."""
+def _pool(
+    experiment: Experiment, tables: Tables, funding: dict[str, dict[str, Charged]], code: str
+) -> Iterator[Pool]:
+    """Yield workers that have the bars and the funding."""
     with TemporaryDirectory(prefix="tbv8-") as folder:
         context = Context(
             strategy=to_trial(experiment.strategy),
             tables=write_tables(tables, Path(folder)),
             cores=count_cores(),
+            funding=funding,
         )
         workers = experiment.workers or context.cores
         with Pool(context, workers=workers, made_by=code) as pool:
@@ -114,6 +119,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         asked = asked[::step]
         held = read_trials(store.query, [one.key for one in asked])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
+        funding = _read_funding(store, experiment)
 
     def take(number: int, answer: Outcome | Died) -> None:
         one = asked[number]
@@ -125,11 +131,17 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         advance(1)
 
     with (
-        _pool(experiment, tables, code) as pool,
+        _pool(experiment, tables, funding, code) as pool,
         progress(f"reproduce {name}", len(asked), "trials") as advance,
     ):
         pool.run([(at, survey.strategy(one)) for at, one in enumerate(asked)], take)
     return len(asked)
+
+
+def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, Charged]]:
+    """Return all funding that any trial is charged."""
+    strategy = to_trial(experiment.strategy)
+    return read_funding(store, strategy, strategy.run_span)
 
 
 def _read_tables(store: BarStore, survey: Survey) -> Tables:

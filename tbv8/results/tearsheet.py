@@ -24,7 +24,7 @@ from tbv8.page.words import NONE, counted, length, length_cell, minute, number, 
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tbv8.results.read import Account, Result
-from tbv8.results.summary import Event, OneSided, cautions, still_open
+from tbv8.results.summary import Event, OneSided, cautions, funding_words, still_open
 from tbv8.risk.checks import RULES
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
@@ -92,6 +92,11 @@ def _header(result: Result) -> Html:
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", said, class_="facts") for said in _settings(result)],
+        [
+            element("p", f"{stats.venue}: {said}.", class_="facts")
+            for stats in summary.runs
+            for said in funding_words(stats)
+        ],
         [element("p", said, class_="caution") for said in cautions(summary)],
     )
 

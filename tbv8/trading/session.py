@@ -103,6 +103,7 @@ class Session:
         forget_strategies(self.strategy)
         orders = self._orders
         base = gated(self._gate, self._bar_types.values())
+        base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
         self._callbacks = Callbacks(self._loaded, self._reports.hooks(), orders.deliver_events)
         self._engine.add_strategy(self._loaded)
@@ -128,6 +129,8 @@ class Session:
         """
         with ExitStack() as stack:
             self._enter_run(stack)
+            charged = bars.funding.get(self.venue, {})
+            self._simulation.add_funding(charged, self._orders.step_ns // _NS)
             for schedule in schedules(
                 bars,
                 step=self.strategy.step,

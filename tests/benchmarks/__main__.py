@@ -23,6 +23,7 @@ BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "funding": filling.bench_funding,
     "import": importing.bench_import,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
