@@ -469,22 +469,25 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
         Tbv8Error: The params are refused, or something cannot be built.
     """
     _check_params(strategy)
-    built = {"migrate": migrate(project)}
-    for task in (
-        *backfills(project, recheck=False),
-        *aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS),
+    tasks = {"migrate": migrate(project)}
+    for group, several in (
+        ("backfill", backfills(project, recheck=False)),
+        ("funding", fundings(project)),
+        ("", aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS)),
     ):
-        built[task.get("basename") or f"backfill:{task['name']}"] = task
+        tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in several}
+    done: set[str] = set()
 
     def build(name: str) -> None:
-        task = built.pop(name, {})
-        for before in task.get("task_dep", ()):
-            build(before)
-        if task and task["meta"]["state"]().reasons:
-            task["meta"]["action"]()
+        if name not in done:
+            done.add(name)
+            for before in tasks[name]["task_dep"]:
+                build(before)
+            if tasks[name]["meta"]["state"]().reasons:
+                tasks[name]["meta"]["action"]()
 
-    _check, *bars = _before_a_run(project, strategy)
-    for name in bars:
+    _check, *needed = _before_a_run(project, strategy)
+    for name in needed:
         build(name)
     return _read(project, strategy)
 
