@@ -54,6 +54,7 @@ LIBRARIES = {
     "msgspec": "*",
     "nautilus_trader": "trading backtest strategies",
     "numpy": "*",
+    "optuna": "experiments",
     "plotly": "page",
     "polars": "aggregate",
     "prometheus_client": "recorder",
@@ -67,8 +68,8 @@ LIBRARIES = {
 }
 
 HEAVY = (
-    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy pandas"
-    " plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
+    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy optuna"
+    " pandas plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
     " websockets"
 )
 

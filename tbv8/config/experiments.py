@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,15 +49,16 @@ _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json
 _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
 _MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS = 20, 100_000, 1024
-_SEEDS = range(2**63)
+_SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
 
 
 class _Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    method: Literal["grid", "random", "halton"] = "grid"
+    method: Literal["grid", "random", "halton", "tpe"] = "grid"
     space: dict[str, Any]
     where: list[str] = []
     trials: int | None = None
     seed: int = 0
+    batch: int = 16
 
 
 class _Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -159,9 +161,10 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
 
 def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
     """Refuse numbers out of their range, wherever in the file."""
-    own = raw.monte_carlo or _MonteCarlo()
+    own, is_tpe = raw.monte_carlo or _MonteCarlo(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
-        (("search", "seed"), raw.search.seed, 0, _SEEDS.stop - 1),
+        (("search", "seed"), raw.search.seed, 0, _MOST_TPE_SEED if is_tpe else _SEEDS.stop - 1),
+        (("search", "batch"), raw.search.batch, 1, 1000),
         (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
         (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
         (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
@@ -193,6 +196,11 @@ def _walk_forward(
 ) -> WalkForward | None:
     if raw is None:
         return None
+    if search.method == "tpe":
+        document.refuse(
+            ("walk_forward",),
+            "each window would need a search of its own: use grid, random or halton",
+        )
     days = {name: _days(document, name, getattr(raw, name)) for name in ("train", "test")}
     days |= {
         name: _days(document, name, getattr(raw, name), zero=True) for name in ("warm_up", "purge")
@@ -251,6 +259,10 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
         document.refuse(("search", "trials"), f"missing: {raw.method} needs it")
     elif raw.trials < 1:
         document.refuse(("search", "trials"), f"expected 1 or more, got {raw.trials}")
+    if raw.method == "tpe" and find_spec("optuna") is None:
+        document.refuse(("search", "method"), "tpe needs optuna: run `uv sync --extra search`")
+    if raw.method != "tpe" and "batch" in document.value["search"]:
+        document.refuse(("search", "batch"), "is of tpe alone: remove this key")
     conditions: list[Comparison] = []
     for at, text in enumerate(raw.where):
         try:
@@ -265,6 +277,7 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
         written=tuple(raw.where),
         trials=raw.trials,
         seed=raw.seed,
+        batch=raw.batch,
     )
     key = ("search", "space" if raw.trials is None else "trials")
     try:

@@ -245,7 +245,7 @@ _KEYS |= {
         "run": ("How it is run; changes no result.", {}),
     },
     "_Search": {
-        "method": ("grid: all points; random and halton: so many as `trials` says.", {}),
+        "method": ("grid: all points; random, halton, tpe: so many as `trials` says.", {}),
         "space": (
             "Axes: a param, risk.<key>, slippage_ticks, starting_balance_usd, detail, timeframe.",
             {
@@ -269,6 +269,10 @@ _KEYS |= {
             {"type": ["integer", "null"], "minimum": 1, "maximum": 100_000},
         ),
         "seed": ("Of the draws; not for a grid.", _SEED),
+        "batch": (
+            "How many points of tpe are tried before the next are chosen.",
+            {"minimum": 1, "maximum": 1000},
+        ),
     },
     "_Objective": {
         "maximize": ("The number of a trial of which the most is best.", {}),

@@ -18,10 +18,11 @@ from typing import Any
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
-from tbv8.errors import DataError
+from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.folder import write_folder
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
+from tbv8.experiments.optimizer import tpe_points
 from tbv8.experiments.pool import Died, Pool, write_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
@@ -56,14 +57,17 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
         survey = Survey(experiment, store.query)
         missing = survey.missing(store.query, survey.known)
+        is_open = experiment.search.method == "tpe"
         if not missing:
             tested = survey.tested(survey.choices(store.query))
             missing = survey.missing(store.query, tested)
-        tables = _read_tables(store, survey) if missing else {}
+        tables = _read_tables(store, survey) if missing or is_open else {}
         code = made_by(strategy)
     with open_trials(db_path) as rows, _pool(experiment, tables, code) as pool:
         del tables
         runner = _Runner(survey, rows, pool, db_path)
+        if is_open:
+            runner.run_open()
         rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
         runner.run_missing(survey.known, "trials")
         with open_reader(db_path) as query:
@@ -171,6 +175,30 @@ class _Runner:
         with progress(label, len(missing), unit) as advance:
             jobs = [(number, self._survey.strategy(one)) for number, one in enumerate(missing)]
             self._pool.run(jobs, self._taker(missing, advance))
+
+    def run_open(self) -> None:
+        """Run a search whose points follow from results, from its seed on.
+
+        Raises:
+            ConfigError: The conditions leave too few points.
+            DataError: As of `Pool.run`.
+        """
+        survey, experiment = self._survey, self._survey.experiment
+        survey.restart()
+        batches = tpe_points(experiment.search)
+        try:
+            new = next(batches)
+            while True:
+                asked = survey.add(new)
+                self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
+                self.run_missing(asked, f"trials from number {asked[0].number:,} on")
+                with open_reader(self._db_path) as query:
+                    found = read_trials(query, [one.key for one in asked])
+                new = batches.send([score(found[one.key], experiment.objective) for one in asked])
+        except StopIteration:
+            return
+        except ValueError as e:
+            raise ConfigError(str(e), path=experiment.path, key="search.where") from e
 
     def _taker(self, missing: Sequence[Asked], advance: Advance) -> Callable[[int, Any], None]:
         def take(number: int, answer: Any) -> None:

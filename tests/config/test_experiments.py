@@ -136,7 +136,11 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
          "4: search.space: 998,001 trials are more than 100,000: try fewer"),
         ("btc_usdt_perp_v1", "btc_usdt_perp", "2: strategy: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'? there is "
          "btc_eth_pairs_v1, btc_usdt_breakout_v1, btc_usdt_perp_v1, btc_usdt_pullback_v1, btc_usdt_reversion_v1"),
-        ("search:", "search:\n  method: tpe", "4: search.method: unknown value 'tpe'; there is grid, halton, random"),
+        ("search:", "search:\n  method: sobol", "4: search.method: unknown value 'sobol'; there is grid, halton, random, tpe"),
+        ("search:", "search:\n  method: tpe\n  trials: 2\n  batch: 0", "6: search.batch: expected 1 to 1,000, got 0"),
+        ("search:", "search:\n  batch: 4", "4: search.batch: is of tpe alone: remove this key"),
+        ("search:", "walk_forward: {train: 60d, test: 30d}\nsearch:\n  method: tpe\n  trials: 2", "3: walk_forward: each window "
+         "would need a search of its own: use grid, random or halton"),
         ("search:", "search:\n  method: random", "3: search.trials: missing: random needs it"),
         ("search:", "search:\n  seed: 1", "4: search.seed: a grid has all points: remove this key"),
         ("search:", "search:\n  method: random\n  trials: 3", "5: search.trials: the space has 2 points, not 3: write fewer "
