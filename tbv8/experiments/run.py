@@ -159,7 +159,7 @@ class _Runner:
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 
-    def run_missing(self, asked: Sequence[Asked], unit: str) -> None:
+    def run_missing(self, asked: Sequence[Asked], unit: str, *, where: str = "") -> None:
         """Run those without a row.
 
         Raises:
@@ -169,7 +169,7 @@ class _Runner:
             missing = self._survey.missing(query, asked)
         if not missing:
             return
-        label = self._survey.experiment.experiment_id
+        label = f"{self._survey.experiment.experiment_id}{where}"
         if fresh := len(asked) - len(missing):
             label += f" ({fresh:,} fresh)"
         with progress(label, len(missing), unit) as advance:
@@ -191,7 +191,7 @@ class _Runner:
             while True:
                 asked = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                self.run_missing(asked, f"trials from number {asked[0].number:,} on")
+                self.run_missing(asked, "trials", where=f" from number {asked[0].number:,} on")
                 with open_reader(self._db_path) as query:
                     found = read_trials(query, [one.key for one in asked])
                 new = batches.send([score(found[one.key], experiment.objective) for one in asked])
