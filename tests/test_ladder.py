@@ -59,6 +59,7 @@ LIBRARIES = {
     "polars": "aggregate",
     "prometheus_client": "recorder",
     "pyarrow": "*",
+    "ray": "experiments",
     "requests": "venues",
     "rich": "progress recorder report",
     "sqlalchemy": "store",
@@ -69,7 +70,7 @@ LIBRARIES = {
 
 HEAVY = (
     "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy optuna"
-    " pandas plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
+    " pandas plotly polars prometheus_client pyarrow ray requests rich sqlalchemy urllib3"
     " websockets"
 )
 

@@ -45,6 +45,7 @@ from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, pars
 FOLDER = "experiments"
 """Of their results, below the folder of all results; so no strategy may bear this name."""
 
+_NO_RAY = "ray is not installed: run `uv sync --extra cluster`"
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
@@ -88,7 +89,8 @@ class _Overfitting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workers: int = 0
-    on: Literal["pool"] = "pool"
+    on: Literal["pool", "ray"] = "pool"
+    address: str | None = None
 
 
 class _ExperimentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,27 +109,45 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
 
     Args:
         project: Of the same folder, with its strategies.
-        overrides: `workers` of the command line.
+        overrides: `workers`, `on` and `address` of the command line.
+
+    Raises:
+        ConfigError: One of these is wrong.
     """
     if not (project.root / "config" / "experiments").is_dir():
         return project
     broken = {one.name: one.error for one in project.problems if one.kind == "strategy"}
-    workers = _workers(overrides["workers"]) if "workers" in overrides else None
+    changes = _overrides(overrides)
 
     def load_one(document: Document) -> Experiment:
-        experiment = _load(document, project, broken)
-        return experiment if workers is None else replace(experiment, workers=workers)
+        return replace(_load(document, project, broken), **changes)
 
     loaded, wrong = load._load_each(project.root, "experiments", "experiment", None, load_one)
     problems = [Problem(kind="experiment", name=name, error=e) for name, e in wrong.items()]
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
 
-def _workers(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MOST_WORKERS:
-        problem = f"expected a whole number up to {_MOST_WORKERS}, got {text!r}"
-        raise ConfigError(problem, key="workers")
-    return int(text)
+def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the command line says of how experiments are run."""
+    changes: dict[str, Any] = {}
+    if (text := overrides.get("workers")) is not None:
+        if not text.isdecimal() or int(text) > _MOST_WORKERS:
+            problem = f"expected a whole number up to {_MOST_WORKERS}, got {text!r}"
+            raise ConfigError(problem, key="workers")
+        changes["workers"] = int(text)
+    if (text := overrides.get("on")) is not None:
+        if text not in ("pool", "ray"):
+            raise ConfigError(unknown("executor", text, ("pool", "ray")), key="on")
+        if text == "ray" and not _has_ray():
+            raise ConfigError(_NO_RAY, key="on")
+        changes["on"] = text
+    if (text := overrides.get("address")) is not None:
+        changes["address"] = text
+    return changes
+
+
+def _has_ray() -> bool:
+    return find_spec("ray") is not None
 
 
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
@@ -156,6 +176,8 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         ),
         blocks=raw.overfitting.blocks,
         workers=raw.run.workers,
+        on=raw.run.on,
+        address=raw.run.address,
     )
 
 
@@ -175,6 +197,8 @@ def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
     for key, value, least, most in ranges:
         if not least <= value <= most:
             document.refuse(key, f"expected {least} to {most:,}, got {value:,}")
+    if raw.run.on == "ray" and not _has_ray():
+        document.refuse(("run", "on"), _NO_RAY)
     if raw.overfitting.blocks % 2:
         document.refuse(
             ("overfitting", "blocks"), f"expected an even number, got {raw.overfitting.blocks}"

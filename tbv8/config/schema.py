@@ -297,7 +297,8 @@ _KEYS |= {
     },
     "_Run": {
         "workers": ("How many processes at once; 0: as many as there are cores.", {"minimum": 0}),
-        "on": ("What runs the trials.", {}),
+        "on": ("What runs the trials: processes here, or a Ray cluster.", {}),
+        "address": ("Of the Ray cluster; auto is the one of this machine, null starts one.", {}),
     },
 }
 

@@ -166,11 +166,11 @@ class Pool:
         """Take a worker's message, and give it the next job."""
         if isinstance(message, Ready):
             if message.made_by != self._made_by:
-                raise DataError(_CHANGED)
+                raise DataError(CHANGED)
             worker.is_ready, self._failed_starts = True, 0
         elif isinstance(message, Done):
             if message.outcome is None:
-                raise DataError(_CHANGED)
+                raise DataError(CHANGED)
             number, worker.job = worker.job, None
             self.peak = max(self.peak, message.peak)
             assert number is not None
@@ -207,7 +207,7 @@ class Pool:
             self._start()
 
 
-_CHANGED = (
+CHANGED = (
     "the code was changed while the experiment ran, so that its keys do not hold any more: run it "
     "again, finished trials are kept"
 )

@@ -182,9 +182,14 @@ def daily_variance(ratios: Mapping[bytes, float]) -> float:
     return variance_of([ratios[name] / math.sqrt(YEAR_DAYS) for name in sorted(ratios)])
 
 
-def deflate(returns: list[float] | None, ratios: Mapping[bytes, float], tries: int) -> float | None:
-    """Return the deflated Sharpe ratio of a trial among tries with these ratios a year."""
-    if returns is None:
+def deflate(
+    returns: list[float] | None, ratios: Mapping[bytes, float], tries: float
+) -> float | None:
+    """Return the deflated Sharpe ratio of a trial among tries with these ratios a year.
+
+    None where too few days have no Sharpe ratio.
+    """
+    if returns is None or len(returns) < FEWEST_DAYS:
         return None
     return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
 

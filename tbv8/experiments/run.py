@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 from tbv8.config.experiments import results_folder
-from tbv8.config.records import Experiment
+from tbv8.config.records import Experiment, Strategy
 from tbv8.config.space import to_text
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.folder import write_folder
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
-from tbv8.experiments.pool import Died, Pool, write_tables
+from tbv8.experiments.pool import Died, Pool, Take, write_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import Asked, Survey
@@ -63,8 +63,7 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
             missing = survey.missing(store.query, tested)
         tables = _read_tables(store, survey) if missing or is_open else {}
         code = made_by(strategy)
-    with open_trials(db_path) as rows, _pool(experiment, tables, code) as pool:
-        del tables
+    with open_trials(db_path) as rows, _executor(experiment, tables, code) as pool:
         runner = _Runner(survey, rows, pool, db_path)
         if is_open:
             runner.run_open()
@@ -87,16 +86,28 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         )
 
 
+class _Executor(Protocol):
+    """What runs trials: a pool of processes here, or a cluster."""
+
+    def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
+        """Run trials, and hand each answer on as it comes."""
+
+
 @contextmanager
-def _pool(experiment: Experiment, tables: Tables, code: str) -> Iterator[Pool]:
+def _executor(experiment: Experiment, tables: Tables, code: str) -> Iterator[_Executor]:
     """Yield workers that have the bars."""
+    strategy, cores = to_trial(experiment.strategy), count_cores()
+    workers = experiment.workers or cores
+    if experiment.on == "ray":
+        from tbv8.experiments.cluster import Cluster
+
+        address = experiment.address
+        with Cluster(strategy, tables, address=address, workers=workers, made_by=code) as cluster:
+            yield cluster
+        return
     with TemporaryDirectory(prefix="tbv8-") as folder:
-        context = Context(
-            strategy=to_trial(experiment.strategy),
-            tables=write_tables(tables, Path(folder)),
-            cores=count_cores(),
-        )
-        workers = experiment.workers or context.cores
+        paths = write_tables(tables, Path(folder))
+        context = Context(strategy=strategy, tables=paths, cores=cores)
         with Pool(context, workers=workers, made_by=code) as pool:
             yield pool
 
@@ -129,7 +140,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         advance(1)
 
     with (
-        _pool(experiment, tables, code) as pool,
+        _executor(experiment, tables, code) as pool,
         progress(f"reproduce {name}", len(asked), "trials") as advance,
     ):
         pool.run([(at, survey.strategy(one)) for at, one in enumerate(asked)], take)
@@ -149,7 +160,7 @@ def _read_tables(store: BarStore, survey: Survey) -> Tables:
 class _Runner:
     """Runs what is missing of some trials, and writes each answer down."""
 
-    def __init__(self, survey: Survey, rows: TrialStore, pool: Pool, db_path: Path) -> None:
+    def __init__(self, survey: Survey, rows: TrialStore, pool: _Executor, db_path: Path) -> None:
         self._survey, self._rows, self._pool, self._db_path = survey, rows, pool, db_path
         self._subject = subject_of(survey.experiment.strategy)
         self._failed = 0

@@ -150,7 +150,7 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
         ("search:", "objective: {maximize: sharp}\nsearch:", "3: objective.maximize: unknown value 'sharp', did you mean 'sharpe'? "
          "there is calmar, profit_factor, return, sharpe, sortino"),
         ("search:", "overfitting: {blocks: 7}\nsearch:", "3: overfitting.blocks: expected an even number, got 7"),
-        ("search:", "run: {on: ray}\nsearch:", "3: run.on: unknown value 'ray'; there is pool"),
+        ("search:", "run: {on: dask}\nsearch:", "3: run.on: unknown value 'dask'; there is pool, ray"),
         ("search:", "walk_forward: {train: 60d, test: 36h}\nsearch:", "3: walk_forward.test: '36h' is not whole days, and windows "
          "begin at 00:00 UTC"),
         ("search:", "walk_forward: {train: 29d, test: 5d}\nsearch:", "3: walk_forward.train: 29 days are too short for a sharpe "
