@@ -35,7 +35,7 @@ _sources: dict[str, Sources] = {}  # of a worker's process: what its strategy wa
 
 
 class Cluster:
-    """A connection to a Ray cluster, or one that is started here.
+    """A connection to a Ray cluster, or one that is started here, from the first trial on.
 
     Use it as a context manager.
 
@@ -50,14 +50,27 @@ class Cluster:
     def __init__(
         self, strategy: Strategy, tables: Tables, *, address: str | None, workers: int, made_by: str
     ) -> None:
+        self._context = strategy, tables
+        self._address, self._workers, self._made_by = address, workers, made_by
+        self._ray: Any = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._ray is not None:
+            self._ray.shutdown()
+
+    def _connect(self) -> tuple[Any, Any]:
+        """Return the context at the cluster and what runs a trial there."""
         import ray
 
+        address = self._address
         if address is not None:
             _check_address(address)
-        self._ray, self._made_by = ray, made_by
         handlers = {number: signal.getsignal(number) for number in _SIGNALS}
         os.environ.update(_QUIET)
-        started = {} if address else {"num_cpus": workers, "include_dashboard": False}
+        started = {} if address else {"num_cpus": self._workers, "include_dashboard": False}
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", **started)
         except (ConnectionError, ValueError, RuntimeError) as e:
@@ -65,28 +78,26 @@ class Cluster:
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-        self._context = ray.put((strategy, dict(tables)))
-        self._task = ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
-
-    def __enter__(self) -> Cluster:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._ray.shutdown()
+        self._ray = ray
+        strategy, tables = self._context
+        context = ray.put((strategy, dict(tables)))
+        return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
 
     def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
         """Run trials, and hand each answer on as it comes: an Outcome, or Died.
 
         Raises:
-            DataError: A node has other code than this one.
+            DataError: There is no cluster, or a node has other code than this one.
         """
+        if self._ray is None:
+            self._at_cluster, self._task = self._connect()
         ray, waiting = self._ray, list(jobs)[::-1]
         flying: dict[Any, int] = {}
         while waiting or flying:
             cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
             while waiting and len(flying) < _AHEAD * cores:
                 number, strategy = waiting.pop()
-                flying[self._task.remote(self._context, strategy)] = number
+                flying[self._task.remote(self._at_cluster, strategy)] = number
             (done, *_), _ = ray.wait(list(flying), num_returns=1)
             number = flying.pop(done)
             try:

@@ -12,7 +12,6 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from tbv8.config.experiments import results_folder
@@ -23,7 +22,7 @@ from tbv8.experiments.folder import write_folder
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
-from tbv8.experiments.pool import Died, Pool, Take, write_tables
+from tbv8.experiments.pool import Died, Pool, Take, shared_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import Asked, Survey
@@ -105,9 +104,8 @@ def _executor(experiment: Experiment, tables: Tables, code: str) -> Iterator[_Ex
         with Cluster(strategy, tables, address=address, workers=workers, made_by=code) as cluster:
             yield cluster
         return
-    with TemporaryDirectory(prefix="tbv8-") as folder:
-        paths = write_tables(tables, Path(folder))
-        context = Context(strategy=strategy, tables=paths, cores=cores)
+    with shared_tables(tables) as files:
+        context = Context(strategy=strategy, tables=files, cores=cores)
         with Pool(context, workers=workers, made_by=code) as pool:
             yield pool
 
