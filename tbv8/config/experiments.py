@@ -275,18 +275,12 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
     axes = tuple(_axes(document, raw.space, strategy))
     if not axes:
         document.refuse(("search", "space"), "expected at least one axis, such as fast: [10, 20]")
-    if raw.method == "grid":
-        for name in ("trials", "seed"):
-            if name in document.value["search"]:
-                document.refuse(("search", name), "a grid has all points: remove this key")
-    elif raw.trials is None:
+    if raw.method != "grid" and raw.trials is None:
         document.refuse(("search", "trials"), f"missing: {raw.method} needs it")
-    elif raw.trials < 1:
+    if raw.trials is not None and raw.trials < 1:
         document.refuse(("search", "trials"), f"expected 1 or more, got {raw.trials}")
     if raw.method == "tpe" and find_spec("optuna") is None:
         document.refuse(("search", "method"), "tpe needs optuna: run `uv sync --extra search`")
-    if raw.method != "tpe" and "batch" in document.value["search"]:
-        document.refuse(("search", "batch"), "is of tpe alone: remove this key")
     conditions: list[Comparison] = []
     for at, text in enumerate(raw.where):
         try:
@@ -299,11 +293,11 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
         axes=axes,
         conditions=tuple(conditions),
         written=tuple(raw.where),
-        trials=raw.trials,
-        seed=raw.seed,
+        trials=None if method == "grid" else raw.trials,
+        seed=0 if method == "grid" else raw.seed,
         batch=raw.batch,
     )
-    key = ("search", "space" if raw.trials is None else "trials")
+    key = ("search", "space" if method == "grid" else "trials")
     try:
         count = count_points(search)
     except ValueError as e:

@@ -265,12 +265,12 @@ _KEYS |= {
         ),
         "where": ("Comparisons of axes and numbers that every point keeps: fast < slow.", {}),
         "trials": (
-            "How many points; not for a grid.",
+            "How many points; a grid has all, whatever stands here.",
             {"type": ["integer", "null"], "minimum": 1, "maximum": 100_000},
         ),
-        "seed": ("Of the draws; not for a grid.", _SEED),
+        "seed": ("Of the draws; a grid has none.", _SEED),
         "batch": (
-            "How many points of tpe are tried before the next are chosen.",
+            "How many points of tpe are tried before the next are chosen; of tpe alone.",
             {"minimum": 1, "maximum": 1000},
         ),
     },

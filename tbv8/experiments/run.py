@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import pyarrow as pa
+
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.config.space import to_text
@@ -26,8 +28,9 @@ from tbv8.experiments.pool import Died, Pool, Take, shared_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import Asked, Survey
-from tbv8.experiments.trial import Outcome, Tables
+from tbv8.experiments.trial import Outcome
 from tbv8.experiments.walkforward import score
+from tbv8.market import Timeframe
 from tbv8.page.words import number
 from tbv8.progress import Advance, progress
 from tbv8.store.bars import BarStore, open_bars, read_held_span
@@ -41,8 +44,6 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
-
-_DIED = hashlib.sha256(b"died").digest()  # whatever its last words were
 
 
 def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
@@ -93,8 +94,10 @@ class _Executor(Protocol):
 
 
 @contextmanager
-def _executor(experiment: Experiment, tables: Tables, code: str) -> Iterator[_Executor]:
-    """Yield workers that have the bars."""
+def _executor(
+    experiment: Experiment, tables: dict[tuple[str, Timeframe], pa.Table], code: str
+) -> Iterator[_Executor]:
+    """Yield workers that have the bars; the tables are theirs from then on."""
     strategy, cores = to_trial(experiment.strategy), count_cores()
     workers = experiment.workers or cores
     if experiment.on == "ray":
@@ -105,6 +108,7 @@ def _executor(experiment: Experiment, tables: Tables, code: str) -> Iterator[_Ex
             yield cluster
         return
     with shared_tables(tables) as files:
+        tables.clear()  # eight years of minutes are 200 MB, and the workers have them now
         context = Context(strategy=strategy, tables=files, cores=cores)
         with Pool(context, workers=workers, made_by=code) as pool:
             yield pool
@@ -130,8 +134,11 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
 
     def take(number: int, answer: Outcome | Died) -> None:
         one = asked[number]
-        digest = _DIED if isinstance(answer, Died) else answer.digest
-        if digest != held[one.key].digest:
+        before = held[one.key]
+        is_same = (
+            before.status == "died" if isinstance(answer, Died) else before.digest == answer.digest
+        )
+        if not is_same:
             point = to_text(experiment.search.axes, one.point)
             where = f" of window {one.part}" if one.part else ""
             raise DataError(f"not reproduced: trial {one.number}{where} ({point})")
@@ -145,7 +152,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
     return len(asked)
 
 
-def _read_tables(store: BarStore, survey: Survey) -> Tables:
+def _read_tables(store: BarStore, survey: Survey) -> dict[tuple[str, Timeframe], pa.Table]:
     """Return all bars that any trial reads."""
     span = survey.experiment.strategy.run_span
     reads = {read: None for strategy in survey.shapes() for read in strategy.reads}
@@ -223,7 +230,7 @@ class _Runner:
         if isinstance(answer, Died):
             details = Details(stats=json.dumps({"error": answer.line}).encode(), equity=b"")
             status: Status = "died"
-            digest, numbers, files = _DIED, {}, {}
+            digest, numbers, files = hashlib.sha256(details.stats).digest(), {}, {}
         else:
             details = Details(stats=answer.stats, equity=answer.equity)
             status, digest, numbers = answer.status, answer.digest, answer.numbers

@@ -62,7 +62,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> bytes:
         """The sha256 over all that is the trial's answer."""
-        return hashlib.sha256(self.stats + b"\n" + self.equity).digest()
+        return hashlib.sha256(self.stats + self.equity).digest()
 
     @property
     def numbers(self) -> dict[str, Any]:

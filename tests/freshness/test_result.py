@@ -225,7 +225,7 @@ def bench_once(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def bench(bench_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     root = tmp_path / "project"
     shutil.copytree(bench_once, root)
-    monkeypatch.setattr(result_module, "_PACKAGE", root / "tbv8")
+    monkeypatch.setattr(result_module, "PACKAGE", root / "tbv8")
     monkeypatch.setattr(source_module, "STRATEGIES", root / "tbv8" / "strategies")
     bench = Bench(root)
     bench.write_result()
@@ -886,7 +886,7 @@ def test_another_version_makes_it_stale(
     true = result_module.version
 
     def install(versions: dict[str, str]) -> None:
-        result_module._versions.cache_clear()
+        result_module.package_versions.cache_clear()
         monkeypatch.setattr(result_module.platform, "python_version", lambda: versions["python"])
         monkeypatch.setattr(result_module, "version", lambda name: versions.get(name) or true(name))
 
@@ -897,7 +897,7 @@ def test_another_version_makes_it_stale(
         install(now)
         assert bench.reasons() == (reason,)
     finally:
-        result_module._versions.cache_clear()
+        result_module.package_versions.cache_clear()
 
 
 def test_another_version_of_what_a_strategy_imports_makes_it_stale(
