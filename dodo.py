@@ -17,6 +17,10 @@ def task_backfill(recheck):
     yield from tasks.backfills(PROJECT, recheck=recheck)
 
 
+def task_funding():
+    yield from tasks.fundings(PROJECT)
+
+
 @task_params(tasks.AGGREGATE_OPTIONS)
 def task_aggregate(venue, symbol, timeframes, chunk_days):
     yield from tasks.aggregates(
@@ -40,6 +44,14 @@ def task_reproduce():
     yield from tasks.reproduces(PROJECT)
 
 
+def task_paper():
+    yield from tasks.papers(PROJECT)
+
+
+def task_replay():
+    yield from tasks.replays(PROJECT)
+
+
 @task_params(tasks.RECORD_OPTIONS)
-def task_record(for_, metrics_port):
-    return tasks.record(PROJECT, for_=for_, metrics_port=metrics_port)
+def task_record(for_, metrics_port, with_parent):
+    return tasks.record(PROJECT, for_=for_, metrics_port=metrics_port, with_parent=with_parent)

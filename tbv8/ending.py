@@ -172,6 +172,11 @@ def _end_with_parent() -> None:
         return
     signal.set_wakeup_fd(-1)
     _watchdog.pipe = None
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Send this process SIGTERM soon after its parent has ended."""
     parent = os.getppid()
 
     def watch() -> None:

@@ -5,6 +5,7 @@ Tbv8Error             one line is printed, the exit code is not 0
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 |   +-- NotMigratedError  there is no database yet, or none of this revision
 |   +-- MovedError        the open database is not the file at its path any more
+|   +-- DiffersError      a paper session does not give again what it gave
 +-- VenueError        a venue refused, or could not be reached
 +-- StrategyError     a user's strategy raised (in trading/loading.py, with its traceback)
 """
@@ -48,6 +49,10 @@ class NotMigratedError(DataError):
 
 class MovedError(DataError):
     """The open database was removed, moved or replaced; the recorder goes on in a new one."""
+
+
+class DiffersError(DataError):
+    """A paper session's replay is not what its journal says; it is kept until it is dealt with."""
 
 
 class VenueError(Tbv8Error):

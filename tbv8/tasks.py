@@ -6,12 +6,14 @@ same one. Whatever is heavy is imported inside the actions.
 
 from __future__ import annotations
 
+import inspect
 import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,11 +27,11 @@ from msgspec.structs import replace
 from tbv8.config.document import unknown
 from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
-from tbv8.config.records import Experiment, Problem, Project, Strategy
+from tbv8.config.records import Experiment, Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
-from tbv8.ending import watch_native_code
-from tbv8.errors import DataError, Tbv8Error
+from tbv8.ending import end_with_parent, watch_native_code
+from tbv8.errors import ConfigError, DataError, Tbv8Error, VenueError
 from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
@@ -41,8 +43,10 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
+    MINUTE_MS,
     ONE_MINUTE,
     Series,
     Span,
@@ -53,10 +57,12 @@ from tbv8.market import (
 )
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.registry import find_history, find_venue
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, held_span, holds, read_days
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
+    from tbv8.live.plan import Plan
+    from tbv8.store.sessions import Role
     from tbv8.trading.bars import Bars
 
 type Task = dict[str, Any]
@@ -66,6 +72,8 @@ _MOST_REPRODUCED = 20
 _ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
+
+CHUNK_DAYS = "150"  # as 5m bars, about as many rows as a month of 1m bars
 
 BACKFILL_OPTIONS: list[dict[str, Any]] = [
     {
@@ -89,7 +97,7 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "chunk_days",
         "long": "chunk-days",
-        "default": "150",  # as 5m bars, about as many rows as a month of 1m bars
+        "default": CHUNK_DAYS,
         "help": "days of 1m bars in memory at once; the result is the same",
     },
 ]
@@ -100,6 +108,36 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
         "long": "for",
         "default": "",
         "help": "stop by itself after 90s, 10m, 8h or 2d",
+    },
+    {
+        "name": "metrics_port",
+        "long": "metrics-port",
+        "default": "",
+        "help": "serve Prometheus metrics and /healthz there",
+    },
+    {
+        "name": "with_parent",
+        "long": "with-parent",
+        "type": bool,
+        "default": False,
+        "help": "stop when the process that started this one has ended",
+    },
+]
+
+
+PAPER_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "for_",
+        "long": "for",
+        "default": "",
+        "help": "stop by itself after 90s, 10m, 8h or 2d",
+    },
+    {
+        "name": "new",
+        "long": "new",
+        "type": bool,
+        "default": False,
+        "help": "end the session before, which stays readable, and begin another one",
     },
     {
         "name": "metrics_port",
@@ -127,26 +165,42 @@ def project() -> Project:
     Raises:
         InvalidDodoFile: Something in config/ or on the command line is wrong.
     """
-    now_ms = int(time.time() * 1000)
     try:
-        loaded = load_project(
-            Path.cwd(),
-            overrides=doit.doit_cmd._CMDLINE_VARS or {},
-            now_ms=now_ms,
-            history_span=partial(_lasting_span, now_ms=now_ms),
-        )
-        loaded = load_experiments(loaded, overrides=doit.doit_cmd._CMDLINE_VARS or {})
+        return load_folder(Path.cwd(), overrides=doit.doit_cmd._CMDLINE_VARS or {})
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
+
+
+def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
+    """Return the checked configuration of a project's folder as of now; print its warnings.
+
+    Raises:
+        ConfigError: Something in config/ or in `overrides` is wrong.
+    """
+    now_ms = int(time.time() * 1000)
+    loaded = load_project(
+        root,
+        overrides=overrides,
+        now_ms=now_ms,
+        history_span=partial(_lasting_span, now_ms=now_ms),
+    )
+    loaded = load_experiments(loaded, overrides=overrides)
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
 
 
-def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older."""
-    source = find_history(venue)
-    return None if source is None or source.rolls else source.span(now_ms)
+def _lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older.
+
+    A venue that can neither be asked nor recorded has what was imported.
+    """
+    if (source := venue.history) is not None:
+        return None if source.rolls else source.span(now_ms)
+    if find_venue(venue.name).live is None:
+        with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
+            return held_span(query, venue.name)
+    return None
 
 
 def migrate(project: Project) -> Task:
@@ -195,15 +249,32 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
-            yield {
-                "name": str(series),
-                **_task(
-                    partial(_backfill, project, series, spans, recheck),
-                    partial(_backfill_state, project, series, spans, recheck),
-                    doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
-                    after=["migrate"],
-                ),
-            }
+            task = _task(
+                partial(_backfill, project, series, spans, recheck),
+                partial(_backfill_state, project, series, spans, recheck),
+                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
+                after=["migrate"],
+            )
+            if venue.history is not None and venue.history.reach:
+                task["meta"]["reach"] = partial(_reach, series, venue)
+            yield {"name": str(series), **task}
+
+
+def fundings(project: Project) -> Iterator[Task]:
+    """Yield one subtask per series of which the funding is wanted."""
+    yield {"name": None, "doc": "Fetch the funding that was charged of every series"}
+    for series, spans in wanted_funding(project).items():
+        first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
+        title = _title(series.venue)
+        yield {
+            "name": str(series),
+            **_task(
+                partial(_fund, project, series, spans),
+                partial(_funding_state, project, series, spans),
+                doc=f"Funding of {series.symbol} at {title}, {Span(first, last)}",
+                after=["migrate"],
+            ),
+        }
 
 
 def aggregates(
@@ -335,15 +406,15 @@ _PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
-    """Return the tasks behind which trials may run: the bars of every timeframe built."""
+    """Return the tasks behind which trials may run: bars of every timeframe, and funding."""
     strategy = experiment.strategy
-    return list(
-        dict.fromkeys(
-            _bars_name(project, series, timeframe)
-            for series in strategy.sources
-            for timeframe in (*experiment.timeframes, ONE_MINUTE)
-        )
-    )
+    bars = [
+        _bars_name(project, series, timeframe)
+        for series in strategy.sources
+        for timeframe in (*experiment.timeframes, ONE_MINUTE)
+    ]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return list(dict.fromkeys([*bars, *paid]))
 
 
 def lookaheads(project: Project) -> Iterator[Task]:
@@ -384,7 +455,38 @@ def _check(
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     """Return the tasks behind which a strategy may run: its params checked, its bars built."""
     bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
-    return [f"_params:{strategy.strategy_id}", *dict.fromkeys(bars)]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
+
+
+def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
+    """Build what a run of `strategy` needs and is stale, as `doit` does before its backtest.
+
+    Returns:
+        Every part of the result's key, and the bars, both as of one moment.
+
+    Raises:
+        Tbv8Error: The params are refused, or something cannot be built.
+    """
+    _check_params(strategy)
+    built = {"migrate": migrate(project)}
+    for task in (
+        *backfills(project, recheck=False),
+        *aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS),
+    ):
+        built[task.get("basename") or f"backfill:{task['name']}"] = task
+
+    def build(name: str) -> None:
+        task = built.pop(name, {})
+        for before in task.get("task_dep", ()):
+            build(before)
+        if task and task["meta"]["state"]().reasons:
+            task["meta"]["action"]()
+
+    _check, *bars = _before_a_run(project, strategy)
+    for name in bars:
+        build(name)
+    return _read(project, strategy)
 
 
 def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
@@ -394,7 +496,41 @@ def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
     return aggregate_name(series, timeframe)
 
 
-def record(project: Project, *, for_: str, metrics_port: str) -> Task:
+def papers(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
+    yield {"name": None, "doc": "Run a strategy on the bars that are recorded, until Ctrl-C"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        routing = strategy.routing
+        beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
+        doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
+        task = _asked(partial(_paper, project, strategy), strategy, doc)
+        broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": [*task["task_dep"], *broken]}
+
+
+def replays(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs its paper session again and compares every byte."""
+    yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
+        yield _asked(partial(_replay, project, strategy), strategy, doc)
+
+
+def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
+    question = partial(State, ("it runs whenever it is asked for",))
+    after = ["migrate", f"_params:{strategy.strategy_id}"]
+    return {"name": strategy.strategy_id, **_task(action, question, doc=doc, after=after)}
+
+
+def has_shadow(strategy: Strategy) -> bool:
+    """Tell whether a strategy's secondary venue runs beside it."""
+    routing = strategy.routing
+    return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
+
+
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
@@ -402,7 +538,7 @@ def record(project: Project, *, for_: str, metrics_port: str) -> Task:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise InvalidDodoFile(f"--for: {e}") from e
-    action = partial(_record, project, for_s, port)
+    action = partial(_record, project, for_s, port, with_parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
@@ -478,13 +614,47 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
+def _fund(project: Project, series: Series, spans: Sequence[Span]) -> None:
+    from tbv8.backfill import backfill
+
+    venue = project.venues[series.venue]
+    backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms, dataset=FUNDING)
+
+
+def _funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
+    state = backfill_state(project.db_path, series, spans, FUNDING)
+    if not state.reasons or (source := find_venue(series.venue).funding) is None:
+        return state
+    with open_reader(project.db_path) as query:
+        gaps = missing_spans(spans, covered(query, series, FUNDING))
+    cost = source.cost(gaps, project.now_ms)
+    return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
+
+
+def _reach(series: Series, venue: Venue) -> str:
+    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    from tbv8.backfill import reach
+
+    try:
+        return reach(series, venue=venue) or ""
+    except VenueError as e:
+        return str(e)
+
+
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    state = backfill_state(project.db_path, series, spans)
+    venue = project.venues[series.venue]
+    source, files = venue.history, None
+    if source is not None and source.files is not None:
+        try:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+        except DataError as e:  # and the action says so, too
+            return State((str(e),))
+    state = backfill_state(project.db_path, series, spans, files=files)
     reasons = state.reasons
-    if reasons:
+    if reasons and source is not None:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        if source := find_history(series.venue):
+        if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
         with open_reader(project.db_path) as query:
@@ -572,9 +742,17 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.trading.loading import StrategyError
 
-    _inputs, bars = _read(project, strategy)
-    for line in lines(strategy, check_lookahead(strategy, bars)):
+    inputs, bars = _read(project, strategy)
+    keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
+    try:
+        found = lines(strategy, check_lookahead(strategy, bars))
+    except StrategyError as e:
+        keep(passed=False, line=str(e))
+        raise
+    keep(passed=True, line=found[0])
+    for line in found:
         print(f"   {line}")
 
 
@@ -617,8 +795,85 @@ def _reproduce_trials(project: Project, experiment: Experiment) -> None:
     print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
 
 
-def _record(project: Project, for_s: float | None, metrics_port: int | None) -> None:
+def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:
+    from tbv8.live.notify import Notifier
+    from tbv8.live.watch import Options, watch
+
+    try:
+        for_s = parse_duration_ms(for_) / 1000 if for_ else None
+    except ValueError as e:
+        raise DataError(f"--for: {e}") from e
+    if metrics_port and not metrics_port.isdecimal():
+        raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
+    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    if notify is not None and not os.environ.get(notify.urls_env):
+        raise ConfigError(
+            f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "
+            "it, or leave `notify` out",
+            path=Path("config/data.yaml"),
+            key="notify.urls_env",
+        )
+    notifier = None
+    if notify is not None:
+        title = f"tbv8 {strategy.strategy_id}"
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+    port = int(metrics_port) if metrics_port else None
+    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    watch(plans, options)
+
+
+def _replay(project: Project, strategy: Strategy) -> None:
+    from tbv8.live.results import check_replay
+
+    print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
+
+
+def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict[str, Plan]:
+    """Return the plans of a strategy's paper session and of its shadow, by role.
+
+    Raises:
+        ConfigError: The primary venue is not recorded.
+    """
+    from tbv8.freshness.result import session_inputs
+    from tbv8.live.plan import Plan, on_venue
+
+    roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
+    if has_shadow(strategy):
+        roles["shadow"] = strategy.routing.secondary
+    plans: dict[str, Plan] = {}
+    for role, name in roles.items():
+        venue = project.venues[str(name)]
+        if not venue.enabled or "trades" not in venue.channels:
+            raise ConfigError(
+                f"a paper session of {strategy.strategy_id} needs its trades recorded: write "
+                "`enabled: true`, and `trades` among its channels",
+                path=Path(f"config/venues/{venue.name}.yaml"),
+            )
+        there = on_venue(strategy, venue.name)
+        plans[role] = Plan(
+            strategy=there,
+            role=role,
+            venue=venue.name,
+            db_path=project.db_path,
+            folder=project.paper_folder(strategy.strategy_id),
+            stop_path=project.stop_file(strategy.strategy_id),
+            differs_path=project.differs_file(strategy.strategy_id),
+            inputs=session_inputs(there),
+            stale_ms=project.stale_after_ms(strategy),
+            clock_ms=project.paper.clock_limit_ms,
+            is_new=is_new,
+            priced_at=roles.get("shadow") if role == "primary" else None,
+        )
+    return plans
+
+
+def _record(
+    project: Project, for_s: float | None, metrics_port: int | None, with_parent: bool
+) -> None:
     from tbv8.recorder.run import Options, record
+
+    if with_parent:
+        end_with_parent()
 
     def make_database() -> None:
         from tbv8.store.schema import migrate
@@ -633,25 +888,29 @@ def _record(project: Project, for_s: float | None, metrics_port: int | None) -> 
 
 
 def _task(
-    action: Callable[[], None], question: Question, *, doc: str, after: Sequence[str] = ()
+    action: Callable[..., None], question: Question, *, doc: str, after: Sequence[str] = ()
 ) -> Task:
     return {
         "actions": [_user_errors(action)],
         "task_dep": list(after),
         "uptodate": [_fresh(question)],
-        "meta": {"state": question},
+        "meta": {"state": question, "action": action},
         "doc": doc,
         "verbosity": 2,
     }
 
 
-def _user_errors(action: Callable[[], None]) -> Callable[[], TaskFailed | None]:
-    """Return an action whose Tbv8Error fails the task with its one line."""
+def _user_errors(action: Callable[..., None]) -> Callable[..., TaskFailed | None]:
+    """Return an action whose Tbv8Error fails the task with its one line.
 
-    def run() -> TaskFailed | None:
+    It takes the options among those of the task that it has parameters for.
+    """
+    taken = inspect.signature(action).parameters
+
+    def run(**options: Any) -> TaskFailed | None:
         watch_native_code()
         try:
-            action()
+            action(**{name: value for name, value in options.items() if name in taken})
         except Tbv8Error as e:
             return TaskFailed(str(e))
         except BrokenPipeError as e:
@@ -708,10 +967,49 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    source = find_history(series.venue)
+    source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
     return [part for span in spans if available and (part := span.intersection(available))]
+
+
+def wanted_funding(project: Project) -> dict[Series, list[Span]]:
+    """Return the spans of funding to fetch, by series: of the history venue, and of strategies.
+
+    A payment at the very end of a span belongs to it.
+    """
+    asked = {series: list(spans) for series, spans in project.wanted.items()}
+    for strategy in project.strategies.values():
+        if strategy.funding != "fixed" and not strategy.simulated:
+            for name in filter(None, (strategy.routing.primary, strategy.routing.secondary)):
+                for symbol in strategy.symbols:
+                    spans = asked.setdefault(Series(name, symbol), [])
+                    if strategy.run_span not in spans:
+                        spans.append(strategy.run_span)
+    found: dict[Series, list[Span]] = {}
+    now_ms = ONE_MINUTE.floor(project.now_ms)
+    for series, spans in asked.items():
+        source, venue = find_venue(series.venue).funding, project.venues.get(series.venue)
+        if source and venue and series.symbol in venue.symbols:
+            wider = [Span(span.start_ms, span.end_ms + MINUTE_MS) for span in spans]
+            cut = [part for span in wider if (part := span.intersection(source.span(now_ms)))]
+            if cut:
+                found[series] = cut
+    return found
+
+
+def funding_sources(project: Project, strategy: Strategy) -> list[Series]:
+    """Return the series whose funding a run waits for: of the history venue if it is a perpetual.
+
+    Else of the primary venue. Others take part as far as they are held.
+    """
+    if strategy.funding != "history":
+        return []
+    wanted = wanted_funding(project)
+    for venue in (strategy.source.venue, strategy.routing.primary):
+        if several := [s for symbol in strategy.symbols if (s := Series(venue, symbol)) in wanted]:
+            return several
+    return []
 
 
 def _minutes_name(project: Project, series: Series) -> str:

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "progress": "",
     "ending": "",
     "files": "",
+    "serving": "errors",
     "market": "errors",
     "page": "market",
     "coverage": "market",
@@ -32,15 +33,17 @@ MAY_IMPORT = {
     "freshness": "config coverage manifest store",
     "backfill": "config coverage progress store venues",
     "build": "aggregate freshness progress store",
-    "recorder": "config progress store venues",
+    "recorder": "config progress serving store venues",
     "strategies": "",
     "trading": "config risk strategies",
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
     "experiments": "backtest freshness progress results store",
+    "live": "aggregate results serving store trading",
     "report": "config freshness page store",
-    "tasks": "backfill backtest build ending experiments files freshness recorder report",
-    "commands": "backfill backtest build ending experiments freshness recorder report tasks",
+    "tasks": "backfill backtest build ending experiments files freshness live recorder report",
+    "api": "backtest config experiments freshness results store tasks",
+    "commands": ("backfill backtest build ending experiments freshness live recorder report tasks"),
 }
 
 # Which libraries may be imported, and where.
@@ -49,6 +52,7 @@ LIBRARIES = {
     "adbc_driver_sqlite": "store",
     "aiohttp": "recorder",
     "alembic": "store",
+    "apprise": "live",
     "ccxt": "venues",
     "doit": "tasks commands",
     "msgspec": "*",
@@ -56,12 +60,13 @@ LIBRARIES = {
     "numpy": "*",
     "optuna": "experiments",
     "plotly": "page",
-    "polars": "aggregate",
-    "prometheus_client": "recorder",
+    "polars": "aggregate api",
+    "prometheus_client": "live recorder serving",
     "pyarrow": "*",
     "ray": "experiments",
     "requests": "venues",
-    "rich": "progress recorder report",
+    "rich": "live progress recorder report",
+    "ruamel": "config",
     "sqlalchemy": "store",
     "urllib3": "venues",
     "websockets": "recorder",
@@ -69,10 +74,14 @@ LIBRARIES = {
 }
 
 HEAVY = (
-    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic ccxt nautilus_trader numpy optuna"
-    " pandas plotly polars prometheus_client pyarrow ray requests rich sqlalchemy urllib3"
+    "adbc_driver_manager adbc_driver_sqlite aiohttp alembic apprise ccxt nautilus_trader numpy"
+    " optuna pandas plotly polars prometheus_client pyarrow ray requests rich ruamel sqlalchemy"
+    " urllib3"
     " websockets"
 )
+
+SHARED_BY_VENUES = {"base", "binance", "bounds", "http", "live_calls", "live_funding"}
+SHARED_BY_VENUES |= {"live_history", "rates"}
 
 MODULES = sorted((ROOT / "tbv8").rglob("*.py"))
 
@@ -144,9 +153,7 @@ def test_a_venue_does_not_know_another_one() -> None:
         for name in imports(path):
             parts = name.split(".")
             if parts[:2] == ["tbv8", "venues"]:
-                assert parts[2] in ("base", "bounds", "http", "live_history", own), (
-                    f"{path} imports {name}"
-                )
+                assert parts[2] in {*SHARED_BY_VENUES, own}, f"{path} imports {name}"
 
 
 def test_a_backtest_knows_of_venues_what_its_config_says() -> None:
@@ -156,13 +163,13 @@ def test_a_backtest_knows_of_venues_what_its_config_says() -> None:
             assert not [name for name in imports(path) if name.startswith("tbv8.venues")], path
 
 
-def test_a_strategy_imports_nautilus_trader_and_other_strategies_only() -> None:
+def test_a_strategy_imports_nautilus_trader_numpy_and_other_strategies_only() -> None:
     for path in MODULES:
         if layer_of(path) == "strategies":
             for name in imports(path):
                 first, *rest = name.split(".")
-                known = first in sys.stdlib_module_names or first == "nautilus_trader"
-                assert known or rest[:1] == ["strategies"], f"{path} imports {name}"
+                known = (*sys.stdlib_module_names, "nautilus_trader", "numpy")
+                assert first in known or rest[:1] == ["strategies"], f"{path} imports {name}"
 
 
 def test_the_dodo_file_knows_tasks_alone() -> None:

@@ -18,7 +18,6 @@ from tbv8.market import Series, Span
 from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
-from tbv8.venues.registry import find_history
 
 if TYPE_CHECKING:
     from tbv8.store.bars import BarStore
@@ -241,15 +240,16 @@ def _selected_series(
     ]
 
 
-def _can_fetch(project: Project, series: Series, span: Span) -> bool:
-    """Return True if the venue of a series has history of a span."""
-    kept = _fetchable(project, series)
+def _can_fetch(project: Project, dataset: str, series: Series, span: Span) -> bool:
+    """Return True if the venue of a series has a dataset's history of a span."""
+    kept = _fetchable(project, series, dataset)
     return kept is not None and kept.contains(span)
 
 
-def _fetchable(project: Project, series: Series) -> Span | None:
+def _fetchable(project: Project, series: Series, dataset: str = HISTORY) -> Span | None:
     """Return for what time the venue of a series has history; None if it is not configured."""
-    venue, source = project.venues.get(series.venue), find_history(series.venue)
+    venue = project.venues.get(series.venue)
+    source = venue.history_of(dataset) if venue else None
     if venue is None or source is None or series.symbol not in venue.symbols:
         return None
     return source.span(project.now_ms)

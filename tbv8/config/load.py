@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 from msgspec.structs import replace
@@ -30,8 +30,12 @@ from tbv8.config.document import (
 from tbv8.config.records import (
     Channel,
     Detail,
+    Funding,
     Instrument,
     Kind,
+    Message,
+    Notify,
+    Paper,
     Problem,
     Project,
     Risk,
@@ -64,10 +68,12 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.venues.registry import find_venue
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.ccxt import exchanges
+from tbv8.venues.registry import find_history, find_venue, make_history
 
-HistorySpan = Callable[[str], Span | None]
-"""The span for which a venue has history at all; None for one that has none to give."""
+HistorySpan = Callable[[Venue, Path], Span | None]
+"""The span for which a venue has history at all, given the database; None where it has none."""
 
 OVERRIDES = ("venue", "start", "end", "workers", "on", "address")
 QUOTES = ("USD", "USDT", "USDC")
@@ -81,13 +87,26 @@ _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
 _TAKEN = ("config", "tbv8", "migrations", "tests", "docs", ".git", "data/export", "data/.doit.db")
 _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
+_PLACEHOLDERS = ("{symbol}", "{base}", "{quote}")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
+
+
+class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    stale_after: str | None = None
+    clock_limit: str = "2s"
+
+
+class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    urls_env: str
+    off: tuple[Message, ...] = ()
 
 
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     db_path: str
     results_path: str = "data/results"
     timeframes: list[str] = []
+    paper: _Paper = _Paper()
+    notify: _Notify | None = None
 
 
 class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -110,6 +129,9 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rest_url: str | None = None
     archive_url: str | None = None
     redirect_hosts: tuple[str, ...] = ()
+    history: Literal["ccxt", "files"] | None = None
+    exchange: str | None = None
+    path: str | None = None
     instruments: dict[str, Instrument] = {}
 
 
@@ -137,6 +159,23 @@ class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     backtest: _Backtest = _Backtest()
 
 
+def find_project(folder: Path) -> Path:
+    """Return the nearest folder of a project, `folder` itself or one above it.
+
+    Raises:
+        ConfigError: None of them has a dodo.py beside a folder `config`.
+    """
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
+        if (place / "dodo.py").is_file() and (place / "config").is_dir():
+            return place
+    raise ConfigError(
+        "neither this folder nor one above it is a tbv8 project: go to one, or make one with "
+        "`tbv8 init FOLDER`",
+        path=folder,
+    )
+
+
 def load_project(
     root: Path, *, overrides: Mapping[str, str], now_ms: int, history_span: HistorySpan
 ) -> Project:
@@ -146,7 +185,7 @@ def load_project(
         root: The project's folder, the one with `dodo.py`.
         overrides: `venue`, `start`, `end`, and what runs experiments, of the command line.
         now_ms: The clock, read once.
-        history_span: Asked for each venue whose history is wanted.
+        history_span: Asked for each venue whose history is wanted, with the database's path.
 
     Raises:
         ConfigError: Something is missing or wrong; the first thing found.
@@ -154,7 +193,7 @@ def load_project(
     for name in overrides:
         if name not in OVERRIDES:
             raise ConfigError(unknown("variable", name, OVERRIDES), key=name)
-    db_path, results_path, timeframes = _load_data(root)
+    data = _load_data(root)
     history_file = _read(
         root,
         "history.yaml",
@@ -170,7 +209,7 @@ def load_project(
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
-        history_span=history_span,
+        history_span=lambda venue: history_span(venue, data.db_path),
         venues=venues,
         broken=broken,
         warnings=warnings,
@@ -184,21 +223,55 @@ def load_project(
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
         root=root,
-        db_path=db_path,
-        results_path=results_path,
-        timeframes=timeframes,
+        db_path=data.db_path,
+        results_path=data.results_path,
+        timeframes=data.timeframes,
         venues=venues,
         strategies=strategies,
         wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
+        paper=data.paper,
+        notify=data.notify,
         problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
 
-def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
-    """Return where the database and the results are, and the timeframes that are kept."""
+def _paper(document: Document, words: _Paper) -> Paper:
+    def duration_ms(key: str, text: str) -> int:
+        try:
+            return parse_duration_ms(text)
+        except ValueError as e:
+            document.refuse(("paper", key), str(e))
+
+    stale_after = words.stale_after
+    return Paper(
+        stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
+        clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
+    )
+
+
+def _notify(document: Document, words: _Notify | None) -> Notify | None:
+    if words is None:
+        return None
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
+        cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
+        document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
+    return Notify(urls_env=words.urls_env, off=words.off)
+
+
+class _Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What data.yaml says."""
+
+    db_path: Path
+    results_path: Path
+    timeframes: tuple[Timeframe, ...]
+    paper: Paper
+    notify: Notify | None
+
+
+def _load_data(root: Path) -> _Data:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, _DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -207,7 +280,13 @@ def _load_data(root: Path) -> tuple[Path, Path, tuple[Timeframe, ...]]:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return db_path, results_path, tuple(timeframes)
+    return _Data(
+        db_path=db_path,
+        results_path=results_path,
+        timeframes=tuple(timeframes),
+        paper=_paper(file, data.paper),
+        notify=_notify(file, data.notify),
+    )
 
 
 def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
@@ -215,7 +294,7 @@ def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Br
     broken = _Broken({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
     venues, broken_venues = _load_each(
-        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
+        root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
     return venues, broken
@@ -326,14 +405,17 @@ def _named(document: Document, key: str, name: str) -> str:
 
 
 def _load_venue(
-    broken: dict[tuple[str, str], ConfigError], warnings: list[str], document: Document
+    root: Path,
+    broken: dict[tuple[str, str], ConfigError],
+    warnings: list[str],
+    document: Document,
 ) -> Venue:
     """Return a venue; what is wrong with an instrument's rules goes into `broken`."""
     raw = to_record(document, _VenueFile)
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-        document.refuse(("channels",), "expected trades, bbo or both, each once")
+        document.refuse(("channels",), "expected some of trades, bbo, funding and mark, each once")
     for index, host in enumerate(raw.redirect_hosts):
         if not re.fullmatch(HOST, host):
             expected = f"expected a host such as data.example.com, got {host!r}"
@@ -348,6 +430,7 @@ def _load_venue(
         archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
         instruments={},
         redirect_hosts=raw.redirect_hosts,
+        own_history=_own_history(document, raw, symbols, root=root),
     )
     for symbol, rules in raw.instruments.items():
         try:
@@ -361,6 +444,43 @@ def _load_venue(
             rate = getattr(rules, key)
             _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
     return venue
+
+
+def _own_history(
+    document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
+) -> HistorySource | None:
+    """Return the history that the file itself configures, if it does."""
+    for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
+        if value is not None and raw.history != kind:
+            document.refuse((key,), f"goes with `history: {kind}`: write both, or none")
+    if raw.history is None:
+        return None
+    if find_history(raw.venue) is not None:
+        document.refuse(
+            ("history",),
+            f"{raw.venue} has a history that tbv8 knows: choose another name for this venue",
+        )
+    if raw.history == "ccxt":
+        if raw.exchange is None:
+            document.refuse(("exchange",), "missing: write ccxt's name of one, such as kraken")
+        document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
+        return make_history(FromExchange(exchange=raw.exchange))
+    path = _files_path(document, raw.path, symbols)
+    return make_history(FromFiles(path=path, root=root, symbols=symbols))
+
+
+def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
+    key = ("path",)
+    if path is None or not path.strip() or not path.isprintable():
+        document.refuse(key, "missing: write where the files are, such as bars/{symbol}.csv")
+    for placeholder in re.findall(r"\{[^{}]*\}", path):
+        if placeholder not in _PLACEHOLDERS:
+            document.refuse(key, unknown("placeholder", placeholder, _PLACEHOLDERS))
+    if len(symbols) > 1 and not any(word in path for word in _PLACEHOLDERS):
+        document.refuse(
+            key, f"{path!r} is the same for every symbol: write {{symbol}} where they differ"
+        )
+    return path
 
 
 def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
@@ -477,7 +597,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     document: Document
     overrides: Mapping[str, str]
     now_ms: int
-    history_span: HistorySpan
+    history_span: Callable[[Venue], Span | None]
     venues: Mapping[str, Venue]
     broken: _Broken
     warnings: list[str]
@@ -544,7 +664,7 @@ def _resolve_span(
     for end in _settings(inputs, own, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
-    venue_span = inputs.history_span(name)
+    venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
     available = venue_span or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
@@ -641,6 +761,8 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
     _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
     _check_imports(document, module, root=inputs.root)
+    fixed = _funding(document, raw, inputs.warnings)
+    instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
     return Strategy(
         strategy_id=strategy_id,
         path=document.path,
@@ -657,9 +779,8 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
         span=span,
         warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
         detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
-        instruments=_instruments(
-            document, raw.routing, symbols, inputs, _funding(document, raw, inputs.warnings)
-        ),
+        funding=_funding_mode(raw, data_venue, instruments),
+        instruments=instruments,
         starting_balance_usd=raw.backtest.starting_balance_usd,
         slippage_ticks=raw.backtest.slippage_ticks,
         simulated=find_venue(data_venue).simulated,
@@ -750,16 +871,27 @@ def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Dec
     if written == "none":
         return Decimal(0)
     if written == "history":
-        document.refuse(
-            key, "funding history is not held yet: write none or a rate per 8 h, e.g. 0.0001"
-        )
+        return None
     try:
         rate = Decimal(str(written))
     except ArithmeticError:
-        document.refuse(key, f"expected none or a rate per 8 h such as 0.0001, got {written!r}")
+        document.refuse(
+            key, f"expected history, none or a rate per 8 h such as 0.0001, got {written!r}"
+        )
     _check_rate(document, key, rate)
     _warn_of_percent(warnings, document, key, rate)
     return rate
+
+
+def _funding_mode(
+    raw: _StrategyFile, data_venue: str, instruments: Mapping[str, Mapping[str, Instrument]]
+) -> Funding:
+    """Return what a strategy is charged; a rate that is written for an instrument holds too."""
+    if raw.backtest.funding is not None:
+        return "history" if raw.backtest.funding == "history" else "fixed"
+    if any(rules.funding_rate_8h for rules in instruments[raw.routing.primary].values()):
+        return "fixed"
+    return "history" if find_venue(data_venue).funding else "held"
 
 
 def _instruments(
@@ -840,10 +972,11 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     path = PurePosixPath(file)
     if path.suffix != ".py" or not path.stem.isidentifier() or not class_name.isidentifier():
         document.refuse(key, f"{text!r} is not path/to/file.py:Class")
-    if path.is_absolute() or ".." in path.parts:
-        document.refuse(key, f"{file!r} is not below the project's folder: move the file there")
+    if path.is_absolute():
+        cure = f"write it from there on, such as ../research/{path.name}"
+        document.refuse(key, f"{file!r} does not begin at the project's folder: {cure}")
     if not (root / path).is_file():
-        document.refuse(key, f"there is no file {path.as_posix()!r} in the project's folder")
+        document.refuse(key, f"there is no file {path.as_posix()!r}, from the project's folder on")
     return path.as_posix(), class_name
 
 

@@ -15,11 +15,15 @@ from tbv8.config.source import module_path
 from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
+from tbv8.venues.base import HistorySource
+from tbv8.venues.registry import find_funding, find_history
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
-Channel = Literal["trades", "bbo"]
+Channel = Literal["trades", "bbo", "funding", "mark"]
 Detail = Literal["1m", "none"]
 Executor = Literal["pool", "ray"]
+Funding = Literal["history", "held", "fixed"]
+Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
 Kind = Literal["venue", "instrument", "strategy", "experiment"]
 
 
@@ -46,7 +50,10 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue; a native symbol of None is spelt by the venue's own rule."""
+    """One venue; a native symbol of None is spelt by the venue's own rule.
+
+    `own_history` is what its file says of a history that tbv8 does not know by the venue's name.
+    """
 
     name: str
     enabled: bool
@@ -57,6 +64,16 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     archive_url: str | None
     instruments: dict[str, Instrument]
     redirect_hosts: tuple[str, ...] = ()
+    own_history: HistorySource | None = None
+
+    @property
+    def history(self) -> HistorySource | None:
+        """Where its history of 1m bars comes from; None if it has none to give."""
+        return self.own_history or find_history(self.name)
+
+    def history_of(self, dataset: str) -> HistorySource | None:
+        """Return where a dataset's history comes from: `funding`, else its 1m bars."""
+        return find_funding(self.name) if dataset == "funding" else self.history
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,6 +105,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         warm_up_ms: How much earlier the run begins.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
         simulated: The market of `source` is made up.
+        funding: What is charged: `history` what venues charged, `held` the same if any of it is
+            held, else the `funding_rate_8h` of the instruments, and `fixed` always that.
         detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
         root: The project's folder.
     """
@@ -107,6 +126,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     span: Span
     warm_up_ms: int = 0
     detail: Detail = "1m"
+    funding: Funding = "fixed"
     instruments: dict[str, dict[str, Instrument]]
     starting_balance_usd: Decimal
     slippage_ticks: int
@@ -122,6 +142,21 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     def sources(self) -> tuple[Series, ...]:
         """The series whose bars it reads, in the order of its symbols."""
         return tuple(Series(self.source.venue, symbol) for symbol in self.symbols)
+
+    @property
+    def funding_of(self) -> tuple[tuple[str, str], ...]:
+        """The venues whose rules hold in a run and the symbols, if not always a fixed rate is."""
+        if self.funding == "fixed":
+            return ()
+        return tuple((venue, symbol) for venue in self.instruments for symbol in self.symbols)
+
+    def funding_venues(self, venue: str) -> tuple[str, ...]:
+        """Return whose rates a run by one venue's rules is charged: its own, else its bars'.
+
+        On made-up bars those of the same made-up market alone.
+        """
+        own = () if self.simulated else (venue,)
+        return tuple(dict.fromkeys((*own, self.source.venue)))
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -219,6 +254,23 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     error: ConfigError
 
 
+class Paper(msgspec.Struct, frozen=True, kw_only=True):
+    """How late, and how far from the venue's clock, a paper session may be to open something.
+
+    `stale_after_ms` of None is three bars of the strategy's timeframe.
+    """
+
+    stale_after_ms: int | None = None
+    clock_limit_ms: int = 2000
+
+
+class Notify(msgspec.Struct, frozen=True, kw_only=True):
+    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs."""
+
+    urls_env: str
+    off: tuple[Message, ...] = ()
+
+
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that `config/` and the command line ask for.
 
@@ -237,8 +289,27 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     history_venue: str
     now_ms: int
     experiments: dict[str, Experiment] = {}
+    paper: Paper = Paper()
+    notify: Notify | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def paper_folder(self, strategy_id: str) -> Path:
+        """Return the folder of a paper session's results."""
+        return self.db_path.parent / "paper" / strategy_id
+
+    def stop_file(self, strategy_id: str) -> Path:
+        """Return the file that stops a paper session while it exists."""
+        return self.db_path.parent / "paper" / f"{strategy_id}.stop"
+
+    def differs_file(self, strategy_id: str) -> Path:
+        """Return the file that says what a paper session did not give again, if it differs."""
+        return self.db_path.parent / "paper" / f"{strategy_id}.differs"
+
+    def stale_after_ms(self, strategy: Strategy) -> int:
+        """Return how late a minute may be read so that it may open something."""
+        bar_ms = strategy.timeframe.fixed_ms or 31 * DAY_MS
+        return self.paper.stale_after_ms or 3 * bar_ms
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
         """Return the timeframes to build of a series, short ones first; 1m needs no building."""

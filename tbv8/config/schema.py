@@ -31,6 +31,7 @@ _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9](:00(\\.0{1,6})?)?(Z|[+-][0-9]{2}:[0-5][0
 _TIME = f"^{_DATE}([T ]{_CLOCK})?$"
 _AMOUNT = "^[+]?(?=[0-9.]*[1-9])([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _FRACTION = "^[+-]?(0*(\\.0[0-9]*)?|[0-9]*\\.?[0-9]+[eE]-[0-9]+)$"
+_DURATION = "^[1-9][0-9]{0,6}[smhd]$"
 _PATH = "^(?!.*://).*\\S.*$"
 _SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
 _CLASS = (
@@ -62,14 +63,33 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     "_DataFile": {
         "db_path": ("The SQLite file, relative to the project.", {"pattern": _PATH}),
         "results_path": ("The folder of results.", {"pattern": _PATH}),
+        "paper": ("When a paper session may open something.", {}),
+        "notify": ("Where messages of paper sessions go; null: nowhere.", {}),
         "timeframes": (
             "Bars to build of every series, beside what strategies ask for.",
             {"items": {"type": "string", "pattern": _TIMEFRAME}},
         ),
     },
+    "_Paper": {
+        "stale_after": (
+            "A bar that is read later than this after its close opens nothing; null: 3 timeframes.",
+            {"type": ["string", "null"], "pattern": _DURATION},
+        ),
+        "clock_limit": (
+            "While our clock and the venue's are further apart, nothing is opened.",
+            {"pattern": _DURATION},
+        ),
+    },
+    "_Notify": {
+        "urls_env": (
+            "The environment variable with apprise URLs, separated by spaces.",
+            {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+        ),
+        "off": ("Messages that are not sent.", {"uniqueItems": True}),
+    },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {
-        "market_data_venue": ("The venue whose history is fetched: sample, binance_spot.", {}),
+        "market_data_venue": ("Whose history is fetched: sample, binance_spot, binance_perp.", {}),
         "start_date": (
             "Its first moment: a date is midnight UTC, a time needs its zone.",
             {"pattern": _TIME},
@@ -106,7 +126,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             },
         ),
         "channels": (
-            "What is recorded; bars_1m are built from trades.",
+            "What is recorded; bars_1m are built from trades. funding and mark come by REST.",
             {"minItems": 1, "uniqueItems": True},
         ),
         "ws_url": (
@@ -124,6 +144,15 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
         "redirect_hosts": (
             "Other hosts that its replies may lead to; a redirect to any other is refused.",
             {"items": {"type": "string", "pattern": f"^{load.HOST}$"}},
+        ),
+        "history": ("Where its bars come from, of a venue that tbv8 does not know by name.", {}),
+        "exchange": (
+            "Of `history: ccxt`: ccxt's name of the exchange, such as kraken.",
+            {"type": ["string", "null"], "pattern": "^[a-z0-9]+$"},
+        ),
+        "path": (
+            "Of `history: files`: where they are, such as bars/{symbol}.csv.",
+            {"type": ["string", "null"], "pattern": "\\S"},
         ),
         "instruments": (
             "What an order is worth there, by symbol: used by backtests.",
@@ -217,8 +246,8 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             {"pattern": "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"},
         ),
         "funding": (
-            "Instead of the instruments' own: none, or a rate per 8 h such as 0.0001.",
-            {"anyOf": [{"enum": ["none", None]}, *_FEE["anyOf"]]},
+            "history for what venues charged, none, or a rate per 8 h such as 0.0001.",
+            {"anyOf": [{"enum": ["history", "none", None]}, *_FEE["anyOf"]]},
         ),
     },
 }

@@ -18,7 +18,7 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import made_by
 from tbv8.experiments.pool import CHANGED, Died, Take
-from tbv8.experiments.trial import Tables, run_trial
+from tbv8.experiments.trial import Data, run_trial
 from tbv8.experiments.worker import Sources
 
 _RETRIES = 1  # the second death of its process is a trial's answer
@@ -41,16 +41,16 @@ class Cluster:
 
     Args:
         strategy: The one that is varied.
-        tables: The bars of all trials.
+        data: The bars and the funding of all trials.
         address: Of the cluster, `auto` for the one of this machine; None starts one.
         workers: How many trials at once in one that is started.
         made_by: The digest of the code whose keys the trials have.
     """
 
     def __init__(
-        self, strategy: Strategy, tables: Tables, *, address: str | None, workers: int, made_by: str
+        self, strategy: Strategy, data: Data, *, address: str | None, workers: int, made_by: str
     ) -> None:
-        self._context = strategy, tables
+        self._context = strategy, data
         self._address, self._workers, self._made_by = address, workers, made_by
         self._ray: Any = None
 
@@ -79,8 +79,7 @@ class Cluster:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         self._ray = ray
-        strategy, tables = self._context
-        context = ray.put((strategy, dict(tables)))
+        context = ray.put(self._context)
         return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
 
     def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
@@ -123,10 +122,10 @@ def _check_address(address: str) -> None:
         raise DataError(f"run.address: no Ray cluster at {address!r}: {e}") from e
 
 
-def _run(context: tuple[Strategy, Tables], strategy: Strategy) -> tuple[Any, str]:
+def _run(context: tuple[Strategy, Data], strategy: Strategy) -> tuple[Any, str]:
     """Run a trial in a worker of Ray; no outcome where the strategy was edited meanwhile."""
-    own, tables = context
+    own, data = context
     sources = _sources.setdefault(str(own.module_path), Sources(own))
     code = made_by(own)
-    outcome = run_trial(strategy, tables)
+    outcome = run_trial(strategy, data.tables, data.funding)
     return outcome if sources.are_same() else None, code

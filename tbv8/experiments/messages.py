@@ -14,6 +14,7 @@ import msgspec
 
 from tbv8.config.records import Strategy
 from tbv8.market import Timeframe
+from tbv8.trading.funding import Charged
 
 _HEAD = struct.Struct("<I")
 
@@ -21,13 +22,14 @@ _HEAD = struct.Struct("<I")
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What all trials of a run share.
 
-    `tables` are open Arrow files of bars, by symbol and timeframe; `cores` is how many trials may
-    run on this machine at once.
+    `tables` are open Arrow files of bars, by symbol and timeframe; `funding` is what is charged, by
+    venue and symbol; `cores` is how many trials may run on this machine at once.
     """
 
     strategy: Strategy
     tables: dict[tuple[str, Timeframe], int]
     cores: int
+    funding: dict[str, dict[str, Charged]] = {}
 
 
 class Ready(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from tbv8.backtest.funding import read_funding
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.config.space import to_text
@@ -28,7 +29,7 @@ from tbv8.experiments.pool import Died, Pool, Take, shared_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import Asked, Survey
-from tbv8.experiments.trial import Outcome
+from tbv8.experiments.trial import Data, Outcome
 from tbv8.experiments.walkforward import score
 from tbv8.market import Timeframe
 from tbv8.page.words import number
@@ -44,6 +45,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
+from tbv8.trading.funding import Charged
 
 
 def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
@@ -62,8 +64,8 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
             tested = survey.tested(survey.choices(store.query))
             missing = survey.missing(store.query, tested)
         tables = _read_tables(store, survey) if missing or is_open else {}
-        code = made_by(strategy)
-    with open_trials(db_path) as rows, _executor(experiment, tables, code) as pool:
+        funding, code = _read_funding(store, experiment), made_by(strategy)
+    with open_trials(db_path) as rows, _executor(experiment, tables, funding, code) as pool:
         runner = _Runner(survey, rows, pool, db_path)
         if is_open:
             runner.run_open()
@@ -95,21 +97,25 @@ class _Executor(Protocol):
 
 @contextmanager
 def _executor(
-    experiment: Experiment, tables: dict[tuple[str, Timeframe], pa.Table], code: str
+    experiment: Experiment,
+    tables: dict[tuple[str, Timeframe], pa.Table],
+    funding: dict[str, dict[str, Charged]],
+    code: str,
 ) -> Iterator[_Executor]:
-    """Yield workers that have the bars; the tables are theirs from then on."""
+    """Yield workers that have the bars and the funding; the tables are theirs from then on."""
     strategy, cores = to_trial(experiment.strategy), count_cores()
     workers = experiment.workers or cores
     if experiment.on == "ray":
         from tbv8.experiments.cluster import Cluster
 
+        data = Data(tables=tables, funding=funding)
         address = experiment.address
-        with Cluster(strategy, tables, address=address, workers=workers, made_by=code) as cluster:
+        with Cluster(strategy, data, address=address, workers=workers, made_by=code) as cluster:
             yield cluster
         return
     with shared_tables(tables) as files:
         tables.clear()  # eight years of minutes are 200 MB, and the workers have them now
-        context = Context(strategy=strategy, tables=files, cores=cores)
+        context = Context(strategy=strategy, tables=files, cores=cores, funding=funding)
         with Pool(context, workers=workers, made_by=code) as pool:
             yield pool
 
@@ -131,6 +137,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         asked = asked[::step]
         held = read_trials(store.query, [one.key for one in asked])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
+        funding = _read_funding(store, experiment)
 
     def take(number: int, answer: Outcome | Died) -> None:
         one = asked[number]
@@ -145,11 +152,17 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         advance(1)
 
     with (
-        _executor(experiment, tables, code) as pool,
+        _executor(experiment, tables, funding, code) as pool,
         progress(f"reproduce {name}", len(asked), "trials") as advance,
     ):
         pool.run([(at, survey.strategy(one)) for at, one in enumerate(asked)], take)
     return len(asked)
+
+
+def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, Charged]]:
+    """Return all funding that any trial is charged."""
+    strategy = to_trial(experiment.strategy)
+    return read_funding(store, strategy, strategy.run_span)
 
 
 def _read_tables(store: BarStore, survey: Survey) -> dict[tuple[str, Timeframe], pa.Table]:

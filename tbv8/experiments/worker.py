@@ -71,7 +71,7 @@ def serve(file: BufferedIOBase) -> None:
     while True:
         strategy: Strategy = receive(file)
         with held_slot(context.cores):
-            outcome = run_trial(strategy, tables)
+            outcome = run_trial(strategy, tables, context.funding)
         is_same = sources.are_same()
         empty_output()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

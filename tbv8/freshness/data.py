@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tbv8.freshness.state import Part, State, count_days, days_text, digest_text
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import REVISION, open_reader
 from tbv8.store.ledger import (
+    FUNDING,
     HISTORY,
     RECORDED,
     BuiltDay,
@@ -24,6 +25,7 @@ from tbv8.store.ledger import (
     covered,
     covers,
     joined,
+    outdated,
     read_built_days,
     read_days,
     read_held_days,
@@ -46,15 +48,37 @@ def migration_state(db_path: Path) -> State:
         return State((str(e),), (Part("revision", REVISION, None),))
 
 
-def backfill_state(db_path: Path, series: Series, spans: Sequence[Span]) -> State:
-    """Tell whether the ledger leaves no gap in the wanted spans of a series."""
+def backfill_state(
+    db_path: Path,
+    series: Series,
+    spans: Sequence[Span],
+    dataset: str = HISTORY,
+    *,
+    files: Mapping[str, Span] | None = None,
+) -> State:
+    """Tell whether the ledger leaves no gap in the wanted spans of a series.
+
+    With `files`, which are those of a history that may be replaced, also whether each day was
+    filled from what they are now.
+    """
     with open_reader(db_path) as query:
-        if all(covers(query, series, HISTORY, span) for span in spans):
+        if files is not None and (changed := outdated(query, series, files)):
+            count, first = (
+                days_text(len(changed)),
+                from_to([span.start_ms // DAY_MS * DAY_MS for span in changed]),
+            )
+            was = digest_text(sorted({day.source for day in read_days(query, series, HISTORY)}))
+            return State(
+                (f"{count} of {series} not filled from what its files are now: {first}",),
+                (Part("files", digest_text(sorted(files)), was),),
+            )
+        if all(covers(query, series, dataset, span) for span in spans):
             held = digest_text(str(span) for span in spans)
             return State((), (Part("wanted span", held, held),))
-        held_spans = covered(query, series, HISTORY)
+        held_spans = covered(query, series, dataset)
     missing = missing_spans(spans, held_spans)
-    text = f"{count_days(missing)} of {series} not held yet: {missing[0]}"
+    what = f"the funding of {series}" if dataset == FUNDING else str(series)
+    text = f"{count_days(missing)} of {what} not held yet: {missing[0]}"
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     parts = (
         Part(

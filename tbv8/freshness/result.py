@@ -16,7 +16,14 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
-from tbv8.config.source import ABSENT, digest_file, digest_source, foreign_imports, strategy_sources
+from tbv8.config.source import (
+    ABSENT,
+    digest_file,
+    digest_source,
+    folder_of,
+    foreign_imports,
+    strategy_sources,
+)
 from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
@@ -30,12 +37,14 @@ from tbv8.manifest import (
 )
 from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.store.database import Query, open_reader
+from tbv8.store.funding import funding_fingerprint, read_stretches, spoken
 from tbv8.store.ledger import fingerprint, read_held_days
 
 PACKAGE = Path(__file__).parent.parent
 """The folder of tbv8 itself."""
 
 _DRAWS = ("page", "results/tearsheet", "results/tearsheet.py", "results/read.py")
+_FUNDING = "funding:"
 _EDITED = "edited by hand"  # in place of a digest that is not known
 
 
@@ -112,6 +121,7 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
         **static_inputs(strategy),
         "span": make_input(span),
         **_fingerprints(query, strategy),
+        **_charged(query, strategy),
         PAGE_PART: _page_input(),
     }
 
@@ -135,6 +145,18 @@ def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
     return found
 
 
+def _charged(query: Query, strategy: Strategy) -> dict[str, Input]:
+    """Return the part of the funding of each symbol at each venue."""
+    found = {}
+    for venue, symbol in strategy.funding_of:
+        venues = strategy.funding_venues(venue)
+        stretches = read_stretches(query, symbol, venues, strategy.bars_span)
+        digest = funding_fingerprint(query, symbol, stretches)
+        value = {"venue": venue, "symbol": symbol, "rates": spoken(stretches)}
+        found[f"{_FUNDING}{venue}:{symbol}"] = Input(digest or _EDITED, value)
+    return found
+
+
 def _bars(series: Series, timeframe: Timeframe) -> str:
     """Return the name of the part of a result's key that stands for some bars."""
     return f"bars:{series.symbol}:{timeframe}"
@@ -142,13 +164,25 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
-    read, below = strategy_sources(strategy.module, root=strategy.root)
     ran_by = code_files("market.py", "risk", "trading", "results", "backtest")
-    versions = {"python": platform.python_version(), **package_versions("nautilus_trader", "numpy")}
+    return _key(strategy, ran_by - code_files(*_DRAWS), "nautilus_trader", "numpy")
+
+
+def session_inputs(strategy: Strategy) -> dict[str, Input]:
+    """Return the parts of a paper session's key: all that decides what comes of its minutes."""
+    live = ("live/driver.py", "live/minutes.py")
+    ran_by = code_files("market.py", "aggregate.py", "risk", "trading", *live)
+    return _key(strategy, ran_by, "nautilus_trader", "numpy", "polars")
+
+
+def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:
+    """Return a strategy's config and code, the code that runs it, and the versions of both."""
+    read, below = strategy_sources(strategy.module, root=strategy.root)
+    versions = {"python": platform.python_version(), **package_versions(*packages)}
     return {
         "config": make_input(_strategy_config(strategy)),
         "strategy": make_input(source_digests(read, below)),
-        "engine": make_input(source_digests(ran_by - code_files(*_DRAWS), PACKAGE.parent)),
+        "engine": make_input(source_digests(ran_by, PACKAGE.parent)),
         "versions": make_input(versions | _foreign_versions(read)),
     }
 
@@ -183,8 +217,11 @@ def _strategy_config(strategy: Strategy) -> dict[str, Any]:
 
 
 def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """Return the digest of each source by its path below `root`."""
-    return {path.relative_to(root).as_posix(): digest_source(path) for path in sorted(paths)}
+    """Return the digest of each source by its path below `root`, or below that of tbv8."""
+    return {
+        path.relative_to(folder_of(path, root)).as_posix(): digest_source(path)
+        for path in sorted(paths)
+    }
 
 
 @lru_cache
@@ -216,6 +253,8 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     """Say which keys of a part differ; nothing where only their types do (1 and true)."""
     if part.startswith("bars:"):
         return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
+    if part.startswith(_FUNDING):
+        return [f"the funding of {now['symbol']} at {now['venue']} in its span changed"]
     old, new = dict(_flat(before)), dict(_flat(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     if part == FILES_PART:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
 from tbv8.report.results import Found, read_results
+from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import Status
 from tbv8.store.database import Query, open_reader
 from tbv8.venues.registry import find_venue
@@ -42,7 +44,7 @@ class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the page shows; `now_ms` is when it was looked at."""
+    """All that the page shows, as of `now_ms`; `paper_folder` is relative to the page."""
 
     status: Status
     coverage: Sequence[Coverage]
@@ -51,6 +53,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tasks: Sequence[Node]
     now_ms: int
     experiments: Sequence[FoundExperiment] = ()
+    paper_folder: str = "../paper"
 
 
 def read_report(
@@ -89,6 +92,7 @@ def read_report(
         tasks=tasks,
         now_ms=now_ms,
         experiments=read_experiments(results_path, tasks),
+        paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
     )
 
 
@@ -124,6 +128,8 @@ def report_page(report: Report) -> str:
     parts: list[Part] = [_strategies(report)]
     if report.experiments:
         parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
+    if report.status.sessions:
+        parts.append(_sessions(report))
     parts += [_tasks(report), coverage, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
@@ -191,6 +197,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     market: str
     state: str
+    lookahead: str
     reasons: tuple[str, ...]
     found: Found | None
 
@@ -206,6 +213,7 @@ def _strategies(report: Report) -> Part:
         "drawn",
         "strategy",
         "state",
+        "look-ahead",
         "return",
         "Sharpe",
         "drawdown",
@@ -218,7 +226,7 @@ def _strategies(report: Report) -> Part:
     ]
     if rows:
         cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
-        content.append(table(heads, cells, words=3, sortable=True, id_="strategies-table"))
+        content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
     else:
         content.append(element("p", "There is no strategy and no result.", class_="dim"))
     content.append(_why([row for row in rows if row.reasons]))
@@ -241,6 +249,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             strategy_id=strategy.strategy_id,
             market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
+            lookahead=strategy.checked,
             reasons=(*problem, *strategy.reasons),
             found=result,
         )
@@ -254,9 +263,62 @@ def _rows(report: Report) -> Iterator[_Row]:
             strategy_id=result.strategy_id,
             market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
             state="not configured",
+            lookahead="",
             reasons=(result.problem,) if result.problem else (),
             found=result,
         )
+
+
+def _sessions(report: Report) -> Part:
+    heads = [
+        "strategy",
+        "at",
+        "state",
+        "since",
+        "last minute",
+        "position",
+        "equity",
+        "day's loss",
+        "limit",
+        "fills",
+        "denials",
+        "halts",
+    ]
+    sessions = report.status.sessions
+    cells = [_session_cells(one, report.paper_folder) for one in sessions]
+    lines = [text for one in sessions for text in session_lines(one)]
+    note = (
+        "The same engine as a backtest's, fed with each minute as it closes; no order reaches a "
+        "venue. doit replay holds a session to its journal."
+    )
+    content: list[Child] = [table(heads, cells, words=5, id_="sessions-table")]
+    if lines:
+        content.append(element("ul", [element("li", text) for text in lines]))
+    return "sessions", "Paper sessions", [element("p", note, class_="note"), content]
+
+
+def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
+    name: Child = f"{session.strategy_id} (shadow)"
+    if session.role == "primary":
+        href = f"{quote(folder)}/{quote(session.strategy_id)}/tearsheet.html"
+        name = element("a", session.strategy_id, href=href)
+    states = {"running": "pill", "stopped": "pill stale", "stale": "pill stale"}
+    held = ", ".join(f"{size} {symbol}" for symbol, size in session.positions.items() if size)
+    equity = session.equity
+    return [
+        name,
+        session.venue,
+        element("span", session.state, class_=states.get(session.state, "pill gone")),
+        minute(session.counted_ms),
+        NONE if equity is None else minute(session.done_ms),
+        held or "none",
+        NONE if equity is None else number(float(equity), ",.2f"),
+        number(float(session.day_loss), ",.2f"),
+        number(float(session.day_loss_limit), ",.2f"),
+        number(session.fills, ",.0f"),
+        number(session.denials, ",.0f"),
+        number(session.halts, ",.0f"),
+    ]
 
 
 def _curves(rows: Sequence[_Row]) -> Chart:
@@ -312,6 +374,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         box,
         name,
         element("span", row.state, class_=states.get(row.state, "pill gone")),
+        row.lookahead,
         number(stats.get("return"), "+,.2%"),
         number(stats.get("sharpe"), ",.2f"),
         number(stats.get("max_drawdown"), ",.2%"),

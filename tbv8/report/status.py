@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,17 @@ from msgspec.structs import replace
 from tbv8.config.records import Project
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
-from tbv8.market import Series, Span, iso
+from tbv8.freshness.verdict import read_verdict
+from tbv8.market import Series, Span, iso, parse_time
+from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
-from tbv8.store.ledger import HISTORY, covered, covers
-from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.ledger import FUNDING, HISTORY, covered, covers
+from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
 from tbv8.venues.registry import find_venue
 
 _PATIENCE_S = 2.0  # who wants to look does not want to wait
 _BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
+_RATE_BYTES = 24
 _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a time
 
 
@@ -53,7 +57,7 @@ class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
         first_ms: The open of the first bar held; None when there is none.
         last_ms: The open of the last one.
         bars: How many are held.
-        missing: How many minutes the venue itself does not have.
+        missing: How many minutes the venue itself does not have; of funding, hours.
         gaps: How many stretches are not known: of wanted history all that is still to be fetched,
             else those between what is held.
         edited_days: How many days were changed outside of tbv8.
@@ -116,7 +120,8 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or why not; and its numbers, None where it does not say them.
 
     `symbol` is the main one of `symbols`. `simulated` tells that the numbers were made on a made-up
-    market, None without a result.
+    market, None without a result; `start_ms` and `end_ms` are its span. `lookahead` tells whether
+    the check of this very result passed, None where there was none.
     """
 
     strategy_id: str
@@ -128,6 +133,14 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     simulated: bool | None
     numbers: dict[str, float | None]
+    start_ms: int | None = None
+    end_ms: int | None = None
+    lookahead: bool | None = None
+
+    @property
+    def checked(self) -> str:
+        """How the look-ahead check of the result ended, in words."""
+        return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +152,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     tick_rows: dict[str, int]
     recorder_gaps: tuple[GapStatus, ...]
     strategies: tuple[StrategyStatus, ...]
+    sessions: tuple[SessionStatus, ...] = ()
 
 
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
@@ -149,7 +163,11 @@ type AskStale = Callable[[], Mapping[str, Sequence[str]]]
 
 
 def read_status(
-    project: Project, wanted: Mapping[Series, Sequence[Span]], ask_stale: AskStale
+    project: Project,
+    wanted: Mapping[Series, Sequence[Span]],
+    ask_stale: AskStale,
+    *,
+    funding: Mapping[Series, Sequence[Span]] | None = None,
 ) -> Status:
     """Look at the database and the results; a database that cannot be read is only said to be so.
 
@@ -159,6 +177,7 @@ def read_status(
         project: The configuration.
         wanted: The spans of history that a backfill is to bring, by series.
         ask_stale: Why each result is stale that is.
+        funding: The spans of funding to fetch, by series.
     """
     database = Database(
         path=str(project.db_path),
@@ -175,7 +194,8 @@ def read_status(
             database = replace(database, revision=found)
             if found != REVISION:
                 raise DataError(other_revision(project.db_path, found))
-            contents = _read_contents(query, wanted)
+            spans = {HISTORY: wanted, FUNDING: funding or {}}
+            contents = _read_contents(query, spans, project)
         stale = ask_stale()
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # it was not waited for so long
@@ -188,18 +208,23 @@ def read_status(
         tick_rows=contents.tick_rows,
         recorder_gaps=contents.recorder_gaps,
         strategies=tuple(_read_strategies(project, stale)),
+        sessions=contents.sessions,
     )
 
 
 def to_json(status: Status) -> dict[str, Any]:
     """Return the status as JSON values: each `<what>_ms` as `<what>`, a time in ISO text."""
-    value: dict[str, Any] = _without_ms(msgspec.to_builtins(status))
+    value: dict[str, Any] = _without_ms(
+        msgspec.to_builtins(status, builtin_types=(Decimal,), enc_hook=str)
+    )
     return value
 
 
 def _without_ms(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_without_ms(item) for item in value]
+    if isinstance(value, Decimal):
+        return float(value)
     if not isinstance(value, dict):
         return value
     return {
@@ -215,9 +240,14 @@ class _Contents(msgspec.Struct, frozen=True, kw_only=True):
     ticks: tuple[TickStatus, ...] = ()
     tick_rows: dict[str, int] = {}
     recorder_gaps: tuple[GapStatus, ...] = ()
+    sessions: tuple[SessionStatus, ...] = ()
 
 
-def _read_contents(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> _Contents:
+type Wanted = Mapping[str, Mapping[Series, Sequence[Span]]]
+"""The spans that tasks are to bring, by dataset and series."""
+
+
+def _read_contents(query: Query, wanted: Wanted, project: Project) -> _Contents:
     names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
     tables = {str(name) for (name,) in names}
     return _Contents(
@@ -225,19 +255,18 @@ def _read_contents(query: Query, wanted: Mapping[Series, Sequence[Span]]) -> _Co
         ticks=tuple(_read_ticks(query)),
         tick_rows={name: _rows_at_most(query, name) for name in TICKS},
         recorder_gaps=tuple(_read_gaps(query)),
+        sessions=tuple(read_session_states(query, project)),
     )
 
 
 def _order(series: SeriesStatus) -> tuple[str, str, bool, int, str]:
     """By venue and symbol; 1m bars first, then by how many there are."""
-    is_built = series.dataset not in (HISTORY, "bars_1m")
+    is_built = series.dataset not in (HISTORY, "bars_1m", FUNDING)
     return series.venue, series.symbol, is_built, -series.bars, series.dataset
 
 
-def _read_series(
-    query: Query, wanted: Mapping[Series, Sequence[Span]], tables: set[str]
-) -> Iterator[SeriesStatus]:
-    waiting = dict(wanted)
+def _read_series(query: Query, wanted: Wanted, tables: set[str]) -> Iterator[SeriesStatus]:
+    waiting = {name: dict(spans) for name, spans in wanted.items()}
     for venue, symbol, dataset, bars, missing, unknown_ms, edited in query(
         "SELECT venue, symbol, dataset, sum(bars), sum(missing),"
         " max(end_ms) - min(start_ms) - sum(end_ms - start_ms), sum(digest IS NULL)"
@@ -245,7 +274,7 @@ def _read_series(
         (),
     ):
         series = Series(str(venue), str(symbol))
-        spans = waiting.pop(series, None) if dataset == HISTORY else None
+        spans = waiting.get(dataset, {}).pop(series, None)
         holes = len(covered(query, series, dataset)) - 1 if unknown_ms else 0
         first_ms, last_ms = (
             _first_and_last(query, dataset, series) if dataset in tables else (None, None)
@@ -257,11 +286,12 @@ def _read_series(
             last_ms=last_ms,
             bars=bars,
             missing=missing,
-            gaps=_count_gaps(query, series, spans) if spans else holes,
+            gaps=_count_gaps(query, series, dataset, spans) if spans else holes,
             edited_days=edited,
         )
-    for series, spans in waiting.items():
-        yield _series_status(series, HISTORY, gaps=_count_gaps(query, series, spans))
+    for series, spans in waiting[HISTORY].items():
+        gaps = _count_gaps(query, series, HISTORY, spans)
+        yield _series_status(series, HISTORY, gaps=gaps)
 
 
 def _series_status(
@@ -275,7 +305,8 @@ def _series_status(
     missing: int = 0,
     edited_days: int = 0,
 ) -> SeriesStatus:
-    row_bytes = _BAR_BYTES + len(series.venue.encode()) + len(series.symbol.encode())
+    names = len(series.venue.encode()) + len(series.symbol.encode())
+    row_bytes = names + (_RATE_BYTES if dataset == FUNDING else _BAR_BYTES)
     return SeriesStatus(
         venue=series.venue,
         symbol=series.symbol,
@@ -291,10 +322,10 @@ def _series_status(
     )
 
 
-def _count_gaps(query: Query, series: Series, spans: Sequence[Span]) -> int:
-    if all(covers(query, series, HISTORY, span) for span in spans):
+def _count_gaps(query: Query, series: Series, dataset: str, spans: Sequence[Span]) -> int:
+    if all(covers(query, series, dataset, span) for span in spans):
         return 0
-    return len(missing_spans(spans, covered(query, series, HISTORY)))
+    return len(missing_spans(spans, covered(query, series, dataset)))
 
 
 def _first_and_last(
@@ -312,7 +343,7 @@ def _first_and_last(
 
 
 def _read_ticks(query: Query) -> Iterator[TickStatus]:
-    for table, series in stored_ticks(query):
+    for table, series in stored_ticks(query, TICK_TABLES):
         first_ms, last_ms = _first_and_last(query, table, series)
         if first_ms is not None and last_ms is not None:
             yield TickStatus(
@@ -369,6 +400,7 @@ def _read_strategies(
         if not isinstance(primary, dict):
             primary = {}
         simulated = summary.get("simulated")
+        verdict = read_verdict(project.results_path, strategy.strategy_id)
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
             symbol=strategy.symbol,
@@ -379,6 +411,9 @@ def _read_strategies(
             reasons=tuple(stale.get(strategy.strategy_id, ())),
             simulated=simulated if isinstance(simulated, bool) else None,
             numbers={name: _number(primary.get(name)) for name in NUMBERS},
+            start_ms=_time_ms(summary, "start"),
+            end_ms=_time_ms(summary, "end"),
+            lookahead=verdict.passed if verdict else None,
         )
 
 
@@ -393,6 +428,13 @@ def _read_summary(folder: Path) -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _time_ms(summary: Mapping[str, Any], name: str) -> int | None:
+    span = summary.get("span")
+    with suppress(ValueError):
+        return parse_time(str(span[name])) if isinstance(span, dict) and name in span else None
+    return None
 
 
 def _size(path: Path) -> int:

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, FEWEST_DAYS, iso
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
@@ -29,7 +29,7 @@ from tbv8.results.statistics import (
     without_yearly,
 )
 from tbv8.risk.checks import RULES
-from tbv8.risk.events import LIQUIDATION, Denial, Halt
+from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Fill
 
@@ -73,6 +73,22 @@ class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
     unrealized_pnl: Decimal
 
 
+class FundingSource(msgspec.Struct, frozen=True, kw_only=True):
+    """What one symbol was charged.
+
+    Args:
+        rate_8h: The fixed rate of eight hours; None where venues' own payments were charged.
+        shares: For what share of the span's hours each venue's payments paid.
+        hours_without_rate: For how many hours nobody's did, so that nothing was charged.
+        paid: What was paid, in USD; below 0 what was received.
+    """
+
+    rate_8h: Decimal | None
+    shares: dict[str, float]
+    hours_without_rate: int
+    paid: Decimal
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """One run's numbers: statistics.py says how each of its curve and its trading is made.
 
@@ -91,6 +107,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     end_equity: Decimal
     pnl: Decimal
     funding: Decimal
+    funding_sources: dict[str, FundingSource]
     lost_margin: Decimal
     buy_and_hold: Performance
     beyond_volume: BeyondVolume
@@ -116,8 +133,29 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
     only_shadow_fills: tuple[OneSided, ...]
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class PricedDay(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills of a UTC day at the secondary's quotes: how many had one, what more they cost."""
+
+    day: str
+    fills: int
+    priced: int
+    cost_usd: Decimal
+
+
+class PricedFills(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills of a paper session at the secondary's recorded quotes; fees are not counted."""
+
+    venue: str
+    fills: int
+    priced: int
+    cost_usd: Decimal
+    days: tuple[PricedDay, ...]
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What summary.json holds.
+
+    `priced` is of paper sessions with a shadow alone.
 
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
     `minutes` is how many the span has, `missing_minutes` how many of them no bar holds, by symbol.
@@ -139,6 +177,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     primary: Stats
     shadow: Stats | None
     divergence: Divergence | None
+    priced: PricedFills | None = None
 
     def __str__(self) -> str:
         return "\n".join(lines(self))
@@ -150,13 +189,28 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def summarise(
-    strategy: records.Strategy, bars: Bars, primary: Books, shadow: Books | None
+    strategy: records.Strategy,
+    bars: Bars,
+    primary: Books,
+    shadow: Books | None,
+    *,
+    shadow_bars: Bars | None = None,
+    priced: PricedFills | None = None,
 ) -> Summary:
-    """Return the numbers of a result; the span is the whole bars in the wanted one."""
+    """Return the numbers of a result; the span is the whole bars in the wanted one.
+
+    Args:
+        strategy: Whose.
+        bars: What it was fed with.
+        primary: What came of it.
+        shadow: What came of it by the secondary venue's rules.
+        shadow_bars: What the shadow was fed with, if not with `bars`.
+        priced: The primary's fills at the secondary's quotes.
+    """
     span = strategy.timeframe.whole(strategy.span)
     curve = primary.curve
     ours = _stats(strategy, bars, primary)
-    theirs = _stats(strategy, bars, shadow) if shadow else None
+    theirs = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
@@ -173,6 +227,7 @@ def summarise(
         primary=ours,
         shadow=theirs,
         divergence=_divergence(primary, shadow, ours, theirs) if shadow and theirs else None,
+        priced=priced,
     )
 
 
@@ -210,12 +265,23 @@ def cautions(summary: Summary) -> list[str]:
             share = missing / summary.minutes
             said.append(
                 f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
-                f"({share:.2%})"
+                f"({share:.2%}){_missing_bars(summary) if symbol == summary.symbol else ''}"
             )
     for stats in summary.runs:
         if words := "; ".join(_cautions_of(stats)):
             said.append(f"{stats.venue}: {words}")
     return said
+
+
+def _missing_bars(summary: Summary) -> str:
+    """Return how many bars of the main symbol are missing since all of their minutes are."""
+    length_ms = parse_timeframe(summary.timeframe).fixed_ms
+    whole = summary.minutes * MINUTE_MS // length_ms if length_ms else 0
+    if length_ms == MINUTE_MS or whole <= summary.bars:
+        return ""
+    return (
+        f", and with them {whole - summary.bars:,} of {counted(whole, f'{summary.timeframe} bar')}"
+    )
 
 
 def _cautions_of(stats: Stats) -> Iterator[str]:
@@ -269,13 +335,48 @@ def lines(summary: Summary) -> list[str]:
         f"{summary.span['start']} .. {summary.span['end']}",
         *(f"  ! {said}" for said in cautions(summary)),
         f"  {_line(summary.primary)}; buy and hold {_gains(held)}",
+        *(f"  {summary.primary.venue}: {said}" for said in funding_words(summary.primary)),
     ]
     if summary.shadow and summary.divergence:
         apart = summary.divergence.max_equity_difference
         shown.append(f"  {_line(summary.shadow)}; shadow, at most {apart:,.2f} USD apart")
+        shown.extend(f"  {summary.shadow.venue}: {said}" for said in funding_words(summary.shadow))
     for stats in summary.runs:
         shown.extend(f"  {stats.venue}: {still_open(one)}" for one in stats.open_positions)
     return shown
+
+
+def funding_words(stats: Stats, *, symbols: bool = False) -> list[str]:
+    """Return for each symbol of a run which funding was charged.
+
+    Args:
+        stats: Of the run.
+        symbols: Name the symbol though there is one alone.
+    """
+    said = []
+    for symbol, source in stats.funding_sources.items():
+        of = f" of {symbol}" if symbols or len(stats.funding_sources) > 1 else ""
+        if source.rate_8h is not None:
+            rate = f"{float(source.rate_8h):.4%} per 8 h" if source.rate_8h else "none is charged"
+            said.append(f"funding{of}: {rate}{_paid_words(source) if source.rate_8h else ''}")
+            continue
+        parts = [f"{share:.1%} of the span as {venue}" for venue, share in source.shares.items()]
+        charged = f"{' and '.join(parts)} charged" if parts else "no rate is held"
+        without = (
+            f", {counted(source.hours_without_rate, 'hour')} without a rate are not charged"
+            if source.hours_without_rate
+            else ""
+        )
+        said.append(f"funding{of}: {charged}{without}{_paid_words(source)}")
+    return said
+
+
+def _paid_words(source: FundingSource) -> str:
+    return (
+        f", {source.paid:,.2f} USD paid"
+        if source.paid >= 0
+        else (f", {-source.paid:,.2f} USD received")
+    )
 
 
 def still_open(position: OpenPosition) -> str:
@@ -339,6 +440,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         end_equity=end,
         pnl=end - start,
         funding=_paid(books, liquidation=False),
+        funding_sources=_funding_sources(strategy, bars, books),
         lost_margin=_paid(books, liquidation=True),
         buy_and_hold=held,
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
@@ -351,6 +453,30 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
 def _paid(books: Books, *, liquidation: bool) -> Decimal:
     amounts = (p.amount for p in books.run.payments if (p.kind == LIQUIDATION) == liquidation)
     return sum(amounts, Decimal(0))
+
+
+def _funding_sources(
+    strategy: records.Strategy, bars: Bars, books: Books
+) -> dict[str, FundingSource]:
+    """Return by symbol whose funding was charged, for which share of the span, and how much."""
+    venue, span = books.run.venue, strategy.timeframe.whole(strategy.span)
+    total = -(-(span.end_ms - span.start_ms) // HOUR_MS)
+    found = {}
+    for symbol, rules in strategy.instruments[venue].items():
+        paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
+        charged = bars.funding.get(venue, {}).get(symbol)
+        hours = charged.hours_of(span) if charged else {}
+        found[symbol] = FundingSource(
+            rate_8h=None if charged else rules.funding_rate_8h,
+            shares={name: round(count / total, 8) for name, count in hours.items()},
+            hours_without_rate=total - sum(hours.values()) if charged else 0,
+            paid=paid,
+        )
+    return found
+
+
+def _is_funding_of(payment: Payment, symbol: str) -> bool:
+    return payment.kind != LIQUIDATION and payment.symbol == symbol
 
 
 def _denial(denial: Denial) -> Event:

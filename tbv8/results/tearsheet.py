@@ -24,7 +24,7 @@ from tbv8.page.words import NONE, counted, length, length_cell, minute, number, 
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tbv8.results.read import Account, Result
-from tbv8.results.summary import Event, OneSided, cautions, still_open
+from tbv8.results.summary import Event, OneSided, cautions, funding_words, still_open
 from tbv8.risk.checks import RULES
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints
@@ -51,6 +51,7 @@ def tearsheet(result: Result) -> str:
         _exposure(result),
         _prices(result),
         *([_against_shadow(result)] if result.shadow else []),
+        *([_priced(result)] if result.summary.priced else []),
         _trades(result),
         _events(result),
         _key(result),
@@ -91,6 +92,11 @@ def _header(result: Result) -> Html:
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", said, class_="facts") for said in _settings(result)],
+        [
+            element("p", f"{stats.venue}: {said}.", class_="facts")
+            for stats in summary.runs
+            for said in funding_words(stats)
+        ],
         [element("p", said, class_="caution") for said in cautions(summary)],
     )
 
@@ -802,6 +808,24 @@ def _against_shadow(result: Result) -> Part:
     )
 
 
+def _priced(result: Result) -> Part:
+    priced = result.summary.priced
+    assert priced is not None
+    rows = [
+        [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
+        for day in priced.days[-_EVENTS:]
+    ]
+    rows.append(["in all", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
+    note = (
+        f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
+        f"{priced.venue} when it was made: how much more it would have cost there, fees not "
+        "counted. shadow/orders.csv lists them."
+    )
+    heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
+    title = f"Fills at the quotes of {priced.venue}"
+    return "priced", title, [_note(note), element("div", table(heads, rows), class_="narrow")]
+
+
 def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
     """Return the differences in numbers, and the fills that only the one run has."""
     divergence = result.summary.divergence
@@ -962,6 +986,8 @@ def _key(result: Result) -> Part:
     files += ["manifest.json"]
     if result.shadow:
         files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
+    if result.summary.priced:
+        files.append("shadow/orders.csv")
     links = join([[element("a", name, href=name), " "] for name in files])
     return (
         "key",

@@ -25,6 +25,8 @@ class Book(msgspec.Struct, kw_only=True):
 
     `cash` is what the equity would be if every position were worth nothing; `prices` are the last
     ones; `day_start` is the equity with which the UTC day began that ends at `midnight_ms`.
+    `barred` is the rule because of which nothing may be opened, whatever the account: whoever feeds
+    a live session sets it.
     """
 
     limits: Limits
@@ -35,6 +37,7 @@ class Book(msgspec.Struct, kw_only=True):
     prices: dict[str, Decimal] = {}
     working: dict[str, Order] = {}
     halted: Halt | None = None
+    barred: str | None = None
     denials: list[Denial] = []
     halts: list[Halt] = []
     payments: list[Payment] = []
@@ -161,6 +164,7 @@ class Book(msgspec.Struct, kw_only=True):
             equity=self.equity,
             opens=not order.reduce_only and (later + reducing) * order.change > 0,
             halted=self.halted,
+            barred=self.barred,
             limits=self.limits,
         )
 

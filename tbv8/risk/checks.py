@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tbv8.risk.rules.barred import CLOCK, STALE_BAR, STOPPED
 from tbv8.risk.rules.duplicate_order import DUPLICATE_ORDER
 from tbv8.risk.rules.halted import DAILY_LOSS, LIQUIDATED
 from tbv8.risk.rules.lot_size import LOT_SIZE
@@ -40,6 +41,9 @@ RULES = {
         MIN_NOTIONAL,
         DAILY_LOSS,
         LIQUIDATED,
+        STOPPED,
+        CLOCK,
+        STALE_BAR,
         MAX_POSITION,
         MAX_LEVERAGE,
     )

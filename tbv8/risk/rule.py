@@ -27,7 +27,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     on the order's own side, `worst` the position of each symbol if its working orders fill to the
     worse side, the order included. `prices` are the last ones; a symbol without a price has not
     closed yet. `opens` tells whether the order, with all that works on its side, could open a
-    position.
+    position; `barred` names the rule by which none may be opened now.
     """
 
     order: Order
@@ -41,6 +41,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal
     opens: bool
     halted: Halt | None
+    barred: str | None
     limits: Limits
 
     @property

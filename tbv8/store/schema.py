@@ -1,7 +1,8 @@
 """The tables as SQLAlchemy Core describes them, and how Alembic makes and changes them.
 
-Every table of bars comes from one factory, with triggers that set a day's digest to NULL when a row
-of it is added, changed or deleted; whoever writes through tbv8 writes the digest after the rows.
+Every table of bars comes from one factory. It and the table of funding rates have triggers that set
+a day's digest to NULL when a row of it is added, changed or deleted; whoever writes through tbv8
+writes the digest after the rows.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Timeframe
 from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, refusals
 from tbv8.store.ledger import MINUTE_DATASETS
+
+_PACKAGE = Path(__file__).parents[1]
 
 USUAL_TIMEFRAMES = ("5m", "15m", "30m", "1h", "2h", "4h", "12h", "1d", "1w", "1M")
 
@@ -142,6 +145,75 @@ experiment_trials = Table(
     sqlite_with_rowid=False,
 )
 
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("strategy_id", String, nullable=False),
+    Column("role", String, nullable=False),
+    Column("venue", String, nullable=False),
+    Column("inputs", String, nullable=False),
+    Column("decimals", String, nullable=False),
+    Column("first_ms", Integer, nullable=False),
+    Column("counted_ms", Integer, nullable=False),
+    Column("done_ms", Integer, nullable=False),
+    Column("state", String, nullable=False),
+    Column("began_ms", Integer, nullable=False),
+    Column("ended_ms", Integer),
+    Index("ix_sessions_strategy", "strategy_id", "role", "ended_ms"),
+)
+
+session_bars = Table(
+    "session_bars",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    *(Column(name, Float) for name in ("open", "high", "low", "close", "volume")),
+    Column("seen_ms", Integer, nullable=False),
+    Column("barred", String),
+    sqlite_with_rowid=False,
+)
+
+session_events = Table(
+    "session_events",
+    metadata,
+    Column("session_id", Integer, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("ts_ms", Integer, nullable=False),
+    Column("at_ms", Integer, nullable=False),
+    Column("body", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+SESSION_TABLES = (sessions, session_bars, session_events)
+
+mark = Table(
+    "mark",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("mark_price", Float, nullable=False),
+    Column("open_interest", Float),
+    Column("received_ms", Integer, nullable=False),
+)
+
+
+def _add_triggers(table: Table) -> None:
+    """Let the making of a table make the triggers that set digests of its days to NULL."""
+    dataset = table.name
+    for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
+        trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
+        for row in rows:
+            trigger += (
+                " UPDATE history_coverage SET digest = NULL"
+                f" WHERE venue = {row}.venue AND symbol = {row}.symbol AND dataset = '{dataset}'"
+                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS} AND digest IS NOT NULL;"
+            )
+        event.listen(table, "after_create", DDL(f"{trigger} END"))  # type: ignore[no-untyped-call]
+
 
 def bars_table(dataset: str, into: MetaData) -> Table:
     """Describe one table of bars in `into`; creating it makes its triggers too."""
@@ -158,17 +230,21 @@ def bars_table(dataset: str, into: MetaData) -> Table:
         *(() if dataset in MINUTE_DATASETS else (Column("minutes", Integer, nullable=False),)),
         sqlite_with_rowid=False,
     )
-    for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
-        trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
-        for row in rows:
-            trigger += (
-                " UPDATE history_coverage SET digest = NULL"
-                f" WHERE venue = {row}.venue AND symbol = {row}.symbol AND dataset = '{dataset}'"
-                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS} AND digest IS NOT NULL;"
-            )
-        event.listen(table, "after_create", DDL(f"{trigger} END"))  # type: ignore[no-untyped-call]
+    _add_triggers(table)
     return table
 
+
+funding = Table(
+    "funding",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("rate", Float, nullable=False),
+    Column("interval_hours", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+_add_triggers(funding)
 
 HISTORY_BARS = bars_table("ohlcv_1m", metadata)
 RECORDED_BARS = bars_table("bars_1m", metadata)
@@ -205,8 +281,17 @@ def open_engine(db_path: Path) -> Engine:
 
 
 def alembic_config(db_path: Path, *, root: Path) -> Config:
-    """Return Alembic's configuration, from pyproject.toml in `root`, for one database."""
-    config = Config(toml_file=root / "pyproject.toml")
+    """Return Alembic's configuration for one database: with the migrations that a wheel brings.
+
+    In a clone it is that of pyproject.toml in `root`, or where the package lies if `root` has none.
+    """
+    packaged = _PACKAGE / "migrations"
+    if packaged.is_dir():
+        config = Config()
+        config.set_main_option("script_location", str(packaged).replace("%", "%%"))
+    else:
+        clone = root if (root / "migrations").is_dir() else _PACKAGE.parent
+        config = Config(toml_file=clone / "pyproject.toml")
     config.attributes["db_path"] = db_path
     return config
 

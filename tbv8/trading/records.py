@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
@@ -89,3 +90,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     denials: tuple[Denial, ...]
     halts: tuple[Halt, ...]
     changed: tuple[SubmittedOrder, ...] = ()
+
+
+class Events(msgspec.Struct, frozen=True, kw_only=True):
+    """What a session has done so far; its lists grow with the session."""
+
+    submitted: Sequence[SubmittedOrder]
+    changed: Sequence[SubmittedOrder]
+    fills: Sequence[Fill]
+    payments: Sequence[Payment]
+    denials: Sequence[Denial]
+    halts: Sequence[Halt]

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from decimal import Decimal, localcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
+
+from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
 from tbv8.market import Series, iso
@@ -31,12 +33,12 @@ from tbv8.trading.loading import check_subscribed, forget_strategies, load_strat
 from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Run
+from tbv8.trading.records import Events, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
-from tbv8.trading.schedule import Schedule, schedules
-from tbv8.trading.simulation import Prices, Simulation
+from tbv8.trading.schedule import Interval, Schedule, schedules
+from tbv8.trading.simulation import Simulation
 from tbv8.trading.units import FEE_DECIMALS, Ratio, Units, maintenance_ratio
 from tbv8.trading.venue import Payments, make_engine
 
@@ -101,6 +103,7 @@ class Session:
         forget_strategies(self.strategy)
         orders = self._orders
         base = gated(self._gate, self._bar_types.values())
+        base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
         self._callbacks = Callbacks(self._loaded, self._reports.hooks(), orders.deliver_events)
         self._engine.add_strategy(self._loaded)
@@ -126,6 +129,8 @@ class Session:
         """
         with ExitStack() as stack:
             self._enter_run(stack)
+            charged = bars.funding.get(self.venue, {})
+            self._simulation.add_funding(charged, self._orders.step_ns // _NS)
             for schedule in schedules(
                 bars,
                 step=self.strategy.step,
@@ -134,15 +139,15 @@ class Session:
                 after_ms=self._orders.step_ns // _NS,
             ):
                 if not self._begun:
-                    self._simulation.begin(schedule.closes_ns[0] // _NS)
+                    self._simulation.begin(int(schedule.closes_ns[0]) // _NS)
                     self._start(schedule)
                     self._begun = True
                 self._follow(schedule)
 
     def _start(self, schedule: Schedule) -> None:
         """Let the strategy start, before any close; the engine starts with data only."""
-        first, opened = self._markets[schedule.markets[0]], schedule.prices[0][0]
-        self._runner.walk(first, [opened], schedule.closes_ns[0] - 1)
+        number, opened = int(schedule.markets[0]), int(schedule.prices[0][0])
+        self._runner.walk(self._markets[number], [opened], int(schedule.closes_ns[0]) - 1)
 
     def end(self, *, stop: bool = True) -> Run:
         """Return what came of it; nothing can be fed after it.
@@ -163,6 +168,52 @@ class Session:
         orders = check_run(self._engine, self._reports)
         return collect(self.strategy, self.venue, self._orders, orders, self._simulation.carried)
 
+    @property
+    def book(self) -> Book:
+        """The account as of the last instant; to be read only."""
+        return self._book
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether the warm-up has ended, or there was none."""
+        return not self.strategy.warm_up_ms or self._simulation.carried is not None
+
+    def events(self) -> Events:
+        """Return what happened since the warm-up, each list in its own order."""
+        orders, book = self._orders, self._book
+        carried = self._simulation.carried
+        since_ms = carried.ts_ms if carried else 0
+        return Events(
+            submitted=[sent for sent in orders.submitted.values() if sent.ts_ms >= since_ms],
+            changed=[order for order in orders.changed if order.ts_ms >= since_ms],
+            fills=orders.fills,
+            payments=book.payments,
+            denials=book.denials,
+            halts=book.halts,
+        )
+
+    def bar_entries(self, rule: str | None) -> None:
+        """Let nothing be opened from now on, by the name of a rule; None lets it again."""
+        self._book.barred = rule
+
+    def cancel_orders(self, *, close: bool) -> None:
+        """Cancel every order at the last instant, and close every position if asked.
+
+        Raises:
+            StrategyError: The strategy raised.
+        """
+        if not self._begun:
+            return
+        with ExitStack() as stack:
+            self._enter_run(stack)
+            if close:
+                self._orders.close_all()
+            else:
+                for market in self._markets:
+                    Strategy.cancel_all_orders(self._loaded, market.instrument.id)
+            self._runner.settle(self._orders.step_ns)
+            self._simulation.set_alarms()
+
     def _enter_run(self, stack: ExitStack) -> None:
         stack.enter_context(signals_deferred(self._interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
@@ -172,69 +223,82 @@ class Session:
         self._interrupted = True
 
     def _follow(self, schedule: Schedule) -> None:
-        """Go through the instants of a schedule.
+        """Go through the intervals of a schedule; through each close of those that matter.
 
-        It sees every step of every run, and is written for speed.
+        What is below sees every interval of every run, and is written for speed.
         """
-        gate, simulation, runner = self._gate, self._simulation, self._runner
-        orders, markets = self._orders, self._markets
-        times, numbers, bars_at = schedule.closes_ns, schedule.markets, schedule.shown
-        opens, highs, lows, closes = schedule.prices
-        at, count = 0, len(times)
-        while at < count:
-            time_ns, end = times[at], at + 1
-            while end < count and times[end] == time_ns:
-                end += 1
-            busy = (
-                time_ns >= simulation.due_ns
-                or time_ns >= runner.timer_ns
-                or gate.is_waited_for
-                or self._interrupted
-                or any(time_ns >= market.ends_ns for market in markets)
-            )
-            for row in range(at, end):
-                market, low, high = markets[numbers[row]], lows[row], highs[row]
-                busy = busy or (
-                    low <= market.highest_below
-                    or high >= market.lowest_above
-                    or low <= simulation.low_alarm
-                    or high >= simulation.high_alarm
-                )
-            shown = bars_at.get(time_ns, ())
-            if busy:
-                rows = range(at, end)
-                prices = {numbers[r]: (opens[r], highs[r], lows[r], closes[r]) for r in rows}
-                self._pass(time_ns, prices, shown)
-            else:
-                for row in range(at, end):
-                    markets[numbers[row]].last = closes[row]
-                orders.step_ns = time_ns
-                if shown:
-                    for row in range(at, end):
-                        markets[numbers[row]].closed_ns = time_ns
-                    runner.settle(time_ns, shown)
-                    simulation.set_alarms()
-            at = end
+        for interval in schedule.intervals():
+            if not self._may_happen(interval):
+                self._skip(interval)
+                continue
+            for instant in schedule.instants(interval):
+                if self._may_happen(instant):
+                    self._pass(instant)
+                else:
+                    self._skip(instant)
 
-    def _pass(self, time_ns: int, steps: Mapping[int, Prices], shown: Any) -> None:
+    def _may_happen(self, interval: Interval) -> bool:
+        """Tell whether anything may happen to the account in an interval."""
+        time_ns, ranges, _, _, _ = interval
+        simulation, markets = self._simulation, self._markets
+        if (
+            time_ns >= simulation.due_ns
+            or time_ns >= self._runner.timer_ns
+            or self._gate.is_waited_for
+            or self._interrupted
+        ):
+            return True
+        for market in markets:
+            if time_ns >= market.ends_ns:
+                return True
+        for number, _, high, low, _, _ in ranges:
+            market = markets[number]
+            if (
+                low <= market.highest_below
+                or high >= market.lowest_above
+                or low <= market.low_alarm
+                or high >= market.high_alarm
+            ):
+                return True
+        return False
+
+    def _skip(self, interval: Interval) -> None:
+        """Go to the close of an interval in which nothing happens to the account."""
+        time_ns, ranges, shown, _, _ = interval
+        for number, _, _, _, close, closes_ns in ranges:
+            market = self._markets[number]
+            market.last = close
+            if closes_ns == time_ns and shown:
+                market.closed_ns = time_ns
+        self._orders.step_ns = time_ns
+        if shown:
+            self._runner.settle(time_ns, shown)
+            if self._simulation.has_changed():
+                self._orders.set_prices()
+                self._simulation.set_alarms()
+
+    def _pass(self, instant: Interval) -> None:
         """Go through an instant at which something may happen to the account."""
         if self._interrupted:
             raise KeyboardInterrupt
         gate, orders, simulation, runner = self._gate, self._orders, self._simulation, self._runner
+        time_ns, ranges, shown, _, _ = instant
         ts_ms = time_ns // _NS
         orders.step_ns = time_ns
         orders.set_prices()
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
-        closed = [self._markets[number] for number in steps]
+        closed = [self._markets[number] for number, *_ in ranges]
         runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
         before_ns = min(
             self._markets[number].first_end(low, high, time_ns)
-            for number, (_, high, low, _) in steps.items()
+            for number, _, high, low, _, _ in ranges
         )
+        if before_ns < time_ns and runner.timer_ns < time_ns:
+            runner.run(time_ns, [])  # no timer inside of a step sees its fills
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
-        for number, prices in sorted(steps.items()):
+        for number, *prices, _ in ranges:
             market = self._markets[number]
             planned = [] if liquidation else simulation.plan(market, prices, time_ns)
             if planned:

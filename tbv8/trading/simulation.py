@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from nautilus_trader.model import FundingRateUpdate, InstrumentId
+
 from tbv8.config import records
 from tbv8.risk.book import Book
-from tbv8.risk.costs import funding, next_funding, next_midnight
+from tbv8.risk.costs import funding, next_midnight
 from tbv8.risk.events import EXACT, LIQUIDATION, Payment, PaymentKind
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
+from tbv8.trading.funding import Charged, FixedRates, PaidRates, Rates
 from tbv8.trading.matching import Account, Planned, Step
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Carried
@@ -23,17 +26,12 @@ from tbv8.trading.units import NEVER
 
 _NS = 1_000_000
 
-type Prices = tuple[int, int, int, int]
-"""Open, high, low and close of a step."""
-
 
 class Simulation:
     """The rules of an account that are no rules for orders.
 
     Attributes:
         due_ns: When something falls due whatever the prices are.
-        low_alarm: A step whose low is at or below it is looked at, also if it reaches no order.
-        high_alarm: The same of a step's high.
         unbooked: What the engine's account does not know yet, in USD.
     """
 
@@ -49,21 +47,36 @@ class Simulation:
     ) -> None:
         self.book, self.orders, self.markets, self.rules = book, orders, markets, rules
         self.due_ns = 0
-        self.low_alarm, self.high_alarm = -1, NEVER
         self.unbooked: list[Decimal] = []
         self.carried: Carried | None = None
         self._counted_from_ms = counted_from_ms
         self._starting_balance = starting_balance
+        self._rates: dict[str, Rates] = {
+            symbol: FixedRates(own.funding_rate_8h, own.funding_hours)
+            for symbol, own in rules.items()
+        }
         self._funding_ms: dict[str, int] = {}
+        self._charged: dict[InstrumentId, FundingRateUpdate] = {}
         self._alarmed: tuple[Any, Any, Any] = (None, None, None)  # for which the alarms are set
 
     def begin(self, first_ms: int) -> None:
         """Set what falls due first; the first step closes at `first_ms`."""
         self.book.midnight_ms = next_midnight(first_ms - 1)
+        self._set_funding(first_ms - 1)
+
+    def add_funding(self, charged: Mapping[str, Charged], after_ms: int) -> None:
+        """Take what is charged after a time, in place of the fixed rates of its symbols."""
+        for symbol, payments in charged.items():
+            rates = self._rates[symbol]
+            if not isinstance(rates, PaidRates):
+                rates = self._rates[symbol] = PaidRates()
+            rates.extend(payments)
+        if self._funding_ms:
+            self._set_funding(after_ms)
+
+    def _set_funding(self, after_ms: int) -> None:
         self._funding_ms = {
-            symbol: next_funding(first_ms - 1, rules.funding_hours)
-            for symbol, rules in self.rules.items()
-            if rules.funding_rate_8h
+            symbol: rates.due_after(after_ms) for symbol, rates in self._rates.items()
         }
         self._set_due()
 
@@ -75,36 +88,40 @@ class Simulation:
             due_ms = min(due_ms, self._counted_from_ms)
         self.due_ns = due_ms * _NS
 
-    def set_alarms(self) -> None:
-        """Set the prices between which nothing can happen to the account, if it has changed.
+    def has_changed(self) -> bool:
+        """Tell whether the account is another than that for which the alarms are set."""
+        book, (cash, day_start, halted) = self.book, self._alarmed
+        return not (book.cash is cash and book.day_start is day_start and book.halted is halted)
 
-        With several symbols no price of one alone tells: every step is looked at then.
+    def set_alarms(self) -> None:
+        """Set each symbol's prices between which nothing can happen to the account.
+
+        Every position may lose its share of what the account may lose, all have the same: while no
+        price is at its alarm, they have lost less together.
         """
-        state = (self.book.cash, self.book.day_start, self.book.halted)
-        if all(new is old for new, old in zip(state, self._alarmed, strict=True)):
-            return
-        self._alarmed = state
-        self.orders.set_prices()
-        self.low_alarm, self.high_alarm = -1, NEVER
+        book = self.book
+        self._alarmed = book.cash, book.day_start, book.halted
+        for market in self.markets:
+            market.low_alarm, market.high_alarm = -1, NEVER
         held = [market for market in self.markets if market.position]
         if not held:
-            if self.book.halted is None and self.book.equity <= self.book.lowest_equity:
-                self.low_alarm = NEVER
+            if self.must_halt():
+                for market in self.markets:
+                    market.low_alarm = NEVER
             return
-        if len(self.markets) > 1:
-            self.low_alarm = NEVER
-            return
-        market, units = held[0], held[0].units
-        cash = units.money(self.book.cash)
-        gone = units.liquidation_price(market.position, cash)
-        gains = market.position * units.scale
-        loss = units.money(self.book.lowest_equity) - cash
-        if market.position > 0:
-            halt = loss // gains if self.book.halted is None else -1
-            self.low_alarm = max(-1 if gone is None else gone, halt)
-        else:
-            halt = -(loss // -gains) if self.book.halted is None else NEVER
-            self.high_alarm = min(NEVER if gone is None else gone, halt)
+        equity, margin = held[0].units.money(book.cash), 0
+        lowest = held[0].units.money(book.lowest_equity)
+        for market in held:
+            value, rate = market.value, market.units.maintenance
+            equity += value
+            margin -= -abs(value) * rate.over // rate.under
+        to_liquidation, to_halt = (equity - margin) // len(held), (equity - lowest) // len(held)
+        for market in held:
+            per_unit, rate = abs(market.position) * market.units.scale, market.units.maintenance
+            room = to_liquidation * rate.under // (per_unit * (rate.under + rate.over))
+            if book.halted is None:
+                room = min(room, to_halt // per_unit)
+            market.set_alarm(room)
 
     # The step.
 
@@ -112,15 +129,20 @@ class Simulation:
         """Return the account as matching in one symbol sees it."""
         cash, reserved = market.units.money(self.book.cash), 0
         for other in self.markets:
-            if other is not market and other.position and other.last is not None:
-                value = other.position * other.last * other.units.scale
+            if other is not market and other.position:
+                value, rate = other.value, other.units.maintenance
                 cash += value
-                rate = other.units.maintenance
                 reserved += abs(value) * rate.over // rate.under
         return Account(market.position, cash, reserved)
 
-    def plan(self, market: RestingOrders, prices: Prices, time_ns: int) -> list[Planned]:
-        """Return what a symbol's step brings; nothing where it reaches neither order nor margin."""
+    def plan(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> list[Planned]:
+        """Return what a symbol's step brings; nothing where it reaches neither order nor margin.
+
+        Args:
+            market: The symbol.
+            prices: Open, high, low and close.
+            time_ns: When it closes.
+        """
         opened, high, low, close = prices
         account = self.account_of(market)
         gone = market.units.liquidation_price(account.position, account.cash - account.reserved)
@@ -151,19 +173,30 @@ class Simulation:
         for market in self.markets:
             if self._funding_ms.get(market.symbol) != ts_ms:
                 continue
-            rules = self.rules[market.symbol]
-            self._funding_ms[market.symbol] = next_funding(ts_ms, rules.funding_hours)
+            rates = self._rates[market.symbol]
+            self._funding_ms[market.symbol] = rates.due_after(ts_ms)
+            rate, hours = rates.paid_at(ts_ms)
+            self._charged[market.instrument.id] = FundingRateUpdate(
+                market.instrument.id, rate, ts_ms * _NS, ts_ms * _NS, hours * 60
+            )
             if not market.position or market.last is None:
                 continue
             amount = funding(
                 self.book.positions[market.symbol],
                 market.units.to_price(market.last),
-                rate_8h=rules.funding_rate_8h,
-                hours=rules.funding_hours,
+                rate,
             )
             if amount:
                 self.pay(market, "funding", amount, ts_ms)
         self._set_due()
+
+    def funding_rate(self, instrument_id: InstrumentId) -> FundingRateUpdate | None:
+        """Return the funding that was charged last; None before the first of a run.
+
+        A strategy has it as `self.funding_rate`: with one in its cache, the engine would charge it
+        a second time.
+        """
+        return self._charged.get(instrument_id)
 
     def pay(self, market: RestingOrders, kind: PaymentKind, amount: Decimal, ts_ms: int) -> None:
         """Book a payment of the account; the engine's account follows."""

@@ -13,7 +13,9 @@ from tests.benchmarks import (
     backtesting,
     experimenting,
     filling,
+    importing,
     recording,
+    sessions,
     starting,
 )
 
@@ -21,8 +23,15 @@ BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "funding": filling.bench_funding,
+    "import": importing.bench_import,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
+    "history": backtesting.bench_history,
+    "run": sessions.bench_run,
+    "detail": sessions.bench_detail,
+    "orders": sessions.bench_orders,
+    "feed": sessions.bench_feed,
     "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
 }

@@ -57,7 +57,10 @@ def load(root: Path, text: str, **overrides: str) -> Project:
         folder.mkdir()
     (folder / "sweep.yaml").write_text(text, encoding="utf-8")
     project = load_project(
-        root, overrides=overrides, now_ms=parse_time("2026-01-01"), history_span=lambda _: HALF_YEAR
+        root,
+        overrides=overrides,
+        now_ms=parse_time("2026-01-01"),
+        history_span=lambda *_: HALF_YEAR,
     )
     return load_experiments(project, overrides=overrides)
 

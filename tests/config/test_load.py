@@ -145,7 +145,7 @@ class Files:
             self.root,
             overrides=overrides,
             now_ms=parse_time(now),
-            history_span=self.available.get,
+            history_span=lambda venue, _: self.available.get(venue.name),
         )
 
     def strategy(self, *, now: str = NOW, **overrides: str) -> Strategy:
@@ -290,6 +290,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                     "mexc": {"BTC/USDT": mexc},
                 },
                 starting_balance_usd=Decimal(10_000),
+                funding="history",
                 slippage_ticks=0,
                 simulated=True,
                 root=project.root,
@@ -308,12 +309,15 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
 
 
 def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> None:
+    least_order = "min_notional_usd: 10, max_leverage: 40"  # as issue 12 has it
+    project.edit(HYPERLIQUID, "max_leverage: 40", least_order)
     designed = project.load()
     shutil.rmtree(project.root / "config")
     shutil.copytree(ROOT / "config", project.root / "config")
 
     shipped = project.load()
     example = {"btc_usdt_perp_v1": shipped.strategies["btc_usdt_perp_v1"]}
+    del shipped.venues["binance_perp"]
     for name in ("binance_spot", "hyperliquid", "mexc"):  # for the pairs trade
         del shipped.venues[name].symbols["ETH/USDT"]
         shipped.venues[name].instruments.pop("ETH/USDT", None)
@@ -663,9 +667,9 @@ TYPES = [
     case("a mapping in a list", HYPERLIQUID, "{BTC/USDT: BTC}", "[BTC/USDT: BTC]",
          "4: symbols[0]: expected text, got a mapping"),
     case("one of a few, misspelt", HYPERLIQUID, "[trades, bbo]", "[trades, bbos]",
-         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, trades"),
+         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, funding, mark, trades"),
     case("one of a few, a number", HYPERLIQUID, "[trades, bbo]", "[3]",
-         "5: channels[0]: expected trades or bbo, got 3"),
+         "5: channels[0]: expected trades or bbo or funding or mark, got 3"),
     case("text for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: one",
          "9: instruments.BTC/USDT.tick_size: expected a number, got 'one'"),
     case("a truth for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: true",
@@ -756,9 +760,9 @@ VALUES = [
     case("an empty native symbol", HYPERLIQUID, "{BTC/USDT: BTC}", '{BTC/USDT: ""}',
          "4: symbols.BTC/USDT: expected the venue's own name, got ''"),
     case("no channel", HYPERLIQUID, "[trades, bbo]", "[]",
-         "5: channels: expected trades, bbo or both, each once"),
+         "5: channels: expected some of trades, bbo, funding and mark, each once"),
     case("a channel twice", HYPERLIQUID, "[trades, bbo]", "[bbo, bbo]",
-         "5: channels: expected trades, bbo or both, each once"),
+         "5: channels: expected some of trades, bbo, funding and mark, each once"),
     case("funding every five hours", HYPERLIQUID, "40}", "40, funding_hours: 5}",
          "9: instruments.BTC/USDT.funding_hours: expected a divisor of 24, got 5"),
     case("funding every two days", HYPERLIQUID, "40}", "40, funding_hours: 48}",

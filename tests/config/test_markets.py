@@ -56,7 +56,7 @@ class Files:
             self.root,
             overrides={},
             now_ms=parse_time("2026-01-15"),
-            history_span={"sample": HALF_YEAR}.get,
+            history_span=lambda venue, _: {"sample": HALF_YEAR}.get(venue.name),
         )
 
     def strategy(self) -> Strategy:
@@ -239,17 +239,9 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
         pytest.param(
             PAIR,
             "2024-02-01}",
-            "2024-02-01, funding: history}",
-            "pair.yaml:7: backtest.funding: funding history is not held yet: write none or a rate "
-            "per 8 h, e.g. 0.0001",
-            id="funding from history",
-        ),
-        pytest.param(
-            PAIR,
-            "2024-02-01}",
             "2024-02-01, funding: some}",
-            "pair.yaml:7: backtest.funding: expected none or a rate per 8 h such as 0.0001, "
-            "got 'some'",
+            "pair.yaml:7: backtest.funding: expected history, none or a rate per 8 h such "
+            "as 0.0001, got 'some'",
             id="funding in words",
         ),
         pytest.param(
@@ -299,6 +291,30 @@ def test_bars_of_a_minute_have_no_detail(files: Files) -> None:
     files.edit(PAIR, "timeframe: 5m", "timeframe: 1m")
 
     assert files.strategy().detail == "none"
+
+
+@pytest.mark.parametrize(
+    ("venue", "more", "funding"),
+    [
+        pytest.param("sample", "", "history", id="a perpetual's bars"),
+        pytest.param("mexc", "", "history", id="a recorded venue's bars"),
+        pytest.param("sample", ", funding: none", "fixed", id="none"),
+        pytest.param("sample", ", funding: 0.0001", "fixed", id="a rate"),
+        pytest.param("sample", ", funding: history", "history", id="history"),
+    ],
+)
+def test_what_a_backtest_is_charged(files: Files, venue: str, more: str, funding: str) -> None:
+    files.edit(PAIR, "2024-02-01}", f"2024-02-01, market_data_venue: {venue}{more}}}")
+
+    assert files.strategy().funding == funding
+
+
+def test_a_rate_that_is_written_for_an_instrument_holds_if_nothing_else_is_written(
+    files: Files,
+) -> None:
+    files.edit("venues/mexc.yaml", '"0.0005"', '"0.0005", funding_rate_8h: 0.0003')
+
+    assert files.strategy().funding == "fixed"
 
 
 @pytest.mark.parametrize(
@@ -434,19 +450,20 @@ def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_par
     [
         pytest.param(
             "research/other.py:Own",
-            "there is no file 'research/other.py' in the project's folder",
+            "there is no file 'research/other.py', from the project's folder on",
             id="no file",
         ),
         pytest.param("own.py", "'own.py' is not path/to/file.py:Class", id="no class"),
         pytest.param("own.txt:Own", "'own.txt:Own' is not path/to/file.py:Class", id="no Python"),
         pytest.param(
             "../own.py:Own",
-            "'../own.py' is not below the project's folder: move the file there",
-            id="beside the project",
+            "there is no file '../own.py', from the project's folder on",
+            id="no file beside the project",
         ),
         pytest.param(
             "/own.py:Own",
-            "'/own.py' is not below the project's folder: move the file there",
+            "'/own.py' does not begin at the project's folder: write it from there on, such as "
+            "../research/own.py",
             id="absolute",
         ),
         pytest.param(

@@ -95,7 +95,7 @@ def problem_of_schema(root: Path, name: str) -> str | None:
 
 def problem_of_tbv8(root: Path) -> str | None:
     try:
-        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda _: None)
+        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda *_: None)
     except ConfigError as e:
         return str(e)
     return next((str(problem.error) for problem in loaded.problems), None)
@@ -195,7 +195,9 @@ SYMBOLS = "{BTC/USDT: BTC, ETH/USDT: ETH}"
         pytest.param(STRATEGY, "ema_cross.EmaCross", "../own.py:Own", id="a file elsewhere"),
         pytest.param(STRATEGY, "ema_cross.EmaCross", "own.txt:Own", id="a file of text"),
         pytest.param(VENUE, "max_leverage: 40", "multiplier: 0", id="a multiplier of 0"),
-        pytest.param(VENUE, "max_leverage: 40", "min_notional_usd: -1", id="a least order below 0"),
+        pytest.param(
+            VENUE, "min_notional_usd: 10", "min_notional_usd: -1", id="a least order below 0"
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: str) -> None:
@@ -246,7 +248,7 @@ def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: 
             id="what the shorts pay",
         ),
         pytest.param(
-            VENUE, "max_leverage: 40", "min_notional_usd: 0, multiplier: 1000", id="thousands"
+            VENUE, "min_notional_usd: 10", "min_notional_usd: 0, multiplier: 1000", id="thousands"
         ),
     ],
 )

@@ -209,8 +209,8 @@ def test_prune_drops_and_says_what(done: Project) -> None:
         ),
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
-            "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_spot, "
-            "hyperliquid, mexc, sample",
+            "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_perp, "
+            "binance_spot, hyperliquid, mexc, sample",
             id="no venue",
         ),
     ],
@@ -250,6 +250,22 @@ def test_export_writes_what_polars_reads(finished: Project, tmp_path: Path) -> N
     assert read["close"].sum() == pytest.approx(close, rel=1e-12)
 
 
+def test_export_of_a_span_into_one_file(finished: Project, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "bars.parquet"
+
+    end = finished.doit(
+        *("export", "--dataset", "bars_5m", "--symbol", "BTC/USDT", "--into", str(path)),
+        *("--start", "2024-01-02", "--end", "2024-01-05"),
+    )
+
+    assert end.stdout.endswith(f"   {path}: bars_5m of sample:BTC/USDT\n")
+    ((rows,),) = finished.sql(
+        "SELECT count(*) FROM bars_5m WHERE symbol = 'BTC/USDT'"
+        " AND ts_ms >= 1704153600000 AND ts_ms < 1704412800000"
+    )
+    assert len(pl.read_parquet(path)) == rows
+
+
 def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
     done.doit("export", "--database", "backup/copy.sqlite")
     done.edit("config/data.yaml", "data/tbv8.sqlite", "backup/copy.sqlite")
@@ -274,7 +290,7 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         pytest.param(
             ("--dataset", "ohlcv"),
             "--dataset: unknown dataset 'ohlcv', did you mean 'ohlcv_1m'? there is bars_15m, "
-            "bars_1h, bars_4h, bars_5m, bbo, ohlcv_1m, trades",
+            "bars_1h, bars_4h, bars_5m, bbo, funding, mark, ohlcv_1m, trades",
             id="no dataset",
         ),
         pytest.param(
@@ -310,6 +326,16 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--database", "data"), "--database: data is a folder: write a file's name", id="data"
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--into", "data/tbv8.sqlite", "--yes"),
+            "--into: data/tbv8.sqlite is the database itself: write another name",
+            id="bars over the database",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--into", "x.parquet", "--partition", "month"),
+            "--into is one file for all: leave --to and --partition out",
+            id="one file by month",
         ),
         pytest.param(
             ("--database", "copy.sqlite", "--dataset", "bbo"),

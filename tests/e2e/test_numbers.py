@@ -52,7 +52,10 @@ def _summary(project: Project) -> dict[str, dict[str, object]]:
 
 def test_the_shipped_strategy_does_not_look_ahead(done: Project) -> None:
     said = done.doit(*ONE_WEEK, f"lookahead:{NAME}")
+    (status,) = json.loads(done.doit("status", "--json").stdout)["strategies"]
 
+    assert status["lookahead"] is True
+    assert (status["start"], status["end"]) == ("2024-01-01T00:00:00Z", "2024-01-08T00:00:00Z")
     assert f"{NAME}: no look-ahead: the same orders and fills on data cut after" in said.stdout
     assert "bars of warm-up" in said.stdout
     assert said.stderr == ""
@@ -82,8 +85,9 @@ def test_risk_funding_and_slippage_of_the_yaml_are_in_the_result(done: Project) 
     done.doit(*ONE_WEEK, "backtest")
 
     after = _summary(done)["primary"]
-    assert before["funding"] == 0
-    assert after["funding"] != 0
+    assert before["funding_sources"]["BTC/USDT"]["shares"] == {"sample": 1.0}  # type: ignore[index]
+    assert after["funding_sources"]["BTC/USDT"]["rate_8h"] == 0.0001  # type: ignore[index]
+    assert after["funding"] not in (0, before["funding"])
     assert len(after["halts"]) > len(before["halts"])  # type: ignore[arg-type]
     assert after["denied"]["max_daily_loss_usd"] > 0  # type: ignore[index]
 

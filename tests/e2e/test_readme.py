@@ -44,7 +44,9 @@ def test_the_strategy_in_the_readme_is_the_one_that_ships() -> None:
 
 
 def test_the_yaml_of_the_readme_loads(project: Project) -> None:
-    strategy, experiment, history = blocks("yaml")
+    stamp, mine, strategy, experiment, history = blocks("yaml")
+    project.write("config/venues/stamp.yaml", stamp)
+    project.write("config/venues/mine.yaml", mine)
     (project.root / "config/experiments").mkdir()
     project.write("config/experiments/ema_sweep.yaml", experiment)
     project.write("config/strategies/btc_usdt_perp_v1.yaml", strategy)
@@ -78,9 +80,13 @@ def commands() -> list[str]:
         flags=re.MULTILINE,
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
-    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE)\b")
+    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|FOLDER|NAME|STRATEGY_ID)\b")
     endless = ("record", "bench")
-    return [words for words in typed if not patterns.search(words) and words not in endless]
+    return [
+        words
+        for words in typed
+        if not patterns.search(words) and words not in (*endless, "stop", "start")
+    ]
 
 
 @pytest.mark.timeout(400)

@@ -15,7 +15,7 @@ from tbv8.errors import DataError
 from tbv8.experiments.cluster import Cluster
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.pool import Died
-from tbv8.experiments.trial import run_trial
+from tbv8.experiments.trial import Data, run_trial
 from tests.experiments.builders import days, ema, tables
 from tests.experiments.test_pool import mischief
 
@@ -53,7 +53,8 @@ def run(
                 os.kill(pid, signal.SIGKILL)
 
     digest = code or made_by(asked[0])
-    with Cluster(asked[0], tables(2), address=address, workers=2, made_by=digest) as cluster:
+    data = Data(tables=dict(tables(2)), funding={})
+    with Cluster(asked[0], data, address=address, workers=2, made_by=digest) as cluster:
         cluster.run(list(enumerate(asked)), take)
     return [answers[number] for number in range(len(asked))]
 

@@ -151,7 +151,7 @@ class Bench:
 
     def strategy(self, *, now_ms: int = NOW, **overrides: str) -> Strategy:
         project = load_project(
-            self.root, overrides=overrides, now_ms=now_ms, history_span=lambda _venue: None
+            self.root, overrides=overrides, now_ms=now_ms, history_span=lambda *_: None
         )
         return project.strategies["mine"]
 
@@ -243,6 +243,8 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
         "span",
         "bars:BTC/USDT:5m",
         "bars:BTC/USDT:1m",
+        "funding:hyperliquid:BTC/USDT",
+        "funding:mexc:BTC/USDT",
         "page",
         "files",
     ]
@@ -743,7 +745,7 @@ def test_code_that_runs_the_result_makes_it_stale(bench: Bench, name: str) -> No
 
 def test_the_package_has_the_code_that_is_looked_for() -> None:
     """The other tests change a small package: the real one must have the same places."""
-    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda _venue: None)
+    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda *_: None)
 
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 
@@ -977,6 +979,9 @@ def test_a_manifest_that_lacks_a_part_or_has_another_digest_is_stale(bench: Benc
         inputs[name] = {**whole["inputs"][name], "digest": "0" * 64}
         path.write_text(json.dumps({**whole, "inputs": inputs}))
         expected = {"bars:BTC/USDT:5m": BUILT, "bars:BTC/USDT:1m": MINUTES}
+        for venue in ("hyperliquid", "mexc"):
+            words = f"the funding of BTC/USDT at {venue} in its span changed"
+            expected[f"funding:{venue}:BTC/USDT"] = words
         assert bench.reasons() == (expected.get(name, f"{name} changed"),)
 
     path.write_text(json.dumps(whole))

@@ -15,6 +15,7 @@ from tbv8.report.index import RecordingGap, Report, report_page
 from tbv8.report.months import Coverage, Month
 from tbv8.report.results import read_results
 from tbv8.report.status import Database, GapStatus, Status, StrategyStatus
+from tbv8.store.database import REVISION
 from tests.browser import PHONE, color, opened, overflow
 from tests.builders import day
 from tests.page.test_charts import as_figure, data_of
@@ -67,8 +68,8 @@ def make_report(results: Path, **changes: Any) -> Report:
             path="data/tbv8.sqlite",
             size=12_300_000,
             wal_size=0,
-            revision="0001",
-            known_revision="0001",
+            revision=REVISION,
+            known_revision=REVISION,
             problem=changes.pop("problem", None),
         ),
         series=(),
@@ -157,10 +158,10 @@ def row(page: str, name: str) -> list[str]:
 def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     page = written.read_text(encoding="utf-8")
 
-    assert row(page, "alpha")[2:7] == ["fresh", "-10.00%", "-2.50", "–", "+50.00%"]
-    assert row(page, "beta")[2:7] == ["stale", "+10.00%", "10.25", "–", "+50.00%"]
-    assert row(page, "gone")[2:7] == ["not configured", "+0.00%", "–", "–", "+50.00%"]
-    assert row(page, "never")[2:7] == ["no result", "–", "–", "–", "–"]
+    assert row(page, "alpha")[2:8] == ["fresh", "not checked", "-10.00%", "-2.50", "–", "+50.00%"]
+    assert row(page, "beta")[2:8] == ["stale", "not checked", "+10.00%", "10.25", "–", "+50.00%"]
+    assert row(page, "gone")[2:8] == ["not configured", "", "+0.00%", "–", "–", "+50.00%"]
+    assert row(page, "never")[2:8] == ["no result", "not checked", "–", "–", "–", "–"]
     assert "<summary>beta: params.fast: 5 became 6</summary>" in page
     assert "<li>because migrate will run</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.config.load import load_project
 from tbv8.config.records import Project
@@ -32,7 +33,7 @@ def project(tmp_path: Path, db_path: Path) -> Project:
             path.unlink()
     (tmp_path / "clone" / "config" / "data.yaml").write_text(f"db_path: {db_path}\n")
     return load_project(
-        tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda _: None
+        tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda *_: None
     )
 
 
@@ -154,7 +155,8 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     folder = project.results_path / "btc_usdt_perp_v1"
     folder.mkdir(parents=True)
     primary = {"return": 0.25, "max_drawdown": 0.1, "sharpe": None, "trades": 12}
-    summary = {"simulated": True, "primary": primary}
+    span = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-08T00:00:00Z"}
+    summary = {"simulated": True, "primary": primary, "span": span}
     (folder / "summary.json").write_text(json.dumps(summary))
 
     (fresh,) = look(project).strategies
@@ -163,6 +165,9 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     (damaged,) = look(project).strategies
 
     assert (fresh.fresh, fresh.reasons, fresh.simulated) == (True, (), True)
+    assert (fresh.start_ms, fresh.end_ms) == (MONDAY, MONDAY + 7 * DAY_MS)
+    assert (fresh.lookahead, fresh.checked) == (None, "not checked")
+    assert (damaged.start_ms, damaged.end_ms) == (None, None)
     assert fresh.numbers == {
         "return": 0.25,
         "cagr": None,
@@ -194,8 +199,8 @@ def test_a_database_that_cannot_be_read_is_said_to_be_so(project: Project, edit:
         "absent": "there is no database: run `doit migrate`",
         "damaged": "not a database, or damaged: restore a copy, or move it aside and run again to "
         "build it anew",
-        "newer": f"is of revision 9999, this tbv8 knows {REVISION}: run `doit migrate`, or update "
-        "tbv8",
+        "newer": f"is of revision 9999, this tbv8 knows {REVISION}: "
+        "run `doit migrate`, or update tbv8",
         "locked": "locked by another program: close it (a sqlite3 shell, a database browser, "
         "another doit) and run again",
     }[edit]
@@ -227,6 +232,55 @@ def test_json_has_times_as_text(project: Project) -> None:
     assert (series["first"], series["last"]) == ("2024-01-01T00:00:00Z", "2024-01-01T23:59:00Z")
     assert value["database"]["known_revision"] == REVISION
     assert not [key for key in series if key.endswith("_ms")]
+
+
+def status_of(project: Project, symbols: int) -> Status:
+    """Return a status of many symbols, some of which lack something."""
+    names = [f"C{number:03}/USDT" for number in range(symbols)]
+    for name in names[:2]:
+        hold(project.db_path, Series("binance_spot", name), days(0, 2))
+        gap = Gap(
+            series=Series("mexc", name), channel="bbo", start_ms=MONDAY, end_ms=None, reason="x"
+        )
+        record(project, gaps={(gap.series, "bbo", MONDAY): gap})
+    found = look(project)
+    whole, gap_of_one = found.series[0], found.recorder_gaps[0]
+    series = [
+        replace(
+            whole,
+            symbol=name,
+            dataset=dataset,
+            gaps=2 if name == "C007/USDT" and dataset == "ohlcv_1m" else 0,
+            last_ms=MONDAY if name == "C009/USDT" else whole.last_ms,
+        )
+        for name in names
+        for dataset in ("ohlcv_1m", "bars_5m")
+    ]
+    gaps = tuple(replace(gap_of_one, symbol=name) for name in names)
+    return replace(found, series=tuple(series), recorder_gaps=gaps)
+
+
+def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = status_of(project, 200)
+
+    print_status(status)
+    said = capsys.readouterr().out
+    print_status(status, each=True)
+    each = capsys.readouterr().out
+
+    lines = [line.split() for line in said.splitlines()]
+    assert len(lines) < 40
+    kind = ["200", "2024-01-01", "2024-01-02", "23:59", "1", "576,000", "0", "2"]
+    assert ["binance_spot", "ohlcv_1m", *kind] in [line[:10] for line in lines]
+    odd = lines.index(["Behind,", "or", "with", "gaps"])
+    assert [line for line in lines if "C007/USDT" in line or "C009/USDT" in line] == lines[
+        odd + 2 : odd + 4
+    ]
+    assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
+    assert said.count("newest of") == 10
+    assert each.count("C123/USDT") == 3
 
 
 def test_plain_text_without_a_terminal(

@@ -44,7 +44,8 @@ def test_a_result_without_a_caution_has_none() -> None:
     found = summarised([100.0] * MONTH, params={"orders": {3: "1"}})
 
     assert cautions(found) == []
-    first, second, third = str(found).splitlines()
+    first, second, funding, third = str(found).splitlines()
+    assert funding == "  hyperliquid: funding: none is charged"
     assert first.startswith("test_v1: BTC/USDT 1h, 744 bars of sample, simulated, 2024-01-01T00")
     assert second == (
         "  hyperliquid: 10,000.00 -> 9,999.95 USD (-0.00%, Sharpe -3.43), 1 fill, 1 entry, 0 round "
@@ -139,7 +140,9 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
 def test_missing_minutes_are_said_first() -> None:
     found = summarised([100.0] * MONTH, hours=MONTH + 6, params={"orders": {2: "1"}})
 
-    assert cautions(found) == ["BTC/USDT: 360 of 45,000 minutes are missing (0.80%)"]
+    assert cautions(found) == [
+        "BTC/USDT: 360 of 45,000 minutes are missing (0.80%), and with them 6 of 750 1h bars"
+    ]
 
 
 def test_a_short_span_has_no_figures_a_year_and_says_so() -> None:

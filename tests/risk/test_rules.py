@@ -70,6 +70,9 @@ def test_the_rules_and_their_order() -> None:
         ("min_notional_usd", "instruments.<symbol>.min_notional_usd", "opening"),
         ("max_daily_loss_usd", "risk.max_daily_loss_usd", "opening"),
         ("liquidation", None, "opening"),
+        ("stopped", None, "opening"),
+        ("clock", "paper.clock_limit", "opening"),
+        ("stale_bar", "paper.stale_after", "opening"),
         ("max_position", "risk.max_position_<base>", "opening"),
         ("max_leverage", "risk.max_leverage", "opening"),
     ]

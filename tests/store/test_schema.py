@@ -48,9 +48,14 @@ TABLES = [
     "bars_5m",
     "bbo",
     "experiment_trials",
+    "funding",
     "history_coverage",
+    "mark",
     "ohlcv_1m",
     "recording_gaps",
+    "session_bars",
+    "session_events",
+    "sessions",
     "trades",
     "trial_details",
     "trials",
@@ -306,8 +311,8 @@ def test_a_database_of_a_newer_tbv8_is_refused_in_one_line(db_path: Path) -> Non
         "update tbv8, or set another db_path in config/data.yaml"
     )
     assert str(reading.value) == (
-        f"{db_path}: is of revision 0099, this tbv8 knows {REVISION}: run `doit migrate`, or "
-        "update tbv8"
+        f"{db_path}: is of revision 0099, this tbv8 knows {REVISION}: "
+        "run `doit migrate`, or update tbv8"
     )
     assert migration_state(db_path).reasons == (str(reading.value),)
 

@@ -1,0 +1,172 @@
+"""The processes beside the one that watches a session: hosts, the recorder, writers of results.
+
+Each is in a session of its own, so that a Ctrl-C reaches the watching process alone, and each ends
+by itself when that one has died: a host by its stdin, the recorder by its parent's id.
+"""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from tbv8.live.plan import Plan, Report
+from tbv8.store.sessions import recorder_runs
+
+_END_S = 5.0
+_RECORDER_END_S = 15.0
+_RETRY_S, _RETRY_CAP_S = 2.0, 60.0
+
+
+class Host:
+    """A session's process.
+
+    Attributes:
+        reports: What it reported and nobody has taken yet.
+    """
+
+    def __init__(self, plan: Plan, module: str = "tbv8.live.host") -> None:
+        self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self._thread = threading.Thread(target=self._read, args=(pickle.dumps(plan),), daemon=True)
+        self._thread.start()
+
+    def _read(self, plan: bytes) -> None:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(plan)
+            stdin.flush()
+        except OSError:
+            return
+        for line in stdout:
+            self.reports.put(msgspec.json.decode(line, type=Report))
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self._process.pid
+
+    def poll(self) -> int | None:
+        """Return its exit code, once all its reports are read; None while it runs."""
+        code = self._process.poll()
+        if code is not None:
+            self._thread.join(_END_S)
+        return code
+
+    def kill(self) -> None:
+        """End it at once: its journal is whole at any moment."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> None:
+        """Let it end between two minutes; kill it where it hangs."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+class Recorder:
+    """The recorder of a database: ours where nobody else's runs.
+
+    Args:
+        db_path: The database.
+        root: The project's folder, from which it is started.
+        say: Takes lines for the user.
+    """
+
+    def __init__(self, db_path: Path, root: Path, say: Callable[[str], None]) -> None:
+        self._db_path, self._root, self._say = db_path, root, say
+        self._log = db_path.with_name(f"{db_path.name}.recorder.log")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next_s = 0.0
+        self._wait_s = _RETRY_S
+
+    def keep(self) -> None:
+        """Start one if none runs; to be called now and then."""
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return
+            self._process = None
+            if not recorder_runs(self._db_path):
+                last = self._log.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
+                why = f": {last[0]}" if last else ""
+                self._say(f"the recorder ended (exit code {code}){why}; it is started again")
+        if time.monotonic() < self._next_s or recorder_runs(self._db_path):
+            return
+        self._next_s = time.monotonic() + self._wait_s
+        self._wait_s = min(2 * self._wait_s, _RETRY_CAP_S)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "doit", "record", "--with-parent"],
+                cwd=self._root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._say(f"a recorder was started, it writes to {self._log}")
+
+    def end(self) -> None:
+        """End the one that was started here."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_RECORDER_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class Writer:
+    """The process that writes the results of a session as of now, by a replay of its journal."""
+
+    def __init__(self, plans: Mapping[str, Plan]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tbv8.live.results"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert self._process.stdin is not None
+        self._process.stdin.write(pickle.dumps(dict(plans)))
+        self._process.stdin.close()
+
+    def poll(self) -> Report | None:
+        """Return what it reported, once it has ended."""
+        if self._process.poll() is None:
+            return None
+        return self.wait()
+
+    def wait(self) -> Report:
+        """Wait for its end, and return what it reported."""
+        assert self._process.stdout is not None
+        said = self._process.stdout.read()
+        code = self._process.wait()
+        if code or not said:
+            return Report(kind="failed", text=f"the results were not written (exit code {code})")
+        return msgspec.json.decode(said, type=Report)
+
+    def kill(self) -> None:
+        """End it at once; the results stay as they were."""
+        self._process.kill()
+        self._process.wait()

@@ -1,0 +1,206 @@
+"""A session driven by its journal: what was fed gives what came of it, whenever it is fed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import groupby
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from tbv8.config.records import Strategy
+from tbv8.live.minutes import Builder
+from tbv8.live.plan import within
+from tbv8.market import MOST_MS, iso
+from tbv8.risk.events import EXACT, plain
+from tbv8.store.database import Query
+from tbv8.store.sessions import (
+    COMMAND,
+    OUTPUTS,
+    PRICED,
+    Event,
+    Minute,
+    StoredSession,
+    read_events,
+    read_minutes,
+)
+from tbv8.trading.bars import Bars
+from tbv8.trading.records import Run
+from tbv8.trading.session import Session
+
+_PIECE = 20_000  # minutes at once
+
+STOPPED, CLOCK, STALE_BAR = "stopped", "clock", "stale_bar"
+"""The rules by which a minute opens nothing."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a command: `stop`, with `close` also of what is held, or `start`."""
+
+    do: str
+    close: bool = False
+
+
+class Driver:
+    """One session; use it as a context manager. A process can have one at a time.
+
+    Attributes:
+        done_ms: The close of the last minute that was fed.
+    """
+
+    def __init__(self, strategy: Strategy, session: StoredSession) -> None:
+        strategy = within(strategy, session, MOST_MS)
+        self.done_ms = session.first_ms
+        self._strategy = strategy
+        self._builder = Builder(strategy, session.first_ms)
+        self._stack = ExitStack()
+        self._session = self._stack.enter_context(
+            Session(strategy, session.venue, price_decimals=session.decimals)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, e, tb)
+
+    def feed(self, minutes: Sequence[Minute]) -> Iterator[Bars]:
+        """Feed minutes piece by piece, and yield the bars of each piece.
+
+        Raises:
+            StrategyError: The strategy raised, or ended the run.
+        """
+        for barred, group in groupby(minutes, key=lambda minute: minute.barred):
+            several = list(group)
+            self._session.bar_entries(barred)
+            for first in range(0, len(several), _PIECE):
+                piece = several[first : first + _PIECE]
+                bars = self._builder.build(piece)
+                self._session.feed(bars)
+                self.done_ms = piece[-1].close_ms
+                yield bars
+
+    def obey(self, command: Command) -> None:
+        """Do what was commanded; what opens is barred until the next minute says otherwise."""
+        if command.do == "stop":
+            self._session.bar_entries(STOPPED)
+            self._session.cancel_orders(close=command.close)
+
+    def replay(self, minutes: Sequence[Minute], commands: Iterable[Event]) -> Iterator[Bars]:
+        """Feed minutes, with the commands between them; yield the bars of each piece."""
+        waiting = list(minutes)
+        for event in commands:
+            count = sum(1 for minute in waiting if minute.close_ms <= event.ts_ms)
+            yield from self.feed(waiting[:count])
+            waiting = waiting[count:]
+            self.obey(_command(event))
+        yield from self.feed(waiting)
+
+    def outputs(self, known: Mapping[str, int], *, at_ms: int) -> list[Event]:
+        """Return what came of it beyond the known number of each kind; nothing of a warm-up."""
+        if not self._session.is_counting:
+            return []
+        events = self._session.events()
+        lists: dict[str, Sequence[Any]] = {
+            "order": events.submitted,
+            "change": events.changed,
+            "fill": events.fills,
+            "payment": events.payments,
+            "denial": events.denials,
+            "halt": events.halts,
+        }
+        return [
+            Event(kind, number, record.ts_ms, at_ms, msgspec.json.encode(record).decode())
+            for kind in OUTPUTS
+            for number, record in enumerate(lists[kind][known.get(kind, 0) :], known.get(kind, 0))
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Return the account as of the last minute, numbers as text."""
+        book = self._session.book
+        events = self._session.events()
+        return {
+            "positions": {symbol: plain(size) for symbol, size in book.positions.items()},
+            "equity": plain(book.equity),
+            "day_loss": plain(EXACT.subtract(book.day_start, book.equity)),
+            "halted_until_ms": book.halted.until_ms if book.halted else None,
+            "barred": book.barred,
+            "orders": len(events.submitted),
+            "fills": len(events.fills),
+            "denials": len(events.denials),
+            "halts": len(events.halts),
+        }
+
+    def run(self) -> Run:
+        """Return what came of it so far, as if more were to come."""
+        return self._session.end(stop=False)
+
+
+class Journaled(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal has of a session: what was fed, and what came of it."""
+
+    session: StoredSession
+    minutes: list[Minute]
+    commands: list[Event]
+    outputs: dict[str, list[Event]]
+    priced: list[Event] = []
+
+    @property
+    def last_command(self) -> Command:
+        """The last command; `start` before any."""
+        return _command(self.commands[-1]) if self.commands else Command(do="start")
+
+    def first_difference(self, replayed: Sequence[Event]) -> str | None:
+        """Return the first event in which a replay differs from the journal; None for none.
+
+        Events of the last minute, or of a command after it, may not have been written yet.
+        """
+        done_ms = self.session.done_ms
+        by_kind: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
+        for event in replayed:
+            by_kind[event.kind].append(event)
+        found: list[tuple[int, str]] = []
+        has_command = any(command.ts_ms == done_ms for command in self.commands)
+        for kind in OUTPUTS:
+            before, now = self.outputs[kind], by_kind[kind]
+            for old, new in zip(before, now, strict=False):
+                if (old.ts_ms, old.body) != (new.ts_ms, new.body):
+                    found.append((min(old.ts_ms, new.ts_ms), _became(old, new)))
+                    break
+            else:
+                if len(before) > len(now):
+                    found.append((before[len(now)].ts_ms, _became(before[len(now)], None)))
+                for new in now[len(before) :]:
+                    if new.ts_ms < done_ms or (new.ts_ms == done_ms and not has_command):
+                        found.append((new.ts_ms, _became(None, new)))
+                        break
+        return min(found)[1] if found else None
+
+
+def read_journaled(query: Query, session: StoredSession) -> Journaled:
+    """Return what the journal has of a session."""
+    outputs: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
+    for event in read_events(query, session.session_id, OUTPUTS):
+        outputs[event.kind].append(event)
+    return Journaled(
+        session=session,
+        minutes=read_minutes(query, session.session_id),
+        commands=read_events(query, session.session_id, (COMMAND,)),
+        outputs=outputs,
+        priced=read_events(query, session.session_id, (PRICED,)),
+    )
+
+
+def _command(event: Event) -> Command:
+    return msgspec.json.decode(event.body, type=Command)
+
+
+def _became(old: Event | None, new: Event | None) -> str:
+    event = old or new
+    assert event is not None
+    before, now = (one.body if one else "nothing" for one in (old, new))
+    return f"{event.kind} {event.number + 1} at {iso(event.ts_ms)}: {before} became {now}"

@@ -1,0 +1,96 @@
+"""Closed minutes, as they come, become the bars of a session: steps and what the strategy sees.
+
+A bar of a longer timeframe is made by `tbv8.aggregate` once its whole time is known, from the
+session's own minutes; bars that began before the session's first minute are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tbv8.config.records import Strategy
+from tbv8.market import ONE_MINUTE, Bar, Timeframe
+from tbv8.store.sessions import Minute
+from tbv8.trading.bars import Bars
+
+_COLUMNS = ("ts_ms", "open", "high", "low", "close", "volume")
+_SCHEMA = pa.schema([(name, pa.int64() if name == "ts_ms" else pa.float64()) for name in _COLUMNS])
+
+
+class Builder:
+    """What is left of the minutes of bars that have not closed yet.
+
+    Args:
+        strategy: Which symbols and timeframes it reads.
+        first_ms: The open of the session's first minute.
+    """
+
+    def __init__(self, strategy: Strategy, first_ms: int) -> None:
+        self._strategy, self._first_ms = strategy, first_ms
+        timeframes = dict.fromkeys((*strategy.timeframes, strategy.step))
+        self._open = {
+            (symbol, timeframe): _SCHEMA.empty_table()
+            for symbol in strategy.symbols
+            for timeframe in timeframes
+            if timeframe != ONE_MINUTE
+        }
+
+    def build(self, minutes: Sequence[Minute]) -> Bars:
+        """Return the bars that close within minutes, which follow those of the last call."""
+        until_ms = minutes[-1].close_ms
+        tables = {symbol: _table(minutes, symbol) for symbol in self._strategy.symbols}
+        built = {key: self._close(key, tables[key[0]], until_ms) for key in self._open}
+
+        def bars(symbol: str, timeframe: Timeframe) -> pa.Table:
+            return tables[symbol] if timeframe == ONE_MINUTE else built[symbol, timeframe]
+
+        return Bars(
+            shown={
+                (symbol, timeframe): bars(symbol, timeframe)
+                for symbol in self._strategy.symbols
+                for timeframe in self._strategy.timeframes
+            },
+            steps={symbol: bars(symbol, self._strategy.step) for symbol in self._strategy.symbols},
+        )
+
+    def _close(self, key: tuple[str, Timeframe], table: pa.Table, until_ms: int) -> pa.Table:
+        """Return the bars of one timeframe that have closed, and keep the minutes of the next."""
+        timeframe = key[1]
+        known = pa.concat_tables([self._open[key], table]).combine_chunks()
+        opens = known["ts_ms"].to_numpy()
+        begin_ms, end_ms = timeframe.ceil(self._first_ms), timeframe.floor(until_ms)
+        first, end = np.searchsorted(opens, (begin_ms, max(begin_ms, end_ms))).tolist()
+        self._open[key] = known.slice(end)
+        if end == first:
+            return _SCHEMA.empty_table()
+        from tbv8.aggregate import aggregate
+
+        return aggregate(known.slice(first, end - first), timeframe)
+
+
+def join(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
+    """Return all bars of several pieces."""
+    return Bars(
+        shown={
+            key: _concat([piece.shown[key] for piece in pieces])
+            for key in ((s, t) for s in strategy.symbols for t in strategy.timeframes)
+        },
+        steps={s: _concat([piece.steps[s] for piece in pieces]) for s in strategy.symbols},
+    )
+
+
+def _concat(tables: Sequence[pa.Table]) -> pa.Table:
+    filled = [table for table in tables if table.num_rows]
+    return pa.concat_tables(filled).combine_chunks() if filled else _SCHEMA.empty_table()
+
+
+def _table(minutes: Sequence[Minute], symbol: str) -> pa.Table:
+    bars: list[Bar] = [bar for minute in minutes if (bar := minute.bars[symbol]) is not None]
+    columns = [[getattr(bar, name) for bar in bars] for name in _COLUMNS]
+    return pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)],
+        schema=_SCHEMA,
+    )

@@ -1,0 +1,135 @@
+"""Messages about a session, sent by apprise in a process of their own.
+
+A service that is down or slow holds up that process alone: whoever watches a session puts a message
+into a queue and goes on. The URLs, which hold secrets, are in an environment variable and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import msgspec
+
+from tbv8.live.plan import Report
+from tbv8.market import iso
+
+STARTED, STOPPED, HALT, STALE, DIFFERS, FILL = (
+    "started",
+    "stopped",
+    "halt",
+    "stale",
+    "differs",
+    "fill",
+)
+
+_WAITING = 200  # messages; what is older is dropped
+_END_S = 5.0
+
+
+class Notifier:
+    """Sends what a user wants to know of a session.
+
+    Args:
+        title: Of each message.
+        urls_env: The environment variable that holds the services' URLs.
+        off: The kinds of messages that are not sent.
+    """
+
+    def __init__(self, title: str, urls_env: str, off: frozenset[str]) -> None:
+        self._title, self._off = title, off
+        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tbv8.live.notify", urls_env],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        self._thread = threading.Thread(target=self._write, daemon=True)
+        self._thread.start()
+
+    def tell(self, role: str, report: Report) -> None:
+        """Send what a report has to say, if anything; never waits."""
+        for kind, text in messages(report):
+            self.send(kind, text if role == "primary" else f"{role}: {text}")
+
+    def send(self, kind: str, text: str) -> None:
+        """Send a message, unless its kind is off; never waits."""
+        if kind in self._off:
+            return
+        line = json.dumps([self._title, f"{kind}: {text}" if text else kind])
+        while True:
+            try:
+                self._waiting.put_nowait(line)
+            except queue.Full:
+                with suppress(queue.Empty):
+                    self._waiting.get_nowait()
+            else:
+                return
+
+    def end(self) -> None:
+        """Send what waits, and end, within seconds whatever the services do."""
+        with suppress(queue.Full):
+            self._waiting.put_nowait(None)
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _write(self) -> None:
+        stdin = self._process.stdin
+        assert stdin is not None
+        with suppress(OSError, ValueError):
+            while (line := self._waiting.get()) is not None:
+                stdin.write(f"{line}\n")
+                stdin.flush()
+            stdin.close()
+
+
+def messages(report: Report) -> list[tuple[str, str]]:
+    """Return the messages of a report, each with its kind."""
+    kinds = {
+        "replayed": STARTED,
+        "started": STARTED,
+        "stopped": STOPPED,
+        "failed": STOPPED,
+        "killed": STOPPED,
+        "stale": STALE,
+        "fresh": STALE,
+        "differs": DIFFERS,
+    }
+    found = [(kinds[report.kind], report.text)] if report.kind in kinds else []
+    for kind, body in report.events:
+        values = msgspec.json.decode(body)
+        if kind == "fill":
+            text = f"{values['side']} {values['quantity']} {values['symbol']} at {values['price']}"
+            found.append((FILL, text))
+        elif kind == "halt":
+            found.append((HALT, f"by {values['rule']} until {iso(values['until_ms'])}"))
+    return found
+
+
+def main() -> None:
+    """Send each line of stdin, a title and a text in JSON, to the services of a variable."""
+    from apprise import Apprise
+
+    services = Apprise()
+    for url in os.environ.get(sys.argv[1], "").split():
+        if not services.add(url):
+            scheme = url.partition(":")[0]
+            print(f"   notify: {scheme}: is no URL that apprise knows", file=sys.stderr)
+    for line in sys.stdin:
+        title, text = json.loads(line)
+        if not services.notify(title=title, body=text):
+            print("   notify: a message could not be sent", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""A paper session for eyes: a live table on a terminal, a line a minute elsewhere."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tbv8.live.plan import Report
+from tbv8.market import iso
+from tbv8.text import one_line
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+class Shown(msgspec.Struct, kw_only=True):
+    """What is known of one session.
+
+    Attributes:
+        minute: The last report of a minute, or of the replay.
+        minutes: How many minutes were used since the start.
+        problem: Why it is not as it should be: `stopped`, `stale`, `waiting`, `failed` ...
+    """
+
+    minute: Report | None = None
+    minutes: int = 0
+    problem: str = "starting"
+
+    def take(self, report: Report) -> None:
+        """Take in a report."""
+        if report.kind in ("minute", "replayed"):
+            self.minute = report
+            self.minutes += report.kind == "minute"
+            is_stopped = report.state.get("barred") == "stopped"
+            self.problem = "stopped" if is_stopped else ""
+        elif report.kind == "fresh" or report.kind == "started":
+            self.problem = ""
+        elif report.kind in ("stopped", "stale", "waiting", "failed", "differs", "killed"):
+            self.problem = report.kind
+
+
+class View:
+    """Prints what happens; `draw` redraws the table, where there is one."""
+
+    def __init__(self, name: str, sessions: Mapping[str, Shown]) -> None:
+        self._name, self._sessions = name, sessions
+        self._print: Callable[[str], None] = lambda text: print(text, flush=True)
+        self._redraw: Callable[[], None] | None = None
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._print(f"   {self._name}: {one_line(text)}")
+
+    def draw(self) -> None:
+        """Redraw the table."""
+        if self._redraw is not None:
+            self._redraw()
+
+    def show(self, role: str, report: Report) -> None:
+        """Print a report; of a minute without events nothing, where there is a table."""
+        who = "" if role == "primary" else f"{role}: "
+        if report.kind == "minute":
+            lines = list(event_lines(report))
+            if self._redraw is None or lines:
+                for line in (minute_line(report), *lines):
+                    self.say(f"{who}{line}")
+        elif report.kind not in ("alive", "failed", "differs"):
+            self.say(f"{who}{report.kind}{': ' if report.text else ''}{report.text}")
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show a table while the block lasts, on a terminal that this process has for itself."""
+        if not sys.stdout.isatty() or multiprocessing.parent_process() is not None:
+            yield
+            return
+        from rich.console import Console
+        from rich.live import Live
+
+        console = Console(file=sys.stdout)
+        if console.is_dumb_terminal:
+            yield
+            return
+        before = self._print
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            self._print = lambda text: console.print(text, markup=False, highlight=False)
+            self._redraw = lambda: live.update(self._table(), refresh=True)
+            try:
+                yield
+            finally:
+                self._print, self._redraw = before, None
+
+    def _table(self) -> Table:
+        from rich.table import Table
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 3))
+        table.add_column(self._name)
+        for head in ("state", "last minute", "ago", "position", "equity", "day's loss", "fills"):
+            table.add_column(head, justify="left" if head == "state" else "right", no_wrap=True)
+        for role, shown in self._sessions.items():
+            table.add_row(role, shown.problem or "running", *_cells(shown.minute))
+        return table
+
+
+def _cells(report: Report | None) -> list[str]:
+    if report is None or report.done_ms is None:
+        return []
+    state = report.state
+    return [
+        iso(report.done_ms),
+        f"{max(0.0, time.time() - report.done_ms / 1000):.0f} s",
+        _held(state),
+        f"{float(state['equity']):,.2f}",
+        f"{float(state['day_loss']):,.2f}",
+        f"{state['fills']:,}",
+    ]
+
+
+def _held(state: Mapping[str, Any]) -> str:
+    sizes: Mapping[str, str] = state["positions"]
+    return ", ".join(f"{size} {symbol}" for symbol, size in sizes.items())
+
+
+def minute_line(report: Report) -> str:
+    """Return the line of a minute."""
+    state = report.state
+    barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
+    return (
+        f"{iso(report.done_ms or 0)} position {_held(state)}, equity {float(state['equity']):,.2f}"
+        f", day's loss {float(state['day_loss']):,.2f}, read {(report.lag_ms or 0) / 1000:.1f} s "
+        f"after its close{barred}"
+    )
+
+
+def event_lines(report: Report) -> Iterator[str]:
+    """Yield a line for each fill, denial and halt of a minute."""
+    for kind, body in report.events:
+        values: dict[str, Any] = msgspec.json.decode(body)
+        if kind == "fill":
+            yield (
+                f"  {values['side']} {values['quantity']} {values['symbol']} at {values['price']}, "
+                f"fee {values['fee']}"
+            )
+        elif kind == "denial":
+            yield f"  denied by {values['rule']}: {values['order']} {values['symbol']}"
+        elif kind == "halt":
+            yield f"  HALT by {values['rule']} until {iso(values['until_ms'])}"

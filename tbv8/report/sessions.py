@@ -1,0 +1,171 @@
+"""Paper sessions as `doit status` and `doit report` show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from decimal import Decimal
+
+import msgspec
+
+from tbv8.config.records import Project
+from tbv8.market import MINUTE_MS, iso
+from tbv8.page.words import counted
+from tbv8.store.database import Query
+from tbv8.store.sessions import PRICED, StoredSession, read_sessions, session_runs
+
+_ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree
+
+
+class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One paper session that can go on.
+
+    Attributes:
+        strategy_id: Whose.
+        role: `primary`, or `shadow` of the secondary venue.
+        venue: Whose bars and rules.
+        state: `running`, `stopped`, `stale`, `differs` or `not running`.
+        problem: What differs, if anything.
+        counted_ms: Since when it counts.
+        done_ms: The close of the last minute that it used.
+        lag_s: How long ago that was.
+        positions: By symbol, in base units.
+        equity: In USD; None before the first minute.
+        day_loss: Since 00:00 UTC, in USD.
+        day_loss_limit: At which everything is closed.
+        halted_until_ms: Until when nothing is opened, after a halt.
+        orders: How many it sent.
+        fills: How many executions there were.
+        denials: How many orders were denied.
+        halts: How often everything was closed.
+        barred_minutes: How many minutes opened nothing, by rule.
+        missing_minutes: How many minutes nobody has.
+        corrected: How many minutes the recorder changed after they were used.
+        priced: How many fills were priced by the secondary's quotes; None without a secondary.
+        priced_cost: How much more they would have cost there, in USD.
+        size: About how many bytes its journal takes.
+    """
+
+    strategy_id: str
+    role: str
+    venue: str
+    state: str
+    problem: str | None
+    counted_ms: int
+    done_ms: int
+    lag_s: float
+    positions: dict[str, Decimal]
+    equity: Decimal | None
+    day_loss: Decimal
+    day_loss_limit: Decimal
+    halted_until_ms: int | None
+    orders: int
+    fills: int
+    denials: int
+    halts: int
+    barred_minutes: dict[str, int]
+    missing_minutes: int
+    corrected: int
+    priced: int | None
+    priced_cost: Decimal
+    size: int
+
+
+def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
+    """Yield the sessions of configured strategies that can go on, by strategy and role."""
+    stored = [one for one in read_sessions(query) if one.ended_ms is None]
+    for session in sorted(stored, key=lambda one: (one.strategy_id, one.role)):
+        if session.strategy_id in project.strategies:
+            yield _status(query, project, session)
+
+
+def _status(query: Query, project: Project, session: StoredSession) -> SessionStatus:
+    strategy = project.strategies[session.strategy_id]
+    barred = query(
+        "SELECT barred, count(DISTINCT ts_ms) FROM session_bars"
+        " WHERE session_id = ? AND barred IS NOT NULL GROUP BY barred",
+        (session.session_id,),
+    )
+    ((rows, missing),) = query(
+        "SELECT count(*), total(open IS NULL) FROM session_bars WHERE session_id = ?",
+        (session.session_id,),
+    )
+    ((corrected,),) = query(
+        "SELECT count(*) FROM session_events WHERE session_id = ? AND kind = 'corrected'",
+        (session.session_id,),
+    )
+    ((priced, cost),) = query(
+        "SELECT count(json_extract(body, '$.quoted')), total(json_extract(body, '$.cost_usd'))"
+        " FROM session_events WHERE session_id = ? AND kind = ?",
+        (session.session_id, PRICED),
+    )
+    shadowed = strategy.routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW"
+    problem = _problem(project, session.strategy_id)
+    state, lag_ms = session.state, max(0, project.now_ms - session.done_ms)
+    return SessionStatus(
+        strategy_id=session.strategy_id,
+        role=session.role,
+        venue=session.venue,
+        state=_state(project, session, lag_ms, problem),
+        problem=problem,
+        counted_ms=session.counted_ms,
+        done_ms=session.done_ms,
+        lag_s=lag_ms / 1000,
+        positions={name: Decimal(size) for name, size in state.get("positions", {}).items()},
+        equity=Decimal(state["equity"]) if "equity" in state else None,
+        day_loss=Decimal(state.get("day_loss", 0)),
+        day_loss_limit=strategy.risk.max_daily_loss_usd,
+        halted_until_ms=state.get("halted_until_ms"),
+        orders=state.get("orders", 0),
+        fills=state.get("fills", 0),
+        denials=state.get("denials", 0),
+        halts=state.get("halts", 0),
+        barred_minutes={str(rule): count for rule, count in barred},
+        missing_minutes=int(missing),
+        corrected=corrected,
+        priced=priced if shadowed and session.role == "primary" else None,
+        priced_cost=round(Decimal(cost), 8),
+        size=rows * _ROW_BYTES,
+    )
+
+
+def _state(project: Project, session: StoredSession, lag_ms: int, problem: str | None) -> str:
+    strategy = project.strategies[session.strategy_id]
+    if problem is not None:
+        return "differs"
+    if project.stop_file(session.strategy_id).exists():
+        return "stopped"
+    if not session_runs(project.db_path, session.strategy_id):
+        return "not running"
+    waits_ms = max(session.counted_ms, session.done_ms)
+    is_late = project.now_ms - waits_ms > project.stale_after_ms(strategy) + MINUTE_MS
+    return "stale" if is_late and lag_ms else "running"
+
+
+def _problem(project: Project, strategy_id: str) -> str | None:
+    with suppress(OSError):
+        return project.differs_file(strategy_id).read_text("utf-8", errors="replace").strip()
+    return None
+
+
+def session_lines(status: SessionStatus) -> Iterator[str]:
+    """Yield what else there is to say of a session."""
+    name = status.strategy_id if status.role == "primary" else f"{status.strategy_id} (shadow)"
+    if status.problem is not None:
+        yield f"{name}: {status.problem}"
+    if status.halted_until_ms is not None:
+        yield f"{name}: halted until {iso(status.halted_until_ms)}"
+    for rule, count in sorted(status.barred_minutes.items()):
+        yield f"{name}: {counted(count, 'minute')} opened nothing by {rule}"
+    if status.missing_minutes:
+        yield f"{name}: nobody has {counted(status.missing_minutes, 'minute')}"
+    if status.priced:
+        yield (
+            f"{name}: {counted(status.priced, 'fill')} priced by the secondary's quotes: "
+            f"{status.priced_cost:+,.2f} USD there"
+        )
+    if status.corrected:
+        yield (
+            f"{name}: the recorder corrected {counted(status.corrected, 'bar')} after use, which "
+            "changed nothing"
+        )

@@ -1,0 +1,556 @@
+"""The journal of paper sessions: each minute before it is used, what came of it in one transaction.
+
+One connection of Python's own sqlite3, which reads the recorder's minutes too: a process that
+writes here must not touch the file by ADBC meanwhile (see `tbv8.store.bars`). Every commit is on
+the disk when it returns (`synchronous = FULL`).
+
+`session_bars` has a row a minute and symbol, without prices where the venue has none, and
+`session_events` what the session did (`order`, `change`, `fill`, `payment`, `denial`, `halt`), what
+was done to it (`command`) and what was noticed (`corrected`, `gap`, and for each fill `priced`):
+each kind is numbered from 0.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from tbv8.errors import DataError
+from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Bbo, Series, Span, iso
+from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
+from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
+from tbv8.store.ticks import BusyError
+
+BUSY_TIMEOUT_S = 1
+"""How long one try to commit waits for another writer; the session tries again."""
+
+OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt")
+"""The kinds of events that a replay must give again."""
+
+PRICED = "priced"
+"""The kind of a fill's price at the secondary venue, numbered as the fill is."""
+
+COMMAND = "command"
+"""The kind of what was done to a session, after the minute that closes at its time."""
+
+type Role = Literal["primary", "shadow"]
+
+_PASSING = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
+_PRICES = ("open", "high", "low", "close", "volume")
+
+
+class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `sessions`.
+
+    Attributes:
+        session_id: Its number.
+        strategy_id: Whose.
+        role: `primary`, or `shadow` of the secondary venue.
+        venue: Whose bars and rules.
+        inputs: Digest and value of each part of its key.
+        decimals: Those of each symbol's prices.
+        first_ms: The open of its first minute, the warm-up included.
+        counted_ms: From when it counts.
+        done_ms: The close of the last minute whose events are written; `first_ms` before any.
+        state: The account after that minute.
+        began_ms: When it was begun, by our clock.
+        ended_ms: When it was ended; None while it can go on.
+    """
+
+    session_id: int
+    strategy_id: str
+    role: Role
+    venue: str
+    inputs: dict[str, Any]
+    decimals: dict[str, int]
+    first_ms: int
+    counted_ms: int
+    done_ms: int
+    state: dict[str, Any]
+    began_ms: int
+    ended_ms: int | None = None
+
+
+class Minute(msgspec.Struct, frozen=True, kw_only=True):
+    """One closed minute of all symbols of a session; None for a symbol that has no bar.
+
+    `seen_ms` is our clock when it was read, `barred` the rule by which it opened nothing.
+    """
+
+    ts_ms: int
+    bars: Mapping[str, Bar | None]
+    seen_ms: int
+    barred: str | None = None
+
+    @property
+    def close_ms(self) -> int:
+        """Its end."""
+        return self.ts_ms + MINUTE_MS
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A row of `session_events`; `ts_ms` is the session's time, `at_ms` our clock's."""
+
+    kind: str
+    number: int
+    ts_ms: int
+    at_ms: int
+    body: str
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """Minutes of one series that are known from a moment on.
+
+    `bars` are by their open, those before `until_ms` are all there are. `next_ms` is where the next
+    known stretch begins, behind minutes that nobody knows; None where there is none.
+    """
+
+    bars: dict[int, Bar]
+    until_ms: int
+    next_ms: int | None
+
+
+@contextmanager
+def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Be the only process that runs a session; the lock ends with the process, however that ends.
+
+    Args:
+        db_path: The database.
+        name: The strategy's id, and what of it.
+        wait_s: How long to wait for a process that is ending.
+
+    Raises:
+        DataError: Another one runs, or the lock file cannot be written.
+    """
+    path = db_path.with_name(f"{db_path.name}.paper.{name}.lock")
+    try:
+        lock = path.open("a+")
+    except OSError as e:
+        raise DataError(f"{path}: cannot be written: {e.strerror}: make it writable") from e
+    until_s = time.monotonic() + wait_s
+    with lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as e:
+                if time.monotonic() < until_s:
+                    time.sleep(0.05)
+                    continue
+                lock.seek(0)
+                owner = lock.read().strip() or "unknown"
+                raise DataError(
+                    f"{name}: a session of it runs already (process {owner}): stop that one first"
+                ) from e
+            break
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds the lock of a file, by its path."""
+    try:
+        with path.open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def session_runs(db_path: Path, strategy_id: str) -> bool:
+    """Tell whether a process runs the session of a strategy."""
+    return is_locked(db_path.with_name(f"{db_path.name}.paper.{strategy_id}.lock"))
+
+
+def recorder_runs(db_path: Path) -> bool:
+    """Tell whether a recorder writes to the database."""
+    return is_locked(db_path.with_name(f"{db_path.name}.recorder.lock"))
+
+
+class Journal:
+    """An open connection for one session; made by `open_journal`, used by one thread."""
+
+    def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
+        self._db_path, self._connection = db_path, connection
+        self._place = Place(db_path)
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+        with self._translated():
+            return self._connection.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn the driver's errors into ours; one that may pass becomes a BusyError."""
+        try:
+            yield
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
+            if (problem := file_problem(self._db_path, str(e))) is None:
+                raise
+            passes = isinstance(e, sqlite3.OperationalError)
+            if passes and any(word in str(e) for word in _PASSING):
+                raise BusyError(problem.replace(" for a minute", "")) from e
+            raise DataError(problem) from e
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Commit at the end, roll back when anything is raised.
+
+        Raises:
+            BusyError: The database is locked, or its disk is full; nothing was written.
+            MovedError: The database was removed, moved or replaced.
+            DataError: It is damaged.
+        """
+        self._place.check()
+        connection = self._connection
+        with self._translated():
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have rolled back by itself
+                    connection.execute("ROLLBACK")
+                raise
+
+    # Sessions.
+
+    def begin(
+        self, session: StoredSession, history: Sequence[Minute], *, ends: StoredSession | None
+    ) -> StoredSession:
+        """Write a new session and the minutes of its warm-up; return it with its number.
+
+        Args:
+            session: Its `session_id` is not looked at.
+            history: Closed minutes from `first_ms` on.
+            ends: The session before it, which ends.
+        """
+        with self._writing() as connection:
+            if ends is not None:
+                connection.execute(
+                    "UPDATE sessions SET ended_ms = ? WHERE session_id = ?",
+                    (session.began_ms, ends.session_id),
+                )
+            number = connection.execute(
+                "INSERT INTO sessions (strategy_id, role, venue, inputs, decimals, first_ms,"
+                " counted_ms, done_ms, state, began_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    session.strategy_id,
+                    session.role,
+                    session.venue,
+                    _text(session.inputs),
+                    _text(session.decimals),
+                    session.first_ms,
+                    session.counted_ms,
+                    session.done_ms,
+                    _text(session.state),
+                    session.began_ms,
+                ),
+            ).lastrowid
+            assert number is not None
+            _insert_minutes(connection, number, history)
+        return msgspec.structs.replace(session, session_id=number)
+
+    def write_inputs(self, session_id: int, inputs: Mapping[str, Any]) -> None:
+        """Replace the parts of a session's key."""
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE sessions SET inputs = ? WHERE session_id = ?", (_text(inputs), session_id)
+            )
+
+    # Minutes and events.
+
+    def write_minutes(
+        self, session_id: int, minutes: Sequence[Minute], notes: Sequence[Event] = ()
+    ) -> None:
+        """Write minutes before they are used, and what was noticed of them."""
+        with self._writing() as connection:
+            _insert_minutes(connection, session_id, minutes)
+            _insert_events(connection, session_id, notes)
+
+    def write_events(
+        self,
+        session_id: int,
+        events: Sequence[Event],
+        *,
+        done_ms: int,
+        state: Mapping[str, Any],
+    ) -> None:
+        """Write what came of the minutes that close until `done_ms`, and the account after them."""
+        with self._writing() as connection:
+            _insert_events(connection, session_id, events)
+            connection.execute(
+                "UPDATE sessions SET done_ms = ?, state = ? WHERE session_id = ?",
+                (done_ms, _text(state), session_id),
+            )
+
+    def bar_minute(self, session_id: int, ts_ms: int, rule: str, command: Event) -> None:
+        """Write a command, and let a minute of which nothing has come yet open nothing."""
+        with self._writing() as connection:
+            _insert_events(connection, session_id, [command])
+            connection.execute(
+                "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms = ?",
+                (rule, session_id, ts_ms),
+            )
+
+    def count_events(self, session_id: int) -> dict[str, int]:
+        """Return how many events of each kind there are."""
+        return dict(
+            self.query(
+                "SELECT kind, max(number) + 1 FROM session_events WHERE session_id = ?"
+                " GROUP BY kind",
+                (session_id,),
+            )
+        )
+
+    def corrected(
+        self, session: StoredSession, symbols: Iterable[str], *, since_ms: int
+    ) -> list[tuple[str, Bar, Bar]]:
+        """Return the minutes whose recorded bar is another one than the session used.
+
+        Each with its symbol, the bar that was used, and the one of now.
+        """
+        found = []
+        for symbol in symbols:
+            rows = self.query(
+                f"SELECT b.ts_ms, {_columns('b')}, {_columns('r')}"
+                " FROM session_bars b JOIN bars_1m r ON r.venue = ? AND r.symbol = b.symbol"
+                " AND r.ts_ms = b.ts_ms WHERE b.session_id = ? AND b.symbol = ? AND b.ts_ms >= ?"
+                f" AND ({_columns('b')}) IS NOT ({_columns('r')}) ORDER BY b.ts_ms",
+                (session.venue, session.session_id, symbol, since_ms),
+            )
+            for ts_ms, *values in rows:
+                if values[0] is not None:
+                    found.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
+        return found
+
+
+def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSession]:
+    """Return sessions, the newest first; of one strategy, or of all."""
+    where, values = ("WHERE strategy_id = ?", [strategy_id]) if strategy_id else ("", [])
+    rows = query(
+        "SELECT session_id, strategy_id, role, venue, inputs, decimals, first_ms, counted_ms,"
+        f" done_ms, state, began_ms, ended_ms FROM sessions {where} ORDER BY session_id DESC",
+        values,
+    )
+    return [
+        StoredSession(
+            session_id=row[0],
+            strategy_id=row[1],
+            role=row[2],
+            venue=row[3],
+            inputs=json.loads(row[4]),
+            decimals=json.loads(row[5]),
+            first_ms=row[6],
+            counted_ms=row[7],
+            done_ms=row[8],
+            state=json.loads(row[9]),
+            began_ms=row[10],
+            ended_ms=row[11],
+        )
+        for row in rows
+    ]
+
+
+def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | None:
+    """Return the session of a strategy that can go on; None where there is none."""
+    for session in read_sessions(query, strategy_id):
+        if session.role == role and session.ended_ms is None:
+            return session
+    return None
+
+
+def read_minutes(
+    query: Query, session_id: int, *, from_ms: int = 0, until_ms: int = 2**62
+) -> list[Minute]:
+    """Return the minutes of a session that open within a time, in order."""
+    rows = query(
+        f"SELECT ts_ms, symbol, {', '.join(_PRICES)}, seen_ms, barred FROM session_bars"
+        " WHERE session_id = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, symbol",
+        (session_id, from_ms, until_ms),
+    )
+    minutes: dict[int, Minute] = {}
+    for ts_ms, symbol, *prices, seen_ms, barred in rows:
+        bar = None if prices[0] is None else Bar(ts_ms, *prices)
+        minute = minutes.get(ts_ms)
+        if minute is None:
+            bars: dict[str, Bar | None] = {symbol: bar}
+            minutes[ts_ms] = Minute(ts_ms=ts_ms, bars=bars, seen_ms=seen_ms, barred=barred)
+        else:
+            minute.bars[symbol] = bar  # type: ignore[index]  # it is not given away yet
+    return list(minutes.values())
+
+
+def read_events(
+    query: Query,
+    session_id: int,
+    kinds: Sequence[str],
+    *,
+    first: int = 0,
+    last: int | None = None,
+) -> list[Event]:
+    """Return events of a session by kind, each kind in its order.
+
+    Args:
+        query: An open database.
+        session_id: Whose.
+        kinds: Which.
+        first: The number of the first one.
+        last: How many there may be of each kind, the last ones; None for all.
+    """
+    events = []
+    for kind in kinds:
+        rows = query(
+            "SELECT kind, number, ts_ms, at_ms, body FROM session_events"
+            " WHERE session_id = ? AND kind = ? AND number >= ? ORDER BY number DESC LIMIT ?",
+            (session_id, kind, first, -1 if last is None else last),
+        )
+        events += [Event(*row) for row in reversed(rows)]
+    return events
+
+
+def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) -> Closed:
+    """Return what is known of a series' closed minutes from a moment on, fetched or recorded.
+
+    Raises:
+        DataError: A bar cannot be.
+    """
+    span = Span(from_ms, until_ms)
+    known = [
+        (day.span, dataset)
+        for dataset in MINUTE_DATASETS
+        for day in read_days(query, series, dataset, Span(from_ms, until_ms + DAY_MS))
+        if day.span.end_ms > from_ms
+    ]
+    bars: dict[int, Bar] = {}
+    cursor = from_ms
+    while True:
+        here = [(s, name) for s, name in known if s.start_ms <= cursor < s.end_ms]
+        if not here or cursor >= until_ms:
+            break
+        reaching, dataset = max(here, key=lambda one: one[0].end_ms)
+        part = Span(cursor, reaching.end_ms).intersection(span)
+        for row in query(
+            f'SELECT {number_columns(("ts_ms", *_PRICES))} FROM "{dataset}"'
+            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+            (series.venue, series.symbol, part.start_ms, part.end_ms),
+        ):
+            bar = bars[row[0]] = Bar(*row)
+            if not bar.is_possible:
+                raise DataError(
+                    f"{dataset} {series} {iso(bar.ts_ms)}: the bar cannot be: run `doit verify` to "
+                    "see which bars are damaged"
+                )
+        cursor = part.end_ms
+    later = [s.start_ms for s, _ in known if s.start_ms > cursor]
+    return Closed(bars, ONE_MINUTE.floor(cursor), min(later, default=None))
+
+
+def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
+    """Return the last quote before a span, if there is one, and those within it, by time."""
+    columns = "venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size"
+    where, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
+    before = query(
+        f"SELECT {columns} FROM bbo {where} AND ts_ms < ? ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
+        (*key, span.start_ms),
+    )
+    within = query(
+        f"SELECT {columns} FROM bbo {where} AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, rowid",
+        (*key, span.start_ms, span.end_ms),
+    )
+    return [Bbo(*row) for row in (*before, *within)]
+
+
+def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
+    """Tell whether the recorder missed the quotes of a moment."""
+    return bool(
+        query(
+            "SELECT 1 FROM recording_gaps WHERE venue = ? AND symbol = ? AND channel = 'bbo'"
+            " AND start_ms <= ? AND (end_ms IS NULL OR end_ms > ?) LIMIT 1",
+            (series.venue, series.symbol, at_ms, at_ms),
+        )
+    )
+
+
+def least_delay_ms(query: Query, series: Series, span: Span) -> int | None:
+    """Return the least time between a trade at the venue and its arrival here, by our clock.
+
+    Below 0 our clock is behind the venue's. None where no trade of the span was recorded live.
+    """
+    ((delay_ms,),) = query(
+        "SELECT min(received_ms - ts_ms) FROM trades"
+        " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?",
+        (series.venue, series.symbol, span.start_ms, span.end_ms),
+    )
+    return None if delay_ms is None else int(delay_ms)
+
+
+@contextmanager
+def open_journal(db_path: Path) -> Iterator[Journal]:
+    """Open the database for one session.
+
+    Raises:
+        DataError: The database is absent, damaged, locked, or of another revision.
+    """
+    with open_reader(db_path):
+        pass
+    with refusals(db_path):
+        connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    with closing(connection):
+        with refusals(db_path):
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA cache_size = -4096")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files
+        yield Journal(db_path, connection)
+
+
+def _columns(table: str) -> str:
+    return ", ".join(f"{table}.{name}" for name in _PRICES)
+
+
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _insert_minutes(
+    connection: sqlite3.Connection, session_id: int, minutes: Sequence[Minute]
+) -> None:
+    empty = (None,) * len(_PRICES)
+    connection.executemany(
+        f"INSERT INTO session_bars (session_id, ts_ms, symbol, {', '.join(_PRICES)}, seen_ms,"
+        " barred) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                session_id,
+                minute.ts_ms,
+                symbol,
+                *((bar.open, bar.high, bar.low, bar.close, bar.volume) if bar else empty),
+                minute.seen_ms,
+                minute.barred,
+            )
+            for minute in minutes
+            for symbol, bar in minute.bars.items()
+        ],
+    )
+
+
+def _insert_events(
+    connection: sqlite3.Connection, session_id: int, events: Sequence[Event]
+) -> None:
+    connection.executemany(
+        "INSERT INTO session_events (session_id, kind, number, ts_ms, at_ms, body)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [(session_id, e.kind, e.number, e.ts_ms, e.at_ms, e.body) for e in events],
+    )

@@ -1,0 +1,391 @@
+"""A session's host: identity with a backtest, kills, late and lost minutes, the stop file."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tbv8.backtest.feed import run_at_once
+from tbv8.errors import DataError
+from tbv8.live.driver import Driver
+from tbv8.live.plan import within
+from tbv8.live.results import replay
+from tbv8.manifest import Input
+from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
+from tbv8.trading.loading import StrategyError
+from tests.builders import rows, shell
+from tests.live.rig import (
+    START_MS,
+    Killed,
+    World,
+    bodies,
+    ema,
+    make_plan,
+    scripted,
+    whole,
+)
+
+LONGER: dict[str, Any] = {
+    "a timeframe of minutes": {},
+    "longer bars beside it": {"bars": (parse_timeframe("15m"), parse_timeframe("1h"))},
+    "a warm-up": {"warm_up_ms": 2 * HOUR_MS},
+    "bar by bar": {"detail": "none"},
+}
+
+
+@pytest.mark.parametrize("how", LONGER)
+def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
+    strategy = ema(**LONGER[how])
+    plan = make_plan(world, strategy)
+    world.pass_time(3 * 3600)
+
+    world.run(plan, minutes=60)
+    world.run(plan, minutes=75)
+
+    journaled = world.journaled(plan)
+    session = journaled.session
+    assert session.done_ms == START_MS + (180 + 134) * MINUTE_MS
+    fed = within(plan.strategy, session, session.done_ms)
+    bars = whole(world, fed, session.first_ms, session.done_ms)
+    expected = run_at_once(fed, "hyperliquid", bars, stop=False, decimals=session.decimals)
+    assert replay(plan, journaled).run == expected
+    assert len(expected.fills) > 8
+    assert bodies(journaled, "fill") == [
+        msgspec.json.encode(fill).decode() for fill in expected.fills
+    ]
+    assert bodies(journaled, "denial") == [
+        msgspec.json.encode(denial).decode() for denial in expected.denials
+    ]
+    assert len(bodies(journaled, "order")) == len(expected.submitted)
+
+
+def test_killed_anywhere_it_goes_on_as_if_nothing_had_happened(
+    world: World, db_path: Path, tmp_path: Path
+) -> None:
+    plan = make_plan(world)
+    calm = World(Path(tmp_path / "calm.sqlite"))
+    calm.db_path.write_bytes(db_path.read_bytes())
+    calm.run(make_plan(calm), minutes=90)
+    chance = random.Random(3)
+
+    kills = 0
+    while world.now_ms < START_MS + 90 * MINUTE_MS:
+        left = (START_MS + 90 * MINUTE_MS - world.now_ms) // MINUTE_MS + 1
+        try:
+            world.run(plan, minutes=left, kill_at=chance.randint(3, 150))
+        except Killed:
+            kills += 1
+
+    expected, found = calm.journaled(make_plan(calm)), world.journaled(plan)
+    assert kills > 20
+    assert [m.bars for m in found.minutes[:80]] == [m.bars for m in expected.minutes[:80]]
+    until_ms = found.minutes[79].close_ms
+    for kind in ("order", "fill", "denial", "halt", "payment"):
+        before = [e.body for e in expected.outputs[kind] if e.ts_ms <= until_ms]
+        assert [e.body for e in found.outputs[kind] if e.ts_ms <= until_ms] == before
+    assert len(expected.outputs["fill"]) > 4
+
+
+def test_a_minute_is_written_before_it_is_used(world: World) -> None:
+    plan = make_plan(world, scripted({1: "1", 2: "-1"}))
+    kinds = []
+    for kill_at in range(1, 200, 9):
+        try:
+            world.run(plan, minutes=4, kill_at=kill_at)
+        except Killed:
+            fills = rows(world.db_path, "SELECT ts_ms FROM session_events WHERE kind = 'fill'")
+            bars = rows(world.db_path, "SELECT ts_ms + 60000 FROM session_bars")
+            assert set(fills) <= set(bars)
+            kinds.append(len(fills))
+        else:
+            break
+    assert len(set(kinds)) > 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "UPDATE session_events SET body = replace(body, 'market', 'limit')"
+            " WHERE kind = 'order' AND number = 1",
+            "order 2 at 2026-09-21T",
+        ),
+        ("DELETE FROM session_events WHERE kind = 'fill' AND number = 2", "fill 3 at 2026-09-21T"),
+        (
+            "UPDATE session_bars SET close = close + 50, high = high + 50 WHERE ts_ms ="
+            " (SELECT ts_ms - 60000 FROM session_events WHERE kind = 'fill' AND number = 2)",
+            "fill 3 at 2026-09-21T",
+        ),
+        ("UPDATE sessions SET state = replace(state, '\"fills\":', '\"fills\":1')", "the account"),
+    ],
+)
+def test_a_journal_that_was_changed_is_refused(world: World, statement: str, said: str) -> None:
+    plan = make_plan(world)
+    world.run(plan, minutes=60)
+    before = rows(world.db_path, "SELECT count(*) FROM session_events")
+    if "number = 2" in statement:  # the key leaves no hole
+        shell(world.db_path, "DELETE FROM session_events WHERE kind = 'fill' AND number > 2")
+        before = [(before[0][0],)]
+    shell(world.db_path, statement)
+    count = rows(world.db_path, "SELECT count(*) FROM session_events")
+
+    with pytest.raises(DataError) as e:
+        world.run(plan, minutes=10)
+
+    assert "test_v1: its session does not give again what it gave: " in str(e.value)
+    assert said in str(e.value)
+    assert "`doit paper:test_v1 --new` begins another session" in str(e.value)
+    assert rows(world.db_path, "SELECT count(*) FROM session_events") == count
+
+
+def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
+    world: World,
+) -> None:
+    plan = make_plan(world)
+    world.run(plan, minutes=30)
+    changed = msgspec.structs.replace(plan, inputs={"config": Input("2", {})})
+
+    with pytest.raises(DataError) as e:
+        world.run(changed, minutes=30)
+    world.run(msgspec.structs.replace(changed, is_new=True), minutes=30)
+
+    assert "began at 2026-09-21T" in str(e.value)
+    assert "with another config: bring that back, or begin another session" in str(e.value)
+    found = rows(world.db_path, "SELECT session_id, ended_ms IS NULL FROM sessions ORDER BY 1")
+    assert found == [(1, 0), (2, 1)]
+    kept = rows(world.db_path, "SELECT DISTINCT session_id FROM session_bars")
+    assert kept == [(1,), (2,)]
+
+
+# What is too late
+
+
+def test_minutes_that_come_late_open_nothing(world: World) -> None:
+    plan = make_plan(world, scripted({3: "1", 10: "1", 30: "1"}), stale_ms=3 * MINUTE_MS)
+    hold_ms = START_MS + 25 * MINUTE_MS
+    world.events = [
+        (START_MS + 5 * MINUTE_MS, lambda: setattr(world, "holds_until_ms", hold_ms)),
+    ]
+
+    world.run(plan, minutes=40)
+
+    journaled = world.journaled(plan)
+    barred = [m.ts_ms for m in journaled.minutes if m.barred]
+    assert {m.barred for m in journaled.minutes} == {None, "stale_bar"}
+    assert barred == [START_MS + n * MINUTE_MS for n in range(4, 21)]
+    denied = [json.loads(body) for body in bodies(journaled, "denial")]
+    assert [(d["rule"], d["ts_ms"]) for d in denied] == [("stale_bar", START_MS + 10 * MINUTE_MS)]
+    assert len(bodies(journaled, "fill")) == 2
+    assert [m.ts_ms for m in journaled.minutes] == [
+        START_MS + n * MINUTE_MS for n in range(len(journaled.minutes))
+    ]
+    assert world.texts("stale") == [f"no closed minute since {iso(START_MS + 4 * MINUTE_MS)}"]
+    assert world.texts("fresh") == ["closed minutes come again"]
+    replay(plan, journaled)
+
+
+@pytest.mark.parametrize("error_ms", [-60_000, 60_000])
+def test_a_clock_that_is_wrong_opens_nothing(world: World, error_ms: int) -> None:
+    plan = make_plan(world, scripted({3: "1", 12: "1"}))
+    world.events = [(START_MS + n * MINUTE_MS - 20_000, world.trade) for n in range(1, 20)]
+    world.events.append(
+        (START_MS + 8 * MINUTE_MS, lambda: setattr(world, "clock_error_ms", error_ms))
+    )
+    world.events.sort(key=lambda event: event[0])
+
+    world.run(plan, minutes=18)
+
+    journaled = world.journaled(plan)
+    denied = [json.loads(body)["rule"] for body in bodies(journaled, "denial")]
+    assert denied == ["clock"]
+    assert len(bodies(journaled, "fill")) == 1
+
+
+def test_minutes_that_nobody_has_are_left_out_and_listed(world: World) -> None:
+    plan = make_plan(world)
+    world.run(plan, minutes=20)
+    gone_ms = world.now_ms // MINUTE_MS * MINUTE_MS
+    world.now_ms += 26 * HOUR_MS  # the ledger has one span a day
+    back_ms = world.now_ms // HOUR_MS * HOUR_MS
+    world.forget(back_ms)
+
+    world.run(plan, minutes=30)
+
+    journaled = world.journaled(plan)
+    (note,) = rows(world.db_path, "SELECT body FROM session_events WHERE kind = 'gap'")
+    gap = json.loads(note[0])
+    assert gap["to_ms"] == back_ms
+    missing = [m.ts_ms for m in journaled.minutes if m.bars["BTC/USDT"] is None]
+    assert missing == list(range(gap["from_ms"], back_ms, MINUTE_MS))
+    assert abs(gap["from_ms"] - gone_ms) <= 2 * MINUTE_MS
+    assert journaled.minutes[-1].bars["BTC/USDT"] is not None
+
+
+def test_a_bar_that_the_recorder_corrects_changes_nothing_and_is_listed(world: World) -> None:
+    plan = make_plan(world)
+    world.run(plan, minutes=30)
+    shell(world.db_path, f"UPDATE bars_1m SET volume = 77 WHERE ts_ms = {START_MS + 600_000}")
+
+    world.run(plan, minutes=10)
+    world.run(plan, minutes=10)
+
+    (note,) = rows(world.db_path, "SELECT body FROM session_events WHERE kind = 'corrected'")
+    value = json.loads(note[0])
+    used = world.bars()[10]
+    assert value["used"]["volume"] == used.volume
+    assert value["now"] == msgspec.to_builtins(used) | {"volume": 77.0}
+    replay(plan, world.journaled(plan))
+
+
+# The warm-up
+
+
+def test_a_warm_up_that_is_not_held_is_refused_with_what_is_missing(world: World) -> None:
+    plan = make_plan(world, ema(warm_up_ms=5 * HOUR_MS))
+    world.pass_time(2 * 3600)
+
+    with pytest.raises(DataError) as e:
+        world.run(plan, minutes=10)
+
+    first, held = iso(START_MS - 3 * HOUR_MS), iso(START_MS)
+    assert str(e.value) == (
+        f"hyperliquid:BTC/USDT: the warm-up needs 1m bars from {first} on, and those of {first} .. "
+        f"{held} are missing: record that long, fetch them with market_data_venue: hyperliquid and "
+        "`doit backfill`, or shorten backtest.warm_up"
+    )
+    assert rows(world.db_path, "SELECT count(*) FROM sessions") == [(0,)]
+
+
+def test_a_warm_up_waits_for_the_minutes_that_the_recorder_still_fetches(world: World) -> None:
+    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    world.pass_time(2 * 3600)
+    world.holds_until_ms = world.now_ms + 40 * MINUTE_MS
+    world.now_ms += 30 * MINUTE_MS
+
+    world.run(plan, minutes=60)
+
+    journaled = world.journaled(plan)
+    assert "for the recorder to fetch the last minutes" in world.texts("waiting")
+    assert all(m.bars["BTC/USDT"] is not None for m in journaled.minutes)
+
+
+# The stop file
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: bool) -> None:
+    strategy = scripted({2: "1", 12: "1", 22: "1"})
+    plan = make_plan(world, strategy)
+    plan.stop_path.parent.mkdir(parents=True)
+    stop_ms, go_ms = START_MS + 7 * MINUTE_MS, START_MS + 17 * MINUTE_MS
+    world.events = [
+        (stop_ms, lambda: plan.stop_path.write_text("close" if close else "")),
+        (go_ms, plan.stop_path.unlink),
+    ]
+
+    world.run(plan, minutes=10)
+    world.run(plan, minutes=20)  # a restart stays stopped
+
+    journaled = world.journaled(plan)
+    sides = [json.loads(body)["side"] for body in bodies(journaled, "fill")]
+    assert sides == (["buy", "sell", "buy"] if close else ["buy", "buy"])
+    denied = [json.loads(body)["rule"] for body in bodies(journaled, "denial")]
+    assert denied == ["stopped"]
+    commands = [json.loads(event.body) for event in journaled.commands]
+    assert commands == [{"do": "stop", "close": close}, {"do": "start", "close": False}]
+    assert abs(journaled.commands[0].at_ms - stop_ms) < 5000
+    replay(plan, journaled)
+
+
+def test_a_stop_is_obeyed_wherever_the_host_is_killed(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1", 8: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    stop_ms = START_MS + 5 * MINUTE_MS
+    world.events = [(stop_ms, lambda: plan.stop_path.write_text("close"))]
+
+    kill_at = 1
+    while world.now_ms < START_MS + 12 * MINUTE_MS:
+        try:
+            world.run(plan, minutes=12, kill_at=kill_at)
+        except Killed:
+            kill_at += 1
+
+    journaled = world.journaled(plan)
+    assert len(journaled.commands) == 1
+    assert [json.loads(b)["side"] for b in bodies(journaled, "fill")] == ["buy", "sell"]
+
+
+# What goes wrong around it
+
+
+def test_a_locked_database_is_waited_for(world: World) -> None:
+    plan = make_plan(world)
+    world.run(plan, minutes=20)
+    other = sqlite3.connect(world.db_path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    held = World.record
+    world.events = [(world.now_ms + 30_000, lambda: other.execute("ROLLBACK"))]
+    world.holds_until_ms = world.now_ms + 31_000
+    world.now_ms += 1
+    fresh = START_MS + 20 * MINUTE_MS
+    assert held
+    shell_free = world.journaled(plan).session.done_ms
+
+    world.run(plan, minutes=20)
+
+    other.close()
+    assert world.journaled(plan).session.done_ms >= max(fresh, shell_free)
+
+
+def test_a_strategy_that_raises_ends_it_the_same_way_each_time(world: World) -> None:
+    plan = make_plan(world, scripted({3: "no number"}))
+
+    said = []
+    for _ in range(2):
+        with pytest.raises(StrategyError) as e:
+            world.run(plan, minutes=10)
+        said.append(str(e.value))
+
+    assert said[0] == said[1]
+    assert "on_bar" in said[0]
+    assert len(rows(world.db_path, "SELECT * FROM session_bars")) == 3
+
+
+def test_the_driver_gives_the_account_as_text(world: World) -> None:
+    plan = make_plan(world, scripted({1: "1"}))
+    world.run(plan, minutes=5)
+    journaled = world.journaled(plan)
+
+    with Driver(plan.strategy, journaled.session) as driver:
+        for _ in driver.replay(journaled.minutes, journaled.commands):
+            pass
+        state = driver.state()
+
+    assert state == journaled.session.state
+    assert state["positions"] == {"BTC/USDT": "1"}
+    assert (state["orders"], state["fills"], state["barred"]) == (1, 1, None)
+
+
+def test_a_stop_in_the_middle_of_a_minute_counts_before_it(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1", 5: "1", 8: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.run(plan, minutes=5)
+    # as when it is killed between the minute and its events, of which there were none
+    shell(world.db_path, "UPDATE sessions SET done_ms = done_ms - 60000")
+    done_ms = world.journaled(plan).session.done_ms
+    plan.stop_path.write_text("")
+
+    world.run(plan, minutes=5)
+
+    journaled = world.journaled(plan)
+    assert [event.ts_ms for event in journaled.commands] == [done_ms]
+    assert [m.barred for m in journaled.minutes[:4]] == [None, None, None, "stopped"]
+    assert {m.barred for m in journaled.minutes[4:]} == {"stopped"}
+    assert [json.loads(body)["rule"] for body in bodies(journaled, "denial")] == ["stopped"] * 2
+    assert len(bodies(journaled, "fill")) == 1

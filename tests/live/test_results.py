@@ -1,0 +1,124 @@
+"""The results of a session as of now, and the replay that they are held to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tbv8.errors import DataError, DiffersError
+from tbv8.live.plan import Plan
+from tbv8.live.results import check_replay, write_results
+from tbv8.manifest import read_manifest
+from tbv8.market import HOUR_MS
+from tests.backtest.builders import read_rows
+from tests.builders import shell
+from tests.live.rig import World, ema, make_plan, scripted
+
+FILES = {
+    "equity.csv",
+    "fills.csv",
+    "market.csv",
+    "positions.csv",
+    "summary.json",
+    "tearsheet.html",
+}
+
+
+@pytest.fixture
+def plan(world: World) -> Plan:
+    """Return the plan of a session that ran for an hour."""
+    plan = make_plan(world)
+    world.run(plan, minutes=60)
+    return plan
+
+
+def test_the_folder_of_a_session_is_a_result(world: World, plan: Plan) -> None:
+    assert write_results({"primary": plan}) is None
+
+    manifest = read_manifest(plan.folder)
+    assert manifest is not None
+    assert manifest.outputs.keys() == FILES
+    journaled = world.journaled(plan)
+    fills = read_rows(plan.folder / "fills.csv")
+    assert [row["order_id"] for row in fills] == [
+        json.loads(event.body)["order_id"] for event in journaled.outputs["fill"]
+    ]
+    summary = json.loads((plan.folder / "summary.json").read_text("utf-8"))
+    assert summary["market_data_venue"] == "hyperliquid"
+    assert summary["bars"] == 19
+    assert "priced" not in summary
+    assert check_replay({"primary": plan}).endswith("6 files too")
+
+
+def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, plan: Plan) -> None:
+    write_results({"primary": plan})
+
+    world.run(plan, minutes=30)
+
+    said = check_replay({"primary": plan})
+    minutes = len(world.journaled(plan).minutes)
+    assert said.startswith(f"test_v1: {minutes} minutes replayed, ")
+    assert said.endswith(" files too")
+
+
+def test_a_result_that_was_changed_is_named(plan: Plan) -> None:
+    write_results({"primary": plan})
+    path = plan.folder / "fills.csv"
+    path.write_text(path.read_text("utf-8").replace("taker", "maker", 1), encoding="utf-8")
+
+    with pytest.raises(DataError) as e:
+        check_replay({"primary": plan})
+
+    assert str(e.value).startswith(f"{plan.folder}: not given again: fills.csv:2: ")
+
+
+def test_a_journal_that_was_changed_is_named_and_no_result_written(
+    world: World, plan: Plan
+) -> None:
+    shell(world.db_path, "UPDATE session_events SET ts_ms = ts_ms + 1 WHERE kind = 'fill'")
+
+    for act in (write_results, check_replay):
+        with pytest.raises(DiffersError) as e:
+            act({"primary": plan})
+        assert "does not give again what it gave: fill 1 at " in str(e.value)
+    assert not plan.folder.exists()
+
+
+def test_before_a_bar_has_closed_there_is_no_result(world: World) -> None:
+    plan = make_plan(world, ema())
+    with pytest.raises(DataError, match="there is no session: run `doit paper:test_v1`"):
+        check_replay({"primary": plan})
+
+    world.run(plan, minutes=1)
+    assert write_results({"primary": plan}) == "no minute has closed yet"
+    world.run(plan, minutes=1)
+    assert write_results({"primary": plan}) == "no 3m bar has closed yet"
+    assert not plan.folder.exists()
+
+
+def test_a_warm_up_is_not_counted(world: World) -> None:
+    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    world.pass_time(2 * 3600)
+    world.run(plan, minutes=60)
+
+    write_results({"primary": plan})
+
+    first = read_rows(plan.folder / "equity.csv")[0]
+    session = world.journaled(plan).session
+    assert int(first["ts_ms"]) == session.counted_ms + 3 * 60_000
+    assert session.first_ms == session.counted_ms - HOUR_MS
+
+
+def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:
+    plan = make_plan(world, scripted({1: "1"}))
+    world.run(plan, minutes=5)
+    plan.folder.mkdir(parents=True)
+    mine = Path(plan.folder, "thesis.txt")
+    mine.write_text("all of it")
+
+    with pytest.raises(DataError, match=r"holds 'thesis.txt' and no manifest.json of tbv8"):
+        write_results({"primary": plan})
+
+    assert mine.read_text() == "all of it"

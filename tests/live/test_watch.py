@@ -1,0 +1,181 @@
+"""What watches a session: the stop file, its end, a full disk, a secondary that is down."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tbv8.errors import DataError
+from tbv8.live.plan import Report
+from tbv8.live.results import check_replay
+from tbv8.market import MINUTE_MS
+from tbv8.store.sessions import session_lock
+from tests.backtest.builders import make_strategy
+from tests.builders import ROOT, rows
+from tests.live.fast import hosts, make_plans, set_clock, watch_fast
+from tests.live.rig import START_MS, World, make_plan, scripted
+from tests.recorder.rig import wait_until
+
+HANG = """
+from dataclasses import dataclass
+from decimal import Decimal
+
+from nautilus_trader.model import BarType, InstrumentId
+from nautilus_trader.trading import Strategy
+
+
+@dataclass(frozen=True, kw_only=True)
+class HangConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+
+
+class Hang(Strategy):
+    def on_start(self):
+        self.subscribe_bars(self.config.bar_type)
+
+    def on_bar(self, bar):
+        while True:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                pass
+"""
+
+
+def record_all(world: World, minutes: int = 60) -> None:
+    """Record minutes that become known as the clock passes them."""
+    world.pass_time(minutes * 60)
+    world.now_ms = START_MS
+
+
+def test_a_strategy_that_hangs_is_stopped_within_a_second(world: World, tmp_path: Path) -> None:
+    (tmp_path / "hang.py").write_text(HANG)
+    strategy = make_strategy(
+        timeframe=scripted({}).timeframe, module="hang.py", class_name="Hang", root=tmp_path
+    )
+    plan = make_plan(world, strategy)
+    record_all(world)
+    set_clock(START_MS - 20_000, 20)
+    plan.stop_path.parent.mkdir(parents=True)
+    took: list[float] = []
+    reports: list[str] = []
+
+    def used() -> list[tuple[int, str | None]]:
+        found = rows(world.db_path, "SELECT ts_ms, barred FROM session_bars ORDER BY ts_ms")
+        return [(ts_ms, barred) for ts_ms, barred in found]
+
+    def stop() -> None:
+        wait_until(used)
+        (before,) = hosts()
+        time.sleep(0.3)
+        began_s = time.monotonic()
+        plan.stop_path.write_text("close")
+        wait_until(lambda: before not in hosts())
+        took.append(time.monotonic() - began_s)
+        wait_until(lambda: "stopped" in reports)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    watch_fast({"primary": plan}, 60, on_report=lambda _role, report: reports.append(report.kind))
+    thread.join()
+
+    assert took[0] < 1.5  # of a machine with other work to do
+    assert [barred for _, barred in used()] == ["stopped"]
+    commands = rows(world.db_path, "SELECT ts_ms FROM session_events WHERE kind = 'command'")
+    assert commands == [(used()[0][0],)]
+
+
+def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
+    plan = make_plan(world)
+
+    with (
+        session_lock(world.db_path, "test_v1"),
+        pytest.raises(DataError, match=rf"a session of it runs already \(process {os.getpid()}\)"),
+    ):
+        watch_fast({"primary": plan}, 5)
+
+    assert rows(world.db_path, "SELECT count(*) FROM sessions") == [(0,)]
+
+
+def test_a_secondary_without_data_leaves_the_primary_alone(world: World) -> None:
+    plans = make_plans(world.db_path)
+    record_all(world)
+    set_clock(START_MS - 20_000, 60)
+    minutes: list[Report] = []
+
+    def count(role: str, report: Report) -> None:
+        if report.kind == "minute":
+            assert role == "primary"
+            minutes.append(report)
+            if len(minutes) == 4:
+                signal.raise_signal(signal.SIGTERM)
+
+    watch_fast(plans, 60, on_report=count)
+
+    assert len(minutes) >= 4
+    assert (plans["primary"].folder / "summary.json").is_file()
+    check_replay(plans)
+
+
+def test_a_host_ends_with_the_process_that_watches_it(world: World) -> None:
+    record_all(world)
+    set_clock(START_MS, 10)
+    code = f"""
+from pathlib import Path
+from tests.live.fast import watch_fast
+from tests.live.rig import World, make_plan
+world = World(Path({str(world.db_path)!r}))
+watch_fast({{"primary": make_plan(world)}}, 60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.DEVNULL)
+    lock = world.db_path.with_name(f"{world.db_path.name}.paper.test_v1.primary.lock")
+    wait_until(lambda: lock.exists() and lock.read_text())
+    host = int(lock.read_text())
+
+    child.kill()
+    child.wait()
+
+    wait_until(lambda: not Path(f"/proc/{host}").exists(), seconds=10)
+
+
+def test_a_full_disk_is_waited_for(world: World) -> None:
+    plan = make_plan(world, scripted({3: "1", 6: "-1", 12: "1"}))
+    record_all(world)
+    wal = world.db_path.with_name(f"{world.db_path.name}-wal")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (max(4096, wal.stat().st_size), hard))
+
+    def free() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    world.events = [
+        (START_MS + 5 * MINUTE_MS, fill),
+        (START_MS + 10 * MINUTE_MS, free),
+    ]
+    try:
+        world.run(plan, minutes=20)
+    finally:
+        free()
+
+    journaled = world.journaled(plan)
+    assert any("disk" in text for text in world.texts("waiting"))
+    assert [m.ts_ms for m in journaled.minutes] == [
+        START_MS + n * MINUTE_MS for n in range(len(journaled.minutes))
+    ]
+    assert journaled.session.done_ms >= START_MS + 19 * MINUTE_MS
+    assert len(journaled.outputs["fill"]) == 3
+    world.run(plan, minutes=1)
