@@ -406,15 +406,15 @@ _PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
-    """Return the tasks behind which trials may run: the bars of every timeframe built."""
+    """Return the tasks behind which trials may run: bars of every timeframe, and funding."""
     strategy = experiment.strategy
-    return list(
-        dict.fromkeys(
-            _bars_name(project, series, timeframe)
-            for series in strategy.sources
-            for timeframe in (*experiment.timeframes, ONE_MINUTE)
-        )
-    )
+    bars = [
+        _bars_name(project, series, timeframe)
+        for series in strategy.sources
+        for timeframe in (*experiment.timeframes, ONE_MINUTE)
+    ]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return list(dict.fromkeys([*bars, *paid]))
 
 
 def lookaheads(project: Project) -> Iterator[Task]:

@@ -58,10 +58,12 @@ LIBRARIES = {
     "msgspec": "*",
     "nautilus_trader": "trading backtest strategies",
     "numpy": "*",
+    "optuna": "experiments",
     "plotly": "page",
     "polars": "aggregate api",
     "prometheus_client": "live recorder serving",
     "pyarrow": "*",
+    "ray": "experiments",
     "requests": "venues",
     "rich": "live progress recorder report",
     "ruamel": "config",
@@ -73,7 +75,8 @@ LIBRARIES = {
 
 HEAVY = (
     "adbc_driver_manager adbc_driver_sqlite aiohttp alembic apprise ccxt nautilus_trader numpy"
-    " pandas plotly polars prometheus_client pyarrow requests rich ruamel sqlalchemy urllib3"
+    " optuna pandas plotly polars prometheus_client pyarrow ray requests rich ruamel sqlalchemy"
+    " urllib3"
     " websockets"
 )
 

@@ -75,7 +75,7 @@ from tbv8.venues.registry import find_history, find_venue, make_history
 HistorySpan = Callable[[Venue, Path], Span | None]
 """The span for which a venue has history at all, given the database; None where it has none."""
 
-OVERRIDES = ("venue", "start", "end", "workers")
+OVERRIDES = ("venue", "start", "end", "workers", "on", "address")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
 HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
@@ -183,7 +183,7 @@ def load_project(
 
     Args:
         root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start`, `end` and `workers` of the command line.
+        overrides: `venue`, `start`, `end`, and what runs experiments, of the command line.
         now_ms: The clock, read once.
         history_span: Asked for each venue whose history is wanted, with the database's path.
 

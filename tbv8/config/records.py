@@ -21,6 +21,7 @@ from tbv8.venues.registry import find_funding, find_history
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo", "funding", "mark"]
 Detail = Literal["1m", "none"]
+Executor = Literal["pool", "ray"]
 Funding = Literal["history", "held", "fixed"]
 Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
 Kind = Literal["venue", "instrument", "strategy", "experiment"]
@@ -217,8 +218,9 @@ class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """Many trials of one strategy.
 
-    `blocks` are those of the cross-validation that estimates overfitting; `workers` is 0 for as
-    many as there are cores, and changes no result.
+    `blocks` are those of the cross-validation that estimates overfitting. What runs it changes no
+    result: `workers` is 0 for as many as there are cores, `address` that of a Ray cluster, None to
+    start one.
     """
 
     experiment_id: str
@@ -230,6 +232,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     monte_carlo: MonteCarlo | None
     blocks: int
     workers: int = 0
+    on: Executor = "pool"
+    address: str | None = None
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

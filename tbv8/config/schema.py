@@ -274,7 +274,7 @@ _KEYS |= {
         "run": ("How it is run; changes no result.", {}),
     },
     "_Search": {
-        "method": ("grid: all points; random and halton: so many as `trials` says.", {}),
+        "method": ("grid: all points; random, halton, tpe: so many as `trials` says.", {}),
         "space": (
             "Axes: a param, risk.<key>, slippage_ticks, starting_balance_usd, detail, timeframe.",
             {
@@ -294,10 +294,14 @@ _KEYS |= {
         ),
         "where": ("Comparisons of axes and numbers that every point keeps: fast < slow.", {}),
         "trials": (
-            "How many points; not for a grid.",
+            "How many points; a grid has all, whatever stands here.",
             {"type": ["integer", "null"], "minimum": 1, "maximum": 100_000},
         ),
-        "seed": ("Of the draws; not for a grid.", _SEED),
+        "seed": ("Of the draws; a grid has none.", _SEED),
+        "batch": (
+            "How many points of tpe are tried before the next are chosen; of tpe alone.",
+            {"minimum": 1, "maximum": 1000},
+        ),
     },
     "_Objective": {
         "maximize": ("The number of a trial of which the most is best.", {}),
@@ -322,7 +326,8 @@ _KEYS |= {
     },
     "_Run": {
         "workers": ("How many processes at once; 0: as many as there are cores.", {"minimum": 0}),
-        "on": ("What runs the trials.", {}),
+        "on": ("What runs the trials: processes here, or a Ray cluster.", {}),
+        "address": ("Of the Ray cluster; auto is the one of this machine, null starts one.", {}),
     },
 }
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import pickle
 import struct
 from io import BufferedIOBase
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,12 +22,12 @@ _HEAD = struct.Struct("<I")
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What all trials of a run share.
 
-    `tables` are Arrow files of bars by symbol and timeframe; `funding` is what is charged, by venue
-    and symbol; `cores` is how many trials may run on this machine at once.
+    `tables` are open Arrow files of bars, by symbol and timeframe; `funding` is what is charged, by
+    venue and symbol; `cores` is how many trials may run on this machine at once.
     """
 
     strategy: Strategy
-    tables: dict[tuple[str, Timeframe], Path]
+    tables: dict[tuple[str, Timeframe], int]
     cores: int
     funding: dict[str, dict[str, Charged]] = {}
 

@@ -45,6 +45,13 @@ _METRICS = {
 }
 
 
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What all trials of a run read: bars by symbol and timeframe, funding by venue and symbol."""
+
+    tables: dict[tuple[str, Timeframe], pa.Table]
+    funding: dict[str, dict[str, Charged]]
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a trial.
 
@@ -64,7 +71,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> bytes:
         """The sha256 over all that is the trial's answer."""
-        return hashlib.sha256(self.stats + b"\n" + self.equity).digest()
+        return hashlib.sha256(self.stats + self.equity).digest()
 
     @property
     def numbers(self) -> dict[str, Any]:

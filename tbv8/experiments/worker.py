@@ -65,8 +65,8 @@ def serve(file: BufferedIOBase) -> None:
     from tbv8.experiments.trial import run_trial
 
     tables = {}
-    for name, path in context.tables.items():
-        tables[name] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    for name, number in context.tables.items():
+        tables[name] = pa.ipc.open_file(pa.memory_map(f"/dev/fd/{number}")).read_all()
     send(file, Ready(made_by(context.strategy)))
     while True:
         strategy: Strategy = receive(file)

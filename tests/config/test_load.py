@@ -1097,12 +1097,12 @@ def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> No
         ),
         pytest.param(
             {"strat": "2024-01-01"},
-            "strat: unknown variable 'strat', did you mean 'start'? there is end, start, venue, workers",
+            "strat: unknown variable 'strat', did you mean 'start'? there is address, end, on, start, venue, workers",
             id="a misspelt variable",
         ),
         pytest.param(
             {"symbol": "BTC/USDT"},
-            "symbol: unknown variable 'symbol'; there is end, start, venue, workers",
+            "symbol: unknown variable 'symbol'; there is address, end, on, start, venue, workers",
             id="an unknown variable",
         ),
         pytest.param(

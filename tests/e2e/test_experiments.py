@@ -19,6 +19,7 @@ import pytest
 
 from tbv8.api import load_trials
 from tbv8.errors import ConfigError
+from tests.browser import DESKTOP, PHONE, opened
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
 
@@ -98,6 +99,24 @@ def test_the_files_of_a_result(swept: Project) -> None:
         ("failed", 12),
         ("ok", 26),
     ]
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_the_page_in_a_browser(swept: Project, width: int) -> None:
+    with opened(swept.results / "experiments/sweep/index.html", width=width) as page:
+        drawn = page.locator(".chart .main-svg").evaluate_all(
+            "marks => new Set(marks.map(mark => mark.closest('.chart').id)).size"
+        )
+        page.get_by_label("fast × slippage_ticks, worst of others").check()
+        shown = page.locator("#space-1-worst-chart .main-svg").count()
+        page.locator("#best-table th button", has_text="return").click()
+        first = page.locator("#best-table tbody tr").first.inner_text()
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert drawn >= 6
+        assert shown > 0
+        assert "doit promote sweep --number" in first
+        assert "SIMULATED" in page.locator(".banner").inner_text()
 
 
 def test_a_finished_experiment_is_fresh_and_no_part_of_doit_alone(swept: Project) -> None:

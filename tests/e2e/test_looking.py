@@ -173,7 +173,7 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
 def test_schema_writes_a_file_for_each_kind(project: Project) -> None:
     said = project.doit("schema").stdout.split()
 
-    kinds = ("data", "history", "venue", "strategy")
+    kinds = ("data", "history", "venue", "strategy", "experiment")
     assert said == [f"config/.schemas/{kind}.schema.json" for kind in kinds]
     for name in said:
         assert json.loads((project.root / name).read_text())["properties"]

@@ -40,7 +40,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("strat=2024-01-01",),
             "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "there is end, start, venue, workers",
+            "there is address, end, on, start, venue, workers",
             id="variable",
         ),
         pytest.param(
