@@ -619,7 +619,7 @@ def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_p
     notifier = None
     if notify is not None:
         title = f"tbv8 {strategy.strategy_id}"
-        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
     options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
     watch(plans, options)

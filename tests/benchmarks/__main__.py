@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, recording, starting
+from tests.benchmarks import aggregation, backtesting, filling, papering, recording, starting
 
 BENCHMARKS = {
     "list": starting.bench_list,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
     "record": recording.bench_record,
+    "paper": papering.bench_paper,
 }
 
 
