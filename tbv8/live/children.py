@@ -25,6 +25,7 @@ from tbv8.store.sessions import recorder_runs
 _END_S = 5.0
 _RECORDER_END_S = 15.0
 _RETRY_S, _RETRY_CAP_S = 2.0, 60.0
+_LOOK_S = 1.0  # for the recorder of somebody else
 _LOG_BYTES = 5 * 2**20
 
 
@@ -113,13 +114,16 @@ class Recorder:
                 last = self._log.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
                 why = f": {last[0]}" if last else ""
                 self._say(f"the recorder ended (exit code {code}){why}; it is started again")
-        if time.monotonic() < self._next_s or recorder_runs(self._db_path):
+        if time.monotonic() < self._next_s:
+            return
+        if recorder_runs(self._db_path):
+            self._next_s = time.monotonic() + _LOOK_S
             return
         self._next_s = time.monotonic() + self._wait_s
         self._wait_s = min(2 * self._wait_s, _RETRY_CAP_S)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "doit", "record", "--with-parent"],
+                [sys.executable, "-m", "doit", "record", "--with-parent", str(os.getpid())],
                 cwd=self._root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
