@@ -28,6 +28,10 @@ def task_backtest():
     yield from tasks.backtests(PROJECT)
 
 
+def task_experiment():
+    yield from tasks.experiments(PROJECT)
+
+
 def task_lookahead():
     yield from tasks.lookaheads(PROJECT)
 

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from pathlib import Path
+from typing import TextIO, cast
 
 import msgspec
 import pyarrow as pa
 
 from tbv8.config.records import Venue
-from tbv8.coverage import gaps, merge, missing_spans
+from tbv8.coverage import by_month, connected, gaps, merge, missing_spans
 from tbv8.errors import DataError, VenueError
 from tbv8.market import (
     DAY_MS,
@@ -32,13 +34,14 @@ from tbv8.market import (
     parse_timeframe,
 )
 from tbv8.progress import progress
-from tbv8.store.bars import MINUTE_BARS, BarStore, open_bars, write_history
+from tbv8.store.bars import MINUTE_BARS, BarStore, cut, open_bars, write_history
 from tbv8.store.database import watched
-from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, read_days
+from tbv8.store.ledger import HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
-from tbv8.venues.base import Endpoints, Fetched, History, HistorySource
-from tbv8.venues.registry import find_history
+from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, Reaching
+from tbv8.venues.files.index import file_source
+from tbv8.venues.files.read import read_bars
 
 _MONTH = parse_timeframe("1M")
 _ROW_BYTES = 92
@@ -54,8 +57,12 @@ def backfill(
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: The database is damaged or locked, or its disk is full or about to be.
     """
+    source = _source(venue)
     with open_bars(db_path) as store, watched(store.place):
         missing = missing_spans(spans, covered(store.query, series, HISTORY))
+        if source.files is not None:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+            missing = merge([*missing, *outdated(store.query, series, files)])
         if not missing:
             return
         with open_market(series, venue) as market:
@@ -64,7 +71,7 @@ def backfill(
             if not fetchable:
                 return
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
-            cost = _source(venue).cost(_cut(missing, from_month), market.clock_ms)
+            cost = source.cost(_cut(missing, from_month), market.clock_ms)
             _say(series, str(cost))
             minutes = sum(span.minutes for span in fetchable)
             _check_disk(db_path, minutes)
@@ -81,6 +88,32 @@ def backfill(
                 _say(series, _not_yet(awaited))
 
 
+def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Span:
+    """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
+
+    Returns:
+        From the file's first bar to its last one. Minutes between them that it lacks are missing.
+
+    Raises:
+        DataError: It is no file of 1m bars, or the database cannot be used.
+    """
+    bars = read_bars(path, name=str(path))
+    source = file_source(path.as_posix(), bars.sha256)
+    _say(series, bars.note(str(path)))
+    with open_bars(db_path) as store, watched(store.place):
+        known = covered(store.query, series, HISTORY)
+        if replaced := sum(bars.span.intersection(span).minutes for span in known):
+            _say(series, f"{replaced:,} minutes that were held are replaced")
+        span = connected(bars.span, known)
+        _check_disk(db_path, span.minutes)
+        with progress(f"import {series}", span.minutes, "minutes") as advance:
+            for part in by_month(span):
+                rows = cut(bars.table, part)
+                write_history(store, series, part, rows, source=source, updated_ms=now_ms)
+                advance(part.minutes)
+    return bars.span
+
+
 def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
     """Ask a venue for the first bar of each symbol.
 
@@ -91,6 +124,18 @@ def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
         with _open_session(venue, venue.name) as history:
             for series in to_check:
                 history.listed_ms(_native(history, series, venue))
+
+
+def reach(series: Series, *, venue: Venue) -> str | None:
+    """Return how far back the venue's 1m bars go where only it knows; None elsewhere.
+
+    Raises:
+        VenueError: The venue does not know the symbol, refuses, or is out of reach.
+    """
+    if not _source(venue).reach:
+        return None
+    with _open_session(venue, series, out=sys.stderr) as history:  # stdout may be JSON
+        return cast(Reaching, history).reach(_native(history, series, venue))
 
 
 def recheck(
@@ -218,18 +263,18 @@ def open_market(series: Series, venue: Venue) -> Iterator[Market]:
         )
 
 
-def _open_session(venue: Venue, subject: Series | str) -> History:
+def _open_session(venue: Venue, subject: Series | str, *, out: TextIO | None = None) -> History:
     endpoints = Endpoints(
         ws_url=venue.ws_url,
         rest_url=venue.rest_url,
         archive_url=venue.archive_url,
         redirect_hosts=venue.redirect_hosts,
     )
-    return _source(venue).open(endpoints, lambda line: _say(subject, line))
+    return _source(venue).open(endpoints, lambda line: _say(subject, line, out=out))
 
 
 def _source(venue: Venue) -> HistorySource:
-    if (source := find_history(venue.name)) is None:
+    if (source := venue.history) is None:
         raise VenueError(f"{venue.name}: tbv8 has no history of this venue")
     return source
 
@@ -310,5 +355,5 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _say(subject: Series | str, line: str) -> None:
-    print(f"   {subject}: {one_line(line)}", flush=True)
+def _say(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
+    print(f"   {subject}: {one_line(line)}", file=out, flush=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tbv8.market import DAY_MS, Span
+from tbv8.market import DAY_MS, Span, parse_timeframe
+
+_MONTH = parse_timeframe("1M")
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
@@ -40,16 +42,19 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     what is held of the same day is widened over that stretch.
     """
     covered_spans = merge(covered)
-    widened = []
-    for gap in gaps(wanted, covered_spans):
-        start_ms, end_ms = gap.start_ms, gap.end_ms
-        midnight = start_ms // DAY_MS * DAY_MS
-        before = [span.end_ms for span in covered_spans if midnight < span.end_ms <= start_ms]
-        start_ms = max(before, default=start_ms)
-        next_midnight = -(-end_ms // DAY_MS) * DAY_MS
-        after = [span.start_ms for span in covered_spans if end_ms <= span.start_ms < next_midnight]
-        widened.append(Span(start_ms, min(after, default=end_ms)))
-    return merge(widened)
+    return merge(connected(gap, covered_spans) for gap in gaps(wanted, covered_spans))
+
+
+def connected(span: Span, covered: Iterable[Span]) -> Span:
+    """Return `span`, widened over unknown time up to what is covered of its first and last day."""
+    covered_spans = list(covered)
+    midnight = span.start_ms // DAY_MS * DAY_MS
+    before = [past.end_ms for past in covered_spans if midnight < past.end_ms <= span.start_ms]
+    next_midnight = -(-span.end_ms // DAY_MS) * DAY_MS
+    after = [
+        later.start_ms for later in covered_spans if span.end_ms <= later.start_ms < next_midnight
+    ]
+    return Span(max(before, default=span.start_ms), min(after, default=span.end_ms))
 
 
 def missing_spans(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
@@ -62,6 +67,16 @@ def missing_spans(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]
     for span in sorted(wanted):
         missing += connected_gaps(span, [*covered_spans, *missing])
     return merge(missing)
+
+
+def by_month(span: Span) -> list[Span]:
+    """Cut `span` at the ends of calendar months, in time order."""
+    parts, start_ms = [], span.start_ms
+    while start_ms < span.end_ms:
+        end_ms = min(_MONTH.close(_MONTH.floor(start_ms)), span.end_ms)
+        parts.append(Span(start_ms, end_ms))
+        start_ms = end_ms
+    return parts
 
 
 def by_day(span: Span) -> list[Span]:

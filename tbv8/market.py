@@ -24,6 +24,9 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+FEWEST_DAYS = 30
+"""Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
+
 MOST_MS = 4_102_444_800_000
 """2100-01-01: no venue tells of a later time."""
 

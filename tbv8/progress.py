@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 _LINE_EVERY_S = 10.0
 
 
+class Advance(Protocol):
+    """Tells that an amount was finished, and what else there is to say by now."""
+
+    def __call__(self, amount: int, note: str = "") -> None:
+        """Show it."""
+
+
 @contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
     """Show how much of `total` is done; call what it yields with each amount that was finished."""
     if sys.stdout.isatty():
         yield from _bar(label, total, unit)
@@ -19,7 +27,7 @@ def progress(label: str, total: int, unit: str) -> Iterator[Callable[[int], None
         yield from _lines(label, total, unit)
 
 
-def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -35,27 +43,27 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
         TaskProgressColumn(),
         TextColumn("{task.fields[rate]} {task.fields[unit]}/s"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     started = time.monotonic()
     with Progress(*columns, console=Console(file=sys.stdout), transient=True) as shown:
-        task = shown.add_task(label, total=total, unit=unit, rate="0")
+        task = shown.add_task(label, total=total, unit=unit, rate="0", note="")
         done = 0
 
-        def advance(amount: int) -> None:
+        def advance(amount: int, note: str = "") -> None:
             nonlocal done
             done += amount
-            rate = f"{done / max(time.monotonic() - started, 1e-3):,.0f}"
-            shown.update(task, completed=done, rate=rate)
+            shown.update(task, completed=done, rate=_rate(done, started), note=note)
 
         yield advance
     _closing_line(label, done, unit, started)
 
 
-def _lines(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
+def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
     started = printed_s = time.monotonic()
     done = 0
 
-    def advance(amount: int) -> None:
+    def advance(amount: int, note: str = "") -> None:
         nonlocal done, printed_s
         done += amount
         now = time.monotonic()
@@ -63,8 +71,8 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Callable[[int], None]]
             printed_s = now
             rate = done / (now - started)
             print(
-                f"   {label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, "
-                f"{(total - done) / max(rate, 1e-3):,.0f} s to go",
+                f"   {label}: {done:,} of {total:,} {unit}, {_rate(done, started)}/s, "
+                f"{(total - done) / max(rate, 1e-3):,.0f} s to go{f', {note}' if note else ''}",
                 flush=True,
             )
 
@@ -76,6 +84,11 @@ def _closing_line(label: str, done: int, unit: str, started: float) -> None:
     elapsed_s = time.monotonic() - started
     unit = unit.removesuffix("s") if done == 1 else unit
     print(
-        f"   {label}: {done:,} {unit} in {elapsed_s:.1f} s ({done / max(elapsed_s, 1e-3):,.0f}/s)",
+        f"   {label}: {done:,} {unit} in {elapsed_s:.1f} s ({_rate(done, started)}/s)",
         flush=True,
     )
+
+
+def _rate(done: int, started: float) -> str:
+    rate = done / max(time.monotonic() - started, 1e-3)
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,12 +25,14 @@ from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
 from tbv8.config.document import unknown
+from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
-from tbv8.config.records import Problem, Project, Strategy
+from tbv8.config.records import Experiment, Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.ending import end_with_parent, watch_native_code
-from tbv8.errors import ConfigError, DataError, Tbv8Error
+from tbv8.errors import ConfigError, DataError, Tbv8Error, VenueError
+from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
@@ -40,6 +43,7 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
+from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     ONE_MINUTE,
@@ -52,8 +56,8 @@ from tbv8.market import (
 )
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, holds, read_days
-from tbv8.venues.registry import find_history, find_venue
+from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, held_span, holds, read_days
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.live.plan import Plan
@@ -63,9 +67,12 @@ if TYPE_CHECKING:
 type Task = dict[str, Any]
 type Question = Callable[[], State]
 
+_MOST_REPRODUCED = 20
 _ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
 
 STATE_FILE = Path("data/.doit.db")
+
+CHUNK_DAYS = "150"  # as 5m bars, about as many rows as a month of 1m bars
 
 BACKFILL_OPTIONS: list[dict[str, Any]] = [
     {
@@ -89,7 +96,7 @@ AGGREGATE_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "chunk_days",
         "long": "chunk-days",
-        "default": "150",  # as 5m bars, about as many rows as a month of 1m bars
+        "default": CHUNK_DAYS,
         "help": "days of 1m bars in memory at once; the result is the same",
     },
 ]
@@ -156,25 +163,42 @@ def project() -> Project:
     Raises:
         InvalidDodoFile: Something in config/ or on the command line is wrong.
     """
-    now_ms = int(time.time() * 1000)
     try:
-        loaded = load_project(
-            Path.cwd(),
-            overrides=doit.doit_cmd._CMDLINE_VARS or {},
-            now_ms=now_ms,
-            history_span=partial(_lasting_span, now_ms=now_ms),
-        )
+        return load_folder(Path.cwd(), overrides=doit.doit_cmd._CMDLINE_VARS or {})
     except Tbv8Error as e:
         raise InvalidDodoFile(str(e)) from e
+
+
+def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
+    """Return the checked configuration of a project's folder as of now; print its warnings.
+
+    Raises:
+        ConfigError: Something in config/ or in `overrides` is wrong.
+    """
+    now_ms = int(time.time() * 1000)
+    loaded = load_project(
+        root,
+        overrides=overrides,
+        now_ms=now_ms,
+        history_span=partial(_lasting_span, now_ms=now_ms),
+    )
+    loaded = load_experiments(loaded, overrides=overrides)
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
 
 
-def _lasting_span(venue: str, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older."""
-    source = find_history(venue)
-    return None if source is None or source.rolls else source.span(now_ms)
+def _lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+    """Return for what time a venue has history; None where what was recorded may be older.
+
+    A venue that can neither be asked nor recorded has what was imported.
+    """
+    if (source := venue.history) is not None:
+        return None if source.rolls else source.span(now_ms)
+    if find_venue(venue.name).live is None:
+        with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
+            return held_span(query, venue.name)
+    return None
 
 
 def migrate(project: Project) -> Task:
@@ -223,15 +247,15 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
             first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
-            yield {
-                "name": str(series),
-                **_task(
-                    partial(_backfill, project, series, spans, recheck),
-                    partial(_backfill_state, project, series, spans, recheck),
-                    doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
-                    after=["migrate"],
-                ),
-            }
+            task = _task(
+                partial(_backfill, project, series, spans, recheck),
+                partial(_backfill_state, project, series, spans, recheck),
+                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
+                after=["migrate"],
+            )
+            if venue.history is not None and venue.history.reach:
+                task["meta"]["reach"] = partial(_reach, series, venue)
+            yield {"name": str(series), **task}
 
 
 def aggregates(
@@ -319,6 +343,61 @@ def backtests(project: Project) -> Iterator[Task]:
         yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
 
 
+def experiments(project: Project) -> Iterator[Task]:
+    """Yield one subtask per experiment behind the bars that its trials read."""
+    yield {"name": None, "doc": "Run the experiments in config/experiments"}
+    for problem in project.problems:
+        if problem.kind == "experiment":
+            yield {"name": problem.name, **_broken(problem)}
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        folder = results_folder(project.results_path, name)
+        place = f"_folder:experiments/{name}"
+        yield {
+            "basename": place,
+            **_task(
+                partial(check_replaceable, folder),
+                partial(_folder_state, folder),
+                doc=f"Check that {folder} may be replaced before anything is fetched",
+            ),
+        }
+        question = partial(
+            experiment_state, project.db_path, experiment, results_path=project.results_path
+        )
+        task = _task(
+            partial(_experiment, project, experiment),
+            question,
+            doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+            f"{', '.join(axis.name for axis in experiment.search.axes)}",
+            after=[place, *_before_trials(project, experiment)],
+        )
+        leftovers = (sweep, [folder.parent, [name]])
+        yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+        for part, words in _PARTS.items():
+            if getattr(experiment, part) is not None:
+                yield {
+                    "basename": f"{part.replace('_', '')}:{name}",
+                    "actions": None,
+                    "task_dep": [f"experiment:{name}"],
+                    "doc": f"The {words} of {name}",
+                }
+
+
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
+
+
+def _before_trials(project: Project, experiment: Experiment) -> list[str]:
+    """Return the tasks behind which trials may run: the bars of every timeframe built."""
+    strategy = experiment.strategy
+    return list(
+        dict.fromkeys(
+            _bars_name(project, series, timeframe)
+            for series in strategy.sources
+            for timeframe in (*experiment.timeframes, ONE_MINUTE)
+        )
+    )
+
+
 def lookaheads(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that reruns it on data cut after many moments."""
     yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
@@ -334,6 +413,15 @@ def reproduces(project: Project) -> Iterator[Task]:
     for strategy in project.strategies.values():
         doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
         yield _check(_reproduce, project, strategy, doc)
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        task = _task(
+            partial(_reproduce_trials, project, experiment),
+            partial(State, ("it runs whenever it is asked for",)),
+            doc=f"Run {_MOST_REPRODUCED} trials of {name} again and compare every digit",
+            after=_before_trials(project, experiment),
+        )
+        yield {"name": name, **task}
 
 
 def _check(
@@ -347,13 +435,45 @@ def _check(
 
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     """Return the tasks behind which a strategy may run: its params checked, its bars built."""
-    bars = [
-        _minutes_name(project, series)
-        if timeframe == ONE_MINUTE
-        else aggregate_name(series, timeframe)
-        for series, timeframe in strategy.reads
-    ]
+    bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
     return [f"_params:{strategy.strategy_id}", *dict.fromkeys(bars)]
+
+
+def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
+    """Build what a run of `strategy` needs and is stale, as `doit` does before its backtest.
+
+    Returns:
+        Every part of the result's key, and the bars, both as of one moment.
+
+    Raises:
+        Tbv8Error: The params are refused, or something cannot be built.
+    """
+    _check_params(strategy)
+    built = {"migrate": migrate(project)}
+    for task in (
+        *backfills(project, recheck=False),
+        *aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS),
+    ):
+        built[task.get("basename") or f"backfill:{task['name']}"] = task
+
+    def build(name: str) -> None:
+        task = built.pop(name, {})
+        for before in task.get("task_dep", ()):
+            build(before)
+        if task and task["meta"]["state"]().reasons:
+            task["meta"]["action"]()
+
+    _check, *bars = _before_a_run(project, strategy)
+    for name in bars:
+        build(name)
+    return _read(project, strategy)
+
+
+def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
+    """Return the task that brings the bars of a series and timeframe."""
+    if timeframe == ONE_MINUTE:
+        return _minutes_name(project, series)
+    return aggregate_name(series, timeframe)
 
 
 def papers(project: Project) -> Iterator[Task]:
@@ -475,13 +595,30 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
+def _reach(series: Series, venue: Venue) -> str:
+    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    from tbv8.backfill import reach
+
+    try:
+        return reach(series, venue=venue) or ""
+    except VenueError as e:
+        return str(e)
+
+
 def _backfill_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    state = backfill_state(project.db_path, series, spans)
+    venue = project.venues[series.venue]
+    source, files = venue.history, None
+    if source is not None and source.files is not None:
+        try:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+        except DataError as e:  # and the action says so, too
+            return State((str(e),))
+    state = backfill_state(project.db_path, series, spans, files=files)
     reasons = state.reasons
-    if reasons:
+    if reasons and source is not None:
         with open_reader(project.db_path) as query:
             gaps = missing_spans(spans, covered(query, series, HISTORY))
-        if source := find_history(series.venue):
+        if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
         with open_reader(project.db_path) as query:
@@ -569,9 +706,17 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.trading.loading import StrategyError
 
-    _inputs, bars = _read(project, strategy)
-    for line in lines(strategy, check_lookahead(strategy, bars)):
+    inputs, bars = _read(project, strategy)
+    keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
+    try:
+        found = lines(strategy, check_lookahead(strategy, bars))
+    except StrategyError as e:
+        keep(passed=False, line=str(e))
+        raise
+    keep(passed=True, line=found[0])
+    for line in found:
         print(f"   {line}")
 
 
@@ -596,6 +741,22 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
         why = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{why}")
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+
+
+def _experiment(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import run_experiment
+
+    for line in run_experiment(
+        experiment, db_path=project.db_path, results_path=project.results_path
+    ):
+        print(f"   {line}")
+
+
+def _reproduce_trials(project: Project, experiment: Experiment) -> None:
+    from tbv8.experiments.run import reproduce_trials
+
+    count = reproduce_trials(experiment, db_path=project.db_path, most=_MOST_REPRODUCED)
+    print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
 
 
 def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:
@@ -697,7 +858,7 @@ def _task(
         "actions": [_user_errors(action)],
         "task_dep": list(after),
         "uptodate": [_fresh(question)],
-        "meta": {"state": question},
+        "meta": {"state": question, "action": action},
         "doc": doc,
         "verbosity": 2,
     }
@@ -770,7 +931,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
     """Return the spans that a backfill can bring of a series; none of a venue without history."""
-    source = find_history(series.venue)
+    source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
     return [part for span in spans if available and (part := span.intersection(available))]

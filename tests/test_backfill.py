@@ -239,7 +239,7 @@ def hurried() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         assert VENUE.history is not None
         source = structs.replace(VENUE.history, open=open_hurried)
-        patch.setattr("tbv8.backfill.find_history", lambda _venue: source)
+        patch.setattr("tbv8.config.records.find_history", lambda _venue: source)
         yield
 
 

@@ -38,10 +38,12 @@ MAY_IMPORT = {
     "trading": "config risk strategies",
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
+    "experiments": "backtest freshness progress results store",
     "live": "aggregate results serving store trading",
     "report": "config freshness page store",
-    "tasks": "backfill backtest build ending files freshness live recorder report",
-    "commands": "backfill backtest build ending freshness live recorder report tasks",
+    "tasks": "backfill backtest build ending experiments files freshness live recorder report",
+    "api": "backtest config experiments freshness results store tasks",
+    "commands": ("backfill backtest build ending experiments freshness live recorder report tasks"),
 }
 
 # Which libraries may be imported, and where.
@@ -57,11 +59,12 @@ LIBRARIES = {
     "nautilus_trader": "trading backtest strategies",
     "numpy": "*",
     "plotly": "page",
-    "polars": "aggregate",
+    "polars": "aggregate api",
     "prometheus_client": "live recorder serving",
     "pyarrow": "*",
     "requests": "venues",
     "rich": "live progress recorder report",
+    "ruamel": "config",
     "sqlalchemy": "store",
     "urllib3": "venues",
     "websockets": "recorder",
@@ -70,7 +73,7 @@ LIBRARIES = {
 
 HEAVY = (
     "adbc_driver_manager adbc_driver_sqlite aiohttp alembic apprise ccxt nautilus_trader numpy"
-    " pandas plotly polars prometheus_client pyarrow requests rich sqlalchemy urllib3"
+    " pandas plotly polars prometheus_client pyarrow requests rich ruamel sqlalchemy urllib3"
     " websockets"
 )
 
@@ -161,20 +164,21 @@ def test_a_session_has_nothing_that_could_send_an_order() -> None:
     code = """
 import sys
 import tbv8.live.host, tbv8.live.results, tbv8.aggregate
-print([n for n in ("ccxt", "requests", "aiohttp", "websockets", "tbv8.backtest") if n in sys.modules])
+clients = ("ccxt", "requests", "aiohttp", "websockets", "tbv8.backtest")
+print([name for name in clients if name in sys.modules])
 """
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
     assert (found.stdout, found.stderr) == ("[]\n", "")
 
 
-def test_a_strategy_imports_nautilus_trader_and_other_strategies_only() -> None:
+def test_a_strategy_imports_nautilus_trader_numpy_and_other_strategies_only() -> None:
     for path in MODULES:
         if layer_of(path) == "strategies":
             for name in imports(path):
                 first, *rest = name.split(".")
-                known = first in sys.stdlib_module_names or first == "nautilus_trader"
-                assert known or rest[:1] == ["strategies"], f"{path} imports {name}"
+                known = (*sys.stdlib_module_names, "nautilus_trader", "numpy")
+                assert first in known or rest[:1] == ["strategies"], f"{path} imports {name}"
 
 
 def test_the_dodo_file_knows_tasks_alone() -> None:

@@ -7,7 +7,7 @@ from alembic import op
 from tbv8.store.schema import SESSION_TABLES
 
 revision = "0004"
-down_revision = "0001"
+down_revision = "0003"
 
 
 def upgrade() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
+
+from doit.exceptions import InvalidCommand
 
 from tbv8.commands.looking import Looking
 
@@ -19,5 +22,9 @@ class Bench(Looking):
     def execute(self, params: Any, args: list[str]) -> int:
         """Run the benchmarks in a process of their own, so that nothing else is measured."""
         self.loader.setup(params)
+        if not Path("tests/benchmarks").is_dir():
+            raise InvalidCommand(
+                "the benchmarks are no part of an installed tbv8: use a clone of it"
+            )
         command = [sys.executable, "-m", "tests.benchmarks", *args]
         return subprocess.run(command, check=False).returncode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from doit.exceptions import InvalidCommand
@@ -15,19 +15,26 @@ from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Series, Span, parse_time
+from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
 from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.trials import read_experiment_ids
+
+if TYPE_CHECKING:
+    from tbv8.store.export import Partition
 
 _FOLDER = "data/export"
+_TRIALS = "trials"
 
 
 class Export(Looking):
     """Write files for other tools."""
 
-    doc_purpose = "write bars, trades or quotes to Parquet, or copy the whole database"
+    doc_purpose = "write bars, trades, quotes or trials to Parquet, or copy the whole database"
     doc_usage = (
-        "--dataset ohlcv_1m [--venue V] [--symbol S] [--start DAY] [--end DAY] | --database FILE"
+        "--dataset ohlcv_1m [--venue V] [--symbol S] [--start DAY] [--end DAY]"
+        " [--partition month | --into FILE] | --dataset trials --experiment ID | --database FILE"
     )
     doc_description = (
         "One Parquet file a UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to be "
@@ -35,6 +42,7 @@ class Export(Looking):
         "key-value metadata. Each file is there whole or not at all, and the same rows give the "
         "same bytes. Without --venue and --symbol: of all; without --start and --end: all that is "
         "held. Days without rows have no file; a day that was changed by hand is refused. "
+        "--partition month writes a file a month, --into FILE all rows into one. "
         "--database FILE writes a whole and consistent copy of the database, also while the "
         "recorder and others write to it."
     )
@@ -45,6 +53,13 @@ class Export(Looking):
             "type": str,
             "default": "",
             "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... trades or bbo",
+        },
+        {
+            "name": "experiment",
+            "long": "experiment",
+            "type": str,
+            "default": "",
+            "help": "with --dataset trials: whose; one file of all its trials",
         },
         *SERIES,
         {
@@ -69,6 +84,21 @@ class Export(Looking):
             "help": "the folder to write to [default: %(default)s]",
         },
         {
+            "name": "partition",
+            "long": "partition",
+            "type": str,
+            "default": "day",
+            "choices": (("day", ""), ("month", "")),
+            "help": "a file for each `day` or `month` [default: %(default)s]",
+        },
+        {
+            "name": "into",
+            "long": "into",
+            "type": str,
+            "default": "",
+            "help": "write all rows to this one file",
+        },
+        {
             "name": "database",
             "long": "database",
             "type": str,
@@ -81,18 +111,21 @@ class Export(Looking):
             "short": "y",
             "type": bool,
             "default": False,
-            "help": "replace the file of --database if it is there",
+            "help": "replace the file of --into or --database if it is there",
         },
     )
 
     def _execute(
         self,
         dataset: str,
+        experiment: str,
         venue: str,
         symbol: str,
         start: str,
         end: str,
         to: str,
+        partition: Partition,
+        into: str,
         database: str,
         yes: bool,
         pos_args: Sequence[str],
@@ -101,7 +134,8 @@ class Export(Looking):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --dataset, --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
         if database:
-            if dataset or venue or symbol or start or end or to != _FOLDER:
+            others = dataset or experiment or venue or symbol or start or end or into
+            if others or to != _FOLDER or partition != "day":
                 raise InvalidCommand("--database copies all: leave the other options out")
             _copy(project, Path(database), yes=yes)
             return 0
@@ -110,8 +144,31 @@ class Export(Looking):
                 "--dataset: missing: write which table, such as --dataset ohlcv_1m, or "
                 "--database FILE for a copy of all"
             )
-        _export(project, _Options(dataset, venue, symbol, _span(start, end)), Path(to))
+        if experiment or dataset == _TRIALS:
+            if dataset != _TRIALS or venue or symbol or start or end or into or partition != "day":
+                raise InvalidCommand("--experiment: goes with --dataset trials and --to alone")
+            _export_trials(project, experiment, Path(to))
+            return 0
+        options = _Options(dataset, venue, symbol, _span(start, end))
+        if not into:
+            _export(project, options, Path(to), by=partition)
+            return 0
+        if to != _FOLDER or partition != "day":
+            raise InvalidCommand("--into is one file for all: leave --to and --partition out")
+        _check_target("--into", Path(into), project.db_path, yes=yes)
+        _export_file(project, options, Path(into))
         return 0
+
+
+def _export_trials(project: Project, experiment: str, folder: Path) -> None:
+    from tbv8.experiments.listing import export_trials
+
+    with open_reader(project.db_path) as query:
+        known = read_experiment_ids(query)
+        if experiment not in known:
+            raise InvalidCommand(f"--experiment: {unknown('experiment', experiment, known)}")
+        path, rows = export_trials(query, experiment, folder)
+    print(f"   {path}: {counted(rows, 'trial')}")
 
 
 class _Options(msgspec.Struct, frozen=True):
@@ -123,30 +180,52 @@ class _Options(msgspec.Struct, frozen=True):
     span: Span
 
 
-def _export(project: Project, options: _Options, folder: Path) -> None:
-    from tbv8.store.export import export_bars, export_ticks, exportable, series_folder, tick_days
+def _export(project: Project, options: _Options, folder: Path, *, by: Partition) -> None:
+    from tbv8.store.export import export_bars, export_ticks, series_folder
 
-    dataset, is_ticks = options.dataset, options.dataset in TICKS
-    with open_reader(project.db_path) as query:
-        days: dict[Series, list[Any]] = {
-            series: (tick_days if is_ticks else exportable)(query, series, dataset, options.span)
-            for series in _selected(project, query, options)
-        }
-    if not any(days.values()):
-        raise InvalidCommand(
-            f"no {dataset} is held of what is asked for: `doit status` shows what is"
-        )
-    export = export_ticks if is_ticks else export_bars
-    for series in filter(days.get, days):
-        with progress(f"export {dataset} of {series}", len(days[series]), "days") as advance:
-            written = export(
-                project.db_path, folder, series, dataset, days[series], advance=advance
+    dataset = options.dataset
+    export = export_ticks if dataset in TICKS else export_bars
+    for series, days in _days(project, options).items():
+        with progress(f"export {dataset} of {series}", len(days), "days") as advance:
+            written, there = export(
+                project.db_path, folder, series, dataset, days, by=by, advance=advance
             )
-        there = len(days[series]) - written
         print(
             f"   {series_folder(folder, series, dataset)}/: {written:,} files written"
             + (f", {there:,} were there already" if there else "")
         )
+
+
+def _export_file(project: Project, options: _Options, path: Path) -> None:
+    from tbv8.store.export import export_file
+
+    days = _days(project, options)
+    with progress(f"export {options.dataset}", sum(map(len, days.values())), "days") as advance:
+        export_file(project.db_path, path, options.dataset, days, advance=advance)
+    print(f"   {path}: {options.dataset} of {', '.join(map(str, days))}")
+
+
+def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
+    """Return the days to write of each series that has any.
+
+    Raises:
+        InvalidCommand: None has.
+    """
+    from tbv8.store.export import exportable
+    from tbv8.store.tick_tables import tick_days
+
+    find = tick_days if options.dataset in TICKS else exportable
+    with open_reader(project.db_path) as query:
+        days: dict[Series, list[Any]] = {
+            series: found
+            for series in _selected(project, query, options)
+            if (found := list(find(query, series, options.dataset, options.span)))
+        }
+    if not days:
+        raise InvalidCommand(
+            f"no {options.dataset} is held of what is asked for: `doit status` shows what is"
+        )
+    return days
 
 
 def _selected(project: Project, query: Query, options: _Options) -> list[Series]:
@@ -190,16 +269,20 @@ def _day_ms(option: str, text: str, default: int) -> int:
     return ts_ms
 
 
+def _check_target(option: str, target: Path, db_path: Path, *, yes: bool) -> None:
+    if target.is_dir():
+        raise InvalidCommand(f"{option}: {target} is a folder: write a file's name")
+    if target.exists() and db_path.exists() and target.samefile(db_path):
+        raise InvalidCommand(f"{option}: {target} is the database itself: write another name")
+    if target.exists() and not yes:
+        raise InvalidCommand(f"{option}: {target} is there already: add --yes to replace it")
+
+
 def _copy(project: Project, target: Path, *, yes: bool) -> None:
     from tbv8.store.export import copy_database, copy_size
 
     source = project.db_path
-    if target.is_dir():
-        raise InvalidCommand(f"--database: {target} is a folder: write a file's name")
-    if target.exists() and target.samefile(source):
-        raise InvalidCommand(f"--database: {target} is the database itself: write another name")
-    if target.exists() and not yes:
-        raise InvalidCommand(f"--database: {target} is there already: add --yes to replace it")
+    _check_target("--database", target, source, yes=yes)
     with open_reader(source) as query:
         size = copy_size(query)
     above = next(folder for folder in target.absolute().parents if folder.is_dir())

@@ -36,7 +36,8 @@ class Plan(Looking):
     cmd_options = (JSON,)
 
     def _execute(self, as_json: bool) -> int:
-        planned = list(plan(self.selected()))
+        tasks = {task.name: task for task in self.selected()}
+        planned = [_reaching(one, tasks[one.task]) for one in plan(iter(tasks.values()))]
         if as_json:
             print_json({"tasks": [msgspec.to_builtins(task) for task in planned]})
         elif not planned:
@@ -46,6 +47,13 @@ class Plan(Looking):
             for reason in task.why:
                 print(f"    {reason}")
         return 0
+
+
+def _reaching(planned: Planned, task: Task) -> Planned:
+    """Return it with how far back the history goes, where only the venue knows."""
+    if "reach" not in task.meta:
+        return planned
+    return msgspec.structs.replace(planned, reasons=(*planned.reasons, task.meta["reach"]()))
 
 
 def plan(tasks: Iterator[Task]) -> Iterator[Planned]:

@@ -10,23 +10,27 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.looking import SERIES, Looking, choose
 from tbv8.config.records import Project
 from tbv8.market import iso, parse_duration_ms
+from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
 from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 
 
 class Prune(Looking):
     """Drop old trades and quotes."""
 
-    doc_purpose = "drop trades and quotes older than a duration; never bars"
-    doc_usage = "--older-than 90d"
+    doc_purpose = "drop trades and quotes older than a duration, or unused trials; never bars"
+    doc_usage = "--older-than 90d | --trials [--died]"
     doc_description = (
         "Says how many rows of which series would go, from when to when, and asks; without a "
         "terminal it wants --yes. Works in small transactions, also beside a running recorder; "
         "interrupted anywhere, the same command goes on. The newest trade and quote of each series "
         "stay, whatever their age: the recorder tells by them what it missed. Bars, the ledger and "
         "the list of recorder gaps stay as they are. The file does not shrink: its free pages are "
-        "used again before it grows."
+        "used again before it grows. --trials drops the trials of experiments that no file of "
+        "config/experiments asks for, or that an edited file does not ask for any more; with "
+        "--died also those whose process died, so that they are tried again."
     )
     cmd_options = (
         {
@@ -35,6 +39,20 @@ class Prune(Looking):
             "type": str,
             "default": "",
             "help": "drop what is older: 90d, 12h, 30m",
+        },
+        {
+            "name": "trials",
+            "long": "trials",
+            "type": bool,
+            "default": False,
+            "help": "drop trials that no experiment asks for",
+        },
+        {
+            "name": "died",
+            "long": "died",
+            "type": bool,
+            "default": False,
+            "help": "with --trials: drop those whose process died too",
         },
         *SERIES,
         {
@@ -48,11 +66,24 @@ class Prune(Looking):
     )
 
     def _execute(
-        self, older_than: str, venue: str, symbol: str, yes: bool, pos_args: Sequence[str]
+        self,
+        older_than: str,
+        trials: bool,
+        died: bool,
+        venue: str,
+        symbol: str,
+        yes: bool,
+        pos_args: Sequence[str],
     ) -> int:
         if pos_args:
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
+        if trials:
+            if older_than or venue or symbol:
+                raise InvalidCommand("--trials drops trials alone: leave the other options out")
+            return _prune_trials(project, died=died, yes=yes)
+        if died:
+            raise InvalidCommand("--died: goes with --trials")
         before_ms = project.now_ms - _milliseconds(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
@@ -66,10 +97,7 @@ class Prune(Looking):
         if not old:
             print(f"nothing is older than {iso(before_ms)}: nothing to drop")
             return 0
-        if not yes and not sys.stdin.isatty():
-            raise InvalidCommand(
-                "prune asks before it drops, and there is no terminal to ask on: add --yes"
-            )
+        _check_terminal(yes)
         for part in old:
             print(f"   {part.table} of {part.series}: {part.rows:,} rows, {part.span}")
         if not yes and not _agreed(sum(part.rows for part in old)):
@@ -85,6 +113,37 @@ class Prune(Looking):
             f"`sqlite3 {project.db_path} VACUUM`"
         )
         return 0
+
+
+def _check_terminal(yes: bool) -> None:
+    if not yes and not sys.stdin.isatty():
+        raise InvalidCommand(
+            "prune asks before it drops, and there is no terminal to ask on: add --yes"
+        )
+
+
+def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
+    """Drop what no experiment asks for; an experiment whose file is wrong keeps its trials."""
+    kept = {*project.experiments, *(p.name for p in project.problems if p.kind == "experiment")}
+    with open_reader(project.db_path) as query:
+        gone = [name for name in read_experiment_ids(query) if name not in kept]
+        keys = read_orphans(query, gone)
+        if died:
+            keys = list(dict.fromkeys([*keys, *read_died(query)]))
+    if not keys and not gone:
+        print("every trial is of an experiment in config/experiments: nothing to drop")
+        return 0
+    _check_terminal(yes)
+    for name in gone:
+        print(f"   {name}: there is no such experiment any more")
+    if not yes and not _agreed(len(keys)):
+        print("nothing was dropped")
+        return 1
+    with open_trials(project.db_path) as store:
+        store.forget(gone)
+        store.drop(keys)
+    print(f"dropped {counted(len(keys), 'trial')}")
+    return 0
 
 
 def _prune(project: Project, old: Old) -> None:

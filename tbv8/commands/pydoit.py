@@ -25,6 +25,28 @@ from tbv8.commands.plan import plan
 from tbv8.commands.refusals import OneLine, check_patterns
 from tbv8.tasks import STATE_FILE
 
+COMPLETIONS = {
+    "bash": """\
+_DOIT() {
+    local word=${COMP_LINE:0:COMP_POINT}
+    word=${word##* }
+    local words="COMMANDS $(DOIT list --all --quiet 2>/dev/null)"
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then  # bash wants what follows it
+        COMPREPLY=("${COMPREPLY[@]#"${word%:*}:"}")
+    fi
+}
+complete -F _DOIT DOIT
+""",
+    "zsh": """\
+_DOIT() { compadd -- COMMANDS ${(f)"$(DOIT list --all --quiet 2>/dev/null | tr -d ' ')"} }
+compdef _DOIT DOIT
+""",
+    "fish": """\
+complete -c DOIT -f -a 'COMMANDS (DOIT list --all --quiet 2>/dev/null | string trim)'
+""",
+}
+
 # mypy: disable-error-code="misc"
 # pydoit ships no types, so that each base class here is Any
 
@@ -113,7 +135,25 @@ class Help(OneLine, doit.cmd_help.Help):
 
 
 class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
-    """Write a script for a shell."""
+    """Write a script for a shell; pydoit's own do not complete `aggregate:sample:BTC/USDT:5m`."""
+
+    doc_purpose = "write a script for bash, zsh or fish that completes commands and tasks"
+    doc_description = (
+        "`source <(doit tabcompletion)` in bash, `source <(doit tabcompletion --shell zsh)` in zsh "
+        "after compinit, `doit tabcompletion --shell fish | source` in fish. docs/completion.md "
+        "tells how it goes with `uv run doit`."
+    )
+    cmd_options = (
+        doit.cmd_completion.opt_shell | {"choices": tuple((shell, "") for shell in COMPLETIONS)},
+    )
+
+    def execute(self, params: Any, _args: Sequence[str]) -> int:
+        """Print the script; the tasks are listed anew at each completion."""
+        name = self.bin_name if self.bin_name.isidentifier() else "doit"
+        commands = (name for name in sorted(self.cmds) if not getattr(self.cmds[name], "cure", ""))
+        script = COMPLETIONS[params["shell"]]
+        print(script.replace("DOIT", name).replace("COMMANDS", " ".join(commands)), end="")
+        return 0
 
 
 class _Refused(OneLine):

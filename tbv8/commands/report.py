@@ -18,7 +18,7 @@ from tbv8.page.html import is_page
 from tbv8.report.graph import Node
 from tbv8.tasks import wanted_history
 
-_STAGES = ("migrate", "backfill", "aggregate", "backtest")
+_STAGES = ("migrate", "backfill", "aggregate", "backtest", "experiment")
 
 
 class Report(Looking):

@@ -23,7 +23,8 @@ class Schema(OneLine, Command):  # type: ignore[misc]  # doit ships no types
     doc_purpose = "write JSON Schemas of the YAML files, for editors"
     doc_usage = ""
     doc_description = (
-        "Writes config/.schemas/<kind>.schema.json for data, history, venue and strategy files. An "
+        "Writes config/.schemas/<kind>.schema.json for data, history, venue, strategy and "
+        "experiment files. An "
         "editor with a YAML language server completes and checks a file that begins with "
         "`# yaml-language-server: $schema=../.schemas/strategy.schema.json`, as the shipped ones "
         "do. Run it again after adding a venue or a strategy class: their names and params are "

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from doit.exceptions import InvalidCommand
+from msgspec.structs import replace
 
-from tbv8.commands.looking import JSON, Looking, print_json
+from tbv8.commands.looking import JSON, SERIES, Looking, choose, print_json
 from tbv8.commands.plan import Planned, plan
 from tbv8.config.records import Project
-from tbv8.report.status import read_status, to_json
+from tbv8.market import Series
+from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
+from tbv8.report.status import Status as Held
 from tbv8.tasks import wanted_history
 
 _RESULT = "backtest:"
@@ -27,26 +30,47 @@ class Status(Looking):
         "(82 bytes each, about). Recorder gaps: per channel how many, how many of them were filled "
         "afterwards, how many last, and how long the others were together. A strategy is stale "
         "when `doit backtest:<strategy_id>` would run; `doit plan` and `doit why` tell more. "
+        "With many series those of a venue and a dataset share a row, with how many of them end "
+        "before the others (behind); --venue and --symbol show each. "
         "A database that is absent, damaged, locked or of another revision is said to be so."
     )
-    cmd_options = (JSON,)
+    cmd_options = (JSON, *SERIES)
 
-    def _execute(self, as_json: bool, pos_args: Sequence[str]) -> int:
+    def _execute(self, as_json: bool, venue: str, symbol: str, pos_args: Sequence[str]) -> int:
         if pos_args:
-            raise InvalidCommand(f"{pos_args[0]!r}: `doit status` shows all there is")
+            raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
         self.sel_tasks = ["backtest"]
         wanted = {
             series: spans for series in project.wanted if (spans := wanted_history(project, series))
         }
         status = read_status(project, wanted, lambda: stale_results(plan(self.selected())))
+        if venue or symbol:
+            status = _of(status, project, venue=venue, symbol=symbol)
         if as_json:
             print_json(to_json(status))
         else:
             from tbv8.report.status_view import print_status
 
-            print_status(status)
+            print_status(status, each=bool(venue or symbol))
         return 0
+
+
+def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
+    """Return it with some series alone."""
+    stored = [Series(row.venue, row.symbol) for row in status.series]
+    stored += [Series(row.venue, row.symbol) for row in status.ticks]
+    chosen = choose(project, stored, venue=venue, symbol=symbol)
+
+    def is_chosen(row: SeriesStatus | TickStatus | GapStatus) -> bool:
+        return Series(row.venue, row.symbol) in chosen
+
+    return replace(
+        status,
+        series=tuple(filter(is_chosen, status.series)),
+        ticks=tuple(filter(is_chosen, status.ticks)),
+        recorder_gaps=tuple(filter(is_chosen, status.recorder_gaps)),
+    )
 
 
 def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:

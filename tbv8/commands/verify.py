@@ -18,7 +18,6 @@ from tbv8.market import Series, Span
 from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
-from tbv8.venues.registry import find_history
 
 if TYPE_CHECKING:
     from tbv8.store.bars import BarStore
@@ -249,7 +248,8 @@ def _can_fetch(project: Project, series: Series, span: Span) -> bool:
 
 def _fetchable(project: Project, series: Series) -> Span | None:
     """Return for what time the venue of a series has history; None if it is not configured."""
-    venue, source = project.venues.get(series.venue), find_history(series.venue)
+    venue = project.venues.get(series.venue)
+    source = venue.history if venue else None
     if venue is None or source is None or series.symbol not in venue.symbols:
         return None
     return source.span(project.now_ms)

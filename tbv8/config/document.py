@@ -220,6 +220,9 @@ def _check_node(
 def _key_text(document: Document, name: yaml.Node, key: Key) -> str:
     if not isinstance(name, yaml.ScalarNode):
         got = "a collection"
+    elif name.tag == f"{_TAG}bool" and name.value.lower() not in ("true", "false"):
+        name.tag = f"{_TAG}str"  # `on` is a word in YAML 1.2
+        return str(name.value)
     elif name.tag not in _KEY:
         got = f"{name.value!r} without quotes"
     elif "`" in name.value:  # msgspec quotes with it, see _refuse_validation

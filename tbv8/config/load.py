@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import re
 import urllib.parse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import msgspec
 from msgspec.structs import replace
 
 from tbv8.config.document import (
     Document,
+    Key,
     plain,
     read_document,
     to_record,
@@ -66,12 +67,14 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.venues.registry import find_venue
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource
+from tbv8.venues.ccxt import exchanges
+from tbv8.venues.registry import find_history, find_venue, make_history
 
-HistorySpan = Callable[[str], Span | None]
-"""The span for which a venue has history at all; None for one that has none to give."""
+HistorySpan = Callable[[Venue, Path], Span | None]
+"""The span for which a venue has history at all, given the database; None where it has none."""
 
-OVERRIDES = ("venue", "start", "end")
+OVERRIDES = ("venue", "start", "end", "workers")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
 HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
@@ -83,6 +86,7 @@ _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
 _TAKEN = ("config", "tbv8", "migrations", "tests", "docs", ".git", "data/export", "data/.doit.db")
 _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
+_PLACEHOLDERS = ("{symbol}", "{base}", "{quote}")
 _PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
 
 
@@ -124,6 +128,9 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     rest_url: str | None = None
     archive_url: str | None = None
     redirect_hosts: tuple[str, ...] = ()
+    history: Literal["ccxt", "files"] | None = None
+    exchange: str | None = None
+    path: str | None = None
     instruments: dict[str, Instrument] = {}
 
 
@@ -151,6 +158,23 @@ class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     backtest: _Backtest = _Backtest()
 
 
+def find_project(folder: Path) -> Path:
+    """Return the nearest folder of a project, `folder` itself or one above it.
+
+    Raises:
+        ConfigError: None of them has a dodo.py beside a folder `config`.
+    """
+    folder = folder.resolve()
+    for place in (folder, *folder.parents):
+        if (place / "dodo.py").is_file() and (place / "config").is_dir():
+            return place
+    raise ConfigError(
+        "neither this folder nor one above it is a tbv8 project: go to one, or make one with "
+        "`tbv8 init FOLDER`",
+        path=folder,
+    )
+
+
 def load_project(
     root: Path, *, overrides: Mapping[str, str], now_ms: int, history_span: HistorySpan
 ) -> Project:
@@ -158,9 +182,9 @@ def load_project(
 
     Args:
         root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start` and `end` of the command line.
+        overrides: `venue`, `start`, `end` and `workers` of the command line.
         now_ms: The clock, read once.
-        history_span: Asked for each venue whose history is wanted.
+        history_span: Asked for each venue whose history is wanted, with the database's path.
 
     Raises:
         ConfigError: Something is missing or wrong; the first thing found.
@@ -184,7 +208,7 @@ def load_project(
         document=history_file,
         overrides=overrides,
         now_ms=now_ms,
-        history_span=history_span,
+        history_span=lambda venue: history_span(venue, data.db_path),
         venues=venues,
         broken=broken,
         warnings=warnings,
@@ -269,7 +293,7 @@ def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Br
     broken = _Broken({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
     venues, broken_venues = _load_each(
-        root, "venues", "venue", cure, partial(_load_venue, broken.instruments, warnings)
+        root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
     return venues, broken
@@ -335,7 +359,7 @@ def _read(root: Path, name: str, cure: str) -> Document:
 
 
 def _load_each[T](
-    root: Path, name: str, what: str, cure: str, load: Callable[[Document], T]
+    root: Path, name: str, what: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
     """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
     loaded: dict[str, T] = {}
@@ -354,14 +378,15 @@ def _load_each[T](
     return loaded, broken
 
 
-def _paths(root: Path, name: str, what: str, cure: str) -> list[Path]:
+def _paths(root: Path, name: str, what: str, cure: str | None) -> list[Path]:
+    """Return the files of a folder of config/; without a cure there need not be any."""
     folder = root / "config" / name
     paths = sorted(
         path
         for path in folder.glob("[!.]*")  # not what an editor keeps beside an open file
         if path.suffix in (".yaml", ".yml")
     )
-    if not paths:
+    if not paths and cure is not None:
         raise ConfigError(
             f"there is no {what}: write {cure}",
             path=folder.relative_to(root),
@@ -379,7 +404,10 @@ def _named(document: Document, key: str, name: str) -> str:
 
 
 def _load_venue(
-    broken: dict[tuple[str, str], ConfigError], warnings: list[str], document: Document
+    root: Path,
+    broken: dict[tuple[str, str], ConfigError],
+    warnings: list[str],
+    document: Document,
 ) -> Venue:
     """Return a venue; what is wrong with an instrument's rules goes into `broken`."""
     raw = to_record(document, _VenueFile)
@@ -401,6 +429,7 @@ def _load_venue(
         archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
         instruments={},
         redirect_hosts=raw.redirect_hosts,
+        own_history=_own_history(document, raw, symbols, root=root),
     )
     for symbol, rules in raw.instruments.items():
         try:
@@ -414,6 +443,43 @@ def _load_venue(
             rate = getattr(rules, key)
             _warn_of_percent(warnings, document, ("instruments", symbol, key), rate)
     return venue
+
+
+def _own_history(
+    document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
+) -> HistorySource | None:
+    """Return the history that the file itself configures, if it does."""
+    for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
+        if value is not None and raw.history != kind:
+            document.refuse((key,), f"goes with `history: {kind}`: write both, or none")
+    if raw.history is None:
+        return None
+    if find_history(raw.venue) is not None:
+        document.refuse(
+            ("history",),
+            f"{raw.venue} has a history that tbv8 knows: choose another name for this venue",
+        )
+    if raw.history == "ccxt":
+        if raw.exchange is None:
+            document.refuse(("exchange",), "missing: write ccxt's name of one, such as kraken")
+        document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
+        return make_history(FromExchange(exchange=raw.exchange))
+    path = _files_path(document, raw.path, symbols)
+    return make_history(FromFiles(path=path, root=root, symbols=symbols))
+
+
+def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
+    key = ("path",)
+    if path is None or not path.strip() or not path.isprintable():
+        document.refuse(key, "missing: write where the files are, such as bars/{symbol}.csv")
+    for placeholder in re.findall(r"\{[^{}]*\}", path):
+        if placeholder not in _PLACEHOLDERS:
+            document.refuse(key, unknown("placeholder", placeholder, _PLACEHOLDERS))
+    if len(symbols) > 1 and not any(word in path for word in _PLACEHOLDERS):
+        document.refuse(
+            key, f"{path!r} is the same for every symbol: write {{symbol}} where they differ"
+        )
+    return path
 
 
 def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
@@ -476,7 +542,7 @@ def _warn_of_percent(
         )
 
 
-def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_amount(document: Document, key: Key, value: Decimal) -> None:
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
     if value >= _TOO_MUCH:
@@ -484,7 +550,7 @@ def _check_amount(document: Document, key: tuple[str, ...], value: Decimal) -> N
     _check_decimals(document, key, value)
 
 
-def _check_decimals(document: Document, key: tuple[str, ...], value: Decimal) -> None:
+def _check_decimals(document: Document, key: Key, value: Decimal) -> None:
     if value != round(value, _DECIMALS):
         document.refuse(key, f"expected at most {_DECIMALS} decimals, got {value}")
 
@@ -530,7 +596,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     document: Document
     overrides: Mapping[str, str]
     now_ms: int
-    history_span: HistorySpan
+    history_span: Callable[[Venue], Span | None]
     venues: Mapping[str, Venue]
     broken: _Broken
     warnings: list[str]
@@ -597,7 +663,7 @@ def _resolve_span(
     for end in _settings(inputs, own, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
-    venue_span = inputs.history_span(name)
+    venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
     available = venue_span or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
@@ -893,10 +959,11 @@ def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     path = PurePosixPath(file)
     if path.suffix != ".py" or not path.stem.isidentifier() or not class_name.isidentifier():
         document.refuse(key, f"{text!r} is not path/to/file.py:Class")
-    if path.is_absolute() or ".." in path.parts:
-        document.refuse(key, f"{file!r} is not below the project's folder: move the file there")
+    if path.is_absolute():
+        cure = f"write it from there on, such as ../research/{path.name}"
+        document.refuse(key, f"{file!r} does not begin at the project's folder: {cure}")
     if not (root / path).is_file():
-        document.refuse(key, f"there is no file {path.as_posix()!r} in the project's folder")
+        document.refuse(key, f"there is no file {path.as_posix()!r}, from the project's folder on")
     return path.as_posix(), class_name
 
 

@@ -12,14 +12,17 @@ from typing import Any, Literal
 import msgspec
 
 from tbv8.config.source import module_path
+from tbv8.config.space import Search
 from tbv8.errors import ConfigError
-from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
+from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
+from tbv8.venues.base import HistorySource
+from tbv8.venues.registry import find_history
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo"]
 Detail = Literal["1m", "none"]
 Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
-Kind = Literal["venue", "instrument", "strategy"]
+Kind = Literal["venue", "instrument", "strategy", "experiment"]
 
 
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +48,10 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue; a native symbol of None is spelt by the venue's own rule."""
+    """One venue; a native symbol of None is spelt by the venue's own rule.
+
+    `own_history` is what its file says of a history that tbv8 does not know by the venue's name.
+    """
 
     name: str
     enabled: bool
@@ -56,6 +62,12 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     archive_url: str | None
     instruments: dict[str, Instrument]
     redirect_hosts: tuple[str, ...] = ()
+    own_history: HistorySource | None = None
+
+    @property
+    def history(self) -> HistorySource | None:
+        """Where its history of 1m bars comes from; None if it has none to give."""
+        return self.own_history or find_history(self.name)
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -149,8 +161,63 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
 
 
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
+    """By which number of a trial the best is chosen; trials with fewer round trips are out."""
+
+    metric: str
+    maximize: bool
+    min_trades: int
+
+
+class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
+    """How a span is cut into windows of training and testing, in whole days.
+
+    `plateau` is how many neighbours in the grid, each way, a choice is averaged over.
+    """
+
+    train_ms: int
+    test_ms: int
+    anchored: bool
+    warm_up_ms: int
+    purge_ms: int
+    plateau: int
+
+
+class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
+    """A bootstrap of the chosen trial: paths, the mean length of a block in days, the seed."""
+
+    paths: int
+    block_days: int
+    seed: int
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """Many trials of one strategy.
+
+    `blocks` are those of the cross-validation that estimates overfitting; `workers` is 0 for as
+    many as there are cores, and changes no result.
+    """
+
+    experiment_id: str
+    path: Path
+    strategy: Strategy
+    search: Search
+    objective: Objective
+    walk_forward: WalkForward | None
+    monte_carlo: MonteCarlo | None
+    blocks: int
+    workers: int = 0
+
+    @property
+    def timeframes(self) -> tuple[Timeframe, ...]:
+        """Every timeframe that a trial is shown."""
+        varied = [axis.values for axis in self.search.axes if axis.place == "strategy"]
+        own = [parse_timeframe(text) for values in varied for text in values]
+        return (*(own or [self.strategy.timeframe]), *self.strategy.bars)
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error of a strategy, a venue or an instrument; it stops only the tasks that need it.
+    """An error of a file of `config/` or an instrument; it stops only the tasks that need it.
 
     `name` is that of the file.
     """
@@ -197,6 +264,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     wanted: dict[Series, list[Span]]
     history_venue: str
     now_ms: int
+    experiments: dict[str, Experiment] = {}
     paper: Paper = Paper()
     notify: Notify | None = None
     problems: tuple[Problem, ...] = ()
@@ -225,6 +293,9 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         for strategy in self.strategies.values():
             if series in strategy.sources:
                 timeframes.update(strategy.timeframes)
+        for experiment in self.experiments.values():
+            if series in experiment.strategy.sources:
+                timeframes.update(experiment.timeframes)
         return sorted((timeframe for timeframe in timeframes if timeframe.text != "1m"), key=length)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.config import load
+from tbv8.config import experiments, load
 from tbv8.config.source import STRATEGIES, classes, module_path, params, strategy_modules
 
 type Schema = dict[str, Any]
@@ -145,6 +145,15 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "Other hosts that its replies may lead to; a redirect to any other is refused.",
             {"items": {"type": "string", "pattern": f"^{load.HOST}$"}},
         ),
+        "history": ("Where its bars come from, of a venue that tbv8 does not know by name.", {}),
+        "exchange": (
+            "Of `history: ccxt`: ccxt's name of the exchange, such as kraken.",
+            {"type": ["string", "null"], "pattern": "^[a-z0-9]+$"},
+        ),
+        "path": (
+            "Of `history: files`: where they are, such as bars/{symbol}.csv.",
+            {"type": ["string", "null"], "pattern": "\\S"},
+        ),
         "instruments": (
             "What an order is worth there, by symbol: used by backtests.",
             {
@@ -243,16 +252,91 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     },
 }
 
+_DAYS = "^([1-9][0-9]{0,6}d|[1-9][0-9]{0,6}h|0[mhd])$"
+_SEED: Schema = {"minimum": 0, "exclusiveMaximum": 2**63}
+_NUMBER: Schema = {"type": ["number", "string"]}
+
+_KEYS |= {
+    "_ExperimentFile": {
+        "experiment_id": ("The file's name without .yaml.", {"pattern": _NAME}),
+        "strategy": ("Which strategy is varied, by its id.", {"pattern": _NAME}),
+        "search": ("Which values are tried.", {}),
+        "objective": ("By what the best trial is chosen.", {}),
+        "walk_forward": (
+            "Windows of training and testing.",
+            {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_WalkForward"}]},
+        ),
+        "monte_carlo": (
+            "A bootstrap of the chosen trial's days.",
+            {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_MonteCarlo"}]},
+        ),
+        "overfitting": ("How the search is cross-validated.", {}),
+        "run": ("How it is run; changes no result.", {}),
+    },
+    "_Search": {
+        "method": ("grid: all points; random and halton: so many as `trials` says.", {}),
+        "space": (
+            "Axes: a param, risk.<key>, slippage_ticks, starting_balance_usd, detail, timeframe.",
+            {
+                "minProperties": 1,
+                "additionalProperties": {
+                    "anyOf": [
+                        {"type": "array", "minItems": 1, "uniqueItems": True},
+                        {
+                            "type": "object",
+                            "properties": {"from": _NUMBER, "to": _NUMBER, "step": _NUMBER},
+                            "required": ["from", "to", "step"],
+                            "additionalProperties": False,
+                        },
+                    ]
+                },
+            },
+        ),
+        "where": ("Comparisons of axes and numbers that every point keeps: fast < slow.", {}),
+        "trials": (
+            "How many points; not for a grid.",
+            {"type": ["integer", "null"], "minimum": 1, "maximum": 100_000},
+        ),
+        "seed": ("Of the draws; not for a grid.", _SEED),
+    },
+    "_Objective": {
+        "maximize": ("The number of a trial of which the most is best.", {}),
+        "minimize": ("The number of a trial of which the least is best.", {}),
+        "min_trades": ("Trials with fewer round trips are not chosen.", {"minimum": 0}),
+    },
+    "_WalkForward": {
+        "train": ("How long a window is trained, in whole days: 60d.", {"pattern": _DAYS}),
+        "test": ("How long it is tested after that.", {"pattern": _DAYS}),
+        "anchored": ("Every training begins with the first one.", {}),
+        "warm_up": ("How much earlier each run begins than it is counted.", {"pattern": _DAYS}),
+        "purge": ("How much earlier a training ends than its test begins.", {"pattern": _DAYS}),
+        "plateau": ("Over how many neighbours, each way, a choice is averaged.", {"minimum": 0}),
+    },
+    "_MonteCarlo": {
+        "paths": ("How many.", {"minimum": 1, "maximum": 100_000}),
+        "block_days": ("The mean length of a block of days.", {"minimum": 1, "maximum": 10_000}),
+        "seed": ("Of the draws.", _SEED),
+    },
+    "_Overfitting": {
+        "blocks": ("Into how many blocks the days are cut, an even number.", {"multipleOf": 2}),
+    },
+    "_Run": {
+        "workers": ("How many processes at once; 0: as many as there are cores.", {"minimum": 0}),
+        "on": ("What runs the trials.", {}),
+    },
+}
+
 _FILES: dict[str, type] = {
     "data": load._DataFile,
     "history": load._HistoryFile,
     "venue": load._VenueFile,
     "strategy": load._StrategyFile,
+    "experiment": experiments._ExperimentFile,
 }
 
 
 def schemas(venues: Iterable[str]) -> dict[str, Schema]:
-    """Return the schema of each kind of file: data, history, venue, strategy.
+    """Return the schema of each kind of file: data, history, venue, strategy, experiment.
 
     Args:
         venues: The names of the configured venues, to be offered.

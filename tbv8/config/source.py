@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import marshal
+import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,9 @@ UNSEEN = frozenset(
 Tried with Python 3.12: polars, pyarrow and adbc raise none; open(), numpy, sqlite3 and sockets do.
 """
 
+_MARKS = (".git", "pyproject.toml")
+_LIBRARIES = ("site-packages", "dist-packages")
+
 ABSENT = "absent"
 """In place of the digest of a file that is not there."""
 
@@ -66,10 +70,26 @@ def is_file(module: str) -> bool:
 
 
 def module_path(module: str, *, root: Path) -> Path:
-    """Return the file of a strategy's module: dotted, or the path of a file below `root`."""
+    """Return the file of a strategy's module: dotted, or the path of a file from `root`."""
     if is_file(module):
-        return root / module
+        path = root / module
+        return Path(os.path.normpath(path.absolute())) if ".." in path.parts else path
     return STRATEGIES / f"{module.replace('.', '/')}.py"
+
+
+def import_root(module: str, *, root: Path) -> Path:
+    """Return the folder from which a strategy's module is imported, and what it imports by name.
+
+    Of a file beside the project it is its repository: the nearest folder above with a `.git` or a
+    pyproject.toml, else the file's own.
+    """
+    if not is_file(module):
+        return STRATEGIES.parent.parent
+    path = module_path(module, root=root)
+    if path.is_relative_to(root):
+        return root
+    marked = (p for p in path.parents if any((p / name).exists() for name in _MARKS))
+    return next(marked, path.parent)
 
 
 def strategy_modules() -> Iterator[str]:
@@ -233,15 +253,15 @@ def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
 def strategy_sources(module: str, *, root: Path) -> tuple[list[Path], Path]:
     """Return the file of a strategy's module and all that it imports by name, sorted.
 
-    The second is the folder that they lie in. What is imported in another way (a folder put into
-    sys.path) is found when the strategy runs.
+    The second is the folder that they lie in, but for those of tbv8. What is imported in another
+    way (a folder put into sys.path) is found when the strategy runs.
     """
-    below = root if is_file(module) else STRATEGIES.parent.parent
+    below = import_root(module, root=root)
     return project_imports([module_path(module, root=root)], root=below), below
 
 
 def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
-    """Return `paths` and every file below `root` that they import, at any depth, sorted.
+    """Return `paths` and every file below `root` or of tbv8 that they import, at any depth, sorted.
 
     A package above a module is imported with it: its `__init__.py` counts where it holds more than
     a docstring.
@@ -304,21 +324,41 @@ def _imported(path: Path, root: Path) -> Iterator[Path]:
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            package = path.relative_to(root).parts[: -node.level] if node.level else ()
+            above = path.relative_to(folder_of(path, root)).parts
+            package = above[: -node.level] if node.level else ()
             base = ".".join((*package, *([node.module] if node.module else [])))
             modules = [base, *(f"{base}.{alias.name}" for alias in node.names)]
         else:
             continue
         for module in filter(None, modules):
-            place = root.joinpath(*module.split("."))
-            if place.with_suffix(".py").is_file():
-                yield place.with_suffix(".py")
-            yield from _package(place)
+            if place := _place(module.split("."), root):
+                if place.with_suffix(".py").is_file():
+                    yield place.with_suffix(".py")
+                yield from _package(place)
+
+
+def _place(parts: Sequence[str], root: Path) -> Path | None:
+    """Return where a module may lie: below `root`, or in the tbv8 that runs where that has none.
+
+    None for a library: those lie beside tbv8 where it is installed as one.
+    """
+    own = STRATEGIES.parent
+    if parts[0] == own.name and not (root / own.name).is_dir():
+        return own.parent.joinpath(*parts)
+    if parts[0] != own.name and root.name in _LIBRARIES:
+        return None
+    return root.joinpath(*parts)
+
+
+def folder_of(path: Path, root: Path) -> Path:
+    """Return the folder from which a source is imported: `root`, or that of tbv8 itself."""
+    return root if path.is_relative_to(root) else STRATEGIES.parent.parent
 
 
 def _packages_above(path: Path, root: Path) -> Iterator[Path]:
-    for folder in path.relative_to(root).parents:
-        yield from _package(root / folder)
+    above = folder_of(path, root)
+    for folder in path.relative_to(above).parents:
+        yield from _package(above / folder)
 
 
 def _package(folder: Path) -> Iterator[Path]:

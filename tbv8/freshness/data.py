@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from tbv8.store.ledger import (
     covered,
     covers,
     joined,
+    outdated,
     read_built_days,
     read_days,
     read_held_days,
@@ -46,9 +47,25 @@ def migration_state(db_path: Path) -> State:
         return State((str(e),), (Part("revision", REVISION, None),))
 
 
-def backfill_state(db_path: Path, series: Series, spans: Sequence[Span]) -> State:
-    """Tell whether the ledger leaves no gap in the wanted spans of a series."""
+def backfill_state(
+    db_path: Path, series: Series, spans: Sequence[Span], *, files: Mapping[str, Span] | None = None
+) -> State:
+    """Tell whether the ledger leaves no gap in the wanted spans of a series.
+
+    With `files`, which are those of a history that may be replaced, also whether each day was
+    filled from what they are now.
+    """
     with open_reader(db_path) as query:
+        if files is not None and (changed := outdated(query, series, files)):
+            count, first = (
+                days_text(len(changed)),
+                from_to([span.start_ms // DAY_MS * DAY_MS for span in changed]),
+            )
+            was = digest_text(sorted({day.source for day in read_days(query, series, HISTORY)}))
+            return State(
+                (f"{count} of {series} not filled from what its files are now: {first}",),
+                (Part("files", digest_text(sorted(files)), was),),
+            )
         if all(covers(query, series, HISTORY, span) for span in spans):
             held = digest_text(str(span) for span in spans)
             return State((), (Part("wanted span", held, held),))

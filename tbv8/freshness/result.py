@@ -16,7 +16,14 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
-from tbv8.config.source import ABSENT, digest_file, digest_source, foreign_imports, strategy_sources
+from tbv8.config.source import (
+    ABSENT,
+    digest_file,
+    digest_source,
+    folder_of,
+    foreign_imports,
+    strategy_sources,
+)
 from tbv8.freshness.data import refusals
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
@@ -32,7 +39,9 @@ from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import fingerprint, read_held_days
 
-_PACKAGE = Path(__file__).parent.parent
+PACKAGE = Path(__file__).parent.parent
+"""The folder of tbv8 itself."""
+
 _DRAWS = ("page", "results/tearsheet", "results/tearsheet.py", "results/read.py")
 _EDITED = "edited by hand"  # in place of a digest that is not known
 
@@ -53,16 +62,16 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
         why = "manifest.json is damaged" if damaged else "there is no result yet"
-        return State((why, *chain.from_iterable(refused.values())), _parts(current, {}))
+        return State((why, *chain.from_iterable(refused.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if recorded.digest != part.digest:
-            changes = refused.get(name) or _changes(name, recorded.value, part.value)
-            reasons.extend(changes or [f"{name} changed"])
-    reasons.extend(_damage(folder, manifest.outputs))
-    return State(tuple(reasons), _parts(current, manifest.inputs))
+            found = refused.get(name) or changes(name, recorded.value, part.value)
+            reasons.extend(found or [f"{name} changed"])
+    reasons.extend(damage(folder, manifest.outputs))
+    return State(tuple(reasons), to_parts(current, manifest.inputs))
 
 
 def needs_only_drawing(
@@ -86,15 +95,15 @@ def needs_only_drawing(
     )
     rest = dict(manifest.outputs)
     page = {PAGE: rest.pop(PAGE, "")}
-    redraws = manifest.inputs.get(PAGE_PART) != inputs[PAGE_PART] or any(_damage(folder, page))
-    return manifest if same and redraws and not any(_damage(folder, rest)) else None
+    redraws = manifest.inputs.get(PAGE_PART) != inputs[PAGE_PART] or any(damage(folder, page))
+    return manifest if same and redraws and not any(damage(folder, rest)) else None
 
 
 def static_state(strategy: Strategy, *, results_path: Path) -> State:
     """Tell whether a result was made with today's config, code and versions, whatever the data."""
     manifest = read_manifest(results_path / strategy.strategy_id) or Manifest({}, {})
     current = static_inputs(strategy)
-    parts = _parts(
+    parts = to_parts(
         current, {name: manifest.inputs[name] for name in current if name in manifest.inputs}
     )
     changed = tuple(f"{part.name} changed" for part in parts if part.current != part.recorded)
@@ -140,45 +149,46 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that no data decides."""
-    read, below = strategy_sources(strategy.module, root=strategy.root)
-    ran_by = _code("market.py", "risk", "trading", "results", "backtest")
-    versions = {"python": platform.python_version(), **_versions("nautilus_trader", "numpy")}
-    return {
-        "config": make_input(_strategy_config(strategy)),
-        "strategy": make_input(_sources(read, below)),
-        "engine": make_input(_sources(ran_by - _code(*_DRAWS), _PACKAGE.parent)),
-        "versions": make_input(versions | _foreign_versions(read)),
-    }
+    ran_by = code_files("market.py", "risk", "trading", "results", "backtest")
+    return _key(strategy, ran_by - code_files(*_DRAWS), "nautilus_trader", "numpy")
 
 
 def session_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a paper session's key: all that decides what comes of its minutes."""
+    live = ("live/driver.py", "live/minutes.py")
+    ran_by = code_files("market.py", "aggregate.py", "risk", "trading", *live)
+    return _key(strategy, ran_by, "nautilus_trader", "numpy", "polars")
+
+
+def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:
+    """Return a strategy's config and code, the code that runs it, and the versions of both."""
     read, below = strategy_sources(strategy.module, root=strategy.root)
-    ran_by = _code(
-        "market.py", "aggregate.py", "risk", "trading", "live/driver.py", "live/minutes.py"
-    )
-    versions = _versions("nautilus_trader", "numpy", "polars") | _foreign_versions(read)
+    versions = {"python": platform.python_version(), **package_versions(*packages)}
     return {
         "config": make_input(_strategy_config(strategy)),
-        "strategy": make_input(_sources(read, below)),
-        "engine": make_input(_sources(ran_by, _PACKAGE.parent)),
-        "versions": make_input({"python": platform.python_version(), **versions}),
+        "strategy": make_input(source_digests(read, below)),
+        "engine": make_input(source_digests(ran_by, PACKAGE.parent)),
+        "versions": make_input(versions | _foreign_versions(read)),
     }
 
 
 def _page_input() -> Input:
     """Return the part of a result's key that only its page depends on."""
-    return make_input(_sources(_code(*_DRAWS), _PACKAGE.parent) | _versions("plotly"))
+    return make_input(
+        source_digests(code_files(*_DRAWS), PACKAGE.parent) | package_versions("plotly")
+    )
 
 
-def _code(*names: str) -> set[Path]:
+def code_files(*names: str) -> set[Path]:
     """Return the modules of tbv8 that are named, or lie in a folder that is."""
-    places = [_PACKAGE / name for name in names]
+    places = [PACKAGE / name for name in names]
     files = {path for path in places if path.is_file()}
     return files.union(*(path.rglob("*.py") for path in places))
 
 
-def _parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tuple[Part, ...]:
+def to_parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tuple[Part, ...]:
+    """Return every part of a key, now and as it was recorded."""
+
     def digest(inputs: Mapping[str, Input], name: str) -> str | None:
         return inputs[name].digest if name in inputs else None
 
@@ -191,12 +201,17 @@ def _strategy_config(strategy: Strategy) -> dict[str, Any]:
     return {key: plain(fields[key]) for key in sorted(fields.keys() - {"path", "root", "span"})}
 
 
-def _sources(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): digest_source(path) for path in sorted(paths)}
+def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
+    """Return the digest of each source by its path below `root`, or below that of tbv8."""
+    return {
+        path.relative_to(folder_of(path, root)).as_posix(): digest_source(path)
+        for path in sorted(paths)
+    }
 
 
 @lru_cache
-def _versions(*packages: str) -> dict[str, str]:
+def package_versions(*packages: str) -> dict[str, str]:
+    """Return the installed versions of packages."""
     return {name: version(name) for name in packages}
 
 
@@ -219,7 +234,7 @@ def _packages(name: str) -> tuple[str, ...]:
     return (name,)
 
 
-def _changes(part: str, before: Any, now: Any) -> list[str]:
+def changes(part: str, before: Any, now: Any) -> list[str]:
     """Say which keys of a part differ; nothing where only their types do (1 and true)."""
     if part.startswith("bars:"):
         return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
@@ -246,7 +261,8 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield prefix, value
 
 
-def _damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:
+def damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:
+    """Say of each file of a result what happened to it since, if anything."""
     for name, digest in outputs.items():
         path = folder / name
         if not path.is_file():

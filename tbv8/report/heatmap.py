@@ -14,6 +14,7 @@ from tbv8.venues.registry import find_venue
 
 _LISTED = 200
 _ROW = 22  # pixels
+_MANY = 40
 
 
 def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -> Child:
@@ -30,6 +31,8 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
     choices: list[Child] = []
     for dataset in datasets:
         rows = [row for row in coverage if row.dataset == dataset and row.months]
+        if len(rows) > _MANY:  # what lacks something is seen without a long way down
+            rows.sort(key=_is_whole)
         if not rows:
             continue
         panel = f"coverage-{dataset}"
@@ -60,7 +63,8 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
         keys.append(("--axis", "not fetched: nothing that doit runs needs it"))
     note = (
         "Each series by months, UTC. The worst of a month gives its colour, and its share how "
-        "strong it is. Blank: not wanted, or before the listing."
+        "strong it is. Blank: not wanted, or before the listing. Of many series, those that lack "
+        "something come first."
     )
     return [
         element("p", note, class_="note"),
@@ -136,6 +140,10 @@ def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Ch
         },
         height=56 + _ROW * len(rows),
     )
+
+
+def _is_whole(row: Coverage) -> bool:
+    return not any(month.outage or month.gap for month in row.months)
 
 
 def _month_number(name: str) -> int:

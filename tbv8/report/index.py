@@ -14,6 +14,7 @@ from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
+from tbv8.report.experiments import FoundExperiment, draw_experiments, read_experiments
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
@@ -51,6 +52,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     results: Sequence[Found]
     tasks: Sequence[Node]
     now_ms: int
+    experiments: Sequence[FoundExperiment] = ()
     paper_folder: str = "../paper"
 
 
@@ -89,6 +91,7 @@ def read_report(
         results=read_results(results_path, most_points=_POINTS),
         tasks=tasks,
         now_ms=now_ms,
+        experiments=read_experiments(results_path, tasks),
         paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
     )
 
@@ -122,14 +125,12 @@ def report_page(report: Report) -> str:
         if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
     coverage = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
-    sessions = [_sessions(report)] if report.status.sessions else []
-    parts: list[Part] = [
-        _strategies(report),
-        *sessions,
-        _tasks(report),
-        coverage,
-        _recorder(report),
-    ]
+    parts: list[Part] = [_strategies(report)]
+    if report.experiments:
+        parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
+    if report.status.sessions:
+        parts.append(_sessions(report))
+    parts += [_tasks(report), coverage, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
         series.simulated for series in report.status.series
@@ -196,6 +197,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     strategy_id: str
     market: str
     state: str
+    lookahead: str
     reasons: tuple[str, ...]
     found: Found | None
 
@@ -211,6 +213,7 @@ def _strategies(report: Report) -> Part:
         "drawn",
         "strategy",
         "state",
+        "look-ahead",
         "return",
         "Sharpe",
         "drawdown",
@@ -223,7 +226,7 @@ def _strategies(report: Report) -> Part:
     ]
     if rows:
         cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
-        content.append(table(heads, cells, words=3, sortable=True, id_="strategies-table"))
+        content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
     else:
         content.append(element("p", "There is no strategy and no result.", class_="dim"))
     content.append(_why([row for row in rows if row.reasons]))
@@ -246,6 +249,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             strategy_id=strategy.strategy_id,
             market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
+            lookahead=strategy.checked,
             reasons=(*problem, *strategy.reasons),
             found=result,
         )
@@ -259,6 +263,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             strategy_id=result.strategy_id,
             market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
             state="not configured",
+            lookahead="",
             reasons=(result.problem,) if result.problem else (),
             found=result,
         )
@@ -369,6 +374,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         box,
         name,
         element("span", row.state, class_=states.get(row.state, "pill gone")),
+        row.lookahead,
         number(stats.get("return"), "+,.2%"),
         number(stats.get("sharpe"), ",.2f"),
         number(stats.get("max_drawdown"), ",.2%"),

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 from tbv8.config.records import Project
 from tbv8.coverage import missing_spans
 from tbv8.errors import DataError
-from tbv8.market import Series, Span, iso
+from tbv8.freshness.verdict import read_verdict
+from tbv8.market import Series, Span, iso, parse_time
 from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
 from tbv8.store.ledger import HISTORY, covered, covers
@@ -118,7 +119,8 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy's result: fresh, or why not; and its numbers, None where it does not say them.
 
     `symbol` is the main one of `symbols`. `simulated` tells that the numbers were made on a made-up
-    market, None without a result.
+    market, None without a result; `start_ms` and `end_ms` are its span. `lookahead` tells whether
+    the check of this very result passed, None where there was none.
     """
 
     strategy_id: str
@@ -130,6 +132,14 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     simulated: bool | None
     numbers: dict[str, float | None]
+    start_ms: int | None = None
+    end_ms: int | None = None
+    lookahead: bool | None = None
+
+    @property
+    def checked(self) -> str:
+        """How the look-ahead check of the result ended, in words."""
+        return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -381,6 +391,7 @@ def _read_strategies(
         if not isinstance(primary, dict):
             primary = {}
         simulated = summary.get("simulated")
+        verdict = read_verdict(project.results_path, strategy.strategy_id)
         yield StrategyStatus(
             strategy_id=strategy.strategy_id,
             symbol=strategy.symbol,
@@ -391,6 +402,9 @@ def _read_strategies(
             reasons=tuple(stale.get(strategy.strategy_id, ())),
             simulated=simulated if isinstance(simulated, bool) else None,
             numbers={name: _number(primary.get(name)) for name in NUMBERS},
+            start_ms=_time_ms(summary, "start"),
+            end_ms=_time_ms(summary, "end"),
+            lookahead=verdict.passed if verdict else None,
         )
 
 
@@ -405,6 +419,13 @@ def _read_summary(folder: Path) -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _time_ms(summary: Mapping[str, Any], name: str) -> int | None:
+    span = summary.get("span")
+    with suppress(ValueError):
+        return parse_time(str(span[name])) if isinstance(span, dict) and name in span else None
+    return None
 
 
 def _size(path: Path) -> int:

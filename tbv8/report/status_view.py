@@ -13,26 +13,47 @@ from rich.text import Text
 from tbv8.market import iso
 from tbv8.page.words import counted
 from tbv8.report.sessions import SessionStatus, session_lines
-from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus
+from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus, TickStatus
 from tbv8.text import printable
 
 _WIDE = 1000  # columns
 _REASON_LETTERS = 70
+_MOST_ROWS = 40  # of a table, one by one; of more, those of a kind together
+_MOST_ODD = 10
 
 
-def print_status(status: Status) -> None:
-    """Print every table that has rows, and one line about each of the others."""
+def print_status(status: Status, *, each: bool = False) -> None:
+    """Print every table that has rows, and one line about each of the others.
+
+    Args:
+        status: What there is.
+        each: Whether every series has a row of its own, however many there are.
+    """
     # a line is as long as it needs to be: a terminal breaks it better than a table folds numbers
     console = Console(file=sys.stdout, width=_WIDE, markup=False, highlight=False)
     _print_lines(console, _database_lines(status))
     if status.database.problem is None:
         simulated = sorted({row.venue for row in status.series if row.simulated})
-        title = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
-        _print_table(console, title, _SERIES, _series_rows(status.series), "none yet")
-        _print_table(console, "Trades and quotes", _TICKS, _tick_rows(status), "none recorded")
-        gaps = [_gap_row(gap) for gap in status.recorder_gaps]
-        _print_table(console, "Recorder gaps", _GAPS, gaps, "none")
-        _print_lines(console, _newest_gaps(status))
+        bars = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
+        most = sys.maxsize if each else _MOST_ROWS
+        if len(status.series) <= most:
+            _print_table(console, bars, _SERIES, _series_rows(status.series), "none yet")
+        else:
+            _print_table(console, bars, _KINDS, _kind_rows(status.series), "none yet")
+            _print_odd(console, status.series)
+        if len(status.ticks) <= most:
+            ticks = (_TICKS, _tick_rows(status))
+        else:
+            ticks = (_TICK_KINDS, _tick_kind_rows(status))
+        _print_table(console, "Trades and quotes", *ticks, "none recorded")
+        gaps = status.recorder_gaps
+        if len(gaps) <= most:
+            rows = [_gap_row(gap) for gap in gaps]
+            _print_table(console, "Recorder gaps", _GAPS, rows, "none")
+        else:
+            _print_table(console, "Recorder gaps", _GAP_KINDS, _gap_kind_rows(gaps), "none")
+        newest = sorted(gaps, key=lambda gap: -(gap.newest_ms or 0))
+        _print_lines(console, _newest_gaps(gaps if len(gaps) <= most else newest[:_MOST_ODD]))
     if status.sessions:
         rows = [_session_row(one) for one in status.sessions]
         _print_table(console, "Paper sessions", _SESSIONS, rows, "none")
@@ -44,8 +65,17 @@ def print_status(status: Status) -> None:
 
 _SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
 _TICKS = ("venue", "symbol", "dataset", "first", "last")
+_KINDS = (
+    "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing", ">gaps",
+    ">size ~",
+)  # fmt: skip
+_TICK_KINDS = ("venue", "dataset", ">symbols", "first", "last")
+_GAP_KINDS = ("venue", "channel", ">symbols", ">gaps", ">healed", ">lasting", ">lost")
 _GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
-_STRATEGIES = ("strategy", "bars", "state", ">return", ">Sharpe", ">max drawdown", ">trades")
+_STRATEGIES = (
+    *("strategy", "bars", "span", "state", "look-ahead"),
+    *(">return", ">Sharpe", ">max drawdown", ">trades"),
+)
 
 
 _SESSIONS = (
@@ -112,6 +142,95 @@ def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
     ]
 
 
+def _kinds[Row: (SeriesStatus, TickStatus)](
+    group: Iterable[Row],
+) -> dict[tuple[str, str], list[Row]]:
+    """Return series by venue and dataset."""
+    kinds: dict[tuple[str, str], list[Row]] = {}
+    for row in group:
+        kinds.setdefault((row.venue, row.dataset), []).append(row)
+    return kinds
+
+
+def _behind(group: Sequence[SeriesStatus]) -> list[SeriesStatus]:
+    """Return the series that end before the others of their kind."""
+    last_ms = max((row.last_ms or 0 for row in group), default=0)
+    return [row for row in group if (row.last_ms or 0) < last_ms]
+
+
+def _kind_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
+    return [
+        [
+            venue,
+            dataset,
+            f"{len(group):,}",
+            _time(min((row.first_ms for row in group if row.first_ms is not None), default=None))[
+                :10
+            ],
+            _time(max((row.last_ms for row in group if row.last_ms is not None), default=None)),
+            f"{len(_behind(group)):,}",
+            f"{sum(row.bars for row in group):,}",
+            f"{sum(row.missing for row in group):,}",
+            f"{sum(row.gaps for row in group):,}",
+            _bytes(sum(row.size for row in group)),
+        ]
+        for (venue, dataset), group in _kinds(series).items()
+    ]
+
+
+def _print_odd(console: Console, series: Iterable[SeriesStatus]) -> None:
+    """Print the series that lack something, the worst first; not each, where they are many."""
+    odd = {
+        (row.venue, row.symbol, row.dataset): row
+        for group in _kinds(series).values()
+        for row in (*_behind(group), *(row for row in group if row.gaps or row.edited_days))
+    }
+    if not odd:
+        return
+    worst = sorted(odd.values(), key=lambda row: (-row.edited_days, -row.gaps, row.last_ms or 0))
+    shown = worst[:_MOST_ODD]
+    _print_table(console, "Behind, or with gaps", _SERIES, _series_rows(shown), "none")
+    if len(worst) > len(shown):
+        more = len(worst) - len(shown)
+        lines = [f"and {more:,} more: `doit status --venue {worst[0].venue}` shows each series"]
+        _print_lines(console, lines)
+
+
+def _tick_kind_rows(status: Status) -> list[list[str]]:
+    rows = [
+        [
+            venue,
+            dataset,
+            f"{len(group):,}",
+            _time(min(row.first_ms for row in group)),
+            _time(max(row.last_ms for row in group)),
+        ]
+        for (venue, dataset), group in _kinds(status.ticks).items()
+    ]
+    for dataset, count in status.tick_rows.items():
+        if count:
+            rows.append(["", dataset, "", f"at most {count:,} rows", "in all"])
+    return rows
+
+
+def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
+    kinds: dict[tuple[str, str], list[GapStatus]] = {}
+    for gap in gaps:
+        kinds.setdefault((gap.venue, gap.channel), []).append(gap)
+    return [
+        [
+            venue,
+            channel,
+            f"{len(group):,}",
+            f"{sum(gap.gaps for gap in group):,}",
+            f"{sum(gap.healed for gap in group):,}",
+            f"{sum(gap.open for gap in group):,}",
+            _duration(sum(gap.lost_s for gap in group)),
+        ]
+        for (venue, channel), group in kinds.items()
+    ]
+
+
 def _tick_rows(status: Status) -> list[list[str]]:
     rows = [
         [row.venue, row.symbol, row.dataset, _time(row.first_ms), _time(row.last_ms)]
@@ -135,8 +254,8 @@ def _gap_row(gap: GapStatus) -> list[str]:
     ]
 
 
-def _newest_gaps(status: Status) -> Iterator[str]:
-    for gap in status.recorder_gaps:
+def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
+    for gap in gaps:
         if gap.newest_ms is not None:
             until = _time(gap.newest_end_ms) or "now"
             yield (
@@ -159,7 +278,11 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
     return [
         strategy.strategy_id,
         f"{symbols} {strategy.timeframe} of {strategy.market_data_venue}{simulated}",
+        " .. ".join(
+            _time(ms)[:10] for ms in (strategy.start_ms, strategy.end_ms) if ms is not None
+        ),
         "fresh" if strategy.fresh else "stale",
+        strategy.checked,
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),
         _number(numbers["max_drawdown"], ".2%"),

@@ -163,7 +163,7 @@ def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fil
     for fill in fills:
         while paid < len(funding) and (
             funding[paid].ts_ms < fill.ts_ms
-            or (funding[paid].ts_ms == fill.ts_ms and _is_at_close(fill))
+            or (funding[paid].ts_ms == fill.ts_ms and is_at_close(fill))
         ):
             yield funding[paid]
             paid += 1
@@ -171,7 +171,8 @@ def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fil
     yield from funding[paid:]
 
 
-def _is_at_close(fill: Fill) -> bool:
+def is_at_close(fill: Fill) -> bool:
+    """Tell whether a fill is of an order that was carried out at the close of its step."""
     return fill.type == "market" or (fill.type == "limit" and fill.liquidity == "taker")
 
 

@@ -31,9 +31,6 @@ from tbv8.trading.nautilus import Floats, Ints
 from tbv8.trading.records import Fill, Run
 
 YEAR_DAYS = 365
-FEWEST_DAYS = 30
-"""Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
-
 _YEAR_MS = YEAR_DAYS * DAY_MS
 _PLACES = 8
 _EXACT = Context(prec=60)
@@ -123,7 +120,7 @@ def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decima
         max_drawdown_days=_length_days(fall, times_ms) if fall else 0.0,
         best_day=_day(days_ms, returns, best),
         worst_day=_day(days_ms, returns, worst),
-        probabilistic_sharpe=_maybe(_probabilistic_sharpe(values)),
+        probabilistic_sharpe=_maybe(sharpe_above(values)),
     )
 
 
@@ -198,7 +195,7 @@ def sharpe(returns: Sequence[float]) -> float | None:
     W. F. Sharpe, The Sharpe Ratio, Journal of Portfolio Management 21 (1994), against cash that
     earns nothing.
     """
-    ratio = _daily_sharpe(returns)
+    ratio = daily_sharpe(returns)
     return None if ratio is None else ratio * math.sqrt(YEAR_DAYS)
 
 
@@ -216,28 +213,29 @@ def sortino(returns: Sequence[float]) -> float | None:
 
 
 def probabilistic_sharpe(
-    ratio: float, *, count: int, skewness: float, kurtosis: float
+    ratio: float, *, count: int, skewness: float, kurtosis: float, benchmark: float = 0.0
 ) -> float | None:
-    """Return the probability that the true Sharpe ratio is above 0.
+    """Return the probability that the true Sharpe ratio is above a benchmark, SR*.
 
     D. H. Bailey and M. Lopez de Prado, The Sharpe Ratio Efficient Frontier, Journal of Risk 15
-    (2012), with the benchmark 0:
-    `Phi(SR * sqrt(n - 1) / sqrt(1 - g3 * SR + (g4 - 1) / 4 * SR^2))`.
+    (2012): `Phi((SR - SR*) * sqrt(n - 1) / sqrt(1 - g3 * SR + (g4 - 1) / 4 * SR^2))`.
 
     Args:
         ratio: The Sharpe ratio SR of the returns, of one period.
         count: How many they are, n.
         skewness: Theirs, g3.
         kurtosis: Theirs, g4: 3 for a normal distribution.
+        benchmark: Of one period too.
     """
     spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
     if spread <= 0:  # returns of two values only
         return None
-    return NormalDist().cdf(ratio * math.sqrt(count - 1) / math.sqrt(spread))
+    return NormalDist().cdf((ratio - benchmark) * math.sqrt(count - 1) / math.sqrt(spread))
 
 
-def _probabilistic_sharpe(returns: Sequence[float]) -> float | None:
-    ratio = _daily_sharpe(returns)
+def sharpe_above(returns: Sequence[float], benchmark: float = 0.0) -> float | None:
+    """Return the probability that the true Sharpe ratio of daily returns is above one of a day."""
+    ratio = daily_sharpe(returns)
     if ratio is None:
         return None
     mean = _mean(returns)
@@ -249,10 +247,12 @@ def _probabilistic_sharpe(returns: Sequence[float]) -> float | None:
         count=len(returns),
         skewness=_mean(cubes) / (variance * math.sqrt(variance)),
         kurtosis=_mean([square * square for square in squares]) / (variance * variance),
+        benchmark=benchmark,
     )
 
 
-def _daily_sharpe(returns: Sequence[float]) -> float | None:
+def daily_sharpe(returns: Sequence[float]) -> float | None:
+    """Return mean over standard deviation (n - 1) of daily returns; None where all are equal."""
     deviation = _deviation(returns)
     return _mean(returns) / deviation if deviation else None
 

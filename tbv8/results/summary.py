@@ -17,12 +17,11 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, iso
+from tbv8.market import DAY_MS, FEWEST_DAYS, MINUTE_MS, iso, parse_timeframe
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
 from tbv8.results.statistics import (
-    FEWEST_DAYS,
     Performance,
     Trading,
     measure_curve,
@@ -249,12 +248,23 @@ def cautions(summary: Summary) -> list[str]:
             share = missing / summary.minutes
             said.append(
                 f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
-                f"({share:.2%})"
+                f"({share:.2%}){_missing_bars(summary) if symbol == summary.symbol else ''}"
             )
     for stats in summary.runs:
         if words := "; ".join(_cautions_of(stats)):
             said.append(f"{stats.venue}: {words}")
     return said
+
+
+def _missing_bars(summary: Summary) -> str:
+    """Return how many bars of the main symbol are missing since all of their minutes are."""
+    length_ms = parse_timeframe(summary.timeframe).fixed_ms
+    whole = summary.minutes * MINUTE_MS // length_ms if length_ms else 0
+    if length_ms == MINUTE_MS or whole <= summary.bars:
+        return ""
+    return (
+        f", and with them {whole - summary.bars:,} of {counted(whole, f'{summary.timeframe} bar')}"
+    )
 
 
 def _cautions_of(stats: Stats) -> Iterator[str]:

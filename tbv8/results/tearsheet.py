@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tbv8.market import DAY_MS, HOUR_MS, iso, parse_time
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, iso, parse_time
 from tbv8.page.charts import Chart, draw, label_text, line, time_axis, value_axis, zoom_buttons
 from tbv8.page.html import Child, Html, element, join, page, section, table, tiles
 from tbv8.page.thin import keep_extremes, shown, stretches
@@ -24,7 +24,6 @@ from tbv8.page.words import NONE, counted, length, length_cell, minute, number, 
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.periods import monthly_returns, rolling_sharpe
 from tbv8.results.read import Account, Result
-from tbv8.results.statistics import FEWEST_DAYS
 from tbv8.results.summary import Event, OneSided, cautions, still_open
 from tbv8.risk.checks import RULES
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS

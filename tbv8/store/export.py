@@ -1,52 +1,40 @@
-"""Export for other tools: a Parquet file a UTC day, or a copy of the database.
+"""Export for other tools: Parquet by UTC day or month or in one file, or a copy of the database.
 
 A file is there whole or not at all (see `tbv8.files`).
 The Parquet key-value metadata tell what a file is: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`
-and `tbv8.day`; of bars also what the ledger says: `tbv8.start` and `tbv8.end` (what is known of the
-day), `tbv8.digest`, `tbv8.source` and `tbv8.missing`. The same rows give the same bytes.
+and `tbv8.day` or `tbv8.month`; of bars also what the ledger says: `tbv8.start` and `tbv8.end` (what
+is known of it), `tbv8.digest` (of a month over those of its days), `tbv8.source` and
+`tbv8.missing`. The same rows give the same bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tbv8.errors import DataError
 from tbv8.files import replacing
-from tbv8.market import DAY_MS, HOUR_MS, Series, Span, iso, iso_day
+from tbv8.market import DAY_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
 from tbv8.store.database import Query, open_reader, reader_uri, refusals
 from tbv8.store.ledger import LedgerDay, read_days
+from tbv8.store.tick_tables import SCHEMAS, read_ticks
 from tbv8.text import file_name
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
-_TICKS = {
-    "trades": [
-        ("ts_ms", pa.int64()),
-        ("trade_id", pa.string()),
-        ("price", pa.float64()),
-        ("size", pa.float64()),
-        ("side", pa.string()),
-        ("received_ms", pa.int64()),
-    ],
-    "bbo": [
-        ("ts_ms", pa.int64()),
-        ("bid_price", pa.float64()),
-        ("bid_size", pa.float64()),
-        ("ask_price", pa.float64()),
-        ("ask_size", pa.float64()),
-        ("received_ms", pa.int64()),
-    ],
-}
-_CHUNK_DAYS = 31
+_DAY_LETTERS, _MONTH_LETTERS = len("2024-01-31"), len("2024-01")
 _PAGES = 5000  # of the database, from one look at the progress to the next
 
 type Advance = Callable[[int], None]
+type Partition = Literal["day", "month"]
 
 
 def series_folder(folder: Path, series: Series, dataset: str) -> Path:
@@ -54,8 +42,17 @@ def series_folder(folder: Path, series: Series, dataset: str) -> Path:
     return folder.joinpath(*map(file_name, (series.venue, series.symbol, dataset)))
 
 
-def _day_path(folder: Path, series: Series, dataset: str, day_ms: int) -> Path:
-    return series_folder(folder, series, dataset) / f"{iso_day(day_ms)}.parquet"
+def _by_name[D](
+    days: Sequence[D], midnight: Callable[[D], int], *, by: Partition
+) -> list[tuple[str, list[D]]]:
+    """Return the days of each file with its name: `2024-01-31`, or `2024-01` for a month."""
+    letters = _DAY_LETTERS if by == "day" else _MONTH_LETTERS
+    runs = groupby(days, key=lambda day: iso_day(midnight(day))[:letters])
+    return [(name, list(run)) for name, run in runs]
+
+
+def _path(folder: Path, series: Series, dataset: str, name: str) -> Path:
+    return series_folder(folder, series, dataset) / f"{name}.parquet"
 
 
 def exportable(query: Query, series: Series, dataset: str, span: Span) -> list[LedgerDay]:
@@ -71,22 +68,6 @@ def exportable(query: Query, series: Series, dataset: str, span: Span) -> list[L
     return days
 
 
-def tick_days(query: Query, series: Series, table: str, span: Span) -> list[int]:
-    """Return the midnights of the days that have trades or quotes, by time."""
-    days: list[int] = []
-    at_ms, end_ms = span.start_ms, span.end_ms
-    while True:
-        ((ts_ms,),) = query(
-            f"SELECT min(ts_ms) FROM {table}"
-            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?",
-            (series.venue, series.symbol, at_ms, end_ms),
-        )
-        if ts_ms is None:
-            return days
-        days.append(int(ts_ms) // DAY_MS * DAY_MS)
-        at_ms = days[-1] + DAY_MS
-
-
 def export_bars(
     db_path: Path,
     folder: Path,
@@ -95,56 +76,63 @@ def export_bars(
     days: Sequence[LedgerDay],
     *,
     advance: Advance,
-) -> int:
-    """Write a file for each of `days`; return how many, those that are there already left out.
+    by: Partition = "day",
+) -> tuple[int, int]:
+    """Write a file for each of `days`, or for each month of them.
+
+    Returns:
+        How many files were written, and how many were there already as they would be.
 
     Raises:
         DataError: A day's rows are not those that its ledger tells of.
     """
-    written = 0
+    written = there = 0
     with open_bars(db_path) as store:
-        for first in range(0, len(days), _CHUNK_DAYS):
-            chunk = days[first : first + _CHUNK_DAYS]
-            stale = [day for day in chunk if not _is_there(folder, series, dataset, day)]
-            if stale:
-                _write_bars(store, folder, series, dataset, stale)
-                written += len(stale)
-            advance(len(chunk))
-    return written
+        for name, part in _by_name(days, lambda day: day.day_ms, by=by):
+            path = _path(folder, series, dataset, name)
+            metadata = _metadata(series, dataset, name) | _ledger_metadata(part)
+            if _is_there(path, metadata):
+                there += 1
+            else:
+                schema = _schema(list(schema_of(dataset)), metadata)
+                with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
+                    for table in _bars(store, series, dataset, part):
+                        writer.write_table(_named(series, table.columns, schema))
+                written += 1
+            advance(len(part))
+    return written, there
 
 
-def _write_bars(
-    store: BarStore, folder: Path, series: Series, dataset: str, days: Sequence[LedgerDay]
-) -> None:
+def _bars(
+    store: BarStore, series: Series, dataset: str, days: Sequence[LedgerDay]
+) -> Iterator[pa.Table]:
     for day in days:
         with store.transaction("DEFERRED"):
-            bars = read_checked(store, series, dataset, [day])
-        path = _day_path(folder, series, dataset, day.day_ms)
-        schema = _schema(list(schema_of(dataset)), _day_metadata(series, dataset, day))
-        with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
-            writer.write_table(_named(series, bars.columns, schema))
+            yield read_checked(store, series, dataset, [day])
 
 
-def _is_there(folder: Path, series: Series, dataset: str, day: LedgerDay) -> bool:
-    """Return True if the file of a day already has the metadata of that day's ledger."""
-    path = _day_path(folder, series, dataset, day.day_ms)
+def _is_there(path: Path, metadata: Mapping[str, str]) -> bool:
+    """Return True if a file already has the metadata that it would be written with."""
     try:
         found = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return False
-    metadata = _day_metadata(series, dataset, day)
     return all(found.get(key.encode()) == text.encode() for key, text in metadata.items())
 
 
-def _day_metadata(series: Series, dataset: str, day: LedgerDay) -> dict[str, str]:
+def _ledger_metadata(days: Sequence[LedgerDay]) -> dict[str, str]:
+    digests = [day.digest or "" for day in days]
     return {
-        **_metadata(series, dataset, day.day_ms),
-        "tbv8.start": iso(day.start_ms),
-        "tbv8.end": iso(day.end_ms),
-        "tbv8.digest": day.digest or "",
-        "tbv8.source": day.source,
-        "tbv8.missing": str(day.missing),
+        "tbv8.start": iso(days[0].start_ms),
+        "tbv8.end": iso(days[-1].end_ms),
+        "tbv8.digest": digests[0] if len(days) == 1 else _digest_of(digests),
+        "tbv8.source": "; ".join(dict.fromkeys(day.source for day in days)),
+        "tbv8.missing": str(sum(day.missing for day in days)),
     }
+
+
+def _digest_of(digests: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def export_ticks(
@@ -155,56 +143,60 @@ def export_ticks(
     days: Sequence[int],
     *,
     advance: Advance,
-) -> int:
-    """Write a file of trades or quotes for each of `days`, as of one moment; return how many.
+    by: Partition = "day",
+) -> tuple[int, int]:
+    """Write trades or quotes as `export_bars` writes bars, each file as of one moment.
 
     Rows of one millisecond stand in the order in which they came.
     """
-    for day_ms in days:
-        fields = _TICKS[table]
-        schema = _schema([pa.field(*field) for field in fields], _metadata(series, table, day_ms))
-        names = ", ".join(name for name, _ in fields)
-        path = _day_path(folder, series, table, day_ms)
+    parts = _by_name(days, lambda day_ms: day_ms, by=by)
+    for name, part in parts:
+        schema = _schema(list(SCHEMAS[table]), _metadata(series, table, name))
         with (
             open_reader(db_path) as query,
-            replacing(path) as new,
+            replacing(_path(folder, series, table, name)) as new,
             pq.ParquetWriter(new, schema) as writer,
         ):
-            for hour_ms in range(
-                day_ms, day_ms + DAY_MS, HOUR_MS
-            ):  # a busy day is millions of rows
-                rows = query(
-                    f"SELECT {names} FROM {table} WHERE venue = ? AND symbol = ?"
-                    " AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, rowid",
-                    (series.venue, series.symbol, hour_ms, hour_ms + HOUR_MS),
-                )
-                if rows:
-                    columns = zip(zip(*rows, strict=True), fields, strict=True)
-                    writer.write_table(
-                        _named(
-                            series, [_column(series, table, *column) for column in columns], schema
-                        )
-                    )
-        advance(1)
-    return len(days)
+            for rows in read_ticks(query, series, table, _span(part)):
+                writer.write_table(_named(series, rows.columns, schema))
+        advance(len(part))
+    return len(parts), 0
 
 
-def _column(
-    series: Series, table: str, values: Sequence[object], field: tuple[str, pa.DataType]
-) -> pa.Array:
-    """Return a column of an Arrow type.
+def _span(days: Sequence[int]) -> Span:
+    return Span(days[0], days[-1] + DAY_MS)
+
+
+def export_file(
+    db_path: Path,
+    path: Path,
+    dataset: str,
+    days: Mapping[Series, Sequence[LedgerDay] | Sequence[int]],
+    *,
+    advance: Advance,
+) -> None:
+    """Write the rows of all `days` into one file, series by series and by time.
 
     Raises:
-        DataError: A user has typed something else there.
+        DataError: A day's rows are not those that its ledger tells of.
     """
-    name, kind = field
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as e:
-        raise DataError(
-            f"{table} {series}: {name} holds what is not of type {kind} ({e}): correct it in a "
-            "sqlite3 shell"
-        ) from e
+    columns = SCHEMAS[dataset] if dataset in SCHEMAS else schema_of(dataset)
+    schema = _schema(list(columns), {"tbv8.dataset": dataset})
+    with replacing(path) as new, pq.ParquetWriter(new, schema) as writer, ExitStack() as stack:
+        if dataset in SCHEMAS:
+            query = stack.enter_context(open_reader(db_path))
+        else:
+            store = stack.enter_context(open_bars(db_path))
+        for series, part in days.items():
+            for day in part:
+                tables = (
+                    read_ticks(query, series, dataset, _span([day]))
+                    if isinstance(day, int)
+                    else _bars(store, series, dataset, [day])
+                )
+                for table in tables:
+                    writer.write_table(_named(series, table.columns, schema))
+                advance(1)
 
 
 def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
@@ -252,12 +244,12 @@ def copy_size(query: Query) -> int:
     return int(pages) * int(size)
 
 
-def _metadata(series: Series, dataset: str, day_ms: int) -> dict[str, str]:
+def _metadata(series: Series, dataset: str, name: str) -> dict[str, str]:
     return {
         "tbv8.dataset": dataset,
         "tbv8.venue": series.venue,
         "tbv8.symbol": series.symbol,
-        "tbv8.day": iso_day(day_ms),
+        "tbv8.day" if len(name) == _DAY_LETTERS else "tbv8.month": name,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -157,6 +157,28 @@ def covered(query: Query, series: Series, dataset: str) -> list[Span]:
     )
 
 
+def outdated(query: Query, series: Series, files: Mapping[str, Span]) -> list[Span]:
+    """Return the known parts of days of history whose source names other files than hold them now.
+
+    Args:
+        query: Of the database.
+        series: Whose days.
+        files: The files there are, as a source names them, each with the time of its bars.
+    """
+    by_day: dict[int, dict[str, Span]] = {}
+    for name, span in files.items():
+        for day_ms in span.days():
+            by_day.setdefault(day_ms, {})[name] = span
+    return [
+        day.span
+        for day in read_days(query, series, HISTORY)
+        if {part for part in day.source.split("; ") if " sha256:" in part}
+        != {
+            name for name, span in by_day.get(day.day_ms, {}).items() if span.intersection(day.span)
+        }
+    ]
+
+
 def joined(edges: Iterable[tuple[int, int]]) -> list[Span]:
     """Return the spans of days, given as their edges by day, in time order, touching ones joined.
 
@@ -180,6 +202,16 @@ def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASET
         )
         for dataset in datasets
     )
+
+
+def held_span(query: Query, venue: str) -> Span | None:
+    """Return the time from the first day with bars of history of a venue to the last one."""
+    ((start_ms, end_ms),) = query(
+        "SELECT CAST(min(start_ms) AS INTEGER), CAST(max(end_ms) AS INTEGER) FROM history_coverage"
+        " WHERE venue = ? AND dataset = ? AND bars > 0",
+        (venue, HISTORY),
+    )
+    return None if start_ms is None else Span(start_ms, end_ms)
 
 
 def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Span) -> str | None:

@@ -1,4 +1,4 @@
-"""The examples' base: one market, a size in whole lots, prices on the tick, signed orders.
+"""Helpers for strategies: sizes in whole lots, prices on the tick, signed orders, last closes.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
 """
@@ -8,12 +8,31 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from nautilus_trader.model import OrderSide, Price, Quantity
+import numpy as np
+import numpy.typing as npt
+from nautilus_trader.model import Bar, OrderSide, Price, Quantity
 from nautilus_trader.trading import Strategy
+
+type Number = Decimal | Price | float
+
+
+def whole_lots(size: Decimal, instrument: Any) -> Decimal:
+    """Return a size, also one below 0, without what is less than a lot: -0.0129 -> -0.012."""
+    lot: Decimal = instrument.size_increment.as_decimal()
+    return size // lot * lot
+
+
+def sided(change: Decimal, instrument: Any) -> tuple[Any, OrderSide, Quantity]:
+    """Return a change of position as the first three arguments of every order of a factory.
+
+    self.order_factory.market(*sided(Decimal("-0.5"), instrument))
+    """
+    side = OrderSide.BUY if change > 0 else OrderSide.SELL
+    return instrument.id, side, Quantity.from_decimal_dp(abs(change), instrument.size_precision)
 
 
 class OneMarket(Strategy):
-    """A strategy of one instrument that trades all of its `max_position`."""
+    """A strategy of one instrument; `size` is all of its `max_position`, in whole lots."""
 
     config: Any
 
@@ -22,40 +41,126 @@ class OneMarket(Strategy):
         instrument = self.cache.instrument(self.config.instrument_id)
         assert instrument is not None  # tbv8 adds it before the run
         self.instrument = instrument
-        lot = self.instrument.size_increment.as_decimal()
-        self.size = self.config.max_position // lot * lot
+        self.size = whole_lots(self.config.max_position, instrument)
         if not self.size:
+            lot = instrument.size_increment.as_decimal()
             raise ValueError(f"max_position {self.config.max_position} is less than a lot, {lot}")
         self.subscribe_bars(self.config.bar_type)
 
+    # What is there.
+
     @property
     def position(self) -> Decimal:
-        """The net position now."""
+        """The position now: 0.5 when long, -0.5 when short, 0 when flat."""
         return self.portfolio.net_position(self.config.instrument_id)
 
+    @property
+    def open_orders(self) -> list[Any]:
+        """The orders that work now, stops too.
+
+        if not self.position and not self.open_orders: ...
+        """
+        return self.cache.orders_open(instrument_id=self.config.instrument_id)
+
+    @property
+    def equity(self) -> Decimal:
+        """The account's equity in dollars: its balance and what its positions gain or lose now."""
+        equity = self.portfolio.equity(self.config.instrument_id.venue)
+        amount: Decimal = equity[self.instrument.quote_currency].as_decimal()
+        return amount
+
+    # How much, and at which price.
+
+    def size_by_equity(self, percent: Number, price: Number) -> Decimal:
+        """Return the size that `percent` of the equity buys at `price`; at most `size`.
+
+        self.market(self.size_by_equity(50, bar.close))  # 10,000 USD, 40,000 USD a coin: 0.125
+        """
+        return self._at_most(self.equity * _exact(percent) / 100 / _exact(price))
+
+    def size_by_risk(self, percent: Number, *, entry: Number, stop: Number) -> Decimal:
+        """Return the size that loses `percent` of the equity at `stop`; at most `size`.
+
+        size = self.size_by_risk(1, entry=bar.close, stop=stop)  # 100 USD, 500 USD away: 0.2
+        """
+        distance = abs(_exact(entry) - _exact(stop))
+        return self._at_most(self.equity * _exact(percent) / 100 / distance)
+
+    def _at_most(self, size: Decimal) -> Decimal:
+        return max(Decimal(0), min(self.size, whole_lots(size, self.instrument)))
+
+    def price(self, value: float, *, up: bool) -> Price:
+        """Return the next price on the tick, up or down; `make_price` only rounds to decimals.
+
+        stop = self.price(bar.close.as_double() * 0.99, up=False)
+        """
+        instrument = self.instrument
+        price: Price = instrument.next_ask_price(value) if up else instrument.next_bid_price(value)
+        return price
+
+    # Orders.
+
     def market(self, change: Decimal) -> None:
-        """Send a market order."""
-        self.submit_order(self.order_factory.market(*self._order(change)))
+        """Send a market order.
+
+        self.market(-self.position)  # out
+        """
+        self.submit_order(self.order_factory.market(*sided(change, self.instrument)))
 
     def limit(self, change: Decimal, price: Price) -> Any:
         """Send a limit order; return its id."""
-        order = self.order_factory.limit(*self._order(change), price)
+        order = self.order_factory.limit(*sided(change, self.instrument), price)
         self.submit_order(order)
         return order.client_order_id
 
     def stop_loss(self, change: Decimal, trigger: Price) -> Any:
         """Send a stop order that can only reduce; return its id."""
-        order = self.order_factory.stop_market(*self._order(change), trigger, reduce_only=True)
+        order = self.order_factory.stop_market(
+            *sided(change, self.instrument), trigger, reduce_only=True
+        )
         self.submit_order(order)
         return order.client_order_id
 
-    def price(self, value: float, *, up: bool) -> Price:
-        """Return the next price on the tick, up or down; `make_price` only rounds to decimals."""
-        instrument = self.instrument
-        price: Price = instrument.next_ask_price(value) if up else instrument.next_bid_price(value)
-        return price
+    def bracket(self, change: Decimal, *, stop: Price, target: Price) -> None:
+        """Send a market order with the stop and the limit that close it; one cancels the other.
 
-    def _order(self, change: Decimal) -> tuple[Any, OrderSide, Quantity]:
-        side = OrderSide.BUY if change > 0 else OrderSide.SELL
-        quantity = Quantity.from_decimal_dp(abs(change), self.instrument.size_precision)
-        return self.config.instrument_id, side, quantity
+        stop, target = self.price(close - 500, up=False), self.price(close + 900, up=True)
+        self.bracket(size, stop=stop, target=target)
+        """
+        orders = self.order_factory.bracket(
+            *sided(change, self.instrument), sl_trigger_price=stop, tp_price=target
+        )
+        self.submit_order_list(orders)
+
+
+class LastCloses:
+    """The last `count` closes as a numpy array, oldest first, ready at each bar at no cost.
+
+    self.closes = LastCloses(48)
+    self.register_indicator_for_bars(self.config.bar_type, self.closes)  # before subscribe_bars
+    ...
+    if self.closes.initialized and bar.close.as_double() > self.closes.values[:-1].max(): ...
+
+    `values` is a view of memory that the next bar writes to: copy what is to be kept.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count, self.seen = count, 0
+        self._twice = np.full(2 * count, np.nan)  # each close stands in both halves
+        self.values: npt.NDArray[np.float64] = self._twice[:count]
+
+    @property
+    def initialized(self) -> bool:
+        """Whether `count` closes are there; before that, the oldest are NaN."""
+        return self.seen >= self.count
+
+    def handle_bar(self, bar: Bar) -> None:
+        """Take up a bar; NautilusTrader calls it before `on_bar`."""
+        at = self.seen % self.count
+        self._twice[at] = self._twice[at + self.count] = bar.close.as_double()
+        self.seen += 1
+        self.values = self._twice[at + 1 : at + 1 + self.count]
+
+
+def _exact(value: Number) -> Decimal:
+    return Decimal(str(value))

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from nautilus_trader.indicators import BollingerBands
-from nautilus_trader.model import Bar, BarType, InstrumentId, OrderSide, Quantity
+from nautilus_trader.model import Bar, BarType, InstrumentId
 from nautilus_trader.trading import Strategy
+
+from tbv8.strategies.base import sided, whole_lots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +79,5 @@ class Pairs(Strategy):
         """Send a market order for each leg, rounded down to whole lots."""
         for instrument_id, change in zip(self.config.instrument_ids, changes, strict=True):
             instrument = self.cache.instrument(instrument_id)
-            assert instrument is not None  # tbv8 adds it before the run
-            lot = instrument.size_increment.as_decimal()
-            if size := abs(change) // lot * lot:
-                side = OrderSide.BUY if change > 0 else OrderSide.SELL
-                quantity = Quantity.from_decimal_dp(size, instrument.size_precision)
-                self.submit_order(self.order_factory.market(instrument_id, side, quantity))
+            if size := whole_lots(change, instrument):
+                self.submit_order(self.order_factory.market(*sided(size, instrument)))

@@ -19,7 +19,7 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
 from tbv8.config.document import expected, nearest, read_document
-from tbv8.config.source import STRATEGIES, classes, is_file, strategy_sources
+from tbv8.config.source import STRATEGIES, classes, import_root, is_file, strategy_sources
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
 from tbv8.trading.nautilus import to_bar_type, to_instrument_id
@@ -116,9 +116,9 @@ def _refuse(
     strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception
 ) -> NoReturn:
     """Raise a ConfigError at a key of the strategy's YAML, with its line."""
-    path = Path.cwd() / strategy.path
+    path = strategy.root / strategy.path
     if path.is_file():
-        document = read_document(path, root=Path.cwd())
+        document = read_document(path, root=strategy.root)
         try:
             document.refuse(key, problem)
         except ConfigError as e:
@@ -231,16 +231,16 @@ def _load_class(strategy: records.Strategy, name: str) -> type:
 
 
 def _import_module(strategy: records.Strategy) -> ModuleType:
-    """Import the module of a strategy; files outside of tbv8 import from the project's folder."""
+    """Import the module of a strategy; a file imports from its project's or repository's folder."""
     if not is_file(strategy.module):
         return importlib.import_module(f"{_STRATEGIES}.{strategy.module}")
-    root = str(strategy.root.resolve())
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    name = strategy.module.removesuffix(".py").replace("/", ".")
-    module = importlib.import_module(name)
+    root = import_root(strategy.module, root=strategy.root)
+    if str(root.resolve()) not in sys.path:
+        sys.path.insert(0, str(root.resolve()))
+    path = strategy.module_path.relative_to(root)
+    module = importlib.import_module(path.with_suffix("").as_posix().replace("/", "."))
     if Path(module.__file__ or "").resolve() != strategy.module_path.resolve():
-        raise ImportError(f"another module is named {name}: rename the file")
+        raise ImportError(f"another module is named {module.__name__}: rename the file")
     return module
 
 

@@ -357,7 +357,7 @@ class _Walk:
             elif turn == _ENDING_STOP:
                 self._fill_ending_stop(order)
             else:
-                self._fill(order, order.price, order.price, maker=True)
+                self._fill(order, order.price, self.step.close, maker=True)
             close, gone = self.step.close, self._gone
             if gone is not None and (close <= gone if self.position > 0 else close >= gone):
                 self._liquidate(close, close)
@@ -402,7 +402,7 @@ class _Walk:
         reached = worse(order.trigger, self.step.open)
         if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):
             self._rest(order, order.trigger)
-            self._fill(order, price, price, maker=True)
+            self._fill(order, price, self.step.close, maker=True)
         else:
             self._fill(order, price, order.trigger, maker=False)
 
@@ -441,7 +441,9 @@ def excess(orders: Iterable[Working], position: int, most: int) -> list[str]:
     Those sent last come first; reduce-only orders and children that wait do not count.
     """
     opening = [order for order in orders if not order.reduce_only and order.parent is None]
-    ended = []
+    ended: list[str] = []
+    if not opening:
+        return ended
     for sign in (1, -1):
         side = [order for order in opening if order.buy == (sign > 0)]
         side.sort(key=lambda order: order.sequence)

@@ -1,6 +1,7 @@
 """What a strategy's own code opens and imports while it runs, seen by Python's audit events.
 
-A file below the project's folder becomes part of the result's key. Refused is what cannot be part
+A file below the project's folder, or in the repository of a strategy beside it, becomes part of the
+result's key. Refused is what cannot be part
 of it: other files, databases, connections, programs, and libraries that open files without an
 event (`tbv8.config.source.UNSEEN`). SQLite is refused since ATTACH raises none either (tried).
 """
@@ -20,7 +21,14 @@ from types import FrameType
 from typing import Any
 
 from tbv8.config import records
-from tbv8.config.source import digest_file, is_unseen, strategy_sources, unseen, unseen_imports
+from tbv8.config.source import (
+    digest_file,
+    is_file,
+    is_unseen,
+    strategy_sources,
+    unseen,
+    unseen_imports,
+)
 from tbv8.trading.loading import StrategyError
 
 _TBV8 = f"{Path(__file__).parents[1]}/"
@@ -48,20 +56,23 @@ _INSIDE = threading.local()  # what is opened to make a digest is not the strate
 
 
 class Opened:
-    """What a strategy's code opened so far, below the project's folder."""
+    """What a strategy's code opened so far, below the project's folder or in its repository."""
 
     def __init__(self, strategy: records.Strategy) -> None:
         self._strategy_id = strategy.strategy_id
         self._root = _absolute(strategy.root)
+        self._repository = self._root
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
         self._known: set[str] = set()  # what the strategy imports by name is a part by itself
         if strategy.module_path.is_file():
-            sources, _ = strategy_sources(strategy.module, root=strategy.root)
+            sources, below = strategy_sources(strategy.module, root=strategy.root)
             self._known = {_absolute(path) for path in sources}
+            if is_file(strategy.module):
+                self._repository = _absolute(below)
 
     def files(self) -> dict[str, str]:
-        """Return the digest of each file and folder, by its path below the project's folder.
+        """Return the digest of each file and folder, by its path from the project's folder on.
 
         Raises:
             StrategyError: Something was opened that cannot be part of a key.
@@ -89,7 +100,7 @@ class Opened:
         if line is None:
             return
         filename, number = line
-        place = f"{_absolute(filename).removeprefix(f'{self._root}/')}:{number}"
+        place = f"{self._name(_absolute(filename))}:{number}"
         if event in _REFUSED:
             what = [str(arg) for arg in args if isinstance(arg, str | bytes | tuple | list | int)]
             self._refuse(f"{place} {_REFUSED[event]} {' '.join(what[:1])}".rstrip())
@@ -102,13 +113,21 @@ class Opened:
             "project's folder with open(), csv, json or numpy"
         )
 
+    def _name(self, path: str) -> str:
+        """Return a path from the project's folder on; one that lies elsewhere as it is."""
+        if path.startswith((f"{self._root}/", f"{self._repository}/")):
+            return os.path.relpath(path, self._root)
+        return path
+
     def _note_path(self, path: str, place: str) -> None:
-        name = path.removeprefix(f"{self._root}/")
+        name = self._name(path)
         if module := _unseen_library(path):
             self._refused.append(unseen(place, module))
         if name in self._files or path in self._known:
             return
         if _is_library(path) or path.startswith(_SYSTEM):
+            return
+        if name == path and path.startswith(_TBV8):  # installed beside the project: a library too
             return
         if name == path:
             self._refuse(f"{place} opens {path}, outside of the project's folder")

@@ -56,8 +56,6 @@ class Reports:
         quantity, at = units.to_size(size), units.to_price(price)
         fee = event.commission.as_decimal() if event.commission else Decimal(0)
         self.book.fill(name, market.symbol, quantity if buy else -quantity, at, fee)
-        if name not in market.working:  # a change that came too late may have asked for more
-            self.book.working.pop(name, None)
         self.orders.fills.append(
             Fill(
                 ts_ms=self.orders.step_ns // _NS,

@@ -35,6 +35,8 @@ class RestingOrders:
         highest_below: A step whose low is at or below it may set off an order; -1 where none can.
         lowest_above: The same of a step's high; NEVER where none can.
         ends_ns: When the first order's time ends; NEVER where none has an end.
+        low_alarm: A step whose low is at or below it may change the account without any order.
+        high_alarm: The same of a step's high.
     """
 
     def __init__(self, symbol: str, instrument: CryptoPerpetual, units: Units) -> None:
@@ -44,6 +46,7 @@ class RestingOrders:
         self.closed_ns = -1
         self.working: dict[str, Working] = {}
         self.highest_below, self.lowest_above, self.ends_ns = -1, NEVER, NEVER
+        self.low_alarm, self.high_alarm = -1, NEVER
         self._planned: list[Planned] = []
         self._next = 0
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
@@ -53,6 +56,19 @@ class RestingOrders:
         """Return the quote that moves the engine's market to a price, one price wide."""
         at = Price.from_raw(price * self._raw, self.units.price_decimals)
         return QuoteTick(self.instrument.id, at, at, self._size, self._size, time_ns, time_ns)
+
+    @property
+    def value(self) -> int:
+        """What the position is worth at the last close, as money."""
+        return self.position * self.last * self.units.scale if self.last is not None else 0
+
+    def set_alarm(self, room: int) -> None:
+        """Set the alarm of a position as far from the last close as it may lose."""
+        assert self.last is not None  # a position has a price
+        if self.position > 0:
+            self.low_alarm = self.last - room
+        else:
+            self.high_alarm = self.last + room
 
     # Orders come, change and go.
 

@@ -46,12 +46,14 @@ class EngineRunner:
     def run(self, time_ns: int, data: list[Any]) -> None:
         """Let the engine go on to `time_ns`, the time of the data, which are in their order.
 
+        Without data the timers fire that are due before it, and no order ends.
+
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
         engine, callbacks = self._engine, self._callbacks
-        engine.add_data(data, None, False, False)
-        engine.sort_data()
+        if data:
+            engine.add_data(data, None, False, True)
         try:
             engine.run(start=time_ns - 1, streaming=True)
         except RuntimeError as e:  # as where a strategy stops itself in on_start
@@ -71,8 +73,9 @@ class EngineRunner:
 
     def settle(self, time_ns: int, shown: Sequence[Any] = ()) -> None:
         """Move the engine's market to the last closes, carry out what was sent, and show bars."""
-        quotes = [m.quote(m.last, time_ns) for m in self._markets if m.last is not None]
-        self.run(time_ns, [*quotes, *shown])
+        data: list[Any] = [m.quote(m.last, time_ns) for m in self._markets if m.last is not None]
+        data += shown
+        self.run(time_ns, data)
 
     def walk(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> None:
         """Move the engine's market of one symbol along a path, all of it at one moment."""

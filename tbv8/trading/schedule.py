@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, islice
+from operator import itemgetter
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from nautilus_trader.model import Bar, BarType
 
@@ -20,6 +23,19 @@ _NS = 1_000_000
 _PRICES = ("open", "high", "low", "close")
 
 
+type Range = tuple[int, int, int, int, int, int]
+"""What one symbol did: its number, open, high, low, close, and when it closed."""
+
+
+type Interval = tuple[int, tuple[Range, ...], tuple[Bar, ...], int, int]
+"""The steps behind the bars that were shown last, up to the instant of those shown next.
+
+When its last step closes; a range for each symbol that has steps in it, in the order of the
+symbols; the bars that the strategy sees at its close, in their order; the places of its first step
+and behind its last. A tuple, since a backtest goes through a million of them.
+"""
+
+
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of time.
 
@@ -27,13 +43,57 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         closes_ns: When each step closes, ascending; of one instant in the order of the symbols.
         markets: The number of each step's symbol.
         prices: Opens, highs, lows and closes in the integers of the symbol's units.
-        shown: The bars that the strategy sees at an instant, in their order; at each is a step.
+        bars: What the strategy sees, in its order; at the close of each is a step.
+        shown_ns: When each bar closes.
     """
 
-    closes_ns: list[int]
-    markets: list[int]
-    prices: tuple[list[int], list[int], list[int], list[int]]
-    shown: dict[int, list[Bar]]
+    closes_ns: Ints
+    markets: Ints
+    prices: tuple[Ints, ...]
+    bars: list[Bar]
+    shown_ns: Ints
+
+    def intervals(self) -> Iterator[Interval]:
+        """Return all of it, in order; made one by one, since tuples that last cost the most."""
+        cuts = np.append(self.shown_ns, self.closes_ns[-1])
+        cuts = cuts[np.append(cuts[1:] != cuts[:-1], True)]
+        interval = np.searchsorted(cuts, self.closes_ns)
+        order = np.lexsort((self.markets, interval))
+        interval, owner, closes_ns = interval[order], self.markets[order], self.closes_ns[order]
+        first = np.flatnonzero(_first_of_each(interval, owner))
+        last = np.append(first[1:], order.size) - 1
+        opened, high, low, close = (values[order] for values in self.prices)
+        columns = (
+            owner[first],
+            opened[first],
+            np.maximum.reduceat(high, first),
+            np.minimum.reduceat(low, first),
+            close[last],
+            closes_ns[last],
+        )
+        ranges = zip(*(values.tolist() for values in columns), strict=True)
+        bars_at_each = np.bincount(np.searchsorted(cuts, self.shown_ns), minlength=cuts.size)
+        ends = np.searchsorted(self.closes_ns, cuts, side="right")
+        return zip(
+            cuts.tolist(),
+            _grouped(ranges, np.bincount(interval[first])),
+            _grouped(self.bars, bars_at_each),
+            np.append(0, ends[:-1]).tolist(),
+            ends.tolist(),
+            strict=True,
+        )
+
+    def instants(self, interval: Interval) -> Iterator[Interval]:
+        """Yield each close of an interval as one of its own."""
+        last_ns, _, shown, first, end = interval
+        closes, *columns = (
+            values[first:end].tolist() for values in (self.closes_ns, self.markets, *self.prices)
+        )
+        for closes_ns, ranges in groupby(zip(*columns, closes, strict=True), key=itemgetter(-1)):
+            steps = tuple(ranges)
+            after = first + len(steps)
+            yield closes_ns, steps, shown if closes_ns == last_ns else (), first, after
+            first = after
 
 
 class _Table(msgspec.Struct, frozen=True):
@@ -120,20 +180,20 @@ def _schedule(
             places = markets[numbers[symbol]].units.price_decimals
             columns = [fixed_point(column(table.bars, name), places) for name in _PRICES]
             add(numbers[symbol], table.closes_ms, columns)
-    bars_at: dict[int, list[Bar]] = {}
+    bars: list[Bar] = []
+    bar_closes: list[Ints] = []
     order = sorted(shown, key=lambda key: (-_length(key[1]), -numbers[key[0]]))
     for symbol, timeframe in order:
         table, market = shown[symbol, timeframe], markets[numbers[symbol]]
         if not table.closes_ms.size:
             continue
-        made = to_bars(
+        bars += to_bars(
             table.bars,
             bar_types[symbol, timeframe],
             market.instrument,
             closes_ms=table.closes_ms,
         )
-        for time_ms, bar in zip(table.closes_ms.tolist(), made, strict=True):
-            bars_at.setdefault(time_ms * _NS, []).append(bar)
+        bar_closes.append(table.closes_ms)
         # a bar that closes where its last minute is missing: a step at the price that it ends with
         lonely = ~np.isin(table.closes_ms, steps[symbol].closes_ms)
         if lonely.any():
@@ -142,18 +202,29 @@ def _schedule(
     closes_ms, owner = np.concatenate(times), np.concatenate(owners)
     rank = np.lexsort((owner, closes_ms))
     rank = rank[_first_of_each(closes_ms[rank], owner[rank])]
+    shown_ns = np.concatenate([*bar_closes, np.empty(0, dtype=np.int64)]) * _NS
+    place = np.argsort(shown_ns, kind="stable")
     return Schedule(
-        closes_ns=(closes_ms[rank] * _NS).tolist(),
-        markets=owner[rank].tolist(),
-        prices=tuple(np.concatenate(parts)[rank].tolist() for parts in prices),
-        shown=bars_at,
+        closes_ns=closes_ms[rank] * _NS,
+        markets=owner[rank],
+        prices=tuple(np.concatenate(parts)[rank] for parts in prices),
+        bars=[bars[at] for at in place.tolist()],
+        shown_ns=shown_ns[place],
     )
 
 
-def _first_of_each(closes_ms: Ints, owner: Ints) -> Ints:
-    """Return where a step is not the same instant and symbol as the one before it."""
-    same = (closes_ms[1:] == closes_ms[:-1]) & (owner[1:] == owner[:-1])
-    return np.flatnonzero(np.concatenate([[True], ~same]))
+def _grouped[T](values: Iterable[T], sizes: Ints) -> Iterable[tuple[T, ...]]:
+    """Return the values in tuples of these sizes."""
+    if (sizes == 1).all():
+        return zip(values, strict=True)  # a tenth of the time
+    left = iter(values)
+    return (tuple(islice(left, size)) for size in sizes.tolist())
+
+
+def _first_of_each(times: Ints, owner: Ints) -> npt.NDArray[np.bool_]:
+    """Tell of each step whether it is not of the same time and symbol as the one before it."""
+    same = (times[1:] == times[:-1]) & (owner[1:] == owner[:-1])
+    return np.concatenate([[True], ~same])
 
 
 def _length(timeframe: Timeframe) -> int:

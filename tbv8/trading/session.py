@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from decimal import Decimal, localcontext
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from nautilus_trader.trading import Strategy
 
@@ -37,8 +37,8 @@ from tbv8.trading.records import Events, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
-from tbv8.trading.schedule import Schedule, schedules
-from tbv8.trading.simulation import Prices, Simulation
+from tbv8.trading.schedule import Interval, Schedule, schedules
+from tbv8.trading.simulation import Simulation
 from tbv8.trading.units import FEE_DECIMALS, Ratio, Units, maintenance_ratio
 from tbv8.trading.venue import Payments, make_engine
 
@@ -136,15 +136,15 @@ class Session:
                 after_ms=self._orders.step_ns // _NS,
             ):
                 if not self._begun:
-                    self._simulation.begin(schedule.closes_ns[0] // _NS)
+                    self._simulation.begin(int(schedule.closes_ns[0]) // _NS)
                     self._start(schedule)
                     self._begun = True
                 self._follow(schedule)
 
     def _start(self, schedule: Schedule) -> None:
         """Let the strategy start, before any close; the engine starts with data only."""
-        first, opened = self._markets[schedule.markets[0]], schedule.prices[0][0]
-        self._runner.walk(first, [opened], schedule.closes_ns[0] - 1)
+        number, opened = int(schedule.markets[0]), int(schedule.prices[0][0])
+        self._runner.walk(self._markets[number], [opened], int(schedule.closes_ns[0]) - 1)
 
     def end(self, *, stop: bool = True) -> Run:
         """Return what came of it; nothing can be fed after it.
@@ -220,69 +220,82 @@ class Session:
         self._interrupted = True
 
     def _follow(self, schedule: Schedule) -> None:
-        """Go through the instants of a schedule.
+        """Go through the intervals of a schedule; through each close of those that matter.
 
-        It sees every step of every run, and is written for speed.
+        What is below sees every interval of every run, and is written for speed.
         """
-        gate, simulation, runner = self._gate, self._simulation, self._runner
-        orders, markets = self._orders, self._markets
-        times, numbers, bars_at = schedule.closes_ns, schedule.markets, schedule.shown
-        opens, highs, lows, closes = schedule.prices
-        at, count = 0, len(times)
-        while at < count:
-            time_ns, end = times[at], at + 1
-            while end < count and times[end] == time_ns:
-                end += 1
-            busy = (
-                time_ns >= simulation.due_ns
-                or time_ns >= runner.timer_ns
-                or gate.is_waited_for
-                or self._interrupted
-                or any(time_ns >= market.ends_ns for market in markets)
-            )
-            for row in range(at, end):
-                market, low, high = markets[numbers[row]], lows[row], highs[row]
-                busy = busy or (
-                    low <= market.highest_below
-                    or high >= market.lowest_above
-                    or low <= simulation.low_alarm
-                    or high >= simulation.high_alarm
-                )
-            shown = bars_at.get(time_ns, ())
-            if busy:
-                rows = range(at, end)
-                prices = {numbers[r]: (opens[r], highs[r], lows[r], closes[r]) for r in rows}
-                self._pass(time_ns, prices, shown)
-            else:
-                for row in range(at, end):
-                    markets[numbers[row]].last = closes[row]
-                orders.step_ns = time_ns
-                if shown:
-                    for row in range(at, end):
-                        markets[numbers[row]].closed_ns = time_ns
-                    runner.settle(time_ns, shown)
-                    simulation.set_alarms()
-            at = end
+        for interval in schedule.intervals():
+            if not self._may_happen(interval):
+                self._skip(interval)
+                continue
+            for instant in schedule.instants(interval):
+                if self._may_happen(instant):
+                    self._pass(instant)
+                else:
+                    self._skip(instant)
 
-    def _pass(self, time_ns: int, steps: Mapping[int, Prices], shown: Any) -> None:
+    def _may_happen(self, interval: Interval) -> bool:
+        """Tell whether anything may happen to the account in an interval."""
+        time_ns, ranges, _, _, _ = interval
+        simulation, markets = self._simulation, self._markets
+        if (
+            time_ns >= simulation.due_ns
+            or time_ns >= self._runner.timer_ns
+            or self._gate.is_waited_for
+            or self._interrupted
+        ):
+            return True
+        for market in markets:
+            if time_ns >= market.ends_ns:
+                return True
+        for number, _, high, low, _, _ in ranges:
+            market = markets[number]
+            if (
+                low <= market.highest_below
+                or high >= market.lowest_above
+                or low <= market.low_alarm
+                or high >= market.high_alarm
+            ):
+                return True
+        return False
+
+    def _skip(self, interval: Interval) -> None:
+        """Go to the close of an interval in which nothing happens to the account."""
+        time_ns, ranges, shown, _, _ = interval
+        for number, _, _, _, close, closes_ns in ranges:
+            market = self._markets[number]
+            market.last = close
+            if closes_ns == time_ns and shown:
+                market.closed_ns = time_ns
+        self._orders.step_ns = time_ns
+        if shown:
+            self._runner.settle(time_ns, shown)
+            if self._simulation.has_changed():
+                self._orders.set_prices()
+                self._simulation.set_alarms()
+
+    def _pass(self, instant: Interval) -> None:
         """Go through an instant at which something may happen to the account."""
         if self._interrupted:
             raise KeyboardInterrupt
         gate, orders, simulation, runner = self._gate, self._orders, self._simulation, self._runner
+        time_ns, ranges, shown, _, _ = instant
         ts_ms = time_ns // _NS
         orders.step_ns = time_ns
         orders.set_prices()
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
-        closed = [self._markets[number] for number in steps]
+        closed = [self._markets[number] for number, *_ in ranges]
         runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
         before_ns = min(
             self._markets[number].first_end(low, high, time_ns)
-            for number, (_, high, low, _) in steps.items()
+            for number, _, high, low, _, _ in ranges
         )
+        if before_ns < time_ns and runner.timer_ns < time_ns:
+            runner.run(time_ns, [])  # no timer inside of a step sees its fills
         liquidation: tuple[RestingOrders, Planned] | None = None
         margin = Decimal(0)
-        for number, prices in sorted(steps.items()):
+        for number, *prices, _ in ranges:
             market = self._markets[number]
             planned = [] if liquidation else simulation.plan(market, prices, time_ns)
             if planned:

@@ -23,17 +23,12 @@ from tbv8.trading.units import NEVER
 
 _NS = 1_000_000
 
-type Prices = tuple[int, int, int, int]
-"""Open, high, low and close of a step."""
-
 
 class Simulation:
     """The rules of an account that are no rules for orders.
 
     Attributes:
         due_ns: When something falls due whatever the prices are.
-        low_alarm: A step whose low is at or below it is looked at, also if it reaches no order.
-        high_alarm: The same of a step's high.
         unbooked: What the engine's account does not know yet, in USD.
     """
 
@@ -49,7 +44,6 @@ class Simulation:
     ) -> None:
         self.book, self.orders, self.markets, self.rules = book, orders, markets, rules
         self.due_ns = 0
-        self.low_alarm, self.high_alarm = -1, NEVER
         self.unbooked: list[Decimal] = []
         self.carried: Carried | None = None
         self._counted_from_ms = counted_from_ms
@@ -75,36 +69,40 @@ class Simulation:
             due_ms = min(due_ms, self._counted_from_ms)
         self.due_ns = due_ms * _NS
 
-    def set_alarms(self) -> None:
-        """Set the prices between which nothing can happen to the account, if it has changed.
+    def has_changed(self) -> bool:
+        """Tell whether the account is another than that for which the alarms are set."""
+        book, (cash, day_start, halted) = self.book, self._alarmed
+        return not (book.cash is cash and book.day_start is day_start and book.halted is halted)
 
-        With several symbols no price of one alone tells: every step is looked at then.
+    def set_alarms(self) -> None:
+        """Set each symbol's prices between which nothing can happen to the account.
+
+        Every position may lose its share of what the account may lose, all have the same: while no
+        price is at its alarm, they have lost less together.
         """
-        state = (self.book.cash, self.book.day_start, self.book.halted)
-        if all(new is old for new, old in zip(state, self._alarmed, strict=True)):
-            return
-        self._alarmed = state
-        self.orders.set_prices()
-        self.low_alarm, self.high_alarm = -1, NEVER
+        book = self.book
+        self._alarmed = book.cash, book.day_start, book.halted
+        for market in self.markets:
+            market.low_alarm, market.high_alarm = -1, NEVER
         held = [market for market in self.markets if market.position]
         if not held:
-            if self.book.halted is None and self.book.equity <= self.book.lowest_equity:
-                self.low_alarm = NEVER
+            if self.must_halt():
+                for market in self.markets:
+                    market.low_alarm = NEVER
             return
-        if len(self.markets) > 1:
-            self.low_alarm = NEVER
-            return
-        market, units = held[0], held[0].units
-        cash = units.money(self.book.cash)
-        gone = units.liquidation_price(market.position, cash)
-        gains = market.position * units.scale
-        loss = units.money(self.book.lowest_equity) - cash
-        if market.position > 0:
-            halt = loss // gains if self.book.halted is None else -1
-            self.low_alarm = max(-1 if gone is None else gone, halt)
-        else:
-            halt = -(loss // -gains) if self.book.halted is None else NEVER
-            self.high_alarm = min(NEVER if gone is None else gone, halt)
+        equity, margin = held[0].units.money(book.cash), 0
+        lowest = held[0].units.money(book.lowest_equity)
+        for market in held:
+            value, rate = market.value, market.units.maintenance
+            equity += value
+            margin -= -abs(value) * rate.over // rate.under
+        to_liquidation, to_halt = (equity - margin) // len(held), (equity - lowest) // len(held)
+        for market in held:
+            per_unit, rate = abs(market.position) * market.units.scale, market.units.maintenance
+            room = to_liquidation * rate.under // (per_unit * (rate.under + rate.over))
+            if book.halted is None:
+                room = min(room, to_halt // per_unit)
+            market.set_alarm(room)
 
     # The step.
 
@@ -112,15 +110,20 @@ class Simulation:
         """Return the account as matching in one symbol sees it."""
         cash, reserved = market.units.money(self.book.cash), 0
         for other in self.markets:
-            if other is not market and other.position and other.last is not None:
-                value = other.position * other.last * other.units.scale
+            if other is not market and other.position:
+                value, rate = other.value, other.units.maintenance
                 cash += value
-                rate = other.units.maintenance
                 reserved += abs(value) * rate.over // rate.under
         return Account(market.position, cash, reserved)
 
-    def plan(self, market: RestingOrders, prices: Prices, time_ns: int) -> list[Planned]:
-        """Return what a symbol's step brings; nothing where it reaches neither order nor margin."""
+    def plan(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> list[Planned]:
+        """Return what a symbol's step brings; nothing where it reaches neither order nor margin.
+
+        Args:
+            market: The symbol.
+            prices: Open, high, low and close.
+            time_ns: When it closes.
+        """
         opened, high, low, close = prices
         account = self.account_of(market)
         gone = market.units.liquidation_price(account.position, account.cash - account.reserved)

@@ -17,6 +17,8 @@ ENGINE_DECIMALS = 16
 FEE_DECIMALS = 8
 NEVER = 10**40
 """A price that nothing reaches."""
+_POWERS = tuple(10**exponent for exponent in range(ENGINE_DECIMALS + 1))
+_SMALLEST_FEE = Decimal(1).scaleb(-FEE_DECIMALS)
 
 
 class Ratio(msgspec.Struct, frozen=True):
@@ -56,11 +58,11 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
 
     def price(self, value: Any) -> int:
         """Return a Price of NautilusTrader."""
-        return int(value.raw // 10 ** (ENGINE_DECIMALS - self.price_decimals))
+        return int(value.raw // _POWERS[ENGINE_DECIMALS - self.price_decimals])
 
     def size(self, value: Any) -> int:
         """Return a Quantity of NautilusTrader."""
-        return int(value.raw // 10 ** (ENGINE_DECIMALS - self.size_decimals))
+        return int(value.raw // _POWERS[ENGINE_DECIMALS - self.size_decimals])
 
     def to_price(self, units: int) -> Decimal:
         """Return a price in USD."""
@@ -77,9 +79,7 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
     def to_money(self, units: int) -> Decimal:
         """Return USD, rounded half to even to 10^-8."""
         exact = EXACT.scaleb(Decimal(units), -self.money_decimals)
-        return exact.quantize(
-            Decimal(1).scaleb(-FEE_DECIMALS), rounding=ROUND_HALF_EVEN, context=EXACT
-        )
+        return exact.quantize(_SMALLEST_FEE, rounding=ROUND_HALF_EVEN, context=EXACT)
 
     # What orders pay.
 

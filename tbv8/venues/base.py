@@ -7,12 +7,15 @@ inside functions only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from decimal import Decimal
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Literal, Protocol, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.errors import VenueError
 from tbv8.market import (
@@ -149,6 +152,17 @@ class History(Protocol):
         """
 
 
+class Reaching(Protocol):
+    """What a session can tell whose venue alone knows how far back its history goes."""
+
+    def reach(self, native: str) -> str:
+        """Return how far back 1m bars go, in words.
+
+        Raises:
+            VenueError: The venue refuses, or is out of reach after all tries.
+        """
+
+
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     """The source of a venue's history of 1m bars.
 
@@ -158,12 +172,38 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
         open: Opens a session, for use in a `with`. `Say` is called from any thread with a line
             about each long wait.
         rolls: The venue keeps its newest history only, so what was recorded may be older.
+        files: For history that may be replaced: the files of a native symbol as the ledger names
+            them, each with the time from its first bar to its last; None where a bar that was
+            fetched stays good. Standard library only, since freshness asks.
+        reach: How far back it goes only the venue knows; its sessions have `Reaching.reach`.
     """
 
     span: Callable[[int], Span]
     cost: Callable[[Sequence[Span], int], Cost]
     open: Callable[[Endpoints, Say], History]
     rolls: bool = False
+    files: Callable[[str], Mapping[str, Span]] | None = None
+    reach: bool = False
+
+
+class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
+    """History that a user configured: an exchange by ccxt's name of it."""
+
+    exchange: str
+
+
+class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """History that a user configured: files of bars.
+
+    Args:
+        path: Their path, absolute or below `root`: a pattern with `{symbol}`, `{base}`, `{quote}`.
+        root: The project's folder.
+        symbols: Symbol to what `{symbol}` stands for, None for the usual spellings.
+    """
+
+    path: str
+    root: Path
+    symbols: Mapping[str, str | None]
 
 
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.
@@ -221,6 +261,62 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     native: str
     contract_size: Decimal | None = None
     problem: str | None = None
+
+
+_DIGITS = range(-16, 12)  # of the first digit of an amount
+_MOST_FEE = Decimal("0.1")
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What orders in one symbol are worth, as the venue publishes it; None for what it does not.
+
+    In the units of the symbol, fees as fractions of the notional; `multiplier` is how many of its
+    units one unit of the venue holds.
+    """
+
+    tick_size: Decimal | None = None
+    lot_size: Decimal | None = None
+    min_notional_usd: Decimal | None = None
+    max_leverage: Decimal | None = None
+    maker_fee: Decimal | None = None
+    taker_fee: Decimal | None = None
+    multiplier: Decimal | None = None
+
+    @property
+    def are_possible(self) -> bool:
+        """Tell whether a market can have them: steps above 0, fees of less than a tenth."""
+        amounts = (self.tick_size, self.lot_size, self.min_notional_usd, self.max_leverage)
+        fees = (self.maker_fee, self.taker_fee)
+        return all(
+            amount.is_finite() and amount > 0 and amount.adjusted() in _DIGITS
+            for amount in amounts
+            if amount is not None
+        ) and all(fee.is_finite() and abs(fee) < _MOST_FEE for fee in fees if fee is not None)
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True):
+    """The rules of a market in the venue's own units, and the venue's name of its base currency."""
+
+    base: str
+    rules: Rules
+
+    def rules_of(self, symbol: str) -> Rules:
+        """Return the rules in the units of a symbol: `kPEPE` and `1000PEPE` hold 1000 PEPE."""
+        base = symbol.partition("/")[0]
+        found = re.fullmatch(rf"(k|K|M|1(?:000)+)?{re.escape(base)}", self.base)
+        word = found[1] if found and found[1] else "1"
+        multiplier = Decimal({"k": "1000", "K": "1000", "M": "1000000"}.get(word, word))
+        tick, lot = self.rules.tick_size, self.rules.lot_size
+        return replace(
+            self.rules,
+            tick_size=None if tick is None else tick / multiplier,
+            lot_size=None if lot is None else lot * multiplier,
+            multiplier=multiplier,
+        )
+
+
+type FetchRules = Callable[[Endpoints, Say, Mapping[str, str | None]], dict[str, Rules]]
+"""Return the rules of symbols, given with their native ones, None for the venue's own spelling."""
 
 
 class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +401,9 @@ class Live(Protocol):
     def ask_markets(self) -> Ask[dict[str, Market]]:
         """Ask for every market, by native symbol."""
 
+    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+        """Ask for the rules of every market, by native symbol."""
+
     def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
         """Ask for the newest trades, which come by time and without a hole between them."""
 
@@ -325,6 +424,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         name: As in `config/venues/<name>.yaml`.
         history: Its history of 1m bars; None if it has none to give.
         live: Returns how to speak to it live; None if tbv8 cannot record it.
+        rules: Asks for what orders there are worth; None if it publishes nothing of that.
         simulated: Its market is made up, no price is real.
         funding_hours: Hours between two payments of funding.
     """
@@ -332,5 +432,6 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     history: HistorySource | None = None
     live: Callable[[], Live] | None = None
+    rules: FetchRules | None = None
     simulated: bool = False
     funding_hours: int = 8

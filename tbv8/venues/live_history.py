@@ -9,7 +9,8 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,7 @@ from tbv8.venues.base import (
     Live,
     Market,
     RefusedError,
+    Rules,
     Say,
     unusable_note,
     with_unusable,
@@ -81,6 +83,61 @@ def page_cost(gaps: Sequence[Span], page_minutes: int) -> Cost:
     return Cost(
         requests=len(pages(gaps, page_minutes)), megabytes=minutes * _BYTES_A_BAR / 1_000_000
     )
+
+
+def fill(
+    gaps: Sequence[Span],
+    look: Callable[[Span], dict[int, Bar]],
+    *,
+    page_minutes: int,
+    now_ms: int,
+) -> Generator[Fetched]:
+    """Yield what fills `gaps`, by time, some days at a time.
+
+    Of the last day, minutes behind which there is no bar may come yet: nothing is yielded of them.
+
+    Args:
+        gaps: What to fill.
+        look: Returns the bars of a page by their opens, after a second look where one lacks.
+        page_minutes: How many minutes it takes at most.
+        now_ms: The venue's clock.
+    """
+    known_ms = now_ms - DAY_MS
+    waiting: deque[tuple[Span, dict[int, Bar]]] = deque()  # for a bar behind them
+    for part, bars in _by_days(gaps, look, page_minutes):
+        waiting.append((part, bars))
+        known_ms = max(known_ms, _end_ms(bars))
+        while waiting and waiting[0][0].end_ms <= known_ms:
+            yield _fetched(*waiting.popleft())
+    if waiting:
+        behind = Span(waiting[-1][0].end_ms, now_ms // MINUTE_MS * MINUTE_MS)
+        for part in pages([behind], page_minutes):
+            known_ms = max(known_ms, _end_ms(look(part)))
+    for part, bars in waiting:
+        if known := part.intersection(Span(0, known_ms)):
+            yield _fetched(known, bars)
+
+
+def _by_days(
+    gaps: Sequence[Span], look: Callable[[Span], dict[int, Bar]], page_minutes: int
+) -> Iterator[tuple[Span, dict[int, Bar]]]:
+    """Yield pages joined to whole days, or up to the end of a gap.
+
+    The ledger knows one span a day: of a gap before what is held of its last day, a page that ends
+    within that day would leave an unknown stretch between them.
+    """
+    for gap in gaps:
+        start_ms, bars = gap.start_ms, dict[int, Bar]()
+        for page in pages([gap], page_minutes):
+            bars |= look(page)
+            end_ms = page.end_ms if page.end_ms == gap.end_ms else page.end_ms // DAY_MS * DAY_MS
+            if end_ms > start_ms:
+                yield (
+                    Span(start_ms, end_ms),
+                    {ts_ms: bar for ts_ms, bar in bars.items() if ts_ms < end_ms},
+                )
+                bars = {ts_ms: bar for ts_ms, bar in bars.items() if ts_ms >= end_ms}
+                start_ms = end_ms
 
 
 class LiveHistory:
@@ -165,21 +222,8 @@ class LiveHistory:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
         market, now_ms = self._market(native), self.clock_ms()
-        known_ms = now_ms - DAY_MS
-        waiting: deque[tuple[Span, dict[int, Bar]]] = deque()  # for a bar behind them
-        for part in pages(gaps, self._live.page_minutes):
-            bars = self._look_twice(market, part)
-            waiting.append((part, bars))
-            known_ms = max(known_ms, _end_ms(bars))
-            while waiting and waiting[0][0].end_ms <= known_ms:
-                yield _fetched(*waiting.popleft())
-        if waiting:
-            behind = Span(waiting[-1][0].end_ms, now_ms // MINUTE_MS * MINUTE_MS)
-            for part in pages([behind], self._live.page_minutes):
-                known_ms = max(known_ms, _end_ms(self._look_twice(market, part)))
-        for part, bars in waiting:
-            if fetched_span := part.intersection(Span(0, known_ms)):
-                yield _fetched(fetched_span, bars)
+        look = partial(self._look_twice, market)
+        yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the venue has in `span`; what is absent was asked for twice.
@@ -190,6 +234,20 @@ class LiveHistory:
         market = self._market(native)
         parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
+
+    def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
+        """Return the rules of symbols, as the venue publishes them now.
+
+        Raises:
+            VenueError: The venue does not know one of them, refuses, or is out of reach.
+        """
+        contracts, found = self._fetch(self._live.ask_contracts()), {}
+        for symbol, native in symbols.items():
+            name = native or self._live.native_symbol(symbol)
+            if name not in contracts:
+                raise self._unknown(name)
+            found[symbol] = contracts[name].rules_of(symbol)
+        return found
 
     def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
         """Return the bars of a page by their opens, asked for again if one lacks or cannot be."""
@@ -220,11 +278,14 @@ class LiveHistory:
         if not self._markets:
             self._markets = self._fetch(self._live.ask_markets())
         if native not in self._markets:
-            raise VenueError(
-                f"{self._name} does not know {native}: correct `symbols` in "
-                f"config/venues/{self._name}.yaml"
-            )
+            raise self._unknown(native)
         return self._markets[native]
+
+    def _unknown(self, native: str) -> VenueError:
+        return VenueError(
+            f"{self._name} does not know {native}: correct `symbols` in "
+            f"config/venues/{self._name}.yaml"
+        )
 
     def _fetch[T](self, ask: Ask[T]) -> T:
         """Ask until it works; what cannot get better is not asked again.

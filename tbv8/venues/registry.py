@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbv8.venues import binance_spot, hyperliquid, mexc, sample
-from tbv8.venues.base import HistorySource, Venue
+from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
+from tbv8.venues.ccxt import exchange_source
+from tbv8.venues.files import files_source
 
 VENUES: Mapping[str, Venue] = {
     venue.name: venue for venue in (binance_spot.VENUE, hyperliquid.VENUE, mexc.VENUE, sample.VENUE)
@@ -20,3 +22,10 @@ def find_venue(name: str) -> Venue:
 def find_history(name: str) -> HistorySource | None:
     """Return the source of a venue's history; None if it has none to give."""
     return find_venue(name).history
+
+
+def make_history(origin: FromExchange | FromFiles) -> HistorySource:
+    """Return the history that a user configured."""
+    if isinstance(origin, FromFiles):
+        return files_source(origin)
+    return exchange_source(origin)

@@ -8,14 +8,31 @@ import tempfile
 from pathlib import Path
 
 from tbv8.config.document import unknown
-from tests.benchmarks import aggregation, backtesting, filling, papering, recording, starting
+from tests.benchmarks import (
+    aggregation,
+    backtesting,
+    experimenting,
+    filling,
+    importing,
+    papering,
+    recording,
+    sessions,
+    starting,
+)
 
 BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "import": importing.bench_import,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
+    "history": backtesting.bench_history,
+    "run": sessions.bench_run,
+    "detail": sessions.bench_detail,
+    "orders": sessions.bench_orders,
+    "feed": sessions.bench_feed,
+    "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
     "paper": papering.bench_paper,
 }

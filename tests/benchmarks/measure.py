@@ -34,6 +34,7 @@ def copy_project(folder: Path) -> Path:
     for path in (project / "config/strategies").iterdir():
         if path.name != "btc_usdt_perp_v1.yaml":  # more examples are not to change the figures
             path.unlink()
+    shutil.rmtree(project / "config/experiments")
     (project / "data").mkdir()
     return project
 
@@ -98,15 +99,16 @@ def fill_minutes(project: Path, series: Series, span: Span) -> int:
         start_ms = span.start_ms
         while start_ms < span.end_ms:
             part = Span(start_ms, min(month.close(month.floor(start_ms)), span.end_ms))
-            bars, price = _walk(part, price)
+            bars = walk(part, price)
+            price = round(bars["close"][-1].as_py() * 100)
             write_history(store, series, part, bars, source="benchmark", updated_ms=0)
             total += bars.num_rows
             start_ms = part.end_ms
     return total
 
 
-def _walk(span: Span, price: int) -> tuple[pa.Table, int]:
-    """Return a month of bars in cents from `price` on, and the last close."""
+def walk(span: Span, price: int = 10_000_00) -> pa.Table:
+    """Return 1m bars of a random walk from `price` in cents on."""
     draw = np.random.default_rng(span.start_ms)
     count = span.minutes
     close = np.maximum(price + np.cumsum(draw.integers(-900, 901, count)), 1_000_00)
@@ -120,4 +122,4 @@ def _walk(span: Span, price: int) -> tuple[pa.Table, int]:
         "volume": draw.integers(0, 50_000_000, count) / 1e5,
     }
     opens = np.arange(span.start_ms, span.end_ms, MINUTE_MS, dtype=np.int64)
-    return pa.table({"ts_ms": opens, **values}), int(close[-1])
+    return pa.table({"ts_ms": opens, **values})

@@ -205,7 +205,9 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
             id="odd key twice",
         ),
         pytest.param("1: x", ":1: expected text as a key, got '1' without quotes", id="number key"),
-        pytest.param("on: x", ":1: expected text as a key, got 'on' without quotes", id="on key"),
+        pytest.param(
+            "true: x", ":1: expected text as a key, got 'true' without quotes", id="bool key"
+        ),
         pytest.param(
             "a:\n  ~: x", ":2: a: expected text as a key, got '~' without quotes", id="null key"
         ),

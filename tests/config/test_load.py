@@ -154,7 +154,7 @@ class Files:
             self.root,
             overrides=overrides,
             now_ms=parse_time(now),
-            history_span=self.available.get,
+            history_span=lambda venue, _: self.available.get(venue.name),
         )
 
     def strategy(self, *, now: str = NOW, **overrides: str) -> Strategy:
@@ -317,6 +317,8 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
 
 
 def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> None:
+    least_order = "min_notional_usd: 10, max_leverage: 40"  # as issue 12 has it
+    project.edit(HYPERLIQUID, "max_leverage: 40", least_order)
     designed = project.load()
     shutil.rmtree(project.root / "config")
     shutil.copytree(ROOT / "config", project.root / "config")
@@ -1131,12 +1133,12 @@ def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> No
         ),
         pytest.param(
             {"strat": "2024-01-01"},
-            "strat: unknown variable 'strat', did you mean 'start'? there is end, start, venue",
+            "strat: unknown variable 'strat', did you mean 'start'? there is end, start, venue, workers",
             id="a misspelt variable",
         ),
         pytest.param(
             {"symbol": "BTC/USDT"},
-            "symbol: unknown variable 'symbol'; there is end, start, venue",
+            "symbol: unknown variable 'symbol'; there is end, start, venue, workers",
             id="an unknown variable",
         ),
         pytest.param(

@@ -56,7 +56,7 @@ class Files:
             self.root,
             overrides={},
             now_ms=parse_time("2026-01-15"),
-            history_span={"sample": HALF_YEAR}.get,
+            history_span=lambda venue, _: {"sample": HALF_YEAR}.get(venue.name),
         )
 
     def strategy(self) -> Strategy:
@@ -434,19 +434,20 @@ def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_par
     [
         pytest.param(
             "research/other.py:Own",
-            "there is no file 'research/other.py' in the project's folder",
+            "there is no file 'research/other.py', from the project's folder on",
             id="no file",
         ),
         pytest.param("own.py", "'own.py' is not path/to/file.py:Class", id="no class"),
         pytest.param("own.txt:Own", "'own.txt:Own' is not path/to/file.py:Class", id="no Python"),
         pytest.param(
             "../own.py:Own",
-            "'../own.py' is not below the project's folder: move the file there",
-            id="beside the project",
+            "there is no file '../own.py', from the project's folder on",
+            id="no file beside the project",
         ),
         pytest.param(
             "/own.py:Own",
-            "'/own.py' is not below the project's folder: move the file there",
+            "'/own.py' does not begin at the project's folder: write it from there on, such as "
+            "../research/own.py",
             id="absolute",
         ),
         pytest.param(

@@ -32,7 +32,7 @@ def load(root: Path, line: str) -> Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return load_project(
-        root, overrides={}, now_ms=1_706_000_000_000, history_span=lambda _: Span(0, 2**42)
+        root, overrides={}, now_ms=1_706_000_000_000, history_span=lambda *_: Span(0, 2**42)
     )
 
 

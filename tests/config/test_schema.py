@@ -19,7 +19,7 @@ from tests.builders import MONDAY, ROOT
 NOW_MS = MONDAY + 366 * 86_400_000
 VENUES = ("binance_spot", "hyperliquid", "mexc", "sample")
 SCHEMAS = schemas(VENUES)
-KINDS = {"venues": "venue", "strategies": "strategy"}
+KINDS = {"venues": "venue", "strategies": "strategy", "experiments": "experiment"}
 SHIPPED = sorted(path.relative_to(ROOT) for path in (ROOT / "config").rglob("*.yaml"))
 
 # design.md, section 4, as it stands
@@ -95,7 +95,7 @@ def problem_of_schema(root: Path, name: str) -> str | None:
 
 def problem_of_tbv8(root: Path) -> str | None:
     try:
-        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda _: None)
+        loaded = load_project(root, overrides={}, now_ms=NOW_MS, history_span=lambda *_: None)
     except ConfigError as e:
         return str(e)
     return next((str(problem.error) for problem in loaded.problems), None)
@@ -119,6 +119,7 @@ def test_the_shipped_files_are_right_and_name_their_schema(path: Path) -> None:
 
     schema = (path.parent / name).as_posix().replace("config/venues/../", "config/")
     schema = schema.replace("config/strategies/../", "config/")
+    schema = schema.replace("config/experiments/../", "config/")
     kind = KINDS.get(path.parent.name, path.stem)
     assert schema == f"config/.schemas/{kind}"
     assert problem_of_schema(ROOT, path.relative_to("config").as_posix()) is None
@@ -194,7 +195,9 @@ SYMBOLS = "{BTC/USDT: BTC, ETH/USDT: ETH}"
         pytest.param(STRATEGY, "ema_cross.EmaCross", "../own.py:Own", id="a file elsewhere"),
         pytest.param(STRATEGY, "ema_cross.EmaCross", "own.txt:Own", id="a file of text"),
         pytest.param(VENUE, "max_leverage: 40", "multiplier: 0", id="a multiplier of 0"),
-        pytest.param(VENUE, "max_leverage: 40", "min_notional_usd: -1", id="a least order below 0"),
+        pytest.param(
+            VENUE, "min_notional_usd: 10", "min_notional_usd: -1", id="a least order below 0"
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: str) -> None:
@@ -245,7 +248,7 @@ def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: 
             id="what the shorts pay",
         ),
         pytest.param(
-            VENUE, "max_leverage: 40", "min_notional_usd: 0, multiplier: 1000", id="thousands"
+            VENUE, "min_notional_usd: 10", "min_notional_usd: 0, multiplier: 1000", id="thousands"
         ),
     ],
 )

@@ -12,7 +12,17 @@ from textwrap import dedent
 
 import pytest
 
-from tbv8.config.source import Params, classes, digest_source, params, parse_source, project_imports
+from tbv8.config.source import (
+    Params,
+    classes,
+    digest_source,
+    folder_of,
+    import_root,
+    params,
+    parse_source,
+    project_imports,
+    strategy_sources,
+)
 from tbv8.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -468,3 +478,52 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
 )
 def test_python_in_any_encoding_is_read(write: Write, code: bytes) -> None:
     assert len(parse_source(write("own.py", code)).body) == 1
+
+
+@pytest.mark.parametrize(
+    ("mark", "module", "root"),
+    [
+        pytest.param("alpha/.git/HEAD", "../alpha/trend/own.py", "alpha", id="a repository"),
+        pytest.param("alpha/pyproject.toml", "../alpha/trend/own.py", "alpha", id="a package"),
+        pytest.param("alpha/README.md", "../alpha/trend/own.py", "alpha/trend", id="a folder"),
+        pytest.param("project/trend/.git/HEAD", "trend/own.py", "project", id="in the project"),
+        pytest.param(".git/HEAD", "../alpha/own.py", ".", id="a repository around both"),
+    ],
+)
+def test_a_file_beside_the_project_is_imported_from_its_repository(
+    tmp_path: Path, mark: str, module: str, root: str
+) -> None:
+    for name in ("project/x", mark):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+
+    found = import_root(module, root=tmp_path / "project")
+
+    assert found == tmp_path / root
+
+
+def test_what_a_file_imports_of_an_installed_tbv8_is_a_source_too(tmp_path: Path) -> None:
+    own = tmp_path / "own.py"
+    own.write_text("from tbv8.strategies.base import OneMarket\n")
+
+    sources, below = strategy_sources("own.py", root=tmp_path)
+
+    assert below == tmp_path
+    assert {path.relative_to(folder_of(path, below)).as_posix() for path in sources} == {
+        "own.py",
+        "tbv8/strategies/base.py",
+    }
+
+
+def test_of_an_installed_strategy_the_libraries_beside_it_are_no_sources(tmp_path: Path) -> None:
+    site = tmp_path / "site-packages"
+    for name in ("tbv8/strategies", "numpy"):
+        (site / name).mkdir(parents=True)
+    (site / "numpy/__init__.py").write_text("import ctypes\n")
+    (site / "tbv8/strategies/helper.py").write_text("import numpy\n")
+    own = site / "tbv8/strategies/own.py"
+    own.write_text("import numpy as np\nfrom tbv8.strategies.helper import np\n")
+
+    sources = project_imports([own], root=site)
+
+    assert sources == [own.with_name("helper.py"), own]

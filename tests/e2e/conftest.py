@@ -132,6 +132,7 @@ def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
         root.glob(f"config/strategies/{examples}.yaml")
     ):
         path.unlink()
+    shutil.rmtree(root / "config" / "experiments")  # a test that has one writes it
     (root / "data").mkdir()
     return Project(root)
 

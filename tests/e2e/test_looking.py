@@ -250,6 +250,22 @@ def test_export_writes_what_polars_reads(finished: Project, tmp_path: Path) -> N
     assert read["close"].sum() == pytest.approx(close, rel=1e-12)
 
 
+def test_export_of_a_span_into_one_file(finished: Project, tmp_path: Path) -> None:
+    path = tmp_path / "out" / "bars.parquet"
+
+    end = finished.doit(
+        *("export", "--dataset", "bars_5m", "--symbol", "BTC/USDT", "--into", str(path)),
+        *("--start", "2024-01-02", "--end", "2024-01-05"),
+    )
+
+    assert end.stdout.endswith(f"   {path}: bars_5m of sample:BTC/USDT\n")
+    ((rows,),) = finished.sql(
+        "SELECT count(*) FROM bars_5m WHERE symbol = 'BTC/USDT'"
+        " AND ts_ms >= 1704153600000 AND ts_ms < 1704412800000"
+    )
+    assert len(pl.read_parquet(path)) == rows
+
+
 def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
     done.doit("export", "--database", "backup/copy.sqlite")
     done.edit("config/data.yaml", "data/tbv8.sqlite", "backup/copy.sqlite")
@@ -310,6 +326,16 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--database", "data"), "--database: data is a folder: write a file's name", id="data"
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--into", "data/tbv8.sqlite", "--yes"),
+            "--into: data/tbv8.sqlite is the database itself: write another name",
+            id="bars over the database",
+        ),
+        pytest.param(
+            ("--dataset", "ohlcv_1m", "--into", "x.parquet", "--partition", "month"),
+            "--into is one file for all: leave --to and --partition out",
+            id="one file by month",
         ),
         pytest.param(
             ("--database", "copy.sqlite", "--dataset", "bbo"),

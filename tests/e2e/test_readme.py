@@ -44,7 +44,11 @@ def test_the_strategy_in_the_readme_is_the_one_that_ships() -> None:
 
 
 def test_the_yaml_of_the_readme_loads(project: Project) -> None:
-    strategy, history = blocks("yaml")
+    stamp, mine, strategy, experiment, history = blocks("yaml")
+    project.write("config/venues/stamp.yaml", stamp)
+    project.write("config/venues/mine.yaml", mine)
+    (project.root / "config/experiments").mkdir()
+    project.write("config/experiments/ema_sweep.yaml", experiment)
     project.write("config/strategies/btc_usdt_perp_v1.yaml", strategy)
     project.write("config/history.yaml", history)
 
@@ -53,6 +57,7 @@ def test_the_yaml_of_the_readme_loads(project: Project) -> None:
     span = "2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z"
     assert f"BTC/USDT 5m of sample (simulated), {span}" in listed
     assert f"1m bars of BTC/USDT at binance_spot, {span}" in listed
+    assert "grid search of ema_cross.EmaCross over fast, slow" in listed
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +80,7 @@ def commands() -> list[str]:
         flags=re.MULTILINE,
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
-    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|STRATEGY_ID)\b")
+    patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|FOLDER|NAME|STRATEGY_ID)\b")
     endless = ("record", "bench")
     return [
         words

@@ -40,7 +40,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("strat=2024-01-01",),
             "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "there is end, start, venue",
+            "there is end, start, venue, workers",
             id="variable",
         ),
         pytest.param(
@@ -124,7 +124,10 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("ignore -x", "option -x not recognized"),
         ("help -x", "option -x not recognized"),
         ("tabcompletion --shell", "option --shell requires argument"),
-        ("tabcompletion --shell fish", "--shell: unknown choice 'fish'; there is bash, zsh"),
+        (
+            "tabcompletion --shell csh",
+            "--shell: unknown choice 'csh', did you mean 'zsh'? there is bash, fish, zsh",
+        ),
         (
             "list --sort nam",
             "--sort: unknown choice 'nam', did you mean 'name'? there is definition, name",
@@ -196,7 +199,7 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr == (
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, list, noop, record\n"
+        "backtest, experiment, list, noop, record\n"
     )
 
 

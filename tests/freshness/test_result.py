@@ -151,7 +151,7 @@ class Bench:
 
     def strategy(self, *, now_ms: int = NOW, **overrides: str) -> Strategy:
         project = load_project(
-            self.root, overrides=overrides, now_ms=now_ms, history_span=lambda _venue: None
+            self.root, overrides=overrides, now_ms=now_ms, history_span=lambda *_: None
         )
         return project.strategies["mine"]
 
@@ -225,7 +225,7 @@ def bench_once(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def bench(bench_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     root = tmp_path / "project"
     shutil.copytree(bench_once, root)
-    monkeypatch.setattr(result_module, "_PACKAGE", root / "tbv8")
+    monkeypatch.setattr(result_module, "PACKAGE", root / "tbv8")
     monkeypatch.setattr(source_module, "STRATEGIES", root / "tbv8" / "strategies")
     bench = Bench(root)
     bench.write_result()
@@ -743,7 +743,7 @@ def test_code_that_runs_the_result_makes_it_stale(bench: Bench, name: str) -> No
 
 def test_the_package_has_the_code_that_is_looked_for() -> None:
     """The other tests change a small package: the real one must have the same places."""
-    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda _venue: None)
+    project = load_project(ROOT, overrides={}, now_ms=NOW, history_span=lambda *_: None)
 
     inputs = static_inputs(project.strategies["btc_usdt_perp_v1"])
 
@@ -886,7 +886,7 @@ def test_another_version_makes_it_stale(
     true = result_module.version
 
     def install(versions: dict[str, str]) -> None:
-        result_module._versions.cache_clear()
+        result_module.package_versions.cache_clear()
         monkeypatch.setattr(result_module.platform, "python_version", lambda: versions["python"])
         monkeypatch.setattr(result_module, "version", lambda name: versions.get(name) or true(name))
 
@@ -897,7 +897,7 @@ def test_another_version_makes_it_stale(
         install(now)
         assert bench.reasons() == (reason,)
     finally:
-        result_module._versions.cache_clear()
+        result_module.package_versions.cache_clear()
 
 
 def test_another_version_of_what_a_strategy_imports_makes_it_stale(

@@ -22,5 +22,5 @@ def project(tmp_path: Path, db_path: Path) -> Project:
             path.unlink()
     (tmp_path / "clone" / "config" / "data.yaml").write_text(f"db_path: {db_path}\n")
     return load_project(
-        tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda _: None
+        tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda *_: None
     )

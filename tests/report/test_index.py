@@ -157,10 +157,10 @@ def row(page: str, name: str) -> list[str]:
 def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     page = written.read_text(encoding="utf-8")
 
-    assert row(page, "alpha")[2:7] == ["fresh", "-10.00%", "-2.50", "–", "+50.00%"]
-    assert row(page, "beta")[2:7] == ["stale", "+10.00%", "10.25", "–", "+50.00%"]
-    assert row(page, "gone")[2:7] == ["not configured", "+0.00%", "–", "–", "+50.00%"]
-    assert row(page, "never")[2:7] == ["no result", "–", "–", "–", "–"]
+    assert row(page, "alpha")[2:8] == ["fresh", "not checked", "-10.00%", "-2.50", "–", "+50.00%"]
+    assert row(page, "beta")[2:8] == ["stale", "not checked", "+10.00%", "10.25", "–", "+50.00%"]
+    assert row(page, "gone")[2:8] == ["not configured", "", "+0.00%", "–", "–", "+50.00%"]
+    assert row(page, "never")[2:8] == ["no result", "not checked", "–", "–", "–", "–"]
     assert "<summary>beta: params.fast: 5 became 6</summary>" in page
     assert "<li>because migrate will run</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page

@@ -8,9 +8,10 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.config.records import Project
-from tbv8.market import MINUTE_MS, Bbo, Series, Span, Trade
+from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.report.status import Status, read_status, to_json
 from tbv8.report.status_view import print_status
 from tbv8.store.database import REVISION
@@ -138,7 +139,8 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     folder = project.results_path / "btc_usdt_perp_v1"
     folder.mkdir(parents=True)
     primary = {"return": 0.25, "max_drawdown": 0.1, "sharpe": None, "trades": 12}
-    summary = {"simulated": True, "primary": primary}
+    span = {"start": "2024-01-01T00:00:00Z", "end": "2024-01-08T00:00:00Z"}
+    summary = {"simulated": True, "primary": primary, "span": span}
     (folder / "summary.json").write_text(json.dumps(summary))
 
     (fresh,) = look(project).strategies
@@ -147,6 +149,9 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     (damaged,) = look(project).strategies
 
     assert (fresh.fresh, fresh.reasons, fresh.simulated) == (True, (), True)
+    assert (fresh.start_ms, fresh.end_ms) == (MONDAY, MONDAY + 7 * DAY_MS)
+    assert (fresh.lookahead, fresh.checked) == (None, "not checked")
+    assert (damaged.start_ms, damaged.end_ms) == (None, None)
     assert fresh.numbers == {
         "return": 0.25,
         "cagr": None,
@@ -211,6 +216,55 @@ def test_json_has_times_as_text(project: Project) -> None:
     assert (series["first"], series["last"]) == ("2024-01-01T00:00:00Z", "2024-01-01T23:59:00Z")
     assert value["database"]["known_revision"] == REVISION
     assert not [key for key in series if key.endswith("_ms")]
+
+
+def status_of(project: Project, symbols: int) -> Status:
+    """Return a status of many symbols, some of which lack something."""
+    names = [f"C{number:03}/USDT" for number in range(symbols)]
+    for name in names[:2]:
+        hold(project.db_path, Series("binance_spot", name), days(0, 2))
+        gap = Gap(
+            series=Series("mexc", name), channel="bbo", start_ms=MONDAY, end_ms=None, reason="x"
+        )
+        record(project, gaps={(gap.series, "bbo", MONDAY): gap})
+    found = look(project)
+    whole, gap_of_one = found.series[0], found.recorder_gaps[0]
+    series = [
+        replace(
+            whole,
+            symbol=name,
+            dataset=dataset,
+            gaps=2 if name == "C007/USDT" and dataset == "ohlcv_1m" else 0,
+            last_ms=MONDAY if name == "C009/USDT" else whole.last_ms,
+        )
+        for name in names
+        for dataset in ("ohlcv_1m", "bars_5m")
+    ]
+    gaps = tuple(replace(gap_of_one, symbol=name) for name in names)
+    return replace(found, series=tuple(series), recorder_gaps=gaps)
+
+
+def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = status_of(project, 200)
+
+    print_status(status)
+    said = capsys.readouterr().out
+    print_status(status, each=True)
+    each = capsys.readouterr().out
+
+    lines = [line.split() for line in said.splitlines()]
+    assert len(lines) < 40
+    kind = ["200", "2024-01-01", "2024-01-02", "23:59", "1", "576,000", "0", "2"]
+    assert ["binance_spot", "ohlcv_1m", *kind] in [line[:10] for line in lines]
+    odd = lines.index(["Behind,", "or", "with", "gaps"])
+    assert [line for line in lines if "C007/USDT" in line or "C009/USDT" in line] == lines[
+        odd + 2 : odd + 4
+    ]
+    assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
+    assert said.count("newest of") == 10
+    assert each.count("C123/USDT") == 3
 
 
 def test_plain_text_without_a_terminal(

@@ -139,7 +139,9 @@ def test_orders_that_the_gate_denies_are_explained_in_terminal_and_page(
 def test_missing_minutes_are_said_first() -> None:
     found = summarised([100.0] * MONTH, hours=MONTH + 6, params={"orders": {2: "1"}})
 
-    assert cautions(found) == ["BTC/USDT: 360 of 45,000 minutes are missing (0.80%)"]
+    assert cautions(found) == [
+        "BTC/USDT: 360 of 45,000 minutes are missing (0.80%), and with them 6 of 750 1h bars"
+    ]
 
 
 def test_a_short_span_has_no_figures_a_year_and_says_so() -> None:

@@ -19,7 +19,14 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.store.bars import open_bars
 from tbv8.store.database import open_reader
-from tbv8.store.export import copy_database, export_bars, export_ticks, exportable, tick_days
+from tbv8.store.export import (
+    copy_database,
+    export_bars,
+    export_file,
+    export_ticks,
+    exportable,
+)
+from tbv8.store.tick_tables import tick_days
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tbv8.store.verify import verify
 from tests.builders import (
@@ -43,15 +50,16 @@ def write_bars(db_path: Path, folder: Path, span: Span = ALL, dataset: str = "oh
     with open_reader(db_path) as query:
         chosen = exportable(query, BTC, dataset, span)
     told: list[int] = []
-    written = export_bars(db_path, folder, BTC, dataset, chosen, advance=told.append)
-    assert sum(told) == len(chosen)
+    written, there = export_bars(db_path, folder, BTC, dataset, chosen, advance=told.append)
+    assert sum(told) == len(chosen) == written + there
     return written
 
 
 def write_ticks(db_path: Path, folder: Path, table: str) -> int:
     with open_reader(db_path) as query:
         chosen = tick_days(query, LIVE, table, ALL)
-    return export_ticks(db_path, folder, LIVE, table, chosen, advance=lambda _: None)
+    written, _ = export_ticks(db_path, folder, LIVE, table, chosen, advance=lambda _: None)
+    return written
 
 
 def files(folder: Path) -> list[str]:
@@ -278,3 +286,65 @@ def test_a_reader_of_the_copy_needs_nothing_beside_it(db_path: Path, tmp_path: P
 
     with closing(sqlite3.connect(tmp_path / "copy.sqlite")) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+
+
+NEW_YEAR = days(29, 33)  # the last days of January 2024, and the first of February
+
+
+def test_a_month_is_one_file_of_the_rows_of_its_days(db_path: Path, tmp_path: Path) -> None:
+    hold(db_path, BTC, NEW_YEAR)
+    with open_reader(db_path) as query:
+        chosen = exportable(query, BTC, "ohlcv_1m", ALL)
+
+    def months() -> tuple[int, int]:
+        return export_bars(
+            db_path, tmp_path, BTC, "ohlcv_1m", chosen, by="month", advance=lambda _: None
+        )
+
+    first, again = months(), months()
+
+    folder = tmp_path / "sample/BTC-USDT/ohlcv_1m"
+    assert (first, again) == ((2, 0), (0, 2))
+    assert files(folder) == ["2024-01.parquet", "2024-02.parquet"]
+    january = pl.read_parquet(folder / "2024-01.parquet")
+    assert january["ts_ms"].to_list() == list(range(day(29), day(31), MINUTE_MS))
+    said = pq.read_schema(folder / "2024-02.parquet").metadata
+    assert (said[b"tbv8.month"], said[b"tbv8.start"]) == (b"2024-02", b"2024-02-01T00:00:00Z")
+
+
+def test_a_month_is_written_again_when_one_of_its_days_changed(
+    db_path: Path, tmp_path: Path
+) -> None:
+    hold(db_path, BTC, NEW_YEAR)
+
+    def months() -> tuple[int, int]:
+        with open_reader(db_path) as query:
+            chosen = exportable(query, BTC, "ohlcv_1m", ALL)
+        return export_bars(
+            db_path, tmp_path, BTC, "ohlcv_1m", chosen, by="month", advance=lambda _: None
+        )
+
+    months()
+    hold(db_path, BTC, days(32, 33), minute_bars(days(32, 33), shift=1))
+
+    assert months() == (1, 1)
+
+
+def test_one_file_has_every_series_by_time(db_path: Path, tmp_path: Path) -> None:
+    hold(db_path, BTC, days(0, 2))
+    hold(db_path, Series("sample", "ETH/USDT"), days(1, 2))
+    path = tmp_path / "out" / "bars.parquet"
+    with open_reader(db_path) as query:
+        chosen = {
+            series: exportable(query, series, "ohlcv_1m", ALL)
+            for series in (BTC, Series("sample", "ETH/USDT"))
+        }
+
+    export_file(db_path, path, "ohlcv_1m", chosen, advance=lambda _: None)
+
+    read = pl.read_parquet(path)
+    assert read["symbol"].to_list() == ["BTC/USDT"] * 2880 + ["ETH/USDT"] * 1440
+    assert read["ts_ms"].to_list() == [
+        *range(day(0), day(2), MINUTE_MS),
+        *range(day(1), day(2), MINUTE_MS),
+    ]

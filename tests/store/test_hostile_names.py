@@ -11,7 +11,8 @@ from tbv8.market import DAY_MS, Bbo, Series, Span
 from tbv8.page.html import element
 from tbv8.store.bars import open_bars
 from tbv8.store.database import open_reader
-from tbv8.store.export import export_bars, export_ticks, exportable, tick_days
+from tbv8.store.export import export_bars, export_ticks, exportable
+from tbv8.store.tick_tables import tick_days
 from tbv8.store.ticks import Batch, bbo_row, open_ticks
 from tbv8.store.verify import verify
 from tests.builders import MONDAY, days, hold, minute_bars, shell

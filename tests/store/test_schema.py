@@ -47,6 +47,7 @@ TABLES = [
     "bars_4h",
     "bars_5m",
     "bbo",
+    "experiment_trials",
     "history_coverage",
     "ohlcv_1m",
     "recording_gaps",
@@ -54,6 +55,8 @@ TABLES = [
     "session_events",
     "sessions",
     "trades",
+    "trial_details",
+    "trials",
 ]
 WRITTEN_DOWN = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name"
 

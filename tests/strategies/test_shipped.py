@@ -12,7 +12,7 @@ from tests.backtest.builders import books_of, look_ahead, run_strategy, sample_b
 from tests.builders import ROOT
 
 PROJECT = load_project(
-    ROOT, overrides={}, now_ms=parse_time("2025-01-01"), history_span=lambda _venue: None
+    ROOT, overrides={}, now_ms=parse_time("2025-01-01"), history_span=lambda *_: None
 )
 SHIPPED = pytest.mark.parametrize("name", PROJECT.strategies)
 

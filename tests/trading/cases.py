@@ -2533,6 +2533,17 @@ CHANGES = [
         0,
     ),
     Case(
+        "a fill at a limit far from the market sets no stop off",
+        [
+            (0, stop_limit("t", "buy", 1, 105, 108)),
+            (0, [limit("e", "sell", 1, 101), limit("tp", "buy", 1, 110, parent="e")]),
+            (1, Modify("t", trigger=D(103))),
+        ],
+        [(100, 102, 99, 100), (100, 104, 100, 104)],
+        [(1, "e", "sell", 1, 101), (1, "tp", "buy", 1, 110), (2, "t", "buy", 1, 108)],
+        1,
+    ),
+    Case(
         "a change is checked at once, in the order of asking",
         [(0, limit("l", "buy", 1, 98)), (1, Modify("l", price=D("97.3"))), (1, Cancel("l"))],
         [FLAT],

@@ -92,12 +92,8 @@ class Driven(Strategy):
         return closes[at - 1][1] if at else None
 
     def open_orders(self) -> list[str]:
-        """Return those whose time is not over: when the others end is up to the engine."""
-        orders, now_ns = self.config.inside["orders"], self.time_ms * NS
-        resting = [order for market in orders.markets.values() for order in market.working.values()]
-        over = {order.id for order in resting if 0 < order.ends_ns <= now_ns}
-        over |= {order.id for order in resting if order.parent in over}
-        return [name for name in self.orders if name in orders.book.working and name not in over]
+        working = self.config.inside["orders"].book.working
+        return [name for name in self.orders if name in working]
 
     def send(self, order: Order) -> None:
         self.submit_order(self.made(order))

@@ -554,7 +554,7 @@ class Path:
         return live.expire_ms is not None and live.expire_ms < self.step.close_ms
 
     def end_of_path(self) -> None:
-        """Fill, one by one, what the page leaves to the end, then end what has had its time.
+        """Fill, one by one, what the page leaves to the end.
 
         reading: an account that a fill here leaves below the margin is liquidated at the close.
         """
@@ -583,8 +583,6 @@ class Path:
                 return
         for live in self.account.orders:
             live.began_inside = False
-            if live.order.symbol == self.step.symbol and has_ended(live, self.step.close_ms):
-                end(self.account, live, "expired")
 
     def at_the_end(self, live: Live) -> tuple[int, Decimal | None]:
         """Return an order's turn at the end of the path and its price, None if it does not fill."""
@@ -737,12 +735,6 @@ class Session:
         self.timers: list[tuple[int, str]] = []
         self.numbers: dict[str, int] = {}
         self.symbol_of: dict[str, str] = {}
-        self.before: dict[str, Decimal] = {}
-        """The last closes at the instant before."""
-        self.inside: dict[str, Decimal] | None = None
-        """These, while a timer fires inside of a step."""
-        self.closed_ms: dict[str, int] = {}
-        """When the last step of each symbol closed."""
         self.halt: str | None = None
         self.day_start = rules.balance
         self.counted = rules.start_ms is None
@@ -753,19 +745,12 @@ class Session:
         return self.account.positions[symbol]
 
     def last(self, symbol: str) -> Decimal | None:
-        """Return the last close; a timer inside of a step does not see that step's."""
-        return (self.account.last if self.inside is None else self.inside).get(symbol)
+        return self.account.last.get(symbol)
 
     def open_orders(self) -> list[str]:
-        """Return the orders that were let through and have not ended, held children included.
-
-        Those are left out whose time, or whose parent's, is over: the path is still to end them.
-        """
+        """Return the orders that were let through and have not ended, held children included."""
         live = [o for o in self.account.orders if o.state in OPEN]
-        over = {o.order.id for o in live if has_ended(o, self.time_ms)}
-        over |= {o.order.id for o in live if o.order.parent in over}
-        named = (o.order.id for o in sorted(live, key=lambda o: o.number))
-        return [name for name in named if name not in over]
+        return [o.order.id for o in sorted(live, key=lambda o: o.number)]
 
     def send(self, order: Order) -> None:
         self.send_list([order])
@@ -821,8 +806,7 @@ class Session:
             if before_ms is not None:
                 self.pass_time(before_ms, now_ms)
             before_ms = now_ms
-            self.before = dict(self.account.last)
-            self.fire_timers(self.first_end(now_steps, now_ms) - 1)
+            self.fire_timers(now_ms - 1)
             self.time_ms = self.account.now_ms = now_ms
             now_steps.sort(key=lambda step: places[step.symbol])
             now_shown.sort(key=lambda bar: (-length_ms(bar.timeframe), -places[bar.symbol]))
@@ -847,7 +831,6 @@ class Session:
         if steps:
             self.end_warm_up()
         self.closed = {step.symbol for step in steps}
-        self.closed_ms |= dict.fromkeys(self.closed, self.time_ms)
         for bar in shown:
             self.script.on_bar(self, bar, self.account.last[bar.symbol])
             self.draining = True
@@ -871,30 +854,7 @@ class Session:
             timer = min(due)
             self.timers.remove(timer)
             self.time_ms = self.account.now_ms = timer[0]
-            self.inside = self.before if timer[0] < now_ms else None
             self.script.on_timer(self, timer[1])
-            self.time_ms, self.inside = now_ms, None
-            self.account.now_ms = now_ms
-
-    def first_end(self, steps: Sequence[Step], now_ms: int) -> int:
-        """Section 1: when the first order ends inside of a step whose prices reach it."""
-        return min(
-            (
-                live.expire_ms
-                for step in steps
-                for live in self.account.orders
-                if live.state in OPEN and live.order.symbol == step.symbol
-                if live.expire_ms is not None
-                if self.closed_ms.get(step.symbol, -1) < live.expire_ms < now_ms
-                if self.is_in_reach(live, step)
-            ),
-            default=now_ms,
-        )
-
-    def is_in_reach(self, live: Live, step: Step) -> bool:
-        last = self.account.last.get(step.symbol, step.open)
-        price = live.trigger if live.is_stop else live.price
-        return price is not None and min(step.low, last) <= price <= max(step.high, last)
 
     def walk_steps(self, steps: list[Step]) -> None:
         lost = None
@@ -903,16 +863,12 @@ class Session:
                 lost = self.walk(step)
             else:
                 self.account.last[step.symbol] = step.close
-        self.end_by_time({step.symbol for step in steps})
+        for live in self.account.orders:
+            if has_ended(live, self.time_ms):
+                end(self.account, live, "expired")
         self.fire_timers(self.time_ms)
         if lost is not None:
             self.finish_liquidation(lost)
-
-    def end_by_time(self, walked: set[str]) -> None:
-        """End orders of symbols without a step at this instant, whose time is over."""
-        for live in self.account.orders:
-            if live.order.symbol not in walked and has_ended(live, self.time_ms):
-                end(self.account, live, "expired")
 
     def walk(self, step: Step) -> Fraction | None:
         """Walk both paths on copies, then the worse one for real."""

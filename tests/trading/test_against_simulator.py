@@ -148,6 +148,21 @@ def test_it_does_what_the_simulator_does(seed: int, world: str) -> None:
     assert_same(*both(seed, WORLDS[world], part=2 if len(WORLDS[world].symbols) == 1 else 3))
 
 
+@pytest.mark.parametrize(
+    ("seed", "world"),
+    [
+        pytest.param(102, "two symbols", id="a timer behind the end of an order in its step"),
+        pytest.param(201, "liquidations of two", id="a change while a market order is under way"),
+        pytest.param(202, "liquidations of two", id="two timers at once"),
+        pytest.param(206, "two symbols, minutes", id="an order that ends before another's fill"),
+    ],
+)
+def test_it_does_what_the_simulator_does_where_order_in_an_instant_counts(
+    seed: int, world: str
+) -> None:
+    assert_same(*both(seed, WORLDS[world]))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("world", WORLDS)

@@ -216,3 +216,18 @@ def test_a_hook_that_is_done_notes_nothing(project: Path) -> None:
     (project / "prices.csv").read_text()
     with closing(sqlite3.connect(":memory:")), closing(socket.socket()):
         assert opened.files() == {}
+
+
+def test_a_file_of_the_repository_beside_the_project_is_noted_from_the_project_on(
+    project: Path, tmp_path: Path
+) -> None:
+    beside = project.parent / "beside"
+    (beside / ".git").mkdir(parents=True)
+    (beside / "levels.csv").write_text("1,2")
+    (beside / "own.py").write_text(code := "open('../beside/levels.csv').read()")
+    strategy = replace(make_strategy(module="../beside/own.py"), root=project)
+
+    with noting_opened(strategy) as opened:
+        exec(compile(code, str(beside / "own.py"), "exec"), {})
+
+    assert opened.files() == {"../beside/levels.csv": digest_file(beside / "levels.csv")}

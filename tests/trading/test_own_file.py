@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +86,20 @@ def test_a_file_with_the_name_of_another_module_is_refused(own: Strategy, tmp_pa
 
     with pytest.raises(StrategyError, match="another module is named random: rename the file"):
         load_strategy(replace(own, module="random.py"), "hyperliquid")
+
+
+def test_a_file_beside_the_project_imports_from_its_own_repository(
+    own: Strategy, tmp_path: Path
+) -> None:
+    beside = tmp_path / "alpha"
+    (beside / ".git").mkdir(parents=True)
+    shutil.move(tmp_path / "research", beside)
+    project = tmp_path / "project"
+    project.mkdir()
+    strategy = replace(own, module="../alpha/research/own.py", root=project)
+
+    forget_strategies(strategy)
+    loaded = load_strategy(strategy, "hyperliquid")
+
+    assert loaded.limit == 3
+    assert class_place(strategy) == "alpha/research/own.py:14"  # the current folder is above both

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
+from nautilus_trader.model import Bar
 
 from tbv8.errors import DataError
 from tbv8.market import HOUR_MS, Series, parse_timeframe
@@ -52,8 +53,13 @@ def steps(found: Iterable[Schedule]) -> list[tuple[float, int]]:
     return [
         ((ns // 10**6 - START_MS) / HOUR_MS, number)
         for each in found
-        for ns, number in zip(each.closes_ns, each.markets, strict=True)
+        for ns, number in zip(each.closes_ns.tolist(), each.markets.tolist(), strict=True)
     ]
+
+
+def shown_bars(found: Iterable[Schedule]) -> dict[int, tuple[Bar, ...]]:
+    """Return the bars that are shown, by their time."""
+    return {ns: bars for part in found for ns, _, bars, _, _ in part.intervals() if bars}
 
 
 def test_steps_follow_their_closes_and_of_one_instant_the_symbols() -> None:
@@ -67,7 +73,12 @@ def test_prices_are_those_of_the_step() -> None:
 
     (found,) = made(Bars(shown={}, steps={SYMBOLS[0]: bars}))
 
-    assert found.prices == ([1000, 1000], [1020, 1035], [980, 980], [1000, 1015])
+    assert [column.tolist() for column in found.prices] == [
+        [1000, 1000],
+        [1020, 1035],
+        [980, 980],
+        [1000, 1015],
+    ]
 
 
 def test_of_one_instant_longer_bars_come_first_and_the_first_symbol_last() -> None:
@@ -80,7 +91,7 @@ def test_of_one_instant_longer_bars_come_first_and_the_first_symbol_last() -> No
     (found,) = made(Bars(shown=shown, steps={symbol: at(*range(1, 25)) for symbol in SYMBOLS}))
 
     day_ns = (START_MS + 24 * HOUR_MS) * 10**6
-    assert [bar.bar_type for bar in found.shown[day_ns]] == [
+    assert [bar.bar_type for bar in shown_bars([found])[day_ns]] == [
         BAR_TYPES[symbol, timeframe]
         for timeframe in (DAY, FOUR, HOUR)
         for symbol in reversed(SYMBOLS)
@@ -94,6 +105,25 @@ def test_a_bar_that_closes_in_a_hole_is_a_step_at_its_close() -> None:
 
     assert steps(found) == [(1, 0), (2, 0), (4, 0)]
     assert [column[-1] for column in found[0].prices] == [1235] * 4
+
+
+def test_an_interval_has_the_range_of_its_steps_and_each_of_its_instants_its_own() -> None:
+    bars = make_bars([100.0, 97.0, 103.0, 101.0], reach=2.0)
+    four_hours = make_bars([101.0], timeframe="4h", reach=5.0)
+    (found,) = made(Bars(shown={(SYMBOLS[0], FOUR): four_hours}, steps={SYMBOLS[0]: bars}))
+
+    (interval,) = found.intervals()
+    instants = list(found.instants(interval))
+
+    hours_ns = [(START_MS + hour * HOUR_MS) * 10**6 for hour in range(1, 5)]
+    assert interval[:2] == (hours_ns[3], ((0, 1000, 1050, 950, 1010, hours_ns[3]),))
+    assert [instant[:2] for instant in instants] == [
+        (hours_ns[0], ((0, 1000, 1020, 980, 1000, hours_ns[0]),)),
+        (hours_ns[1], ((0, 1000, 1020, 950, 970, hours_ns[1]),)),
+        (hours_ns[2], ((0, 970, 1050, 950, 1030, hours_ns[2]),)),
+        (hours_ns[3], ((0, 1030, 1050, 990, 1010, hours_ns[3]),)),
+    ]
+    assert [len(bars) for _, _, bars, _, _ in instants] == [0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5, 100])
@@ -111,8 +141,8 @@ def test_stretches_hold_the_same_wherever_they_end(
     found = made(bars)
 
     assert steps(found) == steps([whole])
-    assert {ns: bars for each in found for ns, bars in each.shown.items()} == whole.shown
-    assert all(each.closes_ns for each in found)
+    assert shown_bars(found) == shown_bars([whole])
+    assert all(each.closes_ns.size for each in found)
     assert all(one.closes_ns[-1] < later.closes_ns[0] for one, later in pairwise(found))
 
 

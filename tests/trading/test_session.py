@@ -260,6 +260,37 @@ def test_ctrl_c_ends_the_run_at_the_next_step() -> None:
     assert restored is signal.default_int_handler
 
 
+def test_positions_that_lose_too_much_together_are_closed() -> None:
+    def act(world: World, what: str) -> None:
+        if len(script.seen) == 2:
+            world.send(market("a", "buy", 1, symbol=A))
+            world.send(market("b", "sell", 1, symbol=B))
+
+    script = Watching(act)
+    steps = [
+        *flat_steps(A, range(1, 2)),
+        *flat_steps(B, range(1, 2)),
+        Step(A, EPOCH + 2 * HOUR, *map(number, (100, 100, 85, 85))),  # 15 of the 25 are lost
+        Step(B, EPOCH + 2 * HOUR, *map(number, (100, 115, 100, 115))),  # and again
+    ]
+    rules = Rules(
+        markets=dict.fromkeys((A, B), Market(tick=D("0.5"), lot=D("0.1"))),
+        balance=D(1000),
+        max_daily_loss=D(25),
+    )
+
+    books = drive(
+        steps,
+        [Shown(step.symbol, "1h", step.close_ms) for step in steps],
+        script,
+        rules,
+        timeframe="1h",
+    )
+
+    assert books.halts == [(EPOCH + 2 * HOUR, "max_daily_loss_usd")]
+    assert books.positions == {A: 0, B: 0}
+
+
 def test_a_warm_up_trades_and_is_not_counted() -> None:
     sent = []
 

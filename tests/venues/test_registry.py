@@ -22,7 +22,7 @@ from tests.servers.live_market import VenueClock
 from tests.servers.mexc import mexc_market, mexc_server
 
 NOON = 1_790_164_800_000
-NOT_VENUES = {"__init__", "base", "bounds", "http", "live_history", "registry"}
+NOT_VENUES = {"__init__", "base", "bounds", "ccxt", "files", "http", "live_history", "registry"}
 
 
 @contextmanager

@@ -9,11 +9,11 @@ Its coins are margined in USDC; `BTC/USDT` is its coin `BTC` all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.base import Cost, Endpoints, HistorySource, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, HistorySource, Rules, Say, Venue
 
 if TYPE_CHECKING:
     from tbv8.venues.hyperliquid.live import HyperliquidLive
@@ -41,6 +41,12 @@ def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
     return LiveHistory("hyperliquid", _open_live(), endpoints, say=say)
 
 
+def _rules(endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
+    """Ask for the rules of symbols."""
+    with _open(endpoints, say) as session:
+        return session.fetch_rules(symbols)
+
+
 def _open_live() -> HyperliquidLive:
     """Return its wire protocol."""
     from tbv8.venues.hyperliquid.live import HyperliquidLive
@@ -52,5 +58,6 @@ VENUE = Venue(
     name="hyperliquid",
     history=HistorySource(span=_span, cost=_cost, open=_open, rolls=True),
     live=_open_live,
+    rules=_rules,
     funding_hours=1,
 )

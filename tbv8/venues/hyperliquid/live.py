@@ -6,9 +6,11 @@ without a word; the first trades frame after a subscribe holds old trades; its n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from functools import partial
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -19,10 +21,12 @@ from tbv8.venues.base import (
     Amount,
     Ask,
     Channel,
+    Contract,
     Market,
     Moment,
     Price,
     Refusal,
+    Rules,
     TradeNumber,
     minutes_in,
     undocumented,
@@ -30,6 +34,10 @@ from tbv8.venues.base import (
 
 VENUE = "hyperliquid"
 KEPT_MINUTES = 5000
+
+_PRICE_DECIMALS = 6
+_PRICE_DIGITS = 5
+_LEAST_ORDER_USD = Decimal(10)
 
 _SIDES: dict[str, Literal["buy", "sell"]] = {"B": "buy", "A": "sell"}
 
@@ -102,6 +110,20 @@ class _Asset(msgspec.Struct):
 
 class _Meta(msgspec.Struct):
     universe: list[_Asset]
+
+
+class _RuledAsset(msgspec.Struct):
+    name: str
+    szDecimals: Annotated[int, msgspec.Meta(ge=0, le=_PRICE_DECIMALS)]
+    maxLeverage: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+
+
+class _RuledMeta(msgspec.Struct):
+    universe: list[msgspec.Raw]
+
+
+class _Context(msgspec.Struct):
+    markPx: Price
 
 
 class _Book(msgspec.Struct):
@@ -214,6 +236,10 @@ class HyperliquidLive:
         """Ask for every coin."""
         return _info({"type": "meta"}, _parse_markets)
 
+    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+        """Ask for the rules of every coin; fees are those of an account, so not public."""
+        return _info({"type": "metaAndAssetCtxs"}, _parse_contracts)
+
     def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
         """Ask for the newest trades: about 10, with no way to older ones."""
         parse = partial(_parse_recent, {market.native: symbol})
@@ -289,6 +315,30 @@ def _parse_markets(reply: bytes) -> dict[str, Market]:
         asset.name: Market(native=asset.name, problem="delisted" if asset.isDelisted else None)
         for asset in _decoded(reply, _Meta).universe
     }
+
+
+def _parse_contracts(reply: bytes) -> dict[str, Contract]:
+    """Prices have five significant digits, at most 6 - szDecimals decimals, or are whole."""
+    meta, contexts = _decoded(reply, tuple[_RuledMeta, list[msgspec.Raw]])
+    if len(meta.universe) != len(contexts):
+        raise undocumented(VENUE, reply, "not as many contexts as coins")
+    found = {}
+    for coin, context in zip(meta.universe, contexts, strict=True):
+        try:
+            asset = msgspec.json.decode(coin, type=_RuledAsset)
+            price = msgspec.json.decode(context, type=_Context, strict=False).markPx
+        except UNREADABLE:  # a delisted coin may have no price
+            continue
+        most = _PRICE_DECIMALS - asset.szDecimals
+        digits = _PRICE_DIGITS - 1 - math.floor(math.log10(price))
+        rules = Rules(
+            tick_size=Decimal(1).scaleb(-max(0, min(most, digits))),
+            lot_size=Decimal(1).scaleb(-asset.szDecimals),
+            min_notional_usd=_LEAST_ORDER_USD,
+            max_leverage=Decimal(asset.maxLeverage),
+        )
+        found[asset.name] = Contract(base=asset.name, rules=rules)
+    return found
 
 
 def _parse_recent(symbols: Mapping[str, str], reply: bytes) -> list[Trade]:

@@ -9,11 +9,11 @@ Its sizes are contracts; tbv8's are base units, by the contract size that the ve
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tbv8.market import Span, parse_time
-from tbv8.venues.base import Cost, Endpoints, HistorySource, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, HistorySource, Rules, Say, Venue
 
 if TYPE_CHECKING:
     from tbv8.venues.live_history import LiveHistory
@@ -41,6 +41,12 @@ def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
     return LiveHistory("mexc", _open_live(), endpoints, opened_ms=_OPENED_MS, say=say)
 
 
+def _rules(endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
+    """Ask for the rules of symbols."""
+    with _open(endpoints, say) as session:
+        return session.fetch_rules(symbols)
+
+
 def _open_live() -> MexcLive:
     """Return its wire protocol."""
     from tbv8.venues.mexc.live import MexcLive
@@ -52,4 +58,5 @@ VENUE = Venue(
     name="mexc",
     history=HistorySource(span=_span, cost=_cost, open=_open),
     live=_open_live,
+    rules=_rules,
 )

@@ -24,11 +24,13 @@ from tbv8.venues.base import (
     Amount,
     Ask,
     Channel,
+    Contract,
     Market,
     Moment,
     Price,
     Refusal,
     RefusedError,
+    Rules,
     TradeId,
     TradeNumber,
     minutes_in,
@@ -98,6 +100,17 @@ class _Contract(msgspec.Struct):
     symbol: str
     contractSize: Decimal | None = None
     state: int = 0
+
+
+class _RuledContract(msgspec.Struct, rename="camel"):
+    symbol: str
+    base_coin: str
+    contract_size: Decimal
+    price_unit: Decimal
+    vol_unit: Decimal
+    max_leverage: Decimal
+    maker_fee_rate: Decimal
+    taker_fee_rate: Decimal
 
 
 class _Book(msgspec.Struct):
@@ -245,6 +258,10 @@ class MexcLive:
         """Ask for every contract: 2 MB."""
         return Ask(path="/api/v1/contract/detail", parse=_parse_markets, weight=10)
 
+    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+        """Ask for the rules of every contract."""
+        return Ask(path="/api/v1/contract/detail", parse=_parse_contracts, weight=10)
+
     def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
         """Ask for the newest 100 trades."""
         return Ask(
@@ -368,6 +385,34 @@ def _parse_markets(reply: bytes) -> dict[str, Market]:
     found = _decoded(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
     contracts: list[_Contract] = found if isinstance(found, list) else [found]
     return {contract.symbol: _to_market(contract) for contract in contracts}
+
+
+def _parse_contracts(reply: bytes) -> dict[str, Contract]:
+    """A contract that tells less than its rules is left out: new ones come and go."""
+    found = {}
+    for raw in _decoded(list[msgspec.Raw], reply):
+        try:
+            told = msgspec.json.decode(raw, type=_RuledContract)
+        except UNREADABLE:
+            continue
+        rules = Rules(
+            tick_size=told.price_unit,
+            lot_size=_product(told.contract_size, told.vol_unit),
+            max_leverage=told.max_leverage,
+            maker_fee=told.maker_fee_rate,
+            taker_fee=told.taker_fee_rate,
+        )
+        if rules.are_possible:
+            found[told.symbol] = Contract(base=told.base_coin, rules=rules)
+    return found
+
+
+def _product(size: Decimal, unit: Decimal) -> Decimal:
+    """Return the product; not a number, which no rule is, of what no market has."""
+    try:
+        return size * unit
+    except ArithmeticError:
+        return Decimal("NaN")
 
 
 def _to_market(contract: _Contract) -> Market:

@@ -1,0 +1,370 @@
+"""Data, results and runs of a project, for notebooks and scripts.
+
+    from tbv8.api import load_bars, run
+
+    bars = load_bars("sample", "BTC/USDT", "1h", "2024-01-01", "2024-02-01")
+    result = run("btc_usdt_perp_v1", params={"fast": 10}, start="2024-01-01", end="2024-02-01")
+    print(result)
+    result.show()
+
+Every function takes `project=`, the project's folder or any folder below it; without it, it is the
+current folder. Times are `"2024-01-31"`, `"2024-01-31T12:00:00Z"` or a datetime with a zone; a
+start counts, an end does not. Frames have `ts_ms` (milliseconds UTC) as the tables and files have
+it, and `time`, the same as a polars Datetime. A bar is named by its open, a row of `equity` by a
+bar's close.
+
+What a user can mend is a `tbv8.errors.Tbv8Error` of one line, a wrong argument a ValueError.
+"""
+
+from __future__ import annotations
+
+import html
+import sys
+import webbrowser
+from collections.abc import Mapping
+from datetime import date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import polars as pl
+import pyarrow as pa
+from msgspec.structs import replace
+
+from tbv8.backtest.run import run_backtest
+from tbv8.config.document import unknown
+from tbv8.config.load import find_project
+from tbv8.config.records import Project, Strategy
+from tbv8.config.source import classes
+from tbv8.config.source import params as params_of
+from tbv8.errors import ConfigError, DataError
+from tbv8.manifest import PAGE, read_manifest
+from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
+from tbv8.results.summary import Summary, read_summary, to_json
+from tbv8.store.bars import open_bars, read_held_span
+from tbv8.store.database import open_reader
+from tbv8.store.tick_tables import read_ticks
+from tbv8.tasks import load_folder, prepare
+
+type Time = str | date | datetime
+"""A date is midnight UTC."""
+
+_ALWAYS = Span(0, 253_402_300_800_000)
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity")
+_TIMES = {"ts_ms": "time", "opened_ms": "opened", "closed_ms": "closed"}
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of a result, on one venue.
+
+    Attributes:
+        venue: Whose rules it traded by.
+        statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...
+        fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
+            liquidity, position.
+        positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
+            quantity, entry_price, exit_price, pnl, fees, funding.
+        equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
+    """
+
+    venue: str
+    statistics: Mapping[str, Any]
+    fills: pl.DataFrame
+    positions: pl.DataFrame
+    equity: pl.DataFrame
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """A backtest's result; printed, it is the lines that `doit backtest` prints.
+
+    Attributes:
+        summary: All its numbers, as a record.
+        folder: Its files.
+        primary: The run at the primary venue; `statistics`, `fills`, `positions` and `equity` are
+            short for its own.
+        shadow: The run at the secondary venue, if there is one.
+    """
+
+    summary: Summary
+    folder: Path
+    primary: Account
+    shadow: Account | None
+    _temporary: TemporaryDirectory[str] | None = None  # removed with the last use of this result
+
+    @property
+    def statistics(self) -> Mapping[str, Any]:
+        """The primary's numbers by name."""
+        return self.primary.statistics
+
+    @property
+    def fills(self) -> pl.DataFrame:
+        """The primary's fills."""
+        return self.primary.fills
+
+    @property
+    def positions(self) -> pl.DataFrame:
+        """The primary's closed positions."""
+        return self.primary.positions
+
+    @property
+    def equity(self) -> pl.DataFrame:
+        """The primary's equity at each bar's close."""
+        return self.primary.equity
+
+    def show(self) -> Page:
+        """Show the tearsheet: below a notebook's cell, elsewhere in the browser."""
+        page = Page(path=self.folder.absolute() / PAGE)
+        if "ipykernel" not in sys.modules:
+            webbrowser.open(page.path.as_uri())
+        return page
+
+    def __repr__(self) -> str:
+        return str(self.summary)
+
+    __str__ = __repr__
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of HTML that a notebook shows as it is; the notebook then holds all of it."""
+
+    path: Path
+
+    def _repr_html_(self) -> str:
+        text = html.escape(self.path.read_text(encoding="utf-8"))
+        return f'<iframe srcdoc="{text}" width="100%" height="900" frameborder="0"></iframe>'
+
+
+def load_bars(
+    venue: str,
+    symbol: str,
+    timeframe: str,
+    start: Time | None = None,
+    end: Time | None = None,
+    *,
+    project: Path | str = ".",
+) -> pl.DataFrame:
+    """Return the held bars that open from `start` up to `end`, by time; without them, all.
+
+    The columns are time, ts_ms, open, high, low, close, volume and, of any timeframe but 1m,
+    minutes: how many 1-minute bars are in each. Each day is held against the ledger's digest.
+
+    Raises:
+        DataError: There are none, or a day was changed outside of tbv8.
+    """
+    loaded = _load(project)
+    series, length = Series(venue, symbol), parse_timeframe(timeframe)
+    span = _span(start, end)
+    with open_reader(loaded.db_path):
+        pass  # refuses what is no database of this revision
+    with open_bars(loaded.db_path) as store, store.transaction("DEFERRED"):
+        bars = read_held_span(store, series, length, span)
+    if not bars.num_rows:
+        task = (
+            f"backfill:{series}"
+            if length == ONE_MINUTE
+            else f"aggregate --venue {venue} --symbol {symbol} --timeframes {length}"
+        )
+        raise DataError(_nothing(loaded, series, f"{length} bars", span, f"run `doit {task}`"))
+    return _with_times(pl.DataFrame(bars))
+
+
+def load_trades(
+    venue: str,
+    symbol: str,
+    start: Time | None = None,
+    end: Time | None = None,
+    *,
+    project: Path | str = ".",
+) -> pl.DataFrame:
+    """Return recorded trades by time: time, ts_ms, trade_id, price, size, side, received_ms.
+
+    `side` is the taker's, `size` in base units.
+
+    Raises:
+        DataError: There are none.
+    """
+    return _load_ticks("trades", Series(venue, symbol), _span(start, end), project)
+
+
+def load_quotes(
+    venue: str,
+    symbol: str,
+    start: Time | None = None,
+    end: Time | None = None,
+    *,
+    project: Path | str = ".",
+) -> pl.DataFrame:
+    """Return the recorded best bids and offers by time, a row for each change.
+
+    The columns are time, ts_ms, bid_price, bid_size, ask_price, ask_size (null where a side of the
+    book was empty) and received_ms.
+
+    Raises:
+        DataError: There are none.
+    """
+    return _load_ticks("bbo", Series(venue, symbol), _span(start, end), project)
+
+
+def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
+    """Return a strategy's result as it lies in its folder, fresh or stale.
+
+    Raises:
+        ConfigError: There is no such strategy.
+        DataError: It has no result yet.
+    """
+    loaded = _load(project)
+    folder = loaded.results_path / strategy_id
+    if read_manifest(folder) is None:
+        _find(loaded, strategy_id)
+        raise DataError(f"{folder}: there is no result yet: run `doit backtest:{strategy_id}`")
+    return _read(folder)
+
+
+def run(
+    strategy: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    start: Time | None = None,
+    end: Time | None = None,
+    venue: str | None = None,
+    project: Path | str = ".",
+) -> Result:
+    """Run a strategy of `config/strategies` and return its result; the project's own stays.
+
+    Bars that are not held are fetched and built first, as `doit` would. Run one at a time: what
+    other threads open meanwhile may be taken for the strategy's.
+
+    Args:
+        strategy: Its strategy_id.
+        params: What differs from the `params` of its file.
+        start: In place of its start_date.
+        end: In place of its end_date.
+        venue: In place of its market_data_venue.
+        project: The project's folder, or any folder below it.
+
+    Raises:
+        ConfigError: A param or a time cannot be.
+        DataError: Bars are missing or damaged.
+        StrategyError: The strategy raised.
+    """
+    given = {"venue": venue, "start": _text("start", start), "end": _text("end", end)}
+    loaded = _load(project, {name: text for name, text in given.items() if text is not None})
+    chosen = _with_params(_find(loaded, strategy), params or {})
+    inputs, bars = prepare(loaded, chosen)
+    temporary = TemporaryDirectory(prefix="tbv8-")
+    run_backtest(chosen, bars, inputs=inputs, results_path=Path(temporary.name))
+    return _read(Path(temporary.name) / strategy, temporary)
+
+
+def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Project:
+    return load_folder(find_project(Path(project)), overrides=overrides or {})
+
+
+def _find(project: Project, strategy_id: str) -> Strategy:
+    """Return a strategy of the project, or raise what is wrong with its file."""
+    if strategy_id in project.strategies:
+        return project.strategies[strategy_id]
+    for problem in project.problems:
+        if (problem.kind, problem.name) == ("strategy", strategy_id):
+            raise problem.error
+    raise ConfigError(
+        unknown("strategy", strategy_id, project.strategies), path=Path("config/strategies")
+    )
+
+
+def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
+    known = classes(strategy.module_path)
+    taken = params_of(known[f"{strategy.class_name}Config"], known)
+    for name in changes:
+        if taken.closed and name not in taken.required:
+            what = f"param of {strategy.class_name}"
+            raise ConfigError(unknown(what, name, taken.required), path=strategy.path, key="params")
+    return replace(strategy, params={**strategy.params, **changes})
+
+
+def _text(name: str, time: Time | None) -> str | None:
+    """Return a time as a user would write it, once it is sure that it is one."""
+    if isinstance(time, datetime) and time.tzinfo is None:
+        raise ValueError(f"{name}: {time} has no time zone: write tzinfo=datetime.UTC")
+    text = time.isoformat() if isinstance(time, date) else time
+    if text is not None:
+        try:
+            parse_time(text)
+        except ValueError as e:
+            raise ValueError(f"{name}: {e}") from None
+    return text
+
+
+def _span(start: Time | None, end: Time | None) -> Span:
+    first, last = _text("start", start), _text("end", end)
+    span = Span(
+        _ALWAYS.start_ms if first is None else parse_time(first),
+        _ALWAYS.end_ms if last is None else parse_time(last),
+    )
+    if not span:
+        raise ValueError(f"end: {last} is not after the start, {first}")
+    return span
+
+
+def _load_ticks(table: str, series: Series, span: Span, project: Path | str) -> pl.DataFrame:
+    loaded = _load(project)
+    with open_reader(loaded.db_path) as query:
+        hours = list(read_ticks(query, series, table, span))
+    if not hours:
+        what = "quotes" if table == "bbo" else table
+        raise DataError(_nothing(loaded, series, what, span, "`doit record` records them"))
+    return _with_times(pl.DataFrame(pa.concat_tables(hours)))
+
+
+def _nothing(project: Project, series: Series, what: str, span: Span, cure: str) -> str:
+    """Say that nothing is held of a series, and why or what to do."""
+    venues = project.venues
+    if series.venue not in venues:
+        return unknown("venue", series.venue, venues)
+    if series.symbol not in venues[series.venue].symbols:
+        among = venues[series.venue].symbols
+        return unknown(f"symbol of {series.venue}", series.symbol, among)
+    where = "" if span == _ALWAYS else " of that time"
+    return f"{series}: no {what}{where} are held: {cure}; `doit status` shows what is held"
+
+
+def _read(folder: Path, temporary: TemporaryDirectory[str] | None = None) -> Result:
+    summary = read_summary(folder)
+    numbers = to_json(summary)
+    return Result(
+        summary=summary,
+        folder=folder,
+        primary=_account(folder, numbers["primary"]),
+        shadow=_account(folder / "shadow", numbers["shadow"]) if summary.shadow else None,
+        _temporary=temporary,
+    )
+
+
+def _account(folder: Path, numbers: Mapping[str, Any]) -> Account:
+    return Account(
+        venue=numbers["venue"],
+        statistics={name: value for name, value in numbers.items() if name != "venue"},
+        fills=_read_csv(folder / "fills.csv"),
+        positions=_read_csv(folder / "positions.csv"),
+        equity=_read_csv(folder / "equity.csv"),
+    )
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    with path.open(encoding="utf-8") as file:
+        names = file.readline().rstrip("\n").split(",")
+    kinds: dict[str, Any] = dict.fromkeys(names, pl.Float64)
+    kinds |= {name: pl.String for name in _TEXT if name in kinds}
+    kinds |= {name: pl.Int64 for name in _TIMES if name in kinds}
+    return _with_times(pl.read_csv(path, schema=kinds))
+
+
+def _with_times(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame with its times in milliseconds also as Datetimes, before all else."""
+    times = [
+        pl.col(name).cast(pl.Datetime("ms", "UTC")).alias(_TIMES[name])
+        for name in frame.columns
+        if name in _TIMES
+    ]
+    return frame.select(*times, pl.all())

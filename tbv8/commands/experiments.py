@@ -1,0 +1,183 @@
+"""`doit trials`, `doit compare` and `doit promote`: what experiments have found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+from doit.exceptions import InvalidCommand
+
+from tbv8.commands.looking import JSON, Looking, print_json, whole_number
+from tbv8.config.document import unknown
+from tbv8.config.records import Experiment, Project
+from tbv8.store.database import open_reader
+
+_SORTS = (
+    "number",
+    "trades",
+    "fills",
+    "return",
+    "sharpe",
+    "sortino",
+    "calmar",
+    "profit_factor",
+    "max_drawdown",
+)
+
+
+class Trials(Looking):
+    """List the trials of an experiment."""
+
+    doc_purpose = "list the trials of an experiment, the best first"
+    doc_usage = "EXPERIMENT"
+    doc_description = (
+        "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
+        "above what luck alone brings the best of all tries that the database knows of this "
+        "strategy on this series. PBO is the probability that the search is overfitted, of the "
+        "experiment's last result. Trials without a result come last, with the line that says why."
+    )
+    cmd_options = (
+        JSON,
+        {
+            "name": "top",
+            "long": "top",
+            "type": str,
+            "default": "20",
+            "help": "how many [default: %(default)s]",
+        },
+        {
+            "name": "sort",
+            "long": "sort",
+            "type": str,
+            "default": "",
+            "help": "by number, sharpe, sortino, calmar, return, profit_factor, max_drawdown, "
+            "trades or fills; else by the objective",
+        },
+    )
+
+    def _execute(self, as_json: bool, top: str, sort: str, pos_args: Sequence[str]) -> int:
+        from tbv8.experiments.listing import list_trials, trial_lines
+
+        project: Project = self.loader.namespace["PROJECT"]
+        experiment = _experiment(project, pos_args, "doit trials")
+        sort = sort or experiment.objective.metric
+        if sort not in _SORTS:
+            raise InvalidCommand(f"--sort: {unknown('column', sort, _SORTS)}")
+        count = whole_number("--top", top, least=1)
+        with open_reader(project.db_path) as query:
+            listed = list_trials(query, experiment, project.results_path, top=count, sort=sort)
+        if as_json:
+            print_json(msgspec.to_builtins(listed))
+        else:
+            print("\n".join(trial_lines(listed)))
+        return 0
+
+
+class Compare(Looking):
+    """Lay results beside each other."""
+
+    doc_purpose = "strategies and experiments side by side, each Sharpe ratio with its luck"
+    doc_usage = "NAME NAME ..."
+    doc_description = (
+        "A name is that of a strategy or of an experiment, of which the chosen trial counts. Tries "
+        "is how many variants of that strategy the database knows to have been tried on its "
+        "series; DSR is deflated by all of them, also for a single backtest."
+    )
+    cmd_options = (JSON,)
+
+    def _execute(self, as_json: bool, pos_args: Sequence[str]) -> int:
+        from tbv8.experiments.listing import (
+            compare_experiment,
+            compare_strategy,
+            compared_lines,
+        )
+
+        project: Project = self.loader.namespace["PROJECT"]
+        _check_words(pos_args)
+        if not pos_args:
+            raise InvalidCommand("`doit compare` wants strategies or experiments")
+        known: Mapping[str, Any] = {**project.strategies, **project.experiments}
+        for name in pos_args:
+            if name not in known:
+                raise InvalidCommand(unknown("strategy or experiment", name, known))
+        with open_reader(project.db_path) as query:
+            compared = [
+                compare_experiment(project.experiments[name], project.results_path)
+                if name in project.experiments
+                else compare_strategy(query, project.strategies[name], project.results_path)
+                for name in pos_args
+            ]
+        if as_json:
+            print_json(msgspec.to_builtins(compared))
+        else:
+            print("\n".join(compared_lines(compared)))
+        return 0
+
+
+class Promote(Looking):
+    """Write the strategy of a trial."""
+
+    doc_purpose = "write a trial's values as a strategy of its own"
+    doc_usage = "EXPERIMENT --as STRATEGY_ID [--number N]"
+    doc_description = (
+        "Writes config/strategies/<strategy_id>.yaml: the file of the experiment's strategy with "
+        "the values of the trial, and where they came from. Its backtest has the trial's numbers. "
+        "Without --number: the trial that the objective chooses."
+    )
+    cmd_options = (
+        {
+            "name": "as_",
+            "long": "as",
+            "type": str,
+            "default": "",
+            "help": "the id of the new strategy",
+        },
+        {
+            "name": "number",
+            "long": "number",
+            "type": str,
+            "default": "",
+            "help": "of the trial, as `doit trials` lists it",
+        },
+    )
+
+    def _execute(self, as_: str, number: str, pos_args: Sequence[str]) -> int:
+        from tbv8.experiments.promotion import promote
+
+        project: Project = self.loader.namespace["PROJECT"]
+        experiment = _experiment(project, pos_args, "doit promote")
+        if not as_:
+            raise InvalidCommand("--as: missing: write the id of the new strategy")
+        if as_ in project.strategies or as_ in project.experiments:
+            raise InvalidCommand(f"--as: {as_!r} is there already: write another id")
+        at = whole_number("--number", number, least=0) if number else None
+        with open_reader(project.db_path) as query:
+            lines = promote(query, experiment, as_, root=project.root, number=at)
+        print("\n".join(lines))
+        return 0
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuse an option that stands behind a name: pydoit takes it to the front, and asks again."""
+    for word in words:
+        if word.startswith("-"):
+            raise InvalidCommand(f"'{word}' is not a task.")
+
+
+def _experiment(project: Project, names: Sequence[str], command: str) -> Experiment:
+    """Return the experiment that a command is about.
+
+    Raises:
+        InvalidCommand: None is named, several are, or there is none of that name.
+    """
+    _check_words(names)
+    if len(names) != 1:
+        raise InvalidCommand(f"`{command}` wants one experiment; `doit list experiment` names them")
+    name = names[0].removeprefix("experiment:")
+    if name not in project.experiments:
+        for problem in project.problems:
+            if (problem.kind, problem.name) == ("experiment", name):
+                raise problem.error
+        raise InvalidCommand(unknown("experiment", name, project.experiments))
+    return project.experiments[name]

@@ -1,0 +1,51 @@
+"""The command `tbv8`: doit in the project around the current folder, and `tbv8 init FOLDER`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tbv8.commands.init import init
+from tbv8.config.load import find_project
+from tbv8.errors import Tbv8Error
+from tbv8.tasks import os_problem
+
+_REFUSED = 3  # as pydoit's
+
+
+def main() -> int:
+    """Run the words of the command line; return the exit code."""
+    words = sys.argv[1:]
+    try:
+        if words[:1] == ["init"]:
+            return _init(words[1:])
+        if words[:1] != ["--version"]:
+            os.chdir(find_project(Path.cwd()))
+    except Tbv8Error as e:
+        return _refuse(str(e))
+    except OSError as e:
+        if (problem := os_problem(e)) is None:
+            raise
+        return _refuse(problem)
+    from doit.doit_cmd import DoitMain
+
+    from tbv8.commands.about import Loader
+
+    code: int | None = DoitMain(Loader()).run(words)
+    return code or 0
+
+
+def _init(words: Sequence[str]) -> int:
+    if len(words) != 1 or words[0].startswith("-"):
+        return _refuse("write `tbv8 init FOLDER`: it makes the folder of a project")
+    folder = Path(words[0])
+    print(f"   {folder}: {', '.join(init(folder))}")
+    print(f"   it runs as it is: `cd {folder}` and `tbv8 backtest:btc_usdt_perp_v1`")
+    return 0
+
+
+def _refuse(problem: str) -> int:
+    print(f"ERROR: {problem}", file=sys.stderr)
+    return _REFUSED

@@ -1,0 +1,121 @@
+"""`doit new`: a commented start of a strategy or a venue, as files of the project's folder."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from doit.exceptions import InvalidCommand
+
+from tbv8.commands.looking import Looking
+from tbv8.config.document import unknown
+from tbv8.config.records import Project
+from tbv8.config.source import STRATEGIES
+from tbv8.errors import ConfigError
+
+_STRATEGY = """\
+# yaml-language-server: $schema=../.schemas/strategy.schema.json
+# What {name} does, in a sentence.
+strategy_id: {name}
+symbol: {symbol}
+timeframe: 5m                             # 1m, 15m, 1h, 4h, 1d, ...
+strategy: {module}:{class_name}
+params: {{lookback: 48, risk_percent: 0.1}} # fields of {class_name}Config
+routing: {{primary: {venue}}}            # whose tick, lot and fees its orders have
+risk: {{max_position_{base}: {position}, max_daily_loss_usd: 100, max_leverage: 2}}
+# backtest:                               # without it, what config/history.yaml says
+#   market_data_venue: binance_spot
+#   start_date: "2024-01-01"
+#   end_date: "2024-07-01"
+#   starting_balance_usd: 10000
+#   warm_up: 0d                           # `doit lookahead:{name}` tells how long its signals need
+"""
+
+_VENUE = """\
+# yaml-language-server: $schema=../.schemas/venue.schema.json
+# {name}: what orders there are worth. Write `routing: {{primary: {name}}}` into a strategy.
+venue: {name}
+enabled: false                            # true: `doit record` connects, if tbv8 can speak to it
+symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
+instruments:                              # from the venue's pages of contracts and fees
+  {symbol}:
+    tick_size: "0.1"                      # the smallest step of a price
+    lot_size: "0.001"                     # the smallest step of a size, in base units
+    maker_fee: "0.0002"                   # fractions of the notional: this is 0.02 %
+    taker_fee: "0.0005"
+    max_leverage: 20
+    min_notional_usd: 5                   # smaller orders are denied
+    # multiplier: 1000                    # where its unit holds several of the symbol's, as kPEPE
+    # funding_rate_8h: "0.0001"           # what a long position pays for eight hours
+    # funding_hours: 8
+"""
+
+
+class New(Looking):
+    """Write a start."""
+
+    doc_purpose = "write a commented start: `new strategy NAME`, `new venue NAME`"
+    doc_usage = "strategy NAME | venue NAME"
+    doc_description = (
+        "`doit new strategy NAME` writes strategies/NAME.py and config/strategies/NAME.yaml, which "
+        "`doit backtest:NAME` runs at once. `doit new venue NAME` writes config/venues/NAME.yaml. "
+        "Nothing that is there is replaced."
+    )
+    cmd_options = ()
+
+    def _execute(self, pos_args: Sequence[str]) -> int:
+        kinds = {"strategy": _strategy_files, "venue": _venue_files}
+        if len(pos_args) != 2:
+            raise InvalidCommand("write `doit new strategy NAME` or `doit new venue NAME`")
+        kind, name = pos_args
+        if kind not in kinds:
+            raise InvalidCommand(unknown("kind", kind, kinds))
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
+            raise InvalidCommand(f"{name!r}: write a name of small letters, digits and _")
+        project: Project = self.loader.namespace["PROJECT"]
+        files = kinds[kind](project, name)
+        for path in files:
+            if path.exists():
+                raise InvalidCommand(f"{path}: is there already: choose another name")
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(f"   {path}")
+        if kind == "strategy":
+            print(f"   it runs as it is: `doit backtest:{name}`")
+        return 0
+
+
+def _strategy_files(project: Project, name: str) -> Mapping[Path, str]:
+    """Return the module of a strategy and its YAML, of a market that has rules."""
+    symbols = project.venues[project.history_venue].symbols
+    known = ((s, venue) for s in symbols for venue in project.venues.values())
+    market = next(((s, venue.name) for s, venue in known if s in venue.instruments), None)
+    if market is None:
+        raise ConfigError(
+            f"no venue has `instruments` of a symbol of {project.history_venue}: write them into "
+            "one, as config/venues/hyperliquid.yaml has them",
+            path=Path("config/venues"),
+        )
+    symbol, venue = market
+    base = symbol.partition("/")[0].lower()
+    class_name = "".join(part.capitalize() for part in name.split("_"))
+    module = Path("strategies") / f"{name}.py"
+    source = (STRATEGIES / "template.py").read_text(encoding="utf-8")
+    _, _, rest = source.partition('"""\n')
+    words = {"name": name, "symbol": symbol, "venue": venue, "base": base, "module": module}
+    words |= {"class_name": class_name, "position": 0.01 if base == "btc" else 0.1}
+    return {
+        module: f'"""{class_name}: what it trades on, in a sentence."""\n'
+        + rest.replace("Template", class_name),
+        Path("config/strategies") / f"{name}.yaml": _STRATEGY.format(**words),
+    }
+
+
+def _venue_files(project: Project, name: str) -> Mapping[Path, str]:
+    """Return the YAML of a venue with the first symbol of the history."""
+    symbol = next(iter(project.venues[project.history_venue].symbols))
+    text = _VENUE.format(name=name, symbol=symbol, native=symbol.replace("/", ""))
+    return {Path("config/venues") / f"{name}.yaml": text}

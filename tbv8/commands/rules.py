@@ -1,0 +1,178 @@
+"""`doit rules`: the rules of orders in config/venues against what the venues publish."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+from doit.exceptions import InvalidCommand
+
+from tbv8.commands.looking import JSON, Looking, print_json
+from tbv8.config.document import plain, unknown
+from tbv8.config.records import Project, Venue
+from tbv8.errors import VenueError
+from tbv8.files import replacing
+from tbv8.market import Series
+from tbv8.text import one_line
+from tbv8.venues.base import Endpoints
+from tbv8.venues.base import Rules as Published
+from tbv8.venues.registry import find_venue
+
+_KEYS = Published.__struct_fields__
+_UNREACHED = 3
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule that the venue publishes with another value than its file has."""
+
+    venue: str
+    symbol: str
+    key: str
+    configured: str
+    published: str
+
+
+class Rules(Looking):
+    """Compare the rules of orders with those that the venues publish."""
+
+    doc_purpose = "compare tick, lot, fees and limits in config/venues with what the venues publish"
+    doc_usage = "[--venue mexc] [--write]"
+    doc_description = (
+        "Asks each enabled venue, or the one that --venue names, and shows what differs from its "
+        "file. --write changes those values in the file; its comments and its order stay. Exits "
+        "with 1 where something differs and was not written, with 3 where a venue cannot be asked."
+    )
+    cmd_options = (
+        JSON,
+        {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
+        {
+            "name": "write",
+            "long": "write",
+            "type": bool,
+            "default": False,
+            "help": "write the published values into config/venues",
+        },
+    )
+
+    def _execute(self, as_json: bool, venue: str, write: bool, pos_args: Sequence[str]) -> int:
+        if pos_args:
+            raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue")
+        project: Project = self.loader.namespace["PROJECT"]
+        published: dict[Series, Published] = {}
+        unreached: list[str] = []
+        for chosen in _chosen(project, venue):
+            try:
+                published |= _fetch(chosen)
+            except VenueError as e:
+                unreached.append(str(e))
+        found = list(_differences(project, published))
+        written = _write(project, found) if write else []
+        if as_json:
+            print_json(_to_json(published, found))
+        else:
+            _print(published, found, written)
+        for problem in unreached:
+            sys.stderr.write(f"ERROR: {problem}\n")
+        return _UNREACHED if unreached else 1 if found and not write else 0
+
+
+def _chosen(project: Project, name: str) -> list[Venue]:
+    """Return the venues to ask: those enabled that publish rules, or the one that is named."""
+    able = {
+        venue.name: venue
+        for venue in project.venues.values()
+        if find_venue(venue.name).rules and venue.instruments
+    }
+    if not name:
+        return [venue for venue in able.values() if venue.enabled]
+    if name not in project.venues:
+        raise InvalidCommand(f"--venue: {unknown('venue', name, able)}")
+    if name not in able:
+        raise InvalidCommand(
+            f"--venue: {name} publishes no rules that tbv8 can ask for, or has no `instruments`: "
+            f"there is {', '.join(able) or 'none'}"
+        )
+    return [able[name]]
+
+
+def _fetch(venue: Venue) -> dict[Series, Published]:
+    fetch = find_venue(venue.name).rules
+    assert fetch is not None
+    endpoints = Endpoints(rest_url=venue.rest_url, redirect_hosts=venue.redirect_hosts)
+    symbols = {symbol: venue.symbols[symbol] for symbol in venue.instruments}
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
+
+    found = fetch(endpoints, say, symbols)
+    return {Series(venue.name, symbol): rules for symbol, rules in found.items()}
+
+
+def _differences(project: Project, published: dict[Series, Published]) -> Iterator[Difference]:
+    for series, rules in published.items():
+        configured = project.venues[series.venue].instruments[series.symbol]
+        for key in _KEYS:
+            value: Decimal | None = getattr(rules, key)
+            if value is not None and value != getattr(configured, key):
+                yield Difference(
+                    venue=series.venue,
+                    symbol=series.symbol,
+                    key=key,
+                    configured=plain(getattr(configured, key)),
+                    published=plain(value),
+                )
+
+
+def _write(project: Project, found: Iterable[Difference]) -> list[Path]:
+    """Write the published values into the files; return those that changed."""
+    from tbv8.config.edit import edit_instruments
+
+    changes: dict[str, dict[str, dict[str, Decimal]]] = {}
+    for rule in found:
+        symbols = changes.setdefault(rule.venue, {})
+        symbols.setdefault(rule.symbol, {})[rule.key] = Decimal(rule.published)
+    written = []
+    for venue, symbols in changes.items():
+        named = (Path("config/venues") / f"{venue}{suffix}" for suffix in (".yaml", ".yml"))
+        shown = next(path for path in named if (project.root / path).is_file())
+        path = project.root / shown
+        text = edit_instruments(path.read_text(encoding="utf-8"), symbols, path=shown)
+        with replacing(path.resolve()) as new:
+            new.write_text(text, encoding="utf-8")
+        written.append(shown)
+    return written
+
+
+def _to_json(published: dict[Series, Published], found: Iterable[Difference]) -> dict[str, object]:
+    rules = [
+        {"venue": series.venue, "symbol": series.symbol}
+        | {key: None if (value := getattr(row, key)) is None else plain(value) for key in _KEYS}
+        for series, row in published.items()
+    ]
+    return {"rules": rules, "differences": [msgspec.to_builtins(rule) for rule in found]}
+
+
+def _print(
+    published: dict[Series, Published], found: Sequence[Difference], written: Iterable[Path]
+) -> None:
+    if found:
+        heads = ("venue", "symbol", "rule", "configured", "published")
+        rows = [heads, *(msgspec.structs.astuple(rule) for rule in found)]
+        widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
+        for row in rows:
+            print(
+                "  ".join(
+                    cell.ljust(width) for cell, width in zip(row, widths, strict=True)
+                ).rstrip()
+            )
+    elif published:
+        print(f"{len(published)} instruments are as their venues publish them")
+    else:
+        print("no venue was asked: none that publishes rules is enabled and has `instruments`")
+    for path in written:
+        print(f"{path}: written")
+    if found and not written:
+        print("`doit rules --write` takes the published values over")

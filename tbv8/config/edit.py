@@ -1,0 +1,85 @@
+"""Change values of a YAML file in place: its comments, its order and its other lines stay.
+
+ruamel.yaml writes the file before and after the change; only the lines in which those two differ
+take the place of the user's own, whose layout may be another one than ruamel's.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, ScalarString
+
+from tbv8.config.document import plain
+from tbv8.errors import ConfigError
+
+_WIDTH = 10_000  # no line is folded
+_INDENT = re.compile(r"^instruments:[^\n]*\n(?: *(?:#[^\n]*)?\n)*( +)\S", re.MULTILINE)
+
+
+def edit_instruments(text: str, changes: Mapping[str, Mapping[str, Decimal]], *, path: Path) -> str:
+    """Return a venue's file with other rules of its instruments.
+
+    Args:
+        text: The file.
+        changes: Keys and their values, by symbol.
+        path: For the refusal.
+
+    Raises:
+        ConfigError: The file is laid out in a way that cannot be edited in place.
+    """
+    yaml = _yaml(text)
+    before, after = yaml.load(text), yaml.load(text)
+    for symbol, values in changes.items():
+        instrument = after["instruments"][symbol]
+        for key, value in values.items():
+            instrument[key] = _scalar(value, instrument.get(key))
+    texts = (text, _text(yaml, before), _text(yaml, after))
+    lines, old, new = (each.splitlines(keepends=True) for each in texts)
+    edited: list[str] = []
+    for kind, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        edited += lines[i1:i2] if kind == "equal" else new[j1:j2]
+    if len(lines) != len(old) or not _is(yaml, "".join(edited), after):
+        raise ConfigError(
+            "it is laid out in a way that cannot be edited in place: change the values by hand",
+            path=path,
+        )
+    return "".join(edited)
+
+
+def _yaml(text: str) -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = _WIDTH
+    if found := _INDENT.search(text):
+        yaml.indent(mapping=len(found[1]))
+    return yaml
+
+
+def _text(yaml: YAML, value: Any) -> str:
+    out = io.StringIO()
+    yaml.dump(value, out)
+    return out.getvalue()
+
+
+def _is(yaml: YAML, text: str, value: Any) -> bool:
+    try:
+        return bool(yaml.load(text) == value)
+    except YAMLError:
+        return False
+
+
+def _scalar(value: Decimal, before: Any) -> Any:
+    """Return a number as it is best written there: quoted where the old one or a fraction is."""
+    text = plain(value)
+    if isinstance(before, ScalarString):
+        return type(before)(text)
+    return int(text) if text.lstrip("-").isdecimal() else DoubleQuotedScalarString(text)

@@ -1,0 +1,461 @@
+"""The files of `config/experiments/` as frozen records, refused before any bar is read.
+
+An experiment varies one strategy: its params, its risk, the way it is backtested, its timeframe.
+`vary` makes the strategy of a point, the same record as a file with these values would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import yaml
+from msgspec.structs import replace
+
+from tbv8.config import load
+from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
+from tbv8.config.records import (
+    Experiment,
+    MonteCarlo,
+    Objective,
+    Problem,
+    Project,
+    Strategy,
+    WalkForward,
+)
+from tbv8.config.source import GIVEN, classes, params
+from tbv8.config.space import (
+    MOST_POINTS,
+    Axis,
+    Comparison,
+    Method,
+    Point,
+    Search,
+    count_points,
+    numbered,
+    parse_condition,
+)
+from tbv8.errors import ConfigError
+from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
+
+FOLDER = "experiments"
+"""Of their results, below the folder of all results; so no strategy may bear this name."""
+
+_SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
+_YEARLY = ("sharpe", "sortino", "calmar")
+_BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
+_MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS = 20, 100_000, 1024
+_SEEDS = range(2**63)
+
+
+class _Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    method: Literal["grid", "random", "halton"] = "grid"
+    space: dict[str, Any]
+    where: list[str] = []
+    trials: int | None = None
+    seed: int = 0
+
+
+class _Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    maximize: Literal["sharpe", "sortino", "calmar", "return", "profit_factor"] | None = None
+    minimize: Literal["max_drawdown"] | None = None
+    min_trades: int = 1
+
+
+class _WalkForward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    train: str
+    test: str
+    anchored: bool = False
+    warm_up: str = "30d"
+    purge: str = "0d"
+    plateau: int = 0
+
+
+class _MonteCarlo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    paths: int = 1000
+    block_days: int = 10
+    seed: int = 0
+
+
+class _Overfitting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    blocks: int = 16
+
+
+class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    workers: int = 0
+    on: Literal["pool"] = "pool"
+
+
+class _ExperimentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    experiment_id: str
+    strategy: str
+    search: _Search
+    objective: _Objective = _Objective(maximize="sharpe")
+    walk_forward: _WalkForward | None = None
+    monte_carlo: _MonteCarlo | None = None
+    overfitting: _Overfitting = _Overfitting()
+    run: _Run = _Run()
+
+
+def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Project:
+    """Return the project with its experiments; a folder without any is no error.
+
+    Args:
+        project: Of the same folder, with its strategies.
+        overrides: `workers` of the command line.
+    """
+    if not (project.root / "config" / "experiments").is_dir():
+        return project
+    broken = {one.name: one.error for one in project.problems if one.kind == "strategy"}
+    workers = _workers(overrides["workers"]) if "workers" in overrides else None
+
+    def load_one(document: Document) -> Experiment:
+        experiment = _load(document, project, broken)
+        return experiment if workers is None else replace(experiment, workers=workers)
+
+    loaded, wrong = load._load_each(project.root, "experiments", "experiment", None, load_one)
+    problems = [Problem(kind="experiment", name=name, error=e) for name, e in wrong.items()]
+    return replace(project, experiments=loaded, problems=(*project.problems, *problems))
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST_WORKERS:
+        problem = f"expected a whole number up to {_MOST_WORKERS}, got {text!r}"
+        raise ConfigError(problem, key="workers")
+    return int(text)
+
+
+def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
+    raw = to_record(document, _ExperimentFile)
+    name = load._named(document, "experiment_id", raw.experiment_id)
+    if name in project.strategies or name in broken:
+        document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
+    if raw.strategy in broken:
+        raise broken[raw.strategy]  # it is said once
+    strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
+    search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
+    _check_numbers(document, raw)
+    return Experiment(
+        experiment_id=name,
+        path=document.path,
+        strategy=strategy,
+        search=search,
+        objective=objective,
+        walk_forward=_walk_forward(document, raw.walk_forward, search, objective),
+        monte_carlo=None
+        if raw.monte_carlo is None
+        else MonteCarlo(
+            paths=raw.monte_carlo.paths,
+            block_days=raw.monte_carlo.block_days,
+            seed=raw.monte_carlo.seed,
+        ),
+        blocks=raw.overfitting.blocks,
+        workers=raw.run.workers,
+    )
+
+
+def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
+    """Refuse numbers out of their range, wherever in the file."""
+    own = raw.monte_carlo or _MonteCarlo()
+    ranges: list[tuple[Key, int, int, int]] = [
+        (("search", "seed"), raw.search.seed, 0, _SEEDS.stop - 1),
+        (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
+        (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
+        (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
+        (("monte_carlo", "paths"), own.paths, 1, _MOST_PATHS),
+        (("monte_carlo", "block_days"), own.block_days, 1, 10**4),
+        (("monte_carlo", "seed"), own.seed, 0, _SEEDS.stop - 1),
+    ]
+    for key, value, least, most in ranges:
+        if not least <= value <= most:
+            document.refuse(key, f"expected {least} to {most:,}, got {value:,}")
+    if raw.overfitting.blocks % 2:
+        document.refuse(
+            ("overfitting", "blocks"), f"expected an even number, got {raw.overfitting.blocks}"
+        )
+
+
+def _objective(document: Document, raw: _Objective) -> Objective:
+    if (raw.maximize is None) == (raw.minimize is None):
+        document.refuse(("objective",), "write either maximize: or minimize:")
+    return Objective(
+        metric=raw.maximize or raw.minimize or "",
+        maximize=raw.maximize is not None,
+        min_trades=raw.min_trades,
+    )
+
+
+def _walk_forward(
+    document: Document, raw: _WalkForward | None, search: Search, objective: Objective
+) -> WalkForward | None:
+    if raw is None:
+        return None
+    days = {name: _days(document, name, getattr(raw, name)) for name in ("train", "test")}
+    days |= {
+        name: _days(document, name, getattr(raw, name), zero=True) for name in ("warm_up", "purge")
+    }
+    if days["purge"] >= days["train"]:
+        document.refuse(("walk_forward", "purge"), "leaves nothing of train: write less")
+    if raw.plateau < 0 or (raw.plateau and search.method != "grid"):
+        document.refuse(
+            ("walk_forward", "plateau"),
+            f"expected 0{' or more' if search.method == 'grid' else ': only a grid has neighbours'}"
+            f", got {raw.plateau}",
+        )
+    trained = days["train"] - days["purge"]
+    if objective.metric in _YEARLY and trained < FEWEST_DAYS:
+        document.refuse(
+            ("walk_forward", "train"),
+            f"{trained} days are too short for a {objective.metric} ratio, which needs "
+            f"{FEWEST_DAYS}: write a longer time, or maximize: return",
+        )
+    return WalkForward(
+        train_ms=days["train"] * DAY_MS,
+        test_ms=days["test"] * DAY_MS,
+        anchored=raw.anchored,
+        warm_up_ms=days["warm_up"] * DAY_MS,
+        purge_ms=days["purge"] * DAY_MS,
+        plateau=raw.plateau,
+    )
+
+
+def _days(document: Document, name: str, text: str, *, zero: bool = False) -> int:
+    """Return whole days: windows begin and end at 00:00 UTC."""
+    if zero and text in ("0d", "0h", "0m"):
+        return 0
+    key = ("walk_forward", name)
+    try:
+        length_ms = parse_duration_ms(text)
+    except ValueError:
+        document.refuse(key, f"{text!r} is not a duration: write whole days, such as 60d")
+    if length_ms % DAY_MS:
+        document.refuse(key, f"{text!r} is not whole days, and windows begin at 00:00 UTC")
+    return length_ms // DAY_MS
+
+
+# The space.
+
+
+def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
+    axes = tuple(_axes(document, raw.space, strategy))
+    if not axes:
+        document.refuse(("search", "space"), "expected at least one axis, such as fast: [10, 20]")
+    if raw.method == "grid":
+        for name in ("trials", "seed"):
+            if name in document.value["search"]:
+                document.refuse(("search", name), "a grid has all points: remove this key")
+    elif raw.trials is None:
+        document.refuse(("search", "trials"), f"missing: {raw.method} needs it")
+    elif raw.trials < 1:
+        document.refuse(("search", "trials"), f"expected 1 or more, got {raw.trials}")
+    conditions: list[Comparison] = []
+    for at, text in enumerate(raw.where):
+        try:
+            conditions += parse_condition(text, axes)
+        except ValueError as e:
+            document.refuse(("search", "where", at), str(e))
+    method: Method = raw.method
+    search = Search(
+        method=method,
+        axes=axes,
+        conditions=tuple(conditions),
+        written=tuple(raw.where),
+        trials=raw.trials,
+        seed=raw.seed,
+    )
+    key = ("search", "space" if raw.trials is None else "trials")
+    try:
+        count = count_points(search)
+    except ValueError as e:
+        document.refuse(key, str(e))
+    if count > MOST_POINTS:
+        document.refuse(key, f"{count:,} trials are more than {MOST_POINTS:,}: try fewer")
+    return search
+
+
+def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> Iterator[Axis]:
+    found: dict[tuple[str, str], str] = {}
+    for name, written in space.items():
+        key: Key = ("search", "space", name)
+        place, own = _place(document, key, name, strategy)
+        if (place, own) in found:
+            document.refuse(key, f"is the same as {found[place, own]!r}: remove one")
+        found[place, own] = name
+        values = _values(document, key, written)
+        axis = Axis(name=name, place=place, key=own, values=values)
+        for at, value in enumerate(values):
+            where = (*key, at) if isinstance(written, list) else key
+            _check_value(document, where, axis, value, strategy)
+        yield axis
+
+
+def _place(
+    document: Document, key: Key, name: str, strategy: Strategy
+) -> tuple[Literal["params", "risk", "backtest", "strategy"], str]:
+    """Return the part of the strategy's file that an axis changes, and the key there."""
+    known = classes(strategy.module_path)
+    taken = params(known[f"{strategy.class_name}Config"], known)
+    risks = risk_keys(strategy)
+    place, dot, own = name.partition(".")
+    if place == "risk" and dot:
+        if own not in risks:
+            document.refuse(key, unknown_key(own, risks))
+        return "risk", own
+    if place == "backtest" and dot:
+        if own not in _BACKTEST:
+            document.refuse(key, unknown_key(own, _BACKTEST))
+        return "backtest", own
+    own = own if place == "params" and dot else name
+    if own == name and name == "timeframe":
+        return "strategy", name
+    if own == name and name in _BACKTEST:
+        if name in taken.required:
+            document.refuse(key, f"is a param too: write params.{name} or backtest.{name}")
+        return "backtest", name
+    if own in GIVEN:
+        document.refuse(key, "tbv8 gives this one itself: remove it")
+    if taken.closed and own not in taken.required:
+        names = [*taken.required, *_BACKTEST, "timeframe", *(f"risk.{risk}" for risk in risks)]
+        document.refuse(key, unknown(f"param of {strategy.class_name}", own, names))
+    return "params", own
+
+
+def risk_keys(strategy: Strategy) -> dict[str, str | None]:
+    """Return the keys of `risk`, each largest position's with its symbol."""
+    bases = {symbol: symbol.partition("/")[0].lower() for symbol in strategy.symbols}
+    positions = {f"max_position_{base}": symbol for symbol, base in bases.items()}
+    return {**positions, "max_daily_loss_usd": None, "max_leverage": None}
+
+
+def _values(document: Document, key: Key, written: Any) -> Point:
+    if isinstance(written, dict):
+        return _scale(document, key, written)
+    if not isinstance(written, list) or not written:
+        document.refuse(key, "expected a list of values, or {from: 10, to: 50, step: 5}")
+    seen: list[Any] = []
+    for at, value in enumerate(written):
+        if value is None or isinstance(value, dict | list):
+            document.refuse((*key, at), "expected a number, a text, true or false")
+        if any(_is_same(value, other) for other in seen):
+            document.refuse((*key, at), f"{value!r} is given twice, remove one")
+        seen.append(value)
+    return tuple(seen)
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
+
+
+def _scale(document: Document, key: Key, written: Mapping[str, Any]) -> Point:
+    names = ("from", "to", "step")
+    for name in written:
+        if name not in names:
+            document.refuse((*key, name), unknown_key(name, names))
+    numbers = {}
+    for name in names:
+        if name not in written:
+            document.refuse((*key, name), "missing: write this key")
+        value = written[name]
+        try:
+            if isinstance(value, bool):
+                raise ValueError
+            numbers[name] = Decimal(str(value))
+        except (ArithmeticError, ValueError):
+            document.refuse((*key, name), f"expected a number, got {value!r}")
+        if not numbers[name].is_finite():
+            document.refuse((*key, name), f"expected a number, got {value!r}")
+    start, end, step = (numbers[name] for name in names)
+    if step <= 0:
+        document.refuse((*key, "step"), f"expected a number above 0, got {step}")
+    if end < start:
+        document.refuse((*key, "to"), f"{end} is below from, {start}")
+    if (end - start) / step >= MOST_POINTS:
+        document.refuse(key, f"has more than {MOST_POINTS:,} values: write a larger step")
+    whole = all(isinstance(written[name], int) for name in names)
+    return numbered(start, end, step, whole=whole)
+
+
+def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy: Strategy) -> None:
+    """Refuse a value that the same key of a strategy's file would refuse."""
+    if axis.place == "risk" or axis.key == "starting_balance_usd":
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            document.refuse(key, f"expected a number, got {value!r}")
+        load._check_amount(document, key, Decimal(str(value)))
+    elif axis.place == "backtest" and axis.key == "slippage_ticks":
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            document.refuse(key, f"expected a whole number from 0, got {value!r}")
+    elif axis.place == "backtest" and axis.key == "detail":
+        if value not in ("1m", "none"):
+            document.refuse(key, f"expected 1m or none, got {value!r}")
+    elif axis.place == "strategy":
+        try:
+            timeframe = parse_timeframe(str(value))
+        except ValueError as e:
+            document.refuse(key, str(e))
+        for other in strategy.bars:
+            if timeframe.label == other.label:
+                document.refuse(key, f"{value!r} is, or looks like, {other} of its bars: remove it")
+
+
+def vary(strategy: Strategy, axes: Sequence[Axis], point: Point) -> Strategy:
+    """Return a strategy with the values of a point."""
+    given: dict[str, Any] = dict(strategy.params)
+    changes: dict[str, Any] = {}
+    for axis, value in zip(axes, point, strict=True):
+        if axis.place == "params":
+            given[axis.key] = value
+        elif axis.place == "risk":
+            changes["risk"] = _limited(strategy, changes.get("risk", strategy.risk), axis, value)
+        elif axis.key == "starting_balance_usd":
+            changes[axis.key] = Decimal(str(value))
+        elif axis.key == "timeframe":
+            changes[axis.key] = parse_timeframe(value)
+        else:
+            changes[axis.key] = value
+    varied = replace(strategy, params=given, **changes)
+    if varied.timeframe == ONE_MINUTE and varied.detail != "none":
+        varied = replace(varied, detail="none")
+    return varied
+
+
+def _limited(strategy: Strategy, risk: Any, axis: Axis, value: Any) -> Any:
+    symbol, amount = risk_keys(strategy)[axis.key], Decimal(str(value))
+    if symbol is None:
+        return replace(risk, **{axis.key: amount})
+    return replace(risk, max_positions={**risk.max_positions, symbol: amount})
+
+
+def promoted_text(
+    experiment: Experiment, point: Point, strategy_id: str, *, said: Sequence[str], root: Path
+) -> str:
+    """Return the file of an experiment's strategy with the values of a point and another id.
+
+    Args:
+        experiment: Whose point it is.
+        point: The values.
+        strategy_id: The new id.
+        said: Lines that stand above as comments.
+        root: The project's folder.
+
+    Raises:
+        ConfigError: The id is not one.
+    """
+    document = read_document(root / experiment.strategy.path, root=root)
+    renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
+    value = {**document.value, "strategy_id": load._named(renamed, "strategy_id", strategy_id)}
+    for axis, own in zip(experiment.search.axes, point, strict=True):
+        if axis.place == "strategy":
+            value[axis.key] = own
+        else:
+            value[axis.place] = {**value.get(axis.place, {}), axis.key: own}
+    comments = "".join(f"# {line}\n" for line in said)
+    text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
+    return f"{_SCHEMA_LINE}\n{comments}{text}"
+
+
+def results_folder(results_path: Path, experiment_id: str) -> Path:
+    """Return the folder of an experiment's result."""
+    return results_path / FOLDER / experiment_id

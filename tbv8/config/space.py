@@ -1,0 +1,321 @@
+"""The points of a search space: axes of values, conditions on them, and the order of the trials.
+
+A point is one value an axis. Everything here is exact: integers, decimals and sha256, so that the
+same YAML and seed give the same points on any machine. Trial k of `random` and `halton` does not
+depend on how many trials there are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+
+from tbv8.config.document import plain, unknown
+
+type Method = Literal["grid", "random", "halton"]
+type Point = tuple[Any, ...]
+type Draw = Callable[[int], tuple[int, ...]]
+
+MOST_POINTS = 100_000
+_MOST_LISTED = 10_000_000
+_MOST_MISSES, _MOST_DRAWS = 10_000, 2_000_000  # one after another, of draws that bring nothing
+_WORD_BITS = 64
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+_TOKEN = re.compile(
+    r"(?P<operator><=|>=|==|!=|<|>)"
+    r"|(?P<number>[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![\w.])"
+    r"|(?P<name>[A-Za-z_][\w.]*)"
+    r"|'(?P<single>[^']*)'"
+    r'|"(?P<double>[^"]*)"'
+)
+_BOOLEANS = {"true": True, "false": False}
+
+
+class Axis(msgspec.Struct, frozen=True, kw_only=True):
+    """One dimension of a space.
+
+    Attributes:
+        name: As the YAML has it: `fast`, `risk.max_leverage`, `slippage_ticks`.
+        place: The part of a strategy's file that the key is in: `params`, `risk`, `backtest`, or
+            `strategy` for its top level.
+        key: The key there.
+        values: All of its values, in the order of the YAML, without repetition.
+    """
+
+    name: str
+    place: Literal["params", "risk", "backtest", "strategy"]
+    key: str
+    values: Point
+
+    @property
+    def kind(self) -> str:
+        """What its values are: `number`, `text` or `value` where they are mixed or booleans."""
+        kinds = {_kind(value) for value in self.values}
+        return kinds.pop() if len(kinds) == 1 else "value"
+
+
+class Operand(msgspec.Struct, frozen=True):
+    """One side of a comparison: the number of an axis, or a constant."""
+
+    axis: int | None
+    constant: Any = None
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Two operands and what must hold between them."""
+
+    left: Operand
+    sign: str
+    right: Operand
+
+
+class Search(msgspec.Struct, frozen=True, kw_only=True):
+    """Which points of a space are tried, and in which order.
+
+    `trials` is None for a grid: it has all. `written` are the conditions as the YAML has them.
+    """
+
+    method: Method
+    axes: tuple[Axis, ...]
+    conditions: tuple[Comparison, ...] = ()
+    written: tuple[str, ...] = ()
+    trials: int | None = None
+    seed: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many points the space has, whatever the conditions."""
+        return math.prod(len(axis.values) for axis in self.axes)
+
+
+def parse_condition(text: str, axes: Sequence[Axis]) -> list[Comparison]:
+    """Parse `fast < slow` or `10 <= fast < slow`: names of axes, numbers and texts, no more.
+
+    Raises:
+        ValueError: It is not such a comparison.
+    """
+    tokens = list(_tokens(text))
+    if len(tokens) < 3 or len(tokens) % 2 == 0:
+        raise ValueError(f"{text!r} is not a comparison: write one such as 'fast < slow'")
+    operands = [_operand(token, axes) for token in tokens[::2]]
+    signs = [value for _, value in tokens[1::2]]
+    for kind, value in tokens[1::2]:
+        if kind != "operator":
+            raise ValueError(f"{value!r} in {text!r}: expected one of {' '.join(_OPERATORS)}")
+    found = []
+    for (left, right), sign in zip(itertools.pairwise(operands), signs, strict=True):
+        kinds = {_kind_of(operand, axes) for operand in (left, right)}
+        if sign not in ("==", "!=") and kinds != {"number"}:
+            raise ValueError(f"{text!r}: {sign} compares numbers, these are not all numbers")
+        found.append(Comparison(left, sign, right))
+    return found
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    rest = text.strip()
+    while rest:
+        found = _TOKEN.match(rest)
+        if found is None:
+            raise ValueError(
+                f"{text!r}: {rest.split()[0]!r} is neither a name, a number nor one of "
+                f"{' '.join(_OPERATORS)}"
+            )
+        kind = str(found.lastgroup)
+        yield kind, found[kind]
+        rest = rest[found.end() :].lstrip()
+
+
+def _operand(token: tuple[str, str], axes: Sequence[Axis]) -> Operand:
+    kind, value = token
+    if kind == "number":
+        return Operand(None, Decimal(value))
+    if kind in ("single", "double"):
+        return Operand(None, value)
+    if kind == "operator":
+        raise ValueError(f"{value!r} stands where a name or a number is expected")
+    names = [axis.name for axis in axes]
+    if value in names:
+        return Operand(names.index(value))
+    if value in _BOOLEANS:
+        return Operand(None, _BOOLEANS[value])
+    raise ValueError(unknown("axis", value, names))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, str):
+        return "text"
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+    return "number" if is_number else "value"
+
+
+def _kind_of(operand: Operand, axes: Sequence[Axis]) -> str:
+    return _kind(operand.constant) if operand.axis is None else axes[operand.axis].kind
+
+
+def numbered(start: Decimal, end: Decimal, step: Decimal, *, whole: bool) -> Point:
+    """Return `start`, `start + step`, ... up to `end`: integers, or floats of exact decimals."""
+    count = int((end - start) // step) + 1
+    decimals = (start + number * step for number in range(count))
+    return tuple(int(value) if whole else float(value) for value in decimals)
+
+
+def points(search: Search) -> Iterator[Point]:
+    """Yield the points to try, in order and each once.
+
+    Raises:
+        ValueError: The conditions leave fewer points than there are trials.
+    """
+    values = [axis.values for axis in search.axes]
+    for at in _indices(search):
+        yield tuple(column[index] for column, index in zip(values, at, strict=True))
+
+
+def count_points(search: Search) -> int:
+    """Return how many trials there are; of a grid under conditions only up to a limit.
+
+    Raises:
+        ValueError: There are none, or too many; or fewer than `trials`.
+    """
+    if search.trials is not None:
+        if search.trials > search.size:
+            raise ValueError(
+                f"the space has {search.size:,} points, not {search.trials:,}: write fewer trials, "
+                "or method: grid for all of them"
+            )
+        return search.trials
+    count = search.size
+    if search.conditions:
+        if count > _MOST_LISTED:
+            raise ValueError(f"{count:,} points before `where`: make the space smaller")
+        count = sum(1 for _ in _indices(search)) if count > MOST_POINTS else count
+        if next(_indices(search), None) is None:
+            raise ValueError("`where` leaves no point of the space")
+    return count
+
+
+def _indices(search: Search) -> Iterator[tuple[int, ...]]:
+    """Yield points as indices into the axes' values."""
+    holds = _conditions(search)
+    if search.method == "grid":
+        ranges = (range(len(axis.values)) for axis in search.axes)
+        yield from filter(holds, itertools.product(*ranges))
+        return
+    draw = _random(search) if search.method == "random" else _halton(search)
+    wanted, misses = search.trials or 0, 0
+    seen: set[tuple[int, ...]] = set()
+    for number in itertools.count():
+        if len(seen) == wanted:
+            return
+        at = draw(number)
+        if at in seen or not holds(at):
+            misses += 1
+            if misses > min(_MOST_MISSES + 20 * search.size, _MOST_DRAWS):
+                raise ValueError(
+                    f"`where` leaves {len(seen):,} points, not {wanted:,}: write fewer trials"
+                )
+            continue
+        seen.add(at)
+        misses = 0
+        yield at
+
+
+def _conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
+    """Return whether all conditions hold at a point."""
+    if not search.conditions:
+        return lambda _at: True
+    exact = [tuple(map(_exact, axis.values)) for axis in search.axes]
+    checks = [
+        (_OPERATORS[one.sign], one.left.axis, one.left.constant, one.right.axis, one.right.constant)
+        for one in search.conditions
+    ]
+
+    def holds(at: tuple[int, ...]) -> bool:
+        return all(
+            compare(
+                left if left_axis is None else exact[left_axis][at[left_axis]],
+                right if right_axis is None else exact[right_axis][at[right_axis]],
+            )
+            for compare, left_axis, left, right_axis, right in checks
+        )
+
+    return holds
+
+
+def _exact(value: Any) -> Any:
+    """Return a value to compare: 0.3 is three tenths, as it is written."""
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+def _random(search: Search) -> Draw:
+    def draw(number: int) -> tuple[int, ...]:
+        return tuple(
+            _uniform(f"{search.seed}:{number}:{axis.name}") * len(axis.values) >> _WORD_BITS
+            for axis in search.axes
+        )
+
+    return draw
+
+
+def _halton(search: Search) -> Draw:
+    """Draw a low-discrepancy sequence: each axis in its own prime base, shifted by the seed.
+
+    J. H. Halton, Numerische Mathematik 2 (1960); R. Cranley and T. Patterson, SIAM Journal on
+    Numerical Analysis 13 (1976).
+    """
+    bases = list(itertools.islice(_primes(), len(search.axes)))
+    shifts = [_uniform(f"{search.seed}:0:{axis.name}") for axis in search.axes]
+
+    def draw(number: int) -> tuple[int, ...]:
+        at = []
+        for axis, base, shift in zip(search.axes, bases, shifts, strict=True):
+            numerator, denominator = _radical_inverse(number + 1, base)
+            shifted = (numerator + (shift * denominator >> _WORD_BITS)) % denominator
+            at.append(shifted * len(axis.values) // denominator)
+        return tuple(at)
+
+    return draw
+
+
+def _uniform(text: str) -> int:
+    """Return 64 bits drawn by a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+
+
+def _radical_inverse(number: int, base: int) -> tuple[int, int]:
+    """Return the digits of a number mirrored behind the point, as a fraction."""
+    numerator, denominator = 0, 1
+    while number:
+        number, digit = divmod(number, base)
+        numerator, denominator = numerator * base + digit, denominator * base
+    return numerator, denominator
+
+
+def _primes() -> Iterator[int]:
+    return (n for n in itertools.count(2) if all(n % d for d in range(2, math.isqrt(n) + 1)))
+
+
+def to_text(axes: Sequence[Axis], point: Point) -> str:
+    """Return a point for the eye: `fast=20 slow=50`."""
+    pairs = zip(axes, point, strict=True)
+    return " ".join(f"{axis.name}={plain(value)}" for axis, value in pairs)
+
+
+def as_mapping(axes: Sequence[Axis], point: Point) -> Mapping[str, Any]:
+    """Return a point's values by the names of the axes."""
+    return {axis.name: value for axis, value in zip(axes, point, strict=True)}

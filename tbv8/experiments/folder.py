@@ -1,0 +1,236 @@
+"""The folder of an experiment's result: files and a page, of its rows alone."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tbv8.config.document import plain
+from tbv8.config.records import Experiment
+from tbv8.experiments.keys import subject_of
+from tbv8.experiments.overfitting import Bootstrap, Overfitting
+from tbv8.experiments.page import experiment_page
+from tbv8.experiments.result import Findings, lines, read_findings
+from tbv8.experiments.stitching import Stitched
+from tbv8.experiments.survey import Survey
+from tbv8.manifest import Input
+from tbv8.market import iso, iso_day
+from tbv8.page.words import counted
+from tbv8.results.folder import write_json, write_result
+from tbv8.results.statistics import rounded
+from tbv8.store.database import Query
+from tbv8.store.trials import METRICS
+
+_HEADLINE = (*METRICS, "trades", "fills")
+
+
+def write_folder(
+    survey: Survey,
+    query: Query,
+    choices: Sequence[int | None],
+    *,
+    inputs: Mapping[str, Input],
+    folder: Path,
+) -> list[str]:
+    """Write the folder of a result, and return the lines that tell of it.
+
+    Raises:
+        DataError: What stands there is not a result of tbv8.
+    """
+    findings = read_findings(survey, query, choices)
+
+    def write(new: Path) -> None:
+        write_json(new / "summary.json", to_json(findings))
+        _write_trials(new / "trials.csv", findings)
+        if findings.walk:
+            _write_walk(new, findings.walk, findings.experiment)
+        if findings.bootstrap:
+            _write_paths(new / "montecarlo.csv", findings.bootstrap)
+        (new / "index.html").write_text(experiment_page(findings), encoding="utf-8")
+
+    write_result(folder, write, inputs=inputs)
+    return lines(findings)
+
+
+def to_json(findings: Findings) -> dict[str, Any]:
+    """Return summary.json."""
+    experiment, chosen, luck, walk = (
+        findings.experiment,
+        findings.chosen,
+        findings.luck,
+        findings.walk,
+    )
+    span = experiment.strategy.span
+    return {
+        "experiment_id": experiment.experiment_id,
+        "strategy_id": experiment.strategy.strategy_id,
+        "subject": subject_of(experiment.strategy),
+        "simulated": experiment.strategy.simulated,
+        "span": {"start": iso(span.start_ms), "end": iso(span.end_ms)},
+        "objective": msgspec.to_builtins(experiment.objective),
+        "trials": len(findings.rows),
+        "failed": len(findings.failed),
+        "distinct": len({row.trial.digest for row in findings.rows}),
+        "chosen": {
+            "number": chosen.number,
+            "params": plain(dict(chosen.params)),
+            "why": _why(findings),
+            "stats": findings.stats,
+        }
+        if chosen
+        else None,
+        "tries": luck.tries if luck else None,
+        "effective_tries": rounded(luck.effective) if luck else None,
+        "probabilistic_sharpe": _shown(luck.probabilistic if luck else None),
+        "deflated_sharpe": _shown(luck.deflated if luck else None),
+        "deflated_sharpe_effective": _shown(luck.deflated_effective if luck else None),
+        "overfitting": _overfitting_json(luck.overfitting if luck else None),
+        "monte_carlo": _bootstrap_json(findings),
+        "walk_forward": _walk_json(walk) if walk else None,
+    }
+
+
+def _why(findings: Findings) -> str:
+    objective = findings.experiment.objective
+    best = "highest" if objective.maximize else "lowest"
+    return (
+        f"the {best} {objective.metric} of {len(findings.rows):,} trials with at least "
+        f"{counted(objective.min_trades, 'round trip')}"
+    )
+
+
+def _overfitting_json(found: Overfitting | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "probability": rounded(found.probability),
+        "probability_of_loss": rounded(found.loss),
+        "splits": found.splits,
+        "ranks": list(found.ranks),
+    }
+
+
+def _bootstrap_json(findings: Findings) -> dict[str, Any] | None:
+    found = findings.bootstrap
+    if found is None:
+        return None
+    return {
+        "paths": len(found.paths),
+        "return": {k: rounded(v) for k, v in msgspec.to_builtins(found.total_return).items()},
+        "max_drawdown": {k: rounded(v) for k, v in msgspec.to_builtins(found.max_drawdown).items()},
+        "probability_of_loss": rounded(found.loss),
+        "p_value": rounded(found.p_value),
+    }
+
+
+def _walk_json(walk: Stitched) -> dict[str, Any]:
+    performance = msgspec.to_builtins(walk.performance)
+    return {
+        "windows": len(walk.windows),
+        "flat": sum(one.tested is None for one in walk.windows),
+        "gained": sum(one.gain > 0 for one in walk.windows),
+        "efficiency": _shown(walk.efficiency),
+        "switch_cost": float(sum((one.switch_cost for one in walk.windows), Decimal(0))),
+        **performance,
+    }
+
+
+def _shown(value: float | None) -> float | None:
+    return None if value is None else rounded(value)
+
+
+def _write_trials(path: Path, findings: Findings) -> None:
+    names = [axis.name for axis in findings.experiment.search.axes]
+    _write(
+        path,
+        ["number", *names, "status", *_HEADLINE, "digest", "error"],
+        (
+            [
+                row.number,
+                *(plain(row.params[name]) for name in names),
+                row.trial.status,
+                *(getattr(row.trial, name) for name in _HEADLINE),
+                row.trial.digest.hex(),
+                row.line,
+            ]
+            for row in findings.rows
+        ),
+    )
+
+
+def _write_walk(folder: Path, walk: Stitched, experiment: Experiment) -> None:
+    names = [axis.name for axis in experiment.search.axes]
+    heads = ["train_start", "train_end", "test_start", "test_end", "number"]
+    numbers = [
+        "train_sharpe",
+        "test_sharpe",
+        "train_return",
+        "test_return",
+        "trades",
+        "gain_usd",
+        "switch_cost_usd",
+        "efficiency",
+        "position",
+        "status",
+    ]
+    _write(
+        folder / "walkforward.csv",
+        ["window", *heads, *names, *numbers],
+        (
+            [
+                at,
+                *(
+                    iso_day(ms)
+                    for span in (one.fold.train, one.fold.test)
+                    for ms in (span.start_ms, span.end_ms)
+                ),
+                one.number,
+                *(plain(one.params.get(name)) for name in names),
+                one.trained.sharpe if one.trained else None,
+                one.tested.sharpe if one.tested else None,
+                one.trained.total_return if one.trained else None,
+                one.tested.total_return if one.tested else None,
+                one.tested.trades if one.tested else 0,
+                f"{one.gain:.8f}",
+                f"{one.switch_cost:.8f}",
+                one.efficiency,
+                " ".join(f"{position:f}" for position in one.carried.values()) or "0",
+                one.tested.status if one.tested else "flat",
+            ]
+            for at, one in enumerate(walk.windows)
+        ),
+    )
+    _write(
+        folder / "oos_equity.csv",
+        ["ts_ms", "equity", "window"],
+        (
+            [int(ts_ms), f"{Decimal(int(equity)).scaleb(-8):.8f}", int(window)]
+            for ts_ms, equity, window in zip(
+                walk.times_ms, walk.equity, walk.window_of, strict=True
+            )
+        ),
+    )
+
+
+def _write_paths(path: Path, found: Bootstrap) -> None:
+    _write(
+        path,
+        ["path", "return", "max_drawdown", "sharpe"],
+        (
+            [at, *(None if math.isnan(value) else rounded(value) for value in row)]
+            for at, row in enumerate(found.paths.tolist())
+        ),
+    )
+
+
+def _write(path: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(heads)
+        writer.writerows(rows)

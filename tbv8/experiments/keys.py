@@ -1,0 +1,198 @@
+"""The keys of trials: those of a backtest's parts, without what only draws and what only names.
+
+Left out are the strategy's id, its file and its shadow venue. What the points of a search share is
+hashed once for each timeframe and span, so that a key costs microseconds: thousands are asked for
+at each start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from tbv8.config.document import plain
+from tbv8.config.experiments import risk_keys, vary
+from tbv8.config.records import Routing, Strategy
+from tbv8.config.source import is_file
+from tbv8.config.space import Axis, Point
+from tbv8.freshness.result import (
+    PACKAGE,
+    backtest_inputs,
+    code_files,
+    source_digests,
+    static_inputs,
+)
+from tbv8.manifest import PAGE_PART, Input, make_input
+from tbv8.market import Span
+from tbv8.store.database import Query
+
+_APART = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # a line each
+_NAMES = ("strategy_id",)
+_NEUTRAL = Path("trial")
+
+
+class Window(msgspec.Struct, frozen=True, order=True):
+    """What a trial counts, and how much earlier it begins."""
+
+    span: Span
+    warm_up_ms: int = 0
+
+
+class Base(msgspec.Struct, frozen=True):
+    """What all points of one timeframe, detail and window share.
+
+    `code` is the digest of the strategy and of its values' frame: with a point's values it tells
+    tries apart, whatever the engine and the span.
+    """
+
+    inputs: dict[str, Input]
+    prefix: bytes
+    code: bytes
+
+
+class Keys:
+    """The keys of one experiment's trials.
+
+    Args:
+        query: Asked for the fingerprints of bars.
+        strategy: The one that is varied.
+        axes: In which it is.
+    """
+
+    def __init__(self, query: Query, strategy: Strategy, axes: tuple[Axis, ...]) -> None:
+        self._query, self._strategy, self._axes = query, to_trial(strategy), axes
+        self._bases: dict[tuple[Any, ...], Base] = {}
+        self._lines = _lines(self._strategy)
+        self._slots: list[dict[Any, tuple[str, bytes]] | None] = [
+            None
+            if axis.key in ("timeframe", "detail") and axis.place != "params"
+            else {_tagged(value): _axis_line(axis, value) for value in axis.values}
+            for axis in axes
+        ]
+
+    @property
+    def fixed(self) -> dict[str, str]:
+        """The values that no axis changes, as text, by name."""
+        varied = {f"{axis.place}.{axis.key}" for axis in self._axes}
+        lines = {name: line.decode() for name, line in self._lines.items() if name not in varied}
+        return {name: line.partition("=")[2] for name, line in lines.items()}
+
+    @property
+    def window(self) -> Window:
+        """That of the strategy's own file."""
+        return Window(self._strategy.span, self._strategy.warm_up_ms)
+
+    def strategy(self, point: Point, window: Window) -> Strategy:
+        """Return what a trial runs."""
+        varied = vary(self._strategy, self._axes, point)
+        return replace(varied, span=window.span, warm_up_ms=window.warm_up_ms)
+
+    def shapes(self, points: Iterable[Point]) -> list[Point]:
+        """Return one point of each timeframe and detail."""
+        return list({self._shape(point): point for point in points}.values())
+
+    def _shape(self, point: Point) -> Point:
+        return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
+
+    def base(self, point: Point, window: Window) -> Base:
+        """Return what the key of a point shares with others."""
+        shape = self._shape(point)
+        if (shape, window) not in self._bases:
+            self._bases[shape, window] = _base(self._query, self.strategy(point, window))
+        return self._bases[shape, window]
+
+    def key(self, point: Point, window: Window) -> bytes:
+        """Return the key of a trial."""
+        return hashlib.sha256(self.base(point, window).prefix + self._values(point)).digest()
+
+    def variant(self, point: Point, window: Window) -> bytes:
+        """Return what the trial tries, whatever the span and the engine."""
+        return hashlib.sha256(self.base(point, window).code + self._values(point)).digest()
+
+    def _values(self, point: Point) -> bytes:
+        lines = dict(self._lines)
+        for value, slot in zip(point, self._slots, strict=True):
+            if slot is not None:
+                name, line = slot[_tagged(value)]
+                lines[name] = line
+        return b"\n".join(lines[name] for name in sorted(lines))
+
+
+def to_trial(strategy: Strategy) -> Strategy:
+    """Return a strategy as trials run it: without names and places that change no number."""
+    primary = strategy.routing.primary
+    return replace(
+        strategy,
+        strategy_id=strategy.class_name,
+        path=_NEUTRAL,
+        routing=Routing(primary=primary),
+        instruments={primary: strategy.instruments[primary]},
+    )
+
+
+def subject_of(strategy: Strategy) -> str:
+    """Return what trials are tries at: a class on some series."""
+    between = ":" if is_file(strategy.module) else "."
+    series = f"{strategy.source.venue}:{','.join(strategy.symbols)}"
+    return f"{strategy.module}{between}{strategy.class_name} on {series}"
+
+
+def made_by(strategy: Strategy) -> str:
+    """Return the digest of all code and versions that make a trial."""
+    static = static_inputs(strategy)
+    parts = [static[name].digest for name in ("strategy", "engine", "versions")]
+    return hashlib.sha256("\n".join([*parts, _trial_code().digest]).encode()).hexdigest()
+
+
+def _trial_code() -> Input:
+    return make_input(source_digests(code_files("experiments/trial.py"), PACKAGE.parent))
+
+
+def _base(query: Query, strategy: Strategy) -> Base:
+    inputs = backtest_inputs(query, strategy)
+    del inputs[PAGE_PART]
+    engine = inputs["engine"].value | _trial_code().value
+    config = inputs["config"].value
+    shared = {key: config[key] for key in config.keys() - {*_APART, *_NAMES}}
+    inputs |= {"config": make_input(shared), "engine": make_input(engine)}
+    digests = {name: part.digest for name, part in inputs.items()}
+    frame = make_input({key: shared[key] for key in shared.keys() - {"warm_up_ms"}})
+    code = f"{inputs['strategy'].digest}\n{frame.digest}\n"
+    return Base(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
+
+
+def _lines(strategy: Strategy) -> dict[str, bytes]:
+    """Return the lines of a strategy's values, by name."""
+    values: dict[str, Any] = {f"params.{name}": value for name, value in strategy.params.items()}
+    for name, symbol in risk_keys(strategy).items():
+        risk = strategy.risk
+        values[f"risk.{name}"] = (
+            getattr(risk, name) if symbol is None else risk.max_positions[symbol]
+        )
+    for name in ("slippage_ticks", "starting_balance_usd"):
+        values[f"backtest.{name}"] = getattr(strategy, name)
+    return {name: _line(name, value) for name, value in values.items()}
+
+
+def _axis_line(axis: Axis, value: Any) -> tuple[str, bytes]:
+    is_amount = axis.place == "risk" or axis.key == "starting_balance_usd"
+    name = f"{axis.place}.{axis.key}"
+    is_param = axis.place == "params"
+    return name, _line(name, value if is_param or not is_amount else Decimal(str(value)))
+
+
+def _line(name: str, value: Any) -> bytes:
+    text = json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"{name}={text}".encode()
+
+
+def _tagged(value: Any) -> tuple[str, Any]:
+    """Return a value that tells 1, 1.0 and true apart."""
+    return type(value).__name__, value

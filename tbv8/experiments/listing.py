@@ -1,0 +1,336 @@
+"""Trials as `doit trials` and `doit compare` list them, and as Parquet.
+
+A Sharpe ratio never stands without what of it may be luck: DSR is the deflated Sharpe ratio among
+all tries that the database knows, PBO the probability of overfitting that the experiment's last
+result has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from tbv8.config.document import plain
+from tbv8.config.experiments import results_folder
+from tbv8.config.records import Experiment, Strategy
+from tbv8.errors import DataError
+from tbv8.experiments.keys import subject_of
+from tbv8.experiments.result import daily_of, deflate, to_equity
+from tbv8.files import replacing
+from tbv8.page.words import number
+from tbv8.results.statistics import daily_returns
+from tbv8.store.database import Query
+from tbv8.store.trials import (
+    METRICS,
+    count_listed,
+    read_best,
+    read_details,
+    read_listed,
+    read_trials,
+    read_tries,
+)
+from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
+
+SORTS = ("number", "trades", "fills", "return", *METRICS)
+"""What a list can be sorted by; `return` is the total one."""
+
+_ASCENDING = ("number", "max_drawdown")
+
+
+class ListedTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a list; `line` is why there is no result."""
+
+    number: int
+    params: Mapping[str, Any]
+    status: str
+    sharpe: float | None
+    deflated_sharpe: float | None
+    total_return: float | None
+    max_drawdown: float | None
+    profit_factor: float | None
+    trades: int
+    digest: str
+    line: str | None
+
+
+class TrialList(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of an experiment's trials, and what stands above them."""
+
+    experiment_id: str
+    trials: int
+    missing: int
+    failed: int
+    tries: int
+    overfitting: float | None
+    shown: list[ListedTrial]
+
+
+def list_trials(
+    query: Query, experiment: Experiment, results_path: Path, *, top: int, sort: str
+) -> TrialList:
+    """Return the first trials of a search in an order; those without a result come last.
+
+    Raises:
+        DataError: It was not run yet.
+    """
+    name = experiment.experiment_id
+    count, held, failed = count_listed(query, name)
+    if not count:
+        raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
+    column = "total_return" if sort == "return" else sort
+    best = read_best(query, name, sort=column, ascending=sort in _ASCENDING, most=top)
+    found = read_trials(query, [one.key for one in best])
+    span = experiment.strategy.span
+    tries, ratios = read_tries(
+        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
+    )
+    details = dict(read_details(query, found))
+    shown = []
+    for one in best:
+        trial, own = found[one.key], details[one.key]
+        returns = daily_of(to_equity(own.equity))
+        shown.append(
+            ListedTrial(
+                number=one.number,
+                params=one.params,
+                status=trial.status,
+                sharpe=trial.sharpe,
+                deflated_sharpe=None if trial.sharpe is None else deflate(returns, ratios, tries),
+                total_return=trial.total_return,
+                max_drawdown=trial.max_drawdown,
+                profit_factor=trial.profit_factor,
+                trades=trial.trades,
+                digest=trial.digest.hex(),
+                line=json.loads(own.stats).get("error"),
+            )
+        )
+    summary = read_summary(results_folder(results_path, name)) or {}
+    return TrialList(
+        experiment_id=name,
+        trials=count,
+        missing=count - held,
+        failed=failed,
+        tries=tries,
+        overfitting=(summary.get("overfitting") or {}).get("probability"),
+        shown=shown,
+    )
+
+
+def read_summary(folder: Path) -> Mapping[str, Any] | None:
+    """Return the summary.json of a folder; None where there is none to read."""
+    try:
+        found = json.loads((folder / "summary.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def trial_lines(listed: TrialList) -> list[str]:
+    """Return a list as text."""
+    missing = f", {listed.missing:,} not run yet" if listed.missing else ""
+    failed = f", {listed.failed:,} failed" if listed.failed else ""
+    head = (
+        f"{listed.experiment_id}: {listed.trials:,} trials{missing}{failed}; "
+        f"{listed.tries:,} tries on this series in all; PBO {number(listed.overfitting, '.0%')}"
+    )
+    names = list(listed.shown[0].params) if listed.shown else []
+    heads = ["number", *names, "Sharpe", "DSR", "return", "drawdown", "profit factor", "trades"]
+    rows = [
+        [
+            str(one.number),
+            *(str(plain(one.params[name])) for name in names),
+            number(one.sharpe, ".2f"),
+            number(one.deflated_sharpe, ".0%"),
+            number(one.total_return, "+.2%"),
+            number(one.max_drawdown, ".2%"),
+            number(one.profit_factor, ".2f"),
+            f"{one.trades:,}" if one.status == "ok" else f"{one.status}: {one.line}",
+        ]
+        for one in listed.shown
+    ]
+    return [head, *in_columns(heads, rows)]
+
+
+def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of text in columns; of the last one only its head sets the width."""
+    widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads) - 1)]
+
+    def text(row: Sequence[str]) -> str:
+        padded = [value.rjust(width) for value, width in zip(row[:-1], widths, strict=True)]
+        return "  ".join([*padded, row[-1]])
+
+    return [text(row) for row in (heads, *rows)]
+
+
+# Strategies and experiments beside each other.
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """One result; `tries` is out of how many variants of the same strategy and series."""
+
+    name: str
+    kind: str
+    total_return: float | None
+    sharpe: float | None
+    deflated_sharpe: float | None
+    overfitting: float | None
+    max_drawdown: float | None
+    trades: int | None
+    tries: int
+    out_of_sample_return: float | None
+    efficiency: float | None
+
+
+def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Compared:
+    """Return the numbers of a backtest's result.
+
+    Raises:
+        DataError: There is none.
+    """
+    name = strategy.strategy_id
+    folder = results_path / name
+    stats = (read_summary(folder) or {}).get("primary")
+    if not isinstance(stats, dict):
+        raise DataError(f"{folder}: there is no result to compare: run `doit backtest:{name}`")
+    span = strategy.span
+    tries, ratios = read_tries(
+        query, subject_of(strategy), start_ms=span.start_ms, end_ms=span.end_ms
+    )
+    returns = _returns(folder, stats["start_equity"], strategy)
+    return Compared(
+        name=name,
+        kind="backtest",
+        total_return=stats["return"],
+        sharpe=stats["sharpe"],
+        deflated_sharpe=None if stats["sharpe"] is None else deflate(returns, ratios, tries),
+        overfitting=None,
+        max_drawdown=stats["max_drawdown"],
+        trades=stats["trades"],
+        tries=tries,
+        out_of_sample_return=None,
+        efficiency=None,
+    )
+
+
+def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | None:
+    """Return the daily returns of a result."""
+    try:
+        rows = pyarrow.csv.read_csv(folder / "equity.csv")
+    except (OSError, pa.ArrowException) as e:
+        problem = "cannot be read: run the backtest again"
+        raise DataError(f"{folder / 'equity.csv'}: {problem}") from e
+    closes_ms = rows["ts_ms"].to_numpy()
+    start_ms = strategy.timeframe.floor(int(closes_ms[0]) - 1)
+    equity = fixed_point(rows["equity"].to_numpy(), MONEY_DECIMALS)
+    begun = fixed_point(np.array([start]), MONEY_DECIMALS)
+    times_ms = np.concatenate([[start_ms], closes_ms])
+    _, returns = daily_returns(times_ms, np.concatenate([begun, equity]))
+    found: list[float] = returns.tolist()
+    return found or None
+
+
+def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
+    """Return the numbers of an experiment's result.
+
+    Raises:
+        DataError: There is none.
+    """
+    name = experiment.experiment_id
+    folder = results_folder(results_path, name)
+    summary = read_summary(folder)
+    if summary is None:
+        raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
+    stats = (summary["chosen"] or {}).get("stats", {})
+    walk = summary["walk_forward"] or {}
+    return Compared(
+        name=name,
+        kind=f"best of {summary['trials']:,}",
+        total_return=stats.get("return"),
+        sharpe=stats.get("sharpe"),
+        deflated_sharpe=summary["deflated_sharpe"],
+        overfitting=(summary["overfitting"] or {}).get("probability"),
+        max_drawdown=stats.get("max_drawdown"),
+        trades=stats.get("trades"),
+        tries=summary["tries"] or 0,
+        out_of_sample_return=walk.get("return"),
+        efficiency=walk.get("efficiency"),
+    )
+
+
+def compared_lines(compared: Sequence[Compared]) -> list[str]:
+    """Return results beside each other as text."""
+    heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
+    rows = [
+        [
+            one.name,
+            one.kind,
+            number(one.total_return, "+.2%"),
+            number(one.sharpe, ".2f"),
+            number(one.deflated_sharpe, ".0%"),
+            f"{one.tries:,}",
+            number(one.overfitting, ".0%"),
+            number(one.max_drawdown, ".2%"),
+            number(one.trades, ","),
+            number(one.out_of_sample_return, "+.2%"),
+            number(one.efficiency, ".2f"),
+        ]
+        for one in compared
+    ]
+    return in_columns([*heads, "out of sample", "efficiency"], rows)
+
+
+# Parquet.
+
+
+def export_trials(query: Query, experiment_id: str, folder: Path) -> tuple[Path, int]:
+    """Write all trials of an experiment to `<folder>/trials/<id>.parquet`; return it and the rows.
+
+    Raises:
+        DataError: It was not run yet.
+    """
+    listed = read_listed(query, experiment_id)
+    if not listed:
+        raise DataError(
+            f"{experiment_id}: there are no trials yet: run `doit experiment:{experiment_id}`"
+        )
+    keys = [one.key for one in listed]
+    trials, details = read_trials(query, keys), dict(read_details(query, keys))
+    listed = [one for one in listed if one.key in trials]
+    names = list(dict.fromkeys(name for one in listed for name in one.params))
+    columns: dict[str, pa.Array] = {
+        "part": pa.array([one.part for one in listed]),
+        "number": pa.array([one.number for one in listed], pa.int64()),
+        **{f"params.{name}": _column([one.params.get(name) for one in listed]) for name in names},
+        "key": pa.array([one.key.hex() for one in listed]),
+    }
+    rows = [trials[one.key] for one in listed]
+    for name in ("status", "start_ms", "end_ms", *METRICS, "trades", "fills"):
+        values = [getattr(row, name) for row in rows]
+        columns[name] = pa.array(values, pa.float64() if name in METRICS else None)
+    columns["digest"] = pa.array([row.digest.hex() for row in rows])
+    columns["stats"] = pa.array([details[one.key].stats.decode() for one in listed])
+    columns["equity"] = pa.array(
+        [to_equity(details[one.key].equity).tolist() for one in listed], pa.list_(pa.int64())
+    )
+    path = folder / "trials" / f"{experiment_id}.parquet"
+    with replacing(path) as new:
+        pyarrow.parquet.write_table(pa.table(columns), new, compression="zstd")
+    return path, len(listed)
+
+
+def _column(values: Sequence[Any]) -> pa.Array:
+    """Return values of an axis; as text where they are of several kinds."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) > 1 and not kinds <= {int, float}:
+        return pa.array([None if value is None else str(plain(value)) for value in values])
+    if kinds == {int, float}:
+        return pa.array(values, pa.float64())
+    return pa.array(values)

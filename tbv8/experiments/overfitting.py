@@ -1,0 +1,271 @@
+"""How much of the best trial is luck: deflated Sharpe ratio, backtest overfitting, bootstrap.
+
+All of it is of the daily returns of trials. The same bytes come out everywhere: sums are exact or
+in a fixed order, ranks stand in place of logarithms; NumPy's own sums depend on the processor.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from tbv8.results.statistics import daily_sharpe, sharpe_above
+
+type Floats = NDArray[np.float64]
+type Ints = NDArray[np.int64]
+
+FEWEST_BLOCK_DAYS = 5
+_EULER = 0.5772156649015329
+_NORMAL = NormalDist()
+_CHUNK = 1_000_000  # numbers of a matrix of splits x trials at a time
+_BINS = 20
+
+
+class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
+    """What combinatorially symmetric cross-validation says of a search.
+
+    Attributes:
+        probability: The share of splits in which the best of one half is no better than the median
+            of the other half.
+        loss: The share in which it loses money there.
+        splits: How many ways there are to halve the blocks.
+        ranks: How often the best of one half had which rank in the other, from worst to best, in
+            twenty equal bins.
+    """
+
+    probability: float
+    loss: float
+    splits: int
+    ranks: tuple[int, ...]
+
+
+class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
+    """What 5, 25, 50, 75 and 95 % of paths stay below."""
+
+    p5: float
+    p25: float
+    p50: float
+    p75: float
+    p95: float
+
+
+class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
+    """What other orders of the same days would have brought.
+
+    Attributes:
+        paths: A row a path: total return, largest drawdown, Sharpe ratio a year; the last is NaN
+            where a path has no ratio.
+        fan: The equity of every day as a multiple of the start, at 5, 25, 50, 75 and 95 %.
+        total_return: Over the paths.
+        max_drawdown: Over the paths.
+        loss: The share of paths that lose money.
+        p_value: How often a market with the same days and a mean of 0 brings such a mean.
+    """
+
+    paths: Floats
+    fan: Floats
+    total_return: Quantiles
+    max_drawdown: Quantiles
+    loss: float
+    p_value: float
+
+
+def expected_max_sharpe(trials: float, variance: float) -> float:
+    """Return the Sharpe ratio to expect of the best of many trials without skill.
+
+    D. H. Bailey and M. Lopez de Prado, The Deflated Sharpe Ratio, Journal of Portfolio Management
+    40 (2014), equation 1 and appendix 1.
+
+    Args:
+        trials: How many there are, independent of each other.
+        variance: Of their Sharpe ratios.
+    """
+    if trials <= 1 or variance <= 0:
+        return 0.0
+    low, high = (_NORMAL.inv_cdf(1 - 1 / (trials * factor)) for factor in (1, math.e))
+    return math.sqrt(variance) * ((1 - _EULER) * low + _EULER * high)
+
+
+def deflated_sharpe(returns: Sequence[float], *, trials: float, variance: float) -> float | None:
+    """Return the probability that a chosen trial's true Sharpe ratio is above that of luck.
+
+    The paper is that of `expected_max_sharpe`; ratios and variance are of one day.
+
+    Args:
+        returns: Daily ones of the chosen trial.
+        trials: How many it was chosen from.
+        variance: Of their Sharpe ratios.
+    """
+    return sharpe_above(returns, expected_max_sharpe(trials, variance))
+
+
+def variance_of(values: Sequence[float]) -> float:
+    """Return the sample variance; 0 of fewer than two values."""
+    if len(values) < 2:
+        return 0.0
+    mean = math.fsum(values) / len(values)
+    return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
+
+
+def effective_trials(returns: Floats, trials: int) -> float:
+    """Return how many independent trials a number of correlated ones are worth.
+
+    `rho + (1 - rho) * n` with the mean correlation rho, appendix 3 of the same paper.
+
+    Args:
+        returns: Those that the correlation is measured on: a row a day, a column a trial.
+        trials: How many there are.
+    """
+    total, count = np.zeros(len(returns)), 0
+    for column in returns.T:
+        mean = math.fsum(column) / len(column)
+        away = column - mean
+        length = math.sqrt(math.fsum(away * away))
+        if length > 0:
+            total, count = total + away / length, count + 1
+    if count < 2:
+        return 1.0
+    rho = (math.fsum(total * total) - count) / (count * (count - 1))
+    rho = min(max(rho, 0.0), 1.0)
+    return rho + (1 - rho) * trials
+
+
+def cross_validate(returns: Floats, blocks: int) -> Overfitting | None:
+    """Return the probability of backtest overfitting; None for too few days or trials.
+
+    D. H. Bailey, J. M. Borwein, M. Lopez de Prado and Q. J. Zhu, The Probability of Backtest
+    Overfitting, Journal of Computational Finance 20 (2017): the days are cut into blocks, and each
+    way to take half of them is a training whose best trial is ranked in the other half.
+
+    Args:
+        returns: A row a day, a column a trial.
+        blocks: How many, even.
+    """
+    days, trials = returns.shape
+    if trials < 2 or days < blocks * FEWEST_BLOCK_DAYS:
+        return None
+    edges = [days * at // blocks for at in range(blocks + 1)]
+    sums, squares = (_block_sums(values, edges) for values in (returns, returns * returns))
+    lengths = np.diff(edges)
+    below = losses = count = 0
+    ranks = [0] * _BINS
+    for halves in _chunks(blocks, max(1, _CHUNK // trials)):
+        inside = _ratios(halves, sums, squares, lengths)
+        outside = _ratios(~halves, sums, squares, lengths)
+        at = np.arange(len(halves)), inside.argmax(axis=1)  # of equals the first
+        found = outside[at][:, None]
+        doubled = 2 * (outside < found).sum(axis=1) + (outside == found).sum(axis=1) + 1
+        below += int((doubled <= trials + 1).sum())
+        losses += int((found < 0).sum())
+        count += len(halves)
+        for number in ((doubled - 1) * _BINS // (2 * trials)).tolist():
+            ranks[number] += 1
+    return Overfitting(
+        probability=below / count, loss=losses / count, splits=count, ranks=tuple(ranks)
+    )
+
+
+def _block_sums(values: Floats, edges: Sequence[int]) -> Floats:
+    rows = [
+        [math.fsum(column) for column in values[first:end].T.tolist()]
+        for first, end in itertools.pairwise(edges)
+    ]
+    return np.array(rows)
+
+
+def _chunks(blocks: int, most: int) -> Iterator[NDArray[np.bool_]]:
+    """Yield every way to take half of the blocks, some rows at a time."""
+    ways = itertools.combinations(range(blocks), blocks // 2)
+    while taken := list(itertools.islice(ways, most)):
+        halves = np.zeros((len(taken), blocks), dtype=np.bool_)
+        halves[np.arange(len(taken))[:, None], np.array(taken)] = True
+        yield halves
+
+
+def _ratios(halves: NDArray[np.bool_], sums: Floats, squares: Floats, lengths: Ints) -> Floats:
+    """Return the Sharpe ratio of each trial in each half; 0 where nothing moved."""
+    first = np.zeros((len(halves), sums.shape[1]))
+    second = first.copy()
+    for block in range(len(sums)):  # one after another: the order of a sum is part of its bytes
+        taken = halves[:, block : block + 1]
+        first += np.where(taken, sums[block], 0.0)
+        second += np.where(taken, squares[block], 0.0)
+    days = (halves * lengths).sum(axis=1)[:, None]
+    mean = first / days
+    spread = second / days - mean * mean
+    moved = spread > 1e-18
+    return np.where(moved, mean / np.sqrt(np.where(moved, spread, 1.0)), 0.0)
+
+
+def bootstrap(
+    returns: Sequence[float], *, paths: int, block_days: int, seed: int
+) -> Bootstrap | None:
+    """Return what blocks of the same days in other orders would have brought; None of no days.
+
+    D. N. Politis and J. P. Romano, The Stationary Bootstrap, Journal of the American Statistical
+    Association 89 (1994): blocks begin anywhere, wrap around, and have a geometric length. Each
+    path has its own generator, keyed by seed and path.
+
+    Args:
+        returns: Daily ones.
+        paths: How many.
+        block_days: The mean length of a block.
+        seed: Of the draws.
+    """
+    own = np.array(returns)
+    if not len(own):
+        return None
+    mean = math.fsum(returns) / len(own)
+    rows = np.empty((paths, 3))
+    curves = np.empty((paths, len(own) + 1))
+    beyond = 0
+    for path in range(paths):
+        drawn = own[draw_days(len(own), block_days=block_days, seed=seed, path=path)]
+        curves[path] = np.concatenate([[1.0], np.cumprod(1 + drawn)])
+        peaks = np.maximum.accumulate(curves[path])
+        fall = float(((peaks - curves[path]) / peaks).max())
+        ratio = daily_sharpe(drawn.tolist())
+        rows[path] = curves[path][-1] - 1, fall, math.nan if ratio is None else _a_year(ratio)
+        beyond += math.fsum(drawn) / len(own) - mean >= mean
+    fan = np.sort(curves, axis=0)[[_rank(paths, share) for share in (5, 25, 50, 75, 95)]]
+    return Bootstrap(
+        paths=rows,
+        fan=fan,
+        total_return=_quantiles(rows[:, 0]),
+        max_drawdown=_quantiles(rows[:, 1]),
+        loss=int((rows[:, 0] < 0).sum()) / paths,
+        p_value=(beyond + 1) / (paths + 1),
+    )
+
+
+def draw_days(count: int, *, block_days: int, seed: int, path: int) -> Ints:
+    """Return which of `count` days stands at which place of a path."""
+    draw = np.random.Generator(np.random.Philox(key=[seed, path]))
+    starts = draw.integers(0, count, count)
+    begins = draw.random(count) < 1 / block_days
+    begins[0] = True
+    first = np.flatnonzero(begins)
+    lengths = np.diff(np.append(first, count))
+    return (np.repeat(starts[first] - first, lengths) + np.arange(count)) % count
+
+
+def _a_year(ratio: float) -> float:
+    return ratio * math.sqrt(365)
+
+
+def _quantiles(values: Floats) -> Quantiles:
+    ordered = np.sort(values).tolist()
+    return Quantiles(
+        **{f"p{share}": ordered[_rank(len(ordered), share)] for share in (5, 25, 50, 75, 95)}
+    )
+
+
+def _rank(count: int, share: int) -> int:
+    """Return the index of what `share` percent of sorted values stay below."""
+    return min(count - 1, count * share // 100)

@@ -1,0 +1,270 @@
+"""The page of an experiment: one file that opens offline.
+
+A Sharpe ratio of a chosen trial never stands alone: beside it is what of it is luck.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tbv8.config.document import plain
+from tbv8.config.space import to_text
+from tbv8.experiments.keys import subject_of
+from tbv8.experiments.overfitting import deflated_sharpe
+from tbv8.experiments.result import Findings, Row
+from tbv8.experiments.run_charts import bootstrap_part, walk_part
+from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
+from tbv8.market import iso_day
+from tbv8.page.charts import Chart, draw, value_axis
+from tbv8.page.html import Child, Html, element, page, section, table, tiles
+from tbv8.page.words import counted, number, part_of
+
+_TOP = 20
+_SIMULATED = "SIMULATED: all numbers are of a market that tbv8 makes up."
+
+
+def experiment_page(findings: Findings) -> str:
+    """Return the page."""
+    parts = list(_parts(findings))
+    links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
+    return page(
+        f"tbv8 {findings.experiment.experiment_id}",
+        _header(findings),
+        element("nav", links, aria_label="Parts of this page"),
+        tiles(_tiles(findings)),
+        [section(id_, title, content) for id_, title, content in parts],
+        banner=_SIMULATED if findings.experiment.strategy.simulated else None,
+    )
+
+
+def _parts(findings: Findings) -> Iterator[Part]:
+    if findings.chosen:
+        yield _luck(findings)
+        yield space_part(findings)
+    if findings.walk:
+        yield walk_part(findings, findings.walk)
+    if findings.bootstrap:
+        yield bootstrap_part(findings, findings.bootstrap)
+    if findings.chosen:
+        yield path_part(findings)
+        yield _best(findings)
+    if findings.failed:
+        yield _failed(findings)
+
+
+def _header(findings: Findings) -> Html:
+    experiment = findings.experiment
+    span = experiment.strategy.span
+    days = f"{iso_day(span.start_ms)} to {iso_day(span.end_ms)}"
+    chosen = findings.chosen
+    said = (
+        f"Best of {counted(len(findings.rows), 'trial')}: {_point(findings, chosen)}"
+        if chosen
+        else f"None of {counted(len(findings.rows), 'trial')} has a result with enough round trips"
+    )
+    return element(
+        "header",
+        element("h1", experiment.experiment_id),
+        element("p", said),
+        element(
+            "p",
+            f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} over "
+            f"{', '.join(axis.name for axis in experiment.search.axes)}"
+            + (
+                f" where {' and '.join(experiment.search.written)}"
+                if experiment.search.written
+                else ""
+            ),
+            class_="facts",
+        ),
+    )
+
+
+def _point(findings: Findings, row: Row) -> str:
+    return to_text(findings.experiment.search.axes, tuple(row.params.values()))
+
+
+def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
+    luck, chosen, walk = findings.luck, findings.chosen, findings.walk
+    failed = counted(len(findings.failed), "trial")
+    if chosen is None:
+        yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
+        return
+    tries = f"of {luck.tries:,} tries" if luck else ""
+    deflated = luck.deflated if luck else None
+    yield (
+        "Sharpe ratio of the best",
+        number(chosen.trial.sharpe, ".2f"),
+        f"{number(deflated, '.0%')} that it is more than luck {tries}",
+    )
+    yield "Return of the best", number(chosen.trial.total_return, "+.2%"), _trips(chosen)
+    overfitting = luck.overfitting if luck else None
+    yield (
+        "Probability of overfitting",
+        number(overfitting.probability if overfitting else None, ".0%"),
+        "that the best of one half is below the median of the other",
+    )
+    if walk:
+        yield (
+            "Out of sample",
+            f"{walk.performance.total_return:+.2%}",
+            f"Sharpe {number(walk.performance.sharpe, '.2f')}, efficiency "
+            f"{number(walk.efficiency, '.2f')}",
+        )
+    yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
+
+
+def _trips(row: Row) -> str:
+    fall = number(row.trial.max_drawdown, ".2%")
+    return f"{counted(row.trial.trades, 'round trip')}, drawdown {fall}"
+
+
+# Luck.
+
+
+def _luck(findings: Findings) -> Part:
+    luck = findings.luck
+    if luck is None:
+        said = "The span is too short for daily returns: nothing can be said of luck."
+        return "luck", "How much of it is luck", element("p", said, class_="dim")
+    rows: list[Sequence[Child]] = [
+        [
+            "Sharpe ratio of the best, a year",
+            number(findings.chosen and findings.chosen.trial.sharpe, ".2f"),
+        ],
+        ["probability that it is above 0, were it the only try", number(luck.probabilistic, ".1%")],
+        [
+            f"the same against the best of {luck.tries:,} without skill (deflated)",
+            number(luck.deflated, ".1%"),
+        ],
+        [
+            f"the same for {luck.effective:,.1f} independent ones, as correlated as these are",
+            number(luck.deflated_effective, ".1%"),
+        ],
+    ]
+    overfitting = luck.overfitting
+    note = (
+        "Tries are all variants of this strategy that the database knows to have had a result on "
+        "this series, whichever experiment ran them. Bailey and López de Prado, The Deflated "
+        "Sharpe Ratio, 2014; Bailey, Borwein, López de Prado and Zhu, The Probability of Backtest "
+        "Overfitting, 2017."
+    )
+    content: list[Child] = [element("p", note, class_="note"), table(["", ""], rows)]
+    if overfitting is None:
+        said = "Too few days or trials to cross-validate the search."
+        content.append(element("p", said, class_="dim"))
+    else:
+        content += [
+            element("h3", "Where the best of one half of the days ranked in the other half"),
+            draw(_ranks(overfitting.ranks)),
+            element(
+                "p",
+                f"{overfitting.splits:,} ways to halve {findings.experiment.blocks} blocks: "
+                f"in {overfitting.probability:.0%} the best of one half was no better than the "
+                f"median of the other, in {overfitting.loss:.0%} it lost there.",
+                class_="note",
+            ),
+        ]
+    return "luck", "How much of it is luck", content
+
+
+def _ranks(ranks: Sequence[int]) -> Chart:
+    width = 100 / len(ranks)
+    return Chart(
+        id="ranks-chart",
+        label="How often the best of one half had which rank in the other",
+        columns={
+            "x": [width * (at + 0.5) for at in range(len(ranks))],
+            "y": [count / sum(ranks) * 100 for count in ranks],
+        },
+        traces=[
+            {
+                "type": "bar",
+                "x": "@x",
+                "y": "@y",
+                "width": width * 0.92,
+                "marker": {
+                    "color": [
+                        "--down" if at < len(ranks) // 2 else "--up" for at in range(len(ranks))
+                    ]
+                },
+                "hovertemplate": "above %{x:.0f} % of trials: %{y:.1f} % of splits<extra></extra>",
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": {**value_axis(zeroline=False, range=[0, 100]), "ticksuffix": " %"},
+            "yaxis": value_axis(ticksuffix=" %"),
+        },
+        height=240,
+    )
+
+
+# The trials.
+
+
+def _best(findings: Findings) -> Part:
+    luck, experiment = findings.luck, findings.experiment
+    names = [axis.name for axis in experiment.search.axes]
+    known = ordered(findings)
+    rows: list[Sequence[Child]] = []
+    for row in known[:_TOP]:
+        trial = row.trial
+        deflated = (
+            deflated_sharpe(row.returns, trials=luck.tries, variance=luck.variance)
+            if luck and row.returns
+            else None
+        )
+        rows.append(
+            [
+                f"{row.number}",
+                *(str(plain(row.params[name])) for name in names),
+                number(trial.sharpe, ".2f"),
+                number(deflated, ".0%"),
+                number(trial.total_return, "+.2%"),
+                number(trial.max_drawdown, ".2%"),
+                number(trial.profit_factor, ".2f"),
+                f"{trial.trades:,}",
+                element("code", _promotion(experiment.experiment_id, row.number)),
+            ]
+        )
+    heads = [
+        *("number", *names, "Sharpe", "deflated", "return", "drawdown", "profit factor"),
+        *("trades", "write it as a strategy"),
+    ]
+    which = part_of(len(rows), len(known), "best")
+    note = (
+        f"{which} of the trials that may be chosen, by {experiment.objective.metric}. Deflated is "
+        "the probability that the true Sharpe ratio is above that of the best without skill."
+    )
+    return (
+        "best",
+        "The best trials",
+        [
+            element("p", note, class_="note"),
+            table(heads, rows, sortable=True, id_="best-table"),
+        ],
+    )
+
+
+def _promotion(experiment_id: str, at: int) -> str:
+    return f"doit promote {experiment_id} --number {at} --as {experiment_id}_{at}"
+
+
+def _failed(findings: Findings) -> Part:
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for row in findings.failed:
+        grouped.setdefault(row.line or "", []).append(row.params)
+    rows: list[Sequence[Child]] = [
+        [f"{len(params):,}", element("div", said, class_="wrap")]
+        for said, params in sorted(grouped.items(), key=lambda pair: -len(pair[1]))[:_TOP]
+    ]
+    count = counted(len(findings.failed), "trial")
+    note = f"{count} of {len(findings.rows):,} have no result. A failed point is part of a search."
+    return (
+        "failed",
+        "Trials that failed",
+        [element("p", note, class_="note"), table(["trials", "why"], rows, words=9)],
+    )

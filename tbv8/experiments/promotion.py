@@ -1,0 +1,74 @@
+"""A trial's values as a strategy's file, whose backtest has the trial's numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tbv8.config.experiments import promoted_text
+from tbv8.config.records import Experiment
+from tbv8.config.space import to_text
+from tbv8.errors import DataError
+from tbv8.experiments.result import Row, headline, measure_luck, read_rows
+from tbv8.experiments.survey import Survey
+from tbv8.experiments.walkforward import choose
+from tbv8.files import replacing
+from tbv8.store.database import Query
+
+
+def promote(
+    query: Query, experiment: Experiment, strategy_id: str, *, root: Path, number: int | None
+) -> list[str]:
+    """Write `config/strategies/<strategy_id>.yaml` and return the lines that tell of it.
+
+    Args:
+        query: The database.
+        experiment: Whose trial it is.
+        strategy_id: The new one.
+        root: The project's folder.
+        number: The trial's; None for the one that the objective chooses.
+
+    Raises:
+        ConfigError: The id is not one.
+        DataError: The trial is not there, has no result, or is of other bars or code than today's.
+    """
+    survey = Survey(experiment, query)
+    name = experiment.experiment_id
+    if survey.missing(query, survey.search):
+        raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
+    rows = read_rows(survey, query)
+    row = _row(rows, experiment, number)
+    if row.trial.status != "ok":
+        raise DataError(f"{name}: trial {row.number} has no result: {row.line}")
+    point = survey.points[row.number]
+    luck = measure_luck(survey, query, rows, row)
+    said = [
+        f"From experiment {name}, trial {row.number} of {len(rows):,}: "
+        f"{to_text(experiment.search.axes, point)}.",
+        f"There: {headline(row.trial, luck)}.",
+    ]
+    path = root / "config" / "strategies" / f"{strategy_id}.yaml"
+    if path.exists() or path.with_suffix(".yml").exists():
+        raise DataError(f"{path.relative_to(root)}: is there already: write another --as")
+    text = promoted_text(experiment, point, strategy_id, said=said, root=root)
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
+    return [
+        f"{path.relative_to(root)}: {said[0][0].lower()}{said[0][1:]}",
+        f"  {headline(row.trial, luck)}",
+        f"  its backtest has the same numbers: `doit backtest:{strategy_id}`",
+    ]
+
+
+def _row(rows: list[Row], experiment: Experiment, number: int | None) -> Row:
+    if number is None:
+        number = choose([row.trial for row in rows], experiment.objective)
+        if number is None:
+            raise DataError(
+                f"{experiment.experiment_id}: no trial has a result with enough round trips: name "
+                "one by --number"
+            )
+    if number >= len(rows):
+        raise DataError(
+            f"--number: there is no trial {number}: they go from 0 to {len(rows) - 1:,}"
+        )
+    return rows[number]

@@ -1,0 +1,286 @@
+"""What the rows of an experiment come to: its trials, its choice, and how much of it is luck."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tbv8.config.records import Experiment
+from tbv8.config.space import as_mapping, to_text
+from tbv8.experiments.keys import subject_of
+from tbv8.experiments.overfitting import (
+    Bootstrap,
+    Overfitting,
+    bootstrap,
+    cross_validate,
+    deflated_sharpe,
+    effective_trials,
+    variance_of,
+)
+from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
+from tbv8.experiments.survey import Asked, Survey
+from tbv8.experiments.walkforward import choose
+from tbv8.page.words import counted, number
+from tbv8.results.statistics import YEAR_DAYS, sharpe_above
+from tbv8.store.database import Query
+from tbv8.store.trials import METRICS, Trial, read_details, read_trials, read_tries
+from tbv8.trading.nautilus import Floats, Ints
+
+_MOST_CORRELATED = 500
+_HEADLINE = (*METRICS, "trades", "fills")
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One trial of the search; `line` is why it has no result, `returns` are daily."""
+
+    number: int
+    params: Mapping[str, Any]
+    trial: Trial
+    line: str | None = None
+    returns: list[float] | None = None
+
+
+class Luck(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the chosen trial is luck.
+
+    Attributes:
+        tries: How many variants of the strategy the database knows to have been tried on the
+            series, by whichever experiment.
+        effective: How many independent ones they are worth.
+        variance: Of their daily Sharpe ratios over this span.
+        probabilistic: The probability that the true Sharpe ratio is above 0, were it the only try.
+        deflated: That it is above what luck alone brings the best of `tries`.
+        deflated_effective: The same for the effective number.
+        overfitting: None for too few trials or days.
+    """
+
+    tries: int
+    effective: float
+    variance: float
+    probabilistic: float | None
+    deflated: float | None
+    deflated_effective: float | None
+    overfitting: Overfitting | None
+
+
+class Findings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a result's files and page show.
+
+    `chosen` is None where every trial failed or traded too little.
+    """
+
+    experiment: Experiment
+    rows: Sequence[Row]
+    chosen: Row | None
+    stats: Mapping[str, Any]
+    luck: Luck | None
+    bootstrap: Bootstrap | None
+    walk: Stitched | None
+
+    @property
+    def failed(self) -> list[Row]:
+        """The trials without a result."""
+        return [row for row in self.rows if row.trial.status != "ok"]
+
+
+def read_findings(survey: Survey, query: Query, choices: Sequence[int | None]) -> Findings:
+    """Return what the rows of an experiment come to; each of them must be there."""
+    experiment = survey.experiment
+    rows, stats = _rows(survey, query)
+    best = choose([row.trial for row in rows], experiment.objective)
+    chosen = None if best is None else rows[best]
+    returns = chosen.returns if chosen else None
+    monte_carlo = experiment.monte_carlo
+    return Findings(
+        experiment=experiment,
+        rows=rows,
+        chosen=chosen,
+        stats=stats[best] if best is not None else {},
+        luck=measure_luck(survey, query, rows, chosen) if chosen else None,
+        bootstrap=bootstrap(
+            returns,
+            paths=monte_carlo.paths,
+            block_days=monte_carlo.block_days,
+            seed=monte_carlo.seed,
+        )
+        if monte_carlo and returns
+        else None,
+        walk=_walk(survey, query, choices) if survey.folds else None,
+    )
+
+
+def read_rows(survey: Survey, query: Query) -> list[Row]:
+    """Return the trials of a search, by number; each of them must be there."""
+    return _rows(survey, query)[0]
+
+
+def _rows(survey: Survey, query: Query) -> tuple[list[Row], list[Mapping[str, Any]]]:
+    keys = [one.key for one in survey.search]
+    trials, details = read_trials(query, keys), dict(read_details(query, keys))
+    rows, stats = [], []
+    for one in survey.search:
+        own = json.loads(details[one.key].stats)
+        rows.append(
+            Row(
+                number=one.number,
+                params=as_mapping(survey.experiment.search.axes, one.point),
+                trial=trials[one.key],
+                line=own.get("error"),
+                returns=daily_of(to_equity(details[one.key].equity)),
+            )
+        )
+        stats.append(own)
+    return rows, stats
+
+
+def to_equity(raw: bytes) -> Ints:
+    """Return the equity of a row, in 10^-8 USD."""
+    return np.frombuffer(raw, dtype="<i8").astype(np.int64)
+
+
+def daily_of(equity: Ints) -> list[float] | None:
+    """Return daily returns; None where there are none, or an account was lost."""
+    if len(equity) < 2 or (equity[:-1] <= 0).any():
+        return None
+    found: list[float] = ((equity[1:] - equity[:-1]) / equity[:-1]).tolist()
+    return found
+
+
+def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
+    """Return how much of a chosen trial is luck; None where it has no Sharpe ratio."""
+    if chosen.returns is None or chosen.trial.sharpe is None:
+        return None
+    tries, ratios = read_tries(
+        query,
+        subject_of(survey.experiment.strategy),
+        start_ms=survey.span.start_ms,
+        end_ms=survey.span.end_ms,
+    )
+    variance = daily_variance(ratios)
+    matrix = returns_matrix(rows)
+    effective = effective_trials(matrix[:, :_MOST_CORRELATED], tries)
+    return Luck(
+        tries=tries,
+        effective=effective,
+        variance=variance,
+        probabilistic=sharpe_above(chosen.returns),
+        deflated=deflated_sharpe(chosen.returns, trials=tries, variance=variance),
+        deflated_effective=deflated_sharpe(chosen.returns, trials=effective, variance=variance),
+        overfitting=cross_validate(matrix, survey.experiment.blocks),
+    )
+
+
+def daily_variance(ratios: Mapping[bytes, float]) -> float:
+    """Return the variance of a day's Sharpe ratios, of a year's."""
+    return variance_of([ratios[name] / math.sqrt(YEAR_DAYS) for name in sorted(ratios)])
+
+
+def deflate(returns: list[float] | None, ratios: Mapping[bytes, float], tries: int) -> float | None:
+    """Return the deflated Sharpe ratio of a trial among tries with these ratios a year."""
+    if returns is None:
+        return None
+    return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
+
+
+def returns_matrix(rows: Sequence[Row]) -> Floats:
+    """Return daily returns, a row a day and a column a trial; of equally many days each."""
+    found = [row.returns for row in rows if row.returns is not None]
+    if not found:
+        return np.empty((0, 0))
+    ((days, _),) = Counter(map(len, found)).most_common(1)
+    return np.array([returns for returns in found if len(returns) == days]).T
+
+
+def _walk(survey: Survey, query: Query, choices: Sequence[int | None]) -> Stitched:
+    training = {
+        at: read_trials(query, [part[number].key])[part[number].key]
+        for at, (part, number) in enumerate(zip(survey.training, choices, strict=True))
+        if number is not None
+    }
+    tested: dict[int, Asked] = {
+        int(one.part.partition(":")[2]): one for one in survey.tested(choices)
+    }
+    trials = read_trials(query, [one.key for one in tested.values()])
+    details = dict(read_details(query, [one.key for one in tested.values()]))
+    windows = []
+    for at, fold in enumerate(survey.folds):
+        one = tested.get(at)
+        own = details[one.key] if one else None
+        windows.append(
+            OutOfSample(
+                fold=fold,
+                number=one.number if one else None,
+                params=as_mapping(survey.experiment.search.axes, one.point) if one else {},
+                trained=training.get(at),
+                tested=trials[one.key] if one else None,
+                stats=json.loads(own.stats) if own else {},
+                equity=to_equity(own.equity) if own else np.empty(0, dtype=np.int64),
+            )
+        )
+    return stitch(windows, survey.experiment.strategy)
+
+
+# Words.
+
+
+def lines(findings: Findings) -> list[str]:
+    """Return what to print when an experiment has ended: never a Sharpe ratio without its luck."""
+    experiment, failed = findings.experiment, findings.failed
+    shown = [
+        f"{experiment.experiment_id}: {counted(len(findings.rows), 'trial')} of "
+        f"{subject_of(experiment.strategy)}"
+        f"{' (simulated)' if experiment.strategy.simulated else ''}"
+    ]
+    if failed:
+        died = sum(row.trial.status == "died" for row in failed)
+        more = f", of {died:,} the process died" if died else ""
+        shown.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].line}")
+    if findings.chosen is None:
+        shown.append(
+            "  ! no trial has a result with enough round trips: lower objective.min_trades"
+        )
+        return shown
+    point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
+    shown.append(f"  best of {len(findings.rows):,}: number {findings.chosen.number}, {point}")
+    shown.append(f"  {headline(findings.chosen.trial, findings.luck)}")
+    if findings.bootstrap:
+        found = findings.bootstrap
+        shown.append(
+            f"  bootstrap: return {found.total_return.p5:+.2%} .. {found.total_return.p95:+.2%}, "
+            f"drawdown up to {found.max_drawdown.p95:.2%}, loss in {found.loss:.0%} of "
+            f"{len(found.paths):,} paths"
+        )
+    if findings.walk:
+        walk = findings.walk
+        ratio = walk.performance.sharpe
+        shown.append(
+            f"  walk-forward: {counted(len(walk.windows), 'window')}, out of sample "
+            f"{walk.performance.total_return:+.2%}"
+            + (f", Sharpe {ratio:.2f}" if ratio is not None else "")
+            + (f", efficiency {walk.efficiency:.2f}" if walk.efficiency is not None else "")
+        )
+    return shown
+
+
+def headline(trial: Trial, luck: Luck | None) -> str:
+    """Return a trial's return and Sharpe ratio, and what of it is luck, in one line."""
+    gain = "return unknown" if trial.total_return is None else f"return {trial.total_return:+.2%}"
+    if trial.sharpe is None or luck is None:
+        return f"{gain}, too short or too still for a Sharpe ratio, {trial.trades:,} round trips"
+    return (
+        f"{gain}, Sharpe {trial.sharpe:.2f} ({chances(luck)}), "
+        f"{counted(trial.trades, 'round trip')}"
+    )
+
+
+def chances(luck: Luck) -> str:
+    """Return what stands beside every Sharpe ratio of a chosen trial."""
+    deflated = number(luck.deflated, ".0%")
+    overfitting = number(luck.overfitting.probability if luck.overfitting else None, ".0%")
+    return f"DSR {deflated} of {luck.tries:,} tries, PBO {overfitting}"

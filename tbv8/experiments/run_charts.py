@@ -1,0 +1,254 @@
+"""The tested windows and the bootstrap of an experiment as charts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tbv8.config.document import plain
+from tbv8.experiments.overfitting import Bootstrap
+from tbv8.experiments.result import Findings
+from tbv8.experiments.space_charts import Part, mark_of
+from tbv8.experiments.stitching import Stitched
+from tbv8.market import DAY_MS, iso_day
+from tbv8.page.charts import Chart, draw, label_text, line, value_axis
+from tbv8.page.html import Child, element, table
+from tbv8.page.words import counted, number
+
+_BANDS = 60
+
+
+# Walk-forward.
+
+
+def walk_part(findings: Findings, walk: Stitched) -> Part:
+    """Return the windows one after another, and what each chose."""
+    note = (
+        "Each window's values are the best of the time before it, and it is run on with the "
+        "position that these values would hold; changing position from window to window is paid "
+        "for. Efficiency is the Sharpe ratio out of sample over that in sample."
+    )
+    content: list[Child] = [
+        element("p", note, class_="note"),
+        draw(_stitched(findings, walk)),
+        draw(_steps(findings, walk)),
+    ]
+    if pairs := _pairs(walk):
+        content += [
+            element("h3", "Sharpe ratio of each window, in sample and out of it"),
+            draw(_in_and_out(pairs)),
+        ]
+    names = [axis.name for axis in findings.experiment.search.axes]
+    rows: list[Sequence[Child]] = [
+        [
+            f"{iso_day(one.fold.test.start_ms)} to {iso_day(one.fold.test.end_ms)}",
+            *(str(plain(one.params.get(name, "–"))) for name in names),
+            number(one.trained.sharpe if one.trained else None, ".2f"),
+            number(one.tested.sharpe if one.tested else None, ".2f"),
+            f"{one.gain:+,.2f}",
+            f"{one.switch_cost:,.2f}",
+            number(one.tested.trades if one.tested else None, ","),
+            number(one.efficiency, ".2f"),
+        ]
+        for one in walk.windows
+    ]
+    heads = ["window", *names, "Sharpe in", "out", "gain USD", "switch USD", "trades", "efficiency"]
+    content.append(table(heads, rows, sortable=True, id_="windows-table"))
+    return "walk", "Walk-forward", content
+
+
+def _stitched(findings: Findings, walk: Stitched) -> Chart:
+    shapes = [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": one.fold.test.start_ms,
+            "x1": one.fold.test.end_ms,
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": "--band",
+            "line": {"width": 0},
+            "layer": "below",
+        }
+        for one in walk.windows[:_BANDS:2]
+    ]
+    return Chart(
+        id="stitched-chart",
+        label="Equity of all windows one after another, in USD",
+        columns={"t": walk.times_ms.tolist(), "equity": (walk.equity / 1e8).round(4).tolist()},
+        traces=[line("out of sample", "equity", "--accent", hovertemplate="%{y:,.2f} USD")],
+        layout={"shapes": shapes, "showlegend": False, "yaxis": value_axis(zeroline=False)},
+        span=(int(walk.times_ms[0]), int(walk.times_ms[-1])),
+        mark=mark_of(findings),
+    )
+
+
+def _steps(findings: Findings, walk: Stitched) -> Chart:
+    """Return the chosen values over time, each axis by the number of its value."""
+    axes = findings.experiment.search.axes
+    times = [one.fold.test.start_ms for one in walk.windows] + [walk.windows[-1].fold.test.end_ms]
+    columns: dict[str, Sequence[Any]] = {"t": times}
+    traces = []
+    for at, axis in enumerate(axes):
+        values = [one.params.get(axis.name) for one in walk.windows]
+        values.append(values[-1])
+        columns[f"y{at}"] = [
+            None if value is None else axis.values.index(value) / max(1, len(axis.values) - 1)
+            for value in values
+        ]
+        columns[f"text{at}"] = [str(plain(value)) for value in values]
+        traces.append(
+            line(
+                label_text(axis.name),
+                f"y{at}",
+                f"--c{at % 10}",
+                line={"color": f"--c{at % 10}", "shape": "hv", "width": 2},
+                text=f"@text{at}",
+                hovertemplate="%{text}",
+            )
+        )
+    return Chart(
+        id="steps-chart",
+        label="The values that each window chose, from the first to the last of each axis",
+        columns=columns,
+        traces=traces,
+        layout={
+            "showlegend": True,
+            "yaxis": value_axis(tickvals=[0, 1], ticktext=["first", "last"], zeroline=False),
+        },
+        span=(times[0], times[-1]),
+        height=200,
+    )
+
+
+def _pairs(walk: Stitched) -> list[tuple[float, float, str]]:
+    """Return the Sharpe ratios in and out of sample, and where each window begins."""
+    return [
+        (one.trained.sharpe, one.tested.sharpe, iso_day(one.fold.test.start_ms))
+        for one in walk.windows
+        if one.trained
+        and one.tested
+        and one.trained.sharpe is not None
+        and one.tested.sharpe is not None
+    ]
+
+
+def _in_and_out(pairs: Sequence[tuple[float, float, str]]) -> Chart:
+    return Chart(
+        id="in-out-chart",
+        label="Sharpe ratio in sample against that out of it, a point a window",
+        columns={
+            "x": [x for x, _, _ in pairs],
+            "y": [y for _, y, _ in pairs],
+            "text": [text for _, _, text in pairs],
+        },
+        traces=[
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": "@x",
+                "y": "@y",
+                "text": "@text",
+                "marker": {"color": "--accent", "size": 9},
+                "hovertemplate": "from %{text}: %{x:.2f} in, %{y:.2f} out<extra></extra>",
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": value_axis(title={"text": "in sample"}),
+            "yaxis": value_axis(title={"text": "out of sample"}),
+            "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
+        },
+        height=280,
+    )
+
+
+# Monte Carlo.
+
+
+def bootstrap_part(findings: Findings, found: Bootstrap) -> Part:
+    """Return what other orders of the same days would have brought."""
+    settings = findings.experiment.monte_carlo
+    assert settings
+    note = (
+        f"{counted(len(found.paths), 'path')} of the best trial's own days in other orders, in "
+        f"blocks of {settings.block_days} days on average. It shows what these days might have "
+        "brought, not what other days would."
+    )
+    facts = (
+        f"{found.loss:.0%} of the paths lose money. Days that are like these but bring nothing on "
+        f"average bring as much by chance in {found.p_value:.1%} of the paths."
+    )
+    return (
+        "monte-carlo",
+        "Bootstrap of the best trial",
+        [
+            element("p", note, class_="note"),
+            draw(_fan(findings, found)),
+            element("h3", "Largest drawdown of the paths"),
+            draw(_histogram(found)),
+            element("p", facts),
+        ],
+    )
+
+
+def _fan(findings: Findings, found: Bootstrap) -> Chart:
+    start_ms = findings.experiment.strategy.span.start_ms
+    days = found.fan.shape[1]
+    times = [start_ms + at * DAY_MS for at in range(days)]
+    names = ("5 %", "25 %", "50 %", "75 %", "95 %")
+    traces = []
+    for at, name in enumerate(names):
+        filled = {"fill": "tonexty", "fillcolor": "--band"} if at else {}
+        traces.append(
+            line(
+                name,
+                f"y{at}",
+                "--accent",
+                line={"color": "--accent", "width": 2 if at == 2 else 0.5},
+                hovertemplate="%{y:+.2f} %",
+                **filled,
+            )
+        )
+    return Chart(
+        id="fan-chart",
+        label="Return of the paths by day, in percent: 5, 25, 50, 75 and 95 of a hundred are below",
+        columns={
+            "t": times,
+            **{f"y{at}": ((found.fan[at] - 1) * 100).round(5).tolist() for at in range(len(names))},
+        },
+        traces=traces,
+        layout={"showlegend": True, "yaxis": value_axis(ticksuffix=" %")},
+        span=(times[0], times[-1]),
+        mark=mark_of(findings),
+    )
+
+
+def _histogram(found: Bootstrap) -> Chart:
+    counts, edges = np.histogram(found.paths[:, 1] * 100, bins=30)
+    width = float(edges[1] - edges[0])
+    return Chart(
+        id="falls-chart",
+        label="How many paths had which largest drawdown, in percent",
+        columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
+        traces=[
+            {
+                "type": "bar",
+                "x": "@x",
+                "y": "@y",
+                "width": width * 0.95,
+                "marker": {"color": "--down"},
+                "hovertemplate": "%{x:.2f} %: %{y} paths<extra></extra>",
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": value_axis(zeroline=False, ticksuffix=" %"),
+        },
+        height=220,
+    )

@@ -1,0 +1,49 @@
+"""How many trials run on this machine at once: no more than it has cores, whoever started them.
+
+A slot is a lock on a file in the system's temporary folder, which the kernel takes from a killed
+process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOOK_AGAIN_S = 0.02
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        return os.cpu_count() or 1
+
+
+@contextmanager
+def held_slot(cores: int) -> Iterator[int]:
+    """Wait for a free slot and hold it; yields its number."""
+    folder = Path(tempfile.gettempdir()) / f"tbv8-slots-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    handles = [os.open(folder / str(n), os.O_RDWR | os.O_CREAT, 0o600) for n in range(cores)]
+    try:
+        yield _lock_one(handles)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def _lock_one(handles: list[int]) -> int:
+    while True:
+        for number, handle in enumerate(handles):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            return number
+        time.sleep(_LOOK_AGAIN_S)

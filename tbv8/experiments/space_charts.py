@@ -1,0 +1,402 @@
+"""The space of a search as charts: maps over two axes, how the best was found, the best trials."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from tbv8.config.document import plain
+from tbv8.config.space import Axis
+from tbv8.experiments.result import Findings, Row
+from tbv8.experiments.walkforward import score
+from tbv8.page.charts import Chart, draw, label_text, value_axis
+from tbv8.page.html import Child, color_keys, element
+from tbv8.page.words import number
+
+type Part = tuple[str, str, Child]
+
+_LINES = 50
+_MOST_PAIRS = 6
+_MOST_CELLS = 40_000
+
+
+def ordered(findings: Findings) -> list[Row]:
+    """Return the trials that may be chosen, the best first."""
+    objective = findings.experiment.objective
+    known = [
+        (found, row) for row in findings.rows if (found := score(row.trial, objective)) is not None
+    ]
+    return [row for _, row in sorted(known, key=lambda pair: (-pair[0], pair[1].number))]
+
+
+def mark_of(findings: Findings) -> str:
+    """Return what stands across each chart."""
+    return "simulated" if findings.experiment.strategy.simulated else ""
+
+
+def value_of(findings: Findings, row: Row) -> float | None:
+    """Return a trial's number by the objective; None where it may not be chosen."""
+    objective = findings.experiment.objective
+    found = score(row.trial, objective)
+    return found if found is None or objective.maximize else -found
+
+
+# The space.
+
+
+class _Panel(msgspec.Struct, frozen=True):
+    """One way to look at a pair of axes."""
+
+    id: str
+    title: str
+    chart: Chart
+
+
+def space_part(findings: Findings) -> Part:
+    """Return a map for each pair of axes."""
+    panels = list(itertools.islice(_panels(findings), _MOST_PAIRS * 3))
+    title = f"The space by {findings.experiment.objective.metric}"
+    choices = [
+        element(
+            "label",
+            element("input", type="radio", name="pair", data_panel=panel.id, checked=not at),
+            f" {panel.title}",
+        )
+        for at, panel in enumerate(panels)
+    ]
+    content: list[Child] = [
+        element(
+            "p", "A peak among low neighbours is luck more often than a plateau.", class_="note"
+        ),
+        color_keys([("--axis", "no result, or too few round trips")]),
+    ]
+    if len(panels) > 1:
+        content.append(
+            element("div", choices, class_="choice", role="radiogroup", aria_label="Axes")
+        )
+    content += [
+        element("div", draw(panel.chart), id=panel.id, hidden=at > 0)
+        for at, panel in enumerate(panels)
+    ]
+    return "space", title, content
+
+
+def _panels(findings: Findings) -> Iterator[_Panel]:
+    axes = [axis for axis in findings.experiment.search.axes if len(axis.values) > 1]
+    if len(axes) < 2:
+        yield _Panel("space-one", "all", _dots(findings, axes[0] if axes else None))
+        return
+    for at, (one, other) in enumerate(itertools.combinations(axes, 2)):
+        name = f"{one.name} × {other.name}"
+        if findings.experiment.search.method != "grid":
+            yield _Panel(f"space-{at}", name, _scatter(findings, one, other, f"space-{at}-chart"))
+            continue
+        if len(one.values) * len(other.values) > _MOST_CELLS:
+            continue
+        for how, words in _WAYS.items() if len(axes) > 2 else [("chosen", "")]:
+            id_ = f"space-{at}-{how}"
+            title = f"{name}{words}"
+            yield _Panel(id_, title, _heatmap(findings, one, other, how=how, id_=f"{id_}-chart"))
+
+
+_WAYS = {"chosen": ", others as chosen", "mean": ", mean of others", "worst": ", worst of others"}
+
+
+def _known(findings: Findings) -> list[tuple[Row, float]]:
+    """Return the trials that may be chosen, with their numbers."""
+    pairs = ((row, value_of(findings, row)) for row in findings.rows)
+    return [(row, value) for row, value in pairs if value is not None]
+
+
+def _cells(
+    findings: Findings, one: Axis, other: Axis, how: str
+) -> tuple[list[list[float | None]], list[list[int | None]]]:
+    """Return a map over two axes, and where it has trials but no number."""
+    cells: dict[tuple[int, int], list[float]] = {}
+    empty: set[tuple[int, int]] = set()
+    chosen = findings.chosen
+    assert chosen
+    for row in findings.rows:
+        others = [name for name in row.params if name not in (one.name, other.name)]
+        if how == "chosen" and any(row.params[name] != chosen.params[name] for name in others):
+            continue
+        place = (other.values.index(row.params[other.name]), one.values.index(row.params[one.name]))
+        value = value_of(findings, row)
+        if value is None:
+            empty.add(place)
+        else:
+            cells.setdefault(place, []).append(value)
+    worst = min if findings.experiment.objective.maximize else max
+    combine = worst if how == "worst" else statistics.fmean
+    grid: list[list[float | None]] = [[None] * len(one.values) for _ in other.values]
+    rest: list[list[int | None]] = [[None] * len(one.values) for _ in other.values]
+    for (y, x), values in cells.items():
+        grid[y][x] = round(combine(values), 6)
+    for y, x in empty - cells.keys():
+        rest[y][x] = 1
+    return grid, rest
+
+
+def _heatmap(findings: Findings, one: Axis, other: Axis, *, how: str, id_: str) -> Chart:
+    grid, rest = _cells(findings, one, other, how)
+    chosen = findings.chosen
+    assert chosen
+    return Chart(
+        id=id_,
+        label=f"{findings.experiment.objective.metric} over {one.name} and {other.name}",
+        columns={
+            "x": _labels(one),
+            "y": _labels(other),
+            "z": grid,
+            "rest": rest,
+            "at": [str(plain(chosen.params[one.name]))],
+            "and": [str(plain(chosen.params[other.name]))],
+        },
+        traces=[
+            {
+                "type": "heatmap",
+                "x": "@x",
+                "y": "@y",
+                "z": "@z",
+                **_colors(findings),
+                "xgap": 1,
+                "ygap": 1,
+                "hoverongaps": False,
+                "hovertemplate": f"{label_text(one.name)} %{{x}}, {label_text(other.name)} %{{y}}: "
+                "%{z:.4g}<extra></extra>",
+            },
+            {
+                "type": "heatmap",
+                "x": "@x",
+                "y": "@y",
+                "z": "@rest",
+                "colorscale": [[0, "--axis"], [1, "--axis"]],
+                "showscale": False,
+                "hoverongaps": False,
+                "xgap": 1,
+                "ygap": 1,
+                "hovertemplate": "no result, or too few round trips<extra></extra>",
+            },
+            _marker(),
+        ],
+        layout=_square(one, other),
+        height=max(260, min(620, 90 + 30 * len(other.values))),
+        mark=mark_of(findings),
+    )
+
+
+def _labels(axis: Axis) -> list[str]:
+    return [str(plain(value)) for value in axis.values]
+
+
+def _marker() -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": "@at",
+        "y": "@and",
+        "marker": {
+            "symbol": "circle-open",
+            "size": 16,
+            "color": "--ink",
+            "line": {"width": 2.5, "color": "--ink"},
+        },
+        "hovertemplate": "the best<extra></extra>",
+    }
+
+
+def _colors(findings: Findings) -> dict[str, Any]:
+    """Return the scale: good is green; with a middle at 0 where there is good and bad."""
+    bar = {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": "--muted"}}
+    if findings.experiment.objective.maximize:
+        scale = [[0, "--down"], [0.5, "--card"], [1, "--up"]]
+        return {"colorscale": scale, "zmid": 0, "colorbar": bar}
+    return {"colorscale": [[0, "--up"], [1, "--card"]], "colorbar": bar}
+
+
+def _square(one: Axis, other: Axis) -> dict[str, Any]:
+    kind = {"type": "category", "showgrid": False, "automargin": True}
+    return {
+        "hovermode": "closest",
+        "showlegend": False,
+        "xaxis": {
+            **kind,
+            "title": {"text": label_text(one.name)},
+            "tickfont": {"color": "--muted"},
+        },
+        "yaxis": {
+            **kind,
+            "title": {"text": label_text(other.name)},
+            "tickfont": {"color": "--muted"},
+        },
+        "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
+    }
+
+
+def _scatter(findings: Findings, one: Axis, other: Axis, id_: str) -> Chart:
+    known = [
+        (row, value) for row in findings.rows if (value := value_of(findings, row)) is not None
+    ]
+    colors = _colors(findings)
+    middle = {"cmid": 0} if "zmid" in colors else {}
+    chosen = findings.chosen
+    assert chosen
+    return Chart(
+        id=id_,
+        label=f"{findings.experiment.objective.metric} over {one.name} and {other.name}",
+        columns={
+            "x": [plain(row.params[one.name]) for row, _ in known],
+            "y": [plain(row.params[other.name]) for row, _ in known],
+            "c": [round(value, 6) for _, value in known],
+            "at": [plain(chosen.params[one.name])],
+            "and": [plain(chosen.params[other.name])],
+        },
+        traces=[
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": "@x",
+                "y": "@y",
+                "marker": {
+                    "color": "@c",
+                    "size": 9,
+                    "colorscale": colors["colorscale"],
+                    "colorbar": colors["colorbar"],
+                    "line": {"width": 0.5, "color": "--axis"},
+                    **middle,
+                },
+                "hovertemplate": "%{x}, %{y}: %{marker.color:.4g}<extra></extra>",
+            },
+            _marker(),
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": value_axis(zeroline=False, title={"text": label_text(one.name)}),
+            "yaxis": value_axis(zeroline=False, title={"text": label_text(other.name)}),
+            "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
+        },
+        height=380,
+        mark=mark_of(findings),
+    )
+
+
+def _dots(findings: Findings, axis: Axis | None) -> Chart:
+    """Return the only axis against the objective."""
+    known = [
+        (row, value) for row in findings.rows if (value := value_of(findings, row)) is not None
+    ]
+    name = axis.name if axis else "number"
+    xs = [plain(row.params[axis.name]) if axis else row.number for row, _ in known]
+    return Chart(
+        id="space-one-chart",
+        label=f"{findings.experiment.objective.metric} over {name}",
+        columns={"x": xs, "y": [round(value, 6) for _, value in known]},
+        traces=[
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "x": "@x",
+                "y": "@y",
+                "line": {"color": "--accent", "width": 1},
+                "hovertemplate": "%{x}: %{y:.4g}<extra></extra>",
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": value_axis(zeroline=False, title={"text": label_text(name)}),
+            "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
+        },
+        height=300,
+        mark=mark_of(findings),
+    )
+
+
+def path_part(findings: Findings) -> Part:
+    """Return the best so far by the number of the trial, and the best trials."""
+    best: list[float] = []
+    numbers: list[int] = []
+    pick = max if findings.experiment.objective.maximize else min
+    for row in findings.rows:
+        value = value_of(findings, row)
+        if value is not None and (not best or pick(value, best[-1]) != best[-1]):
+            best.append(value)
+            numbers.append(row.number)
+    best.append(best[-1])
+    numbers.append(len(findings.rows))
+    metric = findings.experiment.objective.metric
+    chart = Chart(
+        id="path-chart",
+        label=f"The best {metric} so far, by the number of the trial",
+        columns={"x": numbers, "y": [round(value, 6) for value in best]},
+        traces=[
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": "@x",
+                "y": "@y",
+                "line": {"color": "--accent", "shape": "hv", "width": 2},
+                "hovertemplate": "number %{x}: %{y:.4g}<extra></extra>",
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": value_axis(zeroline=False, title={"text": "trial"}),
+            "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
+        },
+        height=220,
+        mark=mark_of(findings),
+    )
+    content: list[Child] = [draw(chart)]
+    if len(findings.experiment.search.axes) > 1:
+        content += [element("h3", f"The best {_LINES}"), draw(_parallel(findings))]
+    return "path", "How it was found", content
+
+
+def _parallel(findings: Findings) -> Chart:
+    """Return the values of the best trials, a line each; each axis from its first to its last."""
+    axes = findings.experiment.search.axes
+    rows = ordered(findings)[:_LINES]
+    columns: dict[str, Sequence[Any]] = {"x": [label_text(axis.name) for axis in axes]}
+    traces = []
+    for at, row in reversed(list(enumerate(rows))):
+        places = [axis.values.index(row.params[axis.name]) for axis in axes]
+        columns[f"y{at}"] = [
+            place / max(1, len(axis.values) - 1) for place, axis in zip(places, axes, strict=True)
+        ]
+        columns[f"text{at}"] = [str(plain(row.params[axis.name])) for axis in axes]
+        shown = number(value_of(findings, row), ".4g")
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": "@x",
+                "y": f"@y{at}",
+                "text": f"@text{at}",
+                "line": {
+                    "color": "--accent" if not at else "--axis",
+                    "width": 1 if at else 3,
+                    "shape": "spline",
+                },
+                "hovertemplate": f"%{{x}} %{{text}}, number {row.number}: {shown}<extra></extra>",
+            }
+        )
+    return Chart(
+        id="parallel-chart",
+        label=f"The values of the best {len(rows)} trials, a line each",
+        columns=columns,
+        traces=traces,
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": {"type": "category", "tickfont": {"color": "--ink"}, "automargin": True},
+            "yaxis": value_axis(tickvals=[0, 1], ticktext=["first", "last"], zeroline=False),
+        },
+        height=280,
+    )

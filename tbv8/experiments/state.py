@@ -1,0 +1,61 @@
+"""Is the result of an experiment what its file, code, bars and rows would give now?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tbv8.config.experiments import results_folder
+from tbv8.config.records import Experiment
+from tbv8.experiments.survey import Survey
+from tbv8.freshness.result import changes, damage, to_parts
+from tbv8.freshness.state import State
+from tbv8.manifest import Input, Manifest, read_manifest
+from tbv8.store.database import open_reader
+from tbv8.store.trials import read_keys
+
+
+def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
+    """Tell whether every trial has its row, and the folder is whole and of today's inputs.
+
+    Raises:
+        ConfigError: The conditions leave fewer points than there are trials.
+    """
+    folder = results_folder(results_path, experiment.experiment_id)
+    manifest = read_manifest(folder) or Manifest({}, {})
+    with open_reader(db_path) as query:
+        survey = Survey(experiment, query)
+        missing, asked = survey.missing(query, survey.known), survey.known
+        is_known = not missing
+        if is_known:
+            tested = survey.tested(survey.choices(query))
+            missing, asked = survey.missing(query, tested), [*asked, *tested]
+        inputs = survey.inputs(query, asked)
+        listed = read_keys(query, experiment.experiment_id)
+    reasons = []
+    if missing:
+        of = "" if is_known else f" of {len(asked):,}"
+        what = "out-of-sample trials" if is_known else "trials"
+        reasons.append(f"{len(missing):,}{of} {what} are to be run")
+    for name, part in inputs.items():
+        recorded = manifest.inputs.get(name, Input("", None))
+        if manifest.inputs and recorded.digest != part.digest and name not in ("trials", "tries"):
+            reasons.extend(changes(name, recorded.value, part.value) or [f"{name} changed"])
+    if not missing:
+        if not manifest.inputs:
+            reasons.append("there is no result yet")
+        else:
+            reasons.extend(
+                _ROWS[name]
+                for name in ("trials", "tries")
+                if manifest.inputs.get(name) != inputs[name]
+            )
+        if listed != {(one.part, one.number): one.key for one in asked}:
+            reasons.append("the database does not list its trials")
+        reasons.extend(damage(folder, manifest.outputs))
+    return State(tuple(dict.fromkeys(reasons)), to_parts(inputs, manifest.inputs))
+
+
+_ROWS = {
+    "trials": "the rows of its trials changed",
+    "tries": "more was tried on the same series since: its deflated Sharpe ratio changes",
+}

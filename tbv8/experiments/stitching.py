@@ -1,0 +1,209 @@
+"""The tested windows of a walk-forward as one account.
+
+Each window starts with the starting balance, and the stitched equity adds what it gained. Where two
+windows meet both runs have the orders of that very close; they count for the second alone. Where
+the second holds another position, changing from one to the other is paid for: fee, tick and
+slippage of a market order at that close. The first window carries its position over as the plain
+backtest does, so that with one candidate both are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, localcontext
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from tbv8.config.records import Instrument, Strategy
+from tbv8.experiments.walkforward import Fold
+from tbv8.market import DAY_MS, FEWEST_DAYS
+from tbv8.results.accounting import from_money, to_money
+from tbv8.results.statistics import Performance, measure_curve, without_yearly
+from tbv8.risk.events import EXACT
+from tbv8.store.trials import Trial
+from tbv8.trading.nautilus import Ints
+
+
+class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A window's choice and its run out of sample; all None or empty where it stayed flat."""
+
+    fold: Fold
+    number: int | None
+    params: Mapping[str, Any]
+    trained: Trial | None
+    tested: Trial | None
+    stats: Mapping[str, Any]
+    equity: Ints
+
+    @property
+    def has_run(self) -> bool:
+        """Tell whether there is a result."""
+        return self.tested is not None and self.tested.status == "ok"
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """What a window brought, in USD.
+
+    Attributes:
+        gain: Of its equity, after `switch_cost`.
+        switch_cost: Of changing from the position before to its own.
+        carried: Its position at the boundary, by symbol.
+        efficiency: The Sharpe ratio tested over that trained; None where that is not above 0.
+    """
+
+    fold: Fold
+    number: int | None
+    params: Mapping[str, Any]
+    trained: Trial | None
+    tested: Trial | None
+    gain: Decimal
+    switch_cost: Decimal
+    carried: Mapping[str, Decimal]
+    efficiency: float | None
+
+
+class Stitched(msgspec.Struct, frozen=True, kw_only=True):
+    """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight."""
+
+    windows: Sequence[Window]
+    times_ms: Ints
+    equity: Ints
+    window_of: Ints
+    performance: Performance
+    efficiency: float | None
+
+
+def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
+    """Return the windows as one account.
+
+    Args:
+        windows: In order, each beginning where the one before ends.
+        strategy: Whose rules and starting balance they ran by.
+    """
+    start = to_money(strategy.starting_balance_usd)
+    made: list[Window] = []
+    times_ms, equity, window_of = [windows[0].fold.test.start_ms], [start], [0]
+    held: dict[str, Decimal] = {}
+    for at, one in enumerate(windows):
+        carried = _carried(one)
+        prices = _prices(windows[at - 1], one) if at else {}
+        cost = _switch_cost(held if at else carried, carried, prices, strategy)
+        begun = equity[-1] - to_money(cost)
+        days = _days(one, is_last=at == len(windows) - 1)
+        for ts_ms, gained in zip(_midnights(one.fold), days, strict=True):
+            times_ms.append(ts_ms)
+            equity.append(begun + gained)
+            window_of.append(at)
+        held = _held(one)
+        made.append(
+            Window(
+                fold=one.fold,
+                number=one.number,
+                params=one.params,
+                trained=one.trained,
+                tested=one.tested,
+                gain=from_money(equity[-1] - begun) - cost,
+                switch_cost=cost,
+                carried=carried,
+                efficiency=_efficiency(one),
+            )
+        )
+    return _summarise(made, times_ms, equity, window_of)
+
+
+def _summarise(
+    windows: Sequence[Window],
+    times_ms: Sequence[int],
+    equity: Sequence[int],
+    window_of: Sequence[int],
+) -> Stitched:
+    times, points = (np.array(values, dtype=np.int64) for values in (times_ms, equity))
+    performance = measure_curve(
+        times[1:], points[1:], start_ms=times_ms[0], start=from_money(equity[0])
+    )
+    if times_ms[-1] - times_ms[0] < FEWEST_DAYS * DAY_MS:
+        performance = without_yearly(performance)
+    known = sorted(one.efficiency for one in windows if one.efficiency is not None)
+    return Stitched(
+        windows=windows,
+        times_ms=times,
+        equity=points,
+        window_of=np.array(window_of, dtype=np.int64),
+        performance=performance,
+        efficiency=known[len(known) // 2] if known else None,
+    )
+
+
+def _midnights(fold: Fold) -> range:
+    return range(fold.test.start_ms + DAY_MS, fold.test.end_ms + DAY_MS, DAY_MS)
+
+
+def _days(one: OutOfSample, *, is_last: bool) -> list[int]:
+    """Return what a window had gained at each midnight, before what its successor does."""
+    count = len(_midnights(one.fold))
+    if not one.has_run:
+        return [0] * count
+    gained: list[int] = (one.equity[1:] - one.equity[0]).tolist()
+    gained += gained[-1:] * (count - len(gained))  # an outage until the end
+    at_end = one.stats["at_end"]
+    if at_end and not is_last:
+        gained[-1] -= to_money(Decimal(at_end["equity"]))
+    return gained
+
+
+def _carried(one: OutOfSample) -> dict[str, Decimal]:
+    if not one.has_run:
+        return {}
+    return {symbol: Decimal(own["position"]) for symbol, own in one.stats["carried"].items()}
+
+
+def _held(one: OutOfSample) -> dict[str, Decimal]:
+    """Return what a window holds at its end, before the orders of that close."""
+    if not one.has_run:
+        return {}
+    held = {own["symbol"]: Decimal(str(own["quantity"])) for own in one.stats["open_positions"]}
+    for symbol, change in one.stats["at_end"].get("positions", {}).items():
+        held[symbol] = held.get(symbol, Decimal(0)) - Decimal(change)
+    return {symbol: position for symbol, position in held.items() if position}
+
+
+def _prices(before: OutOfSample, one: OutOfSample) -> dict[str, Decimal]:
+    """Return the closes at a boundary, as far as one of both windows has them."""
+    ended = before.stats["end_prices"] if before.has_run else {}
+    begun = one.stats["carried"] if one.has_run else {}
+    prices = {symbol: Decimal(price) for symbol, price in ended.items()}
+    return prices | {symbol: Decimal(own["price"]) for symbol, own in begun.items()}
+
+
+def _switch_cost(
+    before: Mapping[str, Decimal],
+    after: Mapping[str, Decimal],
+    prices: Mapping[str, Decimal],
+    strategy: Strategy,
+) -> Decimal:
+    rules = strategy.instruments[strategy.routing.primary]
+    total = Decimal(0)
+    with localcontext(EXACT):
+        for symbol in sorted({*before, *after}):
+            change = after.get(symbol, Decimal(0)) - before.get(symbol, Decimal(0))
+            if change:
+                total += _cost_of(change, prices[symbol], rules[symbol], strategy.slippage_ticks)
+    return round(total, 8)
+
+
+def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks: int) -> Decimal:
+    """Return what a market order costs against the close that it is sent at."""
+    ticks = price / rules.tick_size
+    whole = ticks.to_integral_value("ROUND_CEILING" if change > 0 else "ROUND_FLOOR")
+    paid = (whole + (slippage_ticks if change > 0 else -slippage_ticks)) * rules.tick_size
+    return abs(change) * (abs(paid - price) + paid * rules.taker_fee)
+
+
+def _efficiency(one: OutOfSample) -> float | None:
+    trained = one.trained.sharpe if one.trained else None
+    tested = one.tested.sharpe if one.tested else None
+    if trained is None or tested is None or trained <= 0:
+        return None
+    return round(tested / trained, 8)

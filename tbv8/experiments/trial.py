@@ -1,0 +1,163 @@
+"""A trial: a whole backtest on the primary venue, without files. A pure function of its arguments.
+
+It has every check that a backtest has. What a strategy raises is the trial's answer, in one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from tbv8.backtest.feed import check_held, run_at_once
+from tbv8.config.records import Strategy
+from tbv8.errors import Tbv8Error
+from tbv8.market import DAY_MS, Timeframe
+from tbv8.results.accounting import Books, is_at_close, to_books, to_money
+from tbv8.results.marks import to_marks
+from tbv8.results.summary import summarise, to_json
+from tbv8.store.trials import Status
+from tbv8.trading.bars import Bars
+from tbv8.trading.nautilus import Ints
+from tbv8.trading.opened import noting_opened
+from tbv8.trading.records import Run
+
+type Tables = Mapping[tuple[str, Timeframe], pa.Table]
+"""Tables of bars by symbol and timeframe."""
+
+_LISTS = ("denials", "halts")
+_APART = ("buy_and_hold", "venue")  # the same for all
+_METRICS = {
+    "sharpe": "sharpe",
+    "sortino": "sortino",
+    "calmar": "calmar",
+    "total_return": "return",
+    "profit_factor": "profit_factor",
+    "max_drawdown": "max_drawdown",
+}
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a trial.
+
+    Attributes:
+        status: `ok`, or `failed` where the strategy raised or its config refused the values.
+        stats: The numbers of summary.json's primary as JSON, with lists of events as their counts;
+            of a failed trial its line under `error`.
+        equity: int64 of 10^-8 USD, little-endian: at the start, at every UTC midnight, at the end.
+        files: Digests of what the strategy opened, by path.
+    """
+
+    status: Status
+    stats: bytes
+    equity: bytes = b""
+    files: dict[str, str] = {}
+
+    @property
+    def digest(self) -> bytes:
+        """The sha256 over all that is the trial's answer."""
+        return hashlib.sha256(self.stats + b"\n" + self.equity).digest()
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The columns of `trials` that lists sort by."""
+        if self.status != "ok":
+            return {}
+        stats = json.loads(self.stats)
+        columns = {name: stats[key] for name, key in _METRICS.items()}
+        return {**columns, "trades": stats["trades"], "fills": stats["fills"]}
+
+
+def run_trial(strategy: Strategy, tables: Tables) -> Outcome:
+    """Run a strategy over its span, and measure what came of it.
+
+    Args:
+        strategy: With the values of the trial.
+        tables: The bars of its span and others, of every symbol and timeframe that it reads.
+    """
+    bars = bars_of(strategy, tables)
+    try:
+        check_held(strategy, bars)
+        with noting_opened(strategy) as opened:
+            run = run_at_once(strategy, strategy.routing.primary, bars)
+        files = opened.files()
+        books = to_books(run, to_marks(strategy, bars))
+        summary = summarise(strategy, bars, books, None)
+    except Tbv8Error as e:
+        return Outcome(status="failed", stats=_encode({"error": str(e)}))
+    stats: dict[str, Any] = to_json(summary)["primary"]
+    stats = {key: value for key, value in stats.items() if key not in _APART}
+    stats |= {key: len(stats[key]) for key in _LISTS}
+    prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
+    stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
+    return Outcome(status="ok", stats=_encode(stats), equity=_daily(books).tobytes(), files=files)
+
+
+def bars_of(strategy: Strategy, tables: Tables) -> Bars:
+    """Return the bars that a strategy reads in its span."""
+
+    def cut(symbol: str, timeframe: Timeframe) -> pa.Table:
+        span, table = timeframe.whole(strategy.bars_span), tables[symbol, timeframe]
+        first, end = np.searchsorted(table["ts_ms"].to_numpy(), [span.start_ms, span.end_ms])
+        return table.slice(first, end - first)
+
+    return Bars(
+        shown={
+            (symbol, timeframe): cut(symbol, timeframe)
+            for symbol in strategy.symbols
+            for timeframe in strategy.timeframes
+        },
+        steps={symbol: cut(symbol, strategy.step) for symbol in strategy.symbols},
+    )
+
+
+def _carried(run: Run) -> dict[str, Any]:
+    """Return position and price of each symbol when counting began, if something was held."""
+    if run.carried is None:
+        return {}
+    return {
+        symbol: {"position": str(position), "price": str(run.carried.prices[symbol])}
+        for symbol, position in run.carried.positions.items()
+        if position
+    }
+
+
+def _at_end(books: Books) -> dict[str, Any]:
+    """Return what orders that were sent at the very last close did to equity and positions.
+
+    Of two runs that meet at a close both have these orders, and they belong to the second.
+    """
+    end_ms, equity = int(books.curve.closes_ms[-1]), Decimal(0)
+    positions: dict[str, Decimal] = {}
+    for fill in books.run.fills:
+        if fill.ts_ms == end_ms and is_at_close(fill):
+            mark = Decimal(repr(float(books.curve.prices[fill.symbol][-1])))
+            equity += fill.change * (mark - fill.price) - fill.fee
+            positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + fill.change
+    if not positions:
+        return {}
+    return {"equity": str(equity), "positions": {s: str(held) for s, held in positions.items()}}
+
+
+def _daily(books: Books) -> Ints:
+    """Return the equity at the start, at every UTC midnight and at the end.
+
+    A bar that closes at 00:00 belongs to the day that ends then, as in `daily_returns`.
+    """
+    curve = books.curve
+    first, last = curve.start_ms // DAY_MS, (int(curve.closes_ms[-1]) - 1) // DAY_MS
+    ends_ms = np.arange(first + 1, last + 2, dtype=np.int64) * DAY_MS
+    points = np.concatenate([[to_money(books.run.start_equity)], curve.equity])
+    at = np.searchsorted(curve.closes_ms, ends_ms, side="right")
+    return np.concatenate([points[:1], points[at]]).astype("<i8")
+
+
+def _encode(value: Any) -> bytes:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()

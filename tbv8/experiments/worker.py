@@ -1,0 +1,114 @@
+"""A process that runs one trial after another: `python -m tbv8.experiments.worker FD PARENT`.
+
+It has a socket to the process that started it (messages.py) and opens no database. It ends with
+that process, also in the middle of a trial, and leaves Ctrl-C to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+from contextlib import suppress
+from io import BufferedIOBase
+from pathlib import Path
+from types import TracebackType
+
+from tbv8.config.records import Strategy
+from tbv8.config.source import strategy_sources
+from tbv8.experiments.messages import Context, Done, Ready, receive, send
+from tbv8.experiments.slots import held_slot
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+BUG = 70
+"""The exit code after an exception that is no fault of a strategy's."""
+_NO_MEMORY = 71
+
+
+def main(descriptor: int, parent: int) -> None:
+    """Serve until the other end closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent(parent)
+    sys.excepthook = end_by_error
+    file = socket.socket(fileno=descriptor).makefile("rwb")
+    with suppress(EOFError, ConnectionError):
+        serve(file)
+
+
+def end_by_error(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Print what was not caught, and end with a code that tells it from a strategy's doing."""
+    sys.__excepthook__(kind, error, traceback)
+    sys.stderr.flush()
+    os._exit(_NO_MEMORY if issubclass(kind, MemoryError) else BUG)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, which may have happened already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def serve(file: BufferedIOBase) -> None:
+    """Answer one job at a time."""
+    context: Context = receive(file)
+    sources = Sources(context.strategy)
+    import pyarrow as pa
+
+    from tbv8.experiments.keys import made_by
+    from tbv8.experiments.trial import run_trial
+
+    tables = {}
+    for name, path in context.tables.items():
+        tables[name] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    send(file, Ready(made_by(context.strategy)))
+    while True:
+        strategy: Strategy = receive(file)
+        with held_slot(context.cores):
+            outcome = run_trial(strategy, tables)
+        is_same = sources.are_same()
+        empty_output()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        send(file, Done(outcome if is_same else None, peak))
+
+
+class Sources:
+    """The files of a strategy's code, to tell whether they were changed since."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._paths, _ = strategy_sources(strategy.module, root=strategy.root)
+        self._found = self._look()
+
+    def are_same(self) -> bool:
+        """Tell whether no file was written to or replaced."""
+        return self._look() == self._found
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in self._paths]
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def empty_output() -> None:
+    """Forget what a strategy printed: of a thousand trials nobody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    with suppress(OSError):
+        os.ftruncate(1, 0)
+        os.lseek(1, 0, os.SEEK_SET)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

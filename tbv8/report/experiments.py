@@ -1,0 +1,111 @@
+"""Results of experiments as they lie in their folders, a row each on the report's page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from tbv8.config.experiments import FOLDER
+from tbv8.page.html import Child, element, table
+from tbv8.page.words import number
+from tbv8.report.graph import Node
+
+_TASK = "experiment:"
+
+
+class FoundExperiment(msgspec.Struct, frozen=True, kw_only=True):
+    """One experiment: summary.json's values, or none, and why it would run."""
+
+    experiment_id: str
+    summary: Mapping[str, Any]
+    is_configured: bool
+    reasons: tuple[str, ...]
+    has_page: bool
+
+    @property
+    def state(self) -> str:
+        """Whether it is fresh, stale, not run, or not in config/ any more."""
+        if not self.is_configured:
+            return "not configured"
+        if not self.summary:
+            return "no result"
+        return "stale" if self.reasons else "fresh"
+
+
+def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[FoundExperiment]:
+    """Return the experiments that are configured or have a result, by name."""
+    folder = results_path / FOLDER
+    reasons = {
+        node.name.removeprefix(_TASK): node.reasons for node in tasks if node.name.startswith(_TASK)
+    }
+    made = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
+    return [
+        FoundExperiment(
+            experiment_id=name,
+            summary=_summary(folder / name / "summary.json"),
+            is_configured=name in reasons,
+            reasons=reasons.get(name, ()),
+            has_page=(folder / name / "index.html").is_file(),
+        )
+        for name in sorted({*reasons, *made})
+    ]
+
+
+def _summary(path: Path) -> Mapping[str, Any]:
+    found: Any = None
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes())
+    return found if isinstance(found, dict) else {}
+
+
+def draw_experiments(found: Sequence[FoundExperiment]) -> Child:
+    """Return their rows: no Sharpe ratio without what of it may be luck."""
+    heads = [
+        *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
+        *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
+    ]
+    note = (
+        "The best trial of each. Deflated: the probability that its true Sharpe ratio is above "
+        "that of the best of all tries on the series without skill. Overfitting: that "
+        "the best of one half of the days is below the median of the other."
+    )
+    rows = [_cells(one) for one in found]
+    return [
+        element("p", note, class_="note"),
+        table(heads, rows, words=2, sortable=True, id_="experiments-table"),
+    ]
+
+
+def _cells(one: FoundExperiment) -> list[Child]:
+    summary = one.summary
+    stats = _below(_below(summary, "chosen"), "stats")
+    walk = _below(summary, "walk_forward")
+    name: Child = one.experiment_id
+    if one.has_page:
+        name = element("a", name, href=f"{FOLDER}/{quote(one.experiment_id)}/index.html")
+    states = {"fresh": "pill", "stale": "pill stale"}
+    return [
+        name,
+        element("span", one.state, class_=states.get(one.state, "pill gone")),
+        number(summary.get("trials"), ","),
+        number(summary.get("failed"), ","),
+        number(stats.get("sharpe"), ".2f"),
+        number(summary.get("deflated_sharpe"), ".0%"),
+        number(summary.get("tries"), ","),
+        number(_below(summary, "overfitting").get("probability"), ".0%"),
+        number(stats.get("return"), "+.2%"),
+        number(walk.get("return"), "+.2%"),
+        number(walk.get("efficiency"), ".2f"),
+        element("span", "; ".join(one.reasons[:3]), class_="fold"),
+    ]
+
+
+def _below(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = value.get(key)
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,50 @@
+"""History of any exchange that ccxt speaks to: 1m bars by its `fetch_ohlcv`.
+
+    history     the session
+
+The venue's name is free; `history: ccxt` and `exchange: kraken` in its YAML lead here. ccxt itself
+(two seconds) is imported with the first session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from tbv8.market import Span
+from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Say
+
+_PAGE_MINUTES = 500  # of most exchanges; the session knows its own
+
+
+def exchanges() -> list[str]:
+    """Return the names of ccxt's exchanges, from its files: importing it takes two seconds."""
+    spec = find_spec("ccxt")
+    assert spec is not None
+    assert spec.origin is not None
+    found = (Path(spec.origin).parent / "abstract").glob("[!_]*.py")
+    return sorted(path.stem for path in found)
+
+
+def exchange_source(origin: FromExchange) -> HistorySource:
+    """Return the history that `origin` configures."""
+
+    def open_history(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.ccxt.history import CcxtHistory
+
+        return CcxtHistory(origin, endpoints, say=say)
+
+    return HistorySource(span=_span, cost=_cost, open=open_history, reach=True)
+
+
+def _span(now_ms: int) -> Span:
+    """Return all time: how far back an exchange goes, it must be asked."""
+    return Span(0, now_ms)
+
+
+def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+    """Return about what filling `gaps` takes."""
+    from tbv8.venues.live_history import page_cost
+
+    return page_cost(gaps, _PAGE_MINUTES)

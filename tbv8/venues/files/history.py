@@ -1,0 +1,172 @@
+"""A session with a user's files; see `tbv8.venues.base.History`.
+
+Files are a closed world: a minute that none of a symbol's files has is missing, and is known to be
+so for as long as the files stay what they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+
+from tbv8.errors import DataError
+from tbv8.market import DAY_MS, Span, iso, parse_timeframe
+from tbv8.venues.base import Fetched
+from tbv8.venues.files.index import FileIndex
+from tbv8.venues.files.read import PRICES, FileBars, read_bars
+
+NO_FILE = "no file has it"
+"""The source of a day, or of a part of it, of which no file has a bar."""
+
+
+class FilesHistory:
+    """A session; each file is read once.
+
+    Args:
+        index: Which files there are.
+    """
+
+    def __init__(self, index: FileIndex) -> None:
+        self._index = index
+        self._read: dict[str, _Market] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        return None
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the symbol: how files spell it is found with the file."""
+        return symbol
+
+    def clock_ms(self) -> int:
+        """Return this machine's clock: whatever a file lacks before it, it will not have."""
+        return int(time.time() * 1000)
+
+    def listed_ms(self, native: str) -> int:
+        """Return the midnight before the first bar.
+
+        Raises:
+            DataError: There is no file, or one that cannot be used.
+        """
+        first_ms = min(span.start_ms for span in self._index.named(native).values())
+        return first_ms // DAY_MS * DAY_MS
+
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+        """Yield what fills `gaps`, by time: a piece for each stretch of days of the same files.
+
+        Raises:
+            DataError: A file cannot be used, or two have different bars of one minute.
+        """
+        market = self._market(native)
+        notes = market.notes
+        for gap in gaps:
+            for span, names in _pieces(gap, market.files):
+                source = "; ".join(names) or NO_FILE
+                yield Fetched(span=span, bars=market.cut(span), source=source, notes=notes)
+                notes = ()
+
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """Return the bars that the files have in `span` now."""
+        return self._market(native).cut(span)
+
+    def _market(self, native: str) -> _Market:
+        if native not in self._read:
+            self._read[native] = self._read_files(native)
+        return self._read[native]
+
+    def _read_files(self, native: str) -> _Market:
+        expected, files, parts = self._index.named(native), {}, []
+        for path in self._index.paths(native):
+            bars = read_bars(path, name=self._index.name(path))
+            source = self._index.source(path, bars.sha256)
+            if source not in expected:
+                raise DataError(f"{self._index.name(path)}: it changed a moment ago: run again")
+            files[source] = bars.span
+            parts.append((path, bars))
+        opens, *values = self._joined(parts)
+        return _Market(
+            files=files,
+            bars=pa.table(dict(zip(("ts_ms", *PRICES), (opens, *values), strict=True))),
+            notes=self._notes(parts),
+        )
+
+    def _notes(self, parts: Sequence[tuple[Path, FileBars]]) -> tuple[str, ...]:
+        """Return how the files were read: one line for all that were read alike."""
+        alike: dict[str, list[tuple[Path, FileBars]]] = {}
+        for path, bars in parts:
+            alike.setdefault(bars.layout, []).append((path, bars))
+        return tuple(
+            f"{self._index.name(files[0][0])} and {len(files) - 1:,} more: "
+            f"{sum(len(bars.ts_ms) for _, bars in files):,} bars, {layout}"
+            if len(files) > 1
+            else files[0][1].note(self._index.name(files[0][0]))
+            for layout, files in alike.items()
+        )
+
+    def _joined(self, parts: Sequence[tuple[Path, FileBars]]) -> list[np.ndarray]:
+        """Return the bars of all files by time; a minute that several have must be the same."""
+        columns = [
+            np.concatenate([(bars.ts_ms, *bars.values)[at] for _, bars in parts])
+            for at in range(1 + len(PRICES))
+        ]
+        if len(parts) == 1:
+            return columns
+        order = np.argsort(columns[0], kind="stable")
+        columns = [column[order] for column in columns]
+        twin = np.flatnonzero(np.diff(columns[0]) == 0)
+        differs = np.any([column[twin] != column[twin + 1] for column in columns], axis=0)
+        if differs.any():
+            at = int(twin[np.argmax(differs)])
+            places = " and ".join(self._place(parts, int(row)) for row in order[at : at + 2])
+            when = iso(int(columns[0][at]))
+            raise DataError(
+                f"{places} have different bars of {when}: correct one, or remove it (and "
+                f"{np.count_nonzero(differs) - 1:,} more such minutes)"
+            )
+        return [np.delete(column, twin + 1) for column in columns]
+
+    def _place(self, parts: Sequence[tuple[Path, FileBars]], row: int) -> str:
+        for path, bars in parts:
+            if row < len(bars.ts_ms):
+                return f"{self._index.name(path)}{bars.where(row)}"
+            row -= len(bars.ts_ms)
+        raise AssertionError("no such row")
+
+
+@dataclass(frozen=True, slots=True)
+class _Market:
+    """A symbol's bars: the files as the ledger names them, and how each was read."""
+
+    files: dict[str, Span]
+    bars: pa.Table
+    notes: tuple[str, ...]
+
+    def cut(self, span: Span) -> pa.Table:
+        low, high = np.searchsorted(self.bars["ts_ms"].to_numpy(), [span.start_ms, span.end_ms])
+        return self.bars.slice(low, high - low)
+
+
+def _pieces(gap: Span, files: dict[str, Span]) -> Iterator[tuple[Span, tuple[str, ...]]]:
+    """Cut a gap at the ends of months, and where other files begin to hold its days."""
+    month = parse_timeframe("1M")
+
+    def origin(part: Span) -> tuple[int, tuple[str, ...]]:
+        names = tuple(name for name, span in files.items() if span.intersection(part))
+        return month.floor(part.start_ms), names
+
+    days = (gap.intersection(Span(day_ms, day_ms + DAY_MS)) for day_ms in gap.days())
+    for (_, names), days_alike in groupby(days, key=origin):
+        parts = list(days_alike)
+        yield Span(parts[0].start_ms, parts[-1].end_ms), names

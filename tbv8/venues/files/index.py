@@ -1,0 +1,211 @@
+"""Which files a symbol has, and of each its sha256 and its time, without reading it twice.
+
+What a scan found is remembered in `data/.files.json` by size, inode and times of change, so that a
+start of doit costs a `stat` a file. That file may be lost: it holds nothing but what a scan gives.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+from glob import escape, has_magic
+from pathlib import Path
+
+import msgspec
+
+from tbv8.errors import DataError
+from tbv8.market import Span
+from tbv8.venues.base import FromFiles
+
+MEMORY = Path("data/.files.json")
+"""Below the project's folder."""
+
+_TICK_NS = 20_000_000  # a file that is written twice within one tick of its clock looks the same
+_SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a file: `mark` is its state on disk, `problem` why it cannot be used."""
+
+    mark: tuple[int, int, int, int]
+    sha256: str = ""
+    start_ms: int = 0
+    end_ms: int = 0
+    problem: str = ""
+
+    @property
+    def span(self) -> Span:
+        """From its first bar to the end of its last one."""
+        return Span(self.start_ms, self.end_ms)
+
+
+class FileIndex:
+    """The files of one venue.
+
+    Args:
+        origin: What its YAML says.
+    """
+
+    def __init__(self, origin: FromFiles) -> None:
+        self._origin = origin
+        self._natives = {native or symbol: symbol for symbol, native in origin.symbols.items()}
+        self._memory = origin.root / MEMORY
+
+    def paths(self, native: str) -> list[Path]:
+        """Return the files of a symbol, by name.
+
+        Raises:
+            DataError: There is none, or there are files of several spellings.
+        """
+        patterns = list(self._patterns(native))
+        found = {pattern: files for pattern in patterns if (files := self._files(pattern))}
+        if not found:
+            tried = " or ".join(repr(pattern) for pattern in patterns)
+            raise DataError(
+                f"{self._natives.get(native, native)}: there is no file {tried}: put it there, or "
+                "correct `path` in the venue's file in config/venues"
+            )
+        if len(found) > 1:
+            raise DataError(
+                f"{self._natives.get(native, native)}: there are files of two spellings, "
+                f"{' and '.join(repr(pattern) for pattern in found)}: remove one, or write "
+                "`symbols` as a mapping to the right one"
+            )
+        return next(iter(found.values()))
+
+    def facts(self, natives: Iterable[str]) -> dict[Path, Facts]:
+        """Return the facts of all files of some symbols; those that changed are scanned.
+
+        Raises:
+            DataError: A symbol has no file.
+        """
+        paths = [path for native in natives for path in self.paths(native)]
+        remembered = self._remembered()
+        marks = {path: mark_of(path) for path in paths}
+        known = {
+            path: facts
+            for path in paths
+            if (facts := remembered.get(str(path))) is not None and facts.mark == marks[path]
+        }
+        if changed := [path for path in paths if path not in known]:
+            scanned = _scan(changed)
+            known |= {path: facts for path, facts in scanned.items() if facts is not None}
+            self._remember(remembered, scanned)
+        return {path: known[path] for path in paths}
+
+    def named(self, native: str) -> dict[str, Span]:
+        """Return the files of a symbol as the ledger names them, each with its time.
+
+        Raises:
+            DataError: It has no file, or one that cannot be used.
+        """
+        found = self.facts([native])
+        for path, facts in found.items():
+            if facts.problem:
+                raise DataError(f"{self.name(path)}{facts.problem}")
+        return {self.source(path, facts.sha256): facts.span for path, facts in found.items()}
+
+    def span(self, now_ms: int) -> Span:
+        """Return the time from the first bar of all symbols to the last one.
+
+        Until `now_ms` where no file can be used: the backfill says why.
+        """
+        return self._span or Span(0, now_ms)
+
+    @cached_property
+    def _span(self) -> Span | None:
+        spans = []
+        with suppress(DataError):
+            facts = self.facts(self._natives)
+            spans = [file.span for file in facts.values() if not file.problem]
+        if not spans:
+            return None
+        return Span(min(span.start_ms for span in spans), max(span.end_ms for span in spans))
+
+    def name(self, path: Path) -> str:
+        """Return a path as users write it: below the project's folder where it lies there."""
+        return (path.relative_to(self._origin.root) if self._is_below(path) else path).as_posix()
+
+    def source(self, path: Path, sha256: str) -> str:
+        """Return how the ledger names a file."""
+        return file_source(self.name(path), sha256)
+
+    def _is_below(self, path: Path) -> bool:
+        return path.is_relative_to(self._origin.root)
+
+    def _patterns(self, native: str) -> Iterator[str]:
+        symbol = self._natives.get(native, native)
+        base, _, quote = symbol.partition("/")
+        spellings = [form.format(base, quote) for form in _SPELLINGS]
+        path = str(Path(self._origin.path).expanduser())
+        magic = escape if has_magic(path) else str
+        for name in spellings if native == symbol else [native]:
+            words = {"symbol": name, "base": base, "quote": quote}
+            pattern = path
+            for word, value in words.items():
+                pattern = pattern.replace(f"{{{word}}}", magic(value))
+            yield pattern
+            if "{symbol}" not in path:
+                return
+
+    def _files(self, pattern: str) -> list[Path]:
+        root, place = self._origin.root, Path(pattern)
+        if not has_magic(pattern):
+            found = [root / place]
+        elif place.is_absolute():
+            found = list(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
+        else:
+            found = list(root.glob(pattern))
+        return sorted(path for path in found if path.is_file())
+
+    def _remembered(self) -> dict[str, Facts]:
+        with suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Facts])
+        return {}
+
+    def _remember(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
+        settled_ns = time.time_ns() - _TICK_NS
+        kept = {path: facts for path, facts in before.items() if Path(path).exists()}
+        kept |= {
+            str(path): facts for path, facts in scanned.items() if max(facts.mark[:2]) < settled_ns
+        }
+        beside = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        with suppress(OSError):
+            beside.write_bytes(msgspec.json.encode(kept))
+            beside.replace(self._memory)
+
+
+def file_source(name: str, sha256: str) -> str:
+    """Return how the ledger names a file: as the archive files of a venue."""
+    return f"{name.replace(';', '%3B')} sha256:{sha256}"
+
+
+def mark_of(path: Path) -> tuple[int, int, int, int]:
+    """Return what changes when a file does: times of change, size and inode."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _scan(paths: Sequence[Path]) -> dict[Path, Facts]:
+    """Return the facts of files, read in another process: pydoit forks after it has asked this.
+
+    Raises:
+        DataError: It ended without an answer.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "tbv8.venues.files.scan"],
+        input=msgspec.json.encode([str(path) for path in paths]),
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise DataError(f"{paths[0]}: reading it ended with exit code {done.returncode}: {words}")
+    found = msgspec.json.decode(done.stdout, type=list[Facts])
+    return dict(zip(paths, found, strict=True))

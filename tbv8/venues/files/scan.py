@@ -1,0 +1,32 @@
+"""Read files for the index: paths as JSON in, their facts as JSON out.
+
+python -m tbv8.venues.files.scan < paths.json
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from tbv8.errors import DataError
+from tbv8.venues.files.index import Facts, mark_of
+from tbv8.venues.files.read import read_bars
+
+
+def scan(path: Path) -> Facts:
+    """Return the facts of one file; what is wrong with it is one of them."""
+    mark = mark_of(path)
+    try:
+        bars = read_bars(path, name="")
+    except DataError as e:
+        return Facts(mark=mark, problem=str(e))
+    return Facts(
+        mark=mark, sha256=bars.sha256, start_ms=bars.span.start_ms, end_ms=bars.span.end_ms
+    )
+
+
+if __name__ == "__main__":
+    paths = msgspec.json.decode(sys.stdin.buffer.read(), type=list[str])
+    sys.stdout.buffer.write(msgspec.json.encode([scan(Path(path)) for path in paths]))

@@ -1,0 +1,178 @@
+"""The files of config/experiments: what they give, and every refusal in one line."""
+
+from __future__ import annotations
+
+import shutil
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from tbv8.config.experiments import load_experiments, vary
+from tbv8.config.load import load_project
+from tbv8.config.records import MonteCarlo, Objective, Project, WalkForward
+from tbv8.config.space import points
+from tbv8.market import DAY_MS, Span, parse_time, parse_timeframe
+from tests.builders import ROOT
+
+HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
+# ruff: noqa: E501  # a refusal a line
+WHOLE = """\
+experiment_id: sweep
+strategy: btc_usdt_perp_v1
+search:
+  method: halton
+  trials: 9
+  seed: 3
+  space:
+    fast: {from: 10, to: 30, step: 5}
+    slow: [50, 100]
+    params.trade_size: {from: "0.001", to: 0.003, step: "0.001"}
+    risk.max_leverage: [1, 2.5]
+    risk.max_position_btc: [0.01, 0.02]
+    slippage_ticks: [0, 3]
+    backtest.starting_balance_usd: [5000]
+    timeframe: [5m, 1m]
+  where: [fast < slow, "risk.max_leverage >= 1"]
+objective: {minimize: max_drawdown, min_trades: 5}
+walk_forward: {train: 60d, test: 30d, anchored: true, warm_up: 10d, purge: 1d}
+monte_carlo: {paths: 200, block_days: 5, seed: 9}
+overfitting: {blocks: 8}
+run: {workers: 2}
+"""
+GRID = """\
+experiment_id: sweep
+strategy: btc_usdt_perp_v1
+search:
+  space:
+    fast: [10, 20]
+"""
+
+
+def load(root: Path, text: str, **overrides: str) -> Project:
+    folder = root / "config" / "experiments"
+    if not folder.is_dir():
+        shutil.copytree(ROOT / "config", root / "config")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+    project = load_project(
+        root,
+        overrides=overrides,
+        now_ms=parse_time("2026-01-01"),
+        history_span=lambda *_: HALF_YEAR,
+    )
+    return load_experiments(project, overrides=overrides)
+
+
+def test_a_whole_file_gives_its_record(tmp_path: Path) -> None:
+    project = load(tmp_path, WHOLE, workers="4")
+
+    assert project.problems == ()
+    found = project.experiments["sweep"]
+    assert found.strategy == project.strategies["btc_usdt_perp_v1"]
+    assert [axis.name for axis in found.search.axes][:3] == ["fast", "slow", "params.trade_size"]
+    assert found.search.axes[2].values == (0.001, 0.002, 0.003)
+    assert found.objective == Objective(metric="max_drawdown", maximize=False, min_trades=5)
+    assert found.walk_forward == WalkForward(
+        train_ms=60 * DAY_MS,
+        test_ms=30 * DAY_MS,
+        anchored=True,
+        warm_up_ms=10 * DAY_MS,
+        purge_ms=DAY_MS,
+        plateau=0,
+    )
+    assert found.monte_carlo == MonteCarlo(paths=200, block_days=5, seed=9)
+    assert (found.blocks, found.workers) == (8, 4)
+    assert len(list(points(found.search))) == 9
+    assert [str(t) for t in project.timeframes_of(found.strategy.source)][:1] == ["5m"]
+
+
+def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_path: Path) -> None:
+    found = load(tmp_path, WHOLE).experiments["sweep"]
+    point = (15, 100, 0.002, 2.5, 0.02, 3, 5000, "1m")
+
+    varied = vary(found.strategy, found.search.axes, point)
+
+    assert varied.params == {"fast": 15, "slow": 100, "trade_size": 0.002}
+    assert varied.risk.max_leverage == Decimal("2.5")
+    assert varied.risk.max_positions == {"BTC/USDT": Decimal("0.02")}
+    assert varied.risk.max_daily_loss_usd == found.strategy.risk.max_daily_loss_usd
+    assert varied.slippage_ticks == 3
+    assert varied.starting_balance_usd == 5000
+    assert (varied.timeframe, varied.detail) == (parse_timeframe("1m"), "none")
+    text = (tmp_path / "config/strategies/btc_usdt_perp_v1.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        ("timeframe: 5m", "timeframe: 1m"),
+        ("{fast: 20, slow: 50}", "{fast: 15, slow: 100, trade_size: 0.002}"),
+        ("max_position_btc: 0.01", "max_position_btc: 0.02"),
+        ("max_leverage: 2.0", "max_leverage: 2.5"),
+    ):
+        text = text.replace(old, new)
+    text += "backtest: {slippage_ticks: 3, starting_balance_usd: 5000}\n"
+    (tmp_path / "config/strategies/btc_usdt_perp_v1.yaml").write_text(text, encoding="utf-8")
+    assert load(tmp_path, WHOLE).strategies["btc_usdt_perp_v1"] == varied
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refusal"),
+    [
+        ("[10, 20]", "[]", "5: search.space.fast: expected a list of values, or {from: 10, to: 50, step: 5}"),
+        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice, remove one"),
+        ("[10, 20]", "{from: 1, to: 5}", "5: search.space.fast.step: missing: write this key"),
+        ("[10, 20]", "{from: 1, to: 5, stpe: 1}", "5: search.space.fast.stpe: unknown key, did you mean 'step'?"),
+        ("[10, 20]", "{from: 9, to: 5, step: 1}", "5: search.space.fast.to: 5 is below from, 9"),
+        ("[10, 20]", "{from: 1, to: 5, step: 0}", "5: search.space.fast.step: expected a number above 0, got 0"),
+        ("[10, 20]", "{from: 1, to: x, step: 1}", "5: search.space.fast.to: expected a number, got 'x'"),
+        ("[10, 20]", "{from: 1, to: 1e9, step: 1}", "5: search.space.fast: has more than 100,000 values: write a larger step"),
+        ("fast:", "fsat:", "5: search.space.fsat: unknown param of EmaCross 'fsat', did you mean 'fast'? there is "
+         "detail, fast, risk.max_daily_loss_usd, risk.max_leverage, risk.max_position_btc, slippage_ticks, slow, "
+         "starting_balance_usd, timeframe, trade_size"),
+        ("fast:", "bar_type:", "5: search.space.bar_type: tbv8 gives this one itself: remove it"),
+        ("fast:", "risk.leverage:", "5: search.space.risk.leverage: unknown key, did you mean 'max_leverage'?"),
+        ("fast: [10, 20]", "risk.max_leverage: [0]", "5: search.space.risk.max_leverage[0]: expected a number above 0, got 0"),
+        ("fast: [10, 20]", "slippage_ticks: [1.5]", "5: search.space.slippage_ticks[0]: expected a whole number from 0, got 1.5"),
+        ("fast: [10, 20]", "timeframe: [5x]", "5: search.space.timeframe[0]: '5x' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+        ("fast: [10, 20]", "{fast: [1], params.fast: [2]}", "5: search.space.params.fast: is the same as 'fast': remove one"),
+        ("fast: [10, 20]", "{}", "4: search.space: expected at least one axis, such as fast: [10, 20]"),
+        ("fast: [10, 20]", "{fast: {from: 1, to: 999, step: 1}, slow: {from: 1, to: 999, step: 1}}",
+         "4: search.space: 998,001 trials are more than 100,000: try fewer"),
+        ("btc_usdt_perp_v1", "btc_usdt_perp", "2: strategy: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'? there is "
+         "btc_eth_pairs_v1, btc_usdt_breakout_v1, btc_usdt_perp_v1, btc_usdt_pullback_v1, btc_usdt_reversion_v1"),
+        ("search:", "search:\n  method: tpe", "4: search.method: unknown value 'tpe'; there is grid, halton, random"),
+        ("search:", "search:\n  method: random", "3: search.trials: missing: random needs it"),
+        ("search:", "search:\n  seed: 1", "4: search.seed: a grid has all points: remove this key"),
+        ("search:", "search:\n  method: random\n  trials: 3", "5: search.trials: the space has 2 points, not 3: write fewer "
+         "trials, or method: grid for all of them"),
+        ("search:", "search:\n  where: [fast < slow]", "4: search.where[0]: unknown axis 'slow'; there is fast"),
+        ("search:", "objective: {}\nsearch:", "3: objective: write either maximize: or minimize:"),
+        ("search:", "objective: {maximize: sharp}\nsearch:", "3: objective.maximize: unknown value 'sharp', did you mean 'sharpe'? "
+         "there is calmar, profit_factor, return, sharpe, sortino"),
+        ("search:", "overfitting: {blocks: 7}\nsearch:", "3: overfitting.blocks: expected an even number, got 7"),
+        ("search:", "run: {on: ray}\nsearch:", "3: run.on: unknown value 'ray'; there is pool"),
+        ("search:", "walk_forward: {train: 60d, test: 36h}\nsearch:", "3: walk_forward.test: '36h' is not whole days, and windows "
+         "begin at 00:00 UTC"),
+        ("search:", "walk_forward: {train: 29d, test: 5d}\nsearch:", "3: walk_forward.train: 29 days are too short for a sharpe "
+         "ratio, which needs 30: write a longer time, or maximize: return"),
+        ("experiment_id: sweep", "experiment_id: sweeep", "1: experiment_id: 'sweeep' must be the file's name, 'sweep'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_one_line_and_stops_nothing_else(
+    tmp_path: Path, old: str, new: str, refusal: str
+) -> None:
+    assert old in GRID
+
+    project = load(tmp_path, GRID.replace(old, new, 1))
+
+    (problem,) = project.problems
+    assert str(problem.error) == f"config/experiments/sweep.yaml:{refusal}"
+    assert (problem.kind, problem.name) == ("experiment", "sweep")
+    assert project.experiments == {}
+    assert "btc_usdt_perp_v1" in project.strategies
+
+
+def test_workers_of_the_command_line_are_a_number(tmp_path: Path) -> None:
+    from tbv8.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="command line: workers: expected a whole number"):
+        load(tmp_path, GRID, workers="many")

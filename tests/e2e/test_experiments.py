@@ -1,0 +1,214 @@
+"""Experiments by real doit processes: only what is missing runs, whatever ended the last run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from tests.e2e.conftest import ONE_WEEK, Project
+from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
+
+Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
+
+SWEEP = """\
+experiment_id: sweep
+strategy: btc_usdt_perp_v1
+search:
+  space:
+    fast: [5, 10, 60]
+    slow: [20, 50]
+    slippage_ticks: [0, 2]
+objective: {maximize: return}
+walk_forward: {train: 3d, test: 2d, warm_up: 1d}
+monte_carlo: {paths: 50, block_days: 2}
+overfitting: {blocks: 4}
+"""
+TASK = "experiment:sweep"
+TRIALS, WINDOWS = 12, 2
+
+
+def sweep(project: Project, text: str = SWEEP) -> Project:
+    folder = project.root / "config" / "experiments"
+    folder.mkdir(exist_ok=True)
+    (folder / "sweep.yaml").write_text(text, encoding="utf-8")
+    return project
+
+
+def outputs(project: Project) -> dict[str, bytes]:
+    folder = project.results / "experiments" / "sweep"
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    return {name: (folder / name).read_bytes() for name in manifest["outputs"]}
+
+
+def ran(project: Project, *words: str) -> int:
+    """Return how many trials a run of the experiment ran."""
+    said = project.doit(*ONE_WEEK, *words, TASK).stdout
+    return sum(int(count) for count in re.findall(r": (\d+) (?:out-of-sample )?trials? in ", said))
+
+
+@pytest.fixture(scope="session")
+def swept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Return a project whose experiment ran to the end with one worker; do not change it."""
+    root = tmp_path_factory.mktemp("swept") / "clone"
+    shutil.copytree(finished.root, root)
+    made = sweep(Project(root))
+    assert ran(made, "workers=1") == TRIALS * (1 + WINDOWS) + WINDOWS
+    return made
+
+
+@pytest.fixture
+def again(swept: Project, tmp_path: Path) -> Project:
+    shutil.copytree(swept.root, tmp_path / "again")
+    return Project(tmp_path / "again")
+
+
+def test_the_files_of_a_result(swept: Project) -> None:
+    files = outputs(swept)
+
+    assert sorted(files) == [
+        "index.html",
+        "montecarlo.csv",
+        "oos_equity.csv",
+        "summary.json",
+        "trials.csv",
+        "walkforward.csv",
+    ]
+    summary = json.loads(files["summary.json"])
+    assert (summary["trials"], summary["failed"]) == (TRIALS, 4)  # 60 is not below 20 and 50
+    assert summary["walk_forward"]["windows"] == WINDOWS
+    assert len(files["trials.csv"].splitlines()) == 1 + TRIALS
+    assert len(files["oos_equity.csv"].splitlines()) == 1 + 1 + 3
+    assert b"fast must be above 0 and below slow, got fast=60 and slow=20" in files["trials.csv"]
+    assert b"--number" in files["index.html"]
+    assert swept.sql("SELECT status, count(*) FROM trials GROUP BY 1") == [
+        ("failed", 12),
+        ("ok", 26),
+    ]
+
+
+def test_a_finished_experiment_is_fresh_and_no_part_of_doit_alone(swept: Project) -> None:
+    assert swept.doit(*ONE_WEEK, "plan", TASK).stdout.startswith("nothing to do")
+    why = swept.doit(*ONE_WEEK, "why", TASK).stdout
+    assert why.startswith(f"{TASK}: fresh\n")
+    listed = swept.doit(*ONE_WEEK, "list").stdout
+    assert "walkforward:sweep" in listed
+    assert "montecarlo:sweep" in listed
+    assert TASK not in swept.doit(*ONE_WEEK, "plan").stdout
+
+
+def test_only_what_changed_runs_again(again: Project) -> None:
+    before = outputs(again)
+    again.edit("tbv8/page/style.py", "--c9: #6b7280;", "--c9: #6b7281;")
+    plan = again.doit(*ONE_WEEK, "plan", TASK).stdout
+    assert "tbv8/page/style.py changed" in plan
+
+    assert ran(again) == 0  # the page alone is drawn again
+
+    changed = {name for name, content in outputs(again).items() if before[name] != content}
+    assert changed == {"index.html"}
+    again.edit("config/experiments/sweep.yaml", "slow: [20, 50]", "slow: [20, 50, 70]")
+    plan = again.doit(*ONE_WEEK, "plan", TASK).stdout
+    assert "18 trials are to be run" in plan.replace(f" of {TRIALS * 9 // 2}", "")
+    assert "search.space.slow: [20, 50] became [20, 50, 70]" in plan
+
+    assert 18 <= ran(again) <= 18 + WINDOWS  # six new points over three spans, new choices
+
+    (again.root / "config/experiments/sweep.yaml").rename(
+        again.root / "config/experiments/other.yaml"
+    )
+    again.edit("config/experiments/other.yaml", "experiment_id: sweep", "experiment_id: other")
+    said = again.doit(*ONE_WEEK, "experiment:other").stdout
+    assert " trials in " not in said  # a name is no part of a trial
+    assert "best of 18" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_a_run_that_ends_early_is_finished_by_the_next_with_the_same_bytes(
+    done: Project, swept: Project, children: Keep, number: int
+) -> None:
+    sweep(done)
+    child = children(done.start(*ONE_WEEK, "workers=2", TASK, PYTHONHASHSEED="3"))
+    wait_for_line(child, f".  {TASK}")
+    give_up_s = time.monotonic() + 60
+    while done.sql("SELECT count(*) FROM trials")[0][0] < 5 and time.monotonic() < give_up_s:
+        time.sleep(0.02)
+    if number == signal.SIGINT:
+        os.killpg(child.pid, number)
+        _, err = child.communicate(timeout=30)
+        assert (child.returncode in (130, -signal.SIGINT), err) == (True, INTERRUPTED)
+    else:
+        os.kill(child.pid, number)
+        child.wait(30)
+    ((kept,),) = done.sql("SELECT count(*) FROM trials")
+
+    left = ran(done, "workers=3")
+
+    assert isinstance(kept, int)
+    assert kept >= 5
+    assert left == TRIALS * (1 + WINDOWS) + WINDOWS - kept
+    assert outputs(done) == outputs(swept)
+
+
+def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Project) -> None:
+    listed = json.loads(again.doit(*ONE_WEEK, "trials", "sweep", "--json", "--top", "3").stdout)
+    best = listed["shown"][0]
+    said = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1").stdout
+
+    again.doit(*ONE_WEEK, "backtest:best_v1")
+
+    assert said.startswith(
+        f"config/strategies/best_v1.yaml: from experiment sweep, trial {best['number']}"
+    )
+    summary = json.loads((again.results / "best_v1" / "summary.json").read_bytes())
+    trial = json.loads(outputs(again)["summary.json"])["chosen"]
+    assert trial["number"] == best["number"]
+    numbers = {name: trial["stats"][name] for name in summary["primary"] if name in trial["stats"]}
+    ours = {name: summary["primary"][name] for name in numbers}
+    ours |= {name: len(ours[name]) for name in ("denials", "halts")}
+    assert ours == numbers
+    assert len(numbers) > 30
+    compared = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
+    assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
+    assert [line.split()[0] for line in compared[1:]] == ["sweep", "best_v1"]
+    taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
+    assert taken == "ERROR: --as: 'best_v1' is there already: write another id\n"
+
+
+def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
+    again.doit(*ONE_WEEK, "export", "--dataset", "trials", "--experiment", "sweep")
+    said = again.doit(*ONE_WEEK, "reproduce:sweep").stdout
+    again.sql("UPDATE trials SET digest = zeroblob(32)")
+    failed = again.doit(*ONE_WEEK, "reproduce:sweep", code=1).stderr
+    (again.root / "config/experiments/sweep.yaml").unlink()
+    dropped = again.doit(*ONE_WEEK, "prune", "--trials", "--yes").stdout
+
+    table = pyarrow.parquet.read_table(again.root / "data/export/trials/sweep.parquet")
+    assert table.num_rows == TRIALS * (1 + WINDOWS) + WINDOWS
+    assert table["params.fast"].to_pylist()[:3] == [5, 5, 5]
+    assert "sweep: reproduced, 19 trials with the same digests" in said
+    assert failed.startswith("ERROR: reproduce:sweep: not reproduced: trial ")
+    assert "dropped 38 trials" in dropped
+    assert again.sql("SELECT count(*) FROM trials")[0] == (0,)
+
+
+def test_an_experiment_that_is_wrong_stops_nothing_else(done: Project) -> None:
+    sweep(done, SWEEP.replace("fast:", "fsat:"))
+
+    wrong = done.doit(*ONE_WEEK, TASK, code=3)
+    other = done.doit(*ONE_WEEK, "backtest")
+    missing = done.doit(*ONE_WEEK, "trials", "sweep", code=3)
+
+    line = "config/experiments/sweep.yaml:5: search.space.fsat: unknown param of EmaCross 'fsat'"
+    assert wrong.stderr.startswith(f"ERROR: {line}")
+    assert other.stderr.startswith(f"WARNING: {line}")
+    assert missing.stderr.splitlines()[-1].startswith(f"ERROR: {line}")

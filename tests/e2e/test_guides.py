@@ -1,0 +1,75 @@
+"""The guides of docs/: their code runs, their names exist, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tbv8.venues.base import Feed, Live
+from tests.e2e.conftest import ONE_WEEK, ROOT, Project
+
+GUIDE = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_strategy_runs_and_is_walked_forward(
+    done: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given the page's class and YAML
+    code, walk_forward = blocks("python")
+    (config,) = blocks("yaml")
+    (done.root / "strategies").mkdir()
+    done.write("strategies/trend.py", code)
+    done.write("config/strategies/trend.yaml", config)
+
+    # when they run as the page says, the walk-forward over days in place of months
+    ran = done.doit(*ONE_WEEK, "backtest:trend")
+    days = ("2024-01-01", "2024-01-03", "2024-01-05")
+    walk_forward = re.sub(r"starts = .*", f"starts = {list(days)}", walk_forward)
+    walk_forward = walk_forward.replace("[16, 32, 96]", "[16, 32]")
+    monkeypatch.chdir(done.root)
+    names: dict[str, Any] = {}
+    exec(walk_forward, names)
+
+    # then
+    assert "trend: BTC/USDT 15m, " in ran.stdout
+    assert " 0 round trips" not in ran.stdout
+    assert "denied" not in ran.stdout
+    said = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"2024-01-03 (16|32) [+-]\d\.\d\d% -> [+-]\d\.\d\d%", said[-2])
+    assert said[-1] == f"out of sample: {names['out_of_sample'] - 1:+.2%}"
+
+
+def test_every_helper_of_the_page_exists() -> None:
+    from tbv8.strategies import base
+
+    named = set(re.findall(r"`self\.(\w+)", GUIDE)) - {"log", "order_factory", "cache", "clock"}
+    named -= {"portfolio"}  # NautilusTrader's, as those
+
+    assert named == {name for name in vars(base.OneMarket) if name[0] != "_"} - {"on_start"} | {
+        "size"
+    }
+
+
+def test_the_guide_to_venues_tells_all_that_a_live_venue_has() -> None:
+    guide = (ROOT / "docs/venues.md").read_text(encoding="utf-8")
+
+    for protocol in (Live, Feed):
+        table = guide.partition(f"| of `{protocol.__name__}` | is |\n|---|---|\n")[2]
+        rows = table.partition("\n\n")[0].splitlines()
+        named = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+        methods = {name for name in vars(protocol) if name[0] != "_"}
+        assert set(named) == methods | set(protocol.__annotations__)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+def test_the_links_of_a_guide_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+
+    assert [link for link in links if not (page.parent / link).exists()] == []

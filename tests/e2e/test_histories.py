@@ -1,0 +1,84 @@
+"""Histories that a venue's YAML brings along: the user's files, and exchanges of ccxt."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from tbv8.market import DAY_MS
+from tests.builders import MONDAY, day, days, minute_bars, rows_of
+from tests.e2e.conftest import Project
+from tests.servers.exchanges import ExchangeMarket, ExchangeServer
+
+
+def test_a_csv_becomes_a_result_in_two_edits(project: Project) -> None:
+    (project.root / "bars").mkdir()
+    bars = minute_bars(days(0, 3))
+    pa.csv.write_csv(bars, project.root / "bars/BTCUSDT.csv")
+    venue = "venue: mine\nhistory: files\npath: bars/{symbol}.csv\nsymbols: [BTC/USDT]\n"
+    project.write("config/venues/mine.yaml", venue)
+    project.edit("config/history.yaml", "market_data_venue: sample", "market_data_venue: mine")
+
+    project.doit()
+
+    summary = json.loads((project.results / "btc_usdt_perp_v1/summary.json").read_text())
+    assert (summary["market_data_venue"], summary["bars"]) == ("mine", 3 * 288)
+    assert project.doit("plan").stdout == "nothing to do: everything is fresh\n"
+
+    # a file that changed is stale, and all that was made of it
+    pa.csv.write_csv(minute_bars(days(0, 4)), project.root / "bars/BTCUSDT.csv")
+    planned = project.doit("plan", "--json").stdout
+    assert [task["task"] for task in json.loads(planned)["tasks"]] == [
+        "backfill:mine:BTC/USDT",
+        "aggregate:mine:BTC/USDT:5m",
+        "backtest:btc_usdt_perp_v1",
+    ]
+
+    # one that is wrong is refused, and nothing that is held is lost
+    with (project.root / "bars/BTCUSDT.csv").open("a") as file:
+        file.write(f"{MONDAY + 4 * DAY_MS},2,1,2,2,0\n")
+    refused = project.doit(code=1).stderr
+    assert refused.startswith("ERROR: backfill:mine:BTC/USDT: bars/BTCUSDT.csv:5762: no market")
+    assert project.sql("SELECT count(*) FROM ohlcv_1m") == [(3 * 1440,)]
+
+
+def test_an_import_needs_a_venue_without_a_history(project: Project) -> None:
+    pa.parquet.write_table(minute_bars(days(0, 2)), project.root / "any.parquet")
+    words = ("import", "any.parquet", "--venue", "mine", "--symbol", "BTC/USDT")
+    assert "write `{venue: mine, symbols: [BTC/USDT]}`" in project.doit(*words, code=3).stderr
+    assert (
+        "sample has a history of its own"
+        in project.doit(
+            "import", "--venue", "sample", "--symbol", "BTC/USDT", "any.parquet", code=3
+        ).stderr
+    )
+    project.write("config/venues/mine.yaml", "{venue: mine, symbols: [BTC/USDT]}\n")
+
+    project.doit(*words)
+    project.doit("venue=mine", "aggregate:mine:BTC/USDT:1h")
+
+    assert project.sql("SELECT count(*), sum(minutes) FROM bars_1h") == [(48, 2880)]
+
+
+def test_an_exchange_of_ccxt_is_a_venue_by_config_alone(project: Project) -> None:
+    market = ExchangeMarket(rows_of(minute_bars(days(0, 2))), now_ms=day(9))
+    with ExchangeServer(market) as server:
+        venue = f"""\
+venue: stamp
+history: ccxt
+exchange: bitstamp
+rest_url: {server.url}
+symbols: {{BTC/USDT: BTC/USD}}
+"""
+        project.write("config/venues/stamp.yaml", venue)
+        words = ("venue=stamp", "start=2023-12-31", "end=2024-01-03")
+        planned = project.doit(*words, "plan", "backfill:stamp:BTC/USDT").stdout
+        project.doit(*words, "backfill:stamp:BTC/USDT")
+        again = project.doit(*words, "plan", "backfill:stamp:BTC/USDT").stdout
+
+    assert "    bitstamp has 1m bars of BTC/USD, from 2024-01-01T00:00:00Z on\n" in planned
+    assert project.sql("SELECT count(*) FROM ohlcv_1m WHERE venue = 'stamp'") == [(2880,)]
+    assert again == "nothing to do: everything is fresh\n"

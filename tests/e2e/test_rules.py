@@ -1,0 +1,137 @@
+"""`doit rules` against local venues: what differs, what is written, what cannot be asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tbv8.venues.base import Endpoints
+from tbv8.venues.registry import find_venue
+from tests.e2e.conftest import Project
+from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+from tests.servers.mexc import mexc_market, mexc_server
+
+LEFT_OUT = ", max_leverage: 40}   # no least order?\n  ETH"
+HYPERLIQUID, MEXC = (f"config/venues/{name}.yaml" for name in ("hyperliquid", "mexc"))
+
+
+@dataclass(frozen=True)
+class Served:
+    """A project whose enabled venues are local ones."""
+
+    project: Project
+    hyperliquid: str
+    mexc: str
+
+    def text(self, name: str) -> str:
+        return (self.project.root / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def served(project: Project) -> Iterator[Served]:
+    with (
+        hyperliquid_server([hyperliquid_market("BTC"), hyperliquid_market("ETH")]) as coins,
+        mexc_server([mexc_market("BTC_USDT"), mexc_market("ETH_USDT")]) as contracts,
+    ):
+        project.edit(HYPERLIQUID, "https://api.hyperliquid.xyz", coins.rest_url)
+        project.edit(MEXC, "https://api.mexc.com", contracts.rest_url)
+        project.edit(HYPERLIQUID, "max_leverage: 25", "max_leverage: 40")  # as the server has it
+        yield Served(project, coins.rest_url, contracts.rest_url)
+
+
+def test_the_shipped_files_are_what_the_wire_facts_say(served: Served) -> None:
+    said = served.project.doit("rules").stdout
+
+    assert said == "4 instruments are as their venues publish them\n"
+
+
+def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) -> None:
+    project = served.project
+    project.edit(MEXC, 'lot_size: "0.01", maker_fee: "0"', "lot_size: 0.02,   maker_fee: 0.0001")
+    project.edit(HYPERLIQUID, ", min_notional_usd: 10, max_leverage: 40}\n  ETH", LEFT_OUT)
+    before = {name: served.text(name) for name in (MEXC, HYPERLIQUID)}
+
+    shown = project.doit("rules", code=1).stdout
+    told = json.loads(project.doit("rules", "--json", "--venue", "mexc", code=1).stdout)
+    written = project.doit("rules", "--write").stdout
+
+    assert shown.splitlines() == [
+        "venue        symbol    rule              configured  published",
+        "hyperliquid  BTC/USDT  min_notional_usd  0           10",
+        "mexc         ETH/USDT  lot_size          0.02        0.01",
+        "mexc         ETH/USDT  maker_fee         0.0001      0",
+        "`doit rules --write` takes the published values over",
+    ]
+    assert told["differences"] == [
+        {
+            "venue": "mexc",
+            "symbol": "ETH/USDT",
+            "key": key,
+            "configured": was,
+            "published": now,
+        }
+        for key, was, now in (("lot_size", "0.02", "0.01"), ("maker_fee", "0.0001", "0"))
+    ]
+    assert told["rules"][0]["min_notional_usd"] is None
+    assert f"{MEXC}: written" in written
+    assert project.doit("rules").stdout == "4 instruments are as their venues publish them\n"
+    changed = {
+        name: [
+            (was, now)
+            for was, now in zip(text.splitlines(), served.text(name).splitlines(), strict=True)
+            if was != now
+        ]
+        for name, text in before.items()
+    }
+    ((_, mexc),), ((was, now),) = changed[MEXC], changed[HYPERLIQUID]
+    assert 'lot_size: "0.01"' in mexc
+    assert "maker_fee: 0," in mexc
+    assert now.split() == was.replace("}", ", min_notional_usd: 10}").split()
+
+
+def test_a_venue_that_cannot_be_asked_is_no_difference(served: Served) -> None:
+    served.project.edit(MEXC, served.mexc, f"{served.mexc}/nothing")
+
+    done = served.project.doit("rules", code=3)
+
+    assert done.stdout == "2 instruments are as their venues publish them\n"
+    assert done.stderr.startswith(f"ERROR: {served.mexc}/nothing/api/v1/contract/detail: HTTP 404")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("--venue", "mex"), "--venue: unknown venue 'mex', did you mean 'mexc'?"),
+        (("--venue", "sample"), "--venue: sample publishes no rules that tbv8 can ask for"),
+        (("mexc",), "'mexc': choose with --venue"),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused(
+    project: Project, words: tuple[str, ...], problem: str
+) -> None:
+    assert problem in project.doit("rules", *words, code=3).stderr
+
+
+def test_rules_are_those_of_the_symbols_own_unit(tmp_path: Path) -> None:
+    with (
+        hyperliquid_server([hyperliquid_market("kPEPE"), hyperliquid_market("DOGE")]) as coins,
+        mexc_server([mexc_market("DOGE_USDT")]) as contracts,
+    ):
+        natives = {"PEPE/USDT": "kPEPE", "kPEPE/USDT": "kPEPE", "DOGE/USDT": None}
+        fetch, ask = find_venue("hyperliquid").rules, find_venue("mexc").rules
+        assert fetch is not None
+        assert ask is not None
+        found = fetch(Endpoints(rest_url=coins.rest_url), print, natives)
+        doge = ask(Endpoints(rest_url=contracts.rest_url), print, {"DOGE/USDT": None})
+
+    pepe, thousand = found["PEPE/USDT"], found["kPEPE/USDT"]
+    assert (pepe.multiplier, thousand.multiplier) == (1000, 1)
+    assert pepe.tick_size == thousand.tick_size / 1000  # type: ignore[operator]
+    assert pepe.lot_size == thousand.lot_size * 1000  # type: ignore[operator]
+    assert str(found["DOGE/USDT"].tick_size) == "0.000001"  # of 0.08: five significant digits
+    assert doge["DOGE/USDT"].lot_size == 100

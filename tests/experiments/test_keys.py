@@ -1,0 +1,201 @@
+"""A trial's key: of all that it is made of and nothing else, whatever experiment asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tbv8.config.experiments import vary
+from tbv8.config.records import Routing, WalkForward
+from tbv8.config.space import Axis, points
+from tbv8.errors import ConfigError, DataError
+from tbv8.experiments.keys import Keys, Window, subject_of
+from tbv8.experiments.survey import Survey
+from tbv8.market import DAY_MS, ONE_MINUTE
+from tbv8.store.database import Query, open_reader
+from tbv8.store.trials import Details, Trial, open_trials
+from tests.backtest.builders import rules
+from tests.builders import BTC, hold
+from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
+
+SPAN = days(0, 3)
+FAST, SLOW = axis("fast", 5, 10), axis("slow", 20, 50)
+AXES: tuple[Axis, ...] = (
+    FAST,
+    axis("trade_size", 0.001, 0.002),
+    axis("max_leverage", 1, 2.5, place="risk"),
+    axis("max_position_btc", 0.01, 0.02, place="risk"),
+    axis("slippage_ticks", 0, 3, place="backtest"),
+    axis("starting_balance_usd", 5000, 10000, place="backtest"),
+    axis("detail", "1m", "none", place="backtest"),
+)
+
+
+@pytest.fixture
+def query(db_path: Path) -> Iterator[Query]:
+    bars = tables(3)
+    hold(db_path, BTC, SPAN, bars["BTC/USDT", ONE_MINUTE])
+    hold(db_path, BTC, SPAN, bars["BTC/USDT", FIVE_MINUTES], dataset="bars_5m")
+    with open_reader(db_path) as asked:
+        yield asked
+
+
+def key_of(query: Query, strategy: Any) -> bytes:
+    keys = Keys(query, strategy, ())
+    return keys.key((), keys.window)
+
+
+def test_a_point_has_the_key_of_a_strategy_with_its_values(query: Query) -> None:
+    """So experiments with other axes, and one without any, share their trials."""
+    strategy = ema(SPAN, detail="1m")
+    keys = Keys(query, strategy, AXES)
+    found = experiment(strategy, *AXES)
+
+    for point in points(found.search):
+        assert keys.key(point, keys.window) == key_of(query, vary(strategy, AXES, point))
+    seen = {keys.key(point, keys.window) for point in points(found.search)}
+    assert len(seen) == found.search.size == 128
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"params": {"fast": 20, "slow": 51}}, id="a param"),
+        pytest.param({"params": {"fast": 20.0, "slow": 50}}, id="a param's type"),
+        pytest.param({"slippage_ticks": 1}, id="slippage"),
+        pytest.param({"starting_balance_usd": Decimal(1)}, id="balance"),
+        pytest.param({"detail": "1m"}, id="detail"),
+        pytest.param({"span": days(0, 2)}, id="span"),
+        pytest.param({"span": days(1, 3), "warm_up_ms": DAY_MS}, id="warm-up"),
+        pytest.param({"timeframe": ONE_MINUTE}, id="timeframe"),
+        pytest.param({"instrument": rules(taker_fee="0.001")}, id="fee"),
+        pytest.param({"module": "breakout", "class_name": "Breakout"}, id="strategy"),
+    ],
+)
+def test_whatever_changes_a_number_changes_the_key(query: Query, changes: dict[str, Any]) -> None:
+    assert key_of(query, ema(SPAN)) != key_of(query, ema(**{"span": SPAN, **changes}))
+
+
+def test_names_and_the_shadow_venue_change_nothing(query: Query) -> None:
+    strategy = ema(SPAN)
+    other = replace(
+        strategy,
+        strategy_id="other",
+        path=Path("config/strategies/other.yaml"),
+        routing=Routing(
+            primary="hyperliquid", secondary="mexc", mode="PRIMARY_LIVE_SECONDARY_SHADOW"
+        ),
+        instruments={**strategy.instruments, "mexc": {"BTC/USDT": rules()}},
+        starting_balance_usd=Decimal("10000.00"),
+    )
+
+    assert key_of(query, other) == key_of(query, strategy)
+
+
+def test_bars_of_the_span_are_part_of_the_key_and_others_are_not(
+    query: Query, db_path: Path
+) -> None:
+    before = key_of(query, ema(days(0, 2)))
+    minutes = tables(3)["BTC/USDT", FIVE_MINUTES]
+    changed = minutes.set_column(5, "volume", [[1.0] * minutes.num_rows])
+    rows = changed.filter([ts >= days(2, 3).start_ms for ts in changed["ts_ms"].to_pylist()])
+
+    hold(db_path, BTC, days(2, 3), rows, dataset="bars_5m")
+
+    with open_reader(db_path) as now:
+        assert key_of(now, ema(days(0, 2))) == before
+        assert key_of(now, ema(SPAN)) != key_of(query, ema(SPAN))
+
+
+def test_a_variant_is_the_same_on_any_span_and_a_subject_names_class_and_series(
+    query: Query,
+) -> None:
+    keys = Keys(query, ema(SPAN), (FAST, SLOW))
+    whole, part = keys.window, Window(days(1, 2), DAY_MS)
+
+    assert keys.variant((5, 20), whole) == keys.variant((5, 20), part)
+    assert keys.variant((5, 20), whole) != keys.variant((5, 50), whole)
+    assert keys.key((5, 20), whole) != keys.key((5, 20), part)
+    assert subject_of(ema(SPAN)) == "ema_cross.EmaCross on sample:BTC/USDT"
+
+
+WALK = WalkForward(
+    train_ms=DAY_MS, test_ms=DAY_MS, anchored=False, warm_up_ms=0, purge_ms=0, plateau=0
+)
+
+
+def write(db_path: Path, survey: Survey, asked: Any, **changes: Any) -> None:
+    values: dict[str, Any] = {"status": "ok", "total_return": 0.1, "trades": 5} | changes
+    trial = Trial(
+        key=asked.key,
+        subject=subject_of(survey.experiment.strategy),
+        variant=survey.variant(asked),
+        start_ms=0,
+        end_ms=1,
+        digest=b"d" * 32,
+        **values,
+    )
+    with open_trials(db_path) as store:
+        store.write(trial, Details(stats=b"{}", equity=b""))
+
+
+def test_what_is_missing_shrinks_row_by_row_and_choices_follow_from_rows(
+    query: Query, db_path: Path
+) -> None:
+    survey = Survey(experiment(ema(SPAN), FAST, SLOW, walk_forward=WALK), query)
+    assert [one.part for one in survey.known] == [""] * 4 + ["is:0"] * 4 + ["is:1"] * 4
+
+    for number, one in enumerate(survey.known):
+        write(db_path, survey, one, total_return=number % 4 / 10)
+
+    with open_reader(db_path) as now:
+        assert survey.missing(now, survey.known) == []
+        assert survey.choices(now) == [3, 3]
+        tested = survey.tested([3, None])
+        assert [(one.part, one.number, one.point) for one in tested] == [("oos:0", 3, (10, 50))]
+        # the second training is the first test: one row for both
+        assert survey.missing(now, survey.tested([3, 3])) == survey.tested([3, 3])[1:]
+
+
+def test_a_trial_whose_strategy_read_a_file_is_stale_when_the_file_changes(
+    query: Query, db_path: Path, tmp_path: Path
+) -> None:
+    survey = Survey(experiment(ema(SPAN, root=tmp_path), FAST), query)
+    write(db_path, survey, survey.search[0], files='{"signals.csv": "absent"}')
+    write(db_path, survey, survey.search[1])
+    with open_reader(db_path) as now:
+        assert survey.missing(now, survey.search) == []
+
+        (tmp_path / "signals.csv").write_text("1\n")
+
+        assert survey.missing(now, survey.search) == survey.search[:1]
+
+
+def test_a_span_without_a_window_is_refused(query: Query) -> None:
+    walk = replace(WALK, train_ms=3 * DAY_MS)
+
+    with pytest.raises(ConfigError, match="walk_forward: warm_up and train leave nothing of"):
+        Survey(experiment(ema(SPAN), FAST, walk_forward=walk), query)
+
+
+def test_an_edited_day_is_refused_when_it_is_read_and_never_keyed(
+    query: Query, db_path: Path
+) -> None:
+    from tbv8.experiments.run import run_experiment
+    from tests.builders import shell
+
+    with open_reader(db_path) as now:
+        whole = key_of(now, ema(SPAN))
+    shell(db_path, "UPDATE bars_5m SET close = close + 1 WHERE ts_ms = ?", (SPAN.start_ms,))
+
+    with open_reader(db_path) as now:
+        assert key_of(now, ema(SPAN)) != whole
+    with pytest.raises(DataError, match="doit verify"):
+        run_experiment(
+            experiment(ema(SPAN), FAST), db_path=db_path, results_path=db_path.parent / "results"
+        )

@@ -1,0 +1,190 @@
+"""Luck: against published examples, and against the definitions written out naively."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from tbv8.experiments.overfitting import (
+    bootstrap,
+    cross_validate,
+    deflated_sharpe,
+    draw_days,
+    effective_trials,
+    expected_max_sharpe,
+    variance_of,
+)
+from tbv8.results.statistics import daily_sharpe, probabilistic_sharpe, sharpe_above
+
+
+def noise(seed: int, days: int = 365, trials: int = 50) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.01, (days, trials))
+
+
+@pytest.mark.parametrize(("trials", "deflated"), [(100, 0.9004), (46, 0.9505)])
+def test_the_example_of_the_deflated_sharpe_paper(trials: int, deflated: float) -> None:
+    # Bailey and Lopez de Prado 2014, "A numerical example": a Sharpe ratio of 2.5 a year from five
+    # years of 250 days, skewness -3, kurtosis 10, and a variance of 1/2 among the trials' ratios of
+    # a year. With 100 trials SR0 is 0.1132 a day and the DSR 0.9004; with 46 trials it is 0.9505.
+    benchmark = expected_max_sharpe(trials, 0.5 / 250)
+    found = probabilistic_sharpe(
+        2.5 / math.sqrt(250), count=1250, skewness=-3, kurtosis=10, benchmark=benchmark
+    )
+
+    assert found == pytest.approx(deflated, abs=5e-5)
+    if trials == 100:
+        assert benchmark == pytest.approx(0.1132, abs=5e-5)
+
+
+def test_the_example_of_the_probabilistic_sharpe_paper() -> None:
+    # Bailey and Lopez de Prado 2012: 24 months with a ratio of 0.458 a month are above 0 with a
+    # probability of 98.2 % if returns are normal, 91.3 % with skewness -2.448, kurtosis 10.164.
+    normal = probabilistic_sharpe(0.458, count=24, skewness=0, kurtosis=3)
+    own = probabilistic_sharpe(0.458, count=24, skewness=-2.448, kurtosis=10.164)
+
+    assert normal == pytest.approx(0.982, abs=5e-4)
+    assert own == pytest.approx(0.913, abs=5e-4)
+
+
+def test_the_expected_maximum_is_that_of_a_simulation() -> None:
+    best = np.random.default_rng(1).normal(0, 0.1, (20_000, 40)).max(axis=1)
+
+    assert expected_max_sharpe(40, 0.01) == pytest.approx(best.mean(), rel=0.02)
+    assert expected_max_sharpe(1, 0.01) == expected_max_sharpe(40, 0.0) == 0.0
+
+
+def test_deflating_by_one_trial_is_the_probabilistic_ratio() -> None:
+    returns = noise(1)[:, 0].tolist()
+
+    assert deflated_sharpe(returns, trials=1, variance=1.0) == sharpe_above(returns)
+    assert deflated_sharpe([0.01] * 50, trials=9, variance=1.0) is None
+
+
+def test_variance_and_effective_trials_are_those_of_numpy() -> None:
+    returns = noise(3, 200, 12) + np.random.default_rng(9).normal(0, 0.02, (200, 1))
+    ratios = [daily_sharpe(column.tolist()) or 0.0 for column in returns.T]
+    matrix = np.corrcoef(returns.T)
+    rho = (matrix.sum() - 12) / (12 * 11)
+
+    assert variance_of(ratios) == pytest.approx(np.var(ratios, ddof=1))
+    assert effective_trials(returns, 12) == pytest.approx(rho + (1 - rho) * 12)
+    assert effective_trials(np.repeat(returns[:, :1], 5, axis=1), 5) == pytest.approx(1.0)
+
+
+def naive_pbo(returns: np.ndarray, blocks: int) -> tuple[float, float]:
+    """Return the probability and the share of losses, by the definition with logarithms."""
+    days, trials = returns.shape
+    parts = [returns[days * b // blocks : days * (b + 1) // blocks] for b in range(blocks)]
+    logits, losses = [], 0
+    for chosen in itertools.combinations(range(blocks), blocks // 2):
+        inside = np.vstack([parts[b] for b in chosen])
+        outside = np.vstack([parts[b] for b in range(blocks) if b not in chosen])
+
+        def ratios(values: np.ndarray) -> list[float]:
+            return [statistics.fmean(c) / statistics.pstdev(c) for c in values.T.tolist()]
+
+        trained, tested = ratios(inside), ratios(outside)
+        best = trained.index(max(trained))
+        rank = sorted(tested).index(tested[best]) + 1
+        share = rank / (trials + 1)
+        logits.append(math.log(share / (1 - share)))
+        losses += tested[best] < 0
+    return sum(logit <= 0 for logit in logits) / len(logits), losses / len(logits)
+
+
+@pytest.mark.parametrize(("seed", "trials"), [(1, 7), (2, 8), (3, 2)])
+def test_cross_validation_is_the_naive_one(seed: int, trials: int) -> None:
+    returns = noise(seed, 83, trials)
+
+    found = cross_validate(returns, 8)
+
+    assert found is not None
+    assert (found.probability, found.loss) == naive_pbo(returns, 8)
+    assert found.splits == sum(found.ranks) == math.comb(8, 4)
+
+
+def test_noise_is_overfitted_and_an_edge_is_not() -> None:
+    """The bars of the reference: means over twelve seeds."""
+    pbo, edge, psr, dsr = [], [], [], []
+    for seed in range(12):
+        returns = noise(seed)
+        better = returns.copy()
+        better[:, 0] += 0.0025
+        for values, found in ((returns, pbo), (better, edge)):
+            validated = cross_validate(values, 10)
+            assert validated is not None
+            found.append(validated.probability)
+        ratios = [daily_sharpe(column.tolist()) or 0.0 for column in returns.T]
+        best = returns[:, int(np.argmax(ratios))].tolist()
+        psr.append(sharpe_above(best) or 0.0)
+        dsr.append(deflated_sharpe(best, trials=50, variance=variance_of(ratios)) or 0.0)
+
+    assert 0.3 < statistics.fmean(pbo) < 0.7
+    assert statistics.fmean(edge) < 0.15
+    assert statistics.fmean(psr) > 0.95
+    assert statistics.fmean(dsr) < 0.8
+
+
+def test_too_few_days_or_trials_say_nothing() -> None:
+    assert cross_validate(noise(1, 79, 5), 16) is None
+    assert cross_validate(noise(1, 80, 5), 16) is not None
+    assert cross_validate(noise(1, 200, 1), 16) is None
+    assert bootstrap([], paths=3, block_days=2, seed=1) is None
+
+
+def test_large_searches_are_cut_into_pieces_without_a_difference(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    returns = noise(5, 100, 30)
+    whole = cross_validate(returns, 10)
+
+    monkeypatch.setattr("tbv8.experiments.overfitting._CHUNK", 100)
+
+    assert cross_validate(returns, 10) == whole
+
+
+def test_a_path_of_the_bootstrap_is_made_of_blocks_of_the_mean_length() -> None:
+    lengths = []
+    for path in range(400):
+        days = draw_days(250, block_days=10, seed=7, path=path)
+        assert days.min() >= 0
+        assert days.max() < 250
+        lengths.append(250 / (1 + np.count_nonzero((days[1:] - days[:-1]) % 250 != 1)))
+
+    assert statistics.fmean(lengths) == pytest.approx(10, rel=0.1)
+    assert (
+        draw_days(5, block_days=1, seed=7, path=3) == draw_days(5, block_days=1, seed=7, path=3)
+    ).all()
+
+
+def test_the_bootstrap_agrees_with_theory() -> None:
+    # With blocks of one day the paths are independent draws: the mean of a path has the standard
+    # error of the sample, and the p-value is that of a z-test.
+    returns = (noise(11, 365, 1)[:, 0] + 0.001).tolist()
+    found = bootstrap(returns, paths=2000, block_days=1, seed=3)
+    assert found is not None
+
+    mean, error = statistics.fmean(returns), statistics.pstdev(returns) / math.sqrt(365)
+    assert found.p_value == pytest.approx(1 - NormalDist().cdf(mean / error), abs=0.02)
+    growth = [math.log1p(value) for value in returns]
+    center, spread = 365 * statistics.fmean(growth), math.sqrt(365) * statistics.pstdev(growth)
+    for share, value in ((0.05, found.total_return.p5), (0.95, found.total_return.p95)):
+        expected = math.expm1(center + spread * NormalDist().inv_cdf(share))
+        assert value == pytest.approx(expected, abs=0.03)
+    assert found.fan.shape == (5, 366)
+    assert found.fan[2][-1] - 1 == found.total_return.p50
+    assert found.paths[:, 1].min() >= 0
+
+
+def test_paths_do_not_depend_on_how_many_there_are() -> None:
+    returns = noise(2, 90, 1)[:, 0].tolist()
+    few, many = (bootstrap(returns, paths=n, block_days=5, seed=1) for n in (10, 30))
+
+    assert few is not None
+    assert many is not None
+    assert (many.paths[:10] == few.paths).all()

@@ -1,0 +1,215 @@
+"""The helpers of strategies, by numbers worked out by hand: lot 0.001, tick 0.5, fee 0.05 %."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nautilus_trader.model import Bar
+
+from tbv8.strategies.base import LastCloses, sided, whole_lots
+from tbv8.trading.records import Run
+from tests.backtest.builders import install, limits, make_bars, make_strategy, run_strategy
+from tests.strategies.runs import fills_of
+
+PLANNED = """
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from nautilus_trader.model import BarType, InstrumentId
+from tbv8.strategies.base import LastCloses, OneMarket
+
+NOTED = {NOTED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedConfig:
+    instrument_id: InstrumentId
+    bar_type: BarType
+    max_position: Decimal
+    plan: dict[int, str] = field(default_factory=dict)
+
+
+class Planned(OneMarket):
+    \"\"\"Runs a line of Python at the close of some bars.\"\"\"
+
+    def on_start(self):
+        self.closes, self.count = LastCloses(3), 0
+        self.register_indicator_for_bars(self.config.bar_type, self.closes)
+        super().on_start()
+
+    def on_bar(self, bar):
+        self.count += 1
+        exec(self.config.plan.get(self.count, ""))
+"""
+
+
+def planned(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    plan: dict[int, str],
+    closes: Sequence[float],
+    *,
+    max_position: str = "1000",
+) -> tuple[Run, list[Any]]:
+    """Run lines of Python at bars, from 1; return the run and what they put into `noted`."""
+    noted: list[Any] = []
+    monkeypatch.setattr("builtins.noted", noted, raising=False)
+    install(monkeypatch, folder, "planned", PLANNED.replace("{NOTED}", "noted"))
+    strategy = make_strategy(
+        module="planned",
+        class_name="Planned",
+        params={"plan": plan},
+        risk=limits(max_position=max_position, max_leverage="9", max_daily_loss_usd="9000"),
+    )
+    return run_strategy(strategy, "hyperliquid", make_bars(closes)), noted
+
+
+@pytest.fixture
+def instrument(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    _, (found,) = planned(monkeypatch, tmp_path, {1: "NOTED.append(self.instrument)"}, [100])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("size", "lots"),
+    [("0.0129", "0.012"), ("-0.0129", "-0.012"), ("0.0009", "0"), ("-0.0009", "0"), ("3", "3")],
+)
+def test_a_size_is_cut_to_lots_towards_nothing(instrument: Any, size: str, lots: str) -> None:
+    assert whole_lots(Decimal(size), instrument) == Decimal(lots)
+
+
+def test_a_change_has_a_side_and_a_quantity(instrument: Any) -> None:
+    buy, sell = (sided(Decimal(text), instrument) for text in ("0.5", "-0.25"))
+
+    assert [str(word) for word in buy] == ["BTC/USDT.hyperliquid", "BUY", "0.500"]
+    assert [str(word) for word in sell] == ["BTC/USDT.hyperliquid", "SELL", "0.250"]
+
+
+def test_the_equity_is_the_balance_and_the_positions_at_their_last_price(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    note = "NOTED.append(self.equity)"
+    plan = {1: f"{note}; self.market(Decimal(10))", 2: note, 3: "self.market(-self.position)"}
+    plan[4] = note
+
+    _, noted = planned(monkeypatch, tmp_path, plan, [100, 104, 103, 90])
+
+    # Bought 10 at 100 for a fee of 0.5; at 104 they gain 40. Sold at 103 for 0.515: 30 gained.
+    assert noted == [Decimal(10_000), Decimal("10039.5"), Decimal("10028.985")]
+
+
+@pytest.mark.parametrize(
+    ("line", "size"),
+    [
+        pytest.param("self.size_by_equity(50, bar.close)", "16.666", id="5,000 USD at 300"),
+        pytest.param("self.size_by_equity(Decimal('0.5'), 7.0)", "7.142", id="50 USD at 7"),
+        pytest.param("self.size_by_equity(2000, bar.close)", "100", id="at most max_position"),
+        pytest.param("self.size_by_equity(0.001, bar.close)", "0", id="less than a lot"),
+        pytest.param(
+            "self.size_by_risk(1, entry=bar.close, stop=self.price(292.9, up=False))",
+            "13.333",
+            id="100 USD over 7.5, long",
+        ),
+        pytest.param("self.size_by_risk(1, entry=300, stop=303.0)", "33.333", id="short"),
+        pytest.param("self.size_by_risk(1, entry=300, stop=299.9)", "100", id="a close stop"),
+    ],
+)
+def test_a_size_follows_from_the_equity(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, size: str
+) -> None:
+    plan = {1: f"NOTED.append({line})"}
+
+    _, noted = planned(monkeypatch, tmp_path, plan, [300], max_position="100.0009")
+
+    assert noted == [Decimal(size)]
+
+
+def test_a_size_by_risk_loses_that_much_at_its_stop(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = {
+        1: "stop = self.price(95.0, up=False);"
+        "self.market(self.size_by_risk(1, entry=bar.close, stop=stop));"
+        "self.stop_loss(-self.size_by_risk(1, entry=bar.close, stop=stop), stop)"
+    }
+
+    run, _ = planned(monkeypatch, tmp_path, plan, [100, 94])
+
+    assert fills_of(run) == [(1, "market", 20, 100), (2, "stop_market", -20, 95)]
+
+
+@pytest.mark.parametrize(
+    ("closes", "out"),
+    [
+        pytest.param([100, 111], (2, "limit", -3, Decimal("110.5")), id="the target"),
+        pytest.param([100, 94], (2, "stop_market", -3, Decimal("94.5")), id="the stop"),
+    ],
+)
+def test_a_bracket_closes_by_one_of_its_orders_and_the_other_goes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, closes: list[float], out: tuple[Any, ...]
+) -> None:
+    plan = {
+        1: "self.bracket(Decimal(3), stop=self.price(94.9, up=False),"
+        " target=self.price(110.1, up=True)); NOTED.append(len(self.open_orders))",
+        2: "NOTED.append((self.position, len(self.open_orders)))",
+        3: "NOTED.append((self.position, len(self.open_orders)))",
+    }
+
+    run, noted = planned(monkeypatch, tmp_path, plan, [*closes, 100])
+
+    assert fills_of(run) == [(1, "market", 3, 100), out]
+    assert noted[1:] == [(0, 0), (0, 0)]
+
+
+def test_what_is_open_is_what_rests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    plan = {
+        1: "self.limit(Decimal(1), self.price(90.0, up=False))",
+        2: "NOTED.append([str(order.price) for order in self.open_orders])",
+        3: "NOTED.append((self.open_orders, self.position))",
+    }
+
+    _, noted = planned(monkeypatch, tmp_path, plan, [100, 99, 89])
+
+    assert noted == [["90.0"], ([], 1)]
+
+
+def test_the_last_closes_are_there_at_their_bar(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    note = "NOTED.append((self.closes.initialized, self.closes.values.tolist()))"
+
+    _, noted = planned(monkeypatch, tmp_path, dict.fromkeys(range(2, 6), note), [1, 2, 3, 4, 5])
+
+    assert noted[0][0] is False
+    assert noted[0][1][1:] == [1, 2]
+    assert noted[1:] == [(True, [1, 2, 3]), (True, [2, 3, 4]), (True, [3, 4, 5])]
+
+
+class Closed:
+    """A bar as far as an average looks at it."""
+
+    def __init__(self, close: float) -> None:
+        self.close = self
+        self.value = close
+
+    def as_double(self) -> float:
+        return self.value
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_the_last_closes_are_one_piece_of_memory_in_their_order(count: int) -> None:
+    closes = LastCloses(count)
+    prices = np.arange(30.0)
+
+    for seen, price in enumerate(prices, start=1):
+        bar: Bar = Closed(price)  # type: ignore[assignment]
+        closes.handle_bar(bar)
+        held = min(seen, count)
+        assert closes.values[count - held :].tolist() == prices[seen - held : seen].tolist()
+        assert closes.values.flags["C_CONTIGUOUS"]
+        assert closes.values.base is not None  # a view: nothing is copied

@@ -1,0 +1,342 @@
+"""Any exchange of ccxt as a history venue: its own client against local servers that misbehave."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from tbv8.backfill import backfill, compare, reach
+from tbv8.config.records import Venue
+from tbv8.coverage import missing_spans
+from tbv8.errors import VenueError
+from tbv8.market import MINUTE_MS, Series, Span
+from tbv8.store.bars import open_bars
+from tbv8.store.ledger import HISTORY, covered
+from tbv8.store.verify import verify
+from tbv8.venues.base import Endpoints, FromExchange, History, Say
+from tbv8.venues.ccxt import exchanges
+from tbv8.venues.ccxt.history import CcxtHistory
+from tbv8.venues.live_history import Patience
+from tbv8.venues.registry import make_history
+from tests.builders import MONDAY, bars_in, day, days, ledger_in, minute_bars, rows_of
+from tests.servers.exchanges import ExchangeMarket, ExchangeServer, Fault, rows_at
+
+HOLE = Span(day(1) + 30 * MINUTE_MS, day(1) + 40 * MINUTE_MS)
+TRUTH = rows_of(minute_bars(days(0, 3), without=[HOLE]))
+SERIES = Series("any", "BTC/USD")
+EVENING = Span(day(2) + 13 * 3_600_000, day(3))
+
+
+@pytest.fixture
+def server() -> Iterator[ExchangeServer]:
+    with ExchangeServer(ExchangeMarket(TRUTH, now_ms=day(3))) as made:
+        yield made
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """Return the pauses that a session made, on a clock that stands."""
+    return []
+
+
+def venue_of(
+    server: ExchangeServer, exchange: str, waits: list[float], symbol: str = "BTC/USD"
+) -> Venue:
+    """Return what a venue's YAML gives, but for the pauses."""
+    origin = FromExchange(exchange=exchange)
+
+    def open_history(endpoints: Endpoints, say: Say) -> History:
+        return CcxtHistory(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
+
+    return Venue(
+        name=SERIES.venue,
+        enabled=False,
+        symbols={symbol: None},
+        channels=(),
+        ws_url=None,
+        rest_url=server.url,
+        archive_url=None,
+        instruments={},
+        own_history=structs.replace(make_history(origin), open=open_history),
+    )
+
+
+def fill(db_path: Path, venue: Venue, *spans: Span, symbol: str = "BTC/USD") -> None:
+    backfill(db_path, Series(SERIES.venue, symbol), spans, venue=venue, now_ms=day(9))
+
+
+@pytest.mark.parametrize("exchange", ["bitstamp", "coinbaseexchange", "kraken"])
+def test_an_exchange_by_name_alone_gives_its_bars(
+    server: ExchangeServer, db_path: Path, exchange: str, waits: list[float]
+) -> None:
+    venue = venue_of(server, exchange, waits)
+    traded = [row for row in TRUTH if row[5] or exchange != "coinbaseexchange"]
+
+    fill(db_path, venue, EVENING)
+    with open_bars(db_path) as store:
+        differences = list(compare(store, SERIES, [EVENING], venue=venue))
+        problems = list(verify(store, HISTORY, SERIES))
+
+    assert bars_in(db_path, SERIES) == rows_at(traded, EVENING.start_ms, EVENING.end_ms)
+    assert differences == problems == []
+    assert ledger_in(db_path, SERIES, columns="source") == [("rest",)]
+
+
+def test_what_is_held_is_not_asked_for_and_holes_are_asked_for_twice(
+    server: ExchangeServer, db_path: Path, waits: list[float]
+) -> None:
+    venue = venue_of(server, "bitstamp", waits)
+    fill(db_path, venue, days(1, 2))
+    first = server.asked()
+    server.log.clear()
+
+    fill(db_path, venue, days(-2, 3))
+
+    ledger = ledger_in(db_path, SERIES, columns="bars, missing, source")
+    assert bars_in(db_path, SERIES) == TRUTH
+    assert ledger == [
+        (0, 1440, "not listed"),
+        (0, 1440, "not listed"),
+        (1440, 0, "rest"),
+        (1430, 10, "rest"),
+        (1440, 0, "rest"),
+    ]
+    # of 1000 and 440 minutes, the first page twice, and the look for the first bar
+    assert [int(query["start"]) * 1000 for query in first] == [
+        day(0),
+        day(1),
+        day(1),
+        day(1) + 1000 * MINUTE_MS,
+    ]
+    asked = [int(query["start"]) * 1000 for query in server.asked()]
+    assert sorted(asked) == sorted(
+        [day(0), day(0), day(0) + 1000 * MINUTE_MS, day(2), day(2) + 1000 * MINUTE_MS]
+    )
+
+
+def test_a_morning_of_several_pages_joins_the_evening_that_is_held(
+    server: ExchangeServer, db_path: Path, waits: list[float]
+) -> None:
+    venue = venue_of(server, "coinbaseexchange", waits)
+    fill(db_path, venue, EVENING)
+
+    fill(db_path, venue, days(2, 3))
+
+    assert ledger_in(db_path, SERIES, columns="start_ms, end_ms") == [(day(2), day(3))]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param([Fault("status", 500)] * 3, id="errors of the server"),
+        pytest.param([Fault("status", 429, retry_after=7)], id="too many requests"),
+        pytest.param([Fault("garbage")] * 2, id="another shape"),
+        pytest.param([Fault("drop")] * 2, id="connections that drop"),
+        pytest.param([Fault("short")] * 4, id="pages cut short"),
+    ],
+)
+def test_faults_pass(
+    server: ExchangeServer, db_path: Path, faults: list[Fault], waits: list[float]
+) -> None:
+    venue = venue_of(server, "bitstamp", waits)
+    fill(db_path, venue, days(0, 1))
+    server.faults += faults
+
+    fill(db_path, venue, days(0, 2))
+
+    assert server.faults == []
+    assert bars_in(db_path, SERIES) == rows_at(TRUTH, day(0), day(2))
+    if faults[0].retry_after:
+        assert 7.0 in waits
+
+
+def test_requests_keep_to_the_rate_limit_of_ccxt(
+    server: ExchangeServer, db_path: Path, waits: list[float]
+) -> None:
+    fill(db_path, venue_of(server, "kraken", waits), EVENING)
+
+    # Kraken's is a second times its own cost, on a clock that stands: each waits for all before it
+    assert len(waits) >= len(server.log) - 3
+    assert max(waits) >= len(server.log) - 2
+
+
+def test_an_exchange_that_keeps_the_newest_bars_is_refused_before_anything_is_written(
+    server: ExchangeServer, db_path: Path, waits: list[float]
+) -> None:
+    server.market.older_days = 400
+    venue = venue_of(server, "kraken", waits)
+    words = "keeps the newest 1m bars only of BTC/USD, from 2024-01-03T12:00:00Z on"
+
+    with pytest.raises(VenueError) as refused:
+        fill(db_path, venue, days(-900, 3))
+
+    assert str(refused.value) == (
+        f"kraken {words}, not from 2021-07-15T00:00:00Z: write a later start_date, or another "
+        "exchange that keeps all"
+    )
+    assert ledger_in(db_path, SERIES) == []
+    assert reach(SERIES, venue=venue) == f"kraken {words}"
+
+
+def test_how_far_back_it_goes_is_told(server: ExchangeServer, waits: list[float]) -> None:
+    venue = venue_of(server, "bitstamp", waits)
+
+    assert reach(SERIES, venue=venue) == (
+        "bitstamp has 1m bars of BTC/USD, from 2024-01-01T00:00:00Z on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("exchange", "symbol", "fault", "problem"),
+    [
+        pytest.param(
+            "bitstamp",
+            "BTC/USDT",
+            None,
+            "bitstamp does not know BTC/USDT: it has BTC/USD: correct `symbols` of the venue's "
+            "file, such as {BTC/USDT: BTC/USD}",
+            id="an unknown symbol",
+        ),
+        pytest.param(
+            "mtgox",
+            "BTC/USD",
+            None,
+            "ccxt has no exchange 'mtgox': correct `exchange`",
+            id="an exchange that is not there",
+        ),
+        pytest.param(
+            "blockchaincom",
+            "BTC/USD",
+            None,
+            "blockchaincom has no 1m bars: choose another exchange",
+            id="no bars",
+        ),
+        pytest.param(
+            "bitstamp",
+            "BTC/USD",
+            Fault("status", 451),
+            'bitstamp refuses this place or network (HTTP 451 {"error": "no"}): run it from '
+            "another one, or set `rest_url` to a host that answers here",
+            id="a place that is refused",
+        ),
+        pytest.param(
+            "bitstamp",
+            "BTC/USD",
+            Fault("status", 500),
+            "bitstamp: 1m bars of BTC/USD: HTTP 500",
+            id="an exchange that is down",
+        ),
+    ],
+)
+def test_what_cannot_be_fetched_is_refused_in_one_line(
+    server: ExchangeServer,
+    db_path: Path,
+    exchange: str,
+    symbol: str,
+    fault: Fault | None,
+    problem: str,
+    waits: list[float],
+) -> None:
+    server.faults += [fault] * 20 if fault else []
+
+    with pytest.raises(VenueError) as refused:
+        fill(
+            db_path,
+            venue_of(server, exchange, waits, symbol),
+            days(0, 1),
+            symbol=symbol,
+        )
+
+    assert "\n" not in str(refused.value)
+    assert str(refused.value).startswith(problem)
+    if fault and fault.status == 451:
+        assert len(server.faults) == 19  # it was not asked again
+
+
+def test_the_names_of_exchanges_are_those_of_ccxt() -> None:
+    import ccxt
+
+    assert set(ccxt.exchanges) <= set(exchanges())
+
+
+class KilledError(Exception):
+    """A kill -9, as far as one process can play it."""
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 700),
+            st.integers(1, 700),
+            st.lists(st.sampled_from(["status", "drop", "short", "garbage"]), max_size=3),
+            st.integers(0, 3),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    holes=st.lists(st.tuples(st.integers(0, 1300), st.integers(1, 400)), max_size=3),
+    exchange=st.sampled_from(["bitstamp", "coinbaseexchange"]),
+)
+@settings(max_examples=8, phases=[Phase.generate])
+def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
+    migrated_db: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[int, int, list[str], int]],
+    holes: list[tuple[int, int]],
+    exchange: str,
+) -> None:
+    without = [
+        Span(MONDAY + a * MINUTE_MS, MONDAY + (a + n) * MINUTE_MS) for a, n in holes if a > 5
+    ]
+    truth = [row for row in rows_of(minute_bars(days(0, 1), without=without)) if row[5]]
+    db_path = Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("any") / "tbv8.sqlite"))
+    with ExchangeServer(ExchangeMarket(truth, now_ms=day(3))) as server:
+        venue = venue_of(server, exchange, [])
+        wanted: list[Span] = []
+        for start, length, faults, pieces in steps:
+            begin_ms = MONDAY + start * MINUTE_MS
+            wanted.append(Span(begin_ms, begin_ms + length * MINUTE_MS))
+            server.faults[:] = [Fault(kind) for kind in faults]  # type: ignore[arg-type]
+            killed = structs.replace(venue, own_history=_killed_after(venue, pieces))
+            try:
+                fill(db_path, killed, *wanted)
+            except KilledError:
+                server.faults.clear()
+        fill(db_path, venue, *wanted)
+
+        with open_bars(db_path) as store:
+            held = covered(store.query, SERIES, HISTORY)
+            assert list(verify(store, HISTORY, SERIES)) == []
+    assert missing_spans(wanted, held) == []
+    assert bars_in(db_path, SERIES) == [
+        row for row in truth if any(span.start_ms <= row[0] < span.end_ms for span in held)
+    ]
+
+
+def _killed_after(venue: Venue, pieces: int) -> object:
+    """Return its history, of which a fetch is killed after some pieces."""
+    assert venue.own_history is not None
+    whole: Callable[[Endpoints, Say], History] = venue.own_history.open
+
+    def open_history(endpoints: Endpoints, say: Say) -> History:
+        history = whole(endpoints, say)
+        fetch = history.fetch
+
+        def some(native: str, gaps: list[Span]) -> Iterator[object]:
+            with closing(fetch(native, gaps)) as found:
+                for at, piece in enumerate(found):
+                    if at == pieces:
+                        raise KilledError
+                    yield piece
+
+        history.fetch = some  # type: ignore[assignment,method-assign]
+        return history
+
+    return structs.replace(venue.own_history, open=open_history)
