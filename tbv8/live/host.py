@@ -120,7 +120,7 @@ class _Host:
         Raises:
             DiffersError: It is something else.
         """
-        began_s = time.monotonic()
+        began_s, self._seen_ms = time.monotonic(), self._setting.now_ms()
         journaled = self._setting.persist(self._read_journaled)
         minutes = iter_minutes(self._journal.query, self._session)
         for _ in self._driver.replay(minutes, journaled.commands):
