@@ -118,9 +118,8 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "with_parent",
         "long": "with-parent",
-        "type": bool,
-        "default": False,
-        "help": "stop when the process that started this one has ended",
+        "default": "",
+        "help": "stop when the parent, the process with this id, has ended",
     },
 ]
 
@@ -533,7 +532,7 @@ def has_shadow(strategy: Strategy) -> bool:
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
 
-def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
@@ -541,7 +540,8 @@ def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool)
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise InvalidDodoFile(f"--for: {e}") from e
-    action = partial(_record, project, for_s, port, with_parent)
+    parent = _whole_number("--with-parent", with_parent) if with_parent else None
+    action = partial(_record, project, for_s, port, parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
@@ -819,7 +819,7 @@ def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_p
     notifier = None
     if notify is not None:
         title = f"tbv8 {strategy.strategy_id}"
-        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
     options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
     watch(plans, options)
@@ -871,12 +871,12 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
 
 
 def _record(
-    project: Project, for_s: float | None, metrics_port: int | None, with_parent: bool
+    project: Project, for_s: float | None, metrics_port: int | None, parent: int | None
 ) -> None:
     from tbv8.recorder.run import Options, record
 
-    if with_parent:
-        end_with_parent()
+    if parent is not None:
+        end_with_parent(parent)
 
     def make_database() -> None:
         from tbv8.store.schema import migrate
