@@ -42,6 +42,7 @@ from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.listing import trials_table
 from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
+from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
@@ -139,7 +140,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
 
     def _repr_html_(self) -> str:
-        text = html.escape(self.path.read_text(encoding="utf-8"))
+        text = html.escape(whole(self.path.read_text(encoding="utf-8")))
         return f'<iframe srcdoc="{text}" width="100%" height="900" frameborder="0"></iframe>'
 
 

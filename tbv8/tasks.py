@@ -55,6 +55,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
+from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, held_span, holds, read_days
@@ -723,8 +724,10 @@ def _backtest(project: Project, strategy: Strategy) -> None:
 
     inputs, bars = _read(project, strategy)
     folder = project.results_path / strategy.strategy_id
+    if has_plotly(project.results_path):
+        write_plotly(project.results_path)
     if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
-        draw_again(folder, manifest, inputs=inputs)
+        draw_again(folder, manifest, strategy, bars, inputs=inputs)
         print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
         return
     for line in coarse_ticks(strategy, bars):
@@ -740,7 +743,8 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
     from tbv8.store.bars import open_bars
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
-        return backtest_inputs(store.query, strategy), read_bars(store, strategy)
+        inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
+        return inputs, read_bars(store, strategy)
 
 
 def _lookahead(project: Project, strategy: Strategy) -> None:

@@ -47,12 +47,19 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 class Driver:
     """One session; use it as a context manager. A process can have one at a time.
 
+    Args:
+        strategy: With all that it inherits.
+        session: The session, as it is stored.
+        with_lines: Keep the values of the strategy's `chart_lines`, for a result.
+
     Attributes:
         done_ms: The close of the last minute that was fed.
         count: How many were fed.
     """
 
-    def __init__(self, strategy: Strategy, session: StoredSession) -> None:
+    def __init__(
+        self, strategy: Strategy, session: StoredSession, *, with_lines: bool = False
+    ) -> None:
         strategy = within(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
         self.count = 0
@@ -60,7 +67,7 @@ class Driver:
         self._builder = Builder(strategy, session.first_ms)
         self._stack = ExitStack()
         self._session = self._stack.enter_context(
-            Session(strategy, session.venue, price_decimals=session.decimals)
+            Session(strategy, session.venue, price_decimals=session.decimals, with_lines=with_lines)
         )
 
     def __enter__(self) -> Self:

@@ -18,6 +18,7 @@ from tests.builders import shell
 from tests.live.rig import BTC, World, ema, make_plan, scripted
 
 FILES = {
+    "chart_lines.csv",
     "equity.csv",
     "fills.csv",
     "market.csv",
@@ -50,7 +51,7 @@ def test_the_folder_of_a_session_is_a_result(world: World, plan: Plan) -> None:
     assert summary["market_data_venue"] == "hyperliquid"
     assert summary["bars"] == 19
     assert "priced" not in summary
-    assert check_replay({"primary": plan}).endswith("6 files too")
+    assert check_replay({"primary": plan}).endswith("7 files too")
 
 
 def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, plan: Plan) -> None:
