@@ -17,6 +17,10 @@ def task_backfill(recheck):
     yield from tasks.backfills(PROJECT, recheck=recheck)
 
 
+def task_funding():
+    yield from tasks.fundings(PROJECT)
+
+
 @task_params(tasks.AGGREGATE_OPTIONS)
 def task_aggregate(venue, symbol, timeframes, chunk_days):
     yield from tasks.aggregates(

@@ -4,7 +4,9 @@ Time is int milliseconds UTC everywhere (`_ms`). A bar is named by its OPEN.
 
 A *table of bars* between modules is a `pyarrow.Table` with the columns `ts_ms` (int64) and `open`,
 `high`, `low`, `close`, `volume` (float64), by time, without NaN; bars of a timeframe above 1m have
-`minutes` (int64) too.
+`minutes` (int64) too. A *table of funding rates* has `ts_ms` (int64, the full hour of a payment),
+`rate` (float64, the fraction of the notional that a long position pays then) and `interval_hours`
+(int64, the hours before `ts_ms` for which it pays).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
+MOST_RATE = 0.5
+"""Of one payment of funding, as a fraction of the notional; venues cap theirs at some percent."""
 FEWEST_DAYS = 30
 """Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
 

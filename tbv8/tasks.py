@@ -46,6 +46,7 @@ from tbv8.freshness.state import State
 from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
+    MINUTE_MS,
     ONE_MINUTE,
     Series,
     Span,
@@ -57,7 +58,7 @@ from tbv8.market import (
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import HISTORY, NOT_LISTED, covered, held_span, holds, read_days
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, held_span, holds, read_days
 from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
@@ -118,9 +119,8 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "with_parent",
         "long": "with-parent",
-        "type": bool,
-        "default": False,
-        "help": "stop when the process that started this one has ended",
+        "default": "",
+        "help": "stop when the parent, the process with this id, has ended",
     },
 ]
 
@@ -260,6 +260,23 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
             yield {"name": str(series), **task}
 
 
+def fundings(project: Project) -> Iterator[Task]:
+    """Yield one subtask per series of which the funding is wanted."""
+    yield {"name": None, "doc": "Fetch the funding that was charged of every series"}
+    for series, spans in wanted_funding(project).items():
+        first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
+        title = _title(series.venue)
+        yield {
+            "name": str(series),
+            **_task(
+                partial(_fund, project, series, spans),
+                partial(_funding_state, project, series, spans),
+                doc=f"Funding of {series.symbol} at {title}, {Span(first, last)}",
+                after=["migrate"],
+            ),
+        }
+
+
 def aggregates(
     project: Project, *, venue: str, symbol: str, timeframes: str, chunk_days: str
 ) -> Iterator[Task]:
@@ -389,15 +406,15 @@ _PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
-    """Return the tasks behind which trials may run: the bars of every timeframe built."""
+    """Return the tasks behind which trials may run: bars of every timeframe, and funding."""
     strategy = experiment.strategy
-    return list(
-        dict.fromkeys(
-            _bars_name(project, series, timeframe)
-            for series in strategy.sources
-            for timeframe in (*experiment.timeframes, ONE_MINUTE)
-        )
-    )
+    bars = [
+        _bars_name(project, series, timeframe)
+        for series in strategy.sources
+        for timeframe in (*experiment.timeframes, ONE_MINUTE)
+    ]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return list(dict.fromkeys([*bars, *paid]))
 
 
 def lookaheads(project: Project) -> Iterator[Task]:
@@ -438,7 +455,8 @@ def _check(
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
     """Return the tasks behind which a strategy may run: its params checked, its bars built."""
     bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
-    return [f"_params:{strategy.strategy_id}", *dict.fromkeys(bars)]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
 
 
 def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
@@ -451,22 +469,25 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
         Tbv8Error: The params are refused, or something cannot be built.
     """
     _check_params(strategy)
-    built = {"migrate": migrate(project)}
-    for task in (
-        *backfills(project, recheck=False),
-        *aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS),
+    tasks = {"migrate": migrate(project)}
+    for group, several in (
+        ("backfill", backfills(project, recheck=False)),
+        ("funding", fundings(project)),
+        ("", aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS)),
     ):
-        built[task.get("basename") or f"backfill:{task['name']}"] = task
+        tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in several}
+    done: set[str] = set()
 
     def build(name: str) -> None:
-        task = built.pop(name, {})
-        for before in task.get("task_dep", ()):
-            build(before)
-        if task and task["meta"]["state"]().reasons:
-            task["meta"]["action"]()
+        if name not in done:
+            done.add(name)
+            for before in tasks[name]["task_dep"]:
+                build(before)
+            if tasks[name]["meta"]["state"]().reasons:
+                tasks[name]["meta"]["action"]()
 
-    _check, *bars = _before_a_run(project, strategy)
-    for name in bars:
+    _check, *needed = _before_a_run(project, strategy)
+    for name in needed:
         build(name)
     return _read(project, strategy)
 
@@ -512,7 +533,7 @@ def has_shadow(strategy: Strategy) -> bool:
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
 
-def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
@@ -520,7 +541,8 @@ def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool)
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise InvalidDodoFile(f"--for: {e}") from e
-    action = partial(_record, project, for_s, port, with_parent)
+    parent = _whole_number("--with-parent", with_parent) if with_parent else None
+    action = partial(_record, project, for_s, port, parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
@@ -594,6 +616,23 @@ def _backfill(project: Project, series: Series, spans: Sequence[Span], again: bo
     backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
     if again:
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
+
+
+def _fund(project: Project, series: Series, spans: Sequence[Span]) -> None:
+    from tbv8.backfill import backfill
+
+    venue = project.venues[series.venue]
+    backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms, dataset=FUNDING)
+
+
+def _funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
+    state = backfill_state(project.db_path, series, spans, FUNDING)
+    if not state.reasons or (source := find_venue(series.venue).funding) is None:
+        return state
+    with open_reader(project.db_path) as query:
+        gaps = missing_spans(spans, covered(query, series, FUNDING))
+    cost = source.cost(gaps, project.now_ms)
+    return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
 
 
 def _reach(series: Series, venue: Venue) -> str:
@@ -784,7 +823,7 @@ def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_p
     notifier = None
     if notify is not None:
         title = f"tbv8 {strategy.strategy_id}"
-        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
     options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
     watch(plans, options)
@@ -836,12 +875,12 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
 
 
 def _record(
-    project: Project, for_s: float | None, metrics_port: int | None, with_parent: bool
+    project: Project, for_s: float | None, metrics_port: int | None, parent: int | None
 ) -> None:
     from tbv8.recorder.run import Options, record
 
-    if with_parent:
-        end_with_parent()
+    if parent is not None:
+        end_with_parent(parent)
 
     def make_database() -> None:
         from tbv8.store.schema import migrate
@@ -939,6 +978,45 @@ def wanted_history(project: Project, series: Series) -> list[Span]:
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
     return [part for span in spans if available and (part := span.intersection(available))]
+
+
+def wanted_funding(project: Project) -> dict[Series, list[Span]]:
+    """Return the spans of funding to fetch, by series: of the history venue, and of strategies.
+
+    A payment at the very end of a span belongs to it.
+    """
+    asked = {series: list(spans) for series, spans in project.wanted.items()}
+    for strategy in project.strategies.values():
+        if strategy.funding != "fixed" and not strategy.simulated:
+            for name in filter(None, (strategy.routing.primary, strategy.routing.secondary)):
+                for symbol in strategy.symbols:
+                    spans = asked.setdefault(Series(name, symbol), [])
+                    if strategy.run_span not in spans:
+                        spans.append(strategy.run_span)
+    found: dict[Series, list[Span]] = {}
+    now_ms = ONE_MINUTE.floor(project.now_ms)
+    for series, spans in asked.items():
+        source, venue = find_venue(series.venue).funding, project.venues.get(series.venue)
+        if source and venue and series.symbol in venue.symbols:
+            wider = [Span(span.start_ms, span.end_ms + MINUTE_MS) for span in spans]
+            cut = [part for span in wider if (part := span.intersection(source.span(now_ms)))]
+            if cut:
+                found[series] = cut
+    return found
+
+
+def funding_sources(project: Project, strategy: Strategy) -> list[Series]:
+    """Return the series whose funding a run waits for: of the history venue if it is a perpetual.
+
+    Else of the primary venue. Others take part as far as they are held.
+    """
+    if strategy.funding != "history":
+        return []
+    wanted = wanted_funding(project)
+    for venue in (strategy.source.venue, strategy.routing.primary):
+        if several := [s for symbol in strategy.symbols if (s := Series(venue, symbol)) in wanted]:
+            return several
+    return []
 
 
 def _minutes_name(project: Project, series: Series) -> str:

@@ -33,10 +33,11 @@ from tbv8.market import (
 )
 from tbv8.store.bars import BarStore, open_bars
 from tbv8.store.verify import verify
+from tbv8.venues import binance_perp, binance_spot
 from tbv8.venues.base import Endpoints, Say
-from tbv8.venues.binance_spot import VENUE
-from tbv8.venues.binance_spot.history import BinanceHistory
-from tbv8.venues.binance_spot.host import Patience
+from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.binance.host import Patience
+from tbv8.venues.registry import find_venue
 from tests.builders import Row, bars_in, history_venue, ledger_in, naive_digest, shell
 from tests.servers.binance import SIDES, BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
@@ -44,7 +45,8 @@ from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import Market, synthetic_market
 from tests.venues.binance_spot import VirtualTime
 
-BTC = Series("binance_spot", "BTC/USDT")
+BTC, PERP = Series("binance_spot", "BTC/USDT"), Series("binance_perp", "BTC/USDT")
+PRODUCTS = {BTC: binance_spot.PRODUCT, PERP: binance_perp.PRODUCT}
 LISTED, NOW = parse_time("2024-01-30T05:00:00Z"), parse_time("2024-03-04T10:00:30Z")
 OUTAGE = (parse_time("2024-02-27T22:00:00Z"), parse_time("2024-02-29T03:00:00Z"))
 ALL, LATE = Span(0, NOW), Span(parse_time("2024-03-01"), NOW)
@@ -75,8 +77,8 @@ def binance(server: BinanceServer) -> BinanceServer:
     return server
 
 
-def venue(server: BinanceServer) -> Venue:
-    return history_venue("binance_spot", server.url)
+def venue(server: BinanceServer, series: Series = BTC) -> Venue:
+    return history_venue(series.venue, server.url)
 
 
 def span(start: str, end: str) -> Span:
@@ -165,13 +167,14 @@ RUNS = st.lists(
 
 
 @pytest.mark.timeout(400)  # 10 s alone, minutes on a busy machine
-@given(runs=RUNS)
+@given(series=st.sampled_from([BTC, PERP]), runs=RUNS)
 @settings(max_examples=10)
 def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
     server: BinanceServer,
     past: list[Row],
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
+    series: Series,
     runs: list[Run],
 ) -> None:
     db_path = Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("any")))
@@ -181,33 +184,33 @@ def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
         server.faults.add(*run.faults)
         server.hide(*run.hidden)
         server.reset_log()
-        with suppress(KilledError, VenueError), killed_after(run.pieces), hurried():
-            backfill(db_path, BTC, [run.wanted], venue=venue(server), now_ms=NOW)
+        with suppress(KilledError, VenueError), killed_after(run.pieces), hurried(series):
+            backfill(db_path, series, [run.wanted], venue=venue(server, series), now_ms=NOW)
         asked = files_asked(server)
         assert not held & set(asked)
         assert run.faults or len(asked) == len(set(asked))
-        held = files_held(db_path)
+        held = files_held(db_path, series)
 
     server.behave()
     spans = [run.wanted for run in runs]
-    backfill(db_path, BTC, spans, venue=venue(server), now_ms=NOW)
+    backfill(db_path, series, spans, venue=venue(server, series), now_ms=NOW)
     server.reset_log()
     closed = Span(0, NOW // MINUTE_MS * MINUTE_MS)
     passed = [one.intersection(closed) for one in spans]
-    backfill(db_path, BTC, passed, venue=venue(server), now_ms=NOW)
+    backfill(db_path, series, passed, venue=venue(server, series), now_ms=NOW)
 
     assert server.log == []
-    assert wanted_rows(bars_in(db_path, BTC), spans) == within(past, spans)
+    assert wanted_rows(bars_in(db_path, series), spans) == within(past, spans)
     # What connects two spans of one day was fetched with them; nothing else is there.
-    assert bars_in(db_path, BTC) == within(past, known(db_path))
+    assert bars_in(db_path, series) == within(past, known(db_path, series))
     for day_ms, start_ms, end_ms, count, missing, digest in ledger_in(
-        db_path, BTC, columns="day_ms, start_ms, end_ms, bars, missing, digest"
+        db_path, series, columns="day_ms, start_ms, end_ms, bars, missing, digest"
     ):
         rows = within(past, [Span(start_ms, end_ms)])
         assert (count, digest) == (len(rows), naive_digest(rows)), day_ms
         assert missing == (end_ms - start_ms) // MINUTE_MS - count
     with open_bars(db_path) as store:
-        assert list(verify(store, "ohlcv_1m", BTC)) == []
+        assert list(verify(store, "ohlcv_1m", series)) == []
 
 
 @contextmanager
@@ -229,27 +232,29 @@ def killed_after(pieces: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def hurried() -> Iterator[None]:
+def hurried(series: Series) -> Iterator[None]:
     """Let a session wait on a clock of its own, which each wait moves."""
 
     def open_hurried(endpoints: Endpoints, say: Say) -> BinanceHistory:
         time = VirtualTime()
-        return BinanceHistory(endpoints, Patience(clock=time.now_s, wait=time.wait, say=say))
+        patience = Patience(clock=time.now_s, wait=time.wait, say=say)
+        return BinanceHistory(PRODUCTS[series], endpoints, patience)
 
     with pytest.MonkeyPatch.context() as patch:
-        assert VENUE.history is not None
-        source = structs.replace(VENUE.history, open=open_hurried)
+        history = find_venue(series.venue).history
+        assert history is not None
+        source = structs.replace(history, open=open_hurried)
         patch.setattr("tbv8.config.records.find_history", lambda _venue: source)
         yield
 
 
-def known(db_path: Path) -> list[Span]:
-    return [Span(*row) for row in ledger_in(db_path, BTC, columns="start_ms, end_ms")]
+def known(db_path: Path, series: Series = BTC) -> list[Span]:
+    return [Span(*row) for row in ledger_in(db_path, series, columns="start_ms, end_ms")]
 
 
-def files_held(db_path: Path) -> set[str]:
+def files_held(db_path: Path, series: Series) -> set[str]:
     """Return the archive files of months and days all of whose listed time is known."""
-    held, listed = merge(known(db_path)), Span(LISTED, NOW // MINUTE_MS * MINUTE_MS)
+    held, listed = merge(known(db_path, series)), Span(LISTED, NOW // MINUTE_MS * MINUTE_MS)
     days = [Span(day_ms, day_ms + DAY_MS) for day_ms in Span(START, NOW).days()]
     months = [span("2024-01-01", "2024-02-01"), span("2024-02-01", "2024-03-01")]
     names = [iso_day(day.start_ms) for day in days] + ["2024-01", "2024-02"]

@@ -58,10 +58,12 @@ LIBRARIES = {
     "msgspec": "*",
     "nautilus_trader": "trading backtest strategies",
     "numpy": "*",
+    "optuna": "experiments",
     "plotly": "page",
     "polars": "aggregate api",
     "prometheus_client": "live recorder serving",
     "pyarrow": "*",
+    "ray": "experiments",
     "requests": "venues",
     "rich": "live progress recorder report",
     "ruamel": "config",
@@ -73,9 +75,13 @@ LIBRARIES = {
 
 HEAVY = (
     "adbc_driver_manager adbc_driver_sqlite aiohttp alembic apprise ccxt nautilus_trader numpy"
-    " pandas plotly polars prometheus_client pyarrow requests rich ruamel sqlalchemy urllib3"
+    " optuna pandas plotly polars prometheus_client pyarrow ray requests rich ruamel sqlalchemy"
+    " urllib3"
     " websockets"
 )
+
+SHARED_BY_VENUES = {"base", "binance", "bounds", "http", "live_calls", "live_funding"}
+SHARED_BY_VENUES |= {"live_history", "rates"}
 
 MODULES = sorted((ROOT / "tbv8").rglob("*.py"))
 
@@ -147,16 +153,27 @@ def test_a_venue_does_not_know_another_one() -> None:
         for name in imports(path):
             parts = name.split(".")
             if parts[:2] == ["tbv8", "venues"]:
-                assert parts[2] in ("base", "bounds", "http", "live_history", own), (
-                    f"{path} imports {name}"
-                )
+                assert parts[2] in {*SHARED_BY_VENUES, own}, f"{path} imports {name}"
 
 
 def test_a_backtest_knows_of_venues_what_its_config_says() -> None:
     """So a result stays fresh when a venue's parser changes, and a fact of a venue is an input."""
     for path in MODULES:
-        if layer_of(path) in ("backtest", "results", "risk", "strategies", "trading"):
+        if layer_of(path) in ("backtest", "live", "results", "risk", "strategies", "trading"):
             assert not [name for name in imports(path) if name.startswith("tbv8.venues")], path
+
+
+def test_a_session_has_nothing_that_could_send_an_order() -> None:
+    """Paper processes import no client of a venue, whatever they import in turn."""
+    code = """
+import sys
+import tbv8.live.host, tbv8.live.results, tbv8.aggregate
+clients = ("ccxt", "requests", "aiohttp", "websockets", "tbv8.backtest")
+print([name for name in clients if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert (found.stdout, found.stderr) == ("[]\n", "")
 
 
 def test_a_strategy_imports_nautilus_trader_numpy_and_other_strategies_only() -> None:

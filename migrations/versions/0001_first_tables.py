@@ -11,10 +11,13 @@ from tbv8.store import schema
 revision = "0001"
 down_revision = None
 
+_TABLES = ("history_coverage", "trades", "bbo", "recording_gaps", "ohlcv_1m", "bars_1m")
+
 
 def upgrade() -> None:
     """Make the ledger, the recorder's tables, and the bars of the usual timeframes."""
-    schema.metadata.create_all(op.get_bind())
+    tables = [schema.metadata.tables[name] for name in _TABLES]
+    schema.metadata.create_all(op.get_bind(), tables)
     for text in schema.USUAL_TIMEFRAMES:
         schema.bars_table(parse_timeframe(text).dataset, MetaData()).create(op.get_bind())
 
@@ -24,4 +27,4 @@ def downgrade() -> None:
     connection = op.get_bind()
     for name in schema.bars_tables(connection):
         op.drop_table(name)
-    schema.metadata.drop_all(connection)
+    schema.metadata.drop_all(connection, [schema.metadata.tables[name] for name in _TABLES])

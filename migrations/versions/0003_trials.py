@@ -7,7 +7,7 @@ from alembic import op
 from tbv8.store import schema
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 _TABLES = (schema.trials, schema.trial_details, schema.experiment_trials)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tbv8.backtest.funding import read_funding
 from tbv8.config.document import plain
 from tbv8.config.records import Strategy
 from tbv8.store.bars import BarStore, read_held_span
@@ -15,7 +16,7 @@ _COARSE = 0.01  # of the price
 
 
 def read_bars(store: BarStore, strategy: Strategy) -> Bars:
-    """Return all bars that a strategy reads, whose whole time lies in its run.
+    """Return all bars that a strategy reads, whose whole time lies in its run, and its funding.
 
     The caller owns the transaction, so that the fingerprints can be of the same moment.
 
@@ -35,6 +36,7 @@ def read_bars(store: BarStore, strategy: Strategy) -> Bars:
             for timeframe in strategy.timeframes
         },
         steps={symbol: tables[symbol, strategy.step] for symbol in strategy.symbols},
+        funding=read_funding(store, strategy),
     )
 
 

@@ -178,6 +178,7 @@ def _to_bars(
     return Bars(
         shown={key: tables[key] for key in bars.shown},
         steps={symbol: tables[symbol, strategy.step] for symbol in bars.steps},
+        funding=bars.funding,
     )
 
 

@@ -1,4 +1,4 @@
-"""`doit export`: bars, trades or quotes as Parquet, or a copy of the whole database."""
+"""`doit export`: bars, funding or ticks as Parquet, or a copy of the whole database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tbv8.market import DAY_MS, Series, Span, parse_time
 from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
-from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.prune import TICK_TABLES, stored_ticks
 from tbv8.store.trials import read_experiment_ids
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Export(Looking):
             "long": "dataset",
             "type": str,
             "default": "",
-            "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... trades or bbo",
+            "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... funding, trades, bbo or mark",
         },
         {
             "name": "experiment",
@@ -184,7 +184,7 @@ def _export(project: Project, options: _Options, folder: Path, *, by: Partition)
     from tbv8.store.export import export_bars, export_ticks, series_folder
 
     dataset = options.dataset
-    export = export_ticks if dataset in TICKS else export_bars
+    export = export_ticks if dataset in TICK_TABLES else export_bars
     for series, days in _days(project, options).items():
         with progress(f"export {dataset} of {series}", len(days), "days") as advance:
             written, there = export(
@@ -214,7 +214,7 @@ def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
     from tbv8.store.export import exportable
     from tbv8.store.tick_tables import tick_days
 
-    find = tick_days if options.dataset in TICKS else exportable
+    find = tick_days if options.dataset in TICK_TABLES else exportable
     with open_reader(project.db_path) as query:
         days: dict[Series, list[Any]] = {
             series: found
@@ -240,8 +240,8 @@ def _selected(project: Project, query: Query, options: _Options) -> list[Series]
         (),
     )
     stored = {(str(name), Series(str(venue), str(symbol))) for name, venue, symbol in ledger}
-    stored |= set(stored_ticks(query))
-    datasets = {*TICKS, *(name for name, _ in stored)}
+    stored |= set(stored_ticks(query, TICK_TABLES))
+    datasets = {*TICK_TABLES, *(name for name, _ in stored)}
     if options.dataset not in datasets:
         raise InvalidCommand(f"--dataset: {unknown('dataset', options.dataset, datasets)}")
     chosen = choose(

@@ -17,9 +17,9 @@ from tbv8.files import replacing
 from tbv8.page.html import is_page
 from tbv8.page.plotly import write_plotly
 from tbv8.report.graph import Node
-from tbv8.tasks import wanted_history
+from tbv8.tasks import wanted_funding, wanted_history
 
-_STAGES = ("migrate", "backfill", "aggregate", "backtest", "experiment")
+_STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest", "experiment")
 
 
 class Report(Looking):
@@ -55,7 +55,7 @@ class Report(Looking):
             nodes.extend(_nodes(tasks, planned, needed))
             return stale_results(planned)
 
-        status = read_status(project, wanted, ask)
+        status = read_status(project, wanted, ask, funding=wanted_funding(project))
         report = read_report(
             status,
             nodes,

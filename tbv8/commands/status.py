@@ -13,7 +13,7 @@ from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
 from tbv8.report.status import Status as Held
-from tbv8.tasks import wanted_history
+from tbv8.tasks import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
 
@@ -44,7 +44,12 @@ class Status(Looking):
         wanted = {
             series: spans for series in project.wanted if (spans := wanted_history(project, series))
         }
-        status = read_status(project, wanted, lambda: stale_results(plan(self.selected())))
+        status = read_status(
+            project,
+            wanted,
+            lambda: stale_results(plan(self.selected())),
+            funding=wanted_funding(project),
+        )
         if venue or symbol:
             status = _of(status, project, venue=venue, symbol=symbol)
         if as_json:

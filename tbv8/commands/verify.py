@@ -240,16 +240,16 @@ def _selected_series(
     ]
 
 
-def _can_fetch(project: Project, series: Series, span: Span) -> bool:
-    """Return True if the venue of a series has history of a span."""
-    kept = _fetchable(project, series)
+def _can_fetch(project: Project, dataset: str, series: Series, span: Span) -> bool:
+    """Return True if the venue of a series has a dataset's history of a span."""
+    kept = _fetchable(project, series, dataset)
     return kept is not None and kept.contains(span)
 
 
-def _fetchable(project: Project, series: Series) -> Span | None:
+def _fetchable(project: Project, series: Series, dataset: str = HISTORY) -> Span | None:
     """Return for what time the venue of a series has history; None if it is not configured."""
     venue = project.venues.get(series.venue)
-    source = venue.history if venue else None
+    source = venue.history_of(dataset) if venue else None
     if venue is None or source is None or series.symbol not in venue.symbols:
         return None
     return source.span(project.now_ms)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,19 +45,21 @@ from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, pars
 FOLDER = "experiments"
 """Of their results, below the folder of all results; so no strategy may bear this name."""
 
+_NO_RAY = "ray is not installed: run `uv sync --extra cluster`"
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
 _MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS = 20, 100_000, 1024
-_SEEDS = range(2**63)
+_SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
 
 
 class _Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    method: Literal["grid", "random", "halton"] = "grid"
+    method: Literal["grid", "random", "halton", "tpe"] = "grid"
     space: dict[str, Any]
     where: list[str] = []
     trials: int | None = None
     seed: int = 0
+    batch: int = 16
 
 
 class _Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,7 +89,8 @@ class _Overfitting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     workers: int = 0
-    on: Literal["pool"] = "pool"
+    on: Literal["pool", "ray"] = "pool"
+    address: str | None = None
 
 
 class _ExperimentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -105,27 +109,45 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
 
     Args:
         project: Of the same folder, with its strategies.
-        overrides: `workers` of the command line.
+        overrides: `workers`, `on` and `address` of the command line.
+
+    Raises:
+        ConfigError: One of these is wrong.
     """
     if not (project.root / "config" / "experiments").is_dir():
         return project
     broken = {one.name: one.error for one in project.problems if one.kind == "strategy"}
-    workers = _workers(overrides["workers"]) if "workers" in overrides else None
+    changes = _overrides(overrides)
 
     def load_one(document: Document) -> Experiment:
-        experiment = _load(document, project, broken)
-        return experiment if workers is None else replace(experiment, workers=workers)
+        return replace(_load(document, project, broken), **changes)
 
     loaded, wrong = load._load_each(project.root, "experiments", "experiment", None, load_one)
     problems = [Problem(kind="experiment", name=name, error=e) for name, e in wrong.items()]
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
 
-def _workers(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MOST_WORKERS:
-        problem = f"expected a whole number up to {_MOST_WORKERS}, got {text!r}"
-        raise ConfigError(problem, key="workers")
-    return int(text)
+def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the command line says of how experiments are run."""
+    changes: dict[str, Any] = {}
+    if (text := overrides.get("workers")) is not None:
+        if not text.isdecimal() or int(text) > _MOST_WORKERS:
+            problem = f"expected a whole number up to {_MOST_WORKERS}, got {text!r}"
+            raise ConfigError(problem, key="workers")
+        changes["workers"] = int(text)
+    if (text := overrides.get("on")) is not None:
+        if text not in ("pool", "ray"):
+            raise ConfigError(unknown("executor", text, ("pool", "ray")), key="on")
+        if text == "ray" and not _has_ray():
+            raise ConfigError(_NO_RAY, key="on")
+        changes["on"] = text
+    if (text := overrides.get("address")) is not None:
+        changes["address"] = text
+    return changes
+
+
+def _has_ray() -> bool:
+    return find_spec("ray") is not None
 
 
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
@@ -154,14 +176,17 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         ),
         blocks=raw.overfitting.blocks,
         workers=raw.run.workers,
+        on=raw.run.on,
+        address=raw.run.address,
     )
 
 
 def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
     """Refuse numbers out of their range, wherever in the file."""
-    own = raw.monte_carlo or _MonteCarlo()
+    own, is_tpe = raw.monte_carlo or _MonteCarlo(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
-        (("search", "seed"), raw.search.seed, 0, _SEEDS.stop - 1),
+        (("search", "seed"), raw.search.seed, 0, _MOST_TPE_SEED if is_tpe else _SEEDS.stop - 1),
+        (("search", "batch"), raw.search.batch, 1, 1000),
         (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
         (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
         (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
@@ -172,6 +197,8 @@ def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
     for key, value, least, most in ranges:
         if not least <= value <= most:
             document.refuse(key, f"expected {least} to {most:,}, got {value:,}")
+    if raw.run.on == "ray" and not _has_ray():
+        document.refuse(("run", "on"), _NO_RAY)
     if raw.overfitting.blocks % 2:
         document.refuse(
             ("overfitting", "blocks"), f"expected an even number, got {raw.overfitting.blocks}"
@@ -193,6 +220,11 @@ def _walk_forward(
 ) -> WalkForward | None:
     if raw is None:
         return None
+    if search.method == "tpe":
+        document.refuse(
+            ("walk_forward",),
+            "each window would need a search of its own: use grid, random or halton",
+        )
     days = {name: _days(document, name, getattr(raw, name)) for name in ("train", "test")}
     days |= {
         name: _days(document, name, getattr(raw, name), zero=True) for name in ("warm_up", "purge")
@@ -243,14 +275,12 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
     axes = tuple(_axes(document, raw.space, strategy))
     if not axes:
         document.refuse(("search", "space"), "expected at least one axis, such as fast: [10, 20]")
-    if raw.method == "grid":
-        for name in ("trials", "seed"):
-            if name in document.value["search"]:
-                document.refuse(("search", name), "a grid has all points: remove this key")
-    elif raw.trials is None:
+    if raw.method != "grid" and raw.trials is None:
         document.refuse(("search", "trials"), f"missing: {raw.method} needs it")
-    elif raw.trials < 1:
+    if raw.trials is not None and raw.trials < 1:
         document.refuse(("search", "trials"), f"expected 1 or more, got {raw.trials}")
+    if raw.method == "tpe" and find_spec("optuna") is None:
+        document.refuse(("search", "method"), "tpe needs optuna: run `uv sync --extra search`")
     conditions: list[Comparison] = []
     for at, text in enumerate(raw.where):
         try:
@@ -263,10 +293,11 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
         axes=axes,
         conditions=tuple(conditions),
         written=tuple(raw.where),
-        trials=raw.trials,
-        seed=raw.seed,
+        trials=None if method == "grid" else raw.trials,
+        seed=0 if method == "grid" else raw.seed,
+        batch=raw.batch,
     )
-    key = ("search", "space" if raw.trials is None else "trials")
+    key = ("search", "space" if method == "grid" else "trials")
     try:
         count = count_points(search)
     except ValueError as e:

@@ -30,6 +30,7 @@ from tbv8.config.document import (
 from tbv8.config.records import (
     Channel,
     Detail,
+    Funding,
     Instrument,
     Kind,
     Message,
@@ -74,7 +75,7 @@ from tbv8.venues.registry import find_history, find_venue, make_history
 HistorySpan = Callable[[Venue, Path], Span | None]
 """The span for which a venue has history at all, given the database; None where it has none."""
 
-OVERRIDES = ("venue", "start", "end", "workers")
+OVERRIDES = ("venue", "start", "end", "workers", "on", "address")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
 HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
@@ -97,7 +98,7 @@ class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     urls_env: str
-    off: tuple[Message, ...] = ()
+    without: tuple[Message, ...] = ()
 
 
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -182,7 +183,7 @@ def load_project(
 
     Args:
         root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start`, `end` and `workers` of the command line.
+        overrides: `venue`, `start`, `end`, and what runs experiments, of the command line.
         now_ms: The clock, read once.
         history_span: Asked for each venue whose history is wanted, with the database's path.
 
@@ -257,7 +258,7 @@ def _notify(document: Document, words: _Notify | None) -> Notify | None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
         cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
         document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
-    return Notify(urls_env=words.urls_env, off=words.off)
+    return Notify(urls_env=words.urls_env, without=words.without)
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True):
@@ -414,7 +415,7 @@ def _load_venue(
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-        document.refuse(("channels",), "expected trades, bbo or both, each once")
+        document.refuse(("channels",), "expected some of trades, bbo, funding and mark, each once")
     for index, host in enumerate(raw.redirect_hosts):
         if not re.fullmatch(HOST, host):
             expected = f"expected a host such as data.example.com, got {host!r}"
@@ -760,6 +761,8 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
     _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
     _check_imports(document, module, root=inputs.root)
+    fixed = _funding(document, raw, inputs.warnings)
+    instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
     return Strategy(
         strategy_id=strategy_id,
         path=document.path,
@@ -776,9 +779,8 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
         span=span,
         warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
         detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
-        instruments=_instruments(
-            document, raw.routing, symbols, inputs, _funding(document, raw, inputs.warnings)
-        ),
+        funding=_funding_mode(raw, data_venue, instruments),
+        instruments=instruments,
         starting_balance_usd=raw.backtest.starting_balance_usd,
         slippage_ticks=raw.backtest.slippage_ticks,
         simulated=find_venue(data_venue).simulated,
@@ -869,16 +871,27 @@ def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Dec
     if written == "none":
         return Decimal(0)
     if written == "history":
-        document.refuse(
-            key, "funding history is not held yet: write none or a rate per 8 h, e.g. 0.0001"
-        )
+        return None
     try:
         rate = Decimal(str(written))
     except ArithmeticError:
-        document.refuse(key, f"expected none or a rate per 8 h such as 0.0001, got {written!r}")
+        document.refuse(
+            key, f"expected history, none or a rate per 8 h such as 0.0001, got {written!r}"
+        )
     _check_rate(document, key, rate)
     _warn_of_percent(warnings, document, key, rate)
     return rate
+
+
+def _funding_mode(
+    raw: _StrategyFile, data_venue: str, instruments: Mapping[str, Mapping[str, Instrument]]
+) -> Funding:
+    """Return what a strategy is charged; a rate that is written for an instrument holds too."""
+    if raw.backtest.funding is not None:
+        return "history" if raw.backtest.funding == "history" else "fixed"
+    if any(rules.funding_rate_8h for rules in instruments[raw.routing.primary].values()):
+        return "fixed"
+    return "history" if find_venue(data_venue).funding else "held"
 
 
 def _instruments(

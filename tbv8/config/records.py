@@ -16,11 +16,13 @@ from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
 from tbv8.venues.base import HistorySource
-from tbv8.venues.registry import find_history
+from tbv8.venues.registry import find_funding, find_history
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
-Channel = Literal["trades", "bbo"]
+Channel = Literal["trades", "bbo", "funding", "mark"]
 Detail = Literal["1m", "none"]
+Executor = Literal["pool", "ray"]
+Funding = Literal["history", "held", "fixed"]
 Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
 Kind = Literal["venue", "instrument", "strategy", "experiment"]
 
@@ -69,6 +71,10 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         """Where its history of 1m bars comes from; None if it has none to give."""
         return self.own_history or find_history(self.name)
 
+    def history_of(self, dataset: str) -> HistorySource | None:
+        """Return where a dataset's history comes from: `funding`, else its 1m bars."""
+        return find_funding(self.name) if dataset == "funding" else self.history
+
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The venue that gets the orders, and one that is only simulated beside it."""
@@ -99,6 +105,8 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         warm_up_ms: How much earlier the run begins.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
         simulated: The market of `source` is made up.
+        funding: What is charged: `history` what venues charged, `held` the same if any of it is
+            held, else the `funding_rate_8h` of the instruments, and `fixed` always that.
         detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
         root: The project's folder.
     """
@@ -118,6 +126,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     span: Span
     warm_up_ms: int = 0
     detail: Detail = "1m"
+    funding: Funding = "fixed"
     instruments: dict[str, dict[str, Instrument]]
     starting_balance_usd: Decimal
     slippage_ticks: int
@@ -133,6 +142,21 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     def sources(self) -> tuple[Series, ...]:
         """The series whose bars it reads, in the order of its symbols."""
         return tuple(Series(self.source.venue, symbol) for symbol in self.symbols)
+
+    @property
+    def funding_of(self) -> tuple[tuple[str, str], ...]:
+        """The venues whose rules hold in a run and the symbols, if not always a fixed rate is."""
+        if self.funding == "fixed":
+            return ()
+        return tuple((venue, symbol) for venue in self.instruments for symbol in self.symbols)
+
+    def funding_venues(self, venue: str) -> tuple[str, ...]:
+        """Return whose rates a run by one venue's rules is charged: its own, else its bars'.
+
+        On made-up bars those of the same made-up market alone.
+        """
+        own = () if self.simulated else (venue,)
+        return tuple(dict.fromkeys((*own, self.source.venue)))
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -194,8 +218,9 @@ class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """Many trials of one strategy.
 
-    `blocks` are those of the cross-validation that estimates overfitting; `workers` is 0 for as
-    many as there are cores, and changes no result.
+    `blocks` are those of the cross-validation that estimates overfitting. What runs it changes no
+    result: `workers` is 0 for as many as there are cores, `address` that of a Ray cluster, None to
+    start one.
     """
 
     experiment_id: str
@@ -207,6 +232,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     monte_carlo: MonteCarlo | None
     blocks: int
     workers: int = 0
+    on: Executor = "pool"
+    address: str | None = None
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
@@ -238,10 +265,13 @@ class Paper(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notify(msgspec.Struct, frozen=True, kw_only=True):
-    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs."""
+    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs.
+
+    Messages of the kinds `without` are not sent.
+    """
 
     urls_env: str
-    off: tuple[Message, ...] = ()
+    without: tuple[Message, ...] = ()
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):

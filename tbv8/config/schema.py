@@ -85,11 +85,11 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "The environment variable with apprise URLs, separated by spaces.",
             {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         ),
-        "off": ("Messages that are not sent.", {"uniqueItems": True}),
+        "without": ("Messages that are not sent.", {"uniqueItems": True}),
     },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {
-        "market_data_venue": ("The venue whose history is fetched: sample, binance_spot.", {}),
+        "market_data_venue": ("Whose history is fetched: sample, binance_spot, binance_perp.", {}),
         "start_date": (
             "Its first moment: a date is midnight UTC, a time needs its zone.",
             {"pattern": _TIME},
@@ -126,7 +126,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             },
         ),
         "channels": (
-            "What is recorded; bars_1m are built from trades.",
+            "What is recorded; bars_1m are built from trades. funding and mark come by REST.",
             {"minItems": 1, "uniqueItems": True},
         ),
         "ws_url": (
@@ -246,8 +246,8 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             {"pattern": "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"},
         ),
         "funding": (
-            "Instead of the instruments' own: none, or a rate per 8 h such as 0.0001.",
-            {"anyOf": [{"enum": ["none", None]}, *_FEE["anyOf"]]},
+            "history for what venues charged, none, or a rate per 8 h such as 0.0001.",
+            {"anyOf": [{"enum": ["history", "none", None]}, *_FEE["anyOf"]]},
         ),
     },
 }
@@ -274,7 +274,7 @@ _KEYS |= {
         "run": ("How it is run; changes no result.", {}),
     },
     "_Search": {
-        "method": ("grid: all points; random and halton: so many as `trials` says.", {}),
+        "method": ("grid: all points; random, halton, tpe: so many as `trials` says.", {}),
         "space": (
             "Axes: a param, risk.<key>, slippage_ticks, starting_balance_usd, detail, timeframe.",
             {
@@ -294,10 +294,14 @@ _KEYS |= {
         ),
         "where": ("Comparisons of axes and numbers that every point keeps: fast < slow.", {}),
         "trials": (
-            "How many points; not for a grid.",
+            "How many points; a grid has all, whatever stands here.",
             {"type": ["integer", "null"], "minimum": 1, "maximum": 100_000},
         ),
-        "seed": ("Of the draws; not for a grid.", _SEED),
+        "seed": ("Of the draws; a grid has none.", _SEED),
+        "batch": (
+            "How many points of tpe are tried before the next are chosen; of tpe alone.",
+            {"minimum": 1, "maximum": 1000},
+        ),
     },
     "_Objective": {
         "maximize": ("The number of a trial of which the most is best.", {}),
@@ -322,7 +326,8 @@ _KEYS |= {
     },
     "_Run": {
         "workers": ("How many processes at once; 0: as many as there are cores.", {"minimum": 0}),
-        "on": ("What runs the trials.", {}),
+        "on": ("What runs the trials: processes here, or a Ray cluster.", {}),
+        "address": ("Of the Ray cluster; auto is the one of this machine, null starts one.", {}),
     },
 }
 

@@ -20,7 +20,7 @@ import msgspec
 
 from tbv8.config.document import plain, unknown
 
-type Method = Literal["grid", "random", "halton"]
+type Method = Literal["grid", "random", "halton", "tpe"]
 type Point = tuple[Any, ...]
 type Draw = Callable[[int], tuple[int, ...]]
 
@@ -89,6 +89,8 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     """Which points of a space are tried, and in which order.
 
     `trials` is None for a grid: it has all. `written` are the conditions as the YAML has them.
+    `batch` is how many points of `tpe` are asked for before their results are looked at: the points
+    depend on it, and so it is not taken from the number of cores.
     """
 
     method: Method
@@ -97,6 +99,7 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     written: tuple[str, ...] = ()
     trials: int | None = None
     seed: int = 0
+    batch: int = 16
 
     @property
     def size(self) -> int:
@@ -176,7 +179,7 @@ def numbered(start: Decimal, end: Decimal, step: Decimal, *, whole: bool) -> Poi
 
 
 def points(search: Search) -> Iterator[Point]:
-    """Yield the points to try, in order and each once.
+    """Yield the points to try, in order and each once; those of `tpe` follow from results alone.
 
     Raises:
         ValueError: The conditions leave fewer points than there are trials.
@@ -211,7 +214,7 @@ def count_points(search: Search) -> int:
 
 def _indices(search: Search) -> Iterator[tuple[int, ...]]:
     """Yield points as indices into the axes' values."""
-    holds = _conditions(search)
+    holds = conditions(search)
     if search.method == "grid":
         ranges = (range(len(axis.values)) for axis in search.axes)
         yield from filter(holds, itertools.product(*ranges))
@@ -235,8 +238,8 @@ def _indices(search: Search) -> Iterator[tuple[int, ...]]:
         yield at
 
 
-def _conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
-    """Return whether all conditions hold at a point."""
+def conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
+    """Return what tells whether all conditions hold at a point, given as indices of its values."""
     if not search.conditions:
         return lambda _at: True
     exact = [tuple(map(_exact, axis.values)) for axis in search.axes]

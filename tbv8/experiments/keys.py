@@ -8,8 +8,8 @@ at each start.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,11 @@ class Keys:
         varied = vary(self._strategy, self._axes, point)
         return replace(varied, span=window.span, warm_up_ms=window.warm_up_ms)
 
-    def shapes(self, points: Iterable[Point]) -> list[Point]:
+    def shapes(self) -> list[Point]:
         """Return one point of each timeframe and detail."""
-        return list({self._shape(point): point for point in points}.values())
+        pairs = zip(self._axes, self._slots, strict=True)
+        values = (axis.values if slot is None else axis.values[:1] for axis, slot in pairs)
+        return list(itertools.product(*values))
 
     def _shape(self, point: Point) -> Point:
         return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import pickle
 import struct
 from io import BufferedIOBase
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tbv8.config.records import Strategy
 from tbv8.market import Timeframe
+from tbv8.trading.funding import Charged
 
 _HEAD = struct.Struct("<I")
 
@@ -22,13 +22,14 @@ _HEAD = struct.Struct("<I")
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What all trials of a run share.
 
-    `tables` are Arrow files of bars by symbol and timeframe; `cores` is how many trials may run on
-    this machine at once.
+    `tables` are open Arrow files of bars, by symbol and timeframe; `funding` is what is charged, by
+    venue and symbol; `cores` is how many trials may run on this machine at once.
     """
 
     strategy: Strategy
-    tables: dict[tuple[str, Timeframe], Path]
+    tables: dict[tuple[str, Timeframe], int]
     cores: int
+    funding: dict[str, dict[str, Charged]] = {}
 
 
 class Ready(msgspec.Struct, frozen=True):

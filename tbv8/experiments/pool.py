@@ -15,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -62,7 +61,7 @@ class _Worker:
                     *(sys.executable, "-m", "tbv8.experiments.worker"),
                     *(str(theirs.fileno()), str(os.getpid())),
                 ],
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), *context.tables.values()],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,
@@ -166,11 +165,11 @@ class Pool:
         """Take a worker's message, and give it the next job."""
         if isinstance(message, Ready):
             if message.made_by != self._made_by:
-                raise DataError(_CHANGED)
+                raise DataError(CHANGED)
             worker.is_ready, self._failed_starts = True, 0
         elif isinstance(message, Done):
             if message.outcome is None:
-                raise DataError(_CHANGED)
+                raise DataError(CHANGED)
             number, worker.job = worker.job, None
             self.peak = max(self.peak, message.peak)
             assert number is not None
@@ -207,19 +206,26 @@ class Pool:
             self._start()
 
 
-_CHANGED = (
+CHANGED = (
     "the code was changed while the experiment ran, so that its keys do not hold any more: run it "
     "again, finished trials are kept"
 )
 
 
-def write_tables(tables: Mapping[Any, Any], folder: Path) -> dict[Any, Path]:
-    """Write tables as Arrow files, that workers map: the page cache holds them once for all."""
+@contextmanager
+def shared_tables(tables: Mapping[Any, Any]) -> Iterator[dict[Any, int]]:
+    """Yield open Arrow files of tables, that workers map: the page cache holds them once for all.
+
+    They have no name, so that they are gone with this process however it ends.
+    """
     import pyarrow as pa
 
-    paths = {}
-    for number, (name, table) in enumerate(tables.items()):
-        paths[name] = folder / f"{number}.arrow"
-        with pa.OSFile(str(paths[name]), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
-            out.write_table(table.combine_chunks())
-    return paths
+    with ExitStack() as stack:
+        files = {}
+        for name, table in tables.items():
+            file = stack.enter_context(tempfile.TemporaryFile())
+            with pa.ipc.new_file(file, table.schema) as out:
+                out.write_table(table.combine_chunks())
+            file.flush()
+            files[name] = file.fileno()
+        yield files

@@ -26,6 +26,7 @@ from tbv8.experiments.overfitting import (
 from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import Asked, Survey
 from tbv8.experiments.walkforward import choose
+from tbv8.market import FEWEST_DAYS
 from tbv8.page.words import counted, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
@@ -153,8 +154,8 @@ def daily_of(equity: Ints) -> list[float] | None:
 
 
 def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
-    """Return how much of a chosen trial is luck; None where it has no Sharpe ratio."""
-    if chosen.returns is None or chosen.trial.sharpe is None:
+    """Return how much of a chosen trial is luck; None where its account was lost."""
+    if chosen.returns is None:
         return None
     tries, ratios = read_tries(
         query,
@@ -163,15 +164,15 @@ def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row)
         end_ms=survey.span.end_ms,
     )
     variance = daily_variance(ratios)
-    matrix = returns_matrix(rows)
+    matrix, is_short = returns_matrix(rows), len(chosen.returns) < FEWEST_DAYS
     effective = effective_trials(matrix[:, :_MOST_CORRELATED], tries)
     return Luck(
         tries=tries,
         effective=effective,
         variance=variance,
-        probabilistic=sharpe_above(chosen.returns),
-        deflated=deflated_sharpe(chosen.returns, trials=tries, variance=variance),
-        deflated_effective=deflated_sharpe(chosen.returns, trials=effective, variance=variance),
+        probabilistic=None if is_short else sharpe_above(chosen.returns),
+        deflated=deflate(chosen.returns, ratios, tries),
+        deflated_effective=deflate(chosen.returns, ratios, effective),
         overfitting=cross_validate(matrix, survey.experiment.blocks),
     )
 
@@ -181,9 +182,14 @@ def daily_variance(ratios: Mapping[bytes, float]) -> float:
     return variance_of([ratios[name] / math.sqrt(YEAR_DAYS) for name in sorted(ratios)])
 
 
-def deflate(returns: list[float] | None, ratios: Mapping[bytes, float], tries: int) -> float | None:
-    """Return the deflated Sharpe ratio of a trial among tries with these ratios a year."""
-    if returns is None:
+def deflate(
+    returns: list[float] | None, ratios: Mapping[bytes, float], tries: float
+) -> float | None:
+    """Return the deflated Sharpe ratio of a trial among tries with these ratios a year.
+
+    None where too few days have no Sharpe ratio.
+    """
+    if returns is None or len(returns) < FEWEST_DAYS:
         return None
     return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
 
@@ -272,7 +278,7 @@ def headline(trial: Trial, luck: Luck | None) -> str:
     """Return a trial's return and Sharpe ratio, and what of it is luck, in one line."""
     gain = "return unknown" if trial.total_return is None else f"return {trial.total_return:+.2%}"
     if trial.sharpe is None or luck is None:
-        return f"{gain}, too short or too still for a Sharpe ratio, {trial.trades:,} round trips"
+        return f"{gain}, no Sharpe ratio, {counted(trial.trades, 'round trip')}"
     return (
         f"{gain}, Sharpe {trial.sharpe:.2f} ({chances(luck)}), "
         f"{counted(trial.trades, 'round trip')}"

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
+import pyarrow as pa
+
+from tbv8.backtest.funding import read_funding
 from tbv8.config.experiments import results_folder
-from tbv8.config.records import Experiment
+from tbv8.config.records import Experiment, Strategy
 from tbv8.config.space import to_text
-from tbv8.errors import DataError
+from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.folder import write_folder
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
-from tbv8.experiments.pool import Died, Pool, write_tables
+from tbv8.experiments.optimizer import tpe_points
+from tbv8.experiments.pool import Died, Pool, Take, shared_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import Asked, Survey
-from tbv8.experiments.trial import Outcome, Tables
+from tbv8.experiments.trial import Data, Outcome
 from tbv8.experiments.walkforward import score
+from tbv8.market import Timeframe
 from tbv8.page.words import number
 from tbv8.progress import Advance, progress
 from tbv8.store.bars import BarStore, open_bars, read_held_span
@@ -41,8 +45,7 @@ from tbv8.store.trials import (
     read_trials,
     read_tries,
 )
-
-_DIED = hashlib.sha256(b"died").digest()  # whatever its last words were
+from tbv8.trading.funding import Charged
 
 
 def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
@@ -56,14 +59,16 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
         survey = Survey(experiment, store.query)
         missing = survey.missing(store.query, survey.known)
+        is_open = experiment.search.method == "tpe"
         if not missing:
             tested = survey.tested(survey.choices(store.query))
             missing = survey.missing(store.query, tested)
-        tables = _read_tables(store, survey) if missing else {}
-        code = made_by(strategy)
-    with open_trials(db_path) as rows, _pool(experiment, tables, code) as pool:
-        del tables
+        tables = _read_tables(store, survey) if missing or is_open else {}
+        funding, code = _read_funding(store, experiment), made_by(strategy)
+    with open_trials(db_path) as rows, _executor(experiment, tables, funding, code) as pool:
         runner = _Runner(survey, rows, pool, db_path)
+        if is_open:
+            runner.run_open()
         rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
         runner.run_missing(survey.known, "trials")
         with open_reader(db_path) as query:
@@ -83,16 +88,34 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         )
 
 
+class _Executor(Protocol):
+    """What runs trials: a pool of processes here, or a cluster."""
+
+    def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
+        """Run trials, and hand each answer on as it comes."""
+
+
 @contextmanager
-def _pool(experiment: Experiment, tables: Tables, code: str) -> Iterator[Pool]:
-    """Yield workers that have the bars."""
-    with TemporaryDirectory(prefix="tbv8-") as folder:
-        context = Context(
-            strategy=to_trial(experiment.strategy),
-            tables=write_tables(tables, Path(folder)),
-            cores=count_cores(),
-        )
-        workers = experiment.workers or context.cores
+def _executor(
+    experiment: Experiment,
+    tables: dict[tuple[str, Timeframe], pa.Table],
+    funding: dict[str, dict[str, Charged]],
+    code: str,
+) -> Iterator[_Executor]:
+    """Yield workers that have the bars and the funding; the tables are theirs from then on."""
+    strategy, cores = to_trial(experiment.strategy), count_cores()
+    workers = experiment.workers or cores
+    if experiment.on == "ray":
+        from tbv8.experiments.cluster import Cluster
+
+        data = Data(tables=tables, funding=funding)
+        address = experiment.address
+        with Cluster(strategy, data, address=address, workers=workers, made_by=code) as cluster:
+            yield cluster
+        return
+    with shared_tables(tables) as files:
+        tables.clear()  # eight years of minutes are 200 MB, and the workers have them now
+        context = Context(strategy=strategy, tables=files, cores=cores, funding=funding)
         with Pool(context, workers=workers, made_by=code) as pool:
             yield pool
 
@@ -114,25 +137,35 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         asked = asked[::step]
         held = read_trials(store.query, [one.key for one in asked])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
+        funding = _read_funding(store, experiment)
 
     def take(number: int, answer: Outcome | Died) -> None:
         one = asked[number]
-        digest = _DIED if isinstance(answer, Died) else answer.digest
-        if digest != held[one.key].digest:
+        before = held[one.key]
+        is_same = (
+            before.status == "died" if isinstance(answer, Died) else before.digest == answer.digest
+        )
+        if not is_same:
             point = to_text(experiment.search.axes, one.point)
             where = f" of window {one.part}" if one.part else ""
             raise DataError(f"not reproduced: trial {one.number}{where} ({point})")
         advance(1)
 
     with (
-        _pool(experiment, tables, code) as pool,
+        _executor(experiment, tables, funding, code) as pool,
         progress(f"reproduce {name}", len(asked), "trials") as advance,
     ):
         pool.run([(at, survey.strategy(one)) for at, one in enumerate(asked)], take)
     return len(asked)
 
 
-def _read_tables(store: BarStore, survey: Survey) -> Tables:
+def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, Charged]]:
+    """Return all funding that any trial is charged."""
+    strategy = to_trial(experiment.strategy)
+    return read_funding(store, strategy, strategy.run_span)
+
+
+def _read_tables(store: BarStore, survey: Survey) -> dict[tuple[str, Timeframe], pa.Table]:
     """Return all bars that any trial reads."""
     span = survey.experiment.strategy.run_span
     reads = {read: None for strategy in survey.shapes() for read in strategy.reads}
@@ -145,7 +178,7 @@ def _read_tables(store: BarStore, survey: Survey) -> Tables:
 class _Runner:
     """Runs what is missing of some trials, and writes each answer down."""
 
-    def __init__(self, survey: Survey, rows: TrialStore, pool: Pool, db_path: Path) -> None:
+    def __init__(self, survey: Survey, rows: TrialStore, pool: _Executor, db_path: Path) -> None:
         self._survey, self._rows, self._pool, self._db_path = survey, rows, pool, db_path
         self._subject = subject_of(survey.experiment.strategy)
         self._failed = 0
@@ -155,7 +188,7 @@ class _Runner:
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 
-    def run_missing(self, asked: Sequence[Asked], unit: str) -> None:
+    def run_missing(self, asked: Sequence[Asked], unit: str, *, where: str = "") -> None:
         """Run those without a row.
 
         Raises:
@@ -165,12 +198,36 @@ class _Runner:
             missing = self._survey.missing(query, asked)
         if not missing:
             return
-        label = self._survey.experiment.experiment_id
+        label = f"{self._survey.experiment.experiment_id}{where}"
         if fresh := len(asked) - len(missing):
             label += f" ({fresh:,} fresh)"
         with progress(label, len(missing), unit) as advance:
             jobs = [(number, self._survey.strategy(one)) for number, one in enumerate(missing)]
             self._pool.run(jobs, self._taker(missing, advance))
+
+    def run_open(self) -> None:
+        """Run a search whose points follow from results, from its seed on.
+
+        Raises:
+            ConfigError: The conditions leave too few points.
+            DataError: As of `Pool.run`.
+        """
+        survey, experiment = self._survey, self._survey.experiment
+        survey.restart()
+        batches = tpe_points(experiment.search)
+        try:
+            new = next(batches)
+            while True:
+                asked = survey.add(new)
+                self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
+                self.run_missing(asked, "trials", where=f" from number {asked[0].number:,} on")
+                with open_reader(self._db_path) as query:
+                    found = read_trials(query, [one.key for one in asked])
+                new = batches.send([score(found[one.key], experiment.objective) for one in asked])
+        except StopIteration:
+            return
+        except ValueError as e:
+            raise ConfigError(str(e), path=experiment.path, key="search.where") from e
 
     def _taker(self, missing: Sequence[Asked], advance: Advance) -> Callable[[int, Any], None]:
         def take(number: int, answer: Any) -> None:
@@ -186,7 +243,7 @@ class _Runner:
         if isinstance(answer, Died):
             details = Details(stats=json.dumps({"error": answer.line}).encode(), equity=b"")
             status: Status = "died"
-            digest, numbers, files = _DIED, {}, {}
+            digest, numbers, files = hashlib.sha256(details.stats).digest(), {}, {}
         else:
             details = Details(stats=answer.stats, equity=answer.equity)
             status, digest, numbers = answer.status, answer.digest, answer.numbers

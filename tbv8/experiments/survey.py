@@ -23,7 +23,7 @@ from tbv8.freshness.state import digest_text
 from tbv8.manifest import PAGE_PART, Input, make_input
 from tbv8.market import Span
 from tbv8.store.database import Query
-from tbv8.store.trials import Listed, Trial, read_held, read_trials, read_tries
+from tbv8.store.trials import Listed, Trial, read_held, read_listed, read_trials, read_tries
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,11 +51,7 @@ class Survey:
     def __init__(self, experiment: Experiment, query: Query) -> None:
         self.experiment = experiment
         search = experiment.search
-        try:
-            self.points = list(points(search))
-        except ValueError as e:
-            path = experiment.path
-            raise ConfigError(str(e), path=path, key="search.trials") from e
+        self.points = _known_points(experiment, query)
         self._keys = Keys(query, experiment.strategy, search.axes)
         walk = experiment.walk_forward
         self.folds: list[Fold] = folds(experiment.strategy.run_span, walk) if walk else []
@@ -66,13 +62,15 @@ class Survey:
                 path=experiment.path,
                 key="walk_forward",
             )
+        for point in self._keys.shapes():
+            self._keys.base(point, self._keys.window)
         self.search = self._part("", self._keys.window)
         self.training = [
             self._part(f"is:{at}", self._window(fold, test=False))
             for at, fold in enumerate(self.folds)
         ]
         for fold in self.folds:
-            for point in self._keys.shapes(self.points):
+            for point in self._keys.shapes():
                 self._keys.base(point, self._window(fold, test=True))
         self._neighbours = neighbours(search, self.points, walk.plateau) if walk else []
 
@@ -88,6 +86,20 @@ class Survey:
         point = self.points[number]
         key = self._keys.key(point, window)
         return Asked(part=part, number=number, point=point, window=window, key=key)
+
+    def restart(self) -> None:
+        """Forget the points of a search that follows from results, to go through it again."""
+        self.points, self.search = [], []
+
+    def add(self, new: Sequence[Point]) -> list[Asked]:
+        """Add points to the search, and return their trials."""
+        first = len(self.points)
+        self.points += new
+        added = [
+            self._asked("", number, self._keys.window) for number in range(first, len(self.points))
+        ]
+        self.search += added
+        return added
 
     @property
     def known(self) -> list[Asked]:
@@ -115,7 +127,7 @@ class Survey:
     def shapes(self) -> list[Strategy]:
         """Return one strategy of each timeframe and detail, over the whole span."""
         window = self._keys.window
-        return [self._keys.strategy(point, window) for point in self._keys.shapes(self.points)]
+        return [self._keys.strategy(point, window) for point in self._keys.shapes()]
 
     def strategy(self, asked: Asked) -> Strategy:
         """Return what a trial runs."""
@@ -148,7 +160,8 @@ class Survey:
         return {
             "experiment": make_input(_settings(self.experiment)),
             "values": make_input(self._keys.fixed),
-            **self._keys.base(self.points[0], self._keys.window).inputs,
+            **self._keys.base(self._keys.shapes()[0], self._keys.window).inputs,
+            **_optimizer_input(self.experiment),
             "trials": Input(digest_text(lines), {"count": len(asked)}),
             "tries": Input(digest_text([str(tries), *known]), {"count": tries}),
             PAGE_PART: page_input(),
@@ -179,6 +192,33 @@ class Survey:
         return found
 
 
+def _known_points(experiment: Experiment, query: Query) -> list[Point]:
+    """Return the points of a search; of one that follows from results those that are listed.
+
+    Raises:
+        ConfigError: The conditions leave fewer points than there are trials.
+    """
+    search = experiment.search
+    if search.method != "tpe":
+        try:
+            return list(points(search))
+        except ValueError as e:
+            raise ConfigError(str(e), path=experiment.path, key="search.trials") from e
+    listed = read_listed(query, experiment.experiment_id, "")
+    found = [tuple(one.params.get(axis.name) for axis in search.axes) for one in listed]
+    columns = zip(search.axes, zip(*found, strict=True), strict=False)
+    is_known = all(value in axis.values for axis, column in columns for value in column)
+    return found if is_known else []
+
+
+def _optimizer_input(experiment: Experiment) -> dict[str, Input]:
+    """Return the part that decides on the points of a search that follows from results."""
+    if experiment.search.method != "tpe":
+        return {}
+    sources = source_digests(code_files("experiments/optimizer.py"), PACKAGE.parent)
+    return {"optimizer": make_input(sources | package_versions("optuna", "numpy"))}
+
+
 def page_input() -> Input:
     """Return the part of an experiment's key that makes its folder of the rows; no trial has it."""
     sources = source_digests(code_files("experiments", "page"), PACKAGE.parent)
@@ -195,6 +235,7 @@ def _settings(experiment: Experiment) -> dict[str, Any]:
             "where": list(search.written),
             "trials": search.trials,
             "seed": search.seed,
+            **({"batch": search.batch} if search.method == "tpe" else {}),
         },
         "objective": msgspec.to_builtins(experiment.objective),
         "walk_forward": msgspec.to_builtins(experiment.walk_forward),

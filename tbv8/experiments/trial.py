@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from tbv8.backtest.feed import check_held, run_at_once
+from tbv8.backtest.funding import funding_within
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import DAY_MS, Timeframe
@@ -24,6 +25,7 @@ from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
 from tbv8.store.trials import Status
 from tbv8.trading.bars import Bars
+from tbv8.trading.funding import Charged
 from tbv8.trading.nautilus import Ints
 from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Run
@@ -41,6 +43,13 @@ _METRICS = {
     "profit_factor": "profit_factor",
     "max_drawdown": "max_drawdown",
 }
+
+
+class Data(msgspec.Struct, frozen=True, kw_only=True):
+    """What all trials of a run read: bars by symbol and timeframe, funding by venue and symbol."""
+
+    tables: dict[tuple[str, Timeframe], pa.Table]
+    funding: dict[str, dict[str, Charged]]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +71,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def digest(self) -> bytes:
         """The sha256 over all that is the trial's answer."""
-        return hashlib.sha256(self.stats + b"\n" + self.equity).digest()
+        return hashlib.sha256(self.stats + self.equity).digest()
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -74,14 +83,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return {**columns, "trades": stats["trades"], "fills": stats["fills"]}
 
 
-def run_trial(strategy: Strategy, tables: Tables) -> Outcome:
+def run_trial(
+    strategy: Strategy, tables: Tables, funding: Mapping[str, Mapping[str, Charged]] | None = None
+) -> Outcome:
     """Run a strategy over its span, and measure what came of it.
 
     Args:
         strategy: With the values of the trial.
         tables: The bars of its span and others, of every symbol and timeframe that it reads.
+        funding: What is charged in its span and others, by venue and symbol.
     """
     bars = bars_of(strategy, tables)
+    bars = msgspec.structs.replace(bars, funding=funding_within(strategy, funding or {}))
     try:
         check_held(strategy, bars)
         with noting_opened(strategy) as opened:

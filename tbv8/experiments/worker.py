@@ -65,13 +65,13 @@ def serve(file: BufferedIOBase) -> None:
     from tbv8.experiments.trial import run_trial
 
     tables = {}
-    for name, path in context.tables.items():
-        tables[name] = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    for name, number in context.tables.items():
+        tables[name] = pa.ipc.open_file(pa.memory_map(f"/dev/fd/{number}")).read_all()
     send(file, Ready(made_by(context.strategy)))
     while True:
         strategy: Strategy = receive(file)
         with held_slot(context.cores):
-            outcome = run_trial(strategy, tables)
+            outcome = run_trial(strategy, tables, context.funding)
         is_same = sources.are_same()
         empty_output()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

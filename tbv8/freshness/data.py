@@ -15,6 +15,7 @@ from tbv8.freshness.state import Part, State, count_days, days_text, digest_text
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import REVISION, open_reader
 from tbv8.store.ledger import (
+    FUNDING,
     HISTORY,
     RECORDED,
     BuiltDay,
@@ -48,7 +49,12 @@ def migration_state(db_path: Path) -> State:
 
 
 def backfill_state(
-    db_path: Path, series: Series, spans: Sequence[Span], *, files: Mapping[str, Span] | None = None
+    db_path: Path,
+    series: Series,
+    spans: Sequence[Span],
+    dataset: str = HISTORY,
+    *,
+    files: Mapping[str, Span] | None = None,
 ) -> State:
     """Tell whether the ledger leaves no gap in the wanted spans of a series.
 
@@ -66,12 +72,13 @@ def backfill_state(
                 (f"{count} of {series} not filled from what its files are now: {first}",),
                 (Part("files", digest_text(sorted(files)), was),),
             )
-        if all(covers(query, series, HISTORY, span) for span in spans):
+        if all(covers(query, series, dataset, span) for span in spans):
             held = digest_text(str(span) for span in spans)
             return State((), (Part("wanted span", held, held),))
-        held_spans = covered(query, series, HISTORY)
+        held_spans = covered(query, series, dataset)
     missing = missing_spans(spans, held_spans)
-    text = f"{count_days(missing)} of {series} not held yet: {missing[0]}"
+    what = f"the funding of {series}" if dataset == FUNDING else str(series)
+    text = f"{count_days(missing)} of {what} not held yet: {missing[0]}"
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     parts = (
         Part(

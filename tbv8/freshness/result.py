@@ -39,12 +39,14 @@ from tbv8.manifest import (
 from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query, open_reader
+from tbv8.store.funding import funding_fingerprint, read_stretches, spoken
 from tbv8.store.ledger import fingerprint, read_held_days
 
 PACKAGE = Path(__file__).parent.parent
 """The folder of tbv8 itself."""
 
 _DRAWS = ("page", "results/tearsheet", "results/read.py")
+_FUNDING = "funding:"
 _EDITED = "edited by hand"  # in place of a digest that is not known
 
 
@@ -126,6 +128,7 @@ def backtest_inputs(
         **static_inputs(strategy),
         "span": make_input(span),
         **_fingerprints(query, strategy),
+        **_charged(query, strategy),
         PAGE_PART: _page_input(is_plotly_beside=has_plotly(results_path)),
     }
 
@@ -146,6 +149,18 @@ def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
         value = {"venue": series.venue, "symbol": series.symbol, "timeframe": timeframe.text}
         digest = fingerprint(query, series, days, span)
         found[_bars(series, timeframe)] = Input(digest or _EDITED, value)
+    return found
+
+
+def _charged(query: Query, strategy: Strategy) -> dict[str, Input]:
+    """Return the part of the funding of each symbol at each venue."""
+    found = {}
+    for venue, symbol in strategy.funding_of:
+        venues = strategy.funding_venues(venue)
+        stretches = read_stretches(query, symbol, venues, strategy.bars_span)
+        digest = funding_fingerprint(query, symbol, stretches)
+        value = {"venue": venue, "symbol": symbol, "rates": spoken(stretches)}
+        found[f"{_FUNDING}{venue}:{symbol}"] = Input(digest or _EDITED, value)
     return found
 
 
@@ -245,6 +260,8 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     """Say which keys of a part differ; nothing where only their types do (1 and true)."""
     if part.startswith("bars:"):
         return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
+    if part.startswith(_FUNDING):
+        return [f"the funding of {now['symbol']} at {now['venue']} in its span changed"]
     old, new = dict(_flat(before)), dict(_flat(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     if part == FILES_PART:

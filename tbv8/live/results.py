@@ -166,7 +166,7 @@ def _read(plans: Plans) -> dict[str, Journaled]:
         for role, plan in plans.items():
             session = read_session(query, plan.strategy.strategy_id, plan.role)
             if session is not None:
-                found[role] = read_journaled(query, session)
+                found[role] = read_journaled(query, session, with_minutes=True)
     if "primary" not in found:
         name = primary.strategy.strategy_id
         raise DataError(f"{name}: there is no session: run `doit paper:{name}`")

@@ -23,6 +23,7 @@ from tbv8.recorder.link import Clock, Link, Say
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
 from tbv8.recorder.pace import STANDARD, Pace
+from tbv8.recorder.polls import Polls
 from tbv8.recorder.refill import Refill, Rest, open_session
 from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
@@ -38,7 +39,7 @@ from tbv8.store.ticks import (
     read_held,
     recorder_lock,
 )
-from tbv8.venues.base import Live, Market
+from tbv8.venues.base import Channel, Live, Market
 from tbv8.venues.registry import find_venue
 
 _WEIGH_S = 0.05
@@ -163,6 +164,11 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
     return lives
 
 
+def streams_of(venue: Venue) -> tuple[Channel, ...]:
+    """Return the channels of a venue that come by its socket."""
+    return tuple(channel for channel in venue.channels if channel in ("trades", "bbo"))
+
+
 class _Stop:
     """A request to stop, by SIGINT, SIGTERM or any thread; it holds for every run."""
 
@@ -206,6 +212,7 @@ class _Station:
         live: Live,
         desks: Mapping[str, Desk],
         *,
+        db_path: Path,
         outbox: Outbox,
         session: aiohttp.ClientSession,
         options: Options,
@@ -213,6 +220,7 @@ class _Station:
     ) -> None:
         self.name = venue.name
         self._venue, self._live = venue, live
+        self._streams = streams_of(venue)
         self._say: Say = lambda text: say(f"{venue.name}: {text}")
         self.desks = desks
         self.clock = Clock(options.local_ms, options.steady_ms)
@@ -229,29 +237,45 @@ class _Station:
             say=self._say,
             learn_markets=self._learn_markets,
         )
+        rest = Rest(
+            live,
+            venue.rest_url or live.rest_url,
+            session,
+            options.pace,
+            venue.redirect_hosts,
+        )
+        self.polls = Polls(
+            venue.name,
+            venue.channels,
+            live=live,
+            rest=rest,
+            outbox=outbox,
+            clock=self.clock,
+            pace=options.pace,
+            say=self._say,
+            usual_hours=find_venue(venue.name).funding_hours,
+        )
+        self.polls.read_held(db_path, venue.symbols)
         self.refill = Refill(
             live,
-            Rest(
-                live,
-                venue.rest_url or live.rest_url,
-                session,
-                options.pace,
-                venue.redirect_hosts,
-            ),
+            rest,
             desks,
             clock=self.clock,
             pace=options.pace,
             say=self._say,
             on_dead=self.link.resubscribe,
         )
+        self.polls.markets = lambda: self.refill.markets
 
     async def run(self) -> None:
         """Record until cancelled."""
         await self.refill.learn_clock()
         self._take_markets(await self.refill.await_markets())
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.link.run())
-            group.create_task(self.refill.run())
+            if self._streams:
+                group.create_task(self.link.run())
+                group.create_task(self.refill.run())
+            group.create_task(self.polls.run())
             group.create_task(self.refill.keep_clock())
             group.create_task(self._keep_markets())
 
@@ -307,7 +331,9 @@ class _Station:
             frames=self.link.frames,
             reconnects=max(0, self.link.dials - 1),
             unreadable=self.link.unreadable,
-            failed=self.refill.failed,
+            failed=self.refill.failed + self.polls.failed,
+            marks=self.polls.marks,
+            payments=self.polls.payments,
             offset_ms=self.clock.offset_ms,
             streams=tuple(
                 _stream_status(desk, channel, watch, now_ms, problem=self._problems.get(symbol))
@@ -357,6 +383,7 @@ class _Recorder:
         stop: _Stop,
         before: _Left | None,
     ) -> None:
+        self._db_path = db_path
         self._lives, self._options, self._is_first = lives, options, before is None
         self._outbox = Outbox(options.buffer_rows)
         self._stop = stop
@@ -367,7 +394,7 @@ class _Recorder:
                 series = Series(venue.name, symbol)
                 self._desks[series] = Desk(
                     series,
-                    venue.channels,
+                    streams_of(venue),
                     self._outbox,
                     self._read_held(db_path, series, before),
                     kept_minutes=live.kept_minutes,
@@ -426,6 +453,7 @@ class _Recorder:
                     venue,
                     live,
                     desks,
+                    db_path=self._db_path,
                     outbox=self._outbox,
                     session=session,
                     options=options,
@@ -483,7 +511,7 @@ class _Recorder:
     def _check_heard(self) -> None:
         """Refuse to call it a success where nothing came; one venue alone is one."""
         status = self.status()
-        if status.trades or status.bbo or status.minutes or any(v.frames for v in status.venues):
+        if status.trades or status.bbo or status.minutes or any(v.has_sent for v in status.venues):
             return
         names = " and ".join(venue.venue for venue in status.venues)
         files = " and ".join(f"config/venues/{venue.venue}.yaml" for venue in status.venues)

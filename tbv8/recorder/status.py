@@ -36,7 +36,12 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue's connection."""
+    """One venue's connection.
+
+    Args:
+        marks: Mark prices taken.
+        payments: Payments of funding taken.
+    """
 
     venue: str
     state: str
@@ -46,6 +51,13 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     offset_ms: int
     streams: tuple[StreamStatus, ...]
+    marks: int = 0
+    payments: int = 0
+
+    @property
+    def has_sent(self) -> bool:
+        """Tell whether anything ever came."""
+        return bool(self.frames or self.marks or self.payments)
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):

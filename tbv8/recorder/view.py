@@ -97,11 +97,15 @@ def summary(status: Status) -> str:
     """Return the counts of written rows, as one line."""
     gaps = sum(stream.gaps for stream in status.streams)
     reconnects = sum(venue.reconnects for venue in status.venues)
+    marks = sum(venue.marks for venue in status.venues)
+    payments = sum(venue.payments for venue in status.venues)
     return (
         f"recorded {status.trades:,} trades, {status.bbo:,} quotes and {status.minutes:,} minutes "
-        f"in {status.running_s:.0f} s; {reconnects} reconnects, {gaps} gaps"
+        + (f"and {marks:,} mark prices " if marks else "")
+        + (f"and {payments:,} payments of funding " if payments else "")
+        + f"in {status.running_s:.0f} s; {reconnects} reconnects, {gaps} gaps"
         + (f"; DROPPED {status.dropped:,} events" if status.dropped else "")
-        + "".join(f"; {v.venue} NEVER SENT ANYTHING" for v in status.venues if not v.frames)
+        + "".join(f"; {v.venue} NEVER SENT ANYTHING" for v in status.venues if not v.has_sent)
     )
 
 

@@ -117,6 +117,7 @@ class Writer:
             trades=[row for batch in waiting for row in (*batch.trades, *batch.late)],
             bbo=[row for batch in waiting for row in batch.bbo],
             gaps={key: gap for batch in waiting for key, gap in batch.gaps.items()},
+            marks=[row for batch in waiting for row in batch.marks],
         )
 
     def _check_place(self) -> None:

@@ -18,7 +18,7 @@ from tbv8.market import (
     parse_timeframe,
 )
 from tbv8.store.database import Query
-from tbv8.store.ledger import HISTORY, MINUTE_DATASETS, NOT_LISTED, RECORDED
+from tbv8.store.ledger import FUNDING, HISTORY, MINUTE_DATASETS, NOT_LISTED, RECORDED
 
 _MONTH = parse_timeframe("1M")
 
@@ -80,6 +80,8 @@ def read_coverage(
 
 def _order(item: tuple[tuple[Series, str], _Known]) -> tuple[int, int, str, Series]:
     (series, dataset), _ = item
+    if dataset == FUNDING:
+        return 2, 0, dataset, series
     if dataset in MINUTE_DATASETS:
         return 0, MINUTE_DATASETS.index(dataset), dataset, series
     return 1, parse_dataset(dataset).fixed_ms or 31 * 24 * 60 * MINUTE_MS, dataset, series
@@ -106,7 +108,8 @@ def _read_known(query: Query, series: Series, dataset: str) -> _Known:
             stretches.append([start_ms, end_ms])
         if lacking and not unlisted:
             name = _name(start_ms)
-            missing[name] = missing.get(name, 0) + lacking
+            minutes = 60 * lacking if dataset == FUNDING else lacking
+            missing[name] = missing.get(name, 0) + minutes
     spans, unlisted_spans = (merge(Span(*pair) for pair in pairs) for pairs in ends)
     return _Known(spans, unlisted_spans, missing)
 
@@ -121,7 +124,7 @@ def _expected(
     if dataset == HISTORY:
         spans = merge(wanted.get(series, ()))
         return [part for span in spans for part in gaps(span, ledger.unlisted)]
-    if dataset == RECORDED:
+    if dataset in (RECORDED, FUNDING):
         ends = [*ledger.spans[:1], *ledger.spans[-1:]]
         return [Span(ends[0].start_ms, ends[-1].end_ms)] if ends else []
     minutes = [ledgers[series, name].spans for name in MINUTE_DATASETS if (series, name) in ledgers]

@@ -23,12 +23,13 @@ from tbv8.freshness.verdict import read_verdict
 from tbv8.market import Series, Span, iso, parse_time
 from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
-from tbv8.store.ledger import HISTORY, covered, covers
-from tbv8.store.prune import TICKS, stored_ticks
+from tbv8.store.ledger import FUNDING, HISTORY, covered, covers
+from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
 from tbv8.venues.registry import find_venue
 
 _PATIENCE_S = 2.0  # who wants to look does not want to wait
 _BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
+_RATE_BYTES = 24
 _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a time
 
 
@@ -56,7 +57,7 @@ class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
         first_ms: The open of the first bar held; None when there is none.
         last_ms: The open of the last one.
         bars: How many are held.
-        missing: How many minutes the venue itself does not have.
+        missing: How many minutes the venue itself does not have; of funding, hours.
         gaps: How many stretches are not known: of wanted history all that is still to be fetched,
             else those between what is held.
         edited_days: How many days were changed outside of tbv8.
@@ -162,7 +163,11 @@ type AskStale = Callable[[], Mapping[str, Sequence[str]]]
 
 
 def read_status(
-    project: Project, wanted: Mapping[Series, Sequence[Span]], ask_stale: AskStale
+    project: Project,
+    wanted: Mapping[Series, Sequence[Span]],
+    ask_stale: AskStale,
+    *,
+    funding: Mapping[Series, Sequence[Span]] | None = None,
 ) -> Status:
     """Look at the database and the results; a database that cannot be read is only said to be so.
 
@@ -172,6 +177,7 @@ def read_status(
         project: The configuration.
         wanted: The spans of history that a backfill is to bring, by series.
         ask_stale: Why each result is stale that is.
+        funding: The spans of funding to fetch, by series.
     """
     database = Database(
         path=str(project.db_path),
@@ -188,7 +194,8 @@ def read_status(
             database = replace(database, revision=found)
             if found != REVISION:
                 raise DataError(other_revision(project.db_path, found))
-            contents = _read_contents(query, wanted, project)
+            spans = {HISTORY: wanted, FUNDING: funding or {}}
+            contents = _read_contents(query, spans, project)
         stale = ask_stale()
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # it was not waited for so long
@@ -236,9 +243,11 @@ class _Contents(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[SessionStatus, ...] = ()
 
 
-def _read_contents(
-    query: Query, wanted: Mapping[Series, Sequence[Span]], project: Project
-) -> _Contents:
+type Wanted = Mapping[str, Mapping[Series, Sequence[Span]]]
+"""The spans that tasks are to bring, by dataset and series."""
+
+
+def _read_contents(query: Query, wanted: Wanted, project: Project) -> _Contents:
     names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
     tables = {str(name) for (name,) in names}
     return _Contents(
@@ -252,14 +261,12 @@ def _read_contents(
 
 def _order(series: SeriesStatus) -> tuple[str, str, bool, int, str]:
     """By venue and symbol; 1m bars first, then by how many there are."""
-    is_built = series.dataset not in (HISTORY, "bars_1m")
+    is_built = series.dataset not in (HISTORY, "bars_1m", FUNDING)
     return series.venue, series.symbol, is_built, -series.bars, series.dataset
 
 
-def _read_series(
-    query: Query, wanted: Mapping[Series, Sequence[Span]], tables: set[str]
-) -> Iterator[SeriesStatus]:
-    waiting = dict(wanted)
+def _read_series(query: Query, wanted: Wanted, tables: set[str]) -> Iterator[SeriesStatus]:
+    waiting = {name: dict(spans) for name, spans in wanted.items()}
     for venue, symbol, dataset, bars, missing, unknown_ms, edited in query(
         "SELECT venue, symbol, dataset, sum(bars), sum(missing),"
         " max(end_ms) - min(start_ms) - sum(end_ms - start_ms), sum(digest IS NULL)"
@@ -267,7 +274,7 @@ def _read_series(
         (),
     ):
         series = Series(str(venue), str(symbol))
-        spans = waiting.pop(series, None) if dataset == HISTORY else None
+        spans = waiting.get(dataset, {}).pop(series, None)
         holes = len(covered(query, series, dataset)) - 1 if unknown_ms else 0
         first_ms, last_ms = (
             _first_and_last(query, dataset, series) if dataset in tables else (None, None)
@@ -279,11 +286,12 @@ def _read_series(
             last_ms=last_ms,
             bars=bars,
             missing=missing,
-            gaps=_count_gaps(query, series, spans) if spans else holes,
+            gaps=_count_gaps(query, series, dataset, spans) if spans else holes,
             edited_days=edited,
         )
-    for series, spans in waiting.items():
-        yield _series_status(series, HISTORY, gaps=_count_gaps(query, series, spans))
+    for series, spans in waiting[HISTORY].items():
+        gaps = _count_gaps(query, series, HISTORY, spans)
+        yield _series_status(series, HISTORY, gaps=gaps)
 
 
 def _series_status(
@@ -297,7 +305,8 @@ def _series_status(
     missing: int = 0,
     edited_days: int = 0,
 ) -> SeriesStatus:
-    row_bytes = _BAR_BYTES + len(series.venue.encode()) + len(series.symbol.encode())
+    names = len(series.venue.encode()) + len(series.symbol.encode())
+    row_bytes = names + (_RATE_BYTES if dataset == FUNDING else _BAR_BYTES)
     return SeriesStatus(
         venue=series.venue,
         symbol=series.symbol,
@@ -313,10 +322,10 @@ def _series_status(
     )
 
 
-def _count_gaps(query: Query, series: Series, spans: Sequence[Span]) -> int:
-    if all(covers(query, series, HISTORY, span) for span in spans):
+def _count_gaps(query: Query, series: Series, dataset: str, spans: Sequence[Span]) -> int:
+    if all(covers(query, series, dataset, span) for span in spans):
         return 0
-    return len(missing_spans(spans, covered(query, series, HISTORY)))
+    return len(missing_spans(spans, covered(query, series, dataset)))
 
 
 def _first_and_last(
@@ -334,7 +343,7 @@ def _first_and_last(
 
 
 def _read_ticks(query: Query) -> Iterator[TickStatus]:
-    for table, series in stored_ticks(query):
+    for table, series in stored_ticks(query, TICK_TABLES):
         first_ms, last_ms = _first_and_last(query, table, series)
         if first_ms is not None and last_ms is not None:
             yield TickStatus(

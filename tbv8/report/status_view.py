@@ -36,10 +36,14 @@ def print_status(status: Status, *, each: bool = False) -> None:
         simulated = sorted({row.venue for row in status.series if row.simulated})
         bars = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
         most = sys.maxsize if each else _MOST_ROWS
+        series = [row for row in status.series if row.dataset != "funding"]
+        funding = [row for row in status.series if row.dataset == "funding"]
         if len(status.series) <= most:
-            _print_table(console, bars, _SERIES, _series_rows(status.series), "none yet")
+            _print_table(console, bars, _SERIES, _series_rows(series), "none yet")
+            _print_table(console, "Funding", _FUNDING, _funding_rows(funding), "none yet")
         else:
-            _print_table(console, bars, _KINDS, _kind_rows(status.series), "none yet")
+            _print_table(console, bars, _KINDS, _kind_rows(series), "none yet")
+            _print_table(console, "Funding", _KINDS, _kind_rows(funding), "none yet")
             _print_odd(console, status.series)
         if len(status.ticks) <= most:
             ticks = (_TICKS, _tick_rows(status))
@@ -65,6 +69,7 @@ def print_status(status: Status, *, each: bool = False) -> None:
 
 _SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
 _TICKS = ("venue", "symbol", "dataset", "first", "last")
+_FUNDING = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
 _KINDS = (
     "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing", ">gaps",
     ">size ~",
@@ -134,12 +139,30 @@ def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
             _time(row.last_ms),
             f"{row.bars:,}",
             f"{row.missing:,}",
-            f"{row.gaps:,}"
-            + (f", {counted(row.edited_days, 'day')} edited" if row.edited_days else ""),
+            f"{row.gaps:,}{_edited(row)}",
             _bytes(row.size),
         ]
         for row in series
     ]
+
+
+def _funding_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
+    return [
+        [
+            one.venue,
+            one.symbol,
+            _time(one.first_ms)[:10],
+            _time(one.last_ms),
+            f"{one.bars:,}",
+            f"{one.missing:,}",
+            f"{one.gaps:,}{_edited(one)}",
+        ]
+        for one in series
+    ]
+
+
+def _edited(one: SeriesStatus) -> str:
+    return f", {counted(one.edited_days, 'day')} edited" if one.edited_days else ""
 
 
 def _kinds[Row: (SeriesStatus, TickStatus)](

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, FEWEST_DAYS, MINUTE_MS, iso, parse_timeframe
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
@@ -29,7 +29,7 @@ from tbv8.results.statistics import (
     without_yearly,
 )
 from tbv8.risk.checks import RULES
-from tbv8.risk.events import LIQUIDATION, Denial, Halt
+from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Fill
 
@@ -73,6 +73,22 @@ class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
     unrealized_pnl: Decimal
 
 
+class FundingSource(msgspec.Struct, frozen=True, kw_only=True):
+    """What one symbol was charged.
+
+    Args:
+        rate_8h: The fixed rate of eight hours; None where venues' own payments were charged.
+        shares: For what share of the span's hours each venue's payments paid.
+        hours_without_rate: For how many hours nobody's did, so that nothing was charged.
+        paid: What was paid, in USD; below 0 what was received.
+    """
+
+    rate_8h: Decimal | None
+    shares: dict[str, float]
+    hours_without_rate: int
+    paid: Decimal
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """One run's numbers: statistics.py says how each of its curve and its trading is made.
 
@@ -91,6 +107,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     end_equity: Decimal
     pnl: Decimal
     funding: Decimal
+    funding_sources: dict[str, FundingSource]
     lost_margin: Decimal
     buy_and_hold: Performance
     beyond_volume: BeyondVolume
@@ -318,13 +335,48 @@ def lines(summary: Summary) -> list[str]:
         f"{summary.span['start']} .. {summary.span['end']}",
         *(f"  ! {said}" for said in cautions(summary)),
         f"  {_line(summary.primary)}; buy and hold {_gains(held)}",
+        *(f"  {summary.primary.venue}: {said}" for said in funding_words(summary.primary)),
     ]
     if summary.shadow and summary.divergence:
         apart = summary.divergence.max_equity_difference
         shown.append(f"  {_line(summary.shadow)}; shadow, at most {apart:,.2f} USD apart")
+        shown.extend(f"  {summary.shadow.venue}: {said}" for said in funding_words(summary.shadow))
     for stats in summary.runs:
         shown.extend(f"  {stats.venue}: {still_open(one)}" for one in stats.open_positions)
     return shown
+
+
+def funding_words(stats: Stats, *, symbols: bool = False) -> list[str]:
+    """Return for each symbol of a run which funding was charged.
+
+    Args:
+        stats: Of the run.
+        symbols: Name the symbol though there is one alone.
+    """
+    said = []
+    for symbol, source in stats.funding_sources.items():
+        of = f" of {symbol}" if symbols or len(stats.funding_sources) > 1 else ""
+        if source.rate_8h is not None:
+            rate = f"{float(source.rate_8h):.4%} per 8 h" if source.rate_8h else "none is charged"
+            said.append(f"funding{of}: {rate}{_paid_words(source) if source.rate_8h else ''}")
+            continue
+        parts = [f"{share:.1%} of the span as {venue}" for venue, share in source.shares.items()]
+        charged = f"{' and '.join(parts)} charged" if parts else "no rate is held"
+        without = (
+            f", {counted(source.hours_without_rate, 'hour')} without a rate are not charged"
+            if source.hours_without_rate
+            else ""
+        )
+        said.append(f"funding{of}: {charged}{without}{_paid_words(source)}")
+    return said
+
+
+def _paid_words(source: FundingSource) -> str:
+    return (
+        f", {source.paid:,.2f} USD paid"
+        if source.paid >= 0
+        else (f", {-source.paid:,.2f} USD received")
+    )
 
 
 def still_open(position: OpenPosition) -> str:
@@ -388,6 +440,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         end_equity=end,
         pnl=end - start,
         funding=_paid(books, liquidation=False),
+        funding_sources=_funding_sources(strategy, bars, books),
         lost_margin=_paid(books, liquidation=True),
         buy_and_hold=held,
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
@@ -400,6 +453,30 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
 def _paid(books: Books, *, liquidation: bool) -> Decimal:
     amounts = (p.amount for p in books.run.payments if (p.kind == LIQUIDATION) == liquidation)
     return sum(amounts, Decimal(0))
+
+
+def _funding_sources(
+    strategy: records.Strategy, bars: Bars, books: Books
+) -> dict[str, FundingSource]:
+    """Return by symbol whose funding was charged, for which share of the span, and how much."""
+    venue, span = books.run.venue, strategy.timeframe.whole(strategy.span)
+    total = -(-(span.end_ms - span.start_ms) // HOUR_MS)
+    found = {}
+    for symbol, rules in strategy.instruments[venue].items():
+        paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
+        charged = bars.funding.get(venue, {}).get(symbol)
+        hours = charged.hours_of(span) if charged else {}
+        found[symbol] = FundingSource(
+            rate_8h=None if charged else rules.funding_rate_8h,
+            shares={name: round(count / total, 8) for name, count in hours.items()},
+            hours_without_rate=total - sum(hours.values()) if charged else 0,
+            paid=paid,
+        )
+    return found
+
+
+def _is_funding_of(payment: Payment, symbol: str) -> bool:
+    return payment.kind != LIQUIDATION and payment.symbol == symbol
 
 
 def _denial(denial: Denial) -> Event:

@@ -20,18 +20,22 @@ def maintenance(max_leverage: Decimal) -> Decimal:
     return EXACT.divide(Decimal(1), 2 * max(max_leverage, Decimal(1)))
 
 
-def funding(position: Decimal, price: Decimal, *, rate_8h: Decimal, hours: int) -> Decimal:
+def funding(position: Decimal, price: Decimal, rate: Decimal) -> Decimal:
     """Return what holding costs at one funding time, to 10^-8 USD: longs pay a positive rate.
 
     Args:
         position: The position at that time.
         price: The price then.
-        rate_8h: The rate of eight hours, as a fraction of the notional.
-        hours: How often the venue charges; each time its share of the eight hours.
+        rate: What is charged then, as a fraction of the notional.
     """
     with localcontext(EXACT):
-        paid = position * price * rate_8h * hours / _RATE_HOURS
+        paid = position * price * rate
         return paid.quantize(_SMALLEST, rounding=ROUND_HALF_EVEN)
+
+
+def fixed_rate(rate_8h: Decimal, hours: int) -> Decimal:
+    """Return the share of a rate of eight hours that is charged every so many hours."""
+    return EXACT.divide(EXACT.multiply(rate_8h, Decimal(hours)), Decimal(_RATE_HOURS))
 
 
 def next_funding(ts_ms: int, hours: int) -> int:

@@ -13,6 +13,9 @@ EXACT = Context(prec=60)
 LIQUIDATION = "liquidation"
 
 
+NEVER_MS = 10**16
+"""Later than any time."""
+
 type PaymentKind = Literal["funding", "liquidation"]
 
 

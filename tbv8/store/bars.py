@@ -1,4 +1,4 @@
-"""Bars in and out of SQLite as Arrow, each change in one transaction with its ledger rows.
+"""Bars and funding in and out of SQLite as Arrow, each change in one transaction with its ledger.
 
 One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types of its
 own, so whatever comes out is cast to the table of bars that `tbv8.market` describes. ADBC's own
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import adbc_driver_sqlite
+import msgspec
 import numpy as np
 import pyarrow as pa
 from adbc_driver_manager import (
@@ -39,11 +40,13 @@ from tbv8.market import DAY_MS, Series, Span, Timeframe, iso_day
 from tbv8.store.database import BUSY_TIMEOUT_S, Place, file_problem, reader_uri
 from tbv8.store.ledger import (
     EMPTY,
+    FUNDING,
     HISTORY,
     MINUTE_DATASETS,
     RECORDED,
     HeldDay,
     LedgerDay,
+    missing_hours,
     number_columns,
     read_days,
     read_held_days,
@@ -52,6 +55,9 @@ from tbv8.store.ledger import (
 _PRICES = ("open", "high", "low", "close", "volume")
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
 BUILT_BARS = MINUTE_BARS.append(pa.field("minutes", pa.int64()))
+FUNDING_RATES = pa.schema(
+    [("ts_ms", pa.int64()), ("rate", pa.float64()), ("interval_hours", pa.int64())]
+)
 
 
 class BarStore:
@@ -113,10 +119,11 @@ class BarStore:
             span.start_ms <= opens[0] and opens[-1] < span.end_ms and (np.diff(opens) > 0).all()
         ):
             raise ValueError(f"{series}: the bars are not one a time, in order, within {span}")
-        for name in _PRICES:
-            if not np.isfinite(bars[name].to_numpy()).all():
+        schema = schema_of(dataset)
+        for name, kind in zip(schema.names, schema.types, strict=True):
+            if pa.types.is_floating(kind) and not np.isfinite(bars[name].to_numpy()).all():
                 raise ValueError(f"{series}: {name} holds a value that is not a finite number")
-        names = schema_of(dataset).names
+        names = schema.names
         key = (series.venue, series.symbol)
         self._execute("DROP TABLE IF EXISTS temp.incoming")
         self._ingest("incoming", bars)
@@ -241,8 +248,18 @@ def _closing[Handle: (AdbcDatabase, AdbcConnection)](handle: Handle) -> Iterator
 
 
 def schema_of(dataset: str) -> pa.Schema:
-    """Return the columns of a dataset's table of bars."""
+    """Return the columns of a dataset's table."""
+    if dataset == FUNDING:
+        return FUNDING_RATES
     return MINUTE_BARS if dataset in MINUTE_DATASETS else BUILT_BARS
+
+
+class Known(msgspec.Struct, frozen=True):
+    """A span of which all rows are known, a table of them, and where they came from."""
+
+    span: Span
+    rows: pa.Table
+    source: str
 
 
 def write_history(
@@ -255,45 +272,90 @@ def write_history(
     updated_ms: int,
     dataset: str = HISTORY,
 ) -> None:
-    """Make `bars` what is known of `span`, in one transaction with the ledger; repeatable.
+    """Make `bars` what is known of `span`; see `write_pieces`."""
+    write_pieces(store, series, [Known(span, bars, source)], updated_ms=updated_ms, dataset=dataset)
 
-    Minutes of `span` without a bar are written down as missing at the venue. `span` must touch what
-    is held of the same UTC day, if anything is: the ledger has one span a day.
+
+def write_pieces(
+    store: BarStore,
+    series: Series,
+    pieces: Sequence[Known],
+    *,
+    updated_ms: int,
+    dataset: str = HISTORY,
+) -> None:
+    """Make the rows of pieces what is known of their spans, in one transaction with the ledger.
+
+    Repeatable. Minutes of a span without a bar are written down as missing at the venue. The pieces
+    come by time; each run of touching ones must touch what is held of the same UTC day, if anything
+    is: the ledger has one span a day.
 
     Raises:
-        DataError: What is held of a day that `span` only adds to was changed outside of tbv8.
+        DataError: What is held of a day that a run only adds to was changed outside of tbv8.
     """
     with store.transaction():
-        days_before = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
-        for day in days_before.values():
-            if not span.contains(day.span):
-                read_checked(store, series, dataset, [day])
-        store.replace_rows(series, dataset, span, bars)
-        fetched = day_digests(bars)
-        days = []
-        for part in by_day(span):
-            day_ms = part.start_ms // DAY_MS * DAY_MS
-            known_span, day_source, found = part, source, fetched
-            if (prior := days_before.get(day_ms)) is not None and not part.contains(prior.span):
-                known_span, *apart = merge([part, prior.span])
-                if apart:
-                    raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
-                sources = f"{prior.source}; {source}".split("; ")
-                day_source = "; ".join(dict.fromkeys(sources))
-                found = day_digests(store.read(series, dataset, known_span))
-            count, digest = found.get(day_ms, (0, EMPTY))
-            days.append(
-                LedgerDay(
-                    day_ms=day_ms,
-                    start_ms=known_span.start_ms,
-                    end_ms=known_span.end_ms,
-                    bars=count,
-                    missing=known_span.minutes - count,
-                    source=day_source,
-                    digest=digest,
-                )
+        for run in _touching(pieces):
+            _write_run(store, series, run, updated_ms=updated_ms, dataset=dataset)
+
+
+def _touching(pieces: Sequence[Known]) -> list[list[Known]]:
+    runs: list[list[Known]] = []
+    for piece in pieces:
+        if runs and runs[-1][-1].span.end_ms == piece.span.start_ms:
+            runs[-1].append(piece)
+        else:
+            runs.append([piece])
+    return runs
+
+
+def _write_run(
+    store: BarStore, series: Series, run: Sequence[Known], *, updated_ms: int, dataset: str
+) -> None:
+    span = Span(run[0].span.start_ms, run[-1].span.end_ms)
+    rows = pa.concat_tables([piece.rows for piece in run])
+    held = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
+    for day in held.values():
+        if not span.contains(day.span):
+            read_checked(store, series, dataset, [day])
+    store.replace_rows(series, dataset, span, rows)
+    fetched = day_digests(rows)
+    days = []
+    for part in by_day(span):
+        day_ms = part.start_ms // DAY_MS * DAY_MS
+        known, found, of_day = part, fetched, rows
+        sources = [piece.source for piece in run if piece.span.intersection(part)]
+        if (prior := held.get(day_ms)) is not None and not part.contains(prior.span):
+            known, *apart = merge([part, prior.span])
+            if apart:
+                raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
+            sources.insert(0, prior.source)
+            of_day = store.read(series, dataset, known)
+            found = day_digests(of_day)
+        count, digest = found.get(day_ms, (0, EMPTY))
+        days.append(
+            LedgerDay(
+                day_ms=day_ms,
+                start_ms=known.start_ms,
+                end_ms=known.end_ms,
+                bars=count,
+                missing=_missing(dataset, known, of_day, count),
+                source="; ".join(dict.fromkeys("; ".join(sources).split("; "))),
+                digest=digest,
             )
-        store.write_days(series, dataset, days, updated_ms=updated_ms)
+        )
+    store.write_days(series, dataset, days, updated_ms=updated_ms)
+
+
+def _missing(dataset: str, known: Span, rows: pa.Table, count: int) -> int:
+    return (
+        known.minutes - count if dataset != FUNDING else missing_hours(paid_in(rows, known), known)
+    )
+
+
+def paid_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
+    """Return `ts_ms` and `interval_hours` of the payments in `span`, of a table by time."""
+    part = cut(rates, span)
+    return zip(part["ts_ms"].to_pylist(), part["interval_hours"].to_pylist(), strict=True)
 
 
 def read_held(store: BarStore, series: Series, days: Sequence[HeldDay]) -> pa.Table:

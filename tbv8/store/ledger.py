@@ -1,8 +1,9 @@
 """The ledger: what is known of each series, dataset and UTC day, from what, and its digest.
 
 A digest is sha256 over the day's rows in order, each as little-endian int64 ts_ms and float64 open,
-high, low, close, volume, then int64 minutes for bars above 1m; -0.0 counts as 0.0. A NULL digest
-means that somebody changed a row of the day outside of tbv8.
+high, low, close, volume, then int64 minutes for bars above 1m; of funding int64 ts_ms, float64 rate
+and int64 interval_hours. -0.0 counts as 0.0. A NULL digest means that somebody changed a row of the
+day outside of tbv8.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 import msgspec
 
 from tbv8.coverage import merge
-from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe
+from tbv8.market import DAY_MS, HOUR_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import Query
 
 HISTORY = "ohlcv_1m"
 RECORDED = "bars_1m"
 MINUTE_DATASETS = (HISTORY, RECORDED)
+FUNDING = "funding"
 NOT_LISTED = "not listed"
 
 
@@ -28,7 +30,8 @@ class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `history_coverage`: what is known of a UTC day, and where it came from.
 
     `[start_ms, end_ms)` is the part of the day that is known; for built bars it is the time that
-    they fill, which may end after the day. `missing` counts minutes that the venue itself lacks.
+    they fill, which may end after the day. `missing` counts minutes that the venue itself lacks; of
+    funding, hours (see `missing_hours`).
     """
 
     day_ms: int
@@ -232,7 +235,8 @@ def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Spa
             digests.append(day.ledger.digest)
         else:
             part = span.intersection(Span(day_ms, day_ms + DAY_MS))
-            digests.append(digest_rows(_read_rows(query, series, day.dataset, part)))
+            rows = _read_rows(query, series, day.dataset, part)
+            digests.append(digest_rows(rows, columns_of(day.dataset).values()))
     try:
         return hashlib.sha256(bytes.fromhex("".join(digests))).hexdigest()
     except ValueError:  # a digest was typed by hand
@@ -244,29 +248,67 @@ def _in_day(day: LedgerDay) -> Span:
     return day.span.intersection(Span(day.day_ms, day.day_ms + DAY_MS))
 
 
-def digest_rows(rows: Iterable[Sequence[Any]]) -> str:
-    """Return the digest of rows (ts_ms, open, high, low, close, volume[, minutes])."""
-    total = hashlib.sha256()
-    for ts_ms, *values in rows:
-        packed = struct.pack("<q5d", ts_ms, *(float(value) + 0.0 for value in values[:5]))
-        total.update(packed + b"".join(struct.pack("<q", value) for value in values[5:]))
+_VALUES = dict.fromkeys(("open", "high", "low", "close", "volume"), "d")
+_BARS = {"ts_ms": "q", **_VALUES}
+_BUILT_BARS = {**_BARS, "minutes": "q"}
+_KINDS, _BUILT_KINDS = "".join(_BARS.values()), "".join(_BUILT_BARS.values())
+_FUNDING = {"ts_ms": "q", "rate": "d", "interval_hours": "q"}
+
+
+def columns_of(dataset: str) -> dict[str, str]:
+    """Return the columns of a dataset's rows behind venue and symbol: `q` of integers, `d` else."""
+    if dataset == FUNDING:
+        return _FUNDING
+    return _BARS if dataset in MINUTE_DATASETS else _BUILT_BARS
+
+
+def digest_rows(rows: Iterable[Sequence[Any]], kinds: Iterable[str] = ()) -> str:
+    """Return the digest of rows; of columns of these kinds, or of bars, built or not."""
+    total, given = hashlib.sha256(), "".join(kinds)
+    for row in rows:
+        kinds = given or (_KINDS if len(row) == len(_KINDS) else _BUILT_KINDS)
+        values = (float(v) + 0.0 if k == "d" else v for k, v in zip(kinds, row, strict=True))
+        total.update(struct.pack(f"<{kinds}", *values))
     return total.hexdigest()
 
 
 EMPTY = digest_rows(())
 
 
+def missing_hours(rates: Iterable[tuple[int, int]], span: Span) -> int:
+    """Return for how many hours of a part of a UTC day the payments lack that should be in it.
+
+    A payment tells of its neighbours: with an interval of 8 hours there should be one 8 hours
+    before it and one after it. A part without any has none for all of its hours.
+
+    Args:
+        rates: `ts_ms` and `interval_hours` of what was paid in `span`, by time.
+        span: The part; whole hours of it are counted.
+    """
+    paid = list(rates)
+    if not paid:
+        return (span.end_ms - span.start_ms) // HOUR_MS
+    missing, before_ms = 0, None
+    for ts_ms, hours in paid:
+        due_ms = ts_ms - hours * HOUR_MS
+        if before_ms is None:
+            missing += hours * max(0, (due_ms - span.start_ms) // (hours * HOUR_MS) + 1)
+        else:
+            missing += max(0, due_ms - before_ms) // HOUR_MS
+        before_ms = ts_ms
+    last_ms, hours = paid[-1]
+    return missing + hours * max(0, (span.end_ms - 1 - last_ms) // (hours * HOUR_MS))
+
+
 def number_columns(names: Iterable[str]) -> str:
-    """Return columns of bars to select, as numbers: SQLite keeps text that a user typed there."""
-    whole = ("ts_ms", "minutes")
+    """Return columns to select, as numbers: SQLite keeps text that a user typed there."""
+    whole = ("ts_ms", "minutes", "interval_hours")
     return ", ".join(f"CAST({name} AS {'INTEGER' if name in whole else 'REAL'})" for name in names)
 
 
 def _read_rows(query: Query, series: Series, dataset: str, span: Span) -> list[tuple[Any, ...]]:
-    names = ("ts_ms", "open", "high", "low", "close", "volume")
-    columns = number_columns(names if dataset in MINUTE_DATASETS else (*names, "minutes"))
     return query(
-        f'SELECT {columns} FROM "{dataset}"'
+        f'SELECT {number_columns(columns_of(dataset))} FROM "{dataset}"'
         " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
         (series.venue, series.symbol, span.start_ms, span.end_ms),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, refusals
 from tbv8.store.ticks import WAL_LIMIT_BYTES
 
 TICKS = ("trades", "bbo")
+TICK_TABLES = (*TICKS, "mark")
 _ROWS = 5000  # a transaction, of a twentieth of a second
 _PAUSE_S = 0.05  # SQLite's waiters look again within 0.1 s, ours needs two looks at most
 
@@ -33,9 +34,9 @@ class Old(msgspec.Struct, frozen=True):
     rows: int
 
 
-def stored_ticks(query: Query) -> Iterator[tuple[str, Series]]:
-    """Yield each table and series that holds trades or quotes."""
-    for table in TICKS:
+def stored_ticks(query: Query, tables: Sequence[str] = TICKS) -> Iterator[tuple[str, Series]]:
+    """Yield each table and series that holds trades or quotes, or rows of other such tables."""
+    for table in tables:
         after = ("", "")
         # from one series to the next along the index, without reading the rows between
         while rows := query(

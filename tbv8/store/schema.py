@@ -1,7 +1,8 @@
 """The tables as SQLAlchemy Core describes them, and how Alembic makes and changes them.
 
-Every table of bars comes from one factory, with triggers that set a day's digest to NULL when a row
-of it is added, changed or deleted; whoever writes through tbv8 writes the digest after the rows.
+Every table of bars comes from one factory. It and the table of funding rates have triggers that set
+a day's digest to NULL when a row of it is added, changed or deleted; whoever writes through tbv8
+writes the digest after the rows.
 """
 
 from __future__ import annotations
@@ -188,6 +189,31 @@ session_events = Table(
 
 SESSION_TABLES = (sessions, session_bars, session_events)
 
+mark = Table(
+    "mark",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("mark_price", Float, nullable=False),
+    Column("open_interest", Float),
+    Column("received_ms", Integer, nullable=False),
+)
+
+
+def _add_triggers(table: Table) -> None:
+    """Let the making of a table make the triggers that set digests of its days to NULL."""
+    dataset = table.name
+    for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
+        trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
+        for row in rows:
+            trigger += (
+                " UPDATE history_coverage SET digest = NULL"
+                f" WHERE venue = {row}.venue AND symbol = {row}.symbol AND dataset = '{dataset}'"
+                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS} AND digest IS NOT NULL;"
+            )
+        event.listen(table, "after_create", DDL(f"{trigger} END"))  # type: ignore[no-untyped-call]
+
 
 def bars_table(dataset: str, into: MetaData) -> Table:
     """Describe one table of bars in `into`; creating it makes its triggers too."""
@@ -204,17 +230,21 @@ def bars_table(dataset: str, into: MetaData) -> Table:
         *(() if dataset in MINUTE_DATASETS else (Column("minutes", Integer, nullable=False),)),
         sqlite_with_rowid=False,
     )
-    for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
-        trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
-        for row in rows:
-            trigger += (
-                " UPDATE history_coverage SET digest = NULL"
-                f" WHERE venue = {row}.venue AND symbol = {row}.symbol AND dataset = '{dataset}'"
-                f" AND day_ms = {row}.ts_ms - {row}.ts_ms %% {DAY_MS} AND digest IS NOT NULL;"
-            )
-        event.listen(table, "after_create", DDL(f"{trigger} END"))  # type: ignore[no-untyped-call]
+    _add_triggers(table)
     return table
 
+
+funding = Table(
+    "funding",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("ts_ms", Integer, primary_key=True),
+    Column("rate", Float, nullable=False),
+    Column("interval_hours", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+_add_triggers(funding)
 
 HISTORY_BARS = bars_table("ohlcv_1m", metadata)
 RECORDED_BARS = bars_table("bars_1m", metadata)

@@ -21,6 +21,14 @@ SCHEMAS = {
             ("received_ms", pa.int64()),
         ]
     ),
+    "mark": pa.schema(
+        [
+            ("ts_ms", pa.int64()),
+            ("mark_price", pa.float64()),
+            ("open_interest", pa.float64()),
+            ("received_ms", pa.int64()),
+        ]
+    ),
     "bbo": pa.schema(
         [
             ("ts_ms", pa.int64()),

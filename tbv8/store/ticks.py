@@ -1,4 +1,4 @@
-"""The recorder's writer: trades, quotes, whole minutes and gaps, each batch in one transaction.
+"""The recorder's writer: ticks, whole minutes, funding and gaps, each batch in one transaction.
 
 One connection of Python's own sqlite3, under a lock file; a process that writes here must not touch
 the file by ADBC meanwhile (see `tbv8.store.bars`).
@@ -19,10 +19,18 @@ from typing import Any
 
 import msgspec
 
+from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
 from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
-from tbv8.store.ledger import RECORDED, digest_rows, read_days
+from tbv8.store.ledger import (
+    FUNDING,
+    RECORDED,
+    columns_of,
+    digest_rows,
+    missing_hours,
+    read_days,
+)
 
 BUSY_TIMEOUT_S = 1
 """How long one try to commit waits for another writer; the recorder tries again."""
@@ -67,6 +75,14 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     refilled: bool = False
 
 
+class Paid(msgspec.Struct, frozen=True):
+    """A span of which all funding is known, and its rows (ts_ms, rate, interval_hours)."""
+
+    series: Series
+    span: Span
+    rows: tuple[tuple[int, float, int], ...]
+
+
 class Batch(msgspec.Struct):
     """The rows of one transaction; filled by the recorder.
 
@@ -77,6 +93,8 @@ class Batch(msgspec.Struct):
         bbo: Rows (venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size, received_ms).
         minutes: By time within a series, each touching what is held of its day.
         gaps: By series, channel and start.
+        marks: Rows (venue, symbol, ts_ms, mark_price, open_interest, received_ms).
+        paid: By time within a series, each touching what is held of its day.
     """
 
     trades: list[Row] = []
@@ -85,10 +103,13 @@ class Batch(msgspec.Struct):
     bbo: list[Row] = []
     minutes: list[Minute] = []
     gaps: dict[tuple[Series, str, int], Gap] = {}
+    marks: list[Row] = []
+    paid: list[Paid] = []
 
     def __len__(self) -> int:
         ticks = len(self.trades) + len(self.late) + len(self.folds) + len(self.bbo)
-        return ticks + len(self.minutes) + len(self.gaps)
+        slow = len(self.marks) + len(self.paid)
+        return ticks + len(self.minutes) + len(self.gaps) + slow
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +204,21 @@ def recorder_lock(db_path: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
+
+
+def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
+    """Return until when funding of a series is known, and its last mark price's minute."""
+    with open_reader(db_path) as query:
+        key = (series.venue, series.symbol)
+        ((known_ms,),) = query(
+            "SELECT CAST(max(end_ms) AS INTEGER) FROM history_coverage"
+            " WHERE venue = ? AND symbol = ? AND dataset = ?",
+            (*key, FUNDING),
+        )
+        ((mark_ms,),) = query(
+            "SELECT CAST(max(ts_ms) AS INTEGER) FROM mark WHERE venue = ? AND symbol = ?", key
+        )
+    return known_ms, mark_ms
 
 
 def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
@@ -310,6 +346,10 @@ class TickStore:
         fresh = [row for row in batch.late if execute(_INSERT_TRADE, row).rowcount == 1]
         if batch.bbo:
             many("INSERT INTO bbo VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.bbo)
+        if batch.marks:
+            many("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?, ?)", batch.marks)
+        for paid in batch.paid:
+            self._write_paid(paid, now_ms)
         self._write_gaps(batch.gaps.values())
         warnings = self._write_minutes(batch.minutes, now_ms) if batch.minutes else []
         without_bar, fold_warnings = self._fold(fresh, batch.folds, now_ms)
@@ -341,6 +381,46 @@ class TickStore:
                 for gap in gaps
             ],
         )
+
+    def _write_paid(self, paid: Paid, now_ms: int) -> None:
+        """Write funding, and the ledger of its days; a hand edit found stays marked as one."""
+        series, execute = paid.series, self._connection.execute
+        key = (series.venue, series.symbol)
+        days = {day.day_ms: day for day in read_days(self.query, series, FUNDING, paid.span)}
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO funding VALUES (?, ?, ?, ?, ?)",
+            [(*key, *row) for row in paid.rows],
+        )
+        for part in by_day(paid.span):
+            day_ms = part.start_ms // DAY_MS * DAY_MS
+            prior = days.get(day_ms)
+            known, *apart = merge([part, prior.span] if prior else [part])
+            if apart:
+                continue  # somebody else filled more of the day meanwhile
+            rows = self.query(
+                "SELECT ts_ms, rate, interval_hours FROM funding"
+                " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+                (*key, known.start_ms, known.end_ms),
+            )
+            digest = digest_rows(rows, columns_of(FUNDING).values())
+            sources = [*(prior.source.split("; ") if prior else ()), "record"]
+            execute(
+                "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"
+                " end_ms, bars, missing, source, digest, built_from, updated_ms)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)",
+                (
+                    *key,
+                    FUNDING,
+                    day_ms,
+                    known.start_ms,
+                    known.end_ms,
+                    len(rows),
+                    missing_hours([(row[0], row[2]) for row in rows], known),
+                    "; ".join(dict.fromkeys(sources)),
+                    None if prior and prior.digest is None else digest,
+                    now_ms,
+                ),
+            )
 
     def _write_minutes(self, minutes: Sequence[Minute], now_ms: int) -> list[str]:
         days: dict[tuple[Series, int], list[Minute]] = {}

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import groupby
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from tbv8.market import (
     DAY_MS,
+    HOUR_MS,
     MINUTE_MS,
+    MOST_RATE,
     ONE_MINUTE,
     Series,
     Span,
@@ -22,19 +25,23 @@ from tbv8.market import (
     iso_day,
     parse_dataset,
 )
-from tbv8.store.bars import BarStore, day_digests
+from tbv8.store.bars import FUNDING_RATES, BarStore, day_digests, paid_in
 from tbv8.store.ledger import (
     EMPTY,
+    FUNDING,
     HISTORY,
     MINUTE_DATASETS,
     RECORDED,
     LedgerDay,
+    missing_hours,
     read_days,
     read_held_days,
 )
 from tbv8.text import printable
 
 _CHUNK_MS = 31 * DAY_MS
+type Ints = npt.NDArray[np.int64]
+type Flags = npt.NDArray[np.bool_]
 _TIMES = Span(0, 253_402_300_800_000)
 """1970 to 9999: a row with another time, or with a text for one, is no bar."""
 
@@ -58,7 +65,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def stored_datasets(store: BarStore) -> list[str]:
-    """Return the tables of bars that the database has."""
+    """Return the tables of bars and of funding that the database has."""
     names = store.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     return [str(name) for (name,) in names if _is_dataset(str(name))]
 
@@ -90,11 +97,11 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
         if not _is_time(day.day_ms):
             problem = "the ledger tells of a day that is no time"
             yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
-    timeframe = parse_dataset(dataset)
+    timeframe = ONE_MINUTE if dataset == FUNDING else parse_dataset(dataset)
     for span in _chunks(store, dataset, series, sorted(days)):
         bars = store.read(series, dataset, span)
         digests = day_digests(bars)
-        wrong = _wrong_rows(bars, timeframe)
+        wrong = _wrong_rates(bars) if dataset == FUNDING else _wrong_rows(bars, timeframe)
         ledger_days = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
         for day_ms in sorted({*digests, *ledger_days}):
             ledger = days.get(day_ms)
@@ -103,21 +110,25 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
             if ledger is None:
                 problems.append(f"{count} rows that no ledger row tells of")
             else:
-                problems += _ledger_problems(ledger, count, digest, timeframe)
+                problems += _ledger_problems(ledger, count, digest)
+                problems += _missing_problems(bars, ledger, dataset)
+                problems += _day_problems(ledger, timeframe)
                 problems += _outside(bars, ledger, dataset)
             for problem in problems:
                 yield Problem(series.venue, series.symbol, dataset, day_ms, problem)
 
 
-def drop(
-    store: BarStore, problems: Sequence[Problem], *, can_fetch: Callable[[Series, Span], bool]
-) -> list[Problem]:
+type CanFetch = Callable[[str, Series, Span], bool]
+"""Tells whether the venue of a series has a dataset's history of a span."""
+
+
+def drop(store: BarStore, problems: Sequence[Problem], *, can_fetch: CanFetch) -> list[Problem]:
     """Forget the days that can be brought back, each in one transaction; return what stays wrong.
 
     Args:
         store: The database.
         problems: What `verify` yielded.
-        can_fetch: Tells whether the venue of a series has history of a span.
+        can_fetch: Which history a venue has.
     """
     kept: list[Problem] = []
     for (series, dataset, day_ms), found in groupby(sorted(problems, key=_day_of), key=_day_of):
@@ -178,22 +189,26 @@ def _can_come_back(
     series: Series,
     dataset: str,
     day_ms: int,
-    can_fetch: Callable[[Series, Span], bool],
+    can_fetch: CanFetch,
 ) -> bool:
     """Return True if a source or a rebuild can bring a day back; a recording is unique."""
     if dataset == RECORDED or not _is_dataset(dataset):
         return False
     if not _is_time(day_ms):
         return True
+    if dataset == FUNDING:
+        return can_fetch(dataset, series, Span(day_ms, day_ms + DAY_MS))
     timeframe = parse_dataset(dataset)
     span = Span(timeframe.ceil(day_ms), timeframe.ceil(day_ms + DAY_MS))
-    if day_ms == 0 or can_fetch(series, span or Span(day_ms, day_ms + DAY_MS)):
+    if day_ms == 0 or can_fetch(HISTORY, series, span or Span(day_ms, day_ms + DAY_MS)):
         return True
     held_days = {day.ledger.day_ms for day in read_held_days(store.query, series, ONE_MINUTE, span)}
     return dataset != HISTORY and held_days.issuperset(span.days())
 
 
 def _is_dataset(name: str) -> bool:
+    if name == FUNDING:
+        return True
     if name == HISTORY or name.startswith("bars_"):
         with suppress(ValueError):
             parse_dataset(name)
@@ -252,17 +267,25 @@ def _forget(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
     )
 
 
-def _ledger_problems(
-    day: LedgerDay, count: int, digest: str, timeframe: Timeframe
-) -> Iterator[str]:
+def _ledger_problems(day: LedgerDay, count: int, digest: str) -> Iterator[str]:
     if day.digest is None:
         yield "a row was changed outside of tbv8"
     elif day.digest != digest:
         yield "its rows are not those that were checked in (another digest)"
     if day.bars != count:
         yield f"{count} rows where the ledger tells of {day.bars}"
-    if timeframe.text == "1m" and day.bars + day.missing != day.span.minutes:
+
+
+def _missing_problems(rows: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
+    if dataset in MINUTE_DATASETS and day.bars + day.missing != day.span.minutes:
         yield f"{day.bars} bars and {day.missing} missing do not make {day.span.minutes} minutes"
+    if dataset == FUNDING:
+        lack = missing_hours(paid_in(rows, day.span), day.span)
+        if day.missing != lack:
+            yield f"{lack} hours lack a payment where the ledger tells of {day.missing}"
+
+
+def _day_problems(day: LedgerDay, timeframe: Timeframe) -> Iterator[str]:
     if not _is_of_its_day(day, timeframe):
         yield f"its ledger knows {day.span}, which is no part of the day"
 
@@ -279,7 +302,7 @@ def _is_of_its_day(day: LedgerDay, timeframe: Timeframe) -> bool:
 
 
 def _outside(bars: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
-    if dataset not in MINUTE_DATASETS:
+    if dataset not in (*MINUTE_DATASETS, FUNDING):
         return
     opens = bars["ts_ms"].to_numpy()
     of_day = opens[(opens >= day.day_ms) & (opens < day.day_ms + DAY_MS)]
@@ -288,8 +311,20 @@ def _outside(bars: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
         yield f"{outside.size} rows outside of {day.span}, first {iso(int(outside[0]))}"
 
 
+def _wrong_rates(rates: pa.Table) -> dict[int, list[str]]:
+    """Return by UTC day what is wrong with payments of funding by themselves."""
+    paid, rate, hours = (rates[name].to_numpy() for name in FUNDING_RATES.names)
+    known = np.isin(hours, [number for number in range(1, 25) if 24 % number == 0])
+    checks = {
+        "off the full hour": paid % HOUR_MS != 0,
+        "with an interval that is no divisor of 24 hours": ~known,
+        "with a rate that no market has": ~(abs(rate) < MOST_RATE),
+    }
+    return _by_day(paid, checks)
+
+
 def _wrong_rows(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
-    """Return by UTC day what is wrong with the rows by themselves."""
+    """Return by UTC day what is wrong with bars by themselves."""
     columns = {name: bars[name].to_numpy() for name in bars.schema.names}
     opens = columns["ts_ms"]
     low, high = columns["low"], columns["high"]
@@ -309,6 +344,11 @@ def _wrong_rows(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
     }
     if "minutes" in columns:
         checks["made of no 1m bars"] = columns["minutes"] < 1
+    return _by_day(opens, checks)
+
+
+def _by_day(opens: Ints, checks: Mapping[str, Flags]) -> dict[int, list[str]]:
+    """Return by UTC day which checks found rows wrong, and how many."""
     found: dict[int, list[str]] = {}
     for what, wrong in checks.items():
         where = opens[wrong]

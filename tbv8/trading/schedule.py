@@ -18,7 +18,7 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Ints, check_bars, close_times, column, fixed_point, to_bars
 from tbv8.trading.resting import RestingOrders
 
-_CHUNK = 100_000  # rows of the densest table at once: a million bars in the engine take 1.2 GB
+_CHUNK = 30_000  # rows of the densest table at once; with 100,000 a run takes a tenth longer
 _NS = 1_000_000
 _PRICES = ("open", "high", "low", "close")
 
@@ -195,7 +195,8 @@ def _schedule(
         )
         bar_closes.append(table.closes_ms)
         # a bar that closes where its last minute is missing: a step at the price that it ends with
-        lonely = ~np.isin(table.closes_ms, steps[symbol].closes_ms)
+        step_closes = np.append(steps[symbol].closes_ms, -1)
+        lonely = step_closes[step_closes[:-1].searchsorted(table.closes_ms)] != table.closes_ms
         if lonely.any():
             closes = fixed_point(column(table.bars, "close"), market.units.price_decimals)[lonely]
             add(numbers[symbol], table.closes_ms[lonely], [closes] * 4)

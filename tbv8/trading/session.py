@@ -97,12 +97,8 @@ class Session:
         )
         currency = self._markets[0].instrument.quote_currency
         self._payments = Payments(self._simulation.unbooked, currency)
-        self._engine = make_engine(
-            [market.instrument for market in self._markets],
-            answers,
-            self._payments,
-            balance=balance,
-        )
+        instruments = [market.instrument for market in self._markets]
+        self._engine = make_engine(instruments, answers, self._payments, balance=balance)
         self._begun = self._interrupted = False
         self._add_strategy(with_lines=with_lines)
 
@@ -110,6 +106,7 @@ class Session:
         forget_strategies(self.strategy)
         orders = self._orders
         base = gated(self._gate, self._bar_types.values())
+        base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
         self._lines = LineLog(self.strategy, self._loaded, self._bar_types)
         hooks, behind = self._reports.hooks(), {"on_bar": self._lines.add} if with_lines else {}
@@ -137,6 +134,8 @@ class Session:
         """
         with ExitStack() as stack:
             self._enter_run(stack)
+            charged = bars.funding.get(self.venue, {})
+            self._simulation.add_funding(charged, self._orders.step_ns // _NS)
             for schedule in schedules(
                 bars,
                 step=self.strategy.step,

@@ -10,11 +10,14 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+from nautilus_trader.model import FundingRateUpdate, InstrumentId
+
 from tbv8.config import records
 from tbv8.risk.book import Book
-from tbv8.risk.costs import funding, next_funding, next_midnight
+from tbv8.risk.costs import funding, next_midnight
 from tbv8.risk.events import EXACT, LIQUIDATION, Payment, PaymentKind
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
+from tbv8.trading.funding import Charged, FixedRates, PaidRates, Rates
 from tbv8.trading.matching import Account, Planned, Step
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Carried
@@ -48,16 +51,32 @@ class Simulation:
         self.carried: Carried | None = None
         self._counted_from_ms = counted_from_ms
         self._starting_balance = starting_balance
+        self._rates: dict[str, Rates] = {
+            symbol: FixedRates(own.funding_rate_8h, own.funding_hours)
+            for symbol, own in rules.items()
+        }
         self._funding_ms: dict[str, int] = {}
+        self._charged: dict[InstrumentId, FundingRateUpdate] = {}
         self._alarmed: tuple[Any, Any, Any] = (None, None, None)  # for which the alarms are set
 
     def begin(self, first_ms: int) -> None:
         """Set what falls due first; the first step closes at `first_ms`."""
         self.book.midnight_ms = next_midnight(first_ms - 1)
+        self._set_funding(first_ms - 1)
+
+    def add_funding(self, charged: Mapping[str, Charged], after_ms: int) -> None:
+        """Take what is charged after a time, in place of the fixed rates of its symbols."""
+        for symbol, payments in charged.items():
+            rates = self._rates[symbol]
+            if not isinstance(rates, PaidRates):
+                rates = self._rates[symbol] = PaidRates()
+            rates.extend(payments)
+        if self._funding_ms:
+            self._set_funding(after_ms)
+
+    def _set_funding(self, after_ms: int) -> None:
         self._funding_ms = {
-            symbol: next_funding(first_ms - 1, rules.funding_hours)
-            for symbol, rules in self.rules.items()
-            if rules.funding_rate_8h
+            symbol: rates.due_after(after_ms) for symbol, rates in self._rates.items()
         }
         self._set_due()
 
@@ -154,19 +173,30 @@ class Simulation:
         for market in self.markets:
             if self._funding_ms.get(market.symbol) != ts_ms:
                 continue
-            rules = self.rules[market.symbol]
-            self._funding_ms[market.symbol] = next_funding(ts_ms, rules.funding_hours)
+            rates = self._rates[market.symbol]
+            self._funding_ms[market.symbol] = rates.due_after(ts_ms)
+            rate, hours = rates.paid_at(ts_ms)
+            self._charged[market.instrument.id] = FundingRateUpdate(
+                market.instrument.id, rate, ts_ms * _NS, ts_ms * _NS, hours * 60
+            )
             if not market.position or market.last is None:
                 continue
             amount = funding(
                 self.book.positions[market.symbol],
                 market.units.to_price(market.last),
-                rate_8h=rules.funding_rate_8h,
-                hours=rules.funding_hours,
+                rate,
             )
             if amount:
                 self.pay(market, "funding", amount, ts_ms)
         self._set_due()
+
+    def funding_rate(self, instrument_id: InstrumentId) -> FundingRateUpdate | None:
+        """Return the funding that was charged last; None before the first of a run.
+
+        A strategy has it as `self.funding_rate`: with one in its cache, the engine would charge it
+        a second time.
+        """
+        return self._charged.get(instrument_id)
 
     def pay(self, market: RestingOrders, kind: PaymentKind, amount: Decimal, ts_ms: int) -> None:
         """Book a payment of the account; the engine's account follows."""

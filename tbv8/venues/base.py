@@ -54,6 +54,8 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """A span of history that is now known whole: its bars, and no others, exist at the venue.
 
+    Of a history of funding, the rows are payments (see `Venue.funding`).
+
     Args:
         span: At most a calendar month; minutes of it without a bar are missing at the venue itself,
             as two looks have confirmed.
@@ -263,6 +265,24 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
 
 
+class Payment(msgspec.Struct, frozen=True):
+    """One payment of funding as a venue tells it; `hours` is its interval, None if it is not told.
+
+    `time_ms` may be some ms behind the full hour.
+    """
+
+    time_ms: int
+    rate: float
+    hours: int | None = None
+
+
+class Payments(msgspec.Struct, frozen=True):
+    """One page of payments, in any order, and how to ask for the next; None behind the last."""
+
+    paid: list[Payment]
+    further: Ask[Payments] | None = None
+
+
 _DIGITS = range(-16, 12)  # of the first digit of an amount
 _MOST_FEE = Decimal("0.1")
 
@@ -376,6 +396,8 @@ class Live(Protocol):
         weight_per_s: How much may be asked by REST, and `weight_burst` at once.
         page_minutes: How many 1m bars one `ask_minutes` may span.
         kept_minutes: How many of the newest 1m bars the venue keeps; None for all.
+        payment_days: How many days of funding one `ask_payments` may span; None where its pages are
+            counted from now.
     """
 
     ws_url: str
@@ -388,6 +410,7 @@ class Live(Protocol):
     weight_burst: float
     page_minutes: int
     kept_minutes: int | None
+    payment_days: int | None
 
     def native_symbol(self, symbol: str) -> str:
         """Return the venue's own spelling, by its own rule."""
@@ -410,6 +433,18 @@ class Live(Protocol):
     def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
         """Ask for the best bid and offer of now."""
 
+    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
+        """Ask for the first page of the funding that was paid in `span`."""
+
+    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
+        """Ask for pages of which the last holds the first funding that was ever paid."""
+
+    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+        """Ask for the mark price and the open interest of every market, by native symbol.
+
+        Open interest is in the venue's own units (see `Market.contract_size`), None for none.
+        """
+
     def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
         """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished.
 
@@ -427,6 +462,8 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         rules: Asks for what orders there are worth; None if it publishes nothing of that.
         simulated: Its market is made up, no price is real.
         funding_hours: Hours between two payments of funding.
+        funding: What it charged: a history whose `Fetched.bars` are tables of funding rates, and
+            whose listing is its first payment. None if it is no perpetual, or tbv8 cannot ask it.
     """
 
     name: str
@@ -435,3 +472,4 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     rules: FetchRules | None = None
     simulated: bool = False
     funding_hours: int = 8
+    funding: HistorySource | None = None

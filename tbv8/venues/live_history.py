@@ -6,59 +6,32 @@ bit, that the recorder refills its gaps with.
 
 from __future__ import annotations
 
-import random
-import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from http import HTTPStatus
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import msgspec
-
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
-from tbv8.text import one_line
 from tbv8.venues.base import (
     MOST_UNUSABLE,
-    Ask,
     Cost,
     Endpoints,
     Fetched,
     Live,
     Market,
-    RefusedError,
     Rules,
     Say,
     unusable_note,
     with_unusable,
 )
-from tbv8.venues.bounds import check_clock
+from tbv8.venues.live_calls import Calls, Patience
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import requests
 
 _BYTES_A_BAR = 140
-_TRIES_IN_SILENCE = 3
-
-
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """The tries and pauses for a venue that fails.
-
-    Args:
-        tries: How often one thing is asked.
-        base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
-        reply_s: For a whole reply, beyond what a slow line needs for its bytes.
-        sleep: Waits some seconds.
-    """
-
-    tries: int = 6
-    base_s: float = 1.0
-    cap_s: float = 30.0
-    reply_s: float = 20.0
-    sleep: Callable[[float], None] = time.sleep
 
 
 def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
@@ -162,12 +135,8 @@ class LiveHistory:
         say: Say | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._name, self._live, self._opened_ms, self._say = name, live, opened_ms, say
-        self._url = endpoints.rest_url or live.rest_url
-        self._patience = patience or Patience()
-        self._session = _open_session(endpoints.redirect_hosts)
-        self._markets: dict[str, Market] = {}
-        self._free_at_s = 0.0
+        self._name, self._live, self._opened_ms = name, live, opened_ms
+        self._calls = Calls(name, live, endpoints, say=say, patience=patience)
 
     def __enter__(self) -> Self:
         return self
@@ -175,7 +144,7 @@ class LiveHistory:
     def __exit__(
         self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._session.close()
+        self._calls.close()
 
     def native_symbol(self, symbol: str) -> str:
         """Return the venue's own spelling, by its own rule."""
@@ -183,8 +152,7 @@ class LiveHistory:
 
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
-        clock_ms = self._fetch(self._live.ask_clock())
-        return check_clock(self._name, clock_ms, now_ms=int(time.time() * 1000))
+        return self._calls.clock_ms()
 
     def listed_ms(self, native: str) -> int:
         """Return the open of the symbol's first bar, of those that the venue keeps.
@@ -192,7 +160,7 @@ class LiveHistory:
         Raises:
             VenueError: The venue does not know the symbol, or has no bar of it.
         """
-        market, now_ms = self._market(native), self.clock_ms()
+        market, now_ms = self._calls.market(native), self.clock_ms()
         step_ms = self._live.page_minutes * MINUTE_MS
         kept = self._live.kept_minutes
         begin_ms = self._opened_ms if kept is None else now_ms - kept * MINUTE_MS
@@ -202,7 +170,9 @@ class LiveHistory:
         while present - absent > 1:
             middle = (absent + present) // 2
             start_ms = begin_ms // MINUTE_MS * MINUTE_MS + middle * step_ms
-            bars = self._fetch(self._live.ask_minutes(market, Span(start_ms, start_ms + step_ms)))
+            bars = self._calls.fetch(
+                self._live.ask_minutes(market, Span(start_ms, start_ms + step_ms))
+            )
             if bars:
                 present, first_ms = middle, bars[0].ts_ms
             else:
@@ -221,7 +191,7 @@ class LiveHistory:
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market, now_ms = self._market(native), self.clock_ms()
+        market, now_ms = self._calls.market(native), self.clock_ms()
         look = partial(self._look_twice, market)
         yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
@@ -231,7 +201,7 @@ class LiveHistory:
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market = self._market(native)
+        market = self._calls.market(native)
         parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
 
@@ -241,11 +211,11 @@ class LiveHistory:
         Raises:
             VenueError: The venue does not know one of them, refuses, or is out of reach.
         """
-        contracts, found = self._fetch(self._live.ask_contracts()), {}
+        contracts, found = self._calls.fetch(self._live.ask_contracts()), {}
         for symbol, native in symbols.items():
             name = native or self._live.native_symbol(symbol)
             if name not in contracts:
-                raise self._unknown(name)
+                raise self._calls.unknown(name)
             found[symbol] = contracts[name].rules_of(symbol)
         return found
 
@@ -257,7 +227,7 @@ class LiveHistory:
         for _ in range(2):
             if sum(bar.is_possible for bar in bars.values()) < part.minutes:
                 request = self._live.ask_minutes(market, part)
-                bars |= {bar.ts_ms: bar for bar in self._fetch(request)}
+                bars |= {bar.ts_ms: bar for bar in self._calls.fetch(request)}
         unusable = len(_unusable(bars))
         if unusable > MOST_UNUSABLE:
             raise VenueError(
@@ -273,86 +243,6 @@ class LiveHistory:
                 f"{self._name} keeps the newest {kept:,} minutes only, from {iso(kept_from_ms)} "
                 f"on: {part} is gone: begin later, or record it live with `doit record`"
             )
-
-    def _market(self, native: str) -> Market:
-        if not self._markets:
-            self._markets = self._fetch(self._live.ask_markets())
-        if native not in self._markets:
-            raise self._unknown(native)
-        return self._markets[native]
-
-    def _unknown(self, native: str) -> VenueError:
-        return VenueError(
-            f"{self._name} does not know {native}: correct `symbols` in "
-            f"config/venues/{self._name}.yaml"
-        )
-
-    def _fetch[T](self, ask: Ask[T]) -> T:
-        """Ask until it works; what cannot get better is not asked again.
-
-        Raises:
-            VenueError: The venue refuses, or fails too often.
-        """
-        where = f"{self._url}{ask.path}"
-        for tried in range(1, self._patience.tries + 1):
-            self._await_turn(ask.weight)
-            try:
-                return ask.parse(self._send(ask, where))
-            except RefusedError as e:
-                if not e.too_often:
-                    raise VenueError(f"{where}: {e}") from e
-                failure: VenueError = e
-            except VenueError as e:
-                failure = e
-            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
-            if tried >= _TRIES_IN_SILENCE and self._say is not None:
-                self._say(f"{where}: {failure}, trying again in {backoff_s:.0f} s")
-            self._patience.sleep(backoff_s * random.uniform(0.5, 1.0))
-        raise VenueError(
-            f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
-            "what was fetched is kept"
-        ) from failure
-
-    def _await_turn(self, weight: float) -> None:
-        now_s = time.monotonic()
-        if self._free_at_s > now_s:
-            self._patience.sleep(self._free_at_s - now_s)
-        burst_s = self._live.weight_burst / self._live.weight_per_s
-        earliest_s = max(self._free_at_s, now_s - burst_s)
-        self._free_at_s = earliest_s + weight / self._live.weight_per_s
-
-    def _send(self, ask: Ask[Any], where: str) -> bytes:
-        import requests
-
-        from tbv8.venues.http import MisledError, OutOfBoundsError
-
-        try:
-            reply = self._session.request(
-                "GET" if ask.body is None else "POST",
-                where,
-                params=dict(ask.params),
-                data=ask.body,
-                headers=None if ask.body is None else {"Content-Type": "application/json"},
-                timeout=self._patience.reply_s,
-            )
-        except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
-            raise RefusedError(str(e)) from e
-        except requests.RequestException as e:
-            raise VenueError(f"{type(e).__name__}") from e
-        if reply.status_code == HTTPStatus.OK:
-            return reply.content
-        problem = (
-            f"HTTP {reply.status_code} {one_line(reply.content[:200].decode(errors='replace'))}"
-        )
-        if reply.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-            raise RefusedError(problem, too_often=True)
-        raise (RefusedError if reply.status_code < 500 else VenueError)(problem)
-
-
-def _open_session(redirect_hosts: Collection[str]) -> requests.Session:
-    from tbv8.venues.http import Session  # nothing heavy is imported at the start of doit
-
-    return Session(hosts=redirect_hosts)
 
 
 def _end_ms(bars: Mapping[int, Bar]) -> int:

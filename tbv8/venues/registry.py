@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbv8.venues import binance_spot, hyperliquid, mexc, sample
+from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
 from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
 from tbv8.venues.ccxt import exchange_source
 from tbv8.venues.files import files_source
 
-VENUES: Mapping[str, Venue] = {
-    venue.name: venue for venue in (binance_spot.VENUE, hyperliquid.VENUE, mexc.VENUE, sample.VENUE)
-}
+_MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
+
+VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MODULES}
 
 
 def find_venue(name: str) -> Venue:
     """Return a venue's record; one without anything for a name that tbv8 does not know."""
     return VENUES.get(name) or Venue(name=name)
+
+
+def find_funding(name: str) -> HistorySource | None:
+    """Return where what a venue charged as funding comes from; None if it is not to be had."""
+    return find_venue(name).funding
 
 
 def find_history(name: str) -> HistorySource | None:

@@ -58,6 +58,9 @@ _TAIL = 0.03  # of a minute's surprise: the smaller, the fatter
 _MORNING = (105, 100, 95, 88, 80, 76, 78, 86, 97, 102, 100, 100)
 _HOURS = (*_MORNING, 108, 138, 160, 155, 138, 122, 110, 101, 95, 88, 84, 92)
 _WEEKEND = 0.7
+_FUNDING_HOURS = 8
+_EVEN_RATE, _RATE_A_GAIN = 0.0001, 0.004  # a day of +10 % makes it about 0.02 % in eight hours
+_RATE_UNITS, _MOST_RATE_UNITS = 1e8, 75_000.0
 # Streams of random numbers; the market's own first, a symbol's from its `stream` on.
 _CLUSTERS, _SURPRISE, _PATH, _NOISE, _QUIET = range(0, 50, 10)
 
@@ -93,8 +96,16 @@ def _open(endpoints: Endpoints, say: Say) -> SampleHistory:
     return SampleHistory()
 
 
+def _open_funding(endpoints: Endpoints, say: Say) -> SampleFunding:
+    """Return the simulated funding."""
+    return SampleFunding()
+
+
 VENUE = Venue(
-    name="sample", history=HistorySource(span=_span, cost=_cost, open=_open), simulated=True
+    name="sample",
+    history=HistorySource(span=_span, cost=_cost, open=_open),
+    simulated=True,
+    funding=HistorySource(span=_span, cost=_cost, open=_open_funding),
 )
 
 
@@ -133,12 +144,51 @@ class SampleHistory:
             while start_ms < gap.end_ms:
                 end_ms = min(month.close(month.floor(start_ms)), gap.end_ms)
                 part = Span(start_ms, end_ms)
-                yield Fetched(span=part, bars=minute_bars(native, part), source="simulated")
+                yield Fetched(span=part, bars=self._rows(native, part), source="simulated")
                 start_ms = end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars of `span`, simulated anew."""
+        """Return the rows of `span`, simulated anew."""
+        return self._rows(native, span)
+
+    def _rows(self, native: str, span: Span) -> pa.Table:
         return minute_bars(native, span)
+
+
+class SampleFunding(SampleHistory):
+    """The simulated funding: every eight hours what the eight hours before would have made of it.
+
+    The last payment of the half year falls on its end, outside of the span.
+    """
+
+    def _rows(self, native: str, span: Span) -> pa.Table:
+        return funding_rates(native, span)
+
+
+def funding_rates(symbol: str, span: Span) -> pa.Table:
+    """Return the simulated payments in `span`; the same rows whatever span is asked.
+
+    As at real venues a rate is 0.01 % where longs and shorts are even, rises where prices did, and
+    is a multiple of 0.000001 %.
+
+    Raises:
+        VenueError: The symbol is not simulated.
+    """
+    import numpy as np
+    import pyarrow as pa
+
+    interval_ms = _FUNDING_HOURS * HOUR_MS
+    bars = minute_bars(symbol, SPAN)
+    opens, closes = bars["ts_ms"].to_numpy(), bars["close"].to_numpy()
+    ends_ms = np.arange(SPAN.start_ms, SPAN.end_ms, interval_ms, dtype=np.int64)
+    last = np.maximum(np.searchsorted(opens, ends_ms) - 1, 0)
+    first = np.searchsorted(opens, ends_ms - interval_ms)
+    gains = closes[last] / closes[first] - 1.0
+    units = np.rint((_EVEN_RATE + _RATE_A_GAIN * gains) * _RATE_UNITS)
+    rates = np.clip(units, -_MOST_RATE_UNITS, _MOST_RATE_UNITS) / _RATE_UNITS
+    kept = (ends_ms >= span.start_ms) & (ends_ms < span.end_ms)
+    hours = np.full(int(kept.sum()), _FUNDING_HOURS, dtype=np.int64)
+    return pa.table({"ts_ms": ends_ms[kept], "rate": rates[kept], "interval_hours": hours})
 
 
 def minute_bars(symbol: str, span: Span) -> pa.Table:

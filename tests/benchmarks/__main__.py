@@ -14,6 +14,7 @@ from tests.benchmarks import (
     experimenting,
     filling,
     importing,
+    papering,
     recording,
     sessions,
     starting,
@@ -23,6 +24,7 @@ BENCHMARKS = {
     "list": starting.bench_list,
     "noop": starting.bench_noop,
     "backfill": filling.bench_backfill,
+    "funding": filling.bench_funding,
     "import": importing.bench_import,
     "aggregate": aggregation.bench_aggregate,
     "backtest": backtesting.bench_backtest,
@@ -33,6 +35,7 @@ BENCHMARKS = {
     "feed": sessions.bench_feed,
     "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
+    "paper": papering.bench_paper,
 }
 
 

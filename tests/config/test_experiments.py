@@ -139,9 +139,12 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
          "4: search.space: 998,001 trials are more than 100,000: try fewer"),
         ("btc_usdt_perp_v1", "btc_usdt_perp", "2: strategy: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'? there is "
          "btc_eth_pairs_v1, btc_usdt_breakout_v1, btc_usdt_perp_v1, btc_usdt_pullback_v1, btc_usdt_reversion_v1"),
-        ("search:", "search:\n  method: tpe", "4: search.method: unknown value 'tpe'; there is grid, halton, random"),
+        ("search:", "search:\n  method: sobol", "4: search.method: unknown value 'sobol'; there is grid, halton, random, tpe"),
+        ("search:", "search:\n  method: tpe\n  trials: 2\n  batch: 0", "6: search.batch: expected 1 to 1,000, got 0"),
+        ("search:", "walk_forward: {train: 60d, test: 30d}\nsearch:\n  method: tpe\n  trials: 2", "3: walk_forward: each window "
+         "would need a search of its own: use grid, random or halton"),
         ("search:", "search:\n  method: random", "3: search.trials: missing: random needs it"),
-        ("search:", "search:\n  seed: 1", "4: search.seed: a grid has all points: remove this key"),
+        ("search:", "search:\n  trials: 0", "4: search.trials: expected 1 or more, got 0"),
         ("search:", "search:\n  method: random\n  trials: 3", "5: search.trials: the space has 2 points, not 3: write fewer "
          "trials, or method: grid for all of them"),
         ("search:", "search:\n  where: [fast < slow]", "4: search.where[0]: unknown axis 'slow'; there is fast"),
@@ -149,7 +152,7 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
         ("search:", "objective: {maximize: sharp}\nsearch:", "3: objective.maximize: unknown value 'sharp', did you mean 'sharpe'? "
          "there is calmar, profit_factor, return, sharpe, sortino"),
         ("search:", "overfitting: {blocks: 7}\nsearch:", "3: overfitting.blocks: expected an even number, got 7"),
-        ("search:", "run: {on: ray}\nsearch:", "3: run.on: unknown value 'ray'; there is pool"),
+        ("search:", "run: {on: dask}\nsearch:", "3: run.on: unknown value 'dask'; there is pool, ray"),
         ("search:", "walk_forward: {train: 60d, test: 36h}\nsearch:", "3: walk_forward.test: '36h' is not whole days, and windows "
          "begin at 00:00 UTC"),
         ("search:", "walk_forward: {train: 29d, test: 5d}\nsearch:", "3: walk_forward.train: 29 days are too short for a sharpe "
@@ -169,6 +172,16 @@ def test_a_wrong_file_is_one_line_and_stops_nothing_else(
     assert (problem.kind, problem.name) == ("experiment", "sweep")
     assert project.experiments == {}
     assert "btc_usdt_perp_v1" in project.strategies
+
+
+def test_a_grid_has_all_points_whatever_the_keys_of_the_other_methods_say(tmp_path: Path) -> None:
+    others = "search:\n  method: grid\n  trials: 1\n  seed: 4\n  batch: 16"
+
+    plain = load(tmp_path, GRID).experiments["sweep"]
+    found = load(tmp_path, GRID.replace("search:", others)).experiments["sweep"]
+
+    assert found == plain
+    assert list(points(found.search)) == [(10,), (20,)]
 
 
 def test_workers_of_the_command_line_are_a_number(tmp_path: Path) -> None:

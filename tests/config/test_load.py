@@ -25,7 +25,16 @@ from msgspec.structs import replace
 
 from tbv8.config.document import plain
 from tbv8.config.load import load_project
-from tbv8.config.records import Instrument, Project, Risk, Routing, Strategy, Venue
+from tbv8.config.records import (
+    Instrument,
+    Notify,
+    Paper,
+    Project,
+    Risk,
+    Routing,
+    Strategy,
+    Venue,
+)
 from tbv8.errors import ConfigError
 from tbv8.market import Series, Span, parse_time, parse_timeframe
 
@@ -443,6 +452,25 @@ def test_a_series_has_the_span_of_the_history_and_those_of_its_strategies(
     }
 
 
+def test_how_late_a_paper_session_may_be(project: Files) -> None:
+    assert project.load().paper == Paper(stale_after_ms=None, clock_limit_ms=2000)
+    assert project.load().notify is None
+    strategy = project.strategy()
+    assert project.load().stale_after_ms(strategy) == 3 * 300_000
+
+    project.edit(DATA, "results_path: data/results", "paper: {stale_after: 90s, clock_limit: 1s}")
+    loaded = project.load()
+
+    assert loaded.paper == Paper(stale_after_ms=90_000, clock_limit_ms=1000)
+    assert loaded.stale_after_ms(strategy) == 90_000
+
+
+def test_where_messages_go(project: Files) -> None:
+    project.edit(DATA, "results_path: data/results", "notify: {urls_env: URLS, without: [halt]}")
+
+    assert project.load().notify == Notify(urls_env="URLS", without=("halt",))
+
+
 def test_the_timeframes_of_a_series_are_those_of_data_and_of_its_strategies(project: Files) -> None:
     project.edit(DATA, "[5m, 15m, 1h, 4h]", "[1M, 1m, 4h, 5m, 1w, 60m, 1h]")
     project.edit(STRATEGY, "timeframe: 5m", "timeframe: 7h")
@@ -633,7 +661,8 @@ TYPES = [
     case("a key in capitals", DATA, "db_path: data/tbv8.sqlite", "DB_PATH: data/tbv8.sqlite",
          "2: DB_PATH: unknown key, did you mean 'db_path'?"),
     case("a key of something else", DATA, "results_path: data/results", "verbose: true",
-         "3: verbose: unknown key; known are db_path, results_path, timeframes"),
+         "3: verbose: unknown key; known are db_path, results_path, timeframes, paper, "
+         "notify"),
     case("a number for text", DATA, "data/tbv8.sqlite", "3",
          "2: db_path: expected text, got 3: write it in quotes"),
     case("a truth for text", DATA, "data/tbv8.sqlite", "no",
@@ -733,6 +762,15 @@ VALUES = [
          r"2: db_path: expected a path such as data/tbv8.sqlite, got 'data/\x00'"),
     case("seconds", DATA, "5m, 15m", "5m, 15s",
          "4: timeframes[1]: '15s' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+    case("minutes without a unit", DATA, "results_path: data/results",
+         "paper: {stale_after: '15'}",
+         "3: paper.stale_after: '15' is not a duration: write 90s, 10m, 8h or 2d"),
+    case("no clock limit", DATA, "results_path: data/results", "paper: {clock_limit: 0s}",
+         "3: paper.clock_limit: '0s' is not a duration: write 90s, 10m, 8h or 2d"),
+    case("a secret in a file", DATA, "results_path: data/results",
+         'notify: {urls_env: "tgram://token/chat"}',
+         "3: notify.urls_env: write the name of an environment variable, such as "
+         "TBV8_NOTIFY_URLS; the URLs hold secrets"),
     case("two weeks", STRATEGY, "timeframe: 5m", "timeframe: 2w",
          "4: timeframe: '2w' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
     case("no minutes", STRATEGY, "timeframe: 5m", "timeframe: 0m",

@@ -239,17 +239,9 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
         pytest.param(
             PAIR,
             "2024-02-01}",
-            "2024-02-01, funding: history}",
-            "pair.yaml:7: backtest.funding: funding history is not held yet: write none or a rate "
-            "per 8 h, e.g. 0.0001",
-            id="funding from history",
-        ),
-        pytest.param(
-            PAIR,
-            "2024-02-01}",
             "2024-02-01, funding: some}",
-            "pair.yaml:7: backtest.funding: expected none or a rate per 8 h such as 0.0001, "
-            "got 'some'",
+            "pair.yaml:7: backtest.funding: expected history, none or a rate per 8 h such "
+            "as 0.0001, got 'some'",
             id="funding in words",
         ),
         pytest.param(
@@ -299,6 +291,30 @@ def test_bars_of_a_minute_have_no_detail(files: Files) -> None:
     files.edit(PAIR, "timeframe: 5m", "timeframe: 1m")
 
     assert files.strategy().detail == "none"
+
+
+@pytest.mark.parametrize(
+    ("venue", "more", "funding"),
+    [
+        pytest.param("sample", "", "history", id="a perpetual's bars"),
+        pytest.param("mexc", "", "history", id="a recorded venue's bars"),
+        pytest.param("sample", ", funding: none", "fixed", id="none"),
+        pytest.param("sample", ", funding: 0.0001", "fixed", id="a rate"),
+        pytest.param("sample", ", funding: history", "history", id="history"),
+    ],
+)
+def test_what_a_backtest_is_charged(files: Files, venue: str, more: str, funding: str) -> None:
+    files.edit(PAIR, "2024-02-01}", f"2024-02-01, market_data_venue: {venue}{more}}}")
+
+    assert files.strategy().funding == funding
+
+
+def test_a_rate_that_is_written_for_an_instrument_holds_if_nothing_else_is_written(
+    files: Files,
+) -> None:
+    files.edit("venues/mexc.yaml", '"0.0005"', '"0.0005", funding_rate_8h: 0.0003')
+
+    assert files.strategy().funding == "fixed"
 
 
 @pytest.mark.parametrize(

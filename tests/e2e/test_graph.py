@@ -44,7 +44,12 @@ def test_a_backtest_builds_what_it_needs_and_nothing_else(project: Project) -> N
     project.doit(*ONE_WEEK, BACKTEST)
 
     held = project.sql("SELECT DISTINCT symbol, dataset FROM history_coverage ORDER BY 1, 2")
-    assert held == [("BTC/USDT", "bars_5m"), ("BTC/USDT", "ohlcv_1m")]
+    assert [dataset for symbol, dataset in held if symbol == "BTC/USDT"] == [
+        "bars_5m",
+        "funding",
+        "ohlcv_1m",
+    ]
+    assert len(held) == 3
     assert sorted(path.name for path in project.results.iterdir()) == ["btc_usdt_perp_v1"]
 
 
@@ -91,6 +96,7 @@ def test_plan_tells_the_order_and_carries_reasons_down(project: Project) -> None
         "migrate",
         "backfill:sample:BTC/USDT",
         "aggregate:sample:BTC/USDT:5m",
+        "funding:sample:BTC/USDT",
         BACKTEST,
     ]
     assert tasks["backfill:sample:BTC/USDT"]["after"] == ["migrate"]
@@ -98,6 +104,7 @@ def test_plan_tells_the_order_and_carries_reasons_down(project: Project) -> None
     assert sorted(tasks[BACKTEST]["after"]) == [
         "aggregate:sample:BTC/USDT:5m",
         "backfill:sample:BTC/USDT",
+        "funding:sample:BTC/USDT",
     ]
 
 
@@ -132,6 +139,8 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
             ("aggregate", "ETH/USDT", ":1d"),
             ("backfill", "BTC/USDT", ""),
             ("backfill", "ETH/USDT", ""),
+            ("funding", "BTC/USDT", ""),
+            ("funding", "ETH/USDT", ""),
         )
     ]
 

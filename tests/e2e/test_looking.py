@@ -173,7 +173,7 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
 def test_schema_writes_a_file_for_each_kind(project: Project) -> None:
     said = project.doit("schema").stdout.split()
 
-    kinds = ("data", "history", "venue", "strategy")
+    kinds = ("data", "history", "venue", "strategy", "experiment")
     assert said == [f"config/.schemas/{kind}.schema.json" for kind in kinds]
     for name in said:
         assert json.loads((project.root / name).read_text())["properties"]
@@ -209,8 +209,8 @@ def test_prune_drops_and_says_what(done: Project) -> None:
         ),
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
-            "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_spot, "
-            "hyperliquid, mexc, sample",
+            "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_perp, "
+            "binance_spot, hyperliquid, mexc, sample",
             id="no venue",
         ),
     ],
@@ -290,7 +290,7 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         pytest.param(
             ("--dataset", "ohlcv"),
             "--dataset: unknown dataset 'ohlcv', did you mean 'ohlcv_1m'? there is bars_15m, "
-            "bars_1h, bars_4h, bars_5m, bbo, ohlcv_1m, trades",
+            "bars_1h, bars_4h, bars_5m, bbo, funding, mark, ohlcv_1m, trades",
             id="no dataset",
         ),
         pytest.param(

@@ -85,8 +85,9 @@ def test_risk_funding_and_slippage_of_the_yaml_are_in_the_result(done: Project) 
     done.doit(*ONE_WEEK, "backtest")
 
     after = _summary(done)["primary"]
-    assert before["funding"] == 0
-    assert after["funding"] != 0
+    assert before["funding_sources"]["BTC/USDT"]["shares"] == {"sample": 1.0}  # type: ignore[index]
+    assert after["funding_sources"]["BTC/USDT"]["rate_8h"] == 0.0001  # type: ignore[index]
+    assert after["funding"] not in (0, before["funding"])
     assert len(after["halts"]) > len(before["halts"])  # type: ignore[arg-type]
     assert after["denied"]["max_daily_loss_usd"] > 0  # type: ignore[index]
 

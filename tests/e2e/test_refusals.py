@@ -34,13 +34,13 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("venue=binance",),
             "ERROR: command line: venue: unknown venue 'binance', did you mean 'binance_spot'? "
-            "there is binance_spot, hyperliquid, mexc, sample",
+            "there is binance_perp, binance_spot, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
             ("strat=2024-01-01",),
             "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "there is end, start, venue, workers",
+            "there is address, end, on, start, venue, workers",
             id="variable",
         ),
         pytest.param(
@@ -199,7 +199,7 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr == (
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, experiment, list, noop, record\n"
+        "backtest, experiment, funding, list, noop, record\n"
     )
 
 

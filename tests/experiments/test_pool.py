@@ -20,7 +20,7 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.messages import Context
-from tbv8.experiments.pool import Died, Pool, write_tables
+from tbv8.experiments.pool import Died, Pool, shared_tables
 from tbv8.experiments.slots import count_cores, held_slot
 from tbv8.experiments.trial import Outcome, run_trial
 from tests.builders import ROOT
@@ -76,11 +76,12 @@ class Mischief(Strategy):
 
 
 @contextmanager
-def pool_of(strategy: Strategy, folder: Path, *, workers: int, code: str = "") -> Iterator[Pool]:
+def pool_of(strategy: Strategy, *, workers: int, code: str = "") -> Iterator[Pool]:
     own = to_trial(strategy)
-    context = Context(strategy=own, tables=write_tables(tables(2), folder), cores=count_cores())
-    with Pool(context, workers=workers, made_by=code or made_by(own)) as pool:
-        yield pool
+    with shared_tables(tables(2)) as files:
+        context = Context(strategy=own, tables=files, cores=count_cores())
+        with Pool(context, workers=workers, made_by=code or made_by(own)) as pool:
+            yield pool
 
 
 def run(pool: Pool, strategies: list[Strategy], *, kill_after: int = -1) -> list[Any]:
@@ -122,7 +123,7 @@ def mischief(root: Path, mode: str) -> Strategy:
     )
 
 
-def test_any_number_of_workers_gives_the_serial_answers_after_a_kill_too(tmp_path: Path) -> None:
+def test_any_number_of_workers_gives_the_serial_answers_after_a_kill_too() -> None:
     strategies = [
         to_trial(ema(days(0, 2), params={"fast": fast, "slow": slow}))
         for fast in (5, 10, 20)
@@ -132,9 +133,9 @@ def test_any_number_of_workers_gives_the_serial_answers_after_a_kill_too(tmp_pat
 
     answers = []
     for workers, kill_after in ((1, 2), (4, -1)):
-        with pool_of(strategies[0], tmp_path, workers=workers) as pool:
+        with pool_of(strategies[0], workers=workers) as pool:
             answers.append(run(pool, strategies, kill_after=kill_after))
-    answers.append(run_again_in_one_pool(strategies, tmp_path))
+    answers.append(run_again_in_one_pool(strategies))
 
     assert answers == [serial] * 3
     assert serial[4].status == "failed"  # 20 and 15
@@ -142,9 +143,9 @@ def test_any_number_of_workers_gives_the_serial_answers_after_a_kill_too(tmp_pat
     assert children() == []
 
 
-def run_again_in_one_pool(strategies: list[Strategy], folder: Path) -> list[Outcome]:
+def run_again_in_one_pool(strategies: list[Strategy]) -> list[Outcome]:
     """Give the jobs in two runs of one pool, as a search and its walk-forward do."""
-    with pool_of(strategies[0], folder, workers=2) as pool:
+    with pool_of(strategies[0], workers=2) as pool:
         return [*run(pool, strategies[:2]), *run(pool, strategies[2:])]
 
 
@@ -158,7 +159,7 @@ def test_a_strategy_that_raises_fails_and_one_that_ends_its_process_dies_after_t
     here = Path.cwd()
     os.chdir(tmp_path)
     try:
-        with pool_of(strategies[0], tmp_path, workers=2) as pool:
+        with pool_of(strategies[0], workers=2) as pool:
             died, traded, raised, refused, left, read, again = run(pool, strategies)
     finally:
         os.chdir(here)
@@ -180,7 +181,7 @@ def test_a_worker_of_other_code_is_refused(tmp_path: Path) -> None:
     strategy = mischief(tmp_path, "trade")
     with (
         pytest.raises(DataError, match="the code was changed while the experiment ran"),
-        pool_of(strategy, tmp_path, workers=1, code="another") as pool,
+        pool_of(strategy, workers=1, code="another") as pool,
     ):
         run(pool, [strategy])
 
@@ -194,19 +195,19 @@ def test_a_strategy_that_is_edited_while_it_runs_ends_the_run(tmp_path: Path) ->
 
     with (
         pytest.raises(DataError, match="the code was changed while the experiment ran"),
-        pool_of(strategies[0], tmp_path, workers=1) as pool,
+        pool_of(strategies[0], workers=1) as pool,
     ):
         pool.run(list(enumerate(strategies)), edit)
     assert children() == []
 
 
-def test_workers_end_with_a_parent_that_is_killed_in_the_middle_of_a_trial(tmp_path: Path) -> None:
-    code = f"""
+def test_workers_end_with_a_parent_that_is_killed_in_the_middle_of_a_trial() -> None:
+    code = """
 import sys, time
 from pathlib import Path
 from tests.experiments.test_pool import *
-strategies = [to_trial(ema(days(0, 2), params={{"fast": n, "slow": 50}})) for n in range(2, 40)]
-with pool_of(strategies[0], Path({str(tmp_path)!r}), workers=2) as pool:
+strategies = [to_trial(ema(days(0, 2), params={"fast": n, "slow": 50})) for n in range(2, 40)]
+with pool_of(strategies[0], workers=2) as pool:
     pool.run(list(enumerate(strategies)), lambda n, a: print(*children(), flush=True))
 """
     parent = subprocess.Popen(

@@ -243,6 +243,8 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
         "span",
         "bars:BTC/USDT:5m",
         "bars:BTC/USDT:1m",
+        "funding:hyperliquid:BTC/USDT",
+        "funding:mexc:BTC/USDT",
         "page",
         "files",
     ]
@@ -989,6 +991,9 @@ def test_a_manifest_that_lacks_a_part_or_has_another_digest_is_stale(bench: Benc
         inputs[name] = {**whole["inputs"][name], "digest": "0" * 64}
         path.write_text(json.dumps({**whole, "inputs": inputs}))
         expected = {"bars:BTC/USDT:5m": BUILT, "bars:BTC/USDT:1m": MINUTES}
+        for venue in ("hyperliquid", "mexc"):
+            words = f"the funding of BTC/USDT at {venue} in its span changed"
+            expected[f"funding:{venue}:BTC/USDT"] = words
         assert bench.reasons() == (expected.get(name, f"{name} changed"),)
 
     path.write_text(json.dumps(whole))

@@ -15,6 +15,7 @@ from tbv8.report.index import RecordingGap, Report, report_page
 from tbv8.report.months import Coverage, Month
 from tbv8.report.results import read_results
 from tbv8.report.status import Database, GapStatus, Status, StrategyStatus
+from tbv8.store.database import REVISION
 from tests.browser import PHONE, color, opened, overflow
 from tests.builders import day
 from tests.page.test_charts import as_figure, data_of
@@ -67,8 +68,8 @@ def make_report(results: Path, **changes: Any) -> Report:
             path="data/tbv8.sqlite",
             size=12_300_000,
             wal_size=0,
-            revision="0001",
-            known_revision="0001",
+            revision=REVISION,
+            known_revision=REVISION,
             problem=changes.pop("problem", None),
         ),
         series=(),

@@ -44,7 +44,8 @@ def test_a_result_without_a_caution_has_none() -> None:
     found = summarised([100.0] * MONTH, params={"orders": {3: "1"}})
 
     assert cautions(found) == []
-    first, second, third = str(found).splitlines()
+    first, second, funding, third = str(found).splitlines()
+    assert funding == "  hyperliquid: funding: none is charged"
     assert first.startswith("test_v1: BTC/USDT 1h, 744 bars of sample, simulated, 2024-01-01T00")
     assert second == (
         "  hyperliquid: 10,000.00 -> 9,999.95 USD (-0.00%, Sharpe -3.43), 1 fill, 1 entry, 0 round "

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.market import DAY_MS, HOUR_MS
-from tbv8.risk.costs import funding, maintenance, next_funding, next_midnight
+from tbv8.risk.costs import fixed_rate, funding, maintenance, next_funding, next_midnight
 
 D = Decimal
 
@@ -28,7 +28,7 @@ D = Decimal
     ],
 )
 def test_funding(position: str, rate: str, hours: int, expected: str) -> None:
-    assert funding(D(position), D(100), rate_8h=D(rate), hours=hours) == D(expected)
+    assert funding(D(position), D(100), fixed_rate(D(rate), hours)) == D(expected)
 
 
 @given(
@@ -46,7 +46,7 @@ def test_funding_is_exact_to_the_last_decimal(
         expected = exact.quantize(D("1e-8"), rounding=ROUND_HALF_EVEN)
     with localcontext() as context:
         context.prec = 2
-        assert funding(position, price, rate_8h=rate, hours=hours) == expected
+        assert funding(position, price, fixed_rate(rate, hours)) == expected
 
 
 @pytest.mark.parametrize(

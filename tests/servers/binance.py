@@ -1,4 +1,6 @@
-"""A local Binance Spot, archive and REST: it tells the truth that it was given, and misbehaves.
+"""A local Binance, archive and REST: it tells the truth that it was given, and misbehaves.
+
+It is Spot (`/api/v3`) and the USD-M perpetuals (`/fapi/v1`) alike, of the same markets.
 
     with BinanceServer({"BTCUSDT": market}, now_ms=now_ms) as server:
         server.faults.add(Fault(match="2024-01.zip", kind="truncate", times=2))
@@ -9,7 +11,7 @@
 `POST /_control` and read `GET /_control/log` (`send_control`, `read_log`).
 
 Two clocks: `now_ms` is the market's (a number that a test moves), and the weight meter's is the
-wall clock, which `weight.advance` moves forward. The wire follows protocols.md section 3.
+wall clock, which `weight.advance` moves forward. The wire follows protocols.md sections 3 and 6.
 """
 
 from __future__ import annotations
@@ -70,9 +72,13 @@ from tests.servers.binance_market import (
     open_ms_of,
     parse_row,
     synthetic_market,
+    synthetic_rates,
 )
 
+_SPOT, _PERP = "/api/v3/", "/fapi/v1/"
 _WEIGHTS = {"/api/v3/klines": 2, "/api/v3/exchangeInfo": 20}
+_PERP_KLINES_WEIGHTS = ((99, 1), (499, 2), (1000, 5), (10**9, 10))
+_RATES_PARAMETERS = {"symbol", "startTime", "endTime", "limit"}
 _KLINES_PARAMETERS = {"symbol", "interval", "startTime", "endTime", "timeZone", "limit"}
 _INFO_PARAMETERS = {"symbol", "symbols", "permissions", "showPermissionSets", "symbolStatus"}
 _SYMBOL, _NUMBER = "^[A-Z0-9-_.]{1,20}$", "^[0-9]{1,20}$"
@@ -311,7 +317,7 @@ class BinanceServer:
 
     def reply_to(self, request: Request) -> tuple[Reply, Fault | None]:
         """Return the reply and the fault that strikes it, and log both."""
-        is_rest = request.path.startswith("/api/")
+        is_rest = request.path.startswith((_SPOT, _PERP))
         reply = self._rest(request) if is_rest else self._archive(request.path)
         fault = self.faults.take(request.target, request.path, reply.status)
         if fault is not None:
@@ -348,26 +354,27 @@ class BinanceServer:
             overrides = [o for o in self._overrides if o.file == file.stem]
         if any(o.kind == "not_published" for o in overrides):
             return None
-        if next(market.lines(file.start_ms, file.end_ms), None) is None:
+        if next(_file_lines(market, file), None) is None:
             return None
         hidden = self._hidden_from("archive", file.symbol)
 
         def make() -> bytes:
             lines = [
-                in_archive_unit(line)
-                for line in market.lines(file.start_ms, file.end_ms)
+                in_archive_unit(line) if file.is_spot else line
+                for line in _file_lines(market, file)
                 if not hidden or not _is_hidden(open_ms_of(line), hidden)
             ]
-            return make_zip(file.stem, lines, overrides, file.start_ms, file.end_ms)
+            return make_zip(file, lines, overrides)
 
-        return self._zips.of((file.stem, market, tuple(overrides), tuple(hidden)), make)
+        key = (file.stem, file.is_spot, market, tuple(overrides), tuple(hidden))
+        return self._zips.of(key, make)
 
     def _hidden_from(self, side: Side, symbol: str) -> list[Hidden]:
         with self._lock:
             return [h for h in self._hidden if (h.side, h.symbol) == (side, symbol)]
 
     def _rest(self, request: Request) -> Reply:
-        used, refusal = self.weight.charge(_WEIGHTS.get(request.path, 1))
+        used, refusal = self.weight.charge(_weight(request))
         reply = refusal or self._rest_answer(request)
         used_headers = (("X-MBX-USED-WEIGHT", f"{used}"), ("X-MBX-USED-WEIGHT-1M", f"{used}"))
         return replace(reply, headers=(*reply.headers, *used_headers))
@@ -375,17 +382,23 @@ class BinanceServer:
     def _rest_answer(self, request: Request) -> Reply:
         try:
             match request.path:
-                case "/api/v3/ping":
+                case "/fapi/v1/fundingRate":
+                    return json_reply(self._rates(_parameters(request, _RATES_PARAMETERS)))
+                case "/fapi/v1/fundingInfo":
+                    _parameters(request, set())
+                    return json_reply(self._funding_info())
+                case "/api/v3/ping" | "/fapi/v1/ping":
                     _parameters(request, set())
                     return json_reply({})
-                case "/api/v3/time":
+                case "/api/v3/time" | "/fapi/v1/time":
                     _parameters(request, set())
                     scale = 1000 if request.microseconds else 1
                     return json_reply({"serverTime": self.now_ms * scale})
                 case "/api/v3/exchangeInfo":
                     return json_reply(self._exchange_info(_parameters(request, _INFO_PARAMETERS)))
-                case "/api/v3/klines":
-                    rows = self._klines(_parameters(request, _KLINES_PARAMETERS))
+                case "/api/v3/klines" | "/fapi/v1/klines":
+                    most = 1000 if request.path.startswith(_SPOT) else 1500
+                    rows = self._klines(_parameters(request, _KLINES_PARAMETERS), most)
                     return json_reply(
                         [*map(_in_microseconds, rows)] if request.microseconds else rows
                     )
@@ -393,12 +406,46 @@ class BinanceServer:
             return json_reply({"code": refused.code, "msg": refused.msg}, 400)
         return Reply(404, b"<html><body><h2>404 Not found</h2></body></html>", "text/html")
 
-    def _klines(self, query: Mapping[str, str]) -> list[Row]:
+    def _rates(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return the oldest rates from startTime on; the newest ones without it."""
+        symbol = _mandatory(query, "symbol")
+        market = self._listed(_legal("symbol", symbol, _SYMBOL))
+        limit = min(int(_legal("limit", query.get("limit", "100"), _NUMBER)), 1000)
+        start_ms = _time_ms("startTime", query.get("startTime", "0"), round_up=True)
+        end_ms = _time_ms("endTime", query.get("endTime", str(self.now_ms)), round_up=False)
+        hidden = self._hidden_from("rest", symbol)
+        rows = [
+            {"symbol": symbol, "fundingTime": ts, "fundingRate": rate, "markPrice": "100.00000000"}
+            for ts, _, rate in market.rates_in(start_ms, min(end_ms, self.now_ms) + 1)
+            if not _is_hidden(ts, hidden)
+        ]
+        return rows[:limit] if "startTime" in query else rows[-limit:]
+
+    def _funding_info(self) -> list[dict[str, Any]]:
+        """Return the symbols whose interval is not 8 hours now."""
+        newest = {
+            name: rows[-1]
+            for name, market in self.markets.items()
+            if (rows := market.rates_in(0, self.now_ms + 1))
+        }
+        return [
+            {
+                "symbol": name,
+                "adjustedFundingRateCap": "0.02500000",
+                "adjustedFundingRateFloor": "-0.02500000",
+                "fundingIntervalHours": hours,
+                "disclaimer": False,
+            }
+            for name, (_, hours, _) in newest.items()
+            if hours != 8
+        ]
+
+    def _klines(self, query: Mapping[str, str], most: int) -> list[Row]:
         symbol, interval = _mandatory(query, "symbol"), _mandatory(query, "interval")
         market = self._listed(_legal("symbol", symbol, _SYMBOL))
         if interval != "1m":
             raise _RefusedError(-1120, "Invalid interval.")
-        limit = min(int(_legal("limit", query.get("limit", "500"), _NUMBER)), 1000)
+        limit = min(int(_legal("limit", query.get("limit", "500"), _NUMBER)), most)
         if limit < 1:
             raise _RefusedError(-1130, "Data sent for parameter 'limit' is not valid.")
         now_ms = self.now_ms
@@ -513,7 +560,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     markets = {}
     for coin, made_up in ((None, options.synthetic), (TINY_COIN, options.tiny)):
         for symbol, start, end, seed in made_up:
-            markets[symbol] = synthetic_market(
+            made = synthetic_market(
                 symbol,
                 _parse_time(start),
                 _parse_time(end),
@@ -521,6 +568,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 outages=outages.get(symbol, ()),
                 coin=coin,
             )
+            rates = synthetic_rates(made.listed_ms, made.end_ms, int(seed))
+            markets[symbol] = replace(made, rates=rates)
     for paths in _by_symbol(options.archive).values():
         market = market_from_archive(paths)
         markets[market.symbol] = market
@@ -821,6 +870,22 @@ def _symbol_info(market: Market) -> dict[str, Any]:
         "permissions": [],
         "permissionSets": [["SPOT", "MARGIN"]],
     }
+
+
+def _weight(request: Request) -> int:
+    if request.path != "/fapi/v1/klines":
+        return _WEIGHTS.get(request.path, 1)
+    limit = dict(request.query).get("limit", "500")
+    rows = int(limit) if limit.isdecimal() else 500
+    return next(weight for most, weight in _PERP_KLINES_WEIGHTS if rows <= most)
+
+
+def _file_lines(market: Market, file: ArchiveFile) -> Iterator[str]:
+    """Yield the rows that belong into a file of the archive, times in milliseconds."""
+    if not file.has_rates:
+        return market.lines(file.start_ms, file.end_ms)
+    rates = market.rates_in(file.start_ms, file.end_ms)
+    return (f"{ts_ms},{hours},{rate}" for ts_ms, hours, rate in rates)
 
 
 def _in_microseconds(row: Row) -> Row:

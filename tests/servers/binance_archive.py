@@ -20,11 +20,14 @@ FUTURES_HEADER = (
 )
 
 _MICROSECONDS_SINCE_MS = 1_735_689_600_000  # 2025-01-01: rows that open from then on have them
+_HEADER_SINCE_MS = 1_640_995_200_000  # 2022-01-01: files of perpetuals from then on have a header
 _PATH = re.compile(
-    r"/data/spot/(?P<period>monthly|daily)/klines/(?P<symbol>[^/]+)/1m/"
-    r"(?P<stem>(?P=symbol)-1m-(?P<year>\d{4})-(?P<month>\d\d)(-(?P<day>\d\d))?)\.zip"
-    r"(?P<checksum>\.CHECKSUM)?"
+    r"/data/(?P<folder>spot|futures/um)/(?P<period>monthly|daily)/"
+    r"(klines/(?P<symbol>[^/]+)/1m|fundingRate/(?P<rated>[^/]+))/"
+    r"(?P<stem>(?P<name>[^/]+)-(?P<kind>1m|fundingRate)-"
+    r"(?P<year>\d{4})-(?P<month>\d\d)(-(?P<day>\d\d))?)\.zip(?P<checksum>\.CHECKSUM)?"
 )
+RATES_HEADER = "calc_time,funding_interval_hours,last_funding_rate"
 
 type OverrideKind = Literal[
     "off_minute",
@@ -91,6 +94,9 @@ class ArchiveFile:
         stem: Its name without `.zip`.
         start_ms: Its day or month is `[start_ms, end_ms)`.
         published_ms: The first moment at which it is there, when nothing delays it.
+        header: Its first line, "" for none.
+        is_spot: It is Spot's, of which the times from 2025 on are microseconds.
+        has_rates: It holds funding rates, not bars.
     """
 
     symbol: str
@@ -100,10 +106,13 @@ class ArchiveFile:
     end_ms: int
     published_ms: int
     is_checksum: bool
+    header: str = ""
+    is_spot: bool = True
+    has_rates: bool = False
 
 
 def parse_archive_path(path: str) -> ArchiveFile | None:
-    """Parse the path of a zip of 1m bars or of its CHECKSUM; None for any other path."""
+    """Parse the path of a zip of 1m bars or rates, or of its CHECKSUM; None for any other path."""
     if not (found := _PATH.fullmatch(path)):
         return None
     year, month, day = int(found["year"]), int(found["month"]), int(found["day"] or 1)
@@ -114,17 +123,27 @@ def parse_archive_path(path: str) -> ArchiveFile | None:
         return None
     if monthly == bool(found["day"]):
         return None
+    is_spot, has_rates = found["folder"] == "spot", found["rated"] is not None
+    if found["name"] != (found["rated"] or found["symbol"]):
+        return None
+    if has_rates != (found["kind"] == "fundingRate") or (has_rates and (is_spot or not monthly)):
+        return None
     end_ms = start_ms + DAY_MS
     if monthly:
         end_ms = _midnight_ms(year + month // 12, month % 12 + 1, 1)
     return ArchiveFile(
-        symbol=found["symbol"],
+        symbol=found["name"],
         stem=found["stem"],
         monthly=monthly,
         start_ms=start_ms,
         end_ms=end_ms,
         published_ms=_first_monday_ms(end_ms) if monthly else end_ms,
         is_checksum=bool(found["checksum"]),
+        header=RATES_HEADER
+        if has_rates
+        else ("" if is_spot or start_ms < _HEADER_SINCE_MS else FUTURES_HEADER),
+        is_spot=is_spot,
+        has_rates=has_rates,
     )
 
 
@@ -146,19 +165,15 @@ def _first_monday_ms(month_ms: int) -> int:
     return month_ms + (4 - month_ms // DAY_MS) % 7 * DAY_MS  # day 4 of the epoch was a Monday
 
 
-def make_zip(
-    stem: str, lines: list[str], overrides: Sequence[Override], start_ms: int, end_ms: int
-) -> bytes:
-    """Return the zip of an archive file that spans `[start_ms, end_ms)`, as `overrides` have it.
+def make_zip(file: ArchiveFile, lines: list[str], overrides: Sequence[Override]) -> bytes:
+    """Return the zip of an archive file, as `overrides` have it.
 
     Args:
-        stem: Its name without `.zip`.
-        lines: Its rows, in the archive's unit of time.
+        file: Which one.
+        lines: Its rows, in the archive's unit of time, without a header.
         overrides: Those of this file, applied in order.
-        start_ms: Where its day or month starts.
-        end_ms: Where the next one starts.
     """
-    inner_name = f"{stem}.csv"
+    inner_name, start_ms, end_ms = f"{file.stem}.csv", file.start_ms, file.end_ms
     for override in overrides:
         match override.kind:
             case "inner_name":
@@ -172,7 +187,9 @@ def make_zip(
         # Its own time, not the clock's: the same file gives the same bytes.
         written = datetime.fromtimestamp(end_ms // 1000, tz=UTC).replace(hour=1, minute=7)
         info = zipfile.ZipInfo(inner_name, written.timetuple()[:6])
-        text = "".join(f"{line}\n" for line in lines)
+        has_own = any(o.kind in ("header", "text") for o in overrides)
+        head = [file.header] if file.header and not has_own else []
+        text = "".join(f"{line}\n" for line in [*head, *lines])
         archive.writestr(info, text, zipfile.ZIP_DEFLATED, compresslevel=1)
     return made.getvalue()
 

@@ -27,6 +27,7 @@ DAY_MS = 1_440 * MINUTE_MS
 MICROSECONDS_FROM = 10**14  # an archive time of this size or more is in microseconds
 
 type Row = tuple[int, str, str, str, str, str, int, str, int, str, str, str]
+type RateRow = tuple[int, int, str]
 type Ints = npt.NDArray[np.int64]
 
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY")
@@ -41,6 +42,8 @@ class Market:
         listed_ms: No minute opens before it, and the venue does not know the symbol until then.
         end_ms: No minute opens at or after it.
         lines_of_day: From a UTC midnight to that day's lines, in time order.
+        rates: The funding that was paid, by time: when it was worked out (some ms behind the
+            hour), its interval in hours, and the rate.
     """
 
     symbol: str
@@ -52,6 +55,11 @@ class Market:
     end_ms: int
     lines_of_day: Callable[[int], Sequence[str]]
     status: str = "TRADING"
+    rates: tuple[RateRow, ...] = ()
+
+    def rates_in(self, start_ms: int, end_ms: int) -> list[RateRow]:
+        """Return the rates that were worked out in `[start_ms, end_ms)`, by time."""
+        return [row for row in self.rates if start_ms <= row[0] < end_ms]
 
     def lines(self, start_ms: int, end_ms: int) -> Iterator[str]:
         """Yield the lines that open in `[start_ms, end_ms)`, in time order."""
@@ -153,6 +161,27 @@ def market_from_rows(
         lines_of_day=lambda day_ms: days.get(day_ms, []),
         status=status,
     )
+
+
+def synthetic_rates(
+    start_ms: int, end_ms: int, seed: int, *, hours: Sequence[tuple[int, int]] = ((0, 8),)
+) -> tuple[RateRow, ...]:
+    """Make up the funding that is paid in `[start_ms, end_ms)`.
+
+    Args:
+        start_ms: Nothing is paid before it.
+        end_ms: Nor from it on.
+        seed: Any whole number from 0.
+        hours: From when on an interval holds, by time; the first must hold at the start.
+    """
+    hour_ms, rows = 60 * MINUTE_MS, []
+    for at_ms in range(-(-start_ms // hour_ms) * hour_ms, end_ms, hour_ms):
+        interval = next(each for since_ms, each in reversed(hours) if since_ms < at_ms)
+        if at_ms % (interval * hour_ms) == 0:
+            number = zlib.crc32(f"{seed} {at_ms}".encode())
+            rate = f"{(number % 60_001 - 20_000) / 10**8:.8f}"
+            rows.append((at_ms + number % 17, interval, rate))
+    return tuple(rows)
 
 
 def market_from_archive(

@@ -38,6 +38,7 @@ from tests.servers.live_server import (
     json_reply,
 )
 
+MOST_RATES = 500
 MOST_CANDLES = 5_000
 _INTERVALS = {"1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w", "1M"}
 _WITH_COIN = {"trades", "bbo", "candle", "l2Book", "activeAssetCtx"}
@@ -207,9 +208,24 @@ class HyperliquidWire:
                 return json_reply(_book(coin, quote) if quote else None)
             case {"type": "recentTrades", "coin": str(coin)}:
                 return self._recent_trades(coin)
+            case {"type": "fundingHistory", "coin": str(coin), "startTime": int(start_ms)}:
+                return self._funding(coin, start_ms, asked.get("endTime"))
             case {"type": "candleSnapshot", "req": dict(wanted)}:
                 return self._candle_snapshot(wanted)
         return _unfit()
+
+    def _funding(self, coin: str, start_ms: int, end_ms: int | None) -> Reply:
+        """Return the oldest 500 payments from `start_ms` on."""
+        if coin not in self.markets:
+            return Reply(500, b"null")
+        now_ms = self.clock.now_ms()
+        last_ms = now_ms if end_ms is None else min(end_ms, now_ms)
+        rows = [
+            {"coin": coin, "fundingRate": rate.rate, "premium": "0.0001", "time": rate.time_ms}
+            for rate in self.markets[coin].rates(hours=1)
+            if start_ms <= rate.time_ms <= last_ms
+        ]
+        return json_reply(rows[:MOST_RATES])
 
     def _recent_trades(self, coin: str) -> Reply:
         if coin not in self.markets:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -40,6 +41,7 @@ class MarketSpec:
         history_minutes: Bars made up before the first trade.
         warm_minutes: Minutes of trades before the start, at most 5 events a second.
         delisted: The venue still knows it, and nothing happens in it.
+        funding_days: Since when funding is paid, in days before the start.
     """
 
     native: str
@@ -52,8 +54,10 @@ class MarketSpec:
     repeats: float = 0.0
     one_sided: float = 0.02
     history_minutes: int = 0
+    funded_from_ms: int | None = None
     warm_minutes: int = 2
     delisted: bool = False
+    funding_days: int = 40
 
 
 @dataclass(slots=True)
@@ -207,6 +211,29 @@ class Candle:
     trades: int
 
 
+@dataclass(frozen=True, slots=True)
+class LiveRate:
+    """Funding that was paid, some ms behind the hour, and its interval in hours."""
+
+    time_ms: int
+    hours: int
+    rate: str
+
+
+def live_rates(
+    native: str, start_ms: int, now_ms: int, *, hours: int, seed: int = 1
+) -> list[LiveRate]:
+    """Make up what was paid every so many hours from one time to the other, by time."""
+    step_ms = hours * 3_600_000
+    rates = []
+    for at_ms in range(-(-start_ms // step_ms) * step_ms, now_ms + 1, step_ms):
+        number = zlib.crc32(f"{native} {seed} {at_ms}".encode())
+        late_ms = number % 90
+        if at_ms + late_ms <= now_ms:
+            rates.append(LiveRate(at_ms + late_ms, hours, f"{number % 40_001 / 10**8:.8f}"))
+    return rates
+
+
 class LiveMarket:
     """One symbol's truth, and what makes it; its methods may be called from any thread.
 
@@ -226,6 +253,7 @@ class LiveMarket:
         self.trades: list[LiveTrade] = []
         self.quotes: list[LiveQuote] = []
         self.floods: list[Flood] = []
+        self.untold_rates: set[int] = set()  # hours whose payment is not told
         self._hashed_ids = hashed_ids
         self._random = random.Random(f"{seed}:{spec.native}")
         self._last_id = 16_000_000_000 + self._random.randrange(10**8)
@@ -239,6 +267,7 @@ class LiveMarket:
         idle = spec.delisted or spec.rate + spec.quote_rate <= 0
         self.rate = 0.0 if spec.delisted else spec.rate
         self.quote_rate = 0.0 if spec.delisted else spec.quote_rate
+        self._start_ms = int(start_ms)
         self.first_minute_ms = int(start_ms // MINUTE_MS) * MINUTE_MS
         if not idle:
             self.first_minute_ms -= spec.warm_minutes * MINUTE_MS
@@ -466,6 +495,15 @@ class LiveMarket:
             for trade in flood.trades(self):
                 _fold(bars, trade, contract)
         return bars
+
+    def rates(self, *, hours: int) -> list[LiveRate]:
+        """Return the funding that was paid so far and is told, by time."""
+        first_ms = self._start_ms - self.spec.funding_days * 24 * 3_600_000
+        now_ms = int(self.clock.now_ms())
+        rates = live_rates(self.spec.native, first_ms, now_ms, hours=hours)
+        return [
+            rate for rate in rates if rate.time_ms // 3_600_000 * 3_600_000 not in self.untold_rates
+        ]
 
     def _make_history(self, minutes: int) -> None:
         """Walk back from the first price, a bar a minute."""

@@ -160,7 +160,7 @@ class MexcWire:
             info = {"timezone": "CST", "serverTime": self.clock.now_ms()}
             return json_reply({**info, "rateLimits": [], "exchangeFilters": [], "symbols": []})
         call, _, symbol = request.path.removeprefix(_BASE + "/").partition("/")
-        calls = {"ping", "detail", "kline", "deals", "depth"}
+        calls = {"ping", "detail", "kline", "deals", "depth", "funding_rate", "ticker"}
         if not request.path.startswith(_BASE) or call not in calls or request.method != "GET":
             return Reply(404, b'{"success":false,"code":404}')
         if self._is_too_often(call):
@@ -169,6 +169,10 @@ class MexcWire:
             return _done(self.clock.now_ms())
         if call == "detail":
             return self._detail(request.query.get("symbol"))
+        if call == "ticker":
+            return _done([self._ticker(market) for market in self.markets.values()])
+        if (call, symbol) == ("funding_rate", "history"):
+            return self._funding(request.query)
         market = self.markets.get(symbol)
         if market is None:
             return _refused(1001, _WORDS[1001])
@@ -185,6 +189,43 @@ class MexcWire:
         except ValueError:
             return _refused(600, _WORDS[600])
         return self._depth(market)
+
+    def _ticker(self, market: LiveMarket) -> dict[str, Any]:
+        trades = market.last_trades(1)
+        price = float(trades[0].price if trades else market.spec.price)
+        return {
+            "symbol": market.spec.native,
+            "lastPrice": price,
+            "fairPrice": price,
+            "indexPrice": price,
+            "holdVol": 1_000_000,
+            "timestamp": self.clock.now_ms(),
+        }
+
+    def _funding(self, query: Mapping[str, str]) -> Reply:
+        """Return a page of what was paid, the newest first."""
+        market = self.markets.get(query.get("symbol", ""))
+        if market is None:
+            return _refused(1001, _WORDS[1001])
+        size, number = int(query.get("page_size", "20")), int(query.get("page_num", "1"))
+        rates = market.rates(hours=8)[::-1]
+        rows = [
+            {
+                "symbol": market.spec.native,
+                "fundingRate": float(rate.rate),
+                "settleTime": rate.time_ms - rate.time_ms % 3_600_000,
+            }
+            for rate in rates[(number - 1) * size : number * size]
+        ]
+        return _done(
+            {
+                "pageSize": size,
+                "totalCount": len(rates),
+                "totalPage": -(-len(rates) // size),
+                "currentPage": number,
+                "resultList": rows,
+            }
+        )
 
     def _change(self, session: Session, verb: str, name: str, param: dict[str, Any]) -> None:
         symbol = param.get("symbol")

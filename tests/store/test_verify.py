@@ -49,11 +49,11 @@ def said(problems: Iterable[Problem]) -> list[tuple[int, str]]:
     return [((problem.day_ms - day(0)) // DAY_MS, problem.problem) for problem in problems]
 
 
-def anywhere(_series: Series, _span: Span) -> bool:
+def anywhere(_dataset: str, _series: Series, _span: Span) -> bool:
     return True
 
 
-def nowhere(_series: Series, _span: Span) -> bool:
+def nowhere(_dataset: str, _series: Series, _span: Span) -> bool:
     return False
 
 
@@ -61,7 +61,7 @@ def repair(
     db_path: Path,
     problems: list[Problem],
     *,
-    can_fetch: Callable[[Series, Span], bool] = anywhere,
+    can_fetch: Callable[[str, Series, Span], bool] = anywhere,
 ) -> list[Problem]:
     """Drop what can come back; return what stays."""
     with open_bars(db_path) as store:

@@ -10,8 +10,10 @@ from typing import Any
 
 from tbv8.market import Span, iso_day, parse_time
 from tbv8.venues.base import Endpoints, Fetched
-from tbv8.venues.binance_spot.history import BinanceHistory
-from tbv8.venues.binance_spot.host import Patience
+from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.product import Product
+from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import Market
 
@@ -51,11 +53,16 @@ def served(market: Market, now: str, *, time: VirtualTime | None = None) -> Bina
 
 
 def opened(
-    server: BinanceServer, *, time: VirtualTime | None = None, **patience: Any
+    server: BinanceServer,
+    *,
+    time: VirtualTime | None = None,
+    product: Product = SPOT,
+    **patience: Any,
 ) -> BinanceHistory:
     """Return a session with the server, that never really waits."""
     time = time or VirtualTime()
     return BinanceHistory(
+        product,
         Endpoints(rest_url=server.url, archive_url=server.url),
         Patience(**{"clock": time.now_s, "wait": time.wait} | patience),
     )

@@ -21,10 +21,11 @@ from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest, open_session
 from tbv8.venues.base import Endpoints, Live
-from tbv8.venues.binance_spot.history import BinanceHistory
-from tbv8.venues.binance_spot.host import Patience
+from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance_spot import PRODUCT as SPOT
+from tbv8.venues.live_calls import Patience as LivePatience
 from tbv8.venues.live_history import LiveHistory
-from tbv8.venues.live_history import Patience as LivePatience
 from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter
@@ -59,7 +60,7 @@ def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
         endpoints = Endpoints(
             rest_url=server.url, archive_url=server.url, redirect_hosts=redirect_hosts
         )
-        with BinanceHistory(endpoints, patience) as history:
+        with BinanceHistory(SPOT, endpoints, patience) as history:
             return ask(history)
 
     return question

@@ -13,8 +13,8 @@ import pytest
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.venues.base import Fetched
-from tbv8.venues.binance_spot.archive import UnusableError, parse_checksum, parse_file
-from tbv8.venues.binance_spot.minutes import to_table
+from tbv8.venues.binance.archive import UnusableError, parse_checksum, parse_file
+from tbv8.venues.binance.minutes import to_table
 from tests.servers.binance import SIDES, BinanceServer, Hidden
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -112,7 +112,7 @@ def test_a_wrong_file_of_a_month_is_taken_from_rest_day_by_day(
 def test_a_file_that_is_too_large_is_not_read_to_its_end(
     market: Market, server: BinanceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tbv8.venues.binance_spot.history.MOST_BYTES", 10_000)
+    monkeypatch.setattr("tbv8.venues.binance.files.MOST_BYTES", 10_000)
 
     pieces = fetched(server, [IN_MS])
 

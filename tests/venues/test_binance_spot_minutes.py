@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, settle
+from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
 
 START = 1_704_067_200_000  # 2024-01-01
 DAY = Span(START, START + 1440 * MINUTE_MS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tbv8.market import Span, parse_time
-from tbv8.venues.binance_spot.plan import Piece, cost, pieces
+from tbv8.venues.binance.plan import Piece, cost, pieces
+from tbv8.venues.binance_spot import PRODUCT as SPOT
 
 NOW = "2024-03-05T10:30Z"
 
@@ -91,11 +92,11 @@ def test_a_monthly_file_bears_its_month_and_a_daily_one_its_day() -> None:
     part = span("2024-01-20T08:00Z", "2024-01-20T09:00Z")
     monthly, daily = Piece(part, "monthly"), Piece(part, "daily")
 
-    assert monthly.file_path("BTCUSDT") == (
+    assert monthly.file_path(SPOT, "BTCUSDT") == (
         "/data/spot/monthly/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01.zip"
     )
     assert monthly.file_span == span("2024-01-01", "2024-02-01")
-    assert daily.file_path("BTCUSDT") == (
+    assert daily.file_path(SPOT, "BTCUSDT") == (
         "/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-01-20.zip"
     )
     assert daily.file_span == span("2024-01-20", "2024-01-21")
@@ -105,4 +106,4 @@ def test_a_monthly_file_bears_its_month_and_a_daily_one_its_day() -> None:
 def test_a_request_is_a_page_of_a_thousand_bars(end: str, requests: int) -> None:
     day = span("2024-03-05T00:00Z", f"2024-03-05T{end}Z")
 
-    assert cost(pieces([day], now_ms=day.end_ms)).requests == requests
+    assert cost(SPOT, pieces([day], now_ms=day.end_ms, listed_ms=0)).requests == requests

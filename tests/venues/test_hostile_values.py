@@ -17,9 +17,9 @@ import pytest
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade, parse_time
 from tbv8.venues.base import Market
-from tbv8.venues.binance_spot.host import FailureError
-from tbv8.venues.binance_spot.minutes import Minutes
-from tbv8.venues.binance_spot.rest import _parse_klines
+from tbv8.venues.binance.host import FailureError
+from tbv8.venues.binance.minutes import Minutes
+from tbv8.venues.binance.rest import _parse_klines
 from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
 from tbv8.venues.mexc.live import MexcFeed, MexcLive
 from tests.venues.frames import check_event

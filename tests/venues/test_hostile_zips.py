@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from tbv8.market import MINUTE_MS, Span, parse_time
-from tbv8.venues.binance_spot.archive import MOST_BYTES, UnusableError, parse_file
+from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, parse_file
 
 DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
 STEM = "BTCUSDT-1m-2024-03-08"

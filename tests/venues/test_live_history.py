@@ -16,7 +16,8 @@ from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.venues.base import Endpoints
 from tbv8.venues.hyperliquid.live import HyperliquidLive
-from tbv8.venues.live_history import LiveHistory, Patience, pages
+from tbv8.venues.live_calls import Patience
+from tbv8.venues.live_history import LiveHistory, pages
 from tbv8.venues.mexc.live import MexcLive
 from tbv8.venues.registry import find_history
 from tests.builders import bars_in, history_venue, ledger_in

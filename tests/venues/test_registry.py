@@ -20,9 +20,10 @@ from tests.servers.binance_market import synthetic_market
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.mexc import mexc_market, mexc_server
+from tests.test_ladder import SHARED_BY_VENUES
 
 NOON = 1_790_164_800_000
-NOT_VENUES = {"__init__", "base", "bounds", "ccxt", "files", "http", "live_history", "registry"}
+NOT_VENUES = {"__init__", "registry", "ccxt", "files", *SHARED_BY_VENUES}
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def spoken_to(name: str) -> Iterator[tuple[str | None, int]]:
         market = hyperliquid_market("BTC", rate=2, history_minutes=300)
         with hyperliquid_server([market], clock=clock) as server:
             yield server.rest_url, NOON
-    elif name == "binance_spot":
+    elif name in ("binance_perp", "binance_spot"):
         start, now = parse_time("2024-03-09"), parse_time("2024-03-10T12:00:00Z")
         market_there = synthetic_market("BTCUSDT", start, parse_time("2024-03-12"), 5)
         meter = WeightMeter(10**9)
@@ -63,6 +64,7 @@ def test_facts_that_others_rely_on() -> None:
     facts = {name: (one.simulated, one.funding_hours) for name, one in VENUES.items()}
 
     assert facts == {
+        "binance_perp": (False, 8),
         "binance_spot": (False, 8),
         "hyperliquid": (False, 1),
         "mexc": (False, 8),

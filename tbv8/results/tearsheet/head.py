@@ -7,7 +7,7 @@ import msgspec
 from tbv8.page.html import Html, element, tiles
 from tbv8.page.words import counted
 from tbv8.results.read import Result
-from tbv8.results.summary import cautions
+from tbv8.results.summary import cautions, funding_words
 from tbv8.results.tearsheet.words import moment, percent, signed_percent, two_places
 
 _PARAM = 60  # characters of a param in the head; all of it stands at the end
@@ -32,6 +32,11 @@ def page_header(result: Result) -> Html:
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
         [element("p", text, class_="facts") for text in _settings(result)],
+        [
+            element("p", f"{stats.venue}: {words}.", class_="facts")
+            for stats in summary.runs
+            for words in funding_words(stats)
+        ],
         [element("p", text, class_="caution") for text in cautions(summary)],
     )
 

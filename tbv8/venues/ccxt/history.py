@@ -36,7 +36,8 @@ from tbv8.venues.base import (
 )
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import Session
-from tbv8.venues.live_history import Patience, fill, to_table
+from tbv8.venues.live_calls import Patience
+from tbv8.venues.live_history import fill, to_table
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,7 +2,7 @@
 
     live        its sockets and REST calls, as pure parsers
 
-Its history is `tbv8.venues.live_history` with those calls.
+Its histories are `tbv8.venues.live_history` and `live_funding` with those calls.
 
 Its coins are margined in USDC; `BTC/USDT` is its coin `BTC` all the same.
 """
@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tbv8.market import MINUTE_MS, Span
+from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Cost, Endpoints, HistorySource, Rules, Say, Venue
 
 if TYPE_CHECKING:
     from tbv8.venues.hyperliquid.live import HyperliquidLive
+    from tbv8.venues.live_funding import LiveFunding
     from tbv8.venues.live_history import LiveHistory
 
+_OPENED_MS = parse_time("2023-05-01")  # before its first funding
 _SURE_MINUTES = 4900  # of the newest 5,000: they move on while a backfill runs
 
 
@@ -54,10 +56,30 @@ def _open_live() -> HyperliquidLive:
     return HyperliquidLive()
 
 
+def _funding_span(now_ms: int) -> Span:
+    """Return the time from the first funding to now."""
+    return Span(_OPENED_MS, max(_OPENED_MS, now_ms))
+
+
+def _funding_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+    """Return what filling `gaps` takes: a payment an hour."""
+    from tbv8.venues.live_funding import funding_cost
+
+    return funding_cost(gaps, hours=1, page_rows=480)
+
+
+def _open_funding(endpoints: Endpoints, say: Say) -> LiveFunding:
+    """Return a session; nothing is sent before it is asked."""
+    from tbv8.venues.live_funding import LiveFunding
+
+    return LiveFunding("hyperliquid", _open_live(), endpoints, usual_hours=1, say=say)
+
+
 VENUE = Venue(
     name="hyperliquid",
     history=HistorySource(span=_span, cost=_cost, open=_open, rolls=True),
     live=_open_live,
     rules=_rules,
     funding_hours=1,
+    funding=HistorySource(span=_funding_span, cost=_funding_cost, open=_open_funding),
 )

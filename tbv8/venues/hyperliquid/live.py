@@ -24,6 +24,8 @@ from tbv8.venues.base import (
     Contract,
     Market,
     Moment,
+    Payment,
+    Payments,
     Price,
     Refusal,
     Rules,
@@ -35,6 +37,7 @@ from tbv8.venues.base import (
 VENUE = "hyperliquid"
 KEPT_MINUTES = 5000
 
+_PAYMENTS_A_REPLY = 500
 _PRICE_DECIMALS = 6
 _PRICE_DIGITS = 5
 _LEAST_ORDER_USD = Decimal(10)
@@ -112,6 +115,11 @@ class _Meta(msgspec.Struct):
     universe: list[_Asset]
 
 
+class _Funding(msgspec.Struct):
+    fundingRate: float
+    time: Moment
+
+
 class _RuledAsset(msgspec.Struct):
     name: str
     szDecimals: Annotated[int, msgspec.Meta(ge=0, le=_PRICE_DECIMALS)]
@@ -122,8 +130,13 @@ class _RuledMeta(msgspec.Struct):
     universe: list[msgspec.Raw]
 
 
-class _Context(msgspec.Struct):
+class _PricedContext(msgspec.Struct):
     markPx: Price
+
+
+class _Context(msgspec.Struct):
+    markPx: Price | None = None
+    openInterest: Amount | None = None
 
 
 class _Book(msgspec.Struct):
@@ -219,6 +232,7 @@ class HyperliquidLive:
     weight_burst = 240.0
     page_minutes = 500  # some say that a reply has no more, and not which of them
     kept_minutes: int | None = KEPT_MINUTES
+    payment_days: int | None = 19  # hourly, with a day before: less than the 500 of a reply
 
     def native_symbol(self, symbol: str) -> str:
         """Return the coin: `BTC` for `BTC/USDT`."""
@@ -249,6 +263,26 @@ class HyperliquidLive:
         """Ask for the book's best levels."""
         parse = partial(_parse_book, symbol)
         return _info({"type": "l2Book", "coin": market.native}, parse, weight=2)
+
+    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
+        """Ask for what was paid: at most 500 payments, by time."""
+        last_ms = span.end_ms - 1
+        body = {
+            "type": "fundingHistory",
+            "coin": market.native,
+            "startTime": span.start_ms,
+            "endTime": last_ms,
+        }
+        return _info(body, partial(_parse_payments, self, market, span))
+
+    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
+        """Ask for the first 500 payments."""
+        body = {"type": "fundingHistory", "coin": market.native, "startTime": 0}
+        return _info(body, lambda reply: Payments(_payments(reply)))
+
+    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+        """Ask for the state of every coin."""
+        return _info({"type": "metaAndAssetCtxs"}, _parse_marks)
 
     def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
         """Ask for 1m bars; only the newest 5000 exist."""
@@ -326,7 +360,7 @@ def _parse_contracts(reply: bytes) -> dict[str, Contract]:
     for coin, context in zip(meta.universe, contexts, strict=True):
         try:
             asset = msgspec.json.decode(coin, type=_RuledAsset)
-            price = msgspec.json.decode(context, type=_Context, strict=False).markPx
+            price = msgspec.json.decode(context, type=_PricedContext, strict=False).markPx
         except UNREADABLE:  # a delisted coin may have no price
             continue
         most = _PRICE_DECIMALS - asset.szDecimals
@@ -355,6 +389,29 @@ def _parse_book(symbol: str, reply: bytes) -> Bbo:
 def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
     candles = _decoded(reply, list[_Candle])
     return minutes_in(span, (Bar(c.t, c.o, c.h, c.low, c.c, round(c.v, 10)) for c in candles))
+
+
+def _payments(reply: bytes) -> list[Payment]:
+    return [Payment(row.time, row.fundingRate, 1) for row in _decoded(reply, list[_Funding])]
+
+
+def _parse_payments(live: HyperliquidLive, market: Market, span: Span, reply: bytes) -> Payments:
+    paid = _payments(reply)
+    newest_ms = max((payment.time_ms for payment in paid), default=0)
+    if len(paid) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
+        return Payments(paid)
+    return Payments(paid, live.ask_payments(market, Span(newest_ms + 1, span.end_ms)))
+
+
+def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
+    meta, contexts = _decoded(reply, tuple[_Meta, list[_Context]])
+    if len(meta.universe) != len(contexts):
+        raise undocumented(VENUE, reply, "another number of coins and states")
+    return {
+        asset.name: (context.markPx, context.openInterest)
+        for asset, context in zip(meta.universe, contexts, strict=True)
+        if context.markPx is not None
+    }
 
 
 def _is_other_channel(frame: bytes) -> bool:

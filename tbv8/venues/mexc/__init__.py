@@ -2,7 +2,7 @@
 
     live        its sockets and REST calls, as pure parsers
 
-Its history is `tbv8.venues.live_history` with those calls.
+Its histories are `tbv8.venues.live_history` and `live_funding` with those calls.
 
 Its sizes are contracts; tbv8's are base units, by the contract size that the venue tells.
 """
@@ -16,6 +16,7 @@ from tbv8.market import Span, parse_time
 from tbv8.venues.base import Cost, Endpoints, HistorySource, Rules, Say, Venue
 
 if TYPE_CHECKING:
+    from tbv8.venues.live_funding import LiveFunding
     from tbv8.venues.live_history import LiveHistory
     from tbv8.venues.mexc.live import MexcLive
 
@@ -54,9 +55,25 @@ def _open_live() -> MexcLive:
     return MexcLive()
 
 
+def _funding_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+    """Return what filling `gaps` takes: pages of 100 payments, counted from now."""
+    from tbv8.venues.live_funding import funding_cost
+
+    since = [Span(gap.start_ms, max(gap.end_ms, now_ms)) for gap in gaps]
+    return funding_cost(since, hours=8, page_rows=100)
+
+
+def _open_funding(endpoints: Endpoints, say: Say) -> LiveFunding:
+    """Return a session; nothing is sent before it is asked."""
+    from tbv8.venues.live_funding import LiveFunding
+
+    return LiveFunding("mexc", _open_live(), endpoints, usual_hours=8, say=say)
+
+
 VENUE = Venue(
     name="mexc",
     history=HistorySource(span=_span, cost=_cost, open=_open),
     live=_open_live,
+    funding=HistorySource(span=_span, cost=_funding_cost, open=_open_funding),
     rules=_rules,
 )

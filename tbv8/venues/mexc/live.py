@@ -7,7 +7,7 @@ data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import partial
 from itertools import repeat, zip_longest
@@ -27,6 +27,8 @@ from tbv8.venues.base import (
     Contract,
     Market,
     Moment,
+    Payment,
+    Payments,
     Price,
     Refusal,
     RefusedError,
@@ -40,6 +42,8 @@ from tbv8.venues.bounds import FRAME_BYTES, BoundsError, inflate
 
 VENUE = "mexc"
 PAGE_MINUTES = 2000
+
+_PAYMENTS_A_PAGE = 100
 
 _SIDES: dict[int, Literal["buy", "sell"]] = {1: "buy", 2: "sell"}
 _METHODS: dict[Channel, str] = {"trades": "deal", "bbo": "depth.full"}
@@ -117,6 +121,23 @@ class _Book(msgspec.Struct):
     asks: list[_Level]
     bids: list[_Level]
     timestamp: Moment
+
+
+class _Funding(msgspec.Struct):
+    fundingRate: float
+    settleTime: Moment
+    collectCycle: int | None = None
+
+
+class _FundingPage(msgspec.Struct):
+    resultList: list[_Funding]
+    totalPage: int
+
+
+class _Ticker(msgspec.Struct):
+    symbol: str
+    fairPrice: Price | None = None
+    holdVol: Amount | None = None
 
 
 class _Klines(msgspec.Struct, rename="camel"):
@@ -241,6 +262,7 @@ class MexcLive:
     weight_burst = 20.0
     page_minutes = PAGE_MINUTES
     kept_minutes: int | None = None
+    payment_days: int | None = None
 
     def native_symbol(self, symbol: str) -> str:
         """Return `BTC_USDT` for `BTC/USDT`."""
@@ -277,6 +299,27 @@ class MexcLive:
             params={"limit": 5},
             parse=partial(_parse_book, symbol, market),
         )
+
+    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
+        """Ask for what was paid, the newest first: 100 payments a page."""
+        return self._ask_page(market, 1, partial(_parse_payments, self, market, span, 1))
+
+    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
+        """Ask for the newest payments, which tell of how many pages there are; then the last."""
+        return self._ask_page(market, 1, partial(_parse_oldest, self, market))
+
+    def _ask_page(
+        self, market: Market, page: int, parse: Callable[[bytes], Payments]
+    ) -> Ask[Payments]:
+        return Ask(
+            path="/api/v1/contract/funding_rate/history",
+            params={"symbol": market.native, "page_num": page, "page_size": _PAYMENTS_A_PAGE},
+            parse=parse,
+        )
+
+    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+        """Ask for the state of every contract."""
+        return Ask(path="/api/v1/contract/ticker", parse=_parse_marks, weight=5)
 
     def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
         """Ask for 1m bars, at most 2000: which end a longer reply is cut at is not told."""
@@ -454,6 +497,42 @@ def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
             for time_s, first, high, low, last, contracts in rows
         ),
     )
+
+
+def _payments(page: _FundingPage) -> list[Payment]:
+    return [Payment(row.settleTime, row.fundingRate, row.collectCycle) for row in page.resultList]
+
+
+def _parse_payments(
+    live: MexcLive, market: Market, span: Span, number: int, reply: bytes
+) -> Payments:
+    page = _decoded(_FundingPage, reply)
+    paid = _payments(page)
+    if not paid or number >= page.totalPage or min(p.time_ms for p in paid) < span.start_ms:
+        return Payments(paid)
+    parse = partial(_parse_payments, live, market, span, number + 1)
+    return Payments(paid, live._ask_page(market, number + 1, parse))
+
+
+def _parse_oldest(live: MexcLive, market: Market, reply: bytes) -> Payments:
+    page = _decoded(_FundingPage, reply)
+    if page.totalPage <= 1:
+        return Payments(_payments(page))
+
+    def parse(reply: bytes) -> Payments:
+        return Payments(_payments(_decoded(_FundingPage, reply)))
+
+    return Payments(_payments(page), live._ask_page(market, page.totalPage, parse))
+
+
+def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
+    found = _decoded(list[_Ticker] | _Ticker, reply)  # type: ignore[arg-type]
+    tickers: list[_Ticker] = found if isinstance(found, list) else [found]
+    return {
+        ticker.symbol: (ticker.fairPrice, ticker.holdVol)
+        for ticker in tickers
+        if ticker.fairPrice is not None
+    }
 
 
 def _inflate(frame: bytes) -> bytes:

@@ -1,46 +1,27 @@
-"""A session with Binance Spot's history: pieces are filled side by side and yielded by time."""
+"""A session with one of Binance's histories: pieces are filled side by side, yielded by time."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from http import HTTPStatus
+from collections.abc import Generator, Sequence
 from multiprocessing.pool import AsyncResult, ThreadPool
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import requests
-
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.venues.base import Endpoints, Fetched, unusable_note, with_unusable
-from tbv8.venues.binance_spot.archive import (
-    MOST_BYTES,
-    UnusableError,
-    digest,
-    parse_checksum,
-    parse_file,
-)
-from tbv8.venues.binance_spot.host import (
-    Host,
-    Lent,
-    Patience,
-    failure_in,
-    failure_of,
-    get,
-)
-from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, to_table
-from tbv8.venues.binance_spot.plan import Piece, Source, pieces
-from tbv8.venues.binance_spot.rest import AT_ONCE, Rest
-from tbv8.venues.http import OutOfBoundsError, Session
+from tbv8.venues.binance.archive import UnusableError, parse_file
+from tbv8.venues.binance.files import THREADS, Files, archive_host
+from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.minutes import Minutes, absent, cut, join, to_table
+from tbv8.venues.binance.plan import Piece, Source, pieces
+from tbv8.venues.binance.product import Product
+from tbv8.venues.binance.rest import Rest, rest_host
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-REST_URL = "https://api.binance.com"
-ARCHIVE_URL = "https://data.binance.vision"
-
-_THREADS = 4
 _AHEAD = 8  # pieces that are asked for before the consumer wants them; a month is 2 MB of bars
 
 type _Outcome = Fetched | list[AsyncResult[_Outcome]]
@@ -49,25 +30,15 @@ type _Outcome = Fetched | list[AsyncResult[_Outcome]]
 class BinanceHistory:
     """A session; `fetch` runs its own threads, the other methods the caller's."""
 
-    def __init__(self, endpoints: Endpoints, patience: Patience | None = None) -> None:
+    def __init__(
+        self, product: Product, endpoints: Endpoints, patience: Patience | None = None
+    ) -> None:
         patience = patience or Patience()
+        self._product = product
         self._rest = Rest(
-            Host(
-                endpoints.rest_url or REST_URL,
-                option="rest_url",
-                cure="another of Binance's hosts, such as https://data-api.binance.vision",
-                at_once=AT_ONCE,
-                patience=patience,
-            ),
-            endpoints.redirect_hosts,
+            product, rest_host(product, endpoints, patience), endpoints.redirect_hosts
         )
-        self._archive = Host(
-            endpoints.archive_url or ARCHIVE_URL,
-            option="archive_url",
-            cure=f"a mirror of {ARCHIVE_URL} that answers here",
-            at_once=_THREADS,
-            patience=patience,
-        )
+        self._archive = archive_host(product, endpoints, patience)
         self._redirect_hosts = endpoints.redirect_hosts
         self._listed_ms: dict[str, int] = {}
 
@@ -114,18 +85,14 @@ class BinanceHistory:
         waiting = deque(pieces(gaps, now_ms=past.end_ms, listed_ms=self.listed_ms(native)))
         ahead: deque[AsyncResult[_Outcome]] = deque()
         closing = threading.Event()
-        sessions = Lent(
-            lambda: Session(
-                most_bytes=MOST_BYTES, hosts=self._redirect_hosts, is_closing=closing.is_set
-            )
-        )
+        files = Files(self._archive, self._redirect_hosts, closing)
         # Its threads are daemons: one that hangs in a socket does not keep the process alive.
-        with ThreadPool(min(_THREADS, len(waiting) or 1)) as threads:
+        with ThreadPool(min(THREADS, len(waiting) or 1)) as threads:
             filler = _Filler(
+                self._product,
                 native,
                 self._rest,
-                self._archive,
-                sessions,
+                files,
                 threads,
                 closing,
                 settled_ms=past.end_ms - DAY_MS,
@@ -142,8 +109,7 @@ class BinanceHistory:
                         ahead.extendleft(reversed(outcome))
             finally:
                 closing.set()
-                for session in sessions.made:
-                    session.close()
+                files.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that REST has in `span`; what is absent was asked for twice.
@@ -160,17 +126,18 @@ class _Filler:
 
     def __init__(
         self,
+        product: Product,
         native: str,
         rest: Rest,
-        archive: Host,
-        sessions: Lent[Session],
+        files: Files,
         threads: ThreadPool,
         closing: threading.Event,
         *,
         settled_ms: int,
     ) -> None:
-        self._native, self._rest, self._archive = native, rest, archive
-        self._sessions, self._threads, self._closing = sessions, threads, closing
+        self._product, self._native = product, native
+        self._rest, self._files = rest, files
+        self._threads, self._closing = threads, closing
         self._settled_ms = settled_ms
 
     def start(self, piece: Piece, notes: tuple[str, ...] = ()) -> AsyncResult[_Outcome]:
@@ -188,7 +155,7 @@ class _Filler:
             return _fetched(known, minutes, "rest", notes)
         name = f"{piece.file_stem(self._native)}.zip"
         try:
-            found = self._read_file(piece, name)
+            found = self._read_file(piece)
         except UnusableError as e:
             return self._fill_by_day(piece, "rest", (*notes, f"{name}: {e}; taken from REST"))
         if found is None:
@@ -209,49 +176,22 @@ class _Filler:
                 known = Span(piece.span.start_ms, known_ms)
         return _fetched(known, cut(minutes, known), source, notes)
 
+    def _read_file(self, piece: Piece) -> tuple[Minutes, str] | None:
+        """Return the bars of a piece's archive file and its sha256; None where there is no file.
+
+        Raises:
+            UnusableError: It is not what it should be.
+        """
+        if (found := self._files.read(piece.file_path(self._product, self._native))) is None:
+            return None
+        zipped, sha256 = found
+        return parse_file(zipped, piece.file_stem(self._native), piece.file_span), sha256
+
     def _fill_by_day(self, piece: Piece, source: Source, notes: tuple[str, ...]) -> _Outcome:
         if piece.source == "daily":
             return self._fill(Piece(piece.span, "rest"), notes)
         first, *others = piece.by_day(source)
         return [self.start(first, notes), *map(self.start, others)]
-
-    def _read_file(self, piece: Piece, name: str) -> tuple[Minutes, str] | None:
-        """Return the bars of a piece's archive file and its sha256; None where there is no file.
-
-        Raises:
-            UnusableError: It is not what it should be, fetched twice if the checksum says so.
-        """
-        path = piece.file_path(self._native)
-        for _ in range(2):
-            zipped = self._download(path)
-            if zipped is None:
-                return None
-            line = self._download(f"{path}.CHECKSUM")
-            sha256 = digest(zipped)
-            if line is not None and parse_checksum(line, name) == sha256:
-                stem = name.removesuffix(".zip")
-                return parse_file(zipped, stem, piece.file_span), sha256
-        problem = "is not there" if line is None else "has another sha256, twice"
-        raise UnusableError(f"its CHECKSUM {problem}")
-
-    def _download(self, path: str) -> bytes | None:
-        """Return an archive file; None where there is none."""
-
-        def call() -> tuple[bytes | None, Mapping[str, str]]:
-            with self._sessions.one() as session:
-                try:
-                    reply = get(session, self._archive, path)
-                except OutOfBoundsError as e:
-                    raise UnusableError(str(e)) from e
-                except requests.RequestException as e:
-                    raise failure_of(e) from e
-            if reply.status_code == HTTPStatus.OK:
-                return reply.content, reply.headers
-            if reply.status_code == HTTPStatus.NOT_FOUND:
-                return None, reply.headers
-            raise failure_in(reply)
-
-        return self._archive.ask(path, call, self._closing)
 
 
 def _result(pending: AsyncResult[_Outcome]) -> _Outcome:

@@ -1,7 +1,7 @@
-"""An archive file: a zip with one CSV of 12 columns, and the CHECKSUM beside it. Pure.
+"""An archive file: a zip with one CSV of bars or of funding, and its CHECKSUM. Pure.
 
-Wire facts: protocols.md 3.5. Times are milliseconds up to 2024 and microseconds from 2025 on; the
-columns behind the volume are not read, since old files have junk in them.
+Wire facts: protocols.md 3.5 and 6. Times of Spot are milliseconds up to 2024 and microseconds from
+2025 on; the columns behind the volume are not read, since old files have junk in them.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import re
 import struct
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,7 +19,8 @@ import pyarrow.csv
 
 from tbv8.market import Span
 from tbv8.text import one_line, quoted
-from tbv8.venues.binance_spot.minutes import VALUES, Minutes, settle
+from tbv8.venues.base import Payment
+from tbv8.venues.binance.minutes import VALUES, Minutes, settle
 
 MOST_BYTES = 16 * 2**20
 """Of a file, and once more of what is in it: a month of 1m bars has 2 MB, 6 MB unzipped."""
@@ -34,6 +36,14 @@ _READ = {"open_time": pa.int64(), **dict.fromkeys(VALUES, pa.float64())}
 _CONVERT = pa.csv.ConvertOptions(
     column_types=_READ, include_columns=list(_READ), null_values=[], check_utf8=False
 )
+_RATE_COLUMNS = {
+    "calc_time": pa.int64(),
+    "funding_interval_hours": pa.int64(),
+    "last_funding_rate": pa.float64(),
+}
+_RATE_HEADER = ",".join(_RATE_COLUMNS)
+_MOST_RATES = 31 * 24
+_CONVERT_RATES = pa.csv.ConvertOptions(column_types=_RATE_COLUMNS, null_values=[], check_utf8=False)
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 
 # The head of a file in a zip: flags, method, CRC, sizes, lengths of its name and of what follows.
@@ -68,26 +78,59 @@ def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
     Raises:
         UnusableError: It is damaged, or is not the bars of `span`.
     """
+    text = _read_text(zipped, stem, most_rows=span.minutes * _ROWS_A_MINUTE)
+    columns = _read_columns(text, _COLUMNS, _CONVERT)
+    try:
+        return settle(columns[0], columns[1:], span)
+    except ValueError as e:
+        raise UnusableError(str(e)) from e
+
+
+def parse_rates(zipped: bytes, stem: str, span: Span) -> list[Payment]:
+    """Parse an archive file of the funding of the month `span`.
+
+    Raises:
+        UnusableError: It is damaged, is not the funding of `span`, or has other columns.
+    """
+    text = _read_text(zipped, stem, most_rows=_MOST_RATES)
+    header = text.splitlines()[0].decode(errors="replace") if text else ""
+    if not text[:1].isdigit() and header != _RATE_HEADER:
+        raise UnusableError(f"its columns are {quoted(header)}, not {_RATE_HEADER}")
+    columns = _read_columns(text, list(_RATE_COLUMNS), _CONVERT_RATES)
+    paid = [
+        Payment(time_ms, rate, hours)
+        for time_ms, hours, rate in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    for payment in paid:
+        if not span.start_ms <= payment.time_ms < span.end_ms:
+            raise UnusableError(f"a payment of time {payment.time_ms} lies outside of its month")
+    return paid
+
+
+def _read_text(zipped: bytes, stem: str, *, most_rows: int) -> bytes:
     text = _unzip(zipped, f"{stem}.csv").removeprefix(codecs.BOM_UTF8)
-    most = span.minutes * _ROWS_A_MINUTE
-    if text.count(b"\n") + text.count(b"\r") > 2 * most + 2:
-        raise UnusableError(f"it has more than {most:,} rows")
+    if text.count(b"\n") + text.count(b"\r") > 2 * most_rows + 2:
+        raise UnusableError(f"it has more than {most_rows:,} rows")
+    return text
+
+
+def _read_columns(text: bytes, names: Sequence[str], convert: pa.csv.ConvertOptions) -> list[Any]:
+    """Return the columns of a CSV as arrays, of one with a header or without."""
     header = 0 if text[:1].isdigit() else 1
     try:
         table = pa.csv.read_csv(
             pa.py_buffer(text),
             read_options=pa.csv.ReadOptions(
-                column_names=_COLUMNS,
+                column_names=names,
                 skip_rows=header,
                 use_threads=False,  # files are parsed side by side already
                 block_size=max(len(text), 1),  # one block, so that a column is one chunk
             ),
-            convert_options=_CONVERT,
+            convert_options=convert,
         )
         if not table.num_rows:
             raise UnusableError("it has no rows")
-        columns: list[Any] = [column.chunk(0).to_numpy() for column in table.columns]
-        return settle(columns[0], columns[1:], span)
+        return [column.chunk(0).to_numpy() for column in table.columns]
     except ValueError as e:  # pyarrow's are ValueErrors too
         raise UnusableError(str(e)) from e
 

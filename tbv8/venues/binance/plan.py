@@ -14,15 +14,10 @@ import msgspec
 
 from tbv8.market import DAY_MS, Span, iso_day, parse_timeframe
 from tbv8.venues.base import Cost
-
-OPENED_MS = 1_502_928_000_000
-"""2017-08-17, the venue's first day."""
-
-PAGE_ROWS = 1000
-"""The most bars that one REST call returns."""
+from tbv8.venues.binance.product import Product
 
 _MONTH = parse_timeframe("1M")
-_MEGABYTES = {"monthly": 2.1, "daily": 0.07, "rest": 0.16}  # BTCUSDT of 2024; REST: a page
+_MEGABYTES = {"monthly": 2.1, "daily": 0.07, "rest": 0.16}  # BTCUSDT of 2024; REST: a thousand bars
 
 type Source = Literal["monthly", "daily", "rest"]
 
@@ -47,9 +42,19 @@ class Piece(msgspec.Struct, frozen=True):
         day = iso_day(self.span.start_ms)
         return f"{native}-1m-{day[:7] if self.source == 'monthly' else day}"
 
-    def file_path(self, native: str) -> str:
+    def file_path(self, product: Product, native: str) -> str:
         """Return the path of its archive file."""
-        return f"/data/spot/{self.source}/klines/{native}/1m/{self.file_stem(native)}.zip"
+        folder = f"/data/{product.archive_folder}/{self.source}/klines/{native}/1m"
+        return f"{folder}/{self.file_stem(native)}.zip"
+
+    def rates_stem(self, native: str) -> str:
+        """Return the name of the archive file of its month's funding without `.zip`."""
+        return f"{native}-fundingRate-{iso_day(self.span.start_ms)[:7]}"
+
+    def rates_path(self, product: Product, native: str) -> str:
+        """Return the path of the archive file of its month's funding."""
+        folder = f"/data/{product.archive_folder}/monthly/fundingRate/{native}"
+        return f"{folder}/{self.rates_stem(native)}.zip"
 
     def by_day(self, source: Source) -> list[Piece]:
         """Cut it at UTC midnights, to be filled from `source`, in time order."""
@@ -59,7 +64,7 @@ class Piece(msgspec.Struct, frozen=True):
         ]
 
 
-def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int = OPENED_MS) -> list[Piece]:
+def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
     """Return the pieces of `gaps` in time order.
 
     A past month that is wanted whole, or from the listing on, is a monthly file; another past day,
@@ -74,10 +79,34 @@ def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int = OPENED_MS) -> 
     ]
 
 
-def cost(planned: Sequence[Piece]) -> Cost:
+def rate_pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
+    """Return the pieces of gaps in funding, in time order: a past month is a file, else REST.
+
+    Of the rest a piece is a month too: REST holds the payments of eleven in one reply.
+    """
+    return [
+        piece if piece.source == "monthly" else Piece(part, "rest")
+        for gap in sorted(gaps)
+        for part in _by_month(gap)
+        for piece in _pieces_of_month(part, now_ms // DAY_MS * DAY_MS, listed_ms)[:1]
+    ]
+
+
+def rates_cost(planned: Sequence[Piece]) -> Cost:
+    """Return about what pieces of funding take."""
+    count = Counter(piece.source for piece in planned)
+    return Cost(
+        monthly_files=count["monthly"],
+        requests=count["rest"],
+        megabytes=0.002 * count["monthly"] + 0.01 * count["rest"],
+    )
+
+
+def cost(product: Product, planned: Sequence[Piece]) -> Cost:
     """Return about what `planned` takes: sizes are those of BTCUSDT, the largest."""
     count = Counter(piece.source for piece in planned)
-    pages = sum(-(-piece.span.minutes // PAGE_ROWS) for piece in planned if piece.source == "rest")
+    rest = [piece.span.minutes for piece in planned if piece.source == "rest"]
+    pages = sum(-(-minutes // product.page_rows) for minutes in rest)
     return Cost(
         monthly_files=count["monthly"],
         daily_files=count["daily"],

@@ -1,8 +1,8 @@
-"""Bars from the REST API: `GET /api/v3/klines` by ccxt's raw call; the clock and the listing.
+"""Bars from the REST API: `GET <api>/klines` by ccxt's raw call; the clock and the listing.
 
-Wire facts: protocols.md 3.2. Both bounds of a call are open times and inclusive. ccxt's own limiter
-and retries are off, `Host` does both. ccxt's exceptions do not tell the status (451, 429 and 418
-are NetworkErrors), but each was raised because of one of requests, which does.
+Wire facts: protocols.md 3.2 and 6. Both bounds of a call are open times and inclusive. ccxt's own
+limiter and retries are off, `Host` does both. ccxt's exceptions do not tell the status (451, 429
+and 418 are NetworkErrors), but each was raised because of one of requests, which does.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
-from tbv8.venues.base import UNREADABLE, Moment
-from tbv8.venues.binance_spot.host import (
-    CONFIG,
+from tbv8.venues.base import UNREADABLE, Endpoints, Moment, Payment
+from tbv8.venues.binance.host import (
     FailureError,
     Host,
     Lent,
+    Patience,
     failure_in,
     failure_of,
     get,
 )
-from tbv8.venues.binance_spot.minutes import Minutes, absent, cut, join, settle
-from tbv8.venues.binance_spot.plan import PAGE_ROWS
+from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
+from tbv8.venues.binance.product import Product
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import Session
 
 AT_ONCE = 3
-"""Calls at the same time: 30 a second at 0.1 s each are 3600 of weight a minute."""
+"""Calls at the same time: 30 a second at 0.1 s each are 3600 of Spot's weight a minute."""
 
-_KLINES, _TIME = "/api/v3/klines", "/api/v3/time"
-_KLINES_WEIGHT, _TIME_WEIGHT = 2, 1
+_TIME_WEIGHT = 1
+_PAYMENTS_A_PAGE = 1000
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
 _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
@@ -47,15 +47,33 @@ _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 
 _Row = tuple[int, str, str, str, str, str, int, str, int, str, str, Any]
 
 
+class _FundingRate(msgspec.Struct):
+    fundingTime: Moment
+    fundingRate: float
+
+
 class _Time(msgspec.Struct):
     serverTime: Moment
+
+
+def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Host:
+    """Return the host of a product's REST API."""
+    return Host(
+        product,
+        endpoints.rest_url or product.rest_url,
+        option="rest_url",
+        cure=product.rest_cure,
+        at_once=AT_ONCE,
+        patience=patience,
+    )
 
 
 class Rest:
     """The calls that history needs."""
 
-    def __init__(self, host: Host, redirect_hosts: Collection[str] = ()) -> None:
-        self._host, self._redirect_hosts = host, redirect_hosts
+    def __init__(self, product: Product, host: Host, redirect_hosts: Collection[str] = ()) -> None:
+        self._product, self._host, self._redirect_hosts = product, host, redirect_hosts
+        self._klines_path, self._time_path = f"{product.api}/klines", f"{product.api}/time"
         self._exchanges: Lent[Any] = Lent(self._open_exchange)
         self._session = self._open_session()
         self._end_ms = _NO_END_MS  # no bar opens later
@@ -71,11 +89,11 @@ class Rest:
         """Return the venue's clock."""
 
         def call() -> tuple[int, Mapping[str, str]]:
-            answer, headers = self._get(_TIME, {}, _Time)
+            answer, headers = self._get(self._time_path, {}, _Time)
             now_ms = int(time.time() * 1000)
-            return check_clock("binance_spot", answer.serverTime, now_ms=now_ms), headers
+            return check_clock(self._product.venue, answer.serverTime, now_ms=now_ms), headers
 
-        clock_ms = self._host.ask(_TIME, call, self._open, weight=_TIME_WEIGHT)
+        clock_ms = self._host.ask(self._time_path, call, self._open, weight=_TIME_WEIGHT)
         self._end_ms = clock_ms + DAY_MS  # a session is over within the day
         return clock_ms
 
@@ -91,10 +109,10 @@ class Rest:
 
         def call() -> tuple[int, Mapping[str, str]]:
             try:
-                rows, headers = self._get(_KLINES, params, list[_Row])
+                rows, headers = self._get(self._klines_path, params, list[_Row])
             except FailureError as e:
                 if e.code in _UNKNOWN_SYMBOL:
-                    raise _unknown_symbol(native) from e
+                    raise self._unknown_symbol(native) from e
                 raise
             first = _parse_klines(rows, Span(0, self._end_ms), headers)
             opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
@@ -102,7 +120,9 @@ class Rest:
                 raise FailureError(f"it has no bar of {native} yet", headers=headers)
             return min(opens), headers
 
-        return self._host.ask(_KLINES, call, self._open, weight=_KLINES_WEIGHT)
+        return self._host.ask(
+            self._klines_path, call, self._open, weight=self._product.page_weight(1)
+        )
 
     def fetch(
         self, native: str, span: Span, closing: threading.Event, *, settled_ms: int
@@ -111,12 +131,13 @@ class Rest:
 
         What is absent was asked for twice.
         """
-        step_ms = PAGE_ROWS * MINUTE_MS
+        most = self._product.page_rows
+        step_ms = most * MINUTE_MS
         pages = [
             Span(start_ms, min(start_ms + step_ms, span.end_ms))
             for start_ms in range(span.start_ms, span.end_ms, step_ms)
         ]
-        minutes = join([self._klines(native, page, PAGE_ROWS, closing) for page in pages])
+        minutes = join([self._klines(native, page, most, closing) for page in pages])
         if not (runs := absent(minutes, span)):
             return minutes, span.end_ms
         found, known_ms = self.fetch_absent(native, runs, closing, settled_ms=settled_ms)
@@ -142,7 +163,7 @@ class Rest:
         last_ms = runs[-1].end_ms
         while runs:
             start_ms = runs[0].start_ms
-            page = Span(start_ms, start_ms + (PAGE_ROWS - 1) * MINUTE_MS)
+            page = Span(start_ms, start_ms + (self._product.page_rows - 1) * MINUTE_MS)
             end_ms = max([run.end_ms for run in runs if page.contains(run)], default=page.end_ms)
             rows = Span(start_ms, end_ms).minutes + 1  # one more: a bar behind it is the proof
             answer = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
@@ -153,11 +174,71 @@ class Rest:
                 return join(found), max(start_ms, min(last_ms, settled_ms))
             else:
                 empty += 1
-                self._host.back_off(_KLINES, "no bars where there are some", empty, closing)
+                problem = "no bars where there are some"
+                self._host.back_off(self._klines_path, problem, empty, closing)
                 known_ms = start_ms
             runs = [Span(max(run.start_ms, known_ms), run.end_ms) for run in runs]
             runs = [run for run in runs if run]
         return join(found), last_ms
+
+    def fetch_payments(self, native: str, span: Span, closing: threading.Event) -> list[Payment]:
+        """Return the funding that was paid in `span`, by time.
+
+        Raises:
+            VenueError: The venue refuses, does not know the symbol, or is out of reach.
+        """
+        path, paid, start_ms = f"{self._product.api}/fundingRate", list[Payment](), span.start_ms
+        while start_ms < span.end_ms:
+            page = self._payments_page(path, native, Span(start_ms, span.end_ms), closing)
+            paid += page
+            if len(page) < _PAYMENTS_A_PAGE:
+                break
+            start_ms = page[-1].time_ms + 1
+        return paid
+
+    def fetch_first_payment(self, native: str) -> Payment:
+        """Return the oldest funding that was paid.
+
+        Raises:
+            VenueError: The symbol is unknown, or nothing was paid yet.
+        """
+        path = f"{self._product.api}/fundingRate"
+        page = self._payments_page(path, native, Span(0, self._end_ms), self._open, most=1)
+        if not page:
+            raise VenueError(f"{self._product.venue}: no funding of {native} was paid yet")
+        return page[0]
+
+    def _payments_page(
+        self,
+        path: str,
+        native: str,
+        span: Span,
+        closing: threading.Event,
+        *,
+        most: int = _PAYMENTS_A_PAGE,
+    ) -> list[Payment]:
+        """Return the oldest payments of a span."""
+        params = {
+            "symbol": native,
+            "startTime": span.start_ms,
+            "endTime": span.end_ms - 1,
+            "limit": most,
+        }
+
+        def call() -> tuple[list[Payment], Mapping[str, str]]:
+            try:
+                rows, headers = self._get(path, params, list[_FundingRate])
+            except FailureError as e:
+                if e.code in _UNKNOWN_SYMBOL:
+                    raise self._unknown_symbol(native) from e
+                raise
+            times = [row.fundingTime for row in rows]
+            if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
+                problem = "the reply is not the funding that was asked for"
+                raise FailureError(problem, headers=headers)
+            return [Payment(row.fundingTime, row.fundingRate) for row in rows], headers
+
+        return self._host.ask(path, call, closing, weight=1)
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
         """Tell whether the newest bar opened before `ts_ms`."""
@@ -177,11 +258,11 @@ class Rest:
 
             with self._exchanges.one() as exchange:
                 try:
-                    rows = exchange.publicGetKlines(params)
+                    rows = getattr(exchange, self._product.ccxt_klines)(params)
                 except ccxt.BaseError as e:
                     failure = failure_of(e)
                     if failure.code in _UNKNOWN_SYMBOL:
-                        raise _unknown_symbol(native) from e
+                        raise self._unknown_symbol(native) from e
                     raise failure from e
                 except (RecursionError, UnicodeDecodeError) as e:
                     raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
@@ -189,7 +270,9 @@ class Rest:
             within = Span(span.start_ms, min(span.end_ms, self._end_ms))
             return _parse_klines(rows, within, headers), headers
 
-        return self._host.ask(_KLINES, call, closing, weight=_KLINES_WEIGHT)
+        return self._host.ask(
+            self._klines_path, call, closing, weight=self._product.page_weight(limit)
+        )
 
     def _get[T](
         self, path: str, params: Mapping[str, Any], kind: type[T]
@@ -206,10 +289,16 @@ class Rest:
         if reply.status_code != HTTPStatus.OK:
             raise failure_in(reply)
         try:
-            return msgspec.json.decode(reply.content, type=kind), reply.headers
+            return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
         except UNREADABLE as e:
             problem = f"the reply is not what the venue documents ({e})"
             raise FailureError(problem, headers=reply.headers) from e
+
+    def _unknown_symbol(self, native: str) -> VenueError:
+        return VenueError(
+            f"{self._product.venue} does not know {native}: its symbols look like BTCUSDT, correct "
+            f"`symbols` in {self._product.config}"
+        )
 
     def _open_session(self) -> Session:
         return Session(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
@@ -219,7 +308,7 @@ class Rest:
 
         return ccxt.binance(
             {
-                "urls": {"api": {"public": f"{self._host.url}/api/v3"}},
+                "urls": {"api": {self._product.ccxt_api: f"{self._host.url}{self._product.api}"}},
                 "enableRateLimit": False,
                 "requests_trust_env": True,  # proxies of the environment, as requests does
                 "timeout": int(self._host.patience.ccxt_s * 1000),
@@ -243,10 +332,3 @@ def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> Minute
         return settle(opens, values, within)
     except (msgspec.ValidationError, ValueError, OverflowError) as e:
         raise FailureError(f"the reply is not bars ({e})", headers=headers) from e
-
-
-def _unknown_symbol(native: str) -> VenueError:
-    return VenueError(
-        f"binance_spot does not know {native}: its symbols look like BTCUSDT, correct `symbols` in "
-        f"{CONFIG}"
-    )

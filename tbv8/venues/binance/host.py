@@ -27,11 +27,9 @@ from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
 from tbv8.venues.base import UNREADABLE, Say
+from tbv8.venues.binance.product import Product
 from tbv8.venues.http import MisledError, OutOfBoundsError
 
-CONFIG = "config/venues/binance_spot.yaml"
-
-_WEIGHT_LIMIT = 6000  # a minute, for each IP address
 _WEIGHT_SHARE = 0.8
 _SAID_FROM_S = 3.0  # a shorter pause is over before it is read
 _LONGEST_S = 366 * 86_400.0  # a longer time is told as this one
@@ -137,6 +135,7 @@ class Host:
     """A base URL, and what its replies said about asking it; used by several threads.
 
     Args:
+        product: Whose it is.
         url: Without a slash at the end.
         option: The key of the venue's file that sets it.
         cure: What to set it to where the host is refused.
@@ -145,16 +144,23 @@ class Host:
     """
 
     def __init__(
-        self, url: str, *, option: str, cure: str, at_once: int, patience: Patience
+        self,
+        product: Product,
+        url: str,
+        *,
+        option: str,
+        cure: str,
+        at_once: int,
+        patience: Patience,
     ) -> None:
-        self.url = url
+        self._venue, self._config, self.url = product.venue, product.config, url
         self.patience = patience
         self._option, self._cure = option, cure
         self._slots = threading.BoundedSemaphore(at_once)
         self._lock = threading.Lock()
         self._silent_until_s = self._said_until_s = 0.0
         self._minute = self._used = 0
-        self._limit = _WEIGHT_LIMIT
+        self._limit = product.weight_limit
 
     def ask[T](
         self,
@@ -170,7 +176,7 @@ class Host:
             VenueError: The host refuses, or fails too often.
             CancelledError: `closing` was set.
         """
-        where = f"binance_spot: {self.url}{path}"
+        where = f"{self._venue}: {self.url}{path}"
         for tried in count(1):
             with self._slots:
                 self._await_turn(weight, closing)
@@ -197,7 +203,7 @@ class Host:
             VenueError: There was a last try already.
         """
         if tried >= self.patience.tries:
-            raise _given_up(f"binance_spot: {self.url}{path}", problem, tried)
+            raise _given_up(f"{self._venue}: {self.url}{path}", problem, tried)
         pause_s = self._backoff_s(tried)
         self._say_pause(f"{problem} for {path}, next try in", pause_s)
         self._wait(pause_s, closing)
@@ -247,19 +253,19 @@ class Host:
     def _stop_if_final(self, where: str, failure: FailureError) -> None:
         if failure.status == 418:
             raise VenueError(
-                f"binance_spot: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
+                f"{self._venue}: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
                 "418), since too much was asked from it: run the same command again after that"
             )
         if failure.status in (HTTPStatus.FORBIDDEN, HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS):
             raise VenueError(
-                f"binance_spot: {self.url} refuses this place or network ({failure}): set "
-                f"`{self._option}` in {CONFIG} to {self._cure}"
+                f"{self._venue}: {self.url} refuses this place or network ({failure}): set "
+                f"`{self._option}` in {self._config} to {self._cure}"
             )
         if failure.hopeless or (
             failure.status is not None and failure.status < 500 and failure.status not in (408, 429)
         ):
             raise VenueError(
-                f"{where}: {failure}{_said(failure)}: correct `{self._option}` in {CONFIG}"
+                f"{where}: {failure}{_said(failure)}: correct `{self._option}` in {self._config}"
             )
 
     def _pause_s(self, where: str, failure: FailureError, tried: int) -> float:
@@ -272,7 +278,7 @@ class Host:
         told_s = self._retry_after_s(failure)
         if told_s is not None and told_s > self.patience.longest_wait_s:
             raise VenueError(
-                f"binance_spot: {self.url} is not to be asked until {self._moment(told_s)} "
+                f"{self._venue}: {self.url} is not to be asked until {self._moment(told_s)} "
                 f"({failure}): run the same command again after that"
             )
         if failure.status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -1,0 +1,58 @@
+"""What a backtest is charged as funding, read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+from tbv8.config.records import Strategy
+from tbv8.market import Series, Span
+from tbv8.store.bars import BarStore, cut, read_checked
+from tbv8.store.funding import Stretch, read_payment_days, read_stretches
+from tbv8.store.ledger import FUNDING
+from tbv8.trading.funding import Charged
+
+
+def read_funding(
+    store: BarStore, strategy: Strategy, span: Span | None = None
+) -> dict[str, dict[str, Charged]]:
+    """Return what each venue of a strategy charges, by symbol; none of where a fixed rate holds.
+
+    It is that of the time of the strategy's bars, or of another span. The caller owns the
+    transaction, so that the fingerprints can be of the same moment.
+
+    Raises:
+        DataError: A day's rows are not those that its ledger tells of.
+    """
+    found: dict[str, dict[str, Charged]] = {}
+    for venue, symbol in strategy.funding_of:
+        venues = strategy.funding_venues(venue)
+        stretches = read_stretches(store.query, symbol, venues, span or strategy.bars_span)
+        if stretches or strategy.funding == "history":
+            found.setdefault(venue, {})[symbol] = _read(store, symbol, stretches)
+    return found
+
+
+def _read(store: BarStore, symbol: str, stretches: list[Stretch]) -> Charged:
+    charged = Charged(times_ms=[], rates=[], hours=[], venues=[])
+    for stretch in stretches:
+        days = read_payment_days(store.query, symbol, stretch)
+        rates = read_checked(store, Series(stretch.venue, symbol), FUNDING, days)
+        rates = cut(rates, stretch.payments)
+        charged.times_ms.extend(rates["ts_ms"].to_pylist())
+        charged.rates.extend(Decimal(repr(rate)) for rate in rates["rate"].to_pylist())
+        charged.hours.extend(rates["interval_hours"].to_pylist())
+        charged.venues.extend([stretch.venue] * rates.num_rows)
+    return charged
+
+
+def funding_within(
+    strategy: Strategy, funding: Mapping[str, Mapping[str, Charged]]
+) -> dict[str, dict[str, Charged]]:
+    """Return of the funding of a longer span what `read_funding` would of the strategy's own."""
+    found: dict[str, dict[str, Charged]] = {}
+    for venue, symbol in strategy.funding_of:
+        charged = funding.get(venue, {}).get(symbol, Charged()).within(strategy.bars_span)
+        if charged.times_ms or strategy.funding == "history":
+            found.setdefault(venue, {})[symbol] = charged
+    return found

@@ -1,0 +1,131 @@
+"""Trials on a Ray cluster, behind the same two methods as the pool.
+
+Each answer carries the digest of the code that made it, so that a node with another tbv8 is
+refused. Nothing is kept in Ray: an answer is a row as soon as it is there, so that the death of a
+node, or of the whole cluster, loses only the trials that were running.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from tbv8.config.records import Strategy
+from tbv8.errors import DataError
+from tbv8.experiments.keys import made_by
+from tbv8.experiments.pool import CHANGED, Died, Take
+from tbv8.experiments.trial import Data, run_trial
+from tbv8.experiments.worker import Sources
+
+_RETRIES = 1  # the second death of its process is a trial's answer
+_AHEAD = 2  # tasks a core that wait at the cluster: memory stays flat, and no core waits for us
+_ANSWERS_WITHIN_S = 5.0
+_QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would install the project anew
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+
+_sources: dict[str, Sources] = {}  # of a worker's process: what its strategy was when it began
+
+
+class Cluster:
+    """A connection to a Ray cluster, or one that is started here, from the first trial on.
+
+    Use it as a context manager.
+
+    Args:
+        strategy: The one that is varied.
+        data: The bars and the funding of all trials.
+        address: Of the cluster, `auto` for the one of this machine; None starts one.
+        workers: How many trials at once in one that is started.
+        made_by: The digest of the code whose keys the trials have.
+    """
+
+    def __init__(
+        self, strategy: Strategy, data: Data, *, address: str | None, workers: int, made_by: str
+    ) -> None:
+        self._context = strategy, data
+        self._address, self._workers, self._made_by = address, workers, made_by
+        self._ray: Any = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._ray is not None:
+            self._ray.shutdown()
+
+    def _connect(self) -> tuple[Any, Any]:
+        """Return the context at the cluster and what runs a trial there."""
+        import ray
+
+        address = self._address
+        if address is not None:
+            _check_address(address)
+        handlers = {number: signal.getsignal(number) for number in _SIGNALS}
+        os.environ.update(_QUIET)
+        started = {} if address else {"num_cpus": self._workers, "include_dashboard": False}
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error", **started)
+        except (ConnectionError, ValueError, RuntimeError) as e:
+            raise DataError(f"run.address: no Ray cluster at {address!r}: {e}") from e
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        self._ray = ray
+        context = ray.put(self._context)
+        return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
+
+    def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
+        """Run trials, and hand each answer on as it comes: an Outcome, or Died.
+
+        Raises:
+            DataError: There is no cluster, or a node has other code than this one.
+        """
+        if self._ray is None:
+            self._at_cluster, self._task = self._connect()
+        ray, waiting = self._ray, list(jobs)[::-1]
+        flying: dict[Any, int] = {}
+        while waiting or flying:
+            cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            while waiting and len(flying) < _AHEAD * cores:
+                number, strategy = waiting.pop()
+                flying[self._task.remote(self._at_cluster, strategy)] = number
+            (done, *_), _ = ray.wait(list(flying), num_returns=1)
+            number = flying.pop(done)
+            try:
+                outcome, code = ray.get(done)
+            except ray.exceptions.WorkerCrashedError:
+                take(number, Died("its process ended, twice"))
+                continue
+            if code != self._made_by or outcome is None:
+                raise DataError(CHANGED)
+            take(number, outcome)
+
+
+def _check_address(address: str) -> None:
+    """Refuse a place where nobody answers: Ray tries it for minutes, and ends the process then."""
+    found = re.fullmatch(r"(?:ray://)?([^:/]+):([0-9]+)", address)
+    if found is None:
+        if address != "auto":
+            raise DataError(f"run.address: {address!r}: write auto or host:port, such as head:6379")
+        return
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=_ANSWERS_WITHIN_S).close()
+    except OSError as e:
+        raise DataError(f"run.address: no Ray cluster at {address!r}: {e}") from e
+
+
+def _run(context: tuple[Strategy, Data], strategy: Strategy) -> tuple[Any, str]:
+    """Run a trial in a worker of Ray; no outcome where the strategy was edited meanwhile."""
+    own, data = context
+    sources = _sources.setdefault(str(own.module_path), Sources(own))
+    code = made_by(own)
+    outcome = run_trial(strategy, data.tables, data.funding)
+    return outcome if sources.are_same() else None, code

@@ -1,0 +1,85 @@
+"""The archive's files, downloaded by several threads and held against their checksums."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Mapping
+from http import HTTPStatus
+
+import requests
+
+from tbv8.venues.base import Endpoints
+from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, digest, parse_checksum
+from tbv8.venues.binance.host import Host, Lent, Patience, failure_in, failure_of, get
+from tbv8.venues.binance.product import Product
+from tbv8.venues.http import OutOfBoundsError, Session
+
+THREADS = 4
+
+_ARCHIVE_URL = "https://data.binance.vision"
+
+
+def archive_host(product: Product, endpoints: Endpoints, patience: Patience) -> Host:
+    """Return the host of a product's archive."""
+    return Host(
+        product,
+        endpoints.archive_url or _ARCHIVE_URL,
+        option="archive_url",
+        cure=f"a mirror of {_ARCHIVE_URL} that answers here",
+        at_once=THREADS,
+        patience=patience,
+    )
+
+
+class Files:
+    """Downloads until `closing` is set."""
+
+    def __init__(
+        self, host: Host, redirect_hosts: Collection[str], closing: threading.Event
+    ) -> None:
+        self._host, self._closing = host, closing
+        self._sessions = Lent(
+            lambda: Session(most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set)
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        for session in self._sessions.made:
+            session.close()
+
+    def read(self, path: str) -> tuple[bytes, str] | None:
+        """Return a zip and its sha256; None where there is no file.
+
+        Raises:
+            UnusableError: It is not what its CHECKSUM says, fetched twice.
+        """
+        name = path.rpartition("/")[2]
+        for _ in range(2):
+            zipped = self._download(path)
+            if zipped is None:
+                return None
+            line = self._download(f"{path}.CHECKSUM")
+            sha256 = digest(zipped)
+            if line is not None and parse_checksum(line, name) == sha256:
+                return zipped, sha256
+        problem = "is not there" if line is None else "has another sha256, twice"
+        raise UnusableError(f"its CHECKSUM {problem}")
+
+    def _download(self, path: str) -> bytes | None:
+        """Return an archive file; None where there is none."""
+
+        def call() -> tuple[bytes | None, Mapping[str, str]]:
+            with self._sessions.one() as session:
+                try:
+                    reply = get(session, self._host, path)
+                except OutOfBoundsError as e:
+                    raise UnusableError(str(e)) from e
+                except requests.RequestException as e:
+                    raise failure_of(e) from e
+            if reply.status_code == HTTPStatus.OK:
+                return reply.content, reply.headers
+            if reply.status_code == HTTPStatus.NOT_FOUND:
+                return None, reply.headers
+            raise failure_in(reply)
+
+        return self._host.ask(path, call, self._closing)

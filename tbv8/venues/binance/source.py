@@ -1,0 +1,52 @@
+"""A market of Binance as the rest of tbv8 takes a history; nothing heavy is imported at the top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tbv8.market import Span
+from tbv8.venues.base import Cost, Endpoints, HistorySource, Say
+from tbv8.venues.binance import plan
+from tbv8.venues.binance.product import Product
+
+if TYPE_CHECKING:
+    from tbv8.venues.binance.funding import BinanceFunding
+    from tbv8.venues.binance.history import BinanceHistory
+
+
+def history_source(product: Product) -> HistorySource:
+    """Return where the 1m bars of a product come from."""
+
+    def span(now_ms: int) -> Span:
+        return Span(product.opened_ms, max(product.opened_ms, now_ms))
+
+    def cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+        return plan.cost(product, plan.pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms))
+
+    def open_history(endpoints: Endpoints, say: Say) -> BinanceHistory:
+        from tbv8.venues.binance.history import BinanceHistory
+        from tbv8.venues.binance.host import Patience
+
+        return BinanceHistory(product, endpoints, Patience(say=say))
+
+    return HistorySource(span=span, cost=cost, open=open_history)
+
+
+def funding_source(product: Product) -> HistorySource:
+    """Return where the funding of a product comes from."""
+
+    def span(now_ms: int) -> Span:
+        return Span(product.opened_ms, max(product.opened_ms, now_ms))
+
+    def cost(gaps: Sequence[Span], now_ms: int) -> Cost:
+        pieces = plan.rate_pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms)
+        return plan.rates_cost(pieces)
+
+    def open_funding(endpoints: Endpoints, say: Say) -> BinanceFunding:
+        from tbv8.venues.binance.funding import BinanceFunding
+        from tbv8.venues.binance.host import Patience
+
+        return BinanceFunding(product, endpoints, Patience(say=say))
+
+    return HistorySource(span=span, cost=cost, open=open_funding)

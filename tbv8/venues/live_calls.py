@@ -1,0 +1,165 @@
+"""The REST calls of a venue that is recorded, sent one after another and within its limits.
+
+By requests and the venue's own parsers rather than ccxt: bars must be the same ones, to the last
+bit, that the recorder refills its gaps with.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Collection
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tbv8.errors import VenueError
+from tbv8.text import one_line
+from tbv8.venues.base import Ask, Endpoints, Live, Market, RefusedError, Say
+from tbv8.venues.bounds import check_clock
+
+if TYPE_CHECKING:
+    import requests
+
+_TRIES_IN_SILENCE = 3
+
+
+class Patience(msgspec.Struct, frozen=True, kw_only=True):
+    """How long to go on with a venue that fails.
+
+    Args:
+        tries: How often one thing is asked.
+        base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
+        reply_s: For a whole reply, beyond what a slow line needs for its bytes.
+        sleep: Waits some seconds.
+    """
+
+    tries: int = 6
+    base_s: float = 1.0
+    cap_s: float = 30.0
+    reply_s: float = 20.0
+    sleep: Callable[[float], None] = time.sleep
+
+
+class Calls:
+    """An open session with one venue.
+
+    Args:
+        name: The venue's.
+        live: How to speak to it.
+        endpoints: Where.
+        say: Told for what it waits when it waits for long.
+        patience: How long to go on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        live: Live,
+        endpoints: Endpoints,
+        *,
+        say: Say | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._name, self._live, self._say = name, live, say
+        self._url = endpoints.rest_url or live.rest_url
+        self._patience = patience or Patience()
+        self._session = _open_session(endpoints.redirect_hosts)
+        self._markets: dict[str, Market] = {}
+        self._free_at_s = 0.0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def clock_ms(self) -> int:
+        """Return the venue's clock."""
+        clock_ms = self.fetch(self._live.ask_clock())
+        return check_clock(self._name, clock_ms, now_ms=int(time.time() * 1000))
+
+    def market(self, native: str) -> Market:
+        """Return a market that the venue lists; the venue is asked once.
+
+        Raises:
+            VenueError: It does not know it.
+        """
+        if not self._markets:
+            self._markets = self.fetch(self._live.ask_markets())
+        if native not in self._markets:
+            raise self.unknown(native)
+        return self._markets[native]
+
+    def unknown(self, native: str) -> VenueError:
+        """Return the refusal of a symbol that the venue does not list."""
+        return VenueError(
+            f"{self._name} does not know {native}: correct `symbols` in "
+            f"config/venues/{self._name}.yaml"
+        )
+
+    def fetch[T](self, ask: Ask[T]) -> T:
+        """Ask until it works; what cannot get better is not asked again.
+
+        Raises:
+            VenueError: The venue refuses, or fails too often.
+        """
+        where = f"{self._url}{ask.path}"
+        for tried in range(1, self._patience.tries + 1):
+            self._await_turn(ask.weight)
+            try:
+                return ask.parse(self._send(ask, where))
+            except RefusedError as e:
+                if not e.too_often:
+                    raise VenueError(f"{where}: {e}") from e
+                failure: VenueError = e
+            except VenueError as e:
+                failure = e
+            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
+            if tried >= _TRIES_IN_SILENCE and self._say is not None:
+                self._say(f"{where}: {failure}, trying again in {backoff_s:.0f} s")
+            self._patience.sleep(backoff_s * random.uniform(0.5, 1.0))
+        raise VenueError(
+            f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
+            "what was fetched is kept"
+        ) from failure
+
+    def _await_turn(self, weight: float) -> None:
+        now_s = time.monotonic()
+        if self._free_at_s > now_s:
+            self._patience.sleep(self._free_at_s - now_s)
+        burst_s = self._live.weight_burst / self._live.weight_per_s
+        earliest_s = max(self._free_at_s, now_s - burst_s)
+        self._free_at_s = earliest_s + weight / self._live.weight_per_s
+
+    def _send(self, ask: Ask[Any], where: str) -> bytes:
+        import requests
+
+        from tbv8.venues.http import MisledError, OutOfBoundsError
+
+        try:
+            reply = self._session.request(
+                "GET" if ask.body is None else "POST",
+                where,
+                params=dict(ask.params),
+                data=ask.body,
+                headers=None if ask.body is None else {"Content-Type": "application/json"},
+                timeout=self._patience.reply_s,
+            )
+        except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
+            raise RefusedError(str(e)) from e
+        except requests.RequestException as e:
+            raise VenueError(f"{type(e).__name__}") from e
+        if reply.status_code == HTTPStatus.OK:
+            return reply.content
+        problem = (
+            f"HTTP {reply.status_code} {one_line(reply.content[:200].decode(errors='replace'))}"
+        )
+        if reply.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+            raise RefusedError(problem, too_often=True)
+        raise (RefusedError if reply.status_code < 500 else VenueError)(problem)
+
+
+def _open_session(redirect_hosts: Collection[str]) -> requests.Session:
+    from tbv8.venues.http import Session  # nothing heavy is imported at the start of doit
+
+    return Session(hosts=redirect_hosts)

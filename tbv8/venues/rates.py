@@ -1,0 +1,119 @@
+"""Payments of funding as a venue tells them, checked and put on the full hour. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, MOST_RATE, ONE_MINUTE, Span, iso
+from tbv8.venues.base import Payment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DAY_HOURS = 24
+LATEST_MS = HOUR_MS // 2
+"""How far behind its hour a payment may be; venues are some ms late."""
+
+_SETTLED_MS = HOUR_MS // 2  # after which a payment that is not there will not come for its hour
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """One payment: its full hour, its rate, and the hours before it for which it pays."""
+
+    ts_ms: int
+    rate: float
+    interval_hours: int
+
+
+def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
+    """Return payments in any order by time, one an hour, each with its interval.
+
+    Where a venue does not tell an interval, it is the time since the payment before, if that can be
+    one; else the next payment's, else the usual one.
+
+    Args:
+        payments: The first may lack an interval; ask for a day more than is wanted.
+        usual_hours: Of the venue.
+
+    Raises:
+        ValueError: A payment is none, or two of one hour differ.
+    """
+    by_hour: dict[int, Payment] = {}
+    for payment in payments:
+        ts_ms = payment.time_ms // HOUR_MS * HOUR_MS
+        if payment.time_ms - ts_ms > LATEST_MS:
+            raise ValueError(f"a payment at {iso(payment.time_ms)} is of no full hour")
+        if not (math.isfinite(payment.rate) and abs(payment.rate) < MOST_RATE):
+            raise ValueError(f"a rate of {payment.rate} at {iso(ts_ms)} is none of a market")
+        if payment.hours is not None and not _is_interval(payment.hours):
+            raise ValueError(f"an interval of {payment.hours} hours at {iso(ts_ms)} is none")
+        known = by_hour.setdefault(ts_ms, payment)
+        if known.rate != payment.rate:
+            raise ValueError(f"{iso(ts_ms)} was paid twice, at {known.rate} and {payment.rate}")
+        if known.hours is None:
+            by_hour[ts_ms] = payment
+    hours = sorted(by_hour)
+    since: list[int | None] = [None] if hours else []
+    since += [(after - before) // HOUR_MS for before, after in pairwise(hours)]
+    rates: list[Rate] = []
+    next_hours = usual_hours
+    for ts_ms, passed in zip(reversed(hours), reversed(since), strict=True):
+        told = by_hour[ts_ms].hours
+        if told is None and passed and _is_interval(passed) and ts_ms % (passed * HOUR_MS) == 0:
+            told = passed
+        next_hours = told or next_hours
+        rates.append(Rate(ts_ms, by_hour[ts_ms].rate, next_hours))
+    return rates[::-1]
+
+
+def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
+    """Return the end of the time in which no payment will come beside `rates`.
+
+    Its next one is due an interval after the newest one, or earlier where the interval changes: the
+    half hour before the clock is only known up to the newest. After a day without any, none comes.
+    """
+    surely_ms = ONE_MINUTE.floor(clock_ms - DAY_MS)
+    if not rates:
+        return surely_ms
+    newest = rates[-1]
+    due_ms = newest.ts_ms + newest.interval_hours * HOUR_MS
+    settled_ms = ONE_MINUTE.floor(clock_ms - _SETTLED_MS)
+    return max(newest.ts_ms + MINUTE_MS, min(due_ms, settled_ms), surely_ms)
+
+
+def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
+    """Tell whether the intervals of `rates` leave payments out that are due in `span`."""
+    if not rates:
+        return bool(span)
+    first, last = rates[0], rates[-1]
+    return (
+        first.ts_ms - first.interval_hours * HOUR_MS >= span.start_ms
+        or last.ts_ms + last.interval_hours * HOUR_MS < span.end_ms
+        or any(
+            later.ts_ms - later.interval_hours * HOUR_MS > earlier.ts_ms
+            for earlier, later in pairwise(rates)
+        )
+    )
+
+
+def rates_table(rates: Iterable[Rate], span: Span) -> pa.Table:
+    """Return the payments in `span` as the table that `tbv8.market` describes."""
+    import pyarrow as pa
+
+    rows = [rate for rate in rates if span.start_ms <= rate.ts_ms < span.end_ms]
+    return pa.table(
+        {
+            "ts_ms": pa.array([rate.ts_ms for rate in rows], pa.int64()),
+            "rate": pa.array([rate.rate for rate in rows], pa.float64()),
+            "interval_hours": pa.array([rate.interval_hours for rate in rows], pa.int64()),
+        }
+    )
+
+
+def _is_interval(hours: int) -> bool:
+    return 0 < hours <= _DAY_HOURS and _DAY_HOURS % hours == 0

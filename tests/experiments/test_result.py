@@ -1,0 +1,178 @@
+"""What rows come to: the choice, its luck among all tries, the lines, the lists."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist, fmean, stdev, variance
+
+import numpy as np
+import pytest
+
+from tbv8.config.records import Experiment, MonteCarlo, Objective
+from tbv8.errors import DataError
+from tbv8.experiments.keys import subject_of
+from tbv8.experiments.listing import list_trials, trial_lines
+from tbv8.experiments.result import Findings, daily_of, lines, read_findings, to_equity
+from tbv8.experiments.survey import Survey
+from tbv8.market import ONE_MINUTE
+from tbv8.store.database import open_reader
+from tbv8.store.trials import Details, Trial, open_trials
+from tests.builders import BTC, hold
+from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
+
+DAYS = 100
+SHARPE = Objective(metric="sharpe", maximize=True, min_trades=5)
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database with rows of trials that were made up, and the bars that their keys need."""
+
+    path: Path
+
+    def run(
+        self, asked: Experiment, returns: Sequence[Sequence[float]], *, trades: int = 9
+    ) -> None:
+        """Write a row a point, with these daily returns."""
+        with open_reader(self.path) as query:
+            survey = Survey(asked, query)
+        with open_trials(self.path) as store:
+            store.write_listed(asked.experiment_id, survey.listed(survey.search))
+            for one, own in zip(survey.search, returns, strict=True):
+                equity = np.cumprod([1e12, *(1 + value for value in own)]).astype("<i8")
+                trial = Trial(
+                    key=one.key,
+                    subject=subject_of(asked.strategy),
+                    variant=survey.variant(one),
+                    start_ms=one.window.span.start_ms,
+                    end_ms=one.window.span.end_ms,
+                    status="ok" if own else "failed",
+                    sharpe=ratio(own) * math.sqrt(365) if own else None,
+                    total_return=float(equity[-1] / equity[0] - 1) if own else None,
+                    trades=trades,
+                    digest=equity.tobytes()[:32],
+                )
+                stats = {} if own else {"error": "x.py:1: on purpose"}
+                details = Details(
+                    stats=json.dumps(stats).encode(), equity=equity.tobytes() if own else b""
+                )
+                store.write(trial, details)
+
+    def findings(self, asked: Experiment) -> Findings:
+        with open_reader(self.path) as query:
+            return read_findings(Survey(asked, query), query, [])
+
+
+def ratio(returns: Sequence[float]) -> float:
+    return fmean(returns) / stdev(returns)
+
+
+@pytest.fixture
+def database(db_path: Path) -> Database:
+    bars = tables(2)
+    hold(db_path, BTC, days(0, 2), bars["BTC/USDT", ONE_MINUTE])
+    hold(db_path, BTC, days(0, 2), bars["BTC/USDT", FIVE_MINUTES], dataset="bars_5m")
+    return Database(db_path)
+
+
+def sweep(name: str, *fast: int, **changes: object) -> Experiment:
+    return experiment(
+        ema(days(0, DAYS)),
+        axis("fast", *fast),
+        **{"experiment_id": name, "objective": SHARPE, "blocks": 8, **changes},
+    )
+
+
+def noise(seed: int, count: int) -> list[list[float]]:
+    return np.random.default_rng(seed).normal(0, 0.01, (count, DAYS)).tolist()
+
+
+def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
+    first, second = sweep("first", 2, 3, 4, 5), sweep("second", 5, 6, 7)
+    returns = noise(1, 6)
+    database.run(first, returns[:4])
+    alone = database.findings(first)
+
+    database.run(second, returns[3:])  # shares one trial
+    found = database.findings(first)
+
+    assert alone.luck is not None
+    assert found.luck is not None
+    assert (alone.luck.tries, found.luck.tries) == (4, 6)
+    assert found.chosen is not None
+    best = max(range(4), key=lambda at: ratio(returns[at]))
+    assert found.chosen.params == {"fast": first.search.axes[0].values[best]}
+    # by the paper's formulas, written out
+    rounded = [
+        daily_of((np.cumprod([1e12, *(1 + v for v in own)])).astype("<i8")) for own in returns
+    ]
+    own = rounded[best]
+    assert own is not None
+    spread = variance([ratio(one or []) for one in rounded])
+    normal = NormalDist()
+    gamma = 0.5772156649015329
+    luck = math.sqrt(spread) * (
+        (1 - gamma) * normal.inv_cdf(1 - 1 / 6) + gamma * normal.inv_cdf(1 - 1 / (6 * math.e))
+    )
+    mean = fmean(own)
+    second_, third, fourth = (
+        fmean((value - mean) ** power for value in own) for power in (2, 3, 4)
+    )
+    skewness, kurtosis, sr = third / second_**1.5, fourth / second_**2, ratio(own)
+    deflated = normal.cdf(
+        (sr - luck)
+        * math.sqrt(DAYS - 1)
+        / math.sqrt(1 - skewness * sr + (kurtosis - 1) / 4 * sr * sr)
+    )
+    assert found.luck.deflated == pytest.approx(deflated, abs=1e-9)
+    assert found.luck.probabilistic is not None
+    assert found.luck.deflated is not None
+    assert found.luck.deflated < found.luck.probabilistic
+    assert found.luck.overfitting is not None
+
+
+def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None:
+    asked = sweep("first", 2, 3, 4, 5, monte_carlo=MonteCarlo(paths=20, block_days=5, seed=1))
+    database.run(asked, [*noise(2, 3), []])
+
+    said = lines(database.findings(asked))
+    with open_reader(database.path) as query:
+        listed = list_trials(query, asked, Path("none"), top=9, sort="sharpe")
+
+    assert said[1] == "  ! 1 trial failed: x.py:1: on purpose"
+    (best,) = [line for line in said if "Sharpe" in line]
+    assert "DSR " in best
+    assert " of 3 tries, PBO " in best
+    assert [one.status for one in listed.shown] == ["ok", "ok", "ok", "failed"]
+    assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
+    text = trial_lines(listed)
+    assert text[0] == "first: 4 trials, 1 failed; 3 tries on this series in all; PBO –"
+    assert text[1].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
+    assert text[-1].endswith("failed: x.py:1: on purpose")
+
+
+def test_without_a_trial_that_may_be_chosen_the_lines_say_so(database: Database) -> None:
+    asked = sweep("first", 2, 3)
+    database.run(asked, noise(3, 2), trades=4)
+
+    found = database.findings(asked)
+
+    assert (found.chosen, found.luck) == (None, None)
+    assert lines(found)[-1].startswith("  ! no trial has a result with enough round trips")
+
+
+def test_an_account_that_was_lost_has_no_daily_returns() -> None:
+    lost = np.array([10, 0, 5], dtype="<i8")
+
+    assert daily_of(to_equity(lost.tobytes())) is None
+    assert daily_of(np.array([10, 11, 22])) == [0.1, 1.0]
+    assert daily_of(np.array([10])) is None
+
+
+def test_trials_of_an_experiment_that_never_ran_are_refused(database: Database) -> None:
+    with open_reader(database.path) as query, pytest.raises(DataError, match="doit experiment:no"):
+        list_trials(query, sweep("no", 1), Path("none"), top=1, sort="number")
