@@ -109,8 +109,9 @@ const priceCharts = (() => {
   function tradesIn({opened, closed}, from, to, shortest) {
     const found = [];
     for (let i = search(closed, from); i < closed.length && opened[i] <= to; i++) found.push(i);
-    return found.length <= MOST_TRADES ? found
+    const drawn = found.length <= MOST_TRADES ? found
       : found.filter(i => closed[i] - opened[i] >= shortest);
+    return [drawn, found.length];
   }
 
   const plain = value => value.toLocaleString("en-US", {maximumSignificantDigits: 9});
@@ -167,7 +168,7 @@ const priceCharts = (() => {
     const candles = candlesIn(data, from - beside, to + beside, length);
     const stretch = Math.max(length || 0, (to - from) / 500);
     const marks = marksIn(data.fills, from - beside, to + beside, stretch);
-    const {trades} = data, shown = tradesIn(trades, from, to, (to - from) / width);
+    const {trades} = data, [shown, count] = tradesIn(trades, from, to, (to - from) / width);
     const panels = [...new Set(data.lines.map(line => line.panel).filter(Boolean))];
     const ends = {};
     const take = (axis, y) => {
@@ -214,7 +215,7 @@ const priceCharts = (() => {
       Object.entries(ends).map(([axis, [low, high]]) => [axis, padded(low, high)]));
     const fills = marksIn(data.fills, from, to, length || DAY).fills;
     const note = `In sight: ${length ? `candles of ${unitOf(length)}` : "candles"}, `
-      + `${counted(fills, "fill")}, ${counted(shown.length, "trade")}.`;
+      + `${counted(fills, "fill")}, ${counted(count, "trade")}.`;
     return {traces, ranges, note, panels, candles};
   }
 

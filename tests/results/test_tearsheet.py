@@ -570,11 +570,10 @@ def test_plotly_lies_once_beside_all_pages_where_a_person_prefers(tmp_path: Path
         assert page.locator("#equity-chart .main-svg").count() > 0
 
 
-@pytest.mark.parametrize(("name", "dark"), [("made", False), ("paired", True)])
-def test_it_fits_a_phone(request: pytest.FixtureRequest, name: str, dark: bool) -> None:
-    folder, _ = request.getfixturevalue(name)
+def test_it_fits_a_phone(paired: tuple[Path, str]) -> None:
+    folder, _ = paired
 
-    with opened(folder / "tearsheet.html", width=PHONE, dark=dark) as page:
+    with opened(folder / "tearsheet.html", width=PHONE, dark=True) as page:
         assert overflow(page) == 0
         for id_ in DRAWN:
             box = page.locator(f"#{id_}").bounding_box()
@@ -582,22 +581,32 @@ def test_it_fits_a_phone(request: pytest.FixtureRequest, name: str, dark: bool) 
             assert box["x"] + box["width"] <= PHONE
 
 
-def test_charts_follow_light_and_dark_and_keep_their_zoom(made: tuple[Path, str]) -> None:
+def test_charts_follow_light_and_dark_and_keep_their_zoom_and_scale(
+    made: tuple[Path, str],
+) -> None:
     folder, _ = made
+    layout = "document.getElementById('equity-chart').layout"
 
     with opened(folder / "tearsheet.html") as page:
         light = color(page, "#equity-chart .xtick text", "fill")
+        page.click("button[data-log='equity-chart']")
+        page.wait_for_function(f"{layout}.yaxis.type === 'log'")
         page.click("button[data-zoom$=':7']")
-        page.wait_for_function("document.getElementById('equity-chart').layout.yaxis.range[0] > 0")
-        zoomed = page.evaluate("document.getElementById('equity-chart').layout.xaxis.range")
+        page.wait_for_function(f"{layout}.yaxis.autorange !== true")
+        zoomed = page.evaluate(f"{layout}.xaxis.range")
+        low, high = page.evaluate(f"{layout}.yaxis.range")
+        assert 3.8 < low < high < 4.2  # powers of ten
         page.emulate_media(color_scheme="dark")
         page.wait_for_function(
             "before => getComputedStyle(document.querySelector('#equity-chart .xtick text')).fill"
             " !== before",
             arg=light,
         )
-        assert page.evaluate("document.getElementById('equity-chart').layout.xaxis.range") == zoomed
+        assert page.evaluate(f"{layout}.xaxis.range") == zoomed
+        assert page.evaluate(f"{layout}.yaxis.type") == "log"
         assert color(page, "body", "backgroundColor") == "rgb(16, 18, 20)"
+        page.click("button[data-log='equity-chart']")
+        page.wait_for_function(f"{layout}.yaxis.type === 'linear' && {layout}.yaxis.range[0] > 99")
 
 
 def test_zooming_one_chart_zooms_all_and_fits_their_values(made: tuple[Path, str]) -> None:
@@ -677,6 +686,7 @@ def test_a_click_on_a_trade_shows_it(made: tuple[Path, str], width: int) -> None
     chart = "document.getElementById('price-chart')"
 
     with opened(folder / "tearsheet.html", width=width) as page:
+        assert overflow(page) == 0
         page.locator("a[data-trade='price-chart:3']").click()
 
         words = page.inner_text("#price-chart-trade")
@@ -702,23 +712,6 @@ def test_a_click_on_a_trade_shows_it(made: tuple[Path, str], width: int) -> None
             f"{chart}.emit('plotly_click', {{points: [{{data: {{meta: 'buy'}}, x: {opened_ms}}}]}})"
         )
         assert page.inner_text("#price-chart-trade") == words
-
-
-def test_a_log_scale_shows_the_same_curves_at_every_zoom(made: tuple[Path, str]) -> None:
-    folder, _ = made
-    axis = "document.getElementById('equity-chart').layout.yaxis"
-
-    with opened(folder / "tearsheet.html") as page:
-        page.click("button[data-log='equity-chart']")
-        page.wait_for_function(f"{axis}.type === 'log'")
-        page.click("button[data-zoom='price-chart:7']")
-        page.wait_for_function(f"{axis}.autorange !== true")
-        low, high = page.evaluate(f"{axis}.range")
-        assert 3.8 < low < high < 4.2
-        page.emulate_media(color_scheme="dark")
-        assert page.evaluate(f"{axis}.type") == "log"
-        page.click("button[data-log='equity-chart']")
-        page.wait_for_function(f"{axis}.type === 'linear' && {axis}.range[0] > 1000")
 
 
 def test_a_click_on_a_head_sorts_the_trades(made: tuple[Path, str]) -> None:
