@@ -39,20 +39,29 @@ from tbv8.config.records import Project, Strategy
 from tbv8.config.source import classes
 from tbv8.config.source import params as params_of
 from tbv8.errors import ConfigError, DataError
+from tbv8.experiments.listing import trials_table
 from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
+from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks import load_folder, prepare
+from tbv8.trading.nautilus import MONEY_DECIMALS
 
 type Time = str | date | datetime
 """A date is midnight UTC."""
 
 _ALWAYS = Span(0, 253_402_300_800_000)
 _TEXT = ("symbol", "order_id", "side", "type", "liquidity")
-_TIMES = {"ts_ms": "time", "opened_ms": "opened", "closed_ms": "closed"}
+_TIMES = {
+    "ts_ms": "time",
+    "opened_ms": "opened",
+    "closed_ms": "closed",
+    "start_ms": "start",
+    "end_ms": "end",
+}
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +140,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     path: Path
 
     def _repr_html_(self) -> str:
-        text = html.escape(self.path.read_text(encoding="utf-8"))
+        text = html.escape(whole(self.path.read_text(encoding="utf-8")))
         return f'<iframe srcdoc="{text}" width="100%" height="900" frameborder="0"></iframe>'
 
 
@@ -216,9 +225,29 @@ def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
     loaded = _load(project)
     folder = loaded.results_path / strategy_id
     if read_manifest(folder) is None:
-        _find(loaded, strategy_id)
+        _find(loaded, "strategy", loaded.strategies, strategy_id)
         raise DataError(f"{folder}: there is no result yet: run `doit backtest:{strategy_id}`")
     return _read(folder)
+
+
+def load_trials(experiment_id: str, *, project: Path | str = ".") -> pl.DataFrame:
+    """Return all trials of an experiment, a row each, as `doit export --dataset trials` has them.
+
+    The columns are start and end (the span), part ("" of the search, `is:0` in and `oos:0` out of
+    sample of the first window of the walk-forward), number, `params.<name>` for each axis, status,
+    sharpe and the other metrics, trades, fills, key, digest, stats (JSON) and equity: a list of
+    USD, one a day.
+
+    Raises:
+        ConfigError: There is no such experiment.
+        DataError: It has no trials yet.
+    """
+    loaded = _load(project)
+    _find(loaded, "experiment", loaded.experiments, experiment_id)
+    with open_reader(loaded.db_path) as query:
+        trials = _with_times(pl.DataFrame(trials_table(query, experiment_id)))
+    dollars = pl.col("equity").list.eval(pl.element() / 10**MONEY_DECIMALS)
+    return trials.with_columns(dollars)
 
 
 def run(
@@ -250,7 +279,7 @@ def run(
     """
     given = {"venue": venue, "start": _text("start", start), "end": _text("end", end)}
     loaded = _load(project, {name: text for name, text in given.items() if text is not None})
-    chosen = _with_params(_find(loaded, strategy), params or {})
+    chosen = _with_params(_find(loaded, "strategy", loaded.strategies, strategy), params or {})
     inputs, bars = prepare(loaded, chosen)
     temporary = TemporaryDirectory(prefix="tbv8-")
     run_backtest(chosen, bars, inputs=inputs, results_path=Path(temporary.name))
@@ -261,16 +290,15 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
     return load_folder(find_project(Path(project)), overrides=overrides or {})
 
 
-def _find(project: Project, strategy_id: str) -> Strategy:
-    """Return a strategy of the project, or raise what is wrong with its file."""
-    if strategy_id in project.strategies:
-        return project.strategies[strategy_id]
+def _find[T](project: Project, kind: str, among: Mapping[str, T], name: str) -> T:
+    """Return a strategy or an experiment of the project, or raise what is wrong with its file."""
+    if name in among:
+        return among[name]
     for problem in project.problems:
-        if (problem.kind, problem.name) == ("strategy", strategy_id):
+        if (problem.kind, problem.name) == (kind, name):
             raise problem.error
-    raise ConfigError(
-        unknown("strategy", strategy_id, project.strategies), path=Path("config/strategies")
-    )
+    folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
+    raise ConfigError(unknown(kind, name, among), path=Path("config") / folder)
 
 
 def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:

@@ -172,12 +172,11 @@ def _end_with_parent() -> None:
         return
     signal.set_wakeup_fd(-1)
     _watchdog.pipe = None
-    end_with_parent()
+    end_with_parent(os.getppid())
 
 
-def end_with_parent() -> None:
-    """Send this process SIGTERM soon after its parent has ended."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """Send this process SIGTERM soon after its parent has ended, which may be already."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -19,6 +19,8 @@ PAGE = "tearsheet.html"
 
 FILES_PART = "files"
 PAGE_PART = "page"
+PLOTLY_BESIDE = "shared by all pages"
+"""In the page's part of the key, of the file plotly.min.js in the results folder."""
 
 
 class Input(msgspec.Struct, frozen=True):

@@ -55,6 +55,7 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
+from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, held_span, holds, read_days
@@ -118,9 +119,8 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "with_parent",
         "long": "with-parent",
-        "type": bool,
-        "default": False,
-        "help": "stop when the process that started this one has ended",
+        "default": "",
+        "help": "stop when the parent, the process with this id, has ended",
     },
 ]
 
@@ -469,22 +469,25 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
         Tbv8Error: The params are refused, or something cannot be built.
     """
     _check_params(strategy)
-    built = {"migrate": migrate(project)}
-    for task in (
-        *backfills(project, recheck=False),
-        *aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS),
+    tasks = {"migrate": migrate(project)}
+    for group, several in (
+        ("backfill", backfills(project, recheck=False)),
+        ("funding", fundings(project)),
+        ("", aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS)),
     ):
-        built[task.get("basename") or f"backfill:{task['name']}"] = task
+        tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in several}
+    done: set[str] = set()
 
     def build(name: str) -> None:
-        task = built.pop(name, {})
-        for before in task.get("task_dep", ()):
-            build(before)
-        if task and task["meta"]["state"]().reasons:
-            task["meta"]["action"]()
+        if name not in done:
+            done.add(name)
+            for before in tasks[name]["task_dep"]:
+                build(before)
+            if tasks[name]["meta"]["state"]().reasons:
+                tasks[name]["meta"]["action"]()
 
-    _check, *bars = _before_a_run(project, strategy)
-    for name in bars:
+    _check, *needed = _before_a_run(project, strategy)
+    for name in needed:
         build(name)
     return _read(project, strategy)
 
@@ -530,7 +533,7 @@ def has_shadow(strategy: Strategy) -> bool:
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
 
-def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool) -> Task:
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
     question = partial(State, ("it runs whenever it is asked for",))
     port = _whole_number("--metrics-port", metrics_port) if metrics_port else None
@@ -538,7 +541,8 @@ def record(project: Project, *, for_: str, metrics_port: str, with_parent: bool)
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
     except ValueError as e:
         raise InvalidDodoFile(f"--for: {e}") from e
-    action = partial(_record, project, for_s, port, with_parent)
+    parent = _whole_number("--with-parent", with_parent) if with_parent else None
+    action = partial(_record, project, for_s, port, parent)
     doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
@@ -720,8 +724,10 @@ def _backtest(project: Project, strategy: Strategy) -> None:
 
     inputs, bars = _read(project, strategy)
     folder = project.results_path / strategy.strategy_id
+    if has_plotly(project.results_path):
+        write_plotly(project.results_path)
     if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
-        draw_again(folder, manifest, inputs=inputs)
+        draw_again(folder, manifest, strategy, bars, inputs=inputs)
         print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
         return
     for line in coarse_ticks(strategy, bars):
@@ -737,7 +743,8 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
     from tbv8.store.bars import open_bars
 
     with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
-        return backtest_inputs(store.query, strategy), read_bars(store, strategy)
+        inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
+        return inputs, read_bars(store, strategy)
 
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
@@ -816,7 +823,7 @@ def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_p
     notifier = None
     if notify is not None:
         title = f"tbv8 {strategy.strategy_id}"
-        notifier = Notifier(title, notify.urls_env, frozenset(notify.off))
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
     options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
     watch(plans, options)
@@ -868,12 +875,12 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
 
 
 def _record(
-    project: Project, for_s: float | None, metrics_port: int | None, with_parent: bool
+    project: Project, for_s: float | None, metrics_port: int | None, parent: int | None
 ) -> None:
     from tbv8.recorder.run import Options, record
 
-    if with_parent:
-        end_with_parent()
+    if parent is not None:
+        end_with_parent(parent)
 
     def make_database() -> None:
         from tbv8.store.schema import migrate

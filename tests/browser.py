@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,13 @@ DESKTOP, PHONE = 1400, 390
 
 
 @contextmanager
-def opened(path: Path, *, width: int = DESKTOP, dark: bool = False) -> Iterator[Any]:
-    """Yield the page once its charts are drawn; fail for an error, or for asking the network."""
+def opened(
+    path: Path, *, width: int = DESKTOP, dark: bool = False, files: Sequence[Path] = ()
+) -> Iterator[Any]:
+    """Yield the page once its charts are drawn; fail for an error, or for asking the network.
+
+    `files` are what it loads beside itself.
+    """
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("there is no chromium on this machine")
@@ -45,7 +50,7 @@ def opened(path: Path, *, width: int = DESKTOP, dark: bool = False) -> Iterator[
             browser.close()
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [
-        path.absolute().as_uri()
+        file.absolute().as_uri() for file in (path, *files)
     ]
 
 

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "files": "",
     "serving": "errors",
     "market": "errors",
-    "page": "market",
+    "page": "files market",
     "coverage": "market",
     "aggregate": "market",
     "risk": "market",
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "config": "errors market venues",
     "store": "coverage errors files market",
     "venues": "errors market",
-    "freshness": "config coverage manifest store",
+    "freshness": "config coverage manifest page store",
     "backfill": "config coverage progress store venues",
     "build": "aggregate freshness progress store",
     "recorder": "config progress serving store venues",
@@ -159,8 +159,21 @@ def test_a_venue_does_not_know_another_one() -> None:
 def test_a_backtest_knows_of_venues_what_its_config_says() -> None:
     """So a result stays fresh when a venue's parser changes, and a fact of a venue is an input."""
     for path in MODULES:
-        if layer_of(path) in ("backtest", "results", "risk", "strategies", "trading"):
+        if layer_of(path) in ("backtest", "live", "results", "risk", "strategies", "trading"):
             assert not [name for name in imports(path) if name.startswith("tbv8.venues")], path
+
+
+def test_a_session_has_nothing_that_could_send_an_order() -> None:
+    """Paper processes import no client of a venue, whatever they import in turn."""
+    code = """
+import sys
+import tbv8.live.host, tbv8.live.results, tbv8.aggregate
+clients = ("ccxt", "requests", "aiohttp", "websockets", "tbv8.backtest")
+print([name for name in clients if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+    assert (found.stdout, found.stderr) == ("[]\n", "")
 
 
 def test_a_strategy_imports_nautilus_trader_numpy_and_other_strategies_only() -> None:

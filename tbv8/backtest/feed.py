@@ -21,6 +21,7 @@ def run_at_once(
     *,
     stop: bool = True,
     decimals: Mapping[str, int] | None = None,
+    with_lines: bool = False,
 ) -> Run:
     """Run a strategy over bars by the rules of one of its venues.
 
@@ -30,6 +31,7 @@ def run_at_once(
         bars: All that it reads.
         stop: False leaves the run after the last bar, as if more were to come.
         decimals: Those of each symbol's prices, where the bars are a part of others.
+        with_lines: Keep the values of the strategy's `chart_lines`.
 
     Raises:
         ConfigError: The strategy's own class refuses its params.
@@ -37,7 +39,7 @@ def run_at_once(
         StrategyError: The strategy raised, or did what gives no result.
     """
     decimals = decimals_of(strategy, venue, bars) if decimals is None else decimals
-    with Session(strategy, venue, price_decimals=decimals) as session:
+    with Session(strategy, venue, price_decimals=decimals, with_lines=with_lines) as session:
         session.feed(bars)
         return session.end(stop=stop)
 

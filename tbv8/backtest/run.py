@@ -16,7 +16,7 @@ from tbv8.results.folder import write_json, write_result
 from tbv8.results.marks import to_marks
 from tbv8.results.read import read_result
 from tbv8.results.summary import Summary, summarise, to_json
-from tbv8.results.tearsheet import tearsheet
+from tbv8.results.tearsheet.page import tearsheet
 from tbv8.trading.bars import Bars
 from tbv8.trading.opened import noting_opened
 
@@ -43,15 +43,16 @@ def run_backtest(
     routing, marks = strategy.routing, to_marks(strategy, bars)
     files: dict[str, str] = {}
 
-    def run(venue: str) -> Books:
+    def account(venue: str) -> Books:
         with noting_opened(strategy) as opened:
-            books = to_books(run_at_once(strategy, venue, bars), marks)
+            run = run_at_once(strategy, venue, bars, with_lines=venue == routing.primary)
+            books = to_books(run, marks)
         files.update(opened.files())
         return books
 
-    primary, shadow = run(routing.primary), None
+    primary, shadow = account(routing.primary), None
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        shadow = run(routing.secondary)
+        shadow = account(routing.secondary)
     key = {**inputs, FILES_PART: make_input(files)}
     summary = summarise(strategy, bars, primary, shadow)
 
@@ -61,18 +62,27 @@ def run_backtest(
             write_run(folder / "shadow", shadow)
         write_market(folder / "market.csv", strategy, bars)
         write_json(folder / "summary.json", to_json(summary))
-        _draw(folder, key)
+        _draw(folder, strategy, bars, key)
 
     write_result(results_path / strategy.strategy_id, write, inputs=key)
     return summary
 
 
-def draw_again(folder: Path, manifest: Manifest, *, inputs: Mapping[str, Any]) -> None:
-    """Draw the page of a result from its other files; nothing is run.
+def draw_again(
+    folder: Path,
+    manifest: Manifest,
+    strategy: records.Strategy,
+    bars: Bars,
+    *,
+    inputs: Mapping[str, Any],
+) -> None:
+    """Draw the page of a result from its other files and its bars; nothing is run.
 
     Args:
         folder: The result's.
         manifest: Its own; what the strategy opened is taken over from it.
+        strategy: As of `run_backtest`.
+        bars: As of `run_backtest`: those of the result's key, so that the page is the same.
         inputs: As of `run_backtest`.
     """
     key = {**inputs, FILES_PART: manifest.inputs[FILES_PART]}
@@ -81,12 +91,12 @@ def draw_again(folder: Path, manifest: Manifest, *, inputs: Mapping[str, Any]) -
         for name in manifest.outputs.keys() - {PAGE}:
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / name, new / name)
-        _draw(new, key)
+        _draw(new, strategy, bars, key)
 
     write_result(folder, write, inputs=key)
 
 
-def _draw(folder: Path, key: Mapping[str, Any]) -> None:
+def _draw(folder: Path, strategy: records.Strategy, bars: Bars, key: Mapping[str, Any]) -> None:
     """Write the page of a result whose other files are there."""
-    page = tearsheet(read_result(folder, inputs=key))
-    (folder / PAGE).write_text(page, encoding="utf-8")
+    result = read_result(folder, strategy=strategy, bars=bars, inputs=key)
+    (folder / PAGE).write_text(tearsheet(result), encoding="utf-8")

@@ -39,6 +39,10 @@ _VENUE = """\
 venue: {name}
 enabled: false                            # true: `doit record` connects, if tbv8 can speak to it
 symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
+# history: ccxt                           # where its 1m bars come from, of an exchange of ccxt:
+# exchange: {name}                        # (then a symbol's own name is ccxt's, BTC/USDT:USDT)
+# history: files                          # or of files of your own:
+# path: "bars/{{symbol}}.csv"
 instruments:                              # from the venue's pages of contracts and fees
   {symbol}:
     tick_size: "0.1"                      # the smallest step of a price

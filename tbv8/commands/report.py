@@ -15,6 +15,7 @@ from tbv8.config.records import Project
 from tbv8.errors import DataError
 from tbv8.files import replacing
 from tbv8.page.html import is_page
+from tbv8.page.plotly import write_plotly
 from tbv8.report.graph import Node
 from tbv8.tasks import wanted_funding, wanted_history
 
@@ -64,6 +65,8 @@ class Report(Looking):
             now_ms=project.now_ms,
         )
         path = project.results_path / "index.html"
+        if report.shares_plotly:
+            write_plotly(project.results_path)
         with replacing(path, check=_check_replaceable) as new:
             new.write_text(report_page(report), encoding="utf-8")
         print(path)

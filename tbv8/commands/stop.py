@@ -26,6 +26,9 @@ class _Switch(Looking):
 
     def _chosen(self, words: Sequence[str]) -> tuple[Project, str]:
         project: Project = self.loader.namespace["PROJECT"]
+        for word in words:
+            if word.startswith("-"):  # an option behind the name comes to the front by these words
+                raise InvalidCommand(f"{word!r} is not a task.")
         if len(words) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
         if words[0] not in project.strategies:

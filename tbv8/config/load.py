@@ -98,7 +98,7 @@ class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     urls_env: str
-    off: tuple[Message, ...] = ()
+    without: tuple[Message, ...] = ()
 
 
 class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -258,7 +258,7 @@ def _notify(document: Document, words: _Notify | None) -> Notify | None:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
         cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
         document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
-    return Notify(urls_env=words.urls_env, off=words.off)
+    return Notify(urls_env=words.urls_env, without=words.without)
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True):

@@ -265,10 +265,13 @@ class Paper(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notify(msgspec.Struct, frozen=True, kw_only=True):
-    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs."""
+    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs.
+
+    Messages of the kinds `without` are not sent.
+    """
 
     urls_env: str
-    off: tuple[Message, ...] = ()
+    without: tuple[Message, ...] = ()
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,7 +85,7 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "The environment variable with apprise URLs, separated by spaces.",
             {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         ),
-        "off": ("Messages that are not sent.", {"uniqueItems": True}),
+        "without": ("Messages that are not sent.", {"uniqueItems": True}),
     },
     "_HistoryFile": {"history": ("Which history is wanted.", {})},
     "_History": {

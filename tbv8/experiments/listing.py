@@ -290,8 +290,10 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
 # Parquet.
 
 
-def export_trials(query: Query, experiment_id: str, folder: Path) -> tuple[Path, int]:
-    """Write all trials of an experiment to `<folder>/trials/<id>.parquet`; return it and the rows.
+def trials_table(query: Query, experiment_id: str) -> pa.Table:
+    """Return all trials of an experiment: the search's, and those of its windows.
+
+    Each axis is a column `params.<name>`; `stats` is JSON, `equity` a list of 1e-8 USD by day.
 
     Raises:
         DataError: It was not run yet.
@@ -320,10 +322,20 @@ def export_trials(query: Query, experiment_id: str, folder: Path) -> tuple[Path,
     columns["equity"] = pa.array(
         [to_equity(details[one.key].equity).tolist() for one in listed], pa.list_(pa.int64())
     )
+    return pa.table(columns)
+
+
+def export_trials(query: Query, experiment_id: str, folder: Path) -> tuple[Path, int]:
+    """Write all trials of an experiment to `<folder>/trials/<id>.parquet`; return it and the rows.
+
+    Raises:
+        DataError: It was not run yet.
+    """
+    table = trials_table(query, experiment_id)
     path = folder / "trials" / f"{experiment_id}.parquet"
     with replacing(path) as new:
-        pyarrow.parquet.write_table(pa.table(columns), new, compression="zstd")
-    return path, len(listed)
+        pyarrow.parquet.write_table(table, new, compression="zstd")
+    return path, table.num_rows
 
 
 def _column(values: Sequence[Any]) -> pa.Array:

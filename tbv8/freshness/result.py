@@ -30,12 +30,14 @@ from tbv8.manifest import (
     FILES_PART,
     PAGE,
     PAGE_PART,
+    PLOTLY_BESIDE,
     Input,
     Manifest,
     make_input,
     read_manifest,
 )
 from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
+from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query, open_reader
 from tbv8.store.funding import funding_fingerprint, read_stretches, spoken
 from tbv8.store.ledger import fingerprint, read_held_days
@@ -43,7 +45,7 @@ from tbv8.store.ledger import fingerprint, read_held_days
 PACKAGE = Path(__file__).parent.parent
 """The folder of tbv8 itself."""
 
-_DRAWS = ("page", "results/tearsheet", "results/tearsheet.py", "results/read.py")
+_DRAWS = ("page", "results/tearsheet", "results/read.py")
 _FUNDING = "funding:"
 _EDITED = "edited by hand"  # in place of a digest that is not known
 
@@ -52,7 +54,7 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     """Tell whether a result's manifest has today's inputs and its files are whole."""
     span = strategy.bars_span
     with open_reader(db_path) as query:
-        current = backtest_inputs(query, strategy)
+        current = backtest_inputs(query, strategy, results_path=results_path)
         refused = {
             name: tuple(refusals(read_held_days(query, series, ONE_MINUTE, span), series))
             for series, timeframe in strategy.reads
@@ -112,8 +114,13 @@ def static_state(strategy: Strategy, *, results_path: Path) -> State:
     return State(changed, parts)
 
 
-def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
-    """Return every part of a result's key, as it is now."""
+def backtest_inputs(
+    query: Query, strategy: Strategy, *, results_path: Path | None = None
+) -> dict[str, Input]:
+    """Return every part of a result's key, as it is now.
+
+    `results_path` is the folder of all results, whose plotly.min.js its page may share.
+    """
     run = strategy.bars_span
     start_ms = strategy.span.start_ms if strategy.warm_up_ms else run.start_ms
     span = {"start": iso(start_ms), "end": iso(run.end_ms)}
@@ -122,7 +129,7 @@ def backtest_inputs(query: Query, strategy: Strategy) -> dict[str, Input]:
         "span": make_input(span),
         **_fingerprints(query, strategy),
         **_charged(query, strategy),
-        PAGE_PART: _page_input(),
+        PAGE_PART: _page_input(is_plotly_beside=has_plotly(results_path)),
     }
 
 
@@ -187,11 +194,11 @@ def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str
     }
 
 
-def _page_input() -> Input:
+def _page_input(*, is_plotly_beside: bool) -> Input:
     """Return the part of a result's key that only its page depends on."""
-    return make_input(
-        source_digests(code_files(*_DRAWS), PACKAGE.parent) | package_versions("plotly")
-    )
+    beside = {PLOTLY_FILE: PLOTLY_BESIDE} if is_plotly_beside else {}
+    drawn_by = source_digests(code_files(*_DRAWS), PACKAGE.parent)
+    return make_input(drawn_by | package_versions("plotly") | beside)
 
 
 def code_files(*names: str) -> set[Path]:

@@ -6,6 +6,7 @@ by itself when that one has died: a host by its stdin, the recorder by its paren
 
 from __future__ import annotations
 
+import os
 import pickle
 import queue
 import signal
@@ -24,6 +25,8 @@ from tbv8.store.sessions import recorder_runs
 _END_S = 5.0
 _RECORDER_END_S = 15.0
 _RETRY_S, _RETRY_CAP_S = 2.0, 60.0
+_LOOK_S = 1.0  # for the recorder of somebody else
+_LOG_BYTES = 5 * 2**20
 
 
 class Host:
@@ -104,19 +107,23 @@ class Recorder:
         if self._process is not None:
             code = self._process.poll()
             if code is None:
+                self._shorten_log()
                 return
             self._process = None
             if not recorder_runs(self._db_path):
                 last = self._log.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
                 why = f": {last[0]}" if last else ""
                 self._say(f"the recorder ended (exit code {code}){why}; it is started again")
-        if time.monotonic() < self._next_s or recorder_runs(self._db_path):
+        if time.monotonic() < self._next_s:
+            return
+        if recorder_runs(self._db_path):
+            self._next_s = time.monotonic() + _LOOK_S
             return
         self._next_s = time.monotonic() + self._wait_s
         self._wait_s = min(2 * self._wait_s, _RETRY_CAP_S)
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "doit", "record", "--with-parent"],
+                [sys.executable, "-m", "doit", "record", "--with-parent", str(os.getpid())],
                 cwd=self._root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -124,6 +131,11 @@ class Recorder:
                 start_new_session=True,
             )
         self._say(f"a recorder was started, it writes to {self._log}")
+
+    def _shorten_log(self) -> None:
+        """Begin the log anew once it is long; the recorder appends to it."""
+        if self._log.stat().st_size > _LOG_BYTES:
+            os.truncate(self._log, 0)
 
     def end(self) -> None:
         """End the one that was started here."""

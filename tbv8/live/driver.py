@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
@@ -23,8 +24,8 @@ from tbv8.store.sessions import (
     Event,
     Minute,
     StoredSession,
+    iter_minutes,
     read_events,
-    read_minutes,
 )
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Run
@@ -46,18 +47,27 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 class Driver:
     """One session; use it as a context manager. A process can have one at a time.
 
+    Args:
+        strategy: With all that it inherits.
+        session: The session, as it is stored.
+        with_lines: Keep the values of the strategy's `chart_lines`, for a result.
+
     Attributes:
         done_ms: The close of the last minute that was fed.
+        count: How many were fed.
     """
 
-    def __init__(self, strategy: Strategy, session: StoredSession) -> None:
+    def __init__(
+        self, strategy: Strategy, session: StoredSession, *, with_lines: bool = False
+    ) -> None:
         strategy = within(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
+        self.count = 0
         self._strategy = strategy
         self._builder = Builder(strategy, session.first_ms)
         self._stack = ExitStack()
         self._session = self._stack.enter_context(
-            Session(strategy, session.venue, price_decimals=session.decimals)
+            Session(strategy, session.venue, price_decimals=session.decimals, with_lines=with_lines)
         )
 
     def __enter__(self) -> Self:
@@ -82,6 +92,7 @@ class Driver:
                 bars = self._builder.build(piece)
                 self._session.feed(bars)
                 self.done_ms = piece[-1].close_ms
+                self.count += len(piece)
                 yield bars
 
     def obey(self, command: Command) -> None:
@@ -90,15 +101,19 @@ class Driver:
             self._session.bar_entries(STOPPED)
             self._session.cancel_orders(close=command.close)
 
-    def replay(self, minutes: Sequence[Minute], commands: Iterable[Event]) -> Iterator[Bars]:
+    def replay(self, minutes: Iterable[Minute], commands: Sequence[Event]) -> Iterator[Bars]:
         """Feed minutes, with the commands between them; yield the bars of each piece."""
-        waiting = list(minutes)
-        for event in commands:
-            count = sum(1 for minute in waiting if minute.close_ms <= event.ts_ms)
-            yield from self.feed(waiting[:count])
-            waiting = waiting[count:]
+        waiting, piece = deque(commands), list[Minute]()
+        for minute in minutes:
+            if len(piece) == _PIECE or (waiting and waiting[0].ts_ms < minute.close_ms):
+                yield from self.feed(piece)
+                piece = []
+            while waiting and waiting[0].ts_ms < minute.close_ms:
+                self.obey(_command(waiting.popleft()))
+            piece.append(minute)
+        yield from self.feed(piece)
+        for event in waiting:
             self.obey(_command(event))
-        yield from self.feed(waiting)
 
     def outputs(self, known: Mapping[str, int], *, at_ms: int) -> list[Event]:
         """Return what came of it beyond the known number of each kind; nothing of a warm-up."""
@@ -141,10 +156,10 @@ class Driver:
 
 
 class Journaled(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal has of a session: what was fed, and what came of it."""
+    """What the journal has of a session: what was fed, if it was asked for, and what came of it."""
 
     session: StoredSession
-    minutes: list[Minute]
+    minutes: list[Minute] = []
     commands: list[Event]
     outputs: dict[str, list[Event]]
     priced: list[Event] = []
@@ -181,14 +196,16 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
         return min(found)[1] if found else None
 
 
-def read_journaled(query: Query, session: StoredSession) -> Journaled:
-    """Return what the journal has of a session."""
+def read_journaled(
+    query: Query, session: StoredSession, *, with_minutes: bool = False
+) -> Journaled:
+    """Return what the journal has of a session; its minutes may be many."""
     outputs: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
     for event in read_events(query, session.session_id, OUTPUTS):
         outputs[event.kind].append(event)
     return Journaled(
         session=session,
-        minutes=read_minutes(query, session.session_id),
+        minutes=list(iter_minutes(query, session)) if with_minutes else [],
         commands=read_events(query, session.session_id, (COMMAND,)),
         outputs=outputs,
         priced=read_events(query, session.session_id, (PRICED,)),

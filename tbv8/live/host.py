@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.config.source import digest_file
-from tbv8.errors import DataError, DiffersError, Tbv8Error
+from tbv8.errors import DiffersError, Tbv8Error
+from tbv8.live.beginning import begin_session, check_inputs
 from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
@@ -30,55 +30,32 @@ from tbv8.live.driver import (
     Journaled,
     read_journaled,
 )
+from tbv8.live.notes import corrected_notes, priced_notes
 from tbv8.live.plan import Plan, Report
-from tbv8.live.pricing import price_fill
+from tbv8.live.reading import read_known, to_minutes
+from tbv8.live.setting import BUSY_S, Setting
 from tbv8.manifest import FILES_PART, make_input
-from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Series, Span, iso
+from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
 from tbv8.store.sessions import (
     COMMAND,
     PRICED,
-    Closed,
     Event,
     Journal,
     Minute,
     StoredSession,
-    is_quote_gap,
+    iter_minutes,
     least_delay_ms,
     open_journal,
-    read_closed,
-    read_events,
-    read_quotes,
+    read_minutes,
     read_session,
     session_lock,
 )
 from tbv8.store.ticks import BusyError
 from tbv8.trading.opened import Opened, noting_opened
-from tbv8.trading.records import Fill
 
 _POLL_S = 0.1
-_BUSY_S = 0.5
 _ALIVE_S = 1.0
 _HANDOVER_S = 10.0  # a killed watcher's host needs a moment to notice
-_TAIL_MS = 3 * MINUTE_MS  # the recorder is never nearer to now
-_TAIL_PATIENCE_S = 180.0
-_QUOTES_MS = 5000  # after which the recorder has written what it had received
-_CORRECTED_MS = DAY_MS  # how long ago a minute may be that the recorder still corrects
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """What surrounds a host, for tests too.
-
-    Attributes:
-        now_ms: Our clock.
-        report: Takes each report.
-        is_over: Tells whether to end.
-        sleep: Waits so many seconds.
-    """
-
-    now_ms: Callable[[], int]
-    report: Callable[[Report], None]
-    is_over: Callable[[], bool]
-    sleep: Callable[[float], None] = time.sleep
 
 
 def run_host(plan: Plan, setting: Setting) -> None:
@@ -122,13 +99,14 @@ class _Host:
         """Make or restore the session; False if it was over before that."""
         plan = self._plan
         query, name = self._journal.query, plan.strategy.strategy_id
-        before = self._persist(lambda: read_session(query, name, plan.role))
+        before = self._setting.persist(lambda: read_session(query, name, plan.role))
         if before is None or plan.is_new:
-            made = self._make(before)
+            made = begin_session(plan, self._setting, self._journal, before)
             if made is None:
                 return False
             self._session = made
-            self._report("began", text=f"session {made.session_id} counts from {_at(made)}")
+            counted = iso(made.counted_ms)
+            self._setting.tell("began", text=f"session {made.session_id} counts from {counted}")
         else:
             check_inputs(before, plan)
             self._session = before
@@ -136,104 +114,16 @@ class _Host:
         self._restore()
         return True
 
-    def _make(self, before: StoredSession | None) -> StoredSession | None:
-        """Write a new session with its warm-up; None if it was over before that."""
-        plan, now_ms = self._plan, self._setting.now_ms()
-        counted_ms = plan.strategy.timeframe.ceil(now_ms)
-        first_ms = plan.strategy.timeframe.ceil(counted_ms - plan.strategy.warm_up_ms)
-        history = self._await_history(first_ms, min(counted_ms, now_ms))
-        if history is None:
-            return None
-        session = StoredSession(
-            session_id=0,
-            strategy_id=plan.strategy.strategy_id,
-            role=plan.role,
-            venue=plan.venue,
-            inputs=msgspec.to_builtins(plan.inputs),
-            decimals=self._decimals(first_ms, now_ms),
-            first_ms=first_ms,
-            counted_ms=counted_ms,
-            done_ms=first_ms,
-            state={},
-            began_ms=now_ms,
-        )
-        return self._persist(lambda: self._journal.begin(session, history, ends=before))
-
-    def _await_history(self, first_ms: int, now_ms: int) -> list[Minute] | None:
-        """Return the minutes of the warm-up that have closed; wait for those of just now.
-
-        Raises:
-            DataError: They are not all held.
-        """
-        if first_ms >= now_ms:
-            return []
-        until_s = time.monotonic() + _TAIL_PATIENCE_S
-        while True:
-            known = {s: self._read(s, first_ms, now_ms) for s in self._plan.strategy.symbols}
-            short = {s: c for s, c in known.items() if c.until_ms < now_ms - _TAIL_MS}
-            if not short:
-                return self._minutes(known, first_ms, min(c.until_ms for c in known.values()))
-            for symbol, closed in short.items():
-                if closed.next_ms is not None or not self._is_recorded(symbol, first_ms):
-                    raise self._too_short(symbol, first_ms, closed)
-            if time.monotonic() > until_s:
-                raise self._too_short(*min((s, first_ms, c) for s, c in short.items()))
-            self._report("waiting", text="for the recorder to fetch the last minutes")
-            if self._setting.is_over():
-                return None
-            self._setting.sleep(_BUSY_S)
-
-    def _is_recorded(self, symbol: str, first_ms: int) -> bool:
-        return self._read(symbol, first_ms, first_ms + MINUTE_MS).until_ms > first_ms
-
-    def _too_short(self, symbol: str, first_ms: int, closed: Closed) -> DataError:
-        plan = self._plan
-        end_ms = closed.next_ms or plan.strategy.timeframe.ceil(self._setting.now_ms())
-        missing = Span(closed.until_ms, end_ms)
-        return DataError(
-            f"{plan.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "
-            f"of {missing} are missing: record that long, fetch them with market_data_venue: "
-            f"{plan.venue} and `doit backfill`, or shorten backtest.warm_up"
-        )
-
-    def _decimals(self, first_ms: int, now_ms: int) -> dict[str, int]:
-        """Return the decimals of each symbol's prices, by its tick and what is held of it."""
-        from tbv8.live.minutes import Builder
-        from tbv8.trading.nautilus import price_decimals
-
-        strategy = self._plan.strategy
-        since_ms = ONE_MINUTE.floor(min(first_ms, now_ms - DAY_MS))
-        found = {}
-        for symbol in strategy.symbols:
-            bars = self._read_all(symbol, since_ms, now_ms)
-            minutes = [
-                Minute(ts_ms=bar.ts_ms, bars=dict.fromkeys(strategy.symbols, bar), seen_ms=now_ms)
-                for bar in bars
-            ] or [Minute(ts_ms=now_ms, bars=dict.fromkeys(strategy.symbols), seen_ms=now_ms)]
-            minute_strategy = replace(strategy, timeframe=ONE_MINUTE, bars=(), detail="none")
-            table = Builder(minute_strategy, since_ms).build(minutes).steps[symbol]
-            tick = strategy.instruments[self._plan.venue][symbol].tick_size
-            found[symbol] = price_decimals(table, tick)
-        return found
-
-    def _read_all(self, symbol: str, since_ms: int, until_ms: int) -> list[Bar]:
-        bars: dict[int, Bar] = {}
-        cursor: int | None = since_ms
-        while cursor is not None and cursor < until_ms:
-            closed = self._read(symbol, cursor, until_ms)
-            bars |= closed.bars
-            cursor = closed.next_ms
-        return [bars[ts_ms] for ts_ms in sorted(bars)]
-
     def _restore(self) -> None:
         """Feed what the journal has, compare what comes of it, and finish the last minute.
 
         Raises:
             DiffersError: It is something else.
         """
-        began_s = time.monotonic()
-        journaled = self._persist(self._read_journaled)
-        for _ in self._driver.replay(journaled.minutes, journaled.commands):
+        began_s, self._seen_ms = time.monotonic(), self._setting.now_ms()
+        journaled = self._setting.persist(self._read_journaled)
+        minutes = iter_minutes(self._journal.query, self._session)
+        for _ in self._driver.replay(minutes, journaled.commands):
             if self._setting.is_over():
                 return
         outputs = self._driver.outputs({}, at_ms=self._setting.now_ms())
@@ -253,31 +143,32 @@ class _Host:
         self._last = journaled.last_command
         self._priced = self._journal.count_events(self._session.session_id).get(PRICED, 0)
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
-        self._persist(lambda: self._finish(unwritten))
+        self._setting.persist(lambda: self._finish(unwritten))
         took_s = time.monotonic() - began_s
-        self._report(
+        self._setting.tell(
             "replayed",
-            text=f"{len(journaled.minutes):,} minutes replayed in {took_s:.1f} s, as they were",
+            text=f"{self._driver.count:,} minutes replayed in {took_s:.1f} s, as they were",
             done_ms=self._driver.done_ms,
             state=state,
         )
         if self._last.do == "stop":
-            self._report("stopped")
+            self._setting.tell("stopped")
 
     def _read_journaled(self) -> Journaled:
         """Return what the journal has, once a stop is in it that came in the middle of a minute.
 
         Nothing of that minute has been written, so the stop counts before it.
         """
-        journaled = read_journaled(self._journal.query, self._session)
-        asked = self._asked(journaled.last_command)
-        minutes, done_ms = journaled.minutes, self._session.done_ms
-        if asked is None or asked.do != "stop" or not minutes or minutes[-1].close_ms <= done_ms:
+        query, session = self._journal.query, self._session
+        journaled = read_journaled(query, session)
+        asked, done_ms = self._asked(journaled.last_command), session.done_ms
+        begun = read_minutes(query, session.session_id, from_ms=done_ms)
+        if asked is None or asked.do != "stop" or not begun:
             return journaled
         event = self._command(asked, done_ms)
-        self._journal.bar_minute(self._session.session_id, minutes[-1].ts_ms, STOPPED, event)
-        self._report("stopped")
-        return read_journaled(self._journal.query, self._session)
+        self._journal.bar_minutes(session.session_id, STOPPED, event)
+        self._setting.tell("stopped")
+        return read_journaled(query, session)
 
     # Going on.
 
@@ -287,12 +178,12 @@ class _Host:
             try:
                 is_idle = not self._step()
             except BusyError as e:
-                self._report("waiting", text=str(e))
-                self._setting.sleep(_BUSY_S)
+                self._setting.tell("waiting", text=str(e))
+                self._setting.sleep(BUSY_S)
                 continue
             if is_idle:
                 self._watch_time()
-                self._price_fills()
+                self._write_prices()
                 self._setting.sleep(_POLL_S)
 
     def _step(self) -> bool:
@@ -311,8 +202,8 @@ class _Host:
         self._journal.write_minutes(self._session.session_id, [], [event])
         self._last = command
         self._driver.obey(command)
-        self._report("stopped" if command.do == "stop" else "started")
-        self._persist(self._finish)
+        self._setting.tell("stopped" if command.do == "stop" else "started")
+        self._setting.persist(self._finish)
         return True
 
     def _asked(self, last: Command) -> Command | None:
@@ -332,7 +223,7 @@ class _Host:
         """Write down the next minute, if it has closed, and feed it."""
         plan, cursor = self._plan, self._driver.done_ms
         now_ms = self._setting.now_ms()
-        known = {s: self._read(s, cursor, now_ms) for s in plan.strategy.symbols}
+        known = read_known(self._journal.query, plan, cursor, now_ms)
         lost = {s: c.next_ms for s, c in known.items() if c.until_ms <= cursor and c.next_ms}
         until_ms = min(lost.get(s, c.until_ms) for s, c in known.items())
         if until_ms <= cursor:
@@ -342,13 +233,13 @@ class _Host:
             notes.append(self._note("gap", {"from_ms": cursor, "to_ms": until_ms}, cursor))
         else:
             until_ms = cursor + MINUTE_MS
-        minutes = self._minutes(known, cursor, until_ms, seen_ms=now_ms)
+        minutes = to_minutes(known, cursor, until_ms, seen_ms=now_ms)
         minutes = [replace(one, barred=self._rule_against(one, now_ms)) for one in minutes]
         self._journal.write_minutes(self._session.session_id, minutes, notes)
         if lost:
-            names = ", ".join(lost)
-            span = Span(cursor, until_ms)
-            self._report("gap", text=f"{names}: nobody has the minutes {span}, they are left out")
+            names, span = ", ".join(lost), Span(cursor, until_ms)
+            text = f"{names}: nobody has the minutes {span}, they are left out"
+            self._setting.tell("gap", text=text)
         began_s = time.perf_counter()
         for _ in self._driver.feed(minutes):
             pass
@@ -379,7 +270,8 @@ class _Host:
         driver, session = self._driver, self._session
         if outputs is None:
             outputs = driver.outputs(self._known, at_ms=self._setting.now_ms())
-        notes = self._corrected()
+        query, at_ms = self._journal.query, self._setting.now_ms()
+        notes = corrected_notes(query, session, self._plan, driver.done_ms, at_ms=at_ms)
         state = driver.state()
         self._journal.write_events(
             session.session_id, [*outputs, *notes], done_ms=driver.done_ms, state=state
@@ -390,9 +282,9 @@ class _Host:
             self._known[event.kind] = event.number + 1
         self._write_files()
         for note in notes:
-            self._report("corrected", text=note.body, events=[(note.kind, note.body)])
+            self._setting.tell("corrected", text=note.body, events=[(note.kind, note.body)])
         if is_new or outputs:
-            self._report(
+            self._setting.tell(
                 "minute",
                 done_ms=driver.done_ms,
                 lag_ms=self._seen_ms - driver.done_ms,
@@ -400,29 +292,6 @@ class _Host:
                 state=state,
                 events=[(event.kind, event.body) for event in outputs],
             )
-
-    def _corrected(self) -> list[Event]:
-        """Return notes of minutes that the recorder has changed since they were used."""
-        session = self._session
-        since_ms = max(session.first_ms, self._driver.done_ms - _CORRECTED_MS)
-        changed = self._journal.corrected(session, self._plan.strategy.symbols, since_ms=since_ms)
-        if not changed:
-            return []
-        known = self._journal.query(
-            "SELECT body FROM session_events WHERE session_id = ? AND kind = 'corrected'",
-            (session.session_id,),
-        )
-        bodies = {body for (body,) in known}
-        number = len(bodies)
-        notes = []
-        for symbol, used, now in changed:
-            value = {"symbol": symbol, "used": used, "now": now}
-            body = msgspec.json.encode(value).decode()
-            if body not in bodies:
-                at_ms = self._setting.now_ms()
-                notes.append(Event("corrected", number, used.ts_ms + MINUTE_MS, at_ms, body))
-                number += 1
-        return notes
 
     def _write_files(self) -> None:
         """Keep the key's part of what the strategy opened up to date."""
@@ -443,89 +312,26 @@ class _Host:
             self._stale = is_stale
             since = iso(self._driver.done_ms)
             text = f"no closed minute since {since}" if is_stale else "closed minutes come again"
-            self._report("stale" if is_stale else "fresh", text=text)
+            self._setting.tell("stale" if is_stale else "fresh", text=text)
         if time.monotonic() - self._alive_s > _ALIVE_S:
             self._alive_s = time.monotonic()
-            self._report("alive", done_ms=self._driver.done_ms)
+            self._setting.tell("alive", done_ms=self._driver.done_ms)
 
-    def _price_fills(self) -> None:
-        """Price the fills whose quotes the recorder has had the time to write; once each."""
-        plan, session = self._plan, self._session
-        if plan.priced_at is None or self._priced >= self._known.get("fill", 0):
+    def _write_prices(self) -> None:
+        """Write down what new fills would have cost at the secondary, once each."""
+        if self._plan.priced_at is None or self._priced >= self._known.get("fill", 0):
             return
-        query, notes = self._journal.query, []
-        for event in read_events(query, session.session_id, ("fill",), first=self._priced):
-            if event.at_ms + _QUOTES_MS > self._setting.now_ms():
-                break
-            fill = msgspec.json.decode(event.body, type=Fill)
-            series = Series(plan.priced_at, fill.symbol)
-            step_ms = plan.strategy.step.fixed_ms or DAY_MS
-            quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
-            tick = plan.strategy.instruments[plan.priced_at][fill.symbol].tick_size
-            is_gap = is_quote_gap(query, series, event.at_ms)
-            body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
-            at_ms = self._setting.now_ms()
-            notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
+        query, at_ms = self._journal.query, self._setting.now_ms()
+        notes = priced_notes(query, self._session, self._plan, self._priced, at_ms=at_ms)
         if notes:
             with suppress(BusyError):  # the next time
-                self._journal.write_minutes(session.session_id, [], notes)
+                self._journal.write_minutes(self._session.session_id, [], notes)
                 self._priced = notes[-1].number + 1
-
-    def _read(self, symbol: str, from_ms: int, until_ms: int) -> Closed:
-        series = self._plan.series[symbol]
-        return read_closed(self._journal.query, series, from_ms=from_ms, until_ms=until_ms)
-
-    def _minutes(
-        self, known: dict[str, Closed], from_ms: int, until_ms: int, *, seen_ms: int | None = None
-    ) -> list[Minute]:
-        seen_ms = self._setting.now_ms() if seen_ms is None else seen_ms
-        return [
-            Minute(
-                ts_ms=ts_ms,
-                bars={symbol: closed.bars.get(ts_ms) for symbol, closed in known.items()},
-                seen_ms=seen_ms,
-            )
-            for ts_ms in range(from_ms, until_ms, MINUTE_MS)
-        ]
 
     def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(kind, 0)
         body = msgspec.json.encode(value).decode()
         return Event(kind, number, ts_ms, self._setting.now_ms(), body)
-
-    def _persist[R](self, write: Callable[[], R]) -> R:
-        """Write, again and again while the database is locked or its disk is full."""
-        while True:
-            try:
-                return write()
-            except BusyError as e:
-                self._report("waiting", text=str(e))
-                if self._setting.is_over():
-                    raise
-                self._setting.sleep(_BUSY_S)
-
-    def _report(self, kind: str, **parts: Any) -> None:
-        self._setting.report(Report(kind=kind, **parts))
-
-
-def check_inputs(session: StoredSession, plan: Plan) -> None:
-    """Refuse to go on with a session that was begun with something else.
-
-    Raises:
-        DataError: A part of its key has changed.
-    """
-    now = msgspec.to_builtins(plan.inputs)
-    changed = [name for name in now if session.inputs.get(name) != now[name]]
-    files = session.inputs.get(FILES_PART, {}).get("value", {})
-    root = plan.strategy.root
-    changed += [path for path, digest in files.items() if digest_file(root / path) != digest]
-    if changed:
-        name = plan.strategy.strategy_id
-        raise DataError(
-            f"{name}: its session began at {iso(session.began_ms)} with another "
-            f"{' and '.join(changed)}: bring that back, or begin another session with "
-            f"`doit paper:{name} --new`; the old one stays readable"
-        )
 
 
 def _read_stop(plan: Plan) -> Command | None:
@@ -537,10 +343,6 @@ def _read_stop(plan: Plan) -> Command | None:
     except OSError:
         words = ""
     return Command(do="stop", close="close" in words)
-
-
-def _at(session: StoredSession) -> str:
-    return iso(session.counted_ms)
 
 
 def our_clock() -> int:

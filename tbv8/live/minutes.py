@@ -87,10 +87,14 @@ def _concat(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables(filled).combine_chunks() if filled else _SCHEMA.empty_table()
 
 
-def _table(minutes: Sequence[Minute], symbol: str) -> pa.Table:
-    bars: list[Bar] = [bar for minute in minutes if (bar := minute.bars[symbol]) is not None]
+def to_table(bars: Sequence[Bar]) -> pa.Table:
+    """Return minutes as a table of bars."""
     columns = [[getattr(bar, name) for bar in bars] for name in _COLUMNS]
     return pa.table(
         [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)],
         schema=_SCHEMA,
     )
+
+
+def _table(minutes: Sequence[Minute], symbol: str) -> pa.Table:
+    return to_table([bar for minute in minutes if (bar := minute.bars[symbol]) is not None])

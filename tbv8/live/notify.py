@@ -39,11 +39,11 @@ class Notifier:
     Args:
         title: Of each message.
         urls_env: The environment variable that holds the services' URLs.
-        off: The kinds of messages that are not sent.
+        without: The kinds of messages that are not sent.
     """
 
-    def __init__(self, title: str, urls_env: str, off: frozenset[str]) -> None:
-        self._title, self._off = title, off
+    def __init__(self, title: str, urls_env: str, without: frozenset[str]) -> None:
+        self._title, self._without = title, without
         self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tbv8.live.notify", urls_env],
@@ -60,8 +60,8 @@ class Notifier:
             self.send(kind, text if role == "primary" else f"{role}: {text}")
 
     def send(self, kind: str, text: str) -> None:
-        """Send a message, unless its kind is off; never waits."""
-        if kind in self._off:
+        """Send a message, unless its kind is left out; never waits."""
+        if kind in self._without:
             return
         line = json.dumps([self._title, f"{kind}: {text}" if text else kind])
         while True:

@@ -35,7 +35,7 @@ from tbv8.results.folder import first_difference, write_json, write_result
 from tbv8.results.marks import Marks, counted, to_marks
 from tbv8.results.read import read_result
 from tbv8.results.summary import PricedDay, PricedFills, summarise, to_json
-from tbv8.results.tearsheet import tearsheet
+from tbv8.results.tearsheet.page import tearsheet
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session
 from tbv8.trading.bars import Bars
@@ -120,7 +120,8 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
         StrategyError: The strategy raised.
     """
     session = journaled.session
-    with noting_opened(plan.strategy), Driver(plan.strategy, session) as driver:
+    driving = Driver(plan.strategy, session, with_lines=plan.role == "primary")
+    with noting_opened(plan.strategy), driving as driver:
         pieces = list(driver.replay(journaled.minutes, journaled.commands))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:
@@ -165,7 +166,7 @@ def _read(plans: Plans) -> dict[str, Journaled]:
         for role, plan in plans.items():
             session = read_session(query, plan.strategy.strategy_id, plan.role)
             if session is not None:
-                found[role] = read_journaled(query, session)
+                found[role] = read_journaled(query, session, with_minutes=True)
     if "primary" not in found:
         name = primary.strategy.strategy_id
         raise DataError(f"{name}: there is no session: run `doit paper:{name}`")
@@ -206,8 +207,8 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
             _write_priced(new / "shadow" / "orders.csv", fills)
         write_market(new / "market.csv", strategy, primary.bars)
         write_json(new / "summary.json", to_json(summary))
-        page = tearsheet(read_result(new, inputs=key))
-        (new / PAGE).write_text(page, encoding="utf-8")
+        result = read_result(new, strategy=strategy, bars=primary.bars, inputs=key)
+        (new / PAGE).write_text(tearsheet(result), encoding="utf-8")
 
     write_result(folder, write, inputs=key)
     return None

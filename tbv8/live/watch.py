@@ -22,6 +22,7 @@ from tbv8.live.view import Shown, View
 from tbv8.store.sessions import session_lock
 
 _POLL_S = 0.1
+_LOCK_S = 0.3  # `doit status` holds the lock for a moment to see whether it is held
 _HUNG_S = 0.6  # after the stop file has appeared, of the second in which it is obeyed
 _RESULTS_S = 3600.0
 _AGAIN_S = 0.5, 60.0  # before a killed process is started again: the first time, and at most
@@ -63,7 +64,7 @@ def watch(plans: Mapping[str, Plan], options: Options) -> None:
     """
     primary = plans["primary"]
     name = primary.strategy.strategy_id
-    with session_lock(primary.db_path, name), _stop_on_signals() as stop:
+    with session_lock(primary.db_path, name, wait_s=_LOCK_S), _stop_on_signals() as stop:
         primary.folder.parent.mkdir(parents=True, exist_ok=True)
         watcher = _Watcher(plans, options, stop)
         try:

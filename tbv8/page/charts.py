@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.page.html import Html, element
+from tbv8.page.html import Html, element, join
 
 _FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "size": 12}
 
@@ -24,14 +24,16 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
     `label` is what it shows, for who cannot see it; `mark` stands across it. The charts of a page
     that have a `span`, the first and the last time, zoom together, and what they show fills their
-    height at each zoom. Of traces with the meta `marks` the markers are the smaller the more there
-    are in sight.
+    height at each zoom. A chart of `prices`, as candles.py packs them, has no traces of its own. An
+    `overview` shows the whole span at any zoom, with what is in sight marked: its first shape.
     """
 
     id: str
     label: str
-    columns: Mapping[str, Sequence[Any]]
-    traces: Sequence[Mapping[str, Any]]
+    columns: Mapping[str, Sequence[Any]] = {}
+    traces: Sequence[Mapping[str, Any]] = ()
+    prices: Mapping[str, Any] | None = None
+    overview: bool = False
     layout: Mapping[str, Any] = {}
     span: tuple[int, int] | None = None
     height: int = 340
@@ -45,6 +47,8 @@ def draw(chart: Chart) -> Html:
         "columns": chart.columns,
         "traces": chart.traces,
         "layout": _layout(chart),
+        **({"prices": chart.prices} if chart.prices else {}),
+        **({"overview": True} if chart.overview else {}),
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return element(
@@ -67,12 +71,29 @@ def draw(chart: Chart) -> Html:
 
 
 def zoom_buttons(chart_id: str, days: Mapping[str, int]) -> Html:
-    """Return buttons that show so many days up to the end of what is in sight, and one for all."""
-    buttons = [
-        element("button", name, type="button", data_zoom=f"{chart_id}:{count}")
-        for name, count in {**days, "all": 0}.items()
-    ]
-    return element("div", buttons, class_="zoom", role="group", aria_label="Zoom")
+    """Return buttons that show so many days up to the end of what is in sight, and that move it."""
+    zooms = {name: {"data_zoom": f"{chart_id}:{n}"} for name, n in {**days, "all": 0}.items()}
+    moves = {
+        "◀ earlier": {"data_move": f"{chart_id}:-1"},
+        "later ▶": {"data_move": f"{chart_id}:1"},
+    }
+    return buttons({**zooms, **moves}, label="Zoom")
+
+
+def trade_buttons(chart_id: str) -> Html:
+    """Return buttons that go from trade to trade, and the line that describes the chosen one."""
+    steps = {
+        "◀ trade before": {"data_trade_step": f"{chart_id}:-1"},
+        "next trade ▶": {"data_trade_step": f"{chart_id}:1"},
+    }
+    words = element("span", id=f"{chart_id}-trade", class_="dim", aria_live="polite")
+    return join([buttons(steps, label="Trades"), element("p", words, class_="trade")])
+
+
+def buttons(named: Mapping[str, Mapping[str, str]], *, label: str) -> Html:
+    """Return a group of buttons, from their texts and what the page's script reads of each."""
+    each = [element("button", text, type="button", **data) for text, data in named.items()]
+    return element("div", each, class_="zoom", role="group", aria_label=label)
 
 
 def time_axis(**changes: Any) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 
+from tbv8.page.plotly import PLOTLY_FILE, plotly_script
+from tbv8.page.price_script import PRICE_SCRIPT
 from tbv8.page.script import SCRIPT
 from tbv8.page.style import STYLE
 from tbv8.text import printable
@@ -14,11 +16,12 @@ _VOID = frozenset({"br", "input", "meta"})
 _KEPT = "\n\t\N{NO-BREAK SPACE}"
 _IN_SIGHT = 17  # rows of a table's box
 
-# What a page may load, for the browser to hold it to: nothing.
+# What a page may load, for the browser to hold it to: nothing, or the plotly.js beside it.
 _POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "default-src 'none'; script-src 'unsafe-inline'{beside}; style-src 'unsafe-inline'; "
     "img-src data: blob:; base-uri 'none'; form-action 'none'"
 )
+_BESIDE = " 'self' file:"
 
 _OURS = '<meta name="generator" content="tbv8">'
 
@@ -87,6 +90,7 @@ def table(
     rows: Iterable[Sequence[Child]],
     *,
     words: int = 1,
+    words_last: bool = False,
     sortable: bool = False,
     id_: str | None = None,
 ) -> Html:
@@ -96,6 +100,7 @@ def table(
         heads: The columns' names.
         rows: Their cells.
         words: How many columns on the left hold words; the others are numbers, set to the right.
+        words_last: The last column holds words too.
         sortable: A click on a head sorts by that column.
         id_: The table's id.
     """
@@ -111,7 +116,7 @@ def table(
             element("thead", element("tr", head)),
             element("tbody", body),
             id=id_,
-            class_=f"words-{words}",
+            class_=f"words-{words}{' words-last' if words_last else ''}",
             data_sortable=sortable,
         ),
         class_="scroll",
@@ -149,15 +154,25 @@ def color_keys(keys: Sequence[tuple[str, str]]) -> Html:
     )
 
 
-def page(title: str, *body: Child, banner: str | None = None) -> str:
-    """Return a whole document; `banner` stands above everything and stays in sight."""
+def page(
+    title: str, *body: Child, banner: str | None = None, plotly_path: str | None = None
+) -> str:
+    """Return a whole document.
+
+    Args:
+        title: Its title.
+        body: What it shows.
+        banner: Stands above everything and stays in sight.
+        plotly_path: Where plotly.js lies, from the page; None puts it into the page.
+    """
+    policy = _POLICY.format(beside=_BESIDE if plotly_path else "")
     document = element(
         "html",
         element(
             "head",
             Html('<meta charset="utf-8">'),
             Html(_OURS),
-            element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+            element("meta", http_equiv="Content-Security-Policy", content=policy),
             element("meta", name="viewport", content="width=device-width, initial-scale=1"),
             element("meta", name="color-scheme", content="light dark"),
             element("title", title),
@@ -169,23 +184,23 @@ def page(title: str, *body: Child, banner: str | None = None) -> str:
             element("div", banner, class_="banner", role="note") if banner else None,
             element("main", body),
             "\n",
-            element("script", Html(_plotly())),
+            element("script", src=plotly_path)
+            if plotly_path
+            else element("script", Html(plotly_script())),
             "\n",
-            element("script", Html(SCRIPT)),
+            element("script", Html(PRICE_SCRIPT + SCRIPT)),
         ),
         lang="en",
     )
     return f"<!doctype html>\n{document}\n"
 
 
+def whole(document: str) -> str:
+    """Return a document of `page` that needs no file beside it."""
+    asks = re.compile(rf'<script src="[./]*{re.escape(PLOTLY_FILE)}"></script>')
+    return asks.sub(lambda _found: f"<script>{plotly_script()}</script>", document, count=1)
+
+
 def is_page(content: bytes) -> bool:
     """Return True if a file's content is a document made by `page`."""
     return _OURS.encode() in content[:1000]
-
-
-@cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    script: str = get_plotlyjs()
-    return script

@@ -26,6 +26,26 @@ SCRIPT = r"""
   function draw(place) {
     const known = charts.get(place.id);
     const data = known || JSON.parse(document.getElementById(place.id + "-data").textContent);
+    if (!known) {
+      charts.set(place.id, data);
+      Object.assign(data, {range: data.span, selected: null});
+      if (data.prices) data.prices = priceCharts.read(data.prices);
+    }
+    if (data.prices) drawPrices(place, data);
+    else drawCurves(place, data, known);
+    if (!known && data.span) place.on("plotly_relayout", change => follow(place, change));
+    if (!known && data.prices) place.on("plotly_click", ({points: [point]}) => {
+      if (["buy", "sell"].includes(point.data.meta) && data.prices.trades.opened.length) {
+        choose(place.id, priceCharts.tradeAt(data.prices.trades, toMs(point.x)), false);
+      }
+    });
+  }
+
+  // named one by one: among plotly.js's own is one that sends a chart to its maker
+  const config = {responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
+                  modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
+
+  function drawCurves(place, data, known) {
     const css = getComputedStyle(document.documentElement);
     const traces = resolve(data.traces, data.columns, css);
     const layout = resolve(data.layout, data.columns, css);
@@ -35,30 +55,35 @@ SCRIPT = r"""
         layout[axis] = {...layout[axis], range, autorange};
       }
       traces.forEach((trace, i) => { trace.visible = place.data[i].visible ?? true; });
-    } else {
-      charts.set(place.id, data);
-      if (touch) layout.dragmode = false;  // a finger scrolls the page
     }
-    sizeMarks(traces, data.span ? layout.xaxis.range.map(toMs) : []);
-    // named one by one: among plotly.js's own is one that sends a chart to its maker
-    const config = {responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover",
-                    modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
-    Plotly.react(place, traces, layout, config);
-    if (!known && data.span) place.on("plotly_relayout", change => follow(change));
+    if (touch) layout.dragmode = false;  // a finger scrolls the page
+    if (data.overview) [layout.shapes[0].x0, layout.shapes[0].x1] = data.range;
+    const edits = data.overview ? {edits: {shapePosition: true}, displayModeBar: false} : {};
+    Plotly.react(place, traces, layout, {...config, ...edits});
   }
+
+  function drawPrices(place, data) {
+    const css = getComputedStyle(document.documentElement);
+    const {trades} = data.prices;
+    const shown = priceCharts.view(data.prices, data.range, css, place.clientWidth, data.selected);
+    const layout = priceCharts.arrange(resolve(data.layout, {}, css), shown, data.range,
+                                       data.selected, trades, css);
+    if (touch) layout.dragmode = false;
+    const hidden = new Set((place.data || []).filter(trace => trace.visible === "legendonly")
+      .map(trace => trace.name));
+    for (const trace of shown.traces) if (hidden.has(trace.name)) trace.visible = "legendonly";
+    const note = document.getElementById(place.id + "-note");
+    if (note) note.textContent = shown.note;
+    return Plotly.react(place, shown.traces, layout, config);
+  }
+
+  // What is in sight of all, in an overview; it can be moved and made longer.
+  const markSight = (place, {range, span}) =>
+    Plotly.relayout(place, {"shapes[0].x0": range[0], "shapes[0].x1": range[1],
+                            "xaxis.range": span.slice()});
 
   const toMs = at => typeof at === "number" ? at
     : Date.parse(at.length > 10 ? at.replace(" ", "T") + "Z" : at);
-
-  // Many marks are small ones.
-  function sizeMarks(traces, [from, to]) {
-    const marks = traces.filter(trace => trace.meta === "marks");
-    let count = 0;
-    for (const trace of marks) for (const x of trace.x) if (x >= from && x <= to) count++;
-    const size = count > 600 ? 5 : count > 200 ? 7 : 10;
-    for (const trace of marks) trace.marker = {...trace.marker, size};
-    return marks.length ? size : null;
-  }
 
   // The y range that shows all of what is drawn between two times.
   function fit(place, from, to) {
@@ -79,16 +104,22 @@ SCRIPT = r"""
       if (trace.fill === "tozeroy") take(0);
     }
     if (low > high) return null;
+    const isLog = place.layout.yaxis.type === "log";
+    if (isLog && low <= 0) return null;
+    if (isLog) [low, high] = [Math.log10(low), Math.log10(high)];
     const pad = (high - low) * 0.06 || Math.abs(high) * 0.01 || 1;
     return [low - pad, high + pad];
   }
 
   // Zoom all charts of time to where one of them was zoomed to.
   let following = false;
-  function follow(change) {
+  function follow(place, change) {
     if (following) return;
     const range = change["xaxis.range"] || [change["xaxis.range[0]"], change["xaxis.range[1]"]];
-    if (change["xaxis.autorange"]) zoom(null);
+    if (charts.get(place.id).overview && "shapes[0].x0" in change) {
+      zoom([change["shapes[0].x0"], change["shapes[0].x1"]].map(toMs).sort((a, b) => a - b));
+    }
+    else if (change["xaxis.autorange"]) zoom(null);
     else if (range[0] !== undefined && range[1] !== undefined) zoom(range.map(toMs));
   }
 
@@ -98,25 +129,79 @@ SCRIPT = r"""
     for (const [id, data] of charts) {
       if (!data.span) continue;
       const place = document.getElementById(id);
-      const update = {"xaxis.range": range ? range.slice() : data.span.slice()};
-      const y = range && fit(place, ...range);
-      if (y) update["yaxis.range"] = y;
-      else update["yaxis.autorange"] = true;
-      const before = place.data.find(trace => trace.meta === "marks")?.marker.size;
-      const size = sizeMarks(place.data, range || data.span);
-      done.push(before === size || size === null ? Plotly.relayout(place, update)
-        : Plotly.update(place, {}, update));
+      data.range = range ? range.slice() : data.span.slice();
+      if (data.prices) done.push(drawPrices(place, data));
+      else if (data.overview) done.push(markSight(place, data));
+      else done.push(Plotly.relayout(place, {"xaxis.range": data.range, ...fitted(place, range)}));
     }
     return Promise.all(done).finally(() => { following = false; });
   }
 
-  for (const button of document.querySelectorAll("button[data-zoom]")) {
-    const [id, days] = button.dataset.zoom.split(":");
-    button.addEventListener("click", () => {
-      const end = Math.min(toMs(document.getElementById(id).layout.xaxis.range[1]),
-                           charts.get(id).span[1]);
-      const from = Math.max(charts.get(id).span[0], end - days * 864e5);
-      zoom(+days ? [from, end] : null);
+  function fitted(place, range) {
+    const y = range && fit(place, ...range);
+    return y ? {"yaxis.range": y} : {"yaxis.autorange": true};
+  }
+
+  const onButtons = (name, action) => {
+    for (const button of document.querySelectorAll(`button[data-${name}]`)) {
+      const [id, number] = button.getAttribute(`data-${name}`).split(":");
+      button.addEventListener("click", () => action(id, +number, button));
+    }
+  };
+
+  onButtons("zoom", (id, days) => {
+    const {span, range} = charts.get(id), end = Math.min(range[1], span[1]);
+    zoom(days ? [Math.max(span[0], end - days * 864e5), end] : null);
+  });
+
+  onButtons("move", (id, way) => {
+    const {span, range: [from, to]} = charts.get(id), half = (to - from) / 2;
+    const by = Math.min(Math.max(way * half, span[0] - from), span[1] - to);
+    zoom([from + by, to + by]);
+  });
+
+  onButtons("log", (id, _, button) => {
+    const data = charts.get(id), {yaxis} = data.layout, place = document.getElementById(id);
+    yaxis.type = yaxis.type === "log" ? "linear" : "log";
+    button.setAttribute("aria-pressed", yaxis.type === "log");
+    Plotly.relayout(place, {"yaxis.type": yaxis.type, "yaxis.autorange": true}).then(() => {
+      if (data.range[0] !== data.span[0] || data.range[1] !== data.span[1]) zoom(data.range);
+    });
+  });
+
+  // Show a trade in its chart of prices; `jumps` zooms and scrolls there.
+  function choose(id, number, jumps) {
+    const data = charts.get(id), place = document.getElementById(id), {trades} = data.prices;
+    data.selected = number;
+    document.getElementById(id + "-trade").textContent = priceCharts.describe(trades, number);
+    for (const row of document.querySelectorAll("tr.chosen")) row.classList.remove("chosen");
+    const row = document.querySelector(`a[data-trade="${id}:${number}"]`)?.closest("tr");
+    row?.classList.add("chosen");
+    if (!jumps) {
+      if (row) row.parentNode.closest(".scroll").scrollTop = row.offsetTop - 80;
+      drawPrices(place, data);
+      return;
+    }
+    zoom(priceCharts.around(data.prices, number, data.span));
+    place.scrollIntoView({block: "center"});
+  }
+
+  onButtons("trade-step", (id, way) => {
+    const {prices: {trades}, selected, range} = charts.get(id), {opened, closed} = trades;
+    if (!opened.length) return;
+    const next = selected !== null ? selected + way
+      : way > 0 ? priceCharts.search(opened, range[0]) : priceCharts.search(closed, range[1]) - 1;
+    choose(id, Math.min(Math.max(next, 0), opened.length - 1), true);
+  });
+
+  // <a data-trade="chart:3"> in a row: a click on the row shows the trade.
+  for (const table of document.querySelectorAll("table")) {
+    table.addEventListener("click", event => {
+      const link = event.target.closest("tr")?.querySelector("a[data-trade]");
+      if (!link) return;
+      event.preventDefault();
+      const [id, number] = link.dataset.trade.split(":");
+      choose(id, +number, true);
     });
   }
 

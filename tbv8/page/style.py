@@ -60,6 +60,7 @@ section { padding: 18px 20px; margin-top: 16px; scroll-margin-top: 44px; min-wid
 .tiles .beside { color: var(--muted); font-size: 13px; font-variant-numeric: tabular-nums; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(430px, 100%), 1fr));
   gap: 0 36px; }
+.columns.stacked { grid-template-columns: minmax(0, 1fr); }
 .columns > div { min-width: 0; margin-bottom: 12px; }
 figure { margin: 0; min-width: 0; }
 .chart { width: 100%; min-width: 0; }
@@ -84,7 +85,7 @@ tbody tr:last-child td { border-bottom: 0; }
 .words-1 :is(th, td):nth-child(-n+1), .words-2 :is(th, td):nth-child(-n+2),
 .words-3 :is(th, td):nth-child(-n+3), .words-4 :is(th, td):nth-child(-n+4),
 .words-5 :is(th, td):nth-child(-n+5), .words-6 :is(th, td):nth-child(-n+6),
-.words-9 :is(th, td) { text-align: left; }
+.words-9 :is(th, td), .words-last :is(th, td):last-child { text-align: left; }
 .fold { display: inline-block; white-space: normal; min-width: 5.5rem; }
 td.wrap, .wrap { white-space: normal; min-width: 16rem; }
 th button { all: unset; cursor: pointer; }
@@ -124,6 +125,11 @@ summary { cursor: pointer; }
 .zoom button { font: inherit; font-size: 13px; padding: 3px 12px; color: var(--ink);
   background: var(--bg); border: 1px solid var(--line); border-radius: 6px; cursor: pointer; }
 .zoom button:hover { border-color: var(--axis); }
+.zoom + .zoom, .zoom + .trade { margin-top: 6px; }
+.zoom button[aria-pressed=true] { border-color: var(--accent); color: var(--accent); }
+.trade { min-height: 1.5em; margin: 4px 0 0; font-size: 13px; }
+tr.chosen td { background: var(--band); }
+tr:has(a[data-trade]) { cursor: pointer; }
 .keys { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: 0 0 8px; font-size: 13px;
   color: var(--muted); }
 .keys .swatch { margin-right: 6px; }

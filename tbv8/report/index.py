@@ -13,6 +13,7 @@ import msgspec
 from tbv8.market import Series, Span
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
+from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
 from tbv8.report.experiments import FoundExperiment, draw_experiments, read_experiments
 from tbv8.report.graph import Node, draw_graph
@@ -44,7 +45,10 @@ class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the page shows, as of `now_ms`; `paper_folder` is relative to the page."""
+    """All that the page shows, as of `now_ms`; `paper_folder` is relative to the page.
+
+    `shares_plotly`: the page asks for the plotly.min.js of the results folder.
+    """
 
     status: Status
     coverage: Sequence[Coverage]
@@ -54,6 +58,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     experiments: Sequence[FoundExperiment] = ()
     paper_folder: str = "../paper"
+    shares_plotly: bool = False
 
 
 def read_report(
@@ -93,6 +98,7 @@ def read_report(
         now_ms=now_ms,
         experiments=read_experiments(results_path, tasks),
         paper_folder=os.path.relpath(db_path.parent / "paper", results_path),
+        shares_plotly=has_plotly(results_path),
     )
 
 
@@ -142,6 +148,7 @@ def report_page(report: Report) -> str:
         _tiles(report),
         [section(id_, title, content) for id_, title, content in parts],
         banner=_MIXED if is_simulated else None,
+        plotly_path=PLOTLY_FILE if report.shares_plotly else None,
     )
 
 

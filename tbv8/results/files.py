@@ -25,7 +25,7 @@ from tbv8.trading.nautilus import (
     column,
     fixed_point,
 )
-from tbv8.trading.records import Fill, Market
+from tbv8.trading.records import ChartLines, Fill, Market
 
 _FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
 _STRETCHES = 1500  # of a symbol's bars in market.csv
@@ -33,7 +33,10 @@ _ROWS = 250_000  # of equity.csv, as text in memory at once
 
 
 def write_run(folder: Path, books: Books) -> None:
-    """Write fills.csv, positions.csv and equity.csv."""
+    """Write fills.csv, positions.csv and equity.csv.
+
+    Also tags.csv and chart_lines.csv, where the strategy gives its orders tags, or names lines.
+    """
     folder.mkdir(exist_ok=True)
     markets = {market.symbol: market for market in books.run.markets}
     fills = (_fill_row(fill, markets[fill.symbol]) for fill in books.run.fills)
@@ -41,6 +44,10 @@ def write_run(folder: Path, books: Books) -> None:
     positions = (_position_row(position, markets[position.symbol]) for position in books.positions)
     _write_rows(folder / "positions.csv", Position.__struct_fields__, positions)
     _write_curve(folder / "equity.csv", books)
+    if books.run.tags:
+        _write_rows(folder / "tags.csv", ("order_id", "tags"), iter(books.run.tags.items()))
+    if lines := books.run.chart_lines:
+        _write_lines(folder / "chart_lines.csv", lines)
 
 
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
@@ -65,6 +72,23 @@ def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
         tables.append(pa.table({"symbol": names, "ts_ms": closes_ms, **columns}))
     options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
     pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
+
+
+def _write_lines(path: Path, lines: ChartLines) -> None:
+    columns = {name: _ten_digits(values) for name, values in lines.values.items()}
+    table = pa.table({"ts_ms": np.array(lines.closes_ms), **columns})
+    _write_rows(path, table.column_names, iter(()))
+    with path.open("ab") as file:
+        pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(include_header=False))
+
+
+def _ten_digits(values: Sequence[float]) -> pa.Array:
+    """Return values with ten digits, more than a chart shows; nothing where there is no number."""
+    column = np.array(values)
+    known = np.isfinite(column)
+    sizes = np.abs(np.where(known & (column != 0), column, 1.0))
+    scale = 10.0 ** (9 - np.floor(np.log10(sizes)))
+    return pa.array(np.round(column * scale) / scale, mask=~known)
 
 
 def _fill_row(fill: Fill, market: Market) -> tuple[Any, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,9 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from tbv8.market import parse_timeframe
+from tbv8.config import records
+from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
+from tbv8.market import Timeframe, parse_timeframe
 from tbv8.results.accounting import Curve, Position
+from tbv8.results.marks import counted
 from tbv8.results.summary import Stats, Summary, read_summary
+from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
 from tbv8.trading.records import Fill
 
@@ -25,7 +30,7 @@ _TEXT_POSITIONS = tuple(Position.__struct_fields__)
 class Account(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a result: its statistics, also as summary.json's flat values, and its files.
 
-    In the tables times are int64, all else is text.
+    In the tables times are int64, all else is text; `tags` are those of its orders, by order_id.
     """
 
     title: str
@@ -34,6 +39,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     curve: Curve
     fills: pa.Table
     positions: pa.Table
+    tags: Mapping[str, str]
 
     @property
     def venue(self) -> str:
@@ -42,12 +48,25 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A result; `market` is market.csv by symbol, `inputs` what its manifest lists."""
+    """A result, with the bars that it was made from.
+
+    Attributes:
+        market: market.csv by symbol.
+        bars: The counted bars of the main timeframe, by symbol.
+        steps: The bars by which orders were matched, by symbol, and the length of one, `step`.
+        chart_lines: chart_lines.csv, where there is one.
+        inputs: What its manifest lists.
+    """
 
     summary: Summary
     primary: Account
     shadow: Account | None
     market: Mapping[str, pa.Table]
+    timeframe: Timeframe
+    bars: Mapping[str, pa.Table]
+    step: Timeframe
+    steps: Mapping[str, pa.Table]
+    chart_lines: pa.Table | None
     inputs: Mapping[str, Any]
 
     @property
@@ -66,16 +85,26 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return np.concatenate([[self.span[0]], self.primary.curve.closes_ms])
 
     @property
+    def shares_plotly(self) -> bool:
+        """Whether its page asks for the plotly.min.js of the results folder."""
+        part = msgspec.to_builtins(self.inputs.get(PAGE_PART, {}))
+        return PLOTLY_BESIDE in part.get("value", {}).values()
+
+    @property
     def mark(self) -> str:
         """What stands across each chart."""
         return "simulated" if self.summary.simulated else ""
 
 
-def read_result(folder: Path, *, inputs: Mapping[str, Any]) -> Result:
+def read_result(
+    folder: Path, *, strategy: records.Strategy, bars: Bars, inputs: Mapping[str, Any]
+) -> Result:
     """Return a result whose page is not drawn yet.
 
     Args:
         folder: Its files but the page and the manifest.
+        strategy: Whose result it is.
+        bars: Those that it was made from, as the key in `inputs` says.
         inputs: For the manifest: digest and value of each part of the result's key.
     """
     summary = read_summary(folder)
@@ -91,6 +120,14 @@ def read_result(folder: Path, *, inputs: Mapping[str, Any]) -> Result:
             symbol: market.filter(pa.compute.equal(market["symbol"], symbol))
             for symbol in summary.symbols
         },
+        timeframe=strategy.timeframe,
+        bars={
+            symbol: counted(strategy, bars.shown[symbol, strategy.timeframe])
+            for symbol in summary.symbols
+        },
+        step=strategy.step,
+        steps=bars.steps,
+        chart_lines=_chart_lines(folder / "chart_lines.csv"),
         inputs=inputs,
     )
 
@@ -105,7 +142,26 @@ def _account(
         curve=_curve(_read(folder / "equity.csv"), summary),
         fills=_read(folder / "fills.csv", text=_TEXT_FILLS),
         positions=_read(folder / "positions.csv", text=_TEXT_POSITIONS),
+        tags=_tags(folder / "tags.csv"),
     )
+
+
+def _chart_lines(path: Path) -> pa.Table | None:
+    """Return the times, and every line as floats; None where the strategy names none."""
+    if not path.exists():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file))
+    types = {name: pa.float64() for name in names} | {"ts_ms": pa.int64()}
+    options = pyarrow.csv.ConvertOptions(column_types=types)
+    return pyarrow.csv.read_csv(path, convert_options=options)
+
+
+def _tags(path: Path) -> Mapping[str, str]:
+    if not path.exists():
+        return {}
+    rows = _read(path, text=("order_id", "tags"))
+    return dict(zip(rows["order_id"].to_pylist(), rows["tags"].to_pylist(), strict=True))
 
 
 def _curve(rows: pa.Table, summary: Summary) -> Curve:

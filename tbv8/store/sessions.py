@@ -36,6 +36,9 @@ BUSY_TIMEOUT_S = 1
 OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt")
 """The kinds of events that a replay must give again."""
 
+CORRECTED = "corrected"
+"""The kind of a minute that the recorder changed after it was used."""
+
 PRICED = "priced"
 """The kind of a fill's price at the secondary venue, numbered as the fill is."""
 
@@ -44,6 +47,7 @@ COMMAND = "command"
 
 type Role = Literal["primary", "shadow"]
 
+_FORTNIGHT_MS = 14 * DAY_MS
 _PASSING = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _PRICES = ("open", "high", "low", "close", "volume")
 
@@ -296,13 +300,13 @@ class Journal:
                 (done_ms, _text(state), session_id),
             )
 
-    def bar_minute(self, session_id: int, ts_ms: int, rule: str, command: Event) -> None:
-        """Write a command, and let a minute of which nothing has come yet open nothing."""
+    def bar_minutes(self, session_id: int, rule: str, command: Event) -> None:
+        """Write a command, and let the minutes after it, that are not done, open nothing."""
         with self._writing() as connection:
             _insert_events(connection, session_id, [command])
             connection.execute(
-                "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms = ?",
-                (rule, session_id, ts_ms),
+                "UPDATE session_bars SET barred = ? WHERE session_id = ? AND ts_ms >= ?",
+                (rule, session_id, command.ts_ms),
             )
 
     def count_events(self, session_id: int) -> dict[str, int]:
@@ -314,27 +318,6 @@ class Journal:
                 (session_id,),
             )
         )
-
-    def corrected(
-        self, session: StoredSession, symbols: Iterable[str], *, since_ms: int
-    ) -> list[tuple[str, Bar, Bar]]:
-        """Return the minutes whose recorded bar is another one than the session used.
-
-        Each with its symbol, the bar that was used, and the one of now.
-        """
-        found = []
-        for symbol in symbols:
-            rows = self.query(
-                f"SELECT b.ts_ms, {_columns('b')}, {_columns('r')}"
-                " FROM session_bars b JOIN bars_1m r ON r.venue = ? AND r.symbol = b.symbol"
-                " AND r.ts_ms = b.ts_ms WHERE b.session_id = ? AND b.symbol = ? AND b.ts_ms >= ?"
-                f" AND ({_columns('b')}) IS NOT ({_columns('r')}) ORDER BY b.ts_ms",
-                (session.venue, session.session_id, symbol, since_ms),
-            )
-            for ts_ms, *values in rows:
-                if values[0] is not None:
-                    found.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
-        return found
 
 
 def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSession]:
@@ -391,6 +374,18 @@ def read_minutes(
         else:
             minute.bars[symbol] = bar  # type: ignore[index]  # it is not given away yet
     return list(minutes.values())
+
+
+def iter_minutes(query: Query, session: StoredSession) -> Iterator[Minute]:
+    """Yield all minutes of a session in order, read a fortnight at a time."""
+    ((last_ms,),) = query(
+        "SELECT max(ts_ms) FROM session_bars WHERE session_id = ?", (session.session_id,)
+    )
+    if last_ms is None:
+        return
+    for from_ms in range(session.first_ms, last_ms + 1, _FORTNIGHT_MS):
+        until_ms = from_ms + _FORTNIGHT_MS
+        yield from read_minutes(query, session.session_id, from_ms=from_ms, until_ms=until_ms)
 
 
 def read_events(
@@ -456,6 +451,28 @@ def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) ->
         cursor = part.end_ms
     later = [s.start_ms for s, _ in known if s.start_ms > cursor]
     return Closed(bars, ONE_MINUTE.floor(cursor), min(later, default=None))
+
+
+def read_corrected(
+    query: Query, session: StoredSession, symbols: Iterable[str], *, since_ms: int
+) -> list[tuple[str, Bar, Bar]]:
+    """Return the minutes whose recorded bar is another one than the session used.
+
+    Each with its symbol, the bar that was used, and the one of now.
+    """
+    found = []
+    for symbol in symbols:
+        rows = query(
+            f"SELECT b.ts_ms, {_columns('b')}, {_columns('r')}"
+            " FROM session_bars b JOIN bars_1m r ON r.venue = ? AND r.symbol = b.symbol"
+            " AND r.ts_ms = b.ts_ms WHERE b.session_id = ? AND b.symbol = ? AND b.ts_ms >= ?"
+            f" AND b.open IS NOT NULL AND ({_columns('b')}) IS NOT ({_columns('r')})"
+            " ORDER BY b.ts_ms",
+            (session.venue, session.session_id, symbol, since_ms),
+        )
+        for ts_ms, *values in rows:
+            found.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
+    return found
 
 
 def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:

@@ -1,6 +1,11 @@
 """Helpers for strategies: sizes in whole lots, prices on the tick, signed orders, last closes.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
+
+Lines for the tearsheet's price chart are named in `__init__`: indicators with a `value`, or
+functions without arguments that return a number or None; a name with a slash has its own panel.
+
+    self.chart_lines = {"average": self.average, "strength/RSI": lambda: self.strength.value}
 """
 
 from __future__ import annotations
@@ -100,23 +105,26 @@ class OneMarket(Strategy):
 
     # Orders.
 
-    def market(self, change: Decimal) -> None:
-        """Send a market order.
+    def market(self, change: Decimal, *, tag: str | None = None) -> None:
+        """Send a market order; the tearsheet counts trades by the tag of what closed them.
 
-        self.market(-self.position)  # out
+        self.market(-self.position, tag="trend over")  # out
         """
-        self.submit_order(self.order_factory.market(*sided(change, self.instrument)))
+        tags = [tag] if tag else None
+        self.submit_order(self.order_factory.market(*sided(change, self.instrument), tags=tags))
 
-    def limit(self, change: Decimal, price: Price) -> Any:
+    def limit(self, change: Decimal, price: Price, *, tag: str | None = None) -> Any:
         """Send a limit order; return its id."""
-        order = self.order_factory.limit(*sided(change, self.instrument), price)
+        tags = [tag] if tag else None
+        order = self.order_factory.limit(*sided(change, self.instrument), price, tags=tags)
         self.submit_order(order)
         return order.client_order_id
 
-    def stop_loss(self, change: Decimal, trigger: Price) -> Any:
+    def stop_loss(self, change: Decimal, trigger: Price, *, tag: str | None = None) -> Any:
         """Send a stop order that can only reduce; return its id."""
+        tags = [tag] if tag else None
         order = self.order_factory.stop_market(
-            *sided(change, self.instrument), trigger, reduce_only=True
+            *sided(change, self.instrument), trigger, reduce_only=True, tags=tags
         )
         self.submit_order(order)
         return order.client_order_id

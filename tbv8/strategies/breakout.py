@@ -41,6 +41,10 @@ class Breakout(OneMarket):
         super().__init__(config)
         self.channel = DonchianChannel(config.channel_bars)
         self.range = AverageTrueRange(config.range_bars)
+        self.chart_lines = {
+            "upper": lambda: self.channel.upper if self.channel.initialized else None,
+            "lower": lambda: self.channel.lower if self.channel.initialized else None,
+        }
 
     def on_bar(self, bar: Bar) -> None:
         """Trail the stop while something is held, else look for a breakout."""

@@ -55,6 +55,7 @@ class EmaCross(Strategy):
         super().__init__(config)
         self.fast = ExponentialMovingAverage(config.fast)
         self.slow = ExponentialMovingAverage(config.slow)
+        self.chart_lines = {"fast": self.fast, "slow": self.slow}
         self.long: bool | None = None
 
     def on_start(self) -> None:

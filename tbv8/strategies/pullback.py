@@ -48,6 +48,7 @@ class Pullback(OneMarket):
         super().__init__(config)
         self.average = ExponentialMovingAverage(config.trend_bars)
         self.strength = RelativeStrengthIndex(config.strength_bars)
+        self.chart_lines = {"trend": self.average, "strength/RSI": self.strength}
         self.trend = 0  # 1 up, -1 down, 0 not known yet
 
     def on_start(self) -> None:
@@ -67,6 +68,6 @@ class Pullback(OneMarket):
         strength = (self.strength.value - 50) * self.trend  # below 0 is against the trend
         if self.position:
             if strength > 0 or self.position * self.trend < 0:
-                self.market(-self.position)
+                self.market(-self.position, tag="recovered" if strength > 0 else "trend turned")
         elif self.trend and self.strength.initialized and strength < self.config.weak - 50:
             self.market(self.size * self.trend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -40,6 +41,7 @@ class Reversion(OneMarket):
     def __init__(self, config: ReversionConfig) -> None:
         super().__init__(config)
         self.bands = BollingerBands(config.bars, config.deviations)
+        self.chart_lines = {name: self.band(name) for name in ("lower", "middle", "upper")}
         self.resting: dict[str, ClientOrderId] = {}
 
     def on_bar(self, bar: Bar) -> None:
@@ -52,6 +54,10 @@ class Reversion(OneMarket):
             self.quote("buy", self.bands.middle if position else self.bands.lower)
         if position >= 0:
             self.quote("sell", self.bands.middle if position else self.bands.upper)
+
+    def band(self, name: str) -> Callable[[], float | None]:
+        """Return a line of the price chart: a band, once there is one."""
+        return lambda: getattr(self.bands, name) if self.bands.initialized else None
 
     def quote(self, side: str, value: float) -> None:
         """Move the order that rests on this side, or send one."""

@@ -126,7 +126,16 @@ def collect(
         denials=tuple(book.denials),
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),
+        tags=_tags(orders, made),
     )
+
+
+def _tags(orders: Orders, made: Sequence[Any]) -> dict[str, str]:
+    """Return the tags of filled orders, by order_id; a halt's own orders are tagged so."""
+    filled = {fill.order_id for fill in orders.fills}
+    tags = {orders.numbers[name]: "halt" for name in orders.forced}
+    tags |= {orders.numbers[id_of(order)]: ", ".join(order.tags) for order in made if order.tags}
+    return {number: text for number, text in tags.items() if number in filled}
 
 
 def _is_refused(order: Any) -> bool:

@@ -41,6 +41,7 @@ class Callbacks:
         loaded: The strategy.
         hooks: What runs before single callbacks, by name.
         after: What runs after each callback.
+        behind: What runs after single callbacks, by name, as if it were theirs.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Callbacks:
         loaded: Strategy,
         hooks: Mapping[str, Callable[..., Any]],
         after: Callable[[], None],
+        behind: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         self.caught: Caught | None = None
         self.has_timers = False  # whether the strategy ever set one
@@ -61,9 +63,10 @@ class Callbacks:
             if name.startswith("on_") and callable(getattr(loaded, name))
             if name in assigned or getattr(type(loaded), name) is not getattr(Strategy, name, None)
         }
+        behind = behind or {}
         self._wrapped = {
-            name: self._around(name, own.get(name), hooks.get(name))
-            for name in own.keys() | hooks.keys()
+            name: self._around(name, own.get(name), hooks.get(name), behind.get(name))
+            for name in own.keys() | hooks.keys() | behind.keys()
         }
         for name in self._wrapped:
             setattr(type(loaded), name, self._property(name))
@@ -92,7 +95,11 @@ class Callbacks:
         return property(lambda _strategy: self._wrapped[name], refuse)
 
     def _around(
-        self, name: str, own: Callable[..., Any] | None, hook: Callable[..., Any] | None
+        self,
+        name: str,
+        own: Callable[..., Any] | None,
+        hook: Callable[..., Any] | None,
+        behind: Callable[..., Any] | None,
     ) -> Callable[..., Any]:
         after, call, fail = self._after, self.call, self.fail
 
@@ -102,6 +109,8 @@ class Callbacks:
                     hook(*args)
                 result = call(own, *args) if own is not None else None
                 after()
+                if behind is not None:
+                    call(behind, *args)
                 return result
             except BaseException as e:  # noqa: BLE001  # the session raises it
                 fail(name, e)

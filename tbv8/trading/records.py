@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
@@ -70,12 +71,22 @@ class Carried(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, Decimal]
 
 
+class ChartLines(msgspec.Struct, frozen=True, kw_only=True):
+    """Values that the strategy names for the price chart, by name, at the closes of its bars.
+
+    NaN where there is none. A name with a slash, `strength/RSI`, has a panel below the price.
+    """
+
+    closes_ms: array[int]
+    values: dict[str, array[float]]
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What one session did; `orders` counts them by status, `refused` by the engine's reason.
 
     `markets` are its symbols, the main one first; after a warm-up `carried` is what the account
     began with, and nothing before it is listed. `changed` are orders as the strategy changed them,
-    with a quantity of 0 where it cancelled one.
+    with a quantity of 0 where it cancelled one. `tags` are those of filled orders, by order_id.
     """
 
     venue: str
@@ -90,6 +101,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     denials: tuple[Denial, ...]
     halts: tuple[Halt, ...]
     changed: tuple[SubmittedOrder, ...] = ()
+    tags: dict[str, str] = {}
+    chart_lines: ChartLines | None = None
 
 
 class Events(msgspec.Struct, frozen=True, kw_only=True):

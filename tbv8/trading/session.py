@@ -15,6 +15,7 @@ from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Self
 
+import msgspec
 from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
@@ -26,6 +27,7 @@ from tbv8.trading.answers import Answers
 from tbv8.trading.audit import check_run, collect
 from tbv8.trading.bars import Bars
 from tbv8.trading.callbacks import Callbacks, clocks_guarded
+from tbv8.trading.chart_lines import LineLog
 from tbv8.trading.gate import Gate
 from tbv8.trading.gated import gated
 from tbv8.trading.interrupts import signals_deferred
@@ -54,10 +56,16 @@ class Session:
         strategy: With all that it inherits.
         venue: Its primary or secondary venue.
         price_decimals: The decimals of each symbol's prices; bars with more are rounded.
+        with_lines: Keep the values of the strategy's `chart_lines`.
     """
 
     def __init__(
-        self, strategy: records.Strategy, venue: str, *, price_decimals: Mapping[str, int]
+        self,
+        strategy: records.Strategy,
+        venue: str,
+        *,
+        price_decimals: Mapping[str, int],
+        with_lines: bool = False,
     ) -> None:
         self.strategy, self.venue = strategy, venue
         rules = strategy.instruments[venue]
@@ -97,15 +105,23 @@ class Session:
             balance=balance,
         )
         self._begun = self._interrupted = False
-        self._add_strategy()
+        self._lines: LineLog | None = None
+        self._add_strategy(with_lines=with_lines)
 
-    def _add_strategy(self) -> None:
+    def _add_strategy(self, *, with_lines: bool) -> None:
         forget_strategies(self.strategy)
         orders = self._orders
         base = gated(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
-        self._callbacks = Callbacks(self._loaded, self._reports.hooks(), orders.deliver_events)
+        behind = {}
+        if with_lines:
+            bar_type = self._bar_types[self.strategy.symbol, self.strategy.timeframe]
+            self._lines = LineLog(self.strategy.strategy_id, self._loaded, bar_type)
+            behind["on_bar"] = self._lines.add
+        self._callbacks = Callbacks(
+            self._loaded, self._reports.hooks(), orders.deliver_events, behind
+        )
         self._engine.add_strategy(self._loaded)
         orders.join(self._loaded)
         self._runner = EngineRunner(
@@ -166,7 +182,12 @@ class Session:
             if not self._orders.submitted and not self._book.denials:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
         orders = check_run(self._engine, self._reports)
-        return collect(self.strategy, self.venue, self._orders, orders, self._simulation.carried)
+        carried = self._simulation.carried
+        run = collect(self.strategy, self.venue, self._orders, orders, carried)
+        if self._lines is None:
+            return run
+        lines = self._lines.lines(since_ms=carried.ts_ms if carried else 0)
+        return msgspec.structs.replace(run, chart_lines=lines)
 
     @property
     def book(self) -> Book:

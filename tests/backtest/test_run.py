@@ -406,7 +406,7 @@ def test_the_same_inputs_give_the_same_bytes_anywhere(tmp_path: Path) -> None:
         {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
         for folder in folders
     )
-    assert len(first) == 10
+    assert len(first) == 11
     assert len(read_rows(folders[0] / "test_v1" / "fills.csv")) > 50
     assert first == second
 

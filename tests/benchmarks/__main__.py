@@ -14,6 +14,7 @@ from tests.benchmarks import (
     experimenting,
     filling,
     importing,
+    papering,
     recording,
     sessions,
     starting,
@@ -34,6 +35,7 @@ BENCHMARKS = {
     "feed": sessions.bench_feed,
     "experiment": experimenting.bench_experiment,
     "record": recording.bench_record,
+    "paper": papering.bench_paper,
 }
 
 

@@ -25,7 +25,16 @@ from msgspec.structs import replace
 
 from tbv8.config.document import plain
 from tbv8.config.load import load_project
-from tbv8.config.records import Instrument, Project, Risk, Routing, Strategy, Venue
+from tbv8.config.records import (
+    Instrument,
+    Notify,
+    Paper,
+    Project,
+    Risk,
+    Routing,
+    Strategy,
+    Venue,
+)
 from tbv8.errors import ConfigError
 from tbv8.market import Series, Span, parse_time, parse_timeframe
 
@@ -290,7 +299,6 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                     "mexc": {"BTC/USDT": mexc},
                 },
                 starting_balance_usd=Decimal(10_000),
-                funding="history",
                 slippage_ticks=0,
                 simulated=True,
                 root=project.root,
@@ -317,7 +325,6 @@ def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> No
 
     shipped = project.load()
     example = {"btc_usdt_perp_v1": shipped.strategies["btc_usdt_perp_v1"]}
-    del shipped.venues["binance_perp"]
     for name in ("binance_spot", "hyperliquid", "mexc"):  # for the pairs trade
         del shipped.venues[name].symbols["ETH/USDT"]
         shipped.venues[name].instruments.pop("ETH/USDT", None)
@@ -443,6 +450,25 @@ def test_a_series_has_the_span_of_the_history_and_those_of_its_strategies(
         ],
         Series("sample", "BTC/USDT"): [Span(parse_time("2024-01-01"), parse_time("2024-02-01"))],
     }
+
+
+def test_how_late_a_paper_session_may_be(project: Files) -> None:
+    assert project.load().paper == Paper(stale_after_ms=None, clock_limit_ms=2000)
+    assert project.load().notify is None
+    strategy = project.strategy()
+    assert project.load().stale_after_ms(strategy) == 3 * 300_000
+
+    project.edit(DATA, "results_path: data/results", "paper: {stale_after: 90s, clock_limit: 1s}")
+    loaded = project.load()
+
+    assert loaded.paper == Paper(stale_after_ms=90_000, clock_limit_ms=1000)
+    assert loaded.stale_after_ms(strategy) == 90_000
+
+
+def test_where_messages_go(project: Files) -> None:
+    project.edit(DATA, "results_path: data/results", "notify: {urls_env: URLS, without: [halt]}")
+
+    assert project.load().notify == Notify(urls_env="URLS", without=("halt",))
 
 
 def test_the_timeframes_of_a_series_are_those_of_data_and_of_its_strategies(project: Files) -> None:
@@ -635,7 +661,8 @@ TYPES = [
     case("a key in capitals", DATA, "db_path: data/tbv8.sqlite", "DB_PATH: data/tbv8.sqlite",
          "2: DB_PATH: unknown key, did you mean 'db_path'?"),
     case("a key of something else", DATA, "results_path: data/results", "verbose: true",
-         "3: verbose: unknown key; known are db_path, results_path, timeframes"),
+         "3: verbose: unknown key; known are db_path, results_path, timeframes, paper, "
+         "notify"),
     case("a number for text", DATA, "data/tbv8.sqlite", "3",
          "2: db_path: expected text, got 3: write it in quotes"),
     case("a truth for text", DATA, "data/tbv8.sqlite", "no",
@@ -667,9 +694,9 @@ TYPES = [
     case("a mapping in a list", HYPERLIQUID, "{BTC/USDT: BTC}", "[BTC/USDT: BTC]",
          "4: symbols[0]: expected text, got a mapping"),
     case("one of a few, misspelt", HYPERLIQUID, "[trades, bbo]", "[trades, bbos]",
-         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, funding, mark, trades"),
+         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, trades"),
     case("one of a few, a number", HYPERLIQUID, "[trades, bbo]", "[3]",
-         "5: channels[0]: expected trades or bbo or funding or mark, got 3"),
+         "5: channels[0]: expected trades or bbo, got 3"),
     case("text for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: one",
          "9: instruments.BTC/USDT.tick_size: expected a number, got 'one'"),
     case("a truth for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: true",
@@ -735,6 +762,15 @@ VALUES = [
          r"2: db_path: expected a path such as data/tbv8.sqlite, got 'data/\x00'"),
     case("seconds", DATA, "5m, 15m", "5m, 15s",
          "4: timeframes[1]: '15s' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+    case("minutes without a unit", DATA, "results_path: data/results",
+         "paper: {stale_after: '15'}",
+         "3: paper.stale_after: '15' is not a duration: write 90s, 10m, 8h or 2d"),
+    case("no clock limit", DATA, "results_path: data/results", "paper: {clock_limit: 0s}",
+         "3: paper.clock_limit: '0s' is not a duration: write 90s, 10m, 8h or 2d"),
+    case("a secret in a file", DATA, "results_path: data/results",
+         'notify: {urls_env: "tgram://token/chat"}',
+         "3: notify.urls_env: write the name of an environment variable, such as "
+         "TBV8_NOTIFY_URLS; the URLs hold secrets"),
     case("two weeks", STRATEGY, "timeframe: 5m", "timeframe: 2w",
          "4: timeframe: '2w' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
     case("no minutes", STRATEGY, "timeframe: 5m", "timeframe: 0m",
@@ -760,9 +796,9 @@ VALUES = [
     case("an empty native symbol", HYPERLIQUID, "{BTC/USDT: BTC}", '{BTC/USDT: ""}',
          "4: symbols.BTC/USDT: expected the venue's own name, got ''"),
     case("no channel", HYPERLIQUID, "[trades, bbo]", "[]",
-         "5: channels: expected some of trades, bbo, funding and mark, each once"),
+         "5: channels: expected trades, bbo or both, each once"),
     case("a channel twice", HYPERLIQUID, "[trades, bbo]", "[bbo, bbo]",
-         "5: channels: expected some of trades, bbo, funding and mark, each once"),
+         "5: channels: expected trades, bbo or both, each once"),
     case("funding every five hours", HYPERLIQUID, "40}", "40, funding_hours: 5}",
          "9: instruments.BTC/USDT.funding_hours: expected a divisor of 24, got 5"),
     case("funding every two days", HYPERLIQUID, "40}", "40, funding_hours: 48}",
@@ -1097,12 +1133,12 @@ def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> No
         ),
         pytest.param(
             {"strat": "2024-01-01"},
-            "strat: unknown variable 'strat', did you mean 'start'? there is address, end, on, start, venue, workers",
+            "strat: unknown variable 'strat', did you mean 'start'? there is end, start, venue, workers",
             id="a misspelt variable",
         ),
         pytest.param(
             {"symbol": "BTC/USDT"},
-            "symbol: unknown variable 'symbol'; there is address, end, on, start, venue, workers",
+            "symbol: unknown variable 'symbol'; there is end, start, venue, workers",
             id="an unknown variable",
         ),
         pytest.param(

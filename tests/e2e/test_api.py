@@ -140,7 +140,7 @@ def test_a_run_builds_what_is_not_held(project: Project) -> None:
     result = api.run(STRATEGY, start="2024-02-01", end="2024-02-02", project=project.root)
 
     held = project.sql("SELECT DISTINCT symbol, dataset FROM history_coverage ORDER BY 1, 2")
-    assert held == [("BTC/USDT", "bars_5m"), ("BTC/USDT", "ohlcv_1m")]
+    assert held == [(("BTC/USDT"), name) for name in ("bars_5m", "funding", "ohlcv_1m")]
     assert result.equity["time"][-1] == datetime(2024, 2, 2, tzinfo=UTC)
 
 

@@ -10,11 +10,15 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 import pyarrow.parquet
 import pytest
 
+from tbv8.api import load_trials
+from tbv8.errors import ConfigError
 from tests.browser import DESKTOP, PHONE, opened
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
@@ -231,3 +235,17 @@ def test_an_experiment_that_is_wrong_stops_nothing_else(done: Project) -> None:
     assert wrong.stderr.startswith(f"ERROR: {line}")
     assert other.stderr.startswith(f"WARNING: {line}")
     assert missing.stderr.splitlines()[-1].startswith(f"ERROR: {line}")
+
+
+def test_the_trials_are_a_frame_for_a_notebook(swept: Project) -> None:
+    trials = load_trials("sweep", project=swept.root)
+
+    search = trials.filter(pl.col("part") == "")
+    assert len(trials) == TRIALS * (1 + WINDOWS) + WINDOWS
+    assert search["number"].to_list() == list(range(TRIALS))
+    assert search["start"][0] == datetime(2024, 1, 1, tzinfo=UTC)
+    assert search["status"].to_list().count("ok") == 8  # of 12: fast=60 is above each slow
+    best = search.sort("total_return", descending=True, nulls_last=True).row(0, named=True)
+    assert best["equity"][-1] == pytest.approx(10_000 * (1 + best["total_return"]), abs=0.01)
+    with pytest.raises(ConfigError, match=r"config/experiments: unknown experiment 'sweeps', did "):
+        load_trials("sweeps", project=swept.root)

@@ -23,13 +23,20 @@ def test_the_first_strategy_runs_and_is_walked_forward(
 ) -> None:
     # given the page's class and YAML
     code, walk_forward = blocks("python")
-    (config,) = blocks("yaml")
+    config, experiment = blocks("yaml")
     (done.root / "strategies").mkdir()
     done.write("strategies/trend.py", code)
     done.write("config/strategies/trend.yaml", config)
 
-    # when they run as the page says, the walk-forward over days in place of months
+    experiment = experiment.replace(
+        "train: 60d, test: 30d, warm_up: 5d", "train: 3d, test: 2d, warm_up: 1d"
+    )
+    (done.root / "config/experiments").mkdir(exist_ok=True)
+    done.write("config/experiments/trend_lookback.yaml", experiment)
+
+    # when they run as the page says, over days in place of months
     ran = done.doit(*ONE_WEEK, "backtest:trend")
+    tried = done.doit(*ONE_WEEK, "workers=1", "experiment:trend_lookback")
     days = ("2024-01-01", "2024-01-03", "2024-01-05")
     walk_forward = re.sub(r"starts = .*", f"starts = {list(days)}", walk_forward)
     walk_forward = walk_forward.replace("[16, 32, 96]", "[16, 32]")
@@ -41,6 +48,8 @@ def test_the_first_strategy_runs_and_is_walked_forward(
     assert "trend: BTC/USDT 15m, " in ran.stdout
     assert " 0 round trips" not in ran.stdout
     assert "denied" not in ran.stdout
+    assert "trend_lookback: 3 trials of strategies/trend.py:Trend" in tried.stdout
+    assert "walk-forward: 2 windows" in tried.stdout
     said = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"2024-01-03 (16|32) [+-]\d\.\d\d% -> [+-]\d\.\d\d%", said[-2])
     assert said[-1] == f"out of sample: {names['out_of_sample'] - 1:+.2%}"

@@ -125,7 +125,7 @@ ENGINE = (
     "backtest/run.py",
     "backtest/fills/taker.py",
 )
-DRAWS = ("page/style.py", "results/tearsheet.py")
+DRAWS = ("page/style.py", "results/tearsheet/page.py")
 REST = (
     "tasks.py",
     "aggregate.py",
@@ -173,7 +173,7 @@ class Bench:
         digest_source.cache_clear()
         strategy = self.strategy(**how)
         with open_reader(self.db_path) as query:
-            inputs = backtest_inputs(query, strategy)
+            inputs = backtest_inputs(query, strategy, results_path=self.results_path)
         opened = {name: digest_file(self.root / name) for name in read}
         inputs[FILES_PART] = make_input(opened)
         files = {
@@ -752,7 +752,7 @@ def test_the_package_has_the_code_that_is_looked_for() -> None:
     engine = set(inputs["engine"].value)
     assert {"tbv8/backtest/run.py", "tbv8/market.py", "tbv8/results/summary.py"} <= engine
     assert "tbv8/page/style.py" not in engine
-    assert "tbv8/results/tearsheet.py" not in engine
+    assert "tbv8/results/tearsheet/page.py" not in engine
     assert "tbv8/strategies/ema_cross.py" in inputs["strategy"].value
     assert set(inputs["versions"].value) == {"python", "nautilus_trader", "numpy"}
 
@@ -779,6 +779,18 @@ def test_code_that_only_draws_makes_the_page_stale_and_nothing_else(
 
     assert bench.reasons() == (f"tbv8/{name} changed: the page is drawn again",)
     assert only_draws(bench)
+
+
+def test_a_page_is_drawn_again_once_plotly_lies_beside_it_or_no_more(bench: Bench) -> None:
+    beside = bench.results_path / "plotly.min.js"
+    beside.touch()
+
+    assert bench.reasons() == ("plotly.min.js changed: the page is drawn again",)
+    bench.write_result()
+    assert bench.reasons() == ()
+
+    beside.unlink()
+    assert bench.reasons() == ("plotly.min.js changed: the page is drawn again",)
 
 
 def test_a_page_that_is_gone_is_drawn_again(bench: Bench) -> None:

@@ -17,8 +17,9 @@ import pyarrow as pa
 from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
 from tbv8.live.driver import Journaled, read_journaled
-from tbv8.live.host import Setting, run_host
+from tbv8.live.host import run_host
 from tbv8.live.plan import Plan, Report, on_venue
+from tbv8.live.setting import Setting
 from tbv8.manifest import Input
 from tbv8.market import (
     MINUTE_MS,
@@ -160,7 +161,7 @@ class World:
         with open_reader(self.db_path) as query:
             session = read_session(query, plan.strategy.strategy_id, plan.role)
             assert session is not None
-            return read_journaled(query, session)
+            return read_journaled(query, session, with_minutes=True)
 
     def texts(self, kind: str) -> list[str]:
         """Return the texts of one kind of reports."""

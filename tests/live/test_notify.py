@@ -76,7 +76,7 @@ def test_a_service_that_hangs_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert took_s < 1
     assert ended_s < 8
-    assert len(received) <= 1
+    assert len(received) < 5
 
 
 @pytest.mark.parametrize(

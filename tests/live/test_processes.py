@@ -25,7 +25,7 @@ from tests.servers.live_server import LiveServer
 from tests.servers.mexc import mexc_market, mexc_server
 
 SPEED = 40.0  # a minute takes 1.5 s
-MINUTES = 8
+MINUTES = 6
 
 
 @pytest.fixture(autouse=True)

@@ -6,17 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.errors import DataError, DiffersError
-from tbv8.live.plan import Plan
+from tbv8.live.plan import Plan, on_venue
 from tbv8.live.results import check_replay, write_results
 from tbv8.manifest import read_manifest
-from tbv8.market import HOUR_MS
-from tests.backtest.builders import read_rows
+from tbv8.market import HOUR_MS, ONE_MINUTE, Series
+from tests.backtest.builders import read_rows, rules
 from tests.builders import shell
-from tests.live.rig import World, ema, make_plan, scripted
+from tests.live.rig import BTC, World, ema, make_plan, scripted
 
 FILES = {
+    "chart_lines.csv",
     "equity.csv",
     "fills.csv",
     "market.csv",
@@ -49,7 +51,7 @@ def test_the_folder_of_a_session_is_a_result(world: World, plan: Plan) -> None:
     assert summary["market_data_venue"] == "hyperliquid"
     assert summary["bars"] == 19
     assert "priced" not in summary
-    assert check_replay({"primary": plan}).endswith("6 files too")
+    assert check_replay({"primary": plan}).endswith("7 files too")
 
 
 def test_results_of_an_hour_ago_are_held_to_the_minutes_of_then(world: World, plan: Plan) -> None:
@@ -122,3 +124,40 @@ def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:
         write_results({"primary": plan})
 
     assert mine.read_text() == "all of it"
+
+
+def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path: Path) -> None:
+    mexc = Series("mexc", "BTC/USDT")
+    world = World(db_path, series=(BTC, mexc))
+    strategy = ema(
+        timeframe=ONE_MINUTE,
+        detail="none",
+        instruments={
+            name: {"BTC/USDT": rules(tick_size="0.1", taker_fee=fee)}
+            for name, fee in (("hyperliquid", "0.0005"), ("mexc", "0.0002"))
+        },
+    )
+    plans = {
+        "primary": make_plan(world, strategy, priced_at="mexc"),
+        "shadow": make_plan(world, role="shadow", venue="mexc"),
+    }
+    plans["shadow"] = replace(plans["shadow"], strategy=on_venue(strategy, "mexc"))
+    world.run(plans["primary"], minutes=12)
+    world.run(plans["shadow"], minutes=15)
+    world.run(plans["primary"], minutes=1)
+
+    assert write_results(plans) is None
+
+    folder = plans["primary"].folder
+    both = [read_rows(folder / name) for name in ("equity.csv", "shadow/equity.csv")]
+    times = [[row["ts_ms"] for row in rows] for rows in both]
+    assert times[0] == times[1]
+    assert both[1][0]["price"] == ""
+    assert both[1][-1]["price"] != ""
+    summary = json.loads((folder / "summary.json").read_text("utf-8"))
+    assert summary["shadow"]["fills"] > 1
+    priced = read_rows(folder / "shadow" / "orders.csv")
+    assert {row["why"] for row in priced} == {"no quotes were recorded"}
+    assert summary["priced"]["priced"] == 0
+    assert summary["priced"]["fills"] == len(priced) > 1
+    assert check_replay(plans).endswith("10 files too")

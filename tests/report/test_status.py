@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from tbv8.config.load import load_project
 from tbv8.config.records import Project
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
 from tbv8.report.status import Status, read_status, to_json
 from tbv8.report.status_view import print_status
 from tbv8.store.database import REVISION
 from tbv8.store.ticks import Batch, Gap, bbo_row, open_ticks, trade_row
-from tests.builders import BTC, ETH, MONDAY, ROOT, days, hold, minute_bars, shell
+from tests.builders import BTC, ETH, MONDAY, days, hold, minute_bars, shell
 
 LIVE = Series("hyperliquid", "BTC/USDT")
-
-
-@pytest.fixture
-def project(tmp_path: Path, db_path: Path) -> Project:
-    """Return the shipped project, one of its strategies, with the database of the test."""
-    shutil.copytree(ROOT / "config", tmp_path / "clone" / "config")
-    for path in (tmp_path / "clone" / "config" / "strategies").iterdir():
-        if path.stem != "btc_usdt_perp_v1":
-            path.unlink()
-    (tmp_path / "clone" / "config" / "data.yaml").write_text(f"db_path: {db_path}\n")
-    return load_project(
-        tmp_path / "clone", overrides={}, now_ms=MONDAY + 9 * DAY_MS, history_span=lambda *_: None
-    )
 
 
 def look(

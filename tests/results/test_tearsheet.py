@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import re
 import subprocess
@@ -14,8 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tbv8.aggregate import aggregate
 from tbv8.config import records
-from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
+from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
+from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
+from tbv8.page.plotly import PLOTLY_FILE, write_plotly
+from tbv8.results.tearsheet import prices
 from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
@@ -31,12 +36,14 @@ from tests.backtest.builders import (
     rules,
     wave,
 )
-from tests.browser import PHONE, color, opened, overflow
+from tests.browser import DESKTOP, PHONE, color, opened, overflow
 from tests.page.test_charts import as_figure, data_of
+from tests.page.test_packed import unpacked
 
 SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
-MOST_BYTES = 6_000_000
-CHARTS = ("equity-chart", "drawdown-chart", "exposure-chart", "price-chart")
+MOST_BYTES = 8_000_000
+CHARTS = ("equity-chart", "drawdown-chart", "exposure-chart", "price-strip")
+DRAWN = (*CHARTS, "price-chart")
 INPUTS = {
     "config": {"digest": "ab" * 32, "value": {"params": {"</script><b>": "<i>"}}},
     "bars": {"digest": "cd" * 32, "value": {"venue": "sample"}},
@@ -79,6 +86,26 @@ def run(strategy: records.Strategy, bars: Any, results: Path) -> tuple[Path, str
     return folder, text
 
 
+def candles(prices: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return open, high, low and close of a chart's bars from their packed differences."""
+    bars = prices["bars"]
+    t, close, jump, above, below = (
+        unpacked(bars[name]) for name in ("t", "close", "jump", "above", "below")
+    )
+    places = bars["close"]["places"]
+    before = [close[0], *close[:-1]]
+    opens = [round(b + j, places) for b, j in zip(before, jump, strict=True)]
+    tops = zip(opens, close, above, strict=True)
+    bottoms = zip(opens, close, below, strict=True)
+    return {
+        "t": t,
+        "open": opens,
+        "high": [round(max(o, c) + a, places) for o, c, a in tops],
+        "low": [round(min(o, c) - b, places) for o, c, b in bottoms],
+        "close": close,
+    }
+
+
 def cells(page: str, name: str) -> list[str]:
     """Return the cells of the row that begins with a name."""
     found = re.search(rf"<tr><td>{re.escape(html.escape(name))}</td>(.*?)</tr>", page)
@@ -103,12 +130,9 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
     primary, shadow = summary["primary"], summary["shadow"]
     held = primary["buy_and_hold"]
 
-    assert cells(page, "Return") == [
-        f"{value['return']:+,.2%}" for value in (primary, held, shadow)
-    ]
-    assert cells(page, "Sharpe ratio") == [
-        f"{value['sharpe']:,.2f}" for value in (primary, held, shadow)
-    ]
+    for row, key, form in (("Return", "return", "+,.2%"), ("Sharpe ratio", "sharpe", ",.2f")):
+        ours, hold, _same_exposure, theirs = cells(page, row)
+        assert [ours, hold, theirs] == [format(run[key], form) for run in (primary, held, shadow)]
     assert cells(page, "Fees") == [f"{value['fees']:,.2f}" for value in (primary, shadow)]
     assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
@@ -160,24 +184,129 @@ def test_the_deepest_point_of_the_drawdown_is_the_summary_s(made: tuple[Path, st
     deepest = min(data["columns"]["drawdown"])
     assert deepest == pytest.approx(-100 * primary["max_drawdown"], rel=1e-4)
     mark = data["layout"]["annotations"][-1]
-    assert mark["x"] == primary["max_drawdown_bottom"]
-    assert data["layout"]["shapes"][0]["x0"] == primary["max_drawdown_start"]
+    assert mark["x"] == parse_time(primary["max_drawdown_bottom"])
+    assert data["layout"]["shapes"][0]["x0"] == parse_time(primary["max_drawdown_start"])
 
 
-def test_every_fill_is_marked_at_its_time_and_price(made: tuple[Path, str]) -> None:
+def test_the_price_chart_holds_every_bar_and_every_fill(made: tuple[Path, str]) -> None:
     folder, page = made
-    columns = data_of(page, "price-chart")["columns"]
+    chart = data_of(page, "price-chart")["prices"]
 
-    for side in ("buy", "sell"):
-        fills = [row for row in read_rows(folder / "fills.csv") if row["side"] == side]
-        assert columns[f"{side}_t"] == [int(row["ts_ms"]) for row in fills]
-        assert columns[f"{side}_price"] == [float(row["price"]) for row in fills]
+    bars, fills = candles(chart), read_rows(folder / "fills.csv")
+
+    closes = [float(row["price"]) for row in read_rows(folder / "equity.csv")]
+    assert bars["close"] == closes
+    assert bars["t"] == [START_MS + HOUR_MS * number for number in range(2400)]
+    assert bars["open"] == [closes[0], *closes[:-1]]
+    ends = list(zip(bars["open"], closes, strict=True))
+    assert bars["high"] == [max(both) + 0.5 for both in ends]
+    assert bars["low"] == [min(both) - 0.5 for both in ends]
+    marks = {name: unpacked(chart["fills"][name]) for name in ("t", "price", "quantity", "kind")}
+    assert marks["t"] == [int(row["ts_ms"]) for row in fills]
+    assert marks["price"] == [float(row["price"]) for row in fills]
+    assert marks["quantity"] == [float(row["quantity"]) for row in fills]
+    sides = [chart["fills"]["names"][int(kind)] for kind in marks["kind"]]
+    assert [side for side, _ in sides] == [row["side"] for row in fills]
+
+
+def test_the_price_chart_holds_every_trade_and_what_closed_it(made: tuple[Path, str]) -> None:
+    folder, page = made
+    trades = data_of(page, "price-chart")["prices"]["trades"]
+
+    positions = read_rows(folder / "positions.csv")
+    tags = {row["order_id"] for row in read_rows(folder / "tags.csv") if row["tags"] == "halt"}
+    halts_ms = {row["ts_ms"] for row in read_rows(folder / "fills.csv") if row["order_id"] in tags}
+
+    assert unpacked(trades["opened"]) == [int(row["opened_ms"]) for row in positions]
+    assert unpacked(trades["entry"]) == [float(row["entry_price"]) for row in positions]
+    assert unpacked(trades["exit"]) == [float(row["exit_price"]) for row in positions]
+    assert unpacked(trades["gain"]) == [float(f"{Decimal(row['pnl']):.2f}") for row in positions]
+    kinds = [trades["names"][int(kind)] for kind in unpacked(trades["kind"])]
+    assert kinds == [
+        [row["side"], "halt" if row["closed_ms"] in halts_ms else "market"] for row in positions
+    ]
+    assert halts_ms
+
+
+def test_hold_at_the_own_exposure_grows_by_that_share_of_each_bar(made: tuple[Path, str]) -> None:
+    folder, page = made
+    rows = read_rows(folder / "equity.csv")
+    shares = [
+        abs(float(row["position"])) * float(row["price"]) / float(row["equity"]) for row in rows
+    ]
+    share = sum(shares) / len(shares)
+
+    held, value = [10_000.0, *(float(row["buy_and_hold"]) for row in rows)], 10_000.0
+    for before, now in itertools.pairwise(held):
+        value *= 1 + share * (now / before - 1)
+
+    data = data_of(page, "equity-chart")
+    assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
+    assert [trace["name"] for trace in data["traces"]][1] == f"hold {share:.3g} ×"
+    assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
+
+
+def test_the_worst_drawdowns_are_listed_and_marked(made: tuple[Path, str]) -> None:
+    folder, page = made
+    equity = [10_000.0, *(float(row["equity"]) for row in read_rows(folder / "equity.csv"))]
+    peak, depth, deepest = equity[0], 0.0, []
+    for value in equity[1:]:  # one after the other, each from a peak to the next
+        if value >= peak:
+            deepest.append(depth)
+            peak, depth = value, 0.0
+        depth = max(depth, 1 - value / peak)
+    deepest.append(depth)
+
+    table = page[page.index('id="drawdowns-table"') :]
+    listed = re.findall(r"<tr><td>-(.*?)%</td>", table[: table.index("</table>")])
+
+    expected = [f"{100 * value:.2f}" for value in sorted(deepest, reverse=True) if value]
+    assert listed == expected[:5]
+    assert len(data_of(page, "drawdown-chart")["layout"]["shapes"]) == len(listed)
+
+
+def test_long_and_short_and_reasons_add_up(made: tuple[Path, str]) -> None:
+    folder, page = made
+    positions = read_rows(folder / "positions.csv")
+    gains = {
+        side: [Decimal(row["pnl"]) for row in positions if row["side"] == side]
+        for side in ("long", "short")
+    }
+    gains["all"] = gains["long"] + gains["short"]
+
+    groups = page[page.index('<section id="groups">') :]
+    groups = groups[: groups.index("</section>")]
+
+    assert cells(groups, "Round trips") == [str(len(values)) for values in gains.values()]
+    assert cells(groups, "Profit or loss, USD") == [
+        f"{sum(values):+,.2f}" for values in gains.values()
+    ]
+    won = [sum(value > 0 for value in values) / len(values) for values in gains.values()]
+    assert cells(groups, "Win rate") == [f"{share:.2%}" for share in won]
+    by_reason = [int(cells(groups, reason)[0]) for reason in ("market", "halt")]
+    assert sum(by_reason) == len(positions)
+    assert by_reason[1] == len(
+        json.loads((folder / "summary.json").read_text())["primary"]["halts"]
+    )
+
+
+def test_the_histograms_hold_each_day_and_trade_once(made: tuple[Path, str]) -> None:
+    folder, page = made
+    positions = read_rows(folder / "positions.csv")
+
+    days, trades = (data_of(page, id_)["columns"] for id_ in ("days-chart", "shares-chart"))
+
+    assert sum(trades["loss"]) == sum(Decimal(row["pnl"]) < 0 for row in positions)
+    assert sum(trades["gain"]) == sum(Decimal(row["pnl"]) > 0 for row in positions)
+    flat = int(found[1]) if (found := re.search(r"(\d+) days? without any return", page)) else 0
+    assert sum(days["loss"]) + sum(days["gain"]) + flat == 100
 
 
 def test_every_chart_is_one_that_plotly_accepts(made: tuple[Path, str]) -> None:
     _, page = made
 
-    for id_ in (*CHARTS, "rolling-chart", "shadow-chart", "difference-chart"):
+    others = ("rolling", "shadow", "difference", "days", "shares", "mae", "mfe")
+    for id_ in (*CHARTS[:3], *(f"{name}-chart" for name in others)):
         figure = as_figure(data_of(page, id_))
         assert figure.layout.annotations[0].text == "simulated"
 
@@ -227,34 +356,40 @@ run(shadowed(trading(900)), make_bars(walk(900)), Path(sys.argv[1]))
     assert pages[0] == pages[1]
 
 
-def test_fills_of_many_are_drawn_together_at_their_average_price(tmp_path: Path) -> None:
-    count = 8000
+def test_fills_of_very_many_stand_together_at_their_average_price(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prices, "_FILLS", 300)
+    monkeypatch.setattr(prices, "_TRADES", 200)
+    count = 3000
     strategy = trading(
         count, every=2, timeframe=parse_timeframe("1m"), risk=limits(max_daily_loss_usd="100000")
     )
     folder, page = run(strategy, make_bars(walk(count), timeframe="1m"), tmp_path)
-    fills = read_rows(folder / "fills.csv")
-    assert len(fills) > 3900
+    fills, positions = read_rows(folder / "fills.csv"), read_rows(folder / "positions.csv")
+    assert len(fills) > 1400
 
-    columns = data_of(page, "price-chart")["columns"]
+    packed = data_of(page, "price-chart")["prices"]
 
-    marks = len(columns["buy_t"]) + len(columns["sell_t"])
-    assert marks <= 1500
-    assert f"The {len(fills):,} fills are drawn as {marks:,} marks" in page
-    # the first mark is all buys up to its time
-    for side in ("buy", "sell"):
-        first = [
-            f for f in fills if f["side"] == side and int(f["ts_ms"]) <= columns[f"{side}_t"][0]
-        ]
-        paid = sum(Decimal(f["price"]) * Decimal(f["quantity"]) for f in first)
-        held = sum(Decimal(f["quantity"]) for f in first)
-        assert columns[f"{side}_price"][0] == pytest.approx(float(paid / held), abs=0.06)
-        assert columns[f"{side}_text"][0].startswith(f"{len(first):,} fills, {held:,.3f} at ")
-    counted = sum(int(text.split()[0].replace(",", "")) for text in columns["buy_text"])
-    assert counted == sum(f["side"] == "buy" for f in fills)
-    assert (
-        f"the last 1,000 of {len(read_rows(folder / 'positions.csv')):,} closed positions" in page
-    )
+    marks = {name: unpacked(column) for name, column in packed["fills"].items() if name != "names"}
+    assert len(marks["t"]) <= 300
+    for kind, side in enumerate(("buy", "sell")):
+        own = [at for at, value in enumerate(marks["kind"]) if value == kind]
+        of_side = [row for row in fills if row["side"] == side]
+        assert sum(marks["count"][at] for at in own) == len(of_side)
+        # the first mark is all fills of its side up to its time
+        first = [row for row in of_side if int(row["ts_ms"]) <= marks["t"][own[0]]]
+        paid = sum(Decimal(row["price"]) * Decimal(row["quantity"]) for row in first)
+        total = sum(Decimal(row["quantity"]) for row in first)
+        assert marks["count"][own[0]] == len(first)
+        assert marks["quantity"][own[0]] == pytest.approx(float(total))
+        assert marks["price"][own[0]] == pytest.approx(float(paid / total), rel=1e-6)
+    # of very many trades the last are drawn, and only those are links
+    assert unpacked(packed["trades"]["opened"]) == [
+        int(row["opened_ms"]) for row in positions[-200:]
+    ]
+    links = re.findall(r'data-trade="price-chart:(\d+)"', page)
+    assert [int(number) for number in links] == list(range(200))
 
 
 @pytest.mark.parametrize(
@@ -288,17 +423,52 @@ def test_results_with_little_in_them_have_a_page(
             assert browser.locator(".chart .main-svg").count() > 0
 
 
-def test_two_hundred_thousand_bars_stay_under_six_megabytes(tmp_path: Path) -> None:
-    count = 200_000
-    bars = make_bars(walk(count), timeframe="1m", reach=0.5)
-    span = Span(START_MS, START_MS + count * 60_000)
-    strategy = make_strategy(timeframe=parse_timeframe("1m"), span=span)
+def test_a_year_of_five_minutes_stays_under_eight_megabytes_bar_by_bar(tmp_path: Path) -> None:
+    count = 365 * 288
+    bars = make_bars(walk(count), timeframe="5m", reach=0.5)
+    span = Span(START_MS, START_MS + count * 300_000)
+    strategy = make_strategy(timeframe=parse_timeframe("5m"), span=span)
+
     _, page = run(strategy, bars, tmp_path)
 
-    data = data_of(page, "price-chart")["columns"]
-    assert len(data["t"]) <= 1501
-    assert min(data["low"]) == pytest.approx(min(bars["low"].to_pylist()), rel=1e-6)
-    assert max(data["high"]) == pytest.approx(max(bars["high"].to_pylist()), rel=1e-6)
+    drawn = data_of(page, "price-chart")["prices"]["bars"]
+    assert drawn["t"]["count"] == count
+    assert len(page.encode()) < 6_500_000  # which leaves room for fills and lines
+
+
+def test_more_bars_than_fit_are_longer_candles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prices, "MOST_PACKED", 15_000)
+    bars = make_bars(walk(6_000), timeframe="1m", reach=0.5)
+    strategy = make_strategy(timeframe=parse_timeframe("1m"))
+
+    _, page = run(strategy, bars, tmp_path)
+
+    assert "There are 6,000 bars: 3 of them are one candle." in page
+    drawn = candles(data_of(page, "price-chart")["prices"])
+    for name, start, merged in (("high", 0, max), ("low", 0, min), ("close", 2, max)):
+        values = bars[name].to_pylist()
+        assert drawn[name] == [merged(values[at + start : at + 3]) for at in range(0, 6_000, 3)]
+    assert drawn["open"] == bars["open"].to_pylist()[::3]
+
+
+def test_excursions_are_those_of_whole_minutes_within_the_trade(tmp_path: Path) -> None:
+    # long from the close at 01:00, a limit takes it out within the minute that ends at 01:04
+    minutes = make_bars([100.0] * 60 + [103, 96, 101, 110], timeframe="1m", reach=1.0)
+    strategy = make_strategy(
+        params={"orders": {1: "1"}, "limits": {1: "-1@109"}},
+        timeframe=parse_timeframe("1h"),
+        detail="1m",
+    )
+    hours = aggregate(minutes, parse_timeframe("1h"))
+    _, page = run(strategy, bars_of(strategy, hours, minutes=[minutes]), tmp_path)
+
+    row = re.findall(r"<td>(.*?)</td>", page[page.index('id="trades-table"') :])
+
+    # down to 95, 5 % below; up to the exit at 109, not to the 111 of that minute
+    assert row[9:11] == ["5.00%", "9.00%"]
+    assert row[13] == "limit"
 
 
 # Several symbols.
@@ -322,13 +492,13 @@ def test_each_symbol_has_a_chart_of_its_price_with_its_own_fills(paired: tuple[P
 
     for id_, symbol in (("price-chart", "BTC/USDT"), ("price-chart-2", "ETH/USDT")):
         data = data_of(page, id_)
-        columns = data["columns"]
         own = [fill for fill in fills if fill["symbol"] == symbol]
-        assert len(columns["buy_t"]) + len(columns["sell_t"]) == len(own) > 20
-        assert set(columns["buy_price"]) <= {float(fill["price"]) for fill in own}
+        assert len(own) > 20
+        marks = data["prices"]["fills"]
+        assert unpacked(marks["price"]) == [float(fill["price"]) for fill in own]
         assert as_figure(data)
         rows = [row for row in read_rows(folder / "market.csv") if row["symbol"] == symbol]
-        assert columns["low"][1:] == [float(row["low"]) for row in rows]
+        assert candles(data["prices"])["low"] == [float(row["low"]) for row in rows]
 
 
 def test_exposure_is_drawn_for_each_symbol_and_for_all(paired: tuple[Path, str]) -> None:
@@ -356,9 +526,13 @@ def test_the_trades_of_several_symbols_are_named(paired: tuple[Path, str]) -> No
     trades = page[page.index('id="trades-table"') :]
     trades = trades[: trades.index("</table>")]
 
-    symbols = re.findall(r"<tr><td>(\w+/\w+)</td>", trades)
+    rows = re.findall(r'<tr><td>(\w+/\w+)</td><td><a href="#price" data-trade="(.*?)">', trades)
 
+    symbols = [symbol for symbol, _ in rows]
     assert symbols == [row["symbol"] for row in read_rows(folder / "positions.csv")]
+    for symbol, id_ in (("BTC/USDT", "price-chart"), ("ETH/USDT", "price-chart-2")):
+        numbers = [place for name, place in rows if name == symbol]
+        assert numbers == [f"{id_}:{number}" for number in range(len(numbers))]
     assert set(symbols) == {"BTC/USDT", "ETH/USDT"}
     assert "BTC/USDT, ETH/USDT, 900 1h bars of sample (simulated)" in page
 
@@ -371,7 +545,7 @@ def test_it_opens_offline_without_an_error(made: tuple[Path, str]) -> None:
 
     with opened(folder / "tearsheet.html") as page:
         assert page.title() == "test_v1 (simulated) · tbv8"
-        for id_ in CHARTS:
+        for id_ in DRAWN:
             assert page.locator(f"#{id_} .main-svg").count() > 0
         assert overflow(page) == 0
         buttons = "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
@@ -383,13 +557,26 @@ def test_it_opens_offline_without_an_error(made: tuple[Path, str]) -> None:
         }
 
 
+def test_plotly_lies_once_beside_all_pages_where_a_person_prefers(tmp_path: Path) -> None:
+    part = {"digest": "ef" * 32, "value": {PLOTLY_FILE: PLOTLY_BESIDE}}
+    (tmp_path / PLOTLY_FILE).touch()
+    write_plotly(tmp_path)
+
+    backtest(make_strategy(), make_bars(walk(50)), tmp_path, inputs={**INPUTS, PAGE_PART: part})
+
+    path = tmp_path / "test_v1" / "tearsheet.html"
+    assert path.stat().st_size < 200_000
+    with opened(path, files=[tmp_path / PLOTLY_FILE]) as page:
+        assert page.locator("#equity-chart .main-svg").count() > 0
+
+
 @pytest.mark.parametrize(("name", "dark"), [("made", False), ("paired", True)])
 def test_it_fits_a_phone(request: pytest.FixtureRequest, name: str, dark: bool) -> None:
     folder, _ = request.getfixturevalue(name)
 
     with opened(folder / "tearsheet.html", width=PHONE, dark=dark) as page:
         assert overflow(page) == 0
-        for id_ in CHARTS:
+        for id_ in DRAWN:
             box = page.locator(f"#{id_}").bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= PHONE
@@ -415,7 +602,7 @@ def test_charts_follow_light_and_dark_and_keep_their_zoom(made: tuple[Path, str]
 
 def test_zooming_one_chart_zooms_all_and_fits_their_values(made: tuple[Path, str]) -> None:
     folder, text = made
-    columns = data_of(text, "price-chart")["columns"]
+    columns = candles(data_of(text, "price-chart")["prices"])
 
     with opened(folder / "tearsheet.html") as page:
         page.click("button[data-zoom='price-chart:7']")
@@ -442,6 +629,96 @@ def test_zooming_one_chart_zooms_all_and_fits_their_values(made: tuple[Path, str
             START_MS,
             end,
         ]
+
+
+def test_candles_are_as_long_as_fits_and_a_day_has_its_own_bars(made: tuple[Path, str]) -> None:
+    folder, text = made
+    bars = candles(data_of(text, "price-chart")["prices"])
+    trace = "document.getElementById('price-chart').data[0]"
+
+    with opened(folder / "tearsheet.html") as page:
+        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 6 h, ")
+        high, low, opened_at, close = (
+            page.evaluate(f"{trace}.{name}.slice(0, 3)")
+            for name in ("high", "low", "open", "close")
+        )
+        assert high == [max(bars["high"][at : at + 6]) for at in (0, 6, 12)]
+        assert low == [min(bars["low"][at : at + 6]) for at in (0, 6, 12)]
+        assert opened_at == bars["open"][0:18:6]
+        assert close == bars["close"][5:18:6]
+
+        page.click("button[data-zoom='price-chart:1']")
+        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 1 h, ")
+        assert page.evaluate(f"[...{trace}.close].slice(-24)") == bars["close"][-24:]
+        page.click("button[data-move='price-chart:-1']")
+        shown = page.evaluate("document.getElementById('drawdown-chart').layout.xaxis.range")
+        end = START_MS + 2400 * HOUR_MS
+        assert shown == [end - 1.5 * DAY_MS, end - 0.5 * DAY_MS]
+        # the part in sight is marked in the strip, and can be moved there
+        sight = "document.getElementById('price-strip').layout.shapes[0]"
+        assert [page.evaluate(f"{sight}.x0"), page.evaluate(f"{sight}.x1")] == shown
+        page.evaluate(
+            "([from, to]) => Plotly.relayout('price-strip',"
+            " {'shapes[0].x0': from, 'shapes[0].x1': to})",
+            [START_MS, START_MS + DAY_MS],
+        )
+        page.wait_for_function(
+            "from => document.getElementById('price-chart').layout.xaxis.range[0] === from",
+            arg=START_MS,
+        )
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_a_click_on_a_trade_shows_it(made: tuple[Path, str], width: int) -> None:
+    folder, _ = made
+    position = read_rows(folder / "positions.csv")[3]
+    opened_ms, closed_ms = int(position["opened_ms"]), int(position["closed_ms"])
+    entry, exit_ = float(position["entry_price"]), float(position["exit_price"])
+    chart = "document.getElementById('price-chart')"
+
+    with opened(folder / "tearsheet.html", width=width) as page:
+        page.locator("a[data-trade='price-chart:3']").click()
+
+        words = page.inner_text("#price-chart-trade")
+        assert words.startswith(f"Trade 4 of {len(read_rows(folder / 'positions.csv'))}: ")
+        assert position["side"] in words
+        assert f"in at {entry:,}, out at {exit_:,} (market)" in words
+        chosen = page.evaluate(f"{chart}.data.find(trace => trace.name === 'chosen trade')")
+        assert chosen["x"] == [opened_ms, closed_ms, None]
+        assert chosen["y"] == [entry, exit_, None]
+        start, end = page.evaluate(f"{chart}.layout.xaxis.range")
+        assert start < opened_ms < closed_ms < end
+        low, high = page.evaluate(f"{chart}.layout.yaxis.range")
+        assert low < min(entry, exit_) <= max(entry, exit_) < high
+        assert page.locator("#price-chart").bounding_box()["y"] < 900
+        assert page.locator("tr.chosen td").first.inner_text() in words
+
+        page.click("button[data-trade-step='price-chart:1']")
+        assert page.inner_text("#price-chart-trade").startswith("Trade 5 of ")
+        # its marks are those of its two fills, and a click on one chooses its trade
+        marks = page.evaluate(f"{chart}.data.filter(t => ['buy', 'sell'].includes(t.meta))")
+        assert all(trace["x"] for trace in marks)
+        page.evaluate(
+            f"{chart}.emit('plotly_click', {{points: [{{data: {{meta: 'buy'}}, x: {opened_ms}}}]}})"
+        )
+        assert page.inner_text("#price-chart-trade") == words
+
+
+def test_a_log_scale_shows_the_same_curves_at_every_zoom(made: tuple[Path, str]) -> None:
+    folder, _ = made
+    axis = "document.getElementById('equity-chart').layout.yaxis"
+
+    with opened(folder / "tearsheet.html") as page:
+        page.click("button[data-log='equity-chart']")
+        page.wait_for_function(f"{axis}.type === 'log'")
+        page.click("button[data-zoom='price-chart:7']")
+        page.wait_for_function(f"{axis}.autorange !== true")
+        low, high = page.evaluate(f"{axis}.range")
+        assert 3.8 < low < high < 4.2
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate(f"{axis}.type") == "log"
+        page.click("button[data-log='equity-chart']")
+        page.wait_for_function(f"{axis}.type === 'linear' && {axis}.range[0] > 1000")
 
 
 def test_a_click_on_a_head_sorts_the_trades(made: tuple[Path, str]) -> None:

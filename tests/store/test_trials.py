@@ -153,12 +153,15 @@ def test_a_moved_database_is_noticed_before_the_next_trial(db_path: Path) -> Non
             store.write(trial(2), DETAILS)
 
 
-def test_a_database_of_the_revision_before_gets_the_tables_and_keeps_its_rows(db_path: Path) -> None:
+def test_a_database_of_an_earlier_revision_gets_the_tables_and_keeps_its_rows(
+    db_path: Path,
+) -> None:
     hold(db_path, BTC, days(0, 1))
     before = ledger_in(db_path, BTC)
     made = "SELECT name, sql FROM sqlite_master WHERE name LIKE '%trial%' ORDER BY name"
     new = rows(db_path, made)
-    for table in ("trials", "trial_details", "experiment_trials"):
+    later = ("sessions", "session_bars", "session_events")
+    for table in ("trials", "trial_details", "experiment_trials", *later):
         shell(db_path, f"DROP TABLE {table}")
     shell(db_path, "UPDATE alembic_version SET version_num = '0002'")
 

@@ -1,0 +1,116 @@
+"""How a session begins: its warm-up from what is held, the decimals of its prices, its key."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from tbv8.config.source import digest_file
+from tbv8.errors import DataError
+from tbv8.live.minutes import to_table
+from tbv8.live.plan import Plan
+from tbv8.live.reading import read_bars, read_known, to_minutes
+from tbv8.live.setting import BUSY_S, Setting
+from tbv8.manifest import FILES_PART
+from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
+from tbv8.store.sessions import Closed, Journal, Minute, StoredSession
+from tbv8.trading.nautilus import price_decimals
+
+_TAIL_MS = 3 * MINUTE_MS  # the recorder is never nearer to now
+_TAIL_S = 180.0  # that it may take to fetch the minutes since it last ran
+
+
+def begin_session(
+    plan: Plan, setting: Setting, journal: Journal, before: StoredSession | None
+) -> StoredSession | None:
+    """Write a new session with its warm-up; None if it was over before that.
+
+    Raises:
+        DataError: The minutes of the warm-up are not all held.
+    """
+    now_ms, timeframe = setting.now_ms(), plan.strategy.timeframe
+    counted_ms = timeframe.ceil(now_ms)
+    first_ms = timeframe.ceil(counted_ms - plan.strategy.warm_up_ms)
+    history = _await_history(plan, setting, journal, first_ms, min(counted_ms, now_ms))
+    if history is None:
+        return None
+    session = StoredSession(
+        session_id=0,
+        strategy_id=plan.strategy.strategy_id,
+        role=plan.role,
+        venue=plan.venue,
+        inputs=msgspec.to_builtins(plan.inputs),
+        decimals=setting.persist(lambda: _decimals(plan, journal, first_ms, now_ms)),
+        first_ms=first_ms,
+        counted_ms=counted_ms,
+        done_ms=first_ms,
+        state={},
+        began_ms=now_ms,
+    )
+    return setting.persist(lambda: journal.begin(session, history, ends=before))
+
+
+def check_inputs(session: StoredSession, plan: Plan) -> None:
+    """Refuse to go on with a session that was begun with something else.
+
+    Raises:
+        DataError: A part of its key has changed.
+    """
+    now = msgspec.to_builtins(plan.inputs)
+    changed = [name for name in now if session.inputs.get(name) != now[name]]
+    files = session.inputs.get(FILES_PART, {}).get("value", {})
+    root = plan.strategy.root
+    changed += [path for path, digest in files.items() if digest_file(root / path) != digest]
+    if changed:
+        name = plan.strategy.strategy_id
+        raise DataError(
+            f"{name}: its session began at {iso(session.began_ms)} with another "
+            f"{' and '.join(changed)}: bring that back, or begin another session with "
+            f"`doit paper:{name} --new`; the old one stays readable"
+        )
+
+
+def _await_history(
+    plan: Plan, setting: Setting, journal: Journal, first_ms: int, now_ms: int
+) -> list[Minute] | None:
+    """Return the minutes of the warm-up that have closed; wait for those of just now."""
+    if first_ms >= now_ms:
+        return []
+    until_s = time.monotonic() + _TAIL_S
+    while True:
+        known = setting.persist(lambda: read_known(journal.query, plan, first_ms, now_ms))
+        short = {s: c for s, c in known.items() if c.until_ms < now_ms - _TAIL_MS}
+        if not short:
+            until_ms = min(closed.until_ms for closed in known.values())
+            return to_minutes(known, first_ms, until_ms, seen_ms=setting.now_ms())
+        is_late = time.monotonic() > until_s
+        for symbol, closed in short.items():
+            if is_late or closed.next_ms is not None or closed.until_ms <= first_ms:
+                raise _too_short(plan, symbol, first_ms, closed, now_ms)
+        setting.tell("waiting", text="for the recorder to fetch the last minutes")
+        if setting.is_over():
+            return None
+        setting.sleep(BUSY_S)
+
+
+def _too_short(plan: Plan, symbol: str, first_ms: int, closed: Closed, now_ms: int) -> DataError:
+    missing = Span(closed.until_ms, closed.next_ms or plan.strategy.timeframe.ceil(now_ms))
+    return DataError(
+        f"{plan.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "
+        f"of {missing} are missing: record that long, fetch them with market_data_venue: "
+        f"{plan.venue} and `doit backfill`, or shorten backtest.warm_up"
+    )
+
+
+def _decimals(plan: Plan, journal: Journal, first_ms: int, now_ms: int) -> dict[str, int]:
+    """Return the decimals of each symbol's prices, by its tick and what is held of it."""
+    since_ms = ONE_MINUTE.floor(min(first_ms, now_ms - DAY_MS))
+    rules = plan.strategy.instruments[plan.venue]
+    return {
+        symbol: price_decimals(
+            to_table(read_bars(journal.query, plan, symbol, since_ms, now_ms)),
+            rules[symbol].tick_size,
+        )
+        for symbol in plan.strategy.symbols
+    }

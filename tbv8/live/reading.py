@@ -1,0 +1,43 @@
+"""Closed minutes of a session's series, as the recorder has proved them whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tbv8.live.plan import Plan
+from tbv8.market import MINUTE_MS, Bar
+from tbv8.store.database import Query
+from tbv8.store.sessions import Closed, Minute, read_closed
+
+
+def read_known(query: Query, plan: Plan, from_ms: int, until_ms: int) -> dict[str, Closed]:
+    """Return what is known of each symbol's minutes from a moment on."""
+    return {
+        symbol: read_closed(query, series, from_ms=from_ms, until_ms=until_ms)
+        for symbol, series in plan.series.items()
+    }
+
+
+def read_bars(query: Query, plan: Plan, symbol: str, from_ms: int, until_ms: int) -> list[Bar]:
+    """Return all bars of a symbol that are held of a time, whatever is missing between them."""
+    bars: dict[int, Bar] = {}
+    cursor: int | None = from_ms
+    while cursor is not None and cursor < until_ms:
+        closed = read_closed(query, plan.series[symbol], from_ms=cursor, until_ms=until_ms)
+        bars |= closed.bars
+        cursor = closed.next_ms
+    return [bars[ts_ms] for ts_ms in sorted(bars)]
+
+
+def to_minutes(
+    known: Mapping[str, Closed], from_ms: int, until_ms: int, *, seen_ms: int
+) -> list[Minute]:
+    """Return the minutes of a time, of all symbols together."""
+    return [
+        Minute(
+            ts_ms=ts_ms,
+            bars={symbol: closed.bars.get(ts_ms) for symbol, closed in known.items()},
+            seen_ms=seen_ms,
+        )
+        for ts_ms in range(from_ms, until_ms, MINUTE_MS)
+    ]

@@ -1,0 +1,36 @@
+"""plotly.js, in each page or once beside them.
+
+A page holds it whole, so that one file can be sent to somebody. Where a file of its name lies in
+the results folder, an empty one too, pages ask for that one instead, and it is kept up to date.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from tbv8.files import replacing
+
+PLOTLY_FILE = "plotly.min.js"
+
+
+def has_plotly(folder: Path | None) -> bool:
+    """Return True if the pages below a folder shall share its plotly.min.js."""
+    return folder is not None and (folder / PLOTLY_FILE).is_file()
+
+
+def write_plotly(folder: Path) -> None:
+    """Bring the folder's plotly.min.js up to the version that is installed."""
+    path, content = folder / PLOTLY_FILE, plotly_script().encode()
+    if not path.is_file() or path.read_bytes() != content:
+        with replacing(path) as new:
+            new.write_bytes(content)
+
+
+@cache
+def plotly_script() -> str:
+    """Return plotly.js, 4.8 MB."""
+    from plotly.offline import get_plotlyjs
+
+    script: str = get_plotlyjs()
+    return script

@@ -1,0 +1,87 @@
+"""The page's head: which run it is, by which rules, what to know first, and four numbers."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tbv8.page.html import Html, element, tiles
+from tbv8.page.words import counted
+from tbv8.results.read import Result
+from tbv8.results.summary import cautions, funding_words
+from tbv8.results.tearsheet.words import moment, percent, signed_percent, two_places
+
+_PARAM = 60  # characters of a param in the head; all of it stands at the end
+
+
+def page_header(result: Result) -> Html:
+    """Return the run's name, facts, rules, limits and cautions."""
+    summary, span = result.summary, result.summary.span
+    simulated = " (simulated)" if summary.simulated else ""
+    facts = (
+        f"{', '.join(summary.symbols)}, {summary.bars:,} {summary.timeframe} bars of "
+        f"{summary.market_data_venue}{simulated}, "
+        f"{moment(span['start'])} to {moment(span['end'])} UTC"
+    )
+    matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
+    rules = f"Orders matched {matched} by the rules and fees of {result.primary.venue}"
+    if result.shadow:
+        rules += f"; beside it, as its shadow, by those of {result.shadow.venue}"
+    return element(
+        "header",
+        element("h1", summary.strategy_id),
+        element("p", facts, class_="facts"),
+        element("p", rules, class_="facts"),
+        [element("p", line, class_="facts") for line in _settings(result)],
+        [
+            element("p", f"{stats.venue}: {words}.", class_="facts")
+            for stats in summary.runs
+            for words in funding_words(stats)
+        ],
+        [element("p", said, class_="caution") for said in cautions(summary)],
+    )
+
+
+def _settings(result: Result) -> list[str]:
+    """Return which strategy it is and within which limits it ran, as the config says it."""
+    value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
+    if "class_name" not in value:
+        return []
+    params = ", ".join(f"{name} {_cut(str(one))}" for name, one in value["params"].items())
+    risk, ticks = value["risk"], value["slippage_ticks"]
+    positions = ", ".join(
+        f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()
+    )
+    fees = [
+        f"{run.venue}{f' {symbol}' if len(result.summary.symbols) > 1 else ''} maker "
+        f"{_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
+        for run in result.runs
+        for symbol in result.summary.symbols
+        if (rules := value["instruments"].get(run.venue, {}).get(symbol))
+    ]
+    return [
+        f"{value['class_name']} of {value['module']}: {params or 'no params'}. "
+        f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
+        f"At most: position {positions}, daily loss {risk['max_daily_loss_usd']} "
+        f"USD, leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
+        f"Fees: {'; '.join(fees)}",
+    ]
+
+
+def _fee(fraction: str) -> str:
+    return f"{float(fraction):.4%}"
+
+
+def headline_tiles(result: Result) -> Html:
+    """Return the four numbers that matter most, beside those of buy and hold."""
+    stats, held = result.primary.numbers, result.primary.numbers["buy_and_hold"]
+    numbers = [
+        ("Return", signed_percent(stats["return"]), signed_percent(held["return"])),
+        ("Max drawdown", percent(stats["max_drawdown"]), percent(held["max_drawdown"])),
+        ("Sharpe ratio", two_places(stats["sharpe"]), two_places(held["sharpe"])),
+        ("Volatility, a year", percent(stats["volatility"]), percent(held["volatility"])),
+    ]
+    return tiles((name, ours, f"buy and hold {theirs}") for name, ours, theirs in numbers)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _PARAM else f"{text[: _PARAM - 1]}…"

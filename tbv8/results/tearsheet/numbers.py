@@ -1,0 +1,144 @@
+"""The tables of statistics, beside buy and hold and the shadow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tbv8.market import FEWEST_DAYS, HOUR_MS
+from tbv8.page.html import element, table
+from tbv8.page.words import NONE, length, number
+from tbv8.results.read import Result
+from tbv8.results.tearsheet.account import average_position, held_at_exposure_numbers
+from tbv8.results.tearsheet.words import (
+    Part,
+    caption,
+    money_text,
+    percent,
+    signed_percent,
+    two_places,
+    whole,
+)
+
+
+def numbers_part(result: Result) -> Part:
+    """Return the tables of statistics."""
+    runs = [
+        (
+            run.venue if run is result.primary else f"{run.venue}, shadow",
+            {**run.numbers, "average_position": average_position(run.curve)},
+        )
+        for run in result.runs
+    ]
+    held = ("buy and hold", result.primary.numbers["buy_and_hold"])
+    share = number(average_position(result.primary.curve), ".3g")
+    same_exposure = (f"hold {share} ×", held_at_exposure_numbers(result.primary))
+    beside = [runs[0], held, same_exposure, *runs[1:]]
+    gains, risks, trading, costs = (
+        table(
+            [title, *(name for name, _ in columns)],
+            (
+                [what, *(form(stats[key]) if key in stats else "" for _, stats in columns)]
+                for what, key, form in rows
+            ),
+        )
+        for title, columns, rows in (
+            ("Return", beside, _GAINS),
+            ("Risk", beside, _RISKS),
+            ("Trading", runs, _TRADING),
+            ("Costs and account, USD", runs, _COSTS),
+        )
+    )
+    alone = len(result.summary.symbols) == 1
+    said = (
+        "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
+        "365 days. Buy and hold puts the whole balance in at the first close"
+        f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps as much of "
+        "its equity in the market as the strategy had on average, at no cost."
+    )
+    if result.summary.days < FEWEST_DAYS:
+        said += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
+    return (
+        "numbers",
+        "Numbers",
+        [
+            caption(said),
+            element(
+                "div",
+                [element("div", one) for one in (gains, risks)],
+                class_="columns" if len(beside) < 4 else "columns stacked",
+            ),
+            element("div", [element("div", one) for one in (trading, costs)], class_="columns"),
+        ],
+    )
+
+
+def _hours(value: float | None) -> str:
+    return NONE if value is None else length(round(value * HOUR_MS))
+
+
+def _days(value: float | None) -> str:
+    return number(value, ",.1f")
+
+
+def _day_return(value: Mapping[str, Any] | None) -> str:
+    return NONE if value is None else signed_percent(value["return"])
+
+
+def _day_date(value: Mapping[str, Any] | None) -> str:
+    return NONE if value is None else str(value["date"])
+
+
+def _date(value: str | None) -> str:
+    return NONE if value is None else value[:10]
+
+
+_GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Return", "return", signed_percent),
+    ("CAGR", "cagr", signed_percent),
+    ("Volatility, a year", "volatility", percent),
+    ("Sharpe ratio", "sharpe", two_places),
+    ("its probability to be above 0", "probabilistic_sharpe", percent),
+    ("Sortino ratio", "sortino", two_places),
+    ("Calmar ratio", "calmar", two_places),
+    ("Best day", "best_day", _day_return),
+    ("", "best_day", _day_date),
+    ("Worst day", "worst_day", _day_return),
+    ("", "worst_day", _day_date),
+)
+
+
+_RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Max drawdown", "max_drawdown", percent),
+    ("fell from", "max_drawdown_start", _date),
+    ("lowest", "max_drawdown_bottom", _date),
+    ("recovered", "max_drawdown_end", _date),
+    ("days until then, or the end", "max_drawdown_days", _days),
+    ("Exposure, share of time", "exposure", percent),
+    ("Average position, share of equity", "average_position", percent),
+    ("Turnover, times a year", "turnover", two_places),
+)
+
+
+_TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Round trips, from flat to flat", "trades", whole),
+    ("Entries, enlarging too", "entries", whole),
+    ("Exits, in part too", "exits", whole),
+    ("Win rate", "win_rate", percent),
+    ("Profit factor", "profit_factor", two_places),
+    ("Expectancy of a round trip, USD", "expectancy", money_text),
+    ("Average time held", "average_holding_hours", _hours),
+    ("Fills", "fills", whole),
+)
+
+
+_COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Fees", "fees", money_text),
+    ("Slippage", "slippage", money_text),
+    ("Funding paid", "funding", money_text),
+    ("Margin lost in liquidations", "lost_margin", money_text),
+    ("Equity at the start", "start_equity", money_text),
+    ("Equity at the end", "end_equity", money_text),
+    ("Profit or loss", "pnl", money_text),
+    ("of it open at the end", "unrealized_pnl", money_text),
+)

@@ -1,0 +1,261 @@
+"""The price of each symbol, where it was bought and sold, and the strategy's own lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tbv8.page.candles import Candles, Line, Marks, Trades, merge, pack_chart
+from tbv8.page.charts import Chart, draw, line, time_axis, trade_buttons, value_axis, zoom_buttons
+from tbv8.page.html import Child, element
+from tbv8.page.packed import packed_size
+from tbv8.page.thin import shown, stretches
+from tbv8.results.read import Result
+from tbv8.results.tearsheet.round_trips import RoundTrips
+from tbv8.results.tearsheet.words import Part, caption
+from tbv8.trading.nautilus import Floats, Ints, close_times, column
+
+MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
+_FILLS = 110_000  # of a symbol; of more, those of a stretch stand together
+_TRADES = 55_000  # of a symbol; of more, the last
+_TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # so many bars in one
+_MARKET = ("ts_ms", "open", "high", "low", "close")
+_PANEL_PX = 120
+
+
+def prices_part(result: Result, trips: RoundTrips) -> Part:
+    """Return a chart of its candles, fills and trades for each symbol."""
+    times, packed = _packed(result, trips)
+    content: list[Child] = [caption(_how_to_read(result, times))]
+    days = {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365}
+    for symbol, prices in packed.items():
+        id_ = chart_id(result, symbol)
+        if len(packed) > 1:
+            content.append(element("h3", symbol))
+        content += [zoom_buttons(id_, days), trade_buttons(id_)]
+        content.append(element("p", id=f"{id_}-note", class_="note"))
+        content.append(draw(_price_chart(result, symbol, prices)))
+        if symbol == result.summary.symbols[0]:
+            content.append(draw(_strip(result, symbol)))
+    return "price", "Price and trades", content
+
+
+def chart_id(result: Result, symbol: str) -> str:
+    """Return the id of a symbol's chart of prices."""
+    at = result.summary.symbols.index(symbol)
+    return f"price-chart-{at + 1}" if at else "price-chart"
+
+
+def first_drawn(trips: RoundTrips, symbol: str) -> int:
+    """Return how many of a symbol's closed positions come before those in its chart."""
+    return max(0, sum(name == symbol for name in trips.symbols) - _TRADES)
+
+
+def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[str, Any]]]:
+    """Return all charts with the shortest candles that fit, and how many bars are in each."""
+    symbols = result.summary.symbols
+    marks = {symbol: _marks(result, symbol) for symbol in symbols}
+    trades = {symbol: _trades(trips, symbol) for symbol in symbols}
+    for times in _TIMES:
+        packed: dict[str, Mapping[str, Any]] = {}
+        for symbol in symbols:
+            candles, ends_ms = _candles(result, symbol, times)
+            lines = _lines(result, ends_ms) if symbol == symbols[0] else []
+            packed[symbol] = pack_chart(candles, marks[symbol], trades[symbol], lines)
+        if packed_size(packed) <= MOST_PACKED or result.timeframe.fixed_ms is None:
+            break
+    return times, packed
+
+
+def _how_to_read(result: Result, times: int) -> str:
+    fills = result.primary.fills.num_rows
+    words = (
+        "Zoom with the buttons, by dragging in a chart, or by moving the marked part of the strip; "
+        "every chart of time follows. A click on a trade in the list below shows it here. Dotted "
+        "lines lead from entry to exit, at average prices."
+    )
+    if times > 1:
+        words += f" There are {result.summary.bars:,} bars: {times} of them are one candle."
+    if not fills:
+        words += " There were no fills."
+    return words
+
+
+def _candles(result: Result, symbol: str, times: int) -> tuple[Candles, Ints]:
+    """Return the candles of so many bars each, and when each ends."""
+    table = result.bars[symbol]
+    ends_ms = close_times(table, result.timeframe)
+    step_ms = result.timeframe.fixed_ms
+    candles = Candles(
+        opens_ms=table["ts_ms"].to_numpy(),
+        step_ms=step_ms,
+        end_ms=int(ends_ms[-1]),
+        open=column(table, "open"),
+        high=column(table, "high"),
+        low=column(table, "low"),
+        close=column(table, "close"),
+    )
+    if times == 1 or step_ms is None:
+        return candles, ends_ms
+    merged, last = merge(candles, step_ms * times)
+    return merged, ends_ms[last]
+
+
+def _lines(result: Result, ends_ms: Ints) -> list[Line]:
+    """Return the lines that the strategy names, at the ends of candles."""
+    table = result.chart_lines
+    if table is None:
+        return []
+    times_ms = table["ts_ms"].to_numpy()
+    at = np.searchsorted(times_ms, ends_ms).clip(max=len(times_ms) - 1)
+    lines = []
+    for key in table.column_names[1:]:
+        values = table[key].to_numpy()
+        panel, slash, name = key.partition("/")
+        lines.append(
+            Line(
+                name=name if slash else key,
+                panel=panel if slash else None,
+                values=np.where(times_ms[at] == ends_ms, values[at], np.nan),
+            )
+        )
+    return lines
+
+
+def _marks(result: Result, symbol: str) -> Marks:
+    fills = result.primary.fills
+    fills = fills.filter(pc.equal(fills["symbol"], symbol))
+    tags = result.primary.tags
+    names = [
+        (side, f"{type_}, {tag}" if (tag := tags.get(id_)) else type_)
+        for side, type_, id_ in zip(
+            fills["side"].to_pylist(),
+            pc.replace_substring(fills["type"], "_", " ").to_pylist(),
+            fills["order_id"].to_pylist(),
+            strict=True,
+        )
+    ]
+    known, kinds = _numbered(names)
+    marks = Marks(
+        times_ms=fills["ts_ms"].to_numpy(),
+        prices=fills["price"].cast(pa.float64()).to_numpy(),
+        quantities=fills["quantity"].cast(pa.float64()).to_numpy(),
+        counts=np.ones(len(kinds), dtype=np.int64),
+        kinds=kinds,
+        names=known,
+    )
+    return _together(marks, close_times(result.bars[symbol], result.timeframe))
+
+
+def _together(marks: Marks, ends_ms: Ints) -> Marks:
+    """Return the buys of a stretch of bars as one mark, and the sells, where there are too many."""
+    if len(marks.kinds) <= _FILLS:
+        return marks
+    starts = stretches(len(ends_ms), _FILLS // 2)
+    bars = np.searchsorted(ends_ms, marks.times_ms).clip(max=len(ends_ms) - 1)
+    is_sell = np.array([side == "sell" for side, _ in marks.names])[marks.kinds]
+    group = 2 * (np.searchsorted(starts, bars, side="right") - 1) + is_sell
+    size = 2 * len(starts)
+    counts = np.bincount(group, minlength=size)
+    total = np.bincount(group, weights=marks.quantities, minlength=size)
+    paid = np.bincount(group, weights=marks.quantities * marks.prices, minlength=size)
+    last = np.zeros(size, dtype=np.int64)
+    last[group] = marks.times_ms  # in order, so that the last of a group stays
+    kept = np.flatnonzero(counts)
+    kept = kept[np.argsort(last[kept], kind="stable")]
+    return Marks(
+        times_ms=last[kept],
+        prices=paid[kept] / total[kept],
+        quantities=total[kept],
+        counts=counts[kept],
+        kinds=kept % 2,
+        names=[("buy", ""), ("sell", "")],
+    )
+
+
+def _trades(trips: RoundTrips, symbol: str) -> Trades:
+    own = np.array([at for at, name in enumerate(trips.symbols) if name == symbol], dtype=np.int64)
+    own = own[-_TRADES:]
+    sides = [("long" if trips.is_long[at] else "short", trips.reasons[at]) for at in own]
+    names, kinds = _numbered(sides)
+    return Trades(
+        opened_ms=trips.opened_ms[own],
+        closed_ms=trips.closed_ms[own],
+        entries=trips.entries[own],
+        exits=trips.exits[own],
+        gains=trips.cents[own],
+        kinds=kinds,
+        names=names,
+    )
+
+
+def _numbered(names: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], Ints]:
+    """Return the different names, and the number of each in their list."""
+    known = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return list(known), np.array([known[name] for name in names], dtype=np.int64)
+
+
+def _price_chart(result: Result, symbol: str, prices: Mapping[str, Any]) -> Chart:
+    panels = {line["panel"] for line in prices["lines"]} - {None}
+    return Chart(
+        id=chart_id(result, symbol),
+        label=f"Price of {symbol} and where it was bought and sold",
+        prices=prices,
+        layout={
+            "hovermode": "closest",
+            "xaxis": time_axis(rangeslider={"visible": False}),
+            "yaxis": value_axis(tickformat=",~r", zeroline=False),
+        },
+        span=result.span,
+        height=460 + _PANEL_PX * len(panels),
+        mark=result.mark,
+    )
+
+
+def _strip(result: Result, symbol: str) -> Chart:
+    """Return the whole of the run on a strip in which the part in sight is marked."""
+    market = {name: result.market[symbol][name].to_numpy() for name in _MARKET}
+    low, high, close = market["low"], market["high"], market["close"]
+
+    def from_start(first: Floats, values: Floats) -> list[float | int | None]:
+        return shown(np.concatenate([first[:1], values]))
+
+    edge = {"line": {"width": 0, "shape": "vh"}, "hoverinfo": "skip"}
+    area = {"fill": "tonexty", "fillcolor": "--band"}
+    sight = {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        "y0": 0,
+        "y1": 1,
+        "fillcolor": "--band",
+        "line": {"width": 1, "color": "--accent"},
+    }
+    return Chart(
+        id="price-strip",
+        label=f"Price of {symbol} over the whole run, with the part in sight marked",
+        columns={  # what a stretch was stands at its end, in steps
+            "t": [result.span[0], *market["ts_ms"].tolist()],
+            "low": from_start(low, low),
+            "high": from_start(high, high),
+            "close": from_start(market["open"], close),
+        },
+        traces=[
+            line("low", "low", "--hold", **edge),
+            line("low to high", "high", "--hold", **edge, **area),
+            line("close", "close", "--hold", hoverinfo="skip", line={"color": "--hold"}),
+        ],
+        layout={
+            "showlegend": False,
+            "margin": {"l": 62, "r": 12, "t": 4, "b": 22},
+            "yaxis": value_axis(visible=False, fixedrange=True, zeroline=False),
+            "shapes": [sight],
+        },
+        span=result.span,
+        overview=True,
+        height=92,
+    )

@@ -1,0 +1,126 @@
+"""The shadow beside the primary: both equities, their difference, fills of one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tbv8.page.charts import Chart, draw, label_text, line, value_axis
+from tbv8.page.html import Child, element, table
+from tbv8.page.thin import keep_extremes, shown
+from tbv8.page.words import part_of
+from tbv8.results.read import Result
+from tbv8.results.summary import OneSided
+from tbv8.results.tearsheet.account import from_start, in_usd
+from tbv8.results.tearsheet.words import POINTS, Part, caption, moment, thinned_words, whole
+
+_EVENTS = 200  # listed of each kind
+
+
+def shadow_part(result: Result) -> Part:
+    """Return the charts and numbers of the shadow beside the primary."""
+    primary, shadow = result.primary, result.shadow
+    assert shadow is not None
+    curves = [in_usd(from_start(run, run.curve.equity)) for run in (primary, shadow)]
+    apart = curves[1] - curves[0]
+    at = keep_extremes([*curves, apart], most=POINTS // 2)
+    times = result.times_ms[at].tolist()
+    both = Chart(
+        id="shadow-chart",
+        label=f"Equity at {primary.venue} and at {shadow.venue}, in USD",
+        columns={"t": times, "primary": shown(curves[0][at]), "shadow": shown(curves[1][at])},
+        traces=[
+            line(f"{label_text(primary.venue)}, primary", "primary", "--accent"),
+            line(f"{label_text(shadow.venue)}, shadow", "shadow", "--shadow"),
+        ],
+        layout={"yaxis": value_axis(tickformat=",~r", zeroline=False)},
+        span=result.span,
+        height=300,
+        mark=result.mark,
+    )
+    difference = Chart(
+        id="difference-chart",
+        label="Equity of the shadow less that of the primary, in USD",
+        columns={"t": times, "difference": shown(apart[at])},
+        traces=[
+            line(
+                "shadow less primary",
+                "difference",
+                "--shadow",
+                fill="tozeroy",
+                fillcolor="--shadow-band",
+            )
+        ],
+        layout={"showlegend": False},
+        span=result.span,
+        height=200,
+        mark=result.mark,
+    )
+    return (
+        "shadow",
+        "Primary against shadow",
+        [
+            caption(
+                f"The same strategy by the rules of both. {thinned_words(len(at), len(apart))}"
+            ),
+            draw(both),
+            element("h3", "Shadow less primary, USD"),
+            draw(difference),
+            *_divergence(result, primary.venue, shadow.venue),
+        ],
+    )
+
+
+def priced_part(result: Result) -> Part:
+    """Return what each day's fills would have cost at the secondary's recorded quotes."""
+    priced = result.summary.priced
+    assert priced is not None
+    rows = [
+        [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
+        for day in priced.days[-_EVENTS:]
+    ]
+    rows.append(["in all", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
+    note = (
+        f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
+        f"{priced.venue} when it was made: how much more it would have cost there, fees not "
+        "counted. shadow/orders.csv lists them."
+    )
+    heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
+    title = f"Fills at the quotes of {priced.venue}"
+    return "priced", title, [caption(note), element("div", table(heads, rows), class_="narrow")]
+
+
+def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
+    """Return the differences in numbers, and the fills that only the one run has."""
+    divergence = result.summary.divergence
+    assert divergence is not None
+    rows = [
+        ["Profit or loss, USD", f"{divergence.pnl:+z,.2f}"],
+        ["Fees, USD", f"{divergence.fees:+z,.2f}"],
+        ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
+        ["Fills", f"{divergence.fills:+,}"],
+        ["Equity at most apart, USD", f"{divergence.max_equity_difference:,.2f}"],
+        [f"Fills of {primary} that {shadow} has not", whole(divergence.only_primary)],
+        [f"Fills of {shadow} that {primary} has not", whole(divergence.only_shadow)],
+    ]
+    return [
+        element("div", table(["Shadow less primary", ""], rows), class_="narrow"),
+        _one_sided(
+            f"Fills of {primary} only", divergence.only_primary, divergence.only_primary_fills
+        ),
+        _one_sided(f"Fills of {shadow} only", divergence.only_shadow, divergence.only_shadow_fills),
+    ]
+
+
+def _one_sided(title: str, count: int, fills: Sequence[OneSided]) -> Child:
+    if not count:
+        return None
+    listed = fills[:_EVENTS]
+    rows = [
+        [moment(f.time), f.symbol, f.side, f.type, f"{f.quantity:,}", f"{f.price:,}"]
+        for f in listed
+    ]
+    return element(
+        "details",
+        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
+        table(["time", "symbol", "side", "type", "quantity", "price"], rows, words=4),
+    )

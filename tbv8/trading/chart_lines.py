@@ -1,0 +1,75 @@
+"""The lines that a strategy names for the price chart: one value for each bar of its timeframe."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nautilus_trader.model import Bar, BarType
+from nautilus_trader.trading import Strategy
+
+from tbv8.trading.loading import StrategyError
+from tbv8.trading.records import ChartLines
+
+_NS = 1_000_000
+
+
+class LineLog:
+    """The values of a strategy's `chart_lines`, read behind `on_bar`.
+
+    Args:
+        strategy_id: For errors.
+        loaded: The strategy.
+        bar_type: Its main bars.
+    """
+
+    def __init__(self, strategy_id: str, loaded: Strategy, bar_type: BarType) -> None:
+        self._strategy_id, self._loaded, self._bar_type = strategy_id, loaded, bar_type
+        self._read: dict[str, Callable[[], float | None]] | None = None
+        self._closes_ms = array("q")
+        self._values: dict[str, array[float]] = {}
+
+    def add(self, bar: Bar) -> None:
+        """Read the lines at a bar's close; a line without a value yet has a gap."""
+        if bar.bar_type != self._bar_type:
+            return
+        if self._read is None:
+            self._read = self._readers()
+            self._values = {name: array("d") for name in self._read}
+        if self._read:
+            self._closes_ms.append(bar.ts_event // _NS)
+            for name, read in self._read.items():
+                value = read()
+                self._values[name].append(float("nan") if value is None else float(value))
+
+    def lines(self, *, since_ms: int) -> ChartLines | None:
+        """Return what closed after a time; None where the strategy names nothing."""
+        first = bisect_right(self._closes_ms, since_ms)
+        if first == len(self._closes_ms):
+            return None
+        values = {name: column[first:] for name, column in self._values.items()}
+        return ChartLines(closes_ms=self._closes_ms[first:], values=values)
+
+    def _readers(self) -> dict[str, Callable[[], float | None]]:
+        named = getattr(self._loaded, "chart_lines", {})
+        if not isinstance(named, Mapping):
+            raise self._error(f"is {named!r}: write a dict of names and indicators")
+        return {str(name): self._reader(name, source) for name, source in named.items()}
+
+    def _reader(self, name: Any, source: Any) -> Callable[[], float | None]:
+        if not isinstance(name, str) or not name.isprintable() or name in ("", "ts_ms"):
+            raise self._error(f"has the key {name!r}: write a name, as `fast` or `strength/RSI`")
+        if hasattr(source, "value") and hasattr(source, "initialized"):
+            return lambda: source.value if source.initialized else None
+        if callable(source):
+            reader: Callable[[], float | None] = source
+            return reader
+        raise self._error(
+            f"has {source!r} as {name!r}: write an indicator with a `value`, or a function without "
+            "arguments that returns a number or None"
+        )
+
+    def _error(self, what: str) -> StrategyError:
+        return StrategyError(f"{self._strategy_id}: self.chart_lines {what}")

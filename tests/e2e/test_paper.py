@@ -1,0 +1,150 @@
+"""Paper trading as users run it: `doit paper`, `stop`, `start`, `status`, `replay`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Project
+from tests.e2e.test_record import point_to
+from tests.recorder.rig import wait_until
+from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+
+STRATEGY = """\
+strategy_id: live
+symbol: BTC/USDT
+timeframe: 1m
+params: {fast: 2, slow: 3}
+routing: {primary: hyperliquid}
+risk: {max_position_btc: 0.01, max_daily_loss_usd: 10, max_leverage: 2}
+"""
+
+
+def session(project: Project) -> dict[str, Any]:
+    status = json.loads(project.doit("status", "--json").stdout)
+    (found,) = status["sessions"]
+    assert isinstance(found, dict)
+    return found
+
+
+def recorder_of(project: Project) -> str:
+    """Return the process id of the recorder, "" where there was none."""
+    lock = project.db_path.with_name("tbv8.sqlite.recorder.lock")
+    return lock.read_text() if lock.exists() else ""
+
+
+def is_alive(pid: str) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+def test_a_session_from_its_start_to_its_replay(
+    project: Project, children: Callable[[Popen[str]], Popen[str]]
+) -> None:
+    project.write("config/strategies/live.yaml", STRATEGY)
+    with hyperliquid_server([hyperliquid_market("BTC", rate=5, quote_rate=5)]) as server:
+        point_to(project, server)
+        project.doit("migrate")
+
+        # when
+        child = children(project.start("paper:live"))
+        wait_until(lambda: project.sql("SELECT 1 FROM sessions"))
+        wait_until(lambda: recorder_of(project))
+        recorder = recorder_of(project)
+
+        # then
+        refused = project.doit("paper:live", code=1)
+        assert "ERROR: paper:live: live: a session of it runs already (process" in refused.stderr
+        assert session(project)["state"] == "running"
+
+        # and when
+        wait_until(lambda: "obeyed" in project.doit("stop", "live", "--close").stdout)
+
+        # then
+        assert session(project)["state"] == "stopped"
+        assert "may open positions again (obeyed)" in project.doit("start", "live").stdout
+        assert project.doit("start", "live").stdout == "live: was not stopped\n"
+
+        # and when
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+
+        # then
+        assert (child.returncode, err) == (0, ""), out
+        assert "a recorder was started" in out
+        assert not is_alive(recorder)
+        commands = project.sql("SELECT body FROM session_events WHERE kind = 'command'")
+        assert [json.loads(str(body))["do"] for (body,) in commands] == ["stop", "start"]
+        assert session(project)["state"] == "not running"
+        assert "live: no minute has closed yet" in project.doit("replay:live").stdout
+
+        # and when
+        project.edit("config/strategies/live.yaml", "slow: 3", "slow: 4")
+        refused = project.doit("paper:live", "--for", "20s", code=1)
+
+        # then
+        assert "with another config: bring that back" in refused.stderr
+        assert project.doit("paper:live", "--new", "--for", "3s").stderr == ""
+        assert len(project.sql("SELECT 1 FROM sessions")) == 2
+
+
+def test_a_recorder_ends_with_a_session_that_is_killed(
+    project: Project, children: Callable[[Popen[str]], Popen[str]]
+) -> None:
+    project.write("config/strategies/live.yaml", STRATEGY)
+    with hyperliquid_server([hyperliquid_market("BTC", rate=5, quote_rate=5)]) as server:
+        point_to(project, server)
+        project.doit("migrate")
+        child = children(project.start("paper:live"))
+        wait_until(lambda: recorder_of(project))
+        recorder = recorder_of(project)
+
+        child.kill()
+
+        wait_until(lambda: not is_alive(recorder), seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        pytest.param(
+            "config/venues/hyperliquid.yaml",
+            ("enabled: true", "enabled: false"),
+            "config/venues/hyperliquid.yaml: a paper session of live needs its trades recorded: "
+            "write `enabled: true`, and `trades` among its channels",
+            id="a venue that is not recorded",
+        ),
+        pytest.param(
+            "config/data.yaml",
+            ("db_path:", "notify: {urls_env: TBV8_NO_SUCH_VARIABLE}\ndb_path:"),
+            "config/data.yaml: notify.urls_env: the environment variable TBV8_NO_SUCH_VARIABLE is "
+            "not set: put the URLs of apprise into it, or leave `notify` out",
+            id="no URLs",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_in_one_line(
+    project: Project, name: str, text: tuple[str, str], said: str
+) -> None:
+    project.write("config/strategies/live.yaml", STRATEGY)
+    project.edit(name, *text)
+
+    end = project.doit("paper:live", "--for", "5s", code=1)
+
+    assert end.stderr == f"ERROR: paper:live: {said}\n"
+    assert not recorder_of(project)
+
+
+def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
+    assert "name one strategy: `doit stop <strategy_id>`" in project.doit("stop", code=3).stderr
+    wrong = project.doit("start", "btc_usdt_perp_v2", code=3).stderr
+    assert "did you mean 'btc_usdt_perp_v1'" in wrong
+    said = project.doit("stop", "btc_usdt_perp_v1").stdout
+    assert said == (
+        "btc_usdt_perp_v1: stopped (no session runs: it holds from the next start on)\n"
+    )

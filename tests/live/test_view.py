@@ -1,0 +1,125 @@
+"""What a session shows: lines, what is known of it, pages for Prometheus."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from typing import Any
+
+import pytest
+
+from tbv8.errors import ConfigError
+from tbv8.live.metrics import serving
+from tbv8.live.plan import Report
+from tbv8.live.view import Shown, View
+from tests.builders import MONDAY
+
+STATE: dict[str, Any] = {
+    "positions": {"BTC/USDT": "0.5"},
+    "equity": "1234.5",
+    "day_loss": "-2",
+    "halted_until_ms": None,
+    "barred": None,
+    "orders": 3,
+    "fills": 2,
+    "denials": 1,
+    "halts": 0,
+}
+EVENTS = [
+    ("fill", '{"side":"buy","quantity":"1","symbol":"BTC/USDT","price":"100","fee":"0.1"}'),
+    ("denial", '{"rule":"stale_bar","order":"buy market 2","symbol":"BTC/USDT"}'),
+    ("halt", '{"rule":"max_daily_loss_usd","until_ms":1704153600000}'),
+]
+
+
+def minute(**changes: Any) -> Report:
+    state = STATE | changes.pop("state", {})
+    values: dict[str, Any] = {
+        "kind": "minute",
+        "done_ms": MONDAY,
+        "lag_ms": 2300,
+        "took_ms": 1.5,
+        "state": state,
+    }
+    return Report(**(values | changes))
+
+
+def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
+    view = View("a", {"primary": Shown()})
+
+    view.show("primary", minute(events=EVENTS))
+    view.show("shadow", minute(state={"barred": "stopped"}))
+    view.show("primary", Report(kind="alive"))
+    view.show("primary", Report(kind="stale", text="no closed minute since noon"))
+
+    assert capsys.readouterr().out.splitlines() == [
+        "   a: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss -2.00, read "
+        "2.3 s after its close",
+        "   a: buy 1 BTC/USDT at 100, fee 0.1",
+        "   a: denied by stale_bar: buy market 2 BTC/USDT",
+        "   a: HALT by max_daily_loss_usd until 2024-01-02T00:00:00Z",
+        "   a: shadow: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss "
+        "-2.00, read 2.3 s after its close, opens nothing: stopped",
+        "   a: stale: no closed minute since noon",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reports", "problem"),
+    [
+        ([], "starting"),
+        ([minute()], ""),
+        ([Report(kind="waiting")], "waiting"),
+        ([minute(), Report(kind="stale")], "stale"),
+        ([minute(), Report(kind="stale"), Report(kind="fresh")], ""),
+        ([minute(), Report(kind="stopped"), minute(state={"barred": "stopped"})], "stopped"),
+        ([Report(kind="stopped"), Report(kind="started")], ""),
+        ([minute(), Report(kind="killed")], "killed"),
+        ([minute(), Report(kind="alive"), Report(kind="written")], ""),
+    ],
+)
+def test_what_is_known_of_a_session(reports: list[Report], problem: str) -> None:
+    shown = Shown()
+
+    for report in reports:
+        shown.take(report)
+
+    assert shown.problem == problem
+
+
+def read(port: int, page: str) -> tuple[int, str]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://127.0.0.1:{port}/{page}", timeout=10) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as e:
+        return e.code, e.read().decode()
+
+
+def test_prometheus_reads_numbers_and_health() -> None:
+    sessions = {"primary": Shown(), "shadow": Shown()}
+    with serving(0, "a", sessions) as port:
+        assert read(port, "healthz") == (503, "stale: primary: starting, shadow: starting\n")
+
+        for shown in sessions.values():
+            shown.take(minute())
+        sessions["shadow"].take(Report(kind="stale"))
+        code, text = read(port, "metrics")
+
+        assert code == 200
+        for line in (
+            'tbv8_paper_equity_usd{role="primary",strategy="a"} 1234.5',
+            'tbv8_paper_position{role="primary",strategy="a",symbol="BTC/USDT"} 0.5',
+            'tbv8_paper_up{role="shadow",strategy="a"} 0.0',
+            'tbv8_paper_denials_total{role="primary",strategy="a"} 1.0',
+            'tbv8_paper_lag_seconds{role="primary",strategy="a"} 2.3',
+            'tbv8_paper_minutes_total{role="shadow",strategy="a"} 1.0',
+        ):
+            assert line in text.splitlines()
+        assert read(port, "healthz") == (503, "stale: shadow: stale\n")
+
+        with (
+            pytest.raises(ConfigError, match="cannot be opened"),
+            serving(port, "a", sessions),
+        ):
+            pass
