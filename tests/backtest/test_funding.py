@@ -275,7 +275,7 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
             "paid": 0.3,
         }
     }
-    assert words in tearsheet(read_result(folder, inputs={}))
+    assert words in tearsheet(read_result(folder, strategy=strategy, bars=bars, inputs={}))
 
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:
