@@ -6,6 +6,7 @@ tested out of sample follows from the rows of the training.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -145,11 +146,7 @@ class Survey:
     def inputs(self, query: Query, planned: Sequence[PlannedTrial]) -> dict[str, Input]:
         """Return every part of the key of an experiment's result, of trials that are all there."""
         rows = read_held(query, [each.key for each in planned])
-        lines = [
-            f"{each.part} {each.number} {each.key.hex()} {rows[each.key][0].hex()}"
-            for each in planned
-            if each.key in rows
-        ]
+        answers = b"".join(each.key + rows[each.key][0] for each in planned if each.key in rows)
         tries, ratios = read_tries(
             query,
             subject_of(self.experiment.strategy),
@@ -162,7 +159,7 @@ class Survey:
             "values": make_input(self._keys.fixed),
             **self._keys.base(self._keys.shapes()[0], self._keys.window).inputs,
             **_optimizer_input(self.experiment),
-            "trials": Input(digest_text(lines), {"count": len(planned)}),
+            "trials": Input(hashlib.sha256(answers).hexdigest(), {"count": len(planned)}),
             "tries": Input(digest_text([str(tries), *known]), {"count": tries}),
             PAGE_PART: page_input(),
         }
