@@ -89,7 +89,12 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
 
 
 class _Executor(Protocol):
-    """What runs trials: a pool of processes here, or a cluster."""
+    """What runs trials: a pool of processes here, or a cluster.
+
+    `peak` is the most memory that a process of ours has used, in bytes.
+    """
+
+    peak: int
 
     def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
         """Run trials, and hand each answer on as it comes."""
@@ -287,4 +292,6 @@ class _Runner:
             )
         if self._failed:
             words.append(f"{self._failed:,} failed")
+        if self._pool.peak:
+            words.append(f"{self._pool.peak // 10**6:,} MB a worker")
         return ", ".join(words)
