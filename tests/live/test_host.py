@@ -54,7 +54,8 @@ def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
     fed = within(plan.strategy, session, session.done_ms)
     bars = whole(world, fed, session.first_ms, session.done_ms)
     expected = run_at_once(fed, "hyperliquid", bars, stop=False, decimals=session.decimals)
-    assert replay(plan, journaled).run == expected
+    replayed = msgspec.structs.replace(replay(plan, journaled).run, chart_lines=None)
+    assert replayed == expected
     assert len(expected.fills) > 4
     assert bodies(journaled, "fill") == [
         msgspec.json.encode(fill).decode() for fill in expected.fills
