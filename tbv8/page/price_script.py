@@ -61,8 +61,10 @@ const priceCharts = (() => {
   function lengthFor(step, span, width) {
     if (!step || span <= 1.05 * DAY) return step;
     const most = Math.max(320, width / 2.6);
-    return [step, ...LENGTHS.filter(length => length > step && length % step === 0)]
-      .find(length => span / length <= most) ?? step * Math.ceil(span / step / most);
+    const longer = DAY % step ? [2, 3, 5, 10, 20, 50, 100, 200, 500].map(times => times * step)
+      : LENGTHS.filter(length => length > step && length % step === 0);
+    return [step, ...longer].find(length => span / length <= most)
+      ?? step * Math.ceil(span / step / most);
   }
 
   // Days begin at 00:00 UTC, weeks on Mondays.
@@ -255,6 +257,6 @@ const priceCharts = (() => {
     return [Math.max(span[0], opened[number] - room), Math.min(span[1], closed[number] + room)];
   }
 
-  return {unpack, read, view, arrange, describe, tradeAt, around, search};
+  return {unpack, lengthFor, read, view, arrange, describe, tradeAt, around, search};
 })();
 """

@@ -677,6 +677,20 @@ def test_candles_are_as_long_as_fits_and_a_day_has_its_own_bars(made: tuple[Path
         )
 
 
+def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: Path) -> None:
+    strategy = make_strategy(timeframe=parse_timeframe("7m"))
+    folder, _ = run(strategy, make_bars(walk(900), timeframe="7m"), tmp_path)
+
+    with opened(folder / "tearsheet.html") as page:
+        lengths = page.evaluate(
+            "[[7, 4], [7, 30], [1440, 90], [10080, 3650], [5, 365], [null, 3650]].map("
+            "([step, days]) => priceCharts.lengthFor(step && step * 6e4, days * 864e5, 1000) / 6e4)"
+        )
+        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 21 min, ")
+
+    assert lengths == [21, 140, 1440, 20160, 1440, 0]
+
+
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
 def test_a_click_on_a_trade_shows_it(made: tuple[Path, str], width: int) -> None:
     folder, _ = made

@@ -20,8 +20,8 @@ from tbv8.results.tearsheet.words import Part, caption
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
 
 MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
-_FILLS = 110_000  # of a symbol; of more, those of a stretch stand together
-_TRADES = 55_000  # of a symbol; of more, the last
+_FILLS = 110_000  # of all symbols; of more, those of a stretch stand together
+_TRADES = 55_000  # of all symbols; of more, the last
 _TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # so many bars in one
 _MARKET = ("ts_ms", "open", "high", "low", "close")
 _PANEL_PX = 120
@@ -50,16 +50,23 @@ def chart_id(result: Result, symbol: str) -> str:
     return f"price-chart-{at + 1}" if at else "price-chart"
 
 
-def first_drawn(trips: RoundTrips, symbol: str) -> int:
+def first_drawn(result: Result, trips: RoundTrips, symbol: str) -> int:
     """Return how many of a symbol's closed positions come before those in its chart."""
-    return max(0, sum(name == symbol for name in trips.symbols) - _TRADES)
+    return max(0, sum(name == symbol for name in trips.symbols) - _share(_TRADES, result))
+
+
+def _share(most: int, result: Result) -> int:
+    return most // len(result.summary.symbols)
 
 
 def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[str, Any]]]:
     """Return all charts with the shortest candles that fit, and how many bars are in each."""
     symbols = result.summary.symbols
     marks = {symbol: _marks(result, symbol) for symbol in symbols}
-    trades = {symbol: _trades(trips, symbol) for symbol in symbols}
+    trades = {
+        symbol: _trades(trips, symbol, first=first_drawn(result, trips, symbol))
+        for symbol in symbols
+    }
     for times in _TIMES:
         packed: dict[str, Mapping[str, Any]] = {}
         for symbol in symbols:
@@ -148,14 +155,15 @@ def _marks(result: Result, symbol: str) -> Marks:
         kinds=kinds,
         names=known,
     )
-    return _together(marks, close_times(result.bars[symbol], result.timeframe))
+    ends_ms = close_times(result.bars[symbol], result.timeframe)
+    return _together(marks, ends_ms, most=_share(_FILLS, result))
 
 
-def _together(marks: Marks, ends_ms: Ints) -> Marks:
+def _together(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
     """Return the buys of a stretch of bars as one mark, and the sells, where there are too many."""
-    if len(marks.kinds) <= _FILLS:
+    if len(marks.kinds) <= most:
         return marks
-    starts = stretches(len(ends_ms), _FILLS // 2)
+    starts = stretches(len(ends_ms), most // 2)
     bars = np.searchsorted(ends_ms, marks.times_ms).clip(max=len(ends_ms) - 1)
     is_sell = np.array([side == "sell" for side, _ in marks.names])[marks.kinds]
     group = 2 * (np.searchsorted(starts, bars, side="right") - 1) + is_sell
@@ -177,9 +185,9 @@ def _together(marks: Marks, ends_ms: Ints) -> Marks:
     )
 
 
-def _trades(trips: RoundTrips, symbol: str) -> Trades:
+def _trades(trips: RoundTrips, symbol: str, *, first: int) -> Trades:
     own = np.array([at for at, name in enumerate(trips.symbols) if name == symbol], dtype=np.int64)
-    own = own[-_TRADES:]
+    own = own[first:]
     sides = [("long" if trips.is_long[at] else "short", trips.reasons[at]) for at in own]
     names, kinds = _numbered(sides)
     return Trades(

@@ -55,7 +55,7 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
 
 def _places(result: Result, trips: RoundTrips) -> list[str | None]:
     """Return each closed position's chart and number there; None where it is not drawn."""
-    seen = {symbol: -first_drawn(trips, symbol) for symbol in result.summary.symbols}
+    seen = {symbol: -first_drawn(result, trips, symbol) for symbol in result.summary.symbols}
     places = []
     for symbol in trips.symbols:
         at = seen[symbol]
