@@ -199,7 +199,8 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr == (
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, experiment, funding, list, noop, record\n"
+        "backtest, detail, experiment, feed, funding, history, import, list, noop, orders, paper, "
+        "record, run\n"
     )
 
 
