@@ -116,7 +116,7 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     """
     if not (project.root / "config" / "experiments").is_dir():
         return project
-    broken = {one.name: one.error for one in project.problems if one.kind == "strategy"}
+    broken = {each.name: each.error for each in project.problems if each.kind == "strategy"}
     changes = _overrides(overrides)
 
     def load_one(document: Document) -> Experiment:
@@ -460,7 +460,7 @@ def _limited(strategy: Strategy, risk: Any, axis: Axis, value: Any) -> Any:
 
 
 def promoted_text(
-    experiment: Experiment, point: Point, strategy_id: str, *, said: Sequence[str], root: Path
+    experiment: Experiment, point: Point, strategy_id: str, *, comments: Sequence[str], root: Path
 ) -> str:
     """Return the file of an experiment's strategy with the values of a point and another id.
 
@@ -468,7 +468,7 @@ def promoted_text(
         experiment: Whose point it is.
         point: The values.
         strategy_id: The new id.
-        said: Lines that stand above as comments.
+        comments: Lines that stand above.
         root: The project's folder.
 
     Raises:
@@ -482,9 +482,9 @@ def promoted_text(
             value[axis.key] = own
         else:
             value[axis.place] = {**value.get(axis.place, {}), axis.key: own}
-    comments = "".join(f"# {line}\n" for line in said)
+    head = "".join(f"# {line}\n" for line in comments)
     text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
-    return f"{_SCHEMA_LINE}\n{comments}{text}"
+    return f"{_SCHEMA_LINE}\n{head}{text}"
 
 
 def results_folder(results_path: Path, experiment_id: str) -> Path:

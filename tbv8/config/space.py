@@ -244,8 +244,8 @@ def conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
         return lambda _at: True
     exact = [tuple(map(_exact, axis.values)) for axis in search.axes]
     checks = [
-        (_OPERATORS[one.sign], one.left.axis, one.left.constant, one.right.axis, one.right.constant)
-        for one in search.conditions
+        (_OPERATORS[sign], left.axis, left.constant, right.axis, right.constant)
+        for left, sign, right in map(msgspec.structs.astuple, search.conditions)
     ]
 
     def holds(at: tuple[int, ...]) -> bool:

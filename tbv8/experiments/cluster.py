@@ -53,6 +53,7 @@ class Cluster:
         self._context = strategy, data
         self._address, self._workers, self._made_by = address, workers, made_by
         self._ray: Any = None
+        self.peak = 0  # theirs is Ray's to watch
 
     def __enter__(self) -> Cluster:
         return self

@@ -133,10 +133,10 @@ def _walk_json(walk: Stitched) -> dict[str, Any]:
     performance = msgspec.to_builtins(walk.performance)
     return {
         "windows": len(walk.windows),
-        "flat": sum(one.tested is None for one in walk.windows),
-        "gained": sum(one.gain > 0 for one in walk.windows),
+        "flat": sum(window.tested is None for window in walk.windows),
+        "gained": sum(window.gain > 0 for window in walk.windows),
         "efficiency": _shown(walk.efficiency),
-        "switch_cost": float(sum((one.switch_cost for one in walk.windows), Decimal(0))),
+        "switch_cost": float(sum((window.switch_cost for window in walk.windows), Decimal(0))),
         **performance,
     }
 
@@ -187,23 +187,23 @@ def _write_walk(folder: Path, walk: Stitched, experiment: Experiment) -> None:
                 at,
                 *(
                     iso_day(ms)
-                    for span in (one.fold.train, one.fold.test)
+                    for span in (window.fold.train, window.fold.test)
                     for ms in (span.start_ms, span.end_ms)
                 ),
-                one.number,
-                *(plain(one.params.get(name)) for name in names),
-                one.trained.sharpe if one.trained else None,
-                one.tested.sharpe if one.tested else None,
-                one.trained.total_return if one.trained else None,
-                one.tested.total_return if one.tested else None,
-                one.tested.trades if one.tested else 0,
-                f"{one.gain:.8f}",
-                f"{one.switch_cost:.8f}",
-                one.efficiency,
-                " ".join(f"{position:f}" for position in one.carried.values()) or "0",
-                one.tested.status if one.tested else "flat",
+                window.number,
+                *(plain(window.params.get(name)) for name in names),
+                window.trained.sharpe if window.trained else None,
+                window.tested.sharpe if window.tested else None,
+                window.trained.total_return if window.trained else None,
+                window.tested.total_return if window.tested else None,
+                window.tested.trades if window.tested else 0,
+                f"{window.gain:.8f}",
+                f"{window.switch_cost:.8f}",
+                window.efficiency,
+                " ".join(f"{position:f}" for position in window.carried.values()) or "0",
+                window.tested.status if window.tested else "flat",
             ]
-            for at, one in enumerate(walk.windows)
+            for at, window in enumerate(walk.windows)
         ),
     )
     _write(

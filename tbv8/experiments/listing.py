@@ -82,25 +82,25 @@ def list_trials(
         DataError: It was not run yet.
     """
     name = experiment.experiment_id
-    count, held, failed = count_listed(query, name)
+    count, present, failed = count_listed(query, name)
     if not count:
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
     column = "total_return" if sort == "return" else sort
     best = read_best(query, name, sort=column, ascending=sort in _ASCENDING, most=top)
-    found = read_trials(query, [one.key for one in best])
+    found = read_trials(query, [row.key for row in best])
     span = experiment.strategy.span
     tries, ratios = read_tries(
         query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
     details = dict(read_details(query, found))
     shown = []
-    for one in best:
-        trial, own = found[one.key], details[one.key]
+    for row in best:
+        trial, own = found[row.key], details[row.key]
         returns = daily_of(to_equity(own.equity))
         shown.append(
             ListedTrial(
-                number=one.number,
-                params=one.params,
+                number=row.number,
+                params=row.params,
                 status=trial.status,
                 sharpe=trial.sharpe,
                 deflated_sharpe=None if trial.sharpe is None else deflate(returns, ratios, tries),
@@ -116,7 +116,7 @@ def list_trials(
     return TrialList(
         experiment_id=name,
         trials=count,
-        missing=count - held,
+        missing=count - present,
         failed=failed,
         tries=tries,
         overfitting=(summary.get("overfitting") or {}).get("probability"),
@@ -145,16 +145,16 @@ def trial_lines(listed: TrialList) -> list[str]:
     heads = ["number", *names, "Sharpe", "DSR", "return", "drawdown", "profit factor", "trades"]
     rows = [
         [
-            str(one.number),
-            *(str(plain(one.params[name])) for name in names),
-            number(one.sharpe, ".2f"),
-            number(one.deflated_sharpe, ".0%"),
-            number(one.total_return, "+.2%"),
-            number(one.max_drawdown, ".2%"),
-            number(one.profit_factor, ".2f"),
-            f"{one.trades:,}" if one.status == "ok" else f"{one.status}: {one.line}",
+            str(row.number),
+            *(str(plain(row.params[name])) for name in names),
+            number(row.sharpe, ".2f"),
+            number(row.deflated_sharpe, ".0%"),
+            number(row.total_return, "+.2%"),
+            number(row.max_drawdown, ".2%"),
+            number(row.profit_factor, ".2f"),
+            f"{row.trades:,}" if row.status == "ok" else f"{row.status}: {row.line}",
         ]
-        for one in listed.shown
+        for row in listed.shown
     ]
     return [head, *in_columns(heads, rows)]
 
@@ -270,19 +270,19 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
     heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [
         [
-            one.name,
-            one.kind,
-            number(one.total_return, "+.2%"),
-            number(one.sharpe, ".2f"),
-            number(one.deflated_sharpe, ".0%"),
-            f"{one.tries:,}",
-            number(one.overfitting, ".0%"),
-            number(one.max_drawdown, ".2%"),
-            number(one.trades, ","),
-            number(one.out_of_sample_return, "+.2%"),
-            number(one.efficiency, ".2f"),
+            row.name,
+            row.kind,
+            number(row.total_return, "+.2%"),
+            number(row.sharpe, ".2f"),
+            number(row.deflated_sharpe, ".0%"),
+            f"{row.tries:,}",
+            number(row.overfitting, ".0%"),
+            number(row.max_drawdown, ".2%"),
+            number(row.trades, ","),
+            number(row.out_of_sample_return, "+.2%"),
+            number(row.efficiency, ".2f"),
         ]
-        for one in compared
+        for row in compared
     ]
     return in_columns([*heads, "out of sample", "efficiency"], rows)
 
@@ -303,24 +303,24 @@ def trials_table(query: Query, experiment_id: str) -> pa.Table:
         raise DataError(
             f"{experiment_id}: there are no trials yet: run `doit experiment:{experiment_id}`"
         )
-    keys = [one.key for one in listed]
+    keys = [row.key for row in listed]
     trials, details = read_trials(query, keys), dict(read_details(query, keys))
-    listed = [one for one in listed if one.key in trials]
-    names = list(dict.fromkeys(name for one in listed for name in one.params))
+    listed = [row for row in listed if row.key in trials]
+    names = list(dict.fromkeys(name for row in listed for name in row.params))
     columns: dict[str, pa.Array] = {
-        "part": pa.array([one.part for one in listed]),
-        "number": pa.array([one.number for one in listed], pa.int64()),
-        **{f"params.{name}": _column([one.params.get(name) for one in listed]) for name in names},
-        "key": pa.array([one.key.hex() for one in listed]),
+        "part": pa.array([row.part for row in listed]),
+        "number": pa.array([row.number for row in listed], pa.int64()),
+        **{f"params.{name}": _column([row.params.get(name) for row in listed]) for name in names},
+        "key": pa.array([row.key.hex() for row in listed]),
     }
-    rows = [trials[one.key] for one in listed]
+    rows = [trials[row.key] for row in listed]
     for name in ("status", "start_ms", "end_ms", *METRICS, "trades", "fills"):
         values = [getattr(row, name) for row in rows]
         columns[name] = pa.array(values, pa.float64() if name in METRICS else None)
     columns["digest"] = pa.array([row.digest.hex() for row in rows])
-    columns["stats"] = pa.array([details[one.key].stats.decode() for one in listed])
+    columns["stats"] = pa.array([details[row.key].stats.decode() for row in listed])
     columns["equity"] = pa.array(
-        [to_equity(details[one.key].equity).tolist() for one in listed], pa.list_(pa.int64())
+        [to_equity(details[row.key].equity).tolist() for row in listed], pa.list_(pa.int64())
     )
     return pa.table(columns)
 

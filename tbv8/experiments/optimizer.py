@@ -43,12 +43,12 @@ def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
     known: dict[tuple[int, ...], float | None] = {}
     repeats = refused = 0
     while len(known) < wanted and repeats < _MOST_REPEATS:
-        asked: list[tuple[Any, tuple[int, ...]]] = []
-        while len(asked) < search.batch:
+        planned: list[tuple[Any, tuple[int, ...]]] = []
+        while len(planned) < search.batch:
             trial = study.ask(distributions)
             at = tuple(int(trial.params[axis.name]) for axis in search.axes)
             if holds(at):
-                asked.append((trial, at))
+                planned.append((trial, at))
                 continue
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             refused += 1
@@ -56,13 +56,13 @@ def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
                 if known:
                     return
                 raise ValueError("`where` leaves no point that is found: use method: grid")
-        new = list(dict.fromkeys(at for _, at in asked if at not in known))
+        new = list(dict.fromkeys(at for _, at in planned if at not in known))
         new = new[: wanted - len(known)]
         repeats = 0 if new else repeats + 1
         if new:
             scores = yield [_point(search, at) for at in new]
             known.update(zip(new, scores, strict=True))
-        for trial, at in asked:
+        for trial, at in planned:
             score = known.get(at)
             if score is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)

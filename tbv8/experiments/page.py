@@ -58,7 +58,7 @@ def _header(findings: Findings) -> Html:
     span = experiment.strategy.span
     days = f"{iso_day(span.start_ms)} to {iso_day(span.end_ms)}"
     chosen = findings.chosen
-    said = (
+    text = (
         f"Best of {counted(len(findings.rows), 'trial')}: {_point(findings, chosen)}"
         if chosen
         else f"None of {counted(len(findings.rows), 'trial')} has a result with enough round trips"
@@ -66,7 +66,7 @@ def _header(findings: Findings) -> Html:
     return element(
         "header",
         element("h1", experiment.experiment_id),
-        element("p", said),
+        element("p", text),
         element(
             "p",
             f"{subject_of(experiment.strategy)}, {days}, {experiment.search.method} over "
@@ -126,8 +126,8 @@ def _trips(row: Row) -> str:
 def _luck(findings: Findings) -> Part:
     luck = findings.luck
     if luck is None:
-        said = "The span is too short for daily returns: nothing can be said of luck."
-        return "luck", "How much of it is luck", element("p", said, class_="dim")
+        text = "The span is too short for daily returns: nothing can be said of luck."
+        return "luck", "How much of it is luck", element("p", text, class_="dim")
     rows: list[Sequence[Child]] = [
         [
             "Sharpe ratio of the best, a year",
@@ -152,8 +152,8 @@ def _luck(findings: Findings) -> Part:
     )
     content: list[Child] = [element("p", note, class_="note"), table(["", ""], rows)]
     if overfitting is None:
-        said = "Too few days or trials to cross-validate the search."
-        content.append(element("p", said, class_="dim"))
+        text = "Too few days or trials to cross-validate the search."
+        content.append(element("p", text, class_="dim"))
     else:
         content += [
             element("h3", "Where the best of one half of the days ranked in the other half"),
@@ -258,8 +258,8 @@ def _failed(findings: Findings) -> Part:
     for row in findings.failed:
         grouped.setdefault(row.line or "", []).append(row.params)
     rows: list[Sequence[Child]] = [
-        [f"{len(params):,}", element("div", said, class_="wrap")]
-        for said, params in sorted(grouped.items(), key=lambda pair: -len(pair[1]))[:_TOP]
+        [f"{len(params):,}", element("div", text, class_="wrap")]
+        for text, params in sorted(grouped.items(), key=lambda pair: -len(pair[1]))[:_TOP]
     ]
     count = counted(len(findings.failed), "trial")
     note = f"{count} of {len(findings.rows):,} have no result. A failed point is part of a search."

@@ -91,10 +91,10 @@ class _Worker:
         self.socket.close()
         code = self.process.wait()
         self.output.seek(0)
-        said = self.output.read().decode("utf-8", "replace")
+        output = self.output.read().decode("utf-8", "replace")
         self.output.close()
-        lines = [one_line(line) for line in said.splitlines() if line.strip()]
-        last = said if code == BUG else lines[-1][:_TAIL] if lines else ""
+        lines = [one_line(line) for line in output.splitlines() if line.strip()]
+        last = output if code == BUG else lines[-1][:_TAIL] if lines else ""
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return f"{how}: {last}" if last else how
 
@@ -137,7 +137,7 @@ class Pool:
         self._strategies = dict(numbered)
         self._jobs = numbered[::-1]
         for worker in self._workers():
-            self._give(worker)
+            self._send_next(worker)
         while len(self._workers()) < min(self._most, len(numbered)):
             self._start()
         while self._jobs or any(worker.job is not None for worker in self._workers()):
@@ -146,9 +146,9 @@ class Pool:
                 try:
                     message = receive(worker.file)
                 except _GONE:
-                    self._bury(worker, take)
+                    self._replace(worker, take)
                     continue
-                self._take(worker, message, take)
+                self._handle(worker, message, take)
 
     def _workers(self) -> list[_Worker]:
         return [key.data for key in self._selector.get_map().values()]
@@ -161,7 +161,7 @@ class Pool:
         self._selector.unregister(worker.socket)
         return worker.end(kill=kill)
 
-    def _take(self, worker: _Worker, message: Any, take: Take) -> None:
+    def _handle(self, worker: _Worker, message: Any, take: Take) -> None:
         """Take a worker's message, and give it the next job."""
         if isinstance(message, Ready):
             if message.made_by != self._made_by:
@@ -179,15 +179,15 @@ class Pool:
                 if self._jobs:
                     self._start()
                 return
-        self._give(worker)
+        self._send_next(worker)
 
-    def _give(self, worker: _Worker) -> None:
+    def _send_next(self, worker: _Worker) -> None:
         if self._jobs and worker.is_ready and worker.job is None:
             worker.job, strategy = self._jobs.pop()
             with suppress(*_GONE):  # its socket says so next
                 send(worker.file, strategy)
 
-    def _bury(self, worker: _Worker, take: Take) -> None:
+    def _replace(self, worker: _Worker, take: Take) -> None:
         """Go on without a worker that died."""
         number, how = worker.job, self._drop(worker)
         if worker.process.returncode == BUG:

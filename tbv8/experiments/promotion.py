@@ -41,7 +41,7 @@ def promote(
         raise DataError(f"{name}: trial {row.number} has no result: {row.line}")
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
-    said = [
+    comments = [
         f"From experiment {name}, trial {row.number} of {len(rows):,}: "
         f"{to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
@@ -49,11 +49,11 @@ def promote(
     path = root / "config" / "strategies" / f"{strategy_id}.yaml"
     if path.exists() or path.with_suffix(".yml").exists():
         raise DataError(f"{path.relative_to(root)}: is there already: write another --as")
-    text = promoted_text(experiment, point, strategy_id, said=said, root=root)
+    text = promoted_text(experiment, point, strategy_id, comments=comments, root=root)
     with replacing(path) as new:
         new.write_text(text, encoding="utf-8")
     return [
-        f"{path.relative_to(root)}: {said[0][0].lower()}{said[0][1:]}",
+        f"{path.relative_to(root)}: {comments[0][0].lower()}{comments[0][1:]}",
         f"  {headline(row.trial, luck)}",
         f"  its backtest has the same numbers: `doit backtest:{strategy_id}`",
     ]

@@ -24,7 +24,7 @@ from tbv8.experiments.overfitting import (
     variance_of,
 )
 from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
-from tbv8.experiments.survey import Asked, Survey
+from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose
 from tbv8.market import FEWEST_DAYS
 from tbv8.page.words import counted, number
@@ -122,18 +122,18 @@ def read_rows(survey: Survey, query: Query) -> list[Row]:
 
 
 def _rows(survey: Survey, query: Query) -> tuple[list[Row], list[Mapping[str, Any]]]:
-    keys = [one.key for one in survey.search]
+    keys = [trial.key for trial in survey.search]
     trials, details = read_trials(query, keys), dict(read_details(query, keys))
     rows, stats = [], []
-    for one in survey.search:
-        own = json.loads(details[one.key].stats)
+    for trial in survey.search:
+        own = json.loads(details[trial.key].stats)
         rows.append(
             Row(
-                number=one.number,
-                params=as_mapping(survey.experiment.search.axes, one.point),
-                trial=trials[one.key],
+                number=trial.number,
+                params=as_mapping(survey.experiment.search.axes, trial.point),
+                trial=trials[trial.key],
                 line=own.get("error"),
-                returns=daily_of(to_equity(details[one.key].equity)),
+                returns=daily_of(to_equity(details[trial.key].equity)),
             )
         )
         stats.append(own)
@@ -209,22 +209,22 @@ def _walk(survey: Survey, query: Query, choices: Sequence[int | None]) -> Stitch
         for at, (part, number) in enumerate(zip(survey.training, choices, strict=True))
         if number is not None
     }
-    tested: dict[int, Asked] = {
-        int(one.part.partition(":")[2]): one for one in survey.tested(choices)
+    tested: dict[int, PlannedTrial] = {
+        int(trial.part.partition(":")[2]): trial for trial in survey.tested(choices)
     }
-    trials = read_trials(query, [one.key for one in tested.values()])
-    details = dict(read_details(query, [one.key for one in tested.values()]))
+    trials = read_trials(query, [trial.key for trial in tested.values()])
+    details = dict(read_details(query, [trial.key for trial in tested.values()]))
     windows = []
     for at, fold in enumerate(survey.folds):
-        one = tested.get(at)
-        own = details[one.key] if one else None
+        trial = tested.get(at)
+        own = details[trial.key] if trial else None
         windows.append(
             OutOfSample(
                 fold=fold,
-                number=one.number if one else None,
-                params=as_mapping(survey.experiment.search.axes, one.point) if one else {},
+                number=trial.number if trial else None,
+                params=as_mapping(survey.experiment.search.axes, trial.point) if trial else {},
                 trained=training.get(at),
-                tested=trials[one.key] if one else None,
+                tested=trials[trial.key] if trial else None,
                 stats=json.loads(own.stats) if own else {},
                 equity=to_equity(own.equity) if own else np.empty(0, dtype=np.int64),
             )

@@ -28,7 +28,7 @@ from tbv8.experiments.optimizer import tpe_points
 from tbv8.experiments.pool import Died, Pool, Take, shared_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
-from tbv8.experiments.survey import Asked, Survey
+from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Data, Outcome
 from tbv8.experiments.walkforward import score
 from tbv8.market import Timeframe
@@ -75,10 +75,10 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
             choices = survey.choices(query)
         tested = survey.tested(choices)
         runner.run_missing(tested, "out-of-sample trials")
-        asked = [*survey.known, *tested]
-        rows.write_listed(experiment.experiment_id, survey.listed(asked))
+        planned = [*survey.known, *tested]
+        rows.write_listed(experiment.experiment_id, survey.listed(planned))
     with open_reader(db_path) as query:
-        inputs = survey.inputs(query, asked)
+        inputs = survey.inputs(query, planned)
         return write_folder(
             survey,
             query,
@@ -89,7 +89,12 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
 
 
 class _Executor(Protocol):
-    """What runs trials: a pool of processes here, or a cluster."""
+    """What runs trials: a pool of processes here, or a cluster.
+
+    `peak` is the most memory that a process of ours has used, in bytes.
+    """
+
+    peak: int
 
     def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
         """Run trials, and hand each answer on as it comes."""
@@ -129,34 +134,34 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
     name = experiment.experiment_id
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
         survey = Survey(experiment, store.query)
-        asked = survey.known
-        if survey.missing(store.query, asked):
+        planned = survey.known
+        if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        asked += survey.tested(survey.choices(store.query))
-        step = -(-len(asked) // most)
-        asked = asked[::step]
-        held = read_trials(store.query, [one.key for one in asked])
+        planned += survey.tested(survey.choices(store.query))
+        step = -(-len(planned) // most)
+        planned = planned[::step]
+        recorded = read_trials(store.query, [each.key for each in planned])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
         funding = _read_funding(store, experiment)
 
     def take(number: int, answer: Outcome | Died) -> None:
-        one = asked[number]
-        before = held[one.key]
+        each = planned[number]
+        before = recorded[each.key]
         is_same = (
             before.status == "died" if isinstance(answer, Died) else before.digest == answer.digest
         )
         if not is_same:
-            point = to_text(experiment.search.axes, one.point)
-            where = f" of window {one.part}" if one.part else ""
-            raise DataError(f"not reproduced: trial {one.number}{where} ({point})")
+            point = to_text(experiment.search.axes, each.point)
+            where = f" of window {each.part}" if each.part else ""
+            raise DataError(f"not reproduced: trial {each.number}{where} ({point})")
         advance(1)
 
     with (
         _executor(experiment, tables, funding, code) as pool,
-        progress(f"reproduce {name}", len(asked), "trials") as advance,
+        progress(f"reproduce {name}", len(planned), "trials") as advance,
     ):
-        pool.run([(at, survey.strategy(one)) for at, one in enumerate(asked)], take)
-    return len(asked)
+        pool.run([(at, survey.strategy(each)) for at, each in enumerate(planned)], take)
+    return len(planned)
 
 
 def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, Charged]]:
@@ -188,21 +193,21 @@ class _Runner:
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 
-    def run_missing(self, asked: Sequence[Asked], unit: str, *, where: str = "") -> None:
+    def run_missing(self, planned: Sequence[PlannedTrial], unit: str, *, where: str = "") -> None:
         """Run those without a row.
 
         Raises:
             DataError: As of `Pool.run`.
         """
         with open_reader(self._db_path) as query:
-            missing = self._survey.missing(query, asked)
+            missing = self._survey.missing(query, planned)
         if not missing:
             return
         label = f"{self._survey.experiment.experiment_id}{where}"
-        if fresh := len(asked) - len(missing):
+        if fresh := len(planned) - len(missing):
             label += f" ({fresh:,} fresh)"
         with progress(label, len(missing), unit) as advance:
-            jobs = [(number, self._survey.strategy(one)) for number, one in enumerate(missing)]
+            jobs = [(number, self._survey.strategy(each)) for number, each in enumerate(missing)]
             self._pool.run(jobs, self._taker(missing, advance))
 
     def run_open(self) -> None:
@@ -218,28 +223,32 @@ class _Runner:
         try:
             new = next(batches)
             while True:
-                asked = survey.add(new)
+                planned = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                self.run_missing(asked, "trials", where=f" from number {asked[0].number:,} on")
+                self.run_missing(planned, "trials", where=f" from number {planned[0].number:,} on")
                 with open_reader(self._db_path) as query:
-                    found = read_trials(query, [one.key for one in asked])
-                new = batches.send([score(found[one.key], experiment.objective) for one in asked])
+                    found = read_trials(query, [each.key for each in planned])
+                new = batches.send(
+                    [score(found[each.key], experiment.objective) for each in planned]
+                )
         except StopIteration:
             return
         except ValueError as e:
             raise ConfigError(str(e), path=experiment.path, key="search.where") from e
 
-    def _taker(self, missing: Sequence[Asked], advance: Advance) -> Callable[[int, Any], None]:
+    def _taker(
+        self, missing: Sequence[PlannedTrial], advance: Advance
+    ) -> Callable[[int, Any], None]:
         def take(number: int, answer: Any) -> None:
-            one = missing[number]
-            trial, details = self._row(one, answer)
+            each = missing[number]
+            trial, details = self._row(each, answer)
             self._rows.write(trial, details)
-            self._note(one, trial, details)
+            self._note(each, trial, details)
             advance(1, self._note_text())
 
         return take
 
-    def _row(self, one: Asked, answer: Outcome | Died) -> tuple[Trial, Details]:
+    def _row(self, each: PlannedTrial, answer: Outcome | Died) -> tuple[Trial, Details]:
         if isinstance(answer, Died):
             details = Details(stats=json.dumps({"error": answer.line}).encode(), equity=b"")
             status: Status = "died"
@@ -249,11 +258,11 @@ class _Runner:
             status, digest, numbers = answer.status, answer.digest, answer.numbers
             files = answer.files
         trial = Trial(
-            key=one.key,
+            key=each.key,
             subject=self._subject,
-            variant=self._survey.variant(one),
-            start_ms=one.window.span.start_ms,
-            end_ms=one.window.span.end_ms,
+            variant=self._survey.variant(each),
+            start_ms=each.window.span.start_ms,
+            end_ms=each.window.span.end_ms,
             status=status,
             files=json.dumps(files, sort_keys=True) if files else "",
             digest=digest,
@@ -261,14 +270,14 @@ class _Runner:
         )
         return trial, details
 
-    def _note(self, one: Asked, trial: Trial, details: Details) -> None:
+    def _note(self, each: PlannedTrial, trial: Trial, details: Details) -> None:
         """Keep what the progress tells of."""
         self._failed += trial.status != "ok"
-        if one.part == "" and trial.sharpe is not None:
+        if each.part == "" and trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe
         found = score(trial, self._survey.experiment.objective)
-        if one.part == "" and found is not None and (self._best is None or found > self._best[0]):
-            point = to_text(self._survey.experiment.search.axes, one.point)
+        if each.part == "" and found is not None and (self._best is None or found > self._best[0]):
+            point = to_text(self._survey.experiment.search.axes, each.point)
             self._best = found, point, daily_of(to_equity(details.equity))
 
     def _note_text(self) -> str:
@@ -283,4 +292,6 @@ class _Runner:
             )
         if self._failed:
             words.append(f"{self._failed:,} failed")
+        if self._pool.peak:
+            words.append(f"{self._pool.peak // 10**6:,} MB a worker")
         return ", ".join(words)

@@ -43,16 +43,16 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     names = [axis.name for axis in findings.experiment.search.axes]
     rows: list[Sequence[Child]] = [
         [
-            f"{iso_day(one.fold.test.start_ms)} to {iso_day(one.fold.test.end_ms)}",
-            *(str(plain(one.params.get(name, "–"))) for name in names),
-            number(one.trained.sharpe if one.trained else None, ".2f"),
-            number(one.tested.sharpe if one.tested else None, ".2f"),
-            f"{one.gain:+,.2f}",
-            f"{one.switch_cost:,.2f}",
-            number(one.tested.trades if one.tested else None, ","),
-            number(one.efficiency, ".2f"),
+            f"{iso_day(window.fold.test.start_ms)} to {iso_day(window.fold.test.end_ms)}",
+            *(str(plain(window.params.get(name, "–"))) for name in names),
+            number(window.trained.sharpe if window.trained else None, ".2f"),
+            number(window.tested.sharpe if window.tested else None, ".2f"),
+            f"{window.gain:+,.2f}",
+            f"{window.switch_cost:,.2f}",
+            number(window.tested.trades if window.tested else None, ","),
+            number(window.efficiency, ".2f"),
         ]
-        for one in walk.windows
+        for window in walk.windows
     ]
     heads = ["window", *names, "Sharpe in", "out", "gain USD", "switch USD", "trades", "efficiency"]
     content.append(table(heads, rows, sortable=True, id_="windows-table"))
@@ -65,15 +65,15 @@ def _stitched(findings: Findings, walk: Stitched) -> Chart:
             "type": "rect",
             "xref": "x",
             "yref": "paper",
-            "x0": one.fold.test.start_ms,
-            "x1": one.fold.test.end_ms,
+            "x0": window.fold.test.start_ms,
+            "x1": window.fold.test.end_ms,
             "y0": 0,
             "y1": 1,
             "fillcolor": "--band",
             "line": {"width": 0},
             "layer": "below",
         }
-        for one in walk.windows[:_BANDS:2]
+        for window in walk.windows[:_BANDS:2]
     ]
     return Chart(
         id="stitched-chart",
@@ -89,11 +89,13 @@ def _stitched(findings: Findings, walk: Stitched) -> Chart:
 def _steps(findings: Findings, walk: Stitched) -> Chart:
     """Return the chosen values over time, each axis by the number of its value."""
     axes = findings.experiment.search.axes
-    times = [one.fold.test.start_ms for one in walk.windows] + [walk.windows[-1].fold.test.end_ms]
+    times = [window.fold.test.start_ms for window in walk.windows] + [
+        walk.windows[-1].fold.test.end_ms
+    ]
     columns: dict[str, Sequence[Any]] = {"t": times}
     traces = []
     for at, axis in enumerate(axes):
-        values = [one.params.get(axis.name) for one in walk.windows]
+        values = [window.params.get(axis.name) for window in walk.windows]
         values.append(values[-1])
         columns[f"y{at}"] = [
             None if value is None else axis.values.index(value) / max(1, len(axis.values) - 1)
@@ -127,12 +129,12 @@ def _steps(findings: Findings, walk: Stitched) -> Chart:
 def _pairs(walk: Stitched) -> list[tuple[float, float, str]]:
     """Return the Sharpe ratios in and out of sample, and where each window begins."""
     return [
-        (one.trained.sharpe, one.tested.sharpe, iso_day(one.fold.test.start_ms))
-        for one in walk.windows
-        if one.trained
-        and one.tested
-        and one.trained.sharpe is not None
-        and one.tested.sharpe is not None
+        (window.trained.sharpe, window.tested.sharpe, iso_day(window.fold.test.start_ms))
+        for window in walk.windows
+        if window.trained
+        and window.tested
+        and window.trained.sharpe is not None
+        and window.tested.sharpe is not None
     ]
 
 

@@ -90,17 +90,17 @@ def _panels(findings: Findings) -> Iterator[_Panel]:
     if len(axes) < 2:
         yield _Panel("space-one", "all", _dots(findings, axes[0] if axes else None))
         return
-    for at, (one, other) in enumerate(itertools.combinations(axes, 2)):
-        name = f"{one.name} × {other.name}"
+    for at, (across, up) in enumerate(itertools.combinations(axes, 2)):
+        name = f"{across.name} × {up.name}"
         if findings.experiment.search.method != "grid":
-            yield _Panel(f"space-{at}", name, _scatter(findings, one, other, f"space-{at}-chart"))
+            yield _Panel(f"space-{at}", name, _scatter(findings, across, up, f"space-{at}-chart"))
             continue
-        if len(one.values) * len(other.values) > _MOST_CELLS:
+        if len(across.values) * len(up.values) > _MOST_CELLS:
             continue
         for how, words in _WAYS.items() if len(axes) > 2 else [("chosen", "")]:
             id_ = f"space-{at}-{how}"
             title = f"{name}{words}"
-            yield _Panel(id_, title, _heatmap(findings, one, other, how=how, id_=f"{id_}-chart"))
+            yield _Panel(id_, title, _heatmap(findings, across, up, how=how, id_=f"{id_}-chart"))
 
 
 _WAYS = {"chosen": ", others as chosen", "mean": ", mean of others", "worst": ", worst of others"}
@@ -113,7 +113,7 @@ def _known(findings: Findings) -> list[tuple[Row, float]]:
 
 
 def _cells(
-    findings: Findings, one: Axis, other: Axis, how: str
+    findings: Findings, across: Axis, up: Axis, how: str
 ) -> tuple[list[list[float | None]], list[list[int | None]]]:
     """Return a map over two axes, and where it has trials but no number."""
     cells: dict[tuple[int, int], list[float]] = {}
@@ -121,10 +121,10 @@ def _cells(
     chosen = findings.chosen
     assert chosen
     for row in findings.rows:
-        others = [name for name in row.params if name not in (one.name, other.name)]
+        others = [name for name in row.params if name not in (across.name, up.name)]
         if how == "chosen" and any(row.params[name] != chosen.params[name] for name in others):
             continue
-        place = (other.values.index(row.params[other.name]), one.values.index(row.params[one.name]))
+        place = (up.values.index(row.params[up.name]), across.values.index(row.params[across.name]))
         value = value_of(findings, row)
         if value is None:
             empty.add(place)
@@ -132,8 +132,8 @@ def _cells(
             cells.setdefault(place, []).append(value)
     worst = min if findings.experiment.objective.maximize else max
     combine = worst if how == "worst" else statistics.fmean
-    grid: list[list[float | None]] = [[None] * len(one.values) for _ in other.values]
-    rest: list[list[int | None]] = [[None] * len(one.values) for _ in other.values]
+    grid: list[list[float | None]] = [[None] * len(across.values) for _ in up.values]
+    rest: list[list[int | None]] = [[None] * len(across.values) for _ in up.values]
     for (y, x), values in cells.items():
         grid[y][x] = round(combine(values), 6)
     for y, x in empty - cells.keys():
@@ -141,20 +141,20 @@ def _cells(
     return grid, rest
 
 
-def _heatmap(findings: Findings, one: Axis, other: Axis, *, how: str, id_: str) -> Chart:
-    grid, rest = _cells(findings, one, other, how)
+def _heatmap(findings: Findings, across: Axis, up: Axis, *, how: str, id_: str) -> Chart:
+    grid, rest = _cells(findings, across, up, how)
     chosen = findings.chosen
     assert chosen
     return Chart(
         id=id_,
-        label=f"{findings.experiment.objective.metric} over {one.name} and {other.name}",
+        label=f"{findings.experiment.objective.metric} over {across.name} and {up.name}",
         columns={
-            "x": _labels(one),
-            "y": _labels(other),
+            "x": _labels(across),
+            "y": _labels(up),
             "z": grid,
             "rest": rest,
-            "at": [str(plain(chosen.params[one.name]))],
-            "and": [str(plain(chosen.params[other.name]))],
+            "at": [str(plain(chosen.params[across.name]))],
+            "and": [str(plain(chosen.params[up.name]))],
         },
         traces=[
             {
@@ -166,7 +166,7 @@ def _heatmap(findings: Findings, one: Axis, other: Axis, *, how: str, id_: str) 
                 "xgap": 1,
                 "ygap": 1,
                 "hoverongaps": False,
-                "hovertemplate": f"{label_text(one.name)} %{{x}}, {label_text(other.name)} %{{y}}: "
+                "hovertemplate": f"{label_text(across.name)} %{{x}}, {label_text(up.name)} %{{y}}: "
                 "%{z:.4g}<extra></extra>",
             },
             {
@@ -183,8 +183,8 @@ def _heatmap(findings: Findings, one: Axis, other: Axis, *, how: str, id_: str) 
             },
             _marker(),
         ],
-        layout=_square(one, other),
-        height=max(260, min(620, 90 + 30 * len(other.values))),
+        layout=_square(across, up),
+        height=max(260, min(620, 90 + 30 * len(up.values))),
         mark=mark_of(findings),
     )
 
@@ -218,26 +218,26 @@ def _colors(findings: Findings) -> dict[str, Any]:
     return {"colorscale": [[0, "--up"], [1, "--card"]], "colorbar": bar}
 
 
-def _square(one: Axis, other: Axis) -> dict[str, Any]:
+def _square(across: Axis, up: Axis) -> dict[str, Any]:
     kind = {"type": "category", "showgrid": False, "automargin": True}
     return {
         "hovermode": "closest",
         "showlegend": False,
         "xaxis": {
             **kind,
-            "title": {"text": label_text(one.name)},
+            "title": {"text": label_text(across.name)},
             "tickfont": {"color": "--muted"},
         },
         "yaxis": {
             **kind,
-            "title": {"text": label_text(other.name)},
+            "title": {"text": label_text(up.name)},
             "tickfont": {"color": "--muted"},
         },
         "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
     }
 
 
-def _scatter(findings: Findings, one: Axis, other: Axis, id_: str) -> Chart:
+def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
     known = [
         (row, value) for row in findings.rows if (value := value_of(findings, row)) is not None
     ]
@@ -247,13 +247,13 @@ def _scatter(findings: Findings, one: Axis, other: Axis, id_: str) -> Chart:
     assert chosen
     return Chart(
         id=id_,
-        label=f"{findings.experiment.objective.metric} over {one.name} and {other.name}",
+        label=f"{findings.experiment.objective.metric} over {across.name} and {up.name}",
         columns={
-            "x": [plain(row.params[one.name]) for row, _ in known],
-            "y": [plain(row.params[other.name]) for row, _ in known],
+            "x": [plain(row.params[across.name]) for row, _ in known],
+            "y": [plain(row.params[up.name]) for row, _ in known],
             "c": [round(value, 6) for _, value in known],
-            "at": [plain(chosen.params[one.name])],
-            "and": [plain(chosen.params[other.name])],
+            "at": [plain(chosen.params[across.name])],
+            "and": [plain(chosen.params[up.name])],
         },
         traces=[
             {
@@ -276,8 +276,8 @@ def _scatter(findings: Findings, one: Axis, other: Axis, id_: str) -> Chart:
         layout={
             "hovermode": "closest",
             "showlegend": False,
-            "xaxis": value_axis(zeroline=False, title={"text": label_text(one.name)}),
-            "yaxis": value_axis(zeroline=False, title={"text": label_text(other.name)}),
+            "xaxis": value_axis(zeroline=False, title={"text": label_text(across.name)}),
+            "yaxis": value_axis(zeroline=False, title={"text": label_text(up.name)}),
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=380,

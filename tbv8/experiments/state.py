@@ -24,16 +24,16 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
     manifest = read_manifest(folder) or Manifest({}, {})
     with open_reader(db_path) as query:
         survey = Survey(experiment, query)
-        missing, asked = survey.missing(query, survey.known), survey.known
+        missing, planned = survey.missing(query, survey.known), survey.known
         is_known = not missing
         if is_known:
             tested = survey.tested(survey.choices(query))
-            missing, asked = survey.missing(query, tested), [*asked, *tested]
-        inputs = survey.inputs(query, asked)
+            missing, planned = survey.missing(query, tested), [*planned, *tested]
+        inputs = survey.inputs(query, planned)
         listed = read_keys(query, experiment.experiment_id)
     reasons = []
     if missing:
-        of = "" if is_known else f" of {len(asked):,}"
+        of = "" if is_known else f" of {len(planned):,}"
         what = "out-of-sample trials" if is_known else "trials"
         reasons.append(f"{len(missing):,}{of} {what} are to be run")
     for name, part in inputs.items():
@@ -49,7 +49,7 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
                 for name in ("trials", "tries")
                 if manifest.inputs.get(name) != inputs[name]
             )
-        if listed != {(one.part, one.number): one.key for one in asked}:
+        if listed != {(each.part, each.number): each.key for each in planned}:
             reasons.append("the database does not list its trials")
         reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(dict.fromkeys(reasons)), to_parts(inputs, manifest.inputs))

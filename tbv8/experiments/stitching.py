@@ -85,29 +85,29 @@ def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
     start = to_money(strategy.starting_balance_usd)
     made: list[Window] = []
     times_ms, equity, window_of = [windows[0].fold.test.start_ms], [start], [0]
-    held: dict[str, Decimal] = {}
-    for at, one in enumerate(windows):
-        carried = _carried(one)
-        prices = _prices(windows[at - 1], one) if at else {}
-        cost = _switch_cost(held if at else carried, carried, prices, strategy)
+    positions: dict[str, Decimal] = {}
+    for at, window in enumerate(windows):
+        carried = _carried(window)
+        prices = _prices(windows[at - 1], window) if at else {}
+        cost = _switch_cost(positions if at else carried, carried, prices, strategy)
         begun = equity[-1] - to_money(cost)
-        days = _days(one, is_last=at == len(windows) - 1)
-        for ts_ms, gained in zip(_midnights(one.fold), days, strict=True):
+        days = _days(window, is_last=at == len(windows) - 1)
+        for ts_ms, gained in zip(_midnights(window.fold), days, strict=True):
             times_ms.append(ts_ms)
             equity.append(begun + gained)
             window_of.append(at)
-        held = _held(one)
+        positions = _final(window)
         made.append(
             Window(
-                fold=one.fold,
-                number=one.number,
-                params=one.params,
-                trained=one.trained,
-                tested=one.tested,
+                fold=window.fold,
+                number=window.number,
+                params=window.params,
+                trained=window.trained,
+                tested=window.tested,
                 gain=from_money(equity[-1] - begun) - cost,
                 switch_cost=cost,
                 carried=carried,
-                efficiency=_efficiency(one),
+                efficiency=_efficiency(window),
             )
         )
     return _summarise(made, times_ms, equity, window_of)
@@ -125,7 +125,7 @@ def _summarise(
     )
     if times_ms[-1] - times_ms[0] < FEWEST_DAYS * DAY_MS:
         performance = without_yearly(performance)
-    known = sorted(one.efficiency for one in windows if one.efficiency is not None)
+    known = sorted(window.efficiency for window in windows if window.efficiency is not None)
     return Stitched(
         windows=windows,
         times_ms=times,
@@ -140,39 +140,41 @@ def _midnights(fold: Fold) -> range:
     return range(fold.test.start_ms + DAY_MS, fold.test.end_ms + DAY_MS, DAY_MS)
 
 
-def _days(one: OutOfSample, *, is_last: bool) -> list[int]:
+def _days(window: OutOfSample, *, is_last: bool) -> list[int]:
     """Return what a window had gained at each midnight, before what its successor does."""
-    count = len(_midnights(one.fold))
-    if not one.has_run:
+    count = len(_midnights(window.fold))
+    if not window.has_run:
         return [0] * count
-    gained: list[int] = (one.equity[1:] - one.equity[0]).tolist()
+    gained: list[int] = (window.equity[1:] - window.equity[0]).tolist()
     gained += gained[-1:] * (count - len(gained))  # an outage until the end
-    at_end = one.stats["at_end"]
+    at_end = window.stats["at_end"]
     if at_end and not is_last:
         gained[-1] -= to_money(Decimal(at_end["equity"]))
     return gained
 
 
-def _carried(one: OutOfSample) -> dict[str, Decimal]:
-    if not one.has_run:
+def _carried(window: OutOfSample) -> dict[str, Decimal]:
+    if not window.has_run:
         return {}
-    return {symbol: Decimal(own["position"]) for symbol, own in one.stats["carried"].items()}
+    return {symbol: Decimal(own["position"]) for symbol, own in window.stats["carried"].items()}
 
 
-def _held(one: OutOfSample) -> dict[str, Decimal]:
+def _final(window: OutOfSample) -> dict[str, Decimal]:
     """Return what a window holds at its end, before the orders of that close."""
-    if not one.has_run:
+    if not window.has_run:
         return {}
-    held = {own["symbol"]: Decimal(str(own["quantity"])) for own in one.stats["open_positions"]}
-    for symbol, change in one.stats["at_end"].get("positions", {}).items():
-        held[symbol] = held.get(symbol, Decimal(0)) - Decimal(change)
-    return {symbol: position for symbol, position in held.items() if position}
+    positions = {
+        own["symbol"]: Decimal(str(own["quantity"])) for own in window.stats["open_positions"]
+    }
+    for symbol, change in window.stats["at_end"].get("positions", {}).items():
+        positions[symbol] = positions.get(symbol, Decimal(0)) - Decimal(change)
+    return {symbol: position for symbol, position in positions.items() if position}
 
 
-def _prices(before: OutOfSample, one: OutOfSample) -> dict[str, Decimal]:
+def _prices(before: OutOfSample, window: OutOfSample) -> dict[str, Decimal]:
     """Return the closes at a boundary, as far as one of both windows has them."""
     ended = before.stats["end_prices"] if before.has_run else {}
-    begun = one.stats["carried"] if one.has_run else {}
+    begun = window.stats["carried"] if window.has_run else {}
     prices = {symbol: Decimal(price) for symbol, price in ended.items()}
     return prices | {symbol: Decimal(own["price"]) for symbol, own in begun.items()}
 
@@ -201,9 +203,9 @@ def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks:
     return abs(change) * (abs(paid - price) + paid * rules.taker_fee)
 
 
-def _efficiency(one: OutOfSample) -> float | None:
-    trained = one.trained.sharpe if one.trained else None
-    tested = one.tested.sharpe if one.tested else None
+def _efficiency(window: OutOfSample) -> float | None:
+    trained = window.trained.sharpe if window.trained else None
+    tested = window.tested.sharpe if window.tested else None
     if trained is None or tested is None or trained <= 0:
         return None
     return round(tested / trained, 8)

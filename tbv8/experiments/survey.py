@@ -6,6 +6,7 @@ tested out of sample follows from the rows of the training.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -26,7 +27,7 @@ from tbv8.store.database import Query
 from tbv8.store.trials import Listed, Trial, read_held, read_listed, read_trials, read_tries
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial that an experiment is made of; `part` as in `tbv8.store.trials`."""
 
     part: str
@@ -79,47 +80,47 @@ class Survey:
         assert walk
         return Window(fold.test if test else fold.train, walk.warm_up_ms)
 
-    def _part(self, part: str, window: Window) -> list[Asked]:
-        return [self._asked(part, number, window) for number in range(len(self.points))]
+    def _part(self, part: str, window: Window) -> list[PlannedTrial]:
+        return [self._plan(part, number, window) for number in range(len(self.points))]
 
-    def _asked(self, part: str, number: int, window: Window) -> Asked:
+    def _plan(self, part: str, number: int, window: Window) -> PlannedTrial:
         point = self.points[number]
         key = self._keys.key(point, window)
-        return Asked(part=part, number=number, point=point, window=window, key=key)
+        return PlannedTrial(part=part, number=number, point=point, window=window, key=key)
 
     def restart(self) -> None:
         """Forget the points of a search that follows from results, to go through it again."""
         self.points, self.search = [], []
 
-    def add(self, new: Sequence[Point]) -> list[Asked]:
+    def add(self, new: Sequence[Point]) -> list[PlannedTrial]:
         """Add points to the search, and return their trials."""
         first = len(self.points)
         self.points += new
         added = [
-            self._asked("", number, self._keys.window) for number in range(first, len(self.points))
+            self._plan("", number, self._keys.window) for number in range(first, len(self.points))
         ]
         self.search += added
         return added
 
     @property
-    def known(self) -> list[Asked]:
+    def known(self) -> list[PlannedTrial]:
         """All that the YAML alone asks for."""
-        return [*self.search, *(asked for part in self.training for asked in part)]
+        return [*self.search, *(planned for part in self.training for planned in part)]
 
     def choices(self, query: Query) -> list[int | None]:
         """Return the number that each window chooses from its rows; None for a flat window."""
         chosen = []
         for part in self.training:
-            rows = read_trials(query, [asked.key for asked in part])
-            trials: list[Trial | None] = [rows.get(asked.key) for asked in part]
+            rows = read_trials(query, [planned.key for planned in part])
+            trials: list[Trial | None] = [rows.get(planned.key) for planned in part]
             objective = self.experiment.objective
             chosen.append(choose(trials, objective, neighbours=self._neighbours))
         return chosen
 
-    def tested(self, choices: Sequence[int | None]) -> list[Asked]:
+    def tested(self, choices: Sequence[int | None]) -> list[PlannedTrial]:
         """Return the trials out of sample."""
         return [
-            self._asked(f"oos:{at}", number, self._window(fold, test=True))
+            self._plan(f"oos:{at}", number, self._window(fold, test=True))
             for at, (fold, number) in enumerate(zip(self.folds, choices, strict=True))
             if number is not None
         ]
@@ -129,27 +130,23 @@ class Survey:
         window = self._keys.window
         return [self._keys.strategy(point, window) for point in self._keys.shapes()]
 
-    def strategy(self, asked: Asked) -> Strategy:
+    def strategy(self, planned: PlannedTrial) -> Strategy:
         """Return what a trial runs."""
-        return self._keys.strategy(asked.point, asked.window)
+        return self._keys.strategy(planned.point, planned.window)
 
-    def variant(self, asked: Asked) -> bytes:
+    def variant(self, planned: PlannedTrial) -> bytes:
         """Return what a trial tries, whatever its span."""
-        return self._keys.variant(asked.point, asked.window)
+        return self._keys.variant(planned.point, planned.window)
 
     @property
     def span(self) -> Span:
         """What the trials of the search count."""
         return self._keys.window.span
 
-    def inputs(self, query: Query, asked: Sequence[Asked]) -> dict[str, Input]:
+    def inputs(self, query: Query, planned: Sequence[PlannedTrial]) -> dict[str, Input]:
         """Return every part of the key of an experiment's result, of trials that are all there."""
-        held = read_held(query, [one.key for one in asked])
-        lines = [
-            f"{one.part} {one.number} {one.key.hex()} {held[one.key][0].hex()}"
-            for one in asked
-            if one.key in held
-        ]
+        rows = read_held(query, [each.key for each in planned])
+        answers = b"".join(each.key + rows[each.key][0] for each in planned if each.key in rows)
         tries, ratios = read_tries(
             query,
             subject_of(self.experiment.strategy),
@@ -162,33 +159,36 @@ class Survey:
             "values": make_input(self._keys.fixed),
             **self._keys.base(self._keys.shapes()[0], self._keys.window).inputs,
             **_optimizer_input(self.experiment),
-            "trials": Input(digest_text(lines), {"count": len(asked)}),
+            "trials": Input(hashlib.sha256(answers).hexdigest(), {"count": len(planned)}),
             "tries": Input(digest_text([str(tries), *known]), {"count": tries}),
             PAGE_PART: page_input(),
         }
 
-    def listed(self, asked: Iterable[Asked]) -> list[Listed]:
+    def listed(self, planned: Iterable[PlannedTrial]) -> list[Listed]:
         """Return the rows of `experiment_trials`."""
         axes = self.experiment.search.axes
         return [
             Listed(
-                part=one.part, number=one.number, key=one.key, params=as_mapping(axes, one.point)
+                part=each.part,
+                number=each.number,
+                key=each.key,
+                params=as_mapping(axes, each.point),
             )
-            for one in asked
+            for each in planned
         ]
 
-    def missing(self, query: Query, asked: Sequence[Asked]) -> list[Asked]:
+    def missing(self, query: Query, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """Return the trials without a row, or whose strategy opened files that have changed."""
-        held = read_held(query, [one.key for one in asked])
+        rows = read_held(query, [each.key for each in planned])
         root = self.experiment.strategy.root
-        same = {files: _are_same(files, root) for files in {files for _, files in held.values()}}
+        same = {files: _are_same(files, root) for files in {files for _, files in rows.values()}}
         seen: set[bytes] = set()
         found = []
-        for one in asked:
-            is_held = one.key in held and same[held[one.key][1]]
-            if not is_held and one.key not in seen:
-                found.append(one)
-            seen.add(one.key)
+        for each in planned:
+            is_held = each.key in rows and same[rows[each.key][1]]
+            if not is_held and each.key not in seen:
+                found.append(each)
+            seen.add(each.key)
         return found
 
 
@@ -205,7 +205,7 @@ def _known_points(experiment: Experiment, query: Query) -> list[Point]:
         except ValueError as e:
             raise ConfigError(str(e), path=experiment.path, key="search.trials") from e
     listed = read_listed(query, experiment.experiment_id, "")
-    found = [tuple(one.params.get(axis.name) for axis in search.axes) for one in listed]
+    found = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
     columns = zip(search.axes, zip(*found, strict=True), strict=False)
     is_known = all(value in axis.values for axis, column in columns for value in column)
     return found if is_known else []

@@ -155,7 +155,7 @@ def _at_end(books: Books) -> dict[str, Any]:
             positions[fill.symbol] = positions.get(fill.symbol, Decimal(0)) + fill.change
     if not positions:
         return {}
-    return {"equity": str(equity), "positions": {s: str(held) for s, held in positions.items()}}
+    return {"equity": str(equity), "positions": {s: str(rows) for s, rows in positions.items()}}
 
 
 def _daily(books: Books) -> Ints:

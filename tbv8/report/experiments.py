@@ -75,24 +75,24 @@ def draw_experiments(found: Sequence[FoundExperiment]) -> Child:
         "that of the best of all tries on the series without skill. Overfitting: that "
         "the best of one half of the days is below the median of the other."
     )
-    rows = [_cells(one) for one in found]
+    rows = [_cells(experiment) for experiment in found]
     return [
         element("p", note, class_="note"),
         table(heads, rows, words=2, sortable=True, id_="experiments-table"),
     ]
 
 
-def _cells(one: FoundExperiment) -> list[Child]:
-    summary = one.summary
+def _cells(experiment: FoundExperiment) -> list[Child]:
+    summary = experiment.summary
     stats = _below(_below(summary, "chosen"), "stats")
     walk = _below(summary, "walk_forward")
-    name: Child = one.experiment_id
-    if one.has_page:
-        name = element("a", name, href=f"{FOLDER}/{quote(one.experiment_id)}/index.html")
+    name: Child = experiment.experiment_id
+    if experiment.has_page:
+        name = element("a", name, href=f"{FOLDER}/{quote(experiment.experiment_id)}/index.html")
     states = {"fresh": "pill", "stale": "pill stale"}
     return [
         name,
-        element("span", one.state, class_=states.get(one.state, "pill gone")),
+        element("span", experiment.state, class_=states.get(experiment.state, "pill gone")),
         number(summary.get("trials"), ","),
         number(summary.get("failed"), ","),
         number(stats.get("sharpe"), ".2f"),
@@ -102,7 +102,7 @@ def _cells(one: FoundExperiment) -> list[Child]:
         number(stats.get("return"), "+.2%"),
         number(walk.get("return"), "+.2%"),
         number(walk.get("efficiency"), ".2f"),
-        element("span", "; ".join(one.reasons[:3]), class_="fold"),
+        element("span", "; ".join(experiment.reasons[:3]), class_="fold"),
     ]
 
 

@@ -135,8 +135,8 @@ class TrialStore:
                 "INSERT INTO experiment_trials (experiment_id, part, number, key, params)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (
-                    (experiment_id, one.part, one.number, one.key, json.dumps(one.params))
-                    for one in listed
+                    (experiment_id, each.part, each.number, each.key, json.dumps(each.params))
+                    for each in listed
                 ),
             )
 
@@ -199,8 +199,8 @@ def _select(query: Query, sql: str, keys: Iterable[bytes]) -> Iterator[tuple[Any
     """Yield the rows of keys, many keys a statement."""
     left = list(keys)
     for first in range(0, len(left), _ASKED):
-        asked = left[first : first + _ASKED]
-        yield from query(f"{sql} WHERE key IN ({', '.join('?' * len(asked))})", asked)
+        planned = left[first : first + _ASKED]
+        yield from query(f"{sql} WHERE key IN ({', '.join('?' * len(planned))})", planned)
 
 
 def read_listed(query: Query, experiment_id: str, part: str | None = None) -> list[Listed]:
@@ -241,12 +241,12 @@ def read_best(
 
 def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
     """Return how many trials a search has, how many are there, and how many of those failed."""
-    ((listed, held, failed),) = query(
+    ((listed, present, failed),) = query(
         "SELECT count(*), count(status), total(status != 'ok') FROM experiment_trials"
         " LEFT JOIN trials USING (key) WHERE experiment_id = ? AND part = ''",
         (experiment_id,),
     )
-    return int(listed), int(held), int(failed)
+    return int(listed), int(present), int(failed)
 
 
 def read_tries(

@@ -13,7 +13,7 @@ from nautilus_trader.model import OrderFilled, OrderStatus, PositionSide, Price
 from tbv8.config import records
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Carried, Market, Run
+from tbv8.trading.records import Carried, ChartLines, Market, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.terms import id_of
 
@@ -93,6 +93,7 @@ def collect(
     orders: Orders,
     made: Sequence[Any],
     carried: Carried | None,
+    lines: ChartLines | None,
 ) -> Run:
     """Return what a session did, of which the audit has found nothing wrong."""
     book = orders.book
@@ -127,6 +128,7 @@ def collect(
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),
         tags=_tags(orders, made),
+        chart_lines=lines,
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 from nautilus_trader.model import Bar, BarType
 from nautilus_trader.trading import Strategy
 
+from tbv8.config import records
+from tbv8.market import Timeframe
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import ChartLines
 
@@ -20,13 +22,19 @@ class LineLog:
     """The values of a strategy's `chart_lines`, read behind `on_bar`.
 
     Args:
-        strategy_id: For errors.
-        loaded: The strategy.
-        bar_type: Its main bars.
+        strategy: Its config.
+        loaded: The strategy itself.
+        bar_types: Those of its bars, by symbol and timeframe.
     """
 
-    def __init__(self, strategy_id: str, loaded: Strategy, bar_type: BarType) -> None:
-        self._strategy_id, self._loaded, self._bar_type = strategy_id, loaded, bar_type
+    def __init__(
+        self,
+        strategy: records.Strategy,
+        loaded: Strategy,
+        bar_types: Mapping[tuple[str, Timeframe], BarType],
+    ) -> None:
+        self._strategy_id, self._loaded = strategy.strategy_id, loaded
+        self._bar_type = bar_types[strategy.symbol, strategy.timeframe]
         self._read: dict[str, Callable[[], float | None]] | None = None
         self._closes_ms = array("q")
         self._values: dict[str, array[float]] = {}

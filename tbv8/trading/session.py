@@ -15,7 +15,6 @@ from decimal import Decimal, localcontext
 from types import TracebackType
 from typing import Self
 
-import msgspec
 from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
@@ -98,14 +97,9 @@ class Session:
         )
         currency = self._markets[0].instrument.quote_currency
         self._payments = Payments(self._simulation.unbooked, currency)
-        self._engine = make_engine(
-            [market.instrument for market in self._markets],
-            answers,
-            self._payments,
-            balance=balance,
-        )
+        instruments = [market.instrument for market in self._markets]
+        self._engine = make_engine(instruments, answers, self._payments, balance=balance)
         self._begun = self._interrupted = False
-        self._lines: LineLog | None = None
         self._add_strategy(with_lines=with_lines)
 
     def _add_strategy(self, *, with_lines: bool) -> None:
@@ -114,14 +108,9 @@ class Session:
         base = gated(self._gate, self._bar_types.values())
         base.funding_rate = staticmethod(self._simulation.funding_rate)  # type: ignore[attr-defined]
         self._loaded = load_strategy(self.strategy, self.venue, behind=base)
-        behind = {}
-        if with_lines:
-            bar_type = self._bar_types[self.strategy.symbol, self.strategy.timeframe]
-            self._lines = LineLog(self.strategy.strategy_id, self._loaded, bar_type)
-            behind["on_bar"] = self._lines.add
-        self._callbacks = Callbacks(
-            self._loaded, self._reports.hooks(), orders.deliver_events, behind
-        )
+        self._lines = LineLog(self.strategy, self._loaded, self._bar_types)
+        hooks, behind = self._reports.hooks(), {"on_bar": self._lines.add} if with_lines else {}
+        self._callbacks = Callbacks(self._loaded, hooks, orders.deliver_events, behind)
         self._engine.add_strategy(self._loaded)
         orders.join(self._loaded)
         self._runner = EngineRunner(
@@ -183,11 +172,8 @@ class Session:
                 check_subscribed(self.strategy, self._loaded, subscribed=self._gate.subscribed)
         orders = check_run(self._engine, self._reports)
         carried = self._simulation.carried
-        run = collect(self.strategy, self.venue, self._orders, orders, carried)
-        if self._lines is None:
-            return run
         lines = self._lines.lines(since_ms=carried.ts_ms if carried else 0)
-        return msgspec.structs.replace(run, chart_lines=lines)
+        return collect(self.strategy, self.venue, self._orders, orders, carried, lines)
 
     @property
     def book(self) -> Book:

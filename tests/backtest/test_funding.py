@@ -17,7 +17,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.result import backtest_inputs
 from tbv8.market import DAY_MS, HOUR_MS, Series, Span
 from tbv8.results.read import read_result
-from tbv8.results.tearsheet import tearsheet
+from tbv8.results.tearsheet.page import tearsheet
 from tbv8.store.bars import FUNDING_RATES, open_bars, write_history
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import FUNDING
@@ -275,7 +275,7 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
             "paid": 0.3,
         }
     }
-    assert words in tearsheet(read_result(folder, inputs={}))
+    assert words in tearsheet(read_result(folder, strategy=strategy, bars=bars, inputs={}))
 
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:

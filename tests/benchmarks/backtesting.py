@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +107,9 @@ def backtest(asked: records.Strategy) -> int:
     return summary.primary.fills
 
 
-def bare(asked: records.Strategy, table: pa.Table) -> dict[str, float]:
+def bare(
+    asked: records.Strategy, table: pa.Table, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, float]:
     """Run NautilusTrader alone with the same strategy; return the engine's seconds and fills.
 
     It matches whole bars, on an instrument with their decimals: others it leaves out. Its equity
@@ -158,10 +161,10 @@ def bare(asked: records.Strategy, table: pa.Table) -> dict[str, float]:
     engine.add_instrument(instrument)
     engine.add_strategy(load_strategy(asked, "hyperliquid"))
     gc.collect()
-    started = time.perf_counter()
+    started = clock()
     engine.add_data(bars)
     engine.run()
-    seconds = time.perf_counter() - started
+    seconds = clock() - started
     filled = sum(order.status == OrderStatus.FILLED for order in engine.cache.orders())
     return {"seconds": seconds, "fills": filled}
 

@@ -81,7 +81,7 @@ def commands() -> list[str]:
     )
     typed = dict.fromkeys(" ".join((inline or indented).split()) for inline, indented in found)
     patterns = re.compile(r"[<\[]|\b(TASK|COMMAND|FILE|FOLDER|NAME|STRATEGY_ID)\b")
-    endless = ("record", "bench")
+    endless = ("record", "bench", "rules")  # rules: of the venues themselves, by the network
     return [
         words
         for words in typed

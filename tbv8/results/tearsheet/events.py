@@ -55,25 +55,27 @@ def _denial_row(denial: Event) -> list[Child]:
 
 
 def _why_halted(halt: Event) -> str:
-    said = _numbers_of(halt)
+    values = _numbers_of(halt)
     if halt.rule == MAX_DAILY_LOSS:
         return (
-            f"equity fell from {said['day_start_usd']} at 00:00 UTC to {said['equity_usd']} USD: "
-            f"the day's loss reached {said['limit_usd']} USD"
+            f"equity fell from {values['day_start_usd']} at 00:00 UTC to "
+            f"{values['equity_usd']} USD: the day's loss reached {values['limit_usd']} USD"
         )
     return (
-        f"{said['position']} liquidated at {said['liquidation_price']}, "
-        f"equity left {said['equity_usd']} USD"
+        f"{values['position']} liquidated at {values['liquidation_price']}, "
+        f"equity left {values['equity_usd']} USD"
     )
 
 
 def _why_denied(denial: Event) -> str:
-    said = _numbers_of(denial)
+    values = _numbers_of(denial)
     if denial.until is not None:
         by_loss = denial.rule == MAX_DAILY_LOSS
-        why = f"the day's loss reached {said['limit_usd']} USD" if by_loss else f"by {denial.rule}"
+        why = (
+            f"the day's loss reached {values['limit_usd']} USD" if by_loss else f"by {denial.rule}"
+        )
         return f"halted until {moment(denial.until)} UTC: {why}"
-    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in said.items())
+    numbers = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
     words = RULES[denial.rule].explanation if denial.rule in RULES else ""
     return f"{words}: {numbers}" if words and numbers else words or numbers
 

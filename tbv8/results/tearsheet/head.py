@@ -31,13 +31,13 @@ def page_header(result: Result) -> Html:
         element("h1", summary.strategy_id),
         element("p", facts, class_="facts"),
         element("p", rules, class_="facts"),
-        [element("p", line, class_="facts") for line in _settings(result)],
+        [element("p", text, class_="facts") for text in _settings(result)],
         [
             element("p", f"{stats.venue}: {words}.", class_="facts")
             for stats in summary.runs
             for words in funding_words(stats)
         ],
-        [element("p", said, class_="caution") for said in cautions(summary)],
+        [element("p", text, class_="caution") for text in cautions(summary)],
     )
 
 
@@ -46,7 +46,7 @@ def _settings(result: Result) -> list[str]:
     value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
     if "class_name" not in value:
         return []
-    params = ", ".join(f"{name} {_cut(str(one))}" for name, one in value["params"].items())
+    params = ", ".join(f"{name} {_cut(str(param))}" for name, param in value["params"].items())
     risk, ticks = value["risk"], value["slippage_ticks"]
     positions = ", ".join(
         f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()

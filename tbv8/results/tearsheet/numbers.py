@@ -50,25 +50,27 @@ def numbers_part(result: Result) -> Part:
         )
     )
     alone = len(result.summary.symbols) == 1
-    said = (
+    words = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
         "365 days. Buy and hold puts the whole balance in at the first close"
         f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps as much of "
         "its equity in the market as the strategy had on average, at no cost."
     )
     if result.summary.days < FEWEST_DAYS:
-        said += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
+        words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
     return (
         "numbers",
         "Numbers",
         [
-            caption(said),
+            caption(words),
             element(
                 "div",
-                [element("div", one) for one in (gains, risks)],
+                [element("div", listed) for listed in (gains, risks)],
                 class_="columns" if len(beside) < 4 else "columns stacked",
             ),
-            element("div", [element("div", one) for one in (trading, costs)], class_="columns"),
+            element(
+                "div", [element("div", listed) for listed in (trading, costs)], class_="columns"
+            ),
         ],
     )
 
