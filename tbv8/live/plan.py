@@ -56,7 +56,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `differs` or `failed`; of results, `written`.
+            `fresh`, `corrected`, `gap`, `differs` or `failed`; of the
+            watching process `killed`, of results `written`.
         text: What a user should read, if anything.
         done_ms: The close of the last minute that is done.
         lag_ms: How late it was read.
