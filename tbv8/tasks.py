@@ -813,6 +813,11 @@ def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_p
     if metrics_port and not metrics_port.isdecimal():
         raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    if strategy.funding != "fixed":
+        print(
+            f"   {strategy.strategy_id}: a paper session charges the funding_rate_8h of "
+            f"config/venues/{strategy.routing.primary}.yaml, not what the venue charges"
+        )
     if notify is not None and not os.environ.get(notify.urls_env):
         raise ConfigError(
             f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "

@@ -56,7 +56,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `differs` or `failed`; of results, `written`.
+            `fresh`, `corrected`, `gap`, `differs` or `failed`; of the
+            watching process `killed`, of results `written`.
         text: What a user should read, if anything.
         done_ms: The close of the last minute that is done.
         lag_ms: How late it was read.
@@ -75,9 +76,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def on_venue(strategy: Strategy, venue: str) -> Strategy:
-    """Return a strategy that reads a venue's own series, where a backtest may read another's."""
+    """Return a strategy that reads a venue's own series, where a backtest may read another's.
+
+    What the venue charges as funding is known too late for a minute that is used as it closes: a
+    session charges the fixed rate of the instruments.
+    """
     source = Series(venue, strategy.symbol)
-    return replace(strategy, source=source, simulated=False, span=Span(0, 0))
+    return replace(strategy, source=source, simulated=False, span=Span(0, 0), funding="fixed")
 
 
 def within(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:

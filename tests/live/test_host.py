@@ -53,9 +53,10 @@ def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
     assert session.done_ms == START_MS + (180 + 80) * MINUTE_MS
     fed = within(plan.strategy, session, session.done_ms)
     bars = whole(world, fed, session.first_ms, session.done_ms)
-    expected = run_at_once(fed, "hyperliquid", bars, stop=False, decimals=session.decimals)
-    replayed = msgspec.structs.replace(replay(plan, journaled).run, chart_lines=None)
-    assert replayed == expected
+    expected = run_at_once(
+        fed, "hyperliquid", bars, stop=False, decimals=session.decimals, with_lines=True
+    )
+    assert repr(replay(plan, journaled).run) == repr(expected)  # lines may begin with NaN
     assert len(expected.fills) > 4
     assert bodies(journaled, "fill") == [
         msgspec.json.encode(fill).decode() for fill in expected.fills
