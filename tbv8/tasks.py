@@ -484,7 +484,7 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
             for before in tasks[name]["task_dep"]:
                 build(before)
             if tasks[name]["meta"]["state"]().reasons:
-                tasks[name]["meta"]["action"]()
+                tasks[name]["actions"][0].action()
 
     _check, *needed = _before_a_run(project, strategy)
     for name in needed:
@@ -903,26 +903,29 @@ def _task(
     action: Callable[..., None], question: Question, *, doc: str, after: Sequence[str] = ()
 ) -> Task:
     return {
-        "actions": [_user_errors(action)],
+        "actions": [_UserErrors(action)],
         "task_dep": list(after),
         "uptodate": [_fresh(question)],
-        "meta": {"state": question, "action": action},
+        "meta": {"state": question},  # what it holds is pickled for `doit -n 2`
         "doc": doc,
         "verbosity": 2,
     }
 
 
-def _user_errors(action: Callable[..., None]) -> Callable[..., TaskFailed | None]:
-    """Return an action whose Tbv8Error fails the task with its one line.
+class _UserErrors:
+    """An action whose Tbv8Error fails the task with its one line.
 
-    It takes the options among those of the task that it has parameters for.
+    It takes the options among those of the task that the action has parameters for.
     """
-    taken = inspect.signature(action).parameters
 
-    def run(**options: Any) -> TaskFailed | None:
+    def __init__(self, action: Callable[..., None]) -> None:
+        self.action = action
+        self._taken = inspect.signature(action).parameters
+
+    def __call__(self, **options: Any) -> TaskFailed | None:
         watch_native_code()
         try:
-            action(**{name: value for name, value in options.items() if name in taken})
+            self.action(**{name: value for name, value in options.items() if name in self._taken})
         except Tbv8Error as e:
             return TaskFailed(str(e))
         except BrokenPipeError as e:
@@ -936,8 +939,6 @@ def _user_errors(action: Callable[..., None]) -> Callable[..., TaskFailed | None
                 "out of memory: run again with fewer processes, or with a smaller --chunk-days"
             )
         return None
-
-    return run
 
 
 class ReaderGoneError(SystemExit):
