@@ -299,6 +299,7 @@ def test_the_files_of_the_design_load_as_they_stand(project: Files) -> None:
                     "mexc": {"BTC/USDT": mexc},
                 },
                 starting_balance_usd=Decimal(10_000),
+                funding="history",
                 slippage_ticks=0,
                 simulated=True,
                 root=project.root,
@@ -325,6 +326,7 @@ def test_the_shipped_files_are_those_of_the_design_and_eth(project: Files) -> No
 
     shipped = project.load()
     example = {"btc_usdt_perp_v1": shipped.strategies["btc_usdt_perp_v1"]}
+    del shipped.venues["binance_perp"]
     for name in ("binance_spot", "hyperliquid", "mexc"):  # for the pairs trade
         del shipped.venues[name].symbols["ETH/USDT"]
         shipped.venues[name].instruments.pop("ETH/USDT", None)
@@ -661,8 +663,7 @@ TYPES = [
     case("a key in capitals", DATA, "db_path: data/tbv8.sqlite", "DB_PATH: data/tbv8.sqlite",
          "2: DB_PATH: unknown key, did you mean 'db_path'?"),
     case("a key of something else", DATA, "results_path: data/results", "verbose: true",
-         "3: verbose: unknown key; known are db_path, results_path, timeframes, paper, "
-         "notify"),
+         "3: verbose: unknown key; known are db_path, results_path, timeframes, paper, notify"),
     case("a number for text", DATA, "data/tbv8.sqlite", "3",
          "2: db_path: expected text, got 3: write it in quotes"),
     case("a truth for text", DATA, "data/tbv8.sqlite", "no",
@@ -694,9 +695,9 @@ TYPES = [
     case("a mapping in a list", HYPERLIQUID, "{BTC/USDT: BTC}", "[BTC/USDT: BTC]",
          "4: symbols[0]: expected text, got a mapping"),
     case("one of a few, misspelt", HYPERLIQUID, "[trades, bbo]", "[trades, bbos]",
-         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, trades"),
+         "5: channels[1]: unknown value 'bbos', did you mean 'bbo'? there is bbo, funding, mark, trades"),
     case("one of a few, a number", HYPERLIQUID, "[trades, bbo]", "[3]",
-         "5: channels[0]: expected trades or bbo, got 3"),
+         "5: channels[0]: expected trades or bbo or funding or mark, got 3"),
     case("text for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: one",
          "9: instruments.BTC/USDT.tick_size: expected a number, got 'one'"),
     case("a truth for a number", HYPERLIQUID, 'tick_size: "1"', "tick_size: true",
@@ -796,9 +797,9 @@ VALUES = [
     case("an empty native symbol", HYPERLIQUID, "{BTC/USDT: BTC}", '{BTC/USDT: ""}',
          "4: symbols.BTC/USDT: expected the venue's own name, got ''"),
     case("no channel", HYPERLIQUID, "[trades, bbo]", "[]",
-         "5: channels: expected trades, bbo or both, each once"),
+         "5: channels: expected some of trades, bbo, funding and mark, each once"),
     case("a channel twice", HYPERLIQUID, "[trades, bbo]", "[bbo, bbo]",
-         "5: channels: expected trades, bbo or both, each once"),
+         "5: channels: expected some of trades, bbo, funding and mark, each once"),
     case("funding every five hours", HYPERLIQUID, "40}", "40, funding_hours: 5}",
          "9: instruments.BTC/USDT.funding_hours: expected a divisor of 24, got 5"),
     case("funding every two days", HYPERLIQUID, "40}", "40, funding_hours: 48}",
@@ -1133,12 +1134,12 @@ def test_an_id_is_a_name_that_any_folder_and_task_can_have(project: Files) -> No
         ),
         pytest.param(
             {"strat": "2024-01-01"},
-            "strat: unknown variable 'strat', did you mean 'start'? there is end, start, venue, workers",
+            "strat: unknown variable 'strat', did you mean 'start'? there is address, end, on, start, venue, workers",
             id="a misspelt variable",
         ),
         pytest.param(
             {"symbol": "BTC/USDT"},
-            "symbol: unknown variable 'symbol'; there is end, start, venue, workers",
+            "symbol: unknown variable 'symbol'; there is address, end, on, start, venue, workers",
             id="an unknown variable",
         ),
         pytest.param(
