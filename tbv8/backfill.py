@@ -110,8 +110,9 @@ def backfill(
 class _Writer:
     """Commits pieces together: a transaction a day costs more than its rows (measured: 2.4 times).
 
-    A month of bars or half a second's pieces wait for the next transaction, which takes less than a
-    second; at the end of the `with`, however it comes, what waits is committed.
+    Days wait for the next transaction, half a second's or a month of them, which takes less than a
+    second; what is longer than a day waits for nothing, since its successor may be long in coming.
+    At the end of the `with`, however it comes, what waits is committed.
     """
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
@@ -132,7 +133,9 @@ class _Writer:
             self._since_s = time.monotonic()
         self._waiting.append(piece)
         minutes = sum(waiting.span.minutes for waiting in self._waiting)
-        if minutes >= _BATCH_MINUTES or time.monotonic() - self._since_s >= _BATCH_S:
+        is_long = piece.span.minutes > DAY_MS // MINUTE_MS
+        is_late = time.monotonic() - self._since_s >= _BATCH_S
+        if is_long or is_late or minutes >= _BATCH_MINUTES:
             self._commit()
 
     def _commit(self) -> None:

@@ -697,7 +697,7 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
         pytest.param(
             ("--venue", "binance_spt"),
             "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? there is "
-            "binance_spot, hyperliquid, mexc, sample",
+            "binance_perp, binance_spot, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
@@ -715,7 +715,7 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
             ("--dataset", "bars_6m"),
             "ERROR: --dataset: unknown dataset 'bars_6m', did you mean 'bars_5m'? there is "
             "bars_12h, bars_15m, bars_1d, bars_1h, bars_1m, bars_1mo, bars_1w, bars_2h, bars_30m, "
-            "bars_4h, bars_5m, ohlcv_1m",
+            "bars_4h, bars_5m, funding, ohlcv_1m",
             id="dataset",
         ),
         pytest.param(

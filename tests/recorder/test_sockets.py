@@ -11,7 +11,7 @@ import pytest
 
 from tbv8.config.records import Venue
 from tbv8.coverage import merge
-from tbv8.market import MINUTE_MS, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.store.ticks import Batch
 from tests.builders import rows
 from tests.recorder.rig import Running, check, gaps_in, recording, venue, wait_until
@@ -243,6 +243,8 @@ def test_minutes_are_whole_through_outages_and_a_failing_rest(
 def test_an_outage_of_days_is_warned_of_and_refilled_as_far_as_the_venue_keeps(
     db_path: Path, clock: VenueClock, capsys: pytest.CaptureFixture[str], hours: int, kept: bool
 ) -> None:
+    evening_ms = 20 * 3_600_000  # the venue's history begins anew within another day
+    clock.advance((evening_ms - clock.now_ms()) % DAY_MS)
     clock.run(25.0)
     with hyperliquid_server([hyperliquid_market("BTC", rate=1, quote_rate=1)], clock=clock) as one:
         one.control(options={"limits": False})
