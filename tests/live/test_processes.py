@@ -65,6 +65,7 @@ def check_bars(db_path: Path, role: str, server: LiveServer, native: str) -> Non
         assert (bar.open, bar.high, bar.low, bar.close) == true[bar.ts_ms][1:5], bar
 
 
+@pytest.mark.slow  # the soak beside it kills longer, test_host at any call
 @pytest.mark.timeout(150)
 def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: Path) -> None:
     clock = VenueClock(speed=SPEED)

@@ -284,7 +284,7 @@ class KilledError(Exception):
     holes=st.lists(st.tuples(st.integers(0, 1300), st.integers(1, 400)), max_size=3),
     exchange=st.sampled_from(["bitstamp", "coinbaseexchange"]),
 )
-@settings(max_examples=8, phases=[Phase.generate])
+@settings(max_examples=4, phases=[Phase.generate])
 def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
