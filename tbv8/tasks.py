@@ -32,7 +32,6 @@ from tbv8.config.source import is_file
 from tbv8.coverage import missing_spans
 from tbv8.ending import end_with_parent, watch_native_code
 from tbv8.errors import ConfigError, DataError, Tbv8Error, VenueError
-from tbv8.experiments.state import experiment_state
 from tbv8.files import sweep
 from tbv8.freshness.data import aggregate_state, backfill_state, migration_state
 from tbv8.freshness.result import (
@@ -381,7 +380,7 @@ def experiments(project: Project) -> Iterator[Task]:
             ),
         }
         question = partial(
-            experiment_state, project.db_path, experiment, results_path=project.results_path
+            _experiment_state, project.db_path, experiment, results_path=project.results_path
         )
         task = _task(
             partial(_experiment, project, experiment),
@@ -784,6 +783,12 @@ def _reproduce(project: Project, strategy: Strategy) -> None:
         why = f"; its {' and '.join(changed)} changed since" if changed else ""
         raise DataError(f"not reproduced: {difference}{why}")
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+
+
+def _experiment_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
+    from tbv8.experiments.state import experiment_state  # `doit list` asks no experiment
+
+    return experiment_state(db_path, experiment, results_path=results_path)
 
 
 def _experiment(project: Project, experiment: Experiment) -> None:
