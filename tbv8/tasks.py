@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import resource
 import signal
 import sys
 import time
@@ -25,7 +24,6 @@ from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
 from tbv8.config.document import unknown
-from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
 from tbv8.config.records import Experiment, Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
@@ -42,7 +40,6 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
-from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     MINUTE_MS,
@@ -183,7 +180,10 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
         now_ms=now_ms,
         history_span=partial(_lasting_span, now_ms=now_ms),
     )
-    loaded = load_experiments(loaded, overrides=overrides)
+    if (root / "config/experiments").is_dir():
+        from tbv8.config.experiments import load_experiments
+
+        loaded = load_experiments(loaded, overrides=overrides)
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
@@ -368,37 +368,43 @@ def experiments(project: Project) -> Iterator[Task]:
         if problem.kind == "experiment":
             yield {"name": problem.name, **_broken(problem)}
     for experiment in project.experiments.values():
-        name = experiment.experiment_id
-        folder = results_folder(project.results_path, name)
-        place = f"_folder:experiments/{name}"
-        yield {
-            "basename": place,
-            **_task(
-                partial(check_replaceable, folder),
-                partial(_folder_state, folder),
-                doc=f"Check that {folder} may be replaced before anything is fetched",
-            ),
-        }
-        question = partial(
-            _experiment_state, project.db_path, experiment, results_path=project.results_path
-        )
-        task = _task(
-            partial(_experiment, project, experiment),
-            question,
-            doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
-            f"{', '.join(axis.name for axis in experiment.search.axes)}",
-            after=[place, *_before_trials(project, experiment)],
-        )
-        leftovers = (sweep, [folder.parent, [name]])
-        yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
-        for part, words in _PARTS.items():
-            if getattr(experiment, part) is not None:
-                yield {
-                    "basename": f"{part.replace('_', '')}:{name}",
-                    "actions": None,
-                    "task_dep": [f"experiment:{name}"],
-                    "doc": f"The {words} of {name}",
-                }
+        yield from _experiment_tasks(project, experiment)
+
+
+def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task]:
+    from tbv8.config.experiments import results_folder
+
+    name = experiment.experiment_id
+    folder = results_folder(project.results_path, name)
+    place = f"_folder:experiments/{name}"
+    yield {
+        "basename": place,
+        **_task(
+            partial(check_replaceable, folder),
+            partial(_folder_state, folder),
+            doc=f"Check that {folder} may be replaced before anything is fetched",
+        ),
+    }
+    question = partial(
+        _experiment_state, project.db_path, experiment, results_path=project.results_path
+    )
+    task = _task(
+        partial(_experiment, project, experiment),
+        question,
+        doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+        f"{', '.join(axis.name for axis in experiment.search.axes)}",
+        after=[place, *_before_trials(project, experiment)],
+    )
+    leftovers = (sweep, [folder.parent, [name]])
+    yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+    for part, words in _PARTS.items():
+        if getattr(experiment, part) is not None:
+            yield {
+                "basename": f"{part.replace('_', '')}:{name}",
+                "actions": None,
+                "task_dep": [f"experiment:{name}"],
+                "doc": f"The {words} of {name}",
+            }
 
 
 _PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
@@ -684,6 +690,8 @@ def _check_address_space() -> None:
     Raises:
         DataError: The limit is too low.
     """
+    import resource
+
     needed = _ADDRESS_SPACE + _ADDRESS_SPACE_PER_CORE * (os.cpu_count() or 1)
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < needed:
@@ -748,6 +756,7 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.freshness.verdict import write_verdict
     from tbv8.trading.loading import StrategyError
 
     inputs, bars = _read(project, strategy)

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,14 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
 from tbv8.config.document import expected, nearest, read_document
-from tbv8.config.source import STRATEGIES, classes, import_root, is_file, strategy_sources
+from tbv8.config.source import (
+    STRATEGIES,
+    classes,
+    import_root,
+    is_file,
+    remove_stale_bytecode,
+    strategy_sources,
+)
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
 from tbv8.trading.nautilus import to_bar_type, to_instrument_id
@@ -232,6 +240,9 @@ def _load_class(strategy: records.Strategy, name: str) -> type:
 
 def _import_module(strategy: records.Strategy) -> ModuleType:
     """Import the module of a strategy; a file imports from its project's or repository's folder."""
+    with suppress(ConfigError):  # of what is no Python, importing it tells more
+        sources, _ = strategy_sources(strategy.module, root=strategy.root)
+        remove_stale_bytecode(sources)
     if not is_file(strategy.module):
         return importlib.import_module(f"{_STRATEGIES}.{strategy.module}")
     root = import_root(strategy.module, root=strategy.root)

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 
 from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
 from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
-from tbv8.venues.ccxt import exchange_source
-from tbv8.venues.files import files_source
 
 _MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
 
@@ -32,5 +30,9 @@ def find_history(name: str) -> HistorySource | None:
 def make_history(origin: FromExchange | FromFiles) -> HistorySource:
     """Return the history that a user configured."""
     if isinstance(origin, FromFiles):
+        from tbv8.venues.files import files_source
+
         return files_source(origin)
+    from tbv8.venues.ccxt import exchange_source
+
     return exchange_source(origin)
