@@ -1,6 +1,6 @@
 """An archive file: a zip with one CSV of bars or of funding, and its CHECKSUM. Pure.
 
-Wire facts: protocols.md 3.5 and 6. Times of Spot are milliseconds up to 2024 and microseconds from
+Wire facts: docs/venues/binance.md. Times of Spot are milliseconds up to 2024 and microseconds from
 2025 on; the columns behind the volume are not read, since old files have junk in them.
 """
 

@@ -1,7 +1,7 @@
 """One host, asked by several threads: tries again, waits when told to, stops when it cannot help.
 
-Statuses and limits: protocols.md 3.4. A ban (418) and a refusal of the place (451, 403) are never
-asked again; after 429 no thread asks until the host's time is over.
+Statuses and limits: docs/venues/binance.md. A ban (418) and a refusal of the place (451, 403) are
+never asked again; after 429 no thread asks until the host's time is over.
 """
 
 from __future__ import annotations
