@@ -1,4 +1,4 @@
-"""When funding is charged in a session, and at which rate: what venues paid, or a fixed rate."""
+"""Funding of a session: times and rates, from a venue's payments or from a fixed rate."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
     venues: list[str] = []
 
     def within(self, span: Span) -> Charged:
-        """Return what pays for the hours of a span: the payments after its start, up to its end."""
+        """Return the payments for the hours of a span: after its start, up to its end."""
         first, end = (bisect_right(self.times_ms, ms) for ms in (span.start_ms, span.end_ms))
         return Charged(
             times_ms=self.times_ms[first:end],
@@ -39,7 +39,7 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def hours_of(self, span: Span) -> dict[str, int]:
-        """Return how many hours of a span each venue's payments pay for, in their first order."""
+        """Return the hours of a span that each venue's payments cover, venues in order of time."""
         found: dict[str, int] = {}
         paid_ms = span.start_ms
         for ts_ms, hours, venue in zip(self.times_ms, self.hours, self.venues, strict=True):
@@ -76,7 +76,7 @@ class FixedRates(msgspec.Struct, frozen=True):
 
 
 class PaidRates:
-    """What venues paid, as far as a session has been told."""
+    """The payments of venues that a session knows so far."""
 
     def __init__(self) -> None:
         self._times_ms: list[int] = []

@@ -116,7 +116,7 @@ def schedules(
     bar_types: Mapping[tuple[str, Timeframe], BarType],
     after_ms: int,
 ) -> Iterator[Schedule]:
-    """Yield what a piece of bars holds, stretch by stretch.
+    """Yield the instants of a piece of bars, stretch by stretch.
 
     Args:
         bars: What is fed.
