@@ -95,7 +95,7 @@ class Book(msgspec.Struct, kw_only=True):
         return None
 
     def closing_part(self, order: Order, breach: Breach) -> Decimal:
-        """Return the part of a denied order that may still be sent: the part that closes a position."""
+        """Return the part of a denied order that may still be sent: it closes a position."""
         with localcontext(EXACT):
             position = self.expected(order.symbol)
             if RULES[breach.rule].scope != "opening" or position * order.change >= 0:

@@ -116,7 +116,7 @@ def schedules(
     bar_types: Mapping[tuple[str, Timeframe], BarType],
     after_ms: int,
 ) -> Iterator[Schedule]:
-    """Yield the instants of a piece of bars, stretch by stretch.
+    """Yield the schedule of a piece of bars, a stretch at a time.
 
     Args:
         bars: What is fed.

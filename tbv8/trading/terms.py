@@ -126,7 +126,7 @@ def with_changes(order: Any, changes: dict[str, Any]) -> Any:
 
 
 def is_change(order: Any, quantity: Any, price: Any, trigger_price: Any) -> bool:
-    """Return True if a change asks for other values than the order has; else the engine refuses."""
+    """Return True if a change has values other than the order's; the engine refuses equal ones."""
     return (
         quantity not in (None, order.quantity)
         or price not in (None, getattr(order, "price", None))
