@@ -229,6 +229,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
             them, each with the time from its first bar to its last; None where a bar that was
             fetched stays good. Standard library only, since freshness asks.
         reach: How far back it goes only the venue knows; its sessions have `ReachingRows`.
+        rules: Asks for what orders there are worth, at a venue that a user configured.
     """
 
     span: Callable[[int], Span]
@@ -237,6 +238,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     rolls: bool = False
     files: Callable[[str], Mapping[str, Span]] | None = None
     reach: bool = False
+    rules: FetchRules | None = None
 
 
 class FromExchange(msgspec.Struct, frozen=True, kw_only=True):

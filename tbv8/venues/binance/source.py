@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Say
+from tbv8.venues.base import Cost, Endpoints, FetchRules, History, HistorySource, Rules, Say
 from tbv8.venues.binance import plan
 from tbv8.venues.binance.product import Product
 
@@ -45,3 +45,16 @@ def funding_source(product: Product) -> HistorySource:
         return open_funding(product, endpoints, Patience(say=say))
 
     return HistorySource(span=span, cost=cost, open=opened)
+
+
+def rules_source(product: Product) -> FetchRules:
+    """Return what asks for the rules of a product's symbols."""
+
+    def fetch(
+        endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+    ) -> dict[str, Rules]:
+        from tbv8.venues.binance.rules import fetch_rules
+
+        return fetch_rules(product, endpoints, say, symbols)
+
+    return fetch
