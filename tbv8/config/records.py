@@ -15,8 +15,8 @@ from tbv8.config.source import module_path
 from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
-from tbv8.venues.base import HistorySource
-from tbv8.venues.registry import find_funding, find_history
+from tbv8.venues.base import FetchRules, HistorySource
+from tbv8.venues.registry import find_funding, find_history, find_rules
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo", "funding", "mark"]
@@ -70,6 +70,11 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     def history(self) -> HistorySource | None:
         """Where its history of 1m bars comes from; None if it has none to give."""
         return self.own_history or find_history(self.name)
+
+    @property
+    def rules(self) -> FetchRules | None:
+        """Return what asks the venue for its rules of orders; None if it publishes none."""
+        return self.own_history.rules if self.own_history else find_rules(self.name)
 
     def history_of(self, dataset: str) -> HistorySource | None:
         """Return where a dataset's history comes from: `funding`, else its 1m bars."""

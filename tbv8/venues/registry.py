@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
-from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
+from tbv8.venues.base import FetchRules, FromExchange, FromFiles, HistorySource, Venue
 
 _MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
 
@@ -25,6 +25,11 @@ def find_funding(name: str) -> HistorySource | None:
 def find_history(name: str) -> HistorySource | None:
     """Return the source of a venue's history; None if it has none to give."""
     return find_venue(name).history
+
+
+def find_rules(name: str) -> FetchRules | None:
+    """Return what asks a venue for its rules of orders; None if it publishes none."""
+    return find_venue(name).rules
 
 
 def make_history(origin: FromExchange | FromFiles) -> HistorySource:

@@ -351,6 +351,35 @@ def get(
     return session.get(f"{host.url}{path}", params=params, timeout=timeout)
 
 
+def get_json[T](
+    session: requests.Session, host: Host, path: str, params: Mapping[str, Any], kind: type[T]
+) -> tuple[T, Mapping[str, str]]:
+    """Return a reply's body and its headers.
+
+    Raises:
+        FailureError: There was none, or its status is an error, or it is not of this kind.
+    """
+    try:
+        reply = get(session, host, path, params=params)
+    except requests.RequestException as e:
+        raise failure_of(e) from e
+    if reply.status_code != HTTPStatus.OK:
+        raise failure_in(reply)
+    try:
+        return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
+    except UNREADABLE as e:
+        problem = f"the reply is not what the venue documents ({e})"
+        raise FailureError(problem, headers=reply.headers) from e
+
+
+def unknown_symbol(product: Product, native: str) -> VenueError:
+    """Return the refusal of a symbol that the venue does not list."""
+    return VenueError(
+        f"{product.venue} does not know {native}: its symbols look like BTCUSDT, correct `symbols` "
+        f"in {product.config}"
+    )
+
+
 def _causes(e: BaseException | None) -> Iterator[BaseException]:
     """Yield it and what it was raised because of, the innermost last."""
     while e is not None:
