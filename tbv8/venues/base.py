@@ -213,7 +213,7 @@ type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
 type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
 type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-type TradeId = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+type TradeId = Annotated[str, msgspec.Meta(max_length=80, pattern=r"\A[!-~]+\Z")]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
@@ -323,7 +323,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def rules_of(self, symbol: str) -> Rules:
         """Return the rules in the units of a symbol: `kPEPE` and `1000PEPE` hold 1000 PEPE."""
         base = symbol.partition("/")[0]
-        found = re.fullmatch(rf"(k|K|M|1(?:000)+)?{re.escape(base)}", self.base)
+        found = re.fullmatch(rf"(k|K|M|1000+)?{re.escape(base)}", self.base)
         word = found[1] if found and found[1] else "1"
         multiplier = Decimal({"k": "1000", "K": "1000", "M": "1000000"}.get(word, word))
         tick, lot = self.rules.tick_size, self.rules.lot_size
@@ -347,14 +347,15 @@ class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
         params: Of the query.
         body: JSON to post; None for a GET.
         weight: What it takes of the venue's limit, in the units of `Live.weight_per_s`.
-        parse: Reply body to value.
+        parse: Reply body to value; or to the request for the next page, whose `parse` knows what
+            came before.
 
     `parse` raises `RefusedError` where the venue says no, and VenueError for what it does not
     document.
     """
 
     path: str
-    parse: Callable[[bytes], T]
+    parse: Callable[[bytes], T | Ask[T]]
     params: Mapping[str, str | int] = {}
     body: bytes | None = None
     weight: float = 1.0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
+from tbv8.venues import binance_perp, binance_spot, bybit, hyperliquid, mexc, sample
 from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
 from tbv8.venues.ccxt import exchange_source
 from tbv8.venues.files import files_source
 
-_MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
+_MODULES = (binance_perp, binance_spot, bybit, hyperliquid, mexc, sample)
 
 VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MODULES}
 
