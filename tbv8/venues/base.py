@@ -112,14 +112,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class History(Protocol):
-    """A session with a venue's history of 1m bars."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
+class Connection(Protocol):
+    """The way to a venue that all of its histories use."""
 
     def native_symbol(self, symbol: str) -> str:
         """Return the venue's own spelling, by its own rule."""
@@ -127,11 +121,18 @@ class History(Protocol):
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
 
-    def listed_ms(self, native: str) -> int:
-        """Return the open of the symbol's first bar.
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class Rows(Protocol):
+    """One dataset at a venue: its 1m bars, or its funding."""
+
+    def first_ms(self, native: str) -> int:
+        """Return the time of the symbol's first row.
 
         Raises:
-            VenueError: The venue does not know the symbol.
+            VenueError: The venue does not know the symbol, or has no row of it.
         """
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
@@ -145,24 +146,74 @@ class History(Protocol):
         """
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the venue's own API has in `span`, whatever its archive says.
+        """Return the rows that the venue's own API has in `span`, whatever its archive says.
 
-        `span` is as those of `fetch`; a few hours at most, in this thread.
+        `span` is as those of `fetch`; a few hours at most, in this thread. What is absent was asked
+        for twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
 
 
-class Reaching(Protocol):
-    """What a session can tell whose venue alone knows how far back its history goes."""
+class ReachingRows(Rows, Protocol):
+    """Rows of a venue that alone knows how far back they go."""
 
     def reach(self, native: str) -> str:
-        """Return how far back 1m bars go, in words.
+        """Return how far back they go, in words.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
+
+
+class History:
+    """A session with a history of a venue, for use in a `with`."""
+
+    def __init__(self, connection: Connection, rows: Rows) -> None:
+        self._connection, self.rows = connection, rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def native_symbol(self, symbol: str) -> str:
+        """As `Connection.native_symbol`."""
+        return self._connection.native_symbol(symbol)
+
+    def clock_ms(self) -> int:
+        """As `Connection.clock_ms`."""
+        return self._connection.clock_ms()
+
+    def listed_ms(self, native: str) -> int:
+        """As `Rows.first_ms`."""
+        return self.rows.first_ms(native)
+
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+        """As `Rows.fetch`."""
+        return self.rows.fetch(native, gaps)
+
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """As `Rows.fetch_direct`."""
+        return self.rows.fetch_direct(native, span)
+
+
+class Local:
+    """The connection of a history that is on this machine, where symbols have no other names."""
+
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self.clock_ms = clock_ms
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the symbol."""
+        return symbol
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +228,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
         files: For history that may be replaced: the files of a native symbol as the ledger names
             them, each with the time from its first bar to its last; None where a bar that was
             fetched stays good. Standard library only, since freshness asks.
-        reach: How far back it goes only the venue knows; its sessions have `Reaching.reach`.
+        reach: How far back it goes only the venue knows; its sessions have `ReachingRows`.
     """
 
     span: Callable[[int], Span]

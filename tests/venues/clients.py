@@ -20,12 +20,12 @@ from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest, open_session
-from tbv8.venues.base import Endpoints, Live
-from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.base import Endpoints, History, Live
+from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tbv8.venues.live_calls import Patience as LivePatience
-from tbv8.venues.live_history import LiveHistory
+from tbv8.venues.live_history import open_history as open_live_history
 from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter
@@ -51,7 +51,7 @@ class Question(Protocol):
     def __call__(self, server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
 
 
-def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
+def _binance(ask: Callable[[History], object]) -> Question:
     def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         time = VirtualTime()
         patience = Patience(
@@ -60,7 +60,7 @@ def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
         endpoints = Endpoints(
             rest_url=server.url, archive_url=server.url, redirect_hosts=redirect_hosts
         )
-        with BinanceHistory(SPOT, endpoints, patience) as history:
+        with open_history(SPOT, endpoints, patience) as history:
             return ask(history)
 
     return question
@@ -78,7 +78,7 @@ def _history(name: str) -> Question:
     def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
         endpoints = Endpoints(rest_url=server.rest_url, redirect_hosts=redirect_hosts)
-        with LiveHistory(name, live, endpoints, patience=patience) as history:
+        with open_live_history(name, live, endpoints, patience=patience) as history:
             return history.clock_ms()
 
     return question

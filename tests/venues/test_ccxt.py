@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,10 +22,20 @@ from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromExchange, History, Say
 from tbv8.venues.ccxt import exchanges
-from tbv8.venues.ccxt.history import CcxtHistory
+from tbv8.venues.ccxt.history import open_history
 from tbv8.venues.live_history import Patience
 from tbv8.venues.registry import make_history
-from tests.builders import MONDAY, bars_in, day, days, ledger_in, minute_bars, rows_of
+from tests.builders import (
+    MONDAY,
+    KilledError,
+    bars_in,
+    day,
+    days,
+    killed_after,
+    ledger_in,
+    minute_bars,
+    rows_of,
+)
 from tests.servers.exchanges import ExchangeMarket, ExchangeServer, Fault, rows_at
 
 HOLE = Span(day(1) + 30 * MINUTE_MS, day(1) + 40 * MINUTE_MS)
@@ -52,8 +62,8 @@ def venue_of(
     """Return what a venue's YAML gives, but for the pauses."""
     origin = FromExchange(exchange=exchange)
 
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        return CcxtHistory(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        return open_history(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,
@@ -64,7 +74,7 @@ def venue_of(
         rest_url=server.url,
         archive_url=None,
         instruments={},
-        own_history=structs.replace(make_history(origin), open=open_history),
+        own_history=structs.replace(make_history(origin), open=opened),
     )
 
 
@@ -266,10 +276,6 @@ def test_the_names_of_exchanges_are_those_of_ccxt() -> None:
     assert set(ccxt.exchanges) <= set(exchanges())
 
 
-class KilledError(Exception):
-    """A kill -9, as far as one process can play it."""
-
-
 @given(
     steps=st.lists(
         st.tuples(
@@ -304,11 +310,9 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
             begin_ms = MONDAY + start * MINUTE_MS
             wanted.append(Span(begin_ms, begin_ms + length * MINUTE_MS))
             server.faults[:] = [Fault(kind) for kind in faults]  # type: ignore[arg-type]
-            killed = structs.replace(venue, own_history=_killed_after(venue, pieces))
-            try:
-                fill(db_path, killed, *wanted)
-            except KilledError:
-                server.faults.clear()
+            with suppress(KilledError), killed_after(pieces):
+                fill(db_path, venue, *wanted)
+            server.faults.clear()
         fill(db_path, venue, *wanted)
 
         with open_bars(db_path) as store:
@@ -318,25 +322,3 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
     assert bars_in(db_path, SERIES) == [
         row for row in truth if any(span.start_ms <= row[0] < span.end_ms for span in held)
     ]
-
-
-def _killed_after(venue: Venue, pieces: int) -> object:
-    """Return its history, of which a fetch is killed after some pieces."""
-    assert venue.own_history is not None
-    whole: Callable[[Endpoints, Say], History] = venue.own_history.open
-
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        history = whole(endpoints, say)
-        fetch = history.fetch
-
-        def some(native: str, gaps: list[Span]) -> Iterator[object]:
-            with closing(fetch(native, gaps)) as found:
-                for at, piece in enumerate(found):
-                    if at == pieces:
-                        raise KilledError
-                    yield piece
-
-        history.fetch = some  # type: ignore[assignment,method-assign]
-        return history
-
-    return structs.replace(venue.own_history, open=open_history)

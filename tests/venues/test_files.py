@@ -7,8 +7,8 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,24 @@ from tbv8.config.records import Venue
 from tbv8.errors import DataError
 from tbv8.freshness.data import backfill_state
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.bars import BarStore, open_bars
+from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, read_bars
 from tbv8.venues.registry import make_history
-from tests.builders import MONDAY, bars_in, day, days, ledger_in, minute_bars, rows_of
+from tests.builders import (
+    MONDAY,
+    KilledError,
+    bars_in,
+    day,
+    days,
+    killed_after,
+    ledger_in,
+    minute_bars,
+    rows_of,
+)
 
 HEAD = "ts,open,high,low,close,volume"
 MINE = Series("mine", "BTC/USDT")
@@ -504,27 +514,6 @@ def test_tables_equal_the_files_after_any_changes_spans_and_kills(
         for ts_ms in sorted(rows)
         if any(span.start_ms <= ts_ms < span.end_ms for span in spans)
     ]
-
-
-class KilledError(Exception):
-    """A kill -9, as far as one process can play it."""
-
-
-@contextmanager
-def killed_after(pieces: int) -> Iterator[None]:
-    """Let a backfill die when it wants to commit one piece more."""
-    whole, left = BarStore.write_days, pieces
-
-    def write_days(store: BarStore, *arguments: Any, **options: Any) -> None:
-        nonlocal left
-        if left == 0:
-            raise KilledError
-        left -= 1
-        whole(store, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BarStore, "write_days", write_days)
-        yield
 
 
 def test_a_file_that_became_wrong_leaves_what_is_held(

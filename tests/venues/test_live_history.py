@@ -14,10 +14,10 @@ from tbv8.backfill import backfill
 from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
-from tbv8.venues.base import Endpoints
+from tbv8.venues.base import Endpoints, History
 from tbv8.venues.hyperliquid.live import HyperliquidLive
 from tbv8.venues.live_calls import Patience
-from tbv8.venues.live_history import LiveHistory, pages
+from tbv8.venues.live_history import open_history, pages
 from tbv8.venues.mexc.live import MexcLive
 from tbv8.venues.registry import find_history
 from tests.builders import bars_in, history_venue, ledger_in
@@ -45,10 +45,10 @@ def mexc() -> Iterator[LiveServer]:
         yield server
 
 
-def session(name: str, server: LiveServer) -> LiveHistory:
+def session(name: str, server: LiveServer) -> History:
     live: Any = HyperliquidLive() if name == "hyperliquid" else MexcLive()
     live.weight_per_s = 1e6
-    return LiveHistory(
+    return open_history(
         name, live, Endpoints(rest_url=server.rest_url), opened_ms=1_546_300_800_000, patience=HASTY
     )
 

@@ -56,9 +56,9 @@ class _Time(msgspec.Struct):
     serverTime: Moment
 
 
-def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Host:
-    """Return the host of a product's REST API."""
-    return Host(
+def open_rest(product: Product, endpoints: Endpoints, patience: Patience) -> Rest:
+    """Open a product's REST API."""
+    host = Host(
         product,
         endpoints.rest_url or product.rest_url,
         option="rest_url",
@@ -66,6 +66,7 @@ def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Hos
         at_once=AT_ONCE,
         patience=patience,
     )
+    return Rest(product, host, endpoints.redirect_hosts)
 
 
 class Rest:
@@ -85,8 +86,12 @@ class Rest:
         for exchange in self._exchanges.made:
             exchange.session.close()
 
-    def fetch_clock_ms(self) -> int:
-        """Return the venue's clock."""
+    def native_symbol(self, symbol: str) -> str:
+        """Return `BTCUSDT` for `BTC/USDT`."""
+        return symbol.replace("/", "")
+
+    def clock_ms(self) -> int:
+        """Return the venue's clock: what it has not passed is not history."""
 
         def call() -> tuple[int, Mapping[str, str]]:
             answer, headers = self._get(self._time_path, {}, _Time)

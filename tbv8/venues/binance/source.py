@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, HistorySource, Say
+from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Say
 from tbv8.venues.binance import plan
 from tbv8.venues.binance.product import Product
-
-if TYPE_CHECKING:
-    from tbv8.venues.binance.funding import BinanceFunding
-    from tbv8.venues.binance.history import BinanceHistory
 
 
 def history_source(product: Product) -> HistorySource:
@@ -24,13 +19,13 @@ def history_source(product: Product) -> HistorySource:
     def cost(gaps: Sequence[Span], now_ms: int) -> Cost:
         return plan.cost(product, plan.pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms))
 
-    def open_history(endpoints: Endpoints, say: Say) -> BinanceHistory:
-        from tbv8.venues.binance.history import BinanceHistory
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.binance.history import open_history
         from tbv8.venues.binance.host import Patience
 
-        return BinanceHistory(product, endpoints, Patience(say=say))
+        return open_history(product, endpoints, Patience(say=say))
 
-    return HistorySource(span=span, cost=cost, open=open_history)
+    return HistorySource(span=span, cost=cost, open=opened)
 
 
 def funding_source(product: Product) -> HistorySource:
@@ -43,10 +38,10 @@ def funding_source(product: Product) -> HistorySource:
         pieces = plan.rate_pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms)
         return plan.rates_cost(pieces)
 
-    def open_funding(endpoints: Endpoints, say: Say) -> BinanceFunding:
-        from tbv8.venues.binance.funding import BinanceFunding
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.binance.funding import open_funding
         from tbv8.venues.binance.host import Patience
 
-        return BinanceFunding(product, endpoints, Patience(say=say))
+        return open_funding(product, endpoints, Patience(say=say))
 
-    return HistorySource(span=span, cost=cost, open=open_funding)
+    return HistorySource(span=span, cost=cost, open=opened)

@@ -1,6 +1,7 @@
 """History of any exchange that ccxt speaks to: 1m bars by its `fetch_ohlcv`.
 
-    history     the session
+    exchange    how an exchange is asked
+    history     its 1m bars
 
 The venue's name is free; `history: ccxt` and `exchange: kraken` in its YAML lead here. ccxt itself
 (two seconds) is imported with the first session.
@@ -30,12 +31,12 @@ def exchanges() -> list[str]:
 def exchange_source(origin: FromExchange) -> HistorySource:
     """Return the history that `origin` configures."""
 
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        from tbv8.venues.ccxt.history import CcxtHistory
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.ccxt.history import open_history
 
-        return CcxtHistory(origin, endpoints, say=say)
+        return open_history(origin, endpoints, say=say)
 
-    return HistorySource(span=_span, cost=_cost, open=open_history, reach=True)
+    return HistorySource(span=_span, cost=_cost, open=opened, reach=True)
 
 
 def _span(now_ms: int) -> Span:

@@ -10,15 +10,14 @@ Its coins are margined in USDC; `BTC/USDT` is its coin `BTC` all the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tbv8.market import MINUTE_MS, Span, parse_time
-from tbv8.venues.base import Cost, Endpoints, HistorySource, Rules, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Rules, Say, Venue
 
 if TYPE_CHECKING:
     from tbv8.venues.hyperliquid.live import HyperliquidLive
-    from tbv8.venues.live_funding import LiveFunding
-    from tbv8.venues.live_history import LiveHistory
 
 _OPENED_MS = parse_time("2023-05-01")  # before its first funding
 _SURE_MINUTES = 4900  # of the newest 5,000: they move on while a backfill runs
@@ -36,17 +35,19 @@ def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return page_cost(gaps, 500)
 
 
-def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
+def _open(endpoints: Endpoints, say: Say) -> History:
     """Return a session; nothing is sent before it is asked."""
-    from tbv8.venues.live_history import LiveHistory
+    from tbv8.venues.live_history import open_history
 
-    return LiveHistory("hyperliquid", _open_live(), endpoints, say=say)
+    return open_history("hyperliquid", _open_live(), endpoints, say=say)
 
 
 def _rules(endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
     """Ask for the rules of symbols."""
-    with _open(endpoints, say) as session:
-        return session.fetch_rules(symbols)
+    from tbv8.venues.live_calls import Calls
+
+    with closing(Calls("hyperliquid", _open_live(), endpoints, say=say)) as calls:
+        return calls.fetch_rules(symbols)
 
 
 def _open_live() -> HyperliquidLive:
@@ -68,11 +69,11 @@ def _funding_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return funding_cost(gaps, hours=1, page_rows=480)
 
 
-def _open_funding(endpoints: Endpoints, say: Say) -> LiveFunding:
+def _open_funding(endpoints: Endpoints, say: Say) -> History:
     """Return a session; nothing is sent before it is asked."""
-    from tbv8.venues.live_funding import LiveFunding
+    from tbv8.venues.live_funding import open_funding
 
-    return LiveFunding("hyperliquid", _open_live(), endpoints, usual_hours=1, say=say)
+    return open_funding("hyperliquid", _open_live(), endpoints, usual_hours=1, say=say)
 
 
 VENUE = Venue(

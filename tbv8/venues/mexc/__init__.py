@@ -10,14 +10,13 @@ Its sizes are contracts; tbv8's are base units, by the contract size that the ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from tbv8.market import Span, parse_time
-from tbv8.venues.base import Cost, Endpoints, HistorySource, Rules, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Rules, Say, Venue
 
 if TYPE_CHECKING:
-    from tbv8.venues.live_funding import LiveFunding
-    from tbv8.venues.live_history import LiveHistory
     from tbv8.venues.mexc.live import MexcLive
 
 _OPENED_MS = parse_time("2019-01-01")  # before its first perpetual
@@ -35,17 +34,19 @@ def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return page_cost(gaps, 2000)
 
 
-def _open(endpoints: Endpoints, say: Say) -> LiveHistory:
+def _open(endpoints: Endpoints, say: Say) -> History:
     """Return a session; nothing is sent before it is asked."""
-    from tbv8.venues.live_history import LiveHistory
+    from tbv8.venues.live_history import open_history
 
-    return LiveHistory("mexc", _open_live(), endpoints, opened_ms=_OPENED_MS, say=say)
+    return open_history("mexc", _open_live(), endpoints, opened_ms=_OPENED_MS, say=say)
 
 
 def _rules(endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
     """Ask for the rules of symbols."""
-    with _open(endpoints, say) as session:
-        return session.fetch_rules(symbols)
+    from tbv8.venues.live_calls import Calls
+
+    with closing(Calls("mexc", _open_live(), endpoints, say=say)) as calls:
+        return calls.fetch_rules(symbols)
 
 
 def _open_live() -> MexcLive:
@@ -63,11 +64,11 @@ def _funding_cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return funding_cost(since, hours=8, page_rows=100)
 
 
-def _open_funding(endpoints: Endpoints, say: Say) -> LiveFunding:
+def _open_funding(endpoints: Endpoints, say: Say) -> History:
     """Return a session; nothing is sent before it is asked."""
-    from tbv8.venues.live_funding import LiveFunding
+    from tbv8.venues.live_funding import open_funding
 
-    return LiveFunding("mexc", _open_live(), endpoints, usual_hours=8, say=say)
+    return open_funding("mexc", _open_live(), endpoints, usual_hours=8, say=say)
 
 
 VENUE = Venue(
