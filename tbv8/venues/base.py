@@ -327,13 +327,6 @@ class Payment(msgspec.Struct, frozen=True):
     hours: int | None = None
 
 
-class Payments(msgspec.Struct, frozen=True):
-    """One page of payments, in any order, and how to ask for the next; None behind the last."""
-
-    paid: list[Payment]
-    further: Ask[Payments] | None = None
-
-
 _DIGITS = range(-16, 12)  # of the first digit of an amount
 _MOST_FEE = Decimal("0.1")
 
@@ -412,6 +405,16 @@ class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
     weight: float = 1.0
 
 
+def followed_by[T](rows: list[T], ask: Ask[list[T]]) -> Ask[list[T]]:
+    """Return a request for the rows behind those of the pages before it, together with these."""
+
+    def parse(reply: bytes) -> list[T] | Ask[list[T]]:
+        found = ask.parse(reply)
+        return followed_by(rows, found) if isinstance(found, Ask) else [*rows, *found]
+
+    return replace(ask, parse=parse)
+
+
 class RefusedError(VenueError):
     """A venue's no to one request; asking again helps only if it was asked `too_often`."""
 
@@ -485,11 +488,11 @@ class Live(Protocol):
     def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
         """Ask for the best bid and offer of now."""
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
-        """Ask for the first page of the funding that was paid in `span`."""
+    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+        """Ask for the funding that was paid in `span`, in any order."""
 
-    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
-        """Ask for pages of which the last holds the first funding that was ever paid."""
+    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+        """Ask for payments among which is the first that was ever charged."""
 
     def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
         """Ask for the mark price and the open interest of every market, by native symbol.

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 from urllib.parse import unquote
 
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MOST_MS, MOST_VOLUME, Bar, Bbo, Span, Trade
@@ -29,13 +30,13 @@ from tbv8.venues.base import (
     Market,
     Moment,
     Payment,
-    Payments,
     Price,
     Refusal,
     RefusedError,
     Rules,
     TradeId,
     TradeNumber,
+    followed_by,
     minutes_in,
     undocumented,
 )
@@ -298,11 +299,18 @@ class BybitLive:
         """Ask for the book's best levels."""
         return _ask("orderbook", partial(_parse_book, symbol), symbol=market.native, limit=1)
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
+    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
         """Ask for what was paid, the newest first: 200 payments a page."""
-        return _ask_paid(market, span, partial(_parse_payments, self, market, span))
+        return _ask(
+            "funding/history",
+            partial(_parse_payments, self, market, span),
+            symbol=market.native,
+            startTime=span.start_ms,
+            endTime=span.end_ms - 1,
+            limit=_PAYMENTS_A_REPLY,
+        )
 
-    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
+    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
         """Ask for the contract's launch; then for what was paid in the days from there on."""
         parse = partial(_parse_launch, self, market)
         return _ask("instruments-info", parse, symbol=market.native)
@@ -353,17 +361,6 @@ def _ask_instruments[T](
         return _ask_instruments(read, pages, cursor=unquote(page.cursor))
 
     return _ask("instruments-info", parse, weight=5, limit=1000, **cursor)
-
-
-def _ask_paid(market: Market, span: Span, parse: Callable[[bytes], Payments]) -> Ask[Payments]:
-    return _ask(
-        "funding/history",
-        parse,
-        symbol=market.native,
-        startTime=span.start_ms,
-        endTime=span.end_ms - 1,
-        limit=_PAYMENTS_A_REPLY,
-    )
 
 
 def _to_trades(trades: Sequence[_Trade] | Sequence[_RecentTrade], symbol: str) -> list[Trade]:
@@ -483,36 +480,40 @@ def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
     )
 
 
-def _parse_payments(live: BybitLive, market: Market, span: Span, reply: bytes) -> Payments:
+def _parse_payments(
+    live: BybitLive, market: Market, span: Span, reply: bytes
+) -> list[Payment] | Ask[list[Payment]]:
     rows = _decoded(_Rows[_Paid], reply).rows
     paid = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
     oldest_ms = min((payment.time_ms for payment in paid), default=0)
     if len(paid) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
-        return Payments(paid)
+        return paid
     if oldest_ms >= span.end_ms:
         raise undocumented(VENUE, reply, "payments behind those that were asked for")
-    return Payments(paid, live.ask_payments(market, Span(span.start_ms, oldest_ms)))
+    return followed_by(paid, live.ask_payments(market, Span(span.start_ms, oldest_ms)))
 
 
-def _parse_launch(live: BybitLive, market: Market, reply: bytes) -> Payments:
+def _parse_launch(
+    live: BybitLive, market: Market, reply: bytes
+) -> list[Payment] | Ask[list[Payment]]:
     now_ms, launches = _opened(reply).time, _decoded(_Rows[_Launched], reply).rows
-    if not launches:
-        return Payments([])
-    launch_ms = launches[0].launchTime // DAY_MS * DAY_MS
+    launch_ms = launches[0].launchTime // DAY_MS * DAY_MS if launches else now_ms
     return _oldest(live, market, launch_ms, now_ms)
 
 
-def _oldest(live: BybitLive, market: Market, start_ms: int, now_ms: int) -> Payments:
-    """Ask for what was paid in some days, and in those behind them if that is nothing."""
+def _oldest(
+    live: BybitLive, market: Market, start_ms: int, now_ms: int
+) -> list[Payment] | Ask[list[Payment]]:
+    """Return a request for what was paid in some days; if that is nothing, in those behind them."""
     if not 0 <= start_ms < now_ms:
-        return Payments([])
+        return []
     span = Span(start_ms, start_ms + _OLDEST_DAYS * DAY_MS)
 
-    def parse(reply: bytes) -> Payments:
+    def parse(reply: bytes) -> list[Payment] | Ask[list[Payment]]:
         found = _parse_payments(live, market, span, reply)
-        return found if found.paid else _oldest(live, market, span.end_ms, now_ms)
+        return found or _oldest(live, market, span.end_ms, now_ms)
 
-    return Payments([], _ask_paid(market, span, parse))
+    return replace(live.ask_payments(market, span), parse=parse)
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
