@@ -237,7 +237,8 @@ class BybitFeed:
         if channel is None:
             return ()
         if message.type != "snapshot":  # the only one of these topics
-            raise undocumented(VENUE, message.data, f"a {quoted(message.type)} of {message.topic}")
+            problem = f"a {quoted(message.type)} of {message.topic}"
+            raise undocumented(VENUE, bytes(message.data), problem)
         if channel == "trades":
             return _to_trades(_decode_trades(message.data), symbol)
         book = _decode_book(message.data)
