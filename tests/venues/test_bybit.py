@@ -302,10 +302,13 @@ def test_markets_come_page_by_page_and_tell_what_is_no_perpetual() -> None:
 
 
 def test_pages_without_an_end_are_not_followed_for_ever() -> None:
+    page = rows(CONTRACT, nextPageCursor="again")
     asked: Any = LIVE.ask_markets()
+    for _ in range(19):
+        asked = asked.parse(page)
+
     with pytest.raises(VenueError, match="more than 20 pages"):
-        for _ in range(100):
-            asked = asked.parse(rows(CONTRACT, nextPageCursor="again"))
+        asked.parse(page)
 
 
 @pytest.mark.parametrize(
