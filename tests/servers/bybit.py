@@ -248,7 +248,7 @@ class BybitWire:
         return self._done({**rows, "nextPageCursor": quoted_for_url(cursor, safe="")})
 
     def _candles(self, market: LiveMarket, query: Mapping[str, str]) -> list[list[str]]:
-        """Return rows of 1m bars, the newest first, and of more than a page the newest."""
+        """Return rows of 1m bars, the newest first; of more than a page those at the end asked."""
         if query["interval"] != "1":
             raise ValueError("other intervals: nobody here needs them")
         start_ms, end_ms = int(query.get("start", 0)), int(query.get("end", 2**62))
@@ -265,7 +265,8 @@ class BybitWire:
             prices = (opened, high, low, candle.close, candle.volume, candle.amount)
             shown.append([str(candle.ts_ms), *map(text, prices)])
         limit = min(int(query.get("limit", 200)), MOST_CANDLES)
-        return shown[-limit:][::-1]
+        from_start = "start" in query and "end" not in query
+        return (shown[:limit] if from_start else shown[-limit:])[::-1]
 
     def _funding(self, market: LiveMarket, query: Mapping[str, str]) -> Reply:
         if "startTime" in query and "endTime" not in query:
@@ -294,7 +295,7 @@ class BybitWire:
                 "side": trade.side.capitalize(),
                 "time": str(trade.ts_ms),
                 "isBlockTrade": False,
-                "isRPITrade": trade.seq % 7 == 0,
+                "isRPITrade": trade.seq % 7 == 6,
                 "seq": str(_sequence(trade)),
             }
             for trade in trades[::-1]
@@ -372,7 +373,7 @@ def _push_trades(market: LiveMarket, trades: Sequence[LiveTrade]) -> str:
         f'"v":"{trade.size}","p":"{trade.price}",'
         f'"L":"{"PlusTick" if trade.side == "buy" else "MinusTick"}",'
         f'"i":"{market.write_id(trade.trade_id)}","BT":false,'
-        f'"RPI":{"true" if trade.seq % 7 == 0 else "false"},"seq":{_sequence(trade)}}}'
+        f'"RPI":{"true" if trade.seq % 7 == 6 else "false"},"seq":{_sequence(trade)}}}'
         for trade in trades
     )
     ts_ms = max(trade.ts_ms for trade in trades) + _LAG_MS
