@@ -18,7 +18,7 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest
 from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
-from tbv8.venues.base import Ask, Live, Market, Payment, Payments
+from tbv8.venues.base import Live, Market
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
 
 _BEHIND_MS = 20_000  # a payment is told some seconds after its hour
@@ -159,14 +159,9 @@ class Polls:
         if start_ms < now_ms - _LONGEST_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
         wanted = Span(start_ms, now_ms + MINUTE_MS)
-        paid: list[Payment] = []
-        wider = Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS)
-        asked: Ask[Payments] | None = self._live.ask_payments(market, wider)
-        while asked is not None:
-            await self._rest.await_turn(asked.weight)
-            page = await self._rest.fetch(asked)
-            paid, asked = paid + page.paid, page.further
-        rates = settle_rates(paid, usual_hours=self._usual_hours)
+        ask = self._live.ask_payments(market, Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS))
+        await self._rest.await_turn(ask.weight)
+        rates = settle_rates(await self._rest.fetch(ask), usual_hours=self._usual_hours)
         known = wanted.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
         if not known:
             return False

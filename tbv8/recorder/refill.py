@@ -97,12 +97,19 @@ class Rest:
                 await asyncio.sleep((min(weight, self._most) - self._left) / self._per_s)
 
     async def fetch[T](self, ask: Ask[T]) -> T:
-        """Send a request and read its reply.
+        """Send a request whose turn it is, and read its reply; of several pages, one by one.
 
         Raises:
             RefusedError: The venue says no.
             VenueError: It is out of reach, or replies what it does not document.
         """
+        found = await self._fetch_page(ask)
+        while isinstance(found, Ask):
+            await self.await_turn(found.weight)
+            found = await self._fetch_page(found)
+        return found
+
+    async def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
         where = f"{self._url}{ask.path}"
         try:
             async with asyncio.timeout(self._reply_s):

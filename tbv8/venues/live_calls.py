@@ -105,11 +105,17 @@ class Calls:
         }
 
     def fetch[T](self, ask: Ask[T]) -> T:
-        """Ask until it works; what cannot get better is not asked again.
+        """Ask until it works, page by page; what cannot get better is not asked again.
 
         Raises:
             VenueError: The venue refuses, or fails too often.
         """
+        found = self._fetch_page(ask)
+        while isinstance(found, Ask):
+            found = self._fetch_page(found)
+        return found
+
+    def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
         where = f"{self._url}{ask.path}"
         for tried in range(1, self._patience.tries + 1):
             self._await_turn(ask.weight)

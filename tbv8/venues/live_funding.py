@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
-from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, History, Live, Payment, Payments, Say
+from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Payment, Say
 from tbv8.venues.live_calls import Calls, Patience
 from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
 
@@ -63,7 +63,7 @@ class LiveRates:
         Raises:
             VenueError: The venue does not know the symbol, or has charged nothing yet.
         """
-        paid = self._pages(self._live.ask_oldest_payments(self._calls.market(native)))
+        paid = self._calls.fetch(self._live.ask_oldest_payments(self._calls.market(native)))
         if not paid:
             raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
         return self._settle(native, paid)[0].ts_ms
@@ -110,17 +110,9 @@ class LiveRates:
         market = self._calls.market(native)
         return look_twice(
             span,
-            lambda wider: self._pages(self._live.ask_payments(market, wider)),
+            lambda wider: self._calls.fetch(self._live.ask_payments(market, wider)),
             partial(self._settle, native),
         )
-
-    def _pages(self, asked: Ask[Payments] | None) -> list[Payment]:
-        paid: list[Payment] = []
-        while asked is not None:
-            page = self._calls.fetch(asked)
-            paid += page.paid
-            asked = page.further
-        return paid
 
     def _settle(self, native: str, paid: Sequence[Payment]) -> list[Rate]:
         return settle_or_refuse(self._calls.name, native, paid, usual_hours=self._usual_hours)

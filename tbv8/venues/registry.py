@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
+from tbv8.venues import binance_perp, binance_spot, bybit, hyperliquid, mexc, sample
 from tbv8.venues.base import FetchRules, FromExchange, FromFiles, HistorySource, Venue
 
-_MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
+_MODULES = (binance_perp, binance_spot, bybit, hyperliquid, mexc, sample)
 
 VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MODULES}
 
