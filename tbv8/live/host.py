@@ -28,9 +28,10 @@ from tbv8.live.driver import (
     Command,
     Driver,
     Journaled,
+    Rate,
     read_journaled,
 )
-from tbv8.live.notes import corrected_notes, priced_notes
+from tbv8.live.notes import corrected_notes, priced_notes, rate_events
 from tbv8.live.plan import Plan, Report
 from tbv8.live.reading import read_known, to_minutes
 from tbv8.live.setting import BUSY_S, Setting
@@ -86,6 +87,7 @@ class _Host:
         self._session: StoredSession
         self._driver: Driver
         self._known: dict[str, int] = {}
+        self._rates: dict[tuple[str, int], float] = {}
         self._last = Command(do="start")
         self._seen_ms = 0
         self._took_ms = 0.0
@@ -123,7 +125,7 @@ class _Host:
         began_s, self._seen_ms = time.monotonic(), self._setting.now_ms()
         journaled = self._setting.persist(self._read_journaled)
         minutes = iter_minutes(self._journal.query, self._session)
-        for _ in self._driver.replay(minutes, journaled.commands):
+        for _ in self._driver.replay(minutes, journaled.commands, journaled.rates):
             if self._setting.is_over():
                 return
         outputs = self._driver.outputs({}, at_ms=self._setting.now_ms())
@@ -140,6 +142,7 @@ class _Host:
                 f"done; `doit paper:{name} --new` begins another session"
             )
         self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
+        self._take_rates(journaled.rates)
         self._last = journaled.last_command
         self._priced = self._journal.count_events(self._session.session_id).get(PRICED, 0)
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
@@ -235,18 +238,29 @@ class _Host:
             until_ms = cursor + MINUTE_MS
         minutes = to_minutes(known, cursor, until_ms, seen_ms=now_ms)
         minutes = [replace(one, barred=self._rule_against(one, now_ms)) for one in minutes]
-        self._journal.write_minutes(self._session.session_id, minutes, notes)
+        rates = self._new_rates(Span(cursor, until_ms), now_ms)
+        self._journal.write_minutes(self._session.session_id, minutes, [*notes, *rates])
         if lost:
             names, span = ", ".join(lost), Span(cursor, until_ms)
             text = f"{names}: nobody has the minutes {span}, they are left out"
             self._setting.tell("gap", text=text)
         began_s = time.perf_counter()
-        for _ in self._driver.feed(minutes):
+        self._take_rates(rates)
+        for _ in self._driver.feed(minutes, rates):
             pass
         self._took_ms = (time.perf_counter() - began_s) * 1000
         self._seen_ms = now_ms
         self._finish()
         return True
+
+    def _new_rates(self, minutes: Span, now_ms: int) -> list[Event]:
+        """Return the payments of funding that are known by now and were not used yet."""
+        query, first_ms = self._journal.query, self._session.first_ms
+        return rate_events(query, self._plan, first_ms, self._rates, minutes, at_ms=now_ms)
+
+    def _take_rates(self, events: Sequence[Event]) -> None:
+        rates = [msgspec.json.decode(event.body, type=Rate) for event in events]
+        self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
     def _rule_against(self, minute: Minute, now_ms: int) -> str | None:
         """Return the rule by which a minute opens nothing."""
@@ -271,7 +285,9 @@ class _Host:
         if outputs is None:
             outputs = driver.outputs(self._known, at_ms=self._setting.now_ms())
         query, at_ms = self._journal.query, self._setting.now_ms()
-        notes = corrected_notes(query, session, self._plan, driver.done_ms, at_ms=at_ms)
+        notes = corrected_notes(
+            query, session, self._plan, self._rates, driver.done_ms, at_ms=at_ms
+        )
         state = driver.state()
         self._journal.write_events(
             session.session_id, [*outputs, *notes], done_ms=driver.done_ms, state=state

@@ -15,6 +15,7 @@ from tbv8.config.records import Strategy
 from tbv8.market import ONE_MINUTE, Bar, Timeframe
 from tbv8.store.sessions import Minute
 from tbv8.trading.bars import Bars
+from tbv8.trading.funding import Charged
 
 _COLUMNS = ("ts_ms", "open", "high", "low", "close", "volume")
 _SCHEMA = pa.schema([(name, pa.int64() if name == "ts_ms" else pa.float64()) for name in _COLUMNS])
@@ -79,6 +80,15 @@ def join(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
             for key in ((s, t) for s in strategy.symbols for t in strategy.timeframes)
         },
         steps={s: _concat([piece.steps[s] for piece in pieces]) for s in strategy.symbols},
+        funding={
+            venue: {
+                symbol: Charged.of(
+                    row for piece in pieces for row in piece.funding[venue][symbol].rows
+                )
+                for symbol in charged
+            }
+            for venue, charged in (pieces[0].funding if pieces else {}).items()
+        },
     )
 
 

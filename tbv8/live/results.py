@@ -122,7 +122,7 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
     session = journaled.session
     driving = Driver(plan.strategy, session, with_lines=plan.role == "primary")
     with noting_opened(plan.strategy), driving as driver:
-        pieces = list(driver.replay(journaled.minutes, journaled.commands))
+        pieces = list(driver.replay(journaled.minutes, journaled.commands, journaled.rates))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:
             raise DiffersError(
@@ -150,6 +150,7 @@ def cut(journaled: Journaled, done_ms: int, commands: int, priced: int) -> Journ
         session=replace(journaled.session, done_ms=done_ms),
         minutes=[minute for minute in journaled.minutes if minute.close_ms <= done_ms],
         commands=journaled.commands[:commands],
+        rates=[event for event in journaled.rates if event.ts_ms <= done_ms],
         outputs={
             kind: [event for event in events if event.ts_ms <= done_ms]
             for kind, events in journaled.outputs.items()
@@ -279,6 +280,8 @@ def _digest(journaled: Journaled) -> str:
     total = hashlib.sha256()
     for minute in journaled.minutes:
         total.update(msgspec.json.encode((minute.ts_ms, minute.bars, minute.barred)))
+    for event in journaled.rates:
+        total.update(msgspec.json.encode((event.ts_ms, event.body)))
     return total.hexdigest()
 
 

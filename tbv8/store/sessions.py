@@ -6,8 +6,8 @@ the disk when it returns (`synchronous = FULL`).
 
 `session_bars` has a row a minute and symbol, without prices where the venue has none, and
 `session_events` what the session did (`order`, `change`, `fill`, `payment`, `denial`, `halt`), what
-was done to it (`command`) and what was noticed (`corrected`, `gap`, and for each fill `priced`):
-each kind is numbered from 0.
+was done to it (`command`), what the venue charged as funding (`rate`) and what was noticed
+(`corrected`, `gap`, and for each fill `priced`): each kind is numbered from 0.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ PRICED = "priced"
 
 COMMAND = "command"
 """The kind of what was done to a session, after the minute that closes at its time."""
+
+RATE = "rate"
+"""The kind of a payment of funding by the venue, at the time at which the session books it."""
 
 type Role = Literal["primary", "shadow"]
 
@@ -232,13 +235,19 @@ class Journal:
     # Sessions.
 
     def begin(
-        self, session: StoredSession, history: Sequence[Minute], *, ends: StoredSession | None
+        self,
+        session: StoredSession,
+        history: Sequence[Minute],
+        rates: Sequence[Event],
+        *,
+        ends: StoredSession | None,
     ) -> StoredSession:
         """Write a new session and the minutes of its warm-up; return it with its number.
 
         Args:
             session: Its `session_id` is not looked at.
             history: Closed minutes from `first_ms` on.
+            rates: What is known of the funding of that time.
             ends: The session before it, which ends.
         """
         with self._writing() as connection:
@@ -265,6 +274,7 @@ class Journal:
             ).lastrowid
             assert number is not None
             _insert_minutes(connection, number, history)
+            _insert_events(connection, number, rates)
         return msgspec.structs.replace(session, session_id=number)
 
     def write_inputs(self, session_id: int, inputs: Mapping[str, Any]) -> None:

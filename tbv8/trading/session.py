@@ -56,6 +56,7 @@ class Session:
         venue: Its primary or secondary venue.
         price_decimals: The decimals of each symbol's prices; bars with more are rounded.
         with_lines: Keep the values of the strategy's `chart_lines`.
+        awaits_funding: Each payment comes with the time at which it is booked.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Session:
         *,
         price_decimals: Mapping[str, int],
         with_lines: bool = False,
+        awaits_funding: bool = False,
     ) -> None:
         self.strategy, self.venue = strategy, venue
         rules = strategy.instruments[venue]
@@ -94,6 +96,7 @@ class Session:
             rules,
             counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
             starting_balance=balance,
+            awaits_funding=awaits_funding,
         )
         currency = self._markets[0].instrument.quote_currency
         self._payments = Payments(self._simulation.unbooked, currency)

@@ -162,7 +162,7 @@ def _replay(db_path: Path) -> dict[str, float]:
         minutes.append(Minute(ts_ms=ts_ms, bars={"BTC/USDT": moved}, seen_ms=ts_ms))
     began_s = time.perf_counter()
     with Driver(plan.strategy, session) as driver:
-        for _ in driver.replay(minutes, []):
+        for _ in driver.replay(minutes, [], []):
             pass
         outputs = driver.outputs({}, at_ms=0)
     return {

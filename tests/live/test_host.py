@@ -365,7 +365,7 @@ def test_the_driver_gives_the_account_as_text(world: World) -> None:
     journaled = world.journaled(plan)
 
     with Driver(plan.strategy, journaled.session) as driver:
-        for _ in driver.replay(journaled.minutes, journaled.commands):
+        for _ in driver.replay(journaled.minutes, journaled.commands, journaled.rates):
             pass
         state = driver.state()
 
