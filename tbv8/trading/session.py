@@ -127,6 +127,10 @@ class Session:
         self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
     ) -> None:
         self._engine.dispose()
+        # a run's class and its callbacks are a cycle: with the strategy in it, the collector would
+        # drop the strategy in any thread, and NautilusTrader's objects may go in their own alone
+        self._callbacks.release()
+        self._orders.leave()
 
     def feed(self, bars: Bars) -> None:
         """Go on with bars that close after all that were fed before.
