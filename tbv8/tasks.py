@@ -508,7 +508,8 @@ def papers(project: Project) -> Iterator[Task]:
         doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
         task = _asked(partial(_paper, project, strategy), strategy, doc)
         broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
-        yield {**task, "params": PAPER_OPTIONS, "task_dep": [*task["task_dep"], *broken]}
+        # the session's own process checks the params: NautilusTrader would stay in this one
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": ["migrate", *broken]}
 
 
 def replays(project: Project) -> Iterator[Task]:

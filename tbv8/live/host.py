@@ -52,6 +52,7 @@ from tbv8.store.sessions import (
     session_lock,
 )
 from tbv8.store.ticks import BusyError
+from tbv8.trading.loading import check_params
 from tbv8.trading.opened import Opened, noting_opened
 
 _POLL_S = 0.1
@@ -100,6 +101,7 @@ class _Host:
     def begin(self, stack: ExitStack) -> bool:
         """Make or restore the session; False if it was over before that."""
         plan = self._plan
+        check_params(plan.strategy)
         query, name = self._journal.query, plan.strategy.strategy_id
         before = self._setting.persist(lambda: read_session(query, name, plan.role))
         if before is None or plan.is_new:

@@ -186,6 +186,12 @@ def recorder_runs(db_path: Path) -> bool:
     return is_locked(db_path.with_name(f"{db_path.name}.recorder.lock"))
 
 
+def recorder_owner(db_path: Path) -> str:
+    """Return the process that is, or was last, the recorder of the database; "" for none."""
+    lock = db_path.with_name(f"{db_path.name}.recorder.lock")
+    return lock.read_text("utf-8", errors="replace").strip() if lock.exists() else ""
+
+
 class Journal:
     """An open connection for one session; made by `open_journal`, used by one thread."""
 

@@ -149,14 +149,29 @@ class World:
         """Let the recorder never know the minutes before a time that are not written yet."""
         self._written_ms[series] = until_ms
 
-    def run(self, plan: Plan, *, minutes: int, kill_at: int | None = None) -> None:
-        """Run a host for so many minutes more; kill it at its n-th call, if it comes to that."""
+    def run(
+        self,
+        plan: Plan,
+        *,
+        minutes: int,
+        kill_at: int | None = None,
+        on_call: Callable[[], object] = bool,
+    ) -> None:
+        """Run a host for so many minutes more.
+
+        Args:
+            plan: Of the session.
+            minutes: At most.
+            kill_at: The number of its call at which it is killed, if it comes to that.
+            on_call: What happens at each of its calls.
+        """
         end_ms = self.now_ms + minutes * MINUTE_MS
         calls = 0
 
         def count() -> None:
             nonlocal calls
             calls += 1
+            on_call()
             if kill_at is not None and calls >= kill_at:
                 raise Killed
 
