@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -114,6 +115,7 @@ def test_two_sessions_at_once_have_a_process_each_and_one_recorder(
         assert is_alive(recorder)
         assert all(map(is_alive, locks))
         assert len(set(locks)) == 2
+        time.sleep(0.5)  # in which it is said
         os.killpg(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=60)
 
