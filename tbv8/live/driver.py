@@ -24,6 +24,7 @@ from tbv8.store.sessions import (
     OUTPUTS,
     PRICED,
     RATE,
+    REACHED,
     Event,
     Minute,
     StoredSession,
@@ -32,7 +33,7 @@ from tbv8.store.sessions import (
 )
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import Charged
-from tbv8.trading.records import Run
+from tbv8.trading.records import RestingLimit, Run
 from tbv8.trading.session import Session
 
 _PIECE = 20_000  # minutes at once
@@ -173,6 +174,10 @@ class Driver:
             for number, record in enumerate(lists[kind][known.get(kind, 0) :], known.get(kind, 0))
         ]
 
+    def resting(self) -> list[RestingLimit]:
+        """Return the limit orders that work now."""
+        return self._session.resting_limits()
+
     def state(self) -> dict[str, Any]:
         """Return the account as of the last minute, numbers as text."""
         book = self._session.book
@@ -203,6 +208,7 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
     rates: list[Event] = []
     outputs: dict[str, list[Event]]
     priced: list[Event] = []
+    reached: list[Event] = []
 
     @property
     def last_command(self) -> Command:
@@ -250,6 +256,7 @@ def read_journaled(
         rates=read_events(query, session.session_id, (RATE,)),
         outputs=outputs,
         priced=read_events(query, session.session_id, (PRICED,)),
+        reached=read_events(query, session.session_id, (REACHED,)),
     )
 
 

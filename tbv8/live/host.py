@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -31,15 +31,15 @@ from tbv8.live.driver import (
     Rate,
     read_journaled,
 )
-from tbv8.live.notes import corrected_notes, priced_notes, rate_events
+from tbv8.live.notes import corrected_notes, rate_events
 from tbv8.live.plan import Plan, Report
 from tbv8.live.reading import read_known, to_minutes
+from tbv8.live.secondary import Secondary
 from tbv8.live.setting import BUSY_S, Setting
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
 from tbv8.store.sessions import (
     COMMAND,
-    PRICED,
     Event,
     Journal,
     Minute,
@@ -93,7 +93,7 @@ class _Host:
         self._seen_ms = 0
         self._took_ms = 0.0
         self._stale = False
-        self._priced = 0
+        self._secondary: Secondary | None = None
         self._alive_s = 0.0
 
     # The beginning.
@@ -146,7 +146,9 @@ class _Host:
         self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
         self._take_rates(journaled.rates)
         self._last = journaled.last_command
-        self._priced = self._journal.count_events(self._session.session_id).get(PRICED, 0)
+        if self._plan.priced_at is not None:
+            self._secondary = Secondary(self._plan, self._journal, self._session)
+            self._secondary.watch(self._driver.resting(), self._driver.done_ms)
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
         self._setting.persist(lambda: self._finish(unwritten))
         took_s = time.monotonic() - began_s
@@ -298,6 +300,8 @@ class _Host:
         self._session = replace(session, done_ms=driver.done_ms, state=state)
         for event in outputs:
             self._known[event.kind] = event.number + 1
+        if self._secondary is not None:
+            self._secondary.watch(driver.resting(), self._seen_ms)
         self._write_files()
         for note in notes:
             self._setting.tell("corrected", text=note.body, events=[(note.kind, note.body)])
@@ -336,15 +340,10 @@ class _Host:
             self._setting.tell("alive", done_ms=self._driver.done_ms)
 
     def _write_prices(self) -> None:
-        """Write down what new fills would have cost at the secondary, once each."""
-        if self._plan.priced_at is None or self._priced >= self._known.get("fill", 0):
-            return
-        query, at_ms = self._journal.query, self._setting.now_ms()
-        notes = priced_notes(query, self._session, self._plan, self._priced, at_ms=at_ms)
-        if notes:
-            with suppress(BusyError):  # the next time
-                self._journal.write_minutes(self._session.session_id, [], notes)
-                self._priced = notes[-1].number + 1
+        """Write down what the secondary's quotes have shown of the orders."""
+        if self._secondary is not None:
+            at_ms = self._setting.now_ms()
+            self._secondary.write(self._known.get("fill", 0), self._driver.done_ms, at_ms=at_ms)
 
     def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(kind, 0)

@@ -12,24 +12,18 @@ import msgspec
 
 from tbv8.live.driver import Rate
 from tbv8.live.plan import Plan
-from tbv8.live.pricing import price_fill
-from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.store.database import Query
 from tbv8.store.funding import read_payments
 from tbv8.store.sessions import (
     CORRECTED,
-    PRICED,
     RATE,
     Event,
     StoredSession,
-    is_quote_gap,
     read_corrected,
     read_events,
-    read_quotes,
 )
-from tbv8.trading.records import Fill
 
-_QUOTES_MS = 5000  # after which the recorder has written what it had received
 _LATEST_MS = 32 * DAY_MS  # of funding; the recorder goes back a month
 _CORRECTED_MS = DAY_MS  # how long ago a minute may be that the recorder still corrects
 
@@ -100,26 +94,3 @@ def rate_events(
         )
         for number, (booked_ms, ts_ms, symbol, rate, hours) in enumerate(found, len(known))
     ]
-
-
-def priced_notes(
-    query: Query, session: StoredSession, plan: Plan, first: int, *, at_ms: int
-) -> list[Event]:
-    """Return the price at the secondary of each fill from a number on.
-
-    Fills of just now wait until the recorder has had the time to write their quotes.
-    """
-    assert plan.priced_at is not None
-    notes = []
-    for event in read_events(query, session.session_id, ("fill",), first=first):
-        if event.at_ms + _QUOTES_MS > at_ms:
-            break
-        fill = msgspec.json.decode(event.body, type=Fill)
-        series = Series(plan.priced_at, fill.symbol)
-        step_ms = plan.strategy.step.fixed_ms or DAY_MS
-        quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
-        tick = plan.strategy.instruments[plan.priced_at][fill.symbol].tick_size
-        is_gap = is_quote_gap(query, series, event.at_ms)
-        body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
-        notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
-    return notes

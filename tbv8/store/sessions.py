@@ -7,7 +7,7 @@ the disk when it returns (`synchronous = FULL`).
 `session_bars` has a row a minute and symbol, without prices where the venue has none, and
 `session_events` what the session did (`order`, `change`, `fill`, `payment`, `denial`, `halt`), what
 was done to it (`command`), what the venue charged as funding (`rate`) and what was noticed
-(`corrected`, `gap`, and for each fill `priced`): each kind is numbered from 0.
+(`corrected`, `gap`, for each fill `priced`, and `reached`): each kind is numbered from 0.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,9 @@ CORRECTED = "corrected"
 
 PRICED = "priced"
 """The kind of a fill's price at the secondary venue, numbered as the fill is."""
+
+REACHED = "reached"
+"""The kind of a working limit order that a quote of the secondary venue traded through."""
 
 COMMAND = "command"
 """The kind of what was done to a session, after the minute that closes at its time."""
@@ -504,6 +508,19 @@ def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
         (*key, span.start_ms, span.end_ms),
     )
     return [Bbo(*row) for row in (*before, *within)]
+
+
+def first_through(
+    query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
+) -> int | None:
+    """Return when a quote of a span first traded through a limit; None if none did."""
+    through = "ask_price <= ?" if buy else "bid_price >= ?"
+    ((ts_ms,),) = query(
+        "SELECT min(ts_ms) FROM bbo WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?"
+        f" AND {through}",
+        (series.venue, series.symbol, span.start_ms, span.end_ms, float(limit)),
+    )
+    return None if ts_ms is None else int(ts_ms)
 
 
 def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:

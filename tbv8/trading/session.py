@@ -34,7 +34,7 @@ from tbv8.trading.loading import check_subscribed, forget_strategies, load_strat
 from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Events, Run
+from tbv8.trading.records import Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
@@ -205,6 +205,23 @@ class Session:
             denials=book.denials,
             halts=book.halts,
         )
+
+    def resting_limits(self) -> list[RestingLimit]:
+        """Return the limit orders that work at the venue; those that wait for a parent do not."""
+        orders = self._orders
+        return [
+            RestingLimit(
+                order_id=orders.numbers[name],
+                symbol=wanted.symbol,
+                side="buy" if wanted.change > 0 else "sell",
+                quantity=abs(wanted.change),
+                price=wanted.prices[0],
+            )
+            for name, wanted in self._book.working.items()
+            if name not in orders.held
+            and (sent := orders.submitted.get(name)) is not None
+            and sent.type == "limit"
+        ]
 
     def bar_entries(self, rule: str | None) -> None:
         """Let nothing be opened from now on, by the name of a rule; None lets it again."""

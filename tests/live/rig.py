@@ -27,6 +27,7 @@ from tbv8.market import (
     MINUTE_MS,
     ONE_MINUTE,
     Bar,
+    Bbo,
     Series,
     Span,
     Timeframe,
@@ -36,7 +37,7 @@ from tbv8.market import (
 from tbv8.store.bars import MINUTE_BARS
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session
-from tbv8.store.ticks import Batch, Paid, open_ticks, trade_row
+from tbv8.store.ticks import Batch, Paid, bbo_row, open_ticks, trade_row
 from tbv8.store.ticks import Minute as Recorded
 from tbv8.trading.bars import Bars
 from tests.backtest.builders import make_strategy, rules
@@ -124,6 +125,12 @@ class World:
         row = trade_row(trade, ts_ms + delay_ms + self.clock_error_ms)
         with open_ticks(self.db_path) as store:
             store.commit(Batch(trades=[row]), now_ms=self.now_ms)
+
+    def quote(self, bid: float, ask: float) -> None:
+        """Let a quote of mexc come live."""
+        quote = Bbo("mexc", "BTC/USDT", self.now_ms - 100, bid, 5.0, ask, 5.0)
+        with open_ticks(self.db_path) as store:
+            store.commit(Batch(bbo=[bbo_row(quote, self.now_ms)]), now_ms=self.now_ms)
 
     def pay(self, hour_ms: int, rate: float, *, hours: int = 1, series: Series = BTC) -> None:
         """Let the recorder learn what was paid at a full hour, and that nothing was before."""
@@ -239,11 +246,12 @@ def ema(**changes: Any) -> Strategy:
 
 def scripted(orders: dict[int, str], **changes: Any) -> Strategy:
     """Return a strategy on minutes that sends orders at its bars."""
+    own = rules(tick_size="0.1", taker_fee="0.0005")
     values: dict[str, Any] = {
         "timeframe": ONE_MINUTE,
         "params": {"orders": orders},
         "detail": "none",
-        "instrument": rules(tick_size="0.1", taker_fee="0.0005"),
+        "instruments": {name: {"BTC/USDT": own} for name in ("hyperliquid", "mexc")},
     }
     return make_strategy(**(values | changes))
 
