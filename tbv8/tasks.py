@@ -514,7 +514,8 @@ def papers(project: Project) -> Iterator[Task]:
         doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
         task = _asked(partial(_paper, project, strategy), strategy, doc)
         broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
-        yield {**task, "params": PAPER_OPTIONS, "task_dep": [*task["task_dep"], *broken]}
+        # the session's own process checks the params: NautilusTrader would stay in this one
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": ["migrate", *broken]}
 
 
 def replays(project: Project) -> Iterator[Task]:
@@ -828,10 +829,13 @@ def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_p
         raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
     if strategy.funding != "fixed":
-        print(
-            f"   {strategy.strategy_id}: a paper session charges the funding_rate_8h of "
-            f"config/venues/{strategy.routing.primary}.yaml, not what the venue charges"
-        )
+        for plan in plans.values():
+            if plan.strategy.funding == "fixed":
+                print(
+                    f"   {strategy.strategy_id}: the session at {plan.venue} is charged its "
+                    "funding_rate_8h: to charge what the venue charges, write `funding` among the "
+                    f"channels of config/venues/{plan.venue}.yaml"
+                )
     if notify is not None and not os.environ.get(notify.urls_env):
         raise ConfigError(
             f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "
@@ -875,7 +879,8 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
                 "`enabled: true`, and `trades` among its channels",
                 path=Path(f"config/venues/{venue.name}.yaml"),
             )
-        there = on_venue(strategy, venue.name)
+        has_funding = "funding" in venue.channels
+        there = on_venue(strategy, venue.name, is_funding_recorded=has_funding)
         plans[role] = Plan(
             strategy=there,
             role=role,

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
     "experiments": "backtest freshness progress results store",
-    "live": "aggregate results serving store trading",
+    "live": "results serving store trading",
     "report": "config freshness page store",
     "tasks": "backfill backtest build ending experiments files freshness live recorder report",
     "api": "backtest config experiments freshness results store tasks",

@@ -105,13 +105,14 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """Money that left the account outside of fills; below 0 it came in.
 
     `funding` of a symbol; `liquidation`: the maintenance margin that was lost, or what the venue
-    bore below zero.
+    bore below zero. `booked_ms` is when funding of `ts_ms` was booked that was not known then.
     """
 
     ts_ms: int
     symbol: str
     kind: PaymentKind
     amount: Decimal
+    booked_ms: int | None = None
 
 
 def plain(value: Decimal) -> str:

@@ -123,7 +123,7 @@ def collect(
         orders=dict(sorted((+statuses).items())),
         refused=dict(sorted(Counter(map(_reason, filter(_is_refused, counted))).items())),
         fills=tuple(orders.fills),
-        payments=tuple(book.payments),
+        payments=tuple(sorted(book.payments, key=lambda payment: payment.ts_ms)),  # late ones
         denials=tuple(book.denials),
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),

@@ -71,6 +71,13 @@ class Callbacks:
         for name in self._wrapped:
             setattr(type(loaded), name, self._property(name))
 
+    def release(self) -> None:
+        """Forget the strategy, what it holds and what it raised; no callback may come after it."""
+        vars(self._loaded).clear()  # it may hold itself
+        self._wrapped.clear()
+        self.caught = None
+        del self._loaded
+
     def call(self, own: Callable[..., Any], *args: Any) -> Any:
         """Call what is the strategy's, in its own decimal context."""
         outer = getcontext()

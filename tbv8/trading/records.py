@@ -28,6 +28,16 @@ class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
     prices: tuple[Decimal, ...] = ()
 
 
+class RestingLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit order that works at the venue, with what is left of it."""
+
+    order_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+
+
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """One execution.
 
