@@ -17,6 +17,7 @@ from tbv8.page.words import counted, number
 from tbv8.trading.nautilus import Floats
 
 _BINS = 30
+_MARGIN = {"l": 62, "r": 12, "t": 28, "b": 48}  # with a title below the axis
 _TITLES = {
     "days": "Its days in other orders",
     "trades": "Its round trips drawn again",
@@ -73,10 +74,8 @@ def _method(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> Iterat
     if name != "order":
         chosen = findings.chosen
         own = chosen.trial.total_return if chosen and name == "markets" else None
-        label = f"{_TITLES[name]}: how many had which return, in percent"
-        yield draw(_histogram(f"{name}-returns-chart", label, paths.rows[:, 0], "--accent", own))
-    label = f"{_TITLES[name]}: how many had which largest drawdown, in percent"
-    yield draw(_histogram(f"{name}-falls-chart", label, paths.rows[:, 1], "--down", None))
+        yield draw(_histogram(name, "return", paths.rows[:, 0], own))
+    yield draw(_histogram(name, "largest drawdown", paths.rows[:, 1], None))
 
 
 def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
@@ -126,7 +125,7 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
     layout: dict[str, Any] = {"showlegend": True, "yaxis": value_axis(ticksuffix=" %")}
     if not is_daily:
         layout["xaxis"] = value_axis(zeroline=False, title={"text": "round trips"})
-        layout["margin"] = {"l": 62, "r": 12, "t": 28, "b": 48}
+        layout["margin"] = _MARGIN
     return Chart(
         id=f"{name}-fan-chart",
         label=f"{_TITLES[name]}: return by {unit}, in percent; the lines have 5, 25, 50, 75 and 95 "
@@ -145,9 +144,9 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
     )
 
 
-def _histogram(id_: str, label: str, values: Floats, color: str, own: float | None) -> Chart:
+def _histogram(name: str, what: str, values: Floats, own: float | None) -> Chart:
     """Return how many paths had which value, with a line at the real one if there is one."""
-    counts, edges = np.histogram(values * 100, bins=_BINS)
+    counts, edges = np.histogram(values * 100, bins=min(_BINS, 5 + len(values) // 10))
     width = float(edges[1] - edges[0])
     shapes, notes = [], []
     if own is not None:
@@ -175,8 +174,8 @@ def _histogram(id_: str, label: str, values: Floats, color: str, own: float | No
             }
         )
     return Chart(
-        id=id_,
-        label=label,
+        id=f"{name}-{'returns' if what == 'return' else 'falls'}-chart",
+        label=f"{_TITLES[name]}: how many paths had which {what}, in percent",
         columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
         traces=[
             {
@@ -184,16 +183,17 @@ def _histogram(id_: str, label: str, values: Floats, color: str, own: float | No
                 "x": "@x",
                 "y": "@y",
                 "width": width * 0.95,
-                "marker": {"color": color},
+                "marker": {"color": "--accent" if what == "return" else "--down"},
                 "hovertemplate": "%{x:.2f} %: %{y} paths<extra></extra>",
             }
         ],
         layout={
             "hovermode": "closest",
             "showlegend": False,
-            "xaxis": value_axis(zeroline=False, ticksuffix=" %"),
+            "xaxis": value_axis(zeroline=False, ticksuffix=" %", title={"text": what}),
+            "margin": _MARGIN,
             "shapes": shapes,
             "annotations": notes,
         },
-        height=220,
+        height=230,
     )

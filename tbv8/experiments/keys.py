@@ -189,10 +189,10 @@ def _base(query: Query, strategy: Strategy) -> Base:
     del inputs[PAGE_PART]
     engine = inputs["engine"].value | _trial_code().value
     config = inputs["config"].value
-    shared = {key: config[key] for key in config.keys() - {*_APART, *_NAMES}}
+    shared = {key: config[key] for key in sorted(config.keys() - {*_APART, *_NAMES})}
     inputs |= {"config": make_input(shared), "engine": make_input(engine)}
     digests = {name: part.digest for name, part in inputs.items()}
-    frame = make_input({key: shared[key] for key in shared.keys() - {"warm_up_ms"}})
+    frame = make_input({key: shared[key] for key in shared if key != "warm_up_ms"})
     code = f"{inputs['strategy'].digest}\n{frame.digest}\n"
     return Base(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
 

@@ -358,27 +358,17 @@ def _drawn_lines(drawn: Drawn) -> Iterator[str]:
     """Yield what each method came to, and how likely the losses asked for are."""
     for name, _, paths in drawn.methods:
         change, fall = paths.total_return, paths.max_drawdown
-        gains = f"return {change.p5:+.2%} .. {change.p95:+.2%}, "
-        loss = f", loss in {paths.loss:.0%}"
-        if name == "order":  # its sum is the same in any order
-            gains = loss = ""
-        yield (
-            f"{METHODS[name]} ({len(paths.rows):,}): {gains}drawdown up to {fall.p95:.2%}{loss}"
-            + (f", {drawn.failed:,} failed" if name == "markets" and drawn.failed else "")
-        )
+        words = [f"drawdown up to {fall.p95:.2%}"]
+        if name != "order":  # in any order the end is the same
+            words.insert(0, f"return {change.p5:+.2%} .. {change.p95:+.2%}")
+            words.append(f"loss in {paths.loss:.0%}")
+            pairs = zip(drawn.losses, paths.losses, strict=True)
+            words += [f"of {loss:.0%} in {share:.0%}" for loss, share in pairs]
+        if name == "markets" and drawn.failed:
+            words.append(f"{drawn.failed:,} failed")
+        yield f"{METHODS[name]} ({len(paths.rows):,}): {', '.join(words)}"
     if drawn.failed and not drawn.markets:
         yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
-    shares = [
-        f"{loss:.0%} {' / '.join(f'{paths.losses[at]:.0%}' for paths in _losing(drawn))}"
-        for at, loss in enumerate(drawn.losses)
-    ]
-    if shares and _losing(drawn):
-        names = " / ".join(name for name, *_ in drawn.methods if name != "order")
-        yield f"chance to lose, by {names}: {', '.join(shares)}"
-
-
-def _losing(drawn: Drawn) -> list[Paths]:
-    return [paths for name, _, paths in drawn.methods if name != "order"]
 
 
 def headline(trial: Trial, luck: Luck | None) -> str:

@@ -34,6 +34,7 @@ from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Data, Outcome
 from tbv8.experiments.walkforward import score
 from tbv8.experiments.warming import check_warm_up
+from tbv8.freshness.result import to_parts
 from tbv8.manifest import read_manifest
 from tbv8.market import Timeframe
 from tbv8.page.plotly import has_plotly, write_plotly
@@ -166,11 +167,11 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
         survey = Survey(experiment, query)
         planned = [*survey.known, *survey.following(query)]
         inputs = survey.inputs(query, planned, results_path=results_path)
-        changed = [part for part in inputs if manifest.inputs.get(part) != inputs[part]]
-        if changed:
+        parts = to_parts(inputs, manifest.inputs)
+        if changed := [part.name for part in parts if part.current != part.recorded]:
             return (
-                f"its folder is of other {' and '.join(changed)}, so that its bytes are not "
-                f"compared: run `doit experiment:{name}`"
+                f"{' and '.join(changed)} changed since its folder was written, so that its bytes "
+                f"are not compared: run `doit experiment:{name}`"
             )
         with TemporaryDirectory(prefix="tbv8-") as temporary:
             again = Path(temporary) / name
