@@ -121,6 +121,16 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+REPRODUCE_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "all_",
+        "long": "all",
+        "type": bool,
+        "default": False,
+        "help": "run every trial again, not a sample of them",
+    },
+]
+
 PAPER_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "for_",
@@ -407,7 +417,7 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
             }
 
 
-_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "Monte Carlo"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
@@ -442,10 +452,10 @@ def reproduces(project: Project) -> Iterator[Task]:
         task = _task(
             partial(_reproduce_trials, project, experiment),
             partial(State, ("it runs whenever it is asked for",)),
-            doc=f"Run {_MOST_REPRODUCED} trials of {name} again and compare every digit",
+            doc=f"Run {_MOST_REPRODUCED} trials of {name} again, or --all, and compare every digit",
             after=_before_trials(project, experiment),
         )
-        yield {"name": name, **task}
+        yield {"name": name, **task, "params": REPRODUCE_OPTIONS}
 
 
 def _check(
@@ -763,11 +773,13 @@ def _lookahead(project: Project, strategy: Strategy) -> None:
     inputs, bars = _read(project, strategy)
     keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
     try:
-        found = lines(strategy, check_lookahead(strategy, bars))
+        verdict = check_lookahead(strategy, bars)
     except StrategyError as e:
         keep(passed=False, line=str(e))
         raise
-    keep(passed=True, line=found[0])
+    found = lines(strategy, verdict)
+    warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
+    keep(passed=True, line=found[0], warm_up_ms=warm_up_ms)
     for line in found:
         print(f"   {line}")
 
@@ -810,11 +822,14 @@ def _experiment(project: Project, experiment: Experiment) -> None:
         print(f"   {line}")
 
 
-def _reproduce_trials(project: Project, experiment: Experiment) -> None:
-    from tbv8.experiments.run import reproduce_trials
+def _reproduce_trials(project: Project, experiment: Experiment, all_: bool) -> None:
+    from tbv8.experiments.run import reproduce_folder, reproduce_trials
 
-    count = reproduce_trials(experiment, db_path=project.db_path, most=_MOST_REPRODUCED)
-    print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
+    name, most = experiment.experiment_id, None if all_ else _MOST_REPRODUCED
+    count = reproduce_trials(experiment, db_path=project.db_path, most=most)
+    print(f"   {name}: reproduced, {count} trials with the same digests")
+    line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
+    print(f"   {name}: {line}")
 
 
 def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:

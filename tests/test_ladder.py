@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "trading": "config risk strategies",
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
-    "experiments": "backtest freshness progress results store",
+    "experiments": "aggregate backtest freshness progress results store",
     "live": "results serving store trading",
     "report": "config freshness page store",
     "tasks": "backfill backtest build ending experiments files freshness live recorder report",

@@ -22,10 +22,12 @@ from tbv8.config.experiments import risk_keys, vary
 from tbv8.config.records import Routing, Strategy
 from tbv8.config.source import is_file
 from tbv8.config.space import Axis, Point
+from tbv8.experiments.blocks import Market
 from tbv8.freshness.result import (
     PACKAGE,
     backtest_inputs,
     code_files,
+    package_versions,
     source_digests,
     static_inputs,
 )
@@ -36,6 +38,7 @@ from tbv8.store.database import Query
 _APART = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # a line each
 _NAMES = ("strategy_id",)
 _NEUTRAL = Path("trial")
+_JOBS = ("jobs.py", "markets.py", "blocks.py", "draws.py")
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
@@ -114,6 +117,18 @@ class Keys:
         """Return the key of a trial."""
         return hashlib.sha256(self.base(point, window).prefix + self._values(point)).digest()
 
+    def market_key(self, point: Point, market: Market) -> bytes:
+        """Return the key of a trial on a market that is made of the days of the real one."""
+        return self._job_key(point, {"market": msgspec.to_builtins(market)})
+
+    def trades_key(self, point: Point) -> bytes:
+        """Return the key of a trial by its round trips."""
+        return self._job_key(point, {"by": "trade"})
+
+    def _job_key(self, point: Point, what: dict[str, Any]) -> bytes:
+        text = json.dumps([what, _job_code().digest], sort_keys=True)
+        return hashlib.sha256(self.key(point, self.window) + text.encode()).digest()
+
     def variant(self, point: Point, window: Window) -> bytes:
         """Return what the trial tries, whatever the span and the engine."""
         return hashlib.sha256(self.base(point, window).code + self._values(point)).digest()
@@ -146,15 +161,27 @@ def subject_of(strategy: Strategy) -> str:
     return f"{strategy.module}{between}{strategy.class_name} on {series}"
 
 
+def side_subject(strategy: Strategy) -> str:
+    """Return the subject of trials that are no tries at the real series: Monte Carlo's."""
+    return f"Monte Carlo of {subject_of(strategy)}"
+
+
 def made_by(strategy: Strategy) -> str:
     """Return the digest of all code and versions that make a trial."""
     static = static_inputs(strategy)
     parts = [static[name].digest for name in ("strategy", "engine", "versions")]
-    return hashlib.sha256("\n".join([*parts, _trial_code().digest]).encode()).hexdigest()
+    code = [_trial_code().digest, _job_code().digest]
+    return hashlib.sha256("\n".join([*parts, *code]).encode()).hexdigest()
 
 
 def _trial_code() -> Input:
     return make_input(source_digests(code_files("experiments/trial.py"), PACKAGE.parent))
+
+
+def _job_code() -> Input:
+    """Return what makes a job of a trial: no key of a plain trial has it."""
+    files = code_files("aggregate.py", *(f"experiments/{name}" for name in _JOBS))
+    return make_input(source_digests(files, PACKAGE.parent) | package_versions("polars"))
 
 
 def _base(query: Query, strategy: Strategy) -> Base:
@@ -162,10 +189,10 @@ def _base(query: Query, strategy: Strategy) -> Base:
     del inputs[PAGE_PART]
     engine = inputs["engine"].value | _trial_code().value
     config = inputs["config"].value
-    shared = {key: config[key] for key in config.keys() - {*_APART, *_NAMES}}
+    shared = {key: config[key] for key in sorted(config.keys() - {*_APART, *_NAMES})}
     inputs |= {"config": make_input(shared), "engine": make_input(engine)}
     digests = {name: part.digest for name, part in inputs.items()}
-    frame = make_input({key: shared[key] for key in shared.keys() - {"warm_up_ms"}})
+    frame = make_input({key: shared[key] for key in shared if key != "warm_up_ms"})
     code = f"{inputs['strategy'].digest}\n{frame.digest}\n"
     return Base(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
 

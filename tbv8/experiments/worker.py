@@ -61,17 +61,17 @@ def serve(file: BufferedIOBase) -> None:
     sources = Sources(context.strategy)
     import pyarrow as pa
 
+    from tbv8.experiments.jobs import Job, run_job, time_limit
     from tbv8.experiments.keys import made_by
-    from tbv8.experiments.trial import run_trial
 
     tables = {}
     for name, number in context.tables.items():
         tables[name] = pa.ipc.open_file(pa.memory_map(f"/dev/fd/{number}")).read_all()
     send(file, Ready(made_by(context.strategy)))
     while True:
-        strategy: Strategy = receive(file)
-        with held_slot(context.cores):
-            outcome = run_trial(strategy, tables, context.funding)
+        job: Job = receive(file)
+        with held_slot(context.cores), time_limit(context.limit_ms):
+            outcome = run_job(job, tables, context.funding)
         is_same = sources.are_same()
         empty_output()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
