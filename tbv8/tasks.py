@@ -544,7 +544,7 @@ def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
 
 
 def has_shadow(strategy: Strategy) -> bool:
-    """Tell whether a strategy's secondary venue runs beside it."""
+    """Return True if a strategy's secondary venue runs beside it."""
     routing = strategy.routing
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
@@ -652,7 +652,7 @@ def _funding_state(project: Project, series: Series, spans: Sequence[Span]) -> S
 
 
 def _reach(series: Series, venue: Venue) -> str:
-    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    """Return how far back a venue's history goes, for `doit plan`: only the venue knows."""
     from tbv8.backfill import reach
 
     try:
@@ -976,7 +976,7 @@ class _UserErrors:
 
 
 class ReaderGoneError(SystemExit):
-    """Whoever reads what a task prints has gone; pydoit would make a traceback of any Exception."""
+    """The reader of a task's output has gone; pydoit would make a traceback of any Exception."""
 
     exit_code = 128 + signal.SIGPIPE
 
@@ -1148,6 +1148,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
             sys.stderr.write(f"ERROR: {name}: {fail.get_msg()}\n")
 
     def complete_run(self) -> None:
-        """Print what stopped the run as a whole; each failure was printed when it happened."""
+        """Print the errors that stopped the run as a whole; each failure was printed before."""
         for message in self.runtime_errors:
             sys.stderr.write(f"ERROR: {message}\n")

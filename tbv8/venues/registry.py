@@ -18,7 +18,7 @@ def find_venue(name: str) -> Venue:
 
 
 def find_funding(name: str) -> HistorySource | None:
-    """Return where what a venue charged as funding comes from; None if it is not to be had."""
+    """Return the source of a venue's funding; None if it has none."""
     return find_venue(name).funding
 
 

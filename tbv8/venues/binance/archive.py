@@ -167,7 +167,7 @@ def _unzip(zipped: bytes, inner_name: str) -> bytes:
 
 
 def _inflate(packed: bytes) -> tuple[bytes, bytes]:
-    """Return what is packed, and what stands behind it."""
+    """Return the packed bytes, and the bytes behind them."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         text = inflater.decompress(packed, MOST_BYTES + 1)

@@ -43,7 +43,7 @@ def _say_nothing(_line: str) -> None:
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a host that fails.
+    """The limits of retries with a host that fails.
 
     Args:
         tries: How often one thing is asked, all kinds of failure together.
@@ -121,7 +121,7 @@ def failure_of(e: BaseException) -> FailureError:
 
 
 def failure_in(response: requests.Response) -> FailureError:
-    """Return what a reply with an error status says."""
+    """Return the message of a reply with an error status."""
     status, reason = response.status_code, response.reason
     return FailureError(
         f"HTTP {status} {reason}" if reason else f"HTTP {status}",
@@ -269,7 +269,7 @@ class Host:
             )
 
     def _pause_s(self, where: str, failure: FailureError, tried: int) -> float:
-        """Return how long to wait before the next try; after a 429 no thread asks until then.
+        """Return the seconds before the next try; after a 429 they hold for all threads.
 
         Raises:
             VenueError: There is no sense in another try.

@@ -252,7 +252,7 @@ class Rest:
         return self._host.ask(path, call, closing, weight=1)
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
-        """Tell whether the newest bar opened before `ts_ms`."""
+        """Return True if the newest bar opened before `ts_ms`."""
         newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
         return newest_ms is not None and newest_ms < ts_ms
 
