@@ -276,7 +276,7 @@ type Channel = Literal["trades", "bbo"]
 
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the refusal of a frame or reply that the venue does not document."""
-    shown = text[:100].decode(errors="replace")
+    shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
     problem = one_line(problem, most=200)
     return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
 

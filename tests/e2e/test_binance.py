@@ -697,7 +697,7 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
         pytest.param(
             ("--venue", "binance_spt"),
             "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? there is "
-            "binance_perp, binance_spot, hyperliquid, mexc, sample",
+            "binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(

@@ -210,7 +210,7 @@ def test_prune_drops_and_says_what(done: Project) -> None:
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
             "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_perp, "
-            "binance_spot, hyperliquid, mexc, sample",
+            "binance_spot, bybit, hyperliquid, mexc, sample",
             id="no venue",
         ),
     ],

@@ -34,7 +34,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("venue=binance",),
             "ERROR: command line: venue: unknown venue 'binance', did you mean 'binance_spot'? "
-            "there is binance_perp, binance_spot, hyperliquid, mexc, sample",
+            "there is binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(

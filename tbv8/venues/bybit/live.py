@@ -238,7 +238,7 @@ class BybitFeed:
             return ()
         if message.type != "snapshot":  # the only one of these topics
             problem = f"a {quoted(message.type)} of {message.topic}"
-            raise undocumented(VENUE, bytes(message.data), problem)
+            raise undocumented(VENUE, message.data, problem)
         if channel == "trades":
             return _to_trades(_decode_trades(message.data), symbol)
         book = _decode_book(message.data)
