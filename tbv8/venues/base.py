@@ -136,7 +136,7 @@ class Rows(Protocol):
         """
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, none of which reaches past the clock or before the listing.
+        """Yield pieces that fill `gaps`; no gap reaches past the clock or before the listing.
 
         By time; closing it early ends its downloads. Nothing is yielded that was not checked; what
         was yielded stays good when more fails. Of minutes that may come yet nothing is yielded.
@@ -229,6 +229,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
             them, each with the time from its first bar to its last; None where a bar that was
             fetched stays good. Standard library only, since freshness asks.
         reach: How far back it goes only the venue knows; its sessions have `ReachingRows`.
+        rules: Asks for what orders there are worth, at a venue that a user configured.
     """
 
     span: Callable[[int], Span]
@@ -237,6 +238,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     rolls: bool = False
     files: Callable[[str], Mapping[str, Span]] | None = None
     reach: bool = False
+    rules: FetchRules | None = None
 
 
 class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -332,7 +334,7 @@ _MOST_FEE = Decimal("0.1")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What orders in one symbol are worth, as the venue publishes it; None for what it does not.
+    """The trading rules of one symbol as the venue publishes them; None for unpublished ones.
 
     In the units of the symbol, fees as fractions of the notional; `multiplier` is how many of its
     units one unit of the venue holds.
@@ -348,7 +350,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def are_possible(self) -> bool:
-        """Tell whether a market can have them: steps above 0, fees of less than a tenth."""
+        """Return True if a market can have them: steps above 0, fees of less than a tenth."""
         amounts = (self.tick_size, self.lot_size, self.min_notional_usd, self.max_leverage)
         fees = (self.maker_fee, self.taker_fee)
         return all(
@@ -508,7 +510,7 @@ class Live(Protocol):
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """All that tbv8 knows of a venue in code; what a user says of it is `tbv8.config.Venue`.
+    """A venue's facts in code; `tbv8.config.Venue` has the user's settings of it.
 
     Args:
         name: As in `config/venues/<name>.yaml`.

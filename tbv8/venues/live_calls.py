@@ -26,7 +26,7 @@ _TRIES_IN_SILENCE = 3
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a venue that fails.
+    """The limits of retries with a venue that fails.
 
     Args:
         tries: How often one thing is asked.

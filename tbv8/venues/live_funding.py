@@ -1,4 +1,4 @@
-"""What a venue that is recorded charged as funding: the same REST calls, page by page."""
+"""Funding history of a recorded venue by REST, page by page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BYTES_A_PAYMENT = 120
 
 
 def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
-    """Return what filling gaps takes, of payments every so many hours."""
+    """Return the cost of filling gaps with payments every so many hours."""
     payments = sum(-(-(span.end_ms - span.start_ms) // (hours * HOUR_MS)) for span in gaps)
     pages = sum(
         -(-(span.end_ms - span.start_ms + DAY_MS) // (hours * HOUR_MS * page_rows)) for span in gaps
@@ -69,7 +69,7 @@ class LiveRates:
         return self._settle(native, paid)[0].ts_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time, a calendar month at most.
+        """Yield pieces that fill `gaps`, by time, a calendar month at most.
 
         Where hours lack a payment, a second look is taken before they count as without one. Hours
         that may be paid yet are left out.
@@ -88,7 +88,7 @@ class LiveRates:
                 start_ms = month.end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return what was paid in `span`; what lacks was asked for twice.
+        """Return the payments in `span`; missing ones were requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.

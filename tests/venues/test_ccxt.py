@@ -6,7 +6,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import ccxt
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -23,6 +25,7 @@ from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromExchange, History, Say
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.ccxt.history import open_history
+from tbv8.venues.ccxt.rules import parse_rules
 from tbv8.venues.live_history import Patience
 from tbv8.venues.registry import make_history
 from tests.builders import (
@@ -271,8 +274,6 @@ def test_what_cannot_be_fetched_is_refused_in_one_line(
 
 
 def test_the_names_of_exchanges_are_those_of_ccxt() -> None:
-    import ccxt
-
     assert set(ccxt.exchanges) <= set(exchanges())
 
 
@@ -322,3 +323,53 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
     assert bars_in(db_path, SERIES) == [
         row for row in truth if any(span.start_ms <= row[0] < span.end_ms for span in held)
     ]
+
+
+def _market(**changes: object) -> dict[str, Any]:
+    limits = {"cost": {"min": 5.0}, "leverage": {"max": 50.0}}
+    return {
+        "quote": "USDT",
+        "contract": False,
+        "contractSize": None,
+        "precision": {"price": 0.1, "amount": 1e-08},
+        "limits": limits,
+        "maker": -0.0001,
+        "taker": 0.0005,
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("market", "mode", "expected"),
+    [
+        pytest.param(_market(), ccxt.TICK_SIZE, "0.1 1E-8 5.0 None", id="steps"),
+        pytest.param(
+            _market(precision={"price": 2, "amount": -1}),
+            ccxt.DECIMAL_PLACES,
+            "0.01 1E+1 5.0 None",
+            id="counts of digits",
+        ),
+        pytest.param(
+            _market(precision={"price": 5, "amount": None}),
+            ccxt.SIGNIFICANT_DIGITS,
+            "None None 5.0 None",
+            id="what is no step",
+        ),
+        pytest.param(
+            _market(contract=True, contractSize=0.01, precision={"price": 0.1, "amount": 1.0}),
+            ccxt.TICK_SIZE,
+            "0.1 0.010 5.0 50.0",
+            id="contracts of coins, with leverage",
+        ),
+        pytest.param(
+            _market(quote="EUR"), ccxt.TICK_SIZE, "0.1 1E-8 None None", id="a least order in euros"
+        ),
+    ],
+)
+def test_rules_are_read_of_each_kind_of_market(
+    market: dict[str, Any], mode: int, expected: str
+) -> None:
+    rules = parse_rules(market, mode)
+
+    amounts = (rules.tick_size, rules.lot_size, rules.min_notional_usd, rules.max_leverage)
+    assert " ".join(map(str, amounts)) == expected
+    assert (str(rules.maker_fee), str(rules.taker_fee)) == ("-0.0001", "0.0005")

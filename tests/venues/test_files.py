@@ -143,6 +143,40 @@ def test_every_format_gives_the_same_bars(
     assert read_bars(path, name="").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+# jesse has no export of its own. Its arrays are `timestamp, open, close, high, low, volume`
+# (https://docs.jesse.trade/docs/research/candles), which users save by numpy, or dump its table.
+JESSE_ARRAY = """\
+1.564272000000000000e+12,2.073000000000000114e+02,2.077500000000000000e+02,2.079000000000000057e+02,2.072999999999999829e+02,4.250000000000000000e+01
+1.564272060000000000e+12,2.077500000000000000e+02,2.070000000000000000e+02,2.077500000000000000e+02,2.068499999999999943e+02,0.000000000000000000e+00
+"""
+JESSE_TABLE = """\
+id,timestamp,open,close,high,low,volume,exchange,symbol,timeframe
+7d4f64a2-0c0d-4c4e-9b61-8e4f6a0f3c11,1564272000000,207.3,207.75,207.9,207.29999999999998,42.5,Binance,ETH-USDT,1m
+0b1c2a55-9a7f-4d5e-8f43-5a1f0c9d7e22,1564272060000,207.75,207,207.75,206.85,0,Binance,ETH-USDT,1m
+"""
+JESSE_BARS = [
+    (1564272000000, 207.3, 207.9, 207.29999999999998, 207.75, 42.5),
+    (1564272060000, 207.75, 207.75, 206.85, 207.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        (JESSE_ARRAY, "no header, told by its prices: time, open, close, high, low (as jesse has"),
+        (JESSE_TABLE, "`timestamp` in ms"),
+    ],
+    ids=["an array saved by numpy", "its table"],
+)
+def test_what_users_save_of_jesse_is_read_as_it_is(
+    put: Callable[..., Path], text: str, layout: str
+) -> None:
+    path = put(text.encode())
+
+    assert rows_read(path) == JESSE_BARS
+    assert layout in read_bars(path, name="").layout
+
+
 @pytest.mark.parametrize(
     ("times", "unit"),
     [

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Say
+from tbv8.venues.base import Cost, Endpoints, FetchRules, History, HistorySource, Rules, Say
 from tbv8.venues.binance import plan
 from tbv8.venues.binance.product import Product
 
 
 def history_source(product: Product) -> HistorySource:
-    """Return where the 1m bars of a product come from."""
+    """Return the source of a product's 1m bars."""
 
     def span(now_ms: int) -> Span:
         return Span(product.opened_ms, max(product.opened_ms, now_ms))
@@ -29,7 +29,7 @@ def history_source(product: Product) -> HistorySource:
 
 
 def funding_source(product: Product) -> HistorySource:
-    """Return where the funding of a product comes from."""
+    """Return the source of a product's funding."""
 
     def span(now_ms: int) -> Span:
         return Span(product.opened_ms, max(product.opened_ms, now_ms))
@@ -45,3 +45,16 @@ def funding_source(product: Product) -> HistorySource:
         return open_funding(product, endpoints, Patience(say=say))
 
     return HistorySource(span=span, cost=cost, open=opened)
+
+
+def rules_source(product: Product) -> FetchRules:
+    """Return what asks for the rules of a product's symbols."""
+
+    def fetch(
+        endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+    ) -> dict[str, Rules]:
+        from tbv8.venues.binance.rules import fetch_rules
+
+        return fetch_rules(product, endpoints, say, symbols)
+
+    return fetch

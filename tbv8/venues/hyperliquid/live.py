@@ -1,7 +1,8 @@
 """Hyperliquid's messages on its socket and by REST: frames and replies in, market nouns out.
 
-Wire facts: protocols.md 1. The traps: one unknown coin in a subscribe closes the whole socket
-without a word; the first trades frame after a subscribe holds old trades; its numbers are strings.
+Wire facts: docs/venues/hyperliquid.md. The traps: one unknown coin in a subscribe closes the whole
+socket without a word; the first trades frame after a subscribe holds old trades; its numbers are
+strings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """MEXC futures' messages on their socket and by REST: frames and replies in, market nouns out.
 
-Wire facts: protocols.md 2. The traps: the server hangs up 60 s after the last JSON ping even while
-data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP 200.
+Wire facts: docs/venues/mexc.md. The traps: the server hangs up 60 s after the last JSON ping even
+while data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP
+200.
 """
 
 from __future__ import annotations
