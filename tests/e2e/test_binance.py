@@ -696,13 +696,13 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
     [
         pytest.param(
             ("--venue", "binance_spt"),
-            "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? there is "
+            "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? Known: "
             "binance_perp, binance_spot, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
             ("--symbol", "BTCUSDT"),
-            "ERROR: --symbol: unknown symbol 'BTCUSDT', did you mean 'BTC/USDT'? there is "
+            "ERROR: --symbol: unknown symbol 'BTCUSDT', did you mean 'BTC/USDT'? Known: "
             "BTC/USDT, ETH/USDT",
             id="symbol",
         ),
@@ -713,14 +713,14 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "bars_6m"),
-            "ERROR: --dataset: unknown dataset 'bars_6m', did you mean 'bars_5m'? there is "
+            "ERROR: --dataset: unknown dataset 'bars_6m', did you mean 'bars_5m'? Known: "
             "bars_12h, bars_15m, bars_1d, bars_1h, bars_1m, bars_1mo, bars_1w, bars_2h, bars_30m, "
             "bars_4h, bars_5m, funding, ohlcv_1m",
             id="dataset",
         ),
         pytest.param(
             ("--against", "archive"),
-            "ERROR: --against: unknown source 'archive'; there is rest",
+            "ERROR: --against: unknown source 'archive'; known: rest",
             id="source",
         ),
         pytest.param(

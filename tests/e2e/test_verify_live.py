@@ -46,7 +46,7 @@ def test_mexc_and_hyperliquid_are_compared_with_what_they_say(
         changed = project.doit("verify", "--against", "rest", "--seed", "1", code=1)
 
     # then
-    assert whole.stdout.endswith("random hours with REST (--seed 1): all as the venue says\n")
+    assert whole.stdout.endswith("random hours with REST (--seed 1): no differences\n")
     assert whole.stdout.split()[1] in ("4", "6")  # two hours of each, or three with their parts
     assert "ohlcv_1m hyperliquid:BTC/USDT " in changed.stdout
     assert "ohlcv_1m mexc:BTC/USDT " in changed.stdout
