@@ -59,7 +59,7 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         refused = project.doit("paper:live", code=1)
-        assert "ERROR: paper:live: live: a session of it runs already (process" in refused.stderr
+        assert "ERROR: paper:live: live: its session is already running (process" in refused.stderr
         assert session(project)["state"] == "running"
 
         # and when

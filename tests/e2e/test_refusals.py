@@ -242,7 +242,7 @@ def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
 
     assert line == (
         "ERROR: migrate: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it "
-        "aside and run again to build it anew"
+        "away and run again to rebuild it"
     )
     assert done.db_path.read_bytes() == damage
 
@@ -262,8 +262,8 @@ def test_a_plan_that_cannot_look_into_its_database_is_none(done: Project) -> Non
     absent = done.doit(*ONE_WEEK, "plan", "migrate").stdout
 
     assert lines == {
-        "ERROR: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it aside "
-        "and run again to build it anew"
+        "ERROR: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it away "
+        "and run again to rebuild it"
     }
     assert (listed.stderr, len(listed.stdout.splitlines()) > 5) == ("", True)
     assert absent == "migrate\n    data/tbv8.sqlite: there is no database: run `doit migrate`\n"
@@ -275,7 +275,7 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
     line = refused(done, *ONE_WEEK, code=1)
 
     assert line == (
-        "ERROR: migrate: data/tbv8.sqlite: is from a newer tbv8 than this one, which knows "
+        "ERROR: migrate: data/tbv8.sqlite: comes from a newer tbv8, this one needs "
         f"revision {REVISION}: update tbv8, or set another db_path in config/data.yaml"
     )
 
@@ -288,7 +288,7 @@ def test_text_of_a_torn_page_is_refused(done: Project) -> None:
     done.sql("UPDATE bars_5m SET symbol = CAST(x'96ff' AS TEXT) WHERE symbol = 'ETH/USDT'")
 
     damaged = (
-        "data/tbv8.sqlite: damaged: restore a copy, or move it aside and run again to build it anew"
+        "data/tbv8.sqlite: damaged: restore a copy, or move it away and run again to rebuild it"
     )
     assert refused(done, *ONE_WEEK, "verify", code=3) == f"ERROR: {damaged}"
     assert refused(done, *ONE_WEEK, "aggregate:sample:BTC/USDT:5m", code=1) == (
@@ -307,8 +307,8 @@ def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(project: Pro
     report = refused(project, "report", code=3)
 
     assert said == (
-        "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: holds 'notes.md' and no "
-        "manifest.json of tbv8, so no result can take its place: move it elsewhere, or set another "
+        "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: has 'notes.md' but no "
+        "manifest.json of tbv8, so no result can replace it: move it elsewhere, or set another "
         "results_path in config/data.yaml"
     )
     assert report.startswith("ERROR: research/index.html: is not a page of tbv8")
