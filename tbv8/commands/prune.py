@@ -13,7 +13,7 @@ from tbv8.market import iso, parse_duration_ms
 from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
-from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 
 
@@ -143,7 +143,7 @@ def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
     return 0
 
 
-def _prune(project: Project, old: Old) -> None:
+def _prune(project: Project, old: OldRows) -> None:
     label = f"prune {old.table} of {old.series}"
     with progress(label, old.rows, "rows") as advance:
         prune(project.db_path, old, advance=advance)
