@@ -102,7 +102,9 @@ def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
 
     with (
         session_lock(world.db_path, "test_v1"),
-        pytest.raises(DataError, match=rf"a session of it runs already \(process {os.getpid()}\)"),
+        pytest.raises(
+            DataError, match=rf"its session is already running \(process {os.getpid()}\)"
+        ),
     ):
         watch_fast({"primary": plan}, 5)
 
