@@ -199,7 +199,7 @@ def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
 
 
 def reach(series: Series, *, venue: Venue) -> str | None:
-    """Return how far back the venue's 1m bars go where only it knows; None elsewhere.
+    """Return the age of the venue's oldest 1m bars if only the venue knows it; else None.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.

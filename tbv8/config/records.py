@@ -213,11 +213,21 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
-    """A bootstrap of the chosen trial: paths, the mean length of a block in days, the seed."""
+    """What the chosen trial might have brought.
+
+    Attributes:
+        paths: How often its days are drawn, and its round trips.
+        block_days: The mean length of the blocks in which days are drawn.
+        seed: Of all draws.
+        losses: Fractions of the starting balance, rising: how likely is it to lose as much?
+        markets: On how many markets, made of blocks of the real days, it is run.
+    """
 
     paths: int
     block_days: int
     seed: int
+    losses: tuple[float, ...] = (0.05, 0.1, 0.2)
+    markets: int = 0
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +235,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
     `blocks` are those of the cross-validation that estimates overfitting. What runs it changes no
     result: `workers` is 0 for as many as there are cores, `address` that of a Ray cluster, None to
-    start one.
+    start one; a trial that takes longer than `trial_limit_ms` is ended.
     """
 
     experiment_id: str
@@ -239,6 +249,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     on: Executor = "pool"
     address: str | None = None
+    trial_limit_ms: int | None = None
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

@@ -1,4 +1,4 @@
-"""Binance's USD-M perpetual futures: protocols.md section 6.
+"""Binance's USD-M perpetual futures: docs/venues/binance.md.
 
 Their archive has a header row in newer files and milliseconds throughout; both are told from the
 rows themselves, as those of Spot are.

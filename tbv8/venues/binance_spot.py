@@ -1,4 +1,4 @@
-"""Binance Spot: protocols.md section 3."""
+"""Binance Spot: docs/venues/binance.md."""
 
 from __future__ import annotations
 

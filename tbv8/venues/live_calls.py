@@ -6,7 +6,6 @@ bit, that the recorder refills its gaps with.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
@@ -16,6 +15,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.text import one_line
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ask, Endpoints, Live, Market, RefusedError, Rules, Say
 from tbv8.venues.bounds import check_clock
 
@@ -26,7 +26,7 @@ _TRIES_IN_SILENCE = 3
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a venue that fails.
+    """The limits of retries with a venue that fails.
 
     Args:
         tries: How often one thing is asked.
@@ -105,11 +105,17 @@ class Calls:
         }
 
     def fetch[T](self, ask: Ask[T]) -> T:
-        """Ask until it works; what cannot get better is not asked again.
+        """Ask until it works, page by page; what cannot get better is not asked again.
 
         Raises:
             VenueError: The venue refuses, or fails too often.
         """
+        found = self._fetch_page(ask)
+        while isinstance(found, Ask):
+            found = self._fetch_page(found)
+        return found
+
+    def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
         where = f"{self._url}{ask.path}"
         for tried in range(1, self._patience.tries + 1):
             self._await_turn(ask.weight)
@@ -121,10 +127,10 @@ class Calls:
                 failure: VenueError = e
             except VenueError as e:
                 failure = e
-            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
+            pause_s = backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
             if tried >= _TRIES_IN_SILENCE and self._say is not None:
-                self._say(f"{where}: {failure}, trying again in {backoff_s:.0f} s")
-            self._patience.sleep(backoff_s * random.uniform(0.5, 1.0))
+                self._say(f"{where}: {failure}, trying again in {pause_s:.0f} s")
+            self._patience.sleep(pause_s)
         raise VenueError(
             f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
             "what was fetched is kept"

@@ -1,4 +1,4 @@
-"""What a venue that is recorded charged as funding: the same REST calls, page by page."""
+"""Funding history of a recorded venue by REST, page by page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
-from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, History, Live, Payment, Payments, Say
+from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Payment, Say
 from tbv8.venues.live_calls import Calls, Patience
 from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
 
@@ -20,7 +20,7 @@ _BYTES_A_PAYMENT = 120
 
 
 def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
-    """Return what filling gaps takes, of payments every so many hours."""
+    """Return the cost of filling gaps with payments every so many hours."""
     payments = sum(-(-(span.end_ms - span.start_ms) // (hours * HOUR_MS)) for span in gaps)
     pages = sum(
         -(-(span.end_ms - span.start_ms + DAY_MS) // (hours * HOUR_MS * page_rows)) for span in gaps
@@ -63,13 +63,13 @@ class LiveRates:
         Raises:
             VenueError: The venue does not know the symbol, or has charged nothing yet.
         """
-        paid = self._pages(self._live.ask_oldest_payments(self._calls.market(native)))
+        paid = self._calls.fetch(self._live.ask_oldest_payments(self._calls.market(native)))
         if not paid:
             raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
         return self._settle(native, paid)[0].ts_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time, a calendar month at most.
+        """Yield pieces that fill `gaps`, by time, a calendar month at most.
 
         Where hours lack a payment, a second look is taken before they count as without one. Hours
         that may be paid yet are left out.
@@ -88,7 +88,7 @@ class LiveRates:
                 start_ms = month.end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return what was paid in `span`; what lacks was asked for twice.
+        """Return the payments in `span`; missing ones were requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -110,17 +110,9 @@ class LiveRates:
         market = self._calls.market(native)
         return look_twice(
             span,
-            lambda wider: self._pages(self._live.ask_payments(market, wider)),
+            lambda wider: self._calls.fetch(self._live.ask_payments(market, wider)),
             partial(self._settle, native),
         )
-
-    def _pages(self, asked: Ask[Payments] | None) -> list[Payment]:
-        paid: list[Payment] = []
-        while asked is not None:
-            page = self._calls.fetch(asked)
-            paid += page.paid
-            asked = page.further
-        return paid
 
     def _settle(self, native: str, paid: Sequence[Payment]) -> list[Rate]:
         return settle_or_refuse(self._calls.name, native, paid, usual_hours=self._usual_hours)

@@ -64,7 +64,7 @@ def fill(
     page_minutes: int,
     now_ms: int,
 ) -> Generator[Fetched]:
-    """Yield what fills `gaps`, by time, some days at a time.
+    """Yield pieces that fill `gaps`, by time, some days at a time.
 
     Of the last day, minutes behind which there is no bar may come yet: nothing is yielded of them.
 
@@ -191,7 +191,7 @@ class LiveBars:
         return first_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time.
+        """Yield pieces that fill `gaps`, by time.
 
         A minute without a bar is asked for twice before it counts as missing at the venue. Of the
         last day, those behind which there is no bar either may come yet (it halted, or its answer

@@ -102,7 +102,7 @@ def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
 
 
 def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
-    """Tell whether the intervals of `rates` leave payments out that are due in `span`."""
+    """Return True if payments that are due in `span` are missing from `rates`, by its intervals."""
     if not rates:
         return bool(span)
     first, last = rates[0], rates[-1]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
+from tbv8.venues import binance_perp, binance_spot, bybit, hyperliquid, mexc, sample
 from tbv8.venues.base import FetchRules, FromExchange, FromFiles, HistorySource, Venue
-from tbv8.venues.ccxt import exchange_source
-from tbv8.venues.files import files_source
 
-_MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
+_MODULES = (binance_perp, binance_spot, bybit, hyperliquid, mexc, sample)
 
 VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MODULES}
 
@@ -20,7 +18,7 @@ def find_venue(name: str) -> Venue:
 
 
 def find_funding(name: str) -> HistorySource | None:
-    """Return where what a venue charged as funding comes from; None if it is not to be had."""
+    """Return the source of a venue's funding; None if it has none."""
     return find_venue(name).funding
 
 
@@ -37,5 +35,9 @@ def find_rules(name: str) -> FetchRules | None:
 def make_history(origin: FromExchange | FromFiles) -> HistorySource:
     """Return the history that a user configured."""
     if isinstance(origin, FromFiles):
+        from tbv8.venues.files import files_source
+
         return files_source(origin)
+    from tbv8.venues.ccxt import exchange_source
+
     return exchange_source(origin)

@@ -14,12 +14,14 @@ from tbv8.venues.registry import find_venue
 from tests.e2e.conftest import Project
 from tests.servers.binance import BinanceServer
 from tests.servers.binance_market import synthetic_market
+from tests.servers.bybit import bybit_market, bybit_server
 from tests.servers.exchanges import ExchangeMarket, ExchangeServer
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+from tests.servers.live_venues import LIVE_VENUES
 from tests.servers.mexc import mexc_market, mexc_server
 
 LEFT_OUT = ", max_leverage: 40}   # no least order?\n  ETH"
-HYPERLIQUID, MEXC = (f"config/venues/{name}.yaml" for name in ("hyperliquid", "mexc"))
+BYBIT, HYPERLIQUID, MEXC = (f"config/venues/{name}.yaml" for name in LIVE_VENUES)
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,13 @@ def served(project: Project) -> Iterator[Served]:
 
 
 def test_the_shipped_files_are_what_the_wire_facts_say(served: Served) -> None:
-    said = served.project.doit("rules").stdout
+    with bybit_server([bybit_market("BTCUSDT"), bybit_market("ETHUSDT")]) as contracts:
+        served.project.edit(BYBIT, "https://api.bybit.com", contracts.rest_url)
+        enabled = served.project.doit("rules").stdout
+        named = served.project.doit("rules", "--venue", "bybit").stdout
 
-    assert said == "4 instruments are as their venues publish them\n"
+    assert enabled == "4 instruments are as their venues publish them\n"
+    assert named == "2 instruments are as their venues publish them\n"
 
 
 def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) -> None:

@@ -11,7 +11,7 @@ It is Spot (`/api/v3`) and the USD-M perpetuals (`/fapi/v1`) alike, of the same 
 `POST /_control` and read `GET /_control/log` (`send_control`, `read_log`).
 
 Two clocks: `now_ms` is the market's (a number that a test moves), and the weight meter's is the
-wall clock, which `weight.advance` moves forward. The wire follows protocols.md sections 3 and 6.
+wall clock, which `weight.advance` moves forward. The wire follows docs/venues/binance.md.
 """
 
 from __future__ import annotations

@@ -31,10 +31,9 @@ from tests.servers.binance import BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import RateRow, synthetic_market, synthetic_rates
-from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
-from tests.servers.mexc import mexc_market, mexc_server
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.venues.binance_spot import VirtualTime, span
 
 PERP = Series("binance_perp", "BTC/USDT")
@@ -266,24 +265,17 @@ def hurried() -> Iterator[None]:
         yield
 
 
-# Hyperliquid and MEXC
+# The venues that are recorded
 
 
-@contextmanager
-def live_server(name: str, **spec: Any) -> Iterator[LiveServer]:
+def live_server(name: str, **spec: Any) -> LiveServer:
     clock = VenueClock(start_ms=NOW, speed=0)
-    if name == "mexc":
-        with mexc_server([mexc_market("BTC_USDT", rate=0, quote_rate=0, **spec)], clock=clock) as s:
-            yield s
-    else:
-        market = hyperliquid_market("BTC", rate=0, quote_rate=0, **spec)
-        with hyperliquid_server([market], clock=clock) as s:
-            yield s
+    return serve(name, clock=clock, rate=0, quote_rate=0, **spec)
 
 
-@pytest.mark.parametrize(("name", "hours"), [("hyperliquid", 1), ("mexc", 8)])
-def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str, hours: int) -> None:
-    series = Series(name, "BTC/USDT")
+@pytest.mark.parametrize("name", LIVE_VENUES)
+def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str) -> None:
+    series, hours = Series(name, "BTC/USDT"), LIVE_VENUES[name].funding_hours
     with live_server(name, funding_days=75) as server:
         [market] = server.markets.values()
         truth = [
@@ -299,7 +291,7 @@ def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str, ho
     assert rows(db_path, told) == [(0,)]
 
 
-@pytest.mark.parametrize("name", ["hyperliquid", "mexc"])
+@pytest.mark.parametrize("name", LIVE_VENUES)
 def test_a_payment_that_a_live_venue_does_not_tell_is_missing(db_path: Path, name: str) -> None:
     series = Series(name, "BTC/USDT")
     untold = parse_time("2024-03-05T16:00:00Z")
@@ -309,7 +301,7 @@ def test_a_payment_that_a_live_venue_does_not_tell_is_missing(db_path: Path, nam
         fill(db_path, server.rest_url, [span("2024-03-01", "2024-03-10")], series)
 
     assert untold not in {row[0] for row in held(db_path, series)}
-    missing = {"hyperliquid": 1, "mexc": 8}[name]
+    missing = LIVE_VENUES[name].funding_hours
     assert ledger_in(db_path, series, FUNDING, columns="sum(missing)") == [(missing,)]
 
 

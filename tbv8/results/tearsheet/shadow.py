@@ -82,7 +82,8 @@ def priced_part(result: Result) -> Part:
     note = (
         f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
         f"{priced.venue} when it was made: how much more it would have cost there, fees not "
-        "counted. shadow/orders.csv lists them."
+        f"counted. {priced.reached:,} limit orders rested while those quotes traded through them. "
+        "shadow/orders.csv lists all."
     )
     heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
     title = f"Fills at the quotes of {priced.venue}"

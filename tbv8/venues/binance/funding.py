@@ -66,7 +66,7 @@ class BinanceRates:
         return self._listed_ms[native]
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time.
+        """Yield pieces that fill `gaps`, by time.
 
         A past month is a file, and REST fills what the file lacks; the rest is REST, asked twice
         where hours lack a payment. Hours that may be paid yet are left out.
@@ -91,7 +91,7 @@ class BinanceRates:
                 files.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return what REST says was paid in `span`; what lacks was asked for twice.
+        """Return the payments in `span` by REST; missing ones were requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.

@@ -59,7 +59,7 @@ class BinanceBars:
         return self._listed_ms[native]
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time; closing it early ends its downloads.
+        """Yield pieces that fill `gaps`, by time; closing it early ends its downloads.
 
         Four threads work ahead of the consumer, who holds at most some months of bars. Minutes of
         the last day that the venue does not have, and behind which it has none, may come yet (it

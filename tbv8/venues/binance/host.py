@@ -1,12 +1,11 @@
 """One host, asked by several threads: tries again, waits when told to, stops when it cannot help.
 
-Statuses and limits: protocols.md 3.4. A ban (418) and a refusal of the place (451, 403) are never
-asked again; after 429 no thread asks until the host's time is over.
+Statuses and limits: docs/venues/binance.md. A ban (418) and a refusal of the place (451, 403) are
+never asked again; after 429 no thread asks until the host's time is over.
 """
 
 from __future__ import annotations
 
-import random
 import re
 import ssl
 import threading
@@ -26,6 +25,7 @@ import requests
 from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import UNREADABLE, Say
 from tbv8.venues.binance.product import Product
 from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_words
@@ -43,7 +43,7 @@ def _say_nothing(_line: str) -> None:
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a host that fails.
+    """The limits of retries with a host that fails.
 
     Args:
         tries: How often one thing is asked, all kinds of failure together.
@@ -116,7 +116,7 @@ def failure_of(e: BaseException) -> FailureError:
 
 
 def failure_in(response: requests.Response) -> FailureError:
-    """Return what a reply with an error status says."""
+    """Return the message of a reply with an error status."""
     status, reason = response.status_code, response.reason
     return FailureError(
         f"HTTP {status} {reason}" if reason else f"HTTP {status}",
@@ -264,7 +264,7 @@ class Host:
             )
 
     def _pause_s(self, where: str, failure: FailureError, tried: int) -> float:
-        """Return how long to wait before the next try; after a 429 no thread asks until then.
+        """Return the seconds before the next try; after a 429 they hold for all threads.
 
         Raises:
             VenueError: There is no sense in another try.
@@ -287,8 +287,7 @@ class Host:
         return max(self._backoff_s(tried), told_s or 0.0)
 
     def _backoff_s(self, tried: int) -> float:
-        longest_s = min(self.patience.cap_s, self.patience.base_s * 2.0 ** (tried - 1))
-        return longest_s * random.uniform(0.5, 1.0)
+        return backoff_s(tried, base_s=self.patience.base_s, cap_s=self.patience.cap_s)
 
     def _retry_after_s(self, failure: FailureError) -> float | None:
         told = failure.headers.get("Retry-After", "").strip()

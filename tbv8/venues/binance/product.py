@@ -1,4 +1,4 @@
-"""What tells one of Binance's markets from another, as data; light to import."""
+"""Differences between Binance's markets, as data; light to import."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         return symbol.replace("/", "")
 
     def page_weight(self, rows: int) -> int:
-        """Return what a call for at most `rows` bars weighs."""
+        """Return the request weight of a call for at most `rows` bars."""
         return next(weight for most, weight in self.page_weights if rows <= most)

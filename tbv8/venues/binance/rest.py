@@ -1,6 +1,6 @@
 """Bars from the REST API: `GET <api>/klines` by ccxt's raw call; the clock and the listing.
 
-Wire facts: protocols.md 3.2 and 6. Both bounds of a call are open times and inclusive. ccxt's own
+Wire facts: docs/venues/binance.md. Both bounds of a call are open times and inclusive. ccxt's own
 limiter and retries are off, `Host` does both. ccxt's exceptions do not tell the status (451, 429
 and 418 are NetworkErrors), but each was raised because of one of requests, which does.
 """
@@ -252,7 +252,7 @@ class Rest:
         return self._host.ask(path, call, closing, weight=1)
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
-        """Tell whether the newest bar opened before `ts_ms`."""
+        """Return True if the newest bar opened before `ts_ms`."""
         newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
         return newest_ms is not None and newest_ms < ts_ms
 

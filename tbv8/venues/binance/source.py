@@ -11,7 +11,7 @@ from tbv8.venues.binance.product import Product
 
 
 def history_source(product: Product) -> HistorySource:
-    """Return where the 1m bars of a product come from."""
+    """Return the source of a product's 1m bars."""
 
     def span(now_ms: int) -> Span:
         return Span(product.opened_ms, max(product.opened_ms, now_ms))
@@ -29,7 +29,7 @@ def history_source(product: Product) -> HistorySource:
 
 
 def funding_source(product: Product) -> HistorySource:
-    """Return where the funding of a product comes from."""
+    """Return the source of a product's funding."""
 
     def span(now_ms: int) -> Span:
         return Span(product.opened_ms, max(product.opened_ms, now_ms))

@@ -43,7 +43,7 @@ type _Row = tuple[int, float | None, float | None, float | None, float | None, f
 
 
 class _Reach(msgspec.Struct, frozen=True):
-    """How far back 1m bars go; `rolls` where older ones were there once. `asked_s` is monotonic."""
+    """The oldest 1m bar; `rolls` if older ones were there once. `asked_s` is monotonic."""
 
     first_ms: int
     rolls: bool
@@ -75,13 +75,13 @@ class CcxtBars:
         return 0 if reach.rolls else reach.first_ms
 
     def reach(self, native: str) -> str:
-        """Return how far back 1m bars go, in words."""
+        """Return the age of the oldest 1m bars, in words."""
         reach = self._reach(native)
         kept = "keeps the newest 1m bars only" if reach.rolls else "has 1m bars"
         return f"{self._name} {kept} of {native}, from {iso(reach.first_ms)} on"
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time, as `tbv8.venues.live_history.fill`.
+        """Yield pieces that fill `gaps`, by time, as `tbv8.venues.live_history.fill`.
 
         Raises:
             VenueError: The exchange refuses, is out of reach, or no longer keeps it.
@@ -128,7 +128,7 @@ class CcxtBars:
         return self._exchange.ask(f"{timeframe} bars of {native}", call)
 
     def _reach(self, native: str) -> _Reach:
-        """Return how far back 1m bars go; each symbol is asked for once.
+        """Return the oldest 1m bar; each symbol is requested once.
 
         Raises:
             VenueError: The exchange does not know the symbol, or has no 1m bars of it.
@@ -207,7 +207,7 @@ class CcxtBars:
             )
 
     def _page(self, native: str) -> int:
-        """Return how many bars one answer has at most."""
+        """Return the largest number of bars in one reply."""
         limit = self._ccxt.feature_value(native, "fetchOHLCV", "limit", _USUAL_PAGE)
         return min(int(limit or _USUAL_PAGE), _LONGEST_PAGE)
 

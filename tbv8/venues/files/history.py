@@ -51,7 +51,7 @@ class FileRows:
         return first_ms // DAY_MS * DAY_MS
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield what fills `gaps`, by time: a piece for each stretch of days of the same files.
+        """Yield pieces that fill `gaps`, by time: one for each stretch of days of the same files.
 
         Raises:
             DataError: A file cannot be used, or two have different bars of one minute.
@@ -90,7 +90,7 @@ class FileRows:
         )
 
     def _notes(self, parts: Sequence[tuple[Path, FileBars]]) -> tuple[str, ...]:
-        """Return how the files were read: one line for all that were read alike."""
+        """Return the formats in which files were read: one line for all of the same format."""
         alike: dict[str, list[tuple[Path, FileBars]]] = {}
         for path, bars in parts:
             alike.setdefault(bars.layout, []).append((path, bars))
