@@ -22,6 +22,7 @@ from tbv8.venues.base import Rules as Published
 
 _KEYS = Published.__struct_fields__
 _UNREACHED = 3
+_NONE = "no venue was asked: none that publishes rules is enabled and has `instruments`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,8 @@ class Rules(ReadOnlyCommand):
             print_json(_to_json(published, found))
         else:
             _print(published, found, written)
+            if not published and not unreached:
+                print(_NONE)
         for problem in unreached:
             sys.stderr.write(f"ERROR: {problem}\n")
         return _UNREACHED if unreached else 1 if found and not write else 0
@@ -87,10 +90,15 @@ def _chosen(project: Project, name: str) -> list[Venue]:
         return [venue for venue in able.values() if venue.enabled]
     if name not in project.venues:
         raise InvalidCommand(f"--venue: {unknown('venue', name, able)}")
+    if project.venues[name].rules is None:
+        raise InvalidCommand(
+            f"--venue: {name} publishes no rules that tbv8 can read: "
+            f"choose one of {', '.join(able) or 'none'}"
+        )
     if name not in able:
         raise InvalidCommand(
-            f"--venue: {name} publishes no rules that tbv8 can read, or has no `instruments`: "
-            f"choose one of {', '.join(able) or 'none'}"
+            f"--venue: {name} has no `instruments` to compare: write them into its file in "
+            "config/venues, as in hyperliquid.yaml"
         )
     return [able[name]]
 
@@ -165,11 +173,9 @@ def _print(
                 ).rstrip()
             )
     elif len(published) == 1:
-        print("1 instrument is as its venue publishes it")
+        print("1 instrument agrees with the published rules")
     elif published:
         print(f"{len(published)} instruments agree with the published rules")
-    else:
-        print("no venue was queried: no enabled venue publishes rules and has `instruments`")
     for path in written:
         print(f"{path}: written")
     if found and not written:

@@ -234,8 +234,8 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """Many trials of one strategy.
 
     `blocks` is the number of blocks in the cross-validation that estimates overfitting. `workers`,
-    `on`, `address` and `trial_limit_ms` change no result: 0 workers means one per core, an `address`
-    of None starts a Ray cluster, and a trial that takes longer than its limit is ended.
+    `on`, `address` and `trial_limit_ms` change no result: 0 workers means one per core, an
+    `address` of None starts a Ray cluster, and a trial that takes longer than its limit is ended.
     """
 
     experiment_id: str

@@ -117,6 +117,7 @@ def test_a_venue_that_cannot_be_asked_is_no_difference(served: Served) -> None:
     [
         (("--venue", "mex"), "--venue: unknown venue 'mex', did you mean 'mexc'?"),
         (("--venue", "sample"), "--venue: sample publishes no rules that tbv8 can read"),
+        (("--venue", "binance_perp"), "--venue: binance_perp has no `instruments` to compare"),
         (("mexc",), "'mexc': choose with --venue"),
     ],
 )
