@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import resource
 import signal
 import sys
 import time
@@ -25,7 +24,6 @@ from doit.reporter import ConsoleReporter
 from msgspec.structs import replace
 
 from tbv8.config.document import unknown
-from tbv8.config.experiments import load_experiments, results_folder
 from tbv8.config.load import load_project
 from tbv8.config.records import Experiment, Problem, Project, Strategy, Venue
 from tbv8.config.source import is_file
@@ -42,7 +40,6 @@ from tbv8.freshness.result import (
     static_state,
 )
 from tbv8.freshness.state import State
-from tbv8.freshness.verdict import write_verdict
 from tbv8.manifest import FILES_PART, Input, read_manifest
 from tbv8.market import (
     MINUTE_MS,
@@ -124,6 +121,16 @@ RECORD_OPTIONS: list[dict[str, Any]] = [
 ]
 
 
+REPRODUCE_OPTIONS: list[dict[str, Any]] = [
+    {
+        "name": "all_",
+        "long": "all",
+        "type": bool,
+        "default": False,
+        "help": "run every trial again, not a sample of them",
+    },
+]
+
 PAPER_OPTIONS: list[dict[str, Any]] = [
     {
         "name": "for_",
@@ -183,7 +190,10 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
         now_ms=now_ms,
         history_span=partial(_lasting_span, now_ms=now_ms),
     )
-    loaded = load_experiments(loaded, overrides=overrides)
+    if (root / "config/experiments").is_dir():
+        from tbv8.config.experiments import load_experiments
+
+        loaded = load_experiments(loaded, overrides=overrides)
     for line in loaded.warnings:
         sys.stderr.write(f"WARNING: {line}\n")
     return loaded
@@ -368,40 +378,46 @@ def experiments(project: Project) -> Iterator[Task]:
         if problem.kind == "experiment":
             yield {"name": problem.name, **_broken(problem)}
     for experiment in project.experiments.values():
-        name = experiment.experiment_id
-        folder = results_folder(project.results_path, name)
-        place = f"_folder:experiments/{name}"
-        yield {
-            "basename": place,
-            **_task(
-                partial(check_replaceable, folder),
-                partial(_folder_state, folder),
-                doc=f"Check that {folder} may be replaced before anything is fetched",
-            ),
-        }
-        question = partial(
-            _experiment_state, project.db_path, experiment, results_path=project.results_path
-        )
-        task = _task(
-            partial(_experiment, project, experiment),
-            question,
-            doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
-            f"{', '.join(axis.name for axis in experiment.search.axes)}",
-            after=[place, *_before_trials(project, experiment)],
-        )
-        leftovers = (sweep, [folder.parent, [name]])
-        yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
-        for part, words in _PARTS.items():
-            if getattr(experiment, part) is not None:
-                yield {
-                    "basename": f"{part.replace('_', '')}:{name}",
-                    "actions": None,
-                    "task_dep": [f"experiment:{name}"],
-                    "doc": f"The {words} of {name}",
-                }
+        yield from _experiment_tasks(project, experiment)
 
 
-_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "bootstrap"}
+def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task]:
+    from tbv8.config.experiments import results_folder
+
+    name = experiment.experiment_id
+    folder = results_folder(project.results_path, name)
+    place = f"_folder:experiments/{name}"
+    yield {
+        "basename": place,
+        **_task(
+            partial(check_replaceable, folder),
+            partial(_folder_state, folder),
+            doc=f"Check that {folder} may be replaced before anything is fetched",
+        ),
+    }
+    question = partial(
+        _experiment_state, project.db_path, experiment, results_path=project.results_path
+    )
+    task = _task(
+        partial(_experiment, project, experiment),
+        question,
+        doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+        f"{', '.join(axis.name for axis in experiment.search.axes)}",
+        after=[place, *_before_trials(project, experiment)],
+    )
+    leftovers = (sweep, [folder.parent, [name]])
+    yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+    for part, words in _PARTS.items():
+        if getattr(experiment, part) is not None:
+            yield {
+                "basename": f"{part.replace('_', '')}:{name}",
+                "actions": None,
+                "task_dep": [f"experiment:{name}"],
+                "doc": f"The {words} of {name}",
+            }
+
+
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "Monte Carlo"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
@@ -436,10 +452,10 @@ def reproduces(project: Project) -> Iterator[Task]:
         task = _task(
             partial(_reproduce_trials, project, experiment),
             partial(State, ("it runs whenever it is asked for",)),
-            doc=f"Run {_MOST_REPRODUCED} trials of {name} again and compare every digit",
+            doc=f"Run {_MOST_REPRODUCED} trials of {name} again, or --all, and compare every digit",
             after=_before_trials(project, experiment),
         )
-        yield {"name": name, **task}
+        yield {"name": name, **task, "params": REPRODUCE_OPTIONS}
 
 
 def _check(
@@ -528,7 +544,7 @@ def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
 
 
 def has_shadow(strategy: Strategy) -> bool:
-    """Tell whether a strategy's secondary venue runs beside it."""
+    """Return True if a strategy's secondary venue runs beside it."""
     routing = strategy.routing
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
@@ -636,7 +652,7 @@ def _funding_state(project: Project, series: Series, spans: Sequence[Span]) -> S
 
 
 def _reach(series: Series, venue: Venue) -> str:
-    """Say how far back a venue's history goes, for `doit plan`: it must be asked."""
+    """Return how far back a venue's history goes, for `doit plan`: only the venue knows."""
     from tbv8.backfill import reach
 
     try:
@@ -685,6 +701,8 @@ def _check_address_space() -> None:
     Raises:
         DataError: The limit is too low.
     """
+    import resource
+
     needed = _ADDRESS_SPACE + _ADDRESS_SPACE_PER_CORE * (os.cpu_count() or 1)
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     if limit != resource.RLIM_INFINITY and limit < needed:
@@ -749,16 +767,19 @@ def _read(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]
 
 def _lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.freshness.verdict import write_verdict
     from tbv8.trading.loading import StrategyError
 
     inputs, bars = _read(project, strategy)
     keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
     try:
-        found = lines(strategy, check_lookahead(strategy, bars))
+        verdict = check_lookahead(strategy, bars)
     except StrategyError as e:
         keep(passed=False, line=str(e))
         raise
-    keep(passed=True, line=found[0])
+    found = lines(strategy, verdict)
+    warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
+    keep(passed=True, line=found[0], warm_up_ms=warm_up_ms)
     for line in found:
         print(f"   {line}")
 
@@ -801,11 +822,14 @@ def _experiment(project: Project, experiment: Experiment) -> None:
         print(f"   {line}")
 
 
-def _reproduce_trials(project: Project, experiment: Experiment) -> None:
-    from tbv8.experiments.run import reproduce_trials
+def _reproduce_trials(project: Project, experiment: Experiment, all_: bool) -> None:
+    from tbv8.experiments.run import reproduce_folder, reproduce_trials
 
-    count = reproduce_trials(experiment, db_path=project.db_path, most=_MOST_REPRODUCED)
-    print(f"   {experiment.experiment_id}: reproduced, {count} trials with the same digests")
+    name, most = experiment.experiment_id, None if all_ else _MOST_REPRODUCED
+    count = reproduce_trials(experiment, db_path=project.db_path, most=most)
+    print(f"   {name}: reproduced, {count} trials with the same digests")
+    line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
+    print(f"   {name}: {line}")
 
 
 def _paper(project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str) -> None:
@@ -952,7 +976,7 @@ class _UserErrors:
 
 
 class ReaderGoneError(SystemExit):
-    """Whoever reads what a task prints has gone; pydoit would make a traceback of any Exception."""
+    """The reader of a task's output has gone; pydoit would make a traceback of any Exception."""
 
     exit_code = 128 + signal.SIGPIPE
 
@@ -1124,6 +1148,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
             sys.stderr.write(f"ERROR: {name}: {fail.get_msg()}\n")
 
     def complete_run(self) -> None:
-        """Print what stopped the run as a whole; each failure was printed when it happened."""
+        """Print the errors that stopped the run as a whole; each failure was printed before."""
         for message in self.runtime_errors:
             sys.stderr.write(f"ERROR: {message}\n")

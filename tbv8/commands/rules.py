@@ -19,7 +19,6 @@ from tbv8.market import Series
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints
 from tbv8.venues.base import Rules as Published
-from tbv8.venues.registry import find_venue
 
 _KEYS = Published.__struct_fields__
 _UNREACHED = 3
@@ -82,9 +81,7 @@ class Rules(Looking):
 def _chosen(project: Project, name: str) -> list[Venue]:
     """Return the venues to ask: those enabled that publish rules, or the one that is named."""
     able = {
-        venue.name: venue
-        for venue in project.venues.values()
-        if find_venue(venue.name).rules and venue.instruments
+        venue.name: venue for venue in project.venues.values() if venue.rules and venue.instruments
     }
     if not name:
         return [venue for venue in able.values() if venue.enabled]
@@ -99,15 +96,14 @@ def _chosen(project: Project, name: str) -> list[Venue]:
 
 
 def _fetch(venue: Venue) -> dict[Series, Published]:
-    fetch = find_venue(venue.name).rules
-    assert fetch is not None
+    assert venue.rules is not None
     endpoints = Endpoints(rest_url=venue.rest_url, redirect_hosts=venue.redirect_hosts)
     symbols = {symbol: venue.symbols[symbol] for symbol in venue.instruments}
 
     def say(line: str) -> None:
         sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
 
-    found = fetch(endpoints, say, symbols)
+    found = venue.rules(endpoints, say, symbols)
     return {Series(venue.name, symbol): rules for symbol, rules in found.items()}
 
 
@@ -168,6 +164,8 @@ def _print(
                     cell.ljust(width) for cell, width in zip(row, widths, strict=True)
                 ).rstrip()
             )
+    elif len(published) == 1:
+        print("1 instrument is as its venue publishes it")
     elif published:
         print(f"{len(published)} instruments are as their venues publish them")
     else:

@@ -267,7 +267,7 @@ _KEYS |= {
             {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_WalkForward"}]},
         ),
         "monte_carlo": (
-            "A bootstrap of the chosen trial's days.",
+            "What the chosen trial might have brought.",
             {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_MonteCarlo"}]},
         ),
         "overfitting": ("How the search is cross-validated.", {}),
@@ -317,9 +317,20 @@ _KEYS |= {
         "plateau": ("Over how many neighbours, each way, a choice is averaged.", {"minimum": 0}),
     },
     "_MonteCarlo": {
-        "paths": ("How many.", {"minimum": 1, "maximum": 100_000}),
+        "paths": (
+            "How often its days are drawn, and its round trips.",
+            {"minimum": 1, "maximum": 100_000},
+        ),
         "block_days": ("The mean length of a block of days.", {"minimum": 1, "maximum": 10_000}),
         "seed": ("Of the draws.", _SEED),
+        "losses": (
+            "Fractions of the starting balance whose loss is given a probability.",
+            {"maxItems": 10, "items": {"type": "number", "minimum": 0, "maximum": 1}},
+        ),
+        "markets": (
+            "On how many markets, made of the days of the real one, it is run; each is a trial.",
+            {"minimum": 0, "maximum": 100_000},
+        ),
     },
     "_Overfitting": {
         "blocks": ("Into how many blocks the days are cut, an even number.", {"multipleOf": 2}),
@@ -327,6 +338,10 @@ _KEYS |= {
     "_Run": {
         "workers": ("How many processes at once; 0: as many as there are cores.", {"minimum": 0}),
         "on": ("What runs the trials: processes here, or a Ray cluster.", {}),
+        "trial_limit": (
+            "How long a trial may take, such as 10m; null has no limit.",
+            {"type": ["string", "null"], "pattern": _DURATION},
+        ),
         "address": ("Of the Ray cluster; auto is the one of this machine, null starts one.", {}),
     },
 }

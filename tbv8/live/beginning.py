@@ -1,4 +1,4 @@
-"""How a session begins: its warm-up from what is held, the decimals of its prices, its key."""
+"""A session's beginning: its warm-up from stored bars, the decimals of its prices, its key."""
 
 from __future__ import annotations
 

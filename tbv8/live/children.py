@@ -173,7 +173,7 @@ class Writer:
         self._process.stdin.close()
 
     def poll(self) -> Report | None:
-        """Return what it reported, once it has ended."""
+        """Return its report, once it has ended."""
         if self._process.poll() is None:
             return None
         return self.wait()

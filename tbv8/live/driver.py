@@ -156,7 +156,7 @@ class Driver:
             self.obey(_command(event))
 
     def outputs(self, known: Mapping[str, int], *, at_ms: int) -> list[Event]:
-        """Return what came of it beyond the known number of each kind; nothing of a warm-up."""
+        """Return the events beyond the known number of each kind; none of a warm-up."""
         if not self._session.is_counting:
             return []
         events = self._session.events()
@@ -195,12 +195,12 @@ class Driver:
         }
 
     def run(self) -> Run:
-        """Return what came of it so far, as if more were to come."""
+        """Return the run so far, as if more were to come."""
         return self._session.end(stop=False)
 
 
 class Journaled(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal has of a session: what was fed, if it was asked for, and what came of it."""
+    """A session in the journal: its bars if requested, and its events."""
 
     session: StoredSession
     minutes: list[Minute] = []
@@ -245,7 +245,7 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
 def read_journaled(
     query: Query, session: StoredSession, *, with_minutes: bool = False
 ) -> Journaled:
-    """Return what the journal has of a session; its minutes may be many."""
+    """Return a session from the journal; its minutes may be many."""
     outputs: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
     for event in read_events(query, session.session_id, OUTPUTS):
         outputs[event.kind].append(event)

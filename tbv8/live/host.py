@@ -162,7 +162,7 @@ class _Host:
             self._setting.tell("stopped")
 
     def _read_journaled(self) -> Journaled:
-        """Return what the journal has, once a stop is in it that came in the middle of a minute.
+        """Return the journal's session, after writing a stop that came in the middle of a minute.
 
         Nothing of that minute has been written, so the stop counts before it.
         """
@@ -352,7 +352,7 @@ class _Host:
 
 
 def _read_stop(plan: Plan) -> Command | None:
-    """Return what the stop file asks for; an unreadable one stops."""
+    """Return the command in the stop file; an unreadable file stops."""
     try:
         words = plan.stop_path.read_text("utf-8", errors="replace")
     except FileNotFoundError:

@@ -25,7 +25,7 @@ _SCHEMA = pa.schema([(name, pa.int64() if name == "ts_ms" else pa.float64()) for
 
 
 class Builder:
-    """What is left of the minutes of bars that have not closed yet.
+    """The minutes of bars that have not closed yet.
 
     Args:
         strategy: Which symbols and timeframes it reads.

@@ -1,4 +1,4 @@
-"""What a paper session is to be, and what the process that runs it reports."""
+"""The plan of a paper session, and the reports of the process that runs it."""
 
 from __future__ import annotations
 

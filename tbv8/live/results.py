@@ -140,7 +140,7 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
 
 
 def cut(journaled: Journaled, done_ms: int, commands: int, priced: int, reached: int) -> Journaled:
-    """Return what the journal had when the minutes until a time were done.
+    """Return the journal's state when the minutes until a time were done.
 
     Args:
         journaled: What it has now.
@@ -164,7 +164,7 @@ def cut(journaled: Journaled, done_ms: int, commands: int, priced: int, reached:
 
 
 def _read(plans: Plans) -> dict[str, Journaled]:
-    """Return what the journal has of sessions with bars, the shadow up to where the primary is."""
+    """Return the journal's sessions with bars, the shadow no further than the primary."""
     primary = plans["primary"]
     found = {}
     with open_reader(primary.db_path) as query:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Shown(msgspec.Struct, kw_only=True):
-    """What is known of one session.
+    """The view of one session.
 
     Attributes:
         minute: The last report of a minute, or of the replay.
@@ -46,7 +46,7 @@ class Shown(msgspec.Struct, kw_only=True):
 
 
 class View:
-    """Prints what happens; `draw` redraws the table, where there is one."""
+    """A printer of events; `draw` redraws the table, where there is one."""
 
     def __init__(self, name: str, sessions: Mapping[str, Shown]) -> None:
         self._name, self._sessions = name, sessions

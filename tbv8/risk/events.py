@@ -1,4 +1,4 @@
-"""What the book writes down: orders, refusals, halts and payments."""
+"""Records that the book keeps: orders, denials, halts and payments."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_market(self) -> bool:
-        """Whether it is a market order, which is under way until it is filled."""
+        """True for a market order, which is in flight until it is filled."""
         return not self.prices
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How an order is sent, where only the sending matters; words as NautilusTrader has them.
+    """Instructions of an order that matter only when it is sent, in NautilusTrader's words.
 
     `lacks_parent`: it names a parent that is not sent together with it, or is of another symbol.
     `is_repeated`: an order of this id was sent before. `has_waited`: the request was made inside of
@@ -60,7 +60,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_stop(self) -> bool:
-        """Whether it waits for a trigger."""
+        """True if it waits for a trigger."""
         return self.type in ("stop_market", "stop_limit")
 
 
@@ -90,7 +90,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
-    """When everything was closed, and until when nothing could be opened.
+    """A halt: the time at which everything was closed, and the end of the pause.
 
     `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why, in units as a Breach's.
     """

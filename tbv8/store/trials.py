@@ -2,7 +2,9 @@
 
 Numbers that lists sort by stand in `trials`; the whole statistics and the equity at every UTC
 midnight in `trial_details`, compressed. `experiment_trials` is what an experiment is made of, part
-by part: `""` its search, `is:3` and `oos:3` a window of its walk-forward.
+by part: `""` its search, `is:3` and `oos:3` a window of its walk-forward, `trades` its chosen trial
+with the balance after each round trip in place of the equity, `mc:3` that trial on a market of its
+Monte Carlo.
 
 There is one writer: the doit process of the experiment, by Python's own sqlite3, with a transaction
 a trial. No BarStore may be open in the process meanwhile (see tbv8/store/bars.py).
@@ -24,6 +26,7 @@ from tbv8.store.database import BUSY_TIMEOUT_S, Place, Query, open_reader, refus
 
 type Status = Literal["ok", "failed", "died"]
 
+BY_TRADE, MARKET = "trades", "mc:"
 METRICS = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
 
 _TRIAL = (

@@ -95,7 +95,7 @@ def collect(
     carried: Carried | None,
     lines: ChartLines | None,
 ) -> Run:
-    """Return what a session did, of which the audit has found nothing wrong."""
+    """Return a session's run after comparing every book with the engine's."""
     book = orders.book
     since_ms = carried.ts_ms if carried else 0
     counted = [
@@ -145,6 +145,6 @@ def _is_refused(order: Any) -> bool:
 
 
 def _reason(order: Any) -> str:
-    """Return why the engine refused an order, without its id."""
+    """Return the engine's reason for rejecting an order, without its id."""
     reason = str(order.last_event.reason).split(":")[0]
     return reason.replace(f" {order.client_order_id}", "")

@@ -25,7 +25,7 @@ _TIMERS = (  # the methods of a clock that take a callback
 
 
 class Caught(msgspec.Struct, frozen=True):
-    """What a callback raised, and which."""
+    """An exception from a callback, and the callback's name."""
 
     error: BaseException
     callback: str

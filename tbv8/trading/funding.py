@@ -1,4 +1,4 @@
-"""When funding is charged in a session, and at which rate: what venues paid, or a fixed rate.
+"""Funding of a session: times and rates, from a venue's payments or from a fixed rate.
 
 A venue publishes a payment seconds after its full hour, so a live session (`AwaitedRates`) keeps
 what was held then, and books the payment once it is known: of the same amount as a backtest, but
@@ -49,7 +49,7 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         return zip(self.times_ms, self.rates, self.hours, self.venues, self.booked_ms, strict=True)
 
     def within(self, span: Span) -> Charged:
-        """Return what pays for the hours of a span: the payments after its start, up to its end."""
+        """Return the payments for the hours of a span: after its start, up to its end."""
         first, end = (bisect_right(self.times_ms, ms) for ms in (span.start_ms, span.end_ms))
         return Charged(
             times_ms=self.times_ms[first:end],
@@ -60,7 +60,7 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def hours_of(self, span: Span) -> dict[str, int]:
-        """Return how many hours of a span each venue's payments pay for, in their first order."""
+        """Return the hours of a span that each venue's payments cover, venues in order of time."""
         found: dict[str, int] = {}
         paid_ms = span.start_ms
         for ts_ms, hours, venue in zip(self.times_ms, self.hours, self.venues, strict=True):
@@ -113,7 +113,7 @@ class FixedRates(msgspec.Struct, frozen=True):
 
 
 class PaidRates:
-    """What venues paid, as far as a session has been told."""
+    """The payments of venues that a session knows so far."""
 
     def __init__(self) -> None:
         self._times_ms: list[int] = []

@@ -162,7 +162,7 @@ class Session:
         self._runner.walk(self._markets[number], [opened], int(schedule.closes_ns[0]) - 1)
 
     def end(self, *, stop: bool = True) -> Run:
-        """Return what came of it; nothing can be fed after it.
+        """Return the finished run; nothing can be fed after it.
 
         Args:
             stop: False leaves the run after the last bar, as if more were to come: the strategy's
@@ -189,11 +189,11 @@ class Session:
 
     @property
     def is_counting(self) -> bool:
-        """Whether the warm-up has ended, or there was none."""
+        """True if the warm-up has ended, or there was none."""
         return not self.strategy.warm_up_ms or self._simulation.carried is not None
 
     def events(self) -> Events:
-        """Return what happened since the warm-up, each list in its own order."""
+        """Return the events since the warm-up, each list in its own order."""
         orders, book = self._orders, self._book
         carried = self._simulation.carried
         since_ms = carried.ts_ms if carried else 0
@@ -269,7 +269,7 @@ class Session:
                     self._skip(instant)
 
     def _may_happen(self, interval: Interval) -> bool:
-        """Tell whether anything may happen to the account in an interval."""
+        """Return True if anything may happen to the account in an interval."""
         time_ns, ranges, _, _, _ = interval
         simulation, markets = self._simulation, self._markets
         if (

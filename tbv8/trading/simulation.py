@@ -77,7 +77,7 @@ class Simulation:
         self._set_funding(first_ms - 1)
 
     def add_funding(self, charged: Mapping[str, Charged], after_ms: int) -> None:
-        """Take what is charged after a time, in place of the fixed rates of its symbols."""
+        """Take the payments after a time, in place of the fixed rates of their symbols."""
         for symbol, payments in charged.items():
             rates = self._rates[symbol]
             if isinstance(rates, FixedRates):
@@ -102,7 +102,7 @@ class Simulation:
         self.due_ns = due_ms * _NS
 
     def has_changed(self) -> bool:
-        """Tell whether the account is another than that for which the alarms are set."""
+        """Return True if the account has changed since the alarms were set."""
         book, (cash, day_start, halted) = self.book, self._alarmed
         return not (book.cash is cash and book.day_start is day_start and book.halted is halted)
 
@@ -149,7 +149,7 @@ class Simulation:
         return Account(market.position, cash, reserved)
 
     def plan(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> list[Planned]:
-        """Return what a symbol's step brings; nothing where it reaches neither order nor margin.
+        """Return the events of a symbol's step; none if it reaches neither an order nor the margin.
 
         Args:
             market: The symbol.
@@ -250,7 +250,7 @@ class Simulation:
     # Halts.
 
     def must_halt(self) -> bool:
-        """Tell whether the day's loss is reached at the last prices."""
+        """Return True if the limit of the day's loss is reached at the last prices."""
         return self.book.halted is None and self.book.equity <= self.book.lowest_equity
 
     def halt_for_loss(self, ts_ms: int) -> None:

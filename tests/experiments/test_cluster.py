@@ -17,7 +17,7 @@ from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.pool import Died
 from tbv8.experiments.trial import Data, run_trial
 from tests.experiments.builders import days, ema, tables
-from tests.experiments.test_pool import mischief
+from tests.experiments.test_pool import jobs, mischief
 
 ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -42,7 +42,12 @@ def strategies() -> list[Strategy]:
 
 
 def run(
-    asked: list[Strategy], *, address: str | None = None, code: str = "", kills: bool = False
+    asked: list[Strategy],
+    *,
+    address: str | None = None,
+    code: str = "",
+    kills: bool = False,
+    limit_ms: int | None = None,
 ) -> list[Any]:
     answers: dict[int, Any] = {}
 
@@ -54,8 +59,10 @@ def run(
 
     digest = code or made_by(asked[0])
     data = Data(tables=dict(tables(2)), funding={})
-    with Cluster(asked[0], data, address=address, workers=2, made_by=digest) as cluster:
-        cluster.run(list(enumerate(asked)), take)
+    with Cluster(
+        asked[0], data, address=address, workers=2, made_by=digest, limit_ms=limit_ms
+    ) as cluster:
+        cluster.run(jobs(asked), take)
     return [answers[number] for number in range(len(asked))]
 
 
@@ -83,7 +90,9 @@ def test_one_node_gives_the_serial_answers_after_a_kill_too() -> None:
 def test_two_nodes_give_the_serial_answers(two_nodes: str) -> None:
     asked = strategies()
 
-    assert run(asked, address=two_nodes) == [run_trial(each, tables(2)) for each in asked]
+    assert run(asked, address=two_nodes, kills=True) == [
+        run_trial(each, tables(2)) for each in asked
+    ]
 
 
 def test_deaths_and_other_code(tmp_path: Path) -> None:
@@ -95,6 +104,15 @@ def test_deaths_and_other_code(tmp_path: Path) -> None:
     assert (traded.status, raised.status) == ("ok", "failed")
     with pytest.raises(DataError, match="the code was changed"):
         run(asked[1:], code="another")
+
+
+def test_a_trial_that_never_ends_is_ended(tmp_path: Path) -> None:
+    asked = [mischief(tmp_path, mode) for mode in ("hang", "trade")]
+
+    hung, traded = run(asked, limit_ms=3000)
+
+    assert hung == Died("its process ended, twice, or took longer than 3.0 s (run.trial_limit)")
+    assert traded.status == "ok"
 
 
 def test_a_cluster_that_is_not_there_is_one_line() -> None:
