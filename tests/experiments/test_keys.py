@@ -207,9 +207,7 @@ def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
         for change in changes
         for changed in [replace(survey.experiment, monte_carlo=replace(DRAWN, **change))]
     ]
-    assert (
-        keys[3][:3] == keys[4] == keys[0]
-    )  # more markets, other paths of days: nothing runs again
+    assert keys[3][:3] == keys[4] == keys[0]  # more markets or paths of days
     assert len({*keys[0], *keys[1], *keys[2]}) == 1 + 3 * 2
     assert survey.search[2].key not in keys[0]
     subjects = [survey.subject(one) for one in (survey.search[2], by_trade, *markets)]

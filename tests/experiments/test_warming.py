@@ -58,15 +58,15 @@ def test_windows_that_begin_too_late_are_refused_and_the_cure_is_named(
     query: Query, tmp_path: Path
 ) -> None:
     line = (
-        "config/experiments/sweep.yaml: walk_forward.warm_up: 2 d 0 h is less than the 2 d 1 h that "
-        "`doit lookahead:test_v1` found its signals to need: write 3d"
+        "config/experiments/sweep.yaml: walk_forward.warm_up: 2 d 0 h is less than the 2 d 1 h "
+        "that `doit lookahead:test_v1` found its signals to need: write 3d"
     )
     with pytest.raises(ConfigError) as refused:
         check(query, tmp_path, walking(strategy(), 2 * DAY_MS))
 
     assert str(refused.value) == line
     check(query, tmp_path, walking(strategy(), NEEDED_MS))
-    with pytest.raises(ConfigError, match="walk_forward.warm_up: nothing is less than"):
+    with pytest.raises(ConfigError, match=r"walk_forward.warm_up: nothing is less than"):
         check(query, tmp_path, walking(strategy(), 0))
 
 
