@@ -80,7 +80,7 @@ HEAVY = (
     " websockets"
 )
 
-SHARED_BY_VENUES = {"base", "binance", "bounds", "http", "live_calls", "live_funding"}
+SHARED_BY_VENUES = {"backoff", "base", "binance", "bounds", "http", "live_calls", "live_funding"}
 SHARED_BY_VENUES |= {"live_history", "live_venue", "rates"}
 
 MODULES = sorted((ROOT / "tbv8").rglob("*.py"))

@@ -7,7 +7,6 @@ was paid since the last that is known, so that an outage leaves no hole in it.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest
 from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Live, Market
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
 
@@ -181,7 +181,6 @@ class Polls:
         if failures in (3, 10) or failures % 100 == 0:
             name = "mark prices" if what == "mark" else f"{what}: funding"
             self._say(f"{name}: cannot fetch ({failures} failures in a row): {e}")
-        pause_s = min(
-            self._pace.retry_cap_s, self._pace.retry_base_s * 2.0 ** min(failures - 1, 16)
-        )
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+        pace = self._pace
+        pause_s = backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
+        await asyncio.sleep(pause_s)

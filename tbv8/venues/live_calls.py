@@ -6,7 +6,6 @@ bit, that the recorder refills its gaps with.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
@@ -16,6 +15,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.text import one_line
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ask, Endpoints, Live, Market, RefusedError, Rules, Say
 from tbv8.venues.bounds import check_clock
 
@@ -127,10 +127,10 @@ class Calls:
                 failure: VenueError = e
             except VenueError as e:
                 failure = e
-            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
+            pause_s = backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
             if tried >= _TRIES_IN_SILENCE and self._say is not None:
-                self._say(f"{where}: {failure}, trying again in {backoff_s:.0f} s")
-            self._patience.sleep(backoff_s * random.uniform(0.5, 1.0))
+                self._say(f"{where}: {failure}, trying again in {pause_s:.0f} s")
+            self._patience.sleep(pause_s)
         raise VenueError(
             f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
             "what was fetched is kept"

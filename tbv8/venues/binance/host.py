@@ -6,7 +6,6 @@ never asked again; after 429 no thread asks until the host's time is over.
 
 from __future__ import annotations
 
-import random
 import re
 import ssl
 import threading
@@ -26,6 +25,7 @@ import requests
 from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import UNREADABLE, Say
 from tbv8.venues.binance.product import Product
 from tbv8.venues.http import MisledError, OutOfBoundsError
@@ -292,8 +292,7 @@ class Host:
         return max(self._backoff_s(tried), told_s or 0.0)
 
     def _backoff_s(self, tried: int) -> float:
-        longest_s = min(self.patience.cap_s, self.patience.base_s * 2.0 ** (tried - 1))
-        return longest_s * random.uniform(0.5, 1.0)
+        return backoff_s(tried, base_s=self.patience.base_s, cap_s=self.patience.cap_s)
 
     def _retry_after_s(self, failure: FailureError) -> float | None:
         told = failure.headers.get("Retry-After", "").strip()

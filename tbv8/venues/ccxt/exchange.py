@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -15,6 +14,7 @@ import requests
 
 from tbv8.errors import VenueError
 from tbv8.text import one_line
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, RefusedError, Say
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import Session
@@ -100,8 +100,10 @@ class Exchange:
                     f"its reply is not what ccxt knows ({type(e).__name__})",
                     0.0,
                 )
-            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
-            pause_s = max(retry_after_s, backoff_s * random.uniform(0.5, 1.0))
+            pause_s = max(
+                retry_after_s,
+                backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s),
+            )
             if tried >= _TRIES_IN_SILENCE or retry_after_s > 1:
                 self._say(f"{self.name}: {what}: {failure}, trying again in {pause_s:.0f} s")
             self._patience.sleep(pause_s)
