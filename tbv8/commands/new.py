@@ -37,8 +37,10 @@ _VENUE = """\
 # yaml-language-server: $schema=../.schemas/venue.schema.json
 # {name}: what orders there are worth. Write `routing: {{primary: {name}}}` into a strategy.
 venue: {name}
-enabled: false                            # true: `doit record` connects, if tbv8 can speak to it
+enabled: false                            # true: `doit record` connects, if tbv8 has its protocol
 symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
+# channels: [trades, bbo, funding]        # what `doit record` takes (docs/venues.md); mark is another
+# ws_url: wss://...                       # of a testnet, a proxy, a local server; as rest_url
 # history: ccxt                           # where its 1m bars come from, of an exchange of ccxt:
 # exchange: {name}                        # (then a symbol's own name is ccxt's, BTC/USDT:USDT)
 # history: files                          # or of files of your own:
