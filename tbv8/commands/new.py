@@ -39,7 +39,7 @@ _VENUE = """\
 venue: {name}
 enabled: false                            # true: `doit record` connects, if tbv8 has its protocol
 symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
-# channels: [trades, bbo, funding]        # what `doit record` takes (docs/venues.md); mark is another
+# channels: [trades, bbo, funding]        # of `doit record`; mark is another
 # ws_url: wss://...                       # of a testnet, a proxy, a local server; as rest_url
 # history: ccxt                           # where its 1m bars come from, of an exchange of ccxt:
 # exchange: {name}                        # (then a symbol's own name is ccxt's, BTC/USDT:USDT)
