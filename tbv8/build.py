@@ -15,7 +15,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_dataset
 from tbv8.progress import progress
-from tbv8.store.bars import BarStore, changed_day, cut, day_digests, open_bars, read_held
+from tbv8.store.bars import BarStore, changed_day, cut, day_digests, open_bars, read_checked_days
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import EMPTY, HeldDay, LedgerDay, read_days, read_held_days
 
@@ -164,10 +164,10 @@ def _read_source(
         built = read_held_days(store.query, series, timeframe, filled)
         builds = compare_builds(buildable, [day.ledger for day in built])
         if not builds.days and not builds.unfounded:
-            bars = read_held(store, series, built)
+            bars = read_checked_days(store, series, built)
             if _is_exact(bars["volume"].to_numpy()):
                 return bars
-    return read_held(store, series, minutes)
+    return read_checked_days(store, series, minutes)
 
 
 def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:

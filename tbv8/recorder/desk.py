@@ -25,7 +25,7 @@ from tbv8.recorder.minutes import Minutes
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.quotes import QuoteChanges
 from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS, Watch
-from tbv8.store.ticks import NOT_RUNNING, Held, trade_row
+from tbv8.store.ticks import NOT_RUNNING, RecordedState, trade_row
 from tbv8.venues.base import Channel
 
 AHEAD_MS = 5 * MINUTE_MS
@@ -57,7 +57,7 @@ class Desk:
         series: Series,
         channels: Iterable[Channel],
         outbox: Outbox,
-        before: Held,
+        before: RecordedState,
         *,
         kept_minutes: int | None = None,
     ) -> None:
@@ -75,7 +75,7 @@ class Desk:
         self._forgotten_ms = 0  # trades of minutes before are told apart by the database alone
         self._resume(before)
 
-    def _resume(self, before: Held) -> None:
+    def _resume(self, before: RecordedState) -> None:
         """Open the gap since the last run, exactly where it ended or where data last stood."""
         last: dict[Channel, int | None] = {
             "trades": before.trade_ms,

@@ -17,7 +17,7 @@ from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Gap, Held, Minute, Row
+from tbv8.store.ticks import Gap, Minute, RecordedState, Row
 
 _SECOND_LOOK_MS = 20_000
 
@@ -59,7 +59,12 @@ class Minutes:
     """
 
     def __init__(
-        self, series: Series, outbox: Outbox, before: Held, *, kept_minutes: int | None = None
+        self,
+        series: Series,
+        outbox: Outbox,
+        before: RecordedState,
+        *,
+        kept_minutes: int | None = None,
     ) -> None:
         self.gaps = Gaps(series, RECORDED, outbox)
         self.frontier_ms = before.minute_ms

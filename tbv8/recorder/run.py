@@ -32,11 +32,11 @@ from tbv8.recorder.writer import OnCommit, Writer
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
-    Held,
+    RecordedState,
     TickStore,
     open_ticks,
-    query_held,
-    read_held,
+    query_recorded_state,
+    read_recorded_state,
     recorder_lock,
 )
 from tbv8.venues.base import Channel, Live, Market
@@ -96,7 +96,7 @@ class _Left(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     batch: Batch
-    states: dict[Series, Held]
+    states: dict[Series, RecordedState]
 
 
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
@@ -408,9 +408,9 @@ class _Recorder:
         self._stations: list[_Station] = []
         self._began_s = time.monotonic()
 
-    def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> Held:
+    def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> RecordedState:
         """Return a series' state in the database; missing parts are as the run before left them."""
-        state = read_held(db_path, series, now_ms=self._options.local_ms())
+        state = read_recorded_state(db_path, series, now_ms=self._options.local_ms())
         if before is None:
             return state
         earlier = before.states[series]
@@ -536,7 +536,7 @@ class _Recorder:
         return _Left(
             batch=Batch() if store.is_in_place() else writer.unwritten(),
             states={
-                series: query_held(store.query, series, now_ms=self._options.local_ms())
+                series: query_recorded_state(store.query, series, now_ms=self._options.local_ms())
                 for series in self._desks
             },
         )

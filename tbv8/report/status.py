@@ -22,7 +22,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.verdict import read_verdict
 from tbv8.market import Series, Span, iso, parse_time
 from tbv8.report.sessions import SessionStatus, read_session_states
-from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
+from tbv8.store.database import REVISION, Query, open_any_revision, revision, wrong_revision
 from tbv8.store.ledger import FUNDING, HISTORY, covered, covers
 from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
 from tbv8.venues.registry import find_venue
@@ -193,7 +193,7 @@ def read_status(
             found = revision(query)
             database = replace(database, revision=found)
             if found != REVISION:
-                raise DataError(other_revision(project.db_path, found))
+                raise DataError(wrong_revision(project.db_path, found))
             spans = {HISTORY: wanted, FUNDING: funding or {}}
             contents = _read_contents(query, spans, project)
         stale = ask_stale()

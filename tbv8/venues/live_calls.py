@@ -155,7 +155,7 @@ class Calls:
     def _send(self, ask: Ask[Any], where: str) -> bytes:
         import requests
 
-        from tbv8.venues.http import MisledError, OutOfBoundsError
+        from tbv8.venues.http import MisledError, OutOfBoundsError, failure_words
 
         try:
             reply = self._session.request(
@@ -169,7 +169,7 @@ class Calls:
         except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
             raise RefusedError(str(e)) from e
         except requests.RequestException as e:
-            raise VenueError(f"{type(e).__name__}") from e
+            raise VenueError(failure_words(e)) from e
         if reply.status_code == HTTPStatus.OK:
             return reply.content
         problem = (

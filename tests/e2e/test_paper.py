@@ -61,15 +61,20 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         refused = project.doit("paper:live", code=1)
-        assert "ERROR: paper:live: live: a session of it runs already (process" in refused.stderr
+        assert "ERROR: paper:live: live: its session is already running (process" in refused.stderr
         assert session(project)["state"] == "running"
 
         # and when
-        wait_until(lambda: "obeyed" in project.doit("stop", "live", "--close").stdout)
+        wait_until(
+            lambda: "(confirmed by the session)" in project.doit("stop", "live", "--close").stdout
+        )
 
         # then
         assert session(project)["state"] == "stopped"
-        assert "may open positions again (obeyed)" in project.doit("start", "live").stdout
+        assert (
+            "may open positions again (confirmed by the session)"
+            in project.doit("start", "live").stdout
+        )
         assert project.doit("start", "live").stdout == "live: was not stopped\n"
 
         # and when
@@ -180,6 +185,4 @@ def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
     wrong = project.doit("start", "btc_usdt_perp_v2", code=3).stderr
     assert "did you mean 'btc_usdt_perp_v1'" in wrong
     said = project.doit("stop", "btc_usdt_perp_v1").stdout
-    assert said == (
-        "btc_usdt_perp_v1: stopped (no session runs: it holds from the next start on)\n"
-    )
+    assert said == ("btc_usdt_perp_v1: stopped (no session runs: takes effect at the next start)\n")

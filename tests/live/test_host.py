@@ -352,6 +352,34 @@ def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: 
     replay(plan, journaled)
 
 
+def test_a_stop_can_become_a_close(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.events = [
+        (START_MS + 5 * MINUTE_MS, lambda: plan.stop_path.write_text("")),
+        (START_MS + 7 * MINUTE_MS, lambda: plan.stop_path.write_text("close")),
+    ]
+
+    world.run(plan, minutes=10)
+
+    journaled = world.journaled(plan)
+    assert [json.loads(body)["side"] for body in bodies(journaled, "fill")] == ["buy", "sell"]
+    commands = [json.loads(event.body) for event in journaled.commands]
+    assert commands == [{"do": "stop", "close": False}, {"do": "stop", "close": True}]
+
+
+def test_a_stop_file_that_cannot_be_read_stops(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1", 6: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.events = [(START_MS + 4 * MINUTE_MS, plan.stop_path.mkdir)]
+
+    world.run(plan, minutes=10)
+
+    journaled = world.journaled(plan)
+    assert [json.loads(body)["side"] for body in bodies(journaled, "fill")] == ["buy"]
+    assert len(journaled.commands) == 1
+
+
 def test_a_stop_is_obeyed_wherever_the_host_is_killed(world: World) -> None:
     plan = make_plan(world, scripted({2: "1", 8: "1"}))
     plan.stop_path.parent.mkdir(parents=True)

@@ -18,7 +18,7 @@ from tbv8.recorder.desk import Need
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Refill, Rest, open_session
-from tbv8.store.ticks import Held
+from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Market, RefusedError
 from tbv8.venues.mexc.live import MexcLive
 from tests.recorder.by_hand import NOON, ByHand, minutes, ms
@@ -44,7 +44,7 @@ class Scene:
     """A desk, the venue, and what was said; `desk` waits for the minutes from noon on."""
 
     def __init__(self, server: LiveServer, *, kept_minutes: int | None = None) -> None:
-        self.hand = ByHand(held=Held(minute_ms=NOON, close=5.0))
+        self.hand = ByHand(held=RecordedState(minute_ms=NOON, close=5.0))
         self.live = MexcLive()
         self.live.kept_minutes = kept_minutes
         self.said: list[str] = []

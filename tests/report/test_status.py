@@ -181,9 +181,9 @@ def test_a_database_that_cannot_be_read_is_said_to_be_so(project: Project, edit:
 
     problem = {
         "absent": "there is no database: run `doit migrate`",
-        "damaged": "not a database, or damaged: restore a copy, or move it aside and run again to "
-        "build it anew",
-        "newer": f"is of revision 9999, this tbv8 knows {REVISION}: "
+        "damaged": "not a database, or damaged: restore a copy, or move it away and run again to "
+        "rebuild it",
+        "newer": f"has revision 9999, but this tbv8 needs {REVISION}: "
         "run `doit migrate`, or update tbv8",
         "locked": "locked by another program: close it (a sqlite3 shell, a database browser, "
         "another doit) and run again",

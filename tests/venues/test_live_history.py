@@ -64,6 +64,16 @@ def session(name: str, server: LiveServer) -> History:
     )
 
 
+def test_a_host_that_is_not_there_is_told_in_words() -> None:
+    nowhere = Endpoints(rest_url="http://127.0.0.1:9")
+
+    with (
+        open_history("mexc", MexcLive(), nowhere, patience=HASTY) as history,
+        pytest.raises(VenueError, match=r"ping: Connection refused, \d+ times: run the same"),
+    ):
+        history.clock_ms()
+
+
 def rows(pieces: Any) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for piece in pieces for row in piece.bars.to_pylist()]
 

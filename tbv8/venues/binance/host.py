@@ -28,7 +28,7 @@ from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import UNREADABLE, Say
 from tbv8.venues.binance.product import Product
-from tbv8.venues.http import MisledError, OutOfBoundsError
+from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_words
 
 _WEIGHT_SHARE = 0.8
 _SAID_FROM_S = 3.0  # a shorter pause is over before it is read
@@ -100,7 +100,7 @@ class FailureError(Exception):
 
 def failure_of(e: BaseException) -> FailureError:
     """Translate an exception of requests, or one that was raised because of it (ccxt does)."""
-    chain = list(_causes(e))
+    chain = list(causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
         return FailureError(str(e), hopeless=True)
@@ -108,14 +108,9 @@ def failure_of(e: BaseException) -> FailureError:
         return failure_in(failed.response)
     if isinstance(failed, OutOfBoundsError | MisledError):
         return FailureError(str(failed), hopeless=True)
-    if isinstance(failed, requests.Timeout):
-        return FailureError("no whole answer in time")
-    if isinstance(failed, requests.exceptions.ChunkedEncodingError):
-        return FailureError("the reply broke off")
-    words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
     return FailureError(
-        words[-1] if words else str(failed),
+        failure_words(failed),
         hopeless=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
     )
 
@@ -377,13 +372,6 @@ def unknown_symbol(product: Product, native: str) -> VenueError:
         f"{product.venue} does not know {native}: its symbols look like BTCUSDT, correct `symbols` "
         f"in {product.config}"
     )
-
-
-def _causes(e: BaseException | None) -> Iterator[BaseException]:
-    """Yield it and what it was raised because of, the innermost last."""
-    while e is not None:
-        yield e
-        e = e.__cause__ or e.__context__
 
 
 def _given_up(where: str, problem: str, tried: int) -> VenueError:

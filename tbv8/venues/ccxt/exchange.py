@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -17,7 +17,7 @@ from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, RefusedError, Say
 from tbv8.venues.bounds import check_clock
-from tbv8.venues.http import Session
+from tbv8.venues.http import Session, causes
 from tbv8.venues.live_calls import Patience
 
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
@@ -122,7 +122,7 @@ class Exchange:
             RefusedError: The exchange says no to this request.
             VenueError: It says no to all.
         """
-        reply = next((found for cause in _causes(e) if (found := _reply(cause)) is not None), None)
+        reply = next((found for cause in causes(e) if (found := _reply(cause)) is not None), None)
         status = 0 if reply is None else reply.status_code
         words = one_line(str(e), most=200)
         if reply is not None and status != HTTPStatus.OK:
@@ -192,12 +192,6 @@ def _moved(urls: Any, rest_url: str) -> Any:
     there, here = urlsplit(rest_url), urlsplit(urls)
     path = f"{there.path.rstrip('/')}{here.path}"
     return urlunsplit((there.scheme, there.netloc, path, here.query, ""))
-
-
-def _causes(e: BaseException | None) -> Iterator[BaseException]:
-    while e is not None:
-        yield e
-        e = e.__cause__ or e.__context__
 
 
 def _reply(e: BaseException) -> requests.Response | None:
