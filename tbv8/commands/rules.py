@@ -22,7 +22,7 @@ from tbv8.venues.base import Rules as Published
 
 _KEYS = Published.__struct_fields__
 _UNREACHED = 3
-_NONE = "no venue was asked: none that publishes rules is enabled and has `instruments`"
+_NONE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):

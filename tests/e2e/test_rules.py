@@ -164,7 +164,7 @@ def test_a_venue_of_history_alone_publishes_its_rules_too(project: Project, name
         project.doit("rules", "--venue", name, "--write")
         done = project.doit("rules", "--venue", name)
 
-    assert done.stdout == "1 instrument is as its venue publishes it\n"
+    assert done.stdout == "1 instrument agrees with the published rules\n"
     written = path.read_text().splitlines()[-1]
     for rule in HISTORY_VENUES[name].split(", "):
         assert rule in written
