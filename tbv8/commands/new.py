@@ -39,11 +39,7 @@ _VENUE = """\
 venue: {name}
 enabled: false                            # true: `doit record` connects, if tbv8 supports it
 symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
-<<<<<<< HEAD
-# channels: [trades, bbo, funding]        # of `doit record`; mark is another
-=======
 # channels: [trades, bbo, funding]        # recorded by `doit record`; mark is another
->>>>>>> db29a27b71e3f41c90a4be69a325f1181586fd8b
 # ws_url: wss://...                       # of a testnet, a proxy, a local server; as rest_url
 # history: ccxt                           # the source of its 1m bars: an exchange of ccxt
 # exchange: {name}                        # (then a symbol's own name is ccxt's, BTC/USDT:USDT)
