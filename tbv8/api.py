@@ -47,7 +47,8 @@ from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
-from tbv8.tasks import load_folder, prepare
+from tbv8.tasks.graph import prepare
+from tbv8.tasks.loading import load_folder
 from tbv8.trading.nautilus import MONEY_DECIMALS
 
 type Time = str | date | datetime

@@ -10,7 +10,7 @@ from pathlib import Path
 from tbv8.commands.init import init
 from tbv8.config.load import find_project
 from tbv8.errors import Tbv8Error
-from tbv8.tasks import os_problem
+from tbv8.tasks.task import os_problem
 
 _REFUSED = 3  # as pydoit's
 

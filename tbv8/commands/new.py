@@ -39,6 +39,8 @@ _VENUE = """\
 venue: {name}
 enabled: false                            # true: `doit record` connects, if tbv8 supports it
 symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
+# channels: [trades, bbo, funding]        # recorded by `doit record`; mark is another
+# ws_url: wss://...                       # of a testnet, a proxy, a local server; as rest_url
 # history: ccxt                           # the source of its 1m bars: an exchange of ccxt
 # exchange: {name}                        # (then a symbol's own name is ccxt's, BTC/USDT:USDT)
 # history: files                          # or your own files

@@ -23,7 +23,7 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.plan import plan
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.refusals import OneLine, check_patterns
-from tbv8.tasks import STATE_FILE
+from tbv8.tasks.loading import STATE_FILE
 
 COMPLETIONS = {
     "bash": """\

@@ -23,7 +23,7 @@ from tbv8.commands import state  # noqa: F401  # first
 from tbv8.config.document import nearest, unknown
 from tbv8.config.records import Problem
 from tbv8.errors import Tbv8Error
-from tbv8.tasks import ReaderGoneError, os_problem
+from tbv8.tasks.task import ReaderGoneError, os_problem
 
 _READER_GONE = (BrokenPipeError, ReaderGoneError)  # as of `| head`
 _REFUSALS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv8Error)

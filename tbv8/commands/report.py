@@ -17,7 +17,7 @@ from tbv8.files import replacing
 from tbv8.page.html import is_page
 from tbv8.page.plotly import write_plotly
 from tbv8.report.graph import Node
-from tbv8.tasks import wanted_funding, wanted_history
+from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest", "experiment")
 

@@ -19,10 +19,10 @@ from tbv8.market import Series
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints
 from tbv8.venues.base import Rules as Published
-from tbv8.venues.registry import find_venue
 
 _KEYS = Published.__struct_fields__
 _UNREACHED = 3
+_NONE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +74,8 @@ class Rules(ReadOnlyCommand):
             print_json(_to_json(published, found))
         else:
             _print(published, found, written)
+            if not published and not unreached:
+                print(_NONE)
         for problem in unreached:
             sys.stderr.write(f"ERROR: {problem}\n")
         return _UNREACHED if unreached else 1 if found and not write else 0
@@ -82,32 +84,34 @@ class Rules(ReadOnlyCommand):
 def _chosen(project: Project, name: str) -> list[Venue]:
     """Return the venues to query: the enabled ones that publish rules, or the named one."""
     able = {
-        venue.name: venue
-        for venue in project.venues.values()
-        if find_venue(venue.name).rules and venue.instruments
+        venue.name: venue for venue in project.venues.values() if venue.rules and venue.instruments
     }
     if not name:
         return [venue for venue in able.values() if venue.enabled]
     if name not in project.venues:
         raise InvalidCommand(f"--venue: {unknown('venue', name, able)}")
+    if project.venues[name].rules is None:
+        raise InvalidCommand(
+            f"--venue: {name} publishes no rules that tbv8 can read: "
+            f"choose one of {', '.join(able) or 'none'}"
+        )
     if name not in able:
         raise InvalidCommand(
-            f"--venue: {name} publishes no rules that tbv8 can read, or has no `instruments`: "
-            f"choose one of {', '.join(able) or 'none'}"
+            f"--venue: {name} has no `instruments` to compare: write them into its file in "
+            "config/venues, as in hyperliquid.yaml"
         )
     return [able[name]]
 
 
 def _fetch(venue: Venue) -> dict[Series, Published]:
-    fetch = find_venue(venue.name).rules
-    assert fetch is not None
+    assert venue.rules is not None
     endpoints = Endpoints(rest_url=venue.rest_url, redirect_hosts=venue.redirect_hosts)
     symbols = {symbol: venue.symbols[symbol] for symbol in venue.instruments}
 
     def say(line: str) -> None:
         sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
 
-    found = fetch(endpoints, say, symbols)
+    found = venue.rules(endpoints, say, symbols)
     return {Series(venue.name, symbol): rules for symbol, rules in found.items()}
 
 
@@ -168,10 +172,10 @@ def _print(
                     cell.ljust(width) for cell, width in zip(row, widths, strict=True)
                 ).rstrip()
             )
+    elif len(published) == 1:
+        print("1 instrument agrees with the published rules")
     elif published:
         print(f"{len(published)} instruments agree with the published rules")
-    else:
-        print("no venue was queried: no enabled venue publishes rules and has `instruments`")
     for path in written:
         print(f"{path}: written")
     if found and not written:

@@ -13,7 +13,7 @@ from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
 from tbv8.report.status import Status as Held
-from tbv8.tasks import wanted_funding, wanted_history
+from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
 

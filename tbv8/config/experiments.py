@@ -49,7 +49,7 @@ _NO_RAY = "ray is not installed: run `uv sync --extra cluster`"
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
-_MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS = 20, 100_000, 1024
+_MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS, _MOST_LOSSES = 20, 100_000, 1024, 10
 _SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
 
 
@@ -81,6 +81,8 @@ class _MonteCarlo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     paths: int = 1000
     block_days: int = 10
     seed: int = 0
+    losses: tuple[float, ...] = (0.05, 0.1, 0.2)
+    markets: int = 0
 
 
 class _Overfitting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -91,6 +93,7 @@ class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     workers: int = 0
     on: Literal["pool", "ray"] = "pool"
     address: str | None = None
+    trial_limit: str | None = "1h"
 
 
 class _ExperimentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -171,18 +174,44 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         search=search,
         objective=objective,
         walk_forward=_walk_forward(document, raw.walk_forward, search, objective),
-        monte_carlo=None
-        if raw.monte_carlo is None
-        else MonteCarlo(
-            paths=raw.monte_carlo.paths,
-            block_days=raw.monte_carlo.block_days,
-            seed=raw.monte_carlo.seed,
-        ),
+        monte_carlo=_monte_carlo(document, raw.monte_carlo),
         blocks=raw.overfitting.blocks,
         workers=raw.run.workers,
         on=raw.run.on,
         address=raw.run.address,
+        trial_limit_ms=_trial_limit_ms(document, raw.run.trial_limit),
     )
+
+
+def _monte_carlo(document: Document, raw: _MonteCarlo | None) -> MonteCarlo | None:
+    if raw is None:
+        return None
+    for at, loss in enumerate(raw.losses):
+        if not 0 < loss < 1:
+            problem = f"expected a fraction of the balance between 0 and 1, got {loss}"
+            document.refuse(("monte_carlo", "losses", at), problem)
+        if at and loss <= raw.losses[at - 1]:
+            problem = f"{loss} is not above the one before it: write them from small to large"
+            document.refuse(("monte_carlo", "losses", at), problem)
+    if len(raw.losses) > _MOST_LOSSES:
+        problem = f"expected at most {_MOST_LOSSES}, got {len(raw.losses)}"
+        document.refuse(("monte_carlo", "losses"), problem)
+    return MonteCarlo(
+        paths=raw.paths,
+        block_days=raw.block_days,
+        seed=raw.seed,
+        losses=raw.losses,
+        markets=raw.markets,
+    )
+
+
+def _trial_limit_ms(document: Document, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration_ms(text)
+    except ValueError as e:
+        document.refuse(("run", "trial_limit"), str(e))
 
 
 def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
@@ -197,6 +226,7 @@ def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
         (("monte_carlo", "paths"), monte_carlo.paths, 1, _MOST_PATHS),
         (("monte_carlo", "block_days"), monte_carlo.block_days, 1, 10**4),
         (("monte_carlo", "seed"), monte_carlo.seed, 0, _SEEDS.stop - 1),
+        (("monte_carlo", "markets"), monte_carlo.markets, 0, MOST_POINTS),
     ]
     for key, value, least, most in ranges:
         if not least <= value <= most:

@@ -15,8 +15,8 @@ from tbv8.config.source import module_path
 from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
-from tbv8.venues.base import HistorySource
-from tbv8.venues.registry import find_funding, find_history
+from tbv8.venues.base import FetchRules, HistorySource
+from tbv8.venues.registry import find_funding, find_history, find_rules
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo", "funding", "mark"]
@@ -70,6 +70,11 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     def history(self) -> HistorySource | None:
         """The source of its 1m bars; None if it has no history."""
         return self.own_history or find_history(self.name)
+
+    @property
+    def rules(self) -> FetchRules | None:
+        """Return what asks the venue for its rules of orders; None if it publishes none."""
+        return self.own_history.rules if self.own_history else find_rules(self.name)
 
     def history_of(self, dataset: str) -> HistorySource | None:
         """Return the source of a dataset's history: of `funding`, else of 1m bars."""
@@ -208,19 +213,29 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
-    """A bootstrap of the chosen trial: paths, the mean length of a block in days, the seed."""
+    """What the chosen trial might have brought.
+
+    Attributes:
+        paths: How often its days are drawn, and its round trips.
+        block_days: The mean length of the blocks in which days are drawn.
+        seed: Of all draws.
+        losses: Fractions of the starting balance, rising: how likely is it to lose as much?
+        markets: On how many markets, made of blocks of the real days, it is run.
+    """
 
     paths: int
     block_days: int
     seed: int
+    losses: tuple[float, ...] = (0.05, 0.1, 0.2)
+    markets: int = 0
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """Many trials of one strategy.
 
     `blocks` is the number of blocks in the cross-validation that estimates overfitting. `workers`,
-    `on` and `address` change no result: 0 workers means one per core, and an `address` of None
-    starts a Ray cluster.
+    `on`, `address` and `trial_limit_ms` change no result: 0 workers means one per core, an
+    `address` of None starts a Ray cluster, and a trial that takes longer than its limit is ended.
     """
 
     experiment_id: str
@@ -234,6 +249,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 0
     on: Executor = "pool"
     address: str | None = None
+    trial_limit_ms: int | None = None
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

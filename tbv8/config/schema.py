@@ -279,7 +279,7 @@ _KEYS |= {
             {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_WalkForward"}]},
         ),
         "monte_carlo": (
-            "A bootstrap of the chosen trial's days.",
+            "What the chosen trial might have brought.",
             {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_MonteCarlo"}]},
         ),
         "overfitting": ("The cross-validation of the search.", {}),
@@ -335,9 +335,20 @@ _KEYS |= {
         ),
     },
     "_MonteCarlo": {
-        "paths": ("The number of bootstrapped paths.", {"minimum": 1, "maximum": 100_000}),
+        "paths": (
+            "The number of bootstrapped paths, of days and of round trips.",
+            {"minimum": 1, "maximum": 100_000},
+        ),
         "block_days": ("The mean length of a block, in days.", {"minimum": 1, "maximum": 10_000}),
         "seed": ("The seed of the random draws.", _SEED),
+        "losses": (
+            "Fractions of the starting balance; the probability of losing each is estimated.",
+            {"maxItems": 10, "items": {"type": "number", "minimum": 0, "maximum": 1}},
+        ),
+        "markets": (
+            "The number of markets, made of the real one's days, to run it on; each is a trial.",
+            {"minimum": 0, "maximum": 100_000},
+        ),
     },
     "_Overfitting": {
         "blocks": ("The number of blocks to split the days into; even.", {"multipleOf": 2}),
@@ -345,6 +356,10 @@ _KEYS |= {
     "_Run": {
         "workers": ("The number of worker processes; 0: one per core.", {"minimum": 0}),
         "on": ("pool: processes on this machine; ray: a Ray cluster.", {}),
+        "trial_limit": (
+            "The longest time that a trial may take, such as 10m; null: no limit.",
+            {"type": ["string", "null"], "pattern": _DURATION},
+        ),
         "address": (
             "The Ray cluster's address; auto: the one on this machine; null: start one.",
             {},

@@ -16,10 +16,12 @@ from typing import Any
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
+from tbv8.experiments.jobs import Job, run_job, time_limit
 from tbv8.experiments.keys import made_by
 from tbv8.experiments.pool import CHANGED, Died, Take
-from tbv8.experiments.trial import Data, run_trial
+from tbv8.experiments.trial import Data
 from tbv8.experiments.worker import Sources
+from tbv8.page.words import length
 
 _RETRIES = 1  # the second death of its process is a trial's answer
 _AHEAD = 2  # tasks a core that wait at the cluster: memory stays flat, and no core waits for us
@@ -45,12 +47,20 @@ class Cluster:
         address: Of the cluster, `auto` for the one of this machine; None starts one.
         workers: How many trials at once in one that is started.
         made_by: The digest of the code whose keys the trials have.
+        limit_ms: How long a trial may take.
     """
 
     def __init__(
-        self, strategy: Strategy, data: Data, *, address: str | None, workers: int, made_by: str
+        self,
+        strategy: Strategy,
+        data: Data,
+        *,
+        address: str | None,
+        workers: int,
+        made_by: str,
+        limit_ms: int | None = None,
     ) -> None:
-        self._context = strategy, data
+        self._context, self._limit_ms = (strategy, data, limit_ms), limit_ms
         self._address, self._workers, self._made_by = address, workers, made_by
         self._ray: Any = None
         self.peak = 0  # theirs is Ray's to watch
@@ -64,14 +74,12 @@ class Cluster:
 
     def _connect(self) -> tuple[Any, Any]:
         """Return the context at the cluster and what runs a trial there."""
-        import ray
-
-        address = self._address
-        if address is not None:
+        ray = import_ray()
+        address = self._address or "local"  # None would join any cluster that Ray knows of here
+        if self._address is not None:
             _check_address(address)
         handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-        os.environ.update(_QUIET)
-        started = {} if address else {"num_cpus": self._workers, "include_dashboard": False}
+        started = {} if self._address else {"num_cpus": self._workers, "include_dashboard": False}
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", **started)
         except (ConnectionError, ValueError, RuntimeError) as e:
@@ -83,8 +91,8 @@ class Cluster:
         context = ray.put(self._context)
         return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
 
-    def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
-        """Run trials, and hand each answer on as it comes: an Outcome, or Died.
+    def run(self, jobs: Iterable[tuple[int, Job]], take: Take) -> None:
+        """Run jobs, and hand each answer on as it comes: an Outcome, or Died.
 
         Raises:
             DataError: There is no cluster, or a node has other code than this one.
@@ -96,18 +104,31 @@ class Cluster:
         while waiting or flying:
             cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
             while waiting and len(flying) < _AHEAD * cores:
-                number, strategy = waiting.pop()
-                flying[self._task.remote(self._at_cluster, strategy)] = number
+                number, job = waiting.pop()
+                flying[self._task.remote(self._at_cluster, job)] = number
             (done, *_), _ = ray.wait(list(flying), num_returns=1)
             number = flying.pop(done)
             try:
                 outcome, code = ray.get(done)
             except ray.exceptions.WorkerCrashedError:
-                take(number, Died("its process ended, twice"))
+                take(number, Died(f"its process ended, twice{self._or_late()}"))
                 continue
             if code != self._made_by or outcome is None:
                 raise DataError(CHANGED)
             take(number, outcome)
+
+    def _or_late(self) -> str:
+        """Return the other cause of a death: of a signal Ray does not tell."""
+        limit_ms = self._limit_ms
+        return f", or took longer than {length(limit_ms)} (run.trial_limit)" if limit_ms else ""
+
+
+def import_ray() -> Any:
+    """Import Ray with the settings that it reads while it is imported, and only then."""
+    os.environ.update(_QUIET)
+    import ray
+
+    return ray
 
 
 def _check_address(address: str) -> None:
@@ -123,10 +144,11 @@ def _check_address(address: str) -> None:
         raise DataError(f"run.address: no Ray cluster at {address!r}: {e}") from e
 
 
-def _run(context: tuple[Strategy, Data], strategy: Strategy) -> tuple[Any, str]:
-    """Run a trial in a worker of Ray; no outcome where the strategy was edited meanwhile."""
-    own, data = context
+def _run(context: tuple[Strategy, Data, int | None], job: Job) -> tuple[Any, str]:
+    """Run a job in a worker of Ray; no outcome where the strategy was edited meanwhile."""
+    own, data, limit_ms = context
     sources = _sources.setdefault(str(own.module_path), Sources(own))
     code = made_by(own)
-    outcome = run_trial(strategy, data.tables, data.funding)
+    with time_limit(limit_ms):
+        outcome = run_job(job, data.tables, data.funding)
     return outcome if sources.are_same() else None, code

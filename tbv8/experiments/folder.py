@@ -14,13 +14,15 @@ import msgspec
 from tbv8.config.document import plain
 from tbv8.config.records import Experiment
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.overfitting import Bootstrap, Overfitting
+from tbv8.experiments.montecarlo import Paths
+from tbv8.experiments.overfitting import Overfitting
 from tbv8.experiments.page import experiment_page
-from tbv8.experiments.result import Findings, lines, read_findings
+from tbv8.experiments.result import Drawn, Findings, lines, read_findings
 from tbv8.experiments.stitching import Stitched
 from tbv8.experiments.survey import Survey
 from tbv8.manifest import Input
 from tbv8.market import iso, iso_day
+from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import counted
 from tbv8.results.folder import write_json, write_result
 from tbv8.results.statistics import rounded
@@ -33,26 +35,35 @@ _HEADLINE = (*METRICS, "trades", "fills")
 def write_folder(
     survey: Survey,
     query: Query,
-    choices: Sequence[int | None],
     *,
     inputs: Mapping[str, Input],
+    results_path: Path,
     folder: Path,
 ) -> list[str]:
     """Write the folder of a result, and return the lines that tell of it.
 
+    Args:
+        survey: The trials; each of them has a row.
+        query: The database.
+        inputs: For the manifest.
+        results_path: The folder of all results, whose plotly.min.js the page may share.
+        folder: The one to write.
+
     Raises:
         DataError: What stands there is not a result of tbv8.
     """
-    findings = read_findings(survey, query, choices)
+    findings = read_findings(survey, query)
+    plotly_path = f"../../{PLOTLY_FILE}" if has_plotly(results_path) else None
 
     def write(new: Path) -> None:
         write_json(new / "summary.json", to_json(findings))
         _write_trials(new / "trials.csv", findings)
         if findings.walk:
             _write_walk(new, findings.walk, findings.experiment)
-        if findings.bootstrap:
-            _write_paths(new / "montecarlo.csv", findings.bootstrap)
-        (new / "index.html").write_text(experiment_page(findings), encoding="utf-8")
+        if findings.drawn:
+            _write_paths(new / "montecarlo.csv", findings.drawn)
+        page = experiment_page(findings, plotly_path=plotly_path)
+        (new / "index.html").write_text(page, encoding="utf-8")
 
     write_result(folder, write, inputs=inputs)
     return lines(findings)
@@ -91,7 +102,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "deflated_sharpe": _shown(luck.deflated if luck else None),
         "deflated_sharpe_effective": _shown(luck.deflated_effective if luck else None),
         "overfitting": _overfitting_json(luck.overfitting if luck else None),
-        "monte_carlo": _bootstrap_json(findings),
+        "monte_carlo": _drawn_json(findings.drawn) if findings.drawn else None,
         "walk_forward": _walk_json(walk) if walk else None,
     }
 
@@ -116,16 +127,28 @@ def _overfitting_json(found: Overfitting | None) -> dict[str, Any] | None:
     }
 
 
-def _bootstrap_json(findings: Findings) -> dict[str, Any] | None:
-    found = findings.bootstrap
-    if found is None:
+def _drawn_json(drawn: Drawn) -> dict[str, Any]:
+    days, market = drawn.days, drawn.markets
+    return {
+        "losses": list(drawn.losses),
+        "days": _paths_json(days.paths, p_value=rounded(days.p_value)) if days else None,
+        "trades": _paths_json(drawn.trades),
+        "order": _paths_json(drawn.order),
+        "markets": _paths_json(market, failed=drawn.failed, beaten=_shown(drawn.beaten)),
+    }
+
+
+def _paths_json(paths: Paths | None, **more: Any) -> dict[str, Any] | None:
+    if paths is None:
         return None
     return {
-        "paths": len(found.paths),
-        "return": {k: rounded(v) for k, v in msgspec.to_builtins(found.total_return).items()},
-        "max_drawdown": {k: rounded(v) for k, v in msgspec.to_builtins(found.max_drawdown).items()},
-        "probability_of_loss": rounded(found.loss),
-        "p_value": rounded(found.p_value),
+        "paths": len(paths.rows),
+        "return": {k: rounded(v) for k, v in msgspec.to_builtins(paths.total_return).items()},
+        "max_drawdown": {k: rounded(v) for k, v in msgspec.to_builtins(paths.max_drawdown).items()},
+        "probability_of_loss": rounded(paths.loss),
+        "probability_of_losses": [rounded(share) for share in paths.losses],
+        "probability_of_drawdowns": [rounded(share) for share in paths.falls],
+        **more,
     }
 
 
@@ -218,13 +241,14 @@ def _write_walk(folder: Path, walk: Stitched, experiment: Experiment) -> None:
     )
 
 
-def _write_paths(path: Path, found: Bootstrap) -> None:
+def _write_paths(path: Path, drawn: Drawn) -> None:
     _write(
         path,
-        ["path", "return", "max_drawdown", "sharpe"],
+        ["method", "path", "return", "max_drawdown", "sharpe"],
         (
-            [at, *(None if math.isnan(value) else rounded(value) for value in row)]
-            for at, row in enumerate(found.paths.tolist())
+            [name, number, *(None if math.isnan(value) else rounded(value) for value in row)]
+            for name, numbers, paths in drawn.methods
+            for number, row in zip(numbers, paths.rows.tolist(), strict=True)
         ),
     )
 

@@ -22,10 +22,12 @@ from tbv8.config.experiments import risk_keys, vary
 from tbv8.config.records import Routing, Strategy
 from tbv8.config.source import is_file
 from tbv8.config.space import Axis, Point
+from tbv8.experiments.blocks import Market
 from tbv8.freshness.result import (
     PACKAGE,
     backtest_inputs,
     code_files,
+    package_versions,
     source_digests,
     static_inputs,
 )
@@ -36,17 +38,18 @@ from tbv8.store.database import Query
 _APART = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # a line each
 _NAMES = ("strategy_id",)
 _NEUTRAL = Path("trial")
+_JOBS = ("jobs.py", "markets.py", "blocks.py", "draws.py")
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
-    """What a trial counts, and how much earlier it begins."""
+    """The span that a trial counts, and its warm-up before that."""
 
     span: Span
     warm_up_ms: int = 0
 
 
 class Base(msgspec.Struct, frozen=True):
-    """What all points of one timeframe, detail and window share.
+    """The part of a key that all points of one timeframe, detail and window share.
 
     `code` is the digest of the strategy and of its values' frame: with a point's values it tells
     tries apart, whatever the engine and the span.
@@ -86,11 +89,11 @@ class Keys:
 
     @property
     def window(self) -> Window:
-        """That of the strategy's own file."""
+        """The window of the strategy's own file."""
         return Window(self._strategy.span, self._strategy.warm_up_ms)
 
     def strategy(self, point: Point, window: Window) -> Strategy:
-        """Return what a trial runs."""
+        """Return the strategy of a trial."""
         varied = vary(self._strategy, self._axes, point)
         return replace(varied, span=window.span, warm_up_ms=window.warm_up_ms)
 
@@ -104,7 +107,7 @@ class Keys:
         return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
 
     def base(self, point: Point, window: Window) -> Base:
-        """Return what the key of a point shares with others."""
+        """Return the part of a point's key that other points share."""
         shape = self._shape(point)
         if (shape, window) not in self._bases:
             self._bases[shape, window] = _base(self._query, self.strategy(point, window))
@@ -114,8 +117,20 @@ class Keys:
         """Return the key of a trial."""
         return hashlib.sha256(self.base(point, window).prefix + self._values(point)).digest()
 
+    def market_key(self, point: Point, market: Market) -> bytes:
+        """Return the key of a trial on a market that is made of the days of the real one."""
+        return self._job_key(point, {"market": msgspec.to_builtins(market)})
+
+    def trades_key(self, point: Point) -> bytes:
+        """Return the key of a trial by its round trips."""
+        return self._job_key(point, {"by": "trade"})
+
+    def _job_key(self, point: Point, what: dict[str, Any]) -> bytes:
+        text = json.dumps([what, _job_code().digest], sort_keys=True)
+        return hashlib.sha256(self.key(point, self.window) + text.encode()).digest()
+
     def variant(self, point: Point, window: Window) -> bytes:
-        """Return what the trial tries, whatever the span and the engine."""
+        """Return the identity of a trial's variant, whatever the span and the engine."""
         return hashlib.sha256(self.base(point, window).code + self._values(point)).digest()
 
     def _values(self, point: Point) -> bytes:
@@ -140,21 +155,33 @@ def to_trial(strategy: Strategy) -> Strategy:
 
 
 def subject_of(strategy: Strategy) -> str:
-    """Return what trials are tries at: a class on some series."""
+    """Return the subject of the trials: a class on some series."""
     between = ":" if is_file(strategy.module) else "."
     series = f"{strategy.source.venue}:{','.join(strategy.symbols)}"
     return f"{strategy.module}{between}{strategy.class_name} on {series}"
+
+
+def side_subject(strategy: Strategy) -> str:
+    """Return the subject of trials that are no tries at the real series: Monte Carlo's."""
+    return f"Monte Carlo of {subject_of(strategy)}"
 
 
 def made_by(strategy: Strategy) -> str:
     """Return the digest of all code and versions that make a trial."""
     static = static_inputs(strategy)
     parts = [static[name].digest for name in ("strategy", "engine", "versions")]
-    return hashlib.sha256("\n".join([*parts, _trial_code().digest]).encode()).hexdigest()
+    code = [_trial_code().digest, _job_code().digest]
+    return hashlib.sha256("\n".join([*parts, *code]).encode()).hexdigest()
 
 
 def _trial_code() -> Input:
     return make_input(source_digests(code_files("experiments/trial.py"), PACKAGE.parent))
+
+
+def _job_code() -> Input:
+    """Return what makes a job of a trial: no key of a plain trial has it."""
+    files = code_files("aggregate.py", *(f"experiments/{name}" for name in _JOBS))
+    return make_input(source_digests(files, PACKAGE.parent) | package_versions("polars"))
 
 
 def _base(query: Query, strategy: Strategy) -> Base:
@@ -162,10 +189,10 @@ def _base(query: Query, strategy: Strategy) -> Base:
     del inputs[PAGE_PART]
     engine = inputs["engine"].value | _trial_code().value
     config = inputs["config"].value
-    shared = {key: config[key] for key in config.keys() - {*_APART, *_NAMES}}
+    shared = {key: config[key] for key in sorted(config.keys() - {*_APART, *_NAMES})}
     inputs |= {"config": make_input(shared), "engine": make_input(engine)}
     digests = {name: part.digest for name, part in inputs.items()}
-    frame = make_input({key: shared[key] for key in shared.keys() - {"warm_up_ms"}})
+    frame = make_input({key: shared[key] for key in shared if key != "warm_up_ms"})
     code = f"{inputs['strategy'].digest}\n{frame.digest}\n"
     return Base(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
 

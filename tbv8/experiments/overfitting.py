@@ -1,4 +1,4 @@
-"""How much of the best trial is luck: deflated Sharpe ratio, backtest overfitting, bootstrap.
+"""How much of the best trial is luck: deflated Sharpe ratio and backtest overfitting.
 
 All of it is of the daily returns of trials. The same bytes come out everywhere: sums are exact or
 in a fixed order, ranks stand in place of logarithms; NumPy's own sums depend on the processor.
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from tbv8.results.statistics import daily_sharpe, sharpe_above
+from tbv8.results.statistics import sharpe_above
 
 type Floats = NDArray[np.float64]
 type Ints = NDArray[np.int64]
@@ -28,7 +28,7 @@ _BINS = 20
 
 
 class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
-    """What combinatorially symmetric cross-validation says of a search.
+    """The result of combinatorially symmetric cross-validation of a search.
 
     Attributes:
         probability: The share of splits in which the best of one half is no better than the median
@@ -43,37 +43,6 @@ class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     splits: int
     ranks: tuple[int, ...]
-
-
-class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """What 5, 25, 50, 75 and 95 % of paths stay below."""
-
-    p5: float
-    p25: float
-    p50: float
-    p75: float
-    p95: float
-
-
-class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
-    """What other orders of the same days would have brought.
-
-    Attributes:
-        paths: A row a path: total return, largest drawdown, Sharpe ratio a year; the last is NaN
-            where a path has no ratio.
-        fan: The equity of every day as a multiple of the start, at 5, 25, 50, 75 and 95 %.
-        total_return: Over the paths.
-        max_drawdown: Over the paths.
-        loss: The share of paths that lose money.
-        p_value: How often a market with the same days and a mean of 0 brings such a mean.
-    """
-
-    paths: Floats
-    fan: Floats
-    total_return: Quantiles
-    max_drawdown: Quantiles
-    loss: float
-    p_value: float
 
 
 def expected_max_sharpe(trials: float, variance: float) -> float:
@@ -114,7 +83,7 @@ def variance_of(values: Sequence[float]) -> float:
 
 
 def effective_trials(returns: Floats, trials: int) -> float:
-    """Return how many independent trials a number of correlated ones are worth.
+    """Return the number of independent trials that equals a number of correlated ones.
 
     `rho + (1 - rho) * n` with the mean correlation rho, appendix 3 of the same paper.
 
@@ -201,71 +170,3 @@ def _ratios(halves: NDArray[np.bool_], sums: Floats, squares: Floats, lengths: I
     spread = second / days - mean * mean
     moved = spread > 1e-18
     return np.where(moved, mean / np.sqrt(np.where(moved, spread, 1.0)), 0.0)
-
-
-def bootstrap(
-    returns: Sequence[float], *, paths: int, block_days: int, seed: int
-) -> Bootstrap | None:
-    """Return what blocks of the same days in other orders would have brought; None of no days.
-
-    D. N. Politis and J. P. Romano, The Stationary Bootstrap, Journal of the American Statistical
-    Association 89 (1994): blocks begin anywhere, wrap around, and have a geometric length. Each
-    path has its own generator, keyed by seed and path.
-
-    Args:
-        returns: Daily ones.
-        paths: How many.
-        block_days: The mean length of a block.
-        seed: Of the draws.
-    """
-    own = np.array(returns)
-    if not len(own):
-        return None
-    mean = math.fsum(returns) / len(own)
-    rows = np.empty((paths, 3))
-    curves = np.empty((paths, len(own) + 1))
-    beyond = 0
-    for path in range(paths):
-        drawn = own[draw_days(len(own), block_days=block_days, seed=seed, path=path)]
-        curves[path] = np.concatenate([[1.0], np.cumprod(1 + drawn)])
-        peaks = np.maximum.accumulate(curves[path])
-        fall = float(((peaks - curves[path]) / peaks).max())
-        ratio = daily_sharpe(drawn.tolist())
-        rows[path] = curves[path][-1] - 1, fall, math.nan if ratio is None else _a_year(ratio)
-        beyond += math.fsum(drawn) / len(own) - mean >= mean
-    fan = np.sort(curves, axis=0)[[_rank(paths, share) for share in (5, 25, 50, 75, 95)]]
-    return Bootstrap(
-        paths=rows,
-        fan=fan,
-        total_return=_quantiles(rows[:, 0]),
-        max_drawdown=_quantiles(rows[:, 1]),
-        loss=int((rows[:, 0] < 0).sum()) / paths,
-        p_value=(beyond + 1) / (paths + 1),
-    )
-
-
-def draw_days(count: int, *, block_days: int, seed: int, path: int) -> Ints:
-    """Return which of `count` days stands at which place of a path."""
-    draw = np.random.Generator(np.random.Philox(key=[seed, path]))
-    starts = draw.integers(0, count, count)
-    begins = draw.random(count) < 1 / block_days
-    begins[0] = True
-    first = np.flatnonzero(begins)
-    lengths = np.diff(np.append(first, count))
-    return (np.repeat(starts[first] - first, lengths) + np.arange(count)) % count
-
-
-def _a_year(ratio: float) -> float:
-    return ratio * math.sqrt(365)
-
-
-def _quantiles(values: Floats) -> Quantiles:
-    ordered = np.sort(values).tolist()
-    return Quantiles(
-        **{f"p{share}": ordered[_rank(len(ordered), share)] for share in (5, 25, 50, 75, 95)}
-    )
-
-
-def _rank(count: int, share: int) -> int:
-    """Return the index of what `share` percent of sorted values stay below."""
-    return min(count - 1, count * share // 100)

@@ -10,11 +10,12 @@ from typing import Any
 
 from tbv8.config.document import plain
 from tbv8.config.space import to_text
+from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
 from tbv8.experiments.overfitting import deflated_sharpe
 from tbv8.experiments.result import Findings, Row
-from tbv8.experiments.run_charts import bootstrap_part, walk_part
 from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
+from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, Html, element, page, section, table, tiles
@@ -24,8 +25,8 @@ _TOP = 20
 _SIMULATED = "SIMULATED: all numbers are of a market that tbv8 makes up."
 
 
-def experiment_page(findings: Findings) -> str:
-    """Return the page."""
+def experiment_page(findings: Findings, *, plotly_path: str | None = None) -> str:
+    """Return the page; `plotly_path` as of `page`."""
     parts = list(_parts(findings))
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     return page(
@@ -35,6 +36,7 @@ def experiment_page(findings: Findings) -> str:
         tiles(_tiles(findings)),
         [section(id_, title, content) for id_, title, content in parts],
         banner=_SIMULATED if findings.experiment.strategy.simulated else None,
+        plotly_path=plotly_path,
     )
 
 
@@ -44,8 +46,8 @@ def _parts(findings: Findings) -> Iterator[Part]:
         yield space_part(findings)
     if findings.walk:
         yield walk_part(findings, findings.walk)
-    if findings.bootstrap:
-        yield bootstrap_part(findings, findings.bootstrap)
+    if findings.drawn:
+        yield drawn_part(findings, findings.drawn)
     if findings.chosen:
         yield path_part(findings)
         yield _best(findings)

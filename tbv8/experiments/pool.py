@@ -21,10 +21,11 @@ from typing import Any
 
 import msgspec
 
-from tbv8.config.records import Strategy
 from tbv8.errors import DataError
+from tbv8.experiments.jobs import Job
 from tbv8.experiments.messages import Context, Done, Ready, receive, send
 from tbv8.experiments.worker import BUG
+from tbv8.page.words import length
 from tbv8.text import one_line
 
 _MOST_DEATHS = 2
@@ -77,7 +78,7 @@ class _Worker:
         send(self.file, context)
 
     def is_worn(self, peak: int) -> bool:
-        """Tell whether it is to be replaced: memory grows by and by, nobody knows by what."""
+        """Return True if a worker has run enough trials: its memory grows with each."""
         self.done += 1
         if self.done == _SETTLED_AFTER:
             self.settled = peak
@@ -114,8 +115,8 @@ class Pool:
         self._context, self._most, self._made_by = context, workers, made_by
         self._selector = selectors.DefaultSelector()
         self._deaths: Counter[int] = Counter()
-        self._jobs: list[tuple[int, Strategy]] = []
-        self._strategies: Mapping[int, Strategy] = {}
+        self._waiting: list[tuple[int, Job]] = []
+        self._jobs: Mapping[int, Job] = {}
         self._failed_starts = 0
         self.peak = 0
 
@@ -127,20 +128,20 @@ class Pool:
             self._drop(worker, kill=True)
         self._selector.close()
 
-    def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
-        """Run trials, and hand each answer on as it comes: an Outcome, or Died.
+    def run(self, jobs: Iterable[tuple[int, Job]], take: Take) -> None:
+        """Run jobs, and hand each answer on as it comes: an Outcome, or Died.
 
         Raises:
             DataError: A worker could not start, or its code is not ours.
         """
         numbered = list(jobs)
-        self._strategies = dict(numbered)
-        self._jobs = numbered[::-1]
+        self._jobs = dict(numbered)
+        self._waiting = numbered[::-1]
         for worker in self._workers():
             self._send_next(worker)
         while len(self._workers()) < min(self._most, len(numbered)):
             self._start()
-        while self._jobs or any(worker.job is not None for worker in self._workers()):
+        while self._waiting or any(worker.job is not None for worker in self._workers()):
             for key, _ in self._selector.select():
                 worker = key.data
                 try:
@@ -176,16 +177,16 @@ class Pool:
             take(number, message.outcome)
             if worker.is_worn(message.peak):
                 self._drop(worker)
-                if self._jobs:
+                if self._waiting:
                     self._start()
                 return
         self._send_next(worker)
 
     def _send_next(self, worker: _Worker) -> None:
-        if self._jobs and worker.is_ready and worker.job is None:
-            worker.job, strategy = self._jobs.pop()
+        if self._waiting and worker.is_ready and worker.job is None:
+            worker.job, job = self._waiting.pop()
             with suppress(*_GONE):  # its socket says so next
-                send(worker.file, strategy)
+                send(worker.file, job)
 
     def _replace(self, worker: _Worker, take: Take) -> None:
         """Go on without a worker that died."""
@@ -196,14 +197,24 @@ class Pool:
             self._failed_starts += 1
             if self._failed_starts == _MOST_DEATHS:
                 raise DataError(f"workers cannot start: the last one ended {how}")
+        elif number is not None and worker.process.returncode == -signal.SIGALRM:
+            take(number, Died(over_limit(self._context.limit_ms)))
         elif number is not None:
             self._deaths[number] += 1
             if self._deaths[number] < _MOST_DEATHS:  # it may have been no fault of the trial's
-                self._jobs.append((number, self._strategies[number]))
+                self._waiting.append((number, self._jobs[number]))
             else:
                 take(number, Died(f"its process ended {how}, twice"))
-        if self._jobs:
+        if self._waiting:
             self._start()
+
+
+def over_limit(limit_ms: int | None) -> str:
+    """Return the line of a trial that took too long."""
+    return (
+        f"it did not end within {length(limit_ms or 0)}: raise run.trial_limit, and let "
+        "`doit prune --trials --died` have it run again"
+    )
 
 
 CHANGED = (

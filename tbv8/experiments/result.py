@@ -1,11 +1,12 @@
-"""What the rows of an experiment come to: its trials, its choice, and how much of it is luck."""
+"""The result of an experiment: its trials, its choice, and the share of luck in it."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -14,10 +15,15 @@ import numpy as np
 from tbv8.config.records import Experiment
 from tbv8.config.space import as_mapping, to_text
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.overfitting import (
+from tbv8.experiments.montecarlo import (
     Bootstrap,
+    Paths,
+    draw_by_day,
+    draw_by_trade,
+    markets_paths,
+)
+from tbv8.experiments.overfitting import (
     Overfitting,
-    bootstrap,
     cross_validate,
     deflated_sharpe,
     effective_trials,
@@ -48,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Luck(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of the chosen trial is luck.
+    """The share of luck in the chosen trial.
 
     Attributes:
         tries: How many variants of the strategy the database knows to have been tried on the
@@ -70,8 +76,40 @@ class Luck(msgspec.Struct, frozen=True, kw_only=True):
     overfitting: Overfitting | None
 
 
+class Drawn(msgspec.Struct, frozen=True, kw_only=True):
+    """What the chosen trial might have brought; None for what there is nothing to draw of.
+
+    Attributes:
+        losses: Fractions of the starting balance that `Paths` tell the chances of.
+        days: Its days in other orders.
+        trades: As many of its round trips, each drawn from all.
+        order: Its round trips in other orders.
+        markets: The trial on re-chained markets that gave a result.
+        numbers: Of those markets.
+        failed: How many markets gave none.
+        beaten: The share of markets on which it gained less than on the real one.
+    """
+
+    losses: tuple[float, ...]
+    days: Bootstrap | None
+    trades: Paths | None
+    order: Paths | None
+    markets: Paths | None
+    numbers: Sequence[int]
+    failed: int
+    beaten: float | None
+
+    @property
+    def methods(self) -> list[tuple[str, Sequence[int], Paths]]:
+        """Name, numbers of paths, and paths of every method that has some."""
+        own = {"days": self.days and self.days.paths, "trades": self.trades, "order": self.order}
+        found = [(name, range(len(paths.rows)), paths) for name, paths in own.items() if paths]
+        markets = [("markets", self.numbers, self.markets)] if self.markets else []
+        return [*found, *markets]
+
+
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a result's files and page show.
+    """The contents of a result's files and page.
 
     `chosen` is None where every trial failed or traded too little.
     """
@@ -81,7 +119,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     chosen: Row | None
     stats: Mapping[str, Any]
     luck: Luck | None
-    bootstrap: Bootstrap | None
+    drawn: Drawn | None
     walk: Stitched | None
 
     @property
@@ -90,29 +128,66 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
         return [row for row in self.rows if row.trial.status != "ok"]
 
 
-def read_findings(survey: Survey, query: Query, choices: Sequence[int | None]) -> Findings:
-    """Return what the rows of an experiment come to; each of them must be there."""
+def read_findings(survey: Survey, query: Query) -> Findings:
+    """Return the result of an experiment's rows; each of them must be there."""
     experiment = survey.experiment
     rows, stats = _rows(survey, query)
     best = choose([row.trial for row in rows], experiment.objective)
     chosen = None if best is None else rows[best]
-    returns = chosen.returns if chosen else None
-    monte_carlo = experiment.monte_carlo
     return Findings(
         experiment=experiment,
         rows=rows,
         chosen=chosen,
         stats=stats[best] if best is not None else {},
         luck=measure_luck(survey, query, rows, chosen) if chosen else None,
-        bootstrap=bootstrap(
-            returns,
-            paths=monte_carlo.paths,
-            block_days=monte_carlo.block_days,
-            seed=monte_carlo.seed,
-        )
-        if monte_carlo and returns
+        drawn=_drawn(survey, query, chosen) if chosen and experiment.monte_carlo else None,
+        walk=_walk(survey, query) if survey.folds else None,
+    )
+
+
+def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
+    settings = survey.experiment.monte_carlo
+    assert settings
+    by_trade, *planned = survey.drawn(chosen.number)
+    keys = [each.key for each in planned]
+    trials = read_trials(query, [by_trade.key, *keys])
+    details = dict(read_details(query, trials))
+    by_round_trip = partial(
+        draw_by_trade,
+        to_equity(details[by_trade.key].equity),
+        paths=settings.paths,
+        seed=settings.seed,
+        losses=settings.losses,
+    )
+    known = [at for at, key in enumerate(keys) if trials[key].status == "ok"]
+    found = [trials[keys[at]] for at in known]
+    gained = [trial.total_return or 0.0 for trial in found]
+    markets = [
+        [gain, trial.max_drawdown or 0.0, math.nan if trial.sharpe is None else trial.sharpe]
+        for gain, trial in zip(gained, found, strict=True)
+    ]
+    own = chosen.trial.total_return
+    return Drawn(
+        losses=settings.losses,
+        days=draw_by_day(
+            chosen.returns or [],
+            paths=settings.paths,
+            block_days=settings.block_days,
+            seed=settings.seed,
+            losses=settings.losses,
+        ),
+        trades=by_round_trip(replace=True),
+        order=by_round_trip(replace=False),
+        markets=markets_paths(
+            np.array(markets),
+            [to_equity(details[keys[at]].equity) for at in known],
+            settings.losses,
+        ),
+        numbers=known,
+        failed=len(keys) - len(known),
+        beaten=sum(gain < own for gain in gained) / len(gained)
+        if gained and own is not None
         else None,
-        walk=_walk(survey, query, choices) if survey.folds else None,
     )
 
 
@@ -154,7 +229,7 @@ def daily_of(equity: Ints) -> list[float] | None:
 
 
 def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
-    """Return how much of a chosen trial is luck; None where its account was lost."""
+    """Return the share of luck in a chosen trial; None if its account was lost."""
     if chosen.returns is None:
         return None
     tries, ratios = read_tries(
@@ -203,7 +278,8 @@ def returns_matrix(rows: Sequence[Row]) -> Floats:
     return np.array([returns for returns in found if len(returns) == days]).T
 
 
-def _walk(survey: Survey, query: Query, choices: Sequence[int | None]) -> Stitched:
+def _walk(survey: Survey, query: Query) -> Stitched:
+    choices = survey.choices(query)
     training = {
         at: read_trials(query, [part[number].key])[part[number].key]
         for at, (part, number) in enumerate(zip(survey.training, choices, strict=True))
@@ -236,7 +312,7 @@ def _walk(survey: Survey, query: Query, choices: Sequence[int | None]) -> Stitch
 
 
 def lines(findings: Findings) -> list[str]:
-    """Return what to print when an experiment has ended: never a Sharpe ratio without its luck."""
+    """Return the lines at an experiment's end: never a Sharpe ratio without its luck."""
     experiment, failed = findings.experiment, findings.failed
     shown = [
         f"{experiment.experiment_id}: {counted(len(findings.rows), 'trial')} of "
@@ -255,13 +331,8 @@ def lines(findings: Findings) -> list[str]:
     point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
     shown.append(f"  best of {len(findings.rows):,}: number {findings.chosen.number}, {point}")
     shown.append(f"  {headline(findings.chosen.trial, findings.luck)}")
-    if findings.bootstrap:
-        found = findings.bootstrap
-        shown.append(
-            f"  bootstrap: return {found.total_return.p5:+.2%} .. {found.total_return.p95:+.2%}, "
-            f"drawdown up to {found.max_drawdown.p95:.2%}, loss in {found.loss:.0%} of "
-            f"{len(found.paths):,} paths"
-        )
+    if findings.drawn:
+        shown += [f"  {line}" for line in _drawn_lines(findings.drawn)]
     if findings.walk:
         walk = findings.walk
         ratio = walk.performance.sharpe
@@ -272,6 +343,32 @@ def lines(findings: Findings) -> list[str]:
             + (f", efficiency {walk.efficiency:.2f}" if walk.efficiency is not None else "")
         )
     return shown
+
+
+METHODS = {
+    "days": "its days in other orders",
+    "trades": "its round trips drawn again",
+    "order": "its round trips in other orders",
+    "markets": "markets made of its days",
+}
+"""What each method of Monte Carlo does, for lines and pages."""
+
+
+def _drawn_lines(drawn: Drawn) -> Iterator[str]:
+    """Yield what each method came to, and how likely the losses asked for are."""
+    for name, _, paths in drawn.methods:
+        change, fall = paths.total_return, paths.max_drawdown
+        words = [f"drawdown up to {fall.p95:.2%}"]
+        if name != "order":  # in any order the end is the same
+            words.insert(0, f"return {change.p5:+.2%} .. {change.p95:+.2%}")
+            words.append(f"loss in {paths.loss:.0%}")
+            pairs = zip(drawn.losses, paths.losses, strict=True)
+            words += [f"of {loss:.0%} in {share:.0%}" for loss, share in pairs]
+        if name == "markets" and drawn.failed:
+            words.append(f"{drawn.failed:,} failed")
+        yield f"{METHODS[name]} ({len(paths.rows):,}): {', '.join(words)}"
+    if drawn.failed and not drawn.markets:
+        yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
 
 
 def headline(trial: Trial, luck: Luck | None) -> str:
@@ -286,7 +383,7 @@ def headline(trial: Trial, luck: Luck | None) -> str:
 
 
 def chances(luck: Luck) -> str:
-    """Return what stands beside every Sharpe ratio of a chosen trial."""
+    """Return the words beside every Sharpe ratio of a chosen trial."""
     deflated = number(luck.deflated, ".0%")
     overfitting = number(luck.overfitting.probability if luck.overfitting else None, ".0%")
     return f"DSR {deflated} of {luck.tries:,} tries, PBO {overfitting}"

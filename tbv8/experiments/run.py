@@ -12,16 +12,18 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from tbv8.backtest.funding import read_funding
 from tbv8.config.experiments import results_folder
-from tbv8.config.records import Experiment, Strategy
+from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.folder import write_folder
+from tbv8.experiments.jobs import Job
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
@@ -31,9 +33,14 @@ from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Data, Outcome
 from tbv8.experiments.walkforward import score
+from tbv8.experiments.warming import check_warm_up
+from tbv8.freshness.result import to_parts
+from tbv8.manifest import read_manifest
 from tbv8.market import Timeframe
+from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.page.words import number
 from tbv8.progress import Advance, progress
+from tbv8.results.folder import first_difference
 from tbv8.store.bars import BarStore, open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.trials import (
@@ -52,17 +59,18 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
     """Bring an experiment up to date, and return the lines that tell of it.
 
     Raises:
-        ConfigError: The conditions leave fewer points than there are trials.
+        ConfigError: The conditions leave fewer points than there are trials, or its runs are warmed
+            up for less time than their signals need.
         DataError: Bars are damaged, the code changes meanwhile, or workers cannot start.
     """
     strategy = to_trial(experiment.strategy)
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
+        check_warm_up(experiment, store.query, results_path=results_path)
         survey = Survey(experiment, store.query)
         missing = survey.missing(store.query, survey.known)
         is_open = experiment.search.method == "tpe"
         if not missing:
-            tested = survey.tested(survey.choices(store.query))
-            missing = survey.missing(store.query, tested)
+            missing = survey.missing(store.query, survey.following(store.query))
         tables = _read_tables(store, survey) if missing or is_open else {}
         funding, code = _read_funding(store, experiment), made_by(strategy)
     with open_trials(db_path) as rows, _executor(experiment, tables, funding, code) as pool:
@@ -72,32 +80,34 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
         runner.run_missing(survey.known, "trials")
         with open_reader(db_path) as query:
-            choices = survey.choices(query)
-        tested = survey.tested(choices)
+            tested = survey.tested(survey.choices(query))
+            drawn = survey.drawn(survey.chosen(query))
         runner.run_missing(tested, "out-of-sample trials")
-        planned = [*survey.known, *tested]
+        runner.run_missing(drawn, "Monte Carlo trials")
+        planned = [*survey.known, *tested, *drawn]
         rows.write_listed(experiment.experiment_id, survey.listed(planned))
+    if has_plotly(results_path):
+        write_plotly(results_path)
     with open_reader(db_path) as query:
-        inputs = survey.inputs(query, planned)
         return write_folder(
             survey,
             query,
-            choices,
-            inputs=inputs,
+            inputs=survey.inputs(query, planned, results_path=results_path),
+            results_path=results_path,
             folder=results_folder(results_path, experiment.experiment_id),
         )
 
 
 class _Executor(Protocol):
-    """What runs trials: a pool of processes here, or a cluster.
+    """An executor of trials: a pool of processes here, or a cluster.
 
     `peak` is the most memory that a process of ours has used, in bytes.
     """
 
     peak: int
 
-    def run(self, jobs: Iterable[tuple[int, Strategy]], take: Take) -> None:
-        """Run trials, and hand each answer on as it comes."""
+    def run(self, jobs: Iterable[tuple[int, Job]], take: Take) -> None:
+        """Run jobs, and hand each answer on as it comes."""
 
 
 @contextmanager
@@ -114,19 +124,70 @@ def _executor(
         from tbv8.experiments.cluster import Cluster
 
         data = Data(tables=tables, funding=funding)
-        address = experiment.address
-        with Cluster(strategy, data, address=address, workers=workers, made_by=code) as cluster:
+        with Cluster(
+            strategy,
+            data,
+            address=experiment.address,
+            workers=workers,
+            made_by=code,
+            limit_ms=experiment.trial_limit_ms,
+        ) as cluster:
             yield cluster
         return
     with shared_tables(tables) as files:
         tables.clear()  # eight years of minutes are 200 MB, and the workers have them now
-        context = Context(strategy=strategy, tables=files, cores=cores, funding=funding)
+        context = Context(
+            strategy=strategy,
+            tables=files,
+            cores=cores,
+            funding=funding,
+            limit_ms=experiment.trial_limit_ms,
+        )
         with Pool(context, workers=workers, made_by=code) as pool:
             yield pool
 
 
-def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int:
+def _job(survey: Survey, planned: PlannedTrial) -> Job:
+    strategy = survey.strategy(planned)
+    return Job(strategy=strategy, market=planned.market, by_trade=planned.by_trade)
+
+
+def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Path) -> str:
+    """Write the folder of an experiment's result anew elsewhere, and tell what was compared.
+
+    Raises:
+        DataError: A byte differs, though nothing that it is made of has changed.
+    """
+    name = experiment.experiment_id
+    folder = results_folder(results_path, name)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder}: there is no result to reproduce: run `doit experiment:{name}`")
+    with open_reader(db_path) as query:
+        survey = Survey(experiment, query)
+        planned = [*survey.known, *survey.following(query)]
+        inputs = survey.inputs(query, planned, results_path=results_path)
+        parts = to_parts(inputs, manifest.inputs)
+        if changed := [part.name for part in parts if part.current != part.recorded]:
+            return (
+                f"{' and '.join(changed)} changed since its folder was written, so that its bytes "
+                f"are not compared: run `doit experiment:{name}`"
+            )
+        with TemporaryDirectory(prefix="tbv8-") as temporary:
+            again = Path(temporary) / name
+            write_folder(survey, query, inputs=inputs, results_path=results_path, folder=again)
+            if difference := first_difference(folder, again):
+                raise DataError(f"not reproduced: {difference}")
+    return f"{len(manifest.outputs)} files with the same bytes"
+
+
+def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:
     """Run trials of an experiment again, evenly spread, and return how many gave the same answer.
+
+    Args:
+        experiment: Whose trials they are.
+        db_path: The database.
+        most: How many at most; None for all.
 
     Raises:
         DataError: One did not, or there are none.
@@ -135,11 +196,11 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
         survey = Survey(experiment, store.query)
         planned = survey.known
+        if not survey.missing(store.query, planned):
+            planned += survey.following(store.query)
         if survey.missing(store.query, planned):
             raise DataError(f"{name}: not all of its trials are run: run `doit experiment:{name}`")
-        planned += survey.tested(survey.choices(store.query))
-        step = -(-len(planned) // most)
-        planned = planned[::step]
+        planned = planned[:: -(-len(planned) // (most or len(planned)))]
         recorded = read_trials(store.query, [each.key for each in planned])
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
         funding = _read_funding(store, experiment)
@@ -152,7 +213,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         )
         if not is_same:
             point = to_text(experiment.search.axes, each.point)
-            where = f" of window {each.part}" if each.part else ""
+            where = f" of {each.part}" if each.part else ""
             raise DataError(f"not reproduced: trial {each.number}{where} ({point})")
         advance(1)
 
@@ -160,7 +221,7 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int) -> int
         _executor(experiment, tables, funding, code) as pool,
         progress(f"reproduce {name}", len(planned), "trials") as advance,
     ):
-        pool.run([(at, survey.strategy(each)) for at, each in enumerate(planned)], take)
+        pool.run([(at, _job(survey, each)) for at, each in enumerate(planned)], take)
     return len(planned)
 
 
@@ -207,7 +268,7 @@ class _Runner:
         if fresh := len(planned) - len(missing):
             label += f" ({fresh:,} fresh)"
         with progress(label, len(missing), unit) as advance:
-            jobs = [(number, self._survey.strategy(each)) for number, each in enumerate(missing)]
+            jobs = [(at, _job(self._survey, each)) for at, each in enumerate(missing)]
             self._pool.run(jobs, self._taker(missing, advance))
 
     def run_open(self) -> None:
@@ -259,7 +320,7 @@ class _Runner:
             files = answer.files
         trial = Trial(
             key=each.key,
-            subject=self._subject,
+            subject=self._survey.subject(each),
             variant=self._survey.variant(each),
             start_ms=each.window.span.start_ms,
             end_ms=each.window.span.end_ms,
@@ -271,7 +332,7 @@ class _Runner:
         return trial, details
 
     def _note(self, each: PlannedTrial, trial: Trial, details: Details) -> None:
-        """Keep what the progress tells of."""
+        """Take up the trials that the progress reports."""
         self._failed += trial.status != "ok"
         if each.part == "" and trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe

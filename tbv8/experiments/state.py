@@ -7,6 +7,7 @@ from pathlib import Path
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.experiments.survey import Survey
+from tbv8.experiments.warming import check_warm_up
 from tbv8.freshness.result import changes, damage, to_parts
 from tbv8.freshness.state import State
 from tbv8.manifest import Input, Manifest, read_manifest
@@ -15,26 +16,28 @@ from tbv8.store.trials import read_keys
 
 
 def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
-    """Tell whether every trial has its row, and the folder is whole and of today's inputs.
+    """Return an experiment's state: every trial has its row, the folder is whole and current.
 
     Raises:
-        ConfigError: The conditions leave fewer points than there are trials.
+        ConfigError: The conditions leave fewer points than there are trials, or its runs are warmed
+            up for less time than their signals need.
     """
     folder = results_folder(results_path, experiment.experiment_id)
     manifest = read_manifest(folder) or Manifest({}, {})
     with open_reader(db_path) as query:
+        check_warm_up(experiment, query, results_path=results_path)
         survey = Survey(experiment, query)
         missing, planned = survey.missing(query, survey.known), survey.known
         is_known = not missing
         if is_known:
-            tested = survey.tested(survey.choices(query))
-            missing, planned = survey.missing(query, tested), [*planned, *tested]
-        inputs = survey.inputs(query, planned)
+            following = survey.following(query)
+            missing, planned = survey.missing(query, following), [*planned, *following]
+        inputs = survey.inputs(query, planned, results_path=results_path)
         listed = read_keys(query, experiment.experiment_id)
     reasons = []
     if missing:
         of = "" if is_known else f" of {len(planned):,}"
-        what = "out-of-sample trials" if is_known else "trials"
+        what = "trials of its choices" if is_known else "trials"
         reasons.append(f"{len(missing):,}{of} {what} are to be run")
     for name, part in inputs.items():
         recorded = manifest.inputs.get(name, Input("", None))

@@ -1,4 +1,4 @@
-"""What an experiment is made of, and which of it the database has: asked at each start, so light.
+"""The trials of an experiment, and those that the database has: light, for each start.
 
 The trials of the search and of the training windows are known from the YAML alone; which ones are
 tested out of sample follows from the rows of the training.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,24 +18,45 @@ from tbv8.config.records import Experiment, Strategy
 from tbv8.config.source import digest_file
 from tbv8.config.space import Point, as_mapping, points
 from tbv8.errors import ConfigError
-from tbv8.experiments.keys import Keys, Window, subject_of
+from tbv8.experiments.blocks import Market, nests_in_a_day, whole_days
+from tbv8.experiments.keys import Keys, Window, side_subject, subject_of
 from tbv8.experiments.walkforward import Fold, choose, folds, neighbours
 from tbv8.freshness.result import PACKAGE, code_files, package_versions, source_digests
 from tbv8.freshness.state import digest_text
-from tbv8.manifest import PAGE_PART, Input, make_input
+from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE, Input, make_input
 from tbv8.market import Span
+from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query
-from tbv8.store.trials import Listed, Trial, read_held, read_listed, read_trials, read_tries
+from tbv8.store.trials import (
+    BY_TRADE,
+    MARKET,
+    Listed,
+    Trial,
+    read_held,
+    read_listed,
+    read_trials,
+    read_tries,
+)
 
 
 class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial that an experiment is made of; `part` as in `tbv8.store.trials`."""
+    """One trial that an experiment is made of; `part` as in `tbv8.store.trials`.
+
+    `market` and `by_trade` are those of `tbv8.experiments.jobs.Job`.
+    """
 
     part: str
     number: int
     point: Point
     window: Window
     key: bytes
+    market: Market | None = None
+    by_trade: bool = False
+
+    @property
+    def is_try(self) -> bool:
+        """Tell whether it counts among the tries at the real series."""
+        return self.market is None and not self.by_trade
 
 
 class Survey:
@@ -45,8 +67,8 @@ class Survey:
         query: The database; asked for fingerprints of bars here, and not again.
 
     Raises:
-        ConfigError: The conditions leave fewer points than there are trials, or the span is too
-            short for a window.
+        ConfigError: The conditions leave fewer points than there are trials, the span is too short
+            for a window, or no market can be made of its days.
     """
 
     def __init__(self, experiment: Experiment, query: Query) -> None:
@@ -63,6 +85,7 @@ class Survey:
                 path=experiment.path,
                 key="walk_forward",
             )
+        self._check_markets()
         for point in self._keys.shapes():
             self._keys.base(point, self._keys.window)
         self.search = self._part("", self._keys.window)
@@ -74,6 +97,24 @@ class Survey:
             for point in self._keys.shapes():
                 self._keys.base(point, self._window(fold, test=True))
         self._neighbours = neighbours(search, self.points, walk.plateau) if walk else []
+
+    def _check_markets(self) -> None:
+        monte_carlo = self.experiment.monte_carlo
+        if monte_carlo is None or not monte_carlo.markets:
+            return
+        strategy = self.experiment.strategy
+        problem = ""
+        for shape in self.shapes():
+            if not nests_in_a_day(shape.step):
+                problem = (
+                    f"orders are matched by {shape.step} bars, which are no part of a day: write "
+                    "detail: 1m in the strategy's backtest, or 0 here"
+                )
+        if not whole_days(strategy.run_span):
+            problem = f"{strategy.run_span} has no whole day: widen its start_date and end_date"
+        if problem:
+            path = self.experiment.path
+            raise ConfigError(problem, path=path, key="monte_carlo.markets")
 
     def _window(self, fold: Fold, *, test: bool) -> Window:
         walk = self.experiment.walk_forward
@@ -104,7 +145,7 @@ class Survey:
 
     @property
     def known(self) -> list[PlannedTrial]:
-        """All that the YAML alone asks for."""
+        """The trials that the YAML alone asks for."""
         return [*self.search, *(planned for part in self.training for planned in part)]
 
     def choices(self, query: Query) -> list[int | None]:
@@ -125,26 +166,78 @@ class Survey:
             if number is not None
         ]
 
+    def chosen(self, query: Query) -> int | None:
+        """Return the number that the search chooses from its rows; None where all are out."""
+        rows = read_trials(query, [planned.key for planned in self.search])
+        return choose([rows.get(planned.key) for planned in self.search], self.experiment.objective)
+
+    def drawn(self, number: int | None) -> list[PlannedTrial]:
+        """Return the trials that the Monte Carlo of a chosen one needs: none of no choice."""
+        monte_carlo = self.experiment.monte_carlo
+        if monte_carlo is None or number is None:
+            return []
+        point, window = self.points[number], self._keys.window
+        by_trade = PlannedTrial(
+            part=BY_TRADE,
+            number=number,
+            point=point,
+            window=window,
+            key=self._keys.trades_key(point),
+            by_trade=True,
+        )
+        markets = [
+            Market(block_days=monte_carlo.block_days, seed=monte_carlo.seed, path=path)
+            for path in range(monte_carlo.markets)
+        ]
+        return [
+            by_trade,
+            *(
+                PlannedTrial(
+                    part=f"{MARKET}{market.path}",
+                    number=number,
+                    point=point,
+                    window=window,
+                    key=self._keys.market_key(point, market),
+                    market=market,
+                )
+                for market in markets
+            ),
+        ]
+
+    def following(self, query: Query) -> list[PlannedTrial]:
+        """Return all trials that follow from rows: out of sample, and of the chosen one."""
+        return [*self.tested(self.choices(query)), *self.drawn(self.chosen(query))]
+
     def shapes(self) -> list[Strategy]:
         """Return one strategy of each timeframe and detail, over the whole span."""
         window = self._keys.window
         return [self._keys.strategy(point, window) for point in self._keys.shapes()]
 
     def strategy(self, planned: PlannedTrial) -> Strategy:
-        """Return what a trial runs."""
+        """Return the strategy of a trial."""
         return self._keys.strategy(planned.point, planned.window)
 
+    def subject(self, planned: PlannedTrial) -> str:
+        """Return what a trial is a try at."""
+        strategy = self.experiment.strategy
+        return subject_of(strategy) if planned.is_try else side_subject(strategy)
+
     def variant(self, planned: PlannedTrial) -> bytes:
-        """Return what a trial tries, whatever its span."""
+        """Return a trial's variant, whatever its span."""
         return self._keys.variant(planned.point, planned.window)
 
     @property
     def span(self) -> Span:
-        """What the trials of the search count."""
+        """The span that the trials of the search count."""
         return self._keys.window.span
 
-    def inputs(self, query: Query, planned: Sequence[PlannedTrial]) -> dict[str, Input]:
-        """Return every part of the key of an experiment's result, of trials that are all there."""
+    def inputs(
+        self, query: Query, planned: Sequence[PlannedTrial], *, results_path: Path
+    ) -> dict[str, Input]:
+        """Return every part of the key of an experiment's result, of trials that are all there.
+
+        `results_path` is the folder of all results, whose plotly.min.js its page may share.
+        """
         rows = read_held(query, [each.key for each in planned])
         answers = b"".join(each.key + rows[each.key][0] for each in planned if each.key in rows)
         tries, ratios = read_tries(
@@ -161,7 +254,7 @@ class Survey:
             **_optimizer_input(self.experiment),
             "trials": Input(hashlib.sha256(answers).hexdigest(), {"count": len(planned)}),
             "tries": Input(digest_text([str(tries), *known]), {"count": tries}),
-            PAGE_PART: page_input(),
+            PAGE_PART: page_input(is_plotly_beside=has_plotly(results_path)),
         }
 
     def listed(self, planned: Iterable[PlannedTrial]) -> list[Listed]:
@@ -219,14 +312,15 @@ def _optimizer_input(experiment: Experiment) -> dict[str, Input]:
     return {"optimizer": make_input(sources | package_versions("optuna", "numpy"))}
 
 
-def page_input() -> Input:
+def page_input(*, is_plotly_beside: bool = False) -> Input:
     """Return the part of an experiment's key that makes its folder of the rows; no trial has it."""
     sources = source_digests(code_files("experiments", "page"), PACKAGE.parent)
-    return make_input(sources | package_versions("plotly"))
+    beside = {PLOTLY_FILE: PLOTLY_BESIDE} if is_plotly_beside else {}
+    return make_input(sources | package_versions("plotly") | beside)
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    """Return what an experiment's file says, but for how it is run."""
+    """Return the contents of an experiment's file, but for the way it is run."""
     search = experiment.search
     return {
         "search": {

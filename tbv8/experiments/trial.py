@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -46,20 +46,21 @@ _METRICS = {
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
-    """What all trials of a run read: bars by symbol and timeframe, funding by venue and symbol."""
+    """The data of all trials: bars by symbol and timeframe, funding by venue and symbol."""
 
     tables: dict[tuple[str, Timeframe], pa.Table]
     funding: dict[str, dict[str, Charged]]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a trial.
+    """A trial's outcome.
 
     Attributes:
         status: `ok`, or `failed` where the strategy raised or its config refused the values.
         stats: The numbers of summary.json's primary as JSON, with lists of events as their counts;
             of a failed trial its line under `error`.
-        equity: int64 of 10^-8 USD, little-endian: at the start, at every UTC midnight, at the end.
+        equity: int64 of 10^-8 USD, little-endian, of each day as `daily` has them, unless
+            `run_trial` was called with other points.
         files: Digests of what the strategy opened, by path.
     """
 
@@ -83,8 +84,25 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return {**columns, "trades": stats["trades"], "fills": stats["fills"]}
 
 
+def daily(books: Books) -> Ints:
+    """Return the equity at the start, at every UTC midnight and at the end.
+
+    A bar that closes at 00:00 belongs to the day that ends then, as in `daily_returns`.
+    """
+    curve = books.curve
+    first, last = curve.start_ms // DAY_MS, (int(curve.closes_ms[-1]) - 1) // DAY_MS
+    ends_ms = np.arange(first + 1, last + 2, dtype=np.int64) * DAY_MS
+    points = np.concatenate([[to_money(books.run.start_equity)], curve.equity])
+    at = np.searchsorted(curve.closes_ms, ends_ms, side="right")
+    return np.concatenate([points[:1], points[at]]).astype("<i8")
+
+
 def run_trial(
-    strategy: Strategy, tables: Tables, funding: Mapping[str, Mapping[str, Charged]] | None = None
+    strategy: Strategy,
+    tables: Tables,
+    funding: Mapping[str, Mapping[str, Charged]] | None = None,
+    *,
+    points: Callable[[Books], Ints] = daily,
 ) -> Outcome:
     """Run a strategy over its span, and measure what came of it.
 
@@ -92,6 +110,7 @@ def run_trial(
         strategy: With the values of the trial.
         tables: The bars of its span and others, of every symbol and timeframe that it reads.
         funding: What is charged in its span and others, by venue and symbol.
+        points: What the outcome's equity is.
     """
     bars = bars_of(strategy, tables)
     bars = msgspec.structs.replace(bars, funding=funding_within(strategy, funding or {}))
@@ -109,7 +128,7 @@ def run_trial(
     stats |= {key: len(stats[key]) for key in _LISTS}
     prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
     stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
-    return Outcome(status="ok", stats=_encode(stats), equity=_daily(books).tobytes(), files=files)
+    return Outcome(status="ok", stats=_encode(stats), equity=points(books).tobytes(), files=files)
 
 
 def bars_of(strategy: Strategy, tables: Tables) -> Bars:
@@ -142,7 +161,7 @@ def _carried(run: Run) -> dict[str, Any]:
 
 
 def _at_end(books: Books) -> dict[str, Any]:
-    """Return what orders that were sent at the very last close did to equity and positions.
+    """Return the effect of orders at the very last close on equity and positions.
 
     Of two runs that meet at a close both have these orders, and they belong to the second.
     """
@@ -156,19 +175,6 @@ def _at_end(books: Books) -> dict[str, Any]:
     if not positions:
         return {}
     return {"equity": str(equity), "positions": {s: str(rows) for s, rows in positions.items()}}
-
-
-def _daily(books: Books) -> Ints:
-    """Return the equity at the start, at every UTC midnight and at the end.
-
-    A bar that closes at 00:00 belongs to the day that ends then, as in `daily_returns`.
-    """
-    curve = books.curve
-    first, last = curve.start_ms // DAY_MS, (int(curve.closes_ms[-1]) - 1) // DAY_MS
-    ends_ms = np.arange(first + 1, last + 2, dtype=np.int64) * DAY_MS
-    points = np.concatenate([[to_money(books.run.start_equity)], curve.equity])
-    at = np.searchsorted(curve.closes_ms, ends_ms, side="right")
-    return np.concatenate([points[:1], points[at]]).astype("<i8")
 
 
 def _encode(value: Any) -> bytes:

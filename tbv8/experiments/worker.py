@@ -41,7 +41,7 @@ def main(descriptor: int, parent: int) -> None:
 def end_by_error(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Print what was not caught, and end with a code that tells it from a strategy's doing."""
+    """Print an uncaught exception, and end with a code of its own, unlike a strategy's."""
     sys.__excepthook__(kind, error, traceback)
     sys.stderr.flush()
     os._exit(_NO_MEMORY if issubclass(kind, MemoryError) else BUG)
@@ -61,17 +61,17 @@ def serve(file: BufferedIOBase) -> None:
     sources = Sources(context.strategy)
     import pyarrow as pa
 
+    from tbv8.experiments.jobs import Job, run_job, time_limit
     from tbv8.experiments.keys import made_by
-    from tbv8.experiments.trial import run_trial
 
     tables = {}
     for name, number in context.tables.items():
         tables[name] = pa.ipc.open_file(pa.memory_map(f"/dev/fd/{number}")).read_all()
     send(file, Ready(made_by(context.strategy)))
     while True:
-        strategy: Strategy = receive(file)
-        with held_slot(context.cores):
-            outcome = run_trial(strategy, tables, context.funding)
+        job: Job = receive(file)
+        with held_slot(context.cores), time_limit(context.limit_ms):
+            outcome = run_job(job, tables, context.funding)
         is_same = sources.are_same()
         empty_output()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -86,7 +86,7 @@ class Sources:
         self._found = self._look()
 
     def are_same(self) -> bool:
-        """Tell whether no file was written to or replaced."""
+        """Return True if no file was written to or replaced."""
         return self._look() == self._found
 
     def _look(self) -> list[tuple[int, int, int] | None]:

@@ -179,8 +179,8 @@ def static_inputs(strategy: Strategy) -> dict[str, Input]:
 def session_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a paper session's key: all inputs but its minutes."""
     live = ("live/driver.py", "live/minutes.py")
-    ran_by = code_files("market.py", "aggregate.py", "risk", "trading", *live)
-    return _key(strategy, ran_by, "nautilus_trader", "numpy", "polars")
+    ran_by = code_files("market.py", "risk", "trading", *live)
+    return _key(strategy, ran_by, "nautilus_trader", "numpy")
 
 
 def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:

@@ -19,18 +19,29 @@ _IGNORED_PARTS = (FILES_PART, PAGE_PART)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a check: `inputs` are the digests of the key's parts, `line` a summary."""
+    """The outcome of a check: `inputs` are the digests of the key's parts, `line` a summary.
+
+    `warm_up_ms` is the time after which the signals equal those of a longer run; None if they never
+    do, or if it is not known.
+    """
 
     passed: bool
     line: str
     inputs: dict[str, str]
+    warm_up_ms: int | None = None
 
 
 def write_verdict(
-    results_path: Path, strategy_id: str, inputs: Mapping[str, Input], *, passed: bool, line: str
+    results_path: Path,
+    strategy_id: str,
+    inputs: Mapping[str, Input],
+    *,
+    passed: bool,
+    line: str,
+    warm_up_ms: int | None = None,
 ) -> None:
     """Write the outcome of a check; a folder without write permission is no error."""
-    verdict = Verdict(passed=passed, line=line, inputs=_digests(inputs))
+    verdict = Verdict(passed=passed, line=line, inputs=_digests(inputs), warm_up_ms=warm_up_ms)
     with suppress(OSError), replacing(_path(results_path, strategy_id)) as new:
         new.write_bytes(msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
 
@@ -38,12 +49,22 @@ def write_verdict(
 def read_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
     """Return the verdict with the same strategy, code and bars as the result; None without one."""
     manifest = read_manifest(results_path / strategy_id)
+    verdict = find_verdict(results_path, strategy_id)
+    return verdict if verdict and manifest and is_about(verdict, manifest.inputs) else None
+
+
+def find_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
+    """Return the last verdict about a strategy, of whatever code and bars; None without one."""
     try:
         content = _path(results_path, strategy_id).read_bytes()
-        verdict = msgspec.json.decode(content, type=Verdict)
+        return msgspec.json.decode(content, type=Verdict)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError):
         return None
-    return verdict if manifest and _digests(manifest.inputs) == verdict.inputs else None
+
+
+def is_about(verdict: Verdict, inputs: Mapping[str, Input]) -> bool:
+    """Tell whether a verdict is about the strategy, code and bars of a key."""
+    return _digests(inputs) == verdict.inputs
 
 
 def _path(results_path: Path, strategy_id: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,6 +18,7 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.store.ticks import NOT_RUNNING
 from tbv8.text import one_line, quoted
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
 from tbv8.venues.bounds import FRAME_BYTES
 
@@ -157,10 +157,9 @@ class Link:
     async def _await_turn(self, failures: int) -> None:
         """Wait according to the number of failures and the venue's limit of connections."""
         if failures:
-            pause_s = min(
-                self._pace.dial_cap_s, self._pace.dial_base_s * 2.0 ** min(failures - 1, 16)
-            )
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pace = self._pace
+            pause_s = backoff_s(failures, base_s=pace.dial_base_s, cap_s=pace.dial_cap_s)
+            await asyncio.sleep(pause_s)
         dialled, most = self._dialled_s, self._live.dials_per_minute
         if len(dialled) >= most:
             await asyncio.sleep(60.0 - (time.monotonic() - dialled.popleft()))

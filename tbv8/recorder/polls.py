@@ -7,7 +7,6 @@ was paid since the last that is known, so that an outage leaves no hole in it.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest
 from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
-from tbv8.venues.base import Ask, Live, Market, Payment, Payments
+from tbv8.venues.backoff import backoff_s
+from tbv8.venues.base import Live, Market
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
 
 _BEHIND_MS = 20_000  # a payment is published some seconds after its hour
@@ -159,14 +159,9 @@ class Polls:
         if start_ms < now_ms - _LONGEST_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
         wanted = Span(start_ms, now_ms + MINUTE_MS)
-        paid: list[Payment] = []
-        wider = Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS)
-        asked: Ask[Payments] | None = self._live.ask_payments(market, wider)
-        while asked is not None:
-            await self._rest.await_turn(asked.weight)
-            page = await self._rest.fetch(asked)
-            paid, asked = paid + page.paid, page.further
-        rates = settle_rates(paid, usual_hours=self._usual_hours)
+        ask = self._live.ask_payments(market, Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS))
+        await self._rest.await_turn(ask.weight)
+        rates = settle_rates(await self._rest.fetch(ask), usual_hours=self._usual_hours)
         known = wanted.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
         if not known:
             return False
@@ -186,7 +181,6 @@ class Polls:
         if failures in (3, 10) or failures % 100 == 0:
             name = "mark prices" if what == "mark" else f"{what}: funding"
             self._say(f"{name}: cannot fetch ({failures} failures in a row): {e}")
-        pause_s = min(
-            self._pace.retry_cap_s, self._pace.retry_base_s * 2.0 ** min(failures - 1, 16)
-        )
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+        pace = self._pace
+        pause_s = backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
+        await asyncio.sleep(pause_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
@@ -17,6 +16,7 @@ from tbv8.recorder.desk import Desk, Need
 from tbv8.recorder.link import Clock, Say
 from tbv8.recorder.pace import Pace
 from tbv8.text import one_line
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
 from tbv8.venues.bounds import (
     REDIRECTS,
@@ -97,12 +97,19 @@ class Rest:
                 await asyncio.sleep((min(weight, self._most) - self._left) / self._per_s)
 
     async def fetch[T](self, ask: Ask[T]) -> T:
-        """Send a request and read its reply.
+        """Send a request whose turn it is, and read its reply; of several pages, one by one.
 
         Raises:
             RefusedError: The venue says no.
             VenueError: It is out of reach, or replies what it does not document.
         """
+        found = await self._fetch_page(ask)
+        while isinstance(found, Ask):
+            await self.await_turn(found.weight)
+            found = await self._fetch_page(found)
+        return found
+
+    async def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
         where = f"{self._url}{ask.path}"
         try:
             async with asyncio.timeout(self._reply_s):
@@ -304,8 +311,8 @@ class Refill:
                 await self._on_dead(symbol, "bbo")
 
     def _pause_s(self, failures: int) -> float:
-        pause_s = self._pace.retry_base_s * 2.0 ** min(failures - 1, 16)
-        return min(self._pace.retry_cap_s, pause_s) * random.uniform(0.5, 1.0)
+        pace = self._pace
+        return backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
 
     def _warn_of_the_end(self, symbol: str, desk: Desk, now_ms: int) -> None:
         kept = self._live.kept_minutes

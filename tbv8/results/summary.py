@@ -143,12 +143,16 @@ class PricedDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PricedFills(msgspec.Struct, frozen=True, kw_only=True):
-    """The fills of a paper session at the secondary's recorded quotes; fees are not counted."""
+    """The fills of a paper session at the secondary's recorded quotes; fees are not counted.
+
+    `reached` counts limit orders that those quotes traded through while they rested.
+    """
 
     venue: str
     fills: int
     priced: int
     cost_usd: Decimal
+    reached: int
     days: tuple[PricedDay, ...]
 
 

@@ -21,7 +21,7 @@ _ZERO = Decimal(0)
 
 
 class Book(msgspec.Struct, kw_only=True):
-    """What one account holds and may do.
+    """The state of one account: positions, working orders, the day, halts.
 
     `cash` is what the equity would be if every position were worth nothing; `prices` are the last
     ones; `day_start` is the equity with which the UTC day began that ends at `midnight_ms`.
@@ -51,7 +51,7 @@ class Book(msgspec.Struct, kw_only=True):
 
     @property
     def maintenance_margin(self) -> Decimal:
-        """What equity must stay above, at the last prices."""
+        """The maintenance margin of all positions, at the last prices."""
         with localcontext(EXACT):
             return sum(
                 (
@@ -95,7 +95,7 @@ class Book(msgspec.Struct, kw_only=True):
         return None
 
     def closing_part(self, order: Order, breach: Breach) -> Decimal:
-        """Return how much of a denied order may go all the same: what closes a position, else 0."""
+        """Return the part of a denied order that may still be sent: it closes a position."""
         with localcontext(EXACT):
             position = self.expected(order.symbol)
             if RULES[breach.rule].scope != "opening" or position * order.change >= 0:
@@ -126,7 +126,7 @@ class Book(msgspec.Struct, kw_only=True):
         trigger: Decimal | None,
         working: Sequence[Order],
     ) -> Request:
-        """Return what the rules look at.
+        """Return the account as the rules see it.
 
         The worst position is that of two: what is held now, with all that works on the order's
         side, and what is held once market orders under way are filled, with the rest.

@@ -1,4 +1,4 @@
-"""What holding costs, and when it falls due."""
+"""Funding and maintenance margin: amounts, and the times at which funding is due."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def maintenance(max_leverage: Decimal) -> Decimal:
 
 
 def funding(position: Decimal, price: Decimal, rate: Decimal) -> Decimal:
-    """Return what holding costs at one funding time, to 10^-8 USD: longs pay a positive rate.
+    """Return one funding payment, to 10^-8 USD: longs pay a positive rate.
 
     Args:
         position: The position at that time.

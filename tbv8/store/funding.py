@@ -52,6 +52,18 @@ def read_payment_days(query: Query, symbol: str, stretch: Stretch) -> list[Ledge
     return read_days(query, Series(stretch.venue, symbol), FUNDING, stretch.payments)
 
 
+def read_payments(query: Query, series: Series, span: Span) -> list[tuple[int, float, int]]:
+    """Return the payments of one venue within a span, by time: full hour, rate, hours."""
+    return [
+        (int(ts_ms), float(rate), int(hours))
+        for ts_ms, rate, hours in query(
+            "SELECT ts_ms, rate, interval_hours FROM funding"
+            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+            (series.venue, series.symbol, span.start_ms, span.end_ms),
+        )
+    ]
+
+
 def funding_fingerprint(query: Query, symbol: str, stretches: Iterable[Stretch]) -> str | None:
     """Return the sha256 over the charged rates; None if a day was changed by hand."""
     total = hashlib.sha256()

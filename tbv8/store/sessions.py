@@ -6,8 +6,8 @@ when it returns (`synchronous = FULL`).
 
 `session_bars` has a row per minute and symbol, without prices if the venue has none.
 `session_events` has the session's actions (`order`, `change`, `fill`, `payment`, `denial`, `halt`),
-the user's commands (`command`) and observations (`corrected`, `gap`, and for each fill `priced`);
-each kind is numbered from 0.
+the user's commands (`command`), the venue's funding (`rate`) and observations (`corrected`, `gap`,
+for each fill `priced`, and `reached`); each kind is numbered from 0.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,8 +43,14 @@ CORRECTED = "corrected"
 PRICED = "priced"
 """The kind of event for a fill's price at the secondary venue, numbered as the fill."""
 
+REACHED = "reached"
+"""The kind of a working limit order that a quote of the secondary venue traded through."""
+
 COMMAND = "command"
 """The kind of event for a user's command, in effect after the minute that closes then."""
+
+RATE = "rate"
+"""The kind of a payment of funding by the venue, at the time at which the session books it."""
 
 type Role = Literal["primary", "shadow"]
 
@@ -183,6 +190,12 @@ def recorder_runs(db_path: Path) -> bool:
     return is_locked(db_path.with_name(f"{db_path.name}.recorder.lock"))
 
 
+def recorder_owner(db_path: Path) -> str:
+    """Return the process that is, or was last, the recorder of the database; "" for none."""
+    lock = db_path.with_name(f"{db_path.name}.recorder.lock")
+    return lock.read_text("utf-8", errors="replace").strip() if lock.exists() else ""
+
+
 class Journal:
     """An open connection for one session; created by `open_journal`, for use in one thread."""
 
@@ -232,13 +245,19 @@ class Journal:
     # Sessions.
 
     def begin(
-        self, session: StoredSession, history: Sequence[Minute], *, ends: StoredSession | None
+        self,
+        session: StoredSession,
+        history: Sequence[Minute],
+        rates: Sequence[Event],
+        *,
+        ends: StoredSession | None,
     ) -> StoredSession:
         """Write a new session and the minutes of its warm-up; return it with its number.
 
         Args:
             session: The session; its `session_id` is ignored.
             history: Closed minutes from `first_ms` on.
+            rates: The known funding of that time.
             ends: The previous session, which this one ends.
         """
         with self._writing() as connection:
@@ -265,6 +284,7 @@ class Journal:
             ).lastrowid
             assert number is not None
             _insert_minutes(connection, number, history)
+            _insert_events(connection, number, rates)
         return msgspec.structs.replace(session, session_id=number)
 
     def write_inputs(self, session_id: int, inputs: Mapping[str, Any]) -> None:
@@ -488,6 +508,19 @@ def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
         (*key, span.start_ms, span.end_ms),
     )
     return [Bbo(*row) for row in (*before, *within)]
+
+
+def first_through(
+    query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
+) -> int | None:
+    """Return when a quote of a span first traded through a limit; None if none did."""
+    through = "ask_price <= ?" if buy else "bid_price >= ?"
+    ((ts_ms,),) = query(
+        "SELECT min(ts_ms) FROM bbo WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?"
+        f" AND {through}",
+        (series.venue, series.symbol, span.start_ms, span.end_ms, float(limit)),
+    )
+    return None if ts_ms is None else int(ts_ms)
 
 
 def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:

@@ -2,7 +2,9 @@
 
 `trials` has the metrics to sort by; `trial_details` has all statistics and the equity at every UTC
 midnight, compressed. `experiment_trials` lists the trials of an experiment by part: `""` is its
-search, `is:3` and `oos:3` are a window of its walk-forward.
+search, `is:3` and `oos:3` are a window of its walk-forward, `trades` is its chosen trial with the
+balance after each round trip in place of the equity, `mc:3` that trial on a market of its Monte
+Carlo.
 
 The only writer is the experiment's doit process, by Python's own sqlite3, with a transaction per
 trial. No BarStore may be open in the process at the same time (see tbv8/store/bars.py).
@@ -24,6 +26,7 @@ from tbv8.store.database import BUSY_TIMEOUT_S, Place, Query, open_reader, trans
 
 type Status = Literal["ok", "failed", "died"]
 
+BY_TRADE, MARKET = "trades", "mc:"
 METRICS = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
 
 _TRIAL = (

@@ -25,7 +25,7 @@ _TIMERS = (  # the methods of a clock that take a callback
 
 
 class Caught(msgspec.Struct, frozen=True):
-    """What a callback raised, and which."""
+    """An exception from a callback, and the callback's name."""
 
     error: BaseException
     callback: str
@@ -70,6 +70,13 @@ class Callbacks:
         }
         for name in self._wrapped:
             setattr(type(loaded), name, self._property(name))
+
+    def release(self) -> None:
+        """Forget the strategy, what it holds and what it raised; no callback may come after it."""
+        vars(self._loaded).clear()  # it may hold itself
+        self._wrapped.clear()
+        self.caught = None
+        del self._loaded
 
     def call(self, own: Callable[..., Any], *args: Any) -> Any:
         """Call what is the strategy's, in its own decimal context."""

@@ -53,7 +53,7 @@ class LineLog:
                 self._values[name].append(float("nan") if value is None else float(value))
 
     def lines(self, *, since_ms: int) -> ChartLines | None:
-        """Return what closed after a time; None where the strategy names nothing."""
+        """Return the values at closes after a time; None if the strategy draws nothing."""
         first = bisect_right(self._closes_ms, since_ms)
         if first == len(self._closes_ms):
             return None

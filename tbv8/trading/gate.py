@@ -79,11 +79,11 @@ class Gate:
 
     @property
     def is_waited_for(self) -> bool:
-        """Whether any request waits for a close."""
+        """True if any request waits for a close."""
         return bool(self._waiting)
 
     def has_waiting(self, markets: Collection[RestingOrders]) -> bool:
-        """Tell whether requests wait for a close of one of these symbols."""
+        """Return True if requests wait for a close of one of these symbols."""
         return any(market in markets for market, _ in self._waiting)
 
     def count_next(self, markets: Collection[RestingOrders]) -> None:

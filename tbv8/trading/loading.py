@@ -36,7 +36,7 @@ _STRATEGIES = "tbv8.strategies"
 
 
 class StrategyError(Tbv8Error):
-    """What a user's strategy raised; the exception itself, with its traceback, is `__cause__`."""
+    """An exception in a user's strategy, in one line; the exception itself is `__cause__`."""
 
 
 def check_params(strategy: records.Strategy) -> None:
@@ -93,7 +93,7 @@ def make_config(strategy: records.Strategy, venue: str) -> Any:
 
 
 def _given(config_class: type, strategy: records.Strategy, venue: str) -> dict[str, Any]:
-    """Return what tbv8 gives: of the main symbol, and of all where the class names the plural."""
+    """Return tbv8's own arguments: of the main symbol, or of all if the class has the plural."""
     series = [Series(venue, symbol) for symbol in strategy.symbols]
     one = {
         "instrument_id": to_instrument_id(series[0]),
@@ -193,13 +193,13 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
 
 
 def is_of_strategy(strategy: records.Strategy, error: BaseException) -> bool:
-    """Tell whether an error went through a strategy's own code."""
+    """Return True if an error passed through a strategy's own code."""
     frames = traceback.extract_tb(error.__traceback__)
     return any(_is_own(strategy, frame.filename) for frame in frames)
 
 
 def _is_own(strategy: records.Strategy, filename: str) -> bool:
-    """Tell whether a file is under a folder of strategies, or one of a strategy outside of it."""
+    """Return True if a file belongs to a strategy, of tbv8's folder of strategies or its own."""
     path = Path(filename)
     if "/strategies/" in path.as_posix():
         return True

@@ -98,7 +98,7 @@ def to_instrument(
 
 
 def decimals(value: Decimal) -> int:
-    """Return how many decimals it takes to write `value`."""
+    """Return the number of decimals that `value` needs."""
     exponent = value.normalize().as_tuple().exponent
     return max(0, -int(exponent))
 
@@ -146,7 +146,7 @@ def check_bars(bars: pa.Table) -> None:
 
 
 def close_times(bars: pa.Table, timeframe: Timeframe) -> Ints:
-    """Return when each bar ends, in milliseconds: the instant at which a strategy may see it."""
+    """Return the end of each bar in milliseconds: the first instant at which a strategy sees it."""
     ts_ms: Ints = bars["ts_ms"].to_numpy()
     length = timeframe.fixed_ms
     if length is not None:

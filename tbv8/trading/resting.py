@@ -59,7 +59,7 @@ class RestingOrders:
 
     @property
     def value(self) -> int:
-        """What the position is worth at the last close, as money."""
+        """The value of the position at the last close, as money."""
         return self.position * self.last * self.units.scale if self.last is not None else 0
 
     def set_alarm(self, room: int) -> None:
@@ -148,7 +148,7 @@ class RestingOrders:
         self.set_band()
 
     def is_triggered(self, name: str) -> bool:
-        """Tell whether an order is a stop-limit whose trigger was reached."""
+        """Return True if an order is a stop-limit whose trigger was reached."""
         order = self.working.get(name)
         return order is not None and order.triggered
 
@@ -185,7 +185,7 @@ class RestingOrders:
     # A step.
 
     def first_end(self, low: int, high: int, time_ns: int) -> int:
-        """Return when the first order ends that a step reaches; the step's close where none does.
+        """Return the earliest expiry that a step reaches; the step's close if there is none.
 
         Args:
             low: The step's lowest price.

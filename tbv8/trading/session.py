@@ -34,7 +34,7 @@ from tbv8.trading.loading import check_subscribed, forget_strategies, load_strat
 from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Events, Run
+from tbv8.trading.records import Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
@@ -56,6 +56,7 @@ class Session:
         venue: Its primary or secondary venue.
         price_decimals: The decimals of each symbol's prices; bars with more are rounded.
         with_lines: Keep the values of the strategy's `chart_lines`.
+        awaits_funding: Each payment comes with the time at which it is booked.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Session:
         *,
         price_decimals: Mapping[str, int],
         with_lines: bool = False,
+        awaits_funding: bool = False,
     ) -> None:
         self.strategy, self.venue = strategy, venue
         rules = strategy.instruments[venue]
@@ -94,6 +96,7 @@ class Session:
             rules,
             counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
             starting_balance=balance,
+            awaits_funding=awaits_funding,
         )
         currency = self._markets[0].instrument.quote_currency
         self._payments = Payments(self._simulation.unbooked, currency)
@@ -124,6 +127,10 @@ class Session:
         self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
     ) -> None:
         self._engine.dispose()
+        # a run's class and its callbacks are a cycle: with the strategy in it, the collector would
+        # drop the strategy in any thread, and NautilusTrader's objects may go in their own alone
+        self._callbacks.release()
+        self._orders.leave()
 
     def feed(self, bars: Bars) -> None:
         """Go on with bars that close after all that were fed before.
@@ -155,7 +162,7 @@ class Session:
         self._runner.walk(self._markets[number], [opened], int(schedule.closes_ns[0]) - 1)
 
     def end(self, *, stop: bool = True) -> Run:
-        """Return what came of it; nothing can be fed after it.
+        """Return the finished run; nothing can be fed after it.
 
         Args:
             stop: False leaves the run after the last bar, as if more were to come: the strategy's
@@ -182,11 +189,11 @@ class Session:
 
     @property
     def is_counting(self) -> bool:
-        """Whether the warm-up has ended, or there was none."""
+        """True if the warm-up has ended, or there was none."""
         return not self.strategy.warm_up_ms or self._simulation.carried is not None
 
     def events(self) -> Events:
-        """Return what happened since the warm-up, each list in its own order."""
+        """Return the events since the warm-up, each list in its own order."""
         orders, book = self._orders, self._book
         carried = self._simulation.carried
         since_ms = carried.ts_ms if carried else 0
@@ -198,6 +205,23 @@ class Session:
             denials=book.denials,
             halts=book.halts,
         )
+
+    def resting_limits(self) -> list[RestingLimit]:
+        """Return the limit orders that work at the venue; those that wait for a parent do not."""
+        orders = self._orders
+        return [
+            RestingLimit(
+                order_id=orders.numbers[name],
+                symbol=wanted.symbol,
+                side="buy" if wanted.change > 0 else "sell",
+                quantity=abs(wanted.change),
+                price=wanted.prices[0],
+            )
+            for name, wanted in self._book.working.items()
+            if name not in orders.held
+            and (sent := orders.submitted.get(name)) is not None
+            and sent.type == "limit"
+        ]
 
     def bar_entries(self, rule: str | None) -> None:
         """Let nothing be opened from now on, by the name of a rule; None lets it again."""
@@ -245,7 +269,7 @@ class Session:
                     self._skip(instant)
 
     def _may_happen(self, interval: Interval) -> bool:
-        """Tell whether anything may happen to the account in an interval."""
+        """Return True if anything may happen to the account in an interval."""
         time_ns, ranges, _, _, _ = interval
         simulation, markets = self._simulation, self._markets
         if (

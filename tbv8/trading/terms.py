@@ -52,7 +52,7 @@ def to_order(order: Any, symbol: str) -> Order:
 def to_terms(
     order: Any, *, now_ns: int, lacks_parent: bool, is_repeated: bool, has_waited: bool
 ) -> Terms:
-    """Return how an order is sent; arguments as `Terms` has them."""
+    """Return the terms of an order; arguments as in `Terms`."""
     return Terms(
         type=order.order_type.name.lower(),
         time_in_force=order.time_in_force.name.lower(),
@@ -93,7 +93,7 @@ def _prices(order: Any, price: Any = None, trigger_price: Any = None) -> tuple[D
 
 
 def end_ns(order: Any, now_ns: int) -> int:
-    """Return when the time of an order ends that counts from now; 0 where it has no end."""
+    """Return the expiry of an order that is sent now; 0 if it has none."""
     if order.order_type in KINDS and order.time_in_force == TimeInForce.DAY:
         return (now_ns // _DAY_NS + 1) * _DAY_NS
     return getattr(order, "expire_time", None) or 0
@@ -126,7 +126,7 @@ def with_changes(order: Any, changes: dict[str, Any]) -> Any:
 
 
 def is_change(order: Any, quantity: Any, price: Any, trigger_price: Any) -> bool:
-    """Tell whether other values are asked than the order has; the engine refuses what is none."""
+    """Return True if a change has values other than the order's; the engine refuses equal ones."""
     return (
         quantity not in (None, order.quantity)
         or price not in (None, getattr(order, "price", None))

@@ -51,7 +51,7 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scale(self) -> int:
-        """What one unit of price x size is worth in units of money."""
+        """The worth of one unit of price x size, in units of money."""
         return int(10 ** (self.money_decimals - self.price_decimals - self.size_decimals))
 
     # NautilusTrader's and Decimal's values in our units, and back.

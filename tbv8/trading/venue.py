@@ -105,7 +105,7 @@ class Payments(SimulationModule):
         self.due, self.currency = due, currency
 
     def process(self, _ts_now: int, _context: SimulationModuleContext) -> list[Money]:
-        """Return what to add to the balance; it is asked at every instant of every run."""
+        """Return the amount to add to the balance; called at every instant of every run."""
         amounts = [Money.from_decimal(amount, self.currency) for amount in self.due]
         self.due.clear()
         return amounts

@@ -12,7 +12,7 @@ from tbv8.config.experiments import load_experiments, vary
 from tbv8.config.load import load_project
 from tbv8.config.records import MonteCarlo, Objective, Project, WalkForward
 from tbv8.config.space import points
-from tbv8.market import DAY_MS, Span, parse_time, parse_timeframe
+from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
 from tests.builders import ROOT
 
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
@@ -36,9 +36,9 @@ search:
   where: [fast < slow, "risk.max_leverage >= 1"]
 objective: {minimize: max_drawdown, min_trades: 5}
 walk_forward: {train: 60d, test: 30d, anchored: true, warm_up: 10d, purge: 1d}
-monte_carlo: {paths: 200, block_days: 5, seed: 9}
+monte_carlo: {paths: 200, block_days: 5, seed: 9, losses: [0.1], markets: 7}
 overfitting: {blocks: 8}
-run: {workers: 2}
+run: {workers: 2, trial_limit: 90s}
 """
 GRID = """\
 experiment_id: sweep
@@ -82,8 +82,10 @@ def test_a_whole_file_gives_its_record(tmp_path: Path) -> None:
         purge_ms=DAY_MS,
         plateau=0,
     )
-    assert found.monte_carlo == MonteCarlo(paths=200, block_days=5, seed=9)
-    assert (found.blocks, found.workers) == (8, 4)
+    assert found.monte_carlo == MonteCarlo(
+        paths=200, block_days=5, seed=9, losses=(0.1,), markets=7
+    )
+    assert (found.blocks, found.workers, found.trial_limit_ms) == (8, 4, 90_000)
     assert len(list(points(found.search))) == 9
     assert [str(t) for t in project.timeframes_of(found.strategy.source)][:1] == ["5m"]
 
@@ -157,6 +159,12 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
          "whole days, such as 60d"),
         ("search:", "walk_forward: {train: 29d, test: 5d}\nsearch:", "3: walk_forward.train: 29 days are too short for a sharpe "
          "ratio, which needs at least 30: lengthen train, or use maximize: return"),
+        ("search:", "monte_carlo: {losses: [0.1, 1]}\nsearch:", "3: monte_carlo.losses[1]: expected a fraction of the balance "
+         "between 0 and 1, got 1.0"),
+        ("search:", "monte_carlo: {losses: [0.1, 0.1]}\nsearch:", "3: monte_carlo.losses[1]: 0.1 is not above the one before it: "
+         "write them from small to large"),
+        ("search:", "monte_carlo: {markets: -1}\nsearch:", "3: monte_carlo.markets: expected 0 to 100,000, got -1"),
+        ("search:", "run: {trial_limit: never}\nsearch:", "3: run.trial_limit: 'never' is not a duration: write 90s, 10m, 8h or 2d"),
         ("experiment_id: sweep", "experiment_id: sweeep", "1: experiment_id: 'sweeep' must be the file's name, 'sweep'"),
     ],
 )  # fmt: skip
@@ -182,6 +190,14 @@ def test_a_grid_has_all_points_whatever_the_keys_of_the_other_methods_say(tmp_pa
 
     assert found == plain
     assert list(points(found.search)) == [(10,), (20,)]
+
+
+def test_a_trial_has_an_hour_unless_its_file_gives_it_all_the_time(tmp_path: Path) -> None:
+    plain = load(tmp_path, GRID).experiments["sweep"]
+    endless = load(tmp_path, GRID + "run: {trial_limit: null}\n").experiments["sweep"]
+
+    assert (plain.trial_limit_ms, endless.trial_limit_ms) == (HOUR_MS, None)
+    assert plain.monte_carlo is None
 
 
 def test_workers_of_the_command_line_are_a_number(tmp_path: Path) -> None:

@@ -472,7 +472,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_rows_and_digests(
 
 YEARS = ("2017-08-17T04:00:00Z", "2025-08-17T00:00:00Z")
 EIGHT_YEARS = ("venue=binance_spot", "start=2017-08-17", "end=2025-08-17", "backfill")
-OUTAGES = [  # protocols.md 3.6: an afternoon, across a midnight, minutes
+OUTAGES = [  # docs/venues/binance.md: an afternoon, across a midnight, minutes
     ("2017-09-06T16:00:00Z", "2017-09-06T23:00:00Z"),
     ("2018-02-08T00:29:00Z", "2018-02-09T09:59:00Z"),
     ("2019-11-13T05:30:00Z", "2019-11-13T05:33:00Z"),
@@ -697,7 +697,7 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
         pytest.param(
             ("--venue", "binance_spt"),
             "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? Known: "
-            "binance_perp, binance_spot, hyperliquid, mexc, sample",
+            "binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(

@@ -35,11 +35,12 @@ search:
     slippage_ticks: [0, 2]
 objective: {maximize: return}
 walk_forward: {train: 3d, test: 2d, warm_up: 1d}
-monte_carlo: {paths: 50, block_days: 2}
+monte_carlo: {paths: 50, block_days: 2, markets: 3}
 overfitting: {blocks: 4}
 """
 TASK = "experiment:sweep"
-TRIALS, WINDOWS = 12, 2
+TRIALS, WINDOWS, DRAWN = 12, 2, 4  # drawn: on three markets, and by round trips
+ALL = TRIALS * (1 + WINDOWS) + WINDOWS + DRAWN
 
 
 def sweep(project: Project, text: str = SWEEP) -> Project:
@@ -58,7 +59,8 @@ def outputs(project: Project) -> dict[str, bytes]:
 def ran(project: Project, *words: str) -> int:
     """Return how many trials a run of the experiment ran."""
     said = project.doit(*ONE_WEEK, *words, TASK).stdout
-    return sum(int(count) for count in re.findall(r": (\d+) (?:out-of-sample )?trials? in ", said))
+    kinds = r": (\d+) (?:out-of-sample |Monte Carlo )?trials? in "
+    return sum(int(count) for count in re.findall(kinds, said))
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +69,7 @@ def swept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
     root = tmp_path_factory.mktemp("swept") / "clone"
     shutil.copytree(finished.root, root)
     made = sweep(Project(root))
-    assert ran(made, "workers=1") == TRIALS * (1 + WINDOWS) + WINDOWS
+    assert ran(made, "workers=1") == ALL
     return made
 
 
@@ -97,8 +99,14 @@ def test_the_files_of_a_result(swept: Project) -> None:
     assert b"--number" in files["index.html"]
     assert swept.sql("SELECT status, count(*) FROM trials GROUP BY 1") == [
         ("failed", 12),
-        ("ok", 26),
+        ("ok", 26 + DRAWN),
     ]
+    drawn = summary["monte_carlo"]
+    paths = {name: part["paths"] for name, part in drawn.items() if name != "losses"}
+    assert paths == {"days": 50, "trades": 50, "order": 50, "markets": 3}
+    assert len(files["montecarlo.csv"].splitlines()) == 1 + 3 * 50 + 3
+    assert (drawn["losses"], drawn["markets"]["failed"]) == ([0.05, 0.1, 0.2], 0)
+    assert summary["tries"] == 8  # markets are none
 
 
 @pytest.mark.parametrize("width", [DESKTOP, PHONE])
@@ -117,6 +125,8 @@ def test_the_page_in_a_browser(swept: Project, width: int) -> None:
         assert shown > 0
         assert "doit promote sweep --number" in first
         assert "SIMULATED" in page.locator(".banner").inner_text()
+        rows = page.locator("#drawn-table tbody tr").all_inner_texts()
+        assert [row.split("\t")[1] for row in rows] == ["50", "50", "50", "3"]
 
 
 def test_a_finished_experiment_is_fresh_and_no_part_of_doit_alone(swept: Project) -> None:
@@ -144,7 +154,8 @@ def test_only_what_changed_runs_again(again: Project) -> None:
     assert "18 trials are to be run" in plan.replace(f" of {TRIALS * 9 // 2}", "")
     assert "search.space.slow: [20, 50] became [20, 50, 70]" in plan
 
-    assert 18 <= ran(again) <= 18 + WINDOWS  # six new points over three spans, new choices
+    # six new points over three spans, new choices
+    assert 18 <= ran(again) <= 18 + WINDOWS + DRAWN
 
     (again.root / "config/experiments/sweep.yaml").rename(
         again.root / "config/experiments/other.yaml"
@@ -178,7 +189,7 @@ def test_a_run_that_ends_early_is_finished_by_the_next_with_the_same_bytes(
 
     assert isinstance(kept, int)
     assert kept >= 5
-    assert left == TRIALS * (1 + WINDOWS) + WINDOWS - kept
+    assert left == ALL - kept
     assert outputs(done) == outputs(swept)
 
 
@@ -210,18 +221,54 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
 def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:
     again.doit(*ONE_WEEK, "export", "--dataset", "trials", "--experiment", "sweep")
     said = again.doit(*ONE_WEEK, "reproduce:sweep").stdout
+    folder = again.results / "experiments/sweep"
+    csv = (folder / "montecarlo.csv").read_bytes()
+    (folder / "montecarlo.csv").write_bytes(csv.replace(b"markets,2,", b"markets,2,1"))
+    other = again.doit(*ONE_WEEK, "reproduce:sweep", "--all", code=1)
     again.sql("UPDATE trials SET digest = zeroblob(32)")
     failed = again.doit(*ONE_WEEK, "reproduce:sweep", code=1).stderr
     (again.root / "config/experiments/sweep.yaml").unlink()
     dropped = again.doit(*ONE_WEEK, "prune", "--trials", "--yes").stdout
 
     table = pyarrow.parquet.read_table(again.root / "data/export/trials/sweep.parquet")
-    assert table.num_rows == TRIALS * (1 + WINDOWS) + WINDOWS
+    assert table.num_rows == ALL
     assert table["params.fast"].to_pylist()[:3] == [5, 5, 5]
-    assert "sweep: reproduced, 19 trials with the same digests" in said
+    assert "sweep: reproduced, 14 trials with the same digests" in said
+    assert "sweep: 6 files with the same bytes" in said
+    assert f"sweep: reproduced, {ALL} trials with the same digests" in other.stdout
+    line = "ERROR: reproduce:sweep: not reproduced: montecarlo.csv:154: 'markets,2,"
+    assert other.stderr.startswith(line)
     assert failed.startswith("ERROR: reproduce:sweep: not reproduced: trial ")
-    assert "dropped 38 trials" in dropped
+    assert f"dropped {ALL} trials" in dropped
     assert again.sql("SELECT count(*) FROM trials")[0] == (0,)
+
+
+def test_a_page_shares_the_plotly_of_the_results(again: Project) -> None:
+    (again.results / "plotly.min.js").touch()
+    plan = again.doit(*ONE_WEEK, "plan", TASK).stdout
+
+    assert "plotly.min.js changed: the page is drawn again" in plan
+    assert ran(again) == 0
+
+    folder = again.results / "experiments/sweep"
+    assert (folder / "index.html").stat().st_size < 300_000
+    with opened(folder / "index.html", files=[again.results / "plotly.min.js"]) as page:
+        assert page.locator("#markets-fan-chart .main-svg").count() > 0
+
+
+def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None:
+    again.doit(*ONE_WEEK, "lookahead:btc_usdt_perp_v1")
+    assert again.doit(*ONE_WEEK, "plan", TASK).stdout.startswith("nothing to do")
+    again.edit("config/experiments/sweep.yaml", "warm_up: 1d", "warm_up: 0d")
+
+    refused = again.doit(*ONE_WEEK, TASK, code=1).stderr
+
+    assert re.fullmatch(
+        r"ERROR: experiment:sweep: config/experiments/sweep.yaml: walk_forward.warm_up: nothing is"
+        r" less than the \d+ h(?: \d+ min)? that `doit lookahead:btc_usdt_perp_v1` found its"
+        r" signals to need: write 1d\n",
+        refused,
+    )
 
 
 def test_an_experiment_that_is_wrong_stops_nothing_else(done: Project) -> None:
@@ -241,7 +288,7 @@ def test_the_trials_are_a_frame_for_a_notebook(swept: Project) -> None:
     trials = load_trials("sweep", project=swept.root)
 
     search = trials.filter(pl.col("part") == "")
-    assert len(trials) == TRIALS * (1 + WINDOWS) + WINDOWS
+    assert len(trials) == ALL
     assert search["number"].to_list() == list(range(TRIALS))
     assert search["start"][0] == datetime(2024, 1, 1, tzinfo=UTC)
     assert search["status"].to_list().count("ok") == 8  # of 12: fast=60 is above each slow

@@ -94,14 +94,14 @@ def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
     assert strategy["reasons"] == [*planned["reasons"], because]
 
 
-def test_status_without_a_database_makes_none(project: Project) -> None:
-    told = json.loads(project.doit("status", "--json").stdout)
+def test_status_without_a_database_makes_none(bare: Project) -> None:
+    told = json.loads(bare.doit("status", "--json").stdout)
 
     assert told["database"]["problem"] == (
         "data/tbv8.sqlite: there is no database: run `doit migrate`"
     )
     assert [one["fresh"] for one in told["strategies"]] == [False]
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -213,7 +213,7 @@ def test_prune_drops_and_says_what(done: Project) -> None:
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
             "--venue: unknown venue 'mex', did you mean 'mexc'? Known: binance_perp, "
-            "binance_spot, hyperliquid, mexc, sample",
+            "binance_spot, bybit, hyperliquid, mexc, sample",
             id="no venue",
         ),
     ],

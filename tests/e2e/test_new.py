@@ -69,13 +69,13 @@ def test_a_strategy_of_a_repository_beside_the_project_is_tracked_with_all_it_us
 
 
 def test_a_new_venue_is_one_whose_rules_a_strategy_can_take(done: Project) -> None:
-    done.doit("new", "venue", "bybit")
-    done.edit("config/strategies/btc_usdt_perp_v1.yaml", "primary: hyperliquid", "primary: bybit")
+    done.doit("new", "venue", "okx")
+    done.edit("config/strategies/btc_usdt_perp_v1.yaml", "primary: hyperliquid", "primary: okx")
 
     ran = done.doit(*ONE_WEEK, "backtest:btc_usdt_perp_v1")
 
-    assert "bybit: 10,000.00 -> " in ran.stdout
-    written = yaml.safe_load((done.root / "config/venues/bybit.yaml").read_text())
+    assert "okx: 10,000.00 -> " in ran.stdout
+    written = yaml.safe_load((done.root / "config/venues/okx.yaml").read_text())
     assert written["symbols"] == {"BTC/USDT": "BTCUSDT"}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -96,6 +98,39 @@ def test_a_session_from_its_start_to_its_replay(
         assert "with another config: bring that back" in refused.stderr
         assert project.doit("paper:live", "--new", "--for", "3s").stderr == ""
         assert len(project.sql("SELECT 1 FROM sessions")) == 2
+
+
+def test_two_sessions_at_once_have_a_process_each_and_one_recorder(
+    project: Project, children: Callable[[Popen[str]], Popen[str]]
+) -> None:
+    for name in ("one", "two"):
+        project.write(f"config/strategies/{name}.yaml", STRATEGY.replace("live", name))
+    with hyperliquid_server([hyperliquid_market("BTC", rate=5, quote_rate=5)]) as server:
+        point_to(project, server)
+        project.doit("migrate")
+
+        child = children(project.start("-n", "2", "paper:one", "paper:two"))
+        wait_until(lambda: len(project.sql("SELECT 1 FROM sessions")) == 2)
+        wait_until(lambda: recorder_of(project))
+        recorder = recorder_of(project)
+        locks = [
+            project.db_path.with_name(f"tbv8.sqlite.paper.{name}.primary.lock").read_text()
+            for name in ("one", "two")
+        ]
+        assert is_alive(recorder)
+        assert all(map(is_alive, locks))
+        assert len(set(locks)) == 2
+        time.sleep(0.5)  # in which it is said
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+
+    assert (child.returncode, err.count("\n")) == (130, 1), (
+        out,
+        err,
+    )  # doit was interrupted itself
+    assert out.count("no minute has closed yet") == 2  # the results as of the end
+    assert out.count("a recorder was started") == 1
+    assert not any(map(is_alive, [recorder, *locks]))
 
 
 def test_a_recorder_ends_with_a_session_that_is_killed(

@@ -148,12 +148,12 @@ def test_a_run_that_heard_nothing_fails_with_one_line(project: Project) -> None:
     assert "hyperliquid NEVER SENT ANYTHING" in end.stdout
 
 
-def test_a_duration_without_unit_is_refused_before_anything_runs(project: Project) -> None:
-    end = project.doit("record", "--for", "20", code=3)
+def test_a_duration_without_unit_is_refused_before_anything_runs(bare: Project) -> None:
+    end = bare.doit("record", "--for", "20", code=3)
 
     assert end.stdout == ""
     assert end.stderr == "ERROR: --for: '20' is not a duration: write 90s, 10m, 8h or 2d\n"
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 def test_a_reader_that_has_gone_ends_it_silently(

@@ -34,7 +34,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("venue=binance",),
             "ERROR: command line: venue: unknown venue 'binance', did you mean 'binance_spot'? "
-            "Known: binance_perp, binance_spot, hyperliquid, mexc, sample",
+            "Known: binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
@@ -222,14 +222,14 @@ def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
     )
 
 
-def test_params_that_cannot_be_are_refused_before_anything_is_fetched(project: Project) -> None:
-    project.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
+def test_params_that_cannot_be_are_refused_before_anything_is_fetched(bare: Project) -> None:
+    bare.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
 
-    line = refused(project, *ONE_WEEK, code=1)
+    line = refused(bare, *ONE_WEEK, code=1)
 
     assert "config/strategies/btc_usdt_perp_v1.yaml" in line
     assert "fast" in line
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
@@ -296,15 +296,15 @@ def test_text_of_a_torn_page_is_refused(done: Project) -> None:
     )
 
 
-def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(project: Project) -> None:
-    project.edit("config/data.yaml", "results_path: data/results", "results_path: research")
-    notes = project.root / "research" / "btc_usdt_perp_v1" / "notes.md"
+def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(bare: Project) -> None:
+    bare.edit("config/data.yaml", "results_path: data/results", "results_path: research")
+    notes = bare.root / "research" / "btc_usdt_perp_v1" / "notes.md"
     notes.parent.mkdir(parents=True)
     notes.write_text("mine")
-    (project.root / "research" / "index.html").write_text("mine")
+    (bare.root / "research" / "index.html").write_text("mine")
 
-    said = refused(project, *ONE_WEEK, "backtest:btc_usdt_perp_v1", code=1)
-    report = refused(project, "report", code=3)
+    said = refused(bare, *ONE_WEEK, "backtest:btc_usdt_perp_v1", code=1)
+    report = refused(bare, "report", code=3)
 
     assert said == (
         "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: has 'notes.md' but no "
@@ -313,7 +313,7 @@ def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(project: Pro
     )
     assert report.startswith("ERROR: research/index.html: is not a page of tbv8")
     assert notes.read_text() == "mine"
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ import pytest
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
-from tbv8.experiments.cluster import Cluster
+from tbv8.experiments.cluster import Cluster, import_ray
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.pool import Died
 from tbv8.experiments.trial import Data, run_trial
 from tests.experiments.builders import days, ema, tables
-from tests.experiments.test_pool import mischief
+from tests.experiments.test_pool import jobs, mischief
 
-ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(find_spec("ray") is None, reason="the extra `cluster` is not installed"),
+]
 
 
 @pytest.fixture
 def two_nodes() -> Iterator[str]:
+    import_ray()
     from ray.cluster_utils import Cluster as Nodes
 
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -42,7 +47,12 @@ def strategies() -> list[Strategy]:
 
 
 def run(
-    asked: list[Strategy], *, address: str | None = None, code: str = "", kills: bool = False
+    asked: list[Strategy],
+    *,
+    address: str | None = None,
+    code: str = "",
+    kills: bool = False,
+    limit_ms: int | None = None,
 ) -> list[Any]:
     answers: dict[int, Any] = {}
 
@@ -54,8 +64,10 @@ def run(
 
     digest = code or made_by(asked[0])
     data = Data(tables=dict(tables(2)), funding={})
-    with Cluster(asked[0], data, address=address, workers=2, made_by=digest) as cluster:
-        cluster.run(list(enumerate(asked)), take)
+    with Cluster(
+        asked[0], data, address=address, workers=2, made_by=digest, limit_ms=limit_ms
+    ) as cluster:
+        cluster.run(jobs(asked), take)
     return [answers[number] for number in range(len(asked))]
 
 
@@ -83,7 +95,9 @@ def test_one_node_gives_the_serial_answers_after_a_kill_too() -> None:
 def test_two_nodes_give_the_serial_answers(two_nodes: str) -> None:
     asked = strategies()
 
-    assert run(asked, address=two_nodes) == [run_trial(each, tables(2)) for each in asked]
+    assert run(asked, address=two_nodes, kills=True) == [
+        run_trial(each, tables(2)) for each in asked
+    ]
 
 
 def test_deaths_and_other_code(tmp_path: Path) -> None:
@@ -95,6 +109,15 @@ def test_deaths_and_other_code(tmp_path: Path) -> None:
     assert (traded.status, raised.status) == ("ok", "failed")
     with pytest.raises(DataError, match="the code was changed"):
         run(asked[1:], code="another")
+
+
+def test_a_trial_that_never_ends_is_ended(tmp_path: Path) -> None:
+    asked = [mischief(tmp_path, mode) for mode in ("hang", "trade")]
+
+    hung, traded = run(asked, limit_ms=3000)
+
+    assert hung == Died("its process ended, twice, or took longer than 3.0 s (run.trial_limit)")
+    assert traded.status == "ok"
 
 
 def test_a_cluster_that_is_not_there_is_one_line() -> None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from statistics import NormalDist
 
 import numpy as np
 import pytest
 
 from tbv8.experiments.overfitting import (
-    bootstrap,
     cross_validate,
     deflated_sharpe,
-    draw_days,
     effective_trials,
     expected_max_sharpe,
     variance_of,
@@ -134,7 +131,6 @@ def test_too_few_days_or_trials_say_nothing() -> None:
     assert cross_validate(noise(1, 79, 5), 16) is None
     assert cross_validate(noise(1, 80, 5), 16) is not None
     assert cross_validate(noise(1, 200, 1), 16) is None
-    assert bootstrap([], paths=3, block_days=2, seed=1) is None
 
 
 def test_large_searches_are_cut_into_pieces_without_a_difference(
@@ -146,45 +142,3 @@ def test_large_searches_are_cut_into_pieces_without_a_difference(
     monkeypatch.setattr("tbv8.experiments.overfitting._CHUNK", 100)
 
     assert cross_validate(returns, 10) == whole
-
-
-def test_a_path_of_the_bootstrap_is_made_of_blocks_of_the_mean_length() -> None:
-    lengths = []
-    for path in range(400):
-        days = draw_days(250, block_days=10, seed=7, path=path)
-        assert days.min() >= 0
-        assert days.max() < 250
-        lengths.append(250 / (1 + np.count_nonzero((days[1:] - days[:-1]) % 250 != 1)))
-
-    assert statistics.fmean(lengths) == pytest.approx(10, rel=0.1)
-    assert (
-        draw_days(5, block_days=1, seed=7, path=3) == draw_days(5, block_days=1, seed=7, path=3)
-    ).all()
-
-
-def test_the_bootstrap_agrees_with_theory() -> None:
-    # With blocks of one day the paths are independent draws: the mean of a path has the standard
-    # error of the sample, and the p-value is that of a z-test.
-    returns = (noise(11, 365, 1)[:, 0] + 0.001).tolist()
-    found = bootstrap(returns, paths=2000, block_days=1, seed=3)
-    assert found is not None
-
-    mean, error = statistics.fmean(returns), statistics.pstdev(returns) / math.sqrt(365)
-    assert found.p_value == pytest.approx(1 - NormalDist().cdf(mean / error), abs=0.02)
-    growth = [math.log1p(value) for value in returns]
-    center, spread = 365 * statistics.fmean(growth), math.sqrt(365) * statistics.pstdev(growth)
-    for share, value in ((0.05, found.total_return.p5), (0.95, found.total_return.p95)):
-        expected = math.expm1(center + spread * NormalDist().inv_cdf(share))
-        assert value == pytest.approx(expected, abs=0.03)
-    assert found.fan.shape == (5, 366)
-    assert found.fan[2][-1] - 1 == found.total_return.p50
-    assert found.paths[:, 1].min() >= 0
-
-
-def test_paths_do_not_depend_on_how_many_there_are() -> None:
-    returns = noise(2, 90, 1)[:, 0].tolist()
-    few, many = (bootstrap(returns, paths=n, block_days=5, seed=1) for n in (10, 30))
-
-    assert few is not None
-    assert many is not None
-    assert (many.paths[:10] == few.paths).all()

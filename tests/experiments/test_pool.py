@@ -18,6 +18,8 @@ import pytest
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
+from tbv8.experiments.blocks import Market
+from tbv8.experiments.jobs import Job, run_job
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.pool import Died, Pool, shared_tables
@@ -66,6 +68,9 @@ class Mischief(Strategy):
             os.kill(os.getpid(), signal.SIGKILL)
         if mode == "exit":
             os._exit(5)
+        if mode == "hang":
+            while True:
+                pass
         if mode == "read":
             open("numbers.csv").read()
         size = Quantity.from_decimal_dp(Decimal("0.01"), 5)
@@ -76,10 +81,12 @@ class Mischief(Strategy):
 
 
 @contextmanager
-def pool_of(strategy: Strategy, *, workers: int, code: str = "") -> Iterator[Pool]:
+def pool_of(
+    strategy: Strategy, *, workers: int, code: str = "", limit_ms: int | None = None
+) -> Iterator[Pool]:
     own = to_trial(strategy)
     with shared_tables(tables(2)) as files:
-        context = Context(strategy=own, tables=files, cores=count_cores())
+        context = Context(strategy=own, tables=files, cores=count_cores(), limit_ms=limit_ms)
         with Pool(context, workers=workers, made_by=code or made_by(own)) as pool:
             yield pool
 
@@ -93,8 +100,12 @@ def run(pool: Pool, strategies: list[Strategy], *, kill_after: int = -1) -> list
         if len(answers) == kill_after:
             os.kill(children()[-1], signal.SIGKILL)
 
-    pool.run(list(enumerate(strategies)), take)
+    pool.run(jobs(strategies), take)
     return [answers[number] for number in range(len(strategies))]
+
+
+def jobs(strategies: list[Strategy]) -> list[tuple[int, Job]]:
+    return [(number, Job(strategy=strategy)) for number, strategy in enumerate(strategies)]
 
 
 def children() -> list[int]:
@@ -177,6 +188,33 @@ def test_a_strategy_that_raises_fails_and_one_that_ends_its_process_dies_after_t
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_trial_that_never_ends_is_ended_once_and_the_others_go_on(tmp_path: Path) -> None:
+    strategies = [mischief(tmp_path, mode) for mode in ("hang", "trade", "trade")]
+
+    with pool_of(strategies[0], workers=1, limit_ms=1500) as pool:
+        hung, traded, again = run(pool, strategies)
+
+    assert hung == Died(
+        "it did not end within 1.5 s: raise run.trial_limit, and let `doit prune --trials --died` "
+        "have it run again"
+    )
+    assert traded == again == run_trial(strategies[1], tables(2))
+
+
+def test_jobs_on_markets_and_by_trade_are_the_same_in_a_worker(tmp_path: Path) -> None:
+    own = to_trial(ema(days(0, 2), detail="1m"))
+    asked = [
+        Job(strategy=own, market=Market(block_days=1, seed=1, path=2)),
+        Job(strategy=own, by_trade=True),
+    ]
+    answers: dict[int, Any] = {}
+
+    with pool_of(own, workers=2) as pool:
+        pool.run(list(enumerate(asked)), answers.__setitem__)
+
+    assert [answers[number] for number in (0, 1)] == [run_job(job, tables(2)) for job in asked]
+
+
 def test_a_worker_of_other_code_is_refused(tmp_path: Path) -> None:
     strategy = mischief(tmp_path, "trade")
     with (
@@ -197,7 +235,7 @@ def test_a_strategy_that_is_edited_while_it_runs_ends_the_run(tmp_path: Path) ->
         pytest.raises(DataError, match="the code was changed while the experiment ran"),
         pool_of(strategies[0], workers=1) as pool,
     ):
-        pool.run(list(enumerate(strategies)), edit)
+        pool.run(jobs(strategies), edit)
     assert children() == []
 
 
@@ -208,7 +246,7 @@ from pathlib import Path
 from tests.experiments.test_pool import *
 strategies = [to_trial(ema(days(0, 2), params={"fast": n, "slow": 50})) for n in range(2, 40)]
 with pool_of(strategies[0], workers=2) as pool:
-    pool.run(list(enumerate(strategies)), lambda n, a: print(*children(), flush=True))
+    pool.run(jobs(strategies), lambda n, a: print(*children(), flush=True))
 """
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True

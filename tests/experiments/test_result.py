@@ -11,6 +11,7 @@ from statistics import NormalDist, fmean, stdev, variance
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tbv8.config.records import Experiment, MonteCarlo, Objective
 from tbv8.errors import DataError
@@ -62,9 +63,35 @@ class Database:
                 )
                 store.write(trial, details)
 
+    def draw(self, asked: Experiment, balances: Sequence[int], gains: Sequence[float]) -> None:
+        """Write what the Monte Carlo of the chosen trial needs: round trips, markets' returns."""
+        with open_reader(self.path) as query:
+            survey = Survey(asked, query)
+            by_trade, *markets = survey.drawn(survey.chosen(query))
+        rows = [(by_trade, list(balances), 0.0)]
+        rows += [(each, [100], gain) for each, gain in zip(markets, gains, strict=True)]
+        with open_trials(self.path) as store:
+            for each, equity, gain in rows:
+                is_ok = not math.isnan(gain)
+                trial = Trial(
+                    key=each.key,
+                    subject=survey.subject(each),
+                    variant=survey.variant(each),
+                    start_ms=each.window.span.start_ms,
+                    end_ms=each.window.span.end_ms,
+                    status="ok" if is_ok else "failed",
+                    sharpe=40.0 if is_ok else None,
+                    total_return=gain if is_ok else None,
+                    max_drawdown=abs(gain) if is_ok else None,
+                    trades=9,
+                    digest=each.key,
+                )
+                raw = np.array(equity if is_ok else [], dtype="<i8").tobytes()
+                store.write(trial, Details(stats=b"{}", equity=raw))
+
     def findings(self, asked: Experiment) -> Findings:
         with open_reader(self.path) as query:
-            return read_findings(Survey(asked, query), query, [])
+            return read_findings(Survey(asked, query), query)
 
 
 def ratio(returns: Sequence[float]) -> float:
@@ -138,6 +165,7 @@ def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
 def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None:
     asked = sweep("first", 2, 3, 4, 5, monte_carlo=MonteCarlo(paths=20, block_days=5, seed=1))
     database.run(asked, [*noise(2, 3), []])
+    database.draw(asked, [1000, 1100, 1050], [])
 
     said = lines(database.findings(asked))
     with open_reader(database.path) as query:
@@ -153,6 +181,38 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     assert text[0] == "first: 4 trials, 1 failed; 3 tries on this series in all; PBO –"
     assert text[1].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
+
+
+def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Database) -> None:
+    settings = MonteCarlo(paths=40, block_days=5, seed=1, losses=(0.1, 0.3), markets=5)
+    asked = sweep("first", 2, 3, monte_carlo=settings)
+    database.run(asked, [[0.01] * 99 + [0.011], [0.0] * 99 + [0.001]])
+    before = database.findings(replace(asked, monte_carlo=None))
+
+    # two round trips, of -10 % and of nothing: drawn again both are the first in a quarter
+    database.draw(asked, [1000, 900, 900], [0.2, -0.2, math.nan, -0.4, 9.0])
+
+    found = database.findings(asked)
+    assert found.luck == before.luck
+    drawn = found.drawn
+    assert drawn is not None
+    assert drawn.markets is not None
+    assert (drawn.numbers, drawn.failed) == ([0, 1, 3, 4], 1)
+    assert found.chosen is not None
+    assert found.chosen.trial.total_return == pytest.approx(1.01**99 * 1.011 - 1)
+    assert drawn.beaten == 0.75  # all but the one of 900 %
+    assert (drawn.markets.loss, drawn.markets.losses) == (0.5, (0.5, 0.25))
+    assert drawn.trades is not None
+    assert drawn.trades.losses[1] == 0.0
+    assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
+    said = lines(found)
+    assert said[3].startswith("  its days in other orders (40): return +17")
+    assert said[3].endswith(", drawdown up to 0.00%, loss in 0%, of 10% in 0%, of 30% in 0%")
+    assert said[5] == "  its round trips in other orders (40): drawdown up to 10.00%"
+    assert said[6] == (
+        "  markets made of its days (4): return -40.00% .. +900.00%, drawdown up to 900.00%, "
+        "loss in 50%, of 10% in 50%, of 30% in 25%, 1 failed"
+    )
 
 
 def test_without_a_trial_that_may_be_chosen_the_lines_say_so(database: Database) -> None:

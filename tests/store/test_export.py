@@ -166,6 +166,19 @@ def test_quotes_keep_an_empty_side_as_null(db_path: Path, tmp_path: Path) -> Non
     assert pl.read_parquet(tmp_path / "**" / "*.parquet").rows() == heard
 
 
+def test_marks_keep_an_absent_open_interest_as_null(db_path: Path, tmp_path: Path) -> None:
+    key = (LIVE.venue, LIVE.symbol)
+    minutes = [MONDAY + n * 720 * MINUTE_MS for n in range(3)]
+    marks = [(*key, ms, 42_000.5 + n, None if n else 7.25, ms + 9) for n, ms in enumerate(minutes)]
+    record(db_path, marks=marks)
+
+    assert write_ticks(db_path, tmp_path, "mark") == 2
+
+    read = pl.read_parquet(tmp_path / "hyperliquid" / "*" / "mark" / "*.parquet")
+    assert read.rows() == marks
+    assert read.columns[2:] == ["ts_ms", "mark_price", "open_interest", "received_ms"]
+
+
 def test_a_failure_leaves_no_file(
     db_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

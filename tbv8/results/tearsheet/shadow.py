@@ -81,7 +81,8 @@ def priced_part(result: Result) -> Part:
     rows.append(["total", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
     note = (
         f"Each fill of {result.primary.venue} at the recorded quotes of {priced.venue} at the same "
-        "time: the extra cost there, without fees. shadow/orders.csv lists them."
+        f"time: the extra cost there, without fees. {priced.reached:,} limit orders rested while "
+        "those quotes traded through them. shadow/orders.csv lists all."
     )
     heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
     title = f"Fills at the quotes of {priced.venue}"

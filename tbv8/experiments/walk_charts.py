@@ -1,26 +1,20 @@
-"""The tested windows and the bootstrap of an experiment as charts and tables."""
+"""The tested windows of an experiment as charts and a table."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from tbv8.config.document import plain
-from tbv8.experiments.overfitting import Bootstrap
 from tbv8.experiments.result import Findings
 from tbv8.experiments.space_charts import Part, mark_of
 from tbv8.experiments.stitching import Stitched
-from tbv8.market import DAY_MS, iso_day
+from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, element, table
-from tbv8.page.words import counted, number
+from tbv8.page.words import number
 
 _BANDS = 60
-
-
-# Walk-forward.
 
 
 def walk_part(findings: Findings, walk: Stitched) -> Part:
@@ -166,91 +160,4 @@ def _in_and_out(pairs: Sequence[tuple[float, float, str]]) -> Chart:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=280,
-    )
-
-
-# Monte Carlo.
-
-
-def bootstrap_part(findings: Findings, found: Bootstrap) -> Part:
-    """Return what other orders of the same days would have brought."""
-    settings = findings.experiment.monte_carlo
-    assert settings
-    note = (
-        f"{counted(len(found.paths), 'path')} of the best trial's own days in other orders, in "
-        f"blocks of {settings.block_days} days on average. It shows what these days might have "
-        "brought, not what other days would."
-    )
-    facts = (
-        f"{found.loss:.0%} of the paths lose money. Days that are like these but bring nothing on "
-        f"average bring as much by chance in {found.p_value:.1%} of the paths."
-    )
-    return (
-        "monte-carlo",
-        "Bootstrap of the best trial",
-        [
-            element("p", note, class_="note"),
-            draw(_fan(findings, found)),
-            element("h3", "Largest drawdown of the paths"),
-            draw(_histogram(found)),
-            element("p", facts),
-        ],
-    )
-
-
-def _fan(findings: Findings, found: Bootstrap) -> Chart:
-    start_ms = findings.experiment.strategy.span.start_ms
-    days = found.fan.shape[1]
-    times = [start_ms + at * DAY_MS for at in range(days)]
-    names = ("5 %", "25 %", "50 %", "75 %", "95 %")
-    traces = []
-    for at, name in enumerate(names):
-        filled = {"fill": "tonexty", "fillcolor": "--band"} if at else {}
-        traces.append(
-            line(
-                name,
-                f"y{at}",
-                "--accent",
-                line={"color": "--accent", "width": 2 if at == 2 else 0.5},
-                hovertemplate="%{y:+.2f} %",
-                **filled,
-            )
-        )
-    return Chart(
-        id="fan-chart",
-        label="Return of the paths by day, in percent: 5, 25, 50, 75 and 95 of a hundred are below",
-        columns={
-            "t": times,
-            **{f"y{at}": ((found.fan[at] - 1) * 100).round(5).tolist() for at in range(len(names))},
-        },
-        traces=traces,
-        layout={"showlegend": True, "yaxis": value_axis(ticksuffix=" %")},
-        span=(times[0], times[-1]),
-        mark=mark_of(findings),
-    )
-
-
-def _histogram(found: Bootstrap) -> Chart:
-    counts, edges = np.histogram(found.paths[:, 1] * 100, bins=30)
-    width = float(edges[1] - edges[0])
-    return Chart(
-        id="falls-chart",
-        label="How many paths had which largest drawdown, in percent",
-        columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
-        traces=[
-            {
-                "type": "bar",
-                "x": "@x",
-                "y": "@y",
-                "width": width * 0.95,
-                "marker": {"color": "--down"},
-                "hovertemplate": "%{x:.2f} %: %{y} paths<extra></extra>",
-            }
-        ],
-        layout={
-            "hovermode": "closest",
-            "showlegend": False,
-            "xaxis": value_axis(zeroline=False, ticksuffix=" %"),
-        },
-        height=220,
     )

@@ -1,0 +1,199 @@
+"""What the chosen trial might have brought, as charts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tbv8.experiments.montecarlo import SHARES, Paths
+from tbv8.experiments.result import METHODS, Drawn, Findings
+from tbv8.experiments.space_charts import Part, mark_of
+from tbv8.market import DAY_MS
+from tbv8.page.charts import Chart, draw, line, value_axis
+from tbv8.page.html import Child, Html, element, table
+from tbv8.page.words import counted, number
+from tbv8.trading.nautilus import Floats
+
+_BINS = 30
+_MARGIN = {"l": 62, "r": 12, "t": 28, "b": 48}  # with a title below the axis
+_TITLES = {
+    "days": "Its days in other orders",
+    "trades": "Its round trips drawn again",
+    "order": "Its round trips in other orders",
+    "markets": "Markets made of its days",
+}
+
+
+def drawn_part(findings: Findings, drawn: Drawn) -> Part:
+    """Return what other draws of the same days and round trips might have brought."""
+    content: list[Child] = [
+        element(
+            "p",
+            "All of it is drawn from what happened in the span. It shows what the same days and "
+            "round trips might have brought, not what others would.",
+            class_="note",
+        ),
+        _overview(drawn),
+    ]
+    for name, _, paths in drawn.methods:
+        content += [element("h3", _TITLES[name]), *_method(findings, drawn, name, paths)]
+    if drawn.failed and not drawn.markets:
+        content.append(element("p", f"All {drawn.failed:,} markets failed.", class_="note"))
+    return "monte-carlo", "What it might have brought", content
+
+
+def _overview(drawn: Drawn) -> Html:
+    """Return the table of all methods: returns, drawdowns, and the chances of losses."""
+    limits = [f"{loss:.0%}" for loss in drawn.losses]
+    heads = [
+        *("", "paths", "return 5 %", "median", "95 %", "drawdown median", "95 %", "loses money"),
+        *(f"loses {limit}" for limit in limits),
+        *(f"falls {limit}" for limit in limits),
+    ]
+    rows: list[Sequence[Child]] = []
+    for name, _, paths in drawn.methods:
+        gains = paths.total_return
+        rows.append(
+            [
+                METHODS[name],
+                f"{len(paths.rows):,}",
+                *(number(value, "+.2%") for value in (gains.p5, gains.p50, gains.p95)),
+                *(number(fall, ".2%") for fall in (paths.max_drawdown.p50, paths.max_drawdown.p95)),
+                number(paths.loss, ".0%"),
+                *(number(share, ".1%") for share in (*paths.losses, *paths.falls)),
+            ]
+        )
+    return table(heads, rows, id_="drawn-table")
+
+
+def _method(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> Iterator[Child]:
+    yield element("p", _note(findings, drawn, name, paths), class_="note")
+    yield draw(_fan(findings, name, paths))
+    if name != "order":
+        chosen = findings.chosen
+        own = chosen.trial.total_return if chosen and name == "markets" else None
+        yield draw(_histogram(name, "return", paths.rows[:, 0], own))
+    yield draw(_histogram(name, "largest drawdown", paths.rows[:, 1], None))
+
+
+def _note(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> str:
+    settings = findings.experiment.monte_carlo
+    assert settings
+    blocks = f"blocks of {counted(settings.block_days, 'day')} on average"
+    if name == "days":
+        chance = drawn.days.p_value if drawn.days else None
+        return (
+            f"The daily returns in {blocks}. Days that are like these but bring nothing on average "
+            f"bring as much by chance in {number(chance, '.1%')} of the paths."
+        )
+    if name == "trades":
+        return (
+            "As many round trips as there were, each drawn from all of them. A round trip gains so "
+            "many USD wherever it stands: sizes do not grow with the balance."
+        )
+    if name == "order":
+        return "Each round trip once: the end is the same, the way there is not."
+    failed = f" On {counted(drawn.failed, 'market')} it failed." if drawn.failed else ""
+    return (
+        f"The whole trial, with every rule, on prices chained of the real days in {blocks}. On the "
+        f"real market it gained more than on {number(drawn.beaten, '.0%')} of these. They do not "
+        f"count as tries.{failed}"
+    )
+
+
+def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
+    is_daily = name in ("days", "markets")
+    start_ms = findings.experiment.strategy.span.start_ms
+    steps = paths.steps.tolist()
+    times = [start_ms + step * DAY_MS for step in steps] if is_daily else steps
+    traces = []
+    for at, share in enumerate(SHARES):
+        filled = {"fill": "tonexty", "fillcolor": "--band"} if at else {}
+        traces.append(
+            line(
+                f"{share} %",
+                f"y{at}",
+                "--accent",
+                line={"color": "--accent", "width": 2 if share == 50 else 0.5},
+                hovertemplate="%{y:+.2f} %",
+                **filled,
+            )
+        )
+    unit = "day" if is_daily else "round trip"
+    layout: dict[str, Any] = {"showlegend": True, "yaxis": value_axis(ticksuffix=" %")}
+    if not is_daily:
+        layout["xaxis"] = value_axis(zeroline=False, title={"text": "round trips"})
+        layout["margin"] = _MARGIN
+    return Chart(
+        id=f"{name}-fan-chart",
+        label=f"{_TITLES[name]}: return by {unit}, in percent; the lines have 5, 25, 50, 75 and 95 "
+        "of a hundred paths below them",
+        columns={
+            "t": times,
+            **{
+                f"y{at}": ((paths.fan[at] - 1) * 100).round(5).tolist() for at in range(len(traces))
+            },
+        },
+        traces=traces,
+        layout=layout,
+        span=(times[0], times[-1]) if is_daily else None,
+        height=280,
+        mark=mark_of(findings),
+    )
+
+
+def _histogram(name: str, what: str, values: Floats, own: float | None) -> Chart:
+    """Return how many paths had which value, with a line at the real one if there is one."""
+    counts, edges = np.histogram(values * 100, bins=min(_BINS, 5 + len(values) // 10))
+    width = float(edges[1] - edges[0])
+    shapes, notes = [], []
+    if own is not None:
+        at = round(own * 100, 6)
+        shapes.append(
+            {
+                "type": "line",
+                "yref": "paper",
+                "x0": at,
+                "x1": at,
+                "y0": 0,
+                "y1": 1,
+                "line": {"color": "--ink", "width": 2, "dash": "dot"},
+            }
+        )
+        notes.append(
+            {
+                "text": "real",
+                "x": at,
+                "y": 1,
+                "yref": "paper",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"color": "--ink"},
+            }
+        )
+    return Chart(
+        id=f"{name}-{'returns' if what == 'return' else 'falls'}-chart",
+        label=f"{_TITLES[name]}: how many paths had which {what}, in percent",
+        columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
+        traces=[
+            {
+                "type": "bar",
+                "x": "@x",
+                "y": "@y",
+                "width": width * 0.95,
+                "marker": {"color": "--accent" if what == "return" else "--down"},
+                "hovertemplate": "%{x:.2f} %: %{y} paths<extra></extra>",
+            }
+        ],
+        layout={
+            "hovermode": "closest",
+            "showlegend": False,
+            "xaxis": value_axis(zeroline=False, ticksuffix=" %", title={"text": what}),
+            "margin": _MARGIN,
+            "shapes": shapes,
+            "annotations": notes,
+        },
+        height=230,
+    )

@@ -1,0 +1,48 @@
+"""Random draws of Monte Carlo paths: each path has its own generator, keyed by seed and path.
+
+So a path is the same whatever number of others there is, and whoever draws it. The methods have
+streams of their own: otherwise a path of days and a market of the same number would be one draw.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from tbv8.trading.nautilus import Ints
+
+type Stream = Literal["days", "trades", "order", "markets"]
+
+_STREAMS = {"days": 0, "trades": 1, "order": 2, "markets": 3}
+
+
+def generator(stream: Stream, *, seed: int, path: int) -> np.random.Generator:
+    """Return the generator of one path; Philox has the same numbers on every machine."""
+    counter = [0, 0, 0, _STREAMS[stream]]
+    return np.random.Generator(np.random.Philox(key=[seed, path], counter=counter))
+
+
+def draw_days(
+    count: int, *, places: int, block_days: int, seed: int, path: int, stream: Stream = "days"
+) -> Ints:
+    """Return which of `count` days stands at each place of a path.
+
+    D. N. Politis and J. P. Romano, The Stationary Bootstrap, Journal of the American Statistical
+    Association 89 (1994): blocks begin anywhere, wrap around, and have a geometric length.
+
+    Args:
+        count: How many days there are to draw from.
+        places: How many are drawn.
+        block_days: The mean length of a block.
+        seed: Of the draws.
+        path: The number of the path.
+        stream: Whose path it is.
+    """
+    draw = generator(stream, seed=seed, path=path)
+    starts = draw.integers(0, count, places)
+    begins = draw.random(places) < 1 / block_days
+    begins[0] = True
+    first = np.flatnonzero(begins)
+    lengths = np.diff(np.append(first, places))
+    return (np.repeat(starts[first] - first, lengths) + np.arange(places)) % count

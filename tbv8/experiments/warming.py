@@ -1,0 +1,45 @@
+"""Is the warm-up of an experiment's runs as long as the look-ahead check found it must be?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tbv8.config.records import Experiment
+from tbv8.errors import ConfigError
+from tbv8.freshness.result import backtest_inputs
+from tbv8.freshness.verdict import find_verdict, is_about
+from tbv8.market import DAY_MS
+from tbv8.page.words import length
+from tbv8.store.database import Query
+
+
+def check_warm_up(experiment: Experiment, query: Query, *, results_path: Path) -> None:
+    """Refuse runs that are warmed up, but for less time than their signals need.
+
+    Windows of a walk-forward must be warmed up: otherwise they are not parts of one run. A search
+    that begins cold, as its strategy's backtest does, is none of it. Nothing is known, and nothing
+    refused, before `doit lookahead` has checked the very strategy, code and bars.
+
+    Raises:
+        ConfigError: The look-ahead check has found a longer warm-up.
+    """
+    strategy, walk = experiment.strategy, experiment.walk_forward
+    verdict = find_verdict(results_path, strategy.strategy_id)
+    if verdict is None or not verdict.warm_up_ms:
+        return
+    if not is_about(verdict, backtest_inputs(query, strategy)):
+        return
+    needed_ms = verdict.warm_up_ms
+    places = [(experiment.path, "walk_forward.warm_up", walk.warm_up_ms)] if walk else []
+    if strategy.warm_up_ms:
+        places.append((strategy.path, "backtest.warm_up", strategy.warm_up_ms))
+    for path, key, has_ms in places:
+        if has_ms < needed_ms:
+            has = length(has_ms) if has_ms else "nothing"
+            raise ConfigError(
+                f"{has} is less than the {length(needed_ms)} that "
+                f"`doit lookahead:{strategy.strategy_id}` found its signals to need: write "
+                f"{-(-needed_ms // DAY_MS)}d",
+                path=path,
+                key=key,
+            )
