@@ -1,4 +1,4 @@
-"""From held 1m days, through aggregation, to the bars of a timeframe and their ledger."""
+"""Build the bars of a timeframe and their ledger from stored 1m days."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SOURCE = "built"
 def build_bars(
     db_path: Path, series: Series, timeframe: Timeframe, *, chunk_days: int, now_ms: int
 ) -> None:
-    """Build every day of a timeframe that is not what its 1m days would give now; repeatable.
+    """Build every day of a timeframe that is missing or stale; repeatable.
 
     Args:
         db_path: The database.
@@ -71,7 +71,7 @@ def _make_table(db_path: Path, timeframe: Timeframe) -> None:
 
 
 def _chunks(days: Sequence[Buildable], chunk_days: int) -> Iterator[list[Buildable]]:
-    """Cut days into runs without a hole of at most `chunk_days`, but at least one day each."""
+    """Split days into runs of at most `chunk_days` consecutive days, at least one each."""
     chunk: list[Buildable] = []
     for day in days:
         if chunk and (
@@ -126,7 +126,7 @@ def _build(
 
 
 def _nesting(store: BarStore, series: Series, timeframe: Timeframe) -> list[Timeframe]:
-    """Return the built timeframes whose bars nest in those of `timeframe`, the longest first."""
+    """Return the built timeframes that divide `timeframe`, the longest first."""
     rows = store.query(
         "SELECT DISTINCT dataset FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND source = ?",
@@ -152,7 +152,7 @@ def _read_source(
     minutes: Sequence[HeldDay],
     filled: Span,
 ) -> pa.Table:
-    """Return checked bars that make up `filled`: the longest that give the same result.
+    """Return the checked bars to build `filled` from: the longest that give the same result.
 
     Reading is most of the work, and a day has 1440 minutes but 96 quarters of an hour. Bars serve
     when they are built from the same 1m days and no digit of their volumes was rounded away.
@@ -171,7 +171,7 @@ def _read_source(
 
 
 def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:
-    """Return True if float64 keeps each volume: a multiple of 1e-8 of at most 15 digits."""
+    """Return True if float64 is exact for each volume: a multiple of 1e-8, at most 15 digits."""
     small = bool((volumes < 1e7).all())
     return small and bool((np.rint(volumes * 1e8) / 1e8 == volumes).all())
 

@@ -73,7 +73,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rules(self) -> FetchRules | None:
-        """Return what asks the venue for its rules of orders; None if it publishes none."""
+        """The function that fetches the venue's trading rules; None if it publishes none."""
         return self.own_history.rules if self.own_history else find_rules(self.name)
 
     def history_of(self, dataset: str) -> HistorySource | None:
@@ -213,7 +213,7 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the chosen trial might have brought.
+    """Simulated alternatives of the chosen trial.
 
     Attributes:
         paths: How often its days are drawn, and its round trips.

@@ -63,7 +63,7 @@ def find_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
 
 
 def is_about(verdict: Verdict, inputs: Mapping[str, Input]) -> bool:
-    """Tell whether a verdict is about the strategy, code and bars of a key."""
+    """Return True if a verdict is about the strategy, code and bars of a key."""
     return _digests(inputs) == verdict.inputs
 
 

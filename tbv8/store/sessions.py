@@ -513,7 +513,7 @@ def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
 def first_through(
     query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
 ) -> int | None:
-    """Return when a quote of a span first traded through a limit; None if none did."""
+    """Return the time of the first quote in a span beyond a limit price; None if there is none."""
     through = "ask_price <= ?" if buy else "bid_price >= ?"
     ((ts_ms,),) = query(
         "SELECT min(ts_ms) FROM bbo WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?"

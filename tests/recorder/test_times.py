@@ -306,7 +306,7 @@ def test_a_venue_that_sends_what_cannot_be_harms_its_own_streams_alone(
     assert [stream.gaps for stream in after["mexc"].streams] == [0, 0]
     assert all(stream.gaps for stream in after["hyperliquid"].streams)
     said = capsys.readouterr().out
-    assert "hyperliquid: not stored, written down as a gap: BTC/USDT: a trade is dated 20" in said
+    assert "hyperliquid: event not stored, recorded as a gap: BTC/USDT: a trade is dated 20" in said
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,7 @@ def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
         odd + 2 : odd + 4
     ]
     assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
-    assert said.count("newest of") == 10
+    assert said.count("newest unfilled gap of") == 10
     assert each.count("C123/USDT") == 3
 
 
