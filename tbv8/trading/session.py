@@ -32,7 +32,7 @@ from tbv8.trading.gated import gated
 from tbv8.trading.interrupts import signals_deferred
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.matching import Planned
-from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
+from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Events, Run
 from tbv8.trading.reports import Reports
@@ -225,6 +225,7 @@ class Session:
         stack.enter_context(signals_deferred(self._interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
         stack.enter_context(localcontext(EXACT))
+        stack.enter_context(gc_rare())
 
     def _interrupt(self) -> None:
         self._interrupted = True
@@ -251,7 +252,7 @@ class Session:
         if (
             time_ns >= simulation.due_ns
             or time_ns >= self._runner.timer_ns
-            or self._gate.is_waited_for
+            or self._gate.waiting
             or self._interrupted
         ):
             return True
