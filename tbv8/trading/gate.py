@@ -24,6 +24,7 @@ from tbv8.trading.terms import (
     end_ns,
     id_of,
     is_change,
+    lacks_parent,
     side,
     to_engine,
     to_order,
@@ -135,13 +136,12 @@ class Gate:
             orders: All of the request; a child among them waits for its parent.
             admitted: Those of them that may go.
         """
-        book, name, parent = self.orders.book, id_of(order), order.parent_order_id
-        siblings = (o.client_order_id for o in orders if o.instrument_id == order.instrument_id)
+        book, name = self.orders.book, id_of(order)
         wanted = to_order(order, self.orders.markets[order.instrument_id].symbol)
         terms = to_terms(
             order,
             now_ns=self.orders.step_ns,
-            lacks_parent=parent is not None and (parent not in siblings or parent.value == name),
+            lacks_parent=lacks_parent(order, orders),
             is_repeated=name in self.orders.submitted or name in admitted,
             has_waited=self._is_late,
         )
