@@ -323,7 +323,7 @@ def test_what_a_database_has_changed_by_hand_is_not_added_to(
     backfill(db_path, BTC, [half], venue=venue(binance), now_ms=NOW)
     shell(db_path, "UPDATE ohlcv_1m SET close = high WHERE ts_ms = ?", (half.start_ms,))
 
-    with pytest.raises(DataError, match="2024-02-26: its rows are not those that were"):
+    with pytest.raises(DataError, match="2024-02-26: its rows do not match its ledger"):
         backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
 
 

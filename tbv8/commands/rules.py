@@ -1,4 +1,4 @@
-"""`doit rules`: the rules of orders in config/venues against what the venues publish."""
+"""`doit rules`: the trading rules in config/venues, compared with those that venues publish."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, Looking, print_json
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json
 from tbv8.config.document import plain, unknown
 from tbv8.config.records import Project, Venue
 from tbv8.errors import VenueError
@@ -22,11 +22,11 @@ from tbv8.venues.base import Rules as Published
 
 _KEYS = Published.__struct_fields__
 _UNREACHED = 3
-_NONE = "no venue was asked: none that publishes rules is enabled and has `instruments`"
+_NONE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that the venue publishes with another value than its file has."""
+    """A rule with different values in the venue's file and in its published rules."""
 
     venue: str
     symbol: str
@@ -35,15 +35,15 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     published: str
 
 
-class Rules(Looking):
-    """Compare the rules of orders with those that the venues publish."""
+class Rules(ReadOnlyCommand):
+    """Compare the configured trading rules with the published ones."""
 
     doc_purpose = "compare tick, lot, fees and limits in config/venues with what the venues publish"
     doc_usage = "[--venue mexc] [--write]"
     doc_description = (
-        "Asks each enabled venue, or the one that --venue names, and shows what differs from its "
-        "file. --write changes those values in the file; its comments and its order stay. Exits "
-        "with 1 where something differs and was not written, with 3 where a venue cannot be asked."
+        "Queries each enabled venue, or the one of --venue, and shows the differences to its file. "
+        "--write changes those values in the file and keeps its comments and its order. Exits with "
+        "1 if there are differences that were not written, with 3 if a venue cannot be reached."
     )
     cmd_options = (
         JSON,
@@ -82,7 +82,7 @@ class Rules(Looking):
 
 
 def _chosen(project: Project, name: str) -> list[Venue]:
-    """Return the venues to ask: those enabled that publish rules, or the one that is named."""
+    """Return the venues to query: the enabled ones that publish rules, or the named one."""
     able = {
         venue.name: venue for venue in project.venues.values() if venue.rules and venue.instruments
     }
@@ -92,8 +92,8 @@ def _chosen(project: Project, name: str) -> list[Venue]:
         raise InvalidCommand(f"--venue: {unknown('venue', name, able)}")
     if project.venues[name].rules is None:
         raise InvalidCommand(
-            f"--venue: {name} publishes no rules that tbv8 can ask for: "
-            f"there is {', '.join(able) or 'none'}"
+            f"--venue: {name} publishes no rules that tbv8 can read: "
+            f"choose one of {', '.join(able) or 'none'}"
         )
     if name not in able:
         raise InvalidCommand(
@@ -173,10 +173,10 @@ def _print(
                 ).rstrip()
             )
     elif len(published) == 1:
-        print("1 instrument is as its venue publishes it")
+        print("1 instrument agrees with the published rules")
     elif published:
-        print(f"{len(published)} instruments are as their venues publish them")
+        print(f"{len(published)} instruments agree with the published rules")
     for path in written:
         print(f"{path}: written")
     if found and not written:
-        print("`doit rules --write` takes the published values over")
+        print("`doit rules --write` writes the published values into config/venues")

@@ -74,14 +74,12 @@ class Cluster:
 
     def _connect(self) -> tuple[Any, Any]:
         """Return the context at the cluster and what runs a trial there."""
-        import ray
-
-        address = self._address
-        if address is not None:
+        ray = import_ray()
+        address = self._address or "local"  # None would join any cluster that Ray knows of here
+        if self._address is not None:
             _check_address(address)
         handlers = {number: signal.getsignal(number) for number in _SIGNALS}
-        os.environ.update(_QUIET)
-        started = {} if address else {"num_cpus": self._workers, "include_dashboard": False}
+        started = {} if self._address else {"num_cpus": self._workers, "include_dashboard": False}
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error", **started)
         except (ConnectionError, ValueError, RuntimeError) as e:
@@ -123,6 +121,14 @@ class Cluster:
         """Return the other cause of a death: of a signal Ray does not tell."""
         limit_ms = self._limit_ms
         return f", or took longer than {length(limit_ms)} (run.trial_limit)" if limit_ms else ""
+
+
+def import_ray() -> Any:
+    """Import Ray with the settings that it reads while it is imported, and only then."""
+    os.environ.update(_QUIET)
+    import ray
+
+    return ray
 
 
 def _check_address(address: str) -> None:

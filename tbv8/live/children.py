@@ -27,7 +27,10 @@ _RECORDER_END_S = 15.0
 _RETRY_S, _RETRY_CAP_S = 2.0, 60.0
 _LOOK_S = 1.0  # for the recorder of somebody else
 _LOG_BYTES = 5 * 2**20
-_ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}  # for all threads: 7 MB less of a session, which works in one
+
+_SPARING = {"MIMALLOC_ARENA_EAGER_COMMIT": "0", "MALLOC_ARENA_MAX": "1"}
+"""How a session's libraries take memory: as they need it, 24 MB less (Arrow's and NautilusTrader's
+allocator), and from one heap for all threads, 7 MB less. Neither takes time (both measured)."""
 
 
 class Host:
@@ -44,7 +47,7 @@ class Host:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=_ONE_HEAP | os.environ,
+            env=_SPARING | os.environ,
         )
         self._thread = threading.Thread(target=self._read, args=(pickle.dumps(plan),), daemon=True)
         self._thread.start()

@@ -127,7 +127,7 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
 
     assert said.stderr == (
         "WARNING: config/venues/sample_perp.yaml:5: instruments.ETH/USDT.taker_fee: 0.05 is 5 % of "
-        "the notional: write 0.0005 if 0.05 % was meant\n"
+        "the notional: if you meant 0.05 %, write 0.0005\n"
     )
     (task,) = [t for t in json.loads(said.stdout)["tasks"] if t["task"] == "backtest:eth_fast"]
     assert sorted(task["after"]) == [

@@ -142,8 +142,8 @@ def test_a_run_that_heard_nothing_fails_with_one_line(project: Project) -> None:
     end = project.doit("record", "--for", "2s", code=1)
 
     assert end.stderr == (
-        "ERROR: record: hyperliquid sent nothing in 2 s, nothing was recorded: the lines above say "
-        "why; check the network, and the symbols and URLs in config/venues/hyperliquid.yaml\n"
+        "ERROR: record: hyperliquid sent nothing in 2 s, nothing was recorded: see the lines "
+        "above; check the network, and the symbols and URLs in config/venues/hyperliquid.yaml\n"
     )
     assert "hyperliquid NEVER SENT ANYTHING" in end.stdout
 

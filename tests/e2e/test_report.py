@@ -30,7 +30,7 @@ def test_with_an_empty_database(project: Project) -> None:
 
     page = page_of(project)
 
-    assert "backfill:sample:BTC/USDT: 7 days of sample:BTC/USDT not held yet" in page
+    assert "backfill:sample:BTC/USDT: 7 days of sample:BTC/USDT not stored yet" in page
     assert "gap 100%" in page
     assert ">no result</span>" in page
 

@@ -56,8 +56,8 @@ def test_the_shipped_files_are_what_the_wire_facts_say(served: Served) -> None:
         enabled = served.project.doit("rules").stdout
         named = served.project.doit("rules", "--venue", "bybit").stdout
 
-    assert enabled == "4 instruments are as their venues publish them\n"
-    assert named == "2 instruments are as their venues publish them\n"
+    assert enabled == "4 instruments agree with the published rules\n"
+    assert named == "2 instruments agree with the published rules\n"
 
 
 def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) -> None:
@@ -75,7 +75,7 @@ def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) ->
         "hyperliquid  BTC/USDT  min_notional_usd  0           10",
         "mexc         ETH/USDT  lot_size          0.02        0.01",
         "mexc         ETH/USDT  maker_fee         0.0001      0",
-        "`doit rules --write` takes the published values over",
+        "`doit rules --write` writes the published values into config/venues",
     ]
     assert told["differences"] == [
         {
@@ -89,7 +89,7 @@ def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) ->
     ]
     assert told["rules"][0]["min_notional_usd"] is None
     assert f"{MEXC}: written" in written
-    assert project.doit("rules").stdout == "4 instruments are as their venues publish them\n"
+    assert project.doit("rules").stdout == "4 instruments agree with the published rules\n"
     changed = {
         name: [
             (was, now)
@@ -109,7 +109,7 @@ def test_a_venue_that_cannot_be_asked_is_no_difference(served: Served) -> None:
 
     done = served.project.doit("rules", code=3)
 
-    assert done.stdout == "2 instruments are as their venues publish them\n"
+    assert done.stdout == "2 instruments agree with the published rules\n"
     assert done.stderr.startswith(f"ERROR: {served.mexc}/nothing/api/v1/contract/detail: HTTP 404")
     assert done.stderr.count("\n") == 1
 
@@ -118,7 +118,7 @@ def test_a_venue_that_cannot_be_asked_is_no_difference(served: Served) -> None:
     ("words", "problem"),
     [
         (("--venue", "mex"), "--venue: unknown venue 'mex', did you mean 'mexc'?"),
-        (("--venue", "sample"), "--venue: sample publishes no rules that tbv8 can ask for"),
+        (("--venue", "sample"), "--venue: sample publishes no rules that tbv8 can read"),
         (("--venue", "binance_perp"), "--venue: binance_perp has no `instruments` to compare"),
         (("mexc",), "'mexc': choose with --venue"),
     ],
@@ -166,7 +166,7 @@ def test_a_venue_of_history_alone_publishes_its_rules_too(project: Project, name
         project.doit("rules", "--venue", name, "--write")
         done = project.doit("rules", "--venue", name)
 
-    assert done.stdout == "1 instrument is as its venue publishes it\n"
+    assert done.stdout == "1 instrument agrees with the published rules\n"
     written = path.read_text().splitlines()[-1]
     for rule in HISTORY_VENUES[name].split(", "):
         assert rule in written

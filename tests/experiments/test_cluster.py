@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,23 @@ import pytest
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
-from tbv8.experiments.cluster import Cluster
+from tbv8.experiments.cluster import Cluster, import_ray
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.pool import Died
 from tbv8.experiments.trial import Data, run_trial
 from tests.experiments.builders import days, ema, tables
 from tests.experiments.test_pool import jobs, mischief
 
-ray = pytest.importorskip("ray", reason="the extra `cluster` is not installed")
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(find_spec("ray") is None, reason="the extra `cluster` is not installed"),
+]
 
 
 @pytest.fixture
 def two_nodes() -> Iterator[str]:
+    import_ray()
     from ray.cluster_utils import Cluster as Nodes
 
     nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 1})

@@ -11,19 +11,20 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.config.experiments import vary
-from tbv8.config.records import Routing, WalkForward
+from tbv8.config.records import MonteCarlo, Routing, WalkForward
 from tbv8.config.space import Axis, points
 from tbv8.errors import ConfigError, DataError
+from tbv8.experiments.blocks import Market
 from tbv8.experiments.keys import Keys, Window, subject_of
 from tbv8.experiments.survey import Survey
-from tbv8.market import DAY_MS, ONE_MINUTE
+from tbv8.market import DAY_MS, ONE_MINUTE, Span, parse_timeframe
 from tbv8.store.database import Query, open_reader
 from tbv8.store.trials import Details, Trial, open_trials
 from tests.backtest.builders import rules
 from tests.builders import BTC, hold
 from tests.experiments.builders import FIVE_MINUTES, axis, days, ema, experiment, tables
 
-SPAN = days(0, 3)
+SPAN, WEEK = days(0, 3), parse_timeframe("1w")
 FAST, SLOW = axis("fast", 5, 10), axis("slow", 20, 50)
 AXES: tuple[Axis, ...] = (
     FAST,
@@ -174,6 +175,62 @@ def test_a_trial_whose_strategy_read_a_file_is_stale_when_the_file_changes(
         (tmp_path / "signals.csv").write_text("1\n")
 
         assert survey.missing(now, survey.search) == survey.search[:1]
+
+
+DRAWN = MonteCarlo(paths=9, block_days=2, seed=1, markets=2)
+
+
+def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
+    query: Query, db_path: Path
+) -> None:
+    survey = Survey(experiment(ema(SPAN), FAST, SLOW, monte_carlo=DRAWN), query)
+    for number, one in enumerate(survey.search):
+        write(db_path, survey, one, total_return=number % 3 / 10)
+
+    with open_reader(db_path) as now:
+        assert survey.chosen(now) == 2
+        by_trade, *markets = survey.following(now)
+
+    assert (by_trade.part, by_trade.number, by_trade.by_trade) == ("trades", 2, True)
+    assert [(one.part, one.number) for one in markets] == [("mc:0", 2), ("mc:1", 2)]
+    assert markets[1].market == Market(block_days=2, seed=1, path=1)
+    assert {one.point for one in (by_trade, *markets)} == {(10, 20)}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"block_days": 3},
+        {"seed": 2},
+        {"markets": 3},
+        {"paths": 4},
+    ]
+    keys = [
+        [one.key for one in Survey(changed, query).drawn(2)]
+        for change in changes
+        for changed in [replace(survey.experiment, monte_carlo=replace(DRAWN, **change))]
+    ]
+    assert keys[3][:3] == keys[4] == keys[0]  # more markets or paths of days
+    assert len({*keys[0], *keys[1], *keys[2]}) == 1 + 3 * 2
+    assert survey.search[2].key not in keys[0]
+    subjects = [survey.subject(one) for one in (survey.search[2], by_trade, *markets)]
+    assert subjects[0] == subject_of(ema(SPAN))
+    assert subject_of(ema(SPAN)) not in subjects[1:]
+    assert survey.drawn(None) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"timeframe": WEEK}, "orders are matched by 1w bars, which are no part of a day"),
+        ({"span": Span(SPAN.start_ms + 1, SPAN.start_ms + DAY_MS)}, "has no whole day"),
+    ],
+)
+def test_markets_that_cannot_be_made_are_refused(
+    query: Query, changes: dict[str, Any], problem: str
+) -> None:
+    asked = experiment(ema(**{"span": SPAN, **changes}), monte_carlo=DRAWN)
+
+    with pytest.raises(ConfigError, match=f"monte_carlo.markets: .*{problem}"):
+        Survey(asked, query)
+    Survey(replace(asked, monte_carlo=replace(DRAWN, markets=0)), query)
 
 
 def test_a_span_without_a_window_is_refused(query: Query) -> None:

@@ -129,6 +129,34 @@ def test_rates_are_written_with_the_minute_that_books_them(world: World) -> None
         START_MS + number * HOUR_MS + MINUTE_MS for number in (1, 2)
     ]
     assert all(at_ms == seen_ms for _, at_ms, seen_ms in found)
+    for event in world.journaled(plan).outputs["payment"]:
+        assert event.ts_ms == json.loads(event.body)["booked_ms"]
+
+
+def test_a_payment_at_the_moment_of_the_beginning_is_not_its_own(world: World) -> None:
+    world.pay(START_MS, 0.001)
+    plan = make_plan(world, charged())
+    world.pay_each_hour(1)
+
+    world.run(plan, minutes=65)
+
+    rates = world.journaled(plan).rates
+    assert [json.loads(event.body)["ts_ms"] for event in rates] == [START_MS + HOUR_MS]
+
+
+def test_a_minute_that_is_read_late_books_the_payment_of_its_own_end(world: World) -> None:
+    plan = make_plan(world, scripted({10: "1"}, funding="history"), stale_ms=HOUR_MS)
+    end_ms = START_MS + HOUR_MS
+    world.events = [
+        (START_MS + 50 * MINUTE_MS, lambda: setattr(world, "holds_until_ms", end_ms + 300_000)),
+        (end_ms + 25_000, lambda: world.pay(end_ms, 0.001)),
+    ]
+
+    world.run(plan, minutes=70)
+
+    (payment,) = world.journaled(plan).outputs["payment"]
+    assert payment.ts_ms == end_ms
+    assert json.loads(payment.body)["booked_ms"] is None
 
 
 def test_a_rate_that_is_changed_after_its_use_changes_nothing_and_is_listed(world: World) -> None:

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.aggregate import aggregate
-from tbv8.live.minutes import to_bars, to_table
+from tbv8.live.minutes import Builder, join, to_bars, to_table
 from tbv8.market import MINUTE_MS, Bar, parse_timeframe
+from tbv8.store.sessions import Minute
 from tests.builders import MONDAY, ROOT
+from tests.live.rig import START_MS, World, ema, whole
 
 TIMEFRAMES = [parse_timeframe(name) for name in ("3m", "5m", "1h", "1w", "1M")]
 VOLUMES = st.one_of(
@@ -75,13 +77,35 @@ def test_minutes_without_trades_count_only_where_a_bar_has_nothing_else(
     }
 
 
-def test_a_session_loads_no_library_that_it_does_not_need() -> None:
-    code = "import sys, tbv8.live.host; print(*sorted({m.partition('.')[0] for m in sys.modules}))"
+def test_minute_by_minute_the_bars_are_those_of_all_at_once_and_none_is_a_part(
+    world: World,
+) -> None:
+    # given a session that begins two minutes into a bar of three, and ten into one of fifteen
+    strategy, first_ms = ema(bars=(parse_timeframe("15m"),)), START_MS + 10 * MINUTE_MS
+    minutes = [
+        Minute(ts_ms=bar.ts_ms, bars={"BTC/USDT": bar}, seen_ms=0) for bar in world.bars()[10:100]
+    ]
+
+    one_by_one = Builder(strategy, first_ms)
+    found = join(strategy, [one_by_one.build([minute]) for minute in minutes])
+    at_once = join(strategy, [Builder(strategy, first_ms).build(minutes)])
+
+    expected = whole(world, strategy, first_ms, START_MS + 100 * MINUTE_MS)
+    assert found.steps == at_once.steps == expected.steps
+    assert found.shown == at_once.shown == expected.shown
+    assert found.shown["BTC/USDT", TIMEFRAMES[0]]["ts_ms"][0].as_py() == START_MS + 12 * MINUTE_MS
+
+
+def test_a_session_loads_no_library_that_it_does_not_need_and_nothing_that_sends() -> None:
+    code = "import sys, tbv8.live.host; print(*sys.modules)"
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, cwd=ROOT, text=True
     )
 
-    loaded = set(ended.stdout.split())
+    modules = set(ended.stdout.split())
+    loaded = {name.partition(".")[0] for name in modules}
     assert "nautilus_trader" in loaded
-    assert not loaded & {"polars", "plotly", "ccxt", "rich", "requests", "sqlalchemy", "alembic"}
-    assert "pandas" not in loaded
+    assert not loaded & {"polars", "plotly", "rich", "sqlalchemy", "alembic", "pandas", "tests"}
+    assert not loaded & {"ccxt", "requests", "urllib3", "aiohttp", "websockets", "http"}
+    assert not {name for name in modules if name.startswith("nautilus_trader.adapters")}
+    assert not modules & {"nautilus_trader.live", "nautilus_trader.network"}

@@ -120,7 +120,7 @@ def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:
     mine = Path(plan.folder, "thesis.txt")
     mine.write_text("all of it")
 
-    with pytest.raises(DataError, match=r"holds 'thesis.txt' and no manifest.json of tbv8"):
+    with pytest.raises(DataError, match=r"has 'thesis.txt' but no manifest.json of tbv8"):
         write_results({"primary": plan})
 
     assert mine.read_text() == "all of it"

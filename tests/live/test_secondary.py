@@ -10,7 +10,8 @@ import pytest
 
 from tbv8.live.plan import Plan
 from tbv8.live.results import check_replay, write_results
-from tbv8.market import MINUTE_MS
+from tbv8.market import MINUTE_MS, Bbo
+from tbv8.store.ticks import Batch, bbo_row, open_ticks
 from tests.backtest.builders import read_rows
 from tests.builders import rows
 from tests.live.rig import START_MS, World, make_plan, scripted
@@ -81,6 +82,28 @@ def test_an_order_that_works_no_more_is_not_held_against_quotes(world: World, pl
     world.run(plan, minutes=12)
 
     assert reached(world) == []
+
+
+def test_a_fill_waits_for_the_quotes_that_the_recorder_still_writes(
+    world: World, plan: Plan
+) -> None:
+    def late() -> None:  # of the moment of the fill, committed some seconds later
+        quote = Bbo("mexc", "BTC/USDT", done[0] - 500, 1999.0, 5.0, 2007.0, 5.0)
+        with open_ticks(world.db_path) as store:
+            store.commit(Batch(bbo=[bbo_row(quote, world.now_ms)]), now_ms=world.now_ms)
+
+    def on_call() -> None:
+        if not done and any(kind == "fill" for one in world.reports for kind, _ in one.events):
+            done.append(world.now_ms)
+            world.events.insert(0, (world.now_ms + 1000, late))
+
+    done: list[int] = []
+    quote_at(world, (3, 1990, 1991))
+
+    world.run(plan, minutes=8, on_call=on_call)
+
+    (priced,) = rows(world.db_path, "SELECT body FROM session_events WHERE kind = 'priced'")
+    assert json.loads(priced[0])["quoted"] == "2007.00000000"
 
 
 def test_results_list_and_count_what_was_reached(world: World, plan: Plan) -> None:

@@ -226,7 +226,7 @@ def test_recent_trades_come_newest_first_and_leave_by_time_and_match() -> None:
 
     ask = LIVE.ask_recent("BTC/USDT", BTC)
     trades = ask.parse(
-        rows(row("e", 9, 4), row("d", 9, 3), row("c", 9, 3), row("a", 5, 1), row("b", 6, 2))
+        rows(row("d", 9, 3), row("c", 9, 3), row("e", 9, 4), row("a", 5, 1), row("b", 6, 2))
     )
 
     assert (ask.path, ask.params["limit"]) == ("/v5/market/recent-trade", 1000)
