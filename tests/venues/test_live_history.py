@@ -15,7 +15,6 @@ from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.venues.base import Endpoints, History
 from tbv8.venues.live_calls import Patience
 from tbv8.venues.live_history import open_history, pages
-from tbv8.venues.mexc.live import MexcLive
 from tbv8.venues.registry import VENUES, find_history
 from tests.builders import bars_in, history_venue, ledger_in
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
