@@ -20,7 +20,7 @@ _EXACT = pl.Decimal(38, 8)
 
 
 def aggregate(bars: pa.Table, timeframe: Timeframe) -> pa.Table:
-    """Return a bar for every slot of the timeframe that holds at least one minute, by time.
+    """Return a bar for every slot of the timeframe with at least one minute, by time.
 
     Prices are those of the minutes that traded. Minutes with volume 0 carry the last close, which
     may lie outside of the bar's range; they count only where a bar has nothing else. Binance's own
@@ -60,7 +60,7 @@ def _of_all(name: str, pick: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
 
 
 def _of_traded(name: str, pick: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
-    """Pick a price from the minutes of a bar that traded, or from all where none did."""
+    """Pick a price from the minutes of a bar with trades, or from all if none has any."""
     traded = pl.col(name).filter(pl.col("volume") > 0)
     return pl.coalesce(pick(traded), _of_all(name, pick))
 

@@ -47,7 +47,8 @@ from tbv8.results.summary import Summary, read_summary, to_json
 from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
-from tbv8.tasks import load_folder, prepare
+from tbv8.tasks.graph import prepare
+from tbv8.tasks.loading import load_folder
 from tbv8.trading.nautilus import MONEY_DECIMALS
 
 type Time = str | date | datetime
@@ -85,7 +86,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A backtest's result; printed, it is the lines that `doit backtest` prints.
+    """A backtest's result; it prints as the lines of `doit backtest`.
 
     Attributes:
         summary: All its numbers, as a record.
@@ -135,7 +136,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of HTML that a notebook shows as it is; the notebook then holds all of it."""
+    """A page of HTML that a notebook embeds and shows."""
 
     path: Path
 
@@ -153,7 +154,7 @@ def load_bars(
     *,
     project: Path | str = ".",
 ) -> pl.DataFrame:
-    """Return the held bars that open from `start` up to `end`, by time; without them, all.
+    """Return the stored bars that open from `start` up to `end`, by time; without them, all.
 
     The columns are time, ts_ms, open, high, low, close, volume and, of any timeframe but 1m,
     minutes: how many 1-minute bars are in each. Each day is held against the ledger's digest.
@@ -216,7 +217,7 @@ def load_quotes(
 
 
 def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
-    """Return a strategy's result as it lies in its folder, fresh or stale.
+    """Return a strategy's result from its folder, fresh or stale.
 
     Raises:
         ConfigError: There is no such strategy.
@@ -231,7 +232,7 @@ def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
 
 
 def load_trials(experiment_id: str, *, project: Path | str = ".") -> pl.DataFrame:
-    """Return all trials of an experiment, a row each, as `doit export --dataset trials` has them.
+    """Return all trials of an experiment, one row each, as in `doit export --dataset trials`.
 
     The columns are start and end (the span), part ("" of the search, `is:0` in and `oos:0` out of
     sample of the first window of the walk-forward), number, `params.<name>` for each axis, status,
@@ -291,7 +292,7 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
 
 
 def _find[T](project: Project, kind: str, among: Mapping[str, T], name: str) -> T:
-    """Return a strategy or an experiment of the project, or raise what is wrong with its file."""
+    """Return a strategy or an experiment of the project, or raise the error of its file."""
     if name in among:
         return among[name]
     for problem in project.problems:
@@ -312,7 +313,7 @@ def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
 
 
 def _text(name: str, time: Time | None) -> str | None:
-    """Return a time as a user would write it, once it is sure that it is one."""
+    """Return a valid time as a user would write it."""
     if isinstance(time, datetime) and time.tzinfo is None:
         raise ValueError(f"{name}: {time} has no time zone: write tzinfo=datetime.UTC")
     text = time.isoformat() if isinstance(time, date) else time
@@ -389,7 +390,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
 
 
 def _with_times(frame: pl.DataFrame) -> pl.DataFrame:
-    """Return a frame with its times in milliseconds also as Datetimes, before all else."""
+    """Return a frame with its times in milliseconds also as Datetimes, in front."""
     times = [
         pl.col(name).cast(pl.Datetime("ms", "UTC")).alias(_TIMES[name])
         for name in frame.columns

@@ -48,7 +48,7 @@ from tbv8.store.database import watched
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
-from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, Reaching
+from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_bars
 
@@ -199,7 +199,7 @@ def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
 
 
 def reach(series: Series, *, venue: Venue) -> str | None:
-    """Return how far back the venue's 1m bars go where only it knows; None elsewhere.
+    """Return the age of the venue's oldest 1m bars if only the venue knows it; else None.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
@@ -207,7 +207,7 @@ def reach(series: Series, *, venue: Venue) -> str | None:
     if not _source(venue, HISTORY).reach:
         return None
     with _open_session(venue, series, out=sys.stderr) as history:  # stdout may be JSON
-        return cast(Reaching, history).reach(_native(history, series, venue))
+        return cast(ReachingRows, history.rows).reach(_native(history, series, venue))
 
 
 def recheck(

@@ -1,4 +1,4 @@
-"""From held 1m days, through aggregation, to the bars of a timeframe and their ledger."""
+"""Build the bars of a timeframe and their ledger from stored 1m days."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_dataset
 from tbv8.progress import progress
-from tbv8.store.bars import BarStore, changed_day, cut, day_digests, open_bars, read_held
+from tbv8.store.bars import BarStore, changed_day, cut, day_digests, open_bars, read_checked_days
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import EMPTY, HeldDay, LedgerDay, read_days, read_held_days
 
@@ -25,7 +25,7 @@ SOURCE = "built"
 def build_bars(
     db_path: Path, series: Series, timeframe: Timeframe, *, chunk_days: int, now_ms: int
 ) -> None:
-    """Build every day of a timeframe that is not what its 1m days would give now; repeatable.
+    """Build every day of a timeframe that is missing or stale; repeatable.
 
     Args:
         db_path: The database.
@@ -71,7 +71,7 @@ def _make_table(db_path: Path, timeframe: Timeframe) -> None:
 
 
 def _chunks(days: Sequence[Buildable], chunk_days: int) -> Iterator[list[Buildable]]:
-    """Cut days into runs without a hole of at most `chunk_days`, but at least one day each."""
+    """Split days into runs of at most `chunk_days` consecutive days, at least one each."""
     chunk: list[Buildable] = []
     for day in days:
         if chunk and (
@@ -126,7 +126,7 @@ def _build(
 
 
 def _nesting(store: BarStore, series: Series, timeframe: Timeframe) -> list[Timeframe]:
-    """Return the built timeframes whose bars nest in those of `timeframe`, the longest first."""
+    """Return the built timeframes that divide `timeframe`, the longest first."""
     rows = store.query(
         "SELECT DISTINCT dataset FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND source = ?",
@@ -152,7 +152,7 @@ def _read_source(
     minutes: Sequence[HeldDay],
     filled: Span,
 ) -> pa.Table:
-    """Return checked bars that make up `filled`: the longest that give the same result.
+    """Return the checked bars to build `filled` from: the longest that give the same result.
 
     Reading is most of the work, and a day has 1440 minutes but 96 quarters of an hour. Bars serve
     when they are built from the same 1m days and no digit of their volumes was rounded away.
@@ -164,14 +164,14 @@ def _read_source(
         built = read_held_days(store.query, series, timeframe, filled)
         builds = compare_builds(buildable, [day.ledger for day in built])
         if not builds.days and not builds.unfounded:
-            bars = read_held(store, series, built)
+            bars = read_checked_days(store, series, built)
             if _is_exact(bars["volume"].to_numpy()):
                 return bars
-    return read_held(store, series, minutes)
+    return read_checked_days(store, series, minutes)
 
 
 def _is_exact(volumes: npt.NDArray[np.float64]) -> bool:
-    """Return True if float64 keeps each volume: a multiple of 1e-8 of at most 15 digits."""
+    """Return True if float64 is exact for each volume: a multiple of 1e-8, at most 15 digits."""
     small = bool((volumes < 1e7).all())
     return small and bool((np.rint(volumes * 1e8) / 1e8 == volumes).all())
 

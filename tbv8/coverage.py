@@ -1,4 +1,4 @@
-"""Interval arithmetic on spans: what is held, what is missing. Pure."""
+"""Interval arithmetic on spans: covered spans and gaps. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MONTH = parse_timeframe("1M")
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:
-    """Return the same time as fewest spans, in time order; touching spans become one."""
+    """Return the same time as the fewest spans, in time order; adjacent spans are joined."""
     merged: list[Span] = []
     for span in sorted(span for span in spans if span):
         if merged and span.start_ms <= merged[-1].end_ms:
@@ -22,7 +22,7 @@ def merge(spans: Iterable[Span]) -> list[Span]:
 
 
 def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
-    """Return the parts of `wanted` that no span of `covered` holds, in time order."""
+    """Return the parts of `wanted` outside of `covered`, in time order."""
     missing, cursor = [], wanted.start_ms
     for span in merge(covered):
         if span.start_ms >= wanted.end_ms:
@@ -46,7 +46,7 @@ def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 
 
 def connected(span: Span, covered: Iterable[Span]) -> Span:
-    """Return `span`, widened over unknown time up to what is covered of its first and last day."""
+    """Return `span`, widened to touch the covered parts of its first and last day."""
     covered_spans = list(covered)
     midnight = span.start_ms // DAY_MS * DAY_MS
     before = [past.end_ms for past in covered_spans if midnight < past.end_ms <= span.start_ms]
@@ -58,7 +58,7 @@ def connected(span: Span, covered: Iterable[Span]) -> Span:
 
 
 def missing_spans(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]:
-    """Return the spans to fetch so that all of `wanted` is held, by `connected_gaps`.
+    """Return the spans to fetch so that all of `wanted` is covered, by `connected_gaps`.
 
     Two wanted spans of one day are connected to each other too.
     """
@@ -70,7 +70,7 @@ def missing_spans(wanted: Iterable[Span], covered: Iterable[Span]) -> list[Span]
 
 
 def by_month(span: Span) -> list[Span]:
-    """Cut `span` at the ends of calendar months, in time order."""
+    """Split `span` at the ends of calendar months, in time order."""
     parts, start_ms = [], span.start_ms
     while start_ms < span.end_ms:
         end_ms = min(_MONTH.close(_MONTH.floor(start_ms)), span.end_ms)
@@ -80,5 +80,5 @@ def by_month(span: Span) -> list[Span]:
 
 
 def by_day(span: Span) -> list[Span]:
-    """Cut `span` at UTC midnights, in time order."""
+    """Split `span` at UTC midnights, in time order."""
     return [span.intersection(Span(day_ms, day_ms + DAY_MS)) for day_ms in span.days()]

@@ -40,7 +40,7 @@ _KILLED = (
 
 
 def end_cleanly() -> None:
-    """End this process, and those that it forks, on SIGINT and SIGTERM; to be called once."""
+    """End this process and its forks on SIGINT and SIGTERM; call it once."""
     main = os.getpid()
     ending: int | None = None  # with this exit code
 
@@ -93,7 +93,7 @@ def end_cleanly() -> None:
 
 
 class _Watchdog:
-    """The process beside this one, once it is started.
+    """The watchdog process, once it is started.
 
     Args:
         main: The process for which `end_cleanly` was called, 0 before.
@@ -111,7 +111,7 @@ _watchdog = _Watchdog()
 
 
 def watch_native_code() -> None:
-    """Start the process that kills this one if it does not end when a signal asks for it.
+    """Start the watchdog process, which kills this one if it does not end after a signal.
 
     Call it before work that native code may do; a second call does nothing, as does one without
     `end_cleanly`.

@@ -20,7 +20,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(label: str, total: int, unit: str) -> Iterator[Advance]:
-    """Show how much of `total` is done; call what it yields with each amount that was finished."""
+    """Show the progress towards `total`; call the yielded function with each finished amount."""
     if sys.stdout.isatty():
         yield from _bar(label, total, unit)
     else:

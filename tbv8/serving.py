@@ -81,7 +81,7 @@ async def serve_pages(
 
 
 class _Pages:
-    """What there is to be read."""
+    """The pages `/metrics` and `/healthz`."""
 
     def __init__(self, collector: Collector, read_stale: Callable[[], Sequence[str]]) -> None:
         self._read_stale = read_stale

@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import strategies as st
 
 from tbv8.config.records import Venue
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.bars import BUILT_BARS, MINUTE_BARS, open_bars, write_history
+from tbv8.store.bars import BUILT_BARS, MINUTE_BARS, BarStore, open_bars, write_history
 
 ROOT = Path(__file__).resolve().parent.parent
 BTC = Series("sample", "BTC/USDT")
@@ -118,6 +119,28 @@ def history_venue(name: str, url: str) -> Venue:
         archive_url=url,
         instruments={},
     )
+
+
+class KilledError(BaseException):
+    """What a kill -9 is in this process: nothing behind it runs."""
+
+
+@contextmanager
+def killed_after(pieces: int | None) -> Iterator[None]:
+    """Let a fill die when the rows of one more than `pieces` are in, and their ledger is not."""
+    whole = BarStore.write_days
+    left = -1 if pieces is None else pieces
+
+    def write_days(store: BarStore, *arguments: Any, **options: Any) -> None:
+        nonlocal left
+        if left == 0:
+            raise KilledError
+        left -= 1
+        whole(store, *arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BarStore, "write_days", write_days)
+        yield
 
 
 def shell(db_path: Path, sql: str, values: Sequence[Any] = ()) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 from pathlib import Path
@@ -20,6 +21,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 settings.load_profile("tbv8")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile tbv8 once, not in each copy of it that a test makes of a fresh clone."""
+    if not hasattr(config, "workerinput"):  # in a worker of xdist it has been done
+        compileall.compile_dir(ROOT / "tbv8", quiet=2)
 
 
 @pytest.fixture(scope="session")

@@ -31,14 +31,23 @@ from tbv8.market import (
     parse_time,
     parse_timeframe,
 )
-from tbv8.store.bars import BarStore, open_bars
+from tbv8.store.bars import open_bars
 from tbv8.store.verify import verify
 from tbv8.venues import binance_perp, binance_spot
-from tbv8.venues.base import Endpoints, Say
-from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.base import Endpoints, History, Say
+from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.registry import find_venue
-from tests.builders import Row, bars_in, history_venue, ledger_in, naive_digest, shell
+from tests.builders import (
+    KilledError,
+    Row,
+    bars_in,
+    history_venue,
+    killed_after,
+    ledger_in,
+    naive_digest,
+    shell,
+)
 from tests.servers.binance import SIDES, BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -106,10 +115,6 @@ def files_asked(server: BinanceServer) -> list[str]:
 
 
 # Any spans, any faults, any kills
-
-
-class KilledError(BaseException):
-    """What a kill -9 is in this process: nothing behind it runs."""
 
 
 @st.composite
@@ -214,31 +219,13 @@ def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
 
 
 @contextmanager
-def killed_after(pieces: int | None) -> Iterator[None]:
-    """Let a fill die when the rows of one more than `pieces` are in, and their ledger is not."""
-    whole = BarStore.write_days
-    left = -1 if pieces is None else pieces
-
-    def write_days(store: BarStore, *arguments: Any, **options: Any) -> None:
-        nonlocal left
-        if left == 0:
-            raise KilledError
-        left -= 1
-        whole(store, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BarStore, "write_days", write_days)
-        yield
-
-
-@contextmanager
 def hurried(series: Series) -> Iterator[None]:
     """Let a session wait on a clock of its own, which each wait moves."""
 
-    def open_hurried(endpoints: Endpoints, say: Say) -> BinanceHistory:
+    def open_hurried(endpoints: Endpoints, say: Say) -> History:
         time = VirtualTime()
         patience = Patience(clock=time.now_s, wait=time.wait, say=say)
-        return BinanceHistory(PRODUCTS[series], endpoints, patience)
+        return open_history(PRODUCTS[series], endpoints, patience)
 
     with pytest.MonkeyPatch.context() as patch:
         history = find_venue(series.venue).history
@@ -336,7 +323,7 @@ def test_what_a_database_has_changed_by_hand_is_not_added_to(
     backfill(db_path, BTC, [half], venue=venue(binance), now_ms=NOW)
     shell(db_path, "UPDATE ohlcv_1m SET close = high WHERE ts_ms = ?", (half.start_ms,))
 
-    with pytest.raises(DataError, match="2024-02-26: its rows are not those that were"):
+    with pytest.raises(DataError, match="2024-02-26: its rows do not match its ledger"):
         backfill(db_path, BTC, [span("2024-02-26", "2024-02-27")], venue=venue(binance), now_ms=NOW)
 
 

@@ -650,7 +650,7 @@ def test_a_1m_day_edited_by_hand_is_refused_in_one_line_before_any_work(
         build(week_db, "1h", chunk_days=1)
 
     said = str(refused.value)
-    assert said.startswith("ohlcv_1m sample:BTC/USDT 2024-01-04: its rows are not those that were")
+    assert said.startswith("ohlcv_1m sample:BTC/USDT 2024-01-04: its rows do not match its ledger")
     assert "run `doit verify`" in said
     assert "\n" not in said
     assert built(week_db, "1h") == ([], [])

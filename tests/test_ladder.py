@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "results": "files manifest page trading",
     "backtest": "progress results store trading",
     "experiments": "aggregate backtest freshness progress results store",
-    "live": "aggregate results serving store trading",
+    "live": "results serving store trading",
     "report": "config freshness page store",
     "tasks": "backfill backtest build ending experiments files freshness live recorder report",
     "api": "backtest config experiments freshness results store tasks",
@@ -80,8 +80,8 @@ HEAVY = (
     " websockets"
 )
 
-SHARED_BY_VENUES = {"base", "binance", "bounds", "http", "live_calls", "live_funding"}
-SHARED_BY_VENUES |= {"live_history", "rates"}
+SHARED_BY_VENUES = {"backoff", "base", "binance", "bounds", "http", "live_calls", "live_funding"}
+SHARED_BY_VENUES |= {"live_history", "live_venue", "rates"}
 
 MODULES = sorted((ROOT / "tbv8").rglob("*.py"))
 

@@ -1,4 +1,4 @@
-"""What a backtest is charged as funding, read from the store."""
+"""The funding that a backtest is charged, from the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tbv8.trading.funding import Charged
 def read_funding(
     store: BarStore, strategy: Strategy, span: Span | None = None
 ) -> dict[str, dict[str, Charged]]:
-    """Return what each venue of a strategy charges, by symbol; none of where a fixed rate holds.
+    """Return the payments of each venue of a strategy, by symbol; none for a fixed rate.
 
     It is that of the time of the strategy's bars, or of another span. The caller owns the
     transaction, so that the fingerprints can be of the same moment.

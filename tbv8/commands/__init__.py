@@ -1,1 +1,1 @@
-"""The project's own doit commands, one a module: they look or tidy, and run no task."""
+"""The project's own doit commands, one per module: they inspect or tidy, and run no task."""

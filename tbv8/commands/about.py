@@ -1,7 +1,7 @@
-"""What `doit --version` and `doit help` say: tbv8's words in place of pydoit's.
+"""The output of `doit --version` and `doit help`: tbv8's text in place of pydoit's.
 
-pydoit asks no plugin for these. It imports the loader of its tasks at each start, before it answers
-either, so that this module is where they are replaced.
+pydoit has no plugin for these. It imports its task loader at each start, before it answers either
+and before it looks for commands, so this module replaces them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_help import Help
 from doit.doit_cmd import DoitMain
+from doit.plugin import PluginDict
 
 _START = (
-    ("list", "every task with a line about it"),
-    ("plan", "what would run now, in order, and why"),
-    ("TASK ...", "run tasks and what they need; without any, all backtests"),
-    ("info TASK", "what a task is, and whether it would run"),
-    ("help COMMAND", "the options of a command, or of a task: `help aggregate`"),
+    ("list", "list every task with a description"),
+    ("plan", "list the tasks that would run now, in order, with reasons"),
+    ("TASK ...", "run tasks and their dependencies; without a name, all backtests"),
+    ("info TASK", "describe a task, and show if it would run"),
+    ("help COMMAND", "show the options of a command or a task: `help aggregate`"),
 )
 _SHOWN = ("list", "plan", "info", "help", "run")
 
@@ -30,22 +31,26 @@ class Loader(DodoTaskLoader):  # type: ignore[misc]  # doit ships no types
 
 
 def print_version() -> None:
-    """Print tbv8's version, pydoit's, and where tbv8 lies."""
+    """Print the versions of tbv8 and pydoit, and tbv8's folder."""
     print(f"tbv8 {version('tbv8')} (doit {version('doit')})")
     print(f"lib @ {Path(__file__).parents[1]}")
 
 
 def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
-    """Print how to begin, and every command but those that only refuse."""
+    """Print the first commands to try, and every command that is not disabled."""
     print(f"tbv8 {version('tbv8')}: market data into backtests, building only what is stale\n")
-    for words, what in _START:
-        print(f"  {command.bin_name} {words:<14} {what}")
+    for words, purpose in _START:
+        print(f"  {command.bin_name} {words:<14} {purpose}")
     print("\nCommands")
     for name in sorted(commands):
         if name not in _SHOWN and not getattr(commands[name], "cure", ""):
             print(f"  {command.bin_name} {name:<14} {commands[name].doc_purpose}")
-    print("\nThe README tells the rest, docs/ what is too long for it.")
+    print("\nSee the README and docs/ for more.")
 
 
 DoitMain.print_version = staticmethod(print_version)
 Help.print_usage = print_usage
+
+# Commands, backend and reporters come from pyproject.toml alone: pydoit would search each installed
+# package for others, three times at every start, which takes a fifth of a `doit list`.
+PluginDict._from_entry_points = lambda _self, _category: {}

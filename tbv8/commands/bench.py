@@ -1,4 +1,4 @@
-"""`doit bench`: speed against a floor of the same run."""
+"""`doit bench`: speed compared with a lower bound of the same run."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import Looking
+from tbv8.commands.readonly import ReadOnlyCommand
 
 
-class Bench(Looking):
-    """Measure."""
+class Bench(ReadOnlyCommand):
+    """Measure speed."""
 
-    doc_purpose = "measure speed against a floor of the same run; prints JSON lines"
+    doc_purpose = "measure speed against a lower bound of the same run; prints JSON lines"
     doc_usage = "[BENCHMARK ...]"
     doc_description = "Runs tests/benchmarks/; without names, all of them. Takes minutes."
 
     def execute(self, params: Any, args: list[str]) -> int:
-        """Run the benchmarks in a process of their own, so that nothing else is measured."""
+        """Run the benchmarks in a separate process, so that nothing else is measured."""
         self.loader.setup(params)
         if not Path("tests/benchmarks").is_dir():
             raise InvalidCommand(
-                "the benchmarks are no part of an installed tbv8: use a clone of it"
+                "an installed tbv8 has no benchmarks: run this in a clone of its repository"
             )
         command = [sys.executable, "-m", "tests.benchmarks", *args]
         return subprocess.run(command, check=False).returncode

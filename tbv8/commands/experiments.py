@@ -1,4 +1,4 @@
-"""`doit trials`, `doit compare` and `doit promote`: what experiments have found."""
+"""`doit trials`, `doit compare` and `doit promote`: the results of experiments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, Looking, print_json, whole_number
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.records import Experiment, Project
 from tbv8.store.database import open_reader
@@ -26,16 +26,16 @@ _SORTS = (
 )
 
 
-class Trials(Looking):
+class Trials(ReadOnlyCommand):
     """List the trials of an experiment."""
 
     doc_purpose = "list the trials of an experiment, the best first"
     doc_usage = "EXPERIMENT"
     doc_description = (
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
-        "above what luck alone brings the best of all tries that the database knows of this "
-        "strategy on this series. PBO is the probability that the search is overfitted, of the "
-        "experiment's last result. Trials without a result come last, with the line that says why."
+        "higher than the best one expected by luck, given all variants of this strategy that were "
+        "ever tried on this series. PBO is the probability of backtest overfitting, from the "
+        "experiment's last result. Trials without a result come last, with the reason."
     )
     cmd_options = (
         JSON,
@@ -44,15 +44,15 @@ class Trials(Looking):
             "long": "top",
             "type": str,
             "default": "20",
-            "help": "how many [default: %(default)s]",
+            "help": "the number of trials to list [default: %(default)s]",
         },
         {
             "name": "sort",
             "long": "sort",
             "type": str,
             "default": "",
-            "help": "by number, sharpe, sortino, calmar, return, profit_factor, max_drawdown, "
-            "trades or fills; else by the objective",
+            "help": "the column to sort by: number, sharpe, sortino, calmar, return, "
+            "profit_factor, max_drawdown, trades or fills [default: the objective]",
         },
     )
 
@@ -74,15 +74,15 @@ class Trials(Looking):
         return 0
 
 
-class Compare(Looking):
-    """Lay results beside each other."""
+class Compare(ReadOnlyCommand):
+    """Compare results side by side."""
 
-    doc_purpose = "strategies and experiments side by side, each Sharpe ratio with its luck"
+    doc_purpose = "compare strategies and experiments side by side, with deflated Sharpe ratios"
     doc_usage = "NAME NAME ..."
     doc_description = (
-        "A name is that of a strategy or of an experiment, of which the chosen trial counts. Tries "
-        "is how many variants of that strategy the database knows to have been tried on its "
-        "series; DSR is deflated by all of them, also for a single backtest."
+        "A name is a strategy's or an experiment's; of an experiment the chosen trial is shown. "
+        "Tries is the number of variants of that strategy that were ever tried on its series; DSR "
+        "is deflated by all of them, also for a single backtest."
     )
     cmd_options = (JSON,)
 
@@ -96,11 +96,11 @@ class Compare(Looking):
         project: Project = self.loader.namespace["PROJECT"]
         _check_words(pos_args)
         if not pos_args:
-            raise InvalidCommand("`doit compare` wants strategies or experiments")
-        known: Mapping[str, Any] = {**project.strategies, **project.experiments}
+            raise InvalidCommand("name at least one strategy or experiment: `doit list` shows them")
+        results: Mapping[str, Any] = {**project.strategies, **project.experiments}
         for name in pos_args:
-            if name not in known:
-                raise InvalidCommand(unknown("strategy or experiment", name, known))
+            if name not in results:
+                raise InvalidCommand(unknown("strategy or experiment", name, results))
         with open_reader(project.db_path) as query:
             compared = [
                 compare_experiment(project.experiments[name], project.results_path)
@@ -115,15 +115,15 @@ class Compare(Looking):
         return 0
 
 
-class Promote(Looking):
+class Promote(ReadOnlyCommand):
     """Write the strategy of a trial."""
 
-    doc_purpose = "write a trial's values as a strategy of its own"
+    doc_purpose = "write a trial's values as a new strategy"
     doc_usage = "EXPERIMENT --as STRATEGY_ID [--number N]"
     doc_description = (
         "Writes config/strategies/<strategy_id>.yaml: the file of the experiment's strategy with "
-        "the values of the trial, and where they came from. Its backtest has the trial's numbers. "
-        "Without --number: the trial that the objective chooses."
+        "the values of the trial, and their origin in comments. Its backtest gives the trial's "
+        "numbers. Without --number it is the trial that the objective chooses."
     )
     cmd_options = (
         {
@@ -138,7 +138,7 @@ class Promote(Looking):
             "long": "number",
             "type": str,
             "default": "",
-            "help": "of the trial, as `doit trials` lists it",
+            "help": "the trial's number in `doit trials`",
         },
     )
 
@@ -150,30 +150,32 @@ class Promote(Looking):
         if not as_:
             raise InvalidCommand("--as: missing: write the id of the new strategy")
         if as_ in project.strategies or as_ in project.experiments:
-            raise InvalidCommand(f"--as: {as_!r} is there already: write another id")
-        at = whole_number("--number", number, least=0) if number else None
+            raise InvalidCommand(f"--as: {as_!r} exists already: write another id")
+        trial = whole_number("--number", number, least=0) if number else None
         with open_reader(project.db_path) as query:
-            lines = promote(query, experiment, as_, root=project.root, number=at)
+            lines = promote(query, experiment, as_, root=project.root, number=trial)
         print("\n".join(lines))
         return 0
 
 
 def _check_words(words: Sequence[str]) -> None:
-    """Refuse an option that stands behind a name: pydoit takes it to the front, and asks again."""
+    """Refuse an option after a name: `OneLine` then moves it to the front and tries again."""
     for word in words:
         if word.startswith("-"):
             raise InvalidCommand(f"'{word}' is not a task.")
 
 
 def _experiment(project: Project, names: Sequence[str], command: str) -> Experiment:
-    """Return the experiment that a command is about.
+    """Return the experiment named on the command line.
 
     Raises:
-        InvalidCommand: None is named, several are, or there is none of that name.
+        InvalidCommand: Not exactly one name, or an unknown one.
     """
     _check_words(names)
     if len(names) != 1:
-        raise InvalidCommand(f"`{command}` wants one experiment; `doit list experiment` names them")
+        raise InvalidCommand(
+            f"`{command}` needs exactly one experiment: `doit list experiment` shows them"
+        )
     name = names[0].removeprefix("experiment:")
     if name not in project.experiments:
         for problem in project.problems:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import SERIES, Looking, choose
+from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -28,7 +28,7 @@ _FOLDER = "data/export"
 _TRIALS = "trials"
 
 
-class Export(Looking):
+class Export(ReadOnlyCommand):
     """Write files for other tools."""
 
     doc_purpose = "write bars, trades, quotes or trials to Parquet, or copy the whole database"
@@ -37,14 +37,14 @@ class Export(Looking):
         " [--partition month | --into FILE] | --dataset trials --experiment ID | --database FILE"
     )
     doc_description = (
-        "One Parquet file a UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to be "
+        "One Parquet file per UTC day, <folder>/<venue>/BTC-USDT/<dataset>/2024-01-31.parquet, to "
         "read by a glob; each has the columns of its table, and the day's digest and source in its "
-        "key-value metadata. Each file is there whole or not at all, and the same rows give the "
-        "same bytes. Without --venue and --symbol: of all; without --start and --end: all that is "
-        "held. Days without rows have no file; a day that was changed by hand is refused. "
-        "--partition month writes a file a month, --into FILE all rows into one. "
-        "--database FILE writes a whole and consistent copy of the database, also while the "
-        "recorder and others write to it."
+        "key-value metadata. Files are written atomically, and the same rows give the same bytes. "
+        "Without --venue and --symbol all series are written, without --start and --end all stored "
+        "days. Days without rows have no file; a day that was changed by hand is refused. "
+        "--partition month writes one file per month, --into FILE all rows into one file. "
+        "--database FILE writes a consistent copy of the database, also while the recorder or "
+        "another process writes to it."
     )
     cmd_options = (
         {
@@ -52,14 +52,14 @@ class Export(Looking):
             "long": "dataset",
             "type": str,
             "default": "",
-            "help": "which table: ohlcv_1m, bars_1m, bars_5m, ... funding, trades, bbo or mark",
+            "help": "the table: ohlcv_1m, bars_1m, bars_5m, ... funding, trades, bbo or mark",
         },
         {
             "name": "experiment",
             "long": "experiment",
             "type": str,
             "default": "",
-            "help": "with --dataset trials: whose; one file of all its trials",
+            "help": "with --dataset trials: the experiment's id; writes one file of its trials",
         },
         *SERIES,
         {
@@ -89,7 +89,7 @@ class Export(Looking):
             "type": str,
             "default": "day",
             "choices": (("day", ""), ("month", "")),
-            "help": "a file for each `day` or `month` [default: %(default)s]",
+            "help": "one file per `day` or `month` [default: %(default)s]",
         },
         {
             "name": "into",
@@ -111,7 +111,7 @@ class Export(Looking):
             "short": "y",
             "type": bool,
             "default": False,
-            "help": "replace the file of --into or --database if it is there",
+            "help": "replace the file of --into or --database if it exists",
         },
     )
 
@@ -134,19 +134,24 @@ class Export(Looking):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --dataset, --venue and --symbol")
         project: Project = self.loader.namespace["PROJECT"]
         if database:
-            others = dataset or experiment or venue or symbol or start or end or into
-            if others or to != _FOLDER or partition != "day":
-                raise InvalidCommand("--database copies all: leave the other options out")
+            selection = dataset or experiment or venue or symbol or start or end or into
+            if selection or to != _FOLDER or partition != "day":
+                raise InvalidCommand(
+                    "--database copies the whole database: leave the other options out"
+                )
             _copy(project, Path(database), yes=yes)
             return 0
         if not dataset:
             raise InvalidCommand(
-                "--dataset: missing: write which table, such as --dataset ohlcv_1m, or "
-                "--database FILE for a copy of all"
+                "--dataset: missing: write a table, such as --dataset ohlcv_1m, or "
+                "--database FILE for a copy of the whole database"
             )
         if experiment or dataset == _TRIALS:
             if dataset != _TRIALS or venue or symbol or start or end or into or partition != "day":
-                raise InvalidCommand("--experiment: goes with --dataset trials and --to alone")
+                raise InvalidCommand(
+                    "--experiment: combines only with --dataset trials and --to: leave the other "
+                    "options out"
+                )
             _export_trials(project, experiment, Path(to))
             return 0
         options = _Options(dataset, venue, symbol, _span(start, end))
@@ -154,7 +159,7 @@ class Export(Looking):
             _export(project, options, Path(to), by=partition)
             return 0
         if to != _FOLDER or partition != "day":
-            raise InvalidCommand("--into is one file for all: leave --to and --partition out")
+            raise InvalidCommand("--into writes a single file: leave --to and --partition out")
         _check_target("--into", Path(into), project.db_path, yes=yes)
         _export_file(project, options, Path(into))
         return 0
@@ -164,9 +169,9 @@ def _export_trials(project: Project, experiment: str, folder: Path) -> None:
     from tbv8.experiments.listing import export_trials
 
     with open_reader(project.db_path) as query:
-        known = read_experiment_ids(query)
-        if experiment not in known:
-            raise InvalidCommand(f"--experiment: {unknown('experiment', experiment, known)}")
+        experiments = read_experiment_ids(query)
+        if experiment not in experiments:
+            raise InvalidCommand(f"--experiment: {unknown('experiment', experiment, experiments)}")
         path, rows = export_trials(query, experiment, folder)
     print(f"   {path}: {counted(rows, 'trial')}")
 
@@ -187,12 +192,12 @@ def _export(project: Project, options: _Options, folder: Path, *, by: Partition)
     export = export_ticks if dataset in TICK_TABLES else export_bars
     for series, days in _days(project, options).items():
         with progress(f"export {dataset} of {series}", len(days), "days") as advance:
-            written, there = export(
+            written, unchanged = export(
                 project.db_path, folder, series, dataset, days, by=by, advance=advance
             )
         print(
             f"   {series_folder(folder, series, dataset)}/: {written:,} files written"
-            + (f", {there:,} were there already" if there else "")
+            + (f", {unchanged:,} up to date" if unchanged else "")
         )
 
 
@@ -206,10 +211,10 @@ def _export_file(project: Project, options: _Options, path: Path) -> None:
 
 
 def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
-    """Return the days to write of each series that has any.
+    """Return the days to write, by series.
 
     Raises:
-        InvalidCommand: None has.
+        InvalidCommand: There are none.
     """
     from tbv8.store.export import exportable
     from tbv8.store.tick_tables import tick_days
@@ -217,19 +222,19 @@ def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
     find = tick_days if options.dataset in TICK_TABLES else exportable
     with open_reader(project.db_path) as query:
         days: dict[Series, list[Any]] = {
-            series: found
+            series: series_days
             for series in _selected(project, query, options)
-            if (found := list(find(query, series, options.dataset, options.span)))
+            if (series_days := list(find(query, series, options.dataset, options.span)))
         }
     if not days:
         raise InvalidCommand(
-            f"no {options.dataset} is held of what is asked for: `doit status` shows what is"
+            f"no {options.dataset} is stored for this selection: `doit status` shows all that is"
         )
     return days
 
 
 def _selected(project: Project, query: Query, options: _Options) -> list[Series]:
-    """Return the series of a dataset that are stored, of those asked for.
+    """Return the stored series of a dataset that match the options.
 
     Raises:
         InvalidCommand: A name is neither stored nor configured.
@@ -253,7 +258,9 @@ def _selected(project: Project, query: Query, options: _Options) -> list[Series]
 def _span(start: str, end: str) -> Span:
     span = Span(_day_ms("--start", start, 0), _day_ms("--end", end, 253_402_300_800_000))
     if not span:
-        raise InvalidCommand(f"--end: {end!r} is not after the start: it is the day after the last")
+        raise InvalidCommand(
+            f"--end: {end!r} is not after the start: write the day after the last one"
+        )
     return span
 
 
@@ -265,17 +272,17 @@ def _day_ms(option: str, text: str, default: int) -> int:
     except ValueError as e:
         raise InvalidCommand(f"{option}: {e}") from e
     if ts_ms % DAY_MS:
-        raise InvalidCommand(f"{option}: {text!r} is not midnight UTC: a file is a whole day")
+        raise InvalidCommand(f"{option}: {text!r} is not midnight UTC: write a date alone")
     return ts_ms
 
 
 def _check_target(option: str, target: Path, db_path: Path, *, yes: bool) -> None:
     if target.is_dir():
-        raise InvalidCommand(f"{option}: {target} is a folder: write a file's name")
+        raise InvalidCommand(f"{option}: {target} is a folder: write the path of a file")
     if target.exists() and db_path.exists() and target.samefile(db_path):
         raise InvalidCommand(f"{option}: {target} is the database itself: write another name")
     if target.exists() and not yes:
-        raise InvalidCommand(f"{option}: {target} is there already: add --yes to replace it")
+        raise InvalidCommand(f"{option}: {target} exists already: add --yes to replace it")
 
 
 def _copy(project: Project, target: Path, *, yes: bool) -> None:
@@ -285,12 +292,12 @@ def _copy(project: Project, target: Path, *, yes: bool) -> None:
     _check_target("--database", target, source, yes=yes)
     with open_reader(source) as query:
         size = copy_size(query)
-    above = next(folder for folder in target.absolute().parents if folder.is_dir())
-    free = shutil.disk_usage(above).free
+    parent = next(folder for folder in target.absolute().parents if folder.is_dir())
+    free = shutil.disk_usage(parent).free
     if free < size:
         raise DataError(
-            f"{target}: takes {size / 1e6:,.0f} MB, its disk has {free / 1e6:,.0f} MB free: free "
-            "some space, or write it elsewhere"
+            f"{target}: needs {size / 1e6:,.0f} MB, but the disk has {free / 1e6:,.0f} MB free: "
+            "free some space, or write it to another disk"
         )
     with progress(f"copy {source}", size // 10**6, "MB") as advance:
         copy_database(source, target, advance=advance)

@@ -1,6 +1,6 @@
-"""`tbv8 init FOLDER`: a project's folder in which everything works without a clone.
+"""`tbv8 init FOLDER`: create a project folder that works without a clone of tbv8.
 
-What it copies lies in the wheel below `tbv8/project`, or in the clone that is installed.
+The files come from `tbv8/project` in the wheel, or from the clone if that is installed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _IGNORED = "data/*\n!data/.gitkeep\nconfig/.schemas/\n__pycache__/\n"
 
 
 def init(folder: Path) -> list[str]:
-    """Make a project's folder; return the names of what is in it.
+    """Create a project folder; return the names of its files.
 
     Raises:
-        DataError: Something is there already.
+        DataError: The folder exists and is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder}: is there already and not empty: write another folder")
+        raise DataError(f"{folder}: exists already and is not empty: choose another folder")
     source = _PACKAGE / "project"
     if not source.is_dir():
         source = _PACKAGE.parent
@@ -37,5 +37,5 @@ def init(folder: Path) -> list[str]:
 
 
 def _doit_tables(pyproject: str) -> str:
-    """Return the part of tbv8's pyproject.toml that tells pydoit its commands."""
+    """Return the part of tbv8's pyproject.toml that registers its commands with pydoit."""
     return "# the commands of tbv8, for doit\n" + pyproject[pyproject.index("[tool.doit") :]

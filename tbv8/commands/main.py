@@ -1,4 +1,4 @@
-"""The command `tbv8`: doit in the project around the current folder, and `tbv8 init FOLDER`."""
+"""The command `tbv8`: doit in the project of the current folder, and `tbv8 init FOLDER`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 from tbv8.commands.init import init
 from tbv8.config.load import find_project
 from tbv8.errors import Tbv8Error
-from tbv8.tasks import os_problem
+from tbv8.tasks.task import os_problem
 
 _REFUSED = 3  # as pydoit's
 
 
 def main() -> int:
-    """Run the words of the command line; return the exit code."""
+    """Run the command line; return the exit code."""
     words = sys.argv[1:]
     try:
         if words[:1] == ["init"]:
@@ -39,10 +39,10 @@ def main() -> int:
 
 def _init(words: Sequence[str]) -> int:
     if len(words) != 1 or words[0].startswith("-"):
-        return _refuse("write `tbv8 init FOLDER`: it makes the folder of a project")
+        return _refuse("write `tbv8 init FOLDER`: it creates a project folder")
     folder = Path(words[0])
     print(f"   {folder}: {', '.join(init(folder))}")
-    print(f"   it runs as it is: `cd {folder}` and `tbv8 backtest:btc_usdt_perp_v1`")
+    print(f"   ready to run: `cd {folder}` and `tbv8 backtest:btc_usdt_perp_v1`")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`doit new`: a commented start of a strategy or a venue, as files of the project's folder."""
+"""`doit new`: create commented files for a new strategy or venue in the project's folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import Looking
+from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.config.source import STRATEGIES
@@ -17,55 +17,57 @@ from tbv8.errors import ConfigError
 
 _STRATEGY = """\
 # yaml-language-server: $schema=../.schemas/strategy.schema.json
-# What {name} does, in a sentence.
+# Describe {name} in a sentence.
 strategy_id: {name}
 symbol: {symbol}
 timeframe: 5m                             # 1m, 15m, 1h, 4h, 1d, ...
 strategy: {module}:{class_name}
 params: {{lookback: 48, risk_percent: 0.1}} # fields of {class_name}Config
-routing: {{primary: {venue}}}            # whose tick, lot and fees its orders have
+routing: {{primary: {venue}}}            # the venue whose tick, lot and fees apply
 risk: {{max_position_{base}: {position}, max_daily_loss_usd: 100, max_leverage: 2}}
-# backtest:                               # without it, what config/history.yaml says
+# backtest:                               # without it, config/history.yaml applies
 #   market_data_venue: binance_spot
 #   start_date: "2024-01-01"
 #   end_date: "2024-07-01"
 #   starting_balance_usd: 10000
-#   warm_up: 0d                           # `doit lookahead:{name}` tells how long its signals need
+#   warm_up: 0d                           # `doit lookahead:{name}` measures what its signals need
 """
 
 _VENUE = """\
 # yaml-language-server: $schema=../.schemas/venue.schema.json
-# {name}: what orders there are worth. Write `routing: {{primary: {name}}}` into a strategy.
+# {name}: its trading rules and fees. Use it in a strategy by `routing: {{primary: {name}}}`.
 venue: {name}
-enabled: false                            # true: `doit record` connects, if tbv8 can speak to it
+enabled: false                            # true: `doit record` connects, if tbv8 supports it
 symbols: {{{symbol}: {native}}}              # symbol: the venue's own name
-# history: ccxt                           # where its 1m bars come from, of an exchange of ccxt:
+# channels: [trades, bbo, funding]        # recorded by `doit record`; mark is another
+# ws_url: wss://...                       # of a testnet, a proxy, a local server; as rest_url
+# history: ccxt                           # the source of its 1m bars: an exchange of ccxt
 # exchange: {name}                        # (then a symbol's own name is ccxt's, BTC/USDT:USDT)
-# history: files                          # or of files of your own:
+# history: files                          # or your own files
 # path: "bars/{{symbol}}.csv"
 instruments:                              # from the venue's pages of contracts and fees
   {symbol}:
-    tick_size: "0.1"                      # the smallest step of a price
-    lot_size: "0.001"                     # the smallest step of a size, in base units
+    tick_size: "0.1"                      # the smallest price step
+    lot_size: "0.001"                     # the smallest quantity step, in base units
     maker_fee: "0.0002"                   # fractions of the notional: this is 0.02 %
     taker_fee: "0.0005"
     max_leverage: 20
     min_notional_usd: 5                   # smaller orders are denied
-    # multiplier: 1000                    # where its unit holds several of the symbol's, as kPEPE
-    # funding_rate_8h: "0.0001"           # what a long position pays for eight hours
+    # multiplier: 1000                    # if one unit there is 1000 of the symbol's, as kPEPE
+    # funding_rate_8h: "0.0001"           # the rate that a long position pays per eight hours
     # funding_hours: 8
 """
 
 
-class New(Looking):
-    """Write a start."""
+class New(ReadOnlyCommand):
+    """Create the files of a new strategy or venue."""
 
-    doc_purpose = "write a commented start: `new strategy NAME`, `new venue NAME`"
+    doc_purpose = "create commented files: `new strategy NAME`, `new venue NAME`"
     doc_usage = "strategy NAME | venue NAME"
     doc_description = (
         "`doit new strategy NAME` writes strategies/NAME.py and config/strategies/NAME.yaml, which "
         "`doit backtest:NAME` runs at once. `doit new venue NAME` writes config/venues/NAME.yaml. "
-        "Nothing that is there is replaced."
+        "Existing files are never replaced."
     )
     cmd_options = ()
 
@@ -77,30 +79,30 @@ class New(Looking):
         if kind not in kinds:
             raise InvalidCommand(unknown("kind", kind, kinds))
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or keyword.iskeyword(name):
-            raise InvalidCommand(f"{name!r}: write a name of small letters, digits and _")
+            raise InvalidCommand(f"{name!r}: write a name of lower-case letters, digits and _")
         project: Project = self.loader.namespace["PROJECT"]
         files = kinds[kind](project, name)
         for path in files:
             if path.exists():
-                raise InvalidCommand(f"{path}: is there already: choose another name")
+                raise InvalidCommand(f"{path}: exists already: choose another name")
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
             print(f"   {path}")
         if kind == "strategy":
-            print(f"   it runs as it is: `doit backtest:{name}`")
+            print(f"   ready to run: `doit backtest:{name}`")
         return 0
 
 
 def _strategy_files(project: Project, name: str) -> Mapping[Path, str]:
-    """Return the module of a strategy and its YAML, of a market that has rules."""
+    """Return the module of a strategy and its YAML, for a symbol with instrument rules."""
     symbols = project.venues[project.history_venue].symbols
-    known = ((s, venue) for s in symbols for venue in project.venues.values())
-    market = next(((s, venue.name) for s, venue in known if s in venue.instruments), None)
+    pairs = ((symbol, venue) for symbol in symbols for venue in project.venues.values())
+    market = next(((s, venue.name) for s, venue in pairs if s in venue.instruments), None)
     if market is None:
         raise ConfigError(
-            f"no venue has `instruments` of a symbol of {project.history_venue}: write them into "
-            "one, as config/venues/hyperliquid.yaml has them",
+            f"no venue has `instruments` for a symbol of {project.history_venue}: write them into "
+            "one, as in config/venues/hyperliquid.yaml",
             path=Path("config/venues"),
         )
     symbol, venue = market
@@ -108,12 +110,12 @@ def _strategy_files(project: Project, name: str) -> Mapping[Path, str]:
     class_name = "".join(part.capitalize() for part in name.split("_"))
     module = Path("strategies") / f"{name}.py"
     source = (STRATEGIES / "template.py").read_text(encoding="utf-8")
-    _, _, rest = source.partition('"""\n')
+    _, _, body = source.partition('"""\n')
     words = {"name": name, "symbol": symbol, "venue": venue, "base": base, "module": module}
     words |= {"class_name": class_name, "position": 0.01 if base == "btc" else 0.1}
     return {
-        module: f'"""{class_name}: what it trades on, in a sentence."""\n'
-        + rest.replace("Template", class_name),
+        module: f'"""{class_name}: describe its signals in a sentence."""\n'
+        + body.replace("Template", class_name),
         Path("config/strategies") / f"{name}.yaml": _STRATEGY.format(**words),
     }
 

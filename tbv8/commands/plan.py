@@ -1,4 +1,4 @@
-"""`doit plan`: what would run, in order, and why."""
+"""`doit plan`: the tasks that would run, in order, with reasons."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 from doit.task import Task
 
-from tbv8.commands.looking import JSON, Looking, ask, print_json
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, ask, print_json
 
 
 class Planned(msgspec.Struct, frozen=True):
@@ -19,16 +19,16 @@ class Planned(msgspec.Struct, frozen=True):
 
     @property
     def why(self) -> tuple[str, ...]:
-        """All that makes it run, in words."""
+        """Its own reasons, and one about the tasks before it."""
         upstream = (f"because {' and '.join(self.after)} will run",) if self.after else ()
         return (*self.reasons, *upstream)
 
 
-class Plan(Looking):
+class Plan(ReadOnlyCommand):
     """Print the tasks that would run, and why."""
 
     is_about_tasks = True
-    doc_purpose = "tell what would run, and why; runs nothing, writes nothing"
+    doc_purpose = "list the tasks that would run, with reasons; runs nothing, writes nothing"
     doc_usage = "[TASK ...]"
     doc_description = (
         "Lists each task that `doit TASK...` would run now, in that order, with its reasons."
@@ -37,7 +37,7 @@ class Plan(Looking):
 
     def _execute(self, as_json: bool) -> int:
         tasks = {task.name: task for task in self.selected()}
-        planned = [_reaching(one, tasks[one.task]) for one in plan(iter(tasks.values()))]
+        planned = [_with_reach(run, tasks[run.task]) for run in plan(iter(tasks.values()))]
         if as_json:
             print_json({"tasks": [msgspec.to_builtins(task) for task in planned]})
         elif not planned:
@@ -49,8 +49,8 @@ class Plan(Looking):
         return 0
 
 
-def _reaching(planned: Planned, task: Task) -> Planned:
-    """Return it with how far back the history goes, where only the venue knows."""
+def _with_reach(planned: Planned, task: Task) -> Planned:
+    """Return a planned task with the reach of the history, if only the venue knows it."""
     if "reach" not in task.meta:
         return planned
     return msgspec.structs.replace(planned, reasons=(*planned.reasons, task.meta["reach"]()))
@@ -65,7 +65,7 @@ def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
             runs[task.name] = upstream
             continue
         state = ask(task)
-        # what cannot be asked before the tasks upstream have run is no reason of its own
+        # without parts the state is unknown until the tasks upstream have run: no reason by itself
         reasons = () if upstream and not state.parts else state.reasons
         if (reasons or upstream) and not task.name.startswith("_"):
             runs[task.name] = (task.name,)

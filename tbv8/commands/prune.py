@@ -7,30 +7,29 @@ from collections.abc import Sequence
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import SERIES, Looking, choose
+from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose
 from tbv8.config.records import Project
 from tbv8.market import iso, parse_duration_ms
 from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
-from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 
 
-class Prune(Looking):
+class Prune(ReadOnlyCommand):
     """Drop old trades and quotes."""
 
     doc_purpose = "drop trades and quotes older than a duration, or unused trials; never bars"
     doc_usage = "--older-than 90d | --trials [--died]"
     doc_description = (
-        "Says how many rows of which series would go, from when to when, and asks; without a "
-        "terminal it wants --yes. Works in small transactions, also beside a running recorder; "
-        "interrupted anywhere, the same command goes on. The newest trade and quote of each series "
-        "stay, whatever their age: the recorder tells by them what it missed. Bars, the ledger and "
-        "the list of recorder gaps stay as they are. The file does not shrink: its free pages are "
-        "used again before it grows. --trials drops the trials of experiments that no file of "
-        "config/experiments asks for, or that an edited file does not ask for any more; with "
-        "--died also those whose process died, so that they are tried again."
+        "Lists the rows to drop of each series with their span, and asks for confirmation; without "
+        "a terminal it needs --yes. Works in small transactions, also beside a running recorder; "
+        "after an interruption run the same command to continue. The newest trade and quote of "
+        "each series always stay: the recorder needs them to find what it missed. Bars, the ledger "
+        "and the list of recorder gaps stay. The file does not shrink: its free pages are used "
+        "again before it grows. --trials drops the trials that no file of config/experiments uses "
+        "any more; with --died also those whose process died, so that they are tried again."
     )
     cmd_options = (
         {
@@ -38,21 +37,21 @@ class Prune(Looking):
             "long": "older-than",
             "type": str,
             "default": "",
-            "help": "drop what is older: 90d, 12h, 30m",
+            "help": "drop trades and quotes older than this: 90d, 12h, 30m",
         },
         {
             "name": "trials",
             "long": "trials",
             "type": bool,
             "default": False,
-            "help": "drop trials that no experiment asks for",
+            "help": "drop trials that no experiment uses",
         },
         {
             "name": "died",
             "long": "died",
             "type": bool,
             "default": False,
-            "help": "with --trials: drop those whose process died too",
+            "help": "with --trials: also drop those whose process died",
         },
         *SERIES,
         {
@@ -61,7 +60,7 @@ class Prune(Looking):
             "short": "y",
             "type": bool,
             "default": False,
-            "help": "do not ask",
+            "help": "do not ask for confirmation",
         },
     )
 
@@ -80,20 +79,20 @@ class Prune(Looking):
         project: Project = self.loader.namespace["PROJECT"]
         if trials:
             if older_than or venue or symbol:
-                raise InvalidCommand("--trials drops trials alone: leave the other options out")
+                raise InvalidCommand("--trials drops only trials: leave the other options out")
             return _prune_trials(project, died=died, yes=yes)
         if died:
-            raise InvalidCommand("--died: goes with --trials")
+            raise InvalidCommand("--died: needs --trials: add it")
         before_ms = project.now_ms - _milliseconds(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
             chosen = choose(project, (series for _, series in stored), venue=venue, symbol=symbol)
-            found = [
+            candidates = [
                 find_old(query, table, series, before_ms=before_ms)
                 for table, series in stored
                 if series in chosen
             ]
-        old = [part for part in found if part]
+        old = [part for part in candidates if part]
         if not old:
             print(f"nothing is older than {iso(before_ms)}: nothing to drop")
             return 0
@@ -108,8 +107,8 @@ class Prune(Looking):
         with open_reader(project.db_path) as query:
             free = free_bytes(query)
         print(
-            f"{project.db_path} does not shrink by that: {free / 1e6:,.0f} MB in it are free now, "
-            "and used again before it grows. To shrink it, stop the recorder and run "
+            f"{project.db_path} keeps its size: {free / 1e6:,.0f} MB in it are free now and are "
+            "used again before it grows. To shrink it, stop the recorder and run "
             f"`sqlite3 {project.db_path} VACUUM`"
         )
         return 0
@@ -117,36 +116,34 @@ class Prune(Looking):
 
 def _check_terminal(yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
-        raise InvalidCommand(
-            "prune asks before it drops, and there is no terminal to ask on: add --yes"
-        )
+        raise InvalidCommand("prune asks for confirmation, but there is no terminal: add --yes")
 
 
 def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
-    """Drop what no experiment asks for; an experiment whose file is wrong keeps its trials."""
-    kept = {*project.experiments, *(p.name for p in project.problems if p.kind == "experiment")}
+    """Drop trials that no experiment uses; one with an error in its file keeps its trials."""
+    used = {*project.experiments, *(p.name for p in project.problems if p.kind == "experiment")}
     with open_reader(project.db_path) as query:
-        gone = [name for name in read_experiment_ids(query) if name not in kept]
-        keys = read_orphans(query, gone)
+        removed = [name for name in read_experiment_ids(query) if name not in used]
+        keys = read_orphans(query, removed)
         if died:
             keys = list(dict.fromkeys([*keys, *read_died(query)]))
-    if not keys and not gone:
-        print("every trial is of an experiment in config/experiments: nothing to drop")
+    if not keys and not removed:
+        print("every trial belongs to an experiment in config/experiments: nothing to drop")
         return 0
     _check_terminal(yes)
-    for name in gone:
-        print(f"   {name}: there is no such experiment any more")
+    for name in removed:
+        print(f"   {name}: no longer in config/experiments")
     if not yes and not _agreed(len(keys)):
         print("nothing was dropped")
         return 1
     with open_trials(project.db_path) as store:
-        store.forget(gone)
+        store.forget(removed)
         store.drop(keys)
     print(f"dropped {counted(len(keys), 'trial')}")
     return 0
 
 
-def _prune(project: Project, old: Old) -> None:
+def _prune(project: Project, old: OldRows) -> None:
     label = f"prune {old.table} of {old.series}"
     with progress(label, old.rows, "rows") as advance:
         prune(project.db_path, old, advance=advance)
@@ -154,7 +151,7 @@ def _prune(project: Project, old: Old) -> None:
 
 def _milliseconds(older_than: str) -> int:
     if not older_than:
-        raise InvalidCommand("--older-than: missing: write how old, such as --older-than 90d")
+        raise InvalidCommand("--older-than: missing: write an age, such as --older-than 90d")
     try:
         return parse_duration_ms(older_than)
     except ValueError as e:

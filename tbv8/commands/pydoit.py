@@ -1,4 +1,4 @@
-"""pydoit's own commands, with refusals as one line and the errors that it has no words for."""
+"""pydoit's own commands, with one-line errors, also for mistakes that pydoit does not report."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ import doit.cmd_run
 import doit.cmd_strace
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import Looking
 from tbv8.commands.plan import plan
+from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.refusals import OneLine, check_patterns
-from tbv8.tasks import STATE_FILE
+from tbv8.tasks.loading import STATE_FILE
 
 COMPLETIONS = {
     "bash": """\
@@ -57,13 +57,13 @@ class Run(OneLine, doit.cmd_run.Run):
     may_mean_command = is_about_tasks = True
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Run them, or point out where the options of a task are told."""
+        """Run the tasks, or refuse `--help` after the name of a task."""
         if "--help" in in_args and not in_args[0].startswith("-"):
-            raise InvalidCommand(f"--help: `doit help {in_args[0]}` tells its options")
+            raise InvalidCommand(f"--help: write `doit help {in_args[0]}`")
         return super().parse_execute(in_args)
 
     def execute(self, params: Any, args: list[str]) -> int:
-        """Run them; with less than no processes pydoit would run nothing and call it done."""
+        """Run the tasks; refuse a negative number of processes, which would run nothing."""
         if params["num_process"] < 0:
             processes = str(params["num_process"])
             raise InvalidCommand(f"--process: expected a whole number, got {processes!r}")
@@ -85,38 +85,40 @@ class List(OneLine, doit.cmd_list.List):
     is_about_tasks = True
 
     def execute(self, params: Any, args: list[str]) -> int:
-        """List them, once it is sure that each can be written by the template."""
+        """List the tasks, or refuse a template that does not fit."""
         try:
             (params["template"] or "").format(name="", doc="", status="")
         except (AttributeError, IndexError, KeyError, ValueError) as e:
-            problem = "write it with {name}, {doc} and {status} alone"
+            problem = "use only {name}, {doc} and {status}"
             raise InvalidCommand(f"--template: {params['template']!r}: {problem}") from e
         code: int = super().execute(params, args)
         return code
 
 
-class Info(Looking):
-    """Tell about one task; pydoit's shows addresses of functions."""
+class Info(ReadOnlyCommand):
+    """Describe one task; pydoit's own command shows addresses of functions."""
 
     is_about_tasks = True
     doc_purpose = doit.cmd_info.Info.doc_purpose
     doc_usage = doit.cmd_info.Info.doc_usage
-    doc_description = "Exits with 1 when it would run now; `doit why TASK` tells all of its key."
+    doc_description = (
+        "Exits with 1 if the task would run now. `doit why TASK` shows all its inputs."
+    )
     cmd_options = (doit.cmd_info.opt_hide_status,)
 
     def _execute(self, hide_status: bool, pos_args: Sequence[str]) -> int:
-        planned = list(plan(self.selected()))  # refuses what is no task
+        planned = list(plan(self.selected()))  # refuses an unknown task
         named = [task for task in self.task_list if [task.name] == pos_args]
         if not named:
-            raise InvalidCommand("`doit info` wants one task; `doit list` names them")
+            raise InvalidCommand("`doit info` needs exactly one task: `doit list` shows them")
         (task,) = named
         print(f"{task.name}: {task.doc}")
         for before in task.task_dep:
             print(f"    after {before}")
         if hide_status:
             return 0
-        own = [reason for run in planned if run.task == task.name for reason in run.why]
-        for reason in own or [f"because {run.task} will run" for run in planned]:
+        reasons = [reason for run in planned if run.task == task.name for reason in run.why]
+        for reason in reasons or [f"because {run.task} will run" for run in planned]:
             print(f"    runs: {reason}")
         if not planned:
             print("    fresh")
@@ -135,13 +137,13 @@ class Help(OneLine, doit.cmd_help.Help):
 
 
 class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
-    """Write a script for a shell; pydoit's own do not complete `aggregate:sample:BTC/USDT:5m`."""
+    """Print a completion script; pydoit's own do not complete `aggregate:sample:BTC/USDT:5m`."""
 
-    doc_purpose = "write a script for bash, zsh or fish that completes commands and tasks"
+    doc_purpose = "print a script for bash, zsh or fish that completes commands and tasks"
     doc_description = (
         "`source <(doit tabcompletion)` in bash, `source <(doit tabcompletion --shell zsh)` in zsh "
         "after compinit, `doit tabcompletion --shell fish | source` in fish. docs/completion.md "
-        "tells how it goes with `uv run doit`."
+        "explains it for `uv run doit`."
     )
     cmd_options = (
         doit.cmd_completion.opt_shell | {"choices": tuple((shell, "") for shell in COMPLETIONS)},
@@ -157,7 +159,7 @@ class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
 
 
 class _Refused(OneLine):
-    """A command of pydoit's that can do nothing here: refuse, and name what does."""
+    """A command of pydoit that has no use here: it names the alternative."""
 
     cure = ""
 
@@ -170,7 +172,7 @@ class Clean(_Refused, doit.cmd_clean.Clean):
     """Refuse: tasks have no targets to remove."""
 
     cure = (
-        "no task has anything to clean: results are folders of data/results, and "
+        "tasks have nothing to clean: results are folders of data/results, and "
         "`doit verify --repair` drops damaged days"
     )
 
@@ -179,17 +181,17 @@ class Forget(_Refused, doit.cmd_forget.Forget):
     """Refuse: nothing is remembered."""
 
     cure = (
-        "whether a task runs is read from the data, so that there is nothing to forget: "
-        "`doit -a TASK` runs one regardless"
+        "freshness is computed from the data, so there is nothing to forget: "
+        "`doit -a TASK` runs a task even if it is fresh"
     )
 
 
 class Ignore(_Refused, doit.cmd_ignore.Ignore):
-    """Refuse: what is stale would be passed over from then on, and the run call itself done."""
+    """Refuse: stale tasks would be skipped silently from then on."""
 
     cure = (
-        "whether a task runs is read from the data, and nothing is left out in silence: name the "
-        "tasks that shall run"
+        "freshness is computed from the data, and no stale task is skipped silently: name the "
+        "tasks to run"
     )
 
 
@@ -197,8 +199,8 @@ class ResetDep(_Refused, doit.cmd_resetdep.ResetDep):
     """Refuse: tbv8 keeps no such notes."""
 
     cure = (
-        "whether a task is fresh is read from the data, so that there is nothing to reset: "
-        "`doit why TASK` tells"
+        "freshness is computed from the data, so there is nothing to reset: "
+        "`doit why TASK` shows the reasons"
     )
 
 
@@ -206,8 +208,8 @@ class DumpDB(_Refused, doit.cmd_dumpdb.DumpDB):
     """Refuse: pydoit reads only state files of another kind."""
 
     cure = (
-        f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; nothing "
-        "in it matters"
+        f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; tbv8 "
+        "does not depend on it"
     )
 
 
@@ -215,6 +217,6 @@ class Strace(_Refused, doit.cmd_strace.Strace):
     """Refuse: pydoit traces only shell commands."""
 
     cure = (
-        "no task here is a shell command, which is all that pydoit traces: "
-        "`strace -f doit TASK` traces any"
+        "pydoit traces only shell commands, and no task here is one: "
+        "`strace -f doit TASK` traces any task"
     )

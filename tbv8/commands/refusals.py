@@ -1,7 +1,7 @@
-"""The base of all commands of doit, pydoit's own too: a refusal is one line.
+"""The base of all doit commands, pydoit's own too: user errors are printed as one line.
 
-Imported by the modules of all commands before anything else of tbv8; like pydoit itself, it begins
-with the state file, so that Ctrl-C is taken care of from here on.
+The modules of all commands import this one before any other module of tbv8. It imports the state
+file's module first, so that Ctrl-C is handled from here on.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from tbv8.commands import state  # noqa: F401  # first
 from tbv8.config.document import nearest, unknown
 from tbv8.config.records import Problem
 from tbv8.errors import Tbv8Error
-from tbv8.tasks import ReaderGoneError, os_problem
+from tbv8.tasks.task import ReaderGoneError, os_problem
 
-_GONE = (BrokenPipeError, ReaderGoneError)  # `| head` has seen enough
+_READER_GONE = (BrokenPipeError, ReaderGoneError)  # as of `| head`
 _REFUSALS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv8Error)
 
 
 class OneLine:
-    """A command, mixed in before pydoit's class: what is refused is refused in one line.
+    """A mixin before pydoit's command class: user errors are one line.
 
-    `may_mean_command` where the name of a command may be misspelt, not only that of a task;
-    `is_about_tasks` where the tasks that are named, all without a name, must be without a problem.
+    With `may_mean_command` an unknown task may be a misspelt command too. With `is_about_tasks` the
+    named tasks, or all if none is named, must have no problem in their config.
     """
 
     may_mean_command = False
     is_about_tasks = False
-    _is_reported = False  # tasks are made twice where options stand behind their names
+    _is_reported = False  # tasks are created twice if options follow their names
 
     @property
     def task_list(self) -> list[Task]:
-        """The tasks of the graph, set by pydoit once they are made."""
+        """The tasks of the graph, set by pydoit once they are created."""
         return self._tasks
 
     @task_list.setter
@@ -56,10 +56,10 @@ class OneLine:
         _report_problems(problems, _needed(tasks, named) if self.is_about_tasks else [])
 
     def parse_execute(self, in_args: list[str]) -> int:
-        """Run the command; `--help` is `doit help` of it.
+        """Run the command; `--help` prints its help.
 
         Returns:
-            The exit code: 141 where whoever reads our output has gone, as of any program in a pipe.
+            The exit code; 141 if the reader of a pipe has closed it, as of any program in a pipe.
         """
         try:
             if "--help" in in_args:
@@ -70,7 +70,7 @@ class OneLine:
                     code = self._parse_execute(in_args) or 0
             sys.stdout.flush()
         except CmdParseError as e:
-            raise _no_such_option(e, self.cmdparser.options) from e  # type: ignore[attr-defined]
+            raise _unknown_option(e, self.cmdparser.options) from e  # type: ignore[attr-defined]
         except BrokenConfigError:
             raise
         except InvalidCommand as e:
@@ -78,7 +78,7 @@ class OneLine:
         except (InvalidDodoFile, InvalidTask) as e:
             raise type(e)(_joined(e)) from e
         except (BrokenPipeError, SystemExit) as e:  # of rich it is a SystemExit
-            if not any(isinstance(error, _GONE) for error in (e, e.__context__)):
+            if not any(isinstance(error, _READER_GONE) for error in (e, e.__context__)):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
             return ReaderGoneError.exit_code
@@ -91,9 +91,10 @@ class OneLine:
         return code
 
     def _parse_execute(self, in_args: list[str]) -> int | None:
-        """Run the command; its own options may stand behind the names of tasks too.
+        """Run the command; its own options may follow the names of tasks.
 
-        pydoit takes those for options of the task, and refuses them before anything runs.
+        pydoit takes those for options of the task and refuses them before anything runs; they are
+        then moved to the front, and the command is tried again.
         """
         while True:
             try:
@@ -106,7 +107,7 @@ class OneLine:
                 in_args = ours
 
     def _refusal(self, e: InvalidCommand) -> InvalidCommand:
-        """Return pydoit's refusal in one line, that of a task with what was meant."""
+        """Return pydoit's error as one line; for an unknown task with the nearest name."""
         match = re.fullmatch(r"'(.*)' is not a task\.", str(e))
         name = match[1] if match else e.not_found
         if name is None:
@@ -115,33 +116,37 @@ class OneLine:
             return InvalidCommand(f"option {name} not recognized")
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
-        return _no_such_task(name, tasks, commands)
+        return _unknown_task(name, tasks, commands)
 
 
 class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no types
-    """Files of config/ that are wrong and needed, a line for each."""
+    """Errors in files of config/ that the tasks need, one line each."""
 
 
 def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None) -> None:
-    """Warn of what is wrong in config/; refuse where it is needed, by None all of it.
+    """Print a warning for each problem in config/ that no needed task depends on.
+
+    Args:
+        problems: All problems.
+        needed: The tasks that may have no problem; None for all.
 
     Raises:
-        BrokenConfigError: One of the needed tasks, or any, has a problem.
+        BrokenConfigError: A needed task has a problem.
     """
-    found = {str(problem.error): None for problem in problems}
-    used = found
+    lines = {str(problem.error): None for problem in problems}
+    used = lines
     if needed is not None:
         metas = [task.meta for task in needed if task.meta]
         used = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
-    for line in found:
+    for line in lines:
         if line not in used:
             print(f"WARNING: {line}", file=sys.stderr)
     if used:
-        raise BrokenConfigError("\nERROR: ".join(line for line in found if line in used))
+        raise BrokenConfigError("\nERROR: ".join(line for line in lines if line in used))
 
 
 def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
-    """Return the named tasks and all that they depend on; None when none is named."""
+    """Return the named tasks and their dependencies; None if no task is named."""
     by_name = {task.name: task for task in tasks}
     waiting = [name for word in named for name in fnmatch.filter(by_name, word)]
     needed: dict[str, Task] = {}
@@ -155,20 +160,23 @@ def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
 
 @contextmanager
 def _bugs() -> Iterator[None]:
-    """End with 2 and a traceback what is neither refused nor a signal; pydoit would say 3."""
+    """Print a traceback and exit with 2 for bugs: errors that are neither the user's nor signals.
+
+    pydoit itself would exit with 3.
+    """
     try:
         yield
     except (*_REFUSALS, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as e:
-        if isinstance(e, _GONE) or (isinstance(e, OSError) and os_problem(e)):
+        if isinstance(e, _READER_GONE) or (isinstance(e, OSError) and os_problem(e)):
             raise
         sys.excepthook(type(e), e, e.__traceback__)
         raise SystemExit(2) from e
 
 
 def _refused_option(e: CmdParseError | InvalidCommand) -> str | None:
-    """Return the option, without dashes, that a task was refused for, or as a name of one."""
+    """Return the option, without dashes, that pydoit took for a task's option or for a task."""
     if isinstance(e, InvalidCommand):
         name = re.fullmatch(r"'-{1,2}([^=']+).*' is not a task\.", str(e))
         return name[1] if name else None
@@ -180,18 +188,18 @@ def _refused_option(e: CmdParseError | InvalidCommand) -> str | None:
 def _to_the_front(
     arguments: Sequence[str], name: str | None, options: Iterable[Any]
 ) -> list[str] | None:
-    """Return the arguments with the last option `name` first, None where the command has none."""
+    """Return the arguments with the last option `name` in front; None if no option has it."""
     option = next((o for o in options if name and name in (o.long, o.short, o.inverse)), None)
     if option is None:
         return None
     dashes = "-" if name == option.short else "--"
     for at in reversed(range(len(arguments))):
-        word, rest = (
+        word, value = (
             arguments[at][: len(f"{dashes}{name}")],
             arguments[at][len(f"{dashes}{name}") :],
         )
-        if word == f"{dashes}{name}" and (not rest or rest[0] == "=" or dashes == "-"):
-            takes_next = option.type is not bool and not rest
+        if word == f"{dashes}{name}" and (not value or value[0] == "=" or dashes == "-"):
+            takes_next = option.type is not bool and not value
             end = at + 1 + takes_next
             if end > len(arguments):
                 return None
@@ -200,7 +208,7 @@ def _to_the_front(
 
 
 def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
-    """Refuse a pattern that no task fits: pydoit would take it for nothing to do, and be done."""
+    """Refuse a pattern that matches no task; pydoit would silently run nothing."""
     names = [task.name for task in tasks]
     for pattern in patterns:
         if "*" in pattern and not fnmatch.filter(names, pattern):
@@ -211,10 +219,10 @@ def _joined(e: Exception) -> str:
     return " ".join(str(e).split("\n")).strip()
 
 
-def _no_such_option(error: CmdParseError, options: Iterable[Any]) -> InvalidCommand:
-    """Return pydoit's refusal of an option or its value, with what was meant.
+def _unknown_option(error: CmdParseError, options: Iterable[Any]) -> InvalidCommand:
+    """Return pydoit's error about an option or its value, with the nearest name or the choices.
 
-    `options` are the command's; those of a task are told by pydoit's own words.
+    `options` are the command's; errors about a task's options keep pydoit's own message.
     """
     cause, message = error.__context__, str(error)
     if isinstance(cause, GetoptError):
@@ -233,16 +241,16 @@ def _no_such_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
     return InvalidCommand(f"{label}: {unknown('choice', value, option.choices)}")
 
 
-def _no_such_task(name: str, tasks: Iterable[str], commands: Collection[str]) -> InvalidCommand:
-    """Return the refusal of a task's name, with what was meant: of its own group, if it names one.
+def _unknown_task(name: str, tasks: Iterable[str], commands: Collection[str]) -> InvalidCommand:
+    """Return the error about an unknown task, with the nearest name, in its group if it has one.
 
-    Commands are meant too, of a name without a group.
+    A name without a group may be that of a command too.
     """
     names = [task for task in tasks if not task.startswith("_")]
-    group, colon, rest = name.partition(":")
+    group, colon, member = name.partition(":")
     siblings = [task.removeprefix(f"{group}:") for task in names if task.startswith(f"{group}:")]
     if colon and siblings:
-        near = nearest(rest, siblings)
+        near = nearest(member, siblings)
         if near is None:
             return InvalidCommand(
                 unknown("task", name, (f"{group}:{sibling}" for sibling in siblings))
@@ -253,4 +261,4 @@ def _no_such_task(name: str, tasks: Iterable[str], commands: Collection[str]) ->
     if near in commands:
         return InvalidCommand(f"unknown task {name!r}, did you mean the command `doit {near}`?")
     hint = f", did you mean {near!r}?" if near else ":"
-    return InvalidCommand(f"unknown task {name!r}{hint} `doit list` names them all")
+    return InvalidCommand(f"unknown task {name!r}{hint} `doit list` shows all tasks")

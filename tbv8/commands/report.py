@@ -8,8 +8,8 @@ from pathlib import Path
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.looking import Looking
 from tbv8.commands.plan import Planned, plan
+from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.status import stale_results
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -17,27 +17,27 @@ from tbv8.files import replacing
 from tbv8.page.html import is_page
 from tbv8.page.plotly import write_plotly
 from tbv8.report.graph import Node
-from tbv8.tasks import wanted_funding, wanted_history
+from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _STAGES = ("migrate", "backfill", "aggregate", "funding", "backtest", "experiment")
 
 
-class Report(Looking):
-    """Write the page."""
+class Report(ReadOnlyCommand):
+    """Write the overview page."""
 
     doc_purpose = "write data/results/index.html: data, gaps, results and tasks on one page"
     doc_usage = ""
     doc_description = (
-        "The page is one file that opens offline: which months of each series are held, what the "
-        "recorder missed, the strategies' curves and numbers beside each other, fresh or stale and "
-        "why, the graph of tasks, links to the tearsheets. Nothing runs, nothing but the page is "
+        "The page is one file that opens offline: the stored months of each series, the recorder's "
+        "gaps, the strategies' curves and numbers side by side, fresh or stale with reasons, the "
+        "graph of tasks, links to the tearsheets. Nothing runs, and nothing but the page is "
         "written."
     )
     cmd_options = ()
 
     def _execute(self, pos_args: Sequence[str]) -> int:
         if pos_args:
-            raise InvalidCommand(f"{pos_args[0]!r}: `doit report` is about all there is")
+            raise InvalidCommand(f"{pos_args[0]!r}: `doit report` takes no names: leave it out")
         from tbv8.report.index import read_report, report_page
         from tbv8.report.status import read_status
 
@@ -74,22 +74,22 @@ class Report(Looking):
 
 
 def _needed(tasks: Sequence[Task], names: Iterable[str]) -> set[str]:
-    """Return the names of tasks and of all that they depend on."""
+    """Return the names of tasks and of all their dependencies."""
     by_name = {task.name: task for task in tasks}
     needed: set[str] = set()
-    left = list(names)
-    while left:
-        name = left.pop()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
         if name not in needed and name in by_name:
             needed.add(name)
-            left += [*by_name[name].task_dep, *by_name[name].setup_tasks]
+            waiting += [*by_name[name].task_dep, *by_name[name].setup_tasks]
     return needed
 
 
 def _nodes(
     tasks: Iterable[Task], planned: Iterable[Planned], needed: Collection[str]
 ) -> Iterator[Node]:
-    """Yield the tasks of the graph; the checks before a backtest belong to it."""
+    """Yield the tasks of the graph, without the internal checks before a backtest."""
     runs = {run.task: run for run in planned}
     for task in tasks:
         if task.meta and not task.name.startswith("_"):
@@ -103,9 +103,9 @@ def _nodes(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuse to write over a page that is not ours."""
+    """Refuse to overwrite a page that tbv8 did not write."""
     if path.exists() and not (path.is_file() and is_page(path.read_bytes())):
         raise DataError(
-            f"{path}: is not a page that tbv8 wrote, so it is not replaced: move it elsewhere, or "
+            f"{path}: is not a page of tbv8, so it is not replaced: move it elsewhere, or "
             "set another results_path in config/data.yaml"
         )

@@ -1,4 +1,4 @@
-"""`doit rules`: the rules of orders in config/venues against what the venues publish."""
+"""`doit rules`: the trading rules in config/venues, compared with those that venues publish."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, Looking, print_json
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json
 from tbv8.config.document import plain, unknown
 from tbv8.config.records import Project, Venue
 from tbv8.errors import VenueError
@@ -19,14 +19,14 @@ from tbv8.market import Series
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints
 from tbv8.venues.base import Rules as Published
-from tbv8.venues.registry import find_venue
 
 _KEYS = Published.__struct_fields__
 _UNREACHED = 3
+_NONE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule that the venue publishes with another value than its file has."""
+    """A rule with different values in the venue's file and in its published rules."""
 
     venue: str
     symbol: str
@@ -35,15 +35,15 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     published: str
 
 
-class Rules(Looking):
-    """Compare the rules of orders with those that the venues publish."""
+class Rules(ReadOnlyCommand):
+    """Compare the configured trading rules with the published ones."""
 
     doc_purpose = "compare tick, lot, fees and limits in config/venues with what the venues publish"
     doc_usage = "[--venue mexc] [--write]"
     doc_description = (
-        "Asks each enabled venue, or the one that --venue names, and shows what differs from its "
-        "file. --write changes those values in the file; its comments and its order stay. Exits "
-        "with 1 where something differs and was not written, with 3 where a venue cannot be asked."
+        "Queries each enabled venue, or the one of --venue, and shows the differences to its file. "
+        "--write changes those values in the file and keeps its comments and its order. Exits with "
+        "1 if there are differences that were not written, with 3 if a venue cannot be reached."
     )
     cmd_options = (
         JSON,
@@ -74,40 +74,44 @@ class Rules(Looking):
             print_json(_to_json(published, found))
         else:
             _print(published, found, written)
+            if not published and not unreached:
+                print(_NONE)
         for problem in unreached:
             sys.stderr.write(f"ERROR: {problem}\n")
         return _UNREACHED if unreached else 1 if found and not write else 0
 
 
 def _chosen(project: Project, name: str) -> list[Venue]:
-    """Return the venues to ask: those enabled that publish rules, or the one that is named."""
+    """Return the venues to query: the enabled ones that publish rules, or the named one."""
     able = {
-        venue.name: venue
-        for venue in project.venues.values()
-        if find_venue(venue.name).rules and venue.instruments
+        venue.name: venue for venue in project.venues.values() if venue.rules and venue.instruments
     }
     if not name:
         return [venue for venue in able.values() if venue.enabled]
     if name not in project.venues:
         raise InvalidCommand(f"--venue: {unknown('venue', name, able)}")
+    if project.venues[name].rules is None:
+        raise InvalidCommand(
+            f"--venue: {name} publishes no rules that tbv8 can read: "
+            f"choose one of {', '.join(able) or 'none'}"
+        )
     if name not in able:
         raise InvalidCommand(
-            f"--venue: {name} publishes no rules that tbv8 can ask for, or has no `instruments`: "
-            f"there is {', '.join(able) or 'none'}"
+            f"--venue: {name} has no `instruments` to compare: write them into its file in "
+            "config/venues, as in hyperliquid.yaml"
         )
     return [able[name]]
 
 
 def _fetch(venue: Venue) -> dict[Series, Published]:
-    fetch = find_venue(venue.name).rules
-    assert fetch is not None
+    assert venue.rules is not None
     endpoints = Endpoints(rest_url=venue.rest_url, redirect_hosts=venue.redirect_hosts)
     symbols = {symbol: venue.symbols[symbol] for symbol in venue.instruments}
 
     def say(line: str) -> None:
         sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
 
-    found = fetch(endpoints, say, symbols)
+    found = venue.rules(endpoints, say, symbols)
     return {Series(venue.name, symbol): rules for symbol, rules in found.items()}
 
 
@@ -168,11 +172,11 @@ def _print(
                     cell.ljust(width) for cell, width in zip(row, widths, strict=True)
                 ).rstrip()
             )
+    elif len(published) == 1:
+        print("1 instrument agrees with the published rules")
     elif published:
-        print(f"{len(published)} instruments are as their venues publish them")
-    else:
-        print("no venue was asked: none that publishes rules is enabled and has `instruments`")
+        print(f"{len(published)} instruments agree with the published rules")
     for path in written:
         print(f"{path}: written")
     if found and not written:
-        print("`doit rules --write` takes the published values over")
+        print("`doit rules --write` writes the published values into config/venues")

@@ -27,19 +27,20 @@ class Schema(OneLine, Command):  # type: ignore[misc]  # doit ships no types
         "experiment files. An "
         "editor with a YAML language server completes and checks a file that begins with "
         "`# yaml-language-server: $schema=../.schemas/strategy.schema.json`, as the shipped ones "
-        "do. Run it again after adding a venue or a strategy class: their names and params are "
-        "offered. The config need not be right for it. tbv8 itself checks more than a schema can."
+        "do. Run it again after adding a venue or a strategy class, so that their names and params "
+        "are offered. It works with errors in the config too. tbv8 itself checks more than a "
+        "schema can."
     )
 
     def execute(self, _params: Any, args: Sequence[str]) -> int:
-        """Write them; nothing is loaded, so that a wrong config can be mended with their help."""
+        """Write the schemas; the config is not loaded, so it may have errors."""
         if args:
-            raise InvalidCommand(f"{args[0]!r}: `doit schema` writes them all")
+            raise InvalidCommand(f"{args[0]!r}: `doit schema` takes no names: leave it out")
         if not _CONFIG.is_dir():
-            raise InvalidCommand("config: there is no such folder: run it in the project's folder")
+            raise InvalidCommand("config: folder not found: run it in the project's folder")
         folder = _CONFIG / FOLDER
-        made = schemas(path.stem for path in (_CONFIG / "venues").glob("[!.]*.y*ml"))
-        for name, schema in made.items():
+        by_kind = schemas(path.stem for path in (_CONFIG / "venues").glob("[!.]*.y*ml"))
+        for name, schema in by_kind.items():
             path = folder / f"{name}.schema.json"
             with replacing(path) as new:
                 new.write_text(f"{json.dumps(schema, indent=2)}\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""pydoit's own state file, in which nothing is that matters: freshness is read from the data.
+"""pydoit's own state file, which tbv8 does not depend on: freshness is computed from the data.
 
-pydoit imports this module before all others of tbv8, so signals are taken care of from here on.
+pydoit imports this module before all others of tbv8, so signals are handled from here on.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from tbv8.ending import end_cleanly
 
 
 def fill_closed_streams() -> None:
-    """Open what was closed before the start (`>&-`): the next file would get its number.
+    """Reopen standard streams that were closed before the start (`>&-`).
 
-    That may be the database, and what a library prints to number 1 would be written into it.
+    Otherwise the next opened file would get number 1. That may be the database, and a library's
+    output would be written into it.
     """
     for number in range(3):
         try:
@@ -37,14 +38,16 @@ def fill_closed_streams() -> None:
 
 fill_closed_streams()
 end_cleanly()
-atexit.register(gc.freeze)  # looking for garbage takes an eighth of a `doit` that has nothing to do
+# Garbage collection takes a sixth of a `doit` with nothing to do, and finds nothing so early.
+gc.set_threshold(20_000)
+atexit.register(gc.freeze)
 
 
 class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
-    """pydoit's state in SQLite, each write by itself: two runs at once never wait for each other.
+    """pydoit's state in SQLite with one transaction per write: parallel runs never wait.
 
-    pydoit's own keeps a lock from the first failure of a run to its end, and makes the file even
-    for those who only look.
+    pydoit's own class keeps a lock from the first failure of a run to its end, and creates the file
+    even for commands that only read.
     """
 
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
@@ -54,18 +57,18 @@ class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
 
     @cached_property
     def _conn(self) -> Any:
-        """The open file; nothing but memory where it cannot be written."""
+        """The open file, or a database in memory if it cannot be written."""
         path = Path(self.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and not _is_whole(path):
                 aside = path.with_name(f"{path.name}.damaged")
                 path.replace(aside)
-                print(f"{path}: damaged, moved aside to {aside}; nothing is lost", file=sys.stderr)
-            if all(os.access(each, os.W_OK) for each in (path.parent, path) if each.exists()):
+                print(f"{path}: damaged, moved to {aside}; no data is lost", file=sys.stderr)
+            if all(os.access(place, os.W_OK) for place in (path.parent, path) if place.exists()):
                 return self._open(self.name)
         except (OSError, sqlite3.Error, DatabaseException):
-            pass  # whoever has something to write there will say what is wrong
+            pass  # the task that writes its data there reports the problem
         return self._open(":memory:")
 
     def _open(self, name: str) -> Any:
@@ -74,7 +77,7 @@ class StateFile(SqliteDB):  # type: ignore[misc]  # doit ships no types
         return connection
 
     def dump(self) -> None:
-        """Save and close, if anything was asked or is to be saved."""
+        """Save and close the file, if it was opened or there is something to save."""
         if self._dirty or "_conn" in vars(self):
             with suppress(sqlite3.Error):  # a full disk
                 super().dump()

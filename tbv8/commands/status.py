@@ -1,4 +1,4 @@
-"""`doit status`: what is held, what the recorder missed, which results are fresh."""
+"""`doit status`: the stored data, the recorder's gaps, and the freshness of results."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Iterable, Sequence
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
-from tbv8.commands.looking import JSON, SERIES, Looking, choose, print_json
 from tbv8.commands.plan import Planned, plan
+from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
 from tbv8.report.status import Status as Held
-from tbv8.tasks import wanted_funding, wanted_history
+from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
 
 
-class Status(Looking):
+class Status(ReadOnlyCommand):
     """Print the state of the database, the recorder and the results."""
 
     doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
     doc_usage = ""
     doc_description = (
-        "Nothing runs, nothing is written. Bars: first and last bar held, how many; missing are "
-        "minutes that the venue itself does not have; gaps are stretches that are not known, of "
-        "wanted history all that is still to be fetched; size is estimated from the number of bars "
-        "(82 bytes each, about). Recorder gaps: per channel how many, how many of them were filled "
-        "afterwards, how many last, and how long the others were together. A strategy is stale "
-        "when `doit backtest:<strategy_id>` would run; `doit plan` and `doit why` tell more. "
-        "With many series those of a venue and a dataset share a row, with how many of them end "
-        "before the others (behind); --venue and --symbol show each. "
-        "A database that is absent, damaged, locked or of another revision is said to be so."
+        "Nothing runs, nothing is written. Bars: the first and last stored bar and the number of "
+        "bars; missing: minutes that the venue itself does not have; gaps: spans without known "
+        "data, for configured history everything still to be fetched; size: an estimate from the "
+        "number of bars (about 82 bytes each). Recorder gaps, per channel: their number, those "
+        "filled afterwards, those still open, and the total length of the rest. A strategy is "
+        "stale if `doit backtest:<strategy_id>` would run; `doit plan` and `doit why` show the "
+        "reasons. With many series, those of a venue and a dataset share a row, with the number of "
+        "series that end before the newest (behind); --venue and --symbol show each. "
+        "A missing, damaged or locked database, or one of another revision, is reported as such."
     )
     cmd_options = (JSON, *SERIES)
 
@@ -62,7 +62,7 @@ class Status(Looking):
 
 
 def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
-    """Return it with some series alone."""
+    """Return the status of the chosen series alone."""
     stored = [Series(row.venue, row.symbol) for row in status.series]
     stored += [Series(row.venue, row.symbol) for row in status.ticks]
     chosen = choose(project, stored, venue=venue, symbol=symbol)
@@ -79,7 +79,7 @@ def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
 
 
 def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
-    """Return why each stale result would be made again, by strategy."""
+    """Return the reasons of each stale result, by strategy."""
     return {
         run.task.removeprefix(_RESULT): run.why for run in planned if run.task.startswith(_RESULT)
     }

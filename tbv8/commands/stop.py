@@ -10,7 +10,7 @@ from typing import Any
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import Looking
+from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -21,13 +21,13 @@ _WAIT_S = 3.0
 _POLL_S = 0.05
 
 
-class _Switch(Looking):
-    """What both have in common."""
+class _Switch(ReadOnlyCommand):
+    """The common parts of `stop` and `start`."""
 
     def _chosen(self, words: Sequence[str]) -> tuple[Project, str]:
         project: Project = self.loader.namespace["PROJECT"]
         for word in words:
-            if word.startswith("-"):  # an option behind the name comes to the front by these words
+            if word.startswith("-"):  # with this message `OneLine` moves the option to the front
                 raise InvalidCommand(f"{word!r} is not a task.")
         if len(words) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
@@ -36,17 +36,17 @@ class _Switch(Looking):
         return project, words[0]
 
     def _wait(self, project: Project, name: str, do: str, began_ms: int) -> str:
-        """Return how the session answered: it writes the command down once it is obeyed."""
+        """Return the session's answer: it records the command once it has carried it out."""
         if not session_runs(project.db_path, name):
-            return "no session runs: it holds from the next start on"
+            return "no session runs: takes effect at the next start"
         until_s = time.monotonic() + _WAIT_S
         while time.monotonic() < until_s:
             if _is_obeyed(project, name, do, began_ms):
-                return "obeyed"
+                return "confirmed by the session"
             time.sleep(_POLL_S)
         return (
-            "not answered yet: nothing is opened while the session starts, replays or hangs; "
-            "`doit status` shows when it has"
+            "not confirmed yet: the session opens nothing while it starts, replays or hangs; "
+            "`doit status` shows the confirmation"
         )
 
 
@@ -56,10 +56,10 @@ class Stop(_Switch):
     doc_purpose = "stop a paper session: cancel its orders and open nothing until `doit start`"
     doc_usage = "STRATEGY_ID"
     doc_description = (
-        "Makes the file data/paper/<strategy_id>.stop, which a running session obeys within a "
-        "second, also while the strategy hangs; it holds over restarts until `doit start`. Orders "
-        "that only reduce a position still go. With --close what is held is closed at the last "
-        "price, too."
+        "Creates the file data/paper/<strategy_id>.stop. A running session stops within a second, "
+        "also while the strategy hangs, and stays stopped over restarts until `doit start`. Orders "
+        "that only reduce a position are still allowed. --close also closes all positions at the "
+        "last price."
     )
     cmd_options: tuple[dict[str, Any], ...] = (
         {
@@ -67,7 +67,7 @@ class Stop(_Switch):
             "long": "close",
             "type": bool,
             "default": False,
-            "help": "close what is held, too",
+            "help": "also close all positions",
         },
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.looking import JSON, SERIES, Looking, choose, print_json, whole_number
+from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.freshness.state import days_text
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 _SAMPLE = "50"
 
 
-class Verify(Looking):
-    """Recompute what the ledger says, or compare with what the venue says."""
+class Verify(ReadOnlyCommand):
+    """Check the ledger against the rows, or the rows against the venue."""
 
-    doc_purpose = "recompute the ledger's digests and counts from the rows, report what is wrong"
+    doc_purpose = "recompute the ledger's digests and counts from the rows, and report differences"
     doc_usage = ""
     doc_description = (
-        "Exits with 1 when anything is wrong. --repair drops the days that a source or a rebuild "
-        "can bring back, so that the next `doit` does; recorded days are only reported. "
-        "--give-up drops those too, for good; what was recorded is listed in recording_gaps then. "
+        "Exits with 1 if there is any problem. --repair drops damaged days that can be fetched or "
+        "built again, which the next `doit` does; recorded days are only reported. --give-up drops "
+        "those too, permanently, and lists them in recording_gaps. "
         "--against rest compares random hours of ohlcv_1m with the venue's own REST bars instead."
     )
     cmd_options = (
@@ -52,14 +52,14 @@ class Verify(Looking):
             "long": "repair",
             "type": bool,
             "default": False,
-            "help": "drop damaged days that can be brought back",
+            "help": "drop damaged days that can be fetched or built again",
         },
         {
             "name": "give_up",
             "long": "give-up",
             "type": bool,
             "default": False,
-            "help": "with --repair: drop damaged days that nothing brings back, for good",
+            "help": "with --repair: also drop damaged days that cannot be restored, permanently",
         },
         {
             "name": "against",
@@ -73,14 +73,14 @@ class Verify(Looking):
             "long": "sample",
             "type": str,
             "default": "",
-            "help": f"how many hours to compare, {_SAMPLE} if not said",
+            "help": f"the number of hours to compare [default: {_SAMPLE}]",
         },
         {
             "name": "seed",
             "long": "seed",
             "type": str,
             "default": "",
-            "help": "which hours: the same number draws the same ones",
+            "help": "the seed that chooses the hours: the same seed chooses the same hours",
         },
     )
 
@@ -101,10 +101,10 @@ class Verify(Looking):
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue, --symbol and --dataset")
         project: Project = self.loader.namespace["PROJECT"]
         if give_up and not repair:
-            raise InvalidCommand("--give-up: goes with --repair, which comes first")
+            raise InvalidCommand("--give-up: needs --repair: add it")
         for option, value in (("--sample", sample), ("--seed", seed)):
             if value and not against:
-                raise InvalidCommand(f"{option}: goes with --against rest")
+                raise InvalidCommand(f"{option}: needs --against rest: add it")
         options = _Options(venue, symbol, dataset, repair, give_up)
         if against:
             compared = _compare(project, options, against, sample=sample, seed=seed)
@@ -113,7 +113,7 @@ class Verify(Looking):
 
 
 class _Options(msgspec.Struct, frozen=True):
-    """The options of `verify`: the days to check, "" for all, and the wrong days to drop."""
+    """The options of `verify`: the days to check ("" for all), and the damaged days to drop."""
 
     venue: str
     symbol: str
@@ -134,43 +134,43 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
     from tbv8.store.bars import open_bars
     from tbv8.store.verify import drop, give_up, verify
 
-    found: list[Problem] = []
+    all_problems: list[Problem] = []
     dropped_days = lost_days = 0
     with open_reader(project.db_path):
-        pass  # refuses what is no database of this revision
+        pass  # refuses a database of another revision
     with open_bars(project.db_path) as store:
         for name, series in _selected_series(project, store, options):
             with store.transaction("DEFERRED"):
                 problems = list(verify(store, name, series))
-            found += problems
+            all_problems += problems
             if not as_json:
                 verdict = counted(len(problems), "problem") if problems else "whole"
                 print(f"{name} {series}: {verdict}")
-        kept = found
+        kept = all_problems
         if options.repair:
-            kept = drop(store, found, can_fetch=partial(_can_fetch, project))
-            dropped_days = _days(found) - _days(kept)
+            kept = drop(store, all_problems, can_fetch=partial(_can_fetch, project))
+            dropped_days = _days(all_problems) - _days(kept)
         if options.give_up:
             give_up(store, kept)
             lost_days, kept = _days(kept), []
     if as_json:
-        listed = [msgspec.to_builtins(problem) for problem in found]
+        listed = [msgspec.to_builtins(problem) for problem in all_problems]
         print_json({"problems": listed, "dropped_days": dropped_days + lost_days})
-        return 1 if found else 0
-    for problem in found:
+        return 1 if all_problems else 0
+    for problem in all_problems:
         print(f"    {problem}")
     if dropped_days:
-        print(f"dropped {days_text(dropped_days)}: the next `doit` brings back what is wanted")
+        print(f"dropped {days_text(dropped_days)}: the next `doit` restores those in use")
     if lost_days:
-        print(f"gave up {days_text(lost_days)}, for good")
+        print(f"dropped {days_text(lost_days)} permanently")
     if options.repair and kept:
         print(
-            f"{days_text(_days(kept))} cannot be brought back: restore a copy of the database, or "
-            "lose them with `doit verify --repair --give-up`"
+            f"{days_text(_days(kept))} cannot be fetched or built again: restore a copy of the "
+            "database, or drop them with `doit verify --repair --give-up`"
         )
-    if found and not options.repair:
-        print("`doit verify --repair` drops the days that a source or a rebuild can bring back")
-    return 1 if found else 0
+    if all_problems and not options.repair:
+        print("`doit verify --repair` drops the days that can be fetched or built again")
+    return 1 if all_problems else 0
 
 
 def _compare(
@@ -189,9 +189,9 @@ def _compare(
         pass
     with open_bars(project.db_path) as store:
         fetchable = {
-            series: kept
+            series: span
             for name, series in _selected_series(project, store, options)
-            if name == HISTORY and (kept := _fetchable(project, series))
+            if name == HISTORY and (span := _fetchable(project, series))
         }
         hours = draw_hours(store, fetchable, count=count, seed=number)
         differences = [
@@ -209,7 +209,7 @@ def _report_compared(compared: _Compared, as_json: bool) -> int:
         for difference in compared.differences:
             print(f"    {difference}")
         count = len(compared.differences)
-        verdict = counted(count, "difference") if count else "all as the venue says"
+        verdict = counted(count, "difference") if count else "no differences"
         print(
             f"compared {compared.hours} random hours with REST (--seed {compared.seed}): {verdict}"
         )
@@ -219,7 +219,7 @@ def _report_compared(compared: _Compared, as_json: bool) -> int:
 def _selected_series(
     project: Project, store: BarStore, options: _Options
 ) -> list[tuple[str, Series]]:
-    """Return the stored datasets and series that the options select.
+    """Return the stored datasets and series selected by the options.
 
     Raises:
         InvalidCommand: A name is neither stored nor configured.
@@ -242,12 +242,12 @@ def _selected_series(
 
 def _can_fetch(project: Project, dataset: str, series: Series, span: Span) -> bool:
     """Return True if the venue of a series has a dataset's history of a span."""
-    kept = _fetchable(project, series, dataset)
-    return kept is not None and kept.contains(span)
+    fetchable = _fetchable(project, series, dataset)
+    return fetchable is not None and fetchable.contains(span)
 
 
 def _fetchable(project: Project, series: Series, dataset: str = HISTORY) -> Span | None:
-    """Return for what time the venue of a series has history; None if it is not configured."""
+    """Return the span of the venue's history of a series; None if it is not configured."""
     venue = project.venues.get(series.venue)
     source = venue.history_of(dataset) if venue else None
     if venue is None or source is None or series.symbol not in venue.symbols:

@@ -9,25 +9,25 @@ import msgspec
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.looking import JSON, Looking, ask, print_json
 from tbv8.commands.plan import plan
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, ask, print_json
 from tbv8.freshness.state import Part, State
 
 
-class Why(Looking):
-    """Tell why a task is fresh or stale."""
+class Why(ReadOnlyCommand):
+    """Show the reasons for a task's state, and its inputs."""
 
     is_about_tasks = True
     doc_purpose = "show every part of a task's key, now and when its output was made"
     doc_usage = "TASK ..."
     doc_description = (
-        "A part whose digest differs is why the task is stale, or a task before it that will run."
+        "A task is stale if the digest of any part differs, or if a task before it will run."
     )
     cmd_options = (JSON,)
 
     def _execute(self, as_json: bool, pos_args: Sequence[str]) -> int:
         if not pos_args:
-            raise InvalidCommand("`doit why` wants a task; `doit list` names them")
+            raise InvalidCommand("`doit why` needs a task: `doit list` shows them")
         tasks = {task.name: task for task in self.task_list}
         planned = {run.task: run.why for run in plan(self.selected())}
         shown = []
@@ -62,5 +62,5 @@ def _as_json(state: State) -> dict[str, Any]:
 
 def _line(part: Part) -> str:
     now, then = (digest[:16] if digest else "none" for digest in (part.current, part.recorded))
-    same = "same" if part.current == part.recorded else "differs"
-    return f"{part.name:<14} now {now:<16}  made with {then:<16}  {same}"
+    verdict = "same" if part.current == part.recorded else "differs"
+    return f"{part.name:<14} now {now:<16}  made with {then:<16}  {verdict}"

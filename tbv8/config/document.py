@@ -1,8 +1,8 @@
-"""YAML files as records: every refusal names file, line, key, what is wrong and the cure.
+"""YAML files as records: every error names the file, the line, the key, the problem and the cure.
 
-msgspec checks types and unknown keys; this module remembers on which line each key stands. Times
-stay text (YAML 1.1 would make dates of some and not of others), numbers are those of YAML 1.2, keys
-are text and given once. What comes out is plain: text, numbers, booleans, null, lists, mappings.
+msgspec checks types and unknown keys; this module remembers the line of each key. Times stay text
+(YAML 1.1 would turn some of them into dates), numbers follow YAML 1.2, keys are text and unique.
+The result is plain: text, numbers, booleans, null, lists, mappings.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _KEY = frozenset({f"{_TAG}str", f"{_TAG}merge"})
 _INT = r"[-+]?(0|[1-9][0-9_]{0,99})"
 _FLOAT = r"[-+]?(\.[0-9]+|[0-9][0-9_]*\.[0-9]*)([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
 _NOT_FINITE = r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
-_DEEPEST = 20
-_MOST_KEYS = 100_000
-_MOST_TOLD = 20
-_TOO_DEEP = f"nested deeper than {_DEEPEST} levels, or without end by an anchor"
+_MAX_DEPTH = 20
+_MAX_KEYS = 100_000
+_MAX_CHOICES_SHOWN = 20
+_TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels, or endlessly through an anchor: flatten it"
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # C or Python
@@ -51,9 +51,9 @@ for _kind, _pattern in (("int", _INT), ("float", f"{_FLOAT}|{_NOT_FINITE}")):
 
 
 class Document(msgspec.Struct, frozen=True):
-    """One YAML file: its value, and on which line (from 1) each key stands.
+    """One YAML file: its value, and the line (from 1) of each key.
 
-    `path` is as users write it: relative to the project.
+    `path` is relative to the project, as users write it.
     """
 
     path: Path
@@ -61,43 +61,43 @@ class Document(msgspec.Struct, frozen=True):
     lines: dict[Key, int]
 
     def refuse(self, key: Key, problem: str) -> NoReturn:
-        """Raise a ConfigError at `key`; for a key that is not there, at the nearest above it."""
+        """Raise a ConfigError at `key`; if the key is missing, at its nearest parent."""
         raise ConfigError(problem, path=self.path, line=self._line(key), key=_dotted(key))
 
     def place(self, key: Key) -> str:
-        """Return file and line of `key`, or of the nearest above it."""
+        """Return file and line of `key`, or of its nearest parent."""
         return f"{self.path}:{self._line(key)}"
 
     def _line(self, key: Key) -> int:
         return next(self.lines[key[:n]] for n in range(len(key), -1, -1) if key[:n] in self.lines)
 
-    def choose[T](self, key: Key, value: str, among: Mapping[str, T], what: str) -> T:
-        """Return `among[value]`, or refuse with the nearest spelling and all there are."""
-        if value not in among:
-            self.refuse(key, unknown(what, value, among))
-        return among[value]
+    def choose[T](self, key: Key, value: str, choices: Mapping[str, T], noun: str) -> T:
+        """Return `choices[value]`, or refuse `value` and list the choices."""
+        if value not in choices:
+            self.refuse(key, unknown(noun, value, choices))
+        return choices[value]
 
 
-def unknown(what: str, value: str, among: Iterable[str]) -> str:
-    """Say that `value` is not one of `among`: with the nearest spelling, and what there is."""
-    names = sorted(among)
+def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
+    """Return the message about a value outside of `choices`: the nearest spelling, the choices."""
+    names = sorted(choices)
     near = nearest(value, names)
-    hint = f", did you mean {near!r}?" if near else ";"
-    choices = ", ".join(names[:_MOST_TOLD]) or "none"
-    rest = f" and {len(names) - _MOST_TOLD} more" if len(names) > _MOST_TOLD else ""
-    return f"unknown {what} {value!r}{hint} there is {choices}{rest}"
+    hint = f", did you mean {near!r}? Known" if near else "; known"
+    shown = ", ".join(names[:_MAX_CHOICES_SHOWN]) or "none"
+    more = f" and {len(names) - _MAX_CHOICES_SHOWN} more" if len(names) > _MAX_CHOICES_SHOWN else ""
+    return f"unknown {noun} {value!r}{hint}: {shown}{more}"
 
 
 def unknown_key(name: str, allowed: Iterable[str]) -> str:
-    """Say that a key is not one of `known`: with the nearest spelling, else with all of them."""
+    """Return the message about an unknown key: the nearest spelling, else all allowed keys."""
     names = list(allowed)
     near = nearest(name, names)
-    hint = f", did you mean {near!r}?" if near else f"; known are {', '.join(names)}"
+    hint = f", did you mean {near!r}?" if near else f"; known: {', '.join(names)}"
     return f"unknown key{hint}"
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the one of `names` that was probably meant."""
+    """Return the spelling in `names` that is closest to `name`; None if none is close."""
     folded = {spelling.casefold(): spelling for spelling in names}
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[near[0]] if near else None
@@ -141,7 +141,7 @@ def to_record[T](document: Document, record: type[T]) -> T:
 
 
 def plain(value: Any) -> Any:
-    """Return a JSON-ready copy: Decimals as their shortest text, so that 2.0 and 2 are one."""
+    """Return a JSON-ready copy: Decimals as their shortest text, so that 2.0 equals 2."""
     if isinstance(value, Decimal):
         return format(value.normalize(), "f")
     if isinstance(value, float) and not math.isfinite(value):
@@ -172,7 +172,7 @@ def _parse(text: str, path: Path) -> Document:
 
 
 def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
-    """Return the parser's complaint as one line."""
+    """Return the parser's error as one line."""
     mark, start, problem = e.problem_mark, e.context_mark, str(e.problem)
     if "nesting depth" in problem:
         return ConfigError(_TOO_DEEP, path=path, line=mark.line + 1 if mark else None)
@@ -188,9 +188,9 @@ def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
 def _check_node(
     document: Document, node: yaml.Node, key: Key, resolve: Callable[[type, str, Any], str]
 ) -> None:
-    """Note the line of each key below `node`; refuse whatever is not plain."""
+    """Note the line of each key below `node`; refuse values that are not plain."""
     lines = document.lines
-    if len(key) > _DEEPEST or len(lines) > _MOST_KEYS:
+    if len(key) > _MAX_DEPTH or len(lines) > _MAX_KEYS:
         document.refuse(key[:1], _TOO_DEEP)
     if isinstance(node, yaml.ScalarNode):
         is_plain = node.tag in _PLAIN and node.tag in (
@@ -254,7 +254,7 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
 
 
 def expected(message: str, value: Any, choices: Iterable[str] = ()) -> str:
-    """Name the type or the choices expected in place of `value`, from msgspec's message."""
+    """Return the message that names the expected type or choices, from msgspec's message."""
     types = re.match(r"Expected `([^`]*)`", message)
     alternatives = " or ".join(choices) or (_words(types[1]) if types else "a number")
     cure = (
@@ -289,7 +289,10 @@ def _shown(value: Any) -> str:
 
 
 def _locate(document: Document, record: Any, where: str) -> Key:
-    """Turn msgspec's `.instruments[...].tick_size` into a key; `[...]` is some key of a mapping."""
+    """Turn msgspec's `.instruments[...].tick_size` into a key.
+
+    msgspec writes `[...]` for any key of a mapping; it is the first whose value does not fit.
+    """
     key: Key = ()
     for part in re.findall(r"\[\.\.\.\]|\[\d+\]|[^.\[\]]+", where):
         if part == "[...]":

@@ -1,7 +1,7 @@
-"""Change values of a YAML file in place: its comments, its order and its other lines stay.
+"""Change values of a YAML file in place and keep its comments, its order and its other lines.
 
-ruamel.yaml writes the file before and after the change; only the lines in which those two differ
-take the place of the user's own, whose layout may be another one than ruamel's.
+ruamel.yaml writes the file before and after the change. Only the lines that differ between these
+two replace the user's lines, because the user's layout may differ from ruamel's.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _INDENT = re.compile(r"^instruments:[^\n]*\n(?: *(?:#[^\n]*)?\n)*( +)\S", re.MUL
 
 
 def edit_instruments(text: str, changes: Mapping[str, Mapping[str, Decimal]], *, path: Path) -> str:
-    """Return a venue's file with other rules of its instruments.
+    """Return the text of a venue's file with changed rules of its instruments.
 
     Args:
         text: The file.
         changes: Keys and their values, by symbol.
-        path: For the refusal.
+        path: The file's path, for the error message.
 
     Raises:
-        ConfigError: The file is laid out in a way that cannot be edited in place.
+        ConfigError: The file's layout cannot be edited in place.
     """
     yaml = _yaml(text)
     before, after = yaml.load(text), yaml.load(text)
@@ -43,13 +43,13 @@ def edit_instruments(text: str, changes: Mapping[str, Mapping[str, Decimal]], *,
         for key, value in values.items():
             instrument[key] = _scalar(value, instrument.get(key))
     texts = (text, _text(yaml, before), _text(yaml, after))
-    lines, old, new = (each.splitlines(keepends=True) for each in texts)
+    lines, old, new = (content.splitlines(keepends=True) for content in texts)
     edited: list[str] = []
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         edited += lines[i1:i2] if kind == "equal" else new[j1:j2]
     if len(lines) != len(old) or not _is(yaml, "".join(edited), after):
         raise ConfigError(
-            "it is laid out in a way that cannot be edited in place: change the values by hand",
+            "its layout cannot be edited automatically: change the values by hand",
             path=path,
         )
     return "".join(edited)
@@ -59,8 +59,8 @@ def _yaml(text: str) -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = _WIDTH
-    if found := _INDENT.search(text):
-        yaml.indent(mapping=len(found[1]))
+    if indented := _INDENT.search(text):
+        yaml.indent(mapping=len(indented[1]))
     return yaml
 
 
@@ -78,7 +78,7 @@ def _is(yaml: YAML, text: str, value: Any) -> bool:
 
 
 def _scalar(value: Decimal, before: Any) -> Any:
-    """Return a number as it is best written there: quoted where the old one or a fraction is."""
+    """Return a number for the file: quoted if the old value is, or if it is a fraction."""
     text = plain(value)
     if isinstance(before, ScalarString):
         return type(before)(text)

@@ -1,7 +1,7 @@
 """The files of `config/experiments/` as frozen records, refused before any bar is read.
 
-An experiment varies one strategy: its params, its risk, the way it is backtested, its timeframe.
-`vary` makes the strategy of a point, the same record as a file with these values would give.
+An experiment varies one strategy: its params, its risk, its backtest options, its timeframe.
+`vary` returns the strategy at a point, equal to the record of a file with these values.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
 FOLDER = "experiments"
-"""Of their results, below the folder of all results; so no strategy may bear this name."""
+"""The folder of their results, below the folder of all results; no strategy may have this name."""
 
 _NO_RAY = "ray is not installed: run `uv sync --extra cluster`"
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
@@ -108,30 +108,34 @@ class _ExperimentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
 
 def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Project:
-    """Return the project with its experiments; a folder without any is no error.
+    """Return the project with its experiments; there may be none.
 
     Args:
-        project: Of the same folder, with its strategies.
-        overrides: `workers`, `on` and `address` of the command line.
+        project: The project, with its strategies.
+        overrides: `workers`, `on` and `address` from the command line.
 
     Raises:
-        ConfigError: One of these is wrong.
+        ConfigError: An override has a wrong value.
     """
     if not (project.root / "config" / "experiments").is_dir():
         return project
-    broken = {each.name: each.error for each in project.problems if each.kind == "strategy"}
+    broken = {
+        problem.name: problem.error for problem in project.problems if problem.kind == "strategy"
+    }
     changes = _overrides(overrides)
 
-    def load_one(document: Document) -> Experiment:
+    def load_experiment(document: Document) -> Experiment:
         return replace(_load(document, project, broken), **changes)
 
-    loaded, wrong = load._load_each(project.root, "experiments", "experiment", None, load_one)
-    problems = [Problem(kind="experiment", name=name, error=e) for name, e in wrong.items()]
+    loaded, errors = load._load_folder(
+        project.root, "experiments", "experiment", None, load_experiment
+    )
+    problems = [Problem(kind="experiment", name=name, error=e) for name, e in errors.items()]
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
 
 def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the command line says of how experiments are run."""
+    """Return the command line's changes to an experiment's `workers`, `on` and `address`."""
     changes: dict[str, Any] = {}
     if (text := overrides.get("workers")) is not None:
         if not text.isdecimal() or int(text) > _MOST_WORKERS:
@@ -159,7 +163,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
     if name in project.strategies or name in broken:
         document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
     if raw.strategy in broken:
-        raise broken[raw.strategy]  # it is said once
+        raise broken[raw.strategy]  # the same error, so that it is printed once
     strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
     search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
     _check_numbers(document, raw)
@@ -211,18 +215,18 @@ def _trial_limit_ms(document: Document, text: str | None) -> int | None:
 
 
 def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
-    """Refuse numbers out of their range, wherever in the file."""
-    own, is_tpe = raw.monte_carlo or _MonteCarlo(), raw.search.method == "tpe"
+    """Refuse numbers of the file that are out of range."""
+    monte_carlo, is_tpe = raw.monte_carlo or _MonteCarlo(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
         (("search", "seed"), raw.search.seed, 0, _MOST_TPE_SEED if is_tpe else _SEEDS.stop - 1),
         (("search", "batch"), raw.search.batch, 1, 1000),
         (("objective", "min_trades"), raw.objective.min_trades, 0, 10**9),
         (("overfitting", "blocks"), raw.overfitting.blocks, 2, _MOST_BLOCKS),
         (("run", "workers"), raw.run.workers, 0, _MOST_WORKERS),
-        (("monte_carlo", "paths"), own.paths, 1, _MOST_PATHS),
-        (("monte_carlo", "block_days"), own.block_days, 1, 10**4),
-        (("monte_carlo", "seed"), own.seed, 0, _SEEDS.stop - 1),
-        (("monte_carlo", "markets"), own.markets, 0, MOST_POINTS),
+        (("monte_carlo", "paths"), monte_carlo.paths, 1, _MOST_PATHS),
+        (("monte_carlo", "block_days"), monte_carlo.block_days, 1, 10**4),
+        (("monte_carlo", "seed"), monte_carlo.seed, 0, _SEEDS.stop - 1),
+        (("monte_carlo", "markets"), monte_carlo.markets, 0, MOST_POINTS),
     ]
     for key, value, least, most in ranges:
         if not least <= value <= most:
@@ -253,14 +257,14 @@ def _walk_forward(
     if search.method == "tpe":
         document.refuse(
             ("walk_forward",),
-            "each window would need a search of its own: use grid, random or halton",
+            "method tpe cannot be combined with walk_forward: use grid, random or halton",
         )
     days = {name: _days(document, name, getattr(raw, name)) for name in ("train", "test")}
     days |= {
         name: _days(document, name, getattr(raw, name), zero=True) for name in ("warm_up", "purge")
     }
     if days["purge"] >= days["train"]:
-        document.refuse(("walk_forward", "purge"), "leaves nothing of train: write less")
+        document.refuse(("walk_forward", "purge"), "is as long as train or longer: shorten it")
     if raw.plateau < 0 or (raw.plateau and search.method != "grid"):
         document.refuse(
             ("walk_forward", "plateau"),
@@ -271,8 +275,8 @@ def _walk_forward(
     if objective.metric in _YEARLY and trained < FEWEST_DAYS:
         document.refuse(
             ("walk_forward", "train"),
-            f"{trained} days are too short for a {objective.metric} ratio, which needs "
-            f"{FEWEST_DAYS}: write a longer time, or maximize: return",
+            f"{trained} days are too short for a {objective.metric} ratio, which needs at least "
+            f"{FEWEST_DAYS}: lengthen train, or use maximize: return",
         )
     return WalkForward(
         train_ms=days["train"] * DAY_MS,
@@ -285,7 +289,7 @@ def _walk_forward(
 
 
 def _days(document: Document, name: str, text: str, *, zero: bool = False) -> int:
-    """Return whole days: windows begin and end at 00:00 UTC."""
+    """Return a duration in whole days; windows begin and end at 00:00 UTC."""
     if zero and text in ("0d", "0h", "0m"):
         return 0
     key = ("walk_forward", name)
@@ -294,7 +298,7 @@ def _days(document: Document, name: str, text: str, *, zero: bool = False) -> in
     except ValueError:
         document.refuse(key, f"{text!r} is not a duration: write whole days, such as 60d")
     if length_ms % DAY_MS:
-        document.refuse(key, f"{text!r} is not whole days, and windows begin at 00:00 UTC")
+        document.refuse(key, f"{text!r} is not whole days: write whole days, such as 60d")
     return length_ms // DAY_MS
 
 
@@ -338,15 +342,15 @@ def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
 
 
 def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> Iterator[Axis]:
-    found: dict[tuple[str, str], str] = {}
+    axis_names: dict[tuple[str, str], str] = {}
     for name, written in space.items():
         key: Key = ("search", "space", name)
-        place, own = _place(document, key, name, strategy)
-        if (place, own) in found:
-            document.refuse(key, f"is the same as {found[place, own]!r}: remove one")
-        found[place, own] = name
+        place, place_key = _place(document, key, name, strategy)
+        if (place, place_key) in axis_names:
+            document.refuse(key, f"is the same as {axis_names[place, place_key]!r}: remove one")
+        axis_names[place, place_key] = name
         values = _values(document, key, written)
-        axis = Axis(name=name, place=place, key=own, values=values)
+        axis = Axis(name=name, place=place, key=place_key, values=values)
         for at, value in enumerate(values):
             where = (*key, at) if isinstance(written, list) else key
             _check_value(document, where, axis, value, strategy)
@@ -357,35 +361,35 @@ def _place(
     document: Document, key: Key, name: str, strategy: Strategy
 ) -> tuple[Literal["params", "risk", "backtest", "strategy"], str]:
     """Return the part of the strategy's file that an axis changes, and the key there."""
-    known = classes(strategy.module_path)
-    taken = params(known[f"{strategy.class_name}Config"], known)
+    classes_by_name = classes(strategy.module_path)
+    accepted = params(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
     risks = risk_keys(strategy)
-    place, dot, own = name.partition(".")
+    place, dot, place_key = name.partition(".")
     if place == "risk" and dot:
-        if own not in risks:
-            document.refuse(key, unknown_key(own, risks))
-        return "risk", own
+        if place_key not in risks:
+            document.refuse(key, unknown_key(place_key, risks))
+        return "risk", place_key
     if place == "backtest" and dot:
-        if own not in _BACKTEST:
-            document.refuse(key, unknown_key(own, _BACKTEST))
-        return "backtest", own
-    own = own if place == "params" and dot else name
-    if own == name and name == "timeframe":
+        if place_key not in _BACKTEST:
+            document.refuse(key, unknown_key(place_key, _BACKTEST))
+        return "backtest", place_key
+    place_key = place_key if place == "params" and dot else name
+    if place_key == name and name == "timeframe":
         return "strategy", name
-    if own == name and name in _BACKTEST:
-        if name in taken.required:
-            document.refuse(key, f"is a param too: write params.{name} or backtest.{name}")
+    if place_key == name and name in _BACKTEST:
+        if name in accepted.required:
+            document.refuse(key, f"is ambiguous: write params.{name} or backtest.{name}")
         return "backtest", name
-    if own in GIVEN:
-        document.refuse(key, "tbv8 gives this one itself: remove it")
-    if taken.closed and own not in taken.required:
-        names = [*taken.required, *_BACKTEST, "timeframe", *(f"risk.{risk}" for risk in risks)]
-        document.refuse(key, unknown(f"param of {strategy.class_name}", own, names))
-    return "params", own
+    if place_key in GIVEN:
+        document.refuse(key, "set by tbv8 itself: remove it")
+    if accepted.closed and place_key not in accepted.required:
+        names = [*accepted.required, *_BACKTEST, "timeframe", *(f"risk.{risk}" for risk in risks)]
+        document.refuse(key, unknown(f"param of {strategy.class_name}", place_key, names))
+    return "params", place_key
 
 
 def risk_keys(strategy: Strategy) -> dict[str, str | None]:
-    """Return the keys of `risk`, each largest position's with its symbol."""
+    """Return the keys of `risk`: those of position limits with their symbol, others with None."""
     bases = {symbol: symbol.partition("/")[0].lower() for symbol in strategy.symbols}
     positions = {f"max_position_{base}": symbol for symbol, base in bases.items()}
     return {**positions, "max_daily_loss_usd": None, "max_leverage": None}
@@ -396,14 +400,14 @@ def _values(document: Document, key: Key, written: Any) -> Point:
         return _scale(document, key, written)
     if not isinstance(written, list) or not written:
         document.refuse(key, "expected a list of values, or {from: 10, to: 50, step: 5}")
-    seen: list[Any] = []
+    values: list[Any] = []
     for at, value in enumerate(written):
         if value is None or isinstance(value, dict | list):
             document.refuse((*key, at), "expected a number, a text, true or false")
-        if any(_is_same(value, other) for other in seen):
+        if any(_is_same(value, earlier) for earlier in values):
             document.refuse((*key, at), f"{value!r} is given twice, remove one")
-        seen.append(value)
-    return tuple(seen)
+        values.append(value)
+    return tuple(values)
 
 
 def _is_same(value: Any, other: Any) -> bool:
@@ -440,7 +444,7 @@ def _scale(document: Document, key: Key, written: Mapping[str, Any]) -> Point:
 
 
 def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy: Strategy) -> None:
-    """Refuse a value that the same key of a strategy's file would refuse."""
+    """Refuse a value that a strategy's file could not have at the same key."""
     if axis.place == "risk" or axis.key == "starting_balance_usd":
         if isinstance(value, bool) or not isinstance(value, int | float):
             document.refuse(key, f"expected a number, got {value!r}")
@@ -456,18 +460,20 @@ def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy:
             timeframe = parse_timeframe(str(value))
         except ValueError as e:
             document.refuse(key, str(e))
-        for other in strategy.bars:
-            if timeframe.label == other.label:
-                document.refuse(key, f"{value!r} is, or looks like, {other} of its bars: remove it")
+        for further in strategy.bars:
+            if timeframe.label == further.label:
+                document.refuse(
+                    key, f"{value!r} is the same as {further} of the strategy's bars: remove it"
+                )
 
 
 def vary(strategy: Strategy, axes: Sequence[Axis], point: Point) -> Strategy:
     """Return a strategy with the values of a point."""
-    given: dict[str, Any] = dict(strategy.params)
+    new_params: dict[str, Any] = dict(strategy.params)
     changes: dict[str, Any] = {}
     for axis, value in zip(axes, point, strict=True):
         if axis.place == "params":
-            given[axis.key] = value
+            new_params[axis.key] = value
         elif axis.place == "risk":
             changes["risk"] = _limited(strategy, changes.get("risk", strategy.risk), axis, value)
         elif axis.key == "starting_balance_usd":
@@ -476,7 +482,7 @@ def vary(strategy: Strategy, axes: Sequence[Axis], point: Point) -> Strategy:
             changes[axis.key] = parse_timeframe(value)
         else:
             changes[axis.key] = value
-    varied = replace(strategy, params=given, **changes)
+    varied = replace(strategy, params=new_params, **changes)
     if varied.timeframe == ONE_MINUTE and varied.detail != "none":
         varied = replace(varied, detail="none")
     return varied
@@ -495,23 +501,23 @@ def promoted_text(
     """Return the file of an experiment's strategy with the values of a point and another id.
 
     Args:
-        experiment: Whose point it is.
+        experiment: The experiment that the point belongs to.
         point: The values.
         strategy_id: The new id.
-        comments: Lines that stand above.
+        comments: Comment lines at the top.
         root: The project's folder.
 
     Raises:
-        ConfigError: The id is not one.
+        ConfigError: The id cannot be a file's name.
     """
     document = read_document(root / experiment.strategy.path, root=root)
     renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
     value = {**document.value, "strategy_id": load._named(renamed, "strategy_id", strategy_id)}
-    for axis, own in zip(experiment.search.axes, point, strict=True):
+    for axis, axis_value in zip(experiment.search.axes, point, strict=True):
         if axis.place == "strategy":
-            value[axis.key] = own
+            value[axis.key] = axis_value
         else:
-            value[axis.place] = {**value.get(axis.place, {}), axis.key: own}
+            value[axis.place] = {**value.get(axis.place, {}), axis.key: axis_value}
     head = "".join(f"# {line}\n" for line in comments)
     text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, width=100)
     return f"{_SCHEMA_LINE}\n{head}{text}"

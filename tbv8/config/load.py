@@ -1,7 +1,7 @@
 """The YAML files of `config/` as one frozen Project, checked whole before anything runs.
 
-The records here, whose names begin with an underscore, are the files as written; what the rest of
-tbv8 reads is in `tbv8.config.records`.
+The records here, with names that begin with an underscore, are the files as written; the rest of
+tbv8 reads those of `tbv8.config.records`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
 
 HistorySpan = Callable[[Venue, Path], Span | None]
-"""The span for which a venue has history at all, given the database; None where it has none."""
+"""The span of a venue's history, given the database's path; None if it has no history."""
 
 OVERRIDES = ("venue", "start", "end", "workers", "on", "address")
 QUOTES = ("USD", "USDT", "USDC")
@@ -82,13 +82,22 @@ HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
 """A host as urllib reads it: without a port, in lower case."""
 
 _TIMES_MS = range(parse_time("9999-01-01"))
-_TOO_MUCH = Decimal(10) ** 12  # of anything; NautilusTrader ends at 1.7e13
+_AMOUNT_LIMIT = Decimal(10) ** 12  # NautilusTrader's own is 1.7e13
 _DECIMALS = 16  # NautilusTrader keeps no more
 _DAY_HOURS = 24
-_TAKEN = ("config", "tbv8", "migrations", "tests", "docs", ".git", "data/export", "data/.doit.db")
+_RESERVED = (
+    "config",
+    "tbv8",
+    "migrations",
+    "tests",
+    "docs",
+    ".git",
+    "data/export",
+    "data/.doit.db",
+)
 _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
 _PLACEHOLDERS = ("{symbol}", "{base}", "{quote}")
-_PERCENT = Decimal("0.01")  # no venue charges as much: probably 0.045 % written as 0.045
+_PERCENT = Decimal("0.01")  # no venue charges this much: probably 0.045 % written as 0.045
 
 
 class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -160,18 +169,18 @@ class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 def find_project(folder: Path) -> Path:
-    """Return the nearest folder of a project, `folder` itself or one above it.
+    """Return the nearest project folder: `folder` itself or a parent.
 
     Raises:
         ConfigError: None of them has a dodo.py beside a folder `config`.
     """
     folder = folder.resolve()
-    for place in (folder, *folder.parents):
-        if (place / "dodo.py").is_file() and (place / "config").is_dir():
-            return place
+    for candidate in (folder, *folder.parents):
+        if (candidate / "dodo.py").is_file() and (candidate / "config").is_dir():
+            return candidate
     raise ConfigError(
-        "neither this folder nor one above it is a tbv8 project: go to one, or make one with "
-        "`tbv8 init FOLDER`",
+        "neither this folder nor a parent is a tbv8 project: change to a project, or create one "
+        "with `tbv8 init FOLDER`",
         path=folder,
     )
 
@@ -182,13 +191,13 @@ def load_project(
     """Read and check every file of `root/config`.
 
     Args:
-        root: The project's folder, the one with `dodo.py`.
-        overrides: `venue`, `start`, `end`, and what runs experiments, of the command line.
+        root: The project's folder, with `dodo.py` in it.
+        overrides: The command line's `venue`, `start`, `end`, `workers`, `on` and `address`.
         now_ms: The clock, read once.
-        history_span: Asked for each venue whose history is wanted, with the database's path.
+        history_span: Called with each venue that needs history, and the database's path.
 
     Raises:
-        ConfigError: Something is missing or wrong; the first thing found.
+        ConfigError: The first missing or wrong value.
     """
     for name in overrides:
         if name not in OVERRIDES:
@@ -216,7 +225,7 @@ def load_project(
     )
     history_venue, history = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    strategies, broken_strategies = _load_each(
+    strategies, broken_strategies = _load_folder(
         root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
     symbols = venues[history_venue].symbols if history_venue in venues else ()
@@ -238,31 +247,31 @@ def load_project(
     )
 
 
-def _paper(document: Document, words: _Paper) -> Paper:
+def _paper(document: Document, raw: _Paper) -> Paper:
     def duration_ms(key: str, text: str) -> int:
         try:
             return parse_duration_ms(text)
         except ValueError as e:
             document.refuse(("paper", key), str(e))
 
-    stale_after = words.stale_after
+    stale_after = raw.stale_after
     return Paper(
         stale_after_ms=None if stale_after is None else duration_ms("stale_after", stale_after),
-        clock_limit_ms=duration_ms("clock_limit", words.clock_limit),
+        clock_limit_ms=duration_ms("clock_limit", raw.clock_limit),
     )
 
 
-def _notify(document: Document, words: _Notify | None) -> Notify | None:
-    if words is None:
+def _notify(document: Document, raw: _Notify | None) -> Notify | None:
+    if raw is None:
         return None
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", words.urls_env):
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", raw.urls_env):
         cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
-        document.refuse(("notify", "urls_env"), f"{cure}; the URLs hold secrets")
-    return Notify(urls_env=words.urls_env, without=words.without)
+        document.refuse(("notify", "urls_env"), f"{cure}; the URLs themselves are secrets")
+    return Notify(urls_env=raw.urls_env, without=raw.without)
 
 
 class _Data(msgspec.Struct, frozen=True, kw_only=True):
-    """What data.yaml says."""
+    """The contents of data.yaml, with its defaults."""
 
     db_path: Path
     results_path: Path
@@ -290,10 +299,10 @@ def _load_data(root: Path) -> _Data:
 
 
 def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
-    """Return the venues that can be used, and what is wrong with the others."""
+    """Return the venues without errors, and the errors of the others."""
     broken = _Broken({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    venues, broken_venues = _load_each(
+    venues, broken_venues = _load_folder(
         root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
@@ -303,7 +312,7 @@ def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Br
 def _with_runs(
     spans: dict[Series, list[Span]], strategies: Iterable[Strategy]
 ) -> dict[Series, list[Span]]:
-    """Return the spans with those that strategies run over."""
+    """Return the spans together with the strategies' run spans."""
     for strategy in strategies:
         for series in strategy.sources:
             runs = spans.setdefault(series, [])
@@ -322,7 +331,7 @@ def _problems(broken: _Broken, strategies: Mapping[str, ConfigError]) -> tuple[P
 
 
 def _below(root: Path, document: Document, key: str, text: str) -> Path:
-    """Return a configured path as users would write it: relative to where pydoit runs."""
+    """Return a configured path as users would write it: relative to the working directory."""
     if not text.strip() or "://" in text or not text.isprintable():
         document.refuse((key,), f"expected a path such as data/tbv8.sqlite, got {text!r}")
     path = root / text
@@ -330,22 +339,22 @@ def _below(root: Path, document: Document, key: str, text: str) -> Path:
 
 
 def _check_places(root: Path, document: Document, db_path: Path, results_path: Path) -> None:
-    """Refuse a place at which tbv8 would write over the project or over its own data."""
-    cure = "write a place of its own, such as data/results or data/tbv8.sqlite"
+    """Refuse a path where tbv8 would overwrite the project or its own data."""
+    cure = "choose a separate path, such as data/results or data/tbv8.sqlite"
     for key, path in (("results_path", results_path), ("db_path", db_path)):
-        for name in _TAKEN:
+        for name in _RESERVED:
             if _overlap(path, root / name):
-                document.refuse((key,), f"{str(path)!r} would lie over {name}: {cure}")
+                document.refuse((key,), f"{str(path)!r} would overlap {name}: {cure}")
     if _overlap(db_path, results_path):
         key = "results_path" if "results_path" in document.value else "db_path"
-        problem = f"database {str(db_path)!r} and results {str(results_path)!r} would lie over"
-        document.refuse((key,), f"{problem} each other: {cure}")
+        problem = f"database {str(db_path)!r} and results {str(results_path)!r} would overlap"
+        document.refuse((key,), f"{problem}: {cure}")
     if db_path.is_dir():
-        document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write a file's name")
+        document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write the path of a file")
 
 
 def _overlap(path: Path, other: Path) -> bool:
-    """Return True if one path is the other or lies in it, with links resolved."""
+    """Return True if the paths are the same or one lies in the other, with links resolved."""
     resolved, other_resolved = Path(os.path.realpath(path)), Path(os.path.realpath(other))
     return resolved.is_relative_to(other_resolved) or other_resolved.is_relative_to(resolved)
 
@@ -355,21 +364,21 @@ def _read(root: Path, name: str, cure: str) -> Document:
     if not path.is_file():
         if path.with_suffix(".yml").is_file():
             cure = f"rename {path.stem}.yml"
-        raise ConfigError(f"there is no such file: {cure}", path=path.relative_to(root))
+        raise ConfigError(f"file not found: {cure}", path=path.relative_to(root))
     return read_document(path, root=root)
 
 
-def _load_each[T](
-    root: Path, name: str, what: str, cure: str | None, load: Callable[[Document], T]
+def _load_folder[T](
+    root: Path, name: str, noun: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
-    """Load each file of a folder by itself; return what is loaded, and what is wrong, by name."""
+    """Load each file of a folder; return the records and the errors, by file name."""
     loaded: dict[str, T] = {}
     broken: dict[str, ConfigError] = {}
-    for path in _paths(root, name, what, cure):
+    for path in _paths(root, name, noun, cure):
         try:
             if (twin := path.with_suffix(".yaml")) != path and twin.exists():
                 raise ConfigError(
-                    f"there is {twin.name} too: two files with one id, remove one",
+                    f"same id as {twin.name}: remove one of the two files",
                     path=path.relative_to(root),
                 )
             loaded[path.stem] = load(read_document(path, root=root))
@@ -379,28 +388,28 @@ def _load_each[T](
     return loaded, broken
 
 
-def _paths(root: Path, name: str, what: str, cure: str | None) -> list[Path]:
-    """Return the files of a folder of config/; without a cure there need not be any."""
+def _paths(root: Path, name: str, noun: str, cure: str | None) -> list[Path]:
+    """Return the files of a folder of config/; without a `cure` the folder may be empty."""
     folder = root / "config" / name
     paths = sorted(
         path
-        for path in folder.glob("[!.]*")  # not what an editor keeps beside an open file
+        for path in folder.glob("[!.]*")  # no backup files of editors
         if path.suffix in (".yaml", ".yml")
     )
     if not paths and cure is not None:
         raise ConfigError(
-            f"there is no {what}: write {cure}",
+            f"no {noun} found: write {cure}",
             path=folder.relative_to(root),
         )
     return paths
 
 
 def _named(document: Document, key: str, name: str) -> str:
-    """Return `name` when it is the file's own name."""
+    """Return `name`, or refuse it if it is not the file's own name."""
     if name != document.path.stem:
         document.refuse((key,), f"{name!r} must be the file's name, {document.path.stem!r}")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
-        document.refuse((key,), f"{name!r} must be letters, digits, _ and -")
+        document.refuse((key,), f"{name!r} must consist of letters, digits, _ and -")
     return name
 
 
@@ -410,12 +419,14 @@ def _load_venue(
     warnings: list[str],
     document: Document,
 ) -> Venue:
-    """Return a venue; what is wrong with an instrument's rules goes into `broken`."""
+    """Return a venue; errors in the rules of an instrument go into `broken`."""
     raw = to_record(document, _VenueFile)
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
-        document.refuse(("channels",), "expected some of trades, bbo, funding and mark, each once")
+        document.refuse(
+            ("channels",), "expected one or more of trades, bbo, funding and mark, each once"
+        )
     for index, host in enumerate(raw.redirect_hosts):
         if not re.fullmatch(HOST, host):
             expected = f"expected a host such as data.example.com, got {host!r}"
@@ -449,20 +460,22 @@ def _load_venue(
 def _own_history(
     document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
 ) -> HistorySource | None:
-    """Return the history that the file itself configures, if it does."""
+    """Return the history source that the venue's file configures; None if it has none."""
     for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
         if value is not None and raw.history != kind:
-            document.refuse((key,), f"goes with `history: {kind}`: write both, or none")
+            document.refuse((key,), f"needs `history: {kind}`: write both, or neither")
     if raw.history is None:
         return None
     if find_history(raw.venue) is not None:
         document.refuse(
             ("history",),
-            f"{raw.venue} has a history that tbv8 knows: choose another name for this venue",
+            f"tbv8 has a history source for {raw.venue}: choose another name for this venue",
         )
     if raw.history == "ccxt":
         if raw.exchange is None:
-            document.refuse(("exchange",), "missing: write ccxt's name of one, such as kraken")
+            document.refuse(
+                ("exchange",), "missing: write ccxt's name of the exchange, such as kraken"
+            )
         document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
         return make_history(FromExchange(exchange=raw.exchange))
     path = _files_path(document, raw.path, symbols)
@@ -472,19 +485,19 @@ def _own_history(
 def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
     key = ("path",)
     if path is None or not path.strip() or not path.isprintable():
-        document.refuse(key, "missing: write where the files are, such as bars/{symbol}.csv")
+        document.refuse(key, "missing: write the path of the files, such as bars/{symbol}.csv")
     for placeholder in re.findall(r"\{[^{}]*\}", path):
         if placeholder not in _PLACEHOLDERS:
             document.refuse(key, unknown("placeholder", placeholder, _PLACEHOLDERS))
     if len(symbols) > 1 and not any(word in path for word in _PLACEHOLDERS):
         document.refuse(
-            key, f"{path!r} is the same for every symbol: write {{symbol}} where they differ"
+            key, f"{path!r} is the same for every symbol: write {{symbol}} in place of its name"
         )
     return path
 
 
 def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[str, str | None]:
-    """Return symbol -> native symbol; None where only the symbol was written."""
+    """Return symbol -> native symbol; None if only the symbol was written."""
     if not written:
         document.refuse(("symbols",), "expected at least one symbol, such as BTC/USDT")
     if isinstance(written, list):
@@ -497,7 +510,7 @@ def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[st
         _check_symbol(document, ("symbols", symbol), symbol)
         if not native.strip():
             document.refuse(("symbols", symbol), f"expected the venue's own name, got {native!r}")
-        first = next(other for other, name in written.items() if name == native)
+        first = next(key for key, name in written.items() if name == native)
         if first != symbol:
             document.refuse(("symbols", symbol), f"{native!r} is the native symbol of {first} too")
     return dict(written)
@@ -534,20 +547,20 @@ def _check_rate(document: Document, key: tuple[str, ...], rate: Decimal) -> None
 def _warn_of_percent(
     warnings: list[str], document: Document, key: tuple[str, ...], rate: Decimal
 ) -> None:
-    """Ask whether a fee or a funding rate was meant in percent."""
+    """Add a warning if a fee or a funding rate looks like percent."""
     if rate.copy_abs() >= _PERCENT:
         percent, meant = plain(rate * 100), plain(rate / 100)
         warnings.append(
             f"{document.place(key)}: {'.'.join(key)}: {rate} is {percent} % of the notional: "
-            f"write {meant} if {rate} % was meant"
+            f"if you meant {rate} %, write {meant}"
         )
 
 
 def _check_amount(document: Document, key: Key, value: Decimal) -> None:
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
-    if value >= _TOO_MUCH:
-        document.refuse(key, f"expected a number below {_TOO_MUCH}, got {value}")
+    if value >= _AMOUNT_LIMIT:
+        document.refuse(key, f"expected a number below {_AMOUNT_LIMIT}, got {value}")
     _check_decimals(document, key, value)
 
 
@@ -574,7 +587,7 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
 
 
 class _Broken(msgspec.Struct, frozen=True):
-    """The errors of venues, and of single instruments of venues without errors."""
+    """Errors of whole venues, and errors of single instruments of other venues."""
 
     venues: dict[str, ConfigError]
     instruments: dict[tuple[str, str], ConfigError]
@@ -589,7 +602,7 @@ class _Broken(msgspec.Struct, frozen=True):
 
 
 class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs to load a strategy beside its own file."""
+    """The inputs for loading a strategy, apart from its own file."""
 
     root: Path
     history: _History
@@ -604,9 +617,9 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Setting(msgspec.Struct, frozen=True):
-    """A configured text, where it stands, and its rank: history.yaml, strategy, command line.
+    """A configured text, its place, and its rank: history.yaml, strategy, command line.
 
-    Without a document it is the command line's.
+    Without a document it comes from the command line.
     """
 
     text: str | None
@@ -620,7 +633,7 @@ class _Setting(msgspec.Struct, frozen=True):
         self.document.refuse(self.key, problem)
 
     def at(self, time_ms: int) -> str:
-        """Return a time, and in which file it stands."""
+        """Return a time together with its place in a file."""
         place = f" in {self.document.place(self.key)}" if self.document else ""
         return f"{iso(time_ms)}{place}"
 
@@ -630,72 +643,74 @@ class _Setting(msgspec.Struct, frozen=True):
         except ValueError as e:
             self.refuse(str(e))
         if ts_ms % MINUTE_MS:
-            self.refuse(f"{self.text!r} is not on a minute")
+            self.refuse(f"{self.text!r} is not a whole minute: leave the seconds out")
         if ts_ms not in _TIMES_MS:
             self.refuse(f"{self.text!r} is out of range: write a year from 1970 to 9998")
         return ts_ms
 
 
 def _settings(
-    inputs: _Inputs, own: _Backtest | None, document: Document | None, option: str, key: str
+    inputs: _Inputs, backtest: _Backtest | None, document: Document | None, option: str, key: str
 ) -> list[_Setting]:
-    """Return every setting written for `key`, the one that holds last."""
+    """Return every setting written for `key`; the last one takes effect."""
     settings = [_Setting(getattr(inputs.history, key), ("history", key), 0, inputs.document)]
-    if own is not None and getattr(own, key) is not None:
-        settings.append(_Setting(getattr(own, key), ("backtest", key), 1, document))
+    if backtest is not None and getattr(backtest, key) is not None:
+        settings.append(_Setting(getattr(backtest, key), ("backtest", key), 1, document))
     if option in inputs.overrides:
         settings.append(_Setting(inputs.overrides[option], (option,), 2))
     return settings
 
 
 def _resolve_span(
-    inputs: _Inputs, own: _Backtest | None, document: Document | None
+    inputs: _Inputs, backtest: _Backtest | None, document: Document | None
 ) -> tuple[str, Span]:
-    """Return the data venue, and the span wanted of it cut to what it has.
+    """Return the data venue, and the configured span limited to the venue's history.
 
-    What does not hold for this call is checked too: a file is right by itself.
+    Settings that are overridden are checked too, so that each file is correct by itself.
     """
-    for setting in _settings(inputs, own, document, "venue", "market_data_venue"):
+    for setting in _settings(inputs, backtest, document, "venue", "market_data_venue"):
         name = str(setting.text)
         if name not in inputs.venues and name not in inputs.broken.venues:
             setting.refuse(unknown("venue", name, inputs.venues))
-    for start in _settings(inputs, own, document, "start", "start_date"):
+    for start in _settings(inputs, backtest, document, "start", "start_date"):
         start_ms = start.time_ms()
-    for end in _settings(inputs, own, document, "end", "end_date"):
+    for end in _settings(inputs, backtest, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
     span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
     venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
     available = venue_span or span
     if not span.intersection(available):
         late = start_ms >= available.end_ms
-        (start if late else end).refuse(f"{name} has history of {available} only, not of {span}")
+        (start if late else end).refuse(
+            f"{name} has no history of {span}, only of {available}: write dates in there"
+        )
     span = span.intersection(available)
-    if own is not None and document is not None:
-        _check_warm_up(document, own, span, venue=name, venue_span=venue_span)
+    if backtest is not None and document is not None:
+        _check_warm_up(document, backtest, span, venue=name, venue_span=venue_span)
     return name, span
 
 
 def _check_warm_up(
-    document: Document, own: _Backtest, span: Span, *, venue: str, venue_span: Span | None
+    document: Document, backtest: _Backtest, span: Span, *, venue: str, venue_span: Span | None
 ) -> None:
-    """Refuse a warm-up before the venue's history, or before a start that is not a day's."""
+    """Refuse a warm-up that begins before the venue's history, or a start that is not 00:00 UTC."""
     key = ("backtest", "warm_up")
-    warm_up_ms = _warm_up_ms(document, own.warm_up)
+    warm_up_ms = _warm_up_ms(document, backtest.warm_up)
     if not warm_up_ms:
         return
     if span.start_ms % DAY_MS:
         document.refuse(
             key,
-            f"what follows a warm-up is counted from 00:00 UTC, and the span starts at "
-            f"{iso(span.start_ms)}: write a start_date without a time",
+            f"a span after a warm-up must start at 00:00 UTC, not at {iso(span.start_ms)}: write a "
+            "start_date without a time",
         )
     begin_ms, first_ms = span.start_ms - warm_up_ms, venue_span.start_ms if venue_span else 0
     if begin_ms < first_ms:
         earliest_ms = -(-(first_ms + warm_up_ms) // DAY_MS) * DAY_MS
         document.refuse(
             key,
-            f"{own.warm_up} before {iso(span.start_ms)} {venue} has no history yet, it begins at "
-            f"{iso(first_ms)}: write start_date: {iso_day(earliest_ms)} or a later one",
+            f"{venue} has no history {backtest.warm_up} before {iso(span.start_ms)}, it begins at "
+            f"{iso(first_ms)}: write start_date: {iso_day(earliest_ms)} or later",
         )
 
 
@@ -713,18 +728,18 @@ def _warm_up_ms(document: Document, text: str) -> int:
 
 
 def _cut_to_now(inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int) -> int:
-    """Return the end, no later than now; the more special setting must give way."""
+    """Return the end, no later than now; errors blame the setting of the higher rank."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
             start.refuse(f"{start.text!r} is not before the end, {end.at(end_ms)}")
         end.refuse(f"{end.text!r} is not after the start, {start.at(start_ms)}")
     now_ms = ONE_MINUTE.floor(inputs.now_ms)
     if start_ms >= now_ms:
-        start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier one")
+        start.refuse(f"{start.text!r} is not before now, {iso(now_ms)}: write an earlier time")
     if start_ms >= end_ms:
         start.refuse(
             f"{start.text!r} is not before the end, {iso(end_ms)}, the last full "
-            f"{inputs.refresh} before now: write an earlier one"
+            f"{inputs.refresh} before now: write an earlier time"
         )
     return min(end_ms, now_ms)
 
@@ -806,41 +821,39 @@ def _strategy_symbols(document: Document, raw: _StrategyFile, venue: Venue) -> t
         if symbol in symbols[:at]:
             document.refuse(key, f"{symbol!r} is given twice, remove one")
         document.choose(key, symbol, venue.symbols, f"symbol of {venue.name}")
-        own = symbol.rpartition("/")[2]
-        if own not in QUOTES:
+        symbol_quote = symbol.rpartition("/")[2]
+        if symbol_quote not in QUOTES:
             document.refuse(
-                key, f"{symbol!r} is quoted in {own}, and risk is in dollars: {_one_of(QUOTES)}"
+                key,
+                f"{symbol!r} is quoted in {symbol_quote}, but risk limits are in dollars: choose a "
+                f"symbol quoted in {', '.join(QUOTES[:-1])} or {QUOTES[-1]}",
             )
-        if own != quote:
-            document.refuse(key, f"{symbol!r} is not quoted in {quote} as {symbols[0]}")
+        if symbol_quote != quote:
+            document.refuse(key, f"{symbol!r} is not quoted in {quote} as {symbols[0]} is")
     return tuple(symbols)
-
-
-def _one_of(names: Iterable[str]) -> str:
-    return f"write one of {', '.join(names)}"
 
 
 def _further_bars(
     document: Document, texts: list[str], timeframe: Timeframe
 ) -> tuple[Timeframe, ...]:
-    """Return the timeframes beside the main one, the longest first."""
-    found: list[Timeframe] = []
+    """Return the further timeframes, the longest first."""
+    further_bars: list[Timeframe] = []
     for at, text in enumerate(texts):
         further = _timeframe(document, ("bars", at), text)
         if further == timeframe:
-            document.refuse(("bars", at), f"{text!r} is the timeframe itself, remove it")
-        if further in found:
+            document.refuse(("bars", at), f"{text!r} is the main timeframe: remove it")
+        if further in further_bars:
             document.refuse(("bars", at), f"{text!r} is given twice, remove one")
-        for other in (timeframe, *found):
-            if other.label == further.label:
-                step, unit = other.label
+        for earlier in (timeframe, *further_bars):
+            if earlier.label == further.label:
+                step, unit = earlier.label
                 document.refuse(
                     ("bars", at),
-                    f"NautilusTrader names bars of {text} and of {other} alike, {step}-{unit}, so "
-                    "that a strategy cannot tell them apart: remove one",
+                    f"NautilusTrader gives bars of {text} and {earlier} the same name, "
+                    f"{step}-{unit}, so a strategy could not tell them apart: remove one",
                 )
-        found.append(further)
-    return tuple(sorted(found, key=length, reverse=True))
+        further_bars.append(further)
+    return tuple(sorted(further_bars, key=length, reverse=True))
 
 
 def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str, ...]) -> Risk:
@@ -864,7 +877,7 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
 
 
 def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Decimal | None:
-    """Return the rate per 8 h that takes the place of each instrument's own; None for those."""
+    """Return the rate per 8 h that replaces each instrument's; None if it is not written."""
     key, written = ("backtest", "funding"), raw.backtest.funding
     if written is None:
         return None
@@ -886,7 +899,7 @@ def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Dec
 def _funding_mode(
     raw: _StrategyFile, data_venue: str, instruments: Mapping[str, Mapping[str, Instrument]]
 ) -> Funding:
-    """Return what a strategy is charged; a rate that is written for an instrument holds too."""
+    """Return the funding mode: `backtest.funding`, else by the instruments' rates and the venue."""
     if raw.backtest.funding is not None:
         return "history" if raw.backtest.funding == "history" else "fixed"
     if any(rules.funding_rate_8h for rules in instruments[raw.routing.primary].values()):
@@ -903,10 +916,10 @@ def _instruments(
 ) -> dict[str, dict[str, Instrument]]:
     """Return the rules of every symbol at both venues, with the `funding` of the backtest."""
     if routing.mode != "PRIMARY_ONLY" and routing.secondary is None:
-        document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs one")
+        document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs a second venue")
     if routing.secondary == routing.primary:
         document.refuse(("routing", "secondary"), "is the primary: name another venue")
-    found = {}
+    rules_by_venue = {}
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
             continue
@@ -916,20 +929,23 @@ def _instruments(
             if symbol not in venue.instruments:
                 document.refuse(
                     ("routing", role),
-                    f"{name} has no instrument rules of {symbol}: write them under "
+                    f"{name} has no instrument rules for {symbol}: write them under "
                     f"`instruments:` in config/venues/{name}.yaml",
                 )
         rules = {symbol: venue.instruments[symbol] for symbol in symbols}
         if funding is not None:
-            rules = {symbol: replace(own, funding_rate_8h=funding) for symbol, own in rules.items()}
-        found[name] = rules
-    return found
+            rules = {
+                symbol: replace(instrument, funding_rate_8h=funding)
+                for symbol, instrument in rules.items()
+            }
+        rules_by_venue[name] = rules
+    return rules_by_venue
 
 
 def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:
     """Return module and class of `ema_cross.EmaCross` or `path/to/file.py:Class`.
 
-    Both must exist, and the config class beside the class.
+    Module, class and the config class beside it must exist.
     """
     key = ("strategy",)
     if ":" in text or "/" in text or text.endswith(".py"):
@@ -957,26 +973,32 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
 
 
 def _check_imports(document: Document, module: str, *, root: Path) -> None:
-    """Refuse a strategy whose own code imports what opens files unseen."""
-    sources, below = strategy_sources(module, root=root)
+    """Refuse a strategy with an import of a module that opens files without an audit event."""
+    sources, folder = strategy_sources(module, root=root)
     package = STRATEGIES.parent
-    own = [p for p in sources if p.is_relative_to(STRATEGIES) or not p.is_relative_to(package)]
-    for refusal in unseen_imports(own, root=below):
-        document.refuse(("strategy",), refusal)
+    user_sources = [
+        path
+        for path in sources
+        if path.is_relative_to(STRATEGIES) or not path.is_relative_to(package)
+    ]
+    for problem in unseen_imports(user_sources, root=folder):
+        document.refuse(("strategy",), problem)
 
 
 def _file_and_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:
-    """Return the two halves of `path/to/file.py:Class`, the path as it is written in the key."""
+    """Return the two halves of `path/to/file.py:Class`, with the path as written."""
     key = ("strategy",)
     file, _, class_name = text.rpartition(":")
     path = PurePosixPath(file)
     if path.suffix != ".py" or not path.stem.isidentifier() or not class_name.isidentifier():
         document.refuse(key, f"{text!r} is not path/to/file.py:Class")
     if path.is_absolute():
-        cure = f"write it from there on, such as ../research/{path.name}"
-        document.refuse(key, f"{file!r} does not begin at the project's folder: {cure}")
+        cure = f"write a relative path, such as ../research/{path.name}"
+        document.refuse(key, f"{file!r} is not relative to the project's folder: {cure}")
     if not (root / path).is_file():
-        document.refuse(key, f"there is no file {path.as_posix()!r}, from the project's folder on")
+        document.refuse(
+            key, f"no file {path.as_posix()!r}: write its path relative to the project's folder"
+        )
     return path.as_posix(), class_name
 
 
@@ -984,12 +1006,12 @@ def _check_params(
     document: Document, path: Path, class_name: str, values: Mapping[str, Any]
 ) -> None:
     classes_by_name = classes(path)
-    taken = params(classes_by_name[f"{class_name}Config"], classes_by_name)
+    accepted = params(classes_by_name[f"{class_name}Config"], classes_by_name)
     for name in values:
         if name in GIVEN:
-            document.refuse(("params", name), "tbv8 gives this one itself: remove it")
-        if taken.closed:
-            document.choose(("params", name), name, taken.required, f"param of {class_name}")
-    for name, required in taken.required.items():
+            document.refuse(("params", name), "set by tbv8 itself: remove it")
+        if accepted.closed:
+            document.choose(("params", name), name, accepted.required, f"param of {class_name}")
+    for name, required in accepted.required.items():
         if required and name not in values:
             document.refuse(("params", name), f"missing: {class_name} needs it")

@@ -1,4 +1,4 @@
-"""The configuration as the rest of tbv8 reads it: every default filled in, every name resolved.
+"""The configuration for the rest of tbv8: every default filled in, every name resolved.
 
 Times are milliseconds UTC, quantities base units, fees and rates fractions of the notional.
 """
@@ -15,8 +15,8 @@ from tbv8.config.source import module_path
 from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
-from tbv8.venues.base import HistorySource
-from tbv8.venues.registry import find_funding, find_history
+from tbv8.venues.base import FetchRules, HistorySource
+from tbv8.venues.registry import find_funding, find_history, find_rules
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo", "funding", "mark"]
@@ -30,12 +30,12 @@ Kind = Literal["venue", "instrument", "strategy", "experiment"]
 class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The rules and costs of orders in one symbol at one venue; fees as fractions of the notional.
 
-    `funding_rate_8h` is what a long position pays for eight hours, and a short one gets; it is
-    charged every `funding_hours`, each time its share of the eight. In a file 0 stands for the
-    venue's own hours; those of a project are filled in.
+    A long position pays `funding_rate_8h` per eight hours and a short one receives it. It is
+    charged every `funding_hours`, in proportion. In a file 0 stands for the venue's own interval;
+    a loaded project has that filled in.
 
-    `multiplier` is how many of the symbol's units one unit of the venue holds: where the venue
-    trades kPEPE, it is 1000. Prices and sizes of all other fields are those of the symbol's unit.
+    `multiplier` is the number of the symbol's units in one unit of the venue: 1000 if the venue
+    trades kPEPE. All other fields are in the symbol's unit.
     """
 
     tick_size: Decimal
@@ -50,9 +50,9 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """One venue; a native symbol of None is spelt by the venue's own rule.
+    """One venue; a native symbol of None follows the venue's own rule.
 
-    `own_history` is what its file says of a history that tbv8 does not know by the venue's name.
+    `own_history` is the history source from the venue's file, for a venue unknown to tbv8.
     """
 
     name: str
@@ -68,16 +68,21 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def history(self) -> HistorySource | None:
-        """Where its history of 1m bars comes from; None if it has none to give."""
+        """The source of its 1m bars; None if it has no history."""
         return self.own_history or find_history(self.name)
 
+    @property
+    def rules(self) -> FetchRules | None:
+        """The function that fetches the venue's trading rules; None if it publishes none."""
+        return self.own_history.rules if self.own_history else find_rules(self.name)
+
     def history_of(self, dataset: str) -> HistorySource | None:
-        """Return where a dataset's history comes from: `funding`, else its 1m bars."""
+        """Return the source of a dataset's history: of `funding`, else of 1m bars."""
         return find_funding(self.name) if dataset == "funding" else self.history
 
 
 class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The venue that gets the orders, and one that is only simulated beside it."""
+    """The venue that receives the orders, and a second venue for simulation alone."""
 
     primary: str
     secondary: str | None = None
@@ -85,7 +90,7 @@ class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Risk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Limits that no order gets past; the largest position of each symbol in its base units."""
+    """Limits on every order; the largest position of each symbol is in its base units."""
 
     max_positions: dict[str, Decimal]
     max_daily_loss_usd: Decimal
@@ -93,21 +98,21 @@ class Risk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Strategy(msgspec.Struct, frozen=True, kw_only=True):
-    """One strategy with all that it inherits.
+    """One strategy with all inherited settings.
 
     Attributes:
-        symbol: The main one; its bars of `timeframe` are what results are marked by.
-        symbols: All, the main one first; of one quote currency.
-        bars: Timeframes beside the main one, the longest first.
-        module: A module below `tbv8/strategies/`, dotted, or the path of a file below `root`.
+        symbol: The main symbol; results are marked by its bars of `timeframe`.
+        symbols: All symbols, the main one first; they share one quote currency.
+        bars: Further timeframes, the longest first.
+        module: A dotted module below `tbv8/strategies/`, or the path of a file from `root`.
         source: The series of the main symbol.
-        span: What is counted: the wanted span cut to what that venue has.
-        warm_up_ms: How much earlier the run begins.
+        span: The counted span: the configured one, limited to the venue's history.
+        warm_up_ms: The length of the run before `span`.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
-        simulated: The market of `source` is made up.
-        funding: What is charged: `history` what venues charged, `held` the same if any of it is
-            held, else the `funding_rate_8h` of the instruments, and `fixed` always that.
-        detail: `1m` matches orders by minutes inside longer bars; `none` for bars of 1m.
+        simulated: True if the market of `source` is synthetic.
+        funding: `history`: the venues' recorded rates. `held`: the same if the database has any,
+            else as `fixed`. `fixed`: the `funding_rate_8h` of the instruments.
+        detail: `1m` matches orders by minutes inside longer bars; `none` if `timeframe` is 1m.
         root: The project's folder.
     """
 
@@ -140,53 +145,53 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sources(self) -> tuple[Series, ...]:
-        """The series whose bars it reads, in the order of its symbols."""
+        """The series of its bars, in the order of its symbols."""
         return tuple(Series(self.source.venue, symbol) for symbol in self.symbols)
 
     @property
     def funding_of(self) -> tuple[tuple[str, str], ...]:
-        """The venues whose rules hold in a run and the symbols, if not always a fixed rate is."""
+        """The venues and symbols with funding history in a run; none if the rate is fixed."""
         if self.funding == "fixed":
             return ()
         return tuple((venue, symbol) for venue in self.instruments for symbol in self.symbols)
 
     def funding_venues(self, venue: str) -> tuple[str, ...]:
-        """Return whose rates a run by one venue's rules is charged: its own, else its bars'.
+        """Return the venues that supply the rates of a run at `venue`, the preferred one first.
 
-        On made-up bars those of the same made-up market alone.
+        A run on synthetic bars uses the rates of the same synthetic market alone.
         """
-        own = () if self.simulated else (venue,)
-        return tuple(dict.fromkeys((*own, self.source.venue)))
+        preferred = () if self.simulated else (venue,)
+        return tuple(dict.fromkeys((*preferred, self.source.venue)))
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
-        """The timeframes that it is shown, the main one first."""
+        """The timeframes of its bars, the main one first."""
         return (self.timeframe, *self.bars)
 
     @property
     def run_span(self) -> Span:
-        """The whole time of a run: the warm-up and the span."""
+        """The span of the whole run: the warm-up and the counted span."""
         return Span(self.span.start_ms - self.warm_up_ms, self.span.end_ms)
 
     @property
     def bars_span(self) -> Span:
-        """The part of the run's span that whole bars of the main timeframe fill."""
+        """The part of the run's span with whole bars of the main timeframe."""
         return self.timeframe.whole(self.run_span)
 
     @property
     def step(self) -> Timeframe:
-        """The timeframe of the bars by which orders are matched."""
+        """The timeframe of the bars that match orders."""
         return ONE_MINUTE if self.detail == "1m" else self.timeframe
 
     @property
     def reads(self) -> tuple[tuple[Series, Timeframe], ...]:
-        """Every series and timeframe that a run reads, the main ones first."""
+        """Every series and timeframe read by a run, the main ones first."""
         timeframes = dict.fromkeys((*self.timeframes, self.step))
         return tuple((series, timeframe) for series in self.sources for timeframe in timeframes)
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
-    """By which number of a trial the best is chosen; trials with fewer round trips are out."""
+    """The metric that chooses the best trial; trials with fewer than `min_trades` are excluded."""
 
     metric: str
     maximize: bool
@@ -194,9 +199,9 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
-    """How a span is cut into windows of training and testing, in whole days.
+    """Lengths of the windows of training and testing, in whole days.
 
-    `plateau` is how many neighbours in the grid, each way, a choice is averaged over.
+    `plateau` is the number of neighbours in the grid, in each direction, to average a choice over.
     """
 
     train_ms: int
@@ -208,7 +213,7 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the chosen trial might have brought.
+    """Simulated alternatives of the chosen trial.
 
     Attributes:
         paths: How often its days are drawn, and its round trips.
@@ -228,9 +233,9 @@ class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     """Many trials of one strategy.
 
-    `blocks` are those of the cross-validation that estimates overfitting. What runs it changes no
-    result: `workers` is 0 for as many as there are cores, `address` that of a Ray cluster, None to
-    start one; a trial that takes longer than `trial_limit_ms` is ended.
+    `blocks` is the number of blocks in the cross-validation that estimates overfitting. `workers`,
+    `on`, `address` and `trial_limit_ms` change no result: 0 workers means one per core, an
+    `address` of None starts a Ray cluster, and a trial that takes longer than its limit is ended.
     """
 
     experiment_id: str
@@ -248,16 +253,16 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:
-        """Every timeframe that a trial is shown."""
-        varied = [axis.values for axis in self.search.axes if axis.place == "strategy"]
-        own = [parse_timeframe(text) for values in varied for text in values]
-        return (*(own or [self.strategy.timeframe]), *self.strategy.bars)
+        """Every timeframe of the trials' bars."""
+        axes = [axis.values for axis in self.search.axes if axis.place == "strategy"]
+        varied = [parse_timeframe(text) for values in axes for text in values]
+        return (*(varied or [self.strategy.timeframe]), *self.strategy.bars)
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """An error of a file of `config/` or an instrument; it stops only the tasks that need it.
+    """An error in a file of `config/` or in an instrument; it stops only the tasks that need it.
 
-    `name` is that of the file.
+    `name` is the file's name without suffix.
     """
 
     kind: Kind
@@ -266,9 +271,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Paper(msgspec.Struct, frozen=True, kw_only=True):
-    """How late, and how far from the venue's clock, a paper session may be to open something.
+    """Limits on opening positions in a paper session: age of a bar, difference from venue's clock.
 
-    `stale_after_ms` of None is three bars of the strategy's timeframe.
+    A `stale_after_ms` of None means three bars of the strategy's timeframe.
     """
 
     stale_after_ms: int | None = None
@@ -276,9 +281,9 @@ class Paper(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Notify(msgspec.Struct, frozen=True, kw_only=True):
-    """Where messages of paper sessions go: `urls_env` names an environment variable with URLs.
+    """The recipients of paper sessions' messages: `urls_env` is an environment variable with URLs.
 
-    Messages of the kinds `without` are not sent.
+    Messages of the kinds in `without` are not sent.
     """
 
     urls_env: str
@@ -286,11 +291,11 @@ class Notify(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that `config/` and the command line ask for.
+    """The whole configuration: the files of `config/` and the command line.
 
-    `wanted` are the spans asked of each series: of the history venue, and of strategies. `now_ms`
-    is the clock, read once. Whatever has one of the `problems` is left out of the rest. `warnings`
-    are lines about values that are allowed, but probably not what was meant.
+    `wanted` are the spans of each series to fetch: for the history venue and for strategies.
+    `now_ms` is the clock, read once. Venues, instruments, strategies and experiments with
+    `problems` are left out. `warnings` are lines about values that are allowed but suspicious.
     """
 
     root: Path
@@ -317,16 +322,16 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
         return self.db_path.parent / "paper" / f"{strategy_id}.stop"
 
     def differs_file(self, strategy_id: str) -> Path:
-        """Return the file that says what a paper session did not give again, if it differs."""
+        """Return the file that describes how a paper session differs from its replay."""
         return self.db_path.parent / "paper" / f"{strategy_id}.differs"
 
     def stale_after_ms(self, strategy: Strategy) -> int:
-        """Return how late a minute may be read so that it may open something."""
+        """Return the age in milliseconds above which a minute opens no position."""
         bar_ms = strategy.timeframe.fixed_ms or 31 * DAY_MS
         return self.paper.stale_after_ms or 3 * bar_ms
 
     def timeframes_of(self, series: Series) -> list[Timeframe]:
-        """Return the timeframes to build of a series, short ones first; 1m needs no building."""
+        """Return the timeframes to build of a series, the shortest first; never 1m."""
         timeframes = set(self.timeframes)
         for strategy in self.strategies.values():
             if series in strategy.sources:
@@ -338,5 +343,5 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def length(timeframe: Timeframe) -> tuple[int, str]:
-    """Return a timeframe's key to sort from short to long."""
+    """Return a sort key that puts short timeframes first."""
     return timeframe.fixed_ms or 31 * DAY_MS, timeframe.text

@@ -1,9 +1,8 @@
-"""JSON Schemas of the YAML files, for editors: from the records that read them, and told in words.
+"""JSON Schemas of the YAML files, for editors.
 
-The records say which keys there are, their types and defaults; here is what each key means, and
-what `tbv8.config.load` checks beyond types. Names that a project makes up by itself (venues,
-strategies) are offered, and others of the right form are not refused: a file may be newer than the
-schema.
+The records that read the files supply the keys, types and defaults; this module adds descriptions
+and the constraints that `tbv8.config.load` checks beyond types. Names of the project's own venues
+and strategies are offered, but other names are valid too: a file may be newer than the schema.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ type Schema = dict[str, Any]
 FOLDER = ".schemas"
 """Below `config/`."""
 
-_SYMBOL = "^[^\\s/_-]+/[^\\s/_-]+$"  # letters and digits of any script, as far as one can say here
+_SYMBOL = "^[^\\s/_-]+/[^\\s/_-]+$"  # nearly: letters and digits of any script
 _QUOTED = "^[^\\s/_-]+/(USD|USDT|USDC)$"
 _NAME = "^[A-Za-z0-9][A-Za-z0-9_-]*$"
 _TIMEFRAME = "^([1-9][0-9]{0,4}[mhd]|1w|1M)$"
@@ -58,25 +57,25 @@ _FEE: Schema = {
     ]
 }
 
-# What each key means, and what it must be beyond its type: by record and key.
+# Each key's description, and its constraints beyond the type: by record and key.
 _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
     "_DataFile": {
         "db_path": ("The SQLite file, relative to the project.", {"pattern": _PATH}),
         "results_path": ("The folder of results.", {"pattern": _PATH}),
-        "paper": ("When a paper session may open something.", {}),
-        "notify": ("Where messages of paper sessions go; null: nowhere.", {}),
+        "paper": ("Limits on opening positions in paper sessions.", {}),
+        "notify": ("Recipients of paper sessions' messages; null: none.", {}),
         "timeframes": (
-            "Bars to build of every series, beside what strategies ask for.",
+            "Bars to build for every series, in addition to those that strategies use.",
             {"items": {"type": "string", "pattern": _TIMEFRAME}},
         ),
     },
     "_Paper": {
         "stale_after": (
-            "A bar that is read later than this after its close opens nothing; null: 3 timeframes.",
+            "A bar older than this opens no position; null: three bars of the timeframe.",
             {"type": ["string", "null"], "pattern": _DURATION},
         ),
         "clock_limit": (
-            "While our clock and the venue's are further apart, nothing is opened.",
+            "No position is opened while the clocks here and at the venue differ by more.",
             {"pattern": _DURATION},
         ),
     },
@@ -85,29 +84,32 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "The environment variable with apprise URLs, separated by spaces.",
             {"pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
         ),
-        "without": ("Messages that are not sent.", {"uniqueItems": True}),
+        "without": ("Kinds of messages not to send.", {"uniqueItems": True}),
     },
-    "_HistoryFile": {"history": ("Which history is wanted.", {})},
+    "_HistoryFile": {"history": ("The history to fetch.", {})},
     "_History": {
-        "market_data_venue": ("Whose history is fetched: sample, binance_spot, binance_perp.", {}),
+        "market_data_venue": (
+            "The venue of the history: sample, binance_spot, binance_perp ...",
+            {},
+        ),
         "start_date": (
-            "Its first moment: a date is midnight UTC, a time needs its zone.",
+            "The start, inclusive: a date means midnight UTC, a time needs its zone.",
             {"pattern": _TIME},
         ),
         "end_date": (
-            "Its end, exclusive; null: the last full `refresh` before now.",
+            "The end, exclusive; null: the last full `refresh` before now.",
             {"type": ["string", "null"], "pattern": _TIME},
         ),
         "refresh": (
-            "How often an open end moves on: 1d, 1h, 1m ... at most 1d.",
+            "With end_date null, how often the end moves forward: 1d, 1h, 1m ..., at most 1d.",
             {"pattern": _UP_TO_A_DAY},
         ),
     },
     "_VenueFile": {
         "venue": ("The file's name without .yaml.", {"pattern": _NAME}),
-        "enabled": ("Whether `doit record` connects to it.", {}),
+        "enabled": ("true: `doit record` connects to this venue.", {}),
         "symbols": (
-            "BASE/QUOTE, each with the venue's own name; or a list, by the venue's own rule.",
+            "BASE/QUOTE: the venue's own name of each; or a list, for the venue's usual names.",
             {
                 "anyOf": [
                     {
@@ -126,36 +128,36 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             },
         ),
         "channels": (
-            "What is recorded; bars_1m are built from trades. funding and mark come by REST.",
+            "Data to record; bars_1m are built from trades. funding and mark come by REST.",
             {"minItems": 1, "uniqueItems": True},
         ),
         "ws_url": (
-            "Where to connect, if not at the venue's own address.",
+            "The WebSocket address, in place of the venue's own.",
             {"type": ["string", "null"], "pattern": "^wss?://[^\\s/]+\\S*$"},
         ),
         "rest_url": (
-            "Where to ask, if not at the venue's own address.",
+            "The REST address, in place of the venue's own.",
             {"type": ["string", "null"], "pattern": "^https?://[^\\s/]+\\S*$"},
         ),
         "archive_url": (
-            "Where its history files are, if not at the venue's own address.",
+            "The address of its history files, in place of the venue's own.",
             {"type": ["string", "null"], "pattern": "^https?://[^\\s/]+\\S*$"},
         ),
         "redirect_hosts": (
-            "Other hosts that its replies may lead to; a redirect to any other is refused.",
+            "Further hosts that the venue may redirect to; redirects to others are refused.",
             {"items": {"type": "string", "pattern": f"^{load.HOST}$"}},
         ),
-        "history": ("Where its bars come from, of a venue that tbv8 does not know by name.", {}),
+        "history": ("The source of its bars, for a venue that tbv8 does not know by name.", {}),
         "exchange": (
-            "Of `history: ccxt`: ccxt's name of the exchange, such as kraken.",
+            "With `history: ccxt`: ccxt's name of the exchange, such as kraken.",
             {"type": ["string", "null"], "pattern": "^[a-z0-9]+$"},
         ),
         "path": (
-            "Of `history: files`: where they are, such as bars/{symbol}.csv.",
+            "With `history: files`: the path of the files, such as bars/{symbol}.csv.",
             {"type": ["string", "null"], "pattern": "\\S"},
         ),
         "instruments": (
-            "What an order is worth there, by symbol: used by backtests.",
+            "The venue's trading rules and fees by symbol, for backtests.",
             {
                 "patternProperties": {_SYMBOL: {"$ref": "#/$defs/Instrument"}},
                 "additionalProperties": False,
@@ -163,49 +165,56 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
         ),
     },
     "Instrument": {
-        "tick_size": ("The step of prices.", _POSITIVE),
-        "lot_size": ("The step of quantities, in base units.", _POSITIVE),
-        "maker_fee": ("Of limit orders, a fraction of the notional: 0.00015.", _FEE),
-        "taker_fee": ("Of market orders, a fraction of the notional: 0.00045.", _FEE),
-        "max_leverage": ("The venue's limit.", _POSITIVE),
-        "min_notional_usd": ("The least that an order must be worth, in USD.", _NOT_NEGATIVE),
+        "tick_size": ("The smallest price step.", _POSITIVE),
+        "lot_size": ("The smallest quantity step, in base units.", _POSITIVE),
+        "maker_fee": ("The fee of limit orders, a fraction of the notional: 0.00015.", _FEE),
+        "taker_fee": ("The fee of market orders, a fraction of the notional: 0.00045.", _FEE),
+        "max_leverage": ("The venue's maximum leverage.", _POSITIVE),
+        "min_notional_usd": ("The minimum value of an order, in USD.", _NOT_NEGATIVE),
         "multiplier": (
-            "How many of the symbol's units one unit of the venue holds: 1000 for kPEPE.",
+            "The number of the symbol's units in one unit of the venue: 1000 for kPEPE.",
             _POSITIVE,
         ),
-        "funding_rate_8h": ("What a long position pays for eight hours, a fraction.", _FEE),
+        "funding_rate_8h": (
+            "The rate that a long position pays per eight hours, a fraction of the notional.",
+            _FEE,
+        ),
         "funding_hours": (
-            "How often funding is paid; 0: as the venue does.",
+            "Hours between funding payments; 0: the venue's own interval.",
             {"enum": [0, 1, 2, 3, 4, 6, 8, 12, 24]},
         ),
     },
     "_StrategyFile": {
         "strategy_id": ("The file's name without .yaml.", {"pattern": _NAME}),
         "symbol": (
-            "Which market, BASE/QUOTE; the quote is USD, USDT or USDC.",
+            "The market, BASE/QUOTE; the quote is USD, USDT or USDC.",
             {"type": ["string", "null"], "pattern": _QUOTED},
         ),
         "symbols": (
-            "Several markets of one quote currency, the main one first.",
+            "All markets, the main one first; they share one quote currency.",
             {"uniqueItems": True, "items": {"type": "string", "pattern": _QUOTED}},
         ),
-        "timeframe": ("Of the bars: <n>m, <n>h, <n>d, 1w or 1M.", {"pattern": _TIMEFRAME}),
+        "timeframe": (
+            "The length of its bars: <n>m, <n>h, <n>d, 1w or 1M.",
+            {"pattern": _TIMEFRAME},
+        ),
         "bars": (
-            "Further timeframes that it sees of every symbol.",
+            "Further timeframes of every symbol that the strategy receives.",
             {"uniqueItems": True, "items": {"type": "string", "pattern": _TIMEFRAME}},
         ),
         "strategy": (
-            "Its class: module.Class under tbv8/strategies/, or path/to/file.py:Class.",
+            "The class: module.Class under tbv8/strategies/, or path/to/file.py:Class.",
             {},
         ),
-        "params": ("What its config class takes.", {}),
-        "routing": ("Where orders go.", {}),
+        "params": ("The parameters of the strategy's config class.", {}),
+        "routing": ("The venues for orders.", {}),
         "risk": (
-            "Limits that no order gets past.",
+            "Limits on every order.",
             {
                 "properties": {
                     "max_daily_loss_usd": {
-                        "description": "A loss of this much since 00:00 UTC closes all and halts.",
+                        "description": "A loss of this much since 00:00 UTC closes all positions "
+                        "and halts trading.",
                         **_POSITIVE,
                     },
                     "max_leverage": {"description": "Notional over equity.", **_POSITIVE},
@@ -221,32 +230,35 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
                 "additionalProperties": False,
             },
         ),
-        "backtest": ("What this strategy does otherwise than history.yaml, and how.", {}),
+        "backtest": ("Options of the backtest; the dates replace those of history.yaml.", {}),
     },
     "Routing": {
-        "primary": ("The venue whose rules and fees hold.", {}),
-        "secondary": ("The venue that is simulated beside it.", {}),
-        "mode": ("PRIMARY_LIVE_SECONDARY_SHADOW runs both, PRIMARY_ONLY one.", {}),
+        "primary": ("The venue whose rules and fees apply.", {}),
+        "secondary": ("A second venue to simulate for comparison.", {}),
+        "mode": ("PRIMARY_ONLY, or PRIMARY_LIVE_SECONDARY_SHADOW for both venues.", {}),
     },
     "_Backtest": {
-        "market_data_venue": ("Whose bars; else history.yaml's.", {}),
+        "market_data_venue": ("The venue of the bars, in place of history.yaml's.", {}),
         "start_date": (
-            "Instead of history.yaml's.",
+            "The start, in place of history.yaml's.",
             {"type": ["string", "null"], "pattern": _TIME},
         ),
         "end_date": (
-            "Instead of history.yaml's, exclusive.",
+            "The end, exclusive, in place of history.yaml's.",
             {"type": ["string", "null"], "pattern": _TIME},
         ),
-        "starting_balance_usd": ("The money to begin with.", _POSITIVE),
-        "slippage_ticks": ("By how many ticks market orders fill worse.", {"minimum": 0}),
-        "detail": ("1m: orders are matched by minutes inside longer bars; none: by bars.", {}),
+        "starting_balance_usd": ("The account's balance at the start, in USD.", _POSITIVE),
+        "slippage_ticks": (
+            "The number of ticks by which market orders fill at a worse price.",
+            {"minimum": 0},
+        ),
+        "detail": ("1m: match orders by the minutes inside longer bars; none: by bars.", {}),
         "warm_up": (
-            "How much earlier the run begins than it is counted: 30d, 36h; 0d is not at all.",
+            "The length of the run before its results are counted: 30d, 36h; 0d: none.",
             {"pattern": "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"},
         ),
         "funding": (
-            "history for what venues charged, none, or a rate per 8 h such as 0.0001.",
+            "history: the venue's recorded rates; none; or a rate per 8 h such as 0.0001.",
             {"anyOf": [{"enum": ["history", "none", None]}, *_FEE["anyOf"]]},
         ),
     },
@@ -259,9 +271,9 @@ _NUMBER: Schema = {"type": ["number", "string"]}
 _KEYS |= {
     "_ExperimentFile": {
         "experiment_id": ("The file's name without .yaml.", {"pattern": _NAME}),
-        "strategy": ("Which strategy is varied, by its id.", {"pattern": _NAME}),
-        "search": ("Which values are tried.", {}),
-        "objective": ("By what the best trial is chosen.", {}),
+        "strategy": ("The id of the strategy to vary.", {"pattern": _NAME}),
+        "search": ("The values to try.", {}),
+        "objective": ("The metric that chooses the best trial.", {}),
         "walk_forward": (
             "Windows of training and testing.",
             {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_WalkForward"}]},
@@ -270,11 +282,11 @@ _KEYS |= {
             "What the chosen trial might have brought.",
             {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/_MonteCarlo"}]},
         ),
-        "overfitting": ("How the search is cross-validated.", {}),
-        "run": ("How it is run; changes no result.", {}),
+        "overfitting": ("The cross-validation of the search.", {}),
+        "run": ("Where and with how many processes it runs; changes no result.", {}),
     },
     "_Search": {
-        "method": ("grid: all points; random, halton, tpe: so many as `trials` says.", {}),
+        "method": ("grid: all points; random, halton, tpe: as many as `trials`.", {}),
         "space": (
             "Axes: a param, risk.<key>, slippage_ticks, starting_balance_usd, detail, timeframe.",
             {
@@ -292,57 +304,66 @@ _KEYS |= {
                 },
             },
         ),
-        "where": ("Comparisons of axes and numbers that every point keeps: fast < slow.", {}),
+        "where": ("Comparisons that every point must satisfy: fast < slow.", {}),
         "trials": (
-            "How many points; a grid has all, whatever stands here.",
+            "The number of points to try; ignored by grid, which tries all.",
             {"type": ["integer", "null"], "minimum": 1, "maximum": 100_000},
         ),
-        "seed": ("Of the draws; a grid has none.", _SEED),
+        "seed": ("The seed of the random draws; ignored by grid.", _SEED),
         "batch": (
-            "How many points of tpe are tried before the next are chosen; of tpe alone.",
+            "For tpe: the number of points to try before the next ones are chosen.",
             {"minimum": 1, "maximum": 1000},
         ),
     },
     "_Objective": {
-        "maximize": ("The number of a trial of which the most is best.", {}),
-        "minimize": ("The number of a trial of which the least is best.", {}),
+        "maximize": ("The metric with the highest value in the best trial.", {}),
+        "minimize": ("The metric with the lowest value in the best trial.", {}),
         "min_trades": ("Trials with fewer round trips are not chosen.", {"minimum": 0}),
     },
     "_WalkForward": {
-        "train": ("How long a window is trained, in whole days: 60d.", {"pattern": _DAYS}),
-        "test": ("How long it is tested after that.", {"pattern": _DAYS}),
-        "anchored": ("Every training begins with the first one.", {}),
-        "warm_up": ("How much earlier each run begins than it is counted.", {"pattern": _DAYS}),
-        "purge": ("How much earlier a training ends than its test begins.", {"pattern": _DAYS}),
-        "plateau": ("Over how many neighbours, each way, a choice is averaged.", {"minimum": 0}),
+        "train": ("The length of each training, in whole days: 60d.", {"pattern": _DAYS}),
+        "test": ("The length of the test after each training.", {"pattern": _DAYS}),
+        "anchored": ("true: every training begins at the start of the first.", {}),
+        "warm_up": (
+            "The length of each run before its results are counted.",
+            {"pattern": _DAYS},
+        ),
+        "purge": ("The gap between the end of a training and its test.", {"pattern": _DAYS}),
+        "plateau": (
+            "The number of neighbours in the grid, in each direction, to average a choice over.",
+            {"minimum": 0},
+        ),
     },
     "_MonteCarlo": {
         "paths": (
-            "How often its days are drawn, and its round trips.",
+            "The number of bootstrapped paths, of days and of round trips.",
             {"minimum": 1, "maximum": 100_000},
         ),
-        "block_days": ("The mean length of a block of days.", {"minimum": 1, "maximum": 10_000}),
-        "seed": ("Of the draws.", _SEED),
+        "block_days": ("The mean length of a block, in days.", {"minimum": 1, "maximum": 10_000}),
+        "seed": ("The seed of the random draws.", _SEED),
         "losses": (
-            "Fractions of the starting balance whose loss is given a probability.",
+            "Fractions of the starting balance; the probability of losing each is estimated.",
             {"maxItems": 10, "items": {"type": "number", "minimum": 0, "maximum": 1}},
         ),
         "markets": (
-            "On how many markets, made of the days of the real one, it is run; each is a trial.",
+            "The number of markets, made of the real one's days, to run it on; each is a trial.",
             {"minimum": 0, "maximum": 100_000},
         ),
     },
     "_Overfitting": {
-        "blocks": ("Into how many blocks the days are cut, an even number.", {"multipleOf": 2}),
+        "blocks": ("The number of blocks to split the days into; even.", {"multipleOf": 2}),
     },
     "_Run": {
-        "workers": ("How many processes at once; 0: as many as there are cores.", {"minimum": 0}),
-        "on": ("What runs the trials: processes here, or a Ray cluster.", {}),
+        "workers": ("The number of worker processes; 0: one per core.", {"minimum": 0}),
+        "on": ("pool: processes on this machine; ray: a Ray cluster.", {}),
         "trial_limit": (
-            "How long a trial may take, such as 10m; null has no limit.",
+            "The longest time that a trial may take, such as 10m; null: no limit.",
             {"type": ["string", "null"], "pattern": _DURATION},
         ),
-        "address": ("Of the Ray cluster; auto is the one of this machine, null starts one.", {}),
+        "address": (
+            "The Ray cluster's address; auto: the one on this machine; null: start one.",
+            {},
+        ),
     },
 }
 
@@ -359,13 +380,13 @@ def schemas(venues: Iterable[str]) -> dict[str, Schema]:
     """Return the schema of each kind of file: data, history, venue, strategy, experiment.
 
     Args:
-        venues: The names of the configured venues, to be offered.
+        venues: The names of the configured venues, offered as choices.
     """
-    made = {name: _schema(record) for name, record in _FILES.items()}
+    by_kind = {name: _schema(record) for name, record in _FILES.items()}
     named = {"anyOf": [{"enum": sorted(venues)}, {"type": "string", "pattern": _NAME}]}
     optional = {"anyOf": [*named["anyOf"], {"type": "null"}]}
-    _properties(made["history"], "_History")["market_data_venue"].update(named)
-    strategy = made["strategy"]
+    _properties(by_kind["history"], "_History")["market_data_venue"].update(named)
+    strategy = by_kind["strategy"]
     routing = _properties(strategy, "Routing")
     routing["primary"].update(named)
     for properties, key in (
@@ -385,7 +406,7 @@ def schemas(venues: Iterable[str]) -> dict[str, Schema]:
         {"required": ["symbols"]},
     ]
     _offer_classes(strategy)
-    return {name: _at_top(schema, _FILES[name]) for name, schema in made.items()}
+    return {name: _at_top(schema, _FILES[name]) for name, schema in by_kind.items()}
 
 
 def _schema(record: type) -> Schema:
@@ -404,19 +425,19 @@ def _schema(record: type) -> Schema:
 
 
 def _at_top(schema: Schema, record: type) -> Schema:
-    """Return the schema with the file's own record at its top, as of draft 7: editors know that."""
+    """Return the schema with the file's own record at the top, in draft 7 for editors."""
     top = schema["$defs"].pop(record.__name__)
     dialect = {"$schema": "http://json-schema.org/draft-07/schema#"}
     return {**dialect, **top, "$defs": schema["$defs"]}
 
 
 def _properties(schema: Schema, record: str) -> dict[str, Schema]:
-    found: dict[str, Schema] = schema["$defs"][record]["properties"]
-    return found
+    properties: dict[str, Schema] = schema["$defs"][record]["properties"]
+    return properties
 
 
 def _offer_classes(strategy: Schema) -> None:
-    """Offer the strategies there are, and the params of each where they are all known."""
+    """Add the known strategies as choices, and the params of each."""
     file = strategy["$defs"]["_StrategyFile"]
     params_by_class = _strategy_params()
     file["properties"]["strategy"] |= {
@@ -432,25 +453,27 @@ def _offer_classes(strategy: Schema) -> None:
             "then": {
                 "properties": {
                     "params": {
-                        "properties": {param: {} for param in taken.required},
-                        "required": [param for param, needed in taken.required.items() if needed],
-                        "additionalProperties": not taken.closed,
+                        "properties": {param: {} for param in accepted.required},
+                        "required": [
+                            param for param, needed in accepted.required.items() if needed
+                        ],
+                        "additionalProperties": not accepted.closed,
                     }
                 },
-                **({"required": ["params"]} if any(taken.required.values()) else {}),
+                **({"required": ["params"]} if any(accepted.required.values()) else {}),
             },
         }
-        for name, taken in sorted(params_by_class.items())
+        for name, accepted in sorted(params_by_class.items())
     ]
 
 
 def _strategy_params() -> Mapping[str, Any]:
-    found = {}
+    accepted_by_class = {}
     for module in strategy_modules():
         classes_by_name = classes(module_path(module, root=STRATEGIES))
         for name in classes_by_name:
             if f"{name}Config" in classes_by_name:
-                found[f"{module}.{name}"] = params(
+                accepted_by_class[f"{module}.{name}"] = params(
                     classes_by_name[f"{name}Config"], classes_by_name
                 )
-    return found
+    return accepted_by_class

@@ -1,7 +1,7 @@
 """Python sources read as syntax trees, never imported: classes, params, imports, digests.
 
-A source's digest is over what Python compiles it to, without line numbers, so that a comment or a
-blank line changes nothing, and it is the same on any machine with the same Python.
+A source's digest covers its compiled code without line numbers: comments and blank lines change
+nothing, and it is the same on any machine with the same Python.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib.machinery import SourceFileLoader
+from importlib.util import cache_from_source
 from pathlib import Path
 from types import CodeType
 
@@ -23,13 +25,15 @@ import msgspec
 
 from tbv8.errors import ConfigError
 
-STRATEGIES = Path(__file__).parent.parent / "strategies"
+_PACKAGE = Path(__file__).parent.parent
+
+STRATEGIES = _PACKAGE / "strategies"
 """The folder of the strategies that are named as `module.Class`."""
 
 GIVEN = frozenset(
     ("instrument_id", "bar_type", "max_position", "instrument_ids", "bar_types", "max_positions")
 )
-"""What tbv8 itself passes to a strategy's config class, beside the params of its YAML."""
+"""Arguments that tbv8 itself passes to a strategy's config class, beside the YAML's params."""
 
 UNSEEN = frozenset(
     (
@@ -48,16 +52,16 @@ _MARKS = (".git", "pyproject.toml")
 _LIBRARIES = ("site-packages", "dist-packages")
 
 ABSENT = "absent"
-"""In place of the digest of a file that is not there."""
+"""The digest of a file that does not exist."""
 
 _FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
 
 
 class Params(msgspec.Struct, frozen=True):
-    """The parameters of a config class: each name, and whether it must be given.
+    """The parameters of a config class: each name, and True if it is required.
 
-    `closed` is False when it may take others too, which only running it could tell: by `**kwargs`,
-    or from a base class of another module.
+    `closed` is False if the class may accept others, known only at run time: by `**kwargs`, or from
+    a base class of another module.
     """
 
     required: dict[str, bool]
@@ -78,10 +82,10 @@ def module_path(module: str, *, root: Path) -> Path:
 
 
 def import_root(module: str, *, root: Path) -> Path:
-    """Return the folder from which a strategy's module is imported, and what it imports by name.
+    """Return the folder on sys.path for a strategy's module and its imports.
 
-    Of a file beside the project it is its repository: the nearest folder above with a `.git` or a
-    pyproject.toml, else the file's own.
+    For a file outside the project it is the file's repository: the nearest parent folder with a
+    `.git` or a pyproject.toml, else the file's own folder.
     """
     if not is_file(module):
         return STRATEGIES.parent.parent
@@ -102,7 +106,7 @@ def strategy_modules() -> Iterator[str]:
 
 @lru_cache
 def parse_source(path: Path) -> ast.Module:
-    """Parse one file; kept for the life of the process.
+    """Parse one file; cached for the life of the process.
 
     Raises:
         ConfigError: It cannot be read, or is not Python.
@@ -128,36 +132,63 @@ def _read[T](path: Path, parse: Callable[[bytes, str], T]) -> T:
 
 @lru_cache
 def _imports(tree: ast.Module) -> tuple[ast.Import | ast.ImportFrom, ...]:
-    """Return every import statement, wherever it stands; kept, since each start asks thrice."""
+    """Return every import statement at any depth; cached, since each start needs it three times."""
     nodes = ast.walk(tree)
     return tuple(node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom))
 
 
 @lru_cache
 def digest_source(path: Path) -> str:
-    """Return the sha256 of a file's code; kept for the life of the process.
+    """Return the sha256 of a file's code; cached for the life of the process.
 
     Raises:
         ConfigError: It cannot be read, or is not Python.
     """
-    return _read(path, _digest_code)
+    is_ours = path.is_relative_to(_PACKAGE) and not path.is_relative_to(STRATEGIES)
+    return _digest_code(_read(path, partial(_compiled, path) if is_ours else _compile))
 
 
-def _digest_code(source: bytes, name: str = "") -> str:
-    """Return the sha256 of what Python compiles a source to.
+def _compiled(path: Path, source: bytes, name: str) -> CodeType:
+    """Return the code of a tbv8 module as an import would run it, from its .pyc if there is one.
 
-    Half the cost of a dump of its syntax tree, and a `doit` with nothing to do asks it of each
-    module of the engine.
+    A `doit` with nothing to do needs the code of each module of the engine, and compiling them
+    takes five times as long. With `python -O` the .pyc is not used: it lacks some statements.
     """
+    code = None if sys.flags.optimize else SourceFileLoader(name, str(path)).get_code(name)
+    return code or _compile(source, name)
+
+
+def _compile(source: bytes, name: str, *, optimize: int = 0) -> CodeType:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # a run shows it, not each doit
-        code = compile(source, name, "exec", dont_inherit=True, optimize=0)
+        return compile(source, name, "exec", dont_inherit=True, optimize=optimize)
+
+
+def remove_stale_bytecode(paths: Iterable[Path]) -> None:
+    """Remove each .pyc that Python would import although its source has changed.
+
+    Python compares the size of a source and its time in whole seconds. After two edits within one
+    second, or from an archive that sets all times alike, it would run the old code.
+
+    Raises:
+        ConfigError: A source cannot be read, or is not Python.
+        OSError: A stale .pyc cannot be removed.
+    """
+    for path in paths:
+        source = _read(path, partial(_compile, optimize=-1))
+        loaded = SourceFileLoader(path.stem, str(path)).get_code(path.stem)
+        if loaded and _digest_code(loaded) != _digest_code(source):
+            Path(cache_from_source(path)).unlink()
+
+
+def _digest_code(code: CodeType) -> str:
+    """Return the sha256 of compiled code without its file names and line numbers."""
     # Version 0 of marshal: later ones write objects that are shared by chance as references.
     return hashlib.sha256(marshal.dumps(_without_places(code), 0)).hexdigest()
 
 
 def _without_places(code: CodeType) -> CodeType:
-    """Return compiled code, and all that is nested in it, without file name and line numbers."""
+    """Return compiled code, and all code nested in it, without file name and line numbers."""
     constants = (_without_places(x) if isinstance(x, CodeType) else x for x in code.co_consts)
     return code.replace(
         co_filename="", co_firstlineno=1, co_linetable=b"", co_consts=tuple(constants)
@@ -167,7 +198,7 @@ def _without_places(code: CodeType) -> CodeType:
 def digest_file(path: Path) -> str:
     """Return the sha256 of a file's bytes, of a source's code or of a folder's names.
 
-    `ABSENT` where there is none; not kept, since a file of data may change.
+    `ABSENT` if it does not exist. Not cached, since a data file may change.
     """
     try:
         if path.is_dir():
@@ -175,7 +206,7 @@ def digest_file(path: Path) -> str:
             return hashlib.sha256("\n".join(names).encode()).hexdigest()
         if path.suffix == ".py":
             with suppress(SyntaxError):
-                return _digest_code(path.read_bytes())
+                return _digest_code(_compile(path.read_bytes(), path.name))
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
@@ -187,38 +218,42 @@ def classes(path: Path) -> dict[str, ast.ClassDef]:
     return {node.name: node for node in parse_source(path).body if isinstance(node, ast.ClassDef)}
 
 
-def params(config_class: ast.ClassDef, among: Mapping[str, ast.ClassDef]) -> Params:
-    """Return the params that a config class takes.
+def params(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]) -> Params:
+    """Return the params that a config class accepts.
 
     They are the arguments of its `__new__` and `__init__`, else its annotated fields (a dataclass)
     and those of its bases.
 
     Args:
         config_class: The class.
-        among: The classes of its module, where bases are looked for.
+        module_classes: The classes of its module, among them its bases.
     """
-    found = _own_or_inherited(config_class, among)
-    required = {name: needed for name, needed in found.required.items() if name not in GIVEN}
-    return Params(required, found.closed)
+    accepted = _constructor_params(config_class, module_classes)
+    required = {name: needed for name, needed in accepted.required.items() if name not in GIVEN}
+    return Params(required, accepted.closed)
 
 
-def _own_or_inherited(config_class: ast.ClassDef, among: Mapping[str, ast.ClassDef]) -> Params:
-    makers = [
+def _constructor_params(
+    config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]
+) -> Params:
+    signatures = [
         node.args
         for node in config_class.body
         if isinstance(node, ast.FunctionDef) and node.name in ("__new__", "__init__")
     ]
     required: dict[str, bool] = {}
-    if makers:
-        for spec in makers:
+    if signatures:
+        for spec in signatures:
             required |= _arguments(spec)
-        return Params(required, any(spec.kwarg is None for spec in makers))
+        return Params(required, any(spec.kwarg is None for spec in signatures))
     closed = True
-    other_classes = {name: node for name, node in among.items() if name != config_class.name}
+    other_classes = {
+        name: node for name, node in module_classes.items() if name != config_class.name
+    }
     for base in config_class.bases:
         name = ast.unparse(base).rpartition(".")[2]
         if name in other_classes:
-            inherited = _own_or_inherited(other_classes[name], other_classes)
+            inherited = _constructor_params(other_classes[name], other_classes)
             required, closed = required | inherited.required, closed and inherited.closed
         else:
             closed = closed and name in _FIELDLESS
@@ -226,7 +261,7 @@ def _own_or_inherited(config_class: ast.ClassDef, among: Mapping[str, ast.ClassD
 
 
 def _arguments(spec: ast.arguments) -> Iterator[tuple[str, bool]]:
-    """Yield the arguments after `self` or `cls`, and whether each is required."""
+    """Yield the arguments after `self` or `cls`, and True for a required one."""
     named = [*spec.posonlyargs, *spec.args]
     first_optional = len(named) - len(spec.defaults)
     yield from ((arg.arg, index < first_optional) for index, arg in enumerate(named) if index)
@@ -235,7 +270,7 @@ def _arguments(spec: ast.arguments) -> Iterator[tuple[str, bool]]:
 
 
 def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
-    """Yield the annotated fields that the class is made with, and whether each is required."""
+    """Yield the annotated fields of the class's constructor, and True for a required one."""
     for node in config_class.body:
         if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
             continue
@@ -251,35 +286,35 @@ def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
 
 
 def strategy_sources(module: str, *, root: Path) -> tuple[list[Path], Path]:
-    """Return the file of a strategy's module and all that it imports by name, sorted.
+    """Return the file of a strategy's module and its imports, sorted, and their common folder.
 
-    The second is the folder that they lie in, but for those of tbv8. What is imported in another
-    way (a folder put into sys.path) is found when the strategy runs.
+    Files of tbv8 may lie outside that folder. Imports by other ways (a folder added to sys.path)
+    are found when the strategy runs.
     """
-    below = import_root(module, root=root)
-    return project_imports([module_path(module, root=root)], root=below), below
+    folder = import_root(module, root=root)
+    return project_imports([module_path(module, root=root)], root=folder), folder
 
 
 def project_imports(paths: Iterable[Path], *, root: Path) -> list[Path]:
     """Return `paths` and every file below `root` or of tbv8 that they import, at any depth, sorted.
 
-    A package above a module is imported with it: its `__init__.py` counts where it holds more than
-    a docstring.
+    A module's packages are imported with it: an `__init__.py` counts if it holds more than a
+    docstring.
     """
-    found: set[Path] = set()
+    files: set[Path] = set()
     waiting = list(paths)
     while waiting:
         path = waiting.pop()
-        if path in found:
+        if path in files:
             continue
-        found.add(path)
+        files.add(path)
         waiting.extend(_imported(path, root))
         waiting.extend(_packages_above(path, root))
-    return sorted(found)
+    return sorted(files)
 
 
 def foreign_imports(paths: Iterable[Path]) -> set[str]:
-    """Return the top-level names that files import, but for Python's own library."""
+    """Return the top-level names that files import, without Python's standard library."""
     names: set[str] = set()
     for path in paths:
         for node in _imports(parse_source(path)):
@@ -291,7 +326,7 @@ def foreign_imports(paths: Iterable[Path]) -> set[str]:
 
 
 def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
-    """Yield for each import of a module of `UNSEEN` where it stands, and why it is refused."""
+    """Yield a message for each import of a module of `UNSEEN`: its place, and the problem."""
     for path in paths:
         for node in _imports(parse_source(path)):
             if isinstance(node, ast.Import):
@@ -300,9 +335,9 @@ def unseen_imports(paths: Iterable[Path], *, root: Path) -> Iterator[str]:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             else:
                 continue
-            if found := next((name for name in names if is_unseen(name)), None):
+            if module := next((name for name in names if is_unseen(name)), None):
                 shown = path.relative_to(root) if path.is_relative_to(root) else path
-                yield unseen(f"{shown}:{node.lineno}", found)
+                yield unseen(f"{shown}:{node.lineno}", module)
 
 
 def is_unseen(module: str) -> bool:
@@ -312,10 +347,10 @@ def is_unseen(module: str) -> bool:
 
 
 def unseen(place: str, module: str) -> str:
-    """Say that an import is refused, and the cure."""
+    """Return the message about a refused import: its place, the problem and the cure."""
     return (
-        f"{place} imports {module}, and nobody could tell which files it opens, so that a result "
-        "could be stale unnoticed: read data with open(), csv, json or numpy"
+        f"{place} imports {module}, and tbv8 cannot see which files it opens, so a stale result "
+        "would go unnoticed: read data with open(), csv, json or numpy"
     )
 
 
@@ -338,20 +373,20 @@ def _imported(path: Path, root: Path) -> Iterator[Path]:
 
 
 def _place(parts: Sequence[str], root: Path) -> Path | None:
-    """Return where a module may lie: below `root`, or in the tbv8 that runs where that has none.
+    """Return the path of a module, without its suffix: below `root`, or in the running tbv8.
 
-    None for a library: those lie beside tbv8 where it is installed as one.
+    None for a library, if tbv8 itself is installed among the libraries.
     """
-    own = STRATEGIES.parent
-    if parts[0] == own.name and not (root / own.name).is_dir():
-        return own.parent.joinpath(*parts)
-    if parts[0] != own.name and root.name in _LIBRARIES:
+    package = STRATEGIES.parent
+    if parts[0] == package.name and not (root / package.name).is_dir():
+        return package.parent.joinpath(*parts)
+    if parts[0] != package.name and root.name in _LIBRARIES:
         return None
     return root.joinpath(*parts)
 
 
 def folder_of(path: Path, root: Path) -> Path:
-    """Return the folder from which a source is imported: `root`, or that of tbv8 itself."""
+    """Return the folder that a source is imported from: `root`, or the parent of tbv8 itself."""
     return root if path.is_relative_to(root) else STRATEGIES.parent.parent
 
 

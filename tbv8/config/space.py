@@ -1,8 +1,8 @@
 """The points of a search space: axes of values, conditions on them, and the order of the trials.
 
-A point is one value an axis. Everything here is exact: integers, decimals and sha256, so that the
-same YAML and seed give the same points on any machine. Trial k of `random` and `halton` does not
-depend on how many trials there are.
+A point has one value per axis. Everything here is exact (integers, decimals and sha256): the same
+YAML and seed give the same points on any machine. Trial k of `random` and `halton` does not depend
+on the number of trials.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ type Draw = Callable[[int], tuple[int, ...]]
 
 MOST_POINTS = 100_000
 _MOST_LISTED = 10_000_000
-_MOST_MISSES, _MOST_DRAWS = 10_000, 2_000_000  # one after another, of draws that bring nothing
+_MOST_MISSES, _MOST_DRAWS = 10_000, 2_000_000  # consecutive draws without a new point
 _WORD_BITS = 64
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -51,11 +51,11 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     """One dimension of a space.
 
     Attributes:
-        name: As the YAML has it: `fast`, `risk.max_leverage`, `slippage_ticks`.
-        place: The part of a strategy's file that the key is in: `params`, `risk`, `backtest`, or
+        name: The name in the YAML: `fast`, `risk.max_leverage`, `slippage_ticks`.
+        place: The part of a strategy's file with the key: `params`, `risk`, `backtest`, or
             `strategy` for its top level.
-        key: The key there.
-        values: All of its values, in the order of the YAML, without repetition.
+        key: The key in that part.
+        values: All values, in the order of the YAML, without repetition.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kind(self) -> str:
-        """What its values are: `number`, `text` or `value` where they are mixed or booleans."""
+        """The kind of its values: `number`, `text`, or `value` if they are mixed or booleans."""
         kinds = {_kind(value) for value in self.values}
         return kinds.pop() if len(kinds) == 1 else "value"
 
@@ -78,7 +78,7 @@ class Operand(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Two operands and what must hold between them."""
+    """Two operands and the relation required between them."""
 
     left: Operand
     sign: str
@@ -86,11 +86,11 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
-    """Which points of a space are tried, and in which order.
+    """A choice of points in a space, and their order.
 
-    `trials` is None for a grid: it has all. `written` are the conditions as the YAML has them.
-    `batch` is how many points of `tpe` are asked for before their results are looked at: the points
-    depend on it, and so it is not taken from the number of cores.
+    `trials` is None for a grid, which has all points. `written` are the conditions as written in
+    the YAML. `batch` is the number of points that `tpe` suggests before it sees their results. The
+    points depend on it, so it is not derived from the number of cores.
     """
 
     method: Method
@@ -103,12 +103,12 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def size(self) -> int:
-        """How many points the space has, whatever the conditions."""
+        """The number of points in the space, without regard to conditions."""
         return math.prod(len(axis.values) for axis in self.axes)
 
 
 def parse_condition(text: str, axes: Sequence[Axis]) -> list[Comparison]:
-    """Parse `fast < slow` or `10 <= fast < slow`: names of axes, numbers and texts, no more.
+    """Parse `fast < slow` or `10 <= fast < slow`: names of axes, numbers and texts.
 
     Raises:
         ValueError: It is not such a comparison.
@@ -121,27 +121,27 @@ def parse_condition(text: str, axes: Sequence[Axis]) -> list[Comparison]:
     for kind, value in tokens[1::2]:
         if kind != "operator":
             raise ValueError(f"{value!r} in {text!r}: expected one of {' '.join(_OPERATORS)}")
-    found = []
+    comparisons = []
     for (left, right), sign in zip(itertools.pairwise(operands), signs, strict=True):
         kinds = {_kind_of(operand, axes) for operand in (left, right)}
         if sign not in ("==", "!=") and kinds != {"number"}:
-            raise ValueError(f"{text!r}: {sign} compares numbers, these are not all numbers")
-        found.append(Comparison(left, sign, right))
-    return found
+            raise ValueError(f"{text!r}: {sign} needs numbers on both sides")
+        comparisons.append(Comparison(left, sign, right))
+    return comparisons
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    rest = text.strip()
-    while rest:
-        found = _TOKEN.match(rest)
-        if found is None:
+    remaining = text.strip()
+    while remaining:
+        match = _TOKEN.match(remaining)
+        if match is None:
             raise ValueError(
-                f"{text!r}: {rest.split()[0]!r} is neither a name, a number nor one of "
+                f"{text!r}: {remaining.split()[0]!r} is neither a name, a number nor one of "
                 f"{' '.join(_OPERATORS)}"
             )
-        kind = str(found.lastgroup)
-        yield kind, found[kind]
-        rest = rest[found.end() :].lstrip()
+        kind = str(match.lastgroup)
+        yield kind, match[kind]
+        remaining = remaining[match.end() :].lstrip()
 
 
 def _operand(token: tuple[str, str], axes: Sequence[Axis]) -> Operand:
@@ -179,7 +179,7 @@ def numbered(start: Decimal, end: Decimal, step: Decimal, *, whole: bool) -> Poi
 
 
 def points(search: Search) -> Iterator[Point]:
-    """Yield the points to try, in order and each once; those of `tpe` follow from results alone.
+    """Yield the points to try, in order, without repetition; not for `tpe`, which needs results.
 
     Raises:
         ValueError: The conditions leave fewer points than there are trials.
@@ -190,25 +190,25 @@ def points(search: Search) -> Iterator[Point]:
 
 
 def count_points(search: Search) -> int:
-    """Return how many trials there are; of a grid under conditions only up to a limit.
+    """Return the number of trials; a large grid with conditions is counted up to a limit.
 
     Raises:
-        ValueError: There are none, or too many; or fewer than `trials`.
+        ValueError: There are no points, too many, or fewer than `trials`.
     """
     if search.trials is not None:
         if search.trials > search.size:
             raise ValueError(
                 f"the space has {search.size:,} points, not {search.trials:,}: write fewer trials, "
-                "or method: grid for all of them"
+                "or use method: grid to try all of them"
             )
         return search.trials
     count = search.size
     if search.conditions:
         if count > _MOST_LISTED:
-            raise ValueError(f"{count:,} points before `where`: make the space smaller")
+            raise ValueError(f"{count:,} points before `where` are too many: shrink the space")
         count = sum(1 for _ in _indices(search)) if count > MOST_POINTS else count
         if next(_indices(search), None) is None:
-            raise ValueError("`where` leaves no point of the space")
+            raise ValueError("`where` excludes every point of the space: loosen it")
     return count
 
 
@@ -220,26 +220,26 @@ def _indices(search: Search) -> Iterator[tuple[int, ...]]:
         yield from filter(holds, itertools.product(*ranges))
         return
     draw = _random(search) if search.method == "random" else _halton(search)
-    wanted, misses = search.trials or 0, 0
-    seen: set[tuple[int, ...]] = set()
+    trials, misses = search.trials or 0, 0
+    drawn: set[tuple[int, ...]] = set()
     for number in itertools.count():
-        if len(seen) == wanted:
+        if len(drawn) == trials:
             return
         at = draw(number)
-        if at in seen or not holds(at):
+        if at in drawn or not holds(at):
             misses += 1
             if misses > min(_MOST_MISSES + 20 * search.size, _MOST_DRAWS):
                 raise ValueError(
-                    f"`where` leaves {len(seen):,} points, not {wanted:,}: write fewer trials"
+                    f"`where` leaves {len(drawn):,} points, not {trials:,}: write fewer trials"
                 )
             continue
-        seen.add(at)
+        drawn.add(at)
         misses = 0
         yield at
 
 
 def conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
-    """Return what tells whether all conditions hold at a point, given as indices of its values."""
+    """Return a function: True if all conditions hold at a point, given as indices of its values."""
     if not search.conditions:
         return lambda _at: True
     exact = [tuple(map(_exact, axis.values)) for axis in search.axes]
@@ -261,7 +261,7 @@ def conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
 
 
 def _exact(value: Any) -> Any:
-    """Return a value to compare: 0.3 is three tenths, as it is written."""
+    """Return a value for exact comparison: the float 0.3 becomes three tenths."""
     return Decimal(repr(value)) if isinstance(value, float) else value
 
 
@@ -296,7 +296,7 @@ def _halton(search: Search) -> Draw:
 
 
 def _uniform(text: str) -> int:
-    """Return 64 bits drawn by a text."""
+    """Return 64 pseudo-random bits, seeded by a text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
@@ -314,7 +314,7 @@ def _primes() -> Iterator[int]:
 
 
 def to_text(axes: Sequence[Axis], point: Point) -> str:
-    """Return a point for the eye: `fast=20 slow=50`."""
+    """Return a point as readable text: `fast=20 slow=50`."""
     pairs = zip(axes, point, strict=True)
     return " ".join(f"{axis.name}={plain(value)}" for axis, value in pairs)
 

@@ -42,14 +42,14 @@ _JOBS = ("jobs.py", "markets.py", "blocks.py", "draws.py")
 
 
 class Window(msgspec.Struct, frozen=True, order=True):
-    """What a trial counts, and how much earlier it begins."""
+    """The span that a trial counts, and its warm-up before that."""
 
     span: Span
     warm_up_ms: int = 0
 
 
 class Base(msgspec.Struct, frozen=True):
-    """What all points of one timeframe, detail and window share.
+    """The part of a key that all points of one timeframe, detail and window share.
 
     `code` is the digest of the strategy and of its values' frame: with a point's values it tells
     tries apart, whatever the engine and the span.
@@ -89,11 +89,11 @@ class Keys:
 
     @property
     def window(self) -> Window:
-        """That of the strategy's own file."""
+        """The window of the strategy's own file."""
         return Window(self._strategy.span, self._strategy.warm_up_ms)
 
     def strategy(self, point: Point, window: Window) -> Strategy:
-        """Return what a trial runs."""
+        """Return the strategy of a trial."""
         varied = vary(self._strategy, self._axes, point)
         return replace(varied, span=window.span, warm_up_ms=window.warm_up_ms)
 
@@ -107,7 +107,7 @@ class Keys:
         return tuple(v for v, slot in zip(point, self._slots, strict=True) if slot is None)
 
     def base(self, point: Point, window: Window) -> Base:
-        """Return what the key of a point shares with others."""
+        """Return the part of a point's key that other points share."""
         shape = self._shape(point)
         if (shape, window) not in self._bases:
             self._bases[shape, window] = _base(self._query, self.strategy(point, window))
@@ -130,7 +130,7 @@ class Keys:
         return hashlib.sha256(self.key(point, self.window) + text.encode()).digest()
 
     def variant(self, point: Point, window: Window) -> bytes:
-        """Return what the trial tries, whatever the span and the engine."""
+        """Return the identity of a trial's variant, whatever the span and the engine."""
         return hashlib.sha256(self.base(point, window).code + self._values(point)).digest()
 
     def _values(self, point: Point) -> bytes:
@@ -155,7 +155,7 @@ def to_trial(strategy: Strategy) -> Strategy:
 
 
 def subject_of(strategy: Strategy) -> str:
-    """Return what trials are tries at: a class on some series."""
+    """Return the subject of the trials: a class on some series."""
     between = ":" if is_file(strategy.module) else "."
     series = f"{strategy.source.venue}:{','.join(strategy.symbols)}"
     return f"{strategy.module}{between}{strategy.class_name} on {series}"

@@ -1,4 +1,4 @@
-"""What a pool and its workers send each other: pickles, with their length before them.
+"""Messages between a pool and its workers: pickles, with their length before them.
 
 Only a process and the children that it starts have the two ends.
 """
@@ -20,7 +20,7 @@ _HEAD = struct.Struct("<I")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What all trials of a run share.
+    """The inputs that all trials of a run share.
 
     `tables` are open Arrow files of bars, by symbol and timeframe; `funding` is what is charged, by
     venue and symbol; `cores` is how many trials may run on this machine at once, `limit_ms` how

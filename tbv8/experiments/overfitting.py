@@ -28,7 +28,7 @@ _BINS = 20
 
 
 class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
-    """What combinatorially symmetric cross-validation says of a search.
+    """The result of combinatorially symmetric cross-validation of a search.
 
     Attributes:
         probability: The share of splits in which the best of one half is no better than the median
@@ -83,7 +83,7 @@ def variance_of(values: Sequence[float]) -> float:
 
 
 def effective_trials(returns: Floats, trials: int) -> float:
-    """Return how many independent trials a number of correlated ones are worth.
+    """Return the number of independent trials that equals a number of correlated ones.
 
     `rho + (1 - rho) * n` with the mean correlation rho, appendix 3 of the same paper.
 

@@ -78,7 +78,7 @@ class _Worker:
         send(self.file, context)
 
     def is_worn(self, peak: int) -> bool:
-        """Tell whether it is to be replaced: memory grows by and by, nobody knows by what."""
+        """Return True if a worker has run enough trials: its memory grows with each."""
         self.done += 1
         if self.done == _SETTLED_AFTER:
             self.settled = peak

@@ -1,4 +1,4 @@
-"""What the rows of an experiment come to: its trials, its choice, and how much of it is luck."""
+"""The result of an experiment: its trials, its choice, and the share of luck in it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Luck(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of the chosen trial is luck.
+    """The share of luck in the chosen trial.
 
     Attributes:
         tries: How many variants of the strategy the database knows to have been tried on the
@@ -109,7 +109,7 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a result's files and page show.
+    """The contents of a result's files and page.
 
     `chosen` is None where every trial failed or traded too little.
     """
@@ -129,7 +129,7 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_findings(survey: Survey, query: Query) -> Findings:
-    """Return what the rows of an experiment come to; each of them must be there."""
+    """Return the result of an experiment's rows; each of them must be there."""
     experiment = survey.experiment
     rows, stats = _rows(survey, query)
     best = choose([row.trial for row in rows], experiment.objective)
@@ -229,7 +229,7 @@ def daily_of(equity: Ints) -> list[float] | None:
 
 
 def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
-    """Return how much of a chosen trial is luck; None where its account was lost."""
+    """Return the share of luck in a chosen trial; None if its account was lost."""
     if chosen.returns is None:
         return None
     tries, ratios = read_tries(
@@ -312,7 +312,7 @@ def _walk(survey: Survey, query: Query) -> Stitched:
 
 
 def lines(findings: Findings) -> list[str]:
-    """Return what to print when an experiment has ended: never a Sharpe ratio without its luck."""
+    """Return the lines at an experiment's end: never a Sharpe ratio without its luck."""
     experiment, failed = findings.experiment, findings.failed
     shown = [
         f"{experiment.experiment_id}: {counted(len(findings.rows), 'trial')} of "
@@ -383,7 +383,7 @@ def headline(trial: Trial, luck: Luck | None) -> str:
 
 
 def chances(luck: Luck) -> str:
-    """Return what stands beside every Sharpe ratio of a chosen trial."""
+    """Return the words beside every Sharpe ratio of a chosen trial."""
     deflated = number(luck.deflated, ".0%")
     overfitting = number(luck.overfitting.probability if luck.overfitting else None, ".0%")
     return f"DSR {deflated} of {luck.tries:,} tries, PBO {overfitting}"

@@ -99,7 +99,7 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
 
 
 class _Executor(Protocol):
-    """What runs trials: a pool of processes here, or a cluster.
+    """An executor of trials: a pool of processes here, or a cluster.
 
     `peak` is the most memory that a process of ours has used, in bytes.
     """
@@ -332,7 +332,7 @@ class _Runner:
         return trial, details
 
     def _note(self, each: PlannedTrial, trial: Trial, details: Details) -> None:
-        """Keep what the progress tells of."""
+        """Take up the trials that the progress reports."""
         self._failed += trial.status != "ok"
         if each.part == "" and trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe

@@ -1,4 +1,4 @@
-"""How many trials run on this machine at once: no more than it has cores, whoever started them.
+"""A machine-wide limit of trials that run at once: as many as cores, whoever started them.
 
 A slot is a lock on a file in the system's temporary folder, which the kernel takes from a killed
 process.
@@ -18,7 +18,7 @@ _LOOK_AGAIN_S = 0.02
 
 
 def count_cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux

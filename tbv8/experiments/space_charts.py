@@ -34,7 +34,7 @@ def ordered(findings: Findings) -> list[Row]:
 
 
 def mark_of(findings: Findings) -> str:
-    """Return what stands across each chart."""
+    """Return the axis across each chart."""
     return "simulated" if findings.experiment.strategy.simulated else ""
 
 

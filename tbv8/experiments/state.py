@@ -16,7 +16,7 @@ from tbv8.store.trials import read_keys
 
 
 def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
-    """Tell whether every trial has its row, and the folder is whole and of today's inputs.
+    """Return an experiment's state: every trial has its row, the folder is whole and current.
 
     Raises:
         ConfigError: The conditions leave fewer points than there are trials, or its runs are warmed

@@ -39,12 +39,12 @@ class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_run(self) -> bool:
-        """Tell whether there is a result."""
+        """Return True if there is a result."""
         return self.tested is not None and self.tested.status == "ok"
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """What a window brought, in USD.
+    """A window's gain, in USD.
 
     Attributes:
         gain: Of its equity, after `switch_cost`.
@@ -141,7 +141,7 @@ def _midnights(fold: Fold) -> range:
 
 
 def _days(window: OutOfSample, *, is_last: bool) -> list[int]:
-    """Return what a window had gained at each midnight, before what its successor does."""
+    """Return a window's gain at each midnight, before its successor trades."""
     count = len(_midnights(window.fold))
     if not window.has_run:
         return [0] * count
@@ -160,7 +160,7 @@ def _carried(window: OutOfSample) -> dict[str, Decimal]:
 
 
 def _final(window: OutOfSample) -> dict[str, Decimal]:
-    """Return what a window holds at its end, before the orders of that close."""
+    """Return a window's positions at its end, before the orders of that close."""
     if not window.has_run:
         return {}
     positions = {
@@ -196,7 +196,7 @@ def _switch_cost(
 
 
 def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks: int) -> Decimal:
-    """Return what a market order costs against the close that it is sent at."""
+    """Return the cost of a market order against the close at which it is sent."""
     ticks = price / rules.tick_size
     whole = ticks.to_integral_value("ROUND_CEILING" if change > 0 else "ROUND_FLOOR")
     paid = (whole + (slippage_ticks if change > 0 else -slippage_ticks)) * rules.tick_size

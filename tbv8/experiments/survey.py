@@ -1,4 +1,4 @@
-"""What an experiment is made of, and which of it the database has: asked at each start, so light.
+"""The trials of an experiment, and those that the database has: light, for each start.
 
 The trials of the search and of the training windows are known from the YAML alone; which ones are
 tested out of sample follows from the rows of the training.
@@ -145,7 +145,7 @@ class Survey:
 
     @property
     def known(self) -> list[PlannedTrial]:
-        """All that the YAML alone asks for."""
+        """The trials that the YAML alone asks for."""
         return [*self.search, *(planned for part in self.training for planned in part)]
 
     def choices(self, query: Query) -> list[int | None]:
@@ -214,7 +214,7 @@ class Survey:
         return [self._keys.strategy(point, window) for point in self._keys.shapes()]
 
     def strategy(self, planned: PlannedTrial) -> Strategy:
-        """Return what a trial runs."""
+        """Return the strategy of a trial."""
         return self._keys.strategy(planned.point, planned.window)
 
     def subject(self, planned: PlannedTrial) -> str:
@@ -223,12 +223,12 @@ class Survey:
         return subject_of(strategy) if planned.is_try else side_subject(strategy)
 
     def variant(self, planned: PlannedTrial) -> bytes:
-        """Return what a trial tries, whatever its span."""
+        """Return a trial's variant, whatever its span."""
         return self._keys.variant(planned.point, planned.window)
 
     @property
     def span(self) -> Span:
-        """What the trials of the search count."""
+        """The span that the trials of the search count."""
         return self._keys.window.span
 
     def inputs(
@@ -320,7 +320,7 @@ def page_input(*, is_plotly_beside: bool = False) -> Input:
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    """Return what an experiment's file says, but for how it is run."""
+    """Return the contents of an experiment's file, but for the way it is run."""
     search = experiment.search
     return {
         "search": {

@@ -46,14 +46,14 @@ _METRICS = {
 
 
 class Data(msgspec.Struct, frozen=True, kw_only=True):
-    """What all trials of a run read: bars by symbol and timeframe, funding by venue and symbol."""
+    """The data of all trials: bars by symbol and timeframe, funding by venue and symbol."""
 
     tables: dict[tuple[str, Timeframe], pa.Table]
     funding: dict[str, dict[str, Charged]]
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a trial.
+    """A trial's outcome.
 
     Attributes:
         status: `ok`, or `failed` where the strategy raised or its config refused the values.
@@ -161,7 +161,7 @@ def _carried(run: Run) -> dict[str, Any]:
 
 
 def _at_end(books: Books) -> dict[str, Any]:
-    """Return what orders that were sent at the very last close did to equity and positions.
+    """Return the effect of orders at the very last close on equity and positions.
 
     Of two runs that meet at a close both have these orders, and they belong to the second.
     """

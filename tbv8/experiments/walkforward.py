@@ -47,7 +47,7 @@ def folds(run_span: Span, walk_forward: WalkForward) -> list[Fold]:
 
 
 def score(trial: Trial | None, objective: Objective) -> float | None:
-    """Return what a trial is chosen by, the more the better; None for one that is out."""
+    """Return the value by which a trial is chosen, more is better; None for one that is out."""
     if trial is None or trial.status != "ok" or trial.trades < objective.min_trades:
         return None
     value = trial.metric(objective.metric)

@@ -41,7 +41,7 @@ def main(descriptor: int, parent: int) -> None:
 def end_by_error(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Print what was not caught, and end with a code that tells it from a strategy's doing."""
+    """Print an uncaught exception, and end with a code of its own, unlike a strategy's."""
     sys.__excepthook__(kind, error, traceback)
     sys.stderr.flush()
     os._exit(_NO_MEMORY if issubclass(kind, MemoryError) else BUG)
@@ -86,7 +86,7 @@ class Sources:
         self._found = self._look()
 
     def are_same(self) -> bool:
-        """Tell whether no file was written to or replaced."""
+        """Return True if no file was written to or replaced."""
         return self._look() == self._found
 
     def _look(self) -> list[tuple[int, int, int] | None]:

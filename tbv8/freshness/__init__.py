@@ -1,4 +1,4 @@
-"""What is stale, and why: questions to the ledger and to the manifests, nothing remembered.
+"""Freshness of data and results, computed from the ledger and the manifests at each start.
 
-Only the standard library is used below this package, since it is asked at each start.
+It runs at each start, so this package imports nothing heavier than the standard library.
 """

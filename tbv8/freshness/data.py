@@ -1,4 +1,4 @@
-"""Is the database of this revision, is the wanted history held, is every timeframe built?"""
+"""Freshness of the database: its revision, its history, and its built timeframes."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _AGGREGATE = Path(__file__).parent.parent / "aggregate.py"
 
 
 def migration_state(db_path: Path) -> State:
-    """Tell whether the database is of the revision that this code knows.
+    """Compare the database's revision with the one that this code expects.
 
     Raises:
-        DataError: It is damaged or locked, so that nothing can be told.
+        DataError: It is damaged or locked.
     """
     try:
         with open_reader(db_path):
@@ -56,10 +56,10 @@ def backfill_state(
     *,
     files: Mapping[str, Span] | None = None,
 ) -> State:
-    """Tell whether the ledger leaves no gap in the wanted spans of a series.
+    """Check that the ledger has no gap in the configured spans of a series.
 
-    With `files`, which are those of a history that may be replaced, also whether each day was
-    filled from what they are now.
+    With `files`, the files of a history that may be replaced, also check that each day was read
+    from the present files.
     """
     with open_reader(db_path) as query:
         if files is not None and (changed := outdated(query, series, files)):
@@ -69,16 +69,16 @@ def backfill_state(
             )
             was = digest_text(sorted({day.source for day in read_days(query, series, HISTORY)}))
             return State(
-                (f"{count} of {series} not filled from what its files are now: {first}",),
+                (f"{count} of {series} read from other files than the present ones: {first}",),
                 (Part("files", digest_text(sorted(files)), was),),
             )
         if all(covers(query, series, dataset, span) for span in spans):
-            held = digest_text(str(span) for span in spans)
-            return State((), (Part("wanted span", held, held),))
+            digest = digest_text(str(span) for span in spans)
+            return State((), (Part("wanted span", digest, digest),))
         held_spans = covered(query, series, dataset)
     missing = missing_spans(spans, held_spans)
-    what = f"the funding of {series}" if dataset == FUNDING else str(series)
-    text = f"{count_days(missing)} of {what} not held yet: {missing[0]}"
+    name = f"the funding of {series}" if dataset == FUNDING else str(series)
+    text = f"{count_days(missing)} of {name} not stored yet: {missing[0]}"
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
     parts = (
         Part(
@@ -91,7 +91,7 @@ def backfill_state(
 
 
 def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> State:
-    """Tell whether every day of a timeframe was built from what its 1m days hold now."""
+    """Check that every day of a timeframe was built from its present 1m bars."""
     code = build_code()
     with open_reader(db_path) as query:
         buildable = list(_buildable(read_known_days(query, series), timeframe))
@@ -104,7 +104,7 @@ def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> Stat
     work = compare_builds(buildable, built)
     reasons = work.reasons(series, timeframe)
     if work.days or work.unfounded:
-        reasons = (*refusals(minutes, series), *reasons)
+        reasons = (*edit_refusals(minutes, series), *reasons)
     return State(
         reasons,
         (
@@ -119,10 +119,10 @@ def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> Stat
 
 
 class Buildable(msgspec.Struct, frozen=True):
-    """A UTC day in which bars of a timeframe open, all of whose time is known.
+    """A UTC day with bars of a timeframe to build, from complete 1m bars.
 
-    `[start_ms, end_ms)` is the time that its bars fill, `made_of` the sha256 over the digests of
-    its 1m days; None when one of them was changed outside of tbv8.
+    `[start_ms, end_ms)` is the span of its bars, `made_of` the sha256 over the digests of its 1m
+    days; None if one of them was changed outside of tbv8.
     """
 
     day_ms: int
@@ -132,12 +132,12 @@ class Buildable(msgspec.Struct, frozen=True):
 
     @property
     def span(self) -> Span:
-        """The time that its bars fill."""
+        """The span of its bars."""
         return Span(self.start_ms, self.end_ms)
 
 
 class Builds(msgspec.Struct, frozen=True, kw_only=True):
-    """The days of a timeframe that are not what their 1m days would give now."""
+    """The days of a timeframe that differ from a build of the present 1m bars."""
 
     absent: tuple[Buildable, ...] = ()
     changed: tuple[Buildable, ...] = ()
@@ -152,20 +152,20 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(every, key=lambda day: day.day_ms)
 
     def reasons(self, series: Series, timeframe: Timeframe) -> tuple[str, ...]:
-        """Say in words what is to be done and why; not of days whose 1m days were edited."""
+        """Return the reasons to build, as text; without days whose 1m bars were edited."""
         name = f"{timeframe.dataset} of {series}"
         groups = (
             (self.absent, f"not built yet in {name}"),
             (
                 [day for day in self.changed if day.made_of is not None],
-                f"built in {name} from 1m bars that changed since",
+                f"built in {name} from 1m bars that have changed",
             ),
             (self.other_code, f"built in {name} by another aggregate.py"),
             (self.edited, f"changed in {name} outside of tbv8"),
         )
         reasons = [
-            f"{days_text(len(days))} {what}: {from_to([day.day_ms for day in days])}"
-            for days, what in groups
+            f"{days_text(len(days))} {state}: {from_to([day.day_ms for day in days])}"
+            for days, state in groups
             if days
         ]
         if self.unfounded:
@@ -177,16 +177,16 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def buildable_days(minutes: Iterable[HeldDay], timeframe: Timeframe) -> Iterator[Buildable]:
-    """Yield the days of a timeframe that the held 1m days make, by time."""
+    """Yield the days of a timeframe that can be built from 1m days, by time."""
     days = (day.ledger for day in minutes)
-    known = [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in days]
-    return _buildable(known, timeframe)
+    minute_days = [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in days]
+    return _buildable(minute_days, timeframe)
 
 
-def _buildable(known: Sequence[KnownDay], timeframe: Timeframe) -> Iterator[Buildable]:
+def _buildable(minute_days: Sequence[KnownDay], timeframe: Timeframe) -> Iterator[Buildable]:
     length = timeframe.fixed_ms
     if length and DAY_MS % length == 0:  # no bar reaches over midnight: each day by itself
-        for day_ms, start_ms, end_ms, digest in known:
+        for day_ms, start_ms, end_ms, digest in minute_days:
             midnight_ms = day_ms + DAY_MS
             if start_ms != day_ms or end_ms != midnight_ms:
                 start_ms = -(-max(start_ms, day_ms) // length) * length
@@ -194,21 +194,21 @@ def _buildable(known: Sequence[KnownDay], timeframe: Timeframe) -> Iterator[Buil
             if start_ms < end_ms:
                 yield Buildable(day_ms, start_ms, end_ms, _made_of(digest))
         return
-    digests = {day_ms: digest for day_ms, _, _, digest in known}
-    parts = ((max(start, day), min(end, day + DAY_MS)) for day, start, end, _ in known)
+    digests = {day_ms: digest for day_ms, _, _, digest in minute_days}
+    parts = ((max(start, day), min(end, day + DAY_MS)) for day, start, end, _ in minute_days)
     for span in joined(part for part in parts if part[0] < part[1]):
         whole = timeframe.whole(span)
         start_ms = whole.start_ms
         while start_ms < whole.end_ms:
             day_ms = start_ms // DAY_MS * DAY_MS
             end_ms = timeframe.ceil(min(day_ms + DAY_MS, whole.end_ms))
-            touched = [digests[each_ms] for each_ms in Span(start_ms, end_ms).days()]
+            touched = [digests[touched_ms] for touched_ms in Span(start_ms, end_ms).days()]
             yield Buildable(day_ms, start_ms, end_ms, _made_of(*touched))
             start_ms = end_ms
 
 
 def _are_built(buildable: Sequence[Buildable], built: Sequence[BuiltDay]) -> bool:
-    """Tell whether `compare_builds` would find nothing to do, in a fraction of its time."""
+    """Return True if `compare_builds` would find nothing to do, in a fraction of its time."""
     code = build_code()
     return len(buildable) == len(built) and all(
         day.made_of is not None
@@ -218,7 +218,7 @@ def _are_built(buildable: Sequence[Buildable], built: Sequence[BuiltDay]) -> boo
 
 
 def compare_builds(buildable: Iterable[Buildable], built: Iterable[LedgerDay]) -> Builds:
-    """Compare what the 1m days would give now with what was built."""
+    """Compare the built days with the days that can be built now."""
     code = build_code()
     past = {day.day_ms: day for day in built}
     absent, changed, other_code, edited = [], [], [], []
@@ -242,7 +242,7 @@ def compare_builds(buildable: Iterable[Buildable], built: Iterable[LedgerDay]) -
 
 
 def built_from(day: Buildable) -> str:
-    """Return what the ledger keeps of a built day's inputs."""
+    """Return the ledger's text about a built day's inputs."""
     return f"{day.made_of}/{build_code()}"
 
 
@@ -251,8 +251,8 @@ def build_code() -> str:
     return digest_source(_AGGREGATE)
 
 
-def refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
-    """Say which 1m days are refused, since they were changed outside of tbv8, and the cure."""
+def edit_refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
+    """Yield a message for each dataset with 1m days that were changed outside of tbv8."""
     edited: dict[str, list[int]] = {}
     for day in minutes:
         if day.ledger.digest is None:
@@ -260,8 +260,8 @@ def refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
     for dataset, days in edited.items():
         was = "was" if len(days) == 1 else "were"
         cure = (
-            "refused, since nothing can record that again: restore a copy of the database, or lose "
-            "the day with `doit verify --repair --give-up`"
+            "refused, since recorded data cannot be fetched again: restore a copy of the database, "
+            "or drop the day with `doit verify --repair --give-up`"
             if dataset == RECORDED
             else "refused until `doit verify --repair`"
         )
@@ -279,6 +279,6 @@ def _code(day: LedgerDay) -> str:
     return (day.built_from or "").partition("/")[2]
 
 
-@lru_cache(maxsize=2**13)  # the days of 22 years: each timeframe of a series asks for the same
+@lru_cache(maxsize=2**13)  # the days of 22 years: the same for each timeframe of a series
 def _made_of(*digests: str) -> str | None:
     return digest_text(digests) if all(digests) else None

@@ -1,4 +1,4 @@
-"""Is a result what its config, bars, code and versions would give now, and are its files whole?"""
+"""Freshness of a result: its config, bars, code and versions, and its files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tbv8.config.source import (
     foreign_imports,
     strategy_sources,
 )
-from tbv8.freshness.data import refusals
+from tbv8.freshness.data import edit_refusals
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
     FILES_PART,
@@ -39,7 +39,7 @@ from tbv8.manifest import (
 from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query, open_reader
-from tbv8.store.funding import funding_fingerprint, read_stretches, spoken
+from tbv8.store.funding import describe_stretches, funding_fingerprint, read_stretches
 from tbv8.store.ledger import fingerprint, read_held_days
 
 PACKAGE = Path(__file__).parent.parent
@@ -47,33 +47,33 @@ PACKAGE = Path(__file__).parent.parent
 
 _DRAWS = ("page", "results/tearsheet", "results/read.py")
 _FUNDING = "funding:"
-_EDITED = "edited by hand"  # in place of a digest that is not known
+_EDITED = "edited by hand"  # in place of an unknown digest
 
 
 def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> State:
-    """Tell whether a result's manifest has today's inputs and its files are whole."""
+    """Compare a result's manifest with the present inputs, and check its files."""
     span = strategy.bars_span
     with open_reader(db_path) as query:
         current = backtest_inputs(query, strategy, results_path=results_path)
         refused = {
-            name: tuple(refusals(read_held_days(query, series, ONE_MINUTE, span), series))
+            name: tuple(edit_refusals(read_held_days(query, series, ONE_MINUTE, span), series))
             for series, timeframe in strategy.reads
-            if timeframe == ONE_MINUTE  # of built bars their aggregation tells
+            if timeframe == ONE_MINUTE  # edits of built bars are reasons of their aggregate task
             and current[name := _bars(series, timeframe)].digest == _EDITED
         }
     folder = results_path / strategy.strategy_id
     manifest = read_manifest(folder)
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
-        why = "manifest.json is damaged" if damaged else "there is no result yet"
-        return State((why, *chain.from_iterable(refused.values())), to_parts(current, {}))
+        reason = "manifest.json is damaged" if damaged else "there is no result yet"
+        return State((reason, *chain.from_iterable(refused.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if recorded.digest != part.digest:
-            found = refused.get(name) or changes(name, recorded.value, part.value)
-            reasons.extend(found or [f"{name} changed"])
+            part_reasons = refused.get(name) or changes(name, recorded.value, part.value)
+            reasons.extend(part_reasons or [f"{name} changed"])
     reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(reasons), to_parts(current, manifest.inputs))
 
@@ -81,30 +81,31 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
 def needs_only_drawing(
     folder: Path, inputs: Mapping[str, Input], *, strategy: Strategy
 ) -> Manifest | None:
-    """Return the manifest of a result of which only the page is stale; None for any other.
+    """Return the manifest of a result if only its page is stale; None for any other.
 
     Args:
-        folder: The result's.
-        inputs: Every part of its key, as it is now.
-        strategy: Whose result it is.
+        folder: The result's folder.
+        inputs: Every part of its present key.
+        strategy: The strategy.
     """
     manifest = read_manifest(folder)
     if manifest is None:
         return None
     current = {**inputs, FILES_PART: opened_files(strategy, manifest)}
-    same = all(
+    is_unchanged = all(
         manifest.inputs.get(name, Input("", None)).digest == part.digest
         for name, part in current.items()
         if name != PAGE_PART
     )
-    rest = dict(manifest.outputs)
-    page = {PAGE: rest.pop(PAGE, "")}
+    data_files = dict(manifest.outputs)
+    page = {PAGE: data_files.pop(PAGE, "")}
     redraws = manifest.inputs.get(PAGE_PART) != inputs[PAGE_PART] or any(damage(folder, page))
-    return manifest if same and redraws and not any(damage(folder, rest)) else None
+    is_redrawable = is_unchanged and redraws and not any(damage(folder, data_files))
+    return manifest if is_redrawable else None
 
 
 def static_state(strategy: Strategy, *, results_path: Path) -> State:
-    """Tell whether a result was made with today's config, code and versions, whatever the data."""
+    """Compare a result's config, code and versions with the present ones, but not its data."""
     manifest = read_manifest(results_path / strategy.strategy_id) or Manifest({}, {})
     current = static_inputs(strategy)
     parts = to_parts(
@@ -117,9 +118,9 @@ def static_state(strategy: Strategy, *, results_path: Path) -> State:
 def backtest_inputs(
     query: Query, strategy: Strategy, *, results_path: Path | None = None
 ) -> dict[str, Input]:
-    """Return every part of a result's key, as it is now.
+    """Return every part of a result's present key.
 
-    `results_path` is the folder of all results, whose plotly.min.js its page may share.
+    `results_path` is the folder of all results; its plotly.min.js may be shared by the page.
     """
     run = strategy.bars_span
     start_ms = strategy.span.start_ms if strategy.warm_up_ms else run.start_ms
@@ -134,52 +135,52 @@ def backtest_inputs(
 
 
 def opened_files(strategy: Strategy, manifest: Manifest) -> Input:
-    """Return what the files hold now that the strategy opened when the result was made."""
+    """Return the present digests of the files that the strategy opened during the run."""
     recorded = manifest.inputs.get(FILES_PART, Input("", None)).value
     paths = recorded if isinstance(recorded, dict) else {}
     return make_input({str(path): digest_file(strategy.root / str(path)) for path in paths})
 
 
 def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
-    """Return the part of each series and timeframe that the strategy reads."""
-    found = {}
+    """Return the key's part for each series and timeframe that the strategy reads."""
+    inputs = {}
     for series, timeframe in strategy.reads:
         span = timeframe.whole(strategy.bars_span)
         days = read_held_days(query, series, timeframe, span)
         value = {"venue": series.venue, "symbol": series.symbol, "timeframe": timeframe.text}
         digest = fingerprint(query, series, days, span)
-        found[_bars(series, timeframe)] = Input(digest or _EDITED, value)
-    return found
+        inputs[_bars(series, timeframe)] = Input(digest or _EDITED, value)
+    return inputs
 
 
 def _charged(query: Query, strategy: Strategy) -> dict[str, Input]:
-    """Return the part of the funding of each symbol at each venue."""
-    found = {}
+    """Return the key's part for the funding of each symbol at each venue."""
+    inputs = {}
     for venue, symbol in strategy.funding_of:
         venues = strategy.funding_venues(venue)
         stretches = read_stretches(query, symbol, venues, strategy.bars_span)
         digest = funding_fingerprint(query, symbol, stretches)
-        value = {"venue": venue, "symbol": symbol, "rates": spoken(stretches)}
-        found[f"{_FUNDING}{venue}:{symbol}"] = Input(digest or _EDITED, value)
-    return found
+        value = {"venue": venue, "symbol": symbol, "rates": describe_stretches(stretches)}
+        inputs[f"{_FUNDING}{venue}:{symbol}"] = Input(digest or _EDITED, value)
+    return inputs
 
 
 def _bars(series: Series, timeframe: Timeframe) -> str:
-    """Return the name of the part of a result's key that stands for some bars."""
+    """Return the name of the key's part for some bars."""
     return f"bars:{series.symbol}:{timeframe}"
 
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
-    """Return the parts of a result's key that no data decides."""
+    """Return the parts of a result's key that do not depend on data."""
     ran_by = code_files("market.py", "risk", "trading", "results", "backtest")
     return _key(strategy, ran_by - code_files(*_DRAWS), "nautilus_trader", "numpy")
 
 
 def session_inputs(strategy: Strategy) -> dict[str, Input]:
-    """Return the parts of a paper session's key: all that decides what comes of its minutes."""
+    """Return the parts of a paper session's key: all inputs but its minutes."""
     live = ("live/driver.py", "live/minutes.py")
-    ran_by = code_files("market.py", "aggregate.py", "risk", "trading", *live)
-    return _key(strategy, ran_by, "nautilus_trader", "numpy", "polars")
+    ran_by = code_files("market.py", "risk", "trading", *live)
+    return _key(strategy, ran_by, "nautilus_trader", "numpy")
 
 
 def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:
@@ -202,14 +203,14 @@ def _page_input(*, is_plotly_beside: bool) -> Input:
 
 
 def code_files(*names: str) -> set[Path]:
-    """Return the modules of tbv8 that are named, or lie in a folder that is."""
+    """Return the named modules of tbv8, and all modules of the named folders."""
     places = [PACKAGE / name for name in names]
     files = {path for path in places if path.is_file()}
     return files.union(*(path.rglob("*.py") for path in places))
 
 
 def to_parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tuple[Part, ...]:
-    """Return every part of a key, now and as it was recorded."""
+    """Return every part of a key with its present and its recorded digest."""
 
     def digest(inputs: Mapping[str, Input], name: str) -> str | None:
         return inputs[name].digest if name in inputs else None
@@ -224,7 +225,7 @@ def _strategy_config(strategy: Strategy) -> dict[str, Any]:
 
 
 def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """Return the digest of each source by its path below `root`, or below that of tbv8."""
+    """Return the digest of each source by its path from `root`, or from the parent of tbv8."""
     return {
         path.relative_to(folder_of(path, root)).as_posix(): digest_source(path)
         for path in sorted(paths)
@@ -238,7 +239,7 @@ def package_versions(*packages: str) -> dict[str, str]:
 
 
 def _foreign_versions(paths: Iterable[Path]) -> dict[str, str]:
-    """Return the versions of the packages, beside those of every key, that sources import."""
+    """Return the versions of further packages that the sources import."""
     return {
         package: version(package)
         for name in sorted(foreign_imports(paths) - {"tbv8", "nautilus_trader", "numpy"})
@@ -248,7 +249,7 @@ def _foreign_versions(paths: Iterable[Path]) -> dict[str, str]:
 
 @lru_cache
 def _packages(name: str) -> tuple[str, ...]:
-    """Return the packages that bring a module: mostly one, of the same name."""
+    """Return the packages that provide a module: usually one, of the same name."""
     try:
         version(name)
     except PackageNotFoundError:
@@ -257,7 +258,7 @@ def _packages(name: str) -> tuple[str, ...]:
 
 
 def changes(part: str, before: Any, now: Any) -> list[str]:
-    """Say which keys of a part differ; nothing where only their types do (1 and true)."""
+    """Return a line for each key of a part that differs; none if only types do (1 and true)."""
     if part.startswith("bars:"):
         return [f"the {now['timeframe']} bars of {now['symbol']} in its span changed"]
     if part.startswith(_FUNDING):
@@ -265,7 +266,7 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     old, new = dict(_flat(before)), dict(_flat(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     if part == FILES_PART:
-        return [f"{key}, which the strategy reads, {_fate(new.get(key))}" for key in keys]
+        return [f"{key}, which the strategy reads, {_file_change(new.get(key))}" for key in keys]
     if part in ("strategy", "engine"):
         return [f"{key} changed" for key in keys]
     if part == PAGE_PART:
@@ -273,7 +274,7 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
     return [f"{key}: {old.get(key)} became {new.get(key)}" for key in keys]
 
 
-def _fate(digest: Any) -> str:
+def _file_change(digest: Any) -> str:
     return "is gone" if digest in (None, ABSENT) else "changed"
 
 
@@ -286,7 +287,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:
-    """Say of each file of a result what happened to it since, if anything."""
+    """Yield a line for each file of a result that is gone or was changed."""
     for name, digest in outputs.items():
         path = folder / name
         if not path.is_file():

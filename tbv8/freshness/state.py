@@ -1,4 +1,4 @@
-"""The answer to "is it fresh?", and the words for it."""
+"""The state of a task's output: fresh, or stale for a list of reasons."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tbv8.market import DAY_MS, Span, iso_day
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One part of a key: its digest now, and the digest that the output was made with."""
+    """One part of a key: its present digest, and the digest at the time of the output."""
 
     name: str
     current: str | None
@@ -19,7 +19,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """Why a task's output is stale (empty: it is fresh), and every part of its key."""
+    """The reasons why a task's output is stale (none: it is fresh), and every part of its key."""
 
     reasons: tuple[str, ...]
     parts: tuple[Part, ...] = ()
@@ -31,7 +31,7 @@ def digest_text(parts: Iterable[str]) -> str:
 
 
 def count_days(spans: Iterable[Span]) -> str:
-    """Return `1 day` or `12 days`: the UTC days that `spans` touch."""
+    """Return `1 day` or `12 days`: the number of UTC days in `spans`."""
     return days_text(len({day_ms for span in spans for day_ms in span.days()}))
 
 
@@ -41,7 +41,7 @@ def days_text(count: int) -> str:
 
 
 def from_to(days: Collection[int]) -> str:
-    """Return the first and the last of some UTC days, and whether some between are not meant."""
+    """Return the first and the last of some UTC days as text, with a note about days left out."""
     first, last = iso_day(min(days)), iso_day(max(days))
     if first == last:
         return first

@@ -1,7 +1,7 @@
-"""How the look-ahead check of a strategy ended, and whether that is about the present result.
+"""Verdicts of look-ahead checks, each valid for one result.
 
-A verdict lies in `<results_path>/.lookahead/<strategy_id>.json` with the digests of the key that
-was checked; no strategy's id begins with a dot.
+A verdict lies in `<results_path>/.lookahead/<strategy_id>.json` with the digests of the checked
+key; no strategy's id begins with a dot.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import msgspec
 from tbv8.files import replacing
 from tbv8.manifest import FILES_PART, PAGE_PART, Input, read_manifest
 
-_NO_PART_OF_IT = (FILES_PART, PAGE_PART)
+_IGNORED_PARTS = (FILES_PART, PAGE_PART)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """A check's end; `inputs` are the digests of the parts of the key, `line` what it found.
+    """The outcome of a check: `inputs` are the digests of the key's parts, `line` a summary.
 
-    `warm_up_ms` is how long the signals need to become those of a longer run; None where they never
-    do, or nobody knows.
+    `warm_up_ms` is the time after which the signals equal those of a longer run; None if they never
+    do, or if it is not known.
     """
 
     passed: bool
@@ -40,14 +40,14 @@ def write_verdict(
     line: str,
     warm_up_ms: int | None = None,
 ) -> None:
-    """Keep the end of a check; where nothing can be written it is only printed."""
+    """Write the outcome of a check; a folder without write permission is no error."""
     verdict = Verdict(passed=passed, line=line, inputs=_digests(inputs), warm_up_ms=warm_up_ms)
     with suppress(OSError), replacing(_path(results_path, strategy_id)) as new:
         new.write_bytes(msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
 
 
 def read_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
-    """Return the verdict about the very strategy, code and bars of the result; None without one."""
+    """Return the verdict with the same strategy, code and bars as the result; None without one."""
     manifest = read_manifest(results_path / strategy_id)
     verdict = find_verdict(results_path, strategy_id)
     return verdict if verdict and manifest and is_about(verdict, manifest.inputs) else None
@@ -63,7 +63,7 @@ def find_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
 
 
 def is_about(verdict: Verdict, inputs: Mapping[str, Input]) -> bool:
-    """Tell whether a verdict is about the strategy, code and bars of a key."""
+    """Return True if a verdict is about the strategy, code and bars of a key."""
     return _digests(inputs) == verdict.inputs
 
 
@@ -72,4 +72,4 @@ def _path(results_path: Path, strategy_id: str) -> Path:
 
 
 def _digests(inputs: Mapping[str, Input]) -> dict[str, str]:
-    return {name: part.digest for name, part in inputs.items() if name not in _NO_PART_OF_IT}
+    return {name: part.digest for name, part in inputs.items() if name not in _IGNORED_PARTS}

@@ -1,4 +1,4 @@
-"""How a session begins: its warm-up from what is held, the decimals of its prices, its key."""
+"""A session's beginning: its warm-up from stored bars, the decimals of its prices, its key."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from tbv8.config.source import digest_file
 from tbv8.errors import DataError
 from tbv8.live.minutes import to_table
+from tbv8.live.notes import rate_events
 from tbv8.live.plan import Plan
 from tbv8.live.reading import read_bars, read_known, to_minutes
 from tbv8.live.setting import BUSY_S, Setting
@@ -48,7 +49,15 @@ def begin_session(
         state={},
         began_ms=now_ms,
     )
-    return setting.persist(lambda: journal.begin(session, history, ends=before))
+    known = Span(first_ms, history[-1].close_ms if history else first_ms)
+    return setting.persist(
+        lambda: journal.begin(
+            session,
+            history,
+            rate_events(journal.query, plan, first_ms, {}, known, at_ms=now_ms),
+            ends=before,
+        )
+    )
 
 
 def check_inputs(session: StoredSession, plan: Plan) -> None:

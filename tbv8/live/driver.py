@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from decimal import Decimal
 from itertools import groupby
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.live.minutes import Builder
 from tbv8.live.plan import within
 from tbv8.market import MOST_MS, iso
-from tbv8.risk.events import EXACT, plain
+from tbv8.risk.events import EXACT, Payment, plain
 from tbv8.store.database import Query
 from tbv8.store.sessions import (
     COMMAND,
     OUTPUTS,
     PRICED,
+    RATE,
+    REACHED,
     Event,
     Minute,
     StoredSession,
@@ -28,7 +32,8 @@ from tbv8.store.sessions import (
     read_events,
 )
 from tbv8.trading.bars import Bars
-from tbv8.trading.records import Run
+from tbv8.trading.funding import Charged
+from tbv8.trading.records import RestingLimit, Run
 from tbv8.trading.session import Session
 
 _PIECE = 20_000  # minutes at once
@@ -42,6 +47,15 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
     do: str
     close: bool = False
+
+
+class Rate(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a rate: what a long position paid at the full hour `ts_ms` for some hours."""
+
+    symbol: str
+    ts_ms: int
+    rate: float
+    hours: int
 
 
 class Driver:
@@ -64,10 +78,17 @@ class Driver:
         self.done_ms = session.first_ms
         self.count = 0
         self._strategy = strategy
+        self._venue = session.venue
         self._builder = Builder(strategy, session.first_ms)
         self._stack = ExitStack()
         self._session = self._stack.enter_context(
-            Session(strategy, session.venue, price_decimals=session.decimals, with_lines=with_lines)
+            Session(
+                strategy,
+                session.venue,
+                price_decimals=session.decimals,
+                with_lines=with_lines,
+                awaits_funding=strategy.funding != "fixed",
+            )
         )
 
     def __enter__(self) -> Self:
@@ -78,8 +99,12 @@ class Driver:
     ) -> None:
         self._stack.__exit__(kind, e, tb)
 
-    def feed(self, minutes: Sequence[Minute]) -> Iterator[Bars]:
+    def feed(self, minutes: Sequence[Minute], rates: Sequence[Event] = ()) -> Iterator[Bars]:
         """Feed minutes piece by piece, and yield the bars of each piece.
+
+        Args:
+            minutes: They follow those of the last call.
+            rates: New ones, by the times at which they are booked.
 
         Raises:
             StrategyError: The strategy raised, or ended the run.
@@ -89,11 +114,24 @@ class Driver:
             self._session.bar_entries(barred)
             for first in range(0, len(several), _PIECE):
                 piece = several[first : first + _PIECE]
-                bars = self._builder.build(piece)
+                bars = replace(self._builder.build(piece), funding=self._charged(rates))
+                rates = ()
                 self._session.feed(bars)
                 self.done_ms = piece[-1].close_ms
                 self.count += len(piece)
                 yield bars
+
+    def _charged(self, rates: Sequence[Event]) -> dict[str, dict[str, Charged]]:
+        """Return what is charged, for the session's own symbols; none where a fixed rate is."""
+        if self._strategy.funding == "fixed":
+            return {}
+        rows: dict[str, list[tuple[int, Decimal, int, str, int]]]
+        rows = {symbol: [] for symbol in self._strategy.symbols}
+        for event in rates:
+            rate = msgspec.json.decode(event.body, type=Rate)
+            paid = Decimal(repr(rate.rate))
+            rows[rate.symbol].append((rate.ts_ms, paid, rate.hours, self._venue, event.ts_ms))
+        return {self._venue: {symbol: Charged.of(few) for symbol, few in rows.items()}}
 
     def obey(self, command: Command) -> None:
         """Do what was commanded; what opens is barred until the next minute says otherwise."""
@@ -101,22 +139,24 @@ class Driver:
             self._session.bar_entries(STOPPED)
             self._session.cancel_orders(close=command.close)
 
-    def replay(self, minutes: Iterable[Minute], commands: Sequence[Event]) -> Iterator[Bars]:
+    def replay(
+        self, minutes: Iterable[Minute], commands: Sequence[Event], rates: Sequence[Event]
+    ) -> Iterator[Bars]:
         """Feed minutes, with the commands between them; yield the bars of each piece."""
         waiting, piece = deque(commands), list[Minute]()
         for minute in minutes:
             if len(piece) == _PIECE or (waiting and waiting[0].ts_ms < minute.close_ms):
-                yield from self.feed(piece)
-                piece = []
+                yield from self.feed(piece, rates)
+                rates, piece = () if piece else rates, []
             while waiting and waiting[0].ts_ms < minute.close_ms:
                 self.obey(_command(waiting.popleft()))
             piece.append(minute)
-        yield from self.feed(piece)
+        yield from self.feed(piece, rates)
         for event in waiting:
             self.obey(_command(event))
 
     def outputs(self, known: Mapping[str, int], *, at_ms: int) -> list[Event]:
-        """Return what came of it beyond the known number of each kind; nothing of a warm-up."""
+        """Return the events beyond the known number of each kind; none of a warm-up."""
         if not self._session.is_counting:
             return []
         events = self._session.events()
@@ -129,10 +169,14 @@ class Driver:
             "halt": events.halts,
         }
         return [
-            Event(kind, number, record.ts_ms, at_ms, msgspec.json.encode(record).decode())
+            Event(kind, number, _happened_ms(record), at_ms, msgspec.json.encode(record).decode())
             for kind in OUTPUTS
             for number, record in enumerate(lists[kind][known.get(kind, 0) :], known.get(kind, 0))
         ]
+
+    def resting(self) -> list[RestingLimit]:
+        """Return the limit orders that work now."""
+        return self._session.resting_limits()
 
     def state(self) -> dict[str, Any]:
         """Return the account as of the last minute, numbers as text."""
@@ -151,18 +195,20 @@ class Driver:
         }
 
     def run(self) -> Run:
-        """Return what came of it so far, as if more were to come."""
+        """Return the run so far, as if more were to come."""
         return self._session.end(stop=False)
 
 
 class Journaled(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal has of a session: what was fed, if it was asked for, and what came of it."""
+    """A session in the journal: its bars if requested, and its events."""
 
     session: StoredSession
     minutes: list[Minute] = []
     commands: list[Event]
+    rates: list[Event] = []
     outputs: dict[str, list[Event]]
     priced: list[Event] = []
+    reached: list[Event] = []
 
     @property
     def last_command(self) -> Command:
@@ -199,7 +245,7 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
 def read_journaled(
     query: Query, session: StoredSession, *, with_minutes: bool = False
 ) -> Journaled:
-    """Return what the journal has of a session; its minutes may be many."""
+    """Return a session from the journal; its minutes may be many."""
     outputs: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
     for event in read_events(query, session.session_id, OUTPUTS):
         outputs[event.kind].append(event)
@@ -207,9 +253,18 @@ def read_journaled(
         session=session,
         minutes=list(iter_minutes(query, session)) if with_minutes else [],
         commands=read_events(query, session.session_id, (COMMAND,)),
+        rates=read_events(query, session.session_id, (RATE,)),
         outputs=outputs,
         priced=read_events(query, session.session_id, (PRICED,)),
+        reached=read_events(query, session.session_id, (REACHED,)),
     )
+
+
+def _happened_ms(record: Any) -> int:
+    """Return the session's time of what came of it; of a late payment, when it was booked."""
+    if isinstance(record, Payment) and record.booked_ms is not None:
+        return record.booked_ms
+    return int(record.ts_ms)
 
 
 def _command(event: Event) -> Command:

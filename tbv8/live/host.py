@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from typing import Any
 
 import msgspec
@@ -28,17 +28,18 @@ from tbv8.live.driver import (
     Command,
     Driver,
     Journaled,
+    Rate,
     read_journaled,
 )
-from tbv8.live.notes import corrected_notes, priced_notes
+from tbv8.live.notes import corrected_notes, rate_events
 from tbv8.live.plan import Plan, Report
 from tbv8.live.reading import read_known, to_minutes
+from tbv8.live.secondary import Secondary
 from tbv8.live.setting import BUSY_S, Setting
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
 from tbv8.store.sessions import (
     COMMAND,
-    PRICED,
     Event,
     Journal,
     Minute,
@@ -51,6 +52,7 @@ from tbv8.store.sessions import (
     session_lock,
 )
 from tbv8.store.ticks import BusyError
+from tbv8.trading.loading import check_params
 from tbv8.trading.opened import Opened, noting_opened
 
 _POLL_S = 0.1
@@ -86,11 +88,12 @@ class _Host:
         self._session: StoredSession
         self._driver: Driver
         self._known: dict[str, int] = {}
+        self._rates: dict[tuple[str, int], float] = {}
         self._last = Command(do="start")
         self._seen_ms = 0
         self._took_ms = 0.0
         self._stale = False
-        self._priced = 0
+        self._secondary: Secondary | None = None
         self._alive_s = 0.0
 
     # The beginning.
@@ -98,6 +101,7 @@ class _Host:
     def begin(self, stack: ExitStack) -> bool:
         """Make or restore the session; False if it was over before that."""
         plan = self._plan
+        check_params(plan.strategy)
         query, name = self._journal.query, plan.strategy.strategy_id
         before = self._setting.persist(lambda: read_session(query, name, plan.role))
         if before is None or plan.is_new:
@@ -123,7 +127,7 @@ class _Host:
         began_s, self._seen_ms = time.monotonic(), self._setting.now_ms()
         journaled = self._setting.persist(self._read_journaled)
         minutes = iter_minutes(self._journal.query, self._session)
-        for _ in self._driver.replay(minutes, journaled.commands):
+        for _ in self._driver.replay(minutes, journaled.commands, journaled.rates):
             if self._setting.is_over():
                 return
         outputs = self._driver.outputs({}, at_ms=self._setting.now_ms())
@@ -140,8 +144,11 @@ class _Host:
                 f"done; `doit paper:{name} --new` begins another session"
             )
         self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
+        self._take_rates(journaled.rates)
         self._last = journaled.last_command
-        self._priced = self._journal.count_events(self._session.session_id).get(PRICED, 0)
+        if self._plan.priced_at is not None:
+            self._secondary = Secondary(self._plan, self._journal, self._session)
+            self._secondary.watch(self._driver.resting(), self._driver.done_ms)
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
         self._setting.persist(lambda: self._finish(unwritten))
         took_s = time.monotonic() - began_s
@@ -155,7 +162,7 @@ class _Host:
             self._setting.tell("stopped")
 
     def _read_journaled(self) -> Journaled:
-        """Return what the journal has, once a stop is in it that came in the middle of a minute.
+        """Return the journal's session, after writing a stop that came in the middle of a minute.
 
         Nothing of that minute has been written, so the stop counts before it.
         """
@@ -235,18 +242,29 @@ class _Host:
             until_ms = cursor + MINUTE_MS
         minutes = to_minutes(known, cursor, until_ms, seen_ms=now_ms)
         minutes = [replace(one, barred=self._rule_against(one, now_ms)) for one in minutes]
-        self._journal.write_minutes(self._session.session_id, minutes, notes)
+        rates = self._new_rates(Span(cursor, until_ms), now_ms)
+        self._journal.write_minutes(self._session.session_id, minutes, [*notes, *rates])
         if lost:
             names, span = ", ".join(lost), Span(cursor, until_ms)
             text = f"{names}: nobody has the minutes {span}, they are left out"
             self._setting.tell("gap", text=text)
         began_s = time.perf_counter()
-        for _ in self._driver.feed(minutes):
+        self._take_rates(rates)
+        for _ in self._driver.feed(minutes, rates):
             pass
         self._took_ms = (time.perf_counter() - began_s) * 1000
         self._seen_ms = now_ms
         self._finish()
         return True
+
+    def _new_rates(self, minutes: Span, now_ms: int) -> list[Event]:
+        """Return the payments of funding that are known by now and were not used yet."""
+        query, first_ms = self._journal.query, self._session.first_ms
+        return rate_events(query, self._plan, first_ms, self._rates, minutes, at_ms=now_ms)
+
+    def _take_rates(self, events: Sequence[Event]) -> None:
+        rates = [msgspec.json.decode(event.body, type=Rate) for event in events]
+        self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
     def _rule_against(self, minute: Minute, now_ms: int) -> str | None:
         """Return the rule by which a minute opens nothing."""
@@ -271,7 +289,9 @@ class _Host:
         if outputs is None:
             outputs = driver.outputs(self._known, at_ms=self._setting.now_ms())
         query, at_ms = self._journal.query, self._setting.now_ms()
-        notes = corrected_notes(query, session, self._plan, driver.done_ms, at_ms=at_ms)
+        notes = corrected_notes(
+            query, session, self._plan, self._rates, driver.done_ms, at_ms=at_ms
+        )
         state = driver.state()
         self._journal.write_events(
             session.session_id, [*outputs, *notes], done_ms=driver.done_ms, state=state
@@ -280,6 +300,8 @@ class _Host:
         self._session = replace(session, done_ms=driver.done_ms, state=state)
         for event in outputs:
             self._known[event.kind] = event.number + 1
+        if self._secondary is not None:
+            self._secondary.watch(driver.resting(), self._seen_ms)
         self._write_files()
         for note in notes:
             self._setting.tell("corrected", text=note.body, events=[(note.kind, note.body)])
@@ -318,15 +340,10 @@ class _Host:
             self._setting.tell("alive", done_ms=self._driver.done_ms)
 
     def _write_prices(self) -> None:
-        """Write down what new fills would have cost at the secondary, once each."""
-        if self._plan.priced_at is None or self._priced >= self._known.get("fill", 0):
-            return
-        query, at_ms = self._journal.query, self._setting.now_ms()
-        notes = priced_notes(query, self._session, self._plan, self._priced, at_ms=at_ms)
-        if notes:
-            with suppress(BusyError):  # the next time
-                self._journal.write_minutes(self._session.session_id, [], notes)
-                self._priced = notes[-1].number + 1
+        """Write down what the secondary's quotes have shown of the orders."""
+        if self._secondary is not None:
+            at_ms = self._setting.now_ms()
+            self._secondary.write(self._known.get("fill", 0), self._driver.done_ms, at_ms=at_ms)
 
     def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(kind, 0)
@@ -335,7 +352,7 @@ class _Host:
 
 
 def _read_stop(plan: Plan) -> Command | None:
-    """Return what the stop file asks for; an unreadable one stops."""
+    """Return the command in the stop file; an unreadable file stops."""
     try:
         words = plan.stop_path.read_text("utf-8", errors="replace")
     except FileNotFoundError:

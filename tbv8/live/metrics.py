@@ -1,4 +1,4 @@
-"""What a paper session shows Prometheus, served from a thread of the watching process."""
+"""Prometheus metrics of a paper session, served from a thread of the watching process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _stale(sessions: Mapping[str, Shown]) -> Sequence[str]:
 
 
 class _Collector(Collector):
-    """Reads what is known when it is scraped."""
+    """A collector that reads the session's view when it is scraped."""
 
     def __init__(self, strategy_id: str, sessions: Mapping[str, Shown]) -> None:
         self._strategy_id, self._sessions = strategy_id, sessions

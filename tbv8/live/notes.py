@@ -1,65 +1,96 @@
-"""What a session notices and writes down beside what it does; a replay does not look at it."""
+"""What a session notices and writes down beside what it does.
+
+A replay looks at none of it but the rates of funding, which are fed like minutes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
+from tbv8.live.driver import Rate
 from tbv8.live.plan import Plan
-from tbv8.live.pricing import price_fill
-from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.store.database import Query
+from tbv8.store.funding import read_payments
 from tbv8.store.sessions import (
     CORRECTED,
-    PRICED,
+    RATE,
     Event,
     StoredSession,
-    is_quote_gap,
     read_corrected,
     read_events,
-    read_quotes,
 )
-from tbv8.trading.records import Fill
 
-_QUOTES_MS = 5000  # after which the recorder has written what it had received
+_LATEST_MS = 32 * DAY_MS  # of funding; the recorder goes back a month
 _CORRECTED_MS = DAY_MS  # how long ago a minute may be that the recorder still corrects
 
 
+type Rates = Mapping[tuple[str, int], float]
+"""The rate of each payment of funding that a session used, by symbol and full hour."""
+
+
 def corrected_notes(
-    query: Query, session: StoredSession, plan: Plan, done_ms: int, *, at_ms: int
+    query: Query, session: StoredSession, plan: Plan, rates: Rates, done_ms: int, *, at_ms: int
 ) -> list[Event]:
-    """Return a note of each minute that the recorder has changed since it was used."""
+    """Return a note of each minute and rate that the recorder has changed since it was used."""
     since_ms = max(session.first_ms, done_ms - _CORRECTED_MS)
-    changed = read_corrected(query, session, plan.strategy.symbols, since_ms=since_ms)
+    changed: list[tuple[int, str, Any, Any]] = [
+        (used.ts_ms + MINUTE_MS, symbol, used, now)
+        for symbol, used, now in read_corrected(
+            query, session, plan.strategy.symbols, since_ms=since_ms
+        )
+    ]
+    for symbol, series in plan.series.items() if rates else ():
+        for ts_ms, rate, _ in read_payments(query, series, Span(since_ms, done_ms + 1)):
+            used = rates.get((symbol, ts_ms), rate)
+            if used != rate:
+                before, now = ({"ts_ms": ts_ms, "rate": one} for one in (used, rate))
+                changed.append((ts_ms, symbol, before, now))
     if not changed:
         return []
     bodies = {event.body for event in read_events(query, session.session_id, (CORRECTED,))}
     notes: list[Event] = []
-    for symbol, used, now in changed:
+    for ts_ms, symbol, used, now in changed:
         body = msgspec.json.encode({"symbol": symbol, "used": used, "now": now}).decode()
         if body not in bodies:
-            number = len(bodies) + len(notes)
-            notes.append(Event(CORRECTED, number, used.ts_ms + MINUTE_MS, at_ms, body))
+            notes.append(Event(CORRECTED, len(bodies) + len(notes), ts_ms, at_ms, body))
     return notes
 
 
-def priced_notes(
-    query: Query, session: StoredSession, plan: Plan, first: int, *, at_ms: int
+def rate_events(
+    query: Query, plan: Plan, first_ms: int, known: Rates, span: Span, *, at_ms: int
 ) -> list[Event]:
-    """Return the price at the secondary of each fill from a number on.
+    """Return the payments of funding that are new at the minutes of a span.
 
-    Fills of just now wait until the recorder has had the time to write their quotes.
+    Each is booked at its hour, or at the close of the span's first minute if that is later.
+
+    Args:
+        query: An open database.
+        plan: Of the session.
+        first_ms: The open of the session's first minute.
+        known: What was used before.
+        span: Of the minutes.
+        at_ms: Our clock.
     """
-    assert plan.priced_at is not None
-    notes = []
-    for event in read_events(query, session.session_id, ("fill",), first=first):
-        if event.at_ms + _QUOTES_MS > at_ms:
-            break
-        fill = msgspec.json.decode(event.body, type=Fill)
-        series = Series(plan.priced_at, fill.symbol)
-        step_ms = plan.strategy.step.fixed_ms or DAY_MS
-        quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
-        tick = plan.strategy.instruments[plan.priced_at][fill.symbol].tick_size
-        is_gap = is_quote_gap(query, series, event.at_ms)
-        body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
-        notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
-    return notes
+    if plan.strategy.funding == "fixed":
+        return []
+    looked_at = Span(max(span.start_ms - _LATEST_MS, first_ms) + 1, span.end_ms + 1)
+    found = sorted(
+        (max(ts_ms, span.start_ms + MINUTE_MS), ts_ms, symbol, rate, hours)
+        for symbol, series in plan.series.items()
+        for ts_ms, rate, hours in read_payments(query, series, looked_at)
+        if (symbol, ts_ms) not in known
+    )
+    return [
+        Event(
+            RATE,
+            number,
+            booked_ms,
+            at_ms,
+            msgspec.json.encode(Rate(symbol=symbol, ts_ms=ts_ms, rate=rate, hours=hours)).decode(),
+        )
+        for number, (booked_ms, ts_ms, symbol, rate, hours) in enumerate(found, len(known))
+    ]

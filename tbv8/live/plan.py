@@ -1,4 +1,4 @@
-"""What a paper session is to be, and what the process that runs it reports."""
+"""The plan of a paper session, and the reports of the process that runs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tbv8.config.records import Strategy
+from tbv8.config.records import Funding, Strategy
 from tbv8.manifest import Input
 from tbv8.market import Series, Span
 from tbv8.store.sessions import Role, StoredSession
@@ -75,14 +75,17 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     events: list[tuple[str, str]] = []
 
 
-def on_venue(strategy: Strategy, venue: str) -> Strategy:
+def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> Strategy:
     """Return a strategy that reads a venue's own series, where a backtest may read another's.
 
-    What the venue charges as funding is known too late for a minute that is used as it closes: a
-    session charges the fixed rate of the instruments.
+    It is charged what the venue charges where that is recorded, else the fixed rate of the
+    instruments.
     """
     source = Series(venue, strategy.symbol)
-    return replace(strategy, source=source, simulated=False, span=Span(0, 0), funding="fixed")
+    funding: Funding = "history"
+    if strategy.funding == "fixed" or not is_funding_recorded:
+        funding = "fixed"
+    return replace(strategy, source=source, simulated=False, span=Span(0, 0), funding=funding)
 
 
 def within(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:

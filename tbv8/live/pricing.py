@@ -1,4 +1,4 @@
-"""What a fill of the primary would have cost at the secondary: by that venue's recorded quotes.
+"""Prices of the primary's orders at the secondary, by that venue's recorded quotes.
 
 A market order, and a stop that went off, take the other side of the book as it was when the fill
 was written down: what its top level does not hold is one tick worse, as NautilusTrader has it. A

@@ -11,7 +11,7 @@ from tbv8.store.sessions import Closed, Minute, read_closed
 
 
 def read_known(query: Query, plan: Plan, from_ms: int, until_ms: int) -> dict[str, Closed]:
-    """Return what is known of each symbol's minutes from a moment on."""
+    """Return the known minutes of each symbol from a moment on."""
     return {
         symbol: read_closed(query, series, from_ms=from_ms, until_ms=until_ms)
         for symbol, series in plan.series.items()

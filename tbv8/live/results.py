@@ -10,7 +10,7 @@ import csv
 import hashlib
 import pickle
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from itertools import groupby
 from pathlib import Path
@@ -37,7 +37,7 @@ from tbv8.results.read import read_result
 from tbv8.results.summary import PricedDay, PricedFills, summarise, to_json
 from tbv8.results.tearsheet.page import tearsheet
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import read_session
+from tbv8.store.sessions import Event, read_session
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import close_times, column
 from tbv8.trading.opened import noting_opened
@@ -96,7 +96,9 @@ def check_replay(plans: Plans) -> str:
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
         return said
     before = {
-        role: cut(one, *(part.value[role][key] for key in ("done_ms", "commands", "priced")))
+        role: cut(
+            one, *(part.value[role][key] for key in ("done_ms", "commands", "priced", "reached"))
+        )
         for role, one in journaled.items()
         if role in part.value
     }
@@ -122,7 +124,7 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
     session = journaled.session
     driving = Driver(plan.strategy, session, with_lines=plan.role == "primary")
     with noting_opened(plan.strategy), driving as driver:
-        pieces = list(driver.replay(journaled.minutes, journaled.commands))
+        pieces = list(driver.replay(journaled.minutes, journaled.commands, journaled.rates))
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:
             raise DiffersError(
@@ -137,29 +139,32 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
         )
 
 
-def cut(journaled: Journaled, done_ms: int, commands: int, priced: int) -> Journaled:
-    """Return what the journal had when the minutes until a time were done.
+def cut(journaled: Journaled, done_ms: int, commands: int, priced: int, reached: int) -> Journaled:
+    """Return the journal's state when the minutes until a time were done.
 
     Args:
         journaled: What it has now.
         done_ms: The time.
         commands: How many commands there were.
         priced: How many fills were priced.
+        reached: How many limits were reached at the secondary.
     """
     return Journaled(
         session=replace(journaled.session, done_ms=done_ms),
         minutes=[minute for minute in journaled.minutes if minute.close_ms <= done_ms],
         commands=journaled.commands[:commands],
+        rates=[event for event in journaled.rates if event.ts_ms <= done_ms],
         outputs={
             kind: [event for event in events if event.ts_ms <= done_ms]
             for kind, events in journaled.outputs.items()
         },
         priced=journaled.priced[:priced],
+        reached=journaled.reached[:reached],
     )
 
 
 def _read(plans: Plans) -> dict[str, Journaled]:
-    """Return what the journal has of sessions with bars, the shadow up to where the primary is."""
+    """Return the journal's sessions with bars, the shadow no further than the primary."""
     primary = plans["primary"]
     found = {}
     with open_reader(primary.db_path) as query:
@@ -174,7 +179,7 @@ def _read(plans: Plans) -> dict[str, Journaled]:
     for role, one in list(found.items()):
         done_ms = min(one.session.done_ms, end_ms)
         commands = sum(1 for command in one.commands if command.ts_ms <= done_ms)
-        found[role] = cut(one, done_ms, commands, len(one.priced))
+        found[role] = cut(one, done_ms, commands, len(one.priced), len(one.reached))
         if not any(bar for minute in found[role].minutes for bar in minute.bars.values()):
             del found[role]
     return found
@@ -192,8 +197,9 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
     if shadow is not None:
         beside = to_books(shadow.run, _marked_at(marks, shadow))
     shadow_bars = shadow.bars if shadow else None
-    at, fills = plans["primary"].priced_at, list(_priced(primary.journaled))
-    priced = _sum(at, fills) if at else None
+    at, fills = plans["primary"].priced_at, _priced(primary.journaled.priced)
+    reached = _priced(primary.journaled.reached)
+    priced = _sum(at, fills, len(reached)) if at else None
     summary = summarise(
         strategy, primary.bars, books, beside, shadow_bars=shadow_bars, priced=priced
     )
@@ -204,7 +210,7 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
         if beside is not None:
             write_run(new / "shadow", beside)
         if priced is not None:
-            _write_priced(new / "shadow" / "orders.csv", fills)
+            _write_priced(new / "shadow" / "orders.csv", [*fills, *reached])
         write_market(new / "market.csv", strategy, primary.bars)
         write_json(new / "summary.json", to_json(summary))
         result = read_result(new, strategy=strategy, bars=primary.bars, inputs=key)
@@ -214,16 +220,16 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
     return None
 
 
-def _priced(journaled: Journaled) -> Iterator[Priced]:
-    return (msgspec.json.decode(event.body, type=Priced) for event in journaled.priced)
+def _priced(events: Iterable[Event]) -> list[Priced]:
+    return [msgspec.json.decode(event.body, type=Priced) for event in events]
 
 
-def _sum(venue: str, fills: Sequence[Priced]) -> PricedFills:
+def _sum(venue: str, fills: Sequence[Priced], reached: int) -> PricedFills:
     days = [
         PricedDay(day=day, **_total(list(of_day)))
         for day, of_day in groupby(fills, key=lambda fill: iso_day(fill.ts_ms))
     ]
-    return PricedFills(venue=venue, days=tuple(days), **_total(fills))
+    return PricedFills(venue=venue, days=tuple(days), reached=reached, **_total(fills))
 
 
 def _total(fills: Sequence[Priced]) -> dict[str, Any]:
@@ -268,6 +274,7 @@ def _session_part(replayed: Mapping[str, Replayed]) -> Input:
                 "done_ms": one.journaled.session.done_ms,
                 "commands": len(one.journaled.commands),
                 "priced": len(one.journaled.priced),
+                "reached": len(one.journaled.reached),
                 "minutes": _digest(one.journaled),
             }
             for role, one in replayed.items()
@@ -279,6 +286,8 @@ def _digest(journaled: Journaled) -> str:
     total = hashlib.sha256()
     for minute in journaled.minutes:
         total.update(msgspec.json.encode((minute.ts_ms, minute.bars, minute.barred)))
+    for event in journaled.rates:
+        total.update(msgspec.json.encode((event.ts_ms, event.body)))
     return total.hexdigest()
 
 

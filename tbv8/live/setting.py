@@ -1,4 +1,4 @@
-"""What surrounds a session's process: the clock, where reports go, when to end."""
+"""The surroundings of a session's process: its clock, its reports, its end."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Shown(msgspec.Struct, kw_only=True):
-    """What is known of one session.
+    """The view of one session.
 
     Attributes:
         minute: The last report of a minute, or of the replay.
@@ -46,7 +46,7 @@ class Shown(msgspec.Struct, kw_only=True):
 
 
 class View:
-    """Prints what happens; `draw` redraws the table, where there is one."""
+    """A printer of events; `draw` redraws the table, where there is one."""
 
     def __init__(self, name: str, sessions: Mapping[str, Shown]) -> None:
         self._name, self._sessions = name, sessions
@@ -138,7 +138,7 @@ def minute_line(report: Report) -> str:
 
 
 def event_lines(report: Report) -> Iterator[str]:
-    """Yield a line for each fill, denial and halt of a minute."""
+    """Yield a line for each fill, payment, denial and halt of a minute."""
     for kind, body in report.events:
         values: dict[str, Any] = msgspec.json.decode(body)
         if kind == "fill":
@@ -146,6 +146,10 @@ def event_lines(report: Report) -> Iterator[str]:
                 f"  {values['side']} {values['quantity']} {values['symbol']} at {values['price']}, "
                 f"fee {values['fee']}"
             )
+        elif kind == "payment":
+            amount = float(values["amount"])
+            paid = f"{'paid' if amount > 0 else 'got'} {abs(amount):,.2f} USD"
+            yield f"  {paid}, {values['kind']} of {values['symbol']} at {iso(values['ts_ms'])}"
         elif kind == "denial":
             yield f"  denied by {values['rule']}: {values['order']} {values['symbol']}"
         elif kind == "halt":

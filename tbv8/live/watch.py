@@ -1,4 +1,4 @@
-"""What runs beside a session: it starts and ends the processes, shows and tells what they report.
+"""The watching process: it starts and ends the session's processes and shows their reports.
 
 No engine runs here, so nothing that a strategy does keeps it from obeying the stop file.
 """
@@ -29,7 +29,7 @@ _AGAIN_S = 0.5, 60.0  # before a killed process is started again: the first time
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """How to run.
+    """Options of a run.
 
     Attributes:
         root: The project's folder.
@@ -169,7 +169,7 @@ class _Watcher:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show what happens while the block lasts: on the terminal, and for Prometheus."""
+        """Show events while the block lasts: on the terminal, and for Prometheus."""
         name = self._plans["primary"].strategy.strategy_id
         with ExitStack() as stack:
             if (port := self._options.metrics_port) is not None:

@@ -1,4 +1,4 @@
-"""A chart of prices whose candles, fills and trades the page's script draws to fit each zoom.
+"""Price charts: candles, fills and trades as data that the page's script draws for each zoom.
 
 All of them lie in the page as packed columns. What is in sight is drawn: candles of the bars
 themselves where a day or less is, longer ones, of whole hours or days, where there is no room; each
@@ -16,11 +16,11 @@ import numpy as np
 from tbv8.page.packed import pack, pack_gappy, places_of, to_units
 from tbv8.page.thin import Floats, Ints
 
-_LINE_DIGITS = 7  # as many as move a line by a pixel, in any zoom to a day
+_LINE_DIGITS = 7  # precise to a pixel in any zoom down to a day
 
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars in order, the last of which ends at `end_ms`.
+    """Bars in order; the last one ends at `end_ms`.
 
     `step_ms` is the length of each; None for months, each of which ends where the next begins.
     """
@@ -35,7 +35,7 @@ class Candles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
-    """Fills in order; `counts` is how many each stands for, `kinds` indexes pairs of side and text.
+    """Fills in order, some merged (`counts`); `kinds` indexes pairs of side and text.
 
     A side is `buy` or `sell`.
     """
@@ -49,7 +49,7 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trades(msgspec.Struct, frozen=True, kw_only=True):
-    """Positions from entry to exit, in order, none of them over another.
+    """Positions from entry to exit, in order and without overlap.
 
     `gains` are in cents, `kinds` indexes pairs of side and text.
     """
@@ -64,7 +64,7 @@ class Trades(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A value at the end of each bar, NaN where there is none; `panel` names its place below."""
+    """A value at the end of each bar, or NaN; `panel` names its panel below the prices."""
 
     name: str
     panel: str | None
@@ -91,7 +91,7 @@ def merge(candles: Candles, step_ms: int) -> tuple[Candles, Ints]:
 def pack_chart(
     candles: Candles, marks: Marks, trades: Trades, lines: Sequence[Line]
 ) -> dict[str, Any]:
-    """Return all of a chart as the page's script reads it."""
+    """Return a chart in the format of the page's script."""
     return {
         "bars": _pack_candles(candles),
         "fills": _pack_marks(marks),
@@ -114,7 +114,7 @@ def _pack_candles(candles: Candles) -> Mapping[str, Any]:
         for column in (candles.open, candles.high, candles.low, candles.close)
     )
     before = np.concatenate([close[:1], close[:-1]])
-    columns = {  # what is mostly small
+    columns = {  # differences, which are mostly small
         "jump": opened - before,
         "above": high - np.maximum(opened, close),
         "below": np.minimum(opened, close) - low,

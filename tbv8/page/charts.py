@@ -41,7 +41,7 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draw(chart: Chart) -> Html:
-    """Return the place of a chart and its data; the page's script draws it."""
+    """Return the element and the data of a chart; the page's script draws it."""
     data = {
         "span": chart.span,
         "columns": chart.columns,
@@ -71,7 +71,7 @@ def draw(chart: Chart) -> Html:
 
 
 def zoom_buttons(chart_id: str, days: Mapping[str, int]) -> Html:
-    """Return buttons that show so many days up to the end of what is in sight, and that move it."""
+    """Return buttons that zoom to a number of days before the visible end, and that pan."""
     zooms = {name: {"data_zoom": f"{chart_id}:{n}"} for name, n in {**days, "all": 0}.items()}
     moves = {
         "◀ earlier": {"data_move": f"{chart_id}:-1"},
@@ -81,7 +81,7 @@ def zoom_buttons(chart_id: str, days: Mapping[str, int]) -> Html:
 
 
 def trade_buttons(chart_id: str) -> Html:
-    """Return buttons that go from trade to trade, and the line that describes the chosen one."""
+    """Return buttons that step through the trades, and the line that describes one."""
     steps = {
         "◀ trade before": {"data_trade_step": f"{chart_id}:-1"},
         "next trade ▶": {"data_trade_step": f"{chart_id}:1"},
@@ -91,7 +91,7 @@ def trade_buttons(chart_id: str) -> Html:
 
 
 def buttons(named: Mapping[str, Mapping[str, str]], *, label: str) -> Html:
-    """Return a group of buttons, from their texts and what the page's script reads of each."""
+    """Return a group of buttons, from their texts and their data attributes for the script."""
     each = [element("button", text, type="button", **data) for text, data in named.items()]
     return element("div", each, class_="zoom", role="group", aria_label=label)
 
@@ -120,7 +120,7 @@ def line(name: str, y: str, color: str, **changes: Any) -> dict[str, Any]:
 
 
 def label_text(text: str) -> str:
-    """Return a text for a name or a title, where plotly.js would read tags."""
+    """Return a text escaped for names and titles, in which plotly.js would read tags."""
     return html.escape(text, quote=False).lstrip("@-") or "-"
 
 

@@ -1,4 +1,4 @@
-"""HTML as text that is escaped unless it says that it is HTML already."""
+"""HTML as text: a plain `str` is escaped, an `Html` is not."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OURS = '<meta name="generator" content="tbv8">'
 
 
 class Html(str):
-    """Text that is HTML; any other text is escaped wherever it is put."""
+    """Text that is HTML; any other text is escaped."""
 
     __slots__ = ()
 
@@ -69,7 +69,7 @@ def join(children: Child) -> Html:
 
 
 def tiles(rows: Iterable[tuple[str, str, str]]) -> Html:
-    """Return the few numbers that matter most, in a grid: name, value, and what stands beside."""
+    """Return a grid of headline numbers: name, value, and a comparison."""
     return element(
         "div",
         [
@@ -94,7 +94,7 @@ def table(
     sortable: bool = False,
     id_: str | None = None,
 ) -> Html:
-    """Return a table in a box that scrolls where it is too wide, or too long, which it says.
+    """Return a table in a box that scrolls if the table is too wide or too long.
 
     Args:
         heads: The columns' names.
@@ -128,7 +128,7 @@ def table(
 
 
 def section(id_: str, title: str, *children: Child, note: str | None = None) -> Html:
-    """Return a part of a page with its heading, and a line below that says how to read it."""
+    """Return a part of a page with its heading and an explanation below."""
     return element(
         "section",
         element("h2", title),
@@ -196,7 +196,7 @@ def page(
 
 
 def whole(document: str) -> str:
-    """Return a document of `page` that needs no file beside it."""
+    """Return a document of `page` without references to other files."""
     asks = re.compile(rf'<script src="[./]*{re.escape(PLOTLY_FILE)}"></script>')
     return asks.sub(lambda _found: f"<script>{plotly_script()}</script>", document, count=1)
 

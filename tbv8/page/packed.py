@@ -20,7 +20,7 @@ _MOST_PLACES = 16  # venues' prices have no more
 
 
 def pack(values: Ints, *, places: int = 0, steps: bool = True) -> dict[str, Any]:
-    """Return a column as the script's `unpack` reads it.
+    """Return a column in the format of the script's `unpack`.
 
     Args:
         values: Integers below 2^51, as a browser's numbers have 53 bits.
@@ -48,7 +48,7 @@ def to_units(values: Floats, places: int) -> Ints:
 
 
 def pack_gappy(values: Floats, *, digits: int = _DIGITS) -> dict[str, Any]:
-    """Return numbers of which some are NaN; each gap stands as its first index and its length."""
+    """Return numbers with NaNs; each run of NaNs becomes its first index and its length."""
     unknown = ~np.isfinite(values)
     edges = np.flatnonzero(np.diff(unknown.astype(np.int8), prepend=0, append=0))
     gaps = [[int(a), int(b - a)] for a, b in zip(edges[::2], edges[1::2], strict=True)]
@@ -61,7 +61,7 @@ def pack_gappy(values: Floats, *, digits: int = _DIGITS) -> dict[str, Any]:
 
 
 def places_of(*columns: Floats, digits: int = _DIGITS) -> int:
-    """Return how many decimals write all values, or so many digits of the largest."""
+    """Return the decimals to write all values exactly, or `digits` digits of the largest."""
     finite = np.concatenate([column[np.isfinite(column)] for column in columns])
     largest = float(np.abs(finite).max(initial=0.0))
     most = digits - 1 - (int(np.floor(np.log10(largest))) if largest else 0)
@@ -74,7 +74,7 @@ def places_of(*columns: Floats, digits: int = _DIGITS) -> int:
 
 
 def packed_size(value: Any) -> int:
-    """Return the length of all packed columns inside of a value."""
+    """Return the length of all packed columns inside a value."""
     if isinstance(value, Mapping):
         return len(value["data"]) if "data" in value else sum(map(packed_size, value.values()))
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""plotly.js, in each page or once beside them.
+"""plotly.js, inside each page or once beside the pages.
 
 A page holds it whole, so that one file can be sent to somebody. Where a file of its name lies in
 the results folder, an empty one too, pages ask for that one instead, and it is kept up to date.
@@ -15,12 +15,12 @@ PLOTLY_FILE = "plotly.min.js"
 
 
 def has_plotly(folder: Path | None) -> bool:
-    """Return True if the pages below a folder shall share its plotly.min.js."""
+    """Return True if the pages below a folder share its plotly.min.js."""
     return folder is not None and (folder / PLOTLY_FILE).is_file()
 
 
 def write_plotly(folder: Path) -> None:
-    """Bring the folder's plotly.min.js up to the version that is installed."""
+    """Write the installed version of plotly.min.js into a folder, unless it is there."""
     path, content = folder / PLOTLY_FILE, plotly_script().encode()
     if not path.is_file() or path.read_bytes() != content:
         with replacing(path) as new:

@@ -1,4 +1,4 @@
-"""The part of the pages' script that draws price charts: what is in sight, as fine as fits."""
+"""The part of the pages' script that draws the visible part of price charts in full detail."""
 
 from __future__ import annotations
 

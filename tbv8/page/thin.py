@@ -1,4 +1,4 @@
-"""Fewer points of a long curve, without hiding a peak: lowest and highest of each stretch stay."""
+"""Thin a long curve without losing a peak: keep the lowest and highest point of each stretch."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def keep_extremes(curves: Sequence[Floats], *, most: int) -> Ints:
 
 
 def shown(values: Floats, *, digits: int = 7) -> list[float | int | None]:
-    """Return values as a page holds them: so many digits of the largest, None for what is none."""
+    """Return values for a page, rounded to `digits` digits of the largest; None for NaN."""
     finite = values[np.isfinite(values)]
     largest = float(np.abs(finite).max(initial=0.0))
     places = digits - 1 - (int(np.floor(np.log10(largest))) if largest else 0)

@@ -8,7 +8,7 @@ from tbv8.market import iso
 from tbv8.page.html import Html, element
 
 NONE = "–"
-"""What stands where there is no number; it sorts last."""
+"""The text in place of a missing number; it sorts last."""
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
@@ -16,13 +16,13 @@ _DAY_MS = 24 * _HOUR_MS
 
 
 def number(value: Any, form: str) -> str:
-    """Return a number in Python's format; NONE for what is none."""
+    """Return a number in Python's format; `NONE` for None."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return format(value, form) if is_number else NONE
 
 
 def minute(ts_ms: int) -> str:
-    """Return `2024-01-31 12:00`, UTC; with seconds only where there are some."""
+    """Return `2024-01-31 12:00`, UTC; with seconds if they are not zero."""
     text = iso(ts_ms - ts_ms % 1000).removesuffix("Z").replace("T", " ")
     return text.removesuffix(":00")
 
@@ -53,5 +53,5 @@ def often(count: int) -> str:
 
 
 def part_of(listed: int, count: int, which: str) -> str:
-    """Return `the first 200 of 1,000`, or `12` where all are listed."""
+    """Return `the first 200 of 1,000`, or `12` if all are listed."""
     return f"{count:,}" if listed == count else f"the {which} {listed:,} of {count:,}"

@@ -1,13 +1,13 @@
-"""One series: every trade once, whole minutes only, every gap written down. Pure, no I/O, no clock.
+"""One series: every trade once, whole minutes only, every gap recorded. Pure, no I/O, no clock.
 
 A *stream* is a series' trades or quotes. It is up from the venue's confirmation on. Its *proof* is
-the time up to which everything that the venue sent is known to have arrived: a frame of the stream
-itself, or a REST answer that tells nothing new. A minute counts as watched only when the stream was
-up all the time and the proof lies behind its end; so a stream that stalls without a word never
-makes flat minutes, nor does one that we cannot follow. See `tbv8.recorder.minutes`.
+the time up to which all events are known to have arrived, by a frame of the stream itself or by a
+REST reply without news. A minute counts as watched only if the stream was up all the time and the
+proof is after its end. So a stream that stalls silently, or that we read too slowly, never produces
+flat minutes. See `tbv8.recorder.minutes`.
 
-All times are the venue's clock. MARGIN_MS is for what may be wrong with that: the offset of our
-clock, and how long an event was under way.
+All times are the venue's clock. MARGIN_MS allows for its errors: the offset of our clock, and the
+delay of events on the network.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tbv8.recorder.minutes import Minutes
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.quotes import QuoteChanges
 from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS, Watch
-from tbv8.store.ticks import NOT_RUNNING, Held, trade_row
+from tbv8.store.ticks import NOT_RUNNING, RecordedState, trade_row
 from tbv8.venues.base import Channel
 
 AHEAD_MS = 5 * MINUTE_MS
-"""Further ahead of the venue's clock no event can be dated: it is refused."""
+"""An event dated further ahead of the venue's clock than this is refused."""
 
-_KEY_MINUTES = 3  # for how long trades are told apart in memory; later ones, by the database
+_KEY_MINUTES = 3  # time in memory of trades' keys against duplicates; then the database decides
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +57,7 @@ class Desk:
         series: Series,
         channels: Iterable[Channel],
         outbox: Outbox,
-        before: Held,
+        before: RecordedState,
         *,
         kept_minutes: int | None = None,
     ) -> None:
@@ -72,11 +72,11 @@ class Desk:
         self._quotes = self.watches.get("bbo")
         self._changes = QuoteChanges(before.bbo, outbox)
         self._keys: dict[int, set[object]] = {}
-        self._forgotten_ms = 0  # trades of minutes before are told apart by the database alone
+        self._forgotten_ms = 0  # duplicates of earlier trades are found by the database alone
         self._resume(before)
 
-    def _resume(self, before: Held) -> None:
-        """Open the gap since the last run, exactly where it ended or where data last stood."""
+    def _resume(self, before: RecordedState) -> None:
+        """Open the gap since the last run, from its recorded start or from the last data."""
         last: dict[Channel, int | None] = {
             "trades": before.trade_ms,
             "bbo": before.bbo.ts_ms if before.bbo else None,
@@ -84,15 +84,15 @@ class Desk:
         for stray in before.strays:
             self.minutes.gaps.add(replace(stray, end_ms=stray.start_ms))
         for channel, watch in self.watches.items():
-            left = [gap for gap in before.open_gaps if gap.channel == channel]
-            known_ms = [ms for ms in (last[channel],) if ms is not None]
+            open_gaps = [gap for gap in before.open_gaps if gap.channel == channel]
+            data_ms = [ms for ms in (last[channel],) if ms is not None]
             if watch is self._trades and before.minute_ms is not None and before.close is not None:
-                known_ms.append(before.minute_ms)  # the minutes before are written: all had come
+                data_ms.append(before.minute_ms)  # all trades of written minutes had arrived
             watch.newest_ms = last[channel] or 0
-            if left:
-                watch.gaps.adopt(left[-1])
-            elif known_ms:
-                watch.gaps.open(max(known_ms) - MARGIN_MS, before.ended)
+            if open_gaps:
+                watch.gaps.adopt(open_gaps[-1])
+            elif data_ms:
+                watch.gaps.open(max(data_ms) - MARGIN_MS, before.ended)
         if self._trades is not None:
             self.minutes.resume(before.ended)
 
@@ -102,7 +102,7 @@ class Desk:
         """Record a trade that came over the socket.
 
         Raises:
-            VenueError: It is dated further ahead than a clock can be off.
+            VenueError: It is dated implausibly far ahead.
         """
         watch = self._trades
         if watch is None:
@@ -116,7 +116,7 @@ class Desk:
             self._bring_up("trades", watch, trade.ts_ms, now_ms)
         if watch.up:
             watch.hear(now_ms, trade.ts_ms)
-        if trade.ts_ms > watch.up_ms:  # what is older is a replay, and tells nothing of the lag
+        if trade.ts_ms > watch.up_ms:  # an older trade is a replay and has no meaningful lag
             watch.lag_ms = now_ms - trade.ts_ms
         self._add_trade(watch, trade, received_ms, now_ms)
 
@@ -135,7 +135,7 @@ class Desk:
         if keys is None:
             keys = self._keys[open_ms] = set()
         trade_id = trade.trade_id
-        # One int where ids are numbers: 36 bytes, for millions of them a minute.
+        # One int if ids are numbers: 36 bytes each, for millions per minute.
         key = (
             int(trade_id) * MINUTE_MS + ts_ms - open_ms
             if trade_id.isdecimal()
@@ -152,7 +152,7 @@ class Desk:
         """Record a quote that came over the socket, if one of its four values changed.
 
         Raises:
-            VenueError: It is dated further ahead than a clock can be off.
+            VenueError: It is dated implausibly far ahead.
         """
         watch = self._quotes
         if watch is None:
@@ -189,14 +189,14 @@ class Desk:
             self.minutes.restore(at_ms + MARGIN_MS)
 
     def _bring_up(self, channel: Channel, watch: Watch, ts_ms: int, now_ms: int) -> None:
-        """Take an event as a sign of life; after a stall, not one that may be a replay."""
+        """Take an event as proof that the stream is up; after a stall, only if it is no replay."""
         if watch.distrusted and (watch.acked_ms is None or ts_ms <= watch.acked_ms):
             return
         watch.distrusted, watch.acked_ms = False, None
         self.up(channel, now_ms)
 
     def lost(self, reason: str, last_ms: int) -> None:
-        """Note that the connection is gone; `last_ms`: when its last frame of any kind came."""
+        """Note that the connection is gone; `last_ms` is the time of its last frame."""
         self._lose(self.watches, reason, last_ms)
 
     def _lose(self, channels: Iterable[Channel], reason: str, last_ms: int) -> None:
@@ -206,7 +206,7 @@ class Desk:
                 self._deafen(watch, watch.watched_until_ms(last_ms) - MARGIN_MS, reason)
 
     def stalled(self, channel: Channel) -> None:
-        """Note that a stream stopped without a word, while the venue had news."""
+        """Note that a stream stopped silently while the venue had news."""
         watch = self.watches[channel]
         if watch.up:
             self._deafen(watch, watch.proof_ms - MARGIN_MS, "stream stalled")
@@ -215,7 +215,7 @@ class Desk:
     def unreadable(self, now_ms: int, last_ms: int, *, only: Channel | None = None) -> None:
         """Note a frame, or an event of one channel, that could not be read.
 
-        Of a frame nobody knows what was in it, so it may have been anything.
+        An unreadable frame may have had events of any channel.
         """
         live = [name for name, watch in self.watches.items() if watch.up and only in (None, name)]
         self._lose(live, "unreadable event" if only else "unreadable frame", last_ms)
@@ -223,7 +223,7 @@ class Desk:
             self.up(channel, now_ms)
 
     def stop(self, now_ms: int) -> None:
-        """Write down that the recorder stops now."""
+        """Record that the recorder stops now."""
         self.tick(now_ms)
         self.lost(NOT_RUNNING, now_ms)
 
@@ -234,7 +234,7 @@ class Desk:
             self.minutes.interrupt(start_ms, reason)
 
     def tick(self, now_ms: int) -> None:
-        """Emit every minute that is over and known, and forget the trades of old ones."""
+        """Emit every complete minute, and forget the trades of old ones."""
         watch = self._trades
         if watch is None or self.minutes.frontier_ms is None:
             return
@@ -266,12 +266,12 @@ class Desk:
     def take_recent(
         self, trades: Sequence[Trade], *, asked_ms: int, received_ms: int, now_ms: int
     ) -> bool:
-        """Take the venue's newest trades, by time; return True if the stream turns out dead.
+        """Take the venue's newest trades, by time; return True if they prove the stream dead.
 
-        They heal a gap when they reach back to before it.
+        They heal a gap if they reach back to before it.
 
         Raises:
-            VenueError: The newest is dated further ahead than a clock can be off.
+            VenueError: The newest is dated implausibly far ahead.
         """
         watch = self._trades
         if watch is None:
@@ -281,7 +281,7 @@ class Desk:
         watch.ask_ms = now_ms + GRACE_MS
         sure_ms = asked_ms - SETTLE_MS
         known_ms = max(watch.newest_ms, watch.up_ms + MARGIN_MS)
-        # When even the oldest of them is news, trades before it are missing, however new it is.
+        # If even the oldest of them is new, trades before it are missing.
         reaches_back = not trades or trades[0].ts_ms <= known_ms
         unheard = any(known_ms < trade.ts_ms <= sure_ms for trade in trades)
         news = unheard or not reaches_back
@@ -309,11 +309,11 @@ class Desk:
     def take_book(self, bbo: Bbo, *, asked_ms: int, now_ms: int) -> bool:
         """Compare the newest quote with the venue's book; return True if the stream is dead.
 
-        One look may have been too early for the socket: a stream is dead when a second one, some
-        seconds later and with no event between, finds another quote than ours too.
+        The socket may just be late at the first difference. The stream is dead if a second book,
+        some seconds later and with no event in between, differs too.
 
         Raises:
-            VenueError: It is dated further ahead than a clock can be off.
+            VenueError: It is dated implausibly far ahead.
         """
         watch = self._quotes
         if watch is None:
@@ -321,17 +321,17 @@ class Desk:
         if bbo.ts_ms > now_ms + AHEAD_MS:
             raise _ahead(self.series, "quote", bbo.ts_ms, now_ms)
         watch.ask_ms = now_ms + SETTLE_MS
-        same = self._changes.is_newest(bbo)
+        is_unchanged = self._changes.is_newest(bbo)
         if not watch.up:
             if not watch.distrusted or watch.acked_ms is None:
                 return False
             watch.acked_ms = None
-            if same:
+            if is_unchanged:
                 watch.distrusted = False
                 self.up("bbo", now_ms)
-            return not same
-        if same:
-            # No proof: the quote may have changed twice. But no reason to ask again soon.
+            return not is_unchanged
+        if is_unchanged:
+            # No proof, since the quote may have changed twice, but no reason to ask again soon.
             watch.calm_ms, watch.doubt_ms = asked_ms, None
             return False
         if watch.doubt_ms is None:
@@ -343,8 +343,8 @@ class Desk:
         return True
 
 
-def _ahead(series: Series, what: str, ts_ms: int, now_ms: int) -> VenueError:
+def _ahead(series: Series, noun: str, ts_ms: int, now_ms: int) -> VenueError:
     return VenueError(
-        f"{series.symbol}: a {what} is dated {iso(ts_ms)}, where the venue's clock shows "
+        f"{series.symbol}: a {noun} is dated {iso(ts_ms)}, but the venue's clock shows "
         f"{iso(now_ms)}"
     )

@@ -1,4 +1,4 @@
-"""The gaps of one channel, each change of which is a row for the database."""
+"""The gaps of one channel; each change is a row for the database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Gaps:
         self._series, self._channel, self._outbox = series, channel, outbox
         self.items: list[Gap] = []
         self.count = 0
-        self._begun_in: Batch | None = None  # where the last one is news, and can be taken back
+        self._begun_in: Batch | None = None  # the batch of a new gap, which can still be removed
 
     def _put(self, gap: Gap) -> None:
         self._outbox.batch.gaps[gap.series, gap.channel, gap.start_ms] = gap
@@ -29,11 +29,11 @@ class Gaps:
 
     @property
     def is_open(self) -> bool:
-        """True if the newest gap lasts."""
+        """True if the newest gap has no end yet."""
         return bool(self.items) and self.items[-1].end_ms is None
 
     def open(self, start_ms: int, reason: str) -> None:
-        """Begin a gap; one that touches the last goes on with it."""
+        """Begin a gap; one that is adjacent to the last continues it."""
         last = self.last
         if last is not None and (last.end_ms is None or start_ms <= last.end_ms):
             if last.end_ms is not None:
@@ -50,16 +50,16 @@ class Gaps:
         self.items.append(gap)
         self._put(gap)
         self._begun_in = self._outbox.batch
-        if self._channel != RECORDED:  # a minute forgotten here would pass as watched
+        if self._channel != RECORDED:  # a forgotten gap of minutes would count as watched
             del self.items[:-1000]
 
     def adopt(self, gap: Gap) -> None:
-        """Go on with a gap that an earlier run left open."""
+        """Continue a gap that an earlier run left open."""
         self.items.append(gap)
         self._begun_in = None
 
     def close(self, end_ms: int) -> None:
-        """End the open gap; an empty one is forgotten, if it is not written yet."""
+        """End the open gap; an empty one is removed if it is not written yet."""
         if not self.is_open:
             return
         last = self.items[-1]
@@ -76,5 +76,5 @@ class Gaps:
         self._put(new)
 
     def add(self, gap: Gap) -> None:
-        """Write a gap down that needs no more attention."""
+        """Write a gap without keeping it."""
         self._put(gap)

@@ -1,9 +1,8 @@
-"""One venue's connection: dial for ever, subscribe, keep alive, hand every event to its desk."""
+"""One venue's connection: reconnect, subscribe, keep alive, and pass every event to its desk."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -19,35 +18,36 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.store.ticks import NOT_RUNNING
 from tbv8.text import one_line, quoted
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
 from tbv8.venues.bounds import FRAME_BYTES
 
-_STALL_AGAIN_S = 120.0  # a stream that stalls again this soon is not helped by subscribing again
-_END_AGAIN_S = 1800.0  # but the others of its connection do not pay for it more often than that
+_STALL_AGAIN_S = 120.0  # after a second stall this soon, reconnect instead of subscribing again
+_END_AGAIN_S = 1800.0  # the shortest time between such reconnects, which interrupt other streams
 _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
-_FRAMES_WAITING = 256  # not read yet: as many times FRAME_BYTES at most
-_MOST_UNSENT = 2**20  # bytes that the venue does not read; we send some KB
+_FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each
+_MOST_UNSENT = 2**20  # bytes that the venue has not read; we send some KB
 
 type Say = Callable[[str], None]
 
 type LearnMarkets = Callable[[bool], Awaitable[Mapping[str, Market]]]
-"""Returns the symbols that the venue knows: what it said lately, or if True, what it says now."""
+"""A function that returns the venue's markets: the last known ones, or with True the present."""
 
 
 class Clock:
-    """A venue's clock, which REST tells; it goes on evenly when somebody sets ours.
+    """A venue's clock, set by REST; it does not jump when our clock is adjusted.
 
     Args:
-        local_ms: Our clock, milliseconds UTC; the venue's until that is known.
-        steady_ms: Milliseconds of which nobody knows since when, but that never jump.
+        local_ms: Our clock, milliseconds UTC; used until the venue's time is known.
+        steady_ms: A monotonic clock in milliseconds, from an arbitrary origin.
     """
 
     def __init__(self, local_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
         self.local_ms, self.steady_ms = local_ms, steady_ms
         self.behind_ms = steady_ms() - local_ms()
         self.is_learnt = False
-        self._looks: list[int] = []  # what `behind_ms` would be: as believed, and by the last look
+        self._looks: list[int] = []  # `behind_ms` as accepted, and by the last measurement
 
     def now_ms(self) -> int:
         """Return the venue's time."""
@@ -59,10 +59,10 @@ class Clock:
         return self.local_ms() - self.now_ms()
 
     def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
-        """Take the venue's word for its time, between our sending and receiving (steady).
+        """Set the clock by the venue's time, measured between sending and receiving (steady).
 
-        Return False for a word that is not taken: a day or more off our clock, or a jump that no
-        other look confirms.
+        Return False if the time is rejected: a day or more off our clock, or a jump that no second
+        measurement confirms.
         """
         behind_ms = (sent_ms + received_ms) // 2 - venue_ms
         near = any(abs(behind_ms - other_ms) <= AHEAD_MS for other_ms in self._looks)
@@ -76,7 +76,7 @@ class Clock:
 
 
 class _Connect(connect):
-    """A connection to the address that was asked for: websockets would go wherever it is led."""
+    """A connection without redirects, which websockets would follow anywhere."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Return the exception as it is, so that no redirect is followed."""
@@ -87,14 +87,14 @@ class Link:
     """The connection to a venue, with a desk for each symbol.
 
     Args:
-        live: How to speak to it.
-        url: Where.
-        desks: By symbol.
-        clock: The venue's.
-        outbox: Where the desks put their rows.
-        pace: How patient to be.
-        say: For what a user should know.
-        learn_markets: Tells which symbols the venue knows by now.
+        live: The venue's protocol.
+        url: The address.
+        desks: The desks by symbol.
+        clock: The venue's clock.
+        outbox: The outbox of the desks.
+        pace: Timeouts and intervals.
+        say: Prints a line for the user.
+        learn_markets: Returns the venue's markets.
     """
 
     def __init__(
@@ -128,9 +128,9 @@ class Link:
         self._ended_for: dict[tuple[str, Channel], float] = {}
 
     async def run(self) -> None:
-        """Record the symbols that the venue knows until cancelled.
+        """Record the symbols that the venue lists, until cancelled.
 
-        One that it no longer knows might make it refuse all of them.
+        A single unlisted symbol might make the venue refuse all of them.
         """
         failures = 0
         while True:
@@ -138,7 +138,7 @@ class Link:
             self.markets = await self._learn_markets(self._shut_out)
             self._shut_out = False
             if not self.markets:
-                self.state = "no symbol that it knows"
+                self.state = "lists none of the symbols"
                 failures += 1
                 continue
             self.state = "connecting"
@@ -155,25 +155,24 @@ class Link:
             self._say(reason)
 
     async def _await_turn(self, failures: int) -> None:
-        """Wait as the failures so far and the venue's limit of dials demand."""
+        """Wait according to the number of failures and the venue's limit of connections."""
         if failures:
-            pause_s = min(
-                self._pace.dial_cap_s, self._pace.dial_base_s * 2.0 ** min(failures - 1, 16)
-            )
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pace = self._pace
+            pause_s = backoff_s(failures, base_s=pace.dial_base_s, cap_s=pace.dial_cap_s)
+            await asyncio.sleep(pause_s)
         dialled, most = self._dialled_s, self._live.dials_per_minute
         if len(dialled) >= most:
             await asyncio.sleep(60.0 - (time.monotonic() - dialled.popleft()))
         dialled.append(time.monotonic())
 
     async def _dial(self) -> str:
-        """Connect and receive until the connection ends; return why it did."""
-        self._reason = NOT_RUNNING  # what ends it otherwise says so
+        """Connect and receive until the connection ends; return the reason."""
+        self._reason = NOT_RUNNING  # any other end sets its reason
         try:
             socket = await _Connect(
                 self._url,
                 open_timeout=self._pace.open_s,
-                ping_interval=None,  # venues want their own JSON pings
+                ping_interval=None,  # venues expect their own JSON pings
                 close_timeout=1.0,
                 compression=None,
                 max_size=FRAME_BYTES,
@@ -211,8 +210,8 @@ class Link:
             await self._receive(socket, self._feed)
         except ConnectionClosed:
             is_ours = self._reason != NOT_RUNNING
-            asked_s = min(self._pending.values(), default=float("-inf"))
-            if not is_ours and time.monotonic() - asked_s < 1.0:
+            subscribed_s = min(self._pending.values(), default=float("-inf"))
+            if not is_ours and time.monotonic() - subscribed_s < 1.0:
                 self._shut_out = True
                 coins = ", ".join(sorted({market.native for market in self.markets.values()}))
                 self._reason = (
@@ -247,7 +246,7 @@ class Link:
                     elif isinstance(event, Ack):
                         self._note_ack(event, now_ms)
                     elif isinstance(event, Refusal):
-                        self._say(f"the venue says {quoted(event.text)}")
+                        self._say(f"the venue reports {quoted(event.text)}")
                 except VenueError as e:
                     self._skip_event(event, e, now_ms)
             self._last_ms = now_ms
@@ -255,7 +254,7 @@ class Link:
                 await self._await_room()
 
     async def _await_room(self) -> None:
-        """Leave what comes in the socket for a while, so that the writer gets ahead."""
+        """Stop reading the socket for a while, so that the writer can catch up."""
         for _ in range(_MOST_WAITS):
             if not self._outbox.crowded:
                 break
@@ -264,19 +263,19 @@ class Link:
 
     def _skip_unreadable(self, e: VenueError, now_ms: int) -> None:
         self.unreadable += 1
-        self._say(f"unreadable frame, written down as a gap: {e}")
+        self._say(f"unreadable frame, recorded as a gap: {e}")
         for symbol in self.markets:
             self._desks[symbol].unreadable(now_ms, self._last_ms)
 
     def _skip_event(self, event: Trade | Bbo | Ack | Refusal, e: VenueError, now_ms: int) -> None:
         self.unreadable += 1
-        self._say(f"not stored, written down as a gap: {e}")
+        self._say(f"event not stored, recorded as a gap: {e}")
         if isinstance(event, Trade | Bbo):
             channel: Channel = "trades" if isinstance(event, Trade) else "bbo"
             self._desks[event.symbol].unreadable(now_ms, self._last_ms, only=channel)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
-        """Take a stream as up; acks without a name tell it of all of a channel, when all came."""
+        """Mark a stream as up; acks without a symbol confirm a whole channel once all arrived."""
         if ack.symbol is not None:
             self._confirm(ack.symbol, ack.channel, now_ms)
             return

@@ -1,4 +1,4 @@
-"""What the recorder shows Prometheus, and what it calls stale."""
+"""The recorder's metrics for Prometheus, and its health check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The 1m bars of one series: whole minutes only, every gap written down. Pure, no I/O, no clock.
+"""The 1m bars of one series: whole minutes only, every gap recorded. Pure, no I/O, no clock.
 
 Minutes leave in order, at the *frontier*. One that was not watched waits there for the venue's own
 bar, and all later ones behind it, since the ledger knows one span a day. When the venue no longer
@@ -17,13 +17,13 @@ from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Gap, Held, Minute, Row
+from tbv8.store.ticks import Gap, Minute, RecordedState, Row
 
 _SECOND_LOOK_MS = 20_000
 
 
 class _Forming:
-    """A minute's bar as it forms; of trades with equal times, the order of arrival counts."""
+    """A minute's bar in progress; trades with equal times count in the order of arrival."""
 
     __slots__ = ("close", "close_ms", "high", "low", "open", "open_ms", "volume")
 
@@ -59,13 +59,18 @@ class Minutes:
     """
 
     def __init__(
-        self, series: Series, outbox: Outbox, before: Held, *, kept_minutes: int | None = None
+        self,
+        series: Series,
+        outbox: Outbox,
+        before: RecordedState,
+        *,
+        kept_minutes: int | None = None,
     ) -> None:
         self.gaps = Gaps(series, RECORDED, outbox)
         self.frontier_ms = before.minute_ms
         self.count = 0
         self._series, self._outbox = series, outbox
-        # Less a little: the end of what a venue keeps moves on while it is asked.
+        # A little less, since the oldest minute at the venue moves on during the request.
         self._kept_ms = None if kept_minutes is None else kept_minutes * MINUTE_MS * 99 // 100
         self._stale_rows = [gap for gap in before.open_gaps if gap.channel == RECORDED]
         self._close = before.close
@@ -81,7 +86,7 @@ class Minutes:
     # From the streams.
 
     def resume(self, reason: str) -> None:
-        """Open the gap since the last run, which is known by its row or begins at the frontier."""
+        """Open the gap since the last run, from its row in the database or from the frontier."""
         if self.frontier_ms is None:
             return
         left = [gap for gap in self._stale_rows if gap.start_ms == self.frontier_ms]
@@ -104,7 +109,7 @@ class Minutes:
             self.gaps.open(max(minute_ms, self.frontier_ms), reason)
 
     def add(self, open_ms: int, row: Row) -> None:
-        """Add a new trade to the minute of `open_ms`, which has not left."""
+        """Add a new trade to the minute of `open_ms`, which is not emitted yet."""
         forming = self._forming.get(open_ms)
         if forming is None:
             self._forming[open_ms] = _Forming(row[2], row[4], row[5])
@@ -112,7 +117,7 @@ class Minutes:
             forming.add(row[2], row[4], row[5])
 
     def take_trade_without_bar(self, row: Row) -> None:
-        """Take back a trade that is new and whose minute was not written when it was."""
+        """Add a new late trade whose minute was not written at the time of its commit."""
         open_ms = row[2] // MINUTE_MS * MINUTE_MS
         if self.frontier_ms is None or row[2] > self.frontier_ms + DAY_MS:
             return
@@ -124,7 +129,7 @@ class Minutes:
     # To the outbox.
 
     def tick(self, now_ms: int, *, proven_ms: int | None) -> None:
-        """Emit every minute that is over and known.
+        """Emit every complete minute.
 
         Args:
             now_ms: The venue's clock.
@@ -149,7 +154,7 @@ class Minutes:
                 break
 
     def _emit(self, open_ms: int, bar: Bar | None, *, refilled: bool) -> None:
-        """Emit a minute; without a bar it is flat, or nothing as long as there is no price.
+        """Emit a minute; without a bar it is flat, and skipped if there is no price yet.
 
         One whose bar is not possible is emitted as it is, for the store to count as missing.
         """
@@ -180,7 +185,7 @@ class Minutes:
             self._heal_stale_rows(gap)
 
     def _heal_stale_rows(self, gap: Gap) -> None:
-        """End the rows that earlier runs left within a gap that is healed now."""
+        """End the rows of earlier runs within a gap that is now healed."""
         for row in self._stale_rows:
             if row.start_ms != gap.start_ms:
                 end_ms = max(gap.end_ms or 0, row.start_ms) if row.end_ms is None else row.end_ms
@@ -188,7 +193,7 @@ class Minutes:
         self._stale_rows = []
 
     def _leave_out(self, gap: Gap, open_ms: int) -> None:
-        """Go past minutes that are nowhere to be had, and past what cannot join the day's span."""
+        """Skip minutes that no source has, and minutes that cannot join the day's span."""
         end_ms = min(gap.end_ms or self._lost_before_ms, self._lost_before_ms)
         if self._written_day is not None and end_ms < self._written_day + DAY_MS:
             end_ms = self._written_day + DAY_MS
@@ -203,7 +208,7 @@ class Minutes:
             self.gaps.add(rest)
         else:
             del self.gaps.items[index]
-        for row in self._stale_rows:  # what is lost stays so, whatever is healed later
+        for row in self._stale_rows:  # lost minutes stay lost, even if later ones are healed
             if row.start_ms < end_ms and row.start_ms not in (gap.start_ms, open_ms):
                 self.gaps.add(replace(row, end_ms=min(row.end_ms or end_ms, end_ms)))
         self._stale_rows = [row for row in self._stale_rows if row.start_ms >= end_ms]
@@ -213,7 +218,7 @@ class Minutes:
         self._advance_past(end_ms)
 
     def _advance_past(self, end_ms: int) -> None:
-        """Move the frontier over what is left out, without healing anything."""
+        """Move the frontier past skipped minutes, without healing a gap."""
         tables: tuple[dict[int, Any], ...] = (self._forming, self._absent)
         for table in tables:
             for open_ms in [ms for ms in table if ms < end_ms]:
@@ -243,7 +248,7 @@ class Minutes:
         )
 
     def unknown(self, now_ms: int) -> Span | None:
-        """Return the time from the first minute that is over and unknown to now, for REST."""
+        """Return the span from the first complete but unknown minute to now, for REST."""
         if self.frontier_ms is None or now_ms < self._ask_ms:
             return None
         for gap in self.gaps.items:

@@ -1,4 +1,4 @@
-"""The rows that wait to be written. Bounded: when full, ticks are dropped, counted, and a gap."""
+"""The rows that wait for the writer; when full, ticks are dropped, counted and listed as a gap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LIMIT = 200_000
 
 
 class Outbox:
-    """The batch that fills, and what is known of the one that is being written.
+    """The batch being filled, and the state of the batch being written.
 
     `stuck` tells that the database cannot be written now. `crowded` that it can, but not as fast
     as rows come: then reading sockets may pause, and nothing is dropped.
@@ -32,22 +32,22 @@ class Outbox:
 
     @property
     def full(self) -> bool:
-        """True if ticks must be dropped: from the limit on until half of it is free again."""
+        """True if ticks must be dropped: once the limit is reached, until half is free again."""
         return self._full
 
     def weigh(self) -> None:
-        """Decide about `full`; called often, but not for every tick."""
+        """Update `full`; called often, but not for every tick."""
         rows = len(self)
         self._full = rows >= (self._limit // 2 if self._full else self._limit)
         self.crowded = rows >= self._limit // 2 and not self.stuck
 
     def take(self) -> Batch:
-        """Return the waiting batch, to be written; the next one fills meanwhile."""
+        """Return the waiting batch for the writer, and begin the next one."""
         batch, self.batch = self.batch, Batch()
         self.writing = len(batch)
         return batch
 
     def written(self) -> None:
-        """Note that what was taken is in the database."""
+        """Note that the taken batch is in the database."""
         self.writing, self.stuck = 0, False
         self.weigh()

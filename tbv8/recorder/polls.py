@@ -1,4 +1,4 @@
-"""The channels `funding` and `mark` of one venue: asked for by REST, since sockets tell less.
+"""The channels `funding` and `mark` of one venue, polled by REST, which has more than the sockets.
 
 A mark price is taken once a minute. Funding is taken as it is paid: each full hour it is asked what
 was paid since the last that is known, so that an outage leaves no hole in it.
@@ -7,7 +7,6 @@ was paid since the last that is known, so that an outage leaves no hole in it.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -18,16 +17,17 @@ from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest
 from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
-from tbv8.venues.base import Ask, Live, Market, Payment, Payments
+from tbv8.venues.backoff import backoff_s
+from tbv8.venues.base import Live, Market
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
 
-_BEHIND_MS = 20_000  # a payment is told some seconds after its hour
-_LONGEST_MS = 31 * DAY_MS  # of funding that was not known before: more is `doit funding`'s
+_BEHIND_MS = 20_000  # a payment is published some seconds after its hour
+_LONGEST_MS = 31 * DAY_MS  # the most funding to catch up with; `doit funding` fetches more
 _SOON_S = 0.2
 
 
 class Polls:
-    """What is asked once a minute or once an hour.
+    """The REST polls of one venue, once a minute or once an hour.
 
     Attributes:
         marks: How many mark prices were taken.
@@ -69,7 +69,7 @@ class Polls:
         self._reason = NOT_RUNNING
 
     def read_held(self, db_path: Path, symbols: Collection[str]) -> None:
-        """Learn from the database where each symbol goes on."""
+        """Read from the database where each symbol continues."""
         for symbol in symbols if {"funding", "mark"} & set(self._channels) else ():
             known_ms, mark_ms = read_polled(db_path, Series(self._venue, symbol))
             if known_ms is not None:
@@ -78,7 +78,7 @@ class Polls:
                 self._mark_ms[symbol] = mark_ms
 
     async def run(self) -> None:
-        """Ask until cancelled; nothing where neither channel is named."""
+        """Poll until cancelled; return at once if neither channel is configured."""
         async with asyncio.TaskGroup() as group:
             if "mark" in self._channels:
                 group.create_task(self._keep_marks())
@@ -121,7 +121,7 @@ class Polls:
             self.marks += 1
 
     def _note_gap(self, symbol: str, minute_ms: int) -> None:
-        """List the minutes without a mark price since the last one."""
+        """Record the minutes without a mark price since the last one as a gap."""
         due_ms = self._mark_ms.get(symbol, minute_ms) + MINUTE_MS
         if due_ms < minute_ms:
             series = Series(self._venue, symbol)
@@ -153,20 +153,15 @@ class Polls:
             await asyncio.sleep(_SOON_S)
 
     async def _take_funding(self, symbol: str, market: Market) -> bool:
-        """Take what was paid since the last that is known; tell whether a payment is overdue."""
+        """Fetch the payments since the last known one; return True if a payment is overdue."""
         now_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         start_ms = self._known_ms.get(symbol, 0)
         if start_ms < now_ms - _LONGEST_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
         wanted = Span(start_ms, now_ms + MINUTE_MS)
-        paid: list[Payment] = []
-        wider = Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS)
-        asked: Ask[Payments] | None = self._live.ask_payments(market, wider)
-        while asked is not None:
-            await self._rest.await_turn(asked.weight)
-            page = await self._rest.fetch(asked)
-            paid, asked = paid + page.paid, page.further
-        rates = settle_rates(paid, usual_hours=self._usual_hours)
+        ask = self._live.ask_payments(market, Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS))
+        await self._rest.await_turn(ask.weight)
+        rates = settle_rates(await self._rest.fetch(ask), usual_hours=self._usual_hours)
         known = wanted.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
         if not known:
             return False
@@ -186,7 +181,6 @@ class Polls:
         if failures in (3, 10) or failures % 100 == 0:
             name = "mark prices" if what == "mark" else f"{what}: funding"
             self._say(f"{name}: cannot fetch ({failures} failures in a row): {e}")
-        pause_s = min(
-            self._pace.retry_cap_s, self._pace.retry_base_s * 2.0 ** min(failures - 1, 16)
-        )
-        await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+        pace = self._pace
+        pause_s = backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
+        await asyncio.sleep(pause_s)

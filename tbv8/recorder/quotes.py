@@ -1,4 +1,4 @@
-"""The quotes of one series, of which only changes are recorded."""
+"""The quotes of one series; only changes are recorded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tbv8.store.ticks import bbo_row
 
 
 class QuoteChanges:
-    """The newest quote, and late ones that were recorded.
+    """The newest quote, and recorded late ones.
 
     Args:
         newest: The newest in the database.
@@ -40,7 +40,7 @@ class QuoteChanges:
         if late and last is not None:
             self._late.append((bbo.ts_ms, _values(bbo)))
             if not self._is_written:
-                # The newest was left out as equal to the one before; now another is between.
+                # The newest was skipped as equal to its predecessor; now another lies between.
                 self._is_written = True
                 self._outbox.batch.bbo.append(bbo_row(last, received_ms))
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
@@ -17,6 +16,7 @@ from tbv8.recorder.desk import Desk, Need
 from tbv8.recorder.link import Clock, Say
 from tbv8.recorder.pace import Pace
 from tbv8.text import one_line
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
 from tbv8.venues.bounds import (
     REDIRECTS,
@@ -30,12 +30,12 @@ from tbv8.venues.bounds import (
 _AT_ONCE = 4
 _LEADS_ON = (301, 302, 303, 307, 308)
 _SOON_S = 5.0
-_NEAR_THE_END = 0.5  # of what the venue keeps, an outage is a loud warning
+_NEAR_THE_END = 0.5  # warn when an outage reaches this share of the venue's history
 _WARN_EVERY_S = 600.0
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Return a session that keeps nothing of what venues say, and inflates nothing unasked."""
+    """Return a session without cookies and without automatic decompression."""
     return aiohttp.ClientSession(
         trust_env=True,
         headers={"User-Agent": "tbv8", "Accept-Encoding": "gzip"},
@@ -97,12 +97,19 @@ class Rest:
                 await asyncio.sleep((min(weight, self._most) - self._left) / self._per_s)
 
     async def fetch[T](self, ask: Ask[T]) -> T:
-        """Send a request and read its reply.
+        """Send a request whose turn it is, and read its reply; of several pages, one by one.
 
         Raises:
             RefusedError: The venue says no.
             VenueError: It is out of reach, or replies what it does not document.
         """
+        found = await self._fetch_page(ask)
+        while isinstance(found, Ask):
+            await self.await_turn(found.weight)
+            found = await self._fetch_page(found)
+        return found
+
+    async def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
         where = f"{self._url}{ask.path}"
         try:
             async with asyncio.timeout(self._reply_s):
@@ -123,7 +130,7 @@ class Rest:
             raise
 
     async def _send(self, ask: Ask[Any], url: str) -> tuple[int, bytes]:
-        """Return the status and the body of a reply, led on to where it may lead.
+        """Return the status and the body of a reply, after allowed redirects.
 
         Raises:
             BoundsError: It has more bytes than it may, or leads elsewhere.
@@ -180,12 +187,12 @@ class Refill:
         self._under_way: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], int] = {}
         self._not_before_s: dict[tuple[str, str], float] = {}
-        # Old minutes can wait, and must not stand in the way of trades that are soon gone.
+        # Old minutes can wait; trades that the venue drops soon come first.
         self._slots, self._slot = asyncio.Semaphore(_AT_ONCE), asyncio.Semaphore(1)
         self._warned_s: dict[str, float] = {}
 
     async def learn_clock(self) -> None:
-        """Set the clock by the venue's; the best of a few looks, when there is one."""
+        """Set the clock by the venue's: the best of a few measurements."""
         looks = []
         for _ in range(3):
             try:
@@ -200,13 +207,13 @@ class Refill:
             took_ms, sent_ms, venue_ms = min(looks)
             if not self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms):
                 self._say(
-                    f"WARNING: the venue's clock shows {iso(venue_ms)}, that of this computer "
-                    f"{iso(self._clock.local_ms())}, going on with {iso(self._clock.now_ms())}: "
-                    "correct the computer's clock, if it is the wrong one"
+                    f"WARNING: the venue's clock shows {iso(venue_ms)}, this computer's "
+                    f"{iso(self._clock.local_ms())}, continuing with {iso(self._clock.now_ms())}: "
+                    "correct the computer's clock if it is wrong"
                 )
 
     async def keep_clock(self) -> None:
-        """Look at the venue's clock now and then."""
+        """Measure the venue's clock at intervals, until cancelled."""
         while True:
             pause_s = self._pace.clock_s
             await asyncio.sleep(pause_s if self._clock.is_learnt else min(pause_s, _SOON_S))
@@ -223,7 +230,7 @@ class Refill:
         return await self._rest.fetch(ask)
 
     async def await_markets(self) -> dict[str, Market]:
-        """Return the venue's markets by native symbol; for ever, if it must be."""
+        """Return the venue's markets by native symbol, after as many attempts as it takes."""
         failures = 0
         while True:
             try:
@@ -231,11 +238,11 @@ class Refill:
             except VenueError as e:
                 self.failed += 1
                 failures += 1
-                self._say(f"cannot learn which symbols there are, trying again: {e}")
+                self._say(f"cannot fetch the venue's list of symbols, trying again: {e}")
                 await asyncio.sleep(self._pause_s(failures))
 
     async def run(self) -> None:
-        """Ask what the desks of `markets` need until cancelled."""
+        """Send the requests that the desks of `markets` need, until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 now_ms = self._clock.now_ms()
@@ -263,7 +270,7 @@ class Refill:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self._not_before_s[key] = time.monotonic() + self._pause_s(failures)
             if failures in (3, 10) or failures % 100 == 0:
-                self._say(f"{symbol}: {need.what} not to be had, {failures} times: {e}")
+                self._say(f"{symbol}: cannot fetch {need.what} ({failures} failures in a row): {e}")
         else:
             self._failures.pop(key, None)
         finally:
@@ -304,8 +311,8 @@ class Refill:
                 await self._on_dead(symbol, "bbo")
 
     def _pause_s(self, failures: int) -> float:
-        pause_s = self._pace.retry_base_s * 2.0 ** min(failures - 1, 16)
-        return min(self._pace.retry_cap_s, pause_s) * random.uniform(0.5, 1.0)
+        pace = self._pace
+        return backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
 
     def _warn_of_the_end(self, symbol: str, desk: Desk, now_ms: int) -> None:
         kept = self._live.kept_minutes
@@ -318,6 +325,7 @@ class Refill:
         if now_s - self._warned_s.get(symbol, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned_s[symbol] = now_s
             self._say(
-                f"WARNING: {desk.series} lacks minutes that are {pending_ms / 3_600_000:.0f} h old,"
-                f" and the venue keeps {kept / 60:.0f} h only: what is older then is lost for good"
+                f"WARNING: {desk.series} has missing minutes from {pending_ms / 3_600_000:.0f} h"
+                f" ago, and the venue keeps only {kept / 60:.0f} h: restore the connection before "
+                "older minutes are lost"
             )

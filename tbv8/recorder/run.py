@@ -1,4 +1,4 @@
-"""The recorder as a whole: from config and a database to rows, until it is told to stop."""
+"""The recorder as a whole: from config and a database to rows, until a request to stop."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from tbv8.recorder.writer import OnCommit, Writer
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
-    Held,
+    RecordedState,
     TickStore,
     open_ticks,
-    query_held,
-    read_held,
+    query_recorded_state,
+    read_recorded_state,
     recorder_lock,
 )
 from tbv8.venues.base import Channel, Live, Market
@@ -48,7 +48,7 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Handle(msgspec.Struct, frozen=True, kw_only=True):
-    """A running recorder, for who runs it in a thread.
+    """A running recorder, for callers that run it in a thread.
 
     Args:
         stop: Let it stop; from any thread.
@@ -88,7 +88,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Left(msgspec.Struct, frozen=True, kw_only=True):
-    """The state that a run leaves to the next one when its database was removed or replaced.
+    """The state that a run passes to the next one after its database was removed or replaced.
 
     Args:
         batch: What is not in the database at its path.
@@ -96,7 +96,7 @@ class _Left(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     batch: Batch
-    states: dict[Series, Held]
+    states: dict[Series, RecordedState]
 
 
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
@@ -120,8 +120,8 @@ def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
                 raise DataError(f"{db_path}: {_MOVED}, and {len(left.batch):,} rows are lost")
             options.make_database()
             print(
-                f"   {db_path}: {_MOVED}: recording goes on in the file that is there now, with "
-                f"{len(left.batch):,} rows that waited; recording_gaps lists the time between",
+                f"   {db_path}: {_MOVED}: recording continues in the present file, with "
+                f"{len(left.batch):,} waiting rows; recording_gaps lists the time in between",
                 flush=True,
             )
             if end_s is not None:
@@ -136,7 +136,7 @@ def _record(
     stop: _Stop,
     before: _Left | None,
 ) -> _Left | None:
-    """Record to the end; return what is left when the database was removed, moved or replaced."""
+    """Record to the end; return the unwritten state if the database was moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
         recorder = _Recorder(db_path, store, lives, options, stop, before)
         try:
@@ -165,19 +165,19 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
 
 
 def streams_of(venue: Venue) -> tuple[Channel, ...]:
-    """Return the channels of a venue that come by its socket."""
+    """Return the channels of a venue that use its socket."""
     return tuple(channel for channel in venue.channels if channel in ("trades", "bbo"))
 
 
 class _Stop:
-    """A request to stop, by SIGINT, SIGTERM or any thread; it holds for every run."""
+    """A request to stop, by SIGINT, SIGTERM or any thread; it applies to all runs."""
 
     def __init__(self) -> None:
         self.requested = False
         self._wake: Callable[[], object] = lambda: None
 
     def request(self, *_signal: object) -> None:
-        """Stop the run that is going on, and begin no other."""
+        """Stop the present run, and start no other."""
         self.requested = True
         with suppress(RuntimeError):  # the loop is closed: it has stopped already
             self._wake()
@@ -192,7 +192,7 @@ class _Stop:
 
     @contextmanager
     def on_signals(self) -> Iterator[None]:
-        """Make signals a request, in the main thread; restore their handlers at the end."""
+        """Handle signals as a request, in the main thread; restore the handlers at the end."""
         is_main = threading.current_thread() is threading.main_thread()
         numbers = (signal.SIGINT, signal.SIGTERM) if is_main else ()
         before = {number: signal.signal(number, self.request) for number in numbers}
@@ -280,16 +280,16 @@ class _Station:
             group.create_task(self._keep_markets())
 
     async def _learn_markets(self, afresh: bool) -> Mapping[str, Market]:
-        """Ask once; as long as the venue does not tell, its symbols are those of before."""
+        """Fetch the markets once; keep the previous ones if that fails."""
         if afresh or time.monotonic() - self._learnt_s > self._pace.markets_s:
             try:
                 self._take_markets(await self.refill.fetch_markets())
             except VenueError as e:
-                self._say(f"cannot learn again which symbols there are: {e}")
+                self._say(f"cannot refresh the venue's list of symbols: {e}")
         return self.refill.markets
 
     async def _keep_markets(self) -> None:
-        """Look now and then for a symbol that the venue did not know."""
+        """Check at intervals for a configured symbol that the venue did not list."""
         while True:
             await asyncio.sleep(self._pace.markets_s)
             if self._problems:
@@ -301,13 +301,13 @@ class _Station:
         self.refill.markets, self._learnt_s = self._known(listed), time.monotonic()
 
     def _known(self, listed: Mapping[str, Market]) -> dict[str, Market]:
-        """Return the markets of the configured symbols; of what is wrong, say so and go on."""
+        """Return the markets of the configured symbols; print a warning for each problem."""
         before, markets = self.refill.markets, {}
         problems = {}
         for symbol, native in self._venue.symbols.items():
             spelling = native or self._live.native_symbol(symbol)
             market = listed.get(spelling)
-            problem = f"it does not list {spelling}" if market is None else market.problem
+            problem = f"the venue does not list {spelling}" if market is None else market.problem
             if market is None or problem:
                 problems[symbol] = str(problem)
                 if self._problems.get(symbol) != problem:
@@ -316,7 +316,7 @@ class _Station:
             else:
                 markets[symbol] = market
                 if symbol in before and before[symbol] != market:
-                    self._say(f"WARNING: {symbol} has changed: it is {market} now")
+                    self._say(f"WARNING: {symbol} has changed: it is now {market}")
         if not markets and problems != self._problems:
             self._say("WARNING: it lists none of its symbols: nothing is recorded")
         self._problems = problems
@@ -408,9 +408,9 @@ class _Recorder:
         self._stations: list[_Station] = []
         self._began_s = time.monotonic()
 
-    def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> Held:
-        """Return a series' state in the database; missing parts are as the run before left them."""
-        state = read_held(db_path, series, now_ms=self._options.local_ms())
+    def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> RecordedState:
+        """Return a series' state in the database, completed by that of the previous run."""
+        state = read_recorded_state(db_path, series, now_ms=self._options.local_ms())
         if before is None:
             return state
         earlier = before.states[series]
@@ -428,7 +428,7 @@ class _Recorder:
         )
 
     async def run(self) -> None:
-        """Record until told to stop, then write what is left.
+        """Record until a request to stop, then write the remaining rows.
 
         Raises:
             DataError: The database cannot be used, or what was left could not be written.
@@ -483,7 +483,7 @@ class _Recorder:
         stopping = asyncio.create_task(self._await_stop(stop))
         watched = {writing, stopping, *tasks}
         try:
-            # A station that knows no symbol returns; whatever raises ends all.
+            # A station without symbols returns; any exception ends them all.
             while stopping in watched:
                 done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -497,10 +497,10 @@ class _Recorder:
             if not writer.moved:
                 await self._finish(writer)
         if stopping.result() and self._is_first:
-            self._check_heard()
+            self._check_received()
 
     async def _await_stop(self, stop: asyncio.Event) -> bool:
-        """Wait, and tell whether the time was up before anybody said stop."""
+        """Wait for a request to stop; return True if the time was up first."""
         try:
             async with asyncio.timeout(self._options.for_s):
                 await stop.wait()
@@ -508,20 +508,20 @@ class _Recorder:
             return True
         return False
 
-    def _check_heard(self) -> None:
-        """Refuse to call it a success where nothing came; one venue alone is one."""
+    def _check_received(self) -> None:
+        """Raise an error if no venue sent any event."""
         status = self.status()
         if status.trades or status.bbo or status.minutes or any(v.has_sent for v in status.venues):
             return
         names = " and ".join(venue.venue for venue in status.venues)
         files = " and ".join(f"config/venues/{venue.venue}.yaml" for venue in status.venues)
         raise VenueError(
-            f"{names} sent nothing in {status.running_s:.0f} s, nothing was recorded: the lines "
-            f"above say why; check the network, and the symbols and URLs in {files}"
+            f"{names} sent nothing in {status.running_s:.0f} s, nothing was recorded: see the "
+            f"lines above; check the network, and the symbols and URLs in {files}"
         )
 
     def leave(self) -> _Left:
-        """Return the state for the next run, once the database was removed, moved or replaced.
+        """Return the state for the next run, after the database was removed, moved or replaced.
 
         What waits goes into the file that was open, too: it may only have been moved.
         """
@@ -536,7 +536,7 @@ class _Recorder:
         return _Left(
             batch=Batch() if store.is_in_place() else writer.unwritten(),
             states={
-                series: query_held(store.query, series, now_ms=self._options.local_ms())
+                series: query_recorded_state(store.query, series, now_ms=self._options.local_ms())
                 for series in self._desks
             },
         )

@@ -56,7 +56,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_sent(self) -> bool:
-        """Tell whether anything ever came."""
+        """Return True if anything was ever received."""
         return bool(self.frames or self.marks or self.payments)
 
 
@@ -80,7 +80,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stale(self) -> list[str]:
-        """Names of what is not well, for `/healthz`."""
+        """The names of stale streams and other problems, for `/healthz`."""
         names = [f"{s.series} {s.channel}" for s in self.streams if s.is_stale]
         return [*names, *(["database"] if self.stuck_s > 5 or self.dropped_now else [])]
 

@@ -1,4 +1,4 @@
-"""The recorder for eyes: a live table on a terminal, a plain line now and then elsewhere."""
+"""The recorder's display: a live table on a terminal, a plain line at intervals elsewhere."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDE = 104  # columns, from which on there is room for more of them
 
 
 class View:
-    """Prints to stdout; a line that was said a moment ago is only counted.
+    """Prints to stdout; repeated lines are counted instead of printed.
 
     Args:
         pace: How often.
@@ -38,7 +38,7 @@ class View:
         self._rates = Rates()
 
     def say(self, text: str) -> None:
-        """Print a line with the time, unless the like of it was printed within 10 s."""
+        """Print a line with the time, unless a similar one was printed within 10 s."""
         text = one_line(text)
         topic = "".join(letter for letter in text if not letter.isdigit())[:80]
         now_s = time.monotonic()
@@ -49,7 +49,7 @@ class View:
         if len(self._said) > 1000:
             self._said.clear()
         self._said[topic] = now_s, 0
-        repeats = f" (and {unsaid} more like it before)" if unsaid else ""
+        repeats = f" (and {unsaid} similar lines before)" if unsaid else ""
         self._print(f"{iso(int(time.time()) * 1000)} {text}{repeats}")
 
     async def run(self, read_status: Callable[[], Status]) -> None:
@@ -81,13 +81,13 @@ class View:
 
 
 class Rates:
-    """Counts a second, from one look to the next."""
+    """Rates per second between two calls."""
 
     def __init__(self) -> None:
         self._before: dict[str, tuple[float, int]] = {}
 
     def rate(self, name: str, count: int, now_s: float) -> float:
-        """Return by how much a count has risen a second since it was last asked for."""
+        """Return the increase of a count per second since the last call."""
         before_s, before = self._before.get(name, (0.0, 0))
         self._before[name] = now_s, count
         return (count - before) / max(now_s - before_s, 1e-3)
@@ -150,7 +150,7 @@ _NUMBERS = (
 
 
 def table(status: Status, rates: Rates, *, width: int, height: int) -> list[Text]:
-    """Return the live table: a line a symbol, no wider than `width`.
+    """Return the live table: a line per symbol, no wider than `width`.
 
     Where `height` has no room for all, those that are not well come first.
     """
@@ -180,15 +180,15 @@ def table(status: Status, rates: Rates, *, width: int, height: int) -> list[Text
 
 
 def _cut(body: list[Text], room: int) -> list[Text]:
-    """Return a venue's lines with those of its symbols that fit, what is not well first."""
+    """Return a venue's lines with as many symbols as fit, those with problems first."""
     from rich.text import Text
 
     if len(body) <= room:
         return body
-    symbols = sorted(body[1:], key=lambda text: not text.spans)  # only what is not well has colour
+    symbols = sorted(body[1:], key=lambda text: not text.spans)  # only problems have a colour
     kept, left = symbols[: room - 2], symbols[room - 2 :]
     unwell = sum(bool(text.spans) for text in left)
-    what = f"{unwell} of them not well" if unwell else "all well"
+    what = f"{unwell} of them with problems" if unwell else "all well"
     return [body[0], *kept, Text(f"  ... and {len(left)} more, {what}", style="dim")]
 
 
@@ -204,7 +204,7 @@ def _last_line(status: Status) -> Text:
 
     problems = []
     if status.stuck_s:
-        problems.append(f"the database cannot be written for {status.stuck_s:.0f} s")
+        problems.append(f"the database could not be written for {status.stuck_s:.0f} s")
     if status.dropped:
         problems.append(f"{status.dropped:,} events DROPPED")
     if problems:

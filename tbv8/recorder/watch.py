@@ -10,7 +10,7 @@ from tbv8.recorder.gaps import Gaps
 MARGIN_MS = 2000
 GRACE_MS = 2000
 SETTLE_MS = 3000
-"""After a minute's end, the venue's own bar of it is final; a trade this old was sent to all."""
+"""After this time a minute's bar at the venue is final, and a trade has been sent to everybody."""
 
 _LEAST_PATIENCE_MS, _MOST_PATIENCE_MS = 10_000, 60_000
 
@@ -30,11 +30,11 @@ class Watch:
         self.proof_ms = 0
         self.newest_ms = 0
         self.heard_ms = 0
-        self.ask_ms = 0  # not to be asked by REST before
+        self.ask_ms = 0  # the earliest time of the next REST request
         self.check_wanted = False  # by REST, after it came up
-        self.answered: Span | None = None  # REST gave every trade of it, without a hole
-        self.calm_ms = 0  # when REST last had nothing new
-        self.distrusted = False  # it stalled: only an event later than its ack says that it is up
+        self.answered: Span | None = None  # REST returned every trade of this span
+        self.calm_ms = 0  # the last time that REST had nothing new
+        self.distrusted = False  # it stalled: only an event after its next ack shows that it is up
         self.acked_ms: int | None = None
         self.doubt_ms: int | None = None
         self.events = 0
@@ -45,11 +45,11 @@ class Watch:
 
     @property
     def patience_ms(self) -> float:
-        """The silence after which the venue is asked whether it is quiet or dead."""
+        """The silence after which REST checks if the stream is quiet or dead."""
         return min(max(20 * self._pace_ms, _LEAST_PATIENCE_MS), _MOST_PATIENCE_MS)
 
     def confirm(self, at_ms: int) -> bool:
-        """Note the venue's confirmation, repeatable; return True if the stream is up by it."""
+        """Note the venue's confirmation, repeatable; return True if it brings the stream up."""
         if self.up:
             return False
         if self.distrusted:
@@ -62,7 +62,7 @@ class Watch:
         return True
 
     def hear(self, now_ms: int, ts_ms: int) -> None:
-        """Note an event of the stream: all until its own time has come, if we lag not all since."""
+        """Note an event of the stream, which proves that all earlier ones have arrived."""
         self.events += 1
         if self.heard_ms:
             self._pace_ms += 0.05 * (now_ms - self.heard_ms - self._pace_ms)
@@ -92,17 +92,17 @@ class Watch:
         )
 
     def is_suspect(self, now_ms: int) -> bool:
-        """Return True if it may have died without a word before its connection did."""
+        """Return True if it may have died silently before its connection did."""
         return self.silent_too_long(now_ms) or self.doubt_ms is not None
 
     def watched_until_ms(self, last_ms: int) -> int:
-        """Return the time up to which all had come when its connection sent its last frame."""
+        """Return the time up to which all events had arrived at the connection's last frame."""
         if self.is_suspect(last_ms - SETTLE_MS):
             return self.proof_ms
         return max(self.proof_ms, last_ms - SETTLE_MS - int(self.patience_ms))
 
     def heal(self, span: Span) -> None:
-        """Heal gaps of which REST gave every trade, from before them until the stream was up.
+        """Heal gaps if REST returned every trade from before them until the stream was up.
 
         Where it gives few, several answers that overlap make one.
         """

@@ -1,4 +1,4 @@
-"""From the outbox to the database: a transaction at a time, in a thread, again until it works."""
+"""Write the outbox to the database, one transaction at a time, in a thread, with retries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tbv8.store.ticks import Batch, BusyError, TickStore
 _SHRINK_EVERY_S = 300.0
 
 type OnCommit = Callable[[Batch, int], None]
-"""Told of each batch that is in the database now, and when (our clock)."""
+"""A function called with each written batch and the time (our clock)."""
 
 
 class Writer:
@@ -55,13 +55,13 @@ class Writer:
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._failed: Batch | None = None
-        self._is_elsewhere = False  # the failed one: committed to a file that is gone from its path
+        self._is_elsewhere = False  # the failed batch was committed to a file that has been moved
         self._shrunk_s = time.monotonic()
         self._dropped = 0
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
-        """Write until `finish` is called; not to be cancelled, a batch would be written twice.
+        """Write until `finish` is called; never cancel it, a batch would be written twice.
 
         Raises:
             MovedError: The database is not at its path any more; what waits is `unwritten`.
@@ -145,7 +145,7 @@ class Writer:
             self._outbox.stuck = True
             self._outbox.weigh()
             if is_first:
-                self._say(f"{e}: waiting, {len(self._outbox):,} rows are kept in memory")
+                self._say(f"{e}: waiting, with {len(self._outbox):,} rows in memory")
             return False
         self._is_elsewhere = True
         self._check_place()
@@ -157,7 +157,9 @@ class Writer:
             self.waiting_since_s = None
         if self._outbox.dropped > self._dropped and not self._outbox.full:
             dropped, self._dropped = self._outbox.dropped - self._dropped, self._outbox.dropped
-            self._say(f"WARNING: {dropped:,} events were dropped: the buffer was full; see gaps")
+            self._say(
+                f"WARNING: {dropped:,} events were dropped, the buffer was full: see recording_gaps"
+            )
         self.commits += 1
         self.trades += written.trades
         self.bbo += written.bbo

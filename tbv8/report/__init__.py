@@ -1,1 +1,1 @@
-"""For eyes: status, tearsheet, the report page; records are read here, and drawn beside."""
+"""The status and the report page: each module reads its records and draws them."""

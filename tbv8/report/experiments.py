@@ -1,4 +1,4 @@
-"""Results of experiments as they lie in their folders, a row each on the report's page."""
+"""Results of experiments from their folders, as rows on the report's page."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tbv8.report.graph import Node
 _TASK = "experiment:"
 
 
-class FoundExperiment(msgspec.Struct, frozen=True, kw_only=True):
-    """One experiment: summary.json's values, or none, and why it would run."""
+class ExperimentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One experiment: the values of summary.json, if any, and the reasons why it would run."""
 
     experiment_id: str
     summary: Mapping[str, Any]
@@ -30,7 +30,7 @@ class FoundExperiment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def state(self) -> str:
-        """Whether it is fresh, stale, not run, or not in config/ any more."""
+        """The state: `fresh`, `stale`, `no result` or `not configured`."""
         if not self.is_configured:
             return "not configured"
         if not self.summary:
@@ -38,22 +38,22 @@ class FoundExperiment(msgspec.Struct, frozen=True, kw_only=True):
         return "stale" if self.reasons else "fresh"
 
 
-def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[FoundExperiment]:
-    """Return the experiments that are configured or have a result, by name."""
+def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[ExperimentRow]:
+    """Return the experiments with a config file or a result, by name."""
     folder = results_path / FOLDER
     reasons = {
         node.name.removeprefix(_TASK): node.reasons for node in tasks if node.name.startswith(_TASK)
     }
-    made = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
+    with_results = {path.parent.name for path in folder.glob("[!.]*/manifest.json")}
     return [
-        FoundExperiment(
+        ExperimentRow(
             experiment_id=name,
             summary=_summary(folder / name / "summary.json"),
             is_configured=name in reasons,
             reasons=reasons.get(name, ()),
             has_page=(folder / name / "index.html").is_file(),
         )
-        for name in sorted({*reasons, *made})
+        for name in sorted({*reasons, *with_results})
     ]
 
 
@@ -64,25 +64,25 @@ def _summary(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def draw_experiments(found: Sequence[FoundExperiment]) -> Child:
-    """Return their rows: no Sharpe ratio without what of it may be luck."""
+def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
+    """Return the table of experiments; each Sharpe ratio comes with its deflated probability."""
     heads = [
         *("experiment", "state", "trials", "failed", "Sharpe", "deflated", "tries"),
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
     ]
     note = (
-        "The best trial of each. Deflated: the probability that its true Sharpe ratio is above "
-        "that of the best of all tries on the series without skill. Overfitting: that "
-        "the best of one half of the days is below the median of the other."
+        "The best trial of each. Deflated: the probability that its true Sharpe ratio is higher "
+        "than the best one expected by luck from all tries on the series. Overfitting: the "
+        "probability that the best trial on one half of the days is below the median on the other."
     )
-    rows = [_cells(experiment) for experiment in found]
+    rows = [_cells(experiment) for experiment in experiments]
     return [
         element("p", note, class_="note"),
         table(heads, rows, words=2, sortable=True, id_="experiments-table"),
     ]
 
 
-def _cells(experiment: FoundExperiment) -> list[Child]:
+def _cells(experiment: ExperimentRow) -> list[Child]:
     summary = experiment.summary
     stats = _below(_below(summary, "chosen"), "stats")
     walk = _below(summary, "walk_forward")

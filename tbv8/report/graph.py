@@ -14,8 +14,8 @@ from tbv8.page.html import Html, element
 _MOST = 14  # nodes one by one in a column; of more, those of a kind together
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
 _LETTERS = 30
-_SMALLEST = 0.6  # of its size, on a narrow screen
-_LISTED = 20  # in the text that a node shows under the pointer
+_SMALLEST = 0.6  # of its full size, on a narrow screen
+_LISTED = 20  # lines in a node's tooltip
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +36,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_idle(self) -> bool:
-        """True if it is not built, and no task that `doit` alone runs needs it."""
+        """True if it is not built, and not needed by the tasks that `doit` alone runs."""
         return not self.is_needed and bool(self.reasons)
 
     @property
@@ -59,7 +59,7 @@ class _Box(msgspec.Struct, frozen=True):
 
 
 def draw_graph(nodes: Sequence[Node]) -> Html:
-    """Return the drawing: tasks from left to right, each after what it depends on."""
+    """Return the drawing: tasks from left to right, each after its dependencies."""
     depths = _depths(nodes)
     columns: list[list[_Box]] = [[] for _ in range(max(depths.values(), default=-1) + 1)]
     for depth, column in enumerate(columns):
@@ -69,7 +69,7 @@ def draw_graph(nodes: Sequence[Node]) -> Html:
     height = max((len(column) for column in columns), default=0) * (_HEIGHT + _GAP_Y) + _GAP_Y
     for depth, column in enumerate(columns):
         column.sort(key=lambda box: (_middle(box, box_of, places), box.title))
-        top = _GAP_Y / 2  # where a narrow screen looks first
+        top = _GAP_Y / 2  # visible first on a narrow screen
         for row, box in enumerate(column):
             places[box.title] = (depth * (_WIDTH + _GAP_X) + 2, top + row * (_HEIGHT + _GAP_Y))
     edges = dict.fromkeys(
@@ -109,7 +109,7 @@ def _depths(nodes: Iterable[Node]) -> dict[str, int]:
 
 
 def _boxes(nodes: Sequence[Node]) -> list[_Box]:
-    """Return a column's boxes: one a task, or coarser until there are few."""
+    """Return a column's boxes: one per task, or one per kind of task if there are many."""
     ways: tuple[Callable[[Node], str], ...] = (
         _name,
         _venue_and_timeframe,
@@ -130,7 +130,7 @@ def _name(node: Node) -> str:
 
 
 def _venue_and_timeframe(node: Node) -> str:
-    """Return `aggregate:binance_spot:*:5m` of `aggregate:binance_spot:BTC/USDT:5m`."""
+    """Return `aggregate:binance_spot:*:5m` for `aggregate:binance_spot:BTC/USDT:5m`."""
     parts = node.name.split(":")
     if len(parts) < 3:
         return f"{parts[0]}:*"
@@ -146,7 +146,7 @@ def _stage(node: Node) -> str:
 
 
 def _middle(box: _Box, box_of: dict[str, _Box], places: dict[str, tuple[float, float]]) -> float:
-    """Return the mean height of what a box comes after."""
+    """Return the mean height of the boxes before a box."""
     befores = [
         places[box_of[before].title][1]
         for node in box.nodes
@@ -175,10 +175,10 @@ def _drawn(box: _Box, x: float, y: float) -> Html:
     lines = [
         f"{node.name}: {'; '.join(node.reasons) or 'fresh'}" for node in stale or idle or box.nodes
     ]
-    rest = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+    more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
     return element(
         "g",
-        element("title", "\n".join([*lines[:_LISTED], *rest])),
+        element("title", "\n".join([*lines[:_LISTED], *more])),
         element("rect", x=f"{x:g}", y=f"{y:g}", width=_WIDTH, height=_HEIGHT, rx=6),
         element("text", _cut(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
         element(

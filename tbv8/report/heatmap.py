@@ -31,7 +31,7 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
     choices: list[Child] = []
     for dataset in datasets:
         rows = [row for row in coverage if row.dataset == dataset and row.months]
-        if len(rows) > _MANY:  # what lacks something is seen without a long way down
+        if len(rows) > _MANY:  # incomplete series come first, without scrolling
             rows.sort(key=_is_whole)
         if not rows:
             continue
@@ -62,9 +62,9 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
     if idle:
         keys.append(("--axis", "not fetched: nothing that doit runs needs it"))
     note = (
-        "Each series by months, UTC. The worst of a month gives its colour, and its share how "
-        "strong it is. Blank: not wanted, or before the listing. Of many series, those that lack "
-        "something come first."
+        "Each series by month, UTC. The worst problem of a month sets its colour, its share the "
+        "intensity. Blank: not configured, or before the listing. Incomplete series come first if "
+        "there are many."
     )
     return [
         element("p", note, class_="note"),
@@ -87,7 +87,7 @@ def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Ch
         text.append([_share_text(months.get(name)) for name in all_names])
     return Chart(
         id=id_,
-        label=f"Share of each month that is held, of {len(rows)} series",
+        label=f"Stored share of each month of {len(rows)} series",
         columns={
             "months": all_names,
             "series": [label_text(_series_name(row.series)) for row in rows],
@@ -177,7 +177,7 @@ def _share_text(month: Month | None) -> str:
 
 
 def _share(part: int, whole: int) -> str:
-    """Return a percentage that says 0 and 100 only where it is exactly that."""
+    """Return a percentage, rounded to 0 or 100 only if it is exactly that."""
     if part in (0, whole):
         return "100%" if part else "0%"
     return f"{min(max(part / whole, 0.0001), 0.9999):.2%}"
@@ -196,7 +196,7 @@ def _lacking(rows: Sequence[Coverage]) -> Child:
     which = part_of(len(shown), len(cells), "first")
     return element(
         "details",
-        element("summary", f"Months that are not whole: {which}"),
+        element("summary", f"Incomplete months: {which}"),
         table(
             ["series", "month", "minutes of outage", "minutes not known"],
             shown,

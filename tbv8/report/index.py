@@ -1,4 +1,4 @@
-"""The page `data/results/index.html`: what is held, was missed, came out, and is stale."""
+"""The page `data/results/index.html`: stored data, gaps, results, and stale tasks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.page.words import NONE, counted, length_cell, minute, number, part_of
-from tbv8.report.experiments import FoundExperiment, draw_experiments, read_experiments
+from tbv8.report.experiments import ExperimentRow, draw_experiments, read_experiments
 from tbv8.report.graph import Node, draw_graph
 from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
-from tbv8.report.results import Found, read_results
+from tbv8.report.results import StoredResult, read_results
 from tbv8.report.sessions import SessionStatus, session_lines
 from tbv8.report.status import Status
 from tbv8.store.database import Query, open_reader
@@ -45,7 +45,7 @@ class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """All that the page shows, as of `now_ms`; `paper_folder` is relative to the page.
+    """The contents of the page, as of `now_ms`; `paper_folder` is relative to the page.
 
     `shares_plotly`: the page asks for the plotly.min.js of the results folder.
     """
@@ -53,10 +53,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     status: Status
     coverage: Sequence[Coverage]
     recording_gaps: Sequence[RecordingGap]
-    results: Sequence[Found]
+    results: Sequence[StoredResult]
     tasks: Sequence[Node]
     now_ms: int
-    experiments: Sequence[FoundExperiment] = ()
+    experiments: Sequence[ExperimentRow] = ()
     paper_folder: str = "../paper"
     shares_plotly: bool = False
 
@@ -70,7 +70,7 @@ def read_report(
     results_path: Path,
     now_ms: int,
 ) -> Report:
-    """Read the parts that a status lacks: months, gaps one by one, curves.
+    """Read the parts of the page that are not in a status: months, single gaps, curves.
 
     Of a database with a problem nothing is read.
 
@@ -130,7 +130,7 @@ def report_page(report: Report) -> str:
         for row in report.coverage
         if f"backfill:{row.series.venue}:{row.series.symbol}" in idle
     }
-    coverage = ("coverage", "What is held", draw_coverage(report.coverage, waiting))
+    coverage = ("coverage", "Stored bars", draw_coverage(report.coverage, waiting))
     parts: list[Part] = [_strategies(report)]
     if report.experiments:
         parts.append(("experiments", "Experiments", draw_experiments(report.experiments)))
@@ -183,7 +183,7 @@ def _tiles(report: Report) -> Html:
         (
             "Tasks that doit would run",
             f"{stale:,} of {needed:,}",
-            f"{idle:,} more not built, and not needed" if idle else "backtests and what they need",
+            f"{idle:,} more not built, not needed" if idle else "backtests and their dependencies",
         ),
         ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
         (
@@ -206,7 +206,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     lookahead: str
     reasons: tuple[str, ...]
-    found: Found | None
+    found: StoredResult | None
 
 
 def _strategies(report: Report) -> Part:
@@ -235,20 +235,20 @@ def _strategies(report: Report) -> Part:
         cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
         content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
     else:
-        content.append(element("p", "There is no strategy and no result.", class_="dim"))
+        content.append(element("p", "No strategies and no results.", class_="dim"))
     content.append(_why([row for row in rows if row.reasons]))
     note = (
         "Returns of the primary run, marked to market at each bar; hold is buy and hold of "
-        "the same span. Spans and markets differ: compare with care. A click on a head sorts."
+        "the same span. Spans and markets differ: compare with care. Click a heading to sort."
     )
     return "strategies", "Strategies", [element("p", note, class_="note"), content]
 
 
 def _rows(report: Report) -> Iterator[_Row]:
-    """Yield the configured strategies, then the results of those that are not any more."""
-    found = {result.strategy_id: result for result in report.results}
+    """Yield the configured strategies, then the results of strategies that are gone."""
+    results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
-        result = found.pop(strategy.strategy_id, None)
+        result = results.pop(strategy.strategy_id, None)
         venue = strategy.market_data_venue
         venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
         problem = (result.problem,) if result and result.problem else ()
@@ -260,7 +260,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             reasons=(*problem, *strategy.reasons),
             found=result,
         )
-    for result in found.values():
+    for result in results.values():
         summary = result.summary
         written = summary.get("symbols")
         symbols = written if isinstance(written, list) else [summary.get("symbol", "?")]
@@ -295,8 +295,8 @@ def _sessions(report: Report) -> Part:
     cells = [_session_cells(one, report.paper_folder) for one in sessions]
     lines = [text for one in sessions for text in session_lines(one)]
     note = (
-        "The same engine as a backtest's, fed with each minute as it closes; no order reaches a "
-        "venue. doit replay holds a session to its journal."
+        "Each session runs the engine of backtests on live minutes; no order reaches a venue. doit "
+        "replay compares a session with its journal."
     )
     content: list[Child] = [table(heads, cells, words=5, id_="sessions-table")]
     if lines:
@@ -310,7 +310,7 @@ def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
         href = f"{quote(folder)}/{quote(session.strategy_id)}/tearsheet.html"
         name = element("a", session.strategy_id, href=href)
     states = {"running": "pill", "stopped": "pill stale", "stale": "pill stale"}
-    held = ", ".join(f"{size} {symbol}" for symbol, size in session.positions.items() if size)
+    positions = ", ".join(f"{size} {symbol}" for symbol, size in session.positions.items() if size)
     equity = session.equity
     return [
         name,
@@ -318,7 +318,7 @@ def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
         element("span", session.state, class_=states.get(session.state, "pill gone")),
         minute(session.counted_ms),
         NONE if equity is None else minute(session.done_ms),
-        held or "none",
+        positions or "none",
         NONE if equity is None else number(float(equity), ",.2f"),
         number(float(session.day_loss), ",.2f"),
         number(float(session.day_loss_limit), ",.2f"),
@@ -456,8 +456,8 @@ def _tasks(report: Report) -> Part:
             )
         )
     note = (
-        "Each task after those that it depends on; a stale one would run with doit, and those "
-        "behind it. doit alone runs the backtests and what they need."
+        "Each task stands to the right of its dependencies. A stale task and those after it would "
+        "run. doit alone runs the backtests and their dependencies."
     )
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 

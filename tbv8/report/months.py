@@ -1,4 +1,4 @@
-"""The ledger by calendar months: how much of each is held, missing at the venue, or not known."""
+"""The ledger by calendar months: stored minutes, minutes missing at the venue, and gaps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MONTH = parse_timeframe("1M")
 
 
 class Month(msgspec.Struct, frozen=True, kw_only=True):
-    """One month of a series in minutes; what was not wanted, or before its listing, is in none."""
+    """One month of a series in minutes, without time that is not configured or before listing."""
 
     name: str
     held: int
@@ -45,8 +45,8 @@ class Coverage(msgspec.Struct, frozen=True):
     months: tuple[Month, ...]
 
 
-class _Known(msgspec.Struct):
-    """Merged spans that are known, those before the listing apart; missing minutes by month."""
+class _KnownSpans(msgspec.Struct):
+    """The known spans, merged; the spans before the listing; missing minutes by month."""
 
     spans: list[Span] = []
     unlisted: list[Span] = []
@@ -58,7 +58,7 @@ def read_coverage(
     stored: Iterable[tuple[Series, str]],
     wanted: Mapping[Series, Sequence[Span]],
 ) -> list[Coverage]:
-    """Return the coverage of every series that is stored or configured.
+    """Return the coverage of every stored or configured series.
 
     A gap is what is wanted of history and not known; between what was recorded, what was not; of
     built bars what the 1m bars would give and is not built.
@@ -68,9 +68,11 @@ def read_coverage(
         stored: The series and datasets that the ledger has.
         wanted: The spans of history that a backfill is to bring, by series.
     """
-    ledgers = {(series, dataset): _read_known(query, series, dataset) for series, dataset in stored}
+    ledgers = {
+        (series, dataset): _read_known_spans(query, series, dataset) for series, dataset in stored
+    }
     for series in wanted:
-        ledgers.setdefault((series, HISTORY), _Known())
+        ledgers.setdefault((series, HISTORY), _KnownSpans())
     found = []
     for (series, dataset), ledger in sorted(ledgers.items(), key=_order):
         windows = merge([*ledger.spans, *_expected(series, dataset, ledgers, wanted)])
@@ -78,7 +80,7 @@ def read_coverage(
     return found
 
 
-def _order(item: tuple[tuple[Series, str], _Known]) -> tuple[int, int, str, Series]:
+def _order(item: tuple[tuple[Series, str], _KnownSpans]) -> tuple[int, int, str, Series]:
     (series, dataset), _ = item
     if dataset == FUNDING:
         return 2, 0, dataset, series
@@ -87,7 +89,7 @@ def _order(item: tuple[tuple[Series, str], _Known]) -> tuple[int, int, str, Seri
     return 1, parse_dataset(dataset).fixed_ms or 31 * 24 * 60 * MINUTE_MS, dataset, series
 
 
-def _read_known(query: Query, series: Series, dataset: str) -> _Known:
+def _read_known_spans(query: Query, series: Series, dataset: str) -> _KnownSpans:
     """Read one series of the ledger: quicker by this loop than by SQLite's window functions."""
     ends: tuple[list[list[int]], list[list[int]]] = ([], [])
     missing: dict[str, int] = {}
@@ -111,13 +113,13 @@ def _read_known(query: Query, series: Series, dataset: str) -> _Known:
             minutes = 60 * lacking if dataset == FUNDING else lacking
             missing[name] = missing.get(name, 0) + minutes
     spans, unlisted_spans = (merge(Span(*pair) for pair in pairs) for pairs in ends)
-    return _Known(spans, unlisted_spans, missing)
+    return _KnownSpans(spans, unlisted_spans, missing)
 
 
 def _expected(
     series: Series,
     dataset: str,
-    ledgers: Mapping[tuple[Series, str], _Known],
+    ledgers: Mapping[tuple[Series, str], _KnownSpans],
     wanted: Mapping[Series, Sequence[Span]],
 ) -> Iterable[Span]:
     ledger = ledgers[series, dataset]
@@ -132,7 +134,7 @@ def _expected(
     return [span for span in whole if span]
 
 
-def _months(ledger: _Known, windows: Sequence[Span]) -> Iterator[Month]:
+def _months(ledger: _KnownSpans, windows: Sequence[Span]) -> Iterator[Month]:
     known_by_month = dict(_by_month(ledger.spans))
     for name, minutes in _by_month(windows):
         known_minutes = known_by_month.get(name, 0)
@@ -143,7 +145,7 @@ def _months(ledger: _Known, windows: Sequence[Span]) -> Iterator[Month]:
 
 
 def _by_month(spans: Sequence[Span]) -> list[tuple[str, int]]:
-    """Return the number of minutes of merged spans in each month that they touch."""
+    """Return the number of minutes of merged spans by month."""
     minutes: dict[str, int] = {}
     for span in spans:
         for month in _split(span):

@@ -1,4 +1,4 @@
-"""Results as they lie in their folders, of strategies that are configured and of others."""
+"""Results of backtests from their folders, also of strategies without a config file."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tbv8.page.thin import keep_extremes, shown
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Times, and the return until then in percent; thinned by lowest and highest."""
+    """Times, and the return so far in percent; thinned, with the lowest and highest points."""
 
     t: list[int]
     percent: list[float | int | None]
     points: int
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A result's folder: summary.json's values, its curve, whether it has a tearsheet.
+class StoredResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A result's folder: the values of summary.json, and its curve.
 
-    `problem` says what cannot be read.
+    `problem` names the files that cannot be read.
     """
 
     strategy_id: str
@@ -40,11 +40,11 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         return primary if isinstance(primary, dict) else {}
 
 
-def read_results(results_path: Path, *, most_points: int) -> list[Found]:
-    """Return every result below a folder, by name; their curves have so many points together."""
+def read_results(results_path: Path, *, most_points: int) -> list[StoredResult]:
+    """Return every result below a folder, by name; their curves share `most_points` points."""
     folders = [path for path in _listed(results_path) if (path / "manifest.json").exists()]
-    each = max(50, most_points // max(1, 2 * len(folders)))
-    return [_read(folder, each) for folder in folders]
+    points = max(50, most_points // max(1, 2 * len(folders)))
+    return [_read(folder, points) for folder in folders]
 
 
 def _listed(results_path: Path) -> Iterable[Path]:
@@ -54,7 +54,7 @@ def _listed(results_path: Path) -> Iterable[Path]:
     return sorted(path for path in visible if path.is_dir())
 
 
-def _read(folder: Path, most: int) -> Found:
+def _read(folder: Path, most: int) -> StoredResult:
     summary: Any = None
     with suppress(OSError, ValueError):
         summary = json.loads((folder / "summary.json").read_bytes())
@@ -67,7 +67,7 @@ def _read(folder: Path, most: int) -> Found:
         for name, value in (("summary.json", isinstance(summary, dict)), ("equity.csv", curve))
         if not value
     ]
-    return Found(
+    return StoredResult(
         strategy_id=folder.name,
         summary=found,
         curve=curve,
@@ -77,7 +77,7 @@ def _read(folder: Path, most: int) -> Found:
 
 
 def _read_curve(path: Path, start: Any, most: int) -> Curve | None:
-    """Return the return since `start`, bar by bar; None where the file is no curve."""
+    """Return the return since `start`, bar by bar; None if the file is damaged."""
     import pyarrow as pa
     import pyarrow.csv as pc
 

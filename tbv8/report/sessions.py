@@ -18,7 +18,7 @@ _ROW_BYTES = 95  # of a minute: five numbers, three times, a name, the tree
 
 
 class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One paper session that can go on.
+    """One paper session that can continue.
 
     Attributes:
         strategy_id: Whose.
@@ -72,7 +72,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
-    """Yield the sessions of configured strategies that can go on, by strategy and role."""
+    """Yield the sessions of configured strategies that can continue, by strategy and role."""
     stored = [one for one in read_sessions(query) if one.ended_ms is None]
     for session in sorted(stored, key=lambda one: (one.strategy_id, one.role)):
         if session.strategy_id in project.strategies:
@@ -149,7 +149,7 @@ def _problem(project: Project, strategy_id: str) -> str | None:
 
 
 def session_lines(status: SessionStatus) -> Iterator[str]:
-    """Yield what else there is to say of a session."""
+    """Yield further lines about a session: its problem, halts, and observations."""
     name = status.strategy_id if status.role == "primary" else f"{status.strategy_id} (shadow)"
     if status.problem is not None:
         yield f"{name}: {status.problem}"
@@ -158,14 +158,14 @@ def session_lines(status: SessionStatus) -> Iterator[str]:
     for rule, count in sorted(status.barred_minutes.items()):
         yield f"{name}: {counted(count, 'minute')} opened nothing by {rule}"
     if status.missing_minutes:
-        yield f"{name}: nobody has {counted(status.missing_minutes, 'minute')}"
+        yield f"{name}: {counted(status.missing_minutes, 'minute')} missing in all sources"
     if status.priced:
         yield (
             f"{name}: {counted(status.priced, 'fill')} priced by the secondary's quotes: "
-            f"{status.priced_cost:+,.2f} USD there"
+            f"{status.priced_cost:+,.2f} USD extra cost there"
         )
     if status.corrected:
         yield (
-            f"{name}: the recorder corrected {counted(status.corrected, 'bar')} after use, which "
-            "changed nothing"
+            f"{name}: the recorder corrected {counted(status.corrected, 'bar')} after use, "
+            "without effect on the session"
         )

@@ -22,12 +22,12 @@ from tbv8.errors import DataError
 from tbv8.freshness.verdict import read_verdict
 from tbv8.market import Series, Span, iso, parse_time
 from tbv8.report.sessions import SessionStatus, read_session_states
-from tbv8.store.database import REVISION, Query, open_any_revision, other_revision, revision
+from tbv8.store.database import REVISION, Query, open_any_revision, revision, wrong_revision
 from tbv8.store.ledger import FUNDING, HISTORY, covered, covers
 from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
 from tbv8.venues.registry import find_venue
 
-_PATIENCE_S = 2.0  # who wants to look does not want to wait
+_LOCK_TIMEOUT_S = 2.0  # a status should not wait for a locked database
 _BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
 _RATE_BYTES = 24
 _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a time
@@ -117,11 +117,11 @@ class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A strategy's result: fresh, or why not; and its numbers, None where it does not say them.
+    """A strategy's result: fresh, or stale for `reasons`; and its numbers, None if not available.
 
-    `symbol` is the main one of `symbols`. `simulated` tells that the numbers were made on a made-up
-    market, None without a result; `start_ms` and `end_ms` are its span. `lookahead` tells whether
-    the check of this very result passed, None where there was none.
+    `symbol` is the main one of `symbols`. `simulated` is True for a synthetic market and None
+    without a result; `start_ms` and `end_ms` are the result's span. `lookahead` is True if the
+    check of this result passed, and None if it was not checked.
     """
 
     strategy_id: str
@@ -139,12 +139,12 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def checked(self) -> str:
-        """How the look-ahead check of the result ended, in words."""
+        """The outcome of the result's look-ahead check, as text."""
         return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; `tick_rows` is at most how many trades and quotes there are."""
+    """The whole status; `tick_rows` are upper bounds of the numbers of trades and quotes."""
 
     database: Database
     series: tuple[SeriesStatus, ...]
@@ -156,10 +156,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
-"""Which numbers of a result's primary run are headlines, as summary.json calls them."""
+"""The headline numbers of a result's primary run, by their keys in summary.json."""
 
 type AskStale = Callable[[], Mapping[str, Sequence[str]]]
-"""Why each result is stale that is, by strategy; asked only of a database that can be read."""
+"""A function that returns the reasons of stale results, by strategy."""
 
 
 def read_status(
@@ -169,14 +169,14 @@ def read_status(
     *,
     funding: Mapping[Series, Sequence[Span]] | None = None,
 ) -> Status:
-    """Look at the database and the results; a database that cannot be read is only said to be so.
+    """Return the status of the database and the results; an unreadable database is a `problem`.
 
-    Waits no longer than seconds for one that is locked.
+    A locked database is waited for no longer than two seconds.
 
     Args:
         project: The configuration.
-        wanted: The spans of history that a backfill is to bring, by series.
-        ask_stale: Why each result is stale that is.
+        wanted: The spans of history to fetch, by series.
+        ask_stale: Returns the reasons of stale results; called only if the database is readable.
         funding: The spans of funding to fetch, by series.
     """
     database = Database(
@@ -189,16 +189,16 @@ def read_status(
     )
     contents = _Contents()
     try:
-        with open_any_revision(project.db_path, timeout_s=_PATIENCE_S) as query:
-            found = revision(query)
-            database = replace(database, revision=found)
-            if found != REVISION:
-                raise DataError(other_revision(project.db_path, found))
+        with open_any_revision(project.db_path, timeout_s=_LOCK_TIMEOUT_S) as query:
+            current = revision(query)
+            database = replace(database, revision=current)
+            if current != REVISION:
+                raise DataError(wrong_revision(project.db_path, current))
             spans = {HISTORY: wanted, FUNDING: funding or {}}
             contents = _read_contents(query, spans, project)
         stale = ask_stale()
     except DataError as e:
-        problem = str(e).replace(" for a minute", "")  # it was not waited for so long
+        problem = str(e).replace(" for a minute", "")  # the wait was shorter
         database = replace(database, problem=problem)
         stale = dict.fromkeys(project.strategies, (problem,))
     return Status(
@@ -243,11 +243,11 @@ class _Contents(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[SessionStatus, ...] = ()
 
 
-type Wanted = Mapping[str, Mapping[Series, Sequence[Span]]]
-"""The spans that tasks are to bring, by dataset and series."""
+type WantedSpans = Mapping[str, Mapping[Series, Sequence[Span]]]
+"""The spans to fetch, by dataset and series."""
 
 
-def _read_contents(query: Query, wanted: Wanted, project: Project) -> _Contents:
+def _read_contents(query: Query, wanted: WantedSpans, project: Project) -> _Contents:
     names = query("SELECT name FROM sqlite_master WHERE type = 'table'", ())
     tables = {str(name) for (name,) in names}
     return _Contents(
@@ -265,7 +265,7 @@ def _order(series: SeriesStatus) -> tuple[str, str, bool, int, str]:
     return series.venue, series.symbol, is_built, -series.bars, series.dataset
 
 
-def _read_series(query: Query, wanted: Wanted, tables: set[str]) -> Iterator[SeriesStatus]:
+def _read_series(query: Query, wanted: WantedSpans, tables: set[str]) -> Iterator[SeriesStatus]:
     waiting = {name: dict(spans) for name, spans in wanted.items()}
     for venue, symbol, dataset, bars, missing, unknown_ms, edited in query(
         "SELECT venue, symbol, dataset, sum(bars), sum(missing),"
@@ -331,7 +331,7 @@ def _count_gaps(query: Query, series: Series, dataset: str, spans: Sequence[Span
 def _first_and_last(
     query: Query, table: str, series: Series
 ) -> tuple[int, int] | tuple[None, None]:
-    """Return the first and the last time of a series: two steps down its index."""
+    """Return the first and the last time of a series, by two index lookups."""
     of_series = f'FROM "{table}" WHERE venue = ? AND symbol = ?'
     key = (series.venue, series.symbol)
     ((first_ms, last_ms),) = query(  # a user may have typed text there
@@ -356,7 +356,7 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
 
 
 def _rows_at_most(query: Query, table: str) -> int:
-    """Return the number of rows of a table if none had been deleted from between."""
+    """Return the number of rows of a table, as if none had been deleted in between."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
     )
@@ -418,7 +418,7 @@ def _read_strategies(
 
 
 def _read_summary(folder: Path) -> dict[str, Any]:
-    """Return a result's summary.json; nothing where there is none, or it is not one."""
+    """Return a result's summary.json; empty if it is missing or damaged."""
     with suppress(OSError, ValueError):
         value = json.loads((folder / "summary.json").read_bytes())
         if isinstance(value, dict):

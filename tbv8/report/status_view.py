@@ -18,18 +18,18 @@ from tbv8.text import printable
 
 _WIDE = 1000  # columns
 _REASON_LETTERS = 70
-_MOST_ROWS = 40  # of a table, one by one; of more, those of a kind together
+_MOST_ROWS = 40  # of a table; longer ones have a row per kind
 _MOST_ODD = 10
 
 
 def print_status(status: Status, *, each: bool = False) -> None:
-    """Print every table that has rows, and one line about each of the others.
+    """Print every table with rows, and one line about each of the others.
 
     Args:
         status: What there is.
         each: Whether every series has a row of its own, however many there are.
     """
-    # a line is as long as it needs to be: a terminal breaks it better than a table folds numbers
+    # lines have any length: a terminal wraps them better than a table would fold numbers
     console = Console(file=sys.stdout, width=_WIDE, markup=False, highlight=False)
     _print_lines(console, _database_lines(status))
     if status.database.problem is None:
@@ -102,7 +102,7 @@ _SESSIONS = (
 
 
 def _session_row(session: SessionStatus) -> list[str]:
-    held = ", ".join(f"{size} {name}" for name, size in session.positions.items() if size)
+    positions = ", ".join(f"{size} {name}" for name, size in session.positions.items() if size)
     return [
         session.strategy_id if session.role == "primary" else f"{session.strategy_id} (shadow)",
         session.venue,
@@ -110,7 +110,7 @@ def _session_row(session: SessionStatus) -> list[str]:
         _time(session.counted_ms),
         _time(session.done_ms) if session.equity is not None else "none yet",
         _duration(session.lag_s) if session.equity is not None else "",
-        held or "none",
+        positions or "none",
         "-" if session.equity is None else f"{session.equity:,.2f}",
         f"{session.day_loss:,.2f}",
         f"{session.day_loss_limit:,.2f}",
@@ -161,8 +161,8 @@ def _funding_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
     ]
 
 
-def _edited(one: SeriesStatus) -> str:
-    return f", {counted(one.edited_days, 'day')} edited" if one.edited_days else ""
+def _edited(row: SeriesStatus) -> str:
+    return f", {counted(row.edited_days, 'day')} edited" if row.edited_days else ""
 
 
 def _kinds[Row: (SeriesStatus, TickStatus)](
@@ -176,7 +176,7 @@ def _kinds[Row: (SeriesStatus, TickStatus)](
 
 
 def _behind(group: Sequence[SeriesStatus]) -> list[SeriesStatus]:
-    """Return the series that end before the others of their kind."""
+    """Return the series that end before the newest of their kind."""
     last_ms = max((row.last_ms or 0 for row in group), default=0)
     return [row for row in group if (row.last_ms or 0) < last_ms]
 
@@ -202,7 +202,7 @@ def _kind_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
 
 
 def _print_odd(console: Console, series: Iterable[SeriesStatus]) -> None:
-    """Print the series that lack something, the worst first; not each, where they are many."""
+    """Print the incomplete series, the worst first, up to a limit."""
     odd = {
         (row.venue, row.symbol, row.dataset): row
         for group in _kinds(series).values()
@@ -232,7 +232,7 @@ def _tick_kind_rows(status: Status) -> list[list[str]]:
     ]
     for dataset, count in status.tick_rows.items():
         if count:
-            rows.append(["", dataset, "", f"at most {count:,} rows", "in all"])
+            rows.append(["", dataset, "", f"at most {count:,} rows", "in total"])
     return rows
 
 
@@ -261,7 +261,7 @@ def _tick_rows(status: Status) -> list[list[str]]:
     ]
     for dataset, count in status.tick_rows.items():
         if count:
-            rows.append(["", "", dataset, f"at most {count:,} rows", "in all"])
+            rows.append(["", "", dataset, f"at most {count:,} rows", "in total"])
     return rows
 
 
@@ -282,7 +282,7 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
         if gap.newest_ms is not None:
             until = _time(gap.newest_end_ms) or "now"
             yield (
-                f"newest of {gap.venue}:{gap.symbol} {gap.channel} that was not filled: "
+                f"newest unfilled gap of {gap.venue}:{gap.symbol} {gap.channel}: "
                 f"{_time(gap.newest_ms)} .. {until}, {gap.reason}"
             )
 
@@ -290,8 +290,8 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 def _stale_lines(status: Status) -> Iterator[str]:
     for strategy in status.strategies:
         if strategy.reasons:
-            rest = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
-            yield f"{strategy.strategy_id}: {_shortened(strategy.reasons[0])}{rest}"
+            more = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
+            yield f"{strategy.strategy_id}: {_shortened(strategy.reasons[0])}{more}"
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
@@ -347,7 +347,7 @@ def _bold(console: Console) -> str:
 
 
 def _unrepeated(row: Sequence[str], above: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Return a row without the venue and symbol that it shares with the one above."""
+    """Return a row without the venue and symbol if they are those of the row above."""
     same = 0
     while same < 2 and columns[0] == "venue" and row[: same + 1] == list(above[: same + 1]):
         same += 1

@@ -1,1 +1,1 @@
-"""What a run comes to: accounting, statistics, and the files and pages of a result."""
+"""The results of a run: accounting, statistics, files and pages."""

@@ -23,10 +23,10 @@ _CARRIED = "carried"
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """What was held of a symbol from flat to flat; prices are averages.
+    """A closed position in a symbol, from flat to flat; prices are averages.
 
-    `fees` holds the maintenance margin that a liquidation lost too, `funding` what was paid while
-    the position was open (below 0: received). `pnl` is after both.
+    `fees` include the maintenance margin lost in a liquidation. `funding` is the amount paid while
+    the position was open (negative: received). `pnl` is after both.
     """
 
     symbol: str
@@ -42,7 +42,7 @@ class Position(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Curve(msgspec.Struct, frozen=True, kw_only=True):
-    """One value a bar, at its close: `equity = cash +` the sum of `position * price`.
+    """One value per bar, at its close: `equity = cash +` the sum of `position * price`.
 
     Money is int64 in 10^-8 USD, positions and prices are float64 by symbol; a price is NaN before
     its symbol's first bar. The first bar opened at `start_ms`.
@@ -58,7 +58,7 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
-    """A run and what it came to: its curve, and its closed positions in the order of closing."""
+    """A run, its curve, and its closed positions in the order of closing."""
 
     run: Run
     curve: Curve
@@ -75,7 +75,7 @@ def to_books(run: Run, marks: Marks) -> Books:
 
 
 def history(run: Run, symbol: str) -> list[Fill]:
-    """Return a symbol's fills; what a warm-up carried comes first, as entered at its price."""
+    """Return a symbol's fills; a position carried over from the warm-up comes first, as a fill."""
     fills = [fill for fill in run.fills if fill.symbol == symbol]
     carried = run.carried
     if carried is None or not carried.positions[symbol]:
@@ -97,9 +97,9 @@ def history(run: Run, symbol: str) -> list[Fill]:
 
 
 def entry_price(fills: Iterable[Fill]) -> Decimal | None:
-    """Return the average price at which what a symbol's fills leave open was entered, if any is.
+    """Return the average entry price of the position left open by a symbol's fills; None if flat.
 
-    A fill that only reduces leaves the average as it is, as venues have it.
+    A fill that only reduces the position keeps the average, as venues do.
     """
     average: Decimal | None = None
     with localcontext(_EXACT):
@@ -131,7 +131,7 @@ def _to_positions(run: Run) -> list[Position]:
 def _positions_of(fills: Sequence[Fill], payments: Sequence[Payment]) -> Iterator[Position]:
     """Yield a symbol's closed positions.
 
-    A fill through zero closes one and opens the next; its fee is shared by quantity.
+    A fill through zero closes one position and opens the next; its fee is split by quantity.
     """
     lost = {p.ts_ms: p.amount for p in payments if p.kind == LIQUIDATION}
     held: list[Fill] = []
@@ -154,10 +154,10 @@ def _positions_of(fills: Sequence[Fill], payments: Sequence[Payment]) -> Iterato
 
 
 def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fill | Payment]:
-    """Yield fills and funding as they came.
+    """Yield fills and funding in the order of their effect.
 
-    Funding is charged behind the fills inside of the step that ends at its time, and before what is
-    filled at the close itself.
+    Funding is charged after the fills inside the step that ends at its time, and before the fills
+    at the close itself.
     """
     paid = 0
     for fill in fills:
@@ -172,7 +172,7 @@ def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fil
 
 
 def is_at_close(fill: Fill) -> bool:
-    """Tell whether a fill is of an order that was carried out at the close of its step."""
+    """Return True if a fill happened at the close of its step."""
     return fill.type == "market" or (fill.type == "limit" and fill.liquidity == "taker")
 
 
@@ -213,7 +213,7 @@ def _average(fills: Sequence[Fill]) -> Decimal:
 
 
 def _to_curve(run: Run, marks: Marks) -> Curve:
-    """Return the account marked at each bar's close; what happened at that instant is in it."""
+    """Return the account marked at each bar's close, including events at that instant."""
     closes_ms, prices = marks.closes_ms, marks.prices
     cash = _cash(run, closes_ms)
     equity = cash.copy()
@@ -256,7 +256,7 @@ def _held(fills: Sequence[Fill], closes_ms: Ints) -> Floats:
 
 
 def _buy_and_hold(start: Decimal, prices: Sequence[Floats]) -> Ints:
-    """Return the starting balance in equal parts in every symbol, each from its first price on."""
+    """Return the equity of equal parts in every symbol, each invested at its first price."""
     total = np.zeros(len(prices[0]))
     for price in prices:
         known = np.flatnonzero(~np.isnan(price))

@@ -1,10 +1,10 @@
-"""One run's files: fills.csv, positions.csv, equity.csv, numbers always written the same way."""
+"""One run's files: fills.csv, positions.csv, equity.csv, in a deterministic number format."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,14 @@ from tbv8.trading.nautilus import (
 from tbv8.trading.records import ChartLines, Fill, Market
 
 _FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
-_STRETCHES = 1500  # of a symbol's bars in market.csv
+_STRETCHES = 1500  # rows per symbol in market.csv
 _ROWS = 250_000  # of equity.csv, as text in memory at once
 
 
 def write_run(folder: Path, books: Books) -> None:
     """Write fills.csv, positions.csv and equity.csv.
 
-    Also tags.csv and chart_lines.csv, where the strategy gives its orders tags, or names lines.
+    Also tags.csv and chart_lines.csv, if the strategy tags its orders or declares chart lines.
     """
     folder.mkdir(exist_ok=True)
     markets = {market.symbol: market for market in books.run.markets}
@@ -51,7 +51,7 @@ def write_run(folder: Path, books: Books) -> None:
 
 
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
-    """Write market.csv: the main bars of every symbol, of many those of a stretch together.
+    """Write market.csv: the main bars of every symbol, merged into fewer rows if there are many.
 
     A row has the time of its last bar's close, and the prices from its first bar's open on; the
     tearsheet draws it.
@@ -83,12 +83,12 @@ def _write_lines(path: Path, lines: ChartLines) -> None:
 
 
 def _ten_digits(values: Sequence[float]) -> pa.Array:
-    """Return values with ten digits, more than a chart shows; nothing where there is no number."""
+    """Return values with ten digits, more than a chart shows; null for NaN and infinities."""
     column = np.array(values)
-    known = np.isfinite(column)
-    sizes = np.abs(np.where(known & (column != 0), column, 1.0))
+    is_number = np.isfinite(column)
+    sizes = np.abs(np.where(is_number & (column != 0), column, 1.0))
     scale = 10.0 ** (9 - np.floor(np.log10(sizes)))
-    return pa.array(np.round(column * scale) / scale, mask=~known)
+    return pa.array(np.round(column * scale) / scale, mask=~is_number)
 
 
 def _fill_row(fill: Fill, market: Market) -> tuple[Any, ...]:
@@ -122,8 +122,7 @@ def _position_row(position: Position, market: Market) -> tuple[Any, ...]:
 
 
 def _fixed(value: Decimal, places: int) -> str:
-    quantum = Decimal(1).scaleb(-places)
-    return f"{value.quantize(quantum, rounding=ROUND_HALF_EVEN):f}"
+    return f"{value:.{places}f}"
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:
@@ -157,7 +156,7 @@ def _write_curve(path: Path, books: Books) -> None:
 def _by_symbol(
     name: str, values: Mapping[str, Floats], places: Mapping[str, int]
 ) -> dict[str, tuple[Floats | Ints, int]]:
-    """Return a column a symbol, `position_ETH/USDT`; of one symbol alone `position`."""
+    """Return one column per symbol, `position_ETH/USDT`; for a single symbol `position`."""
     return {
         f"{name}_{symbol}" if len(values) > 1 else name: (column, places[symbol])
         for symbol, column in values.items()
@@ -165,7 +164,7 @@ def _by_symbol(
 
 
 def _text_column(values: Floats | Ints, places: int) -> pa.Array:
-    """Return a column as text; nothing where a price is not known yet."""
+    """Return a column as text; empty where a price is not known yet."""
     if values.dtype == np.int64:
         return _fixed_column(values.astype(np.int64), places)
     unknown = np.isnan(values)
@@ -174,7 +173,7 @@ def _text_column(values: Floats | Ints, places: int) -> pa.Array:
 
 
 def _fixed_column(values: Ints, places: int) -> pa.Array:
-    """Return integers of 10^-places as text; Arrow writes decimals as 1E-8 when they are small."""
+    """Return integers of 10^-places as text; Arrow would write small decimals as 1E-8."""
     if not places:
         return pa.array(values).cast(pa.string())
     whole, part = np.divmod(np.abs(values), 10**places)

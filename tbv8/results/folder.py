@@ -1,7 +1,7 @@
-"""A result's folder: written whole or not at all, with its manifest.
+"""A result's folder: written atomically, with its manifest.
 
-A folder is a result if its manifest.json is one of ours. Only such a folder, or an empty one, is
-ever replaced; what a user has put beside the result's own files moves along.
+A folder is a result if it has a manifest.json of tbv8. Only such a folder, or an empty one, is ever
+replaced. Users' own files in it are kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tbv8.manifest import NAME, read_manifest
 
 
 def write_result(folder: Path, write: Callable[[Path], None], *, inputs: Mapping[str, Any]) -> None:
-    """Put what `write` writes into a folder in the place of `folder`, with its manifest.
+    """Write a result's files and its manifest, and replace `folder` by them.
 
     Args:
         folder: The result's folder, `data/results/<strategy_id>`.
-        write: Fills the folder that it is given.
-        inputs: What the result was made from: digest and value of each part.
+        write: Writes the files into the folder passed to it.
+        inputs: The parts of the result's key: digest and value of each.
 
     Raises:
-        DataError: What stands there is not a result of tbv8.
+        DataError: `folder` exists and is not a result of tbv8.
     """
     with replacing(folder, check=check_replaceable) as new:
         new.mkdir()
@@ -38,30 +38,30 @@ def write_result(folder: Path, write: Callable[[Path], None], *, inputs: Mapping
         _write_manifest(new, inputs)
         for name in _users_files(folder):
             if (new / name).exists():
-                raise DataError(f"{folder / name}: is in the way of a result's file: move it")
+                raise DataError(f"{folder / name}: conflicts with a file of the result: move it")
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(folder / name, new / name, follow_symlinks=False)
 
 
 def check_replaceable(folder: Path) -> None:
-    """Refuse whatever is neither a result of tbv8 nor an empty folder.
+    """Refuse anything but a result of tbv8 or an empty folder.
 
     Raises:
-        DataError: It is a folder of somebody else, a file, or a link.
+        DataError: It is another folder, a file, or a link.
     """
     cure = "move it elsewhere, or set another results_path in config/data.yaml"
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise DataError(f"{folder}: is not a folder, so no result can take its place: {cure}")
-    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if held and read_manifest(folder) is None:
+        raise DataError(f"{folder}: is not a folder, so no result can replace it: {cure}")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if names and read_manifest(folder) is None:
         raise DataError(
-            f"{folder}: holds {held[0]!r} and no manifest.json of tbv8, so no result can take its "
-            f"place: {cure}"
+            f"{folder}: has {names[0]!r} but no manifest.json of tbv8, so no result can replace "
+            f"it: {cure}"
         )
 
 
 def _users_files(folder: Path) -> Iterator[str]:
-    """Yield what lies in a result's folder and is not the result's."""
+    """Yield the names of users' own files in a result's folder."""
     manifest = read_manifest(folder)
     ours = {*manifest.outputs, NAME} if manifest else set()
     for path in sorted(folder.rglob("*")):
@@ -71,9 +71,9 @@ def _users_files(folder: Path) -> Iterator[str]:
 
 
 def first_difference(old: Path, new: Path) -> str | None:
-    """Return the first file and line in which two results differ, None when no byte does.
+    """Return the first file and line in which two results differ; None if they are identical.
 
-    Results are the files that either manifest lists, and the manifests themselves.
+    Compared are the files listed in either manifest, and the manifests themselves.
     """
     names = {
         name
@@ -82,7 +82,7 @@ def first_difference(old: Path, new: Path) -> str | None:
     }
     for name in [*sorted(names), NAME]:
         if not (old / name).is_file() or not (new / name).is_file():
-            return f"{name} is gone" if (new / name).is_file() else f"{name} is not made any more"
+            return f"{name} is gone" if (new / name).is_file() else f"{name} is no longer written"
         before, now = (old / name).read_bytes(), (new / name).read_bytes()
         if before != now:
             pairs = zip_longest(before.splitlines(True), now.splitlines(True), fillvalue=b"")
@@ -99,7 +99,7 @@ def _shown_line(line: bytes) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON, keys in the order of the value's own."""
+    """Write JSON with the keys in the order of `value`."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(f"{text}\n", encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What the bars say of a run: the prices that mark its account, missing minutes, thin volumes."""
+"""Facts about a run from its bars: prices to mark its account, missing minutes, thin volumes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tbv8.trading.records import Run
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
-    """When an account is marked, and at which prices.
+    """The times and prices that mark an account.
 
     Attributes:
-        start_ms: When the first counted bar opened.
-        closes_ms: When each counted bar of the main symbol closed.
-        prices: The last close of every symbol at those times; NaN before its first.
+        start_ms: The open of the first counted bar.
+        closes_ms: The close of each counted bar of the main symbol.
+        prices: The last close of every symbol at those times; NaN before its first bar.
     """
 
     start_ms: int
@@ -30,10 +30,10 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BeyondVolume(msgspec.Struct, frozen=True, kw_only=True):
-    """Fills of more than was traded in the step in which they were filled.
+    """Fills larger than the traded volume of their step.
 
-    `largest_multiple` is the largest quantity over its step's volume; None where every such step
-    traded nothing at all.
+    `largest_multiple` is the largest quantity over its step's volume; None if all these steps had
+    no volume.
     """
 
     fills: int
@@ -41,7 +41,7 @@ class BeyondVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
-    """Return the marks of a run over bars; those of a warm-up are left out."""
+    """Return the marks of a run over bars, without those of the warm-up."""
     timeframe = strategy.timeframe
     main = counted(strategy, bars.shown[strategy.symbol, timeframe])
     closes_ms = close_times(main, timeframe)
@@ -54,16 +54,16 @@ def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
 
 
 def counted(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
-    """Return the bars behind the warm-up."""
+    """Return the bars after the warm-up."""
     if not strategy.warm_up_ms:
         return bars
     return bars.slice(int(np.searchsorted(bars["ts_ms"].to_numpy(), strategy.span.start_ms)))
 
 
 def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
-    """Return how many minutes of the counted span no bar holds, by symbol.
+    """Return the number of minutes without a bar in the counted span, by symbol.
 
-    Minutes inside of built bars are known from their column `minutes`.
+    Minutes inside built bars are known from their column `minutes`.
     """
     span = strategy.timeframe.whole(strategy.span)
     missing = {}
@@ -82,11 +82,11 @@ def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
 
 
 def beyond_volume(run: Run, steps: Mapping[str, pa.Table], step: Timeframe) -> BeyondVolume:
-    """Return how many fills were larger than the volume of their step.
+    """Return the number of fills larger than the volume of their step.
 
     Args:
-        run: Its fills.
-        steps: The bars by which it was matched, by symbol.
+        run: The run.
+        steps: The bars that matched its orders, by symbol.
         step: Their timeframe.
     """
     count, largest = 0, None

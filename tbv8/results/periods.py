@@ -1,4 +1,4 @@
-"""A curve by calendar months and years, and by a window that moves along."""
+"""Returns of a curve by calendar months and years, and over a rolling window."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from tbv8.trading.nautilus import Ints
 
 
 class Months(msgspec.Struct, frozen=True):
-    """What each (year, month) and each year returned; None where it began with nothing left."""
+    """The return of each (year, month) and each year; None if it began without equity."""
 
     months: dict[tuple[int, int], float | None]
     years: dict[int, float | None]
 
 
 def monthly_returns(closes_ms: Ints, equity: Ints, *, start: int) -> Months:
-    """Return what each calendar month (UTC) and year returned, of what it began with.
+    """Return the returns of each calendar month (UTC) and year.
 
-    A bar that closes at 00:00 of the first belongs to the month that ends then. A month in which no
-    bar closed returned 0. The first and the last may be months in part; the months of a year one
-    after the other make the year.
+    A bar that closes at 00:00 of the first day belongs to the month that ends then. A month without
+    a close returned 0. The first and the last month may be partial. The months of a year compound
+    to the year.
 
     Args:
-        closes_ms: When each bar closed.
-        equity: At that time, in any unit.
-        start: What the curve began with, in the same unit.
+        closes_ms: The close of each bar.
+        equity: The equity at that time, in any unit.
+        start: The equity at the start, in the same unit.
     """
     first, last = (_month(int(ms) - 1) for ms in (closes_ms[0], closes_ms[-1]))
     numbers = range(first[0] * 12 + first[1] - 1, last[0] * 12 + last[1])
@@ -53,9 +53,9 @@ def monthly_returns(closes_ms: Ints, equity: Ints, *, start: int) -> Months:
 
 
 def rolling_sharpe(times_ms: Ints, equity: Ints, *, days: int) -> tuple[Ints, list[float | None]]:
-    """Return UTC days and the Sharpe ratio of the `days` daily returns that end with each.
+    """Return UTC days, and the Sharpe ratio of the last `days` daily returns at each of them.
 
-    Begins with the first day that has so many behind it; times and equity as of `daily_returns`.
+    It begins with the first day that has enough returns; times and equity as in `daily_returns`.
     """
     days_ms, returns = daily_returns(times_ms, equity)
     values = returns.tolist()

@@ -1,4 +1,4 @@
-"""A result as its folder holds it, for the page that is drawn from it."""
+"""Read a result's folder, for the page that shows it."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _TEXT_POSITIONS = tuple(Position.__struct_fields__)
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a result: its statistics, also as summary.json's flat values, and its files.
+    """One run of a result: its statistics, the flat values of summary.json, and its files.
 
-    In the tables times are int64, all else is text; `tags` are those of its orders, by order_id.
+    In the tables times are int64 and all other columns text; `tags` are its orders' by order_id.
     """
 
     title: str
@@ -43,19 +43,19 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def venue(self) -> str:
-        """Whose rules it traded by."""
+        """The venue whose rules applied."""
         return self.stats.venue
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A result, with the bars that it was made from.
+    """A result together with its bars.
 
     Attributes:
         market: market.csv by symbol.
         bars: The counted bars of the main timeframe, by symbol.
-        steps: The bars by which orders were matched, by symbol, and the length of one, `step`.
-        chart_lines: chart_lines.csv, where there is one.
-        inputs: What its manifest lists.
+        steps: The bars that matched orders, by symbol; `step` is their timeframe.
+        chart_lines: chart_lines.csv, or None.
+        inputs: The inputs in its manifest.
     """
 
     summary: Summary
@@ -71,28 +71,28 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def runs(self) -> list[Account]:
-        """The primary, and the shadow where there is one."""
+        """The primary, and the shadow if there is one."""
         return [self.primary, self.shadow] if self.shadow else [self.primary]
 
     @property
     def span(self) -> tuple[int, int]:
-        """What every chart over time shows: from the first bar's open to the last one's close."""
+        """The span of every chart over time: from the first bar's open to the last one's close."""
         return self.primary.curve.start_ms, int(self.primary.curve.closes_ms[-1])
 
     @property
     def times_ms(self) -> Ints:
-        """When the run began, and when each bar closed."""
+        """The start of the run, and the close of each bar."""
         return np.concatenate([[self.span[0]], self.primary.curve.closes_ms])
 
     @property
     def shares_plotly(self) -> bool:
-        """Whether its page asks for the plotly.min.js of the results folder."""
+        """True if its page loads plotly.min.js from the results folder."""
         part = msgspec.to_builtins(self.inputs.get(PAGE_PART, {}))
         return PLOTLY_BESIDE in part.get("value", {}).values()
 
     @property
     def mark(self) -> str:
-        """What stands across each chart."""
+        """The watermark of each chart."""
         return "simulated" if self.summary.simulated else ""
 
 
@@ -102,9 +102,9 @@ def read_result(
     """Return a result whose page is not drawn yet.
 
     Args:
-        folder: Its files but the page and the manifest.
-        strategy: Whose result it is.
-        bars: Those that it was made from, as the key in `inputs` says.
+        folder: The folder with its files, without the page and the manifest.
+        strategy: The strategy.
+        bars: The bars of the run.
         inputs: For the manifest: digest and value of each part of the result's key.
     """
     summary = read_summary(folder)
@@ -147,7 +147,7 @@ def _account(
 
 
 def _chart_lines(path: Path) -> pa.Table | None:
-    """Return the times, and every line as floats; None where the strategy names none."""
+    """Return the times, and every line as floats; None if the strategy has no chart lines."""
     if not path.exists():
         return None
     with path.open(encoding="utf-8", newline="") as file:

@@ -1,18 +1,18 @@
-"""What a curve, its fills and its positions come to: the statistics of summary.json.
+"""The statistics of summary.json, from a curve, its fills and its positions.
 
-All of it is marked to market: the drawdown looks at the close of every bar. What needs returns
-of equal length (volatility, Sharpe, Sortino, best and worst day, probabilistic Sharpe) takes those
-of UTC days, and a year has 365 of them, as the market never closes:
+All are marked to market: the drawdown uses the close of every bar. Statistics of returns
+(volatility, Sharpe, Sortino, best and worst day, probabilistic Sharpe) use UTC days, and a year has
+365 of them, as the market never closes:
 
 - a bar that closes at 00:00 belongs to the day that ends then;
-- a first or last day that the run covers in part is a day like any other, with the return that it
-  had, so that the days together make the whole return;
-- a day on which no bar closed (an outage, or a bar longer than a day) returned 0, and the day after
-  it the rest: the days stay as many as have passed.
+- a partial first or last day counts as a full day with its own return, so that the days compound
+  to the whole return;
+- a day without a close (an outage, or a bar longer than a day) returned 0, and the next day gets
+  the whole change: the number of days is that of the calendar.
 
-Where a number is not defined it is None. The same bytes come out everywhere: sums are exact before
-they are rounded (`math.fsum`, integers, decimals), powers are decimal, and the result has eight
-decimals. NumPy's sums depend on the processor.
+An undefined number is None. Results are the same on any machine: sums are exact before they are
+rounded (`math.fsum`, integers, decimals), powers are decimal, and results have eight decimals.
+NumPy's sums would depend on the processor.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _HALF = 32
 
 
 class Day(msgspec.Struct, frozen=True, kw_only=True):
-    """What one UTC day returned, as a fraction."""
+    """The return of one UTC day, as a fraction."""
 
     date: str
     gained: float = msgspec.field(name="return")
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a curve comes to: fractions, ISO times, days; the drawdown is above 0."""
+    """Statistics of a curve: fractions, ISO times, days; the drawdown is positive."""
 
     total_return: float = msgspec.field(name="return")
     cagr: float | None
@@ -65,7 +65,7 @@ class Performance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trading(msgspec.Struct, frozen=True, kw_only=True):
-    """What fills and closed positions come to: money in USD, shares as fractions."""
+    """Statistics of fills and closed positions: money in USD, shares as fractions."""
 
     exposure: float
     turnover: float | None
@@ -90,13 +90,13 @@ class Drawdown(msgspec.Struct, frozen=True):
 
 
 def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decimal) -> Performance:
-    """Return what a curve comes to.
+    """Return the statistics of a curve.
 
     Args:
-        closes_ms: When each bar closed.
-        equity: At that time, in integers of 10^-8 USD.
-        start_ms: When the first bar opened.
-        start: The equity in USD that it began with.
+        closes_ms: The close of each bar.
+        equity: The equity at that time, in integers of 10^-8 USD.
+        start_ms: The open of the first bar.
+        start: The equity at the start, in USD.
     """
     points = np.concatenate([[to_money(start)], equity])
     times_ms = np.concatenate([[start_ms], closes_ms])
@@ -125,7 +125,7 @@ def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decima
 
 
 def without_yearly(performance: Performance) -> Performance:
-    """Return it without what is made for a year, and without what that is made of."""
+    """Return a copy without the annualised statistics, which need a longer run."""
     return msgspec.structs.replace(
         performance,
         cagr=None,
@@ -140,7 +140,7 @@ def without_yearly(performance: Performance) -> Performance:
 def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
     """Return the growth of a year of 365 days: `(end / start) ^ (year / elapsed) - 1`.
 
-    None for less than a day, where it would say nothing, and for an account that ended below 0.
+    None for less than a day, where it is meaningless, and for an account that ended below 0.
     """
     if end < 0 or elapsed_ms < DAY_MS:
         return None
@@ -151,10 +151,10 @@ def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
 
 
 def largest_fall(equity: Ints) -> Drawdown | None:
-    """Return the largest fall, as a fraction of the peak before it; None where nothing ever fell.
+    """Return the largest drawdown, as a fraction of the peak before it; None if there is none.
 
-    It begins at the last point that was as high as the peak, and ends at the first one after its
-    bottom that is again.
+    It begins at the last point at the height of the peak, and ends at the first point after the
+    bottom that reaches the peak again.
     """
     peaks = np.maximum.accumulate(equity)
     falls = (peaks - equity) / peaks
@@ -169,9 +169,9 @@ def largest_fall(equity: Ints) -> Drawdown | None:
 
 
 def daily_returns(times_ms: Ints, equity: Ints) -> tuple[Ints, Floats]:
-    """Return each UTC day from the first to the last time, and what it returned.
+    """Return each UTC day from the first to the last time, and its return.
 
-    None at all where a day began with nothing left: there is no return on that.
+    Both are empty if a day began without equity: its return is undefined.
     """
     first, last = int(times_ms[0]) // DAY_MS, (int(times_ms[-1]) - 1) // DAY_MS
     days_ms = np.arange(first, last + 1, dtype=np.int64) * DAY_MS
@@ -221,11 +221,11 @@ def probabilistic_sharpe(
     (2012): `Phi((SR - SR*) * sqrt(n - 1) / sqrt(1 - g3 * SR + (g4 - 1) / 4 * SR^2))`.
 
     Args:
-        ratio: The Sharpe ratio SR of the returns, of one period.
-        count: How many they are, n.
-        skewness: Theirs, g3.
-        kurtosis: Theirs, g4: 3 for a normal distribution.
-        benchmark: Of one period too.
+        ratio: The Sharpe ratio SR of the returns, per period.
+        count: The number of returns, n.
+        skewness: Their skewness, g3.
+        kurtosis: Their kurtosis, g4: 3 for a normal distribution.
+        benchmark: The benchmark SR*, per period.
     """
     spread = 1 - skewness * ratio + (kurtosis - 1) / 4 * ratio * ratio
     if spread <= 0:  # returns of two values only
@@ -234,7 +234,7 @@ def probabilistic_sharpe(
 
 
 def sharpe_above(returns: Sequence[float], benchmark: float = 0.0) -> float | None:
-    """Return the probability that the true Sharpe ratio of daily returns is above one of a day."""
+    """Return the probability that the true daily Sharpe ratio of returns exceeds a benchmark."""
     ratio = daily_sharpe(returns)
     if ratio is None:
         return None
@@ -252,13 +252,13 @@ def sharpe_above(returns: Sequence[float], benchmark: float = 0.0) -> float | No
 
 
 def daily_sharpe(returns: Sequence[float]) -> float | None:
-    """Return mean over standard deviation (n - 1) of daily returns; None where all are equal."""
+    """Return mean over standard deviation (n - 1) of daily returns; None if all are equal."""
     deviation = _deviation(returns)
     return _mean(returns) / deviation if deviation else None
 
 
 def _deviation(returns: Sequence[float]) -> float | None:
-    """Return the sample standard deviation; exactly 0 where all are the same."""
+    """Return the sample standard deviation; exactly 0 if all values are equal."""
     if len(returns) < 2:
         return None
     if min(returns) == max(returns):
@@ -273,7 +273,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _length_days(fall: Drawdown, times_ms: Ints) -> float:
-    """Return the days from peak to recovery, or to the end where there was none."""
+    """Return the days from peak to recovery, or to the end without a recovery."""
     end = len(times_ms) - 1 if fall.end is None else fall.end
     return rounded(int(times_ms[end] - times_ms[fall.start]) / DAY_MS)
 
@@ -285,17 +285,17 @@ def _day(days_ms: Ints, returns: Floats, at: int | None) -> Day | None:
 
 
 def measure_trading(books: Books) -> Trading:
-    """Return what fills and closed positions come to.
+    """Return the statistics of fills and closed positions.
 
-    - exposure: the share of the time from the first bar's open to the last one's close in which
-      something was held, outages too;
+    - exposure: the share of the time from the first bar's open to the last one's close with an open
+      position, including outages;
     - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
       year of 365 days; None where that mean is not above 0;
-    - entries, exits: the fills that opened or enlarged a position, and those that reduced or closed
-      one; a fill through zero is both;
+    - entries, exits: the fills that opened or increased a position, and those that reduced or
+      closed one; a fill through zero is both;
     - trades: closed positions, from flat to flat;
-    - win rate: the share of trades that gained, after fees and funding;
-    - profit factor: what those gained over what the others lost; None where none lost;
+    - win rate: the share of trades with a gain, after fees and funding;
+    - profit factor: the sum of gains over the sum of losses; None without a loss;
     - expectancy: the mean gain of a trade, after fees and funding.
     """
     fills, positions, curve = books.run.fills, books.positions, books.curve
@@ -311,7 +311,7 @@ def measure_trading(books: Books) -> Trading:
         held_ms = sum(position.closed_ms - position.opened_ms for position in positions)
         count = len(positions)
         return Trading(
-            exposure=rounded(_held_ms(books.run, curve.start_ms, end_ms) / elapsed_ms),
+            exposure=rounded(_exposed_ms(books.run, curve.start_ms, end_ms) / elapsed_ms),
             turnover=rounded(float(notional / equity / years)) if equity > 0 else None,
             entries=sum(abs(fill.position) > abs(_before(fill)) or _turns(fill) for fill in fills),
             exits=sum(fill.change * _before(fill) < 0 for fill in fills),
@@ -333,30 +333,30 @@ def _turns(fill: Fill) -> bool:
     return fill.position * _before(fill) < 0
 
 
-def _held_ms(run: Run, start_ms: int, end_ms: int) -> int:
-    """Return how long anything was held."""
+def _exposed_ms(run: Run, start_ms: int, end_ms: int) -> int:
+    """Return the time with any open position."""
     fills = sorted(
         (fill for market in run.markets for fill in history(run, market.symbol)),
         key=lambda fill: fill.ts_ms,
     )
-    held: set[str] = set()
+    open_symbols: set[str] = set()
     total, since_ms = 0, start_ms
     for fill in fills:
         at_ms = max(fill.ts_ms, start_ms)
-        total += at_ms - since_ms if held else 0
+        total += at_ms - since_ms if open_symbols else 0
         since_ms = at_ms
-        held.discard(fill.symbol)
+        open_symbols.discard(fill.symbol)
         if fill.position:
-            held.add(fill.symbol)
-    return total + (end_ms - since_ms if held else 0)
+            open_symbols.add(fill.symbol)
+    return total + (end_ms - since_ms if open_symbols else 0)
 
 
 def slippage(fills: Sequence[Fill]) -> Decimal:
-    """Return what takers lost in USD against the price that they were decided at; exact.
+    """Return the exact loss of taker fills in USD against their decision price.
 
-    An order that takes at the close is decided at that close, a stop or a liquidation at its
-    trigger. The way to the next tick and `slippage_ticks` are in it, and a gap beyond a trigger.
-    Resting limit orders have none.
+    The decision price of an order that takes at the close is that close, and of a stop or a
+    liquidation its trigger. Slippage includes the rounding to ticks, `slippage_ticks`, and a gap
+    beyond a trigger. Resting limit orders have none.
     """
     with localcontext(_EXACT):
         return sum(
@@ -370,13 +370,13 @@ def slippage(fills: Sequence[Fill]) -> Decimal:
 
 
 def exact_sum(values: Ints) -> int:
-    """Return the sum of more 64-bit integers than 64 bits hold."""
+    """Return the exact sum of 64-bit integers, also above 64 bits."""
     high, low = values >> _HALF, values & ((1 << _HALF) - 1)
     return (int(high.sum()) << _HALF) + int(low.sum())
 
 
 def rounded(value: float) -> float:
-    """Return a fraction with eight decimals; no minus zero."""
+    """Return a fraction with eight decimals, never minus zero."""
     return round(value, _PLACES) + 0.0
 
 

@@ -1,6 +1,6 @@
-"""What a result comes to: one record, of which summary.json, the terminal's lines and the page are.
+"""The summary of a result: one record for summary.json, the terminal's lines and the page.
 
-`str(summary)` is what a terminal shows. In the JSON a run's `performance` and `trading` lie flat
+`str(summary)` is the text for a terminal. In the JSON a run's `performance` and `trading` are flat
 among its other values.
 """
 
@@ -34,15 +34,15 @@ from tbv8.trading.bars import Bars
 from tbv8.trading.records import Fill
 
 _LISTED = 1000
-"""How many denials, or fills that the other run lacks, are listed; the counts are of all."""
+"""The maximum length of the lists of denials and of one-sided fills; counts include all."""
 
 _SHOWN = Context(prec=10)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An order denied, or everything closed: when, by which rule, with which numbers.
+    """A denied order, or a halt that closed all positions: its time, rule and numbers.
 
-    After a halt `until` says how long it lasts. Units of the numbers are those of a Breach.
+    `until` is the end of a halt. The numbers have the units of a Breach.
     """
 
     time: str
@@ -54,7 +54,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OneSided(msgspec.Struct, frozen=True, kw_only=True):
-    """A fill that the other run lacks."""
+    """A fill in one of two runs that the other run does not have."""
 
     time: str
     symbol: str
@@ -65,7 +65,7 @@ class OneSided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
-    """What is still held at the end, below 0 short; fees and funding are not in its gain."""
+    """A position open at the end, negative if short; its PnL is without fees and funding."""
 
     symbol: str
     quantity: Decimal
@@ -74,13 +74,13 @@ class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FundingSource(msgspec.Struct, frozen=True, kw_only=True):
-    """What one symbol was charged.
+    """The source of one symbol's funding.
 
     Args:
-        rate_8h: The fixed rate of eight hours; None where venues' own payments were charged.
-        shares: For what share of the span's hours each venue's payments paid.
-        hours_without_rate: For how many hours nobody's did, so that nothing was charged.
-        paid: What was paid, in USD; below 0 what was received.
+        rate_8h: The fixed rate per eight hours; None if venues' recorded rates were charged.
+        shares: The share of the span's hours with each venue's rates.
+        hours_without_rate: The number of hours without a rate, which were not charged.
+        paid: The amount paid, in USD; negative if received.
     """
 
     rate_8h: Decimal | None
@@ -90,9 +90,9 @@ class FundingSource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stats(msgspec.Struct, frozen=True, kw_only=True):
-    """One run's numbers: statistics.py says how each of its curve and its trading is made.
+    """One run's numbers; `tbv8.results.statistics` defines those of its curve and its trading.
 
-    Money is in USD. `lost_margin` is what liquidations took beside prices and fees.
+    Money is in USD. `lost_margin` is the margin lost in liquidations, apart from prices and fees.
     """
 
     venue: str
@@ -117,9 +117,9 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
-    """How the shadow differs from the primary: shadow minus primary, and the widest in between.
+    """Differences of the shadow: shadow minus primary, and the largest difference of equity.
 
-    Fills are the same when time, symbol, side and type are; the others are counted and listed.
+    Fills match if time, symbol, side and type are the same; the others are counted and listed.
     """
 
     fills: int
@@ -134,7 +134,7 @@ class Divergence(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PricedDay(msgspec.Struct, frozen=True, kw_only=True):
-    """The fills of a UTC day at the secondary's quotes: how many had one, what more they cost."""
+    """The fills of a UTC day at the secondary's quotes: those with a quote, and the extra cost."""
 
     day: str
     fills: int
@@ -143,23 +143,26 @@ class PricedDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PricedFills(msgspec.Struct, frozen=True, kw_only=True):
-    """The fills of a paper session at the secondary's recorded quotes; fees are not counted."""
+    """The fills of a paper session at the secondary's recorded quotes; fees are not counted.
+
+    `reached` counts limit orders that those quotes traded through while they rested.
+    """
 
     venue: str
     fills: int
     priced: int
     cost_usd: Decimal
+    reached: int
     days: tuple[PricedDay, ...]
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What summary.json holds.
+    """The contents of summary.json.
 
-    `priced` is of paper sessions with a shadow alone.
-
+    `priced` exists only for paper sessions with a shadow.
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
-    `minutes` is how many the span has, `missing_minutes` how many of them no bar holds, by symbol.
-    `days` is the time from the first bar's open to the last one's close.
+    `minutes` is the number of minutes in the span, `missing_minutes` of those without a bar, by
+    symbol. `days` is the time from the first bar's open to the last one's close.
     """
 
     strategy_id: str
@@ -184,7 +187,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def runs(self) -> tuple[Stats, ...]:
-        """The primary, and the shadow where there is one."""
+        """The primary, and the shadow if there is one."""
         return (self.primary, self.shadow) if self.shadow else (self.primary,)
 
 
@@ -197,20 +200,20 @@ def summarise(
     shadow_bars: Bars | None = None,
     priced: PricedFills | None = None,
 ) -> Summary:
-    """Return the numbers of a result; the span is the whole bars in the wanted one.
+    """Return the numbers of a result; its span has the whole bars of the configured one.
 
     Args:
-        strategy: Whose.
-        bars: What it was fed with.
-        primary: What came of it.
-        shadow: What came of it by the secondary venue's rules.
-        shadow_bars: What the shadow was fed with, if not with `bars`.
+        strategy: The strategy.
+        bars: Its bars.
+        primary: The accounts of the primary run.
+        shadow: The accounts of the run by the secondary venue's rules.
+        shadow_bars: The shadow's bars, if they are not `bars`.
         priced: The primary's fills at the secondary's quotes.
     """
     span = strategy.timeframe.whole(strategy.span)
     curve = primary.curve
-    ours = _stats(strategy, bars, primary)
-    theirs = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
+    primary_stats = _stats(strategy, bars, primary)
+    shadow_stats = _stats(strategy, shadow_bars or bars, shadow) if shadow else None
     return Summary(
         strategy_id=strategy.strategy_id,
         symbol=strategy.symbol,
@@ -224,9 +227,11 @@ def summarise(
         bars=len(curve.closes_ms),
         minutes=(span.end_ms - span.start_ms) // 60_000,
         missing_minutes=missing_minutes(strategy, bars),
-        primary=ours,
-        shadow=theirs,
-        divergence=_divergence(primary, shadow, ours, theirs) if shadow and theirs else None,
+        primary=primary_stats,
+        shadow=shadow_stats,
+        divergence=_divergence(primary, shadow, primary_stats, shadow_stats)
+        if shadow and shadow_stats
+        else None,
         priced=priced,
     )
 
@@ -249,32 +254,32 @@ def read_summary(folder: Path) -> Summary:
     return msgspec.convert(values, Summary, strict=False)
 
 
-# Words.
+# Text.
 
 
 def cautions(summary: Summary) -> list[str]:
-    """Return what a reader must know before any number of a result."""
-    said = []
+    """Return the warnings that belong above the numbers of a result."""
+    warnings = []
     if summary.days < FEWEST_DAYS:
-        said.append(
-            f"{summary.days:,.1f} days are too short for figures a year, such as the Sharpe ratio: "
-            f"they need {FEWEST_DAYS}"
+        warnings.append(
+            f"{summary.days:,.1f} days are too short for annualised numbers such as the Sharpe "
+            f"ratio: they need {FEWEST_DAYS}"
         )
     for symbol, missing in summary.missing_minutes.items():
         if missing:
             share = missing / summary.minutes
-            said.append(
+            warnings.append(
                 f"{symbol}: {missing:,} of {counted(summary.minutes, 'minute')} are missing "
                 f"({share:.2%}){_missing_bars(summary) if symbol == summary.symbol else ''}"
             )
     for stats in summary.runs:
-        if words := "; ".join(_cautions_of(stats)):
-            said.append(f"{stats.venue}: {words}")
-    return said
+        if text := "; ".join(_cautions_of(stats)):
+            warnings.append(f"{stats.venue}: {text}")
+    return warnings
 
 
 def _missing_bars(summary: Summary) -> str:
-    """Return how many bars of the main symbol are missing since all of their minutes are."""
+    """Return the text about bars of the main symbol without a single minute; "" for none."""
     length_ms = parse_timeframe(summary.timeframe).fixed_ms
     whole = summary.minutes * MINUTE_MS // length_ms if length_ms else 0
     if length_ms == MINUTE_MS or whole <= summary.bars:
@@ -308,8 +313,8 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         most = stats.beyond_volume.largest_multiple
         times = "" if most is None else f", up to {most:,.3g} times it"
         yield (
-            f"{counted(beyond, 'fill')} larger than all that was traded in the step{times}: "
-            "no market fills that at these prices"
+            f"{counted(beyond, 'fill')} larger than the whole volume of the step{times}: "
+            "no market would fill that at these prices"
         )
 
 
@@ -326,49 +331,56 @@ def _by(name: str) -> str:
 
 
 def lines(summary: Summary) -> list[str]:
-    """Return what to print when a backtest has ended."""
+    """Return the lines to print after a backtest."""
     simulated = ", simulated" if summary.simulated else ""
-    held = summary.primary.buy_and_hold
+    buy_and_hold = summary.primary.buy_and_hold
     shown = [
         f"{summary.strategy_id}: {', '.join(summary.symbols)} {summary.timeframe}, "
         f"{counted(summary.bars, 'bar')} of {summary.market_data_venue}{simulated}, "
         f"{summary.span['start']} .. {summary.span['end']}",
-        *(f"  ! {said}" for said in cautions(summary)),
-        f"  {_line(summary.primary)}; buy and hold {_gains(held)}",
-        *(f"  {summary.primary.venue}: {said}" for said in funding_words(summary.primary)),
+        *(f"  ! {warning}" for warning in cautions(summary)),
+        f"  {_line(summary.primary)}; buy and hold {_gains(buy_and_hold)}",
+        *(f"  {summary.primary.venue}: {text}" for text in funding_words(summary.primary)),
     ]
     if summary.shadow and summary.divergence:
-        apart = summary.divergence.max_equity_difference
-        shown.append(f"  {_line(summary.shadow)}; shadow, at most {apart:,.2f} USD apart")
-        shown.extend(f"  {summary.shadow.venue}: {said}" for said in funding_words(summary.shadow))
+        difference = summary.divergence.max_equity_difference
+        shown.append(
+            f"  {_line(summary.shadow)}; shadow, equity differs by at most {difference:,.2f} USD"
+        )
+        shown.extend(f"  {summary.shadow.venue}: {text}" for text in funding_words(summary.shadow))
     for stats in summary.runs:
-        shown.extend(f"  {stats.venue}: {still_open(one)}" for one in stats.open_positions)
+        shown.extend(
+            f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions
+        )
     return shown
 
 
 def funding_words(stats: Stats, *, symbols: bool = False) -> list[str]:
-    """Return for each symbol of a run which funding was charged.
+    """Return a text about the charged funding of each symbol of a run.
 
     Args:
-        stats: Of the run.
-        symbols: Name the symbol though there is one alone.
+        stats: The run's numbers.
+        symbols: Name the symbol even if there is only one.
     """
-    said = []
+    texts = []
     for symbol, source in stats.funding_sources.items():
         of = f" of {symbol}" if symbols or len(stats.funding_sources) > 1 else ""
         if source.rate_8h is not None:
-            rate = f"{float(source.rate_8h):.4%} per 8 h" if source.rate_8h else "none is charged"
-            said.append(f"funding{of}: {rate}{_paid_words(source) if source.rate_8h else ''}")
+            rate = f"{float(source.rate_8h):.4%} per 8 h" if source.rate_8h else "not charged"
+            texts.append(f"funding{of}: {rate}{_paid_words(source) if source.rate_8h else ''}")
             continue
-        parts = [f"{share:.1%} of the span as {venue}" for venue, share in source.shares.items()]
-        charged = f"{' and '.join(parts)} charged" if parts else "no rate is held"
+        parts = [
+            f"rates of {venue} for {share:.1%} of the span"
+            for venue, share in source.shares.items()
+        ]
+        charged = " and ".join(parts) or "no stored rates"
         without = (
             f", {counted(source.hours_without_rate, 'hour')} without a rate are not charged"
             if source.hours_without_rate
             else ""
         )
-        said.append(f"funding{of}: {charged}{without}{_paid_words(source)}")
-    return said
+        texts.append(f"funding{of}: {charged}{without}{_paid_words(source)}")
+    return texts
 
 
 def _paid_words(source: FundingSource) -> str:
@@ -380,7 +392,7 @@ def _paid_words(source: FundingSource) -> str:
 
 
 def still_open(position: OpenPosition) -> str:
-    """Return the words for what is held at the end."""
+    """Return the text about a position that is open at the end."""
     side = "long" if position.quantity > 0 else "short"
     return (
         f"still {side} {_short(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
@@ -418,15 +430,15 @@ def _gains(performance: Performance) -> str:
 def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
     run, curve = books.run, books.curve
     start, end = run.start_equity, from_money(curve.equity[-1])
-    performance, held = (
+    performance, buy_and_hold = (
         measure_curve(curve.closes_ms, equity, start_ms=curve.start_ms, start=start)
         for equity in (curve.equity, curve.buy_and_hold)
     )
     trading = measure_trading(books)
     if int(curve.closes_ms[-1]) - curve.start_ms < FEWEST_DAYS * DAY_MS:
-        performance, held = without_yearly(performance), without_yearly(held)
+        performance, buy_and_hold = without_yearly(performance), without_yearly(buy_and_hold)
         trading = msgspec.structs.replace(trading, turnover=None)
-    still = tuple(_open_positions(books))
+    open_positions = tuple(_open_positions(books))
     return Stats(
         venue=run.venue,
         performance=performance,
@@ -434,15 +446,15 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         orders=run.orders,
         refused=run.refused,
         fills=len(run.fills),
-        open_positions=still,
-        unrealized_pnl=sum((one.unrealized_pnl for one in still), Decimal(0)),
+        open_positions=open_positions,
+        unrealized_pnl=sum((position.unrealized_pnl for position in open_positions), Decimal(0)),
         start_equity=start,
         end_equity=end,
         pnl=end - start,
         funding=_paid(books, liquidation=False),
         funding_sources=_funding_sources(strategy, bars, books),
         lost_margin=_paid(books, liquidation=True),
-        buy_and_hold=held,
+        buy_and_hold=buy_and_hold,
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
         denials=tuple(map(_denial, run.denials[:_LISTED])),
@@ -458,21 +470,21 @@ def _paid(books: Books, *, liquidation: bool) -> Decimal:
 def _funding_sources(
     strategy: records.Strategy, bars: Bars, books: Books
 ) -> dict[str, FundingSource]:
-    """Return by symbol whose funding was charged, for which share of the span, and how much."""
+    """Return the source of the charged funding, by symbol."""
     venue, span = books.run.venue, strategy.timeframe.whole(strategy.span)
     total = -(-(span.end_ms - span.start_ms) // HOUR_MS)
-    found = {}
+    sources = {}
     for symbol, rules in strategy.instruments[venue].items():
         paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
         charged = bars.funding.get(venue, {}).get(symbol)
         hours = charged.hours_of(span) if charged else {}
-        found[symbol] = FundingSource(
+        sources[symbol] = FundingSource(
             rate_8h=None if charged else rules.funding_rate_8h,
             shares={name: round(count / total, 8) for name, count in hours.items()},
             hours_without_rate=total - sum(hours.values()) if charged else 0,
             paid=paid,
         )
-    return found
+    return sources
 
 
 def _is_funding_of(payment: Payment, symbol: str) -> bool:
@@ -500,24 +512,26 @@ def _open_positions(books: Books) -> Iterator[OpenPosition]:
     for symbol, prices in books.curve.prices.items():
         fills = history(books.run, symbol)
         if (entered := entry_price(fills)) is not None:
-            held, price = fills[-1].position, Decimal(repr(float(prices[-1])))
+            quantity, price = fills[-1].position, Decimal(repr(float(prices[-1])))
             yield OpenPosition(
                 symbol=symbol,
-                quantity=held,
+                quantity=quantity,
                 entry_price=round(entered, 8),
-                unrealized_pnl=round(held * (price - entered), 8),
+                unrealized_pnl=round(quantity * (price - entered), 8),
             )
 
 
-def _divergence(primary: Books, shadow: Books, ours: Stats, theirs: Stats) -> Divergence:
+def _divergence(
+    primary: Books, shadow: Books, primary_stats: Stats, shadow_stats: Stats
+) -> Divergence:
     only_primary = _only(primary.run.fills, shadow.run.fills)
     only_shadow = _only(shadow.run.fills, primary.run.fills)
     apart = int(np.abs(shadow.curve.equity - primary.curve.equity).max())
     return Divergence(
-        fills=theirs.fills - ours.fills,
-        pnl=theirs.pnl - ours.pnl,
-        fees=theirs.trading.fees - ours.trading.fees,
-        funding=theirs.funding - ours.funding,
+        fills=shadow_stats.fills - primary_stats.fills,
+        pnl=shadow_stats.pnl - primary_stats.pnl,
+        fees=shadow_stats.trading.fees - primary_stats.trading.fees,
+        funding=shadow_stats.funding - primary_stats.funding,
         max_equity_difference=from_money(apart),
         only_primary=len(only_primary),
         only_shadow=len(only_shadow),
@@ -526,14 +540,14 @@ def _divergence(primary: Books, shadow: Books, ours: Stats, theirs: Stats) -> Di
     )
 
 
-def _only(fills: Iterable[Fill], others: Iterable[Fill]) -> list[OneSided]:
-    """Return the fills that have no like among the others."""
-    left = Counter((fill.ts_ms, fill.symbol, fill.side, fill.type) for fill in others)
+def _only(fills: Iterable[Fill], other_fills: Iterable[Fill]) -> list[OneSided]:
+    """Return the fills without a match among the other run's fills."""
+    unmatched = Counter((fill.ts_ms, fill.symbol, fill.side, fill.type) for fill in other_fills)
     only = []
     for fill in fills:
         key = (fill.ts_ms, fill.symbol, fill.side, fill.type)
-        if left[key]:
-            left[key] -= 1
+        if unmatched[key]:
+            unmatched[key] -= 1
         else:
             only.append(
                 OneSided(

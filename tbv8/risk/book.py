@@ -12,7 +12,7 @@ from decimal import Decimal, localcontext
 import msgspec
 
 from tbv8.risk.checks import RULES
-from tbv8.risk.costs import maintenance, next_midnight
+from tbv8.risk.costs import next_midnight
 from tbv8.risk.events import EXACT, Breach, Denial, Halt, Order, Payment, Terms
 from tbv8.risk.limits import Limits
 from tbv8.risk.rule import Request
@@ -21,7 +21,7 @@ _ZERO = Decimal(0)
 
 
 class Book(msgspec.Struct, kw_only=True):
-    """What one account holds and may do.
+    """The state of one account: positions, working orders, the day, halts.
 
     `cash` is what the equity would be if every position were worth nothing; `prices` are the last
     ones; `day_start` is the equity with which the UTC day began that ends at `midnight_ms`.
@@ -48,22 +48,6 @@ class Book(msgspec.Struct, kw_only=True):
         with localcontext(EXACT):
             held = ((symbol, size) for symbol, size in self.positions.items() if size)
             return self.cash + sum((size * self.prices[s] for s, size in held), _ZERO)
-
-    @property
-    def maintenance_margin(self) -> Decimal:
-        """What equity must stay above, at the last prices."""
-        with localcontext(EXACT):
-            return sum(
-                (
-                    abs(size) * self.prices[symbol] * self._maintenance(symbol)
-                    for symbol, size in self.positions.items()
-                    if size
-                ),
-                _ZERO,
-            )
-
-    def _maintenance(self, symbol: str) -> Decimal:
-        return maintenance(self.limits.markets[symbol].max_leverage)
 
     # May this order go?
 
@@ -95,7 +79,7 @@ class Book(msgspec.Struct, kw_only=True):
         return None
 
     def closing_part(self, order: Order, breach: Breach) -> Decimal:
-        """Return how much of a denied order may go all the same: what closes a position, else 0."""
+        """Return the part of a denied order that may still be sent: it closes a position."""
         with localcontext(EXACT):
             position = self.expected(order.symbol)
             if RULES[breach.rule].scope != "opening" or position * order.change >= 0:
@@ -126,7 +110,7 @@ class Book(msgspec.Struct, kw_only=True):
         trigger: Decimal | None,
         working: Sequence[Order],
     ) -> Request:
-        """Return what the rules look at.
+        """Return the account as the rules see it.
 
         The worst position is that of two: what is held now, with all that works on the order's
         side, and what is held once market orders under way are filled, with the rest.

@@ -1,4 +1,4 @@
-"""What the book writes down: orders, refusals, halts and payments."""
+"""Records that the book keeps: orders, denials, halts and payments."""
 
 from __future__ import annotations
 
@@ -34,14 +34,15 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_market(self) -> bool:
-        """Whether it is a market order, which is under way until it is filled."""
+        """True for a market order, which is in flight until it is filled."""
         return not self.prices
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """How an order is sent, where only the sending matters; words as NautilusTrader has them.
+    """Instructions of an order that matter only when it is sent, in NautilusTrader's words.
 
-    `lacks_parent`: it names a parent that is not sent together with it, or is of another symbol.
+    `lacks_parent`: it names a parent that is not sent together with it, is of another symbol, or
+    waits for the order itself.
     `is_repeated`: an order of this id was sent before. `has_waited`: the request was made inside of
     a step, and waited for its close.
     """
@@ -60,7 +61,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_stop(self) -> bool:
-        """Whether it waits for a trigger."""
+        """True if it waits for a trigger."""
         return self.type in ("stop_market", "stop_limit")
 
 
@@ -90,7 +91,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
-    """When everything was closed, and until when nothing could be opened.
+    """A halt: the time at which everything was closed, and the end of the pause.
 
     `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why, in units as a Breach's.
     """
@@ -105,13 +106,14 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """Money that left the account outside of fills; below 0 it came in.
 
     `funding` of a symbol; `liquidation`: the maintenance margin that was lost, or what the venue
-    bore below zero.
+    bore below zero. `booked_ms` is when funding of `ts_ms` was booked that was not known then.
     """
 
     ts_ms: int
     symbol: str
     kind: PaymentKind
     amount: Decimal
+    booked_ms: int | None = None
 
 
 def plain(value: Decimal) -> str:

@@ -8,7 +8,7 @@ import msgspec
 
 
 class MarketLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for one symbol: units of price and size, the smallest order, the largest position.
+    """The limits of one symbol: steps of price and size, smallest order, largest position.
 
     `max_leverage` is the instrument's own; it decides the maintenance margin.
     """
@@ -21,7 +21,7 @@ class MarketLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """What holds for the account, and for each symbol."""
+    """The limits of the account, and of each symbol."""
 
     max_daily_loss_usd: Decimal
     max_leverage: Decimal

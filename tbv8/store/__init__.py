@@ -1,1 +1,1 @@
-"""The database: its schema, bars of every dataset, and the ledger that tells their origin."""
+"""The database: its schema, bars of every dataset, and the ledger with their origin."""

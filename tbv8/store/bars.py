@@ -1,12 +1,12 @@
 """Bars and funding in and out of SQLite as Arrow, each change in one transaction with its ledger.
 
-One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types of its
-own, so whatever comes out is cast to the table of bars that `tbv8.market` describes. ADBC's own
-DB-API is not used: it imports polars, and its signal handler loses a Ctrl-C in ten.
+One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no column types, so
+query results are cast to the schemas below. ADBC's DB-API is not used: it imports polars, and its
+signal handler loses one Ctrl-C in ten.
 
-ADBC brings an SQLite of its own beside Python's: a process that closes a sqlite3 connection to the
-file while one of these is open drops this one's POSIX locks and removes its WAL under it, and what
-is committed afterwards is lost with the process (tried; https://sqlite.org/howtocorrupt.html, 2.2).
+ADBC has its own copy of SQLite beside Python's. A process that closes a sqlite3 connection to the
+file while an ADBC connection is open drops the latter's POSIX locks and removes its WAL. Later
+commits are then lost with the process (tried; https://sqlite.org/howtocorrupt.html, 2.2).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class BarStore:
 
     @contextmanager
     def transaction(self, kind: str = "IMMEDIATE") -> Iterator[None]:
-        """Commit at the end, roll back when anything is raised; DEFERRED reads one state.
+        """Commit at the end, or roll back on an exception; DEFERRED reads a consistent snapshot.
 
         Raises:
             MovedError: The database was removed, moved or replaced.
@@ -99,7 +99,7 @@ class BarStore:
         self.place.check()
 
     def read(self, series: Series, dataset: str, span: Span) -> pa.Table:
-        """Return the bars that open in `span`, by time; text typed into a row by hand is 0."""
+        """Return the bars that open in `span`, by time; text in a number's column reads as 0."""
         schema = schema_of(dataset)
         table = self._fetch(
             f'SELECT {number_columns(schema.names)} FROM "{dataset}"'
@@ -109,16 +109,16 @@ class BarStore:
         return table.rename_columns(schema.names).cast(schema)
 
     def replace_rows(self, series: Series, dataset: str, span: Span, bars: pa.Table) -> None:
-        """Make `bars` all that opens in `span`; rows that stay equal are not touched.
+        """Replace the bars that open in `span` by `bars`; equal rows are not written again.
 
         Raises:
-            ValueError: A value is NaN or infinite, or the bars are not by time within `span`.
+            ValueError: A value is NaN or infinite, or the bars are not sorted within `span`.
         """
         opens = bars["ts_ms"].to_numpy()
         if opens.size and not (
             span.start_ms <= opens[0] and opens[-1] < span.end_ms and (np.diff(opens) > 0).all()
         ):
-            raise ValueError(f"{series}: the bars are not one a time, in order, within {span}")
+            raise ValueError(f"{series}: the bars are not sorted, unique and within {span}")
         schema = schema_of(dataset)
         for name, kind in zip(schema.names, schema.types, strict=True):
             if pa.types.is_floating(kind) and not np.isfinite(bars[name].to_numpy()).all():
@@ -146,7 +146,7 @@ class BarStore:
     def write_days(
         self, series: Series, dataset: str, days: Sequence[LedgerDay], *, updated_ms: int
     ) -> None:
-        """Write ledger rows, after the rows of bars that they tell of."""
+        """Write ledger rows; call it after the rows of bars are written."""
         if not days:
             return
         rows = [
@@ -164,7 +164,7 @@ class BarStore:
         )
 
     def remove_day(self, series: Series, dataset: str, day_ms: int) -> None:
-        """Forget a UTC day: its rows and its ledger row."""
+        """Remove a UTC day: its rows and its ledger row."""
         key = (series.venue, series.symbol)
         self._execute(
             f'DELETE FROM "{dataset}" WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?',
@@ -181,7 +181,7 @@ class BarStore:
             stream, _ = statement.execute_query()
             try:
                 return pa.RecordBatchReader.from_stream(stream).read_all()
-            except OSError as e:  # what SQLite says after the first rows comes through Arrow
+            except OSError as e:  # SQLite's errors after the first rows come through Arrow
                 if (problem := file_problem(self._db_path, str(e))) is None:
                     raise
                 raise DataError(problem) from e
@@ -202,7 +202,7 @@ class BarStore:
             yield statement
 
     def _ingest(self, table: str, bars: pa.Table) -> None:
-        """Make a temporary table of bars."""
+        """Create a temporary table of bars."""
         with AdbcStatement(self._connection) as statement:
             statement.set_options(
                 **{
@@ -217,7 +217,7 @@ class BarStore:
 
 @contextmanager
 def open_bars(db_path: Path) -> Iterator[BarStore]:
-    """Open the database for bulk reading, and for writing where it may be written.
+    """Open the database for bulk reading, and for writing if permissions allow it.
 
     Raises:
         DataError: The file is damaged, locked for a minute, or its disk is full.
@@ -239,7 +239,7 @@ def open_bars(db_path: Path) -> Iterator[BarStore]:
 
 @contextmanager
 def _closing[Handle: (AdbcDatabase, AdbcConnection)](handle: Handle) -> Iterator[Handle]:
-    """Close at the end, unless a Ctrl-C came between the making of something on it and its use."""
+    """Close at the end; a RuntimeError after a Ctrl-C at an unlucky moment is ignored."""
     try:
         yield handle
     finally:
@@ -255,7 +255,7 @@ def schema_of(dataset: str) -> pa.Schema:
 
 
 class Known(msgspec.Struct, frozen=True):
-    """A span of which all rows are known, a table of them, and where they came from."""
+    """A span with all of its rows and their source."""
 
     span: Span
     rows: pa.Table
@@ -272,7 +272,7 @@ def write_history(
     updated_ms: int,
     dataset: str = HISTORY,
 ) -> None:
-    """Make `bars` what is known of `span`; see `write_pieces`."""
+    """Write `bars` as the complete data of `span`; see `write_pieces`."""
     write_pieces(store, series, [Known(span, bars, source)], updated_ms=updated_ms, dataset=dataset)
 
 
@@ -284,14 +284,14 @@ def write_pieces(
     updated_ms: int,
     dataset: str = HISTORY,
 ) -> None:
-    """Make the rows of pieces what is known of their spans, in one transaction with the ledger.
+    """Write pieces as the complete data of their spans, in one transaction with the ledger.
 
-    Repeatable. Minutes of a span without a bar are written down as missing at the venue. The pieces
-    come by time; each run of touching ones must touch what is held of the same UTC day, if anything
-    is: the ledger has one span a day.
+    Repeatable. The ledger counts minutes of a span without a bar as missing at the venue. Pieces
+    are sorted by time. A run of adjacent pieces must touch the stored span of the same UTC day, if
+    there is one: the ledger has one span per day.
 
     Raises:
-        DataError: What is held of a day that a run only adds to was changed outside of tbv8.
+        DataError: A run adds to a day that was changed outside of tbv8.
     """
     with store.transaction():
         for run in _touching(pieces):
@@ -313,8 +313,8 @@ def _write_run(
 ) -> None:
     span = Span(run[0].span.start_ms, run[-1].span.end_ms)
     rows = pa.concat_tables([piece.rows for piece in run])
-    held = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
-    for day in held.values():
+    prior_days = {day.day_ms: day for day in read_days(store.query, series, dataset, span)}
+    for day in prior_days.values():
         if not span.contains(day.span):
             read_checked(store, series, dataset, [day])
     store.replace_rows(series, dataset, span, rows)
@@ -322,16 +322,16 @@ def _write_run(
     days = []
     for part in by_day(span):
         day_ms = part.start_ms // DAY_MS * DAY_MS
-        known, found, of_day = part, fetched, rows
+        known, digests, of_day = part, fetched, rows
         sources = [piece.source for piece in run if piece.span.intersection(part)]
-        if (prior := held.get(day_ms)) is not None and not part.contains(prior.span):
+        if (prior := prior_days.get(day_ms)) is not None and not part.contains(prior.span):
             known, *apart = merge([part, prior.span])
             if apart:
                 raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
             sources.insert(0, prior.source)
             of_day = store.read(series, dataset, known)
-            found = day_digests(of_day)
-        count, digest = found.get(day_ms, (0, EMPTY))
+            digests = day_digests(of_day)
+        count, digest = digests.get(day_ms, (0, EMPTY))
         days.append(
             LedgerDay(
                 day_ms=day_ms,
@@ -353,16 +353,16 @@ def _missing(dataset: str, known: Span, rows: pa.Table, count: int) -> int:
 
 
 def paid_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
-    """Return `ts_ms` and `interval_hours` of the payments in `span`, of a table by time."""
+    """Return `ts_ms` and `interval_hours` of the payments in `span`, from a table by time."""
     part = cut(rates, span)
     return zip(part["ts_ms"].to_pylist(), part["interval_hours"].to_pylist(), strict=True)
 
 
-def read_held(store: BarStore, series: Series, days: Sequence[HeldDay]) -> pa.Table:
-    """Return all bars of `days` (by time), each day against its digest.
+def read_checked_days(store: BarStore, series: Series, days: Sequence[HeldDay]) -> pa.Table:
+    """Return all bars of `days` (sorted by time), after a check of each day's digest.
 
     Raises:
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: The rows of a day do not match its ledger.
     """
     runs = [(dataset, [day.ledger for day in run]) for dataset, run in groupby(days, _dataset)]
     tables = [read_checked(store, series, dataset, run) for dataset, run in runs]
@@ -370,19 +370,19 @@ def read_held(store: BarStore, series: Series, days: Sequence[HeldDay]) -> pa.Ta
 
 
 def read_held_span(store: BarStore, series: Series, timeframe: Timeframe, span: Span) -> pa.Table:
-    """Return the held bars of a timeframe that open in `span`, their days against the digests.
+    """Return the stored bars of a timeframe that open in `span`, after a check of the digests.
 
     Raises:
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: The rows of a day do not match its ledger.
     """
     days = read_held_days(store.query, series, timeframe, span)
     if not days:
         return schema_of(timeframe.dataset).empty_table()
-    return cut(read_held(store, series, days), span)
+    return cut(read_checked_days(store, series, days), span)
 
 
 def cut(bars: pa.Table, span: Span) -> pa.Table:
-    """Return the bars that open in `span`, of bars by time; nothing is copied."""
+    """Return the bars that open in `span`, from bars sorted by time, without a copy."""
     opens = bars["ts_ms"].to_numpy()
     first, end = np.searchsorted(opens, (span.start_ms, span.end_ms)).tolist()
     return bars.slice(first, end - first)
@@ -391,19 +391,19 @@ def cut(bars: pa.Table, span: Span) -> pa.Table:
 def read_checked(
     store: BarStore, series: Series, dataset: str, days: Sequence[LedgerDay]
 ) -> pa.Table:
-    """Return all bars that open from the first of `days` to the last, against their digests.
+    """Return all bars that open from the first of `days` to the last, after a check of digests.
 
     Raises:
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: The rows of a day do not match its ledger.
     """
     if not days:
         return schema_of(dataset).empty_table()
     bars = store.read(series, dataset, Span(days[0].day_ms, days[-1].day_ms + DAY_MS))
-    found = day_digests(bars)
+    digests = day_digests(bars)
     for day in days:
-        if found.pop(day.day_ms, (0, EMPTY)) != (day.bars, day.digest):
+        if digests.pop(day.day_ms, (0, EMPTY)) != (day.bars, day.digest):
             raise DataError(changed_day(series, dataset, day.day_ms))
-    for day_ms in found:
+    for day_ms in digests:
         raise DataError(changed_day(series, dataset, day_ms))
     return bars
 
@@ -413,20 +413,20 @@ def _dataset(day: HeldDay) -> str:
 
 
 def changed_day(series: Series, dataset: str, day_ms: int) -> str:
-    """Say that a day's rows are not what its ledger tells, and the cure."""
+    """Return the message about a day whose rows do not match its ledger."""
     cure = (
-        "restore a copy of the database, or lose the day with `doit verify --repair --give-up`"
+        "restore a copy of the database, or drop the day with `doit verify --repair --give-up`"
         if dataset == RECORDED
-        else "run `doit verify`, and `doit verify --repair` to bring the day back from its source"
+        else "run `doit verify`, and `doit verify --repair` to restore the day from its source"
     )
     return (
-        f"{dataset} {series} {iso_day(day_ms)}: its rows are not those that were checked in, "
-        f"somebody or something changed them: {cure}"
+        f"{dataset} {series} {iso_day(day_ms)}: its rows do not match its ledger, they were "
+        f"changed outside of tbv8: {cure}"
     )
 
 
 def day_digests(bars: pa.Table) -> dict[int, tuple[int, str]]:
-    """Return for each UTC day that has bars how many, and the digest that the ledger describes."""
+    """Return the number of bars and the digest (see `tbv8.store.ledger`) by UTC day."""
     if bars.num_rows == 0:
         return {}
     packed = np.empty(

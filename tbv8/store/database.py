@@ -1,6 +1,6 @@
-"""The database file as the standard library sees it: quick read-only questions, and clear refusals.
+"""The database file by the standard library alone: fast read-only queries, and clear errors.
 
-Freshness is asked on each start and before pydoit forks, so nothing here imports more than sqlite3.
+Freshness is computed at each start and before pydoit forks, so this module imports only sqlite3.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ REVISION = "0004"
 
 BUSY_TIMEOUT_S = 60
 
-_NAMES_GONE = ("no such column", "no such table", "no column named")
+_UNKNOWN_NAME_ERRORS = ("no such column", "no such table", "no column named")
 _WATCH_S = 0.5
 
 type Query = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
-"""Run one statement and return all its rows: the same for sqlite3 and for ADBC."""
+"""A function that runs one statement and returns all rows, by sqlite3 or by ADBC."""
 
 
 @contextmanager
 def open_reader(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator[Query]:
-    """Open the database read-only for a few questions that see one state of it.
+    """Open the database read-only, for queries of one consistent snapshot.
 
     Raises:
         NotMigratedError: The file is absent, or of another revision.
         DataError: It is damaged or locked.
     """
     with open_any_revision(db_path, timeout_s=timeout_s) as query:
-        found = revision(query)
-        if found != REVISION:
-            raise NotMigratedError(other_revision(db_path, found))
+        current = revision(query)
+        if current != REVISION:
+            raise NotMigratedError(wrong_revision(db_path, current))
         yield query
 
 
 @contextmanager
 def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> Iterator[Query]:
-    """Open the database as `open_reader` does, whatever its revision.
+    """Open the database as `open_reader` does, at any revision.
 
     Raises:
         NotMigratedError: The file is absent.
@@ -53,7 +53,7 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
     """
     if not db_path.is_file():
         raise NotMigratedError(f"{db_path}: there is no database: run `doit migrate`")
-    with refusals(db_path):
+    with translated_errors(db_path):
         connection = sqlite3.connect(reader_uri(db_path), uri=True, timeout=timeout_s)
         try:
             connection.execute("BEGIN")
@@ -67,10 +67,10 @@ def open_any_revision(db_path: Path, *, timeout_s: float = BUSY_TIMEOUT_S) -> It
 
 
 def reader_uri(db_path: Path) -> str:
-    """Return the URI to open the database read-only, also where nothing can be written."""
+    """Return the URI to open the database read-only, also in a folder without write permission."""
     uri = f"{db_path.absolute().as_uri()}?mode=ro"
     if not os.access(db_path.parent, os.W_OK) and not _wal(db_path).exists():
-        uri += "&immutable=1"  # SQLite wants to make a WAL even in order to read
+        uri += "&immutable=1"  # SQLite would create a WAL even for reading
     return uri
 
 
@@ -79,12 +79,12 @@ def _wal(db_path: Path) -> Path:
 
 
 class Place:
-    """The files of an open connection, by device and inode: the database and its WAL.
+    """The identity of an open connection's files by device and inode: the database and its WAL.
 
-    Make it once the connection has read something: before that SQLite has not opened them.
+    Create it after the first read of the connection: SQLite opens the files then.
 
     Args:
-        db_path: Where they were opened.
+        db_path: The path of the database.
     """
 
     def __init__(self, db_path: Path) -> None:
@@ -92,32 +92,31 @@ class Place:
         self._paths = [path for path in (db_path, _wal(db_path)) if path.exists()]
         self._opened = [_file_id(path) for path in self._paths]
 
-    def is_there(self) -> bool:
-        """Return True if the database, whatever its WAL, is the file that was opened."""
+    def has_database(self) -> bool:
+        """Return True if the database's path still has the opened file; the WAL is ignored."""
         return _file_id(self._db_path) == self._opened[0]
 
     def check(self) -> None:
-        """Compare with what is at the paths now; a question of microseconds.
+        """Compare with the files at the paths now, within microseconds.
 
         Raises:
-            MovedError: Another file is there, or none.
+            MovedError: A file was replaced or is gone.
         """
         if [_file_id(path) for path in self._paths] != self._opened:
             raise MovedError(
-                f"{self._db_path}: was removed, moved or replaced while it was open: what was "
-                "written last may be in the file that was moved; run again"
+                f"{self._db_path}: was removed, moved or replaced while it was open, the last "
+                "writes may be in the moved file: run again"
             )
 
 
 @contextmanager
 def watched(place: Place) -> Iterator[None]:
-    """Check a place twice a second while the block lasts, and end the block, also out of a wait.
+    """Check a place twice a second during the block, and interrupt the block if it changes.
 
-    In another thread than the main one nothing can be interrupted: there the check of each
-    transaction must do.
+    Only the main thread can be interrupted. Others rely on the check of each transaction.
 
     Raises:
-        MovedError: Another file is there, or none.
+        MovedError: A file was replaced or is gone.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -145,10 +144,10 @@ def watched(place: Place) -> Iterator[None]:
 
 def _file_id(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def revision(query: Query) -> str | None:
@@ -160,7 +159,7 @@ def revision(query: Query) -> str | None:
 
 
 @contextmanager
-def refusals(db_path: Path) -> Iterator[None]:
+def translated_errors(db_path: Path) -> Iterator[None]:
     """Turn sqlite3's errors about the file into DataErrors that name the cure."""
     try:
         yield
@@ -171,38 +170,38 @@ def refusals(db_path: Path) -> Iterator[None]:
 
 
 def file_problem(db_path: Path, message: str) -> str | None:
-    """Translate a driver's message for a user; None when it is not about the file."""
-    damaged = "damaged: restore a copy, or move it aside and run again to build it anew"
+    """Return a user's message for a driver's error; None if it is not about the file."""
+    damaged = "damaged: restore a copy, or move it away and run again to rebuild it"
     causes = {
         "locked": "locked by another program for a minute: close it (a sqlite3 shell, a database "
         "browser, another doit) and run again",
-        "not a database": "not a database, or damaged: restore a copy, or move it aside and run "
-        "again to build it anew",
+        "not a database": "not a database, or damaged: restore a copy, or move it away and run "
+        "again to rebuild it",
         "decode": damaged,
         "malformed": damaged,
         "unsupported file format": damaged,
-        "disk I/O": "the disk cannot be read or written, it may be full: free some space, else "
-        "check it, then run `doit verify`",
+        "disk I/O": "the disk cannot be read or written, it may be full: free some space or check "
+        "the disk, then run `doit verify`",
         "unable to open": "cannot be opened: check that its folder exists and may be written",
         "readonly": "cannot be written: check the permissions of the file and its folder",
-        "disk is full": "the disk is full: free some space and run again, nothing is lost",
+        "disk is full": "the disk is full, no stored data is lost: free some space and run again",
     }
     for part, cause in causes.items():
         if part in message:
             return f"{db_path}: {cause}"
-    if any(part in message for part in _NAMES_GONE) and db_path.is_file():
-        from tbv8.store.schema import is_as_made  # heavy, and for an error alone
+    if any(part in message for part in _UNKNOWN_NAME_ERRORS) and db_path.is_file():
+        from tbv8.store.schema import has_expected_tables  # heavy, and for an error alone
 
-        if not is_as_made(db_path):
-            return f"{db_path}: its tables are not those that tbv8 made: {damaged}"
+        if not has_expected_tables(db_path):
+            return f"{db_path}: its tables are not those of tbv8: {damaged}"
     return None
 
 
-def other_revision(db_path: Path, found: str | None) -> str:
-    """Say that the database is not of this tbv8's revision, and the cure."""
-    if found is None:
+def wrong_revision(db_path: Path, current: str | None) -> str:
+    """Return the message about a database of another revision."""
+    if current is None:
         return f"{db_path}: has no tables yet: run `doit migrate`"
     return (
-        f"{db_path}: is of revision {found}, this tbv8 knows {REVISION}: "
+        f"{db_path}: has revision {current}, but this tbv8 needs {REVISION}: "
         "run `doit migrate`, or update tbv8"
     )

@@ -1,10 +1,11 @@
 """Export for other tools: Parquet by UTC day or month or in one file, or a copy of the database.
 
-A file is there whole or not at all (see `tbv8.files`).
-The Parquet key-value metadata tell what a file is: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol`
-and `tbv8.day` or `tbv8.month`; of bars also what the ledger says: `tbv8.start` and `tbv8.end` (what
-is known of it), `tbv8.digest` (of a month over those of its days), `tbv8.source` and
-`tbv8.missing`. The same rows give the same bytes.
+Files are written atomically (see `tbv8.files`), and the same rows give the same bytes.
+
+The Parquet key-value metadata describe a file: `tbv8.dataset`, `tbv8.venue`, `tbv8.symbol` and
+`tbv8.day` or `tbv8.month`. Files of bars have the ledger's facts too: `tbv8.start` and `tbv8.end`
+(the known span), `tbv8.digest` (for a month over its days' digests), `tbv8.source` and
+`tbv8.missing`.
 """
 
 from __future__ import annotations
@@ -24,28 +25,28 @@ from tbv8.errors import DataError
 from tbv8.files import replacing
 from tbv8.market import DAY_MS, Series, Span, iso, iso_day
 from tbv8.store.bars import BarStore, changed_day, open_bars, read_checked, schema_of
-from tbv8.store.database import Query, open_reader, reader_uri, refusals
+from tbv8.store.database import Query, open_reader, reader_uri, translated_errors
 from tbv8.store.ledger import LedgerDay, read_days
 from tbv8.store.tick_tables import SCHEMAS, read_ticks
 from tbv8.text import file_name
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _DAY_LETTERS, _MONTH_LETTERS = len("2024-01-31"), len("2024-01")
-_PAGES = 5000  # of the database, from one look at the progress to the next
+_PAGES = 5000  # of the database, between two updates of the progress
 
 type Advance = Callable[[int], None]
 type Partition = Literal["day", "month"]
 
 
 def series_folder(folder: Path, series: Series, dataset: str) -> Path:
-    """Return `<folder>/<venue>/BTC-USDT/<dataset>`, below `folder` whatever the names are."""
+    """Return `<folder>/<venue>/BTC-USDT/<dataset>`; never outside of `folder`, for any names."""
     return folder.joinpath(*map(file_name, (series.venue, series.symbol, dataset)))
 
 
 def _by_name[D](
     days: Sequence[D], midnight: Callable[[D], int], *, by: Partition
 ) -> list[tuple[str, list[D]]]:
-    """Return the days of each file with its name: `2024-01-31`, or `2024-01` for a month."""
+    """Return the name of each file, `2024-01-31` or `2024-01` for a month, with its days."""
     letters = _DAY_LETTERS if by == "day" else _MONTH_LETTERS
     runs = groupby(days, key=lambda day: iso_day(midnight(day))[:letters])
     return [(name, list(run)) for name, run in runs]
@@ -56,10 +57,10 @@ def _path(folder: Path, series: Series, dataset: str, name: str) -> Path:
 
 
 def exportable(query: Query, series: Series, dataset: str, span: Span) -> list[LedgerDay]:
-    """Return the days of bars that have any, by time.
+    """Return the days with bars, by time.
 
     Raises:
-        DataError: One was changed outside of tbv8.
+        DataError: A day was changed outside of tbv8.
     """
     days = [day for day in read_days(query, series, dataset, span) if day.bars]
     for day in days:
@@ -81,18 +82,18 @@ def export_bars(
     """Write a file for each of `days`, or for each month of them.
 
     Returns:
-        How many files were written, and how many were there already as they would be.
+        The number of files written, and the number of files that were up to date.
 
     Raises:
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: The rows of a day do not match its ledger.
     """
-    written = there = 0
+    written = unchanged = 0
     with open_bars(db_path) as store:
         for name, part in _by_name(days, lambda day: day.day_ms, by=by):
             path = _path(folder, series, dataset, name)
             metadata = _metadata(series, dataset, name) | _ledger_metadata(part)
-            if _is_there(path, metadata):
-                there += 1
+            if _is_up_to_date(path, metadata):
+                unchanged += 1
             else:
                 schema = _schema(list(schema_of(dataset)), metadata)
                 with replacing(path) as new, pq.ParquetWriter(new, schema) as writer:
@@ -100,7 +101,7 @@ def export_bars(
                         writer.write_table(_named(series, table.columns, schema))
                 written += 1
             advance(len(part))
-    return written, there
+    return written, unchanged
 
 
 def _bars(
@@ -111,13 +112,13 @@ def _bars(
             yield read_checked(store, series, dataset, [day])
 
 
-def _is_there(path: Path, metadata: Mapping[str, str]) -> bool:
-    """Return True if a file already has the metadata that it would be written with."""
+def _is_up_to_date(path: Path, metadata: Mapping[str, str]) -> bool:
+    """Return True if a file exists with the same metadata."""
     try:
-        found = pq.read_schema(path).metadata or {}
+        written = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowInvalid):
         return False
-    return all(found.get(key.encode()) == text.encode() for key, text in metadata.items())
+    return all(written.get(key.encode()) == text.encode() for key, text in metadata.items())
 
 
 def _ledger_metadata(days: Sequence[LedgerDay]) -> dict[str, str]:
@@ -145,9 +146,9 @@ def export_ticks(
     advance: Advance,
     by: Partition = "day",
 ) -> tuple[int, int]:
-    """Write trades or quotes as `export_bars` writes bars, each file as of one moment.
+    """Write trades or quotes as `export_bars` writes bars, each file from one snapshot.
 
-    Rows of one millisecond stand in the order in which they came.
+    Rows of one millisecond are in the order of arrival.
     """
     parts = _by_name(days, lambda day_ms: day_ms, by=by)
     for name, part in parts:
@@ -178,7 +179,7 @@ def export_file(
     """Write the rows of all `days` into one file, series by series and by time.
 
     Raises:
-        DataError: A day's rows are not those that its ledger tells of.
+        DataError: The rows of a day do not match its ledger.
     """
     columns = SCHEMAS[dataset] if dataset in SCHEMAS else schema_of(dataset)
     schema = _schema(list(columns), {"tbv8.dataset": dataset})
@@ -200,29 +201,29 @@ def export_file(
 
 
 def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
-    """Write the database as of now to `target`, whatever others write to it meanwhile.
+    """Copy a snapshot of the database to `target`, also while others write to it.
 
-    A file that is there is replaced, with what SQLite left beside it.
+    An existing file is replaced, together with its WAL and its shared-memory file.
 
     Args:
         db_path: The database.
         target: The copy.
-        advance: Told of each part, in MB.
+        advance: Called after each part with its size in MB.
 
     Raises:
         DataError: The database is absent, damaged or of another revision, or the disk is full.
     """
     with open_reader(db_path):
-        pass  # refuses what is no database of this revision
+        pass  # refuses a database of another revision
     with replacing(target) as new:
         with (
-            refusals(target),
+            translated_errors(target),
             closing(sqlite3.connect(reader_uri(db_path), uri=True)) as source,
             closing(sqlite3.connect(new, isolation_level=None)) as copy,
         ):
-            copy.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
+            copy.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is complete
             copy.execute("PRAGMA synchronous = OFF")
-            source.execute("BEGIN")  # one state of it: or each commit of others would begin anew
+            source.execute("BEGIN")  # one snapshot: else each commit of others restarts the copy
             ((page_size,),) = source.execute("PRAGMA page_size").fetchall()
             source.execute("SELECT 1 FROM sqlite_master").fetchall()
             before = 0
@@ -234,7 +235,7 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
                 before = done
 
             source.backup(copy, pages=_PAGES, progress=progress, sleep=0)
-        for suffix in ("-wal", "-shm"):  # of a file that was there: they are not the new one's
+        for suffix in ("-wal", "-shm"):  # they belong to the replaced file
             target.with_name(f"{target.name}{suffix}").unlink(missing_ok=True)
 
 

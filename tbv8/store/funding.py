@@ -1,4 +1,4 @@
-"""Whose funding rates hold for which time; light, since freshness asks at each start."""
+"""The venue that supplies funding rates in each part of a span; light, for use at each start."""
 
 from __future__ import annotations
 
@@ -13,55 +13,75 @@ from tbv8.store.ledger import FUNDING, HeldDay, LedgerDay, fingerprint, read_day
 
 
 class Stretch(msgspec.Struct, frozen=True):
-    """Time whose hours the payments of one venue pay for."""
+    """A span whose funding comes from one venue."""
 
     venue: str
     span: Span
 
     @property
     def payments(self) -> Span:
-        """When they are paid: after the start, up to the end."""
+        """The span of the payments: they come at the end of the time that they pay for."""
         return Span(self.span.start_ms + MINUTE_MS, self.span.end_ms + MINUTE_MS)
 
 
 def read_stretches(query: Query, symbol: str, venues: Sequence[str], span: Span) -> list[Stretch]:
-    """Return which of some venues pays for each part of a span, by time.
+    """Return the venue that supplies the funding of each part of a span, by time.
 
-    A UTC day is the first one's whose ledger has a payment of that day; a day of none is left out.
+    Each UTC day takes the first of `venues` with a payment of that day in its ledger. Days without
+    any are left out.
     """
-    held = {venue: _days_with_payments(query, Series(venue, symbol), span) for venue in venues}
-    found: list[Stretch] = []
+    paid_days = {venue: _days_with_payments(query, Series(venue, symbol), span) for venue in venues}
+    stretches: list[Stretch] = []
     for day_ms in span.days():
-        venue = next((venue for venue in venues if day_ms in held[venue]), None)
+        venue = next((venue for venue in venues if day_ms in paid_days[venue]), None)
         if venue is None:
             continue
         part = span.intersection(Span(day_ms, day_ms + DAY_MS))
-        if found and found[-1].venue == venue and found[-1].span.end_ms == part.start_ms:
-            part = Span(found.pop().span.start_ms, part.end_ms)
-        found.append(Stretch(venue, part))
-    return found
+        if (
+            stretches
+            and stretches[-1].venue == venue
+            and stretches[-1].span.end_ms == part.start_ms
+        ):
+            part = Span(stretches.pop().span.start_ms, part.end_ms)
+        stretches.append(Stretch(venue, part))
+    return stretches
 
 
 def read_payment_days(query: Query, symbol: str, stretch: Stretch) -> list[LedgerDay]:
-    """Return the ledger of the days that the payments of a stretch are of."""
+    """Return the ledger of the days with the payments of a stretch."""
     return read_days(query, Series(stretch.venue, symbol), FUNDING, stretch.payments)
 
 
+def read_payments(query: Query, series: Series, span: Span) -> list[tuple[int, float, int]]:
+    """Return the payments of one venue within a span, by time: full hour, rate, hours."""
+    return [
+        (int(ts_ms), float(rate), int(hours))
+        for ts_ms, rate, hours in query(
+            "SELECT ts_ms, rate, interval_hours FROM funding"
+            " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
+            (series.venue, series.symbol, span.start_ms, span.end_ms),
+        )
+    ]
+
+
 def funding_fingerprint(query: Query, symbol: str, stretches: Iterable[Stretch]) -> str | None:
-    """Return the sha256 over what is charged; None when a day was changed by hand."""
+    """Return the sha256 over the charged rates; None if a day was changed by hand."""
     total = hashlib.sha256()
     for stretch in stretches:
         series, days = Series(stretch.venue, symbol), read_payment_days(query, symbol, stretch)
-        held = [HeldDay(dataset=FUNDING, ledger=day) for day in days]
-        if (digest := fingerprint(query, series, held, stretch.payments)) is None:
+        held_days = [HeldDay(dataset=FUNDING, ledger=day) for day in days]
+        if (digest := fingerprint(query, series, held_days, stretch.payments)) is None:
             return None
         total.update(f"{stretch.venue} {stretch.span} {digest}\n".encode())
     return total.hexdigest()
 
 
-def spoken(stretches: Iterable[Stretch]) -> list[str]:
-    """Return stretches as a key's value has them."""
-    return [f"{one.venue} {iso(one.span.start_ms)} .. {iso(one.span.end_ms)}" for one in stretches]
+def describe_stretches(stretches: Iterable[Stretch]) -> list[str]:
+    """Return stretches as lines of text, for a result's key."""
+    return [
+        f"{stretch.venue} {iso(stretch.span.start_ms)} .. {iso(stretch.span.end_ms)}"
+        for stretch in stretches
+    ]
 
 
 def _days_with_payments(query: Query, series: Series, span: Span) -> set[int]:

@@ -1,9 +1,9 @@
-"""The ledger: what is known of each series, dataset and UTC day, from what, and its digest.
+"""The ledger: the known span, the source and the digest of each series, dataset and UTC day.
 
 A digest is sha256 over the day's rows in order, each as little-endian int64 ts_ms and float64 open,
-high, low, close, volume, then int64 minutes for bars above 1m; of funding int64 ts_ms, float64 rate
-and int64 interval_hours. -0.0 counts as 0.0. A NULL digest means that somebody changed a row of the
-day outside of tbv8.
+high, low, close, volume, then int64 minutes for bars above 1m; for funding int64 ts_ms, float64
+rate and int64 interval_hours. -0.0 counts as 0.0. A NULL digest means that a row of the day was
+changed outside of tbv8.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ NOT_LISTED = "not listed"
 
 
 class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of `history_coverage`: what is known of a UTC day, and where it came from.
+    """One row of `history_coverage`: the known data of a UTC day, and its source.
 
-    `[start_ms, end_ms)` is the part of the day that is known; for built bars it is the time that
-    they fill, which may end after the day. `missing` counts minutes that the venue itself lacks; of
-    funding, hours (see `missing_hours`).
+    `[start_ms, end_ms)` is the known part of the day; for built bars it is the span of its bars,
+    which may end after the day. `missing` counts minutes that the venue itself does not have, or
+    hours for funding (see `missing_hours`).
     """
 
     day_ms: int
@@ -45,22 +45,22 @@ class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> Span:
-        """The known part."""
+        """The known part of the day."""
         return Span(self.start_ms, self.end_ms)
 
 
 class HeldDay(msgspec.Struct, frozen=True, kw_only=True):
-    """A UTC day of bars and the dataset that holds it."""
+    """A stored UTC day of bars, and its dataset."""
 
     dataset: str
     ledger: LedgerDay
 
 
 type KnownDay = tuple[int, int, int, str]
-"""What decides about a UTC day of 1m bars: day_ms, start_ms, end_ms and digest, "" for NULL."""
+"""The ledger facts of a UTC day of 1m bars: day_ms, start_ms, end_ms and digest, "" for NULL."""
 
 type BuiltDay = tuple[int, int, int, str | None]
-"""What tells of what a day was built: day_ms, start_ms, end_ms and built_from, None once edited."""
+"""The inputs of a built day: day_ms, start_ms, end_ms and built_from, None once edited."""
 
 _EDGES = "CAST(start_ms AS INTEGER), CAST(end_ms AS INTEGER)"  # a user may have typed text there
 _DAY = "CAST(day_ms AS INTEGER)"
@@ -73,7 +73,7 @@ _COLUMNS = (
 def read_days(
     query: Query, series: Series, dataset: str, span: Span | None = None
 ) -> list[LedgerDay]:
-    """Return the ledger of a series, by day; with `span`, only the days that it touches."""
+    """Return the ledger of a series by day; with `span`, only days that overlap it."""
     sql = f"SELECT {_COLUMNS} FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
     values: list[Any] = [series.venue, series.symbol, dataset]
     if span is not None:
@@ -85,9 +85,9 @@ def read_days(
 def read_held_days(
     query: Query, series: Series, timeframe: Timeframe, span: Span | None = None
 ) -> list[HeldDay]:
-    """Return the days of bars of a series, by time; with `span`, only the days that it touches.
+    """Return the days of bars of a series, by time; with `span`, only days that overlap it.
 
-    A day of 1m bars is the history's, unless the recorder knows more of it.
+    A day of 1m bars comes from history, unless the recorder has more minutes of it.
     """
     datasets = (RECORDED, HISTORY) if timeframe.text == "1m" else (timeframe.dataset,)
     days: dict[int, HeldDay] = {}
@@ -100,10 +100,10 @@ def read_held_days(
 
 
 def read_known_days(query: Query, series: Series) -> list[KnownDay]:
-    """Return the ledger facts of the days that `read_held_days` chooses of a series' 1m bars.
+    """Return the ledger facts of the same days as `read_held_days` for 1m bars.
 
-    Rows, not records, as of the next one: 200 symbols of four timeframes are normal use, and each
-    record of a day is as much work again.
+    Rows instead of records, as in `read_built_days`: 200 symbols of four timeframes are normal use,
+    and records would double the time.
     """
     datasets = [days for name in MINUTE_DATASETS if (days := _read_known(query, series, name))]
     if len(datasets) < 2:
@@ -150,7 +150,7 @@ def covers(query: Query, series: Series, dataset: str, span: Span) -> bool:
 
 
 def covered(query: Query, series: Series, dataset: str) -> list[Span]:
-    """Return the known spans of a series in time order, touching ones joined."""
+    """Return the known spans of a series in time order, with adjacent ones joined."""
     return joined(
         query(
             f"SELECT {_EDGES} FROM history_coverage"
@@ -161,12 +161,12 @@ def covered(query: Query, series: Series, dataset: str) -> list[Span]:
 
 
 def outdated(query: Query, series: Series, files: Mapping[str, Span]) -> list[Span]:
-    """Return the known parts of days of history whose source names other files than hold them now.
+    """Return the known parts of history days that were read from other files than the present ones.
 
     Args:
-        query: Of the database.
-        series: Whose days.
-        files: The files there are, as a source names them, each with the time of its bars.
+        query: The query function of an open database.
+        series: The series.
+        files: The present files by their names in a day's source, each with the span of its bars.
     """
     by_day: dict[int, dict[str, Span]] = {}
     for name, span in files.items():
@@ -183,7 +183,7 @@ def outdated(query: Query, series: Series, files: Mapping[str, Span]) -> list[Sp
 
 
 def joined(edges: Iterable[tuple[int, int]]) -> list[Span]:
-    """Return the spans of days, given as their edges by day, in time order, touching ones joined.
+    """Return the spans of days (start and end, by day) in time order, with adjacent ones joined.
 
     A loop over pairs, not records: 1.5 ms for eight years, and 200 symbols are normal use.
     """
@@ -208,7 +208,7 @@ def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASET
 
 
 def held_span(query: Query, venue: str) -> Span | None:
-    """Return the time from the first day with bars of history of a venue to the last one."""
+    """Return the span from the first to the last stored bar of a venue's history; None without."""
     ((start_ms, end_ms),) = query(
         "SELECT CAST(min(start_ms) AS INTEGER), CAST(max(end_ms) AS INTEGER) FROM history_coverage"
         " WHERE venue = ? AND dataset = ? AND bars > 0",
@@ -218,10 +218,10 @@ def held_span(query: Query, venue: str) -> Span | None:
 
 
 def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Span) -> str | None:
-    """Return the sha256 over the day digests in `span`; None when a day was changed by hand.
+    """Return the sha256 over the day digests in `span`; None if a day was changed by hand.
 
-    Days that are not held count as empty; a day that `span` cuts is hashed from its rows. So it
-    depends on the bars that open in `span` alone.
+    Missing days count as empty, and a day that lies only partly in `span` is hashed from its rows.
+    So the fingerprint depends only on the bars that open in `span`.
     """
     days_by_ms = {day.ledger.day_ms: day for day in days}
     digests: list[str] = []
@@ -244,7 +244,7 @@ def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Spa
 
 
 def _in_day(day: LedgerDay) -> Span:
-    """Return the known part without what of a built day lies after it."""
+    """Return the known part up to the end of the UTC day."""
     return day.span.intersection(Span(day.day_ms, day.day_ms + DAY_MS))
 
 
@@ -256,17 +256,17 @@ _FUNDING = {"ts_ms": "q", "rate": "d", "interval_hours": "q"}
 
 
 def columns_of(dataset: str) -> dict[str, str]:
-    """Return the columns of a dataset's rows behind venue and symbol: `q` of integers, `d` else."""
+    """Return the columns after venue and symbol of a dataset's rows: `q` int64, `d` float64."""
     if dataset == FUNDING:
         return _FUNDING
     return _BARS if dataset in MINUTE_DATASETS else _BUILT_BARS
 
 
 def digest_rows(rows: Iterable[Sequence[Any]], kinds: Iterable[str] = ()) -> str:
-    """Return the digest of rows; of columns of these kinds, or of bars, built or not."""
-    total, given = hashlib.sha256(), "".join(kinds)
+    """Return the digest of rows with columns of `kinds`; without kinds they are bars."""
+    total, row_kinds = hashlib.sha256(), "".join(kinds)
     for row in rows:
-        kinds = given or (_KINDS if len(row) == len(_KINDS) else _BUILT_KINDS)
+        kinds = row_kinds or (_KINDS if len(row) == len(_KINDS) else _BUILT_KINDS)
         values = (float(v) + 0.0 if k == "d" else v for k, v in zip(kinds, row, strict=True))
         total.update(struct.pack(f"<{kinds}", *values))
     return total.hexdigest()
@@ -276,13 +276,13 @@ EMPTY = digest_rows(())
 
 
 def missing_hours(rates: Iterable[tuple[int, int]], span: Span) -> int:
-    """Return for how many hours of a part of a UTC day the payments lack that should be in it.
+    """Return the number of hours without a payment in a part of a UTC day.
 
-    A payment tells of its neighbours: with an interval of 8 hours there should be one 8 hours
-    before it and one after it. A part without any has none for all of its hours.
+    A payment implies its neighbours: with an interval of 8 hours there should be one 8 hours before
+    it and one 8 hours after it. Without any payment all hours count.
 
     Args:
-        rates: `ts_ms` and `interval_hours` of what was paid in `span`, by time.
+        rates: `ts_ms` and `interval_hours` of the payments in `span`, by time.
         span: The part; whole hours of it are counted.
     """
     paid = list(rates)
@@ -301,7 +301,7 @@ def missing_hours(rates: Iterable[tuple[int, int]], span: Span) -> int:
 
 
 def number_columns(names: Iterable[str]) -> str:
-    """Return columns to select, as numbers: SQLite keeps text that a user typed there."""
+    """Return the SQL to select columns as numbers: SQLite would return text that a user typed."""
     whole = ("ts_ms", "minutes", "interval_hours")
     return ", ".join(f"CAST({name} AS {'INTEGER' if name in whole else 'REAL'})" for name in names)
 

@@ -1,8 +1,8 @@
-"""Dropping old trades and quotes, a little at a time beside a running recorder; never bars.
+"""Drop old trades and quotes, in small steps beside a running recorder; never bars.
 
-Two things must outlive it, since the recorder reads them when it starts again: the newest trade and
-the newest quote of each series, by which it tells replays, and since when it has not run. Trades go
-by whole minutes, so that a bar has all of its trades or none (see `tbv8.store.ticks`).
+The newest trade and the newest quote of each series stay: the recorder needs them at its next start
+to recognise replays and to date its gap. Trades are dropped by whole minutes, so that a bar has all
+of its trades or none (see `tbv8.store.ticks`).
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 import msgspec
 
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, refusals
+from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, translated_errors
 from tbv8.store.ticks import WAL_LIMIT_BYTES
 
 TICKS = ("trades", "bbo")
 TICK_TABLES = (*TICKS, "mark")
-_ROWS = 5000  # a transaction, of a twentieth of a second
-_PAUSE_S = 0.05  # SQLite's waiters look again within 0.1 s, ours needs two looks at most
+_ROWS = 5000  # per transaction, which takes about 0.05 s
+_PAUSE_S = 0.05  # waiting writers retry within 0.1 s, so they need two tries at most
 
 
-class Old(msgspec.Struct, frozen=True):
-    """Rows to drop: of a table and series, all that are older than `span` ends; how many."""
+class OldRows(msgspec.Struct, frozen=True):
+    """Rows to drop: those of a table and series before the end of `span`, and their number."""
 
     table: str
     series: Series
@@ -35,7 +35,7 @@ class Old(msgspec.Struct, frozen=True):
 
 
 def stored_ticks(query: Query, tables: Sequence[str] = TICKS) -> Iterator[tuple[str, Series]]:
-    """Yield each table and series that holds trades or quotes, or rows of other such tables."""
+    """Yield each table and series with trades or quotes, or with rows of other such tables."""
     for table in tables:
         after = ("", "")
         # from one series to the next along the index, without reading the rows between
@@ -48,8 +48,8 @@ def stored_ticks(query: Query, tables: Sequence[str] = TICKS) -> Iterator[tuple[
             yield table, Series(*after)
 
 
-def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old | None:
-    """Return the rows of a series before a time that may be dropped; None for none."""
+def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> OldRows | None:
+    """Return the rows of a series before a time that may be dropped; None if there are none."""
     key = (series.venue, series.symbol)
     newest = query(
         f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
@@ -65,27 +65,27 @@ def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old
         f"SELECT count(*), min(ts_ms) FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < ?",
         (*key, end_ms),
     )
-    return Old(table, series, Span(int(first_ms), end_ms), int(rows)) if rows else None
+    return OldRows(table, series, Span(int(first_ms), end_ms), int(rows)) if rows else None
 
 
-def prune(db_path: Path, old: Old, *, advance: Callable[[int], None]) -> int:
-    """Drop rows, the oldest first, each few in one transaction; return how many.
+def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int:
+    """Drop rows in small transactions, the oldest first; return their number.
 
-    Repeatable, and safe to kill: what is committed is gone, the rest is there.
+    Repeatable, and safe to kill at any time.
 
     Args:
         db_path: The database.
-        old: What `find_old` found.
-        advance: Told how many rows were dropped, after each transaction.
+        old: The result of `find_old`.
+        advance: Called after each transaction with the number of rows dropped.
 
     Raises:
         DataError: The database is damaged, or locked for a minute by another program.
     """
     with open_reader(db_path):
-        pass  # refuses what is no database of this revision
+        pass  # refuses a database of another revision
     dropped = 0
     with (
-        refusals(db_path),
+        translated_errors(db_path),
         closing(
             sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         ) as connection,
@@ -106,6 +106,6 @@ def prune(db_path: Path, old: Old, *, advance: Callable[[int], None]) -> int:
 
 
 def free_bytes(query: Query) -> int:
-    """Return the unused bytes of the file, which are filled before the file grows."""
+    """Return the unused bytes of the file; SQLite fills them before the file grows."""
     ((pages,),), ((size,),) = query("PRAGMA freelist_count", ()), query("PRAGMA page_size", ())
     return int(pages) * int(size)

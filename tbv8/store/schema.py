@@ -1,8 +1,8 @@
-"""The tables as SQLAlchemy Core describes them, and how Alembic makes and changes them.
+"""The tables as SQLAlchemy Core describes them, and their creation and migration by Alembic.
 
-Every table of bars comes from one factory. It and the table of funding rates have triggers that set
-a day's digest to NULL when a row of it is added, changed or deleted; whoever writes through tbv8
-writes the digest after the rows.
+Every table of bars comes from one factory. These tables and that of funding rates have triggers
+that set a day's digest to NULL when a row is added, changed or deleted. tbv8 itself writes the
+digest after the rows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from sqlalchemy.exc import DatabaseError
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Timeframe
-from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, refusals
+from tbv8.store.database import BUSY_TIMEOUT_S, REVISION, file_problem, translated_errors
 from tbv8.store.ledger import MINUTE_DATASETS
 
 _PACKAGE = Path(__file__).parents[1]
@@ -202,7 +202,7 @@ mark = Table(
 
 
 def _add_triggers(table: Table) -> None:
-    """Let the making of a table make the triggers that set digests of its days to NULL."""
+    """Create a table together with the triggers that set the digests of its days to NULL."""
     dataset = table.name
     for action, rows in (("INSERT", ("new",)), ("UPDATE", ("old", "new")), ("DELETE", ("old",))):
         trigger = f'CREATE TRIGGER "{dataset}_{action.lower()}" AFTER {action} ON "{dataset}" BEGIN'
@@ -216,7 +216,7 @@ def _add_triggers(table: Table) -> None:
 
 
 def bars_table(dataset: str, into: MetaData) -> Table:
-    """Describe one table of bars in `into`; creating it makes its triggers too."""
+    """Describe one table of bars in `into`; it is created together with its triggers."""
     table = Table(
         dataset,
         into,
@@ -251,13 +251,13 @@ RECORDED_BARS = bars_table("bars_1m", metadata)
 
 
 def bars_tables(connection: Connection) -> list[str]:
-    """Return the names of the tables of bars that the database has."""
+    """Return the names of the database's tables of bars."""
     names = inspect(connection).get_table_names()
     return [name for name in names if name == "ohlcv_1m" or name.startswith("bars_")]
 
 
 def create_bars_table(db_path: Path, timeframe: Timeframe) -> None:
-    """Make the table of a timeframe that the migrations do not make; repeatable."""
+    """Create the table of a timeframe that the migrations do not create; repeatable."""
     engine = open_engine(db_path)
     try:
         with engine.begin() as connection:
@@ -281,9 +281,9 @@ def open_engine(db_path: Path) -> Engine:
 
 
 def alembic_config(db_path: Path, *, root: Path) -> Config:
-    """Return Alembic's configuration for one database: with the migrations that a wheel brings.
+    """Return Alembic's configuration for one database, with the migrations of the wheel.
 
-    In a clone it is that of pyproject.toml in `root`, or where the package lies if `root` has none.
+    In a clone it is that of pyproject.toml in `root`, or beside the package if `root` has none.
     """
     packaged = _PACKAGE / "migrations"
     if packaged.is_dir():
@@ -297,7 +297,7 @@ def alembic_config(db_path: Path, *, root: Path) -> Config:
 
 
 def migrate(db_path: Path, *, root: Path) -> None:
-    """Make the database, or bring it to the revision of this tbv8; repeatable, safe to kill.
+    """Create the database, or migrate it to the revision of this tbv8; repeatable, safe to kill.
 
     Raises:
         DataError: The file is damaged, locked, cannot be written, or is from a newer tbv8.
@@ -309,7 +309,7 @@ def migrate(db_path: Path, *, root: Path) -> None:
         if "Can't locate revision" not in str(e):
             raise
         raise DataError(
-            f"{db_path}: is from a newer tbv8 than this one, which knows revision {REVISION}: "
+            f"{db_path}: comes from a newer tbv8, this one needs revision {REVISION}: "
             "update tbv8, or set another db_path in config/data.yaml"
         ) from e
     except (DatabaseError, UnicodeDecodeError) as e:
@@ -320,15 +320,15 @@ def migrate(db_path: Path, *, root: Path) -> None:
 
 
 def _prepare_file(db_path: Path) -> None:
-    """Make the folder, and turn write-ahead logging on, which no transaction can."""
+    """Create the folder, and turn on write-ahead logging, which is impossible in a transaction."""
     try:
         db_path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise DataError(
-            f"{db_path.parent}: cannot be made: {e.strerror}: make that folder, or set another "
-            "db_path in config/data.yaml"
+            f"{db_path.parent}: cannot be created: {e.strerror}: create that folder, or set "
+            "another db_path in config/data.yaml"
         ) from e
-    with refusals(db_path):
+    with translated_errors(db_path):
         connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S)
         try:
             _turn_wal_on(connection)
@@ -337,7 +337,7 @@ def _prepare_file(db_path: Path) -> None:
 
 
 def _turn_wal_on(connection: sqlite3.Connection) -> None:
-    """Wait for others as for any lock: of two at once, SQLite refuses one without waiting."""
+    """Turn on WAL and wait for other processes: SQLite itself would fail without waiting."""
     give_up_s = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
@@ -350,24 +350,24 @@ def _turn_wal_on(connection: sqlite3.Connection) -> None:
             return
 
 
-def is_as_made(db_path: Path) -> bool:
-    """Return True if tables and triggers are as tbv8 makes them: a flipped byte changes them."""
+def has_expected_tables(db_path: Path) -> bool:
+    """Return True if tables and triggers are those of tbv8; damage may change their SQL."""
     query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
     connection = sqlite3.connect(f"{db_path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        found = dict(connection.execute(query).fetchall())
+        current = dict(connection.execute(query).fetchall())
     except (sqlite3.DatabaseError, UnicodeDecodeError):
         return False
     finally:
         connection.close()
     built_tables = MetaData()
-    for name in found.keys() - metadata.tables.keys():
+    for name in current.keys() - metadata.tables.keys():
         if re.fullmatch(r"bars_[0-9]+[a-z]+", name):
             bars_table(name, built_tables)
     engine = create_engine("sqlite://")
     with engine.begin() as fresh:
         metadata.create_all(fresh)
         built_tables.create_all(fresh)
-        made = fresh.exec_driver_sql(query).fetchall()
+        expected = fresh.exec_driver_sql(query).fetchall()
     engine.dispose()
-    return all(found.get(name) == sql for name, sql in made)
+    return all(current.get(name) == sql for name, sql in expected)

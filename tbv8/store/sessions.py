@@ -1,13 +1,13 @@
-"""The journal of paper sessions: each minute before it is used, what came of it in one transaction.
+"""The journal of paper sessions: each minute before its use, and its events in one transaction.
 
-One connection of Python's own sqlite3, which reads the recorder's minutes too: a process that
-writes here must not touch the file by ADBC meanwhile (see `tbv8.store.bars`). Every commit is on
-the disk when it returns (`synchronous = FULL`).
+One connection of Python's own sqlite3 reads the recorder's minutes too. A process that writes here
+must not open the file by ADBC at the same time (see `tbv8.store.bars`). Every commit is on the disk
+when it returns (`synchronous = FULL`).
 
-`session_bars` has a row a minute and symbol, without prices where the venue has none, and
-`session_events` what the session did (`order`, `change`, `fill`, `payment`, `denial`, `halt`), what
-was done to it (`command`) and what was noticed (`corrected`, `gap`, and for each fill `priced`):
-each kind is numbered from 0.
+`session_bars` has a row per minute and symbol, without prices if the venue has none.
+`session_events` has the session's actions (`order`, `change`, `fill`, `payment`, `denial`, `halt`),
+the user's commands (`command`), the venue's funding (`rate`) and observations (`corrected`, `gap`,
+for each fill `priced`, and `reached`); each kind is numbered from 0.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,24 +27,30 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Bar, Bbo, Series, Span, iso
-from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
+from tbv8.store.database import Place, Query, file_problem, open_reader, translated_errors
 from tbv8.store.ledger import MINUTE_DATASETS, number_columns, read_days
 from tbv8.store.ticks import BusyError
 
 BUSY_TIMEOUT_S = 1
-"""How long one try to commit waits for another writer; the session tries again."""
+"""The time that one attempt to commit waits for another writer; the session tries again."""
 
 OUTPUTS = ("order", "change", "fill", "payment", "denial", "halt")
-"""The kinds of events that a replay must give again."""
+"""The kinds of events that a replay must reproduce."""
 
 CORRECTED = "corrected"
-"""The kind of a minute that the recorder changed after it was used."""
+"""The kind of event for a minute that the recorder changed after its use."""
 
 PRICED = "priced"
-"""The kind of a fill's price at the secondary venue, numbered as the fill is."""
+"""The kind of event for a fill's price at the secondary venue, numbered as the fill."""
+
+REACHED = "reached"
+"""The kind of a working limit order that a quote of the secondary venue traded through."""
 
 COMMAND = "command"
-"""The kind of what was done to a session, after the minute that closes at its time."""
+"""The kind of event for a user's command, in effect after the minute that closes then."""
+
+RATE = "rate"
+"""The kind of a payment of funding by the venue, at the time at which the session books it."""
 
 type Role = Literal["primary", "shadow"]
 
@@ -57,17 +64,17 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         session_id: Its number.
-        strategy_id: Whose.
-        role: `primary`, or `shadow` of the secondary venue.
-        venue: Whose bars and rules.
+        strategy_id: The strategy.
+        role: `primary`, or `shadow` for the secondary venue.
+        venue: The venue of its bars and rules.
         inputs: Digest and value of each part of its key.
-        decimals: Those of each symbol's prices.
-        first_ms: The open of its first minute, the warm-up included.
-        counted_ms: From when it counts.
-        done_ms: The close of the last minute whose events are written; `first_ms` before any.
+        decimals: The number of decimals of each symbol's prices.
+        first_ms: The open of its first minute, including the warm-up.
+        counted_ms: The start of the counted span.
+        done_ms: The close of the last minute with written events; `first_ms` before the first.
         state: The account after that minute.
-        began_ms: When it was begun, by our clock.
-        ended_ms: When it was ended; None while it can go on.
+        began_ms: The start by our clock.
+        ended_ms: The end by our clock; None while the session can continue.
     """
 
     session_id: int
@@ -85,9 +92,9 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):
-    """One closed minute of all symbols of a session; None for a symbol that has no bar.
+    """One closed minute of all symbols of a session; None for a symbol without a bar.
 
-    `seen_ms` is our clock when it was read, `barred` the rule by which it opened nothing.
+    `seen_ms` is our clock at the time of reading, `barred` the rule that forbade to open positions.
     """
 
     ts_ms: int
@@ -97,12 +104,12 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def close_ms(self) -> int:
-        """Its end."""
+        """The end of the minute."""
         return self.ts_ms + MINUTE_MS
 
 
 class Event(msgspec.Struct, frozen=True):
-    """A row of `session_events`; `ts_ms` is the session's time, `at_ms` our clock's."""
+    """A row of `session_events`; `ts_ms` is the session's time, `at_ms` the time by our clock."""
 
     kind: str
     number: int
@@ -112,10 +119,10 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Closed(msgspec.Struct, frozen=True):
-    """Minutes of one series that are known from a moment on.
+    """Known minutes of one series from some time on.
 
-    `bars` are by their open, those before `until_ms` are all there are. `next_ms` is where the next
-    known stretch begins, behind minutes that nobody knows; None where there is none.
+    `bars` are keyed by their open and complete up to `until_ms`. `next_ms` is the start of the next
+    known span, after a gap; None if there is none.
     """
 
     bars: dict[int, Bar]
@@ -125,15 +132,15 @@ class Closed(msgspec.Struct, frozen=True):
 
 @contextmanager
 def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Be the only process that runs a session; the lock ends with the process, however that ends.
+    """Hold the lock of a session during the block; it ends with the process in any case.
 
     Args:
         db_path: The database.
-        name: The strategy's id, and what of it.
-        wait_s: How long to wait for a process that is ending.
+        name: The strategy's id, or another name of the session.
+        wait_s: The time to wait for a process that is ending.
 
     Raises:
-        DataError: Another one runs, or the lock file cannot be written.
+        DataError: Another process holds it, or the lock file cannot be written.
     """
     path = db_path.with_name(f"{db_path.name}.paper.{name}.lock")
     try:
@@ -152,7 +159,7 @@ def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[N
                 lock.seek(0)
                 owner = lock.read().strip() or "unknown"
                 raise DataError(
-                    f"{name}: a session of it runs already (process {owner}): stop that one first"
+                    f"{name}: its session is already running (process {owner}): stop that first"
                 ) from e
             break
         lock.truncate(0)
@@ -162,7 +169,7 @@ def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[N
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process holds the lock of a file, by its path."""
+    """Return True if a process holds the lock of the file at a path."""
     try:
         with path.open("r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -174,17 +181,23 @@ def is_locked(path: Path) -> bool:
 
 
 def session_runs(db_path: Path, strategy_id: str) -> bool:
-    """Tell whether a process runs the session of a strategy."""
+    """Return True if a process runs the session of a strategy."""
     return is_locked(db_path.with_name(f"{db_path.name}.paper.{strategy_id}.lock"))
 
 
 def recorder_runs(db_path: Path) -> bool:
-    """Tell whether a recorder writes to the database."""
+    """Return True if a recorder writes to the database."""
     return is_locked(db_path.with_name(f"{db_path.name}.recorder.lock"))
 
 
+def recorder_owner(db_path: Path) -> str:
+    """Return the process that is, or was last, the recorder of the database; "" for none."""
+    lock = db_path.with_name(f"{db_path.name}.recorder.lock")
+    return lock.read_text("utf-8", errors="replace").strip() if lock.exists() else ""
+
+
 class Journal:
-    """An open connection for one session; made by `open_journal`, used by one thread."""
+    """An open connection for one session; created by `open_journal`, for use in one thread."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -197,7 +210,7 @@ class Journal:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn the driver's errors into ours; one that may pass becomes a BusyError."""
+        """Translate the driver's errors; a temporary one becomes a BusyError."""
         try:
             yield
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
@@ -210,7 +223,7 @@ class Journal:
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Commit at the end, roll back when anything is raised.
+        """Commit at the end, or roll back on an exception.
 
         Raises:
             BusyError: The database is locked, or its disk is full; nothing was written.
@@ -232,14 +245,20 @@ class Journal:
     # Sessions.
 
     def begin(
-        self, session: StoredSession, history: Sequence[Minute], *, ends: StoredSession | None
+        self,
+        session: StoredSession,
+        history: Sequence[Minute],
+        rates: Sequence[Event],
+        *,
+        ends: StoredSession | None,
     ) -> StoredSession:
         """Write a new session and the minutes of its warm-up; return it with its number.
 
         Args:
-            session: Its `session_id` is not looked at.
+            session: The session; its `session_id` is ignored.
             history: Closed minutes from `first_ms` on.
-            ends: The session before it, which ends.
+            rates: The known funding of that time.
+            ends: The previous session, which this one ends.
         """
         with self._writing() as connection:
             if ends is not None:
@@ -265,6 +284,7 @@ class Journal:
             ).lastrowid
             assert number is not None
             _insert_minutes(connection, number, history)
+            _insert_events(connection, number, rates)
         return msgspec.structs.replace(session, session_id=number)
 
     def write_inputs(self, session_id: int, inputs: Mapping[str, Any]) -> None:
@@ -279,7 +299,7 @@ class Journal:
     def write_minutes(
         self, session_id: int, minutes: Sequence[Minute], notes: Sequence[Event] = ()
     ) -> None:
-        """Write minutes before they are used, and what was noticed of them."""
+        """Write minutes before their use, and observations about them."""
         with self._writing() as connection:
             _insert_minutes(connection, session_id, minutes)
             _insert_events(connection, session_id, notes)
@@ -292,7 +312,7 @@ class Journal:
         done_ms: int,
         state: Mapping[str, Any],
     ) -> None:
-        """Write what came of the minutes that close until `done_ms`, and the account after them."""
+        """Write the events of minutes that close until `done_ms`, and the account after them."""
         with self._writing() as connection:
             _insert_events(connection, session_id, events)
             connection.execute(
@@ -301,7 +321,7 @@ class Journal:
             )
 
     def bar_minutes(self, session_id: int, rule: str, command: Event) -> None:
-        """Write a command, and let the minutes after it, that are not done, open nothing."""
+        """Write a command, and forbid the later, unprocessed minutes to open positions."""
         with self._writing() as connection:
             _insert_events(connection, session_id, [command])
             connection.execute(
@@ -310,7 +330,7 @@ class Journal:
             )
 
     def count_events(self, session_id: int) -> dict[str, int]:
-        """Return how many events of each kind there are."""
+        """Return the number of events by kind."""
         return dict(
             self.query(
                 "SELECT kind, max(number) + 1 FROM session_events WHERE session_id = ?"
@@ -348,7 +368,7 @@ def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSe
 
 
 def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | None:
-    """Return the session of a strategy that can go on; None where there is none."""
+    """Return the session of a strategy that can continue; None if there is none."""
     for session in read_sessions(query, strategy_id):
         if session.role == role and session.ended_ms is None:
             return session
@@ -358,7 +378,7 @@ def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | 
 def read_minutes(
     query: Query, session_id: int, *, from_ms: int = 0, until_ms: int = 2**62
 ) -> list[Minute]:
-    """Return the minutes of a session that open within a time, in order."""
+    """Return the minutes of a session that open in a span, in order."""
     rows = query(
         f"SELECT ts_ms, symbol, {', '.join(_PRICES)}, seen_ms, barred FROM session_bars"
         " WHERE session_id = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, symbol",
@@ -396,14 +416,14 @@ def read_events(
     first: int = 0,
     last: int | None = None,
 ) -> list[Event]:
-    """Return events of a session by kind, each kind in its order.
+    """Return events of a session by kind, each kind in order.
 
     Args:
-        query: An open database.
-        session_id: Whose.
-        kinds: Which.
-        first: The number of the first one.
-        last: How many there may be of each kind, the last ones; None for all.
+        query: The query function of an open database.
+        session_id: The session.
+        kinds: The kinds of events.
+        first: The number of the first event.
+        last: The maximum number of events per kind, counted from the end; None for all.
     """
     events = []
     for kind in kinds:
@@ -417,13 +437,13 @@ def read_events(
 
 
 def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) -> Closed:
-    """Return what is known of a series' closed minutes from a moment on, fetched or recorded.
+    """Return the known closed minutes of a series from a time on, fetched or recorded.
 
     Raises:
-        DataError: A bar cannot be.
+        DataError: A bar is impossible.
     """
     span = Span(from_ms, until_ms)
-    known = [
+    parts = [
         (day.span, dataset)
         for dataset in MINUTE_DATASETS
         for day in read_days(query, series, dataset, Span(from_ms, until_ms + DAY_MS))
@@ -432,11 +452,11 @@ def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) ->
     bars: dict[int, Bar] = {}
     cursor = from_ms
     while True:
-        here = [(s, name) for s, name in known if s.start_ms <= cursor < s.end_ms]
-        if not here or cursor >= until_ms:
+        candidates = [(s, name) for s, name in parts if s.start_ms <= cursor < s.end_ms]
+        if not candidates or cursor >= until_ms:
             break
-        reaching, dataset = max(here, key=lambda one: one[0].end_ms)
-        part = Span(cursor, reaching.end_ms).intersection(span)
+        longest, dataset = max(candidates, key=lambda candidate: candidate[0].end_ms)
+        part = Span(cursor, longest.end_ms).intersection(span)
         for row in query(
             f'SELECT {number_columns(("ts_ms", *_PRICES))} FROM "{dataset}"'
             " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
@@ -445,22 +465,22 @@ def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) ->
             bar = bars[row[0]] = Bar(*row)
             if not bar.is_possible:
                 raise DataError(
-                    f"{dataset} {series} {iso(bar.ts_ms)}: the bar cannot be: run `doit verify` to "
-                    "see which bars are damaged"
+                    f"{dataset} {series} {iso(bar.ts_ms)}: the bar's prices are impossible: run "
+                    "`doit verify` to find the damaged bars"
                 )
         cursor = part.end_ms
-    later = [s.start_ms for s, _ in known if s.start_ms > cursor]
+    later = [s.start_ms for s, _ in parts if s.start_ms > cursor]
     return Closed(bars, ONE_MINUTE.floor(cursor), min(later, default=None))
 
 
 def read_corrected(
     query: Query, session: StoredSession, symbols: Iterable[str], *, since_ms: int
 ) -> list[tuple[str, Bar, Bar]]:
-    """Return the minutes whose recorded bar is another one than the session used.
+    """Return the minutes whose recorded bar has changed since the session used it.
 
-    Each with its symbol, the bar that was used, and the one of now.
+    Each comes with its symbol, the used bar, and the present one.
     """
-    found = []
+    corrected = []
     for symbol in symbols:
         rows = query(
             f"SELECT b.ts_ms, {_columns('b')}, {_columns('r')}"
@@ -471,12 +491,12 @@ def read_corrected(
             (session.venue, session.session_id, symbol, since_ms),
         )
         for ts_ms, *values in rows:
-            found.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
-    return found
+            corrected.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
+    return corrected
 
 
 def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
-    """Return the last quote before a span, if there is one, and those within it, by time."""
+    """Return the last quote before a span, if any, and the quotes within it, by time."""
     columns = "venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size"
     where, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
     before = query(
@@ -490,8 +510,21 @@ def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
     return [Bbo(*row) for row in (*before, *within)]
 
 
+def first_through(
+    query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
+) -> int | None:
+    """Return the time of the first quote in a span beyond a limit price; None if there is none."""
+    through = "ask_price <= ?" if buy else "bid_price >= ?"
+    ((ts_ms,),) = query(
+        "SELECT min(ts_ms) FROM bbo WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ?"
+        f" AND {through}",
+        (series.venue, series.symbol, span.start_ms, span.end_ms, float(limit)),
+    )
+    return None if ts_ms is None else int(ts_ms)
+
+
 def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
-    """Tell whether the recorder missed the quotes of a moment."""
+    """Return True if the recorder missed the quotes at some time."""
     return bool(
         query(
             "SELECT 1 FROM recording_gaps WHERE venue = ? AND symbol = ? AND channel = 'bbo'"
@@ -502,9 +535,9 @@ def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
 
 
 def least_delay_ms(query: Query, series: Series, span: Span) -> int | None:
-    """Return the least time between a trade at the venue and its arrival here, by our clock.
+    """Return the shortest delay of a trade from the venue's time to its arrival by our clock.
 
-    Below 0 our clock is behind the venue's. None where no trade of the span was recorded live.
+    It is negative if our clock is behind the venue's, and None if no trade was recorded live.
     """
     ((delay_ms,),) = query(
         "SELECT min(received_ms - ts_ms) FROM trades"
@@ -523,10 +556,10 @@ def open_journal(db_path: Path) -> Iterator[Journal]:
     """
     with open_reader(db_path):
         pass
-    with refusals(db_path):
+    with translated_errors(db_path):
         connection = sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     with closing(connection):
-        with refusals(db_path):
+        with translated_errors(db_path):
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA cache_size = -4096")
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the files

@@ -1,4 +1,4 @@
-"""Trades and quotes as Arrow tables, an hour at a time: a busy day is millions of rows."""
+"""Trades and quotes as Arrow tables, one per hour: a busy day has millions of rows."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ SCHEMAS = {
 
 
 def read_ticks(query: Query, series: Series, table: str, span: Span) -> Iterator[pa.Table]:
-    """Yield the rows of `span` by time, an hour of them at a time; hours without rows are left out.
+    """Yield the rows of `span` by time, one table per hour that has rows.
 
-    Rows of one millisecond stand in the order in which they came.
+    Rows of one millisecond are in the order of arrival.
 
     Raises:
-        DataError: A user has typed something else into a row.
+        DataError: A value in a row has the wrong type.
     """
     names = ", ".join(SCHEMAS[table].names)
     at_ms = span.start_ms
@@ -91,6 +91,6 @@ def _column(series: Series, table: str, values: object, field: pa.Field) -> pa.A
         return pa.array(values, field.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as e:
         raise DataError(
-            f"{table} {series}: {field.name} holds what is not of type {field.type} ({e}): correct "
-            "it in a sqlite3 shell"
+            f"{table} {series}: {field.name} has a value that is not of type {field.type} ({e}): "
+            "correct it in a sqlite3 shell"
         ) from e

@@ -1,10 +1,10 @@
-"""The recorder's writer: ticks, whole minutes, funding and gaps, each batch in one transaction.
+"""The recorder's writes: ticks, whole minutes, funding and gaps, one transaction per batch.
 
-One connection of Python's own sqlite3, under a lock file; a process that writes here must not touch
-the file by ADBC meanwhile (see `tbv8.store.bars`).
+One connection of Python's own sqlite3 is used, under a lock file. A process that writes here must
+not open the file by ADBC at the same time (see `tbv8.store.bars`).
 
-A minute's bar is written once, in order, and its day's ledger grows by it: one span a day. A trade
-that comes after its minute is folded into the bar, if the database did not hold the trade before.
+A minute's bar is written once, in order, and extends its day's ledger, which has one span per day.
+A new trade that arrives after its minute is folded into the bar.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 from tbv8.coverage import by_day, merge
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Span, Trade, iso
-from tbv8.store.database import Place, Query, file_problem, open_reader, refusals
+from tbv8.store.database import Place, Query, file_problem, open_reader, translated_errors
 from tbv8.store.ledger import (
     FUNDING,
     RECORDED,
@@ -33,7 +33,7 @@ from tbv8.store.ledger import (
 )
 
 BUSY_TIMEOUT_S = 1
-"""How long one try to commit waits for another writer; the recorder tries again."""
+"""The time that one attempt to commit waits for another writer; the recorder tries again."""
 
 WAL_LIMIT_BYTES = 64 * 2**20
 
@@ -47,13 +47,13 @@ _BAR = "ts_ms, open, high, low, close, volume"
 
 
 class BusyError(DataError):
-    """The database cannot be written now; the same batch may be committed later."""
+    """The database cannot be written at the moment; the same batch may be committed later."""
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """A row of `recording_gaps`: a stretch of one stream that was not heard, on the venue's clock.
+    """A row of `recording_gaps`: a span of one stream that was not received, by the venue's clock.
 
-    `end_ms` is None while it lasts. The channel `bars_1m` has minutes not made from what was heard.
+    `end_ms` is None while it lasts. The channel `bars_1m` lists minutes not built from live trades.
     """
 
     series: Series
@@ -65,9 +65,9 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Minute(msgspec.Struct, frozen=True, kw_only=True):
-    """The bar of a whole minute: watched from end to end, or taken from the venue's own bars.
+    """The bar of a whole minute: built from live trades, or fetched from the venue (`refilled`).
 
-    One that is not possible is not stored: its minute counts as missing at the venue.
+    An impossible bar is not stored: its minute counts as missing at the venue.
     """
 
     series: Series
@@ -76,7 +76,7 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """A span of which all funding is known, and its rows (ts_ms, rate, interval_hours)."""
+    """A span with all of its funding, as rows (ts_ms, rate, interval_hours)."""
 
     series: Series
     span: Span
@@ -88,13 +88,13 @@ class Batch(msgspec.Struct):
 
     Args:
         trades: Rows (venue, symbol, ts_ms, trade_id, price, size, side, received_ms).
-        late: Trades that may be held already, or whose minute may be written already.
+        late: Trades that may be stored already, or whose minute may be written already.
         folds: New trades whose minute bar has already been emitted.
         bbo: Rows (venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size, received_ms).
-        minutes: By time within a series, each touching what is held of its day.
+        minutes: Sorted by time within a series, each adjacent to the stored part of its day.
         gaps: By series, channel and start.
         marks: Rows (venue, symbol, ts_ms, mark_price, open_interest, received_ms).
-        paid: By time within a series, each touching what is held of its day.
+        paid: Sorted by time within a series, each adjacent to the stored part of its day.
     """
 
     trades: list[Row] = []
@@ -113,13 +113,13 @@ class Batch(msgspec.Struct):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a commit that could not be known before.
+    """The outcome of a commit.
 
     Args:
-        trades: Rows of trades that are new.
-        bbo: Rows of quotes.
-        without_bar: Late trades that are new and whose minute has no bar yet.
-        warnings: What a user should know.
+        trades: The number of new trades.
+        bbo: The number of quotes.
+        without_bar: New late trades whose minute has no bar yet.
+        warnings: Messages for the user.
     """
 
     trades: int
@@ -128,18 +128,18 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class Held(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedState(msgspec.Struct, frozen=True, kw_only=True):
     """The state of a series in the database when the recorder starts; None for nothing.
 
     Args:
         trade_ms: The newest trade.
         bbo: The newest quote.
-        minute_ms: The end of the recorded minutes, the next one's open; before the first of them,
-            the first one that waits for the venue's own bar.
-        close: The close of the last bar among them.
-        open_gaps: Those that last; of minutes, also those that may be healed yet.
-        strays: Those that last and begin further ahead of our clock than it can be off.
-        ended: Why the last run ended, the reason of the gap since.
+        minute_ms: The end of the recorded minutes, which is the open of the next; before the first
+            one, the open of the first minute to be fetched from the venue.
+        close: The close of the last recorded bar.
+        open_gaps: Gaps without an end; for minutes, also gaps that may still be healed.
+        strays: Gaps without an end that begin implausibly far ahead of our clock.
+        ended: The reason for the end of the last run, and for the gap since then.
     """
 
     trade_ms: int | None = None
@@ -181,10 +181,12 @@ def bbo_row(bbo: Bbo, received_ms: int) -> Row:
 
 @contextmanager
 def recorder_lock(db_path: Path) -> Iterator[None]:
-    """Be the only recorder of a database; the lock ends with the process, however that ends.
+    """Hold the lock of the database's only recorder during the block.
+
+    The lock ends with the process in any case.
 
     Raises:
-        DataError: Another one runs, or the lock file cannot be written.
+        DataError: Another recorder holds it, or the lock file cannot be written.
     """
     path = db_path.with_name(f"{db_path.name}.recorder.lock")
     try:
@@ -198,7 +200,7 @@ def recorder_lock(db_path: Path) -> Iterator[None]:
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             raise DataError(
-                f"{db_path}: another recorder (process {owner}) writes to it: stop that one first"
+                f"{db_path}: another recorder (process {owner}) is writing to it: stop that first"
             ) from e
         lock.truncate(0)
         lock.write(str(os.getpid()))
@@ -207,10 +209,10 @@ def recorder_lock(db_path: Path) -> Iterator[None]:
 
 
 def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
-    """Return until when funding of a series is known, and its last mark price's minute."""
+    """Return the end of a series' known funding, and the minute of its last mark price."""
     with open_reader(db_path) as query:
         key = (series.venue, series.symbol)
-        ((known_ms,),) = query(
+        ((funding_ms,),) = query(
             "SELECT CAST(max(end_ms) AS INTEGER) FROM history_coverage"
             " WHERE venue = ? AND symbol = ? AND dataset = ?",
             (*key, FUNDING),
@@ -218,23 +220,22 @@ def read_polled(db_path: Path, series: Series) -> tuple[int | None, int | None]:
         ((mark_ms,),) = query(
             "SELECT CAST(max(ts_ms) AS INTEGER) FROM mark WHERE venue = ? AND symbol = ?", key
         )
-    return known_ms, mark_ms
+    return funding_ms, mark_ms
 
 
-def read_held(db_path: Path, series: Series, *, now_ms: int) -> Held:
+def read_recorded_state(db_path: Path, series: Series, *, now_ms: int) -> RecordedState:
     """Return the state of a series after the recorder's last run.
 
-    What is dated a day or more ahead, of when it was received or of `now_ms` (our clock), tells
-    nothing of that.
+    Rows dated a day or more ahead of their receipt, or of `now_ms` (our clock), are ignored.
 
     Raises:
         DataError: The database is absent, damaged, locked, or of another revision.
     """
     with open_reader(db_path) as query:
-        return query_held(query, series, now_ms=now_ms)
+        return query_recorded_state(query, series, now_ms=now_ms)
 
 
-def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
+def query_recorded_state(query: Query, series: Series, *, now_ms: int) -> RecordedState:
     """Return the state of a series after the recorder's last run, from an open database."""
     latest_ms = now_ms + DAY_MS
     key = (series.venue, series.symbol)
@@ -272,7 +273,7 @@ def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
         Gap(series=series, channel=channel, start_ms=start_ms, end_ms=end_ms, reason=reason)
         for channel, start_ms, end_ms, reason in gaps
     ]
-    return Held(
+    return RecordedState(
         trade_ms=trade[0][0] if trade else None,
         bbo=Bbo(*key, *bbo[0]) if bbo else None,
         minute_ms=minute_ms,
@@ -283,14 +284,14 @@ def query_held(query: Query, series: Series, *, now_ms: int) -> Held:
 
 
 class TickStore:
-    """An open connection for the recorder; made by `open_ticks`, used by one thread at a time."""
+    """An open connection for the recorder, from `open_ticks`; for one thread at a time."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
         self._place = Place(db_path)
 
     def check_place(self) -> None:
-        """Check that what is committed here is at the database's path.
+        """Check that the open file is still the one at the database's path.
 
         Raises:
             MovedError: The file was removed, moved or replaced.
@@ -298,16 +299,16 @@ class TickStore:
         self._place.check()
 
     def is_in_place(self) -> bool:
-        """Return True if the database itself, whatever its WAL, is still the file at its path."""
-        return self._place.is_there()
+        """Return True if the database's path still has the opened file; the WAL is ignored."""
+        return self._place.has_database()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return its rows."""
-        with refusals(self._db_path):
+        with translated_errors(self._db_path):
             return self._connection.execute(sql, values).fetchall()
 
     def commit(self, batch: Batch, *, now_ms: int) -> Written:
-        """Write a batch in one transaction; after a BusyError nothing of it is written.
+        """Write a batch in one transaction, all or nothing.
 
         Raises:
             BusyError: The database is locked, or its disk is full.
@@ -334,7 +335,7 @@ class TickStore:
         return written
 
     def shrink_wal(self) -> None:
-        """Move the WAL into the database and cut it, if no reader is in the way."""
+        """Move the WAL into the database and truncate it, unless a reader prevents it."""
         with suppress(sqlite3.OperationalError):
             self._connection.execute("PRAGMA busy_timeout = 0")
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -383,7 +384,7 @@ class TickStore:
         )
 
     def _write_paid(self, paid: Paid, now_ms: int) -> None:
-        """Write funding, and the ledger of its days; a hand edit found stays marked as one."""
+        """Write funding and the ledger of its days; a day edited by hand stays marked."""
         series, execute = paid.series, self._connection.execute
         key = (series.venue, series.symbol)
         days = {day.day_ms: day for day in read_days(self.query, series, FUNDING, paid.span)}
@@ -396,7 +397,7 @@ class TickStore:
             prior = days.get(day_ms)
             known, *apart = merge([part, prior.span] if prior else [part])
             if apart:
-                continue  # somebody else filled more of the day meanwhile
+                continue  # a backfill has stored more of the day meanwhile
             rows = self.query(
                 "SELECT ts_ms, rate, interval_hours FROM funding"
                 " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
@@ -436,16 +437,16 @@ class TickStore:
         return warnings
 
     def _fold(
-        self, fresh: Sequence[Row], known_new: Sequence[Row], now_ms: int
+        self, fresh: Sequence[Row], folds: Sequence[Row], now_ms: int
     ) -> tuple[tuple[Row, ...], list[str]]:
-        """Fold trades that are new into bars that are written.
+        """Fold new trades into bars that are already written.
 
-        A minute that was refilled has them already. So has one whose trades were dropped by
-        `tbv8.store.prune`, all at once: what seems new of it (`fresh`) is a replay.
+        The bar of a refilled minute has them already. So has that of a minute whose trades were
+        dropped by `tbv8.store.prune`: seemingly new trades of it (`fresh`) are replays.
         """
-        sure = set(known_new)
+        sure = set(folds)
         minutes: dict[tuple[Series, int], list[Row]] = {}
-        for row in (*fresh, *known_new):
+        for row in (*fresh, *folds):
             open_ms = row[2] // MINUTE_MS * MINUTE_MS
             minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
         days: dict[tuple[Series, int], _Day] = {}
@@ -457,7 +458,7 @@ class TickStore:
             if open_ms not in days[key].bars:
                 without_bar += arrivals
             elif not self._was_refilled(series, open_ms):
-                first_ms, last_ms = self._others(series, open_ms, arrivals)
+                first_ms, last_ms = self._earlier_trades(series, open_ms, arrivals)
                 has_trades = days[key].bars[open_ms][5] > 0
                 if first_ms <= last_ms or not has_trades or sure.intersection(arrivals):
                     days[key].fold(open_ms, arrivals, first_ms, last_ms)
@@ -472,8 +473,10 @@ class TickStore:
             ).fetchone()
         )
 
-    def _others(self, series: Series, open_ms: int, arrivals: Sequence[Row]) -> tuple[int, int]:
-        """Return the times of the first and last trade in a minute's bar but `arrivals`."""
+    def _earlier_trades(
+        self, series: Series, open_ms: int, arrivals: Sequence[Row]
+    ) -> tuple[int, int]:
+        """Return the times of a minute's first and last trade, without `arrivals`."""
         arrival_keys = {(row[2], row[3]) for row in arrivals}
         times = [
             ts_ms
@@ -520,7 +523,7 @@ class _Day:
             self._sound = digest == digest_rows(rows)
 
     def append(self, bar: Bar, source: str) -> None:
-        """Add the bar of the next minute; one that the ledger knows already is left alone.
+        """Add the bar of the next minute; a minute already in the ledger is ignored.
 
         Raises:
             ValueError: The day's span would have a hole.
@@ -529,7 +532,7 @@ class _Day:
         if start_ms <= bar.ts_ms < end_ms:
             return
         if bar.ts_ms != end_ms:
-            raise ValueError(f"{self._series}: a minute at {bar.ts_ms} is apart from {end_ms}")
+            raise ValueError(f"{self._series}: a minute at {bar.ts_ms} does not follow {end_ms}")
         self._known = (start_ms, end_ms + MINUTE_MS)
         self._changed = True
         if not bar.is_possible:
@@ -551,11 +554,11 @@ class _Day:
         self.bars[bar.ts_ms] = row
 
     def fold(self, open_ms: int, trades: Sequence[Row], first_ms: int, last_ms: int) -> None:
-        """Correct a bar by trades that it lacks; `first_ms` and `last_ms` are of those it has."""
+        """Add trades to a bar; `first_ms` and `last_ms` are the times of its earlier trades."""
         _ts, first, high, low, last, volume = self.bars[open_ms]
         arrivals = sorted(trades, key=lambda row: row[2])
         prices = [row[4] for row in arrivals]
-        if first_ms > last_ms:  # nobody had traded: the bar stood at the last close
+        if first_ms > last_ms:  # no earlier trades: the bar has the last close as its price
             first, high, low = prices[0], prices[0], prices[0]
         if arrivals[0][2] < first_ms:
             first = prices[0]
@@ -579,7 +582,7 @@ class _Day:
             self._changed = True
 
     def write(self, now_ms: int) -> list[str]:
-        """Write the ledger row if a bar was changed; a hand edit found stays marked as one."""
+        """Write the ledger row if a bar was changed; a day edited by hand stays marked."""
         if not self._changed or self._known is None:
             return []
         start_ms, end_ms = self._known
@@ -620,12 +623,12 @@ def open_ticks(db_path: Path) -> Iterator[TickStore]:
     """
     with open_reader(db_path):
         pass
-    with refusals(db_path):
+    with translated_errors(db_path):
         connection = sqlite3.connect(
             db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
     with closing(connection):
-        with refusals(db_path):
+        with translated_errors(db_path):
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA cache_size = -32768")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")

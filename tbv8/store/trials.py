@@ -1,13 +1,13 @@
-"""Rows of trials: one run of anything, by the content that it is made of, shared by experiments.
+"""Rows of trials, keyed by their inputs and shared by experiments.
 
-Numbers that lists sort by stand in `trials`; the whole statistics and the equity at every UTC
-midnight in `trial_details`, compressed. `experiment_trials` is what an experiment is made of, part
-by part: `""` its search, `is:3` and `oos:3` a window of its walk-forward, `trades` its chosen trial
-with the balance after each round trip in place of the equity, `mc:3` that trial on a market of its
-Monte Carlo.
+`trials` has the metrics to sort by; `trial_details` has all statistics and the equity at every UTC
+midnight, compressed. `experiment_trials` lists the trials of an experiment by part: `""` is its
+search, `is:3` and `oos:3` are a window of its walk-forward, `trades` is its chosen trial with the
+balance after each round trip in place of the equity, `mc:3` that trial on a market of its Monte
+Carlo.
 
-There is one writer: the doit process of the experiment, by Python's own sqlite3, with a transaction
-a trial. No BarStore may be open in the process meanwhile (see tbv8/store/bars.py).
+The only writer is the experiment's doit process, by Python's own sqlite3, with a transaction per
+trial. No BarStore may be open in the process at the same time (see tbv8/store/bars.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tbv8.store.database import BUSY_TIMEOUT_S, Place, Query, open_reader, refusals
+from tbv8.store.database import BUSY_TIMEOUT_S, Place, Query, open_reader, translated_errors
 
 type Status = Literal["ok", "failed", "died"]
 
@@ -33,21 +33,22 @@ _TRIAL = (
     "key, subject, variant, start_ms, end_ms, status, sharpe, sortino, calmar, total_return,"
     " profit_factor, max_drawdown, trades, fills, files, digest"
 )
-_ASKED = 900  # of SQLite's variables in a statement, of which every build allows 999
+_MAX_KEYS = 900  # per statement; every build of SQLite allows 999 variables
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `trials`.
 
     Attributes:
-        key: Of all that it is made of.
-        subject: The strategy's class and its series: trials of one subject are tries at one thing.
-        variant: Of the strategy's code and all values, whatever the span and the engine.
-        start_ms: Of the span that is counted.
-        end_ms: Its end.
-        status: `failed` where the strategy raised, `died` where its process did, twice.
-        sharpe: None where it is not defined, as the five after it.
-        files: What the strategy opened, as JSON of path and digest; empty for nothing.
+        key: The digest of all its inputs.
+        subject: The strategy's class and its series; the deflated Sharpe ratio counts variants of
+            one subject.
+        variant: The digest of the strategy's code and all values, without the span and the engine.
+        start_ms: The start of the counted span.
+        end_ms: The end of the counted span.
+        status: `failed` if the strategy raised, `died` if its process died twice.
+        sharpe: None if it is not defined, as the five after it.
+        files: The files that the strategy opened, as JSON of path and digest; empty for none.
         digest: sha256 over statistics and equity.
     """
 
@@ -69,15 +70,15 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     digest: bytes
 
     def metric(self, name: str) -> float | None:
-        """Return a number by its name in the YAML: `return` is the total one."""
+        """Return a metric by its name in the YAML; `return` is the total return."""
         value: float | None = getattr(self, "total_return" if name == "return" else name)
         return value
 
 
 class Details(msgspec.Struct, frozen=True, kw_only=True):
-    """Statistics as summary.json has them, or the error; equity in 10^-8 USD, little-endian int64.
+    """Statistics as in summary.json, or the error; equity in 10^-8 USD, little-endian int64.
 
-    The equity is that of the start and of every UTC midnight, and of the end.
+    The equity is given at the start, at every UTC midnight, and at the end.
     """
 
     stats: bytes
@@ -94,7 +95,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialStore:
-    """An open connection that writes trials; made by `open_trials`."""
+    """An open connection that writes trials; created by `open_trials`."""
 
     def __init__(self, db_path: Path, connection: sqlite3.Connection) -> None:
         self._db_path, self._connection = db_path, connection
@@ -104,7 +105,7 @@ class TrialStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with refusals(self._db_path):
+        with translated_errors(self._db_path):
             self._place.check()
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -116,7 +117,7 @@ class TrialStore:
                 raise
 
     def write(self, trial: Trial, details: Details) -> None:
-        """Write a trial, in the place of what is there under its key."""
+        """Write a trial; it replaces a row with the same key."""
         marks = ", ".join("?" * len(Trial.__struct_fields__))
         with self._transaction() as connection:
             connection.execute(
@@ -129,7 +130,7 @@ class TrialStore:
             )
 
     def write_listed(self, experiment_id: str, listed: Iterable[Listed]) -> None:
-        """Make these all that an experiment is made of."""
+        """Replace the list of an experiment's trials."""
         with self._transaction() as connection:
             connection.execute(
                 "DELETE FROM experiment_trials WHERE experiment_id = ?", (experiment_id,)
@@ -138,8 +139,8 @@ class TrialStore:
                 "INSERT INTO experiment_trials (experiment_id, part, number, key, params)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (
-                    (experiment_id, each.part, each.number, each.key, json.dumps(each.params))
-                    for each in listed
+                    (experiment_id, trial.part, trial.number, trial.key, json.dumps(trial.params))
+                    for trial in listed
                 ),
             )
 
@@ -152,7 +153,7 @@ class TrialStore:
                 )
 
     def forget(self, experiment_ids: Iterable[str]) -> None:
-        """Remove what experiments are made of; their trials stay."""
+        """Remove the lists of experiments; their trials stay."""
         with self._transaction() as connection:
             connection.executemany(
                 "DELETE FROM experiment_trials WHERE experiment_id = ?",
@@ -170,7 +171,7 @@ def open_trials(db_path: Path) -> Iterator[TrialStore]:
     with open_reader(db_path):
         pass
     with (
-        refusals(db_path),
+        translated_errors(db_path),
         closing(
             sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         ) as connection,
@@ -179,7 +180,7 @@ def open_trials(db_path: Path) -> Iterator[TrialStore]:
 
 
 def read_trials(query: Query, keys: Iterable[bytes]) -> dict[bytes, Trial]:
-    """Return the trials that are there, by key."""
+    """Return the stored trials, by key."""
     return {
         row[0]: Trial(**dict(zip(Trial.__struct_fields__, row, strict=True)))
         for row in _select(query, f"SELECT {_TRIAL} FROM trials", keys)
@@ -187,27 +188,27 @@ def read_trials(query: Query, keys: Iterable[bytes]) -> dict[bytes, Trial]:
 
 
 def read_held(query: Query, keys: Iterable[bytes]) -> dict[bytes, tuple[bytes, str]]:
-    """Return digest and opened files of the trials that are there, by key."""
+    """Return digest and opened files of the stored trials, by key."""
     rows = _select(query, "SELECT key, digest, files FROM trials", keys)
     return {key: (digest, files) for key, digest, files in rows}
 
 
 def read_details(query: Query, keys: Iterable[bytes]) -> Iterator[tuple[bytes, Details]]:
-    """Yield statistics and equity of the trials that are there."""
+    """Yield statistics and equity of the stored trials."""
     for key, stats, equity in _select(query, "SELECT key, stats, equity FROM trial_details", keys):
         yield key, Details(stats=zlib.decompress(stats), equity=zlib.decompress(equity))
 
 
 def _select(query: Query, sql: str, keys: Iterable[bytes]) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of keys, many keys a statement."""
-    left = list(keys)
-    for first in range(0, len(left), _ASKED):
-        planned = left[first : first + _ASKED]
-        yield from query(f"{sql} WHERE key IN ({', '.join('?' * len(planned))})", planned)
+    """Yield the rows of keys, with many keys per statement."""
+    all_keys = list(keys)
+    for first in range(0, len(all_keys), _MAX_KEYS):
+        batch = all_keys[first : first + _MAX_KEYS]
+        yield from query(f"{sql} WHERE key IN ({', '.join('?' * len(batch))})", batch)
 
 
 def read_listed(query: Query, experiment_id: str, part: str | None = None) -> list[Listed]:
-    """Return what an experiment is made of, part by part and in order; one part, if it is named."""
+    """Return the list of an experiment's trials by part and number; with `part`, only that one."""
     rows = query(
         "SELECT part, number, key, params FROM experiment_trials WHERE experiment_id = ?"
         " AND part = coalesce(?, part) ORDER BY part, number",
@@ -243,7 +244,7 @@ def read_best(
 
 
 def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
-    """Return how many trials a search has, how many are there, and how many of those failed."""
+    """Return the number of a search's trials, of those with a row, and of the failed ones."""
     ((listed, present, failed),) = query(
         "SELECT count(*), count(status), total(status != 'ok') FROM experiment_trials"
         " LEFT JOIN trials USING (key) WHERE experiment_id = ? AND part = ''",
@@ -255,7 +256,7 @@ def count_listed(query: Query, experiment_id: str) -> tuple[int, int, int]:
 def read_tries(
     query: Query, subject: str, *, start_ms: int, end_ms: int
 ) -> tuple[int, dict[bytes, float]]:
-    """Return how many variants of a subject have ever had a result, and Sharpe ratios over a span.
+    """Return the number of a subject's variants with a result, and their Sharpe ratios in a span.
 
     The ratios are those of every variant that was run over exactly this span.
     """
@@ -276,13 +277,13 @@ def read_experiment_ids(query: Query) -> list[str]:
     return [str(name) for (name,) in rows]
 
 
-def read_orphans(query: Query, gone: Sequence[str] = ()) -> list[bytes]:
-    """Return the keys of trials that no experiment is made of, but for those that are `gone`."""
-    marks = ", ".join("?" * len(gone))
+def read_orphans(query: Query, removed: Sequence[str] = ()) -> list[bytes]:
+    """Return the keys of trials in no experiment's list; the lists of `removed` do not count."""
+    marks = ", ".join("?" * len(removed))
     rows = query(
         "SELECT key FROM trials WHERE key NOT IN (SELECT key FROM experiment_trials WHERE"
         f" experiment_id NOT IN ({marks})) ORDER BY key",
-        tuple(gone),
+        tuple(removed),
     )
     return [bytes(key) for (key,) in rows]
 

@@ -1,4 +1,4 @@
-"""Does the database hold what its ledger says? Recomputed from the rows, nothing taken on trust."""
+"""Check the database against its ledger, recomputed from the rows."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _CHUNK_MS = 31 * DAY_MS
 type Ints = npt.NDArray[np.int64]
 type Flags = npt.NDArray[np.bool_]
 _TIMES = Span(0, 253_402_300_800_000)
-"""1970 to 9999: a row with another time, or with a text for one, is no bar."""
+"""1970 to 9999: a row with another time, or with text as its time, is a stray."""
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """A UTC day of a dataset that is not what the ledger, or the market, allows."""
+    """A UTC day of a dataset with rows that do not match the ledger, or are impossible."""
 
     venue: str
     symbol: str
@@ -57,7 +57,7 @@ class Problem(msgspec.Struct, frozen=True):
 
     @property
     def series(self) -> Series:
-        """Whose day it is."""
+        """The series of the day."""
         return Series(self.venue, self.symbol)
 
     def __str__(self) -> str:
@@ -65,28 +65,28 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def stored_datasets(store: BarStore) -> list[str]:
-    """Return the tables of bars and of funding that the database has."""
+    """Return the database's tables of bars and of funding."""
     names = store.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
     return [str(name) for (name,) in names if _is_dataset(str(name))]
 
 
 def stored_series(store: BarStore) -> list[tuple[str, Series]]:
-    """Return every dataset and series that has rows or a ledger."""
+    """Return every dataset and series with rows or a ledger."""
     ledger = store.query("SELECT DISTINCT dataset, venue, symbol FROM history_coverage")
-    found = {(str(name), Series(str(v), str(s))) for name, v, s in ledger}
+    stored = {(str(name), Series(str(v), str(s))) for name, v, s in ledger}
     for name in stored_datasets(store):
-        found |= {(name, series) for series in _series_with_rows(store, name)}
-    return sorted(found)
+        stored |= {(name, series) for series in _series_with_rows(store, name)}
+    return sorted(stored)
 
 
 def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
-    """Yield the days of one dataset and series that are wrong, by time; a day may have several.
+    """Yield the problems of one dataset and series, by day.
 
-    To be asked within one transaction: others may be writing.
+    Call it within one transaction, since others may be writing.
     """
     if not (_is_dataset(dataset) and _is_table(store, dataset)):
         for day in read_days(store.query, series, dataset):
-            problem = f"the ledger tells of {day.bars} rows, and there is no such table of bars"
+            problem = f"the ledger has {day.bars} rows, but there is no such table of bars"
             yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
         return
     if strays := _strays(store, dataset, series):
@@ -95,20 +95,21 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
     days = {day.day_ms: day for day in every if _is_time(day.day_ms)}
     for day in every:
         if not _is_time(day.day_ms):
-            problem = "the ledger tells of a day that is no time"
+            problem = "the ledger has an impossible day"
             yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
     timeframe = ONE_MINUTE if dataset == FUNDING else parse_dataset(dataset)
     for span in _chunks(store, dataset, series, sorted(days)):
         bars = store.read(series, dataset, span)
         digests = day_digests(bars)
-        wrong = _wrong_rates(bars) if dataset == FUNDING else _wrong_rows(bars, timeframe)
+        is_funding = dataset == FUNDING
+        row_problems = _rate_problems(bars) if is_funding else _bar_problems(bars, timeframe)
         ledger_days = [day_ms for day_ms in days if span.start_ms <= day_ms < span.end_ms]
         for day_ms in sorted({*digests, *ledger_days}):
             ledger = days.get(day_ms)
             count, digest = digests.get(day_ms, (0, EMPTY))
-            problems = [*wrong.get(day_ms, ())]
+            problems = [*row_problems.get(day_ms, ())]
             if ledger is None:
-                problems.append(f"{count} rows that no ledger row tells of")
+                problems.append(f"{count} rows without a ledger row")
             else:
                 problems += _ledger_problems(ledger, count, digest)
                 problems += _missing_problems(bars, ledger, dataset)
@@ -119,31 +120,32 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
 
 
 type CanFetch = Callable[[str, Series, Span], bool]
-"""Tells whether the venue of a series has a dataset's history of a span."""
+"""A predicate: True if the venue of a series has a dataset's history of a span."""
 
 
 def drop(store: BarStore, problems: Sequence[Problem], *, can_fetch: CanFetch) -> list[Problem]:
-    """Forget the days that can be brought back, each in one transaction; return what stays wrong.
+    """Drop the days that can be restored, each in one transaction; return the other problems.
 
     Args:
         store: The database.
-        problems: What `verify` yielded.
-        can_fetch: Which history a venue has.
+        problems: The problems from `verify`.
+        can_fetch: A predicate for the history of a venue.
     """
-    kept: list[Problem] = []
-    for (series, dataset, day_ms), found in groupby(sorted(problems, key=_day_of), key=_day_of):
+    remaining: list[Problem] = []
+    for key, day_problems in groupby(sorted(problems, key=_day_of), key=_day_of):
+        series, dataset, day_ms = key
         with store.transaction():
-            if _can_come_back(store, series, dataset, day_ms, can_fetch):
+            if _can_restore(store, series, dataset, day_ms, can_fetch):
                 _drop_day(store, dataset, series, day_ms)
             else:
-                kept += found
-    return kept
+                remaining += day_problems
+    return remaining
 
 
 def give_up(store: BarStore, problems: Sequence[Problem]) -> None:
-    """Forget days that nothing brings back, each in one transaction.
+    """Drop days that cannot be restored, each in one transaction.
 
-    Of a recording, what is lost is listed as a gap, like all that it lacks.
+    A lost recorded day is listed in `recording_gaps`.
     """
     for series, dataset, day_ms in dict.fromkeys(map(_day_of, problems)):
         with store.transaction():
@@ -169,7 +171,7 @@ def _drop_day(store: BarStore, dataset: str, series: Series, day_ms: int) -> Non
 
 
 def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
-    """Hop along the primary key from one series to the next, without reading the rows between."""
+    """Yield each series by jumps along the primary key, without a read of the rows between."""
     after = ("", "")
     while rows := store.query(
         f'SELECT venue, symbol FROM "{dataset}" WHERE (venue, symbol) > (?, ?)'
@@ -184,14 +186,14 @@ def _day_of(problem: Problem) -> tuple[Series, str, int]:
     return problem.series, problem.dataset, problem.day_ms
 
 
-def _can_come_back(
+def _can_restore(
     store: BarStore,
     series: Series,
     dataset: str,
     day_ms: int,
     can_fetch: CanFetch,
 ) -> bool:
-    """Return True if a source or a rebuild can bring a day back; a recording is unique."""
+    """Return True if a source or a rebuild can restore a day; a recording is unique."""
     if dataset == RECORDED or not _is_dataset(dataset):
         return False
     if not _is_time(day_ms):
@@ -225,7 +227,7 @@ def _is_time(ts_ms: int) -> bool:
 
 
 def _chunks(store: BarStore, dataset: str, series: Series, ledger: Sequence[int]) -> Iterator[Span]:
-    """Yield spans of whole days that hold every row and every ledger day of a series."""
+    """Yield spans of whole days that cover every row and every ledger day of a series."""
     at_ms = _TIMES.start_ms
     while True:
         rows = store.query(
@@ -245,12 +247,12 @@ _STRAYS = "venue = ? AND symbol = ? AND (ts_ms < ? OR ts_ms >= ?)"
 
 
 def _strays(store: BarStore, dataset: str, series: Series) -> str:
-    """Count the rows with an impossible time, in one line; "" if there are none."""
+    """Return a line about the rows with an impossible time; "" if there are none."""
     values = (series.venue, series.symbol, _TIMES.start_ms, _TIMES.end_ms)
     ((count, first),) = store.query(
         f'SELECT count(*), CAST(min(ts_ms) AS TEXT) FROM "{dataset}" WHERE {_STRAYS}', values
     )
-    return f"{count} rows with a ts_ms that is no time, first {first!r}" if count else ""
+    return f"{count} rows with an impossible ts_ms, first {first!r}" if count else ""
 
 
 def _remove_strays(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
@@ -271,26 +273,27 @@ def _ledger_problems(day: LedgerDay, count: int, digest: str) -> Iterator[str]:
     if day.digest is None:
         yield "a row was changed outside of tbv8"
     elif day.digest != digest:
-        yield "its rows are not those that were checked in (another digest)"
+        yield "its rows do not match the ledger's digest"
     if day.bars != count:
-        yield f"{count} rows where the ledger tells of {day.bars}"
+        yield f"{count} rows, but {day.bars} in the ledger"
 
 
 def _missing_problems(rows: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
     if dataset in MINUTE_DATASETS and day.bars + day.missing != day.span.minutes:
-        yield f"{day.bars} bars and {day.missing} missing do not make {day.span.minutes} minutes"
+        total = day.span.minutes
+        yield f"{day.bars} bars and {day.missing} missing do not add up to {total} minutes"
     if dataset == FUNDING:
-        lack = missing_hours(paid_in(rows, day.span), day.span)
-        if day.missing != lack:
-            yield f"{lack} hours lack a payment where the ledger tells of {day.missing}"
+        missing = missing_hours(paid_in(rows, day.span), day.span)
+        if day.missing != missing:
+            yield f"{missing} hours without a payment, but {day.missing} in the ledger"
 
 
 def _day_problems(day: LedgerDay, timeframe: Timeframe) -> Iterator[str]:
-    if not _is_of_its_day(day, timeframe):
-        yield f"its ledger knows {day.span}, which is no part of the day"
+    if not _is_within_day(day, timeframe):
+        yield f"its ledger has {day.span}, which is outside of the day"
 
 
-def _is_of_its_day(day: LedgerDay, timeframe: Timeframe) -> bool:
+def _is_within_day(day: LedgerDay, timeframe: Timeframe) -> bool:
     span, next_day_ms = day.span, day.day_ms + DAY_MS
     last_ms = span.end_ms if timeframe.text == "1m" else span.start_ms  # bars may end after it
     return (
@@ -311,20 +314,20 @@ def _outside(bars: pa.Table, day: LedgerDay, dataset: str) -> Iterator[str]:
         yield f"{outside.size} rows outside of {day.span}, first {iso(int(outside[0]))}"
 
 
-def _wrong_rates(rates: pa.Table) -> dict[int, list[str]]:
-    """Return by UTC day what is wrong with payments of funding by themselves."""
+def _rate_problems(rates: pa.Table) -> dict[int, list[str]]:
+    """Return the problems of funding payments, by UTC day."""
     paid, rate, hours = (rates[name].to_numpy() for name in FUNDING_RATES.names)
-    known = np.isin(hours, [number for number in range(1, 25) if 24 % number == 0])
+    is_divisor = np.isin(hours, [number for number in range(1, 25) if 24 % number == 0])
     checks = {
-        "off the full hour": paid % HOUR_MS != 0,
-        "with an interval that is no divisor of 24 hours": ~known,
-        "with a rate that no market has": ~(abs(rate) < MOST_RATE),
+        "not on a full hour": paid % HOUR_MS != 0,
+        "with an interval that does not divide 24 hours": ~is_divisor,
+        "with an impossible rate": ~(abs(rate) < MOST_RATE),
     }
     return _by_day(paid, checks)
 
 
-def _wrong_rows(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
-    """Return by UTC day what is wrong with bars by themselves."""
+def _bar_problems(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
+    """Return the problems of bars, by UTC day."""
     columns = {name: bars[name].to_numpy() for name in bars.schema.names}
     opens = columns["ts_ms"]
     low, high = columns["low"], columns["high"]
@@ -335,7 +338,7 @@ def _wrong_rows(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
     body_low = np.minimum(columns["open"], columns["close"])
     body_high = np.maximum(columns["open"], columns["close"])
     checks = {
-        "of a time that has one already": np.diff(opens, prepend=-1) <= 0,
+        "with a repeated time": np.diff(opens, prepend=-1) <= 0,
         f"off the {timeframe} grid": misaligned,
         "with a high below or a low above its open or close": (high < body_high) | (low > body_low),
         "with a price that is not above 0": low <= 0,
@@ -343,18 +346,18 @@ def _wrong_rows(bars: pa.Table, timeframe: Timeframe) -> dict[int, list[str]]:
         "with a value that is not finite": ~np.isfinite(high - low + columns["volume"]),
     }
     if "minutes" in columns:
-        checks["made of no 1m bars"] = columns["minutes"] < 1
+        checks["without any 1m bars"] = columns["minutes"] < 1
     return _by_day(opens, checks)
 
 
 def _by_day(opens: Ints, checks: Mapping[str, Flags]) -> dict[int, list[str]]:
-    """Return by UTC day which checks found rows wrong, and how many."""
-    found: dict[int, list[str]] = {}
-    for what, wrong in checks.items():
-        where = opens[wrong]
-        for day_ms in np.unique(where // DAY_MS * DAY_MS):
-            of_day = where[where // DAY_MS * DAY_MS == day_ms]
-            found.setdefault(int(day_ms), []).append(
-                f"{of_day.size} rows {what}, first {iso(int(of_day[0]))}"
+    """Return a line for each failed check with the number of its rows, by UTC day."""
+    lines: dict[int, list[str]] = {}
+    for problem, failed in checks.items():
+        failed_ms = opens[failed]
+        for day_ms in np.unique(failed_ms // DAY_MS * DAY_MS):
+            of_day = failed_ms[failed_ms // DAY_MS * DAY_MS == day_ms]
+            lines.setdefault(int(day_ms), []).append(
+                f"{of_day.size} rows {problem}, first {iso(int(of_day[0]))}"
             )
-    return found
+    return lines

@@ -1,1 +1,1 @@
-"""One module a strategy, yours included: a class and its config class, and nautilus_trader only."""
+"""Strategies, one per module: a class and its config class, with nautilus_trader alone."""

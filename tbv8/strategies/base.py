@@ -22,7 +22,7 @@ type Number = Decimal | Price | float
 
 
 def whole_lots(size: Decimal, instrument: Any) -> Decimal:
-    """Return a size, also one below 0, without what is less than a lot: -0.0129 -> -0.012."""
+    """Return a size, positive or negative, rounded towards 0 to whole lots: -0.0129 -> -0.012."""
     lot: Decimal = instrument.size_increment.as_decimal()
     return size // lot * lot
 
@@ -42,7 +42,7 @@ class OneMarket(Strategy):
     config: Any
 
     def on_start(self) -> None:
-        """Round the size down to whole lots, and ask for the bars."""
+        """Round the size down to whole lots, and subscribe to the bars."""
         instrument = self.cache.instrument(self.config.instrument_id)
         assert instrument is not None  # tbv8 adds it before the run
         self.instrument = instrument
@@ -61,7 +61,7 @@ class OneMarket(Strategy):
 
     @property
     def open_orders(self) -> list[Any]:
-        """The orders that work now, stops too.
+        """The working orders, including stops.
 
         if not self.position and not self.open_orders: ...
         """
@@ -69,7 +69,7 @@ class OneMarket(Strategy):
 
     @property
     def equity(self) -> Decimal:
-        """The account's equity in dollars: its balance and what its positions gain or lose now."""
+        """The account's equity in dollars: its balance plus the unrealised PnL of its positions."""
         equity = self.portfolio.equity(self.config.instrument_id.venue)
         amount: Decimal = equity[self.instrument.quote_currency].as_decimal()
         return amount
@@ -159,11 +159,11 @@ class LastCloses:
 
     @property
     def initialized(self) -> bool:
-        """Whether `count` closes are there; before that, the oldest are NaN."""
+        """True once there are `count` closes; before that, the oldest are NaN."""
         return self.seen >= self.count
 
     def handle_bar(self, bar: Bar) -> None:
-        """Take up a bar; NautilusTrader calls it before `on_bar`."""
+        """Add a bar's close; NautilusTrader calls it before `on_bar`."""
         at = self.seen % self.count
         self._twice[at] = self._twice[at + self.count] = bar.close.as_double()
         self.seen += 1

@@ -1,4 +1,4 @@
-"""A breakout with a stop that trails: what moves on after an entry, and never loosens."""
+"""A breakout with a trailing stop, which moves after the entry and never back."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Breakout(OneMarket):
         }
 
     def on_bar(self, bar: Bar) -> None:
-        """Trail the stop while something is held, else look for a breakout."""
+        """Trail the stop while there is a position, else look for a breakout."""
         upper, lower = self.channel.upper, self.channel.lower  # of the bars before this one
         ready = self.channel.initialized and self.range.initialized
         self.channel.handle_bar(bar)
@@ -73,7 +73,7 @@ class Breakout(OneMarket):
             self.modify_order(self.stop_id, trigger_price=trigger)
 
     def stop_price(self) -> Any:
-        """Return the trigger for the position held: below the close when long, above when short."""
+        """Return the stop's trigger: below the close when long, above it when short."""
         distance = self.config.stop_ranges * self.range.value
         long = self.position > 0
         return self.price(self.close - distance if long else self.close + distance, up=not long)

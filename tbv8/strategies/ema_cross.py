@@ -59,7 +59,7 @@ class EmaCross(Strategy):
         self.long: bool | None = None
 
     def on_start(self) -> None:
-        """Round the size down to whole lots, and ask for the bars."""
+        """Round the size down to whole lots, and subscribe to the bars."""
         instrument = self.cache.instrument(self.config.instrument_id)
         assert instrument is not None  # tbv8 adds it before the run
         lot = instrument.size_increment.as_decimal()
@@ -73,7 +73,7 @@ class EmaCross(Strategy):
         self.subscribe_bars(self.config.bar_type)
 
     def on_bar(self, bar: Bar) -> None:
-        """Turn round when the averages have crossed; both have seen this bar already."""
+        """Reverse the position when the averages have crossed; both include this bar."""
         if not self.slow.initialized or self.fast.value == self.slow.value:
             return
         long = self.fast.value > self.slow.value
@@ -83,7 +83,7 @@ class EmaCross(Strategy):
         self.trade_to(self.size if long else -self.size)
 
     def trade_to(self, position: Decimal) -> None:
-        """Send the one order that brings us from the position we have to `position`."""
+        """Send a single order from the present position to `position`."""
         change = position - self.portfolio.net_position(self.config.instrument_id)
         if change:
             order = self.order_factory.market(

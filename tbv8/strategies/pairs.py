@@ -1,4 +1,4 @@
-"""Two symbols on one account: one is bought and the other sold, for the same amount of money."""
+"""Two symbols on one account: buy one and sell the other, for the same amount of money."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Pairs(Strategy):
         self.second: Bar | None = None
 
     def on_start(self) -> None:
-        """Ask for the bars of both."""
+        """Subscribe to the bars of both symbols."""
         for bar_type in self.config.bar_types:
             self.subscribe_bars(bar_type)
 
     def on_bar(self, bar: Bar) -> None:
-        """Decide at a close that both symbols have; the first symbol's bar arrives last."""
+        """Decide at a close of both symbols; the first symbol's bar arrives last."""
         if bar.bar_type != self.config.bar_types[0]:
             self.second = bar
         elif self.second is not None and self.second.ts_event == bar.ts_event:

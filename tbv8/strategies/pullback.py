@@ -1,4 +1,4 @@
-"""Two timeframes: the longer one says in which direction, the main one says when."""
+"""Two timeframes: the longer one gives the direction, the main one the time of entry."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class Pullback(OneMarket):
         self.trend = 0  # 1 up, -1 down, 0 not known yet
 
     def on_start(self) -> None:
-        """Ask for the bars of both timeframes: ours come first in `bar_types`."""
+        """Subscribe to the bars of both timeframes; the main one is first in `bar_types`."""
         ours, longer = self.config.bar_types
         self.register_indicator_for_bars(ours, self.strength)
         self.subscribe_bars(longer)
         super().on_start()
 
     def on_bar(self, bar: Bar) -> None:
-        """Follow the trend; enter and leave on our own bars."""
+        """Update the trend on long bars; enter and exit on bars of the main timeframe."""
         if bar.bar_type != self.config.bar_type:
             self.average.handle_bar(bar)
             if self.average.initialized:

@@ -45,7 +45,7 @@ class Reversion(OneMarket):
         self.resting: dict[str, ClientOrderId] = {}
 
     def on_bar(self, bar: Bar) -> None:
-        """Quote where the bands are now: both sides while flat, else the way out."""
+        """Move the orders to the bands: both sides while flat, else the exit."""
         self.bands.handle_bar(bar)
         if not self.bands.initialized:
             return
@@ -60,7 +60,7 @@ class Reversion(OneMarket):
         return lambda: getattr(self.bands, name) if self.bands.initialized else None
 
     def quote(self, side: str, value: float) -> None:
-        """Move the order that rests on this side, or send one."""
+        """Move the resting order of a side, or send a new one."""
         price = self.price(value, up=side == "sell")
         resting = self.resting.get(side)
         order = self.cache.order(resting) if resting else None

@@ -12,7 +12,7 @@ from tbv8.strategies.base import LastCloses, OneMarket
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateConfig:
-    """What tbv8 gives (the first three) and what the YAML's `params` may set."""
+    """Parameters; tbv8 sets the first three, the YAML's `params` the rest."""
 
     instrument_id: InstrumentId
     bar_type: BarType
@@ -40,7 +40,7 @@ class Template(OneMarket):
         self.closes = LastCloses(config.lookback)
 
     def on_start(self) -> None:
-        """Register what sees each bar before `on_bar`, and subscribe to the bars."""
+        """Register the indicators, which precede `on_bar`, and subscribe to the bars."""
         self.register_indicator_for_bars(self.config.bar_type, self.closes)
         super().on_start()
 

@@ -1,4 +1,4 @@
-"""What the engine asks: at which price, for how much and for which fee an order is filled now."""
+"""Answers to NautilusTrader's models: price, size and fee of the fill that is due now."""
 
 from __future__ import annotations
 

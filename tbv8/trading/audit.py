@@ -95,7 +95,7 @@ def collect(
     carried: Carried | None,
     lines: ChartLines | None,
 ) -> Run:
-    """Return what a session did, of which the audit has found nothing wrong."""
+    """Return a session's run after comparing every book with the engine's."""
     book = orders.book
     since_ms = carried.ts_ms if carried else 0
     counted = [
@@ -123,7 +123,7 @@ def collect(
         orders=dict(sorted((+statuses).items())),
         refused=dict(sorted(Counter(map(_reason, filter(_is_refused, counted))).items())),
         fills=tuple(orders.fills),
-        payments=tuple(book.payments),
+        payments=tuple(sorted(book.payments, key=lambda payment: payment.ts_ms)),  # late ones
         denials=tuple(book.denials),
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),
@@ -145,6 +145,6 @@ def _is_refused(order: Any) -> bool:
 
 
 def _reason(order: Any) -> str:
-    """Return why the engine refused an order, without its id."""
+    """Return the engine's reason for rejecting an order, without its id."""
     reason = str(order.last_event.reason).split(":")[0]
     return reason.replace(f" {order.client_order_id}", "")

@@ -1,10 +1,17 @@
-"""When funding is charged in a session, and at which rate: what venues paid, or a fixed rate."""
+"""Funding of a session: times and rates, from a venue's payments or from a fixed rate.
+
+A venue publishes a payment seconds after its full hour, so a live session (`AwaitedRates`) keeps
+what was held then, and books the payment once it is known: of the same amount as a backtest, but
+later.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,25 +28,39 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         rates: The fractions of the notional that a long position pays then.
         hours: The hours before each for which it pays.
         venues: Whose payment it is.
+        booked_ms: When a live session books each, at its hour or later; empty in a backtest.
     """
 
     times_ms: list[int] = []
     rates: list[Decimal] = []
     hours: list[int] = []
     venues: list[str] = []
+    booked_ms: list[int] = []
+
+    @classmethod
+    def of(cls, payments: Iterable[tuple[int, Decimal, int, str, int]]) -> Charged:
+        """Return payments in any order, each with a value of every column, by time."""
+        columns: list[list[Any]] = [list(few) for few in zip(*sorted(payments), strict=True)]
+        return cls(**dict(zip(cls.__struct_fields__, columns, strict=True))) if columns else cls()
+
+    @property
+    def rows(self) -> Iterator[tuple[int, Decimal, int, str, int]]:
+        """The payments of a live session, one by one."""
+        return zip(self.times_ms, self.rates, self.hours, self.venues, self.booked_ms, strict=True)
 
     def within(self, span: Span) -> Charged:
-        """Return what pays for the hours of a span: the payments after its start, up to its end."""
+        """Return the payments for the hours of a span: after its start, up to its end."""
         first, end = (bisect_right(self.times_ms, ms) for ms in (span.start_ms, span.end_ms))
         return Charged(
             times_ms=self.times_ms[first:end],
             rates=self.rates[first:end],
             hours=self.hours[first:end],
             venues=self.venues[first:end],
+            booked_ms=self.booked_ms[first:end],
         )
 
     def hours_of(self, span: Span) -> dict[str, int]:
-        """Return how many hours of a span each venue's payments pay for, in their first order."""
+        """Return the hours of a span that each venue's payments cover, venues in order of time."""
         found: dict[str, int] = {}
         paid_ms = span.start_ms
         for ts_ms, hours, venue in zip(self.times_ms, self.hours, self.venues, strict=True):
@@ -50,14 +71,30 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
+class Held(msgspec.Struct, frozen=True):
+    """A symbol's position and its last price, if it had one; positions below 0 are short."""
+
+    position: Decimal
+    price: Decimal | None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """A payment to book: its full hour, its rate and interval, and what was held at that hour."""
+
+    hour_ms: int
+    rate: Decimal
+    hours: int
+    held: Held
+
+
 class Rates(Protocol):
     """The funding of one symbol in a session."""
 
     def due_after(self, ts_ms: int) -> int:
-        """Return the first time of a payment after `ts_ms`; NEVER_MS where none is known."""
+        """Return the first time after `ts_ms` to call `due_at`; NEVER_MS where none is known."""
 
-    def paid_at(self, ts_ms: int) -> tuple[Decimal, int]:
-        """Return the rate of the payment at its time, and its interval in hours."""
+    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+        """Return the payments to book at a time, at which `held` is held."""
 
 
 class FixedRates(msgspec.Struct, frozen=True):
@@ -70,13 +107,13 @@ class FixedRates(msgspec.Struct, frozen=True):
         """Return the first time of a payment after `ts_ms`."""
         return next_funding(ts_ms, self.hours) if self.rate_8h else NEVER_MS
 
-    def paid_at(self, _ts_ms: int) -> tuple[Decimal, int]:
-        """Return the share of the eight hours that each payment takes."""
-        return fixed_rate(self.rate_8h, self.hours), self.hours
+    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+        """Return the payment of that hour: its share of the eight hours."""
+        return [Due(ts_ms, fixed_rate(self.rate_8h, self.hours), self.hours, held)]
 
 
 class PaidRates:
-    """What venues paid, as far as a session has been told."""
+    """The payments of venues that a session knows so far."""
 
     def __init__(self) -> None:
         self._times_ms: list[int] = []
@@ -94,6 +131,41 @@ class PaidRates:
         at = bisect_right(self._times_ms, ts_ms)
         return self._times_ms[at] if at < len(self._times_ms) else NEVER_MS
 
-    def paid_at(self, ts_ms: int) -> tuple[Decimal, int]:
-        """Return the rate of the payment at its time, and its interval in hours."""
-        return self._payments[bisect_right(self._times_ms, ts_ms) - 1]
+    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+        """Return the payment of that hour."""
+        rate, hours = self._payments[bisect_right(self._times_ms, ts_ms) - 1]
+        return [Due(ts_ms, rate, hours, held)]
+
+
+class AwaitedRates:
+    """What a venue paid, each payment booked when a live session knows of it.
+
+    At each full hour what is held is kept until the payment that covers the hour has come.
+    """
+
+    def __init__(self) -> None:
+        self._bookings: deque[tuple[int, int, Decimal, int]] = deque()
+        self._held: dict[int, Held] = {}
+
+    def extend(self, charged: Charged) -> None:
+        """Take payments that are booked after all that were taken before."""
+        columns = charged.booked_ms, charged.times_ms, charged.rates, charged.hours
+        self._bookings.extend(sorted(zip(*columns, strict=True)))
+
+    def due_after(self, ts_ms: int) -> int:
+        """Return the next full hour, or the next time at which a payment is booked."""
+        hour_ms = (ts_ms // HOUR_MS + 1) * HOUR_MS
+        return next((min(hour_ms, one[0]) for one in self._bookings if one[0] > ts_ms), hour_ms)
+
+    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+        """Return the payments that are booked at a time, each of what was held at its own hour."""
+        if ts_ms % HOUR_MS == 0 and held.position:
+            self._held[ts_ms] = held
+        found: list[Due] = []
+        while self._bookings and self._bookings[0][0] <= ts_ms:
+            _, hour_ms, rate, hours = self._bookings.popleft()
+            then = self._held.get(hour_ms, Held(Decimal(0), None))
+            found.append(Due(hour_ms, rate, hours, then))
+            for paid_ms in range(hour_ms - (hours - 1) * HOUR_MS, hour_ms + 1, HOUR_MS):
+                self._held.pop(paid_ms, None)
+        return found

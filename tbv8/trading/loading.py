@@ -9,6 +9,7 @@ import importlib
 import inspect
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +20,14 @@ from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
 from tbv8.config.document import expected, nearest, read_document
-from tbv8.config.source import STRATEGIES, classes, import_root, is_file, strategy_sources
+from tbv8.config.source import (
+    STRATEGIES,
+    classes,
+    import_root,
+    is_file,
+    remove_stale_bytecode,
+    strategy_sources,
+)
 from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.market import Series
 from tbv8.trading.nautilus import to_bar_type, to_instrument_id
@@ -28,7 +36,7 @@ _STRATEGIES = "tbv8.strategies"
 
 
 class StrategyError(Tbv8Error):
-    """What a user's strategy raised; the exception itself, with its traceback, is `__cause__`."""
+    """An exception in a user's strategy, in one line; the exception itself is `__cause__`."""
 
 
 def check_params(strategy: records.Strategy) -> None:
@@ -85,7 +93,7 @@ def make_config(strategy: records.Strategy, venue: str) -> Any:
 
 
 def _given(config_class: type, strategy: records.Strategy, venue: str) -> dict[str, Any]:
-    """Return what tbv8 gives: of the main symbol, and of all where the class names the plural."""
+    """Return tbv8's own arguments: of the main symbol, or of all if the class has the plural."""
     series = [Series(venue, symbol) for symbol in strategy.symbols]
     one = {
         "instrument_id": to_instrument_id(series[0]),
@@ -185,13 +193,13 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
 
 
 def is_of_strategy(strategy: records.Strategy, error: BaseException) -> bool:
-    """Tell whether an error went through a strategy's own code."""
+    """Return True if an error passed through a strategy's own code."""
     frames = traceback.extract_tb(error.__traceback__)
     return any(_is_own(strategy, frame.filename) for frame in frames)
 
 
 def _is_own(strategy: records.Strategy, filename: str) -> bool:
-    """Tell whether a file is under a folder of strategies, or one of a strategy outside of it."""
+    """Return True if a file belongs to a strategy, of tbv8's folder of strategies or its own."""
     path = Path(filename)
     if "/strategies/" in path.as_posix():
         return True
@@ -232,6 +240,9 @@ def _load_class(strategy: records.Strategy, name: str) -> type:
 
 def _import_module(strategy: records.Strategy) -> ModuleType:
     """Import the module of a strategy; a file imports from its project's or repository's folder."""
+    with suppress(ConfigError):  # of what is no Python, importing it tells more
+        sources, _ = strategy_sources(strategy.module, root=strategy.root)
+        remove_stale_bytecode(sources)
     if not is_file(strategy.module):
         return importlib.import_module(f"{_STRATEGIES}.{strategy.module}")
     root = import_root(strategy.module, root=strategy.root)

@@ -1,4 +1,4 @@
-"""Which orders fill inside of one step, in which order, at which price and for how much.
+"""The fills of one step: which orders, in which order, at which price and size.
 
 Pure, and in integers (see units.py). The rules are docs/orders.md, sections 2 to 5: the price walks
 from the close before to open, first extreme, second extreme and close; both orders of the extremes
@@ -73,7 +73,7 @@ class Working:
 
     @property
     def rests_at_limit(self) -> bool:
-        """Whether its limit is what the price must pass."""
+        """True if the price must pass its limit."""
         return self.kind == "limit" or self.triggered
 
     @property
@@ -83,7 +83,7 @@ class Working:
 
     @property
     def below(self) -> bool:
-        """Whether it is met on a way down."""
+        """True if a falling price meets it."""
         return self.buy == self.rests_at_limit
 
     def copy(self) -> Working:
@@ -117,7 +117,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def plan(orders: Iterable[Working], account: Account, step: Step, units: Units) -> list[Planned]:
-    """Return what happens in a step, in order: the walk that leaves the lower equity.
+    """Return the events of a step in order, on the path that leaves the lower equity.
 
     Args:
         orders: All that work or wait, in any order.
@@ -132,7 +132,7 @@ def plan(orders: Iterable[Working], account: Account, step: Step, units: Units) 
 
 
 def _is_low_first(low_first: _Walk, high_first: _Walk, step: Step) -> bool:
-    """Tell whether the low is taken to have come first: what is worse for us, or as ties go."""
+    """Return True if the path visits the low first: the worse one, or the one for ties."""
     if low_first.equity != high_first.equity:
         return low_first.equity < high_first.equity
     if low_first.position_at_open:
@@ -185,7 +185,7 @@ class _Walk:
 
     @property
     def equity(self) -> int:
-        """What is left at the step's close, by which paths are compared."""
+        """The equity at the step's close, by which paths are compared."""
         if self.liquidated:
             return 0
         return self.cash + self.position * self.step.close * self.units.scale
@@ -330,7 +330,7 @@ class _Walk:
                 del self.live[name]
 
     def _is_rejected(self, order: Working, at: int) -> bool:
-        """Tell whether a post-only limit would take where it begins."""
+        """Return True if a post-only limit would take liquidity at the start of its path."""
         if order.kind != "limit" or not order.post_only:
             return False
         return order.price >= at if order.buy else order.price <= at
@@ -363,7 +363,7 @@ class _Walk:
                 self._liquidate(close, close)
 
     def _turn(self, order: Working) -> int | None:
-        """Return when an order takes its turn at the end of the path; None if it does not fill."""
+        """Return an order's turn at the end of the path; None if it does not fill."""
         close = self.step.close
         if order.ends_inside:
             price = self._ending_price(order)
@@ -378,7 +378,7 @@ class _Walk:
         return _BEGAN_STOP if self._reached(order) else None
 
     def _reached(self, order: Working) -> bool:
-        """Tell whether the step touched an order's trigger at any moment."""
+        """Return True if the step touched an order's trigger at any moment."""
         step = self.step
         return step.low <= order.trigger if order.below else step.high >= order.trigger
 
@@ -410,7 +410,7 @@ class _Walk:
 def _reach(
     price: int, start: int, end: int, *, way: int, below: bool, at_once: int | None = None
 ) -> int | None:
-    """Return where what is left of a leg meets a price; None where it does not.
+    """Return the point at which the rest of a leg meets a price; None if it does not.
 
     Args:
         price: What is waited for.
@@ -431,7 +431,7 @@ def _reach(
 
 
 def _is_beyond(price: int, limit: int, *, below: bool) -> bool:
-    """Tell whether a price is beyond a limit: at it is not enough."""
+    """Return True if a price is beyond a limit; at the limit is not enough."""
     return price < limit if below else price > limit
 
 

@@ -1,4 +1,4 @@
-"""What a strategy's own code opens and imports while it runs, seen by Python's audit events.
+"""Files that a strategy's own code opens and imports while it runs, by Python's audit events.
 
 A file below the project's folder, or in the repository of a strategy beside it, becomes part of the
 result's key. Refused is what cannot be part
@@ -56,7 +56,7 @@ _INSIDE = threading.local()  # what is opened to make a digest is not the strate
 
 
 class Opened:
-    """What a strategy's code opened so far, below the project's folder or in its repository."""
+    """The files that a strategy opened so far, below the project's folder or in its repository."""
 
     def __init__(self, strategy: records.Strategy) -> None:
         self._strategy_id = strategy.strategy_id
@@ -87,7 +87,7 @@ class Opened:
         return {name: digest for name, (digest, _) in sorted(self._files.items())}
 
     def data(self) -> list[str]:
-        """Return where each file that is no code was opened first, as `place opens it`."""
+        """Return the first place that opened each file of data, as `place opens it`."""
         return [
             f"{place} opens {name}"
             for name, (_, place) in self._files.items()
@@ -166,7 +166,7 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 
 
 def _is_users(filename: str) -> bool:
-    """Tell whether a file of code is a user's: no library, and of tbv8 only a strategy."""
+    """Return True if a file of code is a user's: no library, and of tbv8 only a strategy."""
     if not filename or filename.startswith("<") or _is_library(filename):
         return False
     return filename.startswith(_STRATEGIES) or not filename.startswith(_TBV8)

@@ -80,6 +80,10 @@ class Orders:
         self.loaded = loaded
         self.clock_ns: Callable[[], int] = loaded.clock.timestamp_ns
 
+    def leave(self) -> None:
+        """Forget the strategy and its clock; no order can be sent after it."""
+        del self.loaded, self.clock_ns
+
     def set_prices(self) -> None:
         """Report the last closes to the book."""
         prices = self.book.prices

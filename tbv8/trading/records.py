@@ -1,4 +1,4 @@
-"""What a session has done, as results read it."""
+"""Records of a session, as results read them."""
 
 from __future__ import annotations
 
@@ -28,6 +28,16 @@ class SubmittedOrder(msgspec.Struct, frozen=True, kw_only=True):
     prices: tuple[Decimal, ...] = ()
 
 
+class RestingLimit(msgspec.Struct, frozen=True, kw_only=True):
+    """A limit order that works at the venue, with what is left of it."""
+
+    order_id: str
+    symbol: str
+    side: Side
+    quantity: Decimal
+    price: Decimal
+
+
 class Fill(msgspec.Struct, frozen=True, kw_only=True):
     """One execution.
 
@@ -51,7 +61,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def change(self) -> Decimal:
-        """What it added to the position."""
+        """The signed size that it added to the position."""
         return self.quantity if self.side == "buy" else -self.quantity
 
 
@@ -64,7 +74,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Carried(msgspec.Struct, frozen=True, kw_only=True):
-    """What a warm-up left at the moment from which the run is counted."""
+    """The account at the end of a warm-up, from which the run is counted."""
 
     ts_ms: int
     positions: dict[str, Decimal]
@@ -82,7 +92,7 @@ class ChartLines(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What one session did; `orders` counts them by status, `refused` by the engine's reason.
+    """A session's run; `orders` counts orders by status, `refused` by the engine's reason.
 
     `markets` are its symbols, the main one first; after a warm-up `carried` is what the account
     began with, and nothing before it is listed. `changed` are orders as the strategy changed them,
@@ -106,7 +116,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Events(msgspec.Struct, frozen=True, kw_only=True):
-    """What a session has done so far; its lists grow with the session."""
+    """The run of a session so far; its lists grow with the session."""
 
     submitted: Sequence[SubmittedOrder]
     changed: Sequence[SubmittedOrder]

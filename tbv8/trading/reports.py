@@ -1,4 +1,4 @@
-"""What the engine reports of orders, booked before the strategy's own callbacks run."""
+"""The engine's reports of orders, booked before the strategy's own callbacks run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Reports:
         self.book, self.markets = orders.book, orders.markets
 
     def hooks(self) -> dict[str, Callable[..., Any]]:
-        """Return what books each report, by the name of the strategy's callback."""
+        """Return the hook that books each report, by the name of the strategy's callback."""
         ended = ("canceled", "expired", "rejected", "denied")
         return {
             "on_order_accepted": self._on_accepted,

@@ -49,17 +49,18 @@ class RestingOrders:
         self.low_alarm, self.high_alarm = -1, NEVER
         self._planned: list[Planned] = []
         self._next = 0
+        self._instrument_id, self._decimals = instrument.id, units.price_decimals
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
         self._size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
 
     def quote(self, price: int, time_ns: int) -> QuoteTick:
         """Return the quote that moves the engine's market to a price, one price wide."""
-        at = Price.from_raw(price * self._raw, self.units.price_decimals)
-        return QuoteTick(self.instrument.id, at, at, self._size, self._size, time_ns, time_ns)
+        at, size = Price.from_raw(price * self._raw, self._decimals), self._size
+        return QuoteTick(self._instrument_id, at, at, size, size, time_ns, time_ns)
 
     @property
     def value(self) -> int:
-        """What the position is worth at the last close, as money."""
+        """The value of the position at the last close, as money."""
         return self.position * self.last * self.units.scale if self.last is not None else 0
 
     def set_alarm(self, room: int) -> None:
@@ -148,7 +149,7 @@ class RestingOrders:
         self.set_band()
 
     def is_triggered(self, name: str) -> bool:
-        """Tell whether an order is a stop-limit whose trigger was reached."""
+        """Return True if an order is a stop-limit whose trigger was reached."""
         order = self.working.get(name)
         return order is not None and order.triggered
 
@@ -185,7 +186,7 @@ class RestingOrders:
     # A step.
 
     def first_end(self, low: int, high: int, time_ns: int) -> int:
-        """Return when the first order ends that a step reaches; the step's close where none does.
+        """Return the earliest expiry that a step reaches; the step's close if there is none.
 
         Args:
             low: The step's lowest price.

@@ -116,7 +116,7 @@ def schedules(
     bar_types: Mapping[tuple[str, Timeframe], BarType],
     after_ms: int,
 ) -> Iterator[Schedule]:
-    """Yield what a piece of bars holds, stretch by stretch.
+    """Yield the schedule of a piece of bars, a stretch at a time.
 
     Args:
         bars: What is fed.

@@ -32,9 +32,9 @@ from tbv8.trading.gated import gated
 from tbv8.trading.interrupts import signals_deferred
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.matching import Planned
-from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
+from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
-from tbv8.trading.records import Events, Run
+from tbv8.trading.records import Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
@@ -56,6 +56,7 @@ class Session:
         venue: Its primary or secondary venue.
         price_decimals: The decimals of each symbol's prices; bars with more are rounded.
         with_lines: Keep the values of the strategy's `chart_lines`.
+        awaits_funding: Each payment comes with the time at which it is booked.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Session:
         *,
         price_decimals: Mapping[str, int],
         with_lines: bool = False,
+        awaits_funding: bool = False,
     ) -> None:
         self.strategy, self.venue = strategy, venue
         rules = strategy.instruments[venue]
@@ -94,6 +96,7 @@ class Session:
             rules,
             counted_from_ms=strategy.span.start_ms if strategy.warm_up_ms else None,
             starting_balance=balance,
+            awaits_funding=awaits_funding,
         )
         currency = self._markets[0].instrument.quote_currency
         self._payments = Payments(self._simulation.unbooked, currency)
@@ -124,6 +127,10 @@ class Session:
         self, _kind: type[BaseException] | None, _e: BaseException | None, _tb: TracebackType | None
     ) -> None:
         self._engine.dispose()
+        # a run's class and its callbacks are a cycle: with the strategy in it, the collector would
+        # drop the strategy in any thread, and NautilusTrader's objects may go in their own alone
+        self._callbacks.release()
+        self._orders.leave()
 
     def feed(self, bars: Bars) -> None:
         """Go on with bars that close after all that were fed before.
@@ -155,7 +162,7 @@ class Session:
         self._runner.walk(self._markets[number], [opened], int(schedule.closes_ns[0]) - 1)
 
     def end(self, *, stop: bool = True) -> Run:
-        """Return what came of it; nothing can be fed after it.
+        """Return the finished run; nothing can be fed after it.
 
         Args:
             stop: False leaves the run after the last bar, as if more were to come: the strategy's
@@ -182,11 +189,11 @@ class Session:
 
     @property
     def is_counting(self) -> bool:
-        """Whether the warm-up has ended, or there was none."""
+        """True if the warm-up has ended, or there was none."""
         return not self.strategy.warm_up_ms or self._simulation.carried is not None
 
     def events(self) -> Events:
-        """Return what happened since the warm-up, each list in its own order."""
+        """Return the events since the warm-up, each list in its own order."""
         orders, book = self._orders, self._book
         carried = self._simulation.carried
         since_ms = carried.ts_ms if carried else 0
@@ -198,6 +205,23 @@ class Session:
             denials=book.denials,
             halts=book.halts,
         )
+
+    def resting_limits(self) -> list[RestingLimit]:
+        """Return the limit orders that work at the venue; those that wait for a parent do not."""
+        orders = self._orders
+        return [
+            RestingLimit(
+                order_id=orders.numbers[name],
+                symbol=wanted.symbol,
+                side="buy" if wanted.change > 0 else "sell",
+                quantity=abs(wanted.change),
+                price=wanted.prices[0],
+            )
+            for name, wanted in self._book.working.items()
+            if name not in orders.held
+            and (sent := orders.submitted.get(name)) is not None
+            and sent.type == "limit"
+        ]
 
     def bar_entries(self, rule: str | None) -> None:
         """Let nothing be opened from now on, by the name of a rule; None lets it again."""
@@ -225,6 +249,7 @@ class Session:
         stack.enter_context(signals_deferred(self._interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
         stack.enter_context(localcontext(EXACT))
+        stack.enter_context(gc_rare())
 
     def _interrupt(self) -> None:
         self._interrupted = True
@@ -245,13 +270,13 @@ class Session:
                     self._skip(instant)
 
     def _may_happen(self, interval: Interval) -> bool:
-        """Tell whether anything may happen to the account in an interval."""
+        """Return True if anything may happen to the account in an interval."""
         time_ns, ranges, _, _, _ = interval
         simulation, markets = self._simulation, self._markets
         if (
             time_ns >= simulation.due_ns
             or time_ns >= self._runner.timer_ns
-            or self._gate.is_waited_for
+            or self._gate.waiting
             or self._interrupted
         ):
             return True
@@ -288,11 +313,11 @@ class Session:
         """Go through an instant at which something may happen to the account."""
         if self._interrupted:
             raise KeyboardInterrupt
-        gate, orders, simulation, runner = self._gate, self._orders, self._simulation, self._runner
+        gate, simulation, runner = self._gate, self._simulation, self._runner
         time_ns, ranges, shown, _, _ = instant
         ts_ms = time_ns // _NS
-        orders.step_ns = time_ns
-        orders.set_prices()
+        self._orders.step_ns = time_ns
+        self._orders.set_prices()
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
         closed = [self._markets[number] for number, *_ in ranges]
@@ -303,30 +328,17 @@ class Session:
         )
         if before_ns < time_ns and runner.timer_ns < time_ns:
             runner.run(time_ns, [])  # no timer inside of a step sees its fills
-        liquidation: tuple[RestingOrders, Planned] | None = None
-        margin = Decimal(0)
-        for number, *prices, _ in ranges:
-            market = self._markets[number]
-            planned = [] if liquidation else simulation.plan(market, prices, time_ns)
-            if planned:
-                runs = True
-                if path := [each.at for each in planned if each.order_id]:
-                    orders.walking = market
-                    runner.walk(market, path, before_ns - 1)
-                    orders.walking = None
-                if planned[-1].kind == "liquidation":
-                    liquidation, margin = (market, planned[-1]), simulation.margin_of(market)
-            left = market.close_step(prices[3])
-            assert not left, f"{left} were not asked for at {iso(ts_ms)}"
-        orders.set_prices()
+        happened, liquidation = self._walk(instant, before_ns)
+        self._orders.set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
-        if runs or simulation.unbooked:
+        if runs or happened or simulation.unbooked:
             runner.settle(time_ns)
         if liquidation:
-            simulation.liquidate(*liquidation, ts_ms)
+            market, planned, margin = liquidation
+            simulation.liquidate(market, planned, ts_ms)
             runner.settle(time_ns)
-            simulation.lose_margin(liquidation[0], margin, ts_ms)
+            simulation.lose_margin(market, margin, ts_ms)
             simulation.pay_funding(ts_ms)
         elif simulation.must_halt():
             simulation.halt_for_loss(ts_ms)
@@ -345,6 +357,31 @@ class Session:
         if shown:
             runner.settle(time_ns, shown)
         simulation.set_alarms()
+
+    def _walk(
+        self, instant: Interval, before_ns: int
+    ) -> tuple[bool, tuple[RestingOrders, Planned, Decimal] | None]:
+        """Lead the engine through the planned fills of the steps, symbol by symbol.
+
+        Returns whether anything was planned; and of a liquidation, behind which no symbol fills,
+        its symbol, its entry in the plan and the maintenance margin.
+        """
+        time_ns, ranges, _, _, _ = instant
+        happened, liquidation = False, None
+        for number, *prices, _ in ranges:
+            market = self._markets[number]
+            planned = [] if liquidation else self._simulation.plan(market, prices, time_ns)
+            if planned:
+                happened = True
+                if path := [each.at for each in planned if each.order_id]:
+                    self._orders.walking = market
+                    self._runner.walk(market, path, before_ns - 1)
+                    self._orders.walking = None
+                if planned[-1].kind == "liquidation":
+                    liquidation = market, planned[-1], self._simulation.margin_of(market)
+            left = market.close_step(prices[3])
+            assert not left, f"{left} were not asked for at {iso(time_ns // _NS)}"
+        return happened, liquidation
 
 
 def _markets(

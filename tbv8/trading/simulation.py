@@ -13,11 +13,20 @@ from typing import Any
 from nautilus_trader.model import FundingRateUpdate, InstrumentId
 
 from tbv8.config import records
+from tbv8.market import DAY_MS
 from tbv8.risk.book import Book
 from tbv8.risk.costs import funding, next_midnight
 from tbv8.risk.events import EXACT, LIQUIDATION, Payment, PaymentKind
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
-from tbv8.trading.funding import Charged, FixedRates, PaidRates, Rates
+from tbv8.trading.funding import (
+    AwaitedRates,
+    Charged,
+    Due,
+    FixedRates,
+    Held,
+    PaidRates,
+    Rates,
+)
 from tbv8.trading.matching import Account, Planned, Step
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Carried
@@ -44,6 +53,7 @@ class Simulation:
         *,
         counted_from_ms: int | None,
         starting_balance: Decimal,
+        awaits_funding: bool,
     ) -> None:
         self.book, self.orders, self.markets, self.rules = book, orders, markets, rules
         self.due_ns = 0
@@ -52,7 +62,9 @@ class Simulation:
         self._counted_from_ms = counted_from_ms
         self._starting_balance = starting_balance
         self._rates: dict[str, Rates] = {
-            symbol: FixedRates(own.funding_rate_8h, own.funding_hours)
+            symbol: AwaitedRates()
+            if awaits_funding
+            else FixedRates(own.funding_rate_8h, own.funding_hours)
             for symbol, own in rules.items()
         }
         self._funding_ms: dict[str, int] = {}
@@ -65,11 +77,12 @@ class Simulation:
         self._set_funding(first_ms - 1)
 
     def add_funding(self, charged: Mapping[str, Charged], after_ms: int) -> None:
-        """Take what is charged after a time, in place of the fixed rates of its symbols."""
+        """Take the payments after a time, in place of the fixed rates of their symbols."""
         for symbol, payments in charged.items():
             rates = self._rates[symbol]
-            if not isinstance(rates, PaidRates):
+            if isinstance(rates, FixedRates):
                 rates = self._rates[symbol] = PaidRates()
+            assert isinstance(rates, PaidRates | AwaitedRates)
             rates.extend(payments)
         if self._funding_ms:
             self._set_funding(after_ms)
@@ -89,7 +102,7 @@ class Simulation:
         self.due_ns = due_ms * _NS
 
     def has_changed(self) -> bool:
-        """Tell whether the account is another than that for which the alarms are set."""
+        """Return True if the account has changed since the alarms were set."""
         book, (cash, day_start, halted) = self.book, self._alarmed
         return not (book.cash is cash and book.day_start is day_start and book.halted is halted)
 
@@ -136,7 +149,7 @@ class Simulation:
         return Account(market.position, cash, reserved)
 
     def plan(self, market: RestingOrders, prices: Sequence[int], time_ns: int) -> list[Planned]:
-        """Return what a symbol's step brings; nothing where it reaches neither order nor margin.
+        """Return the events of a symbol's step; none if it reaches neither an order nor the margin.
 
         Args:
             market: The symbol.
@@ -169,26 +182,36 @@ class Simulation:
             self._do_due(due_ms)
 
     def pay_funding(self, ts_ms: int) -> None:
-        """Charge the funding that is due at a time, on what is held, at the last prices."""
+        """Charge the funding that is due at a time, on what was held at its hour."""
         for market in self.markets:
             if self._funding_ms.get(market.symbol) != ts_ms:
                 continue
             rates = self._rates[market.symbol]
             self._funding_ms[market.symbol] = rates.due_after(ts_ms)
-            rate, hours = rates.paid_at(ts_ms)
-            self._charged[market.instrument.id] = FundingRateUpdate(
-                market.instrument.id, rate, ts_ms * _NS, ts_ms * _NS, hours * 60
-            )
-            if not market.position or market.last is None:
-                continue
-            amount = funding(
-                self.book.positions[market.symbol],
-                market.units.to_price(market.last),
-                rate,
-            )
-            if amount:
-                self.pay(market, "funding", amount, ts_ms)
+            price = None if market.last is None else market.units.to_price(market.last)
+            for due in rates.due_at(ts_ms, Held(self.book.positions[market.symbol], price)):
+                self._charge(market, due, ts_ms)
         self._set_due()
+
+    def _charge(self, market: RestingOrders, due: Due, ts_ms: int) -> None:
+        """Book one payment of funding; a late one counts for the day of its hour."""
+        name, held = market.instrument.id, due.held
+        last = self._charged.get(name)
+        if last is None or last.ts_event <= due.hour_ms * _NS:
+            self._charged[name] = FundingRateUpdate(
+                name, due.rate, due.hour_ms * _NS, ts_ms * _NS, due.hours * 60
+            )
+        if not held.position or held.price is None:
+            return
+        if self.carried is not None and due.hour_ms <= self.carried.ts_ms:
+            return  # of the warm-up, which is over
+        amount = funding(held.position, held.price, due.rate)
+        if not amount:
+            return
+        booked_ms = ts_ms if ts_ms > due.hour_ms else None
+        self.pay(market, "funding", amount, due.hour_ms, booked_ms=booked_ms)
+        if booked_ms is not None and due.hour_ms <= self.book.midnight_ms - DAY_MS:
+            self.book.day_start = EXACT.subtract(self.book.day_start, amount)
 
     def funding_rate(self, instrument_id: InstrumentId) -> FundingRateUpdate | None:
         """Return the funding that was charged last; None before the first of a run.
@@ -198,9 +221,20 @@ class Simulation:
         """
         return self._charged.get(instrument_id)
 
-    def pay(self, market: RestingOrders, kind: PaymentKind, amount: Decimal, ts_ms: int) -> None:
+    def pay(
+        self,
+        market: RestingOrders,
+        kind: PaymentKind,
+        amount: Decimal,
+        ts_ms: int,
+        *,
+        booked_ms: int | None = None,
+    ) -> None:
         """Book a payment of the account; the engine's account follows."""
-        self.book.pay(Payment(ts_ms=ts_ms, symbol=market.symbol, kind=kind, amount=amount))
+        payment = Payment(
+            ts_ms=ts_ms, symbol=market.symbol, kind=kind, amount=amount, booked_ms=booked_ms
+        )
+        self.book.pay(payment)
         self.unbooked.append(-amount)
 
     def _do_due(self, due_ms: int) -> None:
@@ -216,7 +250,7 @@ class Simulation:
     # Halts.
 
     def must_halt(self) -> bool:
-        """Tell whether the day's loss is reached at the last prices."""
+        """Return True if the limit of the day's loss is reached at the last prices."""
         return self.book.halted is None and self.book.equity <= self.book.lowest_equity
 
     def halt_for_loss(self, ts_ms: int) -> None:

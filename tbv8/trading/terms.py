@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -49,10 +50,27 @@ def to_order(order: Any, symbol: str) -> Order:
     )
 
 
+def lacks_parent(order: Any, orders: Sequence[Any]) -> bool:
+    """Tell whether an order waits for none that begins: the first parent must be of the request.
+
+    Args:
+        order: One of a request.
+        orders: All of the request; parents are of the same instrument.
+    """
+    siblings = {id_of(each): each for each in orders if each.instrument_id == order.instrument_id}
+    for _ in siblings:
+        if order.parent_order_id is None:
+            return False
+        order = siblings.get(order.parent_order_id.value)
+        if order is None:
+            return True
+    return True  # they wait for each other
+
+
 def to_terms(
     order: Any, *, now_ns: int, lacks_parent: bool, is_repeated: bool, has_waited: bool
 ) -> Terms:
-    """Return how an order is sent; arguments as `Terms` has them."""
+    """Return the terms of an order; arguments as in `Terms`."""
     return Terms(
         type=order.order_type.name.lower(),
         time_in_force=order.time_in_force.name.lower(),
@@ -93,7 +111,7 @@ def _prices(order: Any, price: Any = None, trigger_price: Any = None) -> tuple[D
 
 
 def end_ns(order: Any, now_ns: int) -> int:
-    """Return when the time of an order ends that counts from now; 0 where it has no end."""
+    """Return the expiry of an order that is sent now; 0 if it has none."""
     if order.order_type in KINDS and order.time_in_force == TimeInForce.DAY:
         return (now_ns // _DAY_NS + 1) * _DAY_NS
     return getattr(order, "expire_time", None) or 0
@@ -126,7 +144,7 @@ def with_changes(order: Any, changes: dict[str, Any]) -> Any:
 
 
 def is_change(order: Any, quantity: Any, price: Any, trigger_price: Any) -> bool:
-    """Tell whether other values are asked than the order has; the engine refuses what is none."""
+    """Return True if a change has values other than the order's; the engine refuses equal ones."""
     return (
         quantity not in (None, order.quantity)
         or price not in (None, getattr(order, "price", None))

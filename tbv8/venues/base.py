@@ -112,14 +112,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class History(Protocol):
-    """A session with a venue's history of 1m bars."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None: ...
+class Connection(Protocol):
+    """The way to a venue that all of its histories use."""
 
     def native_symbol(self, symbol: str) -> str:
         """Return the venue's own spelling, by its own rule."""
@@ -127,15 +121,22 @@ class History(Protocol):
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
 
-    def listed_ms(self, native: str) -> int:
-        """Return the open of the symbol's first bar.
+    def close(self) -> None:
+        """Close what is open."""
+
+
+class Rows(Protocol):
+    """One dataset at a venue: its 1m bars, or its funding."""
+
+    def first_ms(self, native: str) -> int:
+        """Return the time of the symbol's first row.
 
         Raises:
-            VenueError: The venue does not know the symbol.
+            VenueError: The venue does not know the symbol, or has no row of it.
         """
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, none of which reaches past the clock or before the listing.
+        """Yield pieces that fill `gaps`; no gap reaches past the clock or before the listing.
 
         By time; closing it early ends its downloads. Nothing is yielded that was not checked; what
         was yielded stays good when more fails. Of minutes that may come yet nothing is yielded.
@@ -145,24 +146,74 @@ class History(Protocol):
         """
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the venue's own API has in `span`, whatever its archive says.
+        """Return the rows that the venue's own API has in `span`, whatever its archive says.
 
-        `span` is as those of `fetch`; a few hours at most, in this thread.
+        `span` is as those of `fetch`; a few hours at most, in this thread. What is absent was asked
+        for twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
 
 
-class Reaching(Protocol):
-    """What a session can tell whose venue alone knows how far back its history goes."""
+class ReachingRows(Rows, Protocol):
+    """Rows of a venue that alone knows how far back they go."""
 
     def reach(self, native: str) -> str:
-        """Return how far back 1m bars go, in words.
+        """Return how far back they go, in words.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
+
+
+class History:
+    """A session with a history of a venue, for use in a `with`."""
+
+    def __init__(self, connection: Connection, rows: Rows) -> None:
+        self._connection, self.rows = connection, rows
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._connection.close()
+
+    def native_symbol(self, symbol: str) -> str:
+        """As `Connection.native_symbol`."""
+        return self._connection.native_symbol(symbol)
+
+    def clock_ms(self) -> int:
+        """As `Connection.clock_ms`."""
+        return self._connection.clock_ms()
+
+    def listed_ms(self, native: str) -> int:
+        """As `Rows.first_ms`."""
+        return self.rows.first_ms(native)
+
+    def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
+        """As `Rows.fetch`."""
+        return self.rows.fetch(native, gaps)
+
+    def fetch_direct(self, native: str, span: Span) -> pa.Table:
+        """As `Rows.fetch_direct`."""
+        return self.rows.fetch_direct(native, span)
+
+
+class Local:
+    """The connection of a history that is on this machine, where symbols have no other names."""
+
+    def __init__(self, clock_ms: Callable[[], int]) -> None:
+        self.clock_ms = clock_ms
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return the symbol."""
+        return symbol
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,7 +228,8 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
         files: For history that may be replaced: the files of a native symbol as the ledger names
             them, each with the time from its first bar to its last; None where a bar that was
             fetched stays good. Standard library only, since freshness asks.
-        reach: How far back it goes only the venue knows; its sessions have `Reaching.reach`.
+        reach: How far back it goes only the venue knows; its sessions have `ReachingRows`.
+        rules: Asks for what orders there are worth, at a venue that a user configured.
     """
 
     span: Callable[[int], Span]
@@ -186,6 +238,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     rolls: bool = False
     files: Callable[[str], Mapping[str, Span]] | None = None
     reach: bool = False
+    rules: FetchRules | None = None
 
 
 class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
@@ -213,7 +266,7 @@ type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
 type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
 type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
 type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-type TradeId = Annotated[str, msgspec.Meta(min_length=1, max_length=80)]
+type TradeId = Annotated[str, msgspec.Meta(max_length=80, pattern=r"\A[!-~]+\Z")]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
@@ -223,7 +276,7 @@ type Channel = Literal["trades", "bbo"]
 
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
     """Return the refusal of a frame or reply that the venue does not document."""
-    shown = text[:100].decode(errors="replace")
+    shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
     problem = one_line(problem, most=200)
     return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
 
@@ -276,19 +329,12 @@ class Payment(msgspec.Struct, frozen=True):
     hours: int | None = None
 
 
-class Payments(msgspec.Struct, frozen=True):
-    """One page of payments, in any order, and how to ask for the next; None behind the last."""
-
-    paid: list[Payment]
-    further: Ask[Payments] | None = None
-
-
 _DIGITS = range(-16, 12)  # of the first digit of an amount
 _MOST_FEE = Decimal("0.1")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
-    """What orders in one symbol are worth, as the venue publishes it; None for what it does not.
+    """The trading rules of one symbol as the venue publishes them; None for unpublished ones.
 
     In the units of the symbol, fees as fractions of the notional; `multiplier` is how many of its
     units one unit of the venue holds.
@@ -304,7 +350,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def are_possible(self) -> bool:
-        """Tell whether a market can have them: steps above 0, fees of less than a tenth."""
+        """Return True if a market can have them: steps above 0, fees of less than a tenth."""
         amounts = (self.tick_size, self.lot_size, self.min_notional_usd, self.max_leverage)
         fees = (self.maker_fee, self.taker_fee)
         return all(
@@ -323,7 +369,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def rules_of(self, symbol: str) -> Rules:
         """Return the rules in the units of a symbol: `kPEPE` and `1000PEPE` hold 1000 PEPE."""
         base = symbol.partition("/")[0]
-        found = re.fullmatch(rf"(k|K|M|1(?:000)+)?{re.escape(base)}", self.base)
+        found = re.fullmatch(rf"(k|K|M|1000+)?{re.escape(base)}", self.base)
         word = found[1] if found and found[1] else "1"
         multiplier = Decimal({"k": "1000", "K": "1000", "M": "1000000"}.get(word, word))
         tick, lot = self.rules.tick_size, self.rules.lot_size
@@ -347,17 +393,28 @@ class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
         params: Of the query.
         body: JSON to post; None for a GET.
         weight: What it takes of the venue's limit, in the units of `Live.weight_per_s`.
-        parse: Reply body to value.
+        parse: Reply body to value; or to the request for the next page, whose `parse` knows what
+            came before.
 
     `parse` raises `RefusedError` where the venue says no, and VenueError for what it does not
     document.
     """
 
     path: str
-    parse: Callable[[bytes], T]
+    parse: Callable[[bytes], T | Ask[T]]
     params: Mapping[str, str | int] = {}
     body: bytes | None = None
     weight: float = 1.0
+
+
+def followed_by[T](rows: list[T], ask: Ask[list[T]]) -> Ask[list[T]]:
+    """Return a request for the rows behind those of the pages before it, together with these."""
+
+    def parse(reply: bytes) -> list[T] | Ask[list[T]]:
+        found = ask.parse(reply)
+        return followed_by(rows, found) if isinstance(found, Ask) else [*rows, *found]
+
+    return replace(ask, parse=parse)
 
 
 class RefusedError(VenueError):
@@ -433,11 +490,11 @@ class Live(Protocol):
     def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
         """Ask for the best bid and offer of now."""
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
-        """Ask for the first page of the funding that was paid in `span`."""
+    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+        """Ask for the funding that was paid in `span`, in any order."""
 
-    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
-        """Ask for pages of which the last holds the first funding that was ever paid."""
+    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+        """Ask for payments among which is the first that was ever charged."""
 
     def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
         """Ask for the mark price and the open interest of every market, by native symbol.
@@ -453,7 +510,7 @@ class Live(Protocol):
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """All that tbv8 knows of a venue in code; what a user says of it is `tbv8.config.Venue`.
+    """A venue's facts in code; `tbv8.config.Venue` has the user's settings of it.
 
     Args:
         name: As in `config/venues/<name>.yaml`.

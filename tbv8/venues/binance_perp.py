@@ -1,4 +1,4 @@
-"""Binance's USD-M perpetual futures: protocols.md section 6.
+"""Binance's USD-M perpetual futures: docs/venues/binance.md.
 
 Their archive has a header row in newer files and milliseconds throughout; both are told from the
 rows themselves, as those of Spot are.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from tbv8.market import parse_time
 from tbv8.venues.base import Venue
 from tbv8.venues.binance.product import Product
-from tbv8.venues.binance.source import funding_source, history_source
+from tbv8.venues.binance.source import funding_source, history_source, rules_source
 
 PRODUCT = Product(
     venue="binance_perp",
@@ -23,6 +23,13 @@ PRODUCT = Product(
     page_rows=1500,
     page_weights=((99, 1), (499, 2), (1000, 5), (1500, 10)),
     weight_limit=2400,
+    info_weight=1,
+    info_of_one=False,
 )
 
-VENUE = Venue(name=PRODUCT.venue, history=history_source(PRODUCT), funding=funding_source(PRODUCT))
+VENUE = Venue(
+    name=PRODUCT.venue,
+    history=history_source(PRODUCT),
+    funding=funding_source(PRODUCT),
+    rules=rules_source(PRODUCT),
+)

@@ -1,11 +1,11 @@
-"""Binance Spot: protocols.md section 3."""
+"""Binance Spot: docs/venues/binance.md."""
 
 from __future__ import annotations
 
 from tbv8.market import parse_time
 from tbv8.venues.base import Venue
 from tbv8.venues.binance.product import Product
-from tbv8.venues.binance.source import history_source
+from tbv8.venues.binance.source import history_source, rules_source
 
 PRODUCT = Product(
     venue="binance_spot",
@@ -19,6 +19,8 @@ PRODUCT = Product(
     page_rows=1000,
     page_weights=((1000, 2),),
     weight_limit=6000,
+    info_weight=20,
+    info_of_one=True,
 )
 
-VENUE = Venue(name=PRODUCT.venue, history=history_source(PRODUCT))
+VENUE = Venue(name=PRODUCT.venue, history=history_source(PRODUCT), rules=rules_source(PRODUCT))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import CancelledError
 from functools import cache, partial
 from http.client import HTTPResponse
@@ -20,6 +20,7 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 
+from tbv8.text import one_line
 from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
@@ -40,6 +41,24 @@ class OutOfBoundsError(requests.RequestException):
 
 class MisledError(requests.RequestException):
     """A reply leads to where it may not lead."""
+
+
+def failure_words(e: BaseException) -> str:
+    """Return why a request failed, of an exception of requests or one raised because of it."""
+    chain = list(causes(e))
+    if isinstance(e, requests.Timeout):
+        return "no whole answer in time"
+    if isinstance(e, requests.exceptions.ChunkedEncodingError):
+        return "the reply broke off"
+    words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
+    return words[-1] if words else one_line(str(e), most=200)
+
+
+def causes(e: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what it was raised because of, the innermost last."""
+    while e is not None:
+        yield e
+        e = e.__cause__ or e.__context__
 
 
 class Session(requests.Session):

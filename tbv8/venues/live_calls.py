@@ -6,9 +6,8 @@ bit, that the recorder refills its gaps with.
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,8 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.text import one_line
-from tbv8.venues.base import Ask, Endpoints, Live, Market, RefusedError, Say
+from tbv8.venues.backoff import backoff_s
+from tbv8.venues.base import Ask, Endpoints, Live, Market, RefusedError, Rules, Say
 from tbv8.venues.bounds import check_clock
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _TRIES_IN_SILENCE = 3
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a venue that fails.
+    """The limits of retries with a venue that fails.
 
     Args:
         tries: How often one thing is asked.
@@ -62,7 +62,7 @@ class Calls:
         say: Say | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self._name, self._live, self._say = name, live, say
+        self.name, self._live, self._say = name, live, say
         self._url = endpoints.rest_url or live.rest_url
         self._patience = patience or Patience()
         self._session = _open_session(endpoints.redirect_hosts)
@@ -73,10 +73,14 @@ class Calls:
         """Close the connections."""
         self._session.close()
 
+    def native_symbol(self, symbol: str) -> str:
+        """Return the venue's own spelling, by its own rule."""
+        return self._live.native_symbol(symbol)
+
     def clock_ms(self) -> int:
-        """Return the venue's clock."""
+        """Return the venue's clock: a minute that it has not passed is not history."""
         clock_ms = self.fetch(self._live.ask_clock())
-        return check_clock(self._name, clock_ms, now_ms=int(time.time() * 1000))
+        return check_clock(self.name, clock_ms, now_ms=int(time.time() * 1000))
 
     def market(self, native: str) -> Market:
         """Return a market that the venue lists; the venue is asked once.
@@ -86,23 +90,32 @@ class Calls:
         """
         if not self._markets:
             self._markets = self.fetch(self._live.ask_markets())
-        if native not in self._markets:
-            raise self.unknown(native)
-        return self._markets[native]
+        return self._listed(native, self._markets)
 
-    def unknown(self, native: str) -> VenueError:
-        """Return the refusal of a symbol that the venue does not list."""
-        return VenueError(
-            f"{self._name} does not know {native}: correct `symbols` in "
-            f"config/venues/{self._name}.yaml"
-        )
+    def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
+        """Return the rules of symbols, as the venue publishes them now.
+
+        Raises:
+            VenueError: The venue does not know one of them, refuses, or is out of reach.
+        """
+        contracts = self.fetch(self._live.ask_contracts())
+        return {
+            symbol: self._listed(native or self.native_symbol(symbol), contracts).rules_of(symbol)
+            for symbol, native in symbols.items()
+        }
 
     def fetch[T](self, ask: Ask[T]) -> T:
-        """Ask until it works; what cannot get better is not asked again.
+        """Ask until it works, page by page; what cannot get better is not asked again.
 
         Raises:
             VenueError: The venue refuses, or fails too often.
         """
+        found = self._fetch_page(ask)
+        while isinstance(found, Ask):
+            found = self._fetch_page(found)
+        return found
+
+    def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
         where = f"{self._url}{ask.path}"
         for tried in range(1, self._patience.tries + 1):
             self._await_turn(ask.weight)
@@ -114,14 +127,22 @@ class Calls:
                 failure: VenueError = e
             except VenueError as e:
                 failure = e
-            backoff_s = min(self._patience.cap_s, self._patience.base_s * 2.0 ** (tried - 1))
+            pause_s = backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
             if tried >= _TRIES_IN_SILENCE and self._say is not None:
-                self._say(f"{where}: {failure}, trying again in {backoff_s:.0f} s")
-            self._patience.sleep(backoff_s * random.uniform(0.5, 1.0))
+                self._say(f"{where}: {failure}, trying again in {pause_s:.0f} s")
+            self._patience.sleep(pause_s)
         raise VenueError(
             f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
             "what was fetched is kept"
         ) from failure
+
+    def _listed[T](self, native: str, markets: Mapping[str, T]) -> T:
+        if native not in markets:
+            raise VenueError(
+                f"{self.name} does not know {native}: correct `symbols` in "
+                f"config/venues/{self.name}.yaml"
+            )
+        return markets[native]
 
     def _await_turn(self, weight: float) -> None:
         now_s = time.monotonic()
@@ -134,7 +155,7 @@ class Calls:
     def _send(self, ask: Ask[Any], where: str) -> bytes:
         import requests
 
-        from tbv8.venues.http import MisledError, OutOfBoundsError
+        from tbv8.venues.http import MisledError, OutOfBoundsError, failure_words
 
         try:
             reply = self._session.request(
@@ -148,7 +169,7 @@ class Calls:
         except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
             raise RefusedError(str(e)) from e
         except requests.RequestException as e:
-            raise VenueError(f"{type(e).__name__}") from e
+            raise VenueError(failure_words(e)) from e
         if reply.status_code == HTTPStatus.OK:
             return reply.content
         problem = (

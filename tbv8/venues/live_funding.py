@@ -1,23 +1,16 @@
-"""What a venue that is recorded charged as funding: the same REST calls, page by page."""
+"""Funding history of a recorded venue by REST, page by page."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from functools import partial
+from typing import TYPE_CHECKING
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
-from tbv8.venues.base import Ask, Cost, Endpoints, Fetched, Live, Payment, Payments, Say
+from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Payment, Say
 from tbv8.venues.live_calls import Calls, Patience
-from tbv8.venues.rates import (
-    LATEST_MS,
-    Rate,
-    known_until,
-    lacks_payments,
-    rates_table,
-    settle_rates,
-)
+from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,7 +20,7 @@ _BYTES_A_PAYMENT = 120
 
 
 def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
-    """Return what filling gaps takes, of payments every so many hours."""
+    """Return the cost of filling gaps with payments every so many hours."""
     payments = sum(-(-(span.end_ms - span.start_ms) // (hours * HOUR_MS)) for span in gaps)
     pages = sum(
         -(-(span.end_ms - span.start_ms + DAY_MS) // (hours * HOUR_MS * page_rows)) for span in gaps
@@ -35,8 +28,16 @@ def funding_cost(gaps: Sequence[Span], *, hours: int, page_rows: int) -> Cost:
     return Cost(requests=pages, megabytes=payments * _BYTES_A_PAYMENT / 1_000_000)
 
 
-class LiveFunding:
-    """A session; see `tbv8.venues.base.History`, whose rows are payments here.
+def open_funding(
+    name: str,
+    live: Live,
+    endpoints: Endpoints,
+    *,
+    usual_hours: int,
+    say: Say | None = None,
+    patience: Patience | None = None,
+) -> History:
+    """Open a session with a venue's funding.
 
     Args:
         name: The venue's.
@@ -46,53 +47,29 @@ class LiveFunding:
         say: Told for what it waits when it waits for long.
         patience: How long to go on.
     """
+    calls = Calls(name, live, endpoints, say=say, patience=patience)
+    return History(calls, LiveRates(live, calls, usual_hours=usual_hours))
 
-    def __init__(
-        self,
-        name: str,
-        live: Live,
-        endpoints: Endpoints,
-        *,
-        usual_hours: int,
-        say: Say | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        self._name, self._live = name, live
-        self._usual_hours = usual_hours
-        self._calls = Calls(name, live, endpoints, say=say, patience=patience)
-        self._listed_ms: dict[str, int] = {}
 
-    def __enter__(self) -> Self:
-        return self
+class LiveRates:
+    """What a venue charged; see `tbv8.venues.base.Rows`."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._calls.close()
+    def __init__(self, live: Live, calls: Calls, *, usual_hours: int) -> None:
+        self._live, self._calls, self._usual_hours = live, calls, usual_hours
 
-    def native_symbol(self, symbol: str) -> str:
-        """Return the venue's own spelling, by its own rule."""
-        return self._live.native_symbol(symbol)
-
-    def clock_ms(self) -> int:
-        """Return the venue's clock: an hour that it has not passed is not history."""
-        return self._calls.clock_ms()
-
-    def listed_ms(self, native: str) -> int:
-        """Return the hour of the first payment; the venue is asked once.
+    def first_ms(self, native: str) -> int:
+        """Return the hour of the first payment.
 
         Raises:
             VenueError: The venue does not know the symbol, or has charged nothing yet.
         """
-        if native not in self._listed_ms:
-            paid = self._pages(self._live.ask_oldest_payments(self._calls.market(native)))
-            if not paid:
-                raise VenueError(f"{self._name}: no funding of {native} was paid yet")
-            self._listed_ms[native] = self._settle(native, paid)[0].ts_ms
-        return self._listed_ms[native]
+        paid = self._calls.fetch(self._live.ask_oldest_payments(self._calls.market(native)))
+        if not paid:
+            raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
+        return self._settle(native, paid)[0].ts_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time, a calendar month at most.
+        """Yield pieces that fill `gaps`, by time, a calendar month at most.
 
         Where hours lack a payment, a second look is taken before they count as without one. Hours
         that may be paid yet are left out.
@@ -100,12 +77,10 @@ class LiveFunding:
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
-        clock_ms = self.clock_ms()
+        clock_ms = self._calls.clock_ms()
         for part in self._parts(gaps):
             rates = self._look_twice(native, part)
-            known = part
-            if part.end_ms > clock_ms - DAY_MS:
-                known = part.intersection(Span(0, known_until(rates, clock_ms=clock_ms)))
+            known = known_part(part, rates, clock_ms=clock_ms)
             start_ms = known.start_ms
             while start_ms < known.end_ms:
                 month = Span(start_ms, min(_MONTH.close(_MONTH.floor(start_ms)), known.end_ms))
@@ -113,7 +88,7 @@ class LiveFunding:
                 start_ms = month.end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return what was paid in `span`; what lacks was asked for twice.
+        """Return the payments in `span`; missing ones were requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -132,29 +107,12 @@ class LiveFunding:
         ]
 
     def _look_twice(self, native: str, span: Span) -> list[Rate]:
-        """Return the payments of a span and of a day before it, by time."""
         market = self._calls.market(native)
-        wider = Span(max(0, span.start_ms - DAY_MS), span.end_ms + LATEST_MS)
-        rates: list[Rate] = []
-        paid: list[Payment] = []
-        for _ in range(2):
-            if lacks_payments(rates, span):
-                paid += self._pages(self._live.ask_payments(market, wider))
-                rates = self._settle(native, paid)
-        return rates
-
-    def _pages(self, asked: Ask[Payments] | None) -> list[Payment]:
-        paid: list[Payment] = []
-        while asked is not None:
-            page = self._calls.fetch(asked)
-            paid += page.paid
-            asked = page.further
-        return paid
+        return look_twice(
+            span,
+            lambda wider: self._calls.fetch(self._live.ask_payments(market, wider)),
+            partial(self._settle, native),
+        )
 
     def _settle(self, native: str, paid: Sequence[Payment]) -> list[Rate]:
-        try:
-            return settle_rates(paid, usual_hours=self._usual_hours)
-        except ValueError as e:
-            raise VenueError(
-                f"{self._name}: the funding of {native} is not what it documents: {e}"
-            ) from e
+        return settle_or_refuse(self._calls.name, native, paid, usual_hours=self._usual_hours)

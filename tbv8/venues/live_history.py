@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Span, iso, parse_timeframe
@@ -19,9 +18,9 @@ from tbv8.venues.base import (
     Cost,
     Endpoints,
     Fetched,
+    History,
     Live,
     Market,
-    Rules,
     Say,
     unusable_note,
     with_unusable,
@@ -65,7 +64,7 @@ def fill(
     page_minutes: int,
     now_ms: int,
 ) -> Generator[Fetched]:
-    """Yield what fills `gaps`, by time, some days at a time.
+    """Yield pieces that fill `gaps`, by time, some days at a time.
 
     Of the last day, minutes behind which there is no bar may come yet: nothing is yielded of them.
 
@@ -91,6 +90,27 @@ def fill(
             yield _fetched(known, bars)
 
 
+def look_twice(
+    look: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
+) -> dict[int, Bar]:
+    """Return the bars of a page by their opens, asked for again if one lacks or cannot be.
+
+    Raises:
+        VenueError: More of them cannot be than a venue may have.
+    """
+    bars: dict[int, Bar] = {}
+    for _ in range(2):
+        if sum(bar.is_possible for bar in bars.values()) < part.minutes:
+            bars |= {bar.ts_ms: bar for bar in look()}
+    unusable = len(_unusable(bars))
+    if unusable > MOST_UNUSABLE:
+        raise VenueError(
+            f"{venue}: {unusable} of its bars of {native} in {part} cannot be (a high below the "
+            "open, or a price of 0): run the same command again later"
+        )
+    return bars
+
+
 def _by_days(
     gaps: Sequence[Span], look: Callable[[Span], dict[int, Bar]], page_minutes: int
 ) -> Iterator[tuple[Span, dict[int, Bar]]]:
@@ -113,8 +133,16 @@ def _by_days(
                 start_ms = end_ms
 
 
-class LiveHistory:
-    """A session; see `tbv8.venues.base.History`. One request at a time, within the limits.
+def open_history(
+    name: str,
+    live: Live,
+    endpoints: Endpoints,
+    *,
+    opened_ms: int = 0,
+    say: Say | None = None,
+    patience: Patience | None = None,
+) -> History:
+    """Open a session with a venue's 1m bars: one request at a time, within its limits.
 
     Args:
         name: The venue's.
@@ -124,43 +152,24 @@ class LiveHistory:
         say: Told for what it waits when it waits for long.
         patience: How long to go on.
     """
+    calls = Calls(name, live, endpoints, say=say, patience=patience)
+    return History(calls, LiveBars(live, calls, opened_ms=opened_ms))
 
-    def __init__(
-        self,
-        name: str,
-        live: Live,
-        endpoints: Endpoints,
-        *,
-        opened_ms: int = 0,
-        say: Say | None = None,
-        patience: Patience | None = None,
-    ) -> None:
-        self._name, self._live, self._opened_ms = name, live, opened_ms
-        self._calls = Calls(name, live, endpoints, say=say, patience=patience)
 
-    def __enter__(self) -> Self:
-        return self
+class LiveBars:
+    """The 1m bars of a venue; see `tbv8.venues.base.Rows`."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._calls.close()
+    def __init__(self, live: Live, calls: Calls, *, opened_ms: int) -> None:
+        self._name, self._live, self._calls = calls.name, live, calls
+        self._opened_ms = opened_ms
 
-    def native_symbol(self, symbol: str) -> str:
-        """Return the venue's own spelling, by its own rule."""
-        return self._live.native_symbol(symbol)
-
-    def clock_ms(self) -> int:
-        """Return the venue's clock: a minute that it has not passed is not history."""
-        return self._calls.clock_ms()
-
-    def listed_ms(self, native: str) -> int:
+    def first_ms(self, native: str) -> int:
         """Return the open of the symbol's first bar, of those that the venue keeps.
 
         Raises:
             VenueError: The venue does not know the symbol, or has no bar of it.
         """
-        market, now_ms = self._calls.market(native), self.clock_ms()
+        market, now_ms = self._calls.market(native), self._calls.clock_ms()
         step_ms = self._live.page_minutes * MINUTE_MS
         kept = self._live.kept_minutes
         begin_ms = self._opened_ms if kept is None else now_ms - kept * MINUTE_MS
@@ -182,7 +191,7 @@ class LiveHistory:
         return first_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time.
+        """Yield pieces that fill `gaps`, by time.
 
         A minute without a bar is asked for twice before it counts as missing at the venue. Of the
         last day, those behind which there is no bar either may come yet (it halted, or its answer
@@ -191,7 +200,7 @@ class LiveHistory:
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market, now_ms = self._calls.market(native), self.clock_ms()
+        market, now_ms = self._calls.market(native), self._calls.clock_ms()
         look = partial(self._look_twice, market)
         yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
@@ -205,39 +214,17 @@ class LiveHistory:
         parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
 
-    def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
-        """Return the rules of symbols, as the venue publishes them now.
-
-        Raises:
-            VenueError: The venue does not know one of them, refuses, or is out of reach.
-        """
-        contracts, found = self._calls.fetch(self._live.ask_contracts()), {}
-        for symbol, native in symbols.items():
-            name = native or self._live.native_symbol(symbol)
-            if name not in contracts:
-                raise self._calls.unknown(name)
-            found[symbol] = contracts[name].rules_of(symbol)
-        return found
-
     def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
-        """Return the bars of a page by their opens, asked for again if one lacks or cannot be."""
         if self._live.kept_minutes is not None:
             self._refuse_gone(part, self._live.kept_minutes)
-        bars: dict[int, Bar] = {}
-        for _ in range(2):
-            if sum(bar.is_possible for bar in bars.values()) < part.minutes:
-                request = self._live.ask_minutes(market, part)
-                bars |= {bar.ts_ms: bar for bar in self._calls.fetch(request)}
-        unusable = len(_unusable(bars))
-        if unusable > MOST_UNUSABLE:
-            raise VenueError(
-                f"{self._name}: {unusable} of its bars of {market.native} in {part} cannot be (a "
-                "high below the open, or a price of 0): run the same command again later"
-            )
-        return bars
+
+        def look() -> list[Bar]:
+            return self._calls.fetch(self._live.ask_minutes(market, part))
+
+        return look_twice(look, part, venue=self._name, native=market.native)
 
     def _refuse_gone(self, part: Span, kept: int) -> None:
-        kept_from_ms = self.clock_ms() - kept * MINUTE_MS
+        kept_from_ms = self._calls.clock_ms() - kept * MINUTE_MS
         if part.start_ms < kept_from_ms:
             raise VenueError(
                 f"{self._name} keeps the newest {kept:,} minutes only, from {iso(kept_from_ms)} "

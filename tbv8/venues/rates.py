@@ -1,14 +1,15 @@
-"""Payments of funding as a venue tells them, checked and put on the full hour. Pure."""
+"""Payments of funding as a venue tells them, checked and put on the full hour. No I/O."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, MOST_RATE, ONE_MINUTE, Span, iso
 from tbv8.venues.base import Payment
 
@@ -71,6 +72,20 @@ def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]
     return rates[::-1]
 
 
+def settle_or_refuse(
+    venue: str, native: str, payments: Iterable[Payment], *, usual_hours: int
+) -> list[Rate]:
+    """Return payments as `settle_rates` does.
+
+    Raises:
+        VenueError: A payment is none, or two of one hour differ.
+    """
+    try:
+        return settle_rates(payments, usual_hours=usual_hours)
+    except ValueError as e:
+        raise VenueError(f"{venue}: the funding of {native} is not what it documents: {e}") from e
+
+
 def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
     """Return the end of the time in which no payment will come beside `rates`.
 
@@ -87,7 +102,7 @@ def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
 
 
 def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
-    """Tell whether the intervals of `rates` leave payments out that are due in `span`."""
+    """Return True if payments that are due in `span` are missing from `rates`, by its intervals."""
     if not rates:
         return bool(span)
     first, last = rates[0], rates[-1]
@@ -99,6 +114,33 @@ def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
             for earlier, later in pairwise(rates)
         )
     )
+
+
+def look_twice(
+    span: Span,
+    fetch: Callable[[Span], Sequence[Payment]],
+    settle: Callable[[Sequence[Payment]], list[Rate]],
+) -> list[Rate]:
+    """Return the payments of a span and of a day before it, fetched again where some lack."""
+    rates: list[Rate] = []
+    paid: list[Payment] = []
+    for _ in range(2):
+        if lacks_payments(rates, span):
+            paid += fetch(widened(span))
+            rates = settle(paid)
+    return rates
+
+
+def widened(span: Span) -> Span:
+    """Return what to ask a venue for: a day before `span` for the intervals, and late payments."""
+    return Span(max(0, span.start_ms - DAY_MS), span.end_ms + LATEST_MS)
+
+
+def known_part(span: Span, rates: Sequence[Rate], *, clock_ms: int) -> Span:
+    """Return the part of a span in which no payment will come beside `rates`."""
+    if span.end_ms <= clock_ms - DAY_MS:
+        return span
+    return span.intersection(Span(0, known_until(rates, clock_ms=clock_ms)))
 
 
 def rates_table(rates: Iterable[Rate], span: Span) -> pa.Table:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tbv8.venues import binance_perp, binance_spot, hyperliquid, mexc, sample
-from tbv8.venues.base import FromExchange, FromFiles, HistorySource, Venue
-from tbv8.venues.ccxt import exchange_source
-from tbv8.venues.files import files_source
+from tbv8.venues import binance_perp, binance_spot, bybit, hyperliquid, mexc, sample
+from tbv8.venues.base import FetchRules, FromExchange, FromFiles, HistorySource, Venue
 
-_MODULES = (binance_perp, binance_spot, hyperliquid, mexc, sample)
+_MODULES = (binance_perp, binance_spot, bybit, hyperliquid, mexc, sample)
 
 VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MODULES}
 
@@ -20,7 +18,7 @@ def find_venue(name: str) -> Venue:
 
 
 def find_funding(name: str) -> HistorySource | None:
-    """Return where what a venue charged as funding comes from; None if it is not to be had."""
+    """Return the source of a venue's funding; None if it has none."""
     return find_venue(name).funding
 
 
@@ -29,8 +27,17 @@ def find_history(name: str) -> HistorySource | None:
     return find_venue(name).history
 
 
+def find_rules(name: str) -> FetchRules | None:
+    """Return what asks a venue for its rules of orders; None if it publishes none."""
+    return find_venue(name).rules
+
+
 def make_history(origin: FromExchange | FromFiles) -> HistorySource:
     """Return the history that a user configured."""
     if isinstance(origin, FromFiles):
+        from tbv8.venues.files import files_source
+
         return files_source(origin)
+    from tbv8.venues.ccxt import exchange_source
+
     return exchange_source(origin)

@@ -10,15 +10,15 @@ its generators between versions, so there are only integers, hashes of a counter
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, HistorySource, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, Fetched, History, HistorySource, Local, Say, Venue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,6 +81,9 @@ _COINS = {
 }
 
 
+_CONNECTION = Local(lambda: SPAN.end_ms)  # all of the half year has passed
+
+
 def _span(now_ms: int) -> Span:
     """Return the simulated half year; the clock does not matter."""
     return SPAN
@@ -91,14 +94,14 @@ def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return Cost()
 
 
-def _open(endpoints: Endpoints, say: Say) -> SampleHistory:
+def _open(endpoints: Endpoints, say: Say) -> History:
     """Return the simulated history; there is nothing to connect to, and nothing to wait for."""
-    return SampleHistory()
+    return History(_CONNECTION, SampleRows(minute_bars))
 
 
-def _open_funding(endpoints: Endpoints, say: Say) -> SampleFunding:
+def _open_funding(endpoints: Endpoints, say: Say) -> History:
     """Return the simulated funding."""
-    return SampleFunding()
+    return History(_CONNECTION, SampleRows(funding_rates))
 
 
 VENUE = Venue(
@@ -109,24 +112,13 @@ VENUE = Venue(
 )
 
 
-class SampleHistory:
-    """The simulated market as a venue's history; see `tbv8.venues.base.History`."""
+class SampleRows:
+    """Simulated rows of one dataset, made anew each time; see `tbv8.venues.base.Rows`."""
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self, make: Callable[[str, Span], pa.Table]) -> None:
+        self._make = make
 
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def native_symbol(self, symbol: str) -> str:
-        """Return the symbol: the venue has no spelling of its own."""
-        return symbol
-
-    def clock_ms(self) -> int:
-        """Return the end of the simulated half year: all of it has passed."""
-        return SPAN.end_ms
-
-    def listed_ms(self, native: str) -> int:
+    def first_ms(self, native: str) -> int:
         """Return the start of the half year.
 
         Raises:
@@ -137,39 +129,27 @@ class SampleHistory:
         return SPAN.start_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield the bars that fill `gaps`, a calendar month at a time."""
+        """Yield the rows that fill `gaps`, a calendar month at a time."""
         month = parse_timeframe("1M")
         for gap in gaps:
             start_ms = gap.start_ms
             while start_ms < gap.end_ms:
                 end_ms = min(month.close(month.floor(start_ms)), gap.end_ms)
                 part = Span(start_ms, end_ms)
-                yield Fetched(span=part, bars=self._rows(native, part), source="simulated")
+                yield Fetched(span=part, bars=self._make(native, part), source="simulated")
                 start_ms = end_ms
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the rows of `span`, simulated anew."""
-        return self._rows(native, span)
-
-    def _rows(self, native: str, span: Span) -> pa.Table:
-        return minute_bars(native, span)
-
-
-class SampleFunding(SampleHistory):
-    """The simulated funding: every eight hours what the eight hours before would have made of it.
-
-    The last payment of the half year falls on its end, outside of the span.
-    """
-
-    def _rows(self, native: str, span: Span) -> pa.Table:
-        return funding_rates(native, span)
+        """Return the rows of `span`."""
+        return self._make(native, span)
 
 
 def funding_rates(symbol: str, span: Span) -> pa.Table:
     """Return the simulated payments in `span`; the same rows whatever span is asked.
 
-    As at real venues a rate is 0.01 % where longs and shorts are even, rises where prices did, and
-    is a multiple of 0.000001 %.
+    Every eight hours what the eight hours before would have made of it; the payment at the end of
+    the half year is outside of it. As at real venues a rate is 0.01 % where longs and shorts are
+    even, rises where prices did, and is a multiple of 0.000001 %.
 
     Raises:
         VenueError: The symbol is not simulated.

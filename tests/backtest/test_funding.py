@@ -261,8 +261,8 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
     summary = backtest(strategy, bars, tmp_path)
 
     words = (
-        "funding: 20.0% of the span as sample and 40.0% of the span as hyperliquid charged, "
-        "4 hours without a rate are not charged, 0.30 USD paid"
+        "funding: rates of sample for 20.0% of the span and rates of hyperliquid for 40.0% of the "
+        "span, 4 hours without a rate are not charged, 0.30 USD paid"
     )
     assert f"  hyperliquid: {words}" in str(summary).splitlines()
     folder = tmp_path / strategy.strategy_id

@@ -1,7 +1,9 @@
 """Paper sessions: from a minute's end at the venue to the order in the journal; a bar's cost.
 
 The delay is measured on real minutes of a loopback venue with a recorder, beside the delay at which
-the session could read each minute; the rest on minutes that are all there.
+the session could read each minute, and the memory of its two processes: `session_mb` is the peak of
+what runs the strategy, `watcher_mb` of `doit paper` beside it; `..._own_mb` is what a process does
+not share with others. The rest is measured on minutes that are all there.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ STRATEGY = """\
 strategy_id: bench
 symbol: BTC/USDT
 timeframe: 1m
+bars: [5m]
 strategy: eager.py:Eager
 routing: {primary: hyperliquid}
 risk: {max_position_btc: 0.01, max_daily_loss_usd: 10000, max_leverage: 2}
@@ -63,14 +66,13 @@ class Eager(Strategy):
 def bench_paper(folder: Path) -> dict[str, float]:
     """Measure the delay of an order, milliseconds and CPU a bar, memory, and a long replay."""
     delays = _measure_delay(folder)
-    fed, fed_mb = run_reporting(_child("feed", folder / "feed.sqlite"), ROOT)
+    fed, _ = run_reporting(_child("feed", folder / "feed.sqlite"), ROOT)
     replayed, replay_mb = run_reporting(_child("replay", folder / "replay.sqlite"), ROOT)
     return {
         **delays,
         "aim_order_s_p99": 3.0,
         **fed,
         "aim_bar_ms": 5.0,
-        "session_mb": round(fed_mb),
         "aim_session_mb": 150,
         **replayed,
         "aim_replay_s": 5.0,
@@ -98,13 +100,15 @@ def _measure_delay(folder: Path) -> dict[str, float]:
         ):
             path = project / f"config/venues/{name}.yaml"
             path.write_text(path.read_text("utf-8").replace(old, new), encoding="utf-8")
-        subprocess.run(
+        watcher = subprocess.Popen(
             doit("paper:bench", "--for", f"{60 * (MINUTES + 1)}s"),
             cwd=project,
             env=os.environ | {"PYTHONPATH": str(project), "NO_PROXY": "127.0.0.1"},
             stdout=subprocess.DEVNULL,
-            check=True,
         )
+        time.sleep(60 * MINUTES + 30)
+        memory = _measure_memory(watcher.pid)
+        assert watcher.wait() == 0
     found = rows(
         project / "data" / "tbv8.sqlite",
         "SELECT e.at_ms - e.ts_ms, b.seen_ms - e.ts_ms FROM session_events e JOIN session_bars b"
@@ -112,11 +116,38 @@ def _measure_delay(folder: Path) -> dict[str, float]:
     )
     orders, seen = np.array(found, dtype=np.float64).T / 1000
     return {
+        **memory,
         "orders": len(found),
         "order_s_p99": round(float(np.percentile(orders, 99)), 3),
         "readable_s_p99": round(float(np.percentile(seen, 99)), 3),
         "own_ms_p99": round(float(np.percentile(orders - seen, 99)) * 1000, 1),
     }
+
+
+def _measure_memory(watcher: int) -> dict[str, float]:
+    """Return the memory of a running session's processes in MB."""
+    (host,) = [
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if b"tbv8.live.host" in path.read_bytes().split(b"\0")
+        and f"PPid:\t{watcher}\n" in (path.parent / "status").read_text()
+    ]
+    return {
+        f"{name}{kind}_mb": round(value / 1024)
+        for name, pid in (("session", host), ("watcher", watcher))
+        for kind, value in _memory_kb(pid).items()
+    }
+
+
+def _memory_kb(pid: int) -> dict[str, int]:
+    """Return the peak of what a process has in memory, and what it has for itself now."""
+    lines = [
+        line.split()
+        for name in ("status", "smaps_rollup")
+        for line in Path(f"/proc/{pid}/{name}").read_text().splitlines()
+    ]
+    found = {words[0]: int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}
+    return {"": found["VmHWM:"], "_own": found["Private_Clean:"] + found["Private_Dirty:"]}
 
 
 def _feed(db_path: Path) -> dict[str, float]:
@@ -162,7 +193,7 @@ def _replay(db_path: Path) -> dict[str, float]:
         minutes.append(Minute(ts_ms=ts_ms, bars={"BTC/USDT": moved}, seen_ms=ts_ms))
     began_s = time.perf_counter()
     with Driver(plan.strategy, session) as driver:
-        for _ in driver.replay(minutes, []):
+        for _ in driver.replay(minutes, [], []):
             pass
         outputs = driver.outputs({}, at_ms=0)
     return {

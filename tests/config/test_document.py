@@ -176,7 +176,7 @@ def test_twenty_levels_are_deep_enough(tmp_path: Path) -> None:
 
     assert deepest.lines[("a", *[0] * 19)] == 1
     assert refusal(tmp_path, f"\na: {'[' * 20}x{']' * 20}") == (
-        "bike.yaml:2: a: nested deeper than 20 levels, or without end by an anchor"
+        "bike.yaml:2: a: nested deeper than 20 levels, or endlessly through an anchor: flatten it"
     )
 
 
@@ -216,7 +216,7 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
         pytest.param('"a`": x', ":1: expected text as a key, got 'a`'", id="key with a backtick"),
         pytest.param(
             "a: &a [*a]",
-            ":1: a: nested deeper than 20 levels, or without end by an anchor",
+            ":1: a: nested deeper than 20 levels, or endlessly through an anchor: flatten it",
             id="a list in itself",
         ),
         pytest.param(
@@ -225,7 +225,7 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
                 f"{name}: &{name} [{','.join([f'*{below}'] * 9)}]\n"
                 for below, name in zip("abcdefgh", "bcdefghi", strict=True)
             ),
-            ":6: f: nested deeper than 20 levels, or without end by an anchor",
+            ":6: f: nested deeper than 20 levels, or endlessly through an anchor: flatten it",
             id="a billion items by anchors",
         ),
         pytest.param("a: *b", ":1: not YAML: found undefined alias", id="no anchor"),
@@ -348,13 +348,13 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         pytest.param(
             "name: x\nzzz: y",
             ":2: zzz: unknown key; "
-            "known are name, kind, folded, owner, wheels, spare, gears, tags, anything",
+            "known: name, kind, folded, owner, wheels, spare, gears, tags, anything",
             id="unknown",
         ),
         pytest.param(
             "name: x\n' - at $.x': 1",
             ":2:  - at $.x: unknown key; "
-            "known are name, kind, folded, owner, wheels, spare, gears, tags, anything",
+            "known: name, kind, folded, owner, wheels, spare, gears, tags, anything",
             id="unknown and odd",
         ),
         pytest.param("name: [x]", ":1: name: expected text, got a list", id="a list"),
@@ -376,12 +376,12 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         ),
         pytest.param(
             "name: x\nkind: raod",
-            ":2: kind: unknown value 'raod', did you mean 'road'? there is gravel, road",
+            ":2: kind: unknown value 'raod', did you mean 'road'? Known: gravel, road",
             id="misspelt value",
         ),
         pytest.param(
             "name: x\nkind: ' - at `$.kind`'",
-            ":2: kind: unknown value ' - at `$.kind`'; there is gravel, road",
+            ":2: kind: unknown value ' - at `$.kind`'; known: gravel, road",
             id="odd value",
         ),
         pytest.param(
@@ -389,7 +389,7 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         ),
         pytest.param(
             "name: x\ngears:\n- low\n- mid",
-            ":4: gears[1]: unknown value 'mid'; there is high, low",
+            ":4: gears[1]: unknown value 'mid'; known: high, low",
             id="value in a list",
         ),
         pytest.param(
@@ -471,7 +471,7 @@ def test_choose_returns_what_is_named_or_refuses(tmp_path: Path) -> None:
 
     assert str(caught.value) == (
         "bike.yaml:1: name: unknown venue 'Hyperliqid', did you mean 'hyperliquid'? "
-        "there is hyperliquid, mexc"
+        "Known: hyperliquid, mexc"
     )
 
 
@@ -481,20 +481,20 @@ def test_choose_returns_what_is_named_or_refuses(tmp_path: Path) -> None:
         pytest.param(
             "fats",
             ["slow", "fast"],
-            "unknown param 'fats', did you mean 'fast'? there is fast, slow",
+            "unknown param 'fats', did you mean 'fast'? Known: fast, slow",
             id="near",
         ),
         pytest.param(
             "FAST",
             ["slow", "fast"],
-            "unknown param 'FAST', did you mean 'fast'? there is fast, slow",
+            "unknown param 'FAST', did you mean 'fast'? Known: fast, slow",
             id="in capitals",
         ),
         pytest.param(
-            "fast", ["FAST"], "unknown param 'fast', did you mean 'FAST'? there is FAST", id="small"
+            "fast", ["FAST"], "unknown param 'fast', did you mean 'FAST'? Known: FAST", id="small"
         ),
-        pytest.param("x", ["slow", "fast"], "unknown param 'x'; there is fast, slow", id="far"),
-        pytest.param("x\n", [], "unknown param 'x\\n'; there is none", id="none"),
+        pytest.param("x", ["slow", "fast"], "unknown param 'x'; known: fast, slow", id="far"),
+        pytest.param("x\n", [], "unknown param 'x\\n'; known: none", id="none"),
     ],
 )
 def test_unknown_names_the_nearest_and_all(value: str, among: list[str], text: str) -> None:
@@ -505,7 +505,7 @@ def test_unknown_key_names_the_nearest_or_all() -> None:
     known = ("tick_size", "lot_size")
 
     assert unknown_key("tick_sze", known) == "unknown key, did you mean 'tick_size'?"
-    assert unknown_key("zzz", known) == "unknown key; known are tick_size, lot_size"
+    assert unknown_key("zzz", known) == "unknown key; known: tick_size, lot_size"
 
 
 # JSON.

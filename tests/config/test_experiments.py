@@ -127,10 +127,10 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
         ("[10, 20]", "{from: 1, to: 5, step: 0}", "5: search.space.fast.step: expected a number above 0, got 0"),
         ("[10, 20]", "{from: 1, to: x, step: 1}", "5: search.space.fast.to: expected a number, got 'x'"),
         ("[10, 20]", "{from: 1, to: 1e9, step: 1}", "5: search.space.fast: has more than 100,000 values: write a larger step"),
-        ("fast:", "fsat:", "5: search.space.fsat: unknown param of EmaCross 'fsat', did you mean 'fast'? there is "
+        ("fast:", "fsat:", "5: search.space.fsat: unknown param of EmaCross 'fsat', did you mean 'fast'? Known: "
          "detail, fast, risk.max_daily_loss_usd, risk.max_leverage, risk.max_position_btc, slippage_ticks, slow, "
          "starting_balance_usd, timeframe, trade_size"),
-        ("fast:", "bar_type:", "5: search.space.bar_type: tbv8 gives this one itself: remove it"),
+        ("fast:", "bar_type:", "5: search.space.bar_type: set by tbv8 itself: remove it"),
         ("fast:", "risk.leverage:", "5: search.space.risk.leverage: unknown key, did you mean 'max_leverage'?"),
         ("fast: [10, 20]", "risk.max_leverage: [0]", "5: search.space.risk.max_leverage[0]: expected a number above 0, got 0"),
         ("fast: [10, 20]", "slippage_ticks: [1.5]", "5: search.space.slippage_ticks[0]: expected a whole number from 0, got 1.5"),
@@ -139,26 +139,26 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
         ("fast: [10, 20]", "{}", "4: search.space: expected at least one axis, such as fast: [10, 20]"),
         ("fast: [10, 20]", "{fast: {from: 1, to: 999, step: 1}, slow: {from: 1, to: 999, step: 1}}",
          "4: search.space: 998,001 trials are more than 100,000: try fewer"),
-        ("btc_usdt_perp_v1", "btc_usdt_perp", "2: strategy: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'? there is "
+        ("btc_usdt_perp_v1", "btc_usdt_perp", "2: strategy: unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'? Known: "
          "btc_eth_pairs_v1, btc_usdt_breakout_v1, btc_usdt_perp_v1, btc_usdt_pullback_v1, btc_usdt_reversion_v1"),
-        ("search:", "search:\n  method: sobol", "4: search.method: unknown value 'sobol'; there is grid, halton, random, tpe"),
+        ("search:", "search:\n  method: sobol", "4: search.method: unknown value 'sobol'; known: grid, halton, random, tpe"),
         ("search:", "search:\n  method: tpe\n  trials: 2\n  batch: 0", "6: search.batch: expected 1 to 1,000, got 0"),
-        ("search:", "walk_forward: {train: 60d, test: 30d}\nsearch:\n  method: tpe\n  trials: 2", "3: walk_forward: each window "
-         "would need a search of its own: use grid, random or halton"),
+        ("search:", "walk_forward: {train: 60d, test: 30d}\nsearch:\n  method: tpe\n  trials: 2", "3: walk_forward: method tpe "
+         "cannot be combined with walk_forward: use grid, random or halton"),
         ("search:", "search:\n  method: random", "3: search.trials: missing: random needs it"),
         ("search:", "search:\n  trials: 0", "4: search.trials: expected 1 or more, got 0"),
         ("search:", "search:\n  method: random\n  trials: 3", "5: search.trials: the space has 2 points, not 3: write fewer "
-         "trials, or method: grid for all of them"),
-        ("search:", "search:\n  where: [fast < slow]", "4: search.where[0]: unknown axis 'slow'; there is fast"),
+         "trials, or use method: grid to try all of them"),
+        ("search:", "search:\n  where: [fast < slow]", "4: search.where[0]: unknown axis 'slow'; known: fast"),
         ("search:", "objective: {}\nsearch:", "3: objective: write either maximize: or minimize:"),
         ("search:", "objective: {maximize: sharp}\nsearch:", "3: objective.maximize: unknown value 'sharp', did you mean 'sharpe'? "
-         "there is calmar, profit_factor, return, sharpe, sortino"),
+         "Known: calmar, profit_factor, return, sharpe, sortino"),
         ("search:", "overfitting: {blocks: 7}\nsearch:", "3: overfitting.blocks: expected an even number, got 7"),
-        ("search:", "run: {on: dask}\nsearch:", "3: run.on: unknown value 'dask'; there is pool, ray"),
-        ("search:", "walk_forward: {train: 60d, test: 36h}\nsearch:", "3: walk_forward.test: '36h' is not whole days, and windows "
-         "begin at 00:00 UTC"),
+        ("search:", "run: {on: dask}\nsearch:", "3: run.on: unknown value 'dask'; known: pool, ray"),
+        ("search:", "walk_forward: {train: 60d, test: 36h}\nsearch:", "3: walk_forward.test: '36h' is not whole days: write "
+         "whole days, such as 60d"),
         ("search:", "walk_forward: {train: 29d, test: 5d}\nsearch:", "3: walk_forward.train: 29 days are too short for a sharpe "
-         "ratio, which needs 30: write a longer time, or maximize: return"),
+         "ratio, which needs at least 30: lengthen train, or use maximize: return"),
         ("search:", "monte_carlo: {losses: [0.1, 1]}\nsearch:", "3: monte_carlo.losses[1]: expected a fraction of the balance "
          "between 0 and 1, got 1.0"),
         ("search:", "monte_carlo: {losses: [0.1, 0.1]}\nsearch:", "3: monte_carlo.losses[1]: 0.1 is not above the one before it: "

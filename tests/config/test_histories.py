@@ -45,44 +45,44 @@ def test_a_venue_of_any_name_has_the_history_that_its_file_names(tmp_path: Path,
     [
         pytest.param(
             FILES.replace("files", "file"),
-            "2: history: unknown value 'file', did you mean 'files'? there is ccxt, files",
+            "2: history: unknown value 'file', did you mean 'files'? Known: ccxt, files",
             id="a kind that is none",
         ),
         pytest.param(
             FILES.replace("path: bars/{symbol}.csv\n", ""),
-            "1: path: missing: write where the files are, such as bars/{symbol}.csv",
+            "1: path: missing: write the path of the files, such as bars/{symbol}.csv",
             id="files without a path",
         ),
         pytest.param(
             FILES.replace("{symbol}", "{sybmol}"),
-            "3: path: unknown placeholder '{sybmol}', did you mean '{symbol}'? there is {base}, "
+            "3: path: unknown placeholder '{sybmol}', did you mean '{symbol}'? Known: {base}, "
             "{quote}, {symbol}",
             id="a placeholder misspelt",
         ),
         pytest.param(
             FILES.replace("{symbol}", "all"),
-            "3: path: 'bars/all.csv' is the same for every symbol: write {symbol} where they "
-            "differ",
+            "3: path: 'bars/all.csv' is the same for every symbol: write {symbol} in place "
+            "of its name",
             id="one file for two symbols",
         ),
         pytest.param(
             FILES.replace("history: files\n", ""),
-            "2: path: goes with `history: files`: write both, or none",
+            "2: path: needs `history: files`: write both, or neither",
             id="a path alone",
         ),
         pytest.param(
             CCXT.replace("exchange: kraken\n", ""),
-            "1: exchange: missing: write ccxt's name of one, such as kraken",
+            "1: exchange: missing: write ccxt's name of the exchange, such as kraken",
             id="ccxt without an exchange",
         ),
         pytest.param(
             CCXT.replace("kraken", "kracken"),
-            "3: exchange: unknown exchange 'kracken', did you mean 'kraken'? there is ",
+            "3: exchange: unknown exchange 'kracken', did you mean 'kraken'? Known: ",
             id="an exchange misspelt",
         ),
         pytest.param(
             CCXT.replace("ccxt", "files"),
-            "3: exchange: goes with `history: ccxt`: write both, or none",
+            "3: exchange: needs `history: ccxt`: write both, or neither",
             id="an exchange of files",
         ),
     ],
@@ -102,6 +102,6 @@ def test_a_name_that_tbv8_knows_keeps_its_history(tmp_path: Path) -> None:
     problems = load(tmp_path, text, "mexc").problems
 
     assert (
-        "config/venues/mexc.yaml:2: history: mexc has a history that tbv8 knows: choose another "
+        "config/venues/mexc.yaml:2: history: tbv8 has a history source for mexc: choose another "
         "name for this venue"
     ) in [str(one.error) for one in problems]

@@ -143,15 +143,15 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[BTC/USDT, ETH/USDT]",
             "[ETH/BTC]",
-            "pair.yaml:2: symbols[0]: 'ETH/BTC' is quoted in BTC, and risk is in dollars: "
-            "write one of USD, USDT, USDC",
+            "pair.yaml:2: symbols[0]: 'ETH/BTC' is quoted in BTC, but risk limits are in dollars: "
+            "choose a symbol quoted in USD, USDT or USDC",
             id="a quote that is no dollar",
         ),
         pytest.param(
             PAIR,
             "[BTC/USDT, ETH/USDT]",
             "[ETH/USDT, BTC/USDC]",
-            "pair.yaml:2: symbols[1]: 'BTC/USDC' is not quoted in USDT as ETH/USDT",
+            "pair.yaml:2: symbols[1]: 'BTC/USDC' is not quoted in USDT as ETH/USDT is",
             id="two quotes",
         ),
         pytest.param(
@@ -165,7 +165,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[1h, 1d]",
             "[1h, 5m]",
-            "pair.yaml:4: bars[1]: '5m' is the timeframe itself, remove it",
+            "pair.yaml:4: bars[1]: '5m' is the main timeframe: remove it",
             id="the main timeframe",
         ),
         pytest.param(
@@ -187,8 +187,8 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
                 PAIR,
                 "timeframe: 5m\nbars: [1h, 1d]",
                 f"timeframe: {main}\nbars: {further}",
-                f"pair.yaml:4: bars[{at}]: NautilusTrader names bars of {one} and of {other} "
-                f"alike, {label}, so that a strategy cannot tell them apart: remove one",
+                f"pair.yaml:4: bars[{at}]: NautilusTrader gives bars of {one} and {other} the "
+                f"same name, {label}, so a strategy could not tell them apart: remove one",
                 id=f"{one} and {other}",
             )
             for main, further, at, one, other, label in (
@@ -202,7 +202,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             "venues/mexc.yaml",
             f"  ETH/USDT: {RULES}\n",
             "",
-            "pair.yaml:5: routing.primary: mexc has no instrument rules of ETH/USDT: write them "
+            "pair.yaml:5: routing.primary: mexc has no instrument rules for ETH/USDT: write them "
             "under `instruments:` in config/venues/mexc.yaml",
             id="rules of one of two",
         ),
@@ -224,16 +224,16 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "2024-02-01}",
             "2024-02-01, warm_up: 32d}",
-            "pair.yaml:7: backtest.warm_up: 32d before 2024-02-01T00:00:00Z sample has no history "
-            "yet, it begins at 2024-01-01T00:00:00Z: write start_date: 2024-02-02 or a later one",
+            "pair.yaml:7: backtest.warm_up: sample has no history 32d before 2024-02-01T00:00:00Z, "
+            "it begins at 2024-01-01T00:00:00Z: write start_date: 2024-02-02 or later",
             id="a warm-up before the venue's first",
         ),
         pytest.param(
             PAIR,
             "2024-02-01}",
             "2024-02-01T12:00Z, warm_up: 1d}",
-            "pair.yaml:7: backtest.warm_up: what follows a warm-up is counted from 00:00 UTC, and "
-            "the span starts at 2024-02-01T12:00:00Z: write a start_date without a time",
+            "pair.yaml:7: backtest.warm_up: a span after a warm-up must start at 00:00 UTC, not "
+            "at 2024-02-01T12:00:00Z: write a start_date without a time",
             id="a warm-up and a start at noon",
         ),
         pytest.param(
@@ -248,7 +248,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "2024-02-01}",
             "2024-02-01, detail: 5m}",
-            "pair.yaml:7: backtest.detail: unknown value '5m'; there is 1m, none",
+            "pair.yaml:7: backtest.detail: unknown value '5m'; known: 1m, none",
             id="another detail",
         ),
         pytest.param(
@@ -356,7 +356,7 @@ def test_symbols_of_any_script_are_taken(files: Files) -> None:
             '  ETH/USDT: {tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: "0.0005"',
             '  ETH/USDT: {tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: 0.045',
             "config/venues/mexc.yaml:5: instruments.ETH/USDT.taker_fee: 0.045 is 4.5 % of the "
-            "notional: write 0.00045 if 0.045 % was meant",
+            "notional: if you meant 0.045 %, write 0.00045",
             id="a fee",
         ),
         pytest.param(
@@ -364,7 +364,7 @@ def test_symbols_of_any_script_are_taken(files: Files) -> None:
             f"  BTC/USDT: {RULES[:-1]}",
             f"  BTC/USDT: {RULES[:-1]}, funding_rate_8h: 0.01",
             "config/venues/mexc.yaml:4: instruments.BTC/USDT.funding_rate_8h: 0.01 is 1 % of the "
-            "notional: write 0.0001 if 0.01 % was meant",
+            "notional: if you meant 0.01 %, write 0.0001",
             id="funding",
         ),
         pytest.param(
@@ -372,7 +372,7 @@ def test_symbols_of_any_script_are_taken(files: Files) -> None:
             "2024-02-01}",
             "2024-02-01, funding: 0.01}",
             "config/strategies/pair.yaml:7: backtest.funding: 0.01 is 1 % of the notional: "
-            "write 0.0001 if 0.01 % was meant",
+            "if you meant 0.01 %, write 0.0001",
             id="the funding of a backtest",
         ),
     ],
@@ -425,8 +425,8 @@ def test_an_import_of_what_opens_files_unseen_is_refused(
 
     number = 2 + line.count("\n")
     assert files.refusal().startswith(
-        f"config/strategies/pair.yaml:3: strategy: helper.py:{number} imports {module}, and nobody "
-        "could tell which files it opens, so that a result could be stale unnoticed: read data"
+        f"config/strategies/pair.yaml:3: strategy: helper.py:{number} imports {module}, and tbv8 "
+        "cannot see which files it opens, so a stale result would go unnoticed: read data"
     )
 
 
@@ -450,25 +450,25 @@ def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_par
     [
         pytest.param(
             "research/other.py:Own",
-            "there is no file 'research/other.py', from the project's folder on",
+            "no file 'research/other.py': write its path relative to the project's folder",
             id="no file",
         ),
         pytest.param("own.py", "'own.py' is not path/to/file.py:Class", id="no class"),
         pytest.param("own.txt:Own", "'own.txt:Own' is not path/to/file.py:Class", id="no Python"),
         pytest.param(
             "../own.py:Own",
-            "there is no file '../own.py', from the project's folder on",
+            "no file '../own.py': write its path relative to the project's folder",
             id="no file beside the project",
         ),
         pytest.param(
             "/own.py:Own",
-            "'/own.py' does not begin at the project's folder: write it from there on, such as "
+            "'/own.py' is not relative to the project's folder: write a relative path, such as "
             "../research/own.py",
             id="absolute",
         ),
         pytest.param(
             "own.py:Owl",
-            "unknown class 'Owl', did you mean 'Own'? there is Own in own.py",
+            "unknown class 'Owl', did you mean 'Own'? Known: Own in own.py",
             id="a misspelt class",
         ),
     ],

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import cache_from_source
 from pathlib import Path
 from textwrap import dedent
 
@@ -403,6 +404,18 @@ def test_a_digest_is_the_same_in_any_process(write: Write) -> None:
     }
 
     assert digests == {f"{digest_source(path)}\n".encode()}
+
+
+def test_a_module_of_tbv8_has_the_digest_of_its_source_with_and_without_bytecode(
+    write: Write,
+) -> None:
+    module = ROOT / "tbv8/risk/book.py"
+    copy = write("book.py", module.read_bytes())
+    Path(cache_from_source(module)).unlink(missing_ok=True)
+
+    compiled, loaded = digest_source.__wrapped__(module), digest_source.__wrapped__(module)
+
+    assert compiled == loaded == digest_source(copy)
 
 
 # What is not Python.

@@ -101,9 +101,16 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def bare(tmp_path: Path) -> Project:
     """Return a copy of the project without data."""
     return copy_project(tmp_path / "clone")
+
+
+@pytest.fixture
+def project(bare: Project, migrated_db: Path) -> Project:
+    """Return a copy of the project with a database without rows."""
+    shutil.copy(migrated_db, bare.db_path)
+    return bare
 
 
 @pytest.fixture(scope="session")

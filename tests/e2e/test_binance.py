@@ -192,7 +192,7 @@ def test_a_hole_in_the_middle_is_filled(binance: Project, url: str) -> None:
     fill(binance, "2024-02-12", "2024-02-16")
 
     assert planned.splitlines()[1:] == [
-        f"    2 days of {NAME} not held yet: 2024-02-13T00:00:00Z .. 2024-02-15T00:00:00Z; "
+        f"    2 days of {NAME} not stored yet: 2024-02-13T00:00:00Z .. 2024-02-15T00:00:00Z; "
         "2 daily files, about 0.1 MB"
     ]
     assert files_asked(url) == ["2024-02-13", "2024-02-14"]
@@ -472,7 +472,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_rows_and_digests(
 
 YEARS = ("2017-08-17T04:00:00Z", "2025-08-17T00:00:00Z")
 EIGHT_YEARS = ("venue=binance_spot", "start=2017-08-17", "end=2025-08-17", "backfill")
-OUTAGES = [  # protocols.md 3.6: an afternoon, across a midnight, minutes
+OUTAGES = [  # docs/venues/binance.md: an afternoon, across a midnight, minutes
     ("2017-09-06T16:00:00Z", "2017-09-06T23:00:00Z"),
     ("2018-02-08T00:29:00Z", "2018-02-09T09:59:00Z"),
     ("2019-11-13T05:30:00Z", "2019-11-13T05:33:00Z"),
@@ -599,8 +599,8 @@ def test_a_full_disk_ends_in_one_line_and_the_next_run_goes_on(
         assert child.returncode == 1, out
         (line,) = err.splitlines()
         assert line == (
-            f"ERROR: backfill:{NAME}: data/tbv8.sqlite: the disk is full: free some space and "
-            "run again, nothing is lost"
+            f"ERROR: backfill:{NAME}: data/tbv8.sqlite: the disk is full, no stored data is lost: "
+            "free some space and run again"
         )
         assert months_held(binance) == {"2024-01"}
         (binance.root / "data/other").unlink()
@@ -696,13 +696,13 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
     [
         pytest.param(
             ("--venue", "binance_spt"),
-            "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? there is "
-            "binance_perp, binance_spot, hyperliquid, mexc, sample",
+            "ERROR: --venue: unknown venue 'binance_spt', did you mean 'binance_spot'? Known: "
+            "binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
             ("--symbol", "BTCUSDT"),
-            "ERROR: --symbol: unknown symbol 'BTCUSDT', did you mean 'BTC/USDT'? there is "
+            "ERROR: --symbol: unknown symbol 'BTCUSDT', did you mean 'BTC/USDT'? Known: "
             "BTC/USDT, ETH/USDT",
             id="symbol",
         ),
@@ -713,14 +713,14 @@ def test_verify_tells_json_and_nothing_else(binance: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "bars_6m"),
-            "ERROR: --dataset: unknown dataset 'bars_6m', did you mean 'bars_5m'? there is "
+            "ERROR: --dataset: unknown dataset 'bars_6m', did you mean 'bars_5m'? Known: "
             "bars_12h, bars_15m, bars_1d, bars_1h, bars_1m, bars_1mo, bars_1w, bars_2h, bars_30m, "
             "bars_4h, bars_5m, funding, ohlcv_1m",
             id="dataset",
         ),
         pytest.param(
             ("--against", "archive"),
-            "ERROR: --against: unknown source 'archive'; there is rest",
+            "ERROR: --against: unknown source 'archive'; known: rest",
             id="source",
         ),
         pytest.param(
@@ -799,7 +799,7 @@ def test_a_database_that_is_taken_away_ends_a_backfill_that_waits(
     assert child.returncode == 1
     assert err == (
         f"ERROR: backfill:{NAME}: data/tbv8.sqlite: was removed, moved or replaced while it was "
-        "open: what was written last may be in the file that was moved; run again\n"
+        "open, the last writes may be in the moved file: run again\n"
     )
     assert time.monotonic() - began_s < 6
     assert not binance.db_path.exists()

@@ -215,7 +215,7 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
     assert [line.split()[0] for line in compared[1:]] == ["sweep", "best_v1"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
-    assert taken == "ERROR: --as: 'best_v1' is there already: write another id\n"
+    assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
 
 
 def test_trials_are_reproduced_exported_and_pruned(again: Project) -> None:

@@ -34,7 +34,7 @@ def test_a_backtest_on_a_perpetual_is_charged_what_it_charged(url: str, project:
 
     lines = [line for line in ran.stdout.splitlines() if "funding: " in line]
     assert [line.split(",")[0] for line in lines] == [
-        f"     {venue}: funding: 100.0% of the span as binance_perp charged"
+        f"     {venue}: funding: rates of binance_perp for 100.0% of the span"
         for venue in ("hyperliquid", "mexc")
     ]
     summary = json.loads((project.results / "btc_usdt_perp_v1/summary.json").read_text())

@@ -89,8 +89,8 @@ def test_list_names_every_task_with_a_line(project: Project) -> None:
     assert all(len(text) > 10 for text in lines.values())
 
 
-def test_plan_tells_the_order_and_carries_reasons_down(project: Project) -> None:
-    tasks = planned(project, *ONE_WEEK, BACKTEST)
+def test_plan_tells_the_order_and_carries_reasons_down(bare: Project) -> None:
+    tasks = planned(bare, *ONE_WEEK, BACKTEST)
 
     assert list(tasks) == [
         "migrate",
@@ -127,7 +127,7 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
 
     assert said.stderr == (
         "WARNING: config/venues/sample_perp.yaml:5: instruments.ETH/USDT.taker_fee: 0.05 is 5 % of "
-        "the notional: write 0.0005 if 0.05 % was meant\n"
+        "the notional: if you meant 0.05 %, write 0.0005\n"
     )
     (task,) = [t for t in json.loads(said.stdout)["tasks"] if t["task"] == "backtest:eth_fast"]
     assert sorted(task["after"]) == [
@@ -147,15 +147,15 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
 
 @pytest.mark.parametrize("words", [("plan",), ("plan", "--json", BACKTEST), ("why", BACKTEST)])
 @pytest.mark.parametrize("data", ["there", "absent"])
-def test_looking_writes_nothing(project: Project, words: tuple[str, ...], data: str) -> None:
+def test_looking_writes_nothing(bare: Project, words: tuple[str, ...], data: str) -> None:
     if data == "absent":
-        (project.root / "data").rmdir()
-    before = contents(project)
+        (bare.root / "data").rmdir()
+    before = contents(bare)
 
-    project.doit(*ONE_WEEK, *words, PYTHONDONTWRITEBYTECODE="1")
-    project.doit("list", PYTHONDONTWRITEBYTECODE="1")
+    bare.doit(*ONE_WEEK, *words, PYTHONDONTWRITEBYTECODE="1")
+    bare.doit("list", PYTHONDONTWRITEBYTECODE="1")
 
-    assert contents(project) == before
+    assert contents(bare) == before
 
 
 def test_looking_at_what_is_done_writes_nothing(done: Project) -> None:
@@ -191,10 +191,10 @@ socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
 """
 
 
-def test_plan_of_the_real_market_asks_no_network(project: Project) -> None:
-    project.write("sitecustomize.py", NO_NETWORK)
+def test_plan_of_the_real_market_asks_no_network(bare: Project) -> None:
+    bare.write("sitecustomize.py", NO_NETWORK)
 
-    tasks = planned(project, "venue=binance_spot", "start=2024-01-01", "end=2024-03-10", BACKTEST)
+    tasks = planned(bare, "venue=binance_spot", "start=2024-01-01", "end=2024-03-10", BACKTEST)
 
     assert list(tasks)[1] == "backfill:binance_spot:BTC/USDT"
 

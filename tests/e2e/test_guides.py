@@ -77,7 +77,7 @@ def test_the_guide_to_venues_tells_all_that_a_live_venue_has() -> None:
         assert set(named) == methods | set(protocol.__annotations__)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.md")), ids=lambda page: page.stem)
 def test_the_links_of_a_guide_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
 

@@ -50,7 +50,7 @@ def test_an_import_needs_a_venue_without_a_history(project: Project) -> None:
     words = ("import", "any.parquet", "--venue", "mine", "--symbol", "BTC/USDT")
     assert "write `{venue: mine, symbols: [BTC/USDT]}`" in project.doit(*words, code=3).stderr
     assert (
-        "sample has a history of its own"
+        "sample has a history source"
         in project.doit(
             "import", "--venue", "sample", "--symbol", "BTC/USDT", "any.parquet", code=3
         ).stderr

@@ -40,17 +40,17 @@ STAGES = [
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_killed_run_is_finished_by_the_next(
-    project: Project, finished: Project, children: Keep, stage: str
+    bare: Project, finished: Project, children: Keep, stage: str
 ) -> None:
-    child = children(project.start(*ALL))
+    child = children(bare.start(*ALL))
     wait_for_line(child, f".  {stage}")
     time.sleep(random.random() / 5)  # somewhere inside of the stage, another place in each run
     os.kill(child.pid, signal.SIGKILL)
     child.wait(30)
 
-    project.doit(*ALL)
+    bare.doit(*ALL)
 
-    assert project.state() == finished.state()
+    assert bare.state() == finished.state()
 
 
 INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there\n"
@@ -75,7 +75,7 @@ BUILD, RUN = "aggregate:sample:BTC/USDT:5m", "backtest:btc_usdt_perp_v1"
     ],
 )
 def test_an_interrupted_run_says_one_line(
-    project: Project,
+    bare: Project,
     finished: Project,
     children: Keep,
     stage: str,
@@ -83,7 +83,7 @@ def test_an_interrupted_run_says_one_line(
     code: int,
     at_once: tuple[str, ...],
 ) -> None:
-    child = children(project.start(*at_once, *ALL))
+    child = children(bare.start(*at_once, *ALL))
     wait_for_line(child, f".  {stage}")
     time.sleep(random.random() / 5)
     if number == signal.SIGINT:
@@ -92,13 +92,13 @@ def test_an_interrupted_run_says_one_line(
         os.kill(child.pid, number)
     _, err = child.communicate(timeout=60)
 
-    project.doit(*ALL)
+    bare.doit(*ALL)
 
     if child.returncode != 0 and err:  # it may have been done just before
         # as a shell tells it, whether the signal ended it or its own end after some seconds
         ended = 128 - child.returncode if child.returncode < 0 else child.returncode
         assert (ended, err) == (code, INTERRUPTED)
-    assert project.state() == finished.state()
+    assert bare.state() == finished.state()
 
 
 @pytest.mark.parametrize("command", ["list", "plan", "backtest"])
@@ -240,12 +240,12 @@ def test_a_state_file_that_cannot_be_is_done_without(done: Project) -> None:
     assert again.stderr == ""
 
 
-def test_a_missing_data_folder_is_made(project: Project) -> None:
-    (project.root / "data").rmdir()
+def test_a_missing_data_folder_is_made(bare: Project) -> None:
+    (bare.root / "data").rmdir()
 
-    project.doit(*ONE_WEEK, "migrate")
+    bare.doit(*ONE_WEEK, "migrate")
 
-    assert project.db_path.exists()
+    assert bare.db_path.exists()
 
 
 def test_a_writer_waits_for_another_program(project: Project, children: Keep) -> None:

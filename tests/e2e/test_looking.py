@@ -94,14 +94,14 @@ def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
     assert strategy["reasons"] == [*planned["reasons"], because]
 
 
-def test_status_without_a_database_makes_none(project: Project) -> None:
-    told = json.loads(project.doit("status", "--json").stdout)
+def test_status_without_a_database_makes_none(bare: Project) -> None:
+    told = json.loads(bare.doit("status", "--json").stdout)
 
     assert told["database"]["problem"] == (
         "data/tbv8.sqlite: there is no database: run `doit migrate`"
     )
     assert [one["fresh"] for one in told["strategies"]] == [False]
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -149,20 +149,23 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
     # when
     (refused,) = json.loads(done.doit("plan", "--json", name).stdout)["tasks"]
     done.doit(*aggregate, code=1)
-    only_told = done.doit("verify", "--repair", code=1).stdout
+    reported = done.doit("verify", "--repair", code=1).stdout
     alone = done.doit("verify", "--give-up", code=3)
     given_up = done.doit("verify", "--repair", "--give-up", code=1).stdout
     done.doit(*aggregate)
 
     # then
-    cure = "restore a copy of the database, or lose {} with `doit verify --repair --give-up`"
     assert refused["reasons"] == [
         f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: refused, since "
-        f"nothing can record that again: {cure.format('the day')}"
+        "recorded data cannot be fetched again: restore a copy of the database, or drop the day "
+        "with `doit verify --repair --give-up`"
     ]
-    assert only_told.splitlines()[-1] == (f"1 day cannot be brought back: {cure.format('them')}")
-    assert alone.stderr == "ERROR: --give-up: goes with --repair, which comes first\n"
-    assert given_up.splitlines()[-1] == "gave up 1 day, for good"
+    assert reported.splitlines()[-1] == (
+        "1 day cannot be fetched or built again: restore a copy of the database, or drop them with "
+        "`doit verify --repair --give-up`"
+    )
+    assert alone.stderr == "ERROR: --give-up: needs --repair: add it\n"
+    assert given_up.splitlines()[-1] == "dropped 1 day permanently"
     assert "problem" not in done.doit("verify").stdout
     assert done.sql("SELECT start_ms, end_ms FROM recording_gaps") == [(day(1), day(2))]
     assert done.sql(
@@ -187,11 +190,11 @@ def test_prune_drops_and_says_what(done: Project) -> None:
     end = done.doit("prune", "--older-than", "90d", "--yes")
 
     assert unasked.stderr == (
-        "ERROR: prune asks before it drops, and there is no terminal to ask on: add --yes\n"
+        "ERROR: prune asks for confirmation, but there is no terminal: add --yes\n"
     )
     assert "   trades of hyperliquid:BTC/USDT: 9 rows, 20" in end.stdout
     assert "   bbo of hyperliquid:BTC/USDT: 10 rows, 20" in end.stdout
-    assert "does not shrink by that" in end.stdout
+    assert "keeps its size" in end.stdout
     assert done.sql("SELECT count(*) FROM bbo") == [(90,)]
     assert done.sql("SELECT count(*) FROM trades") == [(91,)]  # its minute is not whole yet
     assert done.sql("SELECT count(*), sum(close) FROM ohlcv_1m") == bars
@@ -201,7 +204,7 @@ def test_prune_drops_and_says_what(done: Project) -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        pytest.param((), "--older-than: missing: write how old, such as --older-than 90d", id="-"),
+        pytest.param((), "--older-than: missing: write an age, such as --older-than 90d", id="-"),
         pytest.param(
             ("--older-than", "soon", "--yes"),
             "--older-than: 'soon' is not a duration: write 90s, 10m, 8h or 2d",
@@ -209,8 +212,8 @@ def test_prune_drops_and_says_what(done: Project) -> None:
         ),
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
-            "--venue: unknown venue 'mex', did you mean 'mexc'? there is binance_perp, "
-            "binance_spot, hyperliquid, mexc, sample",
+            "--venue: unknown venue 'mex', did you mean 'mexc'? Known: binance_perp, "
+            "binance_spot, bybit, hyperliquid, mexc, sample",
             id="no venue",
         ),
     ],
@@ -283,34 +286,34 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
     [
         pytest.param(
             (),
-            "--dataset: missing: write which table, such as --dataset ohlcv_1m, or --database FILE "
-            "for a copy of all",
+            "--dataset: missing: write a table, such as --dataset ohlcv_1m, or --database FILE "
+            "for a copy of the whole database",
             id="nothing asked",
         ),
         pytest.param(
             ("--dataset", "ohlcv"),
-            "--dataset: unknown dataset 'ohlcv', did you mean 'ohlcv_1m'? there is bars_15m, "
+            "--dataset: unknown dataset 'ohlcv', did you mean 'ohlcv_1m'? Known: bars_15m, "
             "bars_1h, bars_4h, bars_5m, bbo, funding, mark, ohlcv_1m, trades",
             id="no dataset",
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--symbol", "BTC"),
-            "--symbol: unknown symbol 'BTC'; there is BTC/USDT, ETH/USDT",
+            "--symbol: unknown symbol 'BTC'; known: BTC/USDT, ETH/USDT",
             id="no symbol",
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--start", "2025-01-01"),
-            "no ohlcv_1m is held of what is asked for: `doit status` shows what is",
+            "no ohlcv_1m is stored for this selection: `doit status` shows all that is",
             id="nothing held",
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--start", "2024-01-01T12:00Z"),
-            "--start: '2024-01-01T12:00Z' is not midnight UTC: a file is a whole day",
+            "--start: '2024-01-01T12:00Z' is not midnight UTC: write a date alone",
             id="part of a day",
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--start", "2024-02-01", "--end", "2024-01-01"),
-            "--end: '2024-01-01' is not after the start: it is the day after the last",
+            "--end: '2024-01-01' is not after the start: write the day after the last one",
             id="end before start",
         ),
         pytest.param(
@@ -321,11 +324,13 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--database", "dodo.py"),
-            "--database: dodo.py is there already: add --yes to replace it",
+            "--database: dodo.py exists already: add --yes to replace it",
             id="a file in its place",
         ),
         pytest.param(
-            ("--database", "data"), "--database: data is a folder: write a file's name", id="data"
+            ("--database", "data"),
+            "--database: data is a folder: write the path of a file",
+            id="data",
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--into", "data/tbv8.sqlite", "--yes"),
@@ -334,12 +339,12 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--into", "x.parquet", "--partition", "month"),
-            "--into is one file for all: leave --to and --partition out",
+            "--into writes a single file: leave --to and --partition out",
             id="one file by month",
         ),
         pytest.param(
             ("--database", "copy.sqlite", "--dataset", "bbo"),
-            "--database copies all: leave the other options out",
+            "--database copies the whole database: leave the other options out",
             id="both",
         ),
     ],
@@ -376,7 +381,7 @@ def test_a_full_disk_is_one_line(
     assert len(bars.stderr.splitlines()) == len(copy.stderr.splitlines()) == 1
     assert bars.stderr.startswith(f"ERROR: {small_disk}/sample/BTC-USDT/ohlcv_1m/2024-01-0")
     assert ".parquet: No space left on device: mend that and run again" in bars.stderr
-    assert "MB free: free some space, or write it elsewhere" in copy.stderr
+    assert "MB free: free some space, or write it to another disk" in copy.stderr
     assert whole
     assert min(whole) > 1000
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []

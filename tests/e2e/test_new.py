@@ -23,7 +23,7 @@ def test_a_new_strategy_runs_at_once_and_is_tracked(done: Project) -> None:
 
     assert said.stdout.split() == [
         *("strategies/my_idea.py", "config/strategies/my_idea.yaml"),
-        *("it", "runs", "as", "it", "is:", "`doit", "backtest:my_idea`"),
+        *("ready", "to", "run:", "`doit", "backtest:my_idea`"),
     ]
     assert "my_idea: BTC/USDT 5m, " in ran.stdout
     summary = json.loads((done.results / "my_idea/summary.json").read_text())
@@ -69,13 +69,13 @@ def test_a_strategy_of_a_repository_beside_the_project_is_tracked_with_all_it_us
 
 
 def test_a_new_venue_is_one_whose_rules_a_strategy_can_take(done: Project) -> None:
-    done.doit("new", "venue", "bybit")
-    done.edit("config/strategies/btc_usdt_perp_v1.yaml", "primary: hyperliquid", "primary: bybit")
+    done.doit("new", "venue", "okx")
+    done.edit("config/strategies/btc_usdt_perp_v1.yaml", "primary: hyperliquid", "primary: okx")
 
     ran = done.doit(*ONE_WEEK, "backtest:btc_usdt_perp_v1")
 
-    assert "bybit: 10,000.00 -> " in ran.stdout
-    written = yaml.safe_load((done.root / "config/venues/bybit.yaml").read_text())
+    assert "okx: 10,000.00 -> " in ran.stdout
+    written = yaml.safe_load((done.root / "config/venues/okx.yaml").read_text())
     assert written["symbols"] == {"BTC/USDT": "BTCUSDT"}
 
 
@@ -84,9 +84,9 @@ def test_a_new_venue_is_one_whose_rules_a_strategy_can_take(done: Project) -> No
     [
         (("strategy",), "write `doit new strategy NAME` or `doit new venue NAME`"),
         (("startegy", "x"), "unknown kind 'startegy', did you mean 'strategy'?"),
-        (("strategy", "My-Idea"), "'My-Idea': write a name of small letters, digits and _"),
-        (("strategy", "class"), "'class': write a name of small letters, digits and _"),
-        (("venue", "mexc"), "config/venues/mexc.yaml: is there already: choose another name"),
+        (("strategy", "My-Idea"), "'My-Idea': write a name of lower-case letters, digits and _"),
+        (("strategy", "class"), "'class': write a name of lower-case letters, digits and _"),
+        (("venue", "mexc"), "config/venues/mexc.yaml: exists already: choose another name"),
     ],
 )
 def test_new_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
@@ -59,15 +61,20 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         refused = project.doit("paper:live", code=1)
-        assert "ERROR: paper:live: live: a session of it runs already (process" in refused.stderr
+        assert "ERROR: paper:live: live: its session is already running (process" in refused.stderr
         assert session(project)["state"] == "running"
 
         # and when
-        wait_until(lambda: "obeyed" in project.doit("stop", "live", "--close").stdout)
+        wait_until(
+            lambda: "(confirmed by the session)" in project.doit("stop", "live", "--close").stdout
+        )
 
         # then
         assert session(project)["state"] == "stopped"
-        assert "may open positions again (obeyed)" in project.doit("start", "live").stdout
+        assert (
+            "may open positions again (confirmed by the session)"
+            in project.doit("start", "live").stdout
+        )
         assert project.doit("start", "live").stdout == "live: was not stopped\n"
 
         # and when
@@ -89,8 +96,44 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         assert "with another config: bring that back" in refused.stderr
-        assert project.doit("paper:live", "--new", "--for", "3s").stderr == ""
+        project.edit("config/venues/hyperliquid.yaml", ", funding]", "]")
+        end = project.doit("paper:live", "--new", "--for", "3s")
+        assert end.stderr == ""
+        assert "live: the session at hyperliquid is charged its funding_rate_8h" in end.stdout
         assert len(project.sql("SELECT 1 FROM sessions")) == 2
+
+
+def test_two_sessions_at_once_have_a_process_each_and_one_recorder(
+    project: Project, children: Callable[[Popen[str]], Popen[str]]
+) -> None:
+    for name in ("one", "two"):
+        project.write(f"config/strategies/{name}.yaml", STRATEGY.replace("live", name))
+    with hyperliquid_server([hyperliquid_market("BTC", rate=5, quote_rate=5)]) as server:
+        point_to(project, server)
+        project.doit("migrate")
+
+        child = children(project.start("-n", "2", "paper:one", "paper:two"))
+        wait_until(lambda: len(project.sql("SELECT 1 FROM sessions")) == 2)
+        wait_until(lambda: recorder_of(project))
+        recorder = recorder_of(project)
+        locks = [
+            project.db_path.with_name(f"tbv8.sqlite.paper.{name}.primary.lock").read_text()
+            for name in ("one", "two")
+        ]
+        assert is_alive(recorder)
+        assert all(map(is_alive, locks))
+        assert len(set(locks)) == 2
+        time.sleep(0.5)  # in which it is said
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+
+    assert (child.returncode, err.count("\n")) == (130, 1), (
+        out,
+        err,
+    )  # doit was interrupted itself
+    assert out.count("no minute has closed yet") == 2  # the results as of the end
+    assert out.count("a recorder was started") == 1
+    assert not any(map(is_alive, [recorder, *locks]))
 
 
 def test_a_recorder_ends_with_a_session_that_is_killed(
@@ -126,6 +169,13 @@ def test_a_recorder_ends_with_a_session_that_is_killed(
             "not set: put the URLs of apprise into it, or leave `notify` out",
             id="no URLs",
         ),
+        pytest.param(
+            "config/strategies/live.yaml",
+            ("fast: 2", "fast: 5"),
+            "config/strategies/live.yaml:4: params: fast must be above 0 and below slow, got "
+            "fast=5 and slow=3",
+            id="params that the strategy refuses",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line(
@@ -137,7 +187,7 @@ def test_what_cannot_run_is_refused_in_one_line(
     end = project.doit("paper:live", "--for", "5s", code=1)
 
     assert end.stderr == f"ERROR: paper:live: {said}\n"
-    assert not recorder_of(project)
+    assert not is_alive(recorder_of(project) or "none")
 
 
 def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
@@ -145,6 +195,4 @@ def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:
     wrong = project.doit("start", "btc_usdt_perp_v2", code=3).stderr
     assert "did you mean 'btc_usdt_perp_v1'" in wrong
     said = project.doit("stop", "btc_usdt_perp_v1").stdout
-    assert said == (
-        "btc_usdt_perp_v1: stopped (no session runs: it holds from the next start on)\n"
-    )
+    assert said == ("btc_usdt_perp_v1: stopped (no session runs: takes effect at the next start)\n")

@@ -34,13 +34,13 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
         pytest.param(
             ("venue=binance",),
             "ERROR: command line: venue: unknown venue 'binance', did you mean 'binance_spot'? "
-            "there is binance_perp, binance_spot, hyperliquid, mexc, sample",
+            "Known: binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
             id="venue",
         ),
         pytest.param(
             ("strat=2024-01-01",),
             "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "there is address, end, on, start, venue, workers",
+            "Known: address, end, on, start, venue, workers",
             id="variable",
         ),
         pytest.param(
@@ -63,7 +63,7 @@ TAKE_TASKS = ["", "plan", "why", "list", "info", "help"]
 def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None:
     assert refused(finished, *command.split(), "backtest:btc_usdt_perp", code=3) == (
         "ERROR: unknown task 'backtest:btc_usdt_perp', did you mean 'backtest:btc_usdt_perp_v1'? "
-        "`doit list` names them all"
+        "`doit list` shows all tasks"
     )
 
 
@@ -72,34 +72,34 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
     [
         ("statsu", "unknown task 'statsu', did you mean the command `doit status`?"),
         ("help plna", "unknown task 'plna', did you mean the command `doit plan`?"),
-        ("list lsit", "unknown task 'lsit': `doit list` names them all"),
-        ("nope", "unknown task 'nope': `doit list` names them all"),
-        ("backtst", "unknown task 'backtst', did you mean 'backtest'? `doit list` names them all"),
+        ("list lsit", "unknown task 'lsit': `doit list` shows all tasks"),
+        ("nope", "unknown task 'nope': `doit list` shows all tasks"),
+        ("backtst", "unknown task 'backtst', did you mean 'backtest'? `doit list` shows all tasks"),
         (
             "backtest:nope",
-            "unknown task 'backtest:nope'; there is backtest:btc_usdt_perp_v1",
+            "unknown task 'backtest:nope'; known: backtest:btc_usdt_perp_v1",
         ),
         (
             "backfill:BTC",
-            "unknown task 'backfill:BTC', did you mean 'backfill:sample:BTC/USDT'? there is "
+            "unknown task 'backfill:BTC', did you mean 'backfill:sample:BTC/USDT'? Known: "
             "backfill:sample:BTC/USDT, backfill:sample:ETH/USDT",
         ),
         (
             "aggregate:sample:BTC/USD:5m",
             "unknown task 'aggregate:sample:BTC/USD:5m', did you mean "
-            "'aggregate:sample:BTC/USDT:5m'? `doit list` names them all",
+            "'aggregate:sample:BTC/USDT:5m'? `doit list` shows all tasks",
         ),
         (
             "backtest:nope*",
-            "unknown task 'backtest:nope*'; there is backtest:btc_usdt_perp_v1",
+            "unknown task 'backtest:nope*'; known: backtest:btc_usdt_perp_v1",
         ),
         (
             "plan backtst*",
-            "unknown task 'backtst*', did you mean 'backtest'? `doit list` names them all",
+            "unknown task 'backtst*', did you mean 'backtest'? `doit list` shows all tasks",
         ),
-        ("info backtest:*", "`doit info` wants one task; `doit list` names them"),
-        ("info", "`doit info` wants one task; `doit list` names them"),
-        ("info backtest backfill", "`doit info` wants one task; `doit list` names them"),
+        ("info backtest:*", "`doit info` needs exactly one task: `doit list` shows them"),
+        ("info", "`doit info` needs exactly one task: `doit list` shows them"),
+        ("info backtest backfill", "`doit info` needs exactly one task: `doit list` shows them"),
     ],
 )
 def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> None:
@@ -126,11 +126,11 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("tabcompletion --shell", "option --shell requires argument"),
         (
             "tabcompletion --shell csh",
-            "--shell: unknown choice 'csh', did you mean 'zsh'? there is bash, fish, zsh",
+            "--shell: unknown choice 'csh', did you mean 'zsh'? Known: bash, fish, zsh",
         ),
         (
             "list --sort nam",
-            "--sort: unknown choice 'nam', did you mean 'name'? there is definition, name",
+            "--sort: unknown choice 'nam', did you mean 'name'? Known: definition, name",
         ),
         ("reset-dep -x", "option -x not recognized"),
         ("dumpdb -x", "option -x not recognized"),
@@ -139,50 +139,50 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("-n -3 backtest", "--process: expected a whole number, got '-3'"),
         (
             "-r nope",
-            "--reporter: unknown choice 'nope'; there is console, error-only, "
+            "--reporter: unknown choice 'nope'; known: console, error-only, "
             "executed-only, json, zero",
         ),
         ("list backtest --jsn", "option --jsn not recognized"),
-        ("record --help", "--help: `doit help record` tells its options"),
+        ("record --help", "--help: write `doit help record`"),
         (
             "-f nope.py list",
             "Could not find dodo file '{root}/nope.py'. Please use '-f' to specify file name.",
         ),
         (
             "list --template {nme}",
-            "--template: '{nme}': write it with {name}, {doc} and {status} alone",
+            "--template: '{nme}': use only {name}, {doc} and {status}",
         ),
         (
             "dumpdb",
             "pydoit's state is SQLite: `sqlite3 data/.doit.db 'SELECT * FROM doit'` shows it; "
-            "nothing in it matters",
+            "tbv8 does not depend on it",
         ),
         (
             "ignore backtest",
-            "whether a task runs is read from the data, and nothing is left out in silence: name "
-            "the tasks that shall run",
+            "freshness is computed from the data, and no stale task is skipped silently: name the "
+            "tasks to run",
         ),
         (
             "forget",
-            "whether a task runs is read from the data, so that there is nothing to forget: "
-            "`doit -a TASK` runs one regardless",
+            "freshness is computed from the data, so there is nothing to forget: "
+            "`doit -a TASK` runs a task even if it is fresh",
         ),
         (
             "clean",
-            "no task has anything to clean: results are folders of data/results, and "
+            "tasks have nothing to clean: results are folders of data/results, and "
             "`doit verify --repair` drops damaged days",
         ),
-        ("verify --sample 3", "--sample: goes with --against rest"),
-        ("verify --seed 3", "--seed: goes with --against rest"),
+        ("verify --sample 3", "--sample: needs --against rest: add it"),
+        ("verify --seed 3", "--seed: needs --against rest: add it"),
         (
             "reset-dep backtest",
-            "whether a task is fresh is read from the data, so that there is nothing to reset: "
-            "`doit why TASK` tells",
+            "freshness is computed from the data, so there is nothing to reset: "
+            "`doit why TASK` shows the reasons",
         ),
         (
             "strace migrate",
-            "no task here is a shell command, which is all that pydoit traces: "
-            "`strace -f doit TASK` traces any",
+            "pydoit traces only shell commands, and no task here is one: "
+            "`strace -f doit TASK` traces any task",
         ),
     ],
 )
@@ -198,7 +198,7 @@ def test_a_benchmark_that_is_none_is_refused() -> None:
 
     assert (end.returncode, end.stdout) == (3, "")
     assert end.stderr.startswith(
-        "ERROR: unknown benchmark 'lst', did you mean 'list'? there is aggregate, backfill, "
+        "ERROR: unknown benchmark 'lst', did you mean 'list'? Known: aggregate, backfill, "
     )
     assert end.stderr.count("\n") == 1
 
@@ -222,14 +222,14 @@ def test_info_tells_why_a_task_runs_and_no_addresses(done: Project) -> None:
     )
 
 
-def test_params_that_cannot_be_are_refused_before_anything_is_fetched(project: Project) -> None:
-    project.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
+def test_params_that_cannot_be_are_refused_before_anything_is_fetched(bare: Project) -> None:
+    bare.edit("config/strategies/btc_usdt_perp_v1.yaml", "fast: 20", "fast: 60")
 
-    line = refused(project, *ONE_WEEK, code=1)
+    line = refused(bare, *ONE_WEEK, code=1)
 
     assert "config/strategies/btc_usdt_perp_v1.yaml" in line
     assert "fast" in line
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
@@ -242,7 +242,7 @@ def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
 
     assert line == (
         "ERROR: migrate: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it "
-        "aside and run again to build it anew"
+        "away and run again to rebuild it"
     )
     assert done.db_path.read_bytes() == damage
 
@@ -262,8 +262,8 @@ def test_a_plan_that_cannot_look_into_its_database_is_none(done: Project) -> Non
     absent = done.doit(*ONE_WEEK, "plan", "migrate").stdout
 
     assert lines == {
-        "ERROR: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it aside "
-        "and run again to build it anew"
+        "ERROR: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it away "
+        "and run again to rebuild it"
     }
     assert (listed.stderr, len(listed.stdout.splitlines()) > 5) == ("", True)
     assert absent == "migrate\n    data/tbv8.sqlite: there is no database: run `doit migrate`\n"
@@ -275,7 +275,7 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
     line = refused(done, *ONE_WEEK, code=1)
 
     assert line == (
-        "ERROR: migrate: data/tbv8.sqlite: is from a newer tbv8 than this one, which knows "
+        "ERROR: migrate: data/tbv8.sqlite: comes from a newer tbv8, this one needs "
         f"revision {REVISION}: update tbv8, or set another db_path in config/data.yaml"
     )
 
@@ -288,7 +288,7 @@ def test_text_of_a_torn_page_is_refused(done: Project) -> None:
     done.sql("UPDATE bars_5m SET symbol = CAST(x'96ff' AS TEXT) WHERE symbol = 'ETH/USDT'")
 
     damaged = (
-        "data/tbv8.sqlite: damaged: restore a copy, or move it aside and run again to build it anew"
+        "data/tbv8.sqlite: damaged: restore a copy, or move it away and run again to rebuild it"
     )
     assert refused(done, *ONE_WEEK, "verify", code=3) == f"ERROR: {damaged}"
     assert refused(done, *ONE_WEEK, "aggregate:sample:BTC/USDT:5m", code=1) == (
@@ -296,24 +296,24 @@ def test_text_of_a_torn_page_is_refused(done: Project) -> None:
     )
 
 
-def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(project: Project) -> None:
-    project.edit("config/data.yaml", "results_path: data/results", "results_path: research")
-    notes = project.root / "research" / "btc_usdt_perp_v1" / "notes.md"
+def test_a_folder_of_the_user_is_refused_before_anything_is_fetched(bare: Project) -> None:
+    bare.edit("config/data.yaml", "results_path: data/results", "results_path: research")
+    notes = bare.root / "research" / "btc_usdt_perp_v1" / "notes.md"
     notes.parent.mkdir(parents=True)
     notes.write_text("mine")
-    (project.root / "research" / "index.html").write_text("mine")
+    (bare.root / "research" / "index.html").write_text("mine")
 
-    said = refused(project, *ONE_WEEK, "backtest:btc_usdt_perp_v1", code=1)
-    report = refused(project, "report", code=3)
+    said = refused(bare, *ONE_WEEK, "backtest:btc_usdt_perp_v1", code=1)
+    report = refused(bare, "report", code=3)
 
     assert said == (
-        "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: holds 'notes.md' and no "
-        "manifest.json of tbv8, so no result can take its place: move it elsewhere, or set another "
+        "ERROR: folder:btc_usdt_perp_v1: research/btc_usdt_perp_v1: has 'notes.md' but no "
+        "manifest.json of tbv8, so no result can replace it: move it elsewhere, or set another "
         "results_path in config/data.yaml"
     )
-    assert report.startswith("ERROR: research/index.html: is not a page that tbv8 wrote")
+    assert report.startswith("ERROR: research/index.html: is not a page of tbv8")
     assert notes.read_text() == "mine"
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 @pytest.mark.parametrize(

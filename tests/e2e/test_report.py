@@ -18,11 +18,11 @@ def page_of(project: Project) -> str:
     return (project.root / INDEX).read_text(encoding="utf-8")
 
 
-def test_before_anything_ran(project: Project) -> None:
-    page = page_of(project)
+def test_before_anything_ran(bare: Project) -> None:
+    page = page_of(bare)
 
     assert "there is no database: run `doit migrate`" in page
-    assert not project.db_path.exists()
+    assert not bare.db_path.exists()
 
 
 def test_with_an_empty_database(project: Project) -> None:
@@ -30,7 +30,7 @@ def test_with_an_empty_database(project: Project) -> None:
 
     page = page_of(project)
 
-    assert "backfill:sample:BTC/USDT: 7 days of sample:BTC/USDT not held yet" in page
+    assert "backfill:sample:BTC/USDT: 7 days of sample:BTC/USDT not stored yet" in page
     assert "gap 100%" in page
     assert ">no result</span>" in page
 

@@ -9,14 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from tbv8.errors import VenueError
 from tbv8.venues.base import Endpoints
 from tbv8.venues.registry import find_venue
 from tests.e2e.conftest import Project
+from tests.servers.binance import BinanceServer
+from tests.servers.binance_market import synthetic_market
+from tests.servers.bybit import bybit_market, bybit_server
+from tests.servers.exchanges import ExchangeMarket, ExchangeServer
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
+from tests.servers.live_venues import LIVE_VENUES
 from tests.servers.mexc import mexc_market, mexc_server
 
 LEFT_OUT = ", max_leverage: 40}   # no least order?\n  ETH"
-HYPERLIQUID, MEXC = (f"config/venues/{name}.yaml" for name in ("hyperliquid", "mexc"))
+BYBIT, HYPERLIQUID, MEXC = (f"config/venues/{name}.yaml" for name in LIVE_VENUES)
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,13 @@ def served(project: Project) -> Iterator[Served]:
 
 
 def test_the_shipped_files_are_what_the_wire_facts_say(served: Served) -> None:
-    said = served.project.doit("rules").stdout
+    with bybit_server([bybit_market("BTCUSDT"), bybit_market("ETHUSDT")]) as contracts:
+        served.project.edit(BYBIT, "https://api.bybit.com", contracts.rest_url)
+        enabled = served.project.doit("rules").stdout
+        named = served.project.doit("rules", "--venue", "bybit").stdout
 
-    assert said == "4 instruments are as their venues publish them\n"
+    assert enabled == "4 instruments agree with the published rules\n"
+    assert named == "2 instruments agree with the published rules\n"
 
 
 def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) -> None:
@@ -64,7 +74,7 @@ def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) ->
         "hyperliquid  BTC/USDT  min_notional_usd  0           10",
         "mexc         ETH/USDT  lot_size          0.02        0.01",
         "mexc         ETH/USDT  maker_fee         0.0001      0",
-        "`doit rules --write` takes the published values over",
+        "`doit rules --write` writes the published values into config/venues",
     ]
     assert told["differences"] == [
         {
@@ -78,7 +88,7 @@ def test_what_differs_is_shown_and_written_and_all_else_stays(served: Served) ->
     ]
     assert told["rules"][0]["min_notional_usd"] is None
     assert f"{MEXC}: written" in written
-    assert project.doit("rules").stdout == "4 instruments are as their venues publish them\n"
+    assert project.doit("rules").stdout == "4 instruments agree with the published rules\n"
     changed = {
         name: [
             (was, now)
@@ -98,7 +108,7 @@ def test_a_venue_that_cannot_be_asked_is_no_difference(served: Served) -> None:
 
     done = served.project.doit("rules", code=3)
 
-    assert done.stdout == "2 instruments are as their venues publish them\n"
+    assert done.stdout == "2 instruments agree with the published rules\n"
     assert done.stderr.startswith(f"ERROR: {served.mexc}/nothing/api/v1/contract/detail: HTTP 404")
     assert done.stderr.count("\n") == 1
 
@@ -107,7 +117,8 @@ def test_a_venue_that_cannot_be_asked_is_no_difference(served: Served) -> None:
     ("words", "problem"),
     [
         (("--venue", "mex"), "--venue: unknown venue 'mex', did you mean 'mexc'?"),
-        (("--venue", "sample"), "--venue: sample publishes no rules that tbv8 can ask for"),
+        (("--venue", "sample"), "--venue: sample publishes no rules that tbv8 can read"),
+        (("--venue", "binance_perp"), "--venue: binance_perp has no `instruments` to compare"),
         (("mexc",), "'mexc': choose with --venue"),
     ],
 )
@@ -115,6 +126,63 @@ def test_what_is_asked_wrongly_is_refused(
     project: Project, words: tuple[str, ...], problem: str
 ) -> None:
     assert problem in project.doit("rules", *words, code=3).stderr
+
+
+HISTORY_VENUES = {
+    "binance_spot": 'tick_size: "0.01", lot_size: "0.00001", min_notional_usd: 5',
+    "binance_perp": 'tick_size: "0.01", lot_size: "0.00001", min_notional_usd: 100',
+    "kraken": (
+        'tick_size: "0.1", lot_size: "0.00000001", min_notional_usd: "0.5", maker_fee: "0.0025", '
+        'taker_fee: "0.004"'
+    ),
+    "bitstamp": (
+        'tick_size: 1, lot_size: "0.00000001", min_notional_usd: 10, maker_fee: "0.004", '
+        'taker_fee: "0.004"'
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HISTORY_VENUES)
+def test_a_venue_of_history_alone_publishes_its_rules_too(project: Project, name: str) -> None:
+    """`taker_fee` and `max_leverage` of Binance are no public ones: they stay as they are."""
+    is_binance = name.startswith("binance")
+    market = synthetic_market("BTCUSDT", "2024-01-01", "2024-01-02", seed=1)
+    with (
+        BinanceServer({"BTCUSDT": market}, now_ms=market.end_ms) as binance,
+        ExchangeServer(ExchangeMarket([], now_ms=market.end_ms)) as exchange,
+    ):
+        path = project.root / f"config/venues/{name}.yaml"
+        wrong = '{tick_size: 7, lot_size: 7, maker_fee: "0.02", taker_fee: "0.02", max_leverage: 3}'
+        path.write_text(
+            f"venue: {name}\n"
+            + ("" if is_binance else f"history: ccxt\nexchange: {name}\n")
+            + f"rest_url: {binance.url if is_binance else exchange.url}\n"
+            + f"symbols: {{BTC/USD: {'BTCUSDT' if is_binance else 'BTC/USD'}}}\n"
+            + f"instruments:\n  BTC/USD: {wrong}\n"
+        )
+
+        project.doit("rules", "--venue", name, code=1)
+        project.doit("rules", "--venue", name, "--write")
+        done = project.doit("rules", "--venue", name)
+
+    assert done.stdout == "1 instrument agrees with the published rules\n"
+    written = path.read_text().splitlines()[-1]
+    for rule in HISTORY_VENUES[name].split(", "):
+        assert rule in written
+    assert ('taker_fee: "0.02"' in written) == is_binance
+    assert "max_leverage: 3" in written
+
+
+@pytest.mark.parametrize("name", ["binance_spot", "binance_perp"])
+def test_a_symbol_that_binance_does_not_list_is_named(name: str) -> None:
+    market = synthetic_market("BTCUSDT", 0, 86_400_000, seed=1)
+    fetch = find_venue(name).rules
+    assert fetch is not None
+    with (
+        BinanceServer({"BTCUSDT": market}, now_ms=market.end_ms) as binance,
+        pytest.raises(VenueError, match=f"{name} does not know ETHUSDT: its symbols look like"),
+    ):
+        fetch(Endpoints(rest_url=binance.url), print, {"BTC/USDT": None, "ETH/USDT": None})
 
 
 def test_rules_are_those_of_the_symbols_own_unit(tmp_path: Path) -> None:

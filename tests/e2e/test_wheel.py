@@ -69,7 +69,7 @@ def test_init_makes_a_project_that_runs_without_a_clone(installed: Installed) ->
 
     assert made.stdout == (
         "   mine: .gitignore, config, data, dodo.py, pyproject.toml\n"
-        f"   it runs as it is: `cd mine` and `tbv8 backtest:{STRATEGY}`\n"
+        f"   ready to run: `cd mine` and `tbv8 backtest:{STRATEGY}`\n"
     )
     assert f"{STRATEGY}: BTC/USDT 5m, " in ran.stdout
     assert "my_idea: BTC/USDT 5m, " in ran.stdout
@@ -84,7 +84,7 @@ def test_init_makes_a_project_that_runs_without_a_clone(installed: Installed) ->
         "tbv8/strategies/base.py",
     ]
     refused = project.run("bench", code=3).stderr
-    assert refused.startswith("ERROR: the benchmarks are no part of an installed tbv8")
+    assert refused.startswith("ERROR: an installed tbv8 has no benchmarks")
     assert project.doit("--version").splitlines() == [
         f"tbv8 {manifest_version(installed)} (doit 0.37.0)",
         f"lib @ {installed.site}/tbv8",
@@ -103,14 +103,14 @@ def manifest_version(installed: Installed) -> str:
     [
         pytest.param(
             ("status",),
-            "{folder}: neither this folder nor one above it is a tbv8 project: go to one, or make "
-            "one with `tbv8 init FOLDER`",
+            "{folder}: neither this folder nor a parent is a tbv8 project: change to a project, "
+            "or create one with `tbv8 init FOLDER`",
             id="outside of a project",
         ),
         pytest.param((), "{folder}: neither this folder", id="no words outside of a project"),
         pytest.param(("init",), "write `tbv8 init FOLDER`", id="no folder"),
         pytest.param(
-            ("init", "bin"), "bin: is there already and not empty: write another", id="a full one"
+            ("init", "bin"), "bin: exists already and is not empty: choose another", id="a full one"
         ),
         pytest.param(("init", "bin/tbv8/x"), "bin/tbv8/x: Not a directory", id="below a file"),
     ],

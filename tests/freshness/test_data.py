@@ -281,7 +281,7 @@ def test_new_minutes_make_only_the_days_stale_that_they_complete(
     assert reasons(db_path, timeframe) == ((expected,) if expected else ())
 
 
-CHANGED = "1 day built in bars_5m of sample:BTC/USDT from 1m bars that changed since: 2024-01-02"
+CHANGED = "1 day built in bars_5m of sample:BTC/USDT from 1m bars that have changed: 2024-01-02"
 
 
 @pytest.fixture(scope="module")
@@ -306,7 +306,7 @@ def built_db(built_once: Path, tmp_path: Path) -> Path:
 
 REFUSED_RECORDING = (
     "1 day of bars_1m of mexc:BTC/USDT was changed outside of tbv8: 2024-01-02: refused, since "
-    "nothing can record that again: restore a copy of the database, or lose the "
+    "recorded data cannot be fetched again: restore a copy of the database, or drop the "
     "day with `doit verify --repair --give-up`"
 )
 REFUSED = (
@@ -447,7 +447,7 @@ def test_every_reason_is_told_with_its_days(built_db: Path) -> None:
     name = "bars_5m of sample:BTC/USDT"
     assert reasons(built_db) == (
         f"2 days not built yet in {name}: 2024-01-06 .. 2024-01-07",
-        f"1 day built in {name} from 1m bars that changed since: 2024-01-02",
+        f"1 day built in {name} from 1m bars that have changed: 2024-01-02",
         f"1 day changed in {name} outside of tbv8: 2024-01-03",
         f"1 day of {name} whose 1m bars are gone: 2024-01-01",
     )
@@ -647,7 +647,7 @@ def test_a_database_of_this_revision_is_fresh_and_any_other_is_not(
     )
     shell(db_path, "UPDATE alembic_version SET version_num = '0000'")
     (reason,) = migration_state(db_path).reasons
-    assert f"is of revision 0000, this tbv8 knows {REVISION}" in reason
+    assert f"has revision 0000, but this tbv8 needs {REVISION}" in reason
 
 
 def test_of_a_damaged_database_nothing_is_told(db_path: Path) -> None:
@@ -664,11 +664,11 @@ def missing(db_path: Path, *spans: Span, series: Series = BTC) -> State:
 
 def test_history_is_fresh_when_the_ledger_leaves_no_gap_in_it(db_path: Path) -> None:
     assert missing(db_path, days(0, 2)).reasons == (
-        "2 days of sample:BTC/USDT not held yet: 2024-01-01T00:00:00Z .. 2024-01-03T00:00:00Z",
+        "2 days of sample:BTC/USDT not stored yet: 2024-01-01T00:00:00Z .. 2024-01-03T00:00:00Z",
     )
     hold(db_path, BTC, days(0, 1))
     assert missing(db_path, days(0, 2)).reasons == (
-        "1 day of sample:BTC/USDT not held yet: 2024-01-02T00:00:00Z .. 2024-01-03T00:00:00Z",
+        "1 day of sample:BTC/USDT not stored yet: 2024-01-02T00:00:00Z .. 2024-01-03T00:00:00Z",
     )
     hold(db_path, BTC, days(1, 2), minute_bars(days(1, 2), without=[days(1, 2)]))
 
@@ -691,7 +691,7 @@ def test_several_wanted_spans_are_all_looked_at(db_path: Path) -> None:
     state = missing(db_path, days(0, 1), days(4, 5), Span(day(6), day(6) + HOUR))
 
     assert state.reasons == (
-        "2 days of sample:BTC/USDT not held yet: "
+        "2 days of sample:BTC/USDT not stored yet: "
         "2024-01-05T00:00:00Z .. 2024-01-06T00:00:00Z and 1 more",
     )
     (part,) = state.parts

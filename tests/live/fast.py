@@ -28,7 +28,8 @@ from tbv8.recorder.run import Options as RecorderOptions
 from tbv8.recorder.run import record
 from tests.backtest.builders import limits, rules
 from tests.live.rig import World, ema, make_plan
-from tests.recorder.rig import QUICK
+from tests.recorder.rig import QUICK, venue
+from tests.servers.live_server import LiveServer
 
 CLOCK = "TBV8_TEST_CLOCK"
 
@@ -54,6 +55,7 @@ def shadowed() -> Strategy:
         timeframe=parse_timeframe("1m"),
         params={"fast": 1, "slow": 2},
         detail="none",
+        funding="history",
         bars=(parse_timeframe("5m"),),
         routing=Routing(
             primary="hyperliquid", secondary="mexc", mode="PRIMARY_LIVE_SECONDARY_SHADOW"
@@ -70,6 +72,16 @@ def make_plans(db_path: Path, **changes: Any) -> dict[str, Plan]:
         "primary": make_plan(world, strategy, priced_at="mexc", **changes),
         "shadow": make_plan(world, strategy, role="shadow", venue="mexc", **changes),
     }
+
+
+def fast_venues(servers: Mapping[str, LiveServer]) -> list[Venue]:
+    """Return the venues of a session and its shadow, by the native names of their servers."""
+    names = {"BTC": "hyperliquid", "BTC_USDT": "mexc"}
+    channels = ("trades", "bbo", "funding")
+    return [
+        venue(names[native], server, {"BTC/USDT": native}, channels=channels)
+        for native, server in servers.items()
+    ]
 
 
 class Recorder:

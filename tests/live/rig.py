@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,13 @@ from tbv8.live.plan import Plan, Report, on_venue
 from tbv8.live.setting import Setting
 from tbv8.manifest import Input
 from tbv8.market import (
+    HOUR_MS,
     MINUTE_MS,
     ONE_MINUTE,
     Bar,
+    Bbo,
     Series,
+    Span,
     Timeframe,
     Trade,
     parse_timeframe,
@@ -33,7 +37,7 @@ from tbv8.market import (
 from tbv8.store.bars import MINUTE_BARS
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session
-from tbv8.store.ticks import Batch, open_ticks, trade_row
+from tbv8.store.ticks import Batch, Paid, bbo_row, open_ticks, trade_row
 from tbv8.store.ticks import Minute as Recorded
 from tbv8.trading.bars import Bars
 from tests.backtest.builders import make_strategy, rules
@@ -68,6 +72,7 @@ class World:
     def __post_init__(self) -> None:
         self._walks = {s: self._walk(s) for s in self.series}
         self._written_ms = {s: START_MS for s in self.series}
+        self._paid_ms: dict[Series, int] = {}
 
     def _walk(self, series: Series) -> list[Bar]:
         chance = random.Random(f"{self.seed}{series}")
@@ -121,18 +126,59 @@ class World:
         with open_ticks(self.db_path) as store:
             store.commit(Batch(trades=[row]), now_ms=self.now_ms)
 
+    def quote(self, bid: float, ask: float) -> None:
+        """Let a quote of mexc come live."""
+        quote = Bbo("mexc", "BTC/USDT", self.now_ms - 100, bid, 5.0, ask, 5.0)
+        with open_ticks(self.db_path) as store:
+            store.commit(Batch(bbo=[bbo_row(quote, self.now_ms)]), now_ms=self.now_ms)
+
+    def pay(self, hour_ms: int, rate: float, *, hours: int = 1, series: Series = BTC) -> None:
+        """Let the recorder learn what was paid at a full hour, and that nothing was before."""
+        since_ms = self._paid_ms.get(series, START_MS)
+        paid = Paid(series, Span(since_ms, hour_ms + MINUTE_MS), ((hour_ms, rate, hours),))
+        self._paid_ms[series] = paid.span.end_ms
+        with open_ticks(self.db_path) as store:
+            store.commit(Batch(paid=[paid]), now_ms=self.now_ms)
+
+    def pay_each_hour(self, count: int, *, late_ms: int = 25_000) -> dict[int, float]:
+        """Let each of the next full hours be paid, known some time later; return the rates."""
+        chance = random.Random(self.seed)
+        first_ms = (self.now_ms // HOUR_MS + 1) * HOUR_MS
+        rates = {
+            first_ms + number * HOUR_MS: round(chance.gauss(0, 0.001), 6) for number in range(count)
+        }
+        for hour_ms, rate in rates.items():
+            self.events.append((hour_ms + late_ms, partial(self.pay, hour_ms, rate)))
+        self.events.sort(key=lambda event: event[0])
+        return rates
+
     def forget(self, until_ms: int, series: Series = BTC) -> None:
         """Let the recorder never know the minutes before a time that are not written yet."""
         self._written_ms[series] = until_ms
 
-    def run(self, plan: Plan, *, minutes: int, kill_at: int | None = None) -> None:
-        """Run a host for so many minutes more; kill it at its n-th call, if it comes to that."""
+    def run(
+        self,
+        plan: Plan,
+        *,
+        minutes: int,
+        kill_at: int | None = None,
+        on_call: Callable[[], object] = bool,
+    ) -> None:
+        """Run a host for so many minutes more.
+
+        Args:
+            plan: Of the session.
+            minutes: At most.
+            kill_at: The number of its call at which it is killed, if it comes to that.
+            on_call: What happens at each of its calls.
+        """
         end_ms = self.now_ms + minutes * MINUTE_MS
         calls = 0
 
         def count() -> None:
             nonlocal calls
             calls += 1
+            on_call()
             if kill_at is not None and calls >= kill_at:
                 raise Killed
 
@@ -171,7 +217,7 @@ class World:
 def make_plan(world: World, strategy: Strategy | None = None, **changes: Any) -> Plan:
     """Return the plan of a session on `hyperliquid`; a 3m EMA cross, if nothing else is given."""
     values: dict[str, Any] = {
-        "strategy": on_venue(strategy or ema(), "hyperliquid"),
+        "strategy": on_venue(strategy or ema(), "hyperliquid", is_funding_recorded=True),
         "role": "primary",
         "venue": "hyperliquid",
         "db_path": world.db_path,
@@ -200,11 +246,12 @@ def ema(**changes: Any) -> Strategy:
 
 def scripted(orders: dict[int, str], **changes: Any) -> Strategy:
     """Return a strategy on minutes that sends orders at its bars."""
+    own = rules(tick_size="0.1", taker_fee="0.0005")
     values: dict[str, Any] = {
         "timeframe": ONE_MINUTE,
         "params": {"orders": orders},
         "detail": "none",
-        "instrument": rules(tick_size="0.1", taker_fee="0.0005"),
+        "instruments": {name: {"BTC/USDT": own} for name in ("hyperliquid", "mexc")},
     }
     return make_strategy(**(values | changes))
 
@@ -224,7 +271,7 @@ def whole(world: World, strategy: Strategy, first_ms: int, end_ms: int) -> Bars:
             for number, ts_ms in enumerate(opens)
             if ts_ms >= first_ms and closes[number] <= end_ms
         ]
-        return table.take(kept)
+        return table.take(pa.array(kept, pa.int64()))
 
     return Bars(
         shown={(strategy.symbol, t): bars(t) for t in strategy.timeframes},

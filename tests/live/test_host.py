@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from tbv8.live.plan import within
 from tbv8.live.results import replay
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
+from tbv8.store.sessions import open_journal
 from tbv8.trading.loading import StrategyError
 from tests.builders import rows, shell
 from tests.live.rig import (
@@ -43,14 +48,14 @@ LONGER: dict[str, Any] = {
 def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
     strategy = ema(**LONGER[how])
     plan = make_plan(world, strategy)
-    world.pass_time(3 * 3600)
+    world.pass_time(3 * 3600 + 360)  # in the middle of a longer bar
 
     world.run(plan, minutes=40)
     world.run(plan, minutes=41)
 
     journaled = world.journaled(plan)
     session = journaled.session
-    assert session.done_ms == START_MS + (180 + 80) * MINUTE_MS
+    assert session.done_ms == START_MS + (186 + 80) * MINUTE_MS
     fed = within(plan.strategy, session, session.done_ms)
     bars = whole(world, fed, session.first_ms, session.done_ms)
     expected = run_at_once(
@@ -92,6 +97,49 @@ def test_killed_anywhere_it_goes_on_as_if_nothing_had_happened(
         before = [e.body for e in expected.outputs[kind] if e.ts_ms <= until_ms]
         assert [e.body for e in found.outputs[kind] if e.ts_ms <= until_ms] == before
     assert len(expected.outputs["fill"]) > 2
+
+
+def test_power_may_fail_at_any_moment(world: World, tmp_path: Path) -> None:
+    # given copies of the files as a disk may have them: of any moment, the log torn at any byte
+    plan, chance, copies = make_plan(world), random.Random(8), list[tuple[Path, int]]()
+
+    def copy() -> None:
+        wal = world.db_path.with_name(f"{world.db_path.name}-wal")
+        if chance.random() > 0.03 or len(copies) == 12 or not wal.exists():
+            return
+        path = tmp_path / f"{len(copies)}.sqlite"
+        copier.submit(shutil.copyfile, world.db_path, path).result()  # what is opened here is noted
+        copier.submit(shutil.copyfile, wal, f"{path}-wal").result()
+        copies.append((path, world.now_ms))
+
+    with ThreadPoolExecutor(1) as copier:
+        world.run(plan, minutes=60, on_call=copy)
+    expected = world.journaled(plan)
+
+    assert len(copies) == 12
+    for path, now_ms in copies:
+        log = path.with_name(f"{path.name}-wal")
+        size = log.stat().st_size
+        os.truncate(log, chance.choice([size, chance.randrange(size // 2, size)]))
+        again = World(path, now_ms=now_ms)
+        again.run(make_plan(again), minutes=20)
+
+        found = again.journaled(make_plan(again))
+        both = [[m.bars for m in journal.minutes] for journal in (found, expected)]
+        assert all(one == other for one, other in zip(*both, strict=False))
+        until_ms = min(found.session.done_ms, expected.session.done_ms)
+        for kind in ("order", "fill"):
+            one, other = (
+                [e.body for e in journal.outputs[kind] if e.ts_ms <= until_ms]
+                for journal in (found, expected)
+            )
+            assert one == other
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(world: World) -> None:
+    with open_journal(world.db_path) as journal:
+        assert journal.query("PRAGMA journal_mode") == [("wal",)]
+        assert journal.query("PRAGMA synchronous") == [(2,)]  # FULL: the log is synced by each
 
 
 def test_a_minute_is_written_before_it_is_used(world: World) -> None:
@@ -305,6 +353,54 @@ def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: 
     replay(plan, journaled)
 
 
+def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:
+    # given a host that is killed between the command and what came of it
+    plan = make_plan(world, scripted({2: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.run(plan, minutes=5)
+    plan.stop_path.write_text("close")
+    world.holds_until_ms = world.now_ms + HOUR_MS  # no minute comes any more
+    for kill_at in range(1, 99):
+        with suppress(Killed):
+            world.run(plan, minutes=1, kill_at=kill_at)
+        if world.journaled(plan).commands:
+            break
+    assert len(bodies(world.journaled(plan), "fill")) == 1
+
+    world.run(plan, minutes=1)
+
+    assert len(bodies(world.journaled(plan), "fill")) == 2
+    assert world.journaled(plan).session.state["positions"] == {"BTC/USDT": "0"}
+
+
+def test_a_stop_can_become_a_close(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.events = [
+        (START_MS + 5 * MINUTE_MS, lambda: plan.stop_path.write_text("")),
+        (START_MS + 7 * MINUTE_MS, lambda: plan.stop_path.write_text("close")),
+    ]
+
+    world.run(plan, minutes=10)
+
+    journaled = world.journaled(plan)
+    assert [json.loads(body)["side"] for body in bodies(journaled, "fill")] == ["buy", "sell"]
+    commands = [json.loads(event.body) for event in journaled.commands]
+    assert commands == [{"do": "stop", "close": False}, {"do": "stop", "close": True}]
+
+
+def test_a_stop_file_that_cannot_be_read_stops(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1", 6: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.events = [(START_MS + 4 * MINUTE_MS, plan.stop_path.mkdir)]
+
+    world.run(plan, minutes=10)
+
+    journaled = world.journaled(plan)
+    assert [json.loads(body)["side"] for body in bodies(journaled, "fill")] == ["buy"]
+    assert len(journaled.commands) == 1
+
+
 def test_a_stop_is_obeyed_wherever_the_host_is_killed(world: World) -> None:
     plan = make_plan(world, scripted({2: "1", 8: "1"}))
     plan.stop_path.parent.mkdir(parents=True)
@@ -365,7 +461,7 @@ def test_the_driver_gives_the_account_as_text(world: World) -> None:
     journaled = world.journaled(plan)
 
     with Driver(plan.strategy, journaled.session) as driver:
-        for _ in driver.replay(journaled.minutes, journaled.commands):
+        for _ in driver.replay(journaled.minutes, journaled.commands, journaled.rates):
             pass
         state = driver.state()
 

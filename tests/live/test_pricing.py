@@ -65,6 +65,7 @@ def test_a_market_order_takes_the_top_of_the_book(
     [
         ([quote(99, 101), quote(98, 99.9), quote(99, 101)], "100", "its limit"),
         ([quote(99, 101), quote(99, 100.1)], "100.1", "its limit was not reached"),
+        ([quote(99, 100), quote(99, 101)], "100", "its limit"),
     ],
 )
 def test_a_limit_order_needs_quotes_that_trade_through_it(

@@ -14,18 +14,28 @@ import pytest
 
 from tbv8.live.plan import Report
 from tbv8.live.results import check_replay
-from tbv8.market import MINUTE_MS, Bar
+from tbv8.market import MINUTE_MS, Bar, parse_time
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_minutes, read_session
-from tests.live.fast import Recorder, beside, kill_a_host, make_plans, now_ms, set_clock, watch_fast
-from tests.recorder.rig import venue
+from tests.builders import rows
+from tests.live.fast import (
+    Recorder,
+    beside,
+    fast_venues,
+    kill_a_host,
+    make_plans,
+    now_ms,
+    set_clock,
+    watch_fast,
+)
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
 from tests.servers.mexc import mexc_market, mexc_server
 
 SPEED = 40.0  # a minute takes 1.5 s
-MINUTES = 6
+MINUTES = 7
+PAID_MS = parse_time("2026-03-02T16:00:00Z")  # funding, by both venues
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +78,7 @@ def check_bars(db_path: Path, role: str, server: LiveServer, native: str) -> Non
 @pytest.mark.slow  # the soak beside it kills longer, test_host at any call
 @pytest.mark.timeout(150)
 def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: Path) -> None:
-    clock = VenueClock(speed=SPEED)
+    clock = VenueClock(start_ms=PAID_MS - 3 * MINUTE_MS, speed=SPEED)
     set_clock(clock.now_ms(), SPEED)
     hyperliquid = hyperliquid_market("BTC", rate=1, quote_rate=1)
     mexc = mexc_market("BTC_USDT", rate=1, quote_rate=1)
@@ -79,12 +89,8 @@ def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: P
     ):
         for server in (one, two):
             server.control(options={"limits": False})
-        venues = [
-            venue("hyperliquid", one, {"BTC/USDT": "BTC"}),
-            venue("mexc", two, {"BTC/USDT": "BTC_USDT"}),
-        ]
         plans = make_plans(db_path, stale_ms=60 * MINUTE_MS, clock_ms=60_000)
-        recorder = Recorder(db_path, venues)
+        recorder = Recorder(db_path, fast_venues({"BTC": one, "BTC_USDT": two}))
 
         used_minutes = threading.Semaphore(0)
         count = until(MINUTES)
@@ -119,6 +125,10 @@ def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: P
     assert "files too" in said
     assert len(used(db_path, "primary")) >= MINUTES - 2  # the first may be nobody's
     assert now_ms() > clock.now_ms() - 60_000
+    charged = rows(db_path, "SELECT ts_ms, body FROM session_events WHERE kind = 'rate'")
+    assert {json.loads(body)["hours"] for _, body in charged} == {1, 8}
+    assert {json.loads(body)["ts_ms"] for _, body in charged} == {PAID_MS}
+    assert all(PAID_MS <= ts_ms <= PAID_MS + 3 * MINUTE_MS for ts_ms, _ in charged)
     folder = plans["primary"].folder
     summary = json.loads((folder / "summary.json").read_text("utf-8"))
     with (folder / "shadow" / "orders.csv").open(encoding="utf-8", newline="") as file:

@@ -120,7 +120,7 @@ def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:
     mine = Path(plan.folder, "thesis.txt")
     mine.write_text("all of it")
 
-    with pytest.raises(DataError, match=r"holds 'thesis.txt' and no manifest.json of tbv8"):
+    with pytest.raises(DataError, match=r"has 'thesis.txt' but no manifest.json of tbv8"):
         write_results({"primary": plan})
 
     assert mine.read_text() == "all of it"
@@ -141,7 +141,9 @@ def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path
         "primary": make_plan(world, strategy, priced_at="mexc"),
         "shadow": make_plan(world, role="shadow", venue="mexc"),
     }
-    plans["shadow"] = replace(plans["shadow"], strategy=on_venue(strategy, "mexc"))
+    plans["shadow"] = replace(
+        plans["shadow"], strategy=on_venue(strategy, "mexc", is_funding_recorded=True)
+    )
     world.run(plans["primary"], minutes=12)
     world.run(plans["shadow"], minutes=15)
     world.run(plans["primary"], minutes=1)

@@ -19,6 +19,7 @@ from tests.builders import rows
 from tests.live.fast import (
     Recorder,
     beside,
+    fast_venues,
     hosts,
     kill_a_host,
     make_plans,
@@ -27,7 +28,6 @@ from tests.live.fast import (
     watch_fast,
 )
 from tests.live.test_processes import used
-from tests.recorder.rig import venue
 from tests.recorder.test_soak import FAULTS
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
@@ -54,13 +54,9 @@ def test_after_random_faults_a_session_can_be_given_again(
         servers = {"BTC": one, "BTC_USDT": two}
         for server in servers.values():
             server.control(options={"limits": False})
-        venues = [
-            venue("hyperliquid", one, {"BTC/USDT": "BTC"}),
-            venue("mexc", two, {"BTC/USDT": "BTC_USDT"}),
-        ]
         plans = make_plans(db_path, stale_ms=5 * MINUTE_MS, clock_ms=20_000)
         stop_path = plans["primary"].stop_path
-        recorder = Recorder(db_path, venues)
+        recorder = Recorder(db_path, fast_venues(servers))
 
         def disturb(over: threading.Event) -> None:
             began_s = time.monotonic()
@@ -108,6 +104,7 @@ def test_after_random_faults_a_session_can_be_given_again(
         barred = rows(db_path, "SELECT barred, count(*) FROM session_bars GROUP BY barred")
         print(dict(kinds), dict(barred), f"MB {memory}, {db_path.stat().st_size / 1e6:.1f} MB")
     assert seen["primary differs"] == seen["primary failed"] == seen["shadow differs"] == 0
+    assert SECONDS * SPEED < 2 * 3600 or dict(kinds)["rate"] > 1
     assert minutes > (SECONDS - 90) * SPEED / 60 * 0.8
     assert memory.get("late", 0) < memory.get("early", 1e9) * 1.2 + 20
     assert now_ms() > clock.now_ms() - 60_000

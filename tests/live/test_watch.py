@@ -18,7 +18,7 @@ from tbv8.live.plan import Report
 from tbv8.live.results import check_replay
 from tbv8.market import MINUTE_MS
 from tbv8.store.sessions import session_lock
-from tests.backtest.builders import make_strategy
+from tests.backtest.builders import SCRIPTED, make_strategy
 from tests.builders import ROOT, rows
 from tests.live.fast import hosts, make_plans, set_clock, watch_fast
 from tests.live.rig import START_MS, World, make_plan, scripted
@@ -97,12 +97,29 @@ def test_a_strategy_that_hangs_is_stopped_within_a_second(world: World, tmp_path
     assert commands == [(used()[0][0],)]
 
 
+def test_a_strategy_that_raises_ends_the_session_in_its_words(world: World, tmp_path: Path) -> None:
+    (tmp_path / "raises.py").write_text(SCRIPTED)
+    own = {"module": "raises.py", "class_name": "Scripted", "root": tmp_path}
+    plan = make_plan(world, scripted({3: "no number"}, **own))
+    record_all(world)
+    set_clock(START_MS - 20_000, 60)
+    reports: list[str] = []
+
+    with pytest.raises(DataError, match=r"raises\.py:\d+.*on_bar"):
+        watch_fast({"primary": plan}, 60, on_report=lambda _role, one: reports.append(one.kind))
+
+    assert reports.count("replayed") == reports.count("failed") == 1
+    assert hosts() == []
+
+
 def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
     plan = make_plan(world)
 
     with (
         session_lock(world.db_path, "test_v1"),
-        pytest.raises(DataError, match=rf"a session of it runs already \(process {os.getpid()}\)"),
+        pytest.raises(
+            DataError, match=rf"its session is already running \(process {os.getpid()}\)"
+        ),
     ):
         watch_fast({"primary": plan}, 5)
 

@@ -8,7 +8,7 @@ from typing import Any
 from tbv8.market import MINUTE_MS, Bar, Bbo, Series, Span, Trade
 from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
-from tbv8.store.ticks import Held
+from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Channel
 
 BTC = Series("mexc", "BTC/USDT")
@@ -48,12 +48,14 @@ class ByHand:
         self,
         *,
         channels: tuple[Channel, ...] = ("trades", "bbo"),
-        held: Held | None = None,
+        held: RecordedState | None = None,
         kept_minutes: int | None = None,
         limit: int = 1000,
     ) -> None:
         self.outbox = Outbox(limit)
-        self.desk = Desk(BTC, channels, self.outbox, held or Held(), kept_minutes=kept_minutes)
+        self.desk = Desk(
+            BTC, channels, self.outbox, held or RecordedState(), kept_minutes=kept_minutes
+        )
 
     def up(self, channel: Channel, at_s: float) -> None:
         self.desk.up(channel, ms(at_s))

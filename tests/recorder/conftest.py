@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.servers.mexc import mexc_market, mexc_server
 
 
@@ -22,6 +24,16 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def clock(request: pytest.FixtureRequest) -> VenueClock:
     """Return the venues' clock, which a test may make faster by parametrizing it."""
     return VenueClock(speed=getattr(request, "param", 1.0))
+
+
+@pytest.fixture
+def servers(clock: VenueClock) -> Iterator[dict[str, LiveServer]]:
+    """Serve every live venue, by name."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(serve(name, clock=clock, rate=20, quote_rate=20))
+            for name in LIVE_VENUES
+        }
 
 
 @pytest.fixture

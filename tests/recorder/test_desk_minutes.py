@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tbv8.market import Bar
-from tbv8.store.ticks import Gap, Held
+from tbv8.store.ticks import Gap, RecordedState
 from tests.recorder.by_hand import BTC, NOON, ByHand, bar, minutes, ms
 
 MIDNIGHT_S = 12 * 3600.0
@@ -305,7 +305,7 @@ def test_where_the_day_has_no_bar_yet_only_what_is_lost_is_left_out() -> None:
 
 
 def test_minutes_go_on_where_the_last_run_ended_and_flat_ones_at_its_close() -> None:
-    desk = ByHand(channels=("trades",), held=Held(minute_ms=ms(60), close=4.0))
+    desk = ByHand(channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0))
     desk.up("trades", 130)  # the third minute is the first that is watched
 
     desk.refill(minutes(1, 3), [bar(2)], asked_s=190)
@@ -318,7 +318,9 @@ def test_rows_that_earlier_runs_left_inside_a_healed_gap_are_healed_with_it() ->
         Gap(series=BTC, channel="bars_1m", start_ms=ms(start), end_ms=end, reason="x")
         for start, end in ((60, None), (120, None), (180, ms(240)))
     )
-    desk = ByHand(channels=("trades",), held=Held(minute_ms=ms(60), close=4.0, open_gaps=left))
+    desk = ByHand(
+        channels=("trades",), held=RecordedState(minute_ms=ms(60), close=4.0, open_gaps=left)
+    )
     desk.up("trades", 290)
 
     desk.refill(minutes(1, 5), [bar(1), bar(2), bar(3)], asked_s=400)

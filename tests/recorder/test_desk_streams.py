@@ -6,7 +6,7 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS
-from tbv8.store.ticks import NOT_RUNNING, Gap, Held, trade_row
+from tbv8.store.ticks import NOT_RUNNING, Gap, RecordedState, trade_row
 from tests.recorder.by_hand import BTC, NOON, ByHand, ms, quote, trade
 
 
@@ -529,28 +529,28 @@ def test_a_stalled_stream_is_asked_about_six_seconds_after_it_is_subscribed_agai
 
 
 def test_the_gap_since_the_last_run_begins_two_seconds_before_its_last_event() -> None:
-    desk = ByHand(held=Held(trade_ms=ms(30), bbo=quote(20, 5.0)))
+    desk = ByHand(held=RecordedState(trade_ms=ms(30), bbo=quote(20, 5.0)))
 
     assert desk.gaps("trades") == [(28.0, None, False)]
     assert desk.gaps("bbo") == [(18.0, None, False)]
 
 
 def test_minutes_that_are_written_prove_the_trades_before_their_end() -> None:
-    desk = ByHand(held=Held(trade_ms=ms(30), minute_ms=ms(60), close=5.0))
+    desk = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60), close=5.0))
 
     assert desk.gaps("trades") == [(58.0, None, False)]
     assert desk.gaps("bars_1m") == [(60.0, None, False)]
 
 
 def test_minutes_that_only_wait_to_be_refilled_prove_nothing() -> None:
-    desk = ByHand(held=Held(trade_ms=ms(30), minute_ms=ms(60)))
+    desk = ByHand(held=RecordedState(trade_ms=ms(30), minute_ms=ms(60)))
 
     assert desk.gaps("trades") == [(28.0, None, False)]
     assert desk.gaps("bars_1m") == [(60.0, None, False)]
 
 
 def test_who_records_no_trades_waits_for_no_minutes() -> None:
-    desk = ByHand(channels=("bbo",), held=Held(minute_ms=ms(60), close=5.0))
+    desk = ByHand(channels=("bbo",), held=RecordedState(minute_ms=ms(60), close=5.0))
 
     assert desk.gaps("bars_1m") == []
     assert desk.wanted_minutes(600) is None
@@ -558,7 +558,7 @@ def test_who_records_no_trades_waits_for_no_minutes() -> None:
 
 def test_a_gap_that_an_earlier_run_left_open_goes_on() -> None:
     left = Gap(series=BTC, channel="trades", start_ms=ms(10), end_ms=None, reason="x")
-    desk = ByHand(held=Held(trade_ms=ms(30), open_gaps=(left,)))
+    desk = ByHand(held=RecordedState(trade_ms=ms(30), open_gaps=(left,)))
     assert desk.gaps("trades") == []
 
     desk.up("trades", 100)

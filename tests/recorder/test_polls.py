@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,35 +14,28 @@ from tbv8.store.ledger import FUNDING
 from tbv8.store.verify import verify
 from tests.builders import ledger_in, rows
 from tests.recorder.rig import gaps_in, recording, venue, wait_until
-from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
-from tests.servers.mexc import mexc_market, mexc_server
+from tests.servers.live_venues import LIVE_VENUES, serve
 
 FROM = parse_time("2026-03-01T15:59:20Z")
 HOUR = parse_time("2026-03-01T16:00:00Z")
-NATIVE = {"hyperliquid": "BTC", "mexc": "BTC_USDT"}
 
 
-@contextmanager
-def server_of(name: str, clock: VenueClock) -> Iterator[LiveServer]:
-    quiet: dict[str, Any] = {"rate": 1, "quote_rate": 1, "funding_days": 3}
-    if name == "mexc":
-        with mexc_server([mexc_market("BTC_USDT", **quiet)], clock=clock) as server:
-            yield server
-    else:
-        with hyperliquid_server([hyperliquid_market("BTC", **quiet)], clock=clock) as server:
-            yield server
+def server_of(name: str, clock: VenueClock) -> LiveServer:
+    return serve(name, clock=clock, rate=1, quote_rate=1, funding_days=3)
 
 
-@pytest.mark.parametrize(("name", "hours"), [("hyperliquid", 1), ("mexc", 8)])
+@pytest.mark.parametrize("name", LIVE_VENUES)
 def test_funding_is_recorded_as_it_is_paid_and_marks_once_a_minute(
-    db_path: Path, name: str, hours: int
+    db_path: Path, name: str
 ) -> None:
-    series = Series(name, "BTC/USDT")
+    hours, series = LIVE_VENUES[name].funding_hours, Series(name, "BTC/USDT")
     clock = VenueClock(start_ms=FROM, speed=60)
     with server_of(name, clock) as server:
-        one = venue(name, server, {"BTC/USDT": NATIVE[name]}, channels=("funding", "mark"))
+        one = venue(
+            name, server, {"BTC/USDT": LIVE_VENUES[name].native}, channels=("funding", "mark")
+        )
 
         def recorded(table: str) -> list[Any]:
             return rows(db_path, f"SELECT ts_ms FROM {table} ORDER BY ts_ms")
@@ -68,7 +59,8 @@ def test_funding_is_recorded_as_it_is_paid_and_marks_once_a_minute(
         assert list(verify(store, FUNDING, series)) == []
     marks = rows(db_path, "SELECT ts_ms, mark_price, open_interest FROM mark ORDER BY ts_ms")
     assert all(ts_ms % MINUTE_MS == 0 and price > 0 for ts_ms, price, _ in marks)
-    interest = {"hyperliquid": 30_000.0, "mexc": 100.0}[name]  # contracts of 0.0001 BTC
+    # MEXC's is a million contracts of 0.0001 BTC, Bybit's of one side.
+    interest = {"bybit": 55_000.25, "hyperliquid": 30_000.0, "mexc": 100.0}[name]
     assert {row[2] for row in marks} == {interest}
     assert rows(db_path, "SELECT count(*) FROM trades") == [(0,)]
 

@@ -18,7 +18,7 @@ from tbv8.recorder.desk import Need
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Refill, Rest, open_session
-from tbv8.store.ticks import Held
+from tbv8.store.ticks import RecordedState
 from tbv8.venues.base import Market, RefusedError
 from tbv8.venues.mexc.live import MexcLive
 from tests.recorder.by_hand import NOON, ByHand, minutes, ms
@@ -44,7 +44,7 @@ class Scene:
     """A desk, the venue, and what was said; `desk` waits for the minutes from noon on."""
 
     def __init__(self, server: LiveServer, *, kept_minutes: int | None = None) -> None:
-        self.hand = ByHand(held=Held(minute_ms=NOON, close=5.0))
+        self.hand = ByHand(held=RecordedState(minute_ms=NOON, close=5.0))
         self.live = MexcLive()
         self.live.kept_minutes = kept_minutes
         self.said: list[str] = []
@@ -188,7 +188,7 @@ def test_what_fails_is_asked_again_after_a_pause_and_told_at_times(server: LiveS
             assert refill._may_ask("BTC/USDT", Need(what="recent"))
             refill._not_before_s.clear()
         assert scene.said == [scene.said[0]]
-        assert "minutes not to be had, 3 times" in scene.said[0]
+        assert "cannot fetch minutes (3 failures in a row)" in scene.said[0]
 
         await refill._meet("BTC/USDT", CONTRACT, need)
         assert refill._may_ask("BTC/USDT", need)
@@ -240,7 +240,7 @@ def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_w
         assert len(scene.said) == 1
         refill._warn_of_the_end("BTC/USDT", desk, ms(610))
         assert len(scene.said) == 1
-        assert "lacks minutes" in scene.said[0]
+        assert "has missing minutes" in scene.said[0]
 
     scene.play(warn)
 

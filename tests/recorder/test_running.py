@@ -112,7 +112,7 @@ def test_a_second_recorder_is_refused_and_the_first_goes_on(
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with recording(db_path, venues) as running:
-        with pytest.raises(DataError, match=r"another recorder \(process \d+\) writes to it"):
+        with pytest.raises(DataError, match=r"another recorder \(process \d+\) is writing to it"):
             record(db_path, venues, Options(pace=QUICK))
         await_rows(db_path)
         assert running.error is None
@@ -145,7 +145,7 @@ def test_a_disk_without_room_is_waited_out_without_a_loss(
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (db_path.stat().st_size, before[1]))
         assert child.stdout is not None
         for line in child.stdout:
-            if "rows are kept in memory" in line:
+            if "rows in memory" in line:
                 break
         stuck = trades(db_path)
         resource.prlimit(child.pid, resource.RLIMIT_FSIZE, before)
@@ -274,7 +274,7 @@ def test_a_run_in_which_no_venue_sent_anything_is_no_success(
         record(db_path, venues, Options(pace=QUICK, for_s=1.2))
 
     assert str(refused.value) == (
-        "hyperliquid and mexc sent nothing in 1 s, nothing was recorded: the lines above say why; "
+        "hyperliquid and mexc sent nothing in 1 s, nothing was recorded: see the lines above; "
         "check the network, and the symbols and URLs in config/venues/hyperliquid.yaml and "
         "config/venues/mexc.yaml"
     )

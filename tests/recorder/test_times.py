@@ -19,10 +19,10 @@ from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
     Gap,
-    Held,
+    RecordedState,
     bbo_row,
     open_ticks,
-    read_held,
+    read_recorded_state,
     trade_row,
 )
 from tests.builders import rows
@@ -51,7 +51,7 @@ def commit(db_path: Path, batch: Batch) -> tuple[str, ...]:
 @pytest.fixture
 def desk() -> Desk:
     """Return one whose streams are up since 10 s before NOON."""
-    desk = Desk(BTC, ("trades", "bbo"), Outbox(), Held())
+    desk = Desk(BTC, ("trades", "bbo"), Outbox(), RecordedState())
     desk.up("trades", NOON - 10_000)
     desk.up("bbo", NOON - 10_000)
     return desk
@@ -114,7 +114,7 @@ def test_times_far_ahead_in_the_database_do_not_hide_when_the_recorder_ended(
     )
     commit(db_path, batch)
 
-    held = read_held(db_path, BTC, now_ms=NOON + 5000)
+    held = read_recorded_state(db_path, BTC, now_ms=NOON + 5000)
     outbox = Outbox()
     Desk(BTC, ("trades", "bbo"), outbox, held)
 
@@ -143,7 +143,7 @@ def test_recorded_minutes_far_ahead_do_not_keep_the_next_ones_from_being_written
                 (*key, ms // DAY_MS * DAY_MS, ms, ms + MINUTE_MS),
             )
 
-    assert read_held(db_path, BTC, now_ms=NOON + 5000).minute_ms == NOON + MINUTE_MS
+    assert read_recorded_state(db_path, BTC, now_ms=NOON + 5000).minute_ms == NOON + MINUTE_MS
 
 
 # The venue's clock
@@ -211,7 +211,7 @@ def refill(desk: Desk, *bars: Bar, at_s: float) -> None:
 def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path) -> None:
     # given a stream that was up, then down for four minutes, of which the second is impossible
     outbox = Outbox()
-    desk = Desk(BTC, ("trades",), outbox, Held())
+    desk = Desk(BTC, ("trades",), outbox, RecordedState())
     desk.up("trades", NOON - 10_000)
     desk.lost("gone", NOON - 5000)
     first, broken, last = (
@@ -244,7 +244,7 @@ def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path
 
 def test_a_run_that_begins_behind_such_a_minute_knows_the_price(db_path: Path) -> None:
     outbox = Outbox()
-    desk = Desk(BTC, ("trades",), outbox, Held())
+    desk = Desk(BTC, ("trades",), outbox, RecordedState())
     desk.up("trades", NOON - 10_000)
     desk.lost("gone", NOON - 5000)
     refill(desk, Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0), at_s=64)
@@ -253,7 +253,7 @@ def test_a_run_that_begins_behind_such_a_minute_knows_the_price(db_path: Path) -
     refill(desk, broken, at_s=150)
     commit(db_path, outbox.batch)
 
-    held = read_held(db_path, BTC, now_ms=NOON)
+    held = read_recorded_state(db_path, BTC, now_ms=NOON)
 
     assert (held.minute_ms, held.close) == (NOON + 2 * MINUTE_MS, 5.5)
 
@@ -306,7 +306,7 @@ def test_a_venue_that_sends_what_cannot_be_harms_its_own_streams_alone(
     assert [stream.gaps for stream in after["mexc"].streams] == [0, 0]
     assert all(stream.gaps for stream in after["hyperliquid"].streams)
     said = capsys.readouterr().out
-    assert "hyperliquid: not stored, written down as a gap: BTC/USDT: a trade is dated 20" in said
+    assert "hyperliquid: event not stored, recorded as a gap: BTC/USDT: a trade is dated 20" in said
 
 
 @pytest.mark.parametrize(

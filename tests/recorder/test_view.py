@@ -127,7 +127,7 @@ def test_where_there_is_no_room_those_that_are_not_well_are_shown_first() -> Non
 def test_a_database_that_refuses_and_dropped_events_are_told_in_red() -> None:
     last = table(status(*BTC, stuck_s=12.0, dropped=1500), Rates(), width=80, height=50)[-1]
 
-    assert last.plain.startswith("the database cannot be written for 12 s; 1,500 events DROPPED")
+    assert last.plain.startswith("the database could not be written for 12 s; 1,500 events DROPPED")
     assert "red" in str(last.style)
 
 

@@ -107,7 +107,7 @@ def test_a_batch_that_the_database_refuses_is_written_once_and_before_what_came_
     assert (scene.writer.trades, scene.writer.commits) == (3, 2)
     assert scene.writer.waiting_since_s is None
     assert not scene.outbox.stuck
-    assert "2 rows are kept in memory" in scene.said[0]
+    assert "2 rows in memory" in scene.said[0]
     assert "can be written again" in scene.said[-1]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tbv8.market import MINUTE_MS, Bar, Bbo, Series, Span, Trade
 from tbv8.recorder.desk import Desk
 from tbv8.recorder.outbox import Outbox
-from tbv8.store.ticks import open_ticks, read_held
+from tbv8.store.ticks import open_ticks, read_recorded_state
 
 BTC = Series("hyperliquid", "BTC/USDT")
 START = 1_790_000_040_000  # a minute
@@ -87,7 +87,7 @@ class World:
 
     def start(self) -> None:
         self.outbox = Outbox()
-        held = read_held(self.db_path, BTC, now_ms=self.now_ms)
+        held = read_recorded_state(self.db_path, BTC, now_ms=self.now_ms)
         kept = self.knobs.kept_minutes
         self.desk = Desk(BTC, ("trades", "bbo"), self.outbox, held, kept_minutes=kept)
         self._rest_ms.clear()

@@ -223,7 +223,7 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
     page = report_page(report)
 
     assert '<div class="value">0 of 1</div>' in page
-    assert "1 more not built, and not needed" in page
+    assert "1 more not built, not needed" in page
     assert "Not built, and nothing that doit runs needs them: 1" in page
     assert "What doit would run, and why" not in page
     assert 'class="node idle"' in page
@@ -268,7 +268,7 @@ def test_with_nothing_at_all_it_says_so(tmp_path: Path) -> None:
     page = path.read_text()
     assert problem in page
     for said in (
-        "There is no strategy and no result.",
+        "No strategies and no results.",
         "What is stale cannot be told before the database can be read.",
         "Nothing is held yet.",
         "The recorder has missed nothing, or never ran.",

@@ -181,9 +181,9 @@ def test_a_database_that_cannot_be_read_is_said_to_be_so(project: Project, edit:
 
     problem = {
         "absent": "there is no database: run `doit migrate`",
-        "damaged": "not a database, or damaged: restore a copy, or move it aside and run again to "
-        "build it anew",
-        "newer": f"is of revision 9999, this tbv8 knows {REVISION}: "
+        "damaged": "not a database, or damaged: restore a copy, or move it away and run again to "
+        "rebuild it",
+        "newer": f"has revision 9999, but this tbv8 needs {REVISION}: "
         "run `doit migrate`, or update tbv8",
         "locked": "locked by another program: close it (a sqlite3 shell, a database browser, "
         "another doit) and run again",
@@ -263,7 +263,7 @@ def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
         odd + 2 : odd + 4
     ]
     assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
-    assert said.count("newest of") == 10
+    assert said.count("newest unfilled gap of") == 10
     assert each.count("C123/USDT") == 3
 
 

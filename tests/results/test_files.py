@@ -65,7 +65,7 @@ def test_a_users_file_in_the_way_of_a_results_file_is_not_lost(tmp_path: Path) -
     write_result(tmp_path / "x", _write("old"), inputs={})
     (tmp_path / "x" / "fills.csv").write_text("mine")
 
-    with pytest.raises(DataError, match=r"x/fills\.csv: is in the way"):
+    with pytest.raises(DataError, match=r"x/fills\.csv: conflicts with"):
         write_result(tmp_path / "x", lambda new: (new / "fills.csv").write_text(""), inputs={})
 
     assert _texts(tmp_path) == {"x/summary.json": "old"}
@@ -94,8 +94,8 @@ def _link(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        pytest.param(_notes, "holds 'notes.md' and no manifest", id="notes"),
-        pytest.param(_strange_manifest, "holds 'manifest.json' and no manifest", id="an app's"),
+        pytest.param(_notes, "has 'notes.md' but no manifest", id="notes"),
+        pytest.param(_strange_manifest, "has 'manifest.json' but no manifest", id="an app's"),
         pytest.param(_file, "is not a folder", id="a file"),
         pytest.param(_link, "is not a folder", id="a link"),
     ],

@@ -45,7 +45,7 @@ def test_a_result_without_a_caution_has_none() -> None:
 
     assert cautions(found) == []
     first, second, funding, third = str(found).splitlines()
-    assert funding == "  hyperliquid: funding: none is charged"
+    assert funding == "  hyperliquid: funding: not charged"
     assert first.startswith("test_v1: BTC/USDT 1h, 744 bars of sample, simulated, 2024-01-01T00")
     assert second == (
         "  hyperliquid: 10,000.00 -> 9,999.95 USD (-0.00%, Sharpe -3.43), 1 fill, 1 entry, 0 round "
@@ -74,8 +74,8 @@ def test_a_result_without_a_caution_has_none() -> None:
         ),
         pytest.param(
             {"params": {"orders": {2: "1", 5: "-0.5"}}, "volume": 0.25},
-            "2 fills larger than all that was traded in the step, up to 4 times it: no market "
-            "fills that at these prices",
+            "2 fills larger than the whole volume of the step, up to 4 times it: no market "
+            "would fill that at these prices",
             id="beyond the volume",
         ),
         pytest.param(
@@ -103,7 +103,7 @@ def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
     head = page[page.index("<header>") : page.index("</header>")]
     assert re.findall(r'<p class="caution">(.*?)</p>', head) == cautions(found)
     assert [said.partition(":")[0] for said in cautions(found)] == [
-        "0.3 days are too short for figures a year, such as the Sharpe ratio",
+        "0.3 days are too short for annualised numbers such as the Sharpe ratio",
         "BTC/USDT",
         "hyperliquid",
     ]
@@ -152,7 +152,7 @@ def test_a_short_span_has_no_figures_a_year_and_says_so() -> None:
     long = summarised(closes * 15, params={"orders": {3: "1", 30: "-1"}})
 
     assert cautions(short) == [
-        "2.0 days are too short for figures a year, such as the Sharpe ratio: they need 30"
+        "2.0 days are too short for annualised numbers such as the Sharpe ratio: they need 30"
     ]
     assert cautions(long) == []
     for stats, is_shown in ((short.primary, False), (long.primary, True)):

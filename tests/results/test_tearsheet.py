@@ -322,7 +322,7 @@ def test_the_whole_key_stands_in_it_escaped(made: tuple[Path, str]) -> None:
 
 def test_a_made_up_market_cannot_be_overlooked(made: tuple[Path, str], tmp_path: Path) -> None:
     _, page = made
-    assert "SIMULATED: the venue sample is made up by tbv8." in page
+    assert "SIMULATED: the data of sample are synthetic." in page
     assert "<title>test_v1 (simulated) · tbv8</title>" in page
 
     from tbv8.market import Series
@@ -445,7 +445,7 @@ def test_more_bars_than_fit_are_longer_candles(
 
     _, page = run(strategy, bars, tmp_path)
 
-    assert "There are 6,000 bars: 3 of them are one candle." in page
+    assert "Each candle combines 3 of the 6,000 bars." in page
     drawn = candles(data_of(page, "price-chart")["prices"])
     for name, start, merged in (("high", 0, max), ("low", 0, min), ("close", 2, max)):
         values = bars[name].to_pylist()
@@ -511,7 +511,7 @@ def test_exposure_is_drawn_for_each_symbol_and_for_all(paired: tuple[Path, str])
     at = next(n for n, share in enumerate(columns["exposure_1"]) if share > 0)
     row = rows[columns["t"][at]]
 
-    assert names == ["all, long and short added", "BTC/USDT", "ETH/USDT"]
+    assert names == ["gross, long and short added", "BTC/USDT", "ETH/USDT"]
     each = [
         float(row[f"position_{symbol}"]) * float(row[f"price_{symbol}"]) / float(row["equity"])
         for symbol in names[1:]

@@ -11,7 +11,7 @@ It is Spot (`/api/v3`) and the USD-M perpetuals (`/fapi/v1`) alike, of the same 
 `POST /_control` and read `GET /_control/log` (`send_control`, `read_log`).
 
 Two clocks: `now_ms` is the market's (a number that a test moves), and the weight meter's is the
-wall clock, which `weight.advance` moves forward. The wire follows protocols.md sections 3 and 6.
+wall clock, which `weight.advance` moves forward. The wire follows docs/venues/binance.md.
 """
 
 from __future__ import annotations
@@ -396,6 +396,9 @@ class BinanceServer:
                     return json_reply({"serverTime": self.now_ms * scale})
                 case "/api/v3/exchangeInfo":
                     return json_reply(self._exchange_info(_parameters(request, _INFO_PARAMETERS)))
+                case "/fapi/v1/exchangeInfo":
+                    _parameters(request, set())
+                    return json_reply(self._perp_info())
                 case "/api/v3/klines" | "/fapi/v1/klines":
                     most = 1000 if request.path.startswith(_SPOT) else 1500
                     rows = self._klines(_parameters(request, _KLINES_PARAMETERS), most)
@@ -516,6 +519,17 @@ class BinanceServer:
             "exchangeFilters": [],
             "symbols": [_symbol_info(market) for market in markets],
         }
+
+    def _perp_info(self) -> dict[str, Any]:
+        """Return the rules of all perpetuals: the call takes no symbol."""
+        info = self._exchange_info({})
+        for symbol in info["symbols"]:
+            symbol |= {"pair": symbol["symbol"], "contractType": "PERPETUAL", "marginAsset": "USDT"}
+            symbol["filters"] = [
+                rule for rule in symbol["filters"] if rule["filterType"] != "NOTIONAL"
+            ]
+            symbol["filters"].append({"filterType": "MIN_NOTIONAL", "notional": "100"})
+        return info
 
 
 def send_control(url: str, **message: Any) -> None:

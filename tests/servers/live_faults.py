@@ -102,10 +102,10 @@ class Fault:
 
     To the next `times` REST requests whose path, query or body hold `match` (text or regex):
 
-    rest        `how` status (`status`, with the venue's body for it, or `body`; at MEXC also HTTP
-                200 with `code`), reset (RST), hang (nothing for `seconds`, then close), slow (the
-                true reply after `seconds`), malformed (cut in its middle, or `body`), raw (the
-                bytes of `raw` in place of all of it, then close)
+    rest        `how` status (`status`, with the venue's body for it, or `body`; at MEXC and Bybit
+                also HTTP 200 with `code`), reset (RST), hang (nothing for `seconds`, then close),
+                slow (the true reply after `seconds`), malformed (cut in its middle, or `body`),
+                raw (the bytes of `raw` in place of all of it, then close)
 
     Args:
         times: How often it strikes; by default once, or without end when `seconds` say how long.

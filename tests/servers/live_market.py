@@ -11,7 +11,7 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -242,12 +242,20 @@ class LiveMarket:
         clock: The venue's.
         seed: The same seed and start give the same events.
         hashed_ids: Ids are 50-bit hashes (Hyperliquid); else they rise with jumps (MEXC).
+        write_id: How an id is written on the wire and in a truth.
     """
 
     def __init__(
-        self, spec: MarketSpec, clock: VenueClock, *, seed: int = 1, hashed_ids: bool = False
+        self,
+        spec: MarketSpec,
+        clock: VenueClock,
+        *,
+        seed: int = 1,
+        hashed_ids: bool = False,
+        write_id: Callable[[int], str] = str,
     ) -> None:
         self.spec = spec
+        self.write_id = write_id
         self.clock = clock
         self.lock = threading.RLock()
         self.trades: list[LiveTrade] = []
@@ -415,7 +423,7 @@ class LiveMarket:
         return Truth(
             [
                 TradeRow(
-                    t.ts_ms, str(t.trade_id), float(t.price), base(t.size), t.side,
+                    t.ts_ms, self.write_id(t.trade_id), float(t.price), base(t.size), t.side,
                     t.sent, t.served,
                 )
                 for t in sorted(trades, key=lambda t: t.ts_ms)
@@ -496,9 +504,14 @@ class LiveMarket:
                 _fold(bars, trade, contract)
         return bars
 
+    @property
+    def launched_ms(self) -> int:
+        """When it began to charge funding."""
+        return self._start_ms - self.spec.funding_days * 24 * 3_600_000
+
     def rates(self, *, hours: int) -> list[LiveRate]:
         """Return the funding that was paid so far and is told, by time."""
-        first_ms = self._start_ms - self.spec.funding_days * 24 * 3_600_000
+        first_ms = self.launched_ms
         now_ms = int(self.clock.now_ms())
         rates = live_rates(self.spec.native, first_ms, now_ms, hours=hours)
         return [

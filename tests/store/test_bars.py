@@ -241,7 +241,7 @@ def test_what_is_not_a_number_is_refused_before_anything_is_written(
 def test_bars_that_are_not_by_time_in_their_span_are_refused(
     db_path: Path, opens: list[int]
 ) -> None:
-    with pytest.raises(ValueError, match="not one a time, in order, within"):
+    with pytest.raises(ValueError, match="not sorted, unique and within"):
         hold(db_path, BTC, days(0, 1), table_of([flat(ts) for ts in opens]))
 
     assert bars_in(db_path, BTC) == ledger_in(db_path, BTC) == []
@@ -300,7 +300,7 @@ def test_a_full_disk_is_told_in_one_line_and_nothing_is_lost(db_path: Path) -> N
         write_too_much()
 
     assert str(refused.value) == (
-        f"{db_path}: the disk is full: free some space and run again, nothing is lost"
+        f"{db_path}: the disk is full, no stored data is lost: free some space and run again"
     )
     assert (bars_in(db_path, BTC), ledger_in(db_path, BTC)) == before
 
@@ -343,7 +343,7 @@ def test_damage_behind_the_first_rows_is_told_in_one_line(db_path: Path) -> None
         read(db_path, BTC, "ohlcv_1m", days(0, 10))
 
     assert str(refused.value) == (
-        f"{db_path}: damaged: restore a copy, or move it aside and run again to build it anew"
+        f"{db_path}: damaged: restore a copy, or move it away and run again to rebuild it"
     )
 
 
@@ -709,7 +709,7 @@ def test_whoever_reads_days_finds_what_a_hand_has_done(
         read_checked(store, BTC, "ohlcv_1m", read_days(store.query, BTC, "ohlcv_1m"))
 
     said = str(refused.value)
-    assert said.startswith(f"ohlcv_1m sample:BTC/USDT {named}: its rows are not those that were")
+    assert said.startswith(f"ohlcv_1m sample:BTC/USDT {named}: its rows do not match its ledger")
     assert "doit verify" in said
     assert "\n" not in said
 

@@ -10,7 +10,7 @@ from tbv8.errors import DataError
 from tbv8.freshness.data import backfill_state, migration_state
 from tbv8.market import parse_timeframe
 from tbv8.store.bars import open_bars, write_history
-from tbv8.store.schema import create_bars_table, is_as_made, migrate
+from tbv8.store.schema import create_bars_table, has_expected_tables, migrate
 from tests.builders import BTC, ROOT, days, hold, minute_bars, rows, shell
 
 
@@ -53,15 +53,15 @@ def test_a_flipped_byte_is_damage_in_one_line(db_path: Path, bit: int) -> None:
 def test_a_healthy_schema_is_as_it_was_made(db_path: Path) -> None:
     create_bars_table(db_path, parse_timeframe("7m"))
 
-    assert is_as_made(db_path)
+    assert has_expected_tables(db_path)
 
     shell(db_path, "DROP TRIGGER bars_7m_insert")
 
-    assert not is_as_made(db_path)
+    assert not has_expected_tables(db_path)
 
 
 def test_a_name_that_is_gone_is_damage(db_path: Path) -> None:
     shell(db_path, "ALTER TABLE history_coverage RENAME COLUMN digest TO digesu")
 
-    with pytest.raises(DataError, match="its tables are not those that tbv8 made: damaged"):
+    with pytest.raises(DataError, match="its tables are not those of tbv8: damaged"):
         use(db_path)

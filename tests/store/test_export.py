@@ -129,7 +129,7 @@ def test_a_day_changed_by_hand_is_refused(db_path: Path, tmp_path: Path, marked:
         shell(db_path, "DROP TRIGGER ohlcv_1m_update")
     shell(db_path, "UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = ?", (day(1),))
 
-    with pytest.raises(DataError, match=r"2024-01-02: its rows are not those .* run `doit verify`"):
+    with pytest.raises(DataError, match=r"2024-01-02: its rows do not match .* run `doit verify`"):
         write_bars(db_path, tmp_path / "out")
 
     assert [n for n in files(tmp_path / "out") if "2024-01-02" in n] == []
@@ -164,6 +164,19 @@ def test_quotes_keep_an_empty_side_as_null(db_path: Path, tmp_path: Path) -> Non
     write_ticks(db_path, tmp_path, "bbo")
 
     assert pl.read_parquet(tmp_path / "**" / "*.parquet").rows() == heard
+
+
+def test_marks_keep_an_absent_open_interest_as_null(db_path: Path, tmp_path: Path) -> None:
+    key = (LIVE.venue, LIVE.symbol)
+    minutes = [MONDAY + n * 720 * MINUTE_MS for n in range(3)]
+    marks = [(*key, ms, 42_000.5 + n, None if n else 7.25, ms + 9) for n, ms in enumerate(minutes)]
+    record(db_path, marks=marks)
+
+    assert write_ticks(db_path, tmp_path, "mark") == 2
+
+    read = pl.read_parquet(tmp_path / "hyperliquid" / "*" / "mark" / "*.parquet")
+    assert read.rows() == marks
+    assert read.columns[2:] == ["ts_ms", "mark_price", "open_interest", "received_ms"]
 
 
 def test_a_failure_leaves_no_file(

@@ -16,8 +16,8 @@ import pytest
 
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
 from tbv8.store.database import open_reader
-from tbv8.store.prune import Old, find_old, free_bytes, prune, stored_ticks
-from tbv8.store.ticks import Batch, Minute, bbo_row, open_ticks, read_held, trade_row
+from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.ticks import Batch, Minute, bbo_row, open_ticks, read_recorded_state, trade_row
 from tests.builders import MONDAY, bars_in, ledger_in, rows, shell
 
 BTC = Series("hyperliquid", "BTC/USDT")
@@ -39,7 +39,7 @@ def commit(db_path: Path, **parts: Any) -> None:
         store.commit(Batch(**parts), now_ms=1)
 
 
-def drop(db_path: Path, before_ms: int) -> list[Old]:
+def drop(db_path: Path, before_ms: int) -> list[OldRows]:
     with open_reader(db_path) as query:
         found = [
             find_old(query, table, series, before_ms=before_ms)
@@ -97,13 +97,13 @@ def test_the_newest_of_each_stays_whatever_its_age(db_path: Path) -> None:
         trades=[trade(BTC, ms) for ms in moments],
         bbo=[quote(BTC, ms) for ms in moments],
     )
-    before = read_held(db_path, BTC, now_ms=NOON)
+    before = read_recorded_state(db_path, BTC, now_ms=NOON)
 
     drop(db_path, NOON + 90 * DAY_MS)
 
     assert times(db_path, "trades", BTC) == moments[1:]  # its minute, whole
     assert times(db_path, "bbo", BTC) == moments[2:]
-    assert read_held(db_path, BTC, now_ms=NOON) == before
+    assert read_recorded_state(db_path, BTC, now_ms=NOON) == before
     assert drop(db_path, NOON + 90 * DAY_MS) == []
 
 
@@ -233,4 +233,4 @@ def test_a_trade_dated_far_ahead_is_not_the_newest_that_must_stay(db_path: Path)
     drop(db_path, NOON + 90 * DAY_MS)
 
     assert times(db_path, "trades", BTC) == [NOON, ahead_ms]
-    assert read_held(db_path, BTC, now_ms=NOON).trade_ms == NOON
+    assert read_recorded_state(db_path, BTC, now_ms=NOON).trade_ms == NOON

@@ -307,11 +307,11 @@ def test_a_database_of_a_newer_tbv8_is_refused_in_one_line(db_path: Path) -> Non
         pass
 
     assert str(upgrading.value) == (
-        f"{db_path}: is from a newer tbv8 than this one, which knows revision {REVISION}: "
+        f"{db_path}: comes from a newer tbv8, this one needs revision {REVISION}: "
         "update tbv8, or set another db_path in config/data.yaml"
     )
     assert str(reading.value) == (
-        f"{db_path}: is of revision 0099, this tbv8 knows {REVISION}: "
+        f"{db_path}: has revision 0099, but this tbv8 needs {REVISION}: "
         "run `doit migrate`, or update tbv8"
     )
     assert migration_state(db_path).reasons == (str(reading.value),)
@@ -345,7 +345,7 @@ def test_a_damaged_file_is_refused_in_one_line_by_all(db_path: Path, kind: str) 
     for refused in (upgrading, reading, writing):
         said = str(refused.value)
         assert said.startswith(f"{db_path}: ")
-        assert "damaged: restore a copy, or move it aside and run again" in said
+        assert "damaged: restore a copy, or move it away and run again" in said
         assert "\n" not in said
     assert db_path.read_bytes() == before
 
@@ -387,7 +387,7 @@ def test_a_folder_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> 
         migrate(tmp_path / "file" / "tbv8.sqlite", root=ROOT)
 
     assert str(refused.value) == (
-        f"{tmp_path / 'file'}: cannot be made: File exists: make that folder, or set another "
+        f"{tmp_path / 'file'}: cannot be created: File exists: create that folder, or set another "
         "db_path in config/data.yaml"
     )
 
@@ -414,8 +414,8 @@ def test_a_folder_without_permission_is_refused_in_one_line(
     assert said == {
         "absent.sqlite": f"{folder}/absent.sqlite: cannot be opened: check that its folder exists "
         "and may be written",
-        "below/absent.sqlite": f"{folder}/below: cannot be made: Permission denied: make that "
-        "folder, or set another db_path in config/data.yaml",
+        "below/absent.sqlite": f"{folder}/below: cannot be created: Permission denied: create "
+        "that folder, or set another db_path in config/data.yaml",
         db_path.name: f"{folder}/{db_path.name}: cannot be written: check the permissions of the "
         "file and its folder",
     }

@@ -20,7 +20,7 @@ from tbv8.store.ticks import (
     Written,
     bbo_row,
     open_ticks,
-    read_held,
+    read_recorded_state,
     recorder_lock,
     trade_row,
 )
@@ -83,7 +83,7 @@ def test_quotes_keep_empty_sides_as_null(db_path: Path) -> None:
     commit(db_path, bbo=[bbo_row(bbo, NOON + 7)])
 
     assert rows(db_path, "SELECT * FROM bbo") == [(*BTC_KEY, NOON, 1.0, 2.0, None, None, NOON + 7)]
-    assert read_held(db_path, BTC, now_ms=NOON).bbo == bbo
+    assert read_recorded_state(db_path, BTC, now_ms=NOON).bbo == bbo
 
 
 def test_minutes_grow_the_ledger_of_their_day(db_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_minutes_grow_the_ledger_of_their_day(db_path: Path) -> None:
     commit(db_path, minutes=[minute(1, 6.0), minute(2, 7.0, refilled=True)])
 
     check_ledger(db_path, start=0, end=3, source="record; rest")
-    held = read_held(db_path, BTC, now_ms=NOON)
+    held = read_recorded_state(db_path, BTC, now_ms=NOON)
     assert (held.minute_ms, held.close) == (NOON + 3 * MINUTE_MS, 7.0)
 
 
@@ -112,7 +112,7 @@ def test_a_minute_that_is_held_is_left_alone(db_path: Path) -> None:
 def test_a_minute_apart_from_its_day_is_refused_and_nothing_written(db_path: Path) -> None:
     commit(db_path, minutes=[minute(0, 5.0)])
 
-    with pytest.raises(ValueError, match="is apart from"):
+    with pytest.raises(ValueError, match="does not follow"):
         commit(db_path, minutes=[minute(2, 5.0)], trades=[trade(NOON, 5.0)])
 
     assert rows(db_path, "SELECT 1 FROM trades") == []
@@ -227,7 +227,7 @@ def test_gaps_are_rewritten_under_their_start(db_path: Path) -> None:
     key = (BTC, "trades", NOON)
     gap = Gap(series=BTC, channel="trades", start_ms=NOON, end_ms=None, reason="r")
     commit(db_path, gaps={key: gap})
-    assert read_held(db_path, BTC, now_ms=NOON).open_gaps == (gap,)
+    assert read_recorded_state(db_path, BTC, now_ms=NOON).open_gaps == (gap,)
 
     ended = Gap(
         series=BTC, channel="trades", start_ms=NOON, end_ms=NOON + 5, reason="r", healed=True
@@ -237,7 +237,7 @@ def test_gaps_are_rewritten_under_their_start(db_path: Path) -> None:
     assert rows(db_path, "SELECT * FROM recording_gaps") == [
         (*BTC_KEY, "trades", NOON, NOON + 5, "r", 1)
     ]
-    assert read_held(db_path, BTC, now_ms=NOON).open_gaps == ()
+    assert read_recorded_state(db_path, BTC, now_ms=NOON).open_gaps == ()
 
 
 def test_a_locked_database_is_busy_and_takes_the_same_batch_later(db_path: Path) -> None:

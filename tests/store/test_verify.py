@@ -92,7 +92,7 @@ WRONG = [
     ),
     pytest.param(
         "DELETE FROM ohlcv_1m WHERE ts_ms = :noon",
-        [CHANGED, "1379 rows where the ledger tells of 1380"],
+        [CHANGED, "1379 rows, but 1380 in the ledger"],
         id="a missing row",
     ),
     pytest.param(
@@ -101,7 +101,7 @@ WRONG = [
         [
             "1 rows off the 1m grid, first 2024-01-02T12:00:30Z",
             "a row was changed outside of tbv8",
-            "1381 rows where the ledger tells of 1380",
+            "1381 rows, but 1380 in the ledger",
         ],
         id="a row off the minute",
     ),
@@ -109,9 +109,9 @@ WRONG = [
         "INSERT INTO ohlcv_1m SELECT venue, symbol, ts_ms + 0.5, open, high, low, close, volume"
         " FROM ohlcv_1m WHERE ts_ms = :noon",
         [
-            "1 rows of a time that has one already, first 2024-01-02T12:00:00Z",
-            "its rows are not those that were checked in (another digest)",
-            "1381 rows where the ledger tells of 1380",
+            "1 rows with a repeated time, first 2024-01-02T12:00:00Z",
+            "its rows do not match the ledger's digest",
+            "1381 rows, but 1380 in the ledger",
         ],
         id="a minute twice",
     ),
@@ -145,19 +145,19 @@ WRONG = [
     ),
     pytest.param(
         "UPDATE history_coverage SET digest = 'abc' WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
-        ["its rows are not those that were checked in (another digest)"],
+        ["its rows do not match the ledger's digest"],
         id="another digest",
     ),
     pytest.param(
         "UPDATE history_coverage SET missing = 0 WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
-        ["1380 bars and 0 missing do not make 1440 minutes"],
+        ["1380 bars and 0 missing do not add up to 1440 minutes"],
         id="a ledger that cannot count",
     ),
     pytest.param(
         "UPDATE history_coverage SET end_ms = :noon, missing = 0, bars = 1380"
         " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
         [
-            "1380 bars and 0 missing do not make 720 minutes",
+            "1380 bars and 0 missing do not add up to 720 minutes",
             "720 rows outside of 2024-01-02T00:00:00Z .. 2024-01-02T12:00:00Z, first "
             "2024-01-02T12:00:00Z",
         ],
@@ -167,7 +167,7 @@ WRONG = [
         "UPDATE history_coverage SET start_ms = start_ms - 86400000, missing = missing + 1440"
         " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
         [
-            "its ledger knows 2024-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is no part of "
+            "its ledger has 2024-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is outside of "
             "the day"
         ],
         id="a ledger that knows another day too",
@@ -176,16 +176,16 @@ WRONG = [
         "UPDATE history_coverage SET start_ms = 'noon', bars = 'many'"
         " WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
         [
-            "1380 rows where the ledger tells of 0",
-            "0 bars and 60 missing do not make 28404000 minutes",
-            "its ledger knows 1970-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is no part of "
+            "1380 rows, but 0 in the ledger",
+            "0 bars and 60 missing do not add up to 28404000 minutes",
+            "its ledger has 1970-01-01T00:00:00Z .. 2024-01-03T00:00:00Z, which is outside of "
             "the day",
         ],
         id="text in the ledger",
     ),
     pytest.param(
         "DELETE FROM history_coverage WHERE day_ms = :day AND dataset = 'ohlcv_1m'",
-        ["1380 rows that no ledger row tells of"],
+        ["1380 rows without a ledger row"],
         id="rows without a ledger",
     ),
 ]
@@ -215,8 +215,8 @@ def test_a_ledger_without_rows_is_told(held: Path) -> None:
     shell(held, "DELETE FROM ohlcv_1m WHERE ts_ms >= ?", (day(2),))
 
     assert said(found(held)) == [
-        (2, "its rows are not those that were checked in (another digest)"),
-        (2, "0 rows where the ledger tells of 1440"),
+        (2, "its rows do not match the ledger's digest"),
+        (2, "0 rows, but 1440 in the ledger"),
     ]
 
 
@@ -236,7 +236,7 @@ def test_a_time_that_is_none_is_told_and_goes(held: Path, ts_ms: str, first: str
     wrong = found(held)
 
     assert [problem.problem for problem in wrong] == [
-        f"1 rows with a ts_ms that is no time, first {first!r}"
+        f"1 rows with an impossible ts_ms, first {first!r}"
     ]
     assert repair(held, wrong) == []
     assert found(held) == []
@@ -251,9 +251,9 @@ def test_built_bars_are_rebuilt_after_a_repair(held: Path) -> None:
     wrong = found(held, "bars_5m")
 
     assert said(wrong) == [
-        (1, "1 rows made of no 1m bars, first 2024-01-02T12:00:00Z"),
+        (1, "1 rows without any 1m bars, first 2024-01-02T12:00:00Z"),
         (1, CHANGED),
-        (7, "1 rows that no ledger row tells of"),
+        (7, "1 rows without a ledger row"),
     ]
     # no venue is needed where the minutes are held
     assert said(repair(held, wrong, can_fetch=nowhere)) == [(7, wrong[2].problem)]
@@ -304,7 +304,7 @@ def test_recorded_bars_that_are_given_up_are_a_gap_of_the_recording(db_path: Pat
     with open_bars(db_path) as store:
         give_up(store, wrong)
 
-    assert said(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 rows that no ledger row tells of")]
+    assert said(wrong) == [(0, CHANGED), (1, CHANGED), (5, "1 rows without a ledger row")]
     assert found(db_path, "bars_1m") == []
     assert bars_in(db_path, BTC, "bars_1m") == ledger_in(db_path, BTC, "bars_1m") == []
     assert (bars_in(db_path, ETH, "bars_1m"), bars_in(db_path, BTC)) == before
@@ -338,7 +338,7 @@ def test_a_ledger_of_a_table_that_is_gone_is_told_and_dropped(held: Path) -> Non
     wrong = found(held, "bars_5m")
 
     assert said(wrong) == [
-        (number, f"the ledger tells of {count} rows, and there is no such table of bars")
+        (number, f"the ledger has {count} rows, but there is no such table of bars")
         for number, count in enumerate((288, 276, 288))
     ]
     assert repair(held, wrong) == []

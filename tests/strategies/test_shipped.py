@@ -47,7 +47,7 @@ def test_it_trades_at_both_venues(name: str) -> None:
 def test_it_does_not_look_ahead(name: str) -> None:
     strategy = PROJECT.strategies[name]
 
-    verdict = look_ahead(strategy, sample_of(strategy, days=8))
+    verdict = look_ahead(strategy, sample_of(strategy, days=4))
 
     assert verdict.decisions_cut > 0
 

@@ -176,12 +176,12 @@ def test_libraries_and_what_they_read_are_not_noted(run: Run) -> None:
         ),
         pytest.param(
             "import helper",
-            "code/helper.py:2 imports pyarrow, and nobody could tell which files it opens",
+            "code/helper.py:2 imports pyarrow, and tbv8 cannot see which files it opens",
             id="a helper that reads unseen",
         ),
         pytest.param(
             "import importlib\nimportlib.import_module('polars.io')",
-            "own.py:2 imports polars, and nobody could tell which files it opens",
+            "own.py:2 imports polars, and tbv8 cannot see which files it opens",
             id="an import by name",
         ),
     ],

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Iterator
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,24 @@ def test_it_is_loaded_with_what_it_imports_and_anew_for_each_run(
     forget_strategies(own)
 
     assert load_strategy(own, "hyperliquid").limit == 4
+
+
+def test_an_edit_that_keeps_size_and_time_of_a_source_is_what_runs(
+    own: Strategy, tmp_path: Path
+) -> None:
+    """Python itself would run the bytecode of before: it compares these two alone."""
+    path = tmp_path / "research/helping.py"
+    forget_strategies(own)
+    assert load_strategy(own, "hyperliquid").limit == 3
+    assert Path(cache_from_source(path)).is_file()
+    before = path.stat()
+
+    path.write_text("LIMIT = 5\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    forget_strategies(own)
+
+    assert load_strategy(own, "hyperliquid").limit == 5
 
 
 def test_its_errors_name_its_own_file_and_line(own: Strategy) -> None:

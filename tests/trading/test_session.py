@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from nautilus_trader.trading import Strategy
 
 from tbv8.errors import DataError
 from tbv8.market import Timeframe, parse_timeframe
 from tbv8.trading.bars import Bars
+from tbv8.trading.loading import StrategyError
 from tbv8.trading.nautilus import close_times
 from tbv8.trading.records import Carried, Run
 from tbv8.trading.session import Session
-from tests.backtest.builders import bars_of, make_bars, make_strategy, run_strategy
+from tests.backtest.builders import (
+    SCRIPTED,
+    bars_of,
+    install,
+    make_bars,
+    make_strategy,
+    run_strategy,
+)
 from tests.trading.cases import (
     CASES,
     EPOCH,
@@ -322,3 +334,27 @@ def test_a_warm_up_trades_and_is_not_counted() -> None:
     )
     assert run.orders == {}  # those of the warm-up do not count
     assert run.submitted == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "raises"),
+    [("", False), ("        self.itself = self\n", False), ("        raise ValueError\n", True)],
+    ids=["one that ends", "one that holds itself", "one that raises"],
+)
+def test_no_strategy_is_left_to_the_garbage_collector(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, more: str, raises: bool
+) -> None:
+    # the collector may run in any thread; NautilusTrader's objects are to go in the session's own
+    install(monkeypatch, tmp_path, "left", SCRIPTED + more)
+    strategy = make_strategy(module="left", params={"orders": {1: "1", 3: "-1"}})
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(StrategyError) if raises else nullcontext() as caught:
+            run_strategy(strategy, "hyperliquid", make_bars([100, 101, 102, 103]))
+        del caught
+        left = [one for one in gc.get_objects() if isinstance(one, Strategy)]
+    finally:
+        gc.enable()
+
+    assert left == []

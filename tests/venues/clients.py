@@ -10,31 +10,31 @@ import asyncio
 import gc
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Protocol
 
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest, open_session
-from tbv8.venues.base import Endpoints, Live
-from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.base import Endpoints, History, Live
+from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.rules import fetch_rules
+from tbv8.venues.binance_perp import PRODUCT as PERP
 from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tbv8.venues.live_calls import Patience as LivePatience
-from tbv8.venues.live_history import LiveHistory
+from tbv8.venues.live_history import open_history as open_live_history
 from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import synthetic_market
 from tests.servers.hostile import Raw
-from tests.servers.hyperliquid import HyperliquidOptions, hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
-from tests.servers.mexc import MexcOptions, mexc_market, mexc_server
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.venues.binance_spot import BTC, VirtualTime
 
 DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
@@ -48,22 +48,31 @@ type Hosts = tuple[str, ...]
 class Question(Protocol):
     """Asks a server, and allows so many seconds for a reply."""
 
-    def __call__(self, server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
+    def __call__(self, url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
 
 
-def _binance(ask: Callable[[BinanceHistory], object]) -> Question:
-    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+def _binance(ask: Callable[[Endpoints, Patience], object]) -> Question:
+    def question(url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         time = VirtualTime()
         patience = Patience(
             tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
         )
-        endpoints = Endpoints(
-            rest_url=server.url, archive_url=server.url, redirect_hosts=redirect_hosts
-        )
-        with BinanceHistory(SPOT, endpoints, patience) as history:
-            return ask(history)
+        endpoints = Endpoints(rest_url=url, archive_url=url, redirect_hosts=redirect_hosts)
+        return ask(endpoints, patience)
 
     return question
+
+
+def _bars(ask: Callable[[History], object]) -> Question:
+    def of_session(endpoints: Endpoints, patience: Patience) -> object:
+        with open_history(SPOT, endpoints, patience) as history:
+            return ask(history)
+
+    return _binance(of_session)
+
+
+def _rules(endpoints: Endpoints, patience: Patience) -> object:
+    return fetch_rules(PERP, endpoints, {"BTC/USDT": BTC}, patience=patience)
 
 
 def _live(name: str) -> Live:
@@ -75,10 +84,10 @@ def _live(name: str) -> Live:
 def _history(name: str) -> Question:
     live = _live(name)
 
-    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+    def question(url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
-        endpoints = Endpoints(rest_url=server.rest_url, redirect_hosts=redirect_hosts)
-        with LiveHistory(name, live, endpoints, patience=patience) as history:
+        endpoints = Endpoints(rest_url=url, redirect_hosts=redirect_hosts)
+        with open_live_history(name, live, endpoints, patience=patience) as history:
             return history.clock_ms()
 
     return question
@@ -87,11 +96,11 @@ def _history(name: str) -> Question:
 def _refill(name: str) -> Question:
     live = _live(name)
 
-    def question(server: Any, reply_s: float, redirect_hosts: Hosts = ()) -> object:
+    def question(url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         async def ask() -> object:
             async with open_session() as session:
                 pace = Pace(rest_s=reply_s)
-                rest = Rest(live, server.rest_url, session, pace, redirect_hosts)
+                rest = Rest(live, url, session, pace, redirect_hosts)
                 return await rest.fetch(live.ask_clock())
 
         return asyncio.run(ask())
@@ -101,30 +110,30 @@ def _refill(name: str) -> Question:
 
 # By name: whose server, what a fault must match, and the question.
 QUESTIONS: dict[str, tuple[str, str, Question]] = {
-    "binance's clock, by requests": ("binance", "/time", _binance(lambda h: h.clock_ms())),
+    "binance's clock, by requests": ("binance", "/time", _bars(lambda h: h.clock_ms())),
     "binance's bars, by ccxt": (
         "binance",
         "endTime=",
-        _binance(lambda h: h.fetch_direct(BTC, HOUR)),
+        _bars(lambda h: h.fetch_direct(BTC, HOUR)),
     ),
-    "binance's archive": ("binance", ".zip$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
-    "binance's CHECKSUM": ("binance", ".CHECKSUM$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
-    "mexc's history": ("mexc", "", _history("mexc")),
-    "hyperliquid's history": ("hyperliquid", "", _history("hyperliquid")),
-    "mexc's refill": ("mexc", "", _refill("mexc")),
-    "hyperliquid's refill": ("hyperliquid", "", _refill("hyperliquid")),
+    "binance's rules": ("binance", "exchangeInfo$", _binance(_rules)),
+    "binance's archive": ("binance", ".zip$", _bars(lambda h: list(h.fetch(BTC, [DAY])))),
+    "binance's CHECKSUM": ("binance", ".CHECKSUM$", _bars(lambda h: list(h.fetch(BTC, [DAY])))),
+    **{f"{name}'s history": (name, "", _history(name)) for name in LIVE_VENUES},
+    **{f"{name}'s refill": (name, "", _refill(name)) for name in LIVE_VENUES},
 }
 
 
 class Servers:
-    """The three venues, that answer as one is told."""
+    """The venues, that answer as one is told."""
 
-    def __init__(self, binance: BinanceServer, mexc: LiveServer, hyperliquid: LiveServer) -> None:
-        self.binance, self.mexc, self.hyperliquid = binance, mexc, hyperliquid
+    def __init__(self, binance: BinanceServer, live: Mapping[str, LiveServer]) -> None:
+        self.binance, self.live = binance, live
+        self.urls = {"binance": binance.url} | {name: s.rest_url for name, s in live.items()}
 
     def behave(self) -> None:
         """Answer as an honest venue from now on."""
-        for server in (self.binance, self.mexc, self.hyperliquid):
+        for server in (self.binance, *self.live.values()):
             server.behave()
 
     def strike(self, raw: Raw) -> None:
@@ -135,35 +144,33 @@ class Servers:
             if venue == "binance":
                 fault = binance_faults.Fault(match=match, kind="raw", raw=raw, times=None)
                 self.binance.faults.add(fault)
-        for server in (self.mexc, self.hyperliquid):
+        for server in self.live.values():
             server.fault(live_faults.Fault(kind="rest", how="raw", raw=raw, times=10**9))
 
     def asked(self) -> int:
         """Return how many requests were answered so since `strike`, and before at live venues."""
-        live = (server.count("rest") for server in (self.mexc, self.hyperliquid))
+        live = (server.count("rest") for server in self.live.values())
         return sum(logged.fault == "raw" for logged in self.binance.log) + sum(live)
 
     def ask(self, name: str, reply_s: float) -> object:
         """Ask a question."""
         venue, _, question = QUESTIONS[name]
-        return question(getattr(self, venue), reply_s)
+        return question(self.urls[venue], reply_s)
 
 
 @contextmanager
 def serving() -> Iterator[Servers]:
-    """Serve the three venues."""
+    """Serve the venues."""
     market = synthetic_market(BTC, parse_time("2024-03-08"), parse_time("2024-03-10"), 9)
     clock = VenueClock(start_ms=NOW_MS, speed=0.0)
-    with (
-        BinanceServer({BTC: market}, now_ms=NOW_MS, weight=WeightMeter(10**9)) as binance,
-        mexc_server(
-            [mexc_market("BTC_USDT")], clock=clock, options=MexcOptions(limits=False)
-        ) as mexc,
-        hyperliquid_server(
-            [hyperliquid_market("BTC")], clock=clock, options=HyperliquidOptions(limits=False)
-        ) as hyperliquid,
-    ):
-        yield Servers(binance, mexc, hyperliquid)
+    with ExitStack() as stack:
+        served = BinanceServer({BTC: market}, now_ms=NOW_MS, weight=WeightMeter(10**9))
+        binance = stack.enter_context(served)
+        live = {
+            name: stack.enter_context(serve(name, clock=clock, limits=False))
+            for name in LIVE_VENUES
+        }
+        yield Servers(binance, live)
 
 
 def _memory_kb(name: str) -> int:
@@ -181,7 +188,7 @@ def main() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
         before_kb = _memory_kb("VmRSS")
         with suppress(VenueError):
-            question(SimpleNamespace(url=urls[venue], rest_url=urls[venue]), 60.0)
+            question(urls[venue], 60.0)
         print((_memory_kb("VmHWM") - before_kb) / 1024, flush=True)
 
 

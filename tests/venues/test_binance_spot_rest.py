@@ -16,7 +16,7 @@ import requests
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Endpoints
-from tbv8.venues.binance.history import BinanceHistory
+from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience, failure_of
 from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tests.servers.binance import BinanceServer, Hidden
@@ -264,7 +264,7 @@ def test_a_host_that_is_not_there_ends_in_one_line() -> None:
     time = VirtualTime()
     nowhere = Endpoints(rest_url="http://127.0.0.1:9", archive_url="http://127.0.0.1:9")
     patience = Patience(clock=time.now_s, wait=time.wait)
-    with BinanceHistory(SPOT, nowhere, patience) as history, pytest.raises(VenueError) as failed:
+    with open_history(SPOT, nowhere, patience) as history, pytest.raises(VenueError) as failed:
         history.clock_ms()
 
     assert str(failed.value) == (
@@ -276,7 +276,7 @@ def test_a_host_that_is_not_there_ends_in_one_line() -> None:
 @pytest.mark.parametrize("url", ["127.0.0.1:9", "ftp://127.0.0.1", "http://"])
 def test_an_address_that_is_none_is_not_tried_twice(url: str) -> None:
     with (
-        BinanceHistory(SPOT, Endpoints(rest_url=url)) as history,
+        open_history(SPOT, Endpoints(rest_url=url)) as history,
         pytest.raises(VenueError) as refused,
     ):
         history.clock_ms()
@@ -286,7 +286,7 @@ def test_an_address_that_is_none_is_not_tried_twice(url: str) -> None:
 
 def test_an_address_without_the_api_is_named(server: BinanceServer) -> None:
     endpoints = Endpoints(rest_url=f"{server.url}/data", archive_url=server.url)
-    with BinanceHistory(SPOT, endpoints) as history, pytest.raises(VenueError) as refused:
+    with open_history(SPOT, endpoints) as history, pytest.raises(VenueError) as refused:
         history.clock_ms()
 
     assert f"{server.url}/data/api/v3/time: HTTP 404 Not Found" in str(refused.value)
@@ -469,7 +469,7 @@ def test_all_calls_bear_our_name_and_take_the_proxy_of_the_environment(
         threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.server_port}")
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
-        with BinanceHistory(SPOT, Endpoints(rest_url="http://api.invalid")) as history:
+        with open_history(SPOT, Endpoints(rest_url="http://api.invalid")) as history:
             [piece] = history.fetch(BTC, [Span(TODAY.start_ms, TODAY.start_ms + MINUTE_MS)])
         proxy.shutdown()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import ccxt
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -22,10 +24,21 @@ from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromExchange, History, Say
 from tbv8.venues.ccxt import exchanges
-from tbv8.venues.ccxt.history import CcxtHistory
+from tbv8.venues.ccxt.history import open_history
+from tbv8.venues.ccxt.rules import parse_rules
 from tbv8.venues.live_history import Patience
 from tbv8.venues.registry import make_history
-from tests.builders import MONDAY, bars_in, day, days, ledger_in, minute_bars, rows_of
+from tests.builders import (
+    MONDAY,
+    KilledError,
+    bars_in,
+    day,
+    days,
+    killed_after,
+    ledger_in,
+    minute_bars,
+    rows_of,
+)
 from tests.servers.exchanges import ExchangeMarket, ExchangeServer, Fault, rows_at
 
 HOLE = Span(day(1) + 30 * MINUTE_MS, day(1) + 40 * MINUTE_MS)
@@ -52,8 +65,8 @@ def venue_of(
     """Return what a venue's YAML gives, but for the pauses."""
     origin = FromExchange(exchange=exchange)
 
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        return CcxtHistory(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        return open_history(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,
@@ -64,7 +77,7 @@ def venue_of(
         rest_url=server.url,
         archive_url=None,
         instruments={},
-        own_history=structs.replace(make_history(origin), open=open_history),
+        own_history=structs.replace(make_history(origin), open=opened),
     )
 
 
@@ -261,13 +274,7 @@ def test_what_cannot_be_fetched_is_refused_in_one_line(
 
 
 def test_the_names_of_exchanges_are_those_of_ccxt() -> None:
-    import ccxt
-
     assert set(ccxt.exchanges) <= set(exchanges())
-
-
-class KilledError(Exception):
-    """A kill -9, as far as one process can play it."""
 
 
 @given(
@@ -304,11 +311,9 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
             begin_ms = MONDAY + start * MINUTE_MS
             wanted.append(Span(begin_ms, begin_ms + length * MINUTE_MS))
             server.faults[:] = [Fault(kind) for kind in faults]  # type: ignore[arg-type]
-            killed = structs.replace(venue, own_history=_killed_after(venue, pieces))
-            try:
-                fill(db_path, killed, *wanted)
-            except KilledError:
-                server.faults.clear()
+            with suppress(KilledError), killed_after(pieces):
+                fill(db_path, venue, *wanted)
+            server.faults.clear()
         fill(db_path, venue, *wanted)
 
         with open_bars(db_path) as store:
@@ -320,23 +325,51 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
     ]
 
 
-def _killed_after(venue: Venue, pieces: int) -> object:
-    """Return its history, of which a fetch is killed after some pieces."""
-    assert venue.own_history is not None
-    whole: Callable[[Endpoints, Say], History] = venue.own_history.open
+def _market(**changes: object) -> dict[str, Any]:
+    limits = {"cost": {"min": 5.0}, "leverage": {"max": 50.0}}
+    return {
+        "quote": "USDT",
+        "contract": False,
+        "contractSize": None,
+        "precision": {"price": 0.1, "amount": 1e-08},
+        "limits": limits,
+        "maker": -0.0001,
+        "taker": 0.0005,
+    } | changes
 
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        history = whole(endpoints, say)
-        fetch = history.fetch
 
-        def some(native: str, gaps: list[Span]) -> Iterator[object]:
-            with closing(fetch(native, gaps)) as found:
-                for at, piece in enumerate(found):
-                    if at == pieces:
-                        raise KilledError
-                    yield piece
+@pytest.mark.parametrize(
+    ("market", "mode", "expected"),
+    [
+        pytest.param(_market(), ccxt.TICK_SIZE, "0.1 1E-8 5.0 None", id="steps"),
+        pytest.param(
+            _market(precision={"price": 2, "amount": -1}),
+            ccxt.DECIMAL_PLACES,
+            "0.01 1E+1 5.0 None",
+            id="counts of digits",
+        ),
+        pytest.param(
+            _market(precision={"price": 5, "amount": None}),
+            ccxt.SIGNIFICANT_DIGITS,
+            "None None 5.0 None",
+            id="what is no step",
+        ),
+        pytest.param(
+            _market(contract=True, contractSize=0.01, precision={"price": 0.1, "amount": 1.0}),
+            ccxt.TICK_SIZE,
+            "0.1 0.010 5.0 50.0",
+            id="contracts of coins, with leverage",
+        ),
+        pytest.param(
+            _market(quote="EUR"), ccxt.TICK_SIZE, "0.1 1E-8 None None", id="a least order in euros"
+        ),
+    ],
+)
+def test_rules_are_read_of_each_kind_of_market(
+    market: dict[str, Any], mode: int, expected: str
+) -> None:
+    rules = parse_rules(market, mode)
 
-        history.fetch = some  # type: ignore[assignment,method-assign]
-        return history
-
-    return structs.replace(venue.own_history, open=open_history)
+    amounts = (rules.tick_size, rules.lot_size, rules.min_notional_usd, rules.max_leverage)
+    assert " ".join(map(str, amounts)) == expected
+    assert (str(rules.maker_fee), str(rules.taker_fee)) == ("-0.0001", "0.0005")

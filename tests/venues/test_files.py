@@ -7,8 +7,8 @@ import hashlib
 import io
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,24 @@ from tbv8.config.records import Venue
 from tbv8.errors import DataError
 from tbv8.freshness.data import backfill_state
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
-from tbv8.store.bars import BarStore, open_bars
+from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, read_bars
 from tbv8.venues.registry import make_history
-from tests.builders import MONDAY, bars_in, day, days, ledger_in, minute_bars, rows_of
+from tests.builders import (
+    MONDAY,
+    KilledError,
+    bars_in,
+    day,
+    days,
+    killed_after,
+    ledger_in,
+    minute_bars,
+    rows_of,
+)
 
 HEAD = "ts,open,high,low,close,volume"
 MINE = Series("mine", "BTC/USDT")
@@ -131,6 +141,40 @@ def test_every_format_gives_the_same_bars(
 
     assert rows_read(path) == rows_of(bars)
     assert read_bars(path, name="").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+# jesse has no export of its own. Its arrays are `timestamp, open, close, high, low, volume`
+# (https://docs.jesse.trade/docs/research/candles), which users save by numpy, or dump its table.
+JESSE_ARRAY = """\
+1.564272000000000000e+12,2.073000000000000114e+02,2.077500000000000000e+02,2.079000000000000057e+02,2.072999999999999829e+02,4.250000000000000000e+01
+1.564272060000000000e+12,2.077500000000000000e+02,2.070000000000000000e+02,2.077500000000000000e+02,2.068499999999999943e+02,0.000000000000000000e+00
+"""
+JESSE_TABLE = """\
+id,timestamp,open,close,high,low,volume,exchange,symbol,timeframe
+7d4f64a2-0c0d-4c4e-9b61-8e4f6a0f3c11,1564272000000,207.3,207.75,207.9,207.29999999999998,42.5,Binance,ETH-USDT,1m
+0b1c2a55-9a7f-4d5e-8f43-5a1f0c9d7e22,1564272060000,207.75,207,207.75,206.85,0,Binance,ETH-USDT,1m
+"""
+JESSE_BARS = [
+    (1564272000000, 207.3, 207.9, 207.29999999999998, 207.75, 42.5),
+    (1564272060000, 207.75, 207.75, 206.85, 207.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "layout"),
+    [
+        (JESSE_ARRAY, "no header, told by its prices: time, open, close, high, low (as jesse has"),
+        (JESSE_TABLE, "`timestamp` in ms"),
+    ],
+    ids=["an array saved by numpy", "its table"],
+)
+def test_what_users_save_of_jesse_is_read_as_it_is(
+    put: Callable[..., Path], text: str, layout: str
+) -> None:
+    path = put(text.encode())
+
+    assert rows_read(path) == JESSE_BARS
+    assert layout in read_bars(path, name="").layout
 
 
 @pytest.mark.parametrize(
@@ -504,27 +548,6 @@ def test_tables_equal_the_files_after_any_changes_spans_and_kills(
         for ts_ms in sorted(rows)
         if any(span.start_ms <= ts_ms < span.end_ms for span in spans)
     ]
-
-
-class KilledError(Exception):
-    """A kill -9, as far as one process can play it."""
-
-
-@contextmanager
-def killed_after(pieces: int) -> Iterator[None]:
-    """Let a backfill die when it wants to commit one piece more."""
-    whole, left = BarStore.write_days, pieces
-
-    def write_days(store: BarStore, *arguments: Any, **options: Any) -> None:
-        nonlocal left
-        if left == 0:
-            raise KilledError
-        left -= 1
-        whole(store, *arguments, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(BarStore, "write_days", write_days)
-        yield
 
 
 def test_a_file_that_became_wrong_leaves_what_is_held(

@@ -15,27 +15,25 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from tbv8.backfill import backfill
-from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import FUNDING
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, Payment, Say
-from tbv8.venues.binance.funding import BinanceFunding
+from tbv8.venues.base import Endpoints, History, Payment, Say
+from tbv8.venues.binance.funding import open_funding
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.binance_perp import PRODUCT
 from tbv8.venues.rates import known_until, settle_rates
 from tbv8.venues.registry import find_funding
-from tests.builders import ledger_in, rows
+from tests.builders import KilledError, history_venue, killed_after, ledger_in, rows
 from tests.servers.binance import BinanceServer, Hidden, WeightMeter
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import RateRow, synthetic_market, synthetic_rates
-from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
-from tests.servers.mexc import mexc_market, mexc_server
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.venues.binance_spot import VirtualTime, span
 
 PERP = Series("binance_perp", "BTC/USDT")
@@ -61,21 +59,8 @@ def binance(server: BinanceServer) -> BinanceServer:
     return server
 
 
-def venue(name: str, url: str) -> Venue:
-    return Venue(
-        name=name,
-        enabled=False,
-        symbols={"BTC/USDT": None},
-        channels=(),
-        ws_url=None,
-        rest_url=url,
-        archive_url=url,
-        instruments={},
-    )
-
-
 def fill(db_path: Path, url: str, spans: Sequence[Span], series: Series = PERP) -> None:
-    one = venue(series.venue, url)
+    one = history_venue(series.venue, url)
     backfill(db_path, series, spans, venue=one, now_ms=NOW, dataset=FUNDING)
 
 
@@ -224,27 +209,32 @@ FAULTS = st.builds(
 
 @given(
     runs=st.lists(
-        st.tuples(st.integers(0, 130 * 24), st.integers(1, 60 * 24), st.lists(FAULTS, max_size=2)),
+        st.tuples(
+            st.integers(0, 130 * 24),
+            st.integers(1, 60 * 24),
+            st.lists(FAULTS, max_size=2),
+            st.none() | st.integers(0, 2),
+        ),
         min_size=1,
         max_size=4,
     )
 )
 @settings(max_examples=12)
-def test_whatever_is_wanted_or_fails_the_table_is_what_was_paid(
+def test_whatever_is_wanted_fails_or_is_killed_the_table_is_what_was_paid(
     server: BinanceServer,
     migrated_db: Path,
     tmp_path_factory: pytest.TempPathFactory,
-    runs: list[tuple[int, int, list[Fault]]],
+    runs: list[tuple[int, int, list[Fault], int | None]],
 ) -> None:
     db_path = Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("any")))
     begin, wanted = parse_time("2023-11-01"), []
-    for first, hours, faults in runs:
+    for first, hours, faults, pieces in runs:
         server.behave()
         server.faults.add(*faults)
         start_ms = begin + first * HOUR_MS
         wanted.append(Span(start_ms, min(start_ms + hours * HOUR_MS, parse_time("2024-03-10"))))
         wanted = [one for one in wanted if one]
-        with suppress(VenueError), hurried():
+        with suppress(KilledError, VenueError), killed_after(pieces), hurried():
             fill(db_path, server.url, wanted)
     server.behave()
     fill(db_path, server.url, wanted)
@@ -263,11 +253,9 @@ def test_whatever_is_wanted_or_fails_the_table_is_what_was_paid(
 def hurried() -> Iterator[None]:
     """Let a session wait on a clock of its own, which each wait moves."""
 
-    def open_hurried(endpoints: Endpoints, say: Say) -> BinanceFunding:
+    def open_hurried(endpoints: Endpoints, say: Say) -> History:
         time = VirtualTime()
-        return BinanceFunding(
-            PRODUCT, endpoints, Patience(clock=time.now_s, wait=time.wait, say=say)
-        )
+        return open_funding(PRODUCT, endpoints, Patience(clock=time.now_s, wait=time.wait, say=say))
 
     source = find_funding(PERP.venue)
     assert source is not None
@@ -277,24 +265,17 @@ def hurried() -> Iterator[None]:
         yield
 
 
-# Hyperliquid and MEXC
+# The venues that are recorded
 
 
-@contextmanager
-def live_server(name: str, **spec: Any) -> Iterator[LiveServer]:
+def live_server(name: str, **spec: Any) -> LiveServer:
     clock = VenueClock(start_ms=NOW, speed=0)
-    if name == "mexc":
-        with mexc_server([mexc_market("BTC_USDT", rate=0, quote_rate=0, **spec)], clock=clock) as s:
-            yield s
-    else:
-        market = hyperliquid_market("BTC", rate=0, quote_rate=0, **spec)
-        with hyperliquid_server([market], clock=clock) as s:
-            yield s
+    return serve(name, clock=clock, rate=0, quote_rate=0, **spec)
 
 
-@pytest.mark.parametrize(("name", "hours"), [("hyperliquid", 1), ("mexc", 8)])
-def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str, hours: int) -> None:
-    series = Series(name, "BTC/USDT")
+@pytest.mark.parametrize("name", LIVE_VENUES)
+def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str) -> None:
+    series, hours = Series(name, "BTC/USDT"), LIVE_VENUES[name].funding_hours
     with live_server(name, funding_days=75) as server:
         [market] = server.markets.values()
         truth = [
@@ -310,7 +291,7 @@ def test_pages_of_a_live_venue_are_all_that_it_paid(db_path: Path, name: str, ho
     assert rows(db_path, told) == [(0,)]
 
 
-@pytest.mark.parametrize("name", ["hyperliquid", "mexc"])
+@pytest.mark.parametrize("name", LIVE_VENUES)
 def test_a_payment_that_a_live_venue_does_not_tell_is_missing(db_path: Path, name: str) -> None:
     series = Series(name, "BTC/USDT")
     untold = parse_time("2024-03-05T16:00:00Z")
@@ -320,7 +301,7 @@ def test_a_payment_that_a_live_venue_does_not_tell_is_missing(db_path: Path, nam
         fill(db_path, server.rest_url, [span("2024-03-01", "2024-03-10")], series)
 
     assert untold not in {row[0] for row in held(db_path, series)}
-    missing = {"hyperliquid": 1, "mexc": 8}[name]
+    missing = LIVE_VENUES[name].funding_hours
     assert ledger_in(db_path, series, FUNDING, columns="sum(missing)") == [(missing,)]
 
 

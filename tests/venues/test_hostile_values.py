@@ -20,6 +20,7 @@ from tbv8.venues.base import Market
 from tbv8.venues.binance.host import FailureError
 from tbv8.venues.binance.minutes import Minutes
 from tbv8.venues.binance.rest import _parse_klines
+from tbv8.venues.bybit.live import BybitFeed, BybitLive
 from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
 from tbv8.venues.mexc.live import MexcFeed, MexcLive
 from tests.venues.frames import check_event
@@ -37,7 +38,8 @@ ODD = [
 
 MEXC_BTC = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
 HYPER_BTC = Market(native="BTC")
-MEXC, HYPER = MexcLive(), HyperliquidLive()
+MEXC, HYPER, BYBIT = MexcLive(), HyperliquidLive(), BybitLive()
+BYBIT_BTC = Market(native="BTCUSDT")
 
 
 def mexc_reply(data: Any) -> Any:
@@ -59,6 +61,19 @@ CANDLE = {"t": NOW, "T": NOW + 59_999, "s": "BTC", "i": "1m", "n": 3} | dict.fro
 CONTRACT = {"symbol": "BTC_USDT", "contractSize": 0.0001, "state": 0}
 
 
+def bybit_reply(*rows: Any) -> Any:
+    result = {"category": "linear", "list": rows, "nextPageCursor": ""}
+    return {"retCode": 0, "retMsg": "OK", "result": result, "time": NOW}
+
+
+PRINT = {"T": NOW, "s": "BTCUSDT", "S": "Buy", "v": "0.001", "p": "2.5", "i": "8c93-9a", "seq": 9}
+PRINT |= {"BT": False, "RPI": False}
+RECENT = {"execId": "8c93-9a", "price": "2.5", "size": "0.001", "side": "Buy", "time": str(NOW)}
+SIDES = {"b": [["2.5", "1"]], "a": [["3.5", "0.01"]], "u": 7, "seq": 9}
+ROW = [str(NOW), "2.0", "2.0", "2.0", "2.0", "3.0", "6.0"]
+INSTRUMENT = {"symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading"}
+
+
 def mexc_frame(raw: bytes) -> Any:
     feed = MexcFeed({"BTC/USDT": MEXC_BTC})
     feed.subscribe("BTC/USDT", "bbo")
@@ -69,11 +84,36 @@ def hyper_frame(raw: bytes) -> Any:
     return HyperliquidFeed({"BTC/USDT": HYPER_BTC}).parse(raw)
 
 
+def bybit_frame(raw: bytes) -> Any:
+    return BybitFeed({"BTC/USDT": BYBIT_BTC}).parse(raw)
+
+
+def topic(name: str, data: Any, **more: Any) -> Any:
+    return {"topic": f"{name}.BTCUSDT", "type": "snapshot", "ts": NOW, "data": data, **more}
+
+
 def channel(name: str, data: Any, **more: Any) -> Any:
     return {"channel": name, "data": data, **more}
 
 
 MESSAGES: dict[str, tuple[Callable[[bytes], Any], Any]] = {
+    "bybit trades": (bybit_frame, topic("publicTrade", [PRINT, PRINT])),
+    "bybit book": (bybit_frame, topic("orderbook.1", SIDES, cts=NOW)),
+    "bybit ack": (
+        bybit_frame,
+        {"success": True, "ret_msg": "", "req_id": "publicTrade.BTCUSDT", "op": "subscribe"},
+    ),
+    "bybit clock": (
+        BYBIT.ask_clock().parse,
+        {"retCode": 0, "result": {"timeNano": str(NOW * 10**6)}},
+    ),
+    "bybit markets": (BYBIT.ask_markets().parse, bybit_reply(INSTRUMENT, INSTRUMENT)),
+    "bybit recent": (BYBIT.ask_recent("BTC/USDT", BYBIT_BTC).parse, bybit_reply(RECENT, RECENT)),
+    "bybit bbo": (
+        BYBIT.ask_bbo("BTC/USDT", BYBIT_BTC).parse,
+        {"retCode": 0, "result": SIDES | {"ts": NOW, "cts": NOW}},
+    ),
+    "bybit minutes": (BYBIT.ask_minutes(BYBIT_BTC, HOUR).parse, bybit_reply(ROW, ROW)),
     "mexc deals": (mexc_frame, channel("push.deal", [DEAL, DEAL], symbol="BTC_USDT", ts=NOW)),
     "mexc depth": (
         mexc_frame,

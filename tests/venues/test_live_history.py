@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -14,18 +12,18 @@ from tbv8.backfill import backfill
 from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
-from tbv8.venues.base import Endpoints
-from tbv8.venues.hyperliquid.live import HyperliquidLive
+from tbv8.venues.base import Endpoints, History
 from tbv8.venues.live_calls import Patience
-from tbv8.venues.live_history import LiveHistory, pages
-from tbv8.venues.mexc.live import MexcLive
-from tbv8.venues.registry import find_history
+from tbv8.venues.live_history import open_history, pages
+from tbv8.venues.registry import VENUES, find_history
 from tests.builders import bars_in, history_venue, ledger_in
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_faults import Fault
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.servers.mexc import mexc_market, mexc_server
+from tests.venues.minutes import answer_minutes, fetch_minutes, with_only
 
 NOON = 1_790_164_800_000
 HASTY = Patience(base_s=0.001, cap_s=0.002, reply_s=1.0)
@@ -45,29 +43,50 @@ def mexc() -> Iterator[LiveServer]:
         yield server
 
 
-def session(name: str, server: LiveServer) -> LiveHistory:
-    live: Any = HyperliquidLive() if name == "hyperliquid" else MexcLive()
+@pytest.fixture(params=LIVE_VENUES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def served(name: str) -> Iterator[LiveServer]:
+    clock = VenueClock(start_ms=NOON, speed=0)
+    with serve(name, clock=clock, rate=2, history_minutes=1500) as server:
+        yield server
+
+
+def session(name: str, server: LiveServer) -> History:
+    open_live: Any = VENUES[name].live
+    live = open_live()
     live.weight_per_s = 1e6
-    return LiveHistory(
+    return open_history(
         name, live, Endpoints(rest_url=server.rest_url), opened_ms=1_546_300_800_000, patience=HASTY
     )
+
+
+def test_a_host_that_is_not_there_is_told_in_words() -> None:
+    open_live: Any = VENUES["mexc"].live
+    nowhere = Endpoints(rest_url="http://127.0.0.1:9")
+
+    with (
+        open_history("mexc", open_live(), nowhere, patience=HASTY) as history,
+        pytest.raises(VenueError, match=r"Connection refused, \d+ times: run the same"),
+    ):
+        history.clock_ms()
 
 
 def rows(pieces: Any) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for piece in pieces for row in piece.bars.to_pylist()]
 
 
-@pytest.mark.parametrize(("name", "native"), [("hyperliquid", "BTC"), ("mexc", "BTC_USDT")])
-def test_the_bars_are_the_venues_in_base_units(
-    name: str, native: str, request: pytest.FixtureRequest
-) -> None:
-    server: LiveServer = request.getfixturevalue(name)
+def test_the_bars_are_the_venues_in_base_units(name: str, served: LiveServer) -> None:
+    native = LIVE_VENUES[name].native
     span = Span(NOON - 1200 * MINUTE_MS, NOON)
 
-    with session(name, server) as history:
+    with session(name, served) as history:
         found = rows(history.fetch(native, [span]))
 
-    truth = [bar[:6] for bar in server.truth(native, span.start_ms, span.end_ms).bars]
+    truth = [bar[:6] for bar in served.truth(native, span.start_ms, span.end_ms).bars]
     assert len(found) == 1200
     assert [row[:5] for row in found] == [bar[:5] for bar in truth]
     assert [row[5] for row in found] == pytest.approx([bar[5] for bar in truth], abs=1e-9)
@@ -134,19 +153,22 @@ def test_a_backfill_goes_through_the_store(db_path: Path, mexc: LiveServer) -> N
 
 
 def test_a_minute_that_the_venue_does_not_show_yet_is_not_called_missing(
-    db_path: Path, mexc: LiveServer
+    db_path: Path, name: str, served: LiveServer
 ) -> None:
-    series, span = Series("mexc", "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
-    show_only(mexc, span, 2 * [(0, 1, 2, 4, 5, 6, 7)])  # no fourth, and not yet the last two
+    series, span = Series(name, "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
+    venue = history_venue(name, served.rest_url)
+    show_only(
+        served, name, span, 2 * [(0, 1, 2, 4, 5, 6, 7)]
+    )  # no fourth, and not yet the last two
 
-    backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
+    backfill(db_path, series, [span], venue=venue, now_ms=NOON)
 
     columns = "start_ms, end_ms, bars, missing"
     assert ledger_in(db_path, series, columns=columns) == [
         (span.start_ms, NOON - 2 * MINUTE_MS, 7, 1)
     ]
 
-    backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
+    backfill(db_path, series, [span], venue=venue, now_ms=NOON)
 
     assert ledger_in(db_path, series, columns=columns) == [(span.start_ms, NOON, 9, 1)]
 
@@ -157,7 +179,7 @@ def test_a_minute_before_those_that_are_held_is_called_missing(
     series, held = Series("mexc", "BTC/USDT"), Span(NOON - 5 * MINUTE_MS, NOON)
     span = Span(NOON - 10 * MINUTE_MS, NOON)
     backfill(db_path, series, [held], venue=at(mexc), now_ms=NOON)
-    show_only(mexc, Span(span.start_ms, held.start_ms), 2 * [(0, 1, 2)])
+    show_only(mexc, "mexc", Span(span.start_ms, held.start_ms), 2 * [(0, 1, 2)])
 
     backfill(db_path, series, [span], venue=at(mexc), now_ms=NOON)
 
@@ -166,12 +188,12 @@ def test_a_minute_before_those_that_are_held_is_called_missing(
     ]
 
 
-def test_a_bar_that_one_of_two_looks_shows_is_there(mexc: LiveServer) -> None:
+def test_a_bar_that_one_of_two_looks_shows_is_there(name: str, served: LiveServer) -> None:
     span = Span(NOON - 5 * MINUTE_MS, NOON)
-    show_only(mexc, span, [(0, 1, 4), (1, 2, 4)])
+    show_only(served, name, span, [(0, 1, 4), (1, 2, 4)])
 
-    with session("mexc", mexc) as history:
-        (piece,) = history.fetch("BTC_USDT", [span])
+    with session(name, served) as history:
+        (piece,) = history.fetch(LIVE_VENUES[name].native, [span])
 
     opens = piece.bars["ts_ms"].to_pylist()
     assert [(ts_ms - span.start_ms) // MINUTE_MS for ts_ms in opens] == [0, 1, 2, 4]
@@ -187,18 +209,11 @@ def test_a_page_that_is_whole_is_asked_for_once(mexc: LiveServer) -> None:
     assert mexc.count("rest", f"start={span.start_ms // 1000}") == 1
 
 
-def show_only(mexc: LiveServer, span: Span, looks: Sequence[Sequence[int]]) -> None:
+def show_only(server: LiveServer, name: str, span: Span, looks: Sequence[Sequence[int]]) -> None:
     """Let the venue's next answers for a span have only some of its bars each."""
-    asked = f"/api/v1/contract/kline/BTC_USDT?interval=Min1&start={span.start_ms // 1000}"
-    with urlopen(f"{mexc.rest_url}{asked}&end={span.end_ms // 1000 - 60}", timeout=10) as reply:
-        shown = json.loads(reply.read())
-    times_ms = [second * 1000 for second in shown["data"]["time"]]
-    assert times_ms == list(range(span.start_ms, span.end_ms, MINUTE_MS))
-    match, columns = f"start={span.start_ms // 1000}", shown["data"]
+    whole = fetch_minutes(server, name, span)
     for places in looks:
-        some = {name: [column[at] for at in places] for name, column in columns.items()}
-        body = json.dumps(shown | {"data": some})
-        mexc.fault(Fault(kind="rest", match=match, status=200, body=body, times=1))
+        answer_minutes(server, span, with_only(whole, name, places), times=1)
 
 
 def test_pages_end_with_months_and_are_no_longer_than_a_request_may_be() -> None:

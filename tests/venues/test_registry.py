@@ -17,9 +17,8 @@ from tbv8.venues.registry import VENUES, find_history, find_venue
 from tests.builders import ROOT, bars_in, shell
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import synthetic_market
-from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
-from tests.servers.mexc import mexc_market, mexc_server
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.test_ladder import SHARED_BY_VENUES
 
 NOON = 1_790_164_800_000
@@ -29,13 +28,9 @@ NOT_VENUES = {"__init__", "registry", "ccxt", "files", *SHARED_BY_VENUES}
 @contextmanager
 def spoken_to(name: str) -> Iterator[tuple[str | None, int]]:
     """Yield the address of a local server of a venue, and what its clock shows."""
-    clock = VenueClock(start_ms=NOON, speed=0)
-    if name == "mexc":
-        with mexc_server([mexc_market("BTC_USDT", rate=2, history_minutes=300)], clock=clock) as s:
-            yield s.rest_url, NOON
-    elif name == "hyperliquid":
-        market = hyperliquid_market("BTC", rate=2, history_minutes=300)
-        with hyperliquid_server([market], clock=clock) as server:
+    if name in LIVE_VENUES:
+        clock = VenueClock(start_ms=NOON, speed=0)
+        with serve(name, clock=clock, rate=2, history_minutes=300) as server:
             yield server.rest_url, NOON
     elif name in ("binance_perp", "binance_spot"):
         start, now = parse_time("2024-03-09"), parse_time("2024-03-10T12:00:00Z")
@@ -66,11 +61,13 @@ def test_facts_that_others_rely_on() -> None:
     assert facts == {
         "binance_perp": (False, 8),
         "binance_spot": (False, 8),
+        "bybit": (False, 8),
         "hyperliquid": (False, 1),
         "mexc": (False, 8),
         "sample": (True, 8),
     }
-    assert {name for name, one in VENUES.items() if one.live} == {"hyperliquid", "mexc"}
+    live = {name: one.funding_hours for name, one in VENUES.items() if one.live}
+    assert live == {name: one.funding_hours for name, one in LIVE_VENUES.items()}
     assert {name for name, one in VENUES.items() if one.history} == set(VENUES)
     rolling = {name for name, one in VENUES.items() if one.history and one.history.rolls}
     assert rolling == {"hyperliquid"}

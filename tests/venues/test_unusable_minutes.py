@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 
@@ -15,17 +12,14 @@ from tbv8.market import DAY_MS, MINUTE_MS, Bar, Series, Span, iso
 from tests.builders import bars_in, history_venue, ledger_in
 from tests.servers.binance_archive import Override
 from tests.servers.binance_market import Market, open_ms_of, synthetic_market
-from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
-from tests.servers.live_faults import Fault
 from tests.servers.live_market import VenueClock
-from tests.servers.live_server import LiveServer
-from tests.servers.mexc import mexc_market, mexc_server
+from tests.servers.live_venues import LIVE_VENUES, serve
 from tests.venues.binance_spot import BTC, bars_of, fetched, notes, served, sources, span, truth
+from tests.venues.minutes import COLUMNS, answer_minutes, fetch_minutes, with_cell
 
 DAY = span("2024-12-30", "2024-12-31")
 STEM = "BTCUSDT-1m-2024-12-30"
 NOON = 1_790_164_800_000
-COLUMNS = {"open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
 IMPOSSIBLE = [
     pytest.param("high", "0.01", id="a high below the open"),
     pytest.param("low", "1e9", id="a low above the open"),
@@ -125,55 +119,17 @@ def test_a_csv_that_begins_with_a_byte_order_mark_has_all_its_rows(market: Marke
 # The venues that are recorded too
 
 
-def live_server(name: str) -> LiveServer:
-    clock = VenueClock(start_ms=NOON, speed=0)
-    if name == "mexc":
-        return mexc_server([mexc_market("BTC_USDT", rate=2, history_minutes=300)], clock=clock)
-    return hyperliquid_server([hyperliquid_market("BTC", rate=2, history_minutes=300)], clock=clock)
-
-
-def ask(server: LiveServer, name: str, part: Span) -> Any:
-    """Return the venue's reply to what a backfill asks for `part`."""
-    if name == "mexc":
-        edges = f"start={part.start_ms // 1000}&end={part.end_ms // 1000 - 60}"
-        url = f"{server.rest_url}/api/v1/contract/kline/BTC_USDT?interval=Min1&{edges}"
-        with urlopen(url, timeout=10) as reply:
-            return json.loads(reply.read())
-    edges_ms = {"startTime": part.start_ms, "endTime": part.end_ms - 1}
-    request = {"type": "candleSnapshot", "req": {"coin": "BTC", "interval": "1m", **edges_ms}}
-    asked = Request(
-        f"{server.rest_url}/info",
-        json.dumps(request).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urlopen(asked, timeout=10) as reply:
-        return json.loads(reply.read())
-
-
-def spoil(reply: Any, name: str, place: int, column: str, text: str) -> str:
-    """Return the body of a reply with another value in one bar."""
-    if name == "mexc":
-        names = [column] if column != "volume" else ["vol"]
-        for key in [*names, f"real{column.title()}"]:
-            if key in reply["data"]:
-                reply["data"][key][place] = float(text)
-    else:
-        key = {"open": "o", "high": "h", "low": "l", "close": "c", "volume": "v"}[column]
-        reply[place][key] = text
-    return json.dumps(reply)
-
-
-@pytest.mark.parametrize("name", ["mexc", "hyperliquid"])
+@pytest.mark.parametrize("name", LIVE_VENUES)
 @pytest.mark.parametrize(("column", "text"), IMPOSSIBLE)
 def test_a_bar_that_cannot_be_is_missing_and_the_series_goes_on(
     db_path: Path, name: str, column: str, text: str
 ) -> None:
     series, wanted = Series(name, "BTC/USDT"), Span(NOON - 10 * MINUTE_MS, NOON)
     spoilt_ms = wanted.start_ms + 4 * MINUTE_MS
-    with live_server(name) as server:
-        body = spoil(ask(server, name, wanted), name, 4, column, text)
-        match = f"start={wanted.start_ms // 1000}" if name == "mexc" else f"{wanted.start_ms}"
-        server.fault(Fault(kind="rest", match=match, status=200, body=body, times=2))
+    clock = VenueClock(start_ms=NOON, speed=0)
+    with serve(name, clock=clock, rate=2, history_minutes=300) as server:
+        shown = fetch_minutes(server, name, wanted)
+        answer_minutes(server, wanted, with_cell(shown, name, 4, column, text), times=2)
         venue = history_venue(name, server.rest_url)
         backfill(db_path, series, [wanted], venue=venue, now_ms=NOON)
 

@@ -1,1 +1,1 @@
-"""A result as one page; page.py puts its parts together."""
+"""The page of a result; page.py combines its parts."""

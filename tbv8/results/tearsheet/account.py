@@ -1,4 +1,4 @@
-"""An account's curves in USD, as several parts of the page draw them."""
+"""An account's curves in USD, for several parts of the page."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def in_usd(values: Ints) -> Floats:
 
 
 def from_start(run: Account, equity: Ints) -> Ints:
-    """Return a curve with what it began with before its first bar."""
+    """Return a curve with the starting equity in front."""
     return np.concatenate([[to_money(run.stats.start_equity)], equity])
 
 
 def position_value(curve: Curve, symbol: str) -> Floats:
-    """Return the value of a position, below 0 short; 0 before its symbol has a price."""
+    """Return the value of a position, negative if short; 0 before its symbol has a price."""
     worth: Floats = np.nan_to_num(curve.positions[symbol] * curve.prices[symbol])
     return worth
 
@@ -46,27 +46,27 @@ def average_position(curve: Curve) -> float | None:
     """
     equity = in_usd(curve.equity)
     has_equity = equity > 0
-    held = gross_value(curve)
-    return float(np.mean(held[has_equity] / equity[has_equity])) if has_equity.any() else None
+    gross = gross_value(curve)
+    return float(np.mean(gross[has_equity] / equity[has_equity])) if has_equity.any() else None
 
 
-def held_at_exposure(run: Account) -> Ints | None:
-    """Return buy and hold with the run's average position, restored at every close at no cost.
+def hold_at_exposure(run: Account) -> Ints | None:
+    """Return the equity of buy and hold at the run's average position, rebalanced at no cost.
 
-    In integers of 10^-8 USD, at the closes; None where the run had no equity.
+    In integers of 10^-8 USD, at the closes; None if the run had no equity.
     """
     share = average_position(run.curve)
     if share is None:
         return None
-    held = from_start(run, run.curve.buy_and_hold).astype(np.float64)
-    growth = np.maximum(1 + share * (held[1:] / held[:-1] - 1), 0)
-    equity: Ints = np.rint(held[0] * np.cumprod(growth)).astype(np.int64)
+    hold = from_start(run, run.curve.buy_and_hold).astype(np.float64)
+    growth = np.maximum(1 + share * (hold[1:] / hold[:-1] - 1), 0)
+    equity: Ints = np.rint(hold[0] * np.cumprod(growth)).astype(np.int64)
     return equity
 
 
-def held_at_exposure_numbers(run: Account) -> dict[str, Any]:
-    """Return the statistics of that curve, named as in summary.json."""
-    curve, equity = run.curve, held_at_exposure(run)
+def hold_at_exposure_numbers(run: Account) -> dict[str, Any]:
+    """Return the statistics of `hold_at_exposure`, named as in summary.json."""
+    curve, equity = run.curve, hold_at_exposure(run)
     if equity is None:
         return {}
     start_ms, closes_ms = curve.start_ms, curve.closes_ms

@@ -19,7 +19,7 @@ from tbv8.results.tearsheet.account import (
     average_position,
     from_start,
     gross_value,
-    held_at_exposure,
+    hold_at_exposure,
     in_usd,
     position_value,
 )
@@ -36,7 +36,7 @@ def equity_part(result: Result) -> Part:
         in_usd(from_start(run, run.curve.equity)),
         in_usd(from_start(run, run.curve.buy_and_hold)),
     ]
-    if (exposed := held_at_exposure(run)) is not None:
+    if (exposed := hold_at_exposure(run)) is not None:
         curves.append(in_usd(from_start(run, exposed)))
     at = keep_extremes(curves, most=POINTS)
     columns = {
@@ -80,7 +80,7 @@ def equity_part(result: Result) -> Part:
         mark=result.mark,
     )
     note = (
-        "USD at the close of each bar. The dotted curve is buy and hold at the strategy's own "
+        "USD at the close of each bar. The dotted curve is buy and hold at the strategy's "
         f"average exposure. {thinned_words(len(at), len(times_ms))}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
@@ -88,7 +88,7 @@ def equity_part(result: Result) -> Part:
 
 
 def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
-    """Return the points of the halts, of many only the first in each stretch."""
+    """Return the points of the halts; of many only the first in each stretch."""
     halts_ms = [parse_time(halt.time) for halt in halts]
     at = np.searchsorted(times_ms, halts_ms).clip(max=len(times_ms) - 1)
     starts = stretches(len(times_ms), POINTS // 2)
@@ -97,7 +97,7 @@ def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
 
 
 def rolling_part(result: Result) -> Part:
-    """Return the chart of the Sharpe ratio over windows that move along."""
+    """Return the chart of the Sharpe ratio over rolling windows."""
     points = from_start(result.primary, result.primary.curve.equity)
     columns: dict[str, Sequence[Any]] = {}
     traces = []
@@ -113,12 +113,12 @@ def rolling_part(result: Result) -> Part:
             line(f"{days} days", f"sharpe_{days}", color, x=f"@t_{days}", hovertemplate="%{y:.2f}")
         )
     note = (
-        "Sharpe ratio of the daily returns of the 30 and the 90 days before, a year of 365 days. "
-        "Short windows are noise for the most part."
+        "Sharpe ratio of the daily returns over the last 30 and 90 days, for a year of 365 days. "
+        "Short windows are mostly noise."
     )
     chart = Chart(
         id="rolling-chart",
-        label="Sharpe ratio over a window that moves along",
+        label="Sharpe ratio over a rolling window",
         columns=columns,
         traces=traces,
         layout={"showlegend": True},
@@ -142,16 +142,18 @@ def exposure_part(result: Result) -> Part:
         np.divide(worth, equity, out=share, where=equity > 0)
         return share
 
-    each = [times(position_value(curve, symbol)) for symbol in symbols]
+    exposures = [times(position_value(curve, symbol)) for symbol in symbols]
     names, colors = [label_text(s) for s in symbols], [f"--c{n % 10}" for n in range(len(symbols))]
     if len(symbols) == 1:
         names, colors = ["exposure"], ["--accent"]
     else:  # first, so that it lies under the others
-        each.insert(0, times(gross_value(curve)))
-        names.insert(0, "all, long and short added")
+        exposures.insert(0, times(gross_value(curve)))
+        names.insert(0, "gross, long and short added")
         colors.insert(0, "--hold")
-    at = keep_extremes([np.nan_to_num(values) for values in each], most=POINTS // len(each))
-    columns = {f"exposure_{n}": shown(values[at], digits=5) for n, values in enumerate(each)}
+    at = keep_extremes(
+        [np.nan_to_num(values) for values in exposures], most=POINTS // len(exposures)
+    )
+    columns = {f"exposure_{n}": shown(values[at], digits=5) for n, values in enumerate(exposures)}
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if len(symbols) == 1 else {}
     traces = [
         line(
@@ -166,7 +168,7 @@ def exposure_part(result: Result) -> Part:
     ]
     chart = Chart(
         id="exposure-chart",
-        label="Value of the position as a multiple of the equity; below 0 it is short",
+        label="Value of the position as a multiple of the equity; negative if short",
         columns={"t": curve.closes_ms[at].tolist(), **columns},
         traces=traces,
         layout={
@@ -177,7 +179,7 @@ def exposure_part(result: Result) -> Part:
         height=240 if len(symbols) == 1 else 280,
         mark=result.mark,
     )
-    whose = "The position's value" if len(symbols) == 1 else "Each position's value"
+    subject = "The position's value" if len(symbols) == 1 else "Each position's value"
     thinned = thinned_words(len(at), len(equity))
-    note = f"{whose} as a multiple of the equity, below 0 when short. {thinned}"
+    note = f"{subject} as a multiple of the equity, negative when short. {thinned}"
     return "exposure", "Exposure", [caption(note), draw(chart)]

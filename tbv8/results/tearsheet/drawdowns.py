@@ -1,4 +1,4 @@
-"""How far the equity was below its peak, and the five times when that was farthest."""
+"""The drawdown of the equity over time, and the five deepest drawdowns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LISTED = 5
 
 
 def drawdown_part(result: Result) -> Part:
-    """Return the chart of the drawdown and the list of the worst."""
+    """Return the chart of the drawdown and the list of the deepest ones."""
     run, times_ms = result.primary, result.times_ms
     points = from_start(run, run.curve.equity)
     peaks = np.maximum.accumulate(points)
@@ -31,7 +31,7 @@ def drawdown_part(result: Result) -> Part:
     falls = worst_falls(points, most=_LISTED)
     chart = Chart(
         id="drawdown-chart",
-        label="How far the equity was below its highest value until then, in percent",
+        label="Drawdown: the equity below its highest value so far, in percent",
         columns={"t": times_ms[at].tolist(), "drawdown": shown(depth[at], digits=5)},
         traces=[
             line(
@@ -56,12 +56,12 @@ def drawdown_part(result: Result) -> Part:
     if not falls:
         note = f"The equity never fell below an earlier value. {thinned}"
         return "drawdown", "Drawdown", [caption(note), draw(chart)]
-    note = f"Percent below the highest equity until then; the worst are marked. {thinned}"
+    note = f"Percent below the highest equity so far; the deepest are marked. {thinned}"
     return "drawdown", "Drawdown", [caption(note), draw(chart), _list(falls, times_ms)]
 
 
 def worst_falls(equity: Ints, *, most: int) -> list[Drawdown]:
-    """Return the deepest falls from a peak until it is reached again, the deepest first."""
+    """Return the deepest drawdowns, each until its peak is reached again, the deepest first."""
     peaks = np.maximum.accumulate(equity)
     edges = np.flatnonzero(np.diff((equity < peaks).astype(np.int8), append=0))
     starts, lasts = edges[::2], edges[1::2]  # of each: its peak, and its last point below
@@ -74,7 +74,7 @@ def worst_falls(equity: Ints, *, most: int) -> list[Drawdown]:
 
 
 def _marks(falls: Sequence[Drawdown], times_ms: Ints) -> dict[str, Any]:
-    """Return the parts of a layout that mark falls, the deepest the most."""
+    """Return the parts of a layout that mark drawdowns, the deepest most visibly."""
     if not falls:
         return {}
     bands = [
@@ -123,7 +123,7 @@ def _list(falls: Sequence[Drawdown], times_ms: Ints) -> Child:
         ]
         for fall in falls
     ]
-    heads = ["drawdown", "fell from", "lowest", "recovered", "days falling", "days in all"]
+    heads = ["drawdown", "peak", "bottom", "recovered", "days to bottom", "days in total"]
     return element("div", table(heads, rows, words=4, id_="drawdowns-table"))
 
 

@@ -18,15 +18,15 @@ _EVENTS = 200  # listed of each kind
 def events_part(result: Result) -> Part:
     """Return the lists of halts and denied orders."""
     lists = [
-        _event_list(f"{run.title}: {name}", count, events, row, ("time", "rule", what, "why"))
+        _event_list(f"{run.title}: {name}", count, events, row, ("time", "rule", head, "reason"))
         for run in result.runs
-        for name, count, events, row, what in (
+        for name, count, events, row, head in (
             ("halts", len(run.stats.halts), run.stats.halts, _halt_row, "until"),
             ("denials", sum(run.stats.denied.values()), run.stats.denials, _denial_row, "order"),
         )
         if events
     ]
-    none = element("p", "No order was denied, nothing was halted.", class_="dim")
+    none = element("p", "No order was denied and trading was never halted.", class_="dim")
     return "risk", "Risk events", lists or none
 
 

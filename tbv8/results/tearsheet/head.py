@@ -1,4 +1,4 @@
-"""The page's head: which run it is, by which rules, what to know first, and four numbers."""
+"""The page's head: the run, its rules, the cautions, and four numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
 from tbv8.results.tearsheet.words import moment, percent, signed_percent, two_places
 
-_PARAM = 60  # characters of a param in the head; all of it stands at the end
+_PARAM = 60  # characters of a param in the head; the end of the page has all of it
 
 
 def page_header(result: Result) -> Html:
@@ -25,7 +25,7 @@ def page_header(result: Result) -> Html:
     matched = "minute by minute" if summary.detail == "1m" else "bar by bar"
     rules = f"Orders matched {matched} by the rules and fees of {result.primary.venue}"
     if result.shadow:
-        rules += f"; beside it, as its shadow, by those of {result.shadow.venue}"
+        rules += f"; the shadow run uses those of {result.shadow.venue}"
     return element(
         "header",
         element("h1", summary.strategy_id),
@@ -42,11 +42,13 @@ def page_header(result: Result) -> Html:
 
 
 def _settings(result: Result) -> list[str]:
-    """Return which strategy it is and within which limits it ran, as the config says it."""
+    """Return lines about the strategy, its params and its limits, from the config."""
     value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
     if "class_name" not in value:
         return []
-    params = ", ".join(f"{name} {_cut(str(param))}" for name, param in value["params"].items())
+    params = ", ".join(
+        f"{name} {_shortened(str(param))}" for name, param in value["params"].items()
+    )
     risk, ticks = value["risk"], value["slippage_ticks"]
     positions = ", ".join(
         f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()
@@ -73,15 +75,15 @@ def _fee(fraction: str) -> str:
 
 def headline_tiles(result: Result) -> Html:
     """Return the four numbers that matter most, beside those of buy and hold."""
-    stats, held = result.primary.numbers, result.primary.numbers["buy_and_hold"]
+    stats, hold = result.primary.numbers, result.primary.numbers["buy_and_hold"]
     numbers = [
-        ("Return", signed_percent(stats["return"]), signed_percent(held["return"])),
-        ("Max drawdown", percent(stats["max_drawdown"]), percent(held["max_drawdown"])),
-        ("Sharpe ratio", two_places(stats["sharpe"]), two_places(held["sharpe"])),
-        ("Volatility, a year", percent(stats["volatility"]), percent(held["volatility"])),
+        ("Return", signed_percent(stats["return"]), signed_percent(hold["return"])),
+        ("Max drawdown", percent(stats["max_drawdown"]), percent(hold["max_drawdown"])),
+        ("Sharpe ratio", two_places(stats["sharpe"]), two_places(hold["sharpe"])),
+        ("Volatility, a year", percent(stats["volatility"]), percent(hold["volatility"])),
     ]
-    return tiles((name, ours, f"buy and hold {theirs}") for name, ours, theirs in numbers)
+    return tiles((name, value, f"buy and hold {beside}") for name, value, beside in numbers)
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= _PARAM else f"{text[: _PARAM - 1]}…"

@@ -1,4 +1,4 @@
-"""What the result was made from, and its files."""
+"""The inputs of a result, and links to its files."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def key_part(result: Result) -> Part:
         "What this result was made from",
         [
             caption(
-                "The same inputs give the same bytes: doit reproduce holds a result to it. When "
-                "one of these digests is not what it would be now, the result is stale."
+                "The same inputs give the same bytes; doit reproduce checks that. The result is "
+                "stale when one of these digests has changed."
             ),
             element("p", "Its files: ", links),
             parts,

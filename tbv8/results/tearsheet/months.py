@@ -15,13 +15,13 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 def months_part(result: Result) -> Part:
     """Return the table of monthly and yearly returns."""
     curve, start = result.primary.curve, to_money(result.primary.stats.start_equity)
-    ours = monthly_returns(curve.closes_ms, curve.equity, start=start)
-    held = monthly_returns(curve.closes_ms, curve.buy_and_hold, start=start)
-    widest = max((abs(v) for v in ours.months.values() if v is not None), default=0.0)
+    returns = monthly_returns(curve.closes_ms, curve.equity, start=start)
+    hold = monthly_returns(curve.closes_ms, curve.buy_and_hold, start=start)
+    widest = max((abs(v) for v in returns.months.values() if v is not None), default=0.0)
     rows = []
-    for year in ours.years:
+    for year in returns.years:
         cells = [
-            _heat_cell(ours.months.get((year, month)), widest, (year, month) in ours.months)
+            _heat_cell(returns.months.get((year, month)), widest, (year, month) in returns.months)
             for month in range(1, 13)
         ]
         rows.append(
@@ -29,8 +29,8 @@ def months_part(result: Result) -> Part:
                 "tr",
                 element("td", str(year)),
                 cells,
-                element("td", _cell_percent(held.years[year]), class_="dim"),
-                element("td", _cell_percent(ours.years[year])),
+                element("td", _cell_percent(hold.years[year]), class_="dim"),
+                element("td", _cell_percent(returns.years[year])),
             )
         )
     heads = ["", *_MONTHS, "hold", "Year"]
@@ -40,8 +40,8 @@ def months_part(result: Result) -> Part:
         "Monthly returns",
         [
             caption(
-                "Percent, of the equity at the month's begin; the first and the last may be in "
-                "part. Year: all its months one after the other; hold: buy and hold in that year."
+                "Percent of the equity at the start of the month; the first and the last month may "
+                "be partial. Year: its months compounded; hold: buy and hold in that year."
             ),
             element(
                 "div",

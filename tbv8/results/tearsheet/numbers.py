@@ -9,7 +9,7 @@ from tbv8.market import FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.account import average_position, held_at_exposure_numbers
+from tbv8.results.tearsheet.account import average_position, hold_at_exposure_numbers
 from tbv8.results.tearsheet.words import (
     Part,
     caption,
@@ -30,16 +30,16 @@ def numbers_part(result: Result) -> Part:
         )
         for run in result.runs
     ]
-    held = ("buy and hold", result.primary.numbers["buy_and_hold"])
+    hold = ("buy and hold", result.primary.numbers["buy_and_hold"])
     share = number(average_position(result.primary.curve), ".3g")
-    same_exposure = (f"hold {share} ×", held_at_exposure_numbers(result.primary))
-    beside = [runs[0], held, same_exposure, *runs[1:]]
+    hold_at_share = (f"hold {share} ×", hold_at_exposure_numbers(result.primary))
+    beside = [runs[0], hold, hold_at_share, *runs[1:]]
     gains, risks, trading, costs = (
         table(
             [title, *(name for name, _ in columns)],
             (
-                [what, *(form(stats[key]) if key in stats else "" for _, stats in columns)]
-                for what, key, form in rows
+                [name, *(form(stats[key]) if key in stats else "" for _, stats in columns)]
+                for name, key, form in rows
             ),
         )
         for title, columns, rows in (
@@ -52,9 +52,9 @@ def numbers_part(result: Result) -> Part:
     alone = len(result.summary.symbols) == 1
     words = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
-        "365 days. Buy and hold puts the whole balance in at the first close"
-        f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps as much of "
-        "its equity in the market as the strategy had on average, at no cost."
+        "365 days. Buy and hold invests the whole balance at the first close"
+        f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps the "
+        "strategy's average share of equity in the market, at no cost."
     )
     if result.summary.days < FEWEST_DAYS:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
@@ -100,7 +100,7 @@ _GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("CAGR", "cagr", signed_percent),
     ("Volatility, a year", "volatility", percent),
     ("Sharpe ratio", "sharpe", two_places),
-    ("its probability to be above 0", "probabilistic_sharpe", percent),
+    ("probability that it is above 0", "probabilistic_sharpe", percent),
     ("Sortino ratio", "sortino", two_places),
     ("Calmar ratio", "calmar", two_places),
     ("Best day", "best_day", _day_return),
@@ -112,10 +112,10 @@ _GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 _RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Max drawdown", "max_drawdown", percent),
-    ("fell from", "max_drawdown_start", _date),
-    ("lowest", "max_drawdown_bottom", _date),
+    ("peak", "max_drawdown_start", _date),
+    ("bottom", "max_drawdown_bottom", _date),
     ("recovered", "max_drawdown_end", _date),
-    ("days until then, or the end", "max_drawdown_days", _days),
+    ("days to recovery, or to the end", "max_drawdown_days", _days),
     ("Exposure, share of time", "exposure", percent),
     ("Average position, share of equity", "average_position", percent),
     ("Turnover, times a year", "turnover", two_places),
@@ -124,8 +124,8 @@ _RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 _TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Round trips, from flat to flat", "trades", whole),
-    ("Entries, enlarging too", "entries", whole),
-    ("Exits, in part too", "exits", whole),
+    ("Entries, including increases", "entries", whole),
+    ("Exits, including partial ones", "exits", whole),
     ("Win rate", "win_rate", percent),
     ("Profit factor", "profit_factor", two_places),
     ("Expectancy of a round trip, USD", "expectancy", money_text),
@@ -142,5 +142,5 @@ _COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Equity at the start", "start_equity", money_text),
     ("Equity at the end", "end_equity", money_text),
     ("Profit or loss", "pnl", money_text),
-    ("of it open at the end", "unrealized_pnl", money_text),
+    ("of it unrealised at the end", "unrealized_pnl", money_text),
 )

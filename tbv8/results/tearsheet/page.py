@@ -1,7 +1,7 @@
-"""A result as one page: numbers, charts, trades, risk events, and all that it was made from.
+"""A result as one page: numbers, charts, trades, risk events, and its inputs.
 
-Numbers come from the full data; curves are drawn from fewer points where a screen has no room for
-all, and say so. The page holds no clock, path or random id, so that it is the same on any machine.
+Numbers come from the full data; long curves are drawn from fewer points, with a note. The page has
+no clock, path or random id, so that it is the same on any machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def tearsheet(result: Result) -> str:
     ]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     banner = (
-        f"SIMULATED: the venue {summary.market_data_venue} is made up by tbv8. "
+        f"SIMULATED: the data of {summary.market_data_venue} are synthetic. "
         "No market ever traded at these prices."
     )
     return page(

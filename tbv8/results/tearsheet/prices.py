@@ -1,4 +1,4 @@
-"""The price of each symbol, where it was bought and sold, and the strategy's own lines."""
+"""The price chart of each symbol, with fills, trades and the strategy's own lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PANEL_PX = 120
 def prices_part(result: Result, trips: RoundTrips) -> Part:
     """Return a chart of its candles, fills and trades for each symbol."""
     times, packed = _packed(result, trips)
-    content: list[Child] = [caption(_how_to_read(result, times))]
+    content: list[Child] = [caption(_instructions(result, times))]
     days = {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365}
     for symbol, prices in packed.items():
         id_ = chart_id(result, symbol)
@@ -51,7 +51,7 @@ def chart_id(result: Result, symbol: str) -> str:
 
 
 def first_drawn(result: Result, trips: RoundTrips, symbol: str) -> int:
-    """Return how many of a symbol's closed positions come before those in its chart."""
+    """Return the number of a symbol's closed positions before those in its chart."""
     return max(0, sum(name == symbol for name in trips.symbols) - _share(_TRADES, result))
 
 
@@ -60,7 +60,7 @@ def _share(most: int, result: Result) -> int:
 
 
 def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[str, Any]]]:
-    """Return all charts with the shortest candles that fit, and how many bars are in each."""
+    """Return all charts with the shortest candles that fit, and the number of bars per candle."""
     symbols = result.summary.symbols
     marks = {symbol: _marks(result, symbol) for symbol in symbols}
     trades = {
@@ -78,22 +78,22 @@ def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[s
     return times, packed
 
 
-def _how_to_read(result: Result, times: int) -> str:
+def _instructions(result: Result, times: int) -> str:
     fills = result.primary.fills.num_rows
     words = (
         "Zoom with the buttons, by dragging in a chart, or by moving the marked part of the strip; "
-        "every chart of time follows. A click on a trade in the list below shows it here. Dotted "
-        "lines lead from entry to exit, at average prices."
+        "all charts over time follow. Click a trade in the list below to see it here. Dotted "
+        "lines connect entry and exit, at average prices."
     )
     if times > 1:
-        words += f" There are {result.summary.bars:,} bars: {times} of them are one candle."
+        words += f" Each candle combines {times} of the {result.summary.bars:,} bars."
     if not fills:
         words += " There were no fills."
     return words
 
 
 def _candles(result: Result, symbol: str, times: int) -> tuple[Candles, Ints]:
-    """Return the candles of so many bars each, and when each ends."""
+    """Return candles of `times` bars each, and the end of each."""
     table = result.bars[symbol]
     ends_ms = close_times(table, result.timeframe)
     step_ms = result.timeframe.fixed_ms
@@ -173,45 +173,47 @@ def _together(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
     paid = np.bincount(group, weights=marks.quantities * marks.prices, minlength=size)
     last = np.zeros(size, dtype=np.int64)
     last[group] = marks.times_ms  # in order, so that the last of a group stays
-    kept = np.flatnonzero(counts)
-    kept = kept[np.argsort(last[kept], kind="stable")]
+    groups = np.flatnonzero(counts)
+    groups = groups[np.argsort(last[groups], kind="stable")]
     return Marks(
-        times_ms=last[kept],
-        prices=paid[kept] / total[kept],
-        quantities=total[kept],
-        counts=counts[kept],
-        kinds=kept % 2,
+        times_ms=last[groups],
+        prices=paid[groups] / total[groups],
+        quantities=total[groups],
+        counts=counts[groups],
+        kinds=groups % 2,
         names=[("buy", ""), ("sell", "")],
     )
 
 
 def _trades(trips: RoundTrips, symbol: str, *, first: int) -> Trades:
-    own = np.array([at for at, name in enumerate(trips.symbols) if name == symbol], dtype=np.int64)
-    own = own[first:]
-    sides = [("long" if trips.is_long[at] else "short", trips.reasons[at]) for at in own]
+    of_symbol = np.array(
+        [at for at, name in enumerate(trips.symbols) if name == symbol], dtype=np.int64
+    )
+    of_symbol = of_symbol[first:]
+    sides = [("long" if trips.is_long[at] else "short", trips.reasons[at]) for at in of_symbol]
     names, kinds = _numbered(sides)
     return Trades(
-        opened_ms=trips.opened_ms[own],
-        closed_ms=trips.closed_ms[own],
-        entries=trips.entries[own],
-        exits=trips.exits[own],
-        gains=trips.cents[own],
+        opened_ms=trips.opened_ms[of_symbol],
+        closed_ms=trips.closed_ms[of_symbol],
+        entries=trips.entries[of_symbol],
+        exits=trips.exits[of_symbol],
+        gains=trips.cents[of_symbol],
         kinds=kinds,
         names=names,
     )
 
 
 def _numbered(names: Sequence[tuple[str, str]]) -> tuple[list[tuple[str, str]], Ints]:
-    """Return the different names, and the number of each in their list."""
-    known = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    return list(known), np.array([known[name] for name in names], dtype=np.int64)
+    """Return the unique names, and for each name its index among them."""
+    indices = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return list(indices), np.array([indices[name] for name in names], dtype=np.int64)
 
 
 def _price_chart(result: Result, symbol: str, prices: Mapping[str, Any]) -> Chart:
     panels = {line["panel"] for line in prices["lines"]} - {None}
     return Chart(
         id=chart_id(result, symbol),
-        label=f"Price of {symbol} and where it was bought and sold",
+        label=f"Price of {symbol} with fills and trades",
         prices=prices,
         layout={
             "hovermode": "closest",
@@ -225,7 +227,7 @@ def _price_chart(result: Result, symbol: str, prices: Mapping[str, Any]) -> Char
 
 
 def _strip(result: Result, symbol: str) -> Chart:
-    """Return the whole of the run on a strip in which the part in sight is marked."""
+    """Return a strip with the whole run, in which the visible part is marked."""
     market = {name: result.market[symbol][name].to_numpy() for name in _MARKET}
     low, high, close = market["low"], market["high"], market["close"]
 
@@ -245,8 +247,8 @@ def _strip(result: Result, symbol: str) -> Chart:
     }
     return Chart(
         id="price-strip",
-        label=f"Price of {symbol} over the whole run, with the part in sight marked",
-        columns={  # what a stretch was stands at its end, in steps
+        label=f"Price of {symbol} over the whole run, with the visible part marked",
+        columns={  # each row is drawn at the end of its bars, as a step
             "t": [result.span[0], *market["ts_ms"].tolist()],
             "low": from_start(low, low),
             "high": from_start(high, high),

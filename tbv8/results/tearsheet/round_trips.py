@@ -62,23 +62,27 @@ def round_trips(result: Result) -> RoundTrips:
     is_long = np.array([side == "long" for side in positions["side"].to_pylist()], dtype=bool)
     opened_ms, closed_ms = positions["opened_ms"].to_numpy(), positions["closed_ms"].to_numpy()
     for symbol in result.summary.symbols:
-        own = np.array([at for at, name in enumerate(symbols) if name == symbol], dtype=np.int64)
-        for at, (reason, is_at_close) in zip(own, _endings(result.primary, symbol), strict=True):
+        of_symbol = np.array(
+            [at for at, name in enumerate(symbols) if name == symbol], dtype=np.int64
+        )
+        for at, (reason, is_at_close) in zip(
+            of_symbol, _endings(result.primary, symbol), strict=True
+        ):
             reasons[at], at_close[at] = reason, is_at_close
         steps = result.steps[symbol]
         ends_ms = close_times(steps, result.step)
-        first = np.searchsorted(ends_ms, opened_ms[own], side="right")
+        first = np.searchsorted(ends_ms, opened_ms[of_symbol], side="right")
         last = np.where(
-            at_close[own],
-            np.searchsorted(ends_ms, closed_ms[own], side="right"),
-            np.searchsorted(ends_ms, closed_ms[own], side="left"),
+            at_close[of_symbol],
+            np.searchsorted(ends_ms, closed_ms[of_symbol], side="right"),
+            np.searchsorted(ends_ms, closed_ms[of_symbol], side="left"),
         )
-        entries, exits = numbers["entry_price"][own], numbers["exit_price"][own]
+        entries, exits = numbers["entry_price"][of_symbol], numbers["exit_price"][of_symbol]
         highest = np.fmax(_extremes(column(steps, "high"), first, last, highest=True), exits)
         lowest = np.fmin(_extremes(column(steps, "low"), first, last, highest=False), exits)
         up, down = highest / entries - 1, 1 - lowest / entries
-        adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
-        favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
+        adverse[of_symbol] = np.maximum(np.where(is_long[of_symbol], down, up), 0)
+        favorable[of_symbol] = np.maximum(np.where(is_long[of_symbol], up, down), 0)
     return RoundTrips(
         symbols=symbols,
         is_long=is_long,
@@ -105,17 +109,17 @@ def _cents(money: pa.ChunkedArray) -> Ints:
 
 
 def _extremes(values: Floats, first: Ints, last: Ints, *, highest: bool) -> Floats:
-    """Return the highest or lowest of each part of some values; NaN of an empty one."""
-    found = np.full(len(first), np.nan)
+    """Return the highest or lowest value of each slice; NaN for an empty one."""
+    extremes = np.full(len(first), np.nan)
     for at, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         if end > begin:
             part = values[begin:end]
-            found[at] = part.max() if highest else part.min()
-    return found
+            extremes[at] = part.max() if highest else part.min()
+    return extremes
 
 
 def _endings(account: Account, symbol: str) -> list[tuple[str, bool]]:
-    """Return why each closed position of a symbol ended, and whether it did at a step's close."""
+    """Return the reason for closing of each closed position; True if at the close of a step."""
     fills = account.fills.filter(pc.equal(account.fills["symbol"], symbol))
     if not fills.num_rows:
         return []

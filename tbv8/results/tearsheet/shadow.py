@@ -1,4 +1,4 @@
-"""The shadow beside the primary: both equities, their difference, fills of one alone."""
+"""The shadow compared with the primary: both equities, their difference, one-sided fills."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shadow_part(result: Result) -> Part:
     apart = curves[1] - curves[0]
     at = keep_extremes([*curves, apart], most=POINTS // 2)
     times = result.times_ms[at].tolist()
-    both = Chart(
+    equities = Chart(
         id="shadow-chart",
         label=f"Equity at {primary.venue} and at {shadow.venue}, in USD",
         columns={"t": times, "primary": shown(curves[0][at]), "shadow": shown(curves[1][at])},
@@ -39,11 +39,11 @@ def shadow_part(result: Result) -> Part:
     )
     difference = Chart(
         id="difference-chart",
-        label="Equity of the shadow less that of the primary, in USD",
+        label="Equity of the shadow minus that of the primary, in USD",
         columns={"t": times, "difference": shown(apart[at])},
         traces=[
             line(
-                "shadow less primary",
+                "shadow minus primary",
                 "difference",
                 "--shadow",
                 fill="tozeroy",
@@ -62,8 +62,8 @@ def shadow_part(result: Result) -> Part:
             caption(
                 f"The same strategy by the rules of both. {thinned_words(len(at), len(apart))}"
             ),
-            draw(both),
-            element("h3", "Shadow less primary, USD"),
+            draw(equities),
+            element("h3", "Shadow minus primary, USD"),
             draw(difference),
             *_divergence(result, primary.venue, shadow.venue),
         ],
@@ -71,18 +71,18 @@ def shadow_part(result: Result) -> Part:
 
 
 def priced_part(result: Result) -> Part:
-    """Return what each day's fills would have cost at the secondary's recorded quotes."""
+    """Return the table of each day's fills at the secondary's recorded quotes."""
     priced = result.summary.priced
     assert priced is not None
     rows = [
         [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
         for day in priced.days[-_EVENTS:]
     ]
-    rows.append(["in all", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
+    rows.append(["total", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
     note = (
-        f"Each fill of {result.primary.venue}, priced by the quotes that were recorded of "
-        f"{priced.venue} when it was made: how much more it would have cost there, fees not "
-        "counted. shadow/orders.csv lists them."
+        f"Each fill of {result.primary.venue} at the recorded quotes of {priced.venue} at the same "
+        f"time: the extra cost there, without fees. {priced.reached:,} limit orders rested while "
+        "those quotes traded through them. shadow/orders.csv lists all."
     )
     heads = ["day, UTC", "fills", "with a quote", "cost, USD"]
     title = f"Fills at the quotes of {priced.venue}"
@@ -90,7 +90,7 @@ def priced_part(result: Result) -> Part:
 
 
 def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
-    """Return the differences in numbers, and the fills that only the one run has."""
+    """Return the differences in numbers, and the one-sided fills."""
     divergence = result.summary.divergence
     assert divergence is not None
     rows = [
@@ -98,20 +98,22 @@ def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
         ["Fees, USD", f"{divergence.fees:+z,.2f}"],
         ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
         ["Fills", f"{divergence.fills:+,}"],
-        ["Equity at most apart, USD", f"{divergence.max_equity_difference:,.2f}"],
-        [f"Fills of {primary} that {shadow} has not", whole(divergence.only_primary)],
-        [f"Fills of {shadow} that {primary} has not", whole(divergence.only_shadow)],
+        ["Largest difference of equity, USD", f"{divergence.max_equity_difference:,.2f}"],
+        [f"Fills only at {primary}", whole(divergence.only_primary)],
+        [f"Fills only at {shadow}", whole(divergence.only_shadow)],
     ]
     return [
-        element("div", table(["Shadow less primary", ""], rows), class_="narrow"),
-        _one_sided(
-            f"Fills of {primary} only", divergence.only_primary, divergence.only_primary_fills
+        element("div", table(["Shadow minus primary", ""], rows), class_="narrow"),
+        _fills_list(
+            f"Fills only at {primary}", divergence.only_primary, divergence.only_primary_fills
         ),
-        _one_sided(f"Fills of {shadow} only", divergence.only_shadow, divergence.only_shadow_fills),
+        _fills_list(
+            f"Fills only at {shadow}", divergence.only_shadow, divergence.only_shadow_fills
+        ),
     ]
 
 
-def _one_sided(title: str, count: int, fills: Sequence[OneSided]) -> Child:
+def _fills_list(title: str, count: int, fills: Sequence[OneSided]) -> Child:
     if not count:
         return None
     listed = fills[:_EVENTS]

@@ -1,4 +1,4 @@
-"""How results are spread: histograms of days and trades, and how far trades went on their way."""
+"""Distributions: histograms of days and trades, and excursions of trades."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tbv8.results.tearsheet.words import Part, caption
 from tbv8.trading.nautilus import Floats, Ints
 
 _BINS = 41
-_DOTS = 2000  # of many trades, evenly spread over time
+_DOTS = 2000  # the most trades drawn, evenly spread over time
 
 
 def spread_part(result: Result, trips: RoundTrips) -> Part:
@@ -29,33 +29,33 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     shares = trips.shares[np.isfinite(trips.shares)]
     charts = [
         ("Daily returns", _histogram("days-chart", "day", returns, result.mark)),
-        ("Trades, of what was entered", _histogram("shares-chart", "trade", shares, result.mark)),
+        ("Trades, share of entry value", _histogram("shares-chart", "trade", shares, result.mark)),
     ]
     note = ""
     if flat := int((returns == 0).sum()):
         note = f"{counted(flat, 'day')} without any return are left out. "
-    note += "Percent. MAE and MFE: how far the price went against a trade, and for it, at most."
+    note += "Percent. MAE and MFE: the largest move of the price against and in favor of a trade."
     if len(trips):
-        kept = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
+        drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [
-            ("MAE", _dots("mae-chart", "against the trade", trips, trips.adverse, kept, result)),
-            ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, kept, result)),
+            ("MAE", _dots("mae-chart", "against the trade", trips, trips.adverse, drawn, result)),
+            ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, drawn, result)),
         ]
         note += (
-            f" From the {result.step} bars that were whole within the trade, entry and exit, "
-            "against the average entry, before fees."
+            f" Measured from the whole {result.step} bars within the trade, its entry and its "
+            "exit, against the average entry, before fees."
         )
-        if len(kept) < len(trips):
-            note += f" {len(kept):,} of {len(trips):,} trades are drawn."
+        if len(drawn) < len(trips):
+            note += f" {len(drawn):,} of {len(trips):,} trades are drawn."
     parts = [element("div", element("h3", title), chart) for title, chart in charts]
     return "spread", "Days and trades", [caption(note), element("div", parts, class_="columns")]
 
 
-def _histogram(id_: str, what: str, values: Floats, mark: str) -> Child:
-    """Return how many values lie in each bin; zeros do in none, nor gains and losses in one."""
+def _histogram(id_: str, noun: str, values: Floats, mark: str) -> Child:
+    """Return a histogram without zeros; gains and losses never share a bin."""
     values = values[values != 0]
     if not values.size:
-        return element("p", f"There is no {what} to show.", class_="dim")
+        return element("p", f"There is no {noun} to show.", class_="dim")
     percent = values * 100
     largest = float(np.abs(percent).max())
     width = _round_up(2 * largest / _BINS)
@@ -64,12 +64,12 @@ def _histogram(id_: str, what: str, values: Floats, mark: str) -> Child:
     middles = (edges[:-1] + edges[1:]) / 2
     columns: dict[str, Sequence[Any]] = {}
     traces = []
-    for name, own, color in (("loss", middles < 0, "--down"), ("gain", middles > 0, "--up")):
-        columns[f"{name}_at"] = shown(middles[own])
-        columns[name] = counts[own].tolist()
+    for name, selected, color in (("loss", middles < 0, "--down"), ("gain", middles > 0, "--up")):
+        columns[f"{name}_at"] = shown(middles[selected])
+        columns[name] = counts[selected].tolist()
         columns[f"{name}_text"] = [
             f"{low:.4g} to {high:.4g} %"
-            for low, high in zip(edges[:-1][own], edges[1:][own], strict=True)
+            for low, high in zip(edges[:-1][selected], edges[1:][selected], strict=True)
         ]
         traces.append(
             {
@@ -81,12 +81,12 @@ def _histogram(id_: str, what: str, values: Floats, mark: str) -> Child:
                 "textposition": "none",
                 "width": width * 0.94,
                 "marker": {"color": color},
-                "hovertemplate": f"%{{text}}: %{{y}} {what}s<extra></extra>",
+                "hovertemplate": f"%{{text}}: %{{y}} {noun}s<extra></extra>",
             }
         )
     chart = Chart(
         id=id_,
-        label=f"How many {what}s returned how much, in percent",
+        label=f"Number of {noun}s by their return, in percent",
         columns=columns,
         traces=traces,
         layout={
@@ -109,22 +109,22 @@ def _round_up(value: float) -> float:
 
 
 def _dots(
-    id_: str, what: str, trips: RoundTrips, reach: Floats, kept: Ints, result: Result
+    id_: str, direction: str, trips: RoundTrips, reach: Floats, drawn: Ints, result: Result
 ) -> Child:
-    """Return what trades gained over how far they went."""
+    """Return the chart of trades' gains over their excursions."""
     columns: dict[str, Sequence[Any]] = {}
     traces = []
-    for name, is_own, color in (
+    for name, is_selected, color in (
         ("won", trips.gains > 0, "--up"),
         ("lost", trips.gains <= 0, "--down"),
     ):
-        own = kept[is_own[kept]]
-        columns[f"{name}_at"] = shown(reach[own] * 100, digits=5)
-        columns[name] = shown(trips.shares[own] * 100, digits=5)
+        selected = drawn[is_selected[drawn]]
+        columns[f"{name}_at"] = shown(reach[selected] * 100, digits=5)
+        columns[name] = shown(trips.shares[selected] * 100, digits=5)
         columns[f"{name}_text"] = [
             f"{trips.symbols[at]} {'long' if trips.is_long[at] else 'short'}, "
             f"{minute(int(trips.opened_ms[at]))}"
-            for at in own
+            for at in selected
         ]
         traces.append(
             {
@@ -135,12 +135,12 @@ def _dots(
                 "y": f"@{name}",
                 "text": f"@{name}_text",
                 "marker": {"color": color, "size": 5, "opacity": 0.6},
-                "hovertemplate": f"%{{text}}: %{{x}} % {what}, gained %{{y}} %<extra></extra>",
+                "hovertemplate": f"%{{text}}: %{{x}} % {direction}, gained %{{y}} %<extra></extra>",
             }
         )
     chart = Chart(
         id=id_,
-        label=f"What each trade gained over how far the price went {what}, in percent",
+        label=f"Gain of each trade over the price's largest move {direction}, in percent",
         columns=columns,
         traces=traces,
         layout={

@@ -1,4 +1,4 @@
-"""The list of closed positions, each of which a click shows in its chart of prices."""
+"""The list of closed positions; a click shows one in its price chart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MORE_HEADS = ("MAE", "MFE", "fees", "funding", "by")
 
 
 def trades_part(result: Result, trips: RoundTrips) -> Part:
-    """Return the list of closed positions, and what is still open."""
+    """Return the list of closed positions, and of those still open."""
     run, count = result.primary, len(trips)
     alone = len(result.summary.symbols) == 1
     first = max(0, count - _LISTED)
@@ -39,11 +39,11 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     heads = [*([] if alone else ["symbol"]), *_HEADS, *_MORE_HEADS]
     words = (
         f"{part_of(len(rows), count, 'last')} closed positions of {run.venue}, from flat to flat, "
-        "after fees and funding; a click shows one in the chart. By: the tags or type of the "
-        "order that closed it"
+        "after fees and funding; click one to see it in the chart. By: the tags or the type of the "
+        "closing order"
     )
     if len(rows) < count:
-        words += "; all of them are in positions.csv"
+        words += "; positions.csv has all of them"
     listed: Child = table(
         heads, rows, words=3 if alone else 4, sortable=True, id_="trades-table", words_last=True
     )
@@ -54,13 +54,13 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
 
 
 def _places(result: Result, trips: RoundTrips) -> list[str | None]:
-    """Return each closed position's chart and number there; None where it is not drawn."""
-    seen = {symbol: -first_drawn(result, trips, symbol) for symbol in result.summary.symbols}
+    """Return each closed position's chart and its number there; None if it is not drawn."""
+    numbers = {symbol: -first_drawn(result, trips, symbol) for symbol in result.summary.symbols}
     places = []
     for symbol in trips.symbols:
-        at = seen[symbol]
+        at = numbers[symbol]
         places.append(f"{chart_id(result, symbol)}:{at}" if at >= 0 else None)
-        seen[symbol] += 1
+        numbers[symbol] += 1
     return places
 
 

@@ -1,4 +1,4 @@
-"""Numbers, times and notes as the parts of a result's page write them."""
+"""Formats of numbers, times and notes for the parts of a result's page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tbv8.market import parse_time
 from tbv8.page.html import Child, Html, element
 from tbv8.page.words import minute, number
 
-POINTS = 800  # stretches of a curve, of each of which the lowest and the highest value is drawn
+POINTS = 800  # stretches of a curve; the lowest and the highest value of each are drawn
 
 
 type Part = tuple[str, str, Child]
@@ -50,20 +50,20 @@ def whole(value: int) -> str:
 
 
 def with_commas(text: str) -> str:
-    """Return a number of a file with commas between its thousands, and all of its decimals."""
+    """Return a file's number with commas between thousands, and all of its decimals."""
     return f"{Decimal(text):,f}"
 
 
 def decimals_of(text: str) -> int:
-    """Return how many decimals a number in a file has."""
+    """Return the number of decimals of a number in a file."""
     return len(text.partition(".")[2])
 
 
 def thinned_words(drawn: int, count: int) -> str:
-    """Return the caption's words for a curve of fewer points than there are."""
+    """Return a note about a curve drawn from fewer points; "" if it has all."""
     if drawn == count:
         return ""
     return (
-        f"Drawn thinner: {drawn:,} of {count:,} points, lowest and highest of each stretch among "
-        "them. Numbers are from all."
+        f"Drawn from {drawn:,} of {count:,} points, with the lowest and the highest of each "
+        "stretch. Numbers use all points."
     )

@@ -22,7 +22,7 @@ def _of_terms(name: str, *, words: str, cure: str, denies: Callable[[Terms], boo
 
 
 def _has_other_type(request: Request) -> bool:
-    """Tell whether no step can fill it; a market order that waits for a parent begins nowhere."""
+    """Return True if no step can fill it, such as a market order that waits for a parent."""
     terms = request.terms
     if terms is None:
         return False

@@ -1,4 +1,4 @@
-"""How long an order works."""
+"""The times in force that are accepted."""
 
 from __future__ import annotations
 

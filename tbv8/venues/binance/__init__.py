@@ -4,7 +4,7 @@
     plan <- archive, history    which file or call for which time
     minutes <- archive, rest    rows of 1m bars: checks, mending, holes
     host <- rest, history       tries, waits and limits of one host
-    history                     the session
+    history, funding, rules     what is asked for, over them
     source                      all of it as what a venue's record has
 
 Only `product`, `plan` and `source` are light enough for the start: the others bring requests, numpy

@@ -1,6 +1,6 @@
 """An archive file: a zip with one CSV of bars or of funding, and its CHECKSUM. Pure.
 
-Wire facts: protocols.md 3.5 and 6. Times of Spot are milliseconds up to 2024 and microseconds from
+Wire facts: docs/venues/binance.md. Times of Spot are milliseconds up to 2024 and microseconds from
 2025 on; the columns behind the volume are not read, since old files have junk in them.
 """
 
@@ -167,7 +167,7 @@ def _unzip(zipped: bytes, inner_name: str) -> bytes:
 
 
 def _inflate(packed: bytes) -> tuple[bytes, bytes]:
-    """Return what is packed, and what stands behind it."""
+    """Return the packed bytes, and the bytes behind them."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         text = inflater.decompress(packed, MOST_BYTES + 1)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from http import HTTPStatus
 
 import requests
@@ -19,9 +20,13 @@ THREADS = 4
 _ARCHIVE_URL = "https://data.binance.vision"
 
 
-def archive_host(product: Product, endpoints: Endpoints, patience: Patience) -> Host:
-    """Return the host of a product's archive."""
-    return Host(
+type OpenFiles = Callable[[threading.Event], Files]
+"""Open an archive until an event is set."""
+
+
+def archive_of(product: Product, endpoints: Endpoints, patience: Patience) -> OpenFiles:
+    """Return how to open a product's archive; what is learnt of its host holds for the session."""
+    host = Host(
         product,
         endpoints.archive_url or _ARCHIVE_URL,
         option="archive_url",
@@ -29,6 +34,7 @@ def archive_host(product: Product, endpoints: Endpoints, patience: Patience) -> 
         at_once=THREADS,
         patience=patience,
     )
+    return partial(Files, host, endpoints.redirect_hosts)
 
 
 class Files:

@@ -6,18 +6,17 @@ import threading
 from collections import deque
 from collections.abc import Generator, Sequence
 from multiprocessing.pool import AsyncResult, ThreadPool
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from tbv8.market import DAY_MS, ONE_MINUTE, Span
-from tbv8.venues.base import Endpoints, Fetched, unusable_note, with_unusable
+from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_unusable
 from tbv8.venues.binance.archive import UnusableError, parse_file
-from tbv8.venues.binance.files import THREADS, Files, archive_host
+from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.binance.minutes import Minutes, absent, cut, join, to_table
 from tbv8.venues.binance.plan import Piece, Source, pieces
 from tbv8.venues.binance.product import Product
-from tbv8.venues.binance.rest import Rest, rest_host
+from tbv8.venues.binance.rest import Rest, open_rest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,38 +26,29 @@ _AHEAD = 8  # pieces that are asked for before the consumer wants them; a month 
 type _Outcome = Fetched | list[AsyncResult[_Outcome]]
 
 
-class BinanceHistory:
-    """A session; `fetch` runs its own threads, the other methods the caller's."""
+def open_history(
+    product: Product, endpoints: Endpoints, patience: Patience | None = None
+) -> History:
+    """Open a session with the 1m bars of a product."""
+    patience = patience or Patience()
+    rest = open_rest(product, endpoints, patience)
+    return History(rest, BinanceBars(product, rest, archive_of(product, endpoints, patience)))
 
-    def __init__(
-        self, product: Product, endpoints: Endpoints, patience: Patience | None = None
-    ) -> None:
-        patience = patience or Patience()
-        self._product = product
-        self._rest = Rest(
-            product, rest_host(product, endpoints, patience), endpoints.redirect_hosts
-        )
-        self._archive = archive_host(product, endpoints, patience)
-        self._redirect_hosts = endpoints.redirect_hosts
+
+class BinanceBars:
+    """The 1m bars of a product; `fetch` runs its own threads, the other methods the caller's.
+
+    Args:
+        product: Which.
+        rest: Its REST API.
+        open_files: Opens its archive, until an event is set.
+    """
+
+    def __init__(self, product: Product, rest: Rest, open_files: OpenFiles) -> None:
+        self._product, self._rest, self._open_files = product, rest, open_files
         self._listed_ms: dict[str, int] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self._rest.close()
-
-    def native_symbol(self, symbol: str) -> str:
-        """Return `BTCUSDT` for `BTC/USDT`."""
-        return symbol.replace("/", "")
-
-    def clock_ms(self) -> int:
-        """Return the venue's clock: a minute that it has not passed is not history."""
-        return self._rest.fetch_clock_ms()
-
-    def listed_ms(self, native: str) -> int:
+    def first_ms(self, native: str) -> int:
         """Return the open of the symbol's first bar; the venue is asked once.
 
         Raises:
@@ -69,7 +59,7 @@ class BinanceHistory:
         return self._listed_ms[native]
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield all that fills `gaps`, by time; closing it early ends its downloads.
+        """Yield pieces that fill `gaps`, by time; closing it early ends its downloads.
 
         Four threads work ahead of the consumer, who holds at most some months of bars. Minutes of
         the last day that the venue does not have, and behind which it has none, may come yet (it
@@ -80,12 +70,12 @@ class BinanceHistory:
         """
         if not gaps:
             return
-        past = Span(0, ONE_MINUTE.floor(self.clock_ms()))
+        past = Span(0, ONE_MINUTE.floor(self._rest.clock_ms()))
         gaps = [part for gap in gaps if (part := gap.intersection(past))]
-        waiting = deque(pieces(gaps, now_ms=past.end_ms, listed_ms=self.listed_ms(native)))
+        waiting = deque(pieces(gaps, now_ms=past.end_ms, listed_ms=self.first_ms(native)))
         ahead: deque[AsyncResult[_Outcome]] = deque()
         closing = threading.Event()
-        files = Files(self._archive, self._redirect_hosts, closing)
+        files = self._open_files(closing)
         # Its threads are daemons: one that hangs in a socket does not keep the process alive.
         with ThreadPool(min(THREADS, len(waiting) or 1)) as threads:
             filler = _Filler(

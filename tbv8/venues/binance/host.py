@@ -1,12 +1,11 @@
 """One host, asked by several threads: tries again, waits when told to, stops when it cannot help.
 
-Statuses and limits: protocols.md 3.4. A ban (418) and a refusal of the place (451, 403) are never
-asked again; after 429 no thread asks until the host's time is over.
+Statuses and limits: docs/venues/binance.md. A ban (418) and a refusal of the place (451, 403) are
+never asked again; after 429 no thread asks until the host's time is over.
 """
 
 from __future__ import annotations
 
-import random
 import re
 import ssl
 import threading
@@ -26,15 +25,17 @@ import requests
 from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
+from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import UNREADABLE, Say
 from tbv8.venues.binance.product import Product
-from tbv8.venues.http import MisledError, OutOfBoundsError
+from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_words
 
 _WEIGHT_SHARE = 0.8
 _SAID_FROM_S = 3.0  # a shorter pause is over before it is read
 _LONGEST_S = 366 * 86_400.0  # a longer time is told as this one
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _LIMIT_TOLD = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
+_UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _BAN_TOLD = re.compile(r"banned until (\d{12,14})")
 
 
@@ -43,7 +44,7 @@ def _say_nothing(_line: str) -> None:
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True):
-    """How long to go on with a host that fails.
+    """The limits of retries with a host that fails.
 
     Args:
         tries: How often one thing is asked, all kinds of failure together.
@@ -100,7 +101,7 @@ class FailureError(Exception):
 
 def failure_of(e: BaseException) -> FailureError:
     """Translate an exception of requests, or one that was raised because of it (ccxt does)."""
-    chain = list(_causes(e))
+    chain = list(causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
         return FailureError(str(e), hopeless=True)
@@ -108,20 +109,15 @@ def failure_of(e: BaseException) -> FailureError:
         return failure_in(failed.response)
     if isinstance(failed, OutOfBoundsError | MisledError):
         return FailureError(str(failed), hopeless=True)
-    if isinstance(failed, requests.Timeout):
-        return FailureError("no whole answer in time")
-    if isinstance(failed, requests.exceptions.ChunkedEncodingError):
-        return FailureError("the reply broke off")
-    words = [cause.strerror for cause in chain if isinstance(cause, OSError) and cause.strerror]
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
     return FailureError(
-        words[-1] if words else str(failed),
+        failure_words(failed),
         hopeless=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
     )
 
 
 def failure_in(response: requests.Response) -> FailureError:
-    """Return what a reply with an error status says."""
+    """Return the message of a reply with an error status."""
     status, reason = response.status_code, response.reason
     return FailureError(
         f"HTTP {status} {reason}" if reason else f"HTTP {status}",
@@ -269,7 +265,7 @@ class Host:
             )
 
     def _pause_s(self, where: str, failure: FailureError, tried: int) -> float:
-        """Return how long to wait before the next try; after a 429 no thread asks until then.
+        """Return the seconds before the next try; after a 429 they hold for all threads.
 
         Raises:
             VenueError: There is no sense in another try.
@@ -292,8 +288,7 @@ class Host:
         return max(self._backoff_s(tried), told_s or 0.0)
 
     def _backoff_s(self, tried: int) -> float:
-        longest_s = min(self.patience.cap_s, self.patience.base_s * 2.0 ** (tried - 1))
-        return longest_s * random.uniform(0.5, 1.0)
+        return backoff_s(tried, base_s=self.patience.base_s, cap_s=self.patience.cap_s)
 
     def _retry_after_s(self, failure: FailureError) -> float | None:
         told = failure.headers.get("Retry-After", "").strip()
@@ -351,11 +346,44 @@ def get(
     return session.get(f"{host.url}{path}", params=params, timeout=timeout)
 
 
-def _causes(e: BaseException | None) -> Iterator[BaseException]:
-    """Yield it and what it was raised because of, the innermost last."""
-    while e is not None:
-        yield e
-        e = e.__cause__ or e.__context__
+def get_json[T](
+    session: requests.Session, host: Host, path: str, params: Mapping[str, Any], kind: type[T]
+) -> tuple[T, Mapping[str, str]]:
+    """Return a reply's body and its headers.
+
+    Raises:
+        FailureError: There was none, or its status is an error, or it is not of this kind.
+    """
+    try:
+        reply = get(session, host, path, params=params)
+    except requests.RequestException as e:
+        raise failure_of(e) from e
+    if reply.status_code != HTTPStatus.OK:
+        raise failure_in(reply)
+    try:
+        return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
+    except UNREADABLE as e:
+        problem = f"the reply is not what the venue documents ({e})"
+        raise FailureError(problem, headers=reply.headers) from e
+
+
+@contextmanager
+def naming_symbol(product: Product, native: str) -> Iterator[None]:
+    """Raise the refusal for a user where the venue fails a request since it has no such symbol."""
+    try:
+        yield
+    except FailureError as e:
+        if e.code in _UNKNOWN_SYMBOL:
+            raise unknown_symbol(product, native) from e
+        raise
+
+
+def unknown_symbol(product: Product, native: str) -> VenueError:
+    """Return the refusal of a symbol that the venue does not list."""
+    return VenueError(
+        f"{product.venue} does not know {native}: its symbols look like BTCUSDT, correct `symbols` "
+        f"in {product.config}"
+    )
 
 
 def _given_up(where: str, problem: str, tried: int) -> VenueError:

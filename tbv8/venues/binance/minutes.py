@@ -1,8 +1,8 @@
 """Rows of 1m bars as the venue tells them, checked and mended: one a minute, by time.
 
 Off the minute: after restarts in 2017-12 and 2018-02 Binance's bars began at :14.789 and the like
-(protocols.md 3.6). They are floored; of several in one minute the earliest stays, which is the one
-on the minute if there is one, and of equal times the one that came first.
+(docs/venues/binance.md). They are floored; of several in one minute the earliest stays, which is
+the one on the minute if there is one, and of equal times the one that came first.
 """
 
 from __future__ import annotations

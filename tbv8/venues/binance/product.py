@@ -1,4 +1,4 @@
-"""What tells one of Binance's markets from another, as data; light to import."""
+"""Differences between Binance's markets, as data; light to import."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         ccxt_klines: ccxt's raw call of its bars.
         page_rows: The most bars that one call returns.
         page_weights: What a call for bars weighs, by ascending bounds: up to so many rows, so much.
+        info_weight: What the call for the rules of its symbols weighs.
+        info_of_one: That call is for one symbol; else for all, and takes none.
         weight_limit: How much may be asked for in a minute, for each IP address.
     """
 
@@ -33,12 +35,18 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     page_rows: int
     page_weights: tuple[tuple[int, int], ...]
     weight_limit: int
+    info_weight: int
+    info_of_one: bool
 
     @property
     def config(self) -> str:
         """The file that a user corrects."""
         return f"config/venues/{self.venue}.yaml"
 
+    def native_symbol(self, symbol: str) -> str:
+        """Return `BTCUSDT` for `BTC/USDT`."""
+        return symbol.replace("/", "")
+
     def page_weight(self, rows: int) -> int:
-        """Return what a call for at most `rows` bars weighs."""
+        """Return the request weight of a call for at most `rows` bars."""
         return next(weight for most, weight in self.page_weights if rows <= most)

@@ -1,6 +1,6 @@
 """Bars from the REST API: `GET <api>/klines` by ccxt's raw call; the clock and the listing.
 
-Wire facts: protocols.md 3.2 and 6. Both bounds of a call are open times and inclusive. ccxt's own
+Wire facts: docs/venues/binance.md. Both bounds of a call are open times and inclusive. ccxt's own
 limiter and retries are off, `Host` does both. ccxt's exceptions do not tell the status (451, 429
 and 418 are NetworkErrors), but each was raised because of one of requests, which does.
 """
@@ -10,24 +10,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import numpy as np
-import requests
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span
-from tbv8.venues.base import UNREADABLE, Endpoints, Moment, Payment
+from tbv8.venues.base import Endpoints, Moment, Payment
 from tbv8.venues.binance.host import (
     FailureError,
     Host,
     Lent,
     Patience,
-    failure_in,
     failure_of,
-    get,
+    get_json,
+    naming_symbol,
 )
 from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
 from tbv8.venues.binance.product import Product
@@ -39,7 +37,6 @@ AT_ONCE = 3
 
 _TIME_WEIGHT = 1
 _PAYMENTS_A_PAGE = 1000
-_UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
 _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
 
@@ -68,6 +65,11 @@ def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Hos
     )
 
 
+def open_rest(product: Product, endpoints: Endpoints, patience: Patience) -> Rest:
+    """Open a product's REST API."""
+    return Rest(product, rest_host(product, endpoints, patience), endpoints.redirect_hosts)
+
+
 class Rest:
     """The calls that history needs."""
 
@@ -85,11 +87,15 @@ class Rest:
         for exchange in self._exchanges.made:
             exchange.session.close()
 
-    def fetch_clock_ms(self) -> int:
-        """Return the venue's clock."""
+    def native_symbol(self, symbol: str) -> str:
+        """Return `BTCUSDT` for `BTC/USDT`."""
+        return self._product.native_symbol(symbol)
+
+    def clock_ms(self) -> int:
+        """Return the venue's clock: what it has not passed is not history."""
 
         def call() -> tuple[int, Mapping[str, str]]:
-            answer, headers = self._get(self._time_path, {}, _Time)
+            answer, headers = get_json(self._session, self._host, self._time_path, {}, _Time)
             now_ms = int(time.time() * 1000)
             return check_clock(self._product.venue, answer.serverTime, now_ms=now_ms), headers
 
@@ -108,12 +114,10 @@ class Rest:
         params = {"symbol": native, "interval": "1m", "startTime": 0, "limit": 1}
 
         def call() -> tuple[int, Mapping[str, str]]:
-            try:
-                rows, headers = self._get(self._klines_path, params, list[_Row])
-            except FailureError as e:
-                if e.code in _UNKNOWN_SYMBOL:
-                    raise self._unknown_symbol(native) from e
-                raise
+            with naming_symbol(self._product, native):
+                rows, headers = get_json(
+                    self._session, self._host, self._klines_path, params, list[_Row]
+                )
             first = _parse_klines(rows, Span(0, self._end_ms), headers)
             opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
             if not opens:
@@ -226,12 +230,10 @@ class Rest:
         }
 
         def call() -> tuple[list[Payment], Mapping[str, str]]:
-            try:
-                rows, headers = self._get(path, params, list[_FundingRate])
-            except FailureError as e:
-                if e.code in _UNKNOWN_SYMBOL:
-                    raise self._unknown_symbol(native) from e
-                raise
+            with naming_symbol(self._product, native):
+                rows, headers = get_json(
+                    self._session, self._host, path, params, list[_FundingRate]
+                )
             times = [row.fundingTime for row in rows]
             if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
                 problem = "the reply is not the funding that was asked for"
@@ -241,7 +243,7 @@ class Rest:
         return self._host.ask(path, call, closing, weight=1)
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
-        """Tell whether the newest bar opened before `ts_ms`."""
+        """Return True if the newest bar opened before `ts_ms`."""
         newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
         return newest_ms is not None and newest_ms < ts_ms
 
@@ -256,14 +258,11 @@ class Rest:
         def call() -> tuple[Minutes, Mapping[str, str]]:
             import ccxt
 
-            with self._exchanges.one() as exchange:
+            with naming_symbol(self._product, native), self._exchanges.one() as exchange:
                 try:
                     rows = getattr(exchange, self._product.ccxt_klines)(params)
                 except ccxt.BaseError as e:
-                    failure = failure_of(e)
-                    if failure.code in _UNKNOWN_SYMBOL:
-                        raise self._unknown_symbol(native) from e
-                    raise failure from e
+                    raise failure_of(e) from e
                 except (RecursionError, UnicodeDecodeError) as e:
                     raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers
@@ -272,32 +271,6 @@ class Rest:
 
         return self._host.ask(
             self._klines_path, call, closing, weight=self._product.page_weight(limit)
-        )
-
-    def _get[T](
-        self, path: str, params: Mapping[str, Any], kind: type[T]
-    ) -> tuple[T, Mapping[str, str]]:
-        """Return a reply's body and its headers.
-
-        Raises:
-            FailureError: There was none, or its status is an error, or it is not of this kind.
-        """
-        try:
-            reply = get(self._session, self._host, path, params=params)
-        except requests.RequestException as e:
-            raise failure_of(e) from e
-        if reply.status_code != HTTPStatus.OK:
-            raise failure_in(reply)
-        try:
-            return msgspec.json.decode(reply.content, type=kind, strict=False), reply.headers
-        except UNREADABLE as e:
-            problem = f"the reply is not what the venue documents ({e})"
-            raise FailureError(problem, headers=reply.headers) from e
-
-    def _unknown_symbol(self, native: str) -> VenueError:
-        return VenueError(
-            f"{self._product.venue} does not know {native}: its symbols look like BTCUSDT, correct "
-            f"`symbols` in {self._product.config}"
         )
 
     def _open_session(self) -> Session:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, HistorySource, Say
+from tbv8.venues.base import Cost, Endpoints, FetchRules, History, HistorySource, Rules, Say
 from tbv8.venues.binance import plan
 from tbv8.venues.binance.product import Product
 
-if TYPE_CHECKING:
-    from tbv8.venues.binance.funding import BinanceFunding
-    from tbv8.venues.binance.history import BinanceHistory
-
 
 def history_source(product: Product) -> HistorySource:
-    """Return where the 1m bars of a product come from."""
+    """Return the source of a product's 1m bars."""
 
     def span(now_ms: int) -> Span:
         return Span(product.opened_ms, max(product.opened_ms, now_ms))
@@ -24,17 +19,17 @@ def history_source(product: Product) -> HistorySource:
     def cost(gaps: Sequence[Span], now_ms: int) -> Cost:
         return plan.cost(product, plan.pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms))
 
-    def open_history(endpoints: Endpoints, say: Say) -> BinanceHistory:
-        from tbv8.venues.binance.history import BinanceHistory
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.binance.history import open_history
         from tbv8.venues.binance.host import Patience
 
-        return BinanceHistory(product, endpoints, Patience(say=say))
+        return open_history(product, endpoints, Patience(say=say))
 
-    return HistorySource(span=span, cost=cost, open=open_history)
+    return HistorySource(span=span, cost=cost, open=opened)
 
 
 def funding_source(product: Product) -> HistorySource:
-    """Return where the funding of a product comes from."""
+    """Return the source of a product's funding."""
 
     def span(now_ms: int) -> Span:
         return Span(product.opened_ms, max(product.opened_ms, now_ms))
@@ -43,10 +38,24 @@ def funding_source(product: Product) -> HistorySource:
         pieces = plan.rate_pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms)
         return plan.rates_cost(pieces)
 
-    def open_funding(endpoints: Endpoints, say: Say) -> BinanceFunding:
-        from tbv8.venues.binance.funding import BinanceFunding
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.binance.funding import open_funding
         from tbv8.venues.binance.host import Patience
 
-        return BinanceFunding(product, endpoints, Patience(say=say))
+        return open_funding(product, endpoints, Patience(say=say))
 
-    return HistorySource(span=span, cost=cost, open=open_funding)
+    return HistorySource(span=span, cost=cost, open=opened)
+
+
+def rules_source(product: Product) -> FetchRules:
+    """Return what asks for the rules of a product's symbols."""
+
+    def fetch(
+        endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+    ) -> dict[str, Rules]:
+        from tbv8.venues.binance.host import Patience
+        from tbv8.venues.binance.rules import fetch_rules
+
+        return fetch_rules(product, endpoints, symbols, patience=Patience(say=say))
+
+    return fetch

@@ -1,6 +1,8 @@
 """History of any exchange that ccxt speaks to: 1m bars by its `fetch_ohlcv`.
 
-    history     the session
+    exchange    how an exchange is asked
+    history     its 1m bars
+    rules       what orders there are worth
 
 The venue's name is free; `history: ccxt` and `exchange: kraken` in its YAML lead here. ccxt itself
 (two seconds) is imported with the first session.
@@ -8,12 +10,12 @@ The venue's name is free; `history: ccxt` and `exchange: kraken` in its YAML lea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Say
+from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Rules, Say
 
 _PAGE_MINUTES = 500  # of most exchanges; the session knows its own
 
@@ -30,12 +32,19 @@ def exchanges() -> list[str]:
 def exchange_source(origin: FromExchange) -> HistorySource:
     """Return the history that `origin` configures."""
 
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        from tbv8.venues.ccxt.history import CcxtHistory
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.ccxt.history import open_history
 
-        return CcxtHistory(origin, endpoints, say=say)
+        return open_history(origin, endpoints, say=say)
 
-    return HistorySource(span=_span, cost=_cost, open=open_history, reach=True)
+    def fetch_rules(
+        endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+    ) -> dict[str, Rules]:
+        from tbv8.venues.ccxt.rules import fetch_rules
+
+        return fetch_rules(origin, endpoints, symbols, say=say)
+
+    return HistorySource(span=_span, cost=_cost, open=opened, reach=True, rules=fetch_rules)
 
 
 def _span(now_ms: int) -> Span:

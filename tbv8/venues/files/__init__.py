@@ -22,12 +22,12 @@ def files_source(origin: FromFiles) -> HistorySource:
     """Return the history that `origin` configures."""
     index = FileIndex(origin)
 
-    def open_history(endpoints: Endpoints, say: Say) -> History:
-        from tbv8.venues.files.history import FilesHistory
+    def opened(endpoints: Endpoints, say: Say) -> History:
+        from tbv8.venues.files.history import open_history
 
-        return FilesHistory(index)
+        return open_history(index)
 
-    return HistorySource(span=index.span, cost=_cost, open=open_history, files=index.named)
+    return HistorySource(span=index.span, cost=_cost, open=opened, files=index.named)
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:

@@ -1,4 +1,4 @@
-"""A session with a user's files; see `tbv8.venues.base.History`.
+"""The bars of a user's files, as a history.
 
 Files are a closed world: a minute that none of a symbol's files has is missing, and is known to be
 so for as long as the files stay what they are.
@@ -11,15 +11,13 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
 from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
-from tbv8.venues.base import Fetched
+from tbv8.venues.base import Fetched, History, Local
 from tbv8.venues.files.index import FileIndex
 from tbv8.venues.files.read import PRICES, FileBars, read_bars
 
@@ -27,8 +25,13 @@ NO_FILE = "no file has it"
 """The source of a day, or of a part of it, of which no file has a bar."""
 
 
-class FilesHistory:
-    """A session; each file is read once.
+def open_history(index: FileIndex) -> History:
+    """Open a session with files: whatever they lack before now, they will not have."""
+    return History(Local(lambda: int(time.time() * 1000)), FileRows(index))
+
+
+class FileRows:
+    """The 1m bars of a user's files; each file is read once.
 
     Args:
         index: Which files there are.
@@ -38,23 +41,7 @@ class FilesHistory:
         self._index = index
         self._read: dict[str, _Market] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        return None
-
-    def native_symbol(self, symbol: str) -> str:
-        """Return the symbol: how files spell it is found with the file."""
-        return symbol
-
-    def clock_ms(self) -> int:
-        """Return this machine's clock: whatever a file lacks before it, it will not have."""
-        return int(time.time() * 1000)
-
-    def listed_ms(self, native: str) -> int:
+    def first_ms(self, native: str) -> int:
         """Return the midnight before the first bar.
 
         Raises:
@@ -64,7 +51,7 @@ class FilesHistory:
         return first_ms // DAY_MS * DAY_MS
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield what fills `gaps`, by time: a piece for each stretch of days of the same files.
+        """Yield pieces that fill `gaps`, by time: one for each stretch of days of the same files.
 
         Raises:
             DataError: A file cannot be used, or two have different bars of one minute.
@@ -103,7 +90,7 @@ class FilesHistory:
         )
 
     def _notes(self, parts: Sequence[tuple[Path, FileBars]]) -> tuple[str, ...]:
-        """Return how the files were read: one line for all that were read alike."""
+        """Return the formats in which files were read: one line for all of the same format."""
         alike: dict[str, list[tuple[Path, FileBars]]] = {}
         for path, bars in parts:
             alike.setdefault(bars.layout, []).append((path, bars))

@@ -1,4 +1,4 @@
-"""Which files a symbol has, and of each its sha256 and its time, without reading it twice.
+"""The files of each symbol with sha256 and span; no file is read twice.
 
 What a scan found is remembered in `data/.files.json` by size, inode and times of change, so that a
 start of doit costs a `stat` a file. That file may be lost: it holds nothing but what a scan gives.
@@ -30,7 +30,7 @@ _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a file: `mark` is its state on disk, `problem` why it cannot be used."""
+    """A file's facts: `mark` is its state on disk, `problem` the reason why it cannot be used."""
 
     mark: tuple[int, int, int, int]
     sha256: str = ""
@@ -132,7 +132,7 @@ class FileIndex:
         return (path.relative_to(self._origin.root) if self._is_below(path) else path).as_posix()
 
     def source(self, path: Path, sha256: str) -> str:
-        """Return how the ledger names a file."""
+        """Return the ledger's name of a file."""
         return file_source(self.name(path), sha256)
 
     def _is_below(self, path: Path) -> bool:
@@ -181,12 +181,12 @@ class FileIndex:
 
 
 def file_source(name: str, sha256: str) -> str:
-    """Return how the ledger names a file: as the archive files of a venue."""
+    """Return the ledger's name of a file, in the form of a venue's archive files."""
     return f"{name.replace(';', '%3B')} sha256:{sha256}"
 
 
 def mark_of(path: Path) -> tuple[int, int, int, int]:
-    """Return what changes when a file does: times of change, size and inode."""
+    """Return the values that change with a file: times of change, size and inode."""
     found = path.stat()
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 

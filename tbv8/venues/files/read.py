@@ -75,7 +75,7 @@ class FileBars:
         return Span(int(self.ts_ms[0]), int(self.ts_ms[-1]) + MINUTE_MS)
 
     def note(self, name: str) -> str:
-        """Return what a user is shown of the file, or of files that `name` names."""
+        """Return a summary of the file, or of the files that `name` stands for."""
         count = len(self.ts_ms)
         return f"{name}: {count:,} bar{'' if count == 1 else 's'}, {self.layout}"
 
@@ -105,7 +105,7 @@ def read_bars(path: Path, *, name: str) -> FileBars:
 
 
 class _Columns:
-    """What a file holds, before it is known to be bars.
+    """A file's table, before it is checked to be bars.
 
     Args:
         name: How a refusal begins.
@@ -258,7 +258,7 @@ class _Csv:
         return pa.float64() if _is_number(first) else pa.timestamp("us", "UTC")
 
     def blame(self, otherwise: str) -> str:
-        """Return where and why the rows cannot be read."""
+        """Return the line and the reason for which the rows cannot be read."""
         kind = self.time_type()
         for line, fields in self.rows():
             if len(fields) != self.width:
@@ -281,7 +281,7 @@ class _Csv:
 
 
 def _pick(names: Sequence[str], name: str) -> dict[str, str]:
-    """Return which column is `time` and which is which of `PRICES`.
+    """Return the columns of `time` and of each of `PRICES`.
 
     Raises:
         DataError: One is missing, or there twice.

@@ -1,7 +1,8 @@
 """Hyperliquid's messages on its socket and by REST: frames and replies in, market nouns out.
 
-Wire facts: protocols.md 1. The traps: one unknown coin in a subscribe closes the whole socket
-without a word; the first trades frame after a subscribe holds old trades; its numbers are strings.
+Wire facts: docs/venues/hyperliquid.md. The traps: one unknown coin in a subscribe closes the whole
+socket without a word; the first trades frame after a subscribe holds old trades; its numbers are
+strings.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from tbv8.venues.base import (
     Market,
     Moment,
     Payment,
-    Payments,
     Price,
     Refusal,
     Rules,
     TradeNumber,
+    followed_by,
     minutes_in,
     undocumented,
 )
@@ -264,7 +265,7 @@ class HyperliquidLive:
         parse = partial(_parse_book, symbol)
         return _info({"type": "l2Book", "coin": market.native}, parse, weight=2)
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
+    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
         """Ask for what was paid: at most 500 payments, by time."""
         last_ms = span.end_ms - 1
         body = {
@@ -275,10 +276,10 @@ class HyperliquidLive:
         }
         return _info(body, partial(_parse_payments, self, market, span))
 
-    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
+    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
         """Ask for the first 500 payments."""
         body = {"type": "fundingHistory", "coin": market.native, "startTime": 0}
-        return _info(body, lambda reply: Payments(_payments(reply)))
+        return _info(body, _payments)
 
     def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
         """Ask for the state of every coin."""
@@ -299,7 +300,7 @@ class HyperliquidLive:
         )
 
 
-def _info[T](body: object, parse: Callable[[bytes], T], *, weight: float = 20.0) -> Ask[T]:
+def _info[T](body: object, parse: Callable[[bytes], T | Ask[T]], *, weight: float = 20.0) -> Ask[T]:
     return Ask(path="/info", parse=parse, body=msgspec.json.encode(body), weight=weight)
 
 
@@ -395,12 +396,14 @@ def _payments(reply: bytes) -> list[Payment]:
     return [Payment(row.time, row.fundingRate, 1) for row in _decoded(reply, list[_Funding])]
 
 
-def _parse_payments(live: HyperliquidLive, market: Market, span: Span, reply: bytes) -> Payments:
+def _parse_payments(
+    live: HyperliquidLive, market: Market, span: Span, reply: bytes
+) -> list[Payment] | Ask[list[Payment]]:
     paid = _payments(reply)
     newest_ms = max((payment.time_ms for payment in paid), default=0)
     if len(paid) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
-        return Payments(paid)
-    return Payments(paid, live.ask_payments(market, Span(newest_ms + 1, span.end_ms)))
+        return paid
+    return followed_by(paid, live.ask_payments(market, Span(newest_ms + 1, span.end_ms)))
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:

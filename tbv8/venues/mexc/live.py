@@ -1,7 +1,8 @@
 """MEXC futures' messages on their socket and by REST: frames and replies in, market nouns out.
 
-Wire facts: protocols.md 2. The traps: the server hangs up 60 s after the last JSON ping even while
-data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP 200.
+Wire facts: docs/venues/mexc.md. The traps: the server hangs up 60 s after the last JSON ping even
+while data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP
+200.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from tbv8.venues.base import (
     Market,
     Moment,
     Payment,
-    Payments,
     Price,
     Refusal,
     RefusedError,
     Rules,
     TradeId,
     TradeNumber,
+    followed_by,
     minutes_in,
     undocumented,
 )
@@ -178,6 +179,7 @@ class _Klines(msgspec.Struct, rename="camel"):
 
 
 type _Frame = _Deals | _FullDepth | _Error
+type _PaymentsOrNext = list[Payment] | Ask[list[Payment]]
 
 # strict=False reads a number in quotes too: `i`, `cts` and `version` have come both ways.
 _decode_frame = msgspec.json.Decoder(_Deals | _FullDepth | _Error, strict=False).decode
@@ -300,17 +302,17 @@ class MexcLive:
             parse=partial(_parse_book, symbol, market),
         )
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[Payments]:
+    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
         """Ask for what was paid, the newest first: 100 payments a page."""
         return self._ask_page(market, 1, partial(_parse_payments, self, market, span, 1))
 
-    def ask_oldest_payments(self, market: Market) -> Ask[Payments]:
+    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
         """Ask for the newest payments, which tell of how many pages there are; then the last."""
         return self._ask_page(market, 1, partial(_parse_oldest, self, market))
 
     def _ask_page(
-        self, market: Market, page: int, parse: Callable[[bytes], Payments]
-    ) -> Ask[Payments]:
+        self, market: Market, page: int, parse: Callable[[bytes], _PaymentsOrNext]
+    ) -> Ask[list[Payment]]:
         return Ask(
             path="/api/v1/contract/funding_rate/history",
             params={"symbol": market.native, "page_num": page, "page_size": _PAYMENTS_A_PAGE},
@@ -370,8 +372,6 @@ def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Tra
             trade_id = f"{name}-{twins[name]}"
         else:
             trade_id = str(deal.i)
-            if not (trade_id.isascii() and trade_id.isprintable()):
-                raise undocumented(VENUE, trade_id.encode(), "no id of a trade")
         events.append(Trade(VENUE, symbol, deal.t, trade_id, deal.p, size, side))
     return events
 
@@ -505,24 +505,20 @@ def _payments(page: _FundingPage) -> list[Payment]:
 
 def _parse_payments(
     live: MexcLive, market: Market, span: Span, number: int, reply: bytes
-) -> Payments:
+) -> _PaymentsOrNext:
     page = _decoded(_FundingPage, reply)
     paid = _payments(page)
     if not paid or number >= page.totalPage or min(p.time_ms for p in paid) < span.start_ms:
-        return Payments(paid)
+        return paid
     parse = partial(_parse_payments, live, market, span, number + 1)
-    return Payments(paid, live._ask_page(market, number + 1, parse))
+    return followed_by(paid, live._ask_page(market, number + 1, parse))
 
 
-def _parse_oldest(live: MexcLive, market: Market, reply: bytes) -> Payments:
+def _parse_oldest(live: MexcLive, market: Market, reply: bytes) -> _PaymentsOrNext:
     page = _decoded(_FundingPage, reply)
     if page.totalPage <= 1:
-        return Payments(_payments(page))
-
-    def parse(reply: bytes) -> Payments:
-        return Payments(_payments(_decoded(_FundingPage, reply)))
-
-    return Payments(_payments(page), live._ask_page(market, page.totalPage, parse))
+        return _payments(page)
+    return live._ask_page(market, page.totalPage, lambda r: _payments(_decoded(_FundingPage, r)))
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:

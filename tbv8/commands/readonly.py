@@ -29,12 +29,12 @@ JSON: dict[str, Any] = {
 
 SERIES: tuple[dict[str, Any], ...] = (
     {"name": "venue", "long": "venue", "type": str, "default": "", "help": "only this venue"},
-    {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this one"},
+    {"name": "symbol", "long": "symbol", "type": str, "default": "", "help": "only this symbol"},
 )
 
 
-class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
-    """A command that needs the graph, but neither runs it nor opens pydoit's state file."""
+class ReadOnlyCommand(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no types
+    """A command that loads the tasks without running them or opening pydoit's state file."""
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Load the tasks with a state file in memory."""
@@ -43,7 +43,7 @@ class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no type
         return result
 
     def selected(self) -> Iterator[Task]:
-        """Yield the selected tasks and all before them, in the order in which they would run."""
+        """Yield the selected tasks and their dependencies, in the order of execution."""
         control = TaskControl(self.task_list)
         check_patterns(self.sel_tasks, self.task_list)
         control.process(self.sel_tasks)
@@ -62,10 +62,10 @@ class Looking(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships no type
 
 
 def ask(task: Task) -> State:
-    """Ask a task whether it is fresh; what cannot be asked before `migrate` is a reason too.
+    """Return a task's state; a database that `migrate` must update first counts as a reason.
 
     Raises:
-        Tbv8Error: It cannot be told, since the database is damaged or locked, say.
+        Tbv8Error: The state is unknown: the database is damaged or locked, for example.
     """
     try:
         state: State = task.meta["state"]()
@@ -75,21 +75,21 @@ def ask(task: Task) -> State:
 
 
 def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: str) -> set[Series]:
-    """Return the stored and configured series that `--venue` and `--symbol` name, "" for all.
+    """Return the stored and configured series that match `--venue` and `--symbol`; "" is all.
 
     Raises:
         InvalidCommand: A name is neither stored nor configured.
     """
     configured = {Series(v.name, name) for v in project.venues.values() for name in v.symbols}
     series = configured.union(stored)
-    here = {candidate for candidate in series if venue in ("", candidate.venue)}
-    for what, name, names in (
+    at_venue = {candidate for candidate in series if venue in ("", candidate.venue)}
+    for option, name, names in (
         ("venue", venue, {candidate.venue for candidate in series}),
-        ("symbol", symbol, {candidate.symbol for candidate in here}),
+        ("symbol", symbol, {candidate.symbol for candidate in at_venue}),
     ):
         if name and name not in names:
-            raise InvalidCommand(f"--{what}: {unknown(what, name, names)}")
-    return {candidate for candidate in here if symbol in ("", candidate.symbol)}
+            raise InvalidCommand(f"--{option}: {unknown(option, name, names)}")
+    return {candidate for candidate in at_venue if symbol in ("", candidate.symbol)}
 
 
 def whole_number(option: str, text: str, *, least: int) -> int:
@@ -100,7 +100,7 @@ def whole_number(option: str, text: str, *, least: int) -> int:
 
 
 def print_json(value: object) -> None:
-    """Print what `--json` promises: JSON and nothing else."""
+    """Print a value as JSON and nothing else."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    is_plain = text.replace("\n", "").isprintable()  # of a database, a name may be anything
+    is_plain = text.replace("\n", "").isprintable()  # names in a database may be anything
     print(text if is_plain else json.dumps(value, indent=2))

@@ -1,0 +1,128 @@
+"""What the orders of a primary would have been at the secondary, written down as its quotes come.
+
+A fill is priced once (`priced`). A limit order that works at the primary is held against every
+quote of the secondary meanwhile: `reached` is the first one that trades through its limit, whether
+the primary fills the order later, or never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+
+import msgspec
+
+from tbv8.live.plan import Plan
+from tbv8.live.pricing import Priced, price_fill
+from tbv8.market import DAY_MS, Series, Span
+from tbv8.store.sessions import (
+    PRICED,
+    REACHED,
+    Event,
+    Journal,
+    StoredSession,
+    first_through,
+    is_quote_gap,
+    read_events,
+    read_quotes,
+)
+from tbv8.store.ticks import BusyError
+from tbv8.trading.records import Fill, RestingLimit
+
+_QUOTES_MS = 5000  # after which the recorder has written what it had received
+
+
+class Secondary:
+    """The secondary's quotes beside one session.
+
+    Args:
+        plan: Of the session, `priced_at` is the secondary.
+        journal: Where it writes.
+        session: Whose orders.
+    """
+
+    def __init__(self, plan: Plan, journal: Journal, session: StoredSession) -> None:
+        assert plan.priced_at is not None
+        self._plan, self._venue = plan, plan.priced_at
+        self._journal, self._session = journal, session
+        reached = read_events(journal.query, session.session_id, (REACHED,))
+        self._priced = journal.count_events(session.session_id).get(PRICED, 0)
+        self._reached = {msgspec.json.decode(one.body, type=Priced).order_id for one in reached}
+        self._resting: dict[str, RestingLimit] = {}
+        self._read_ms: dict[str, int] = {}  # until when the quotes are read, by order
+        self._next_ms = 0
+
+    def watch(self, resting: Iterable[RestingLimit], since_ms: int) -> None:
+        """Take the limit orders that work from now on, the new ones since a time."""
+        self._resting = {one.order_id: one for one in resting if one.order_id not in self._reached}
+        self._read_ms = {name: self._read_ms.get(name, since_ms) for name in self._resting}
+
+    def write(self, fills: int, done_ms: int, *, at_ms: int) -> None:
+        """Write what the quotes have shown by now, if there is anything new.
+
+        Args:
+            fills: How many the session has made.
+            done_ms: The session's time.
+            at_ms: Our clock.
+        """
+        prices = self._price_fills(at_ms) if self._priced < fills else []
+        reached = self._find_reached(done_ms, at_ms) if at_ms >= self._next_ms else []
+        if prices or reached:
+            with suppress(BusyError):  # the next time
+                self._journal.write_minutes(self._session.session_id, [], [*prices, *reached])
+                self._priced += len(prices)
+                for event in reached:
+                    self._forget(msgspec.json.decode(event.body, type=Priced).order_id)
+
+    def _forget(self, order_id: str) -> None:
+        self._reached.add(order_id)
+        del self._resting[order_id], self._read_ms[order_id]
+
+    def _price_fills(self, at_ms: int) -> list[Event]:
+        """Return the price at the secondary of each fill that has none.
+
+        Fills of just now wait until the recorder has had the time to write their quotes.
+        """
+        plan, query, notes = self._plan, self._journal.query, list[Event]()
+        for event in read_events(query, self._session.session_id, ("fill",), first=self._priced):
+            if event.at_ms + _QUOTES_MS > at_ms:
+                break
+            fill = msgspec.json.decode(event.body, type=Fill)
+            series = Series(self._venue, fill.symbol)
+            step_ms = plan.strategy.step.fixed_ms or DAY_MS
+            quotes = read_quotes(query, series, Span(event.ts_ms - step_ms, event.at_ms + 1))
+            tick = plan.strategy.instruments[self._venue][fill.symbol].tick_size
+            is_gap = is_quote_gap(query, series, event.at_ms)
+            body = msgspec.json.encode(price_fill(fill, quotes, tick, is_gap=is_gap)).decode()
+            notes.append(Event(PRICED, event.number, event.ts_ms, at_ms, body))
+        return notes
+
+    def _find_reached(self, done_ms: int, at_ms: int) -> list[Event]:
+        """Return the working orders whose limits a quote has reached since the last time."""
+        self._next_ms = at_ms + _QUOTES_MS
+        until_ms, notes = at_ms - _QUOTES_MS, list[Event]()
+        for name, limit in self._resting.items():
+            span = Span(self._read_ms[name], max(until_ms, self._read_ms[name]))
+            series = Series(self._venue, limit.symbol)
+            quoted_ms = first_through(
+                self._journal.query, series, span, limit.price, buy=limit.side == "buy"
+            )
+            self._read_ms[name] = span.end_ms
+            if quoted_ms is None:
+                continue
+            priced = Priced(
+                order_id=limit.order_id,
+                ts_ms=done_ms,
+                quoted_ms=quoted_ms,
+                symbol=limit.symbol,
+                side=limit.side,
+                type="limit",
+                quantity=limit.quantity,
+                price=limit.price,
+                quoted=limit.price,
+                cost_usd=None,
+                why=f"its limit was reached while it rested at {self._plan.venue}",
+            )
+            body = msgspec.json.encode(priced).decode()
+            notes.append(Event(REACHED, len(self._reached) + len(notes), done_ms, at_ms, body))
+        return notes

@@ -1,0 +1,303 @@
+"""Actions of tasks. Whatever is heavy is imported inside of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from tbv8.config.records import Experiment, Project, Strategy
+from tbv8.ending import end_with_parent
+from tbv8.errors import ConfigError, DataError
+from tbv8.freshness.result import backtest_inputs, needs_only_drawing, opened_files
+from tbv8.manifest import FILES_PART, Input, read_manifest
+from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
+from tbv8.page.plotly import has_plotly, write_plotly
+from tbv8.store.ledger import FUNDING
+from tbv8.tasks.states import without_history
+
+if TYPE_CHECKING:
+    from tbv8.live.plan import Plan
+    from tbv8.store.sessions import Role
+    from tbv8.trading.bars import Bars
+
+
+MOST_REPRODUCED = 20
+
+
+_ADDRESS_SPACE, _ADDRESS_SPACE_PER_CORE = 2400 * 2**20, 160 * 2**20
+
+
+def has_shadow(strategy: Strategy) -> bool:
+    """Return True if a strategy's secondary venue runs beside it."""
+    routing = strategy.routing
+    return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
+
+
+def ask_symbols(project: Project, venue_series: Sequence[Series]) -> None:
+    """Ask a venue whether it knows the symbols that have no history yet."""
+    from tbv8.backfill import check_symbols
+
+    venue = project.venues[venue_series[0].venue]
+    check_symbols(without_history(project, venue_series), venue=venue)
+
+
+def fill_series(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:
+    """Fetch the missing 1m bars of a series; with `again`, those that the venue lacked, too."""
+    from tbv8.backfill import backfill, recheck
+
+    venue = project.venues[series.venue]
+    backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
+    if again:
+        recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
+
+
+def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> None:
+    """Fetch the missing funding of a series."""
+    from tbv8.backfill import backfill
+
+    venue = project.venues[series.venue]
+    backfill(project.db_path, series, spans, venue=venue, now_ms=project.now_ms, dataset=FUNDING)
+
+
+def _check_address_space() -> None:
+    """Refuse a limit of `ulimit -v` that is too low for the threads of polars and pyarrow.
+
+    Under it they abort, or wait for ever for a thread that could not be started (both tried). With
+    two cores they reserve 2.5 GB, whatever the chunk.
+
+    Raises:
+        DataError: The limit is too low.
+    """
+    import resource
+
+    needed = _ADDRESS_SPACE + _ADDRESS_SPACE_PER_CORE * (os.cpu_count() or 1)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        raise DataError(
+            f"the limit of address space is {limit / 1e9:.1f} GB, and an aggregation reserves up "
+            f"to {needed / 1e9:.1f} GB here, of which it uses little: set "
+            f"`ulimit -v {needed // 1024}`, or limit the memory in use by a cgroup instead"
+        )
+
+
+def build_timeframe(
+    project: Project, series: Series, timeframe: Timeframe, chunk_days: int
+) -> None:
+    """Build the bars of a timeframe from 1m bars."""
+    _check_address_space()
+    from tbv8.build import build_bars
+
+    build_bars(project.db_path, series, timeframe, chunk_days=chunk_days, now_ms=project.now_ms)
+
+
+def check_strategy(strategy: Strategy) -> None:
+    """Load a strategy with its params; refuse what its class refuses."""
+    from tbv8.trading.loading import check_params
+    from tbv8.trading.opened import noting_opened
+
+    with noting_opened(strategy):  # what is imported here is imported anew by the run
+        check_params(strategy)
+
+
+def run_strategy(project: Project, strategy: Strategy) -> None:
+    """Run a strategy's backtest, or draw its page again if nothing else is stale."""
+    from tbv8.backtest.bars import coarse_ticks
+    from tbv8.backtest.run import draw_again, run_backtest
+
+    inputs, bars = read_inputs(project, strategy)
+    folder = project.results_path / strategy.strategy_id
+    if has_plotly(project.results_path):
+        write_plotly(project.results_path)
+    if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
+        draw_again(folder, manifest, strategy, bars, inputs=inputs)
+        print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
+        return
+    for line in coarse_ticks(strategy, bars):
+        print(f"   WARNING: {line}")
+    summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
+    for line in str(summary).splitlines():
+        print(f"   {line}")
+
+
+def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
+    """Return every part of a result's key and the bars, both as of one moment."""
+    from tbv8.backtest.bars import read_bars
+    from tbv8.store.bars import open_bars
+
+    with open_bars(project.db_path) as store, store.transaction("DEFERRED"):
+        inputs = backtest_inputs(store.query, strategy, results_path=project.results_path)
+        return inputs, read_bars(store, strategy)
+
+
+def run_lookahead(project: Project, strategy: Strategy) -> None:
+    """Check a strategy for look-ahead, and keep the verdict beside its result."""
+    from tbv8.backtest.lookahead import check_lookahead, lines
+    from tbv8.freshness.verdict import write_verdict
+    from tbv8.trading.loading import StrategyError
+
+    inputs, bars = read_inputs(project, strategy)
+    keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
+    try:
+        verdict = check_lookahead(strategy, bars)
+    except StrategyError as e:
+        keep(passed=False, line=str(e))
+        raise
+    found = lines(strategy, verdict)
+    warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
+    keep(passed=True, line=found[0], warm_up_ms=warm_up_ms)
+    for line in found:
+        print(f"   {line}")
+
+
+def rerun_result(project: Project, strategy: Strategy) -> None:
+    """Run a result again, and compare every byte of its files."""
+    from tbv8.backtest.run import run_backtest
+    from tbv8.results.folder import first_difference
+
+    name = strategy.strategy_id
+    folder = project.results_path / name
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder}: there is no result to reproduce: run `doit backtest:{name}`")
+    start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
+    strategy = replace(strategy, span=Span(start_ms, end_ms))
+    inputs, bars = read_inputs(project, strategy)
+    with TemporaryDirectory(prefix="tbv8-") as temporary:
+        run_backtest(strategy, bars, inputs=inputs, results_path=Path(temporary))
+        difference = first_difference(folder, Path(temporary) / name)
+    if difference:
+        now = {**inputs, FILES_PART: opened_files(strategy, manifest)}
+        changed = [part for part in now if manifest.inputs.get(part) != now[part]]
+        why = f"; its {' and '.join(changed)} changed since" if changed else ""
+        raise DataError(f"not reproduced: {difference}{why}")
+    print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
+
+
+def run_trials(project: Project, experiment: Experiment) -> None:
+    """Run the trials of an experiment that are missing, and write its result."""
+    from tbv8.experiments.run import run_experiment
+
+    for line in run_experiment(
+        experiment, db_path=project.db_path, results_path=project.results_path
+    ):
+        print(f"   {line}")
+
+
+def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:
+    """Run trials of an experiment again, and compare their digests and the bytes of its folder."""
+    from tbv8.experiments.run import reproduce_folder, reproduce_trials
+
+    name, most = experiment.experiment_id, None if all_ else MOST_REPRODUCED
+    count = reproduce_trials(experiment, db_path=project.db_path, most=most)
+    print(f"   {name}: reproduced, {count} trials with the same digests")
+    line = reproduce_folder(experiment, db_path=project.db_path, results_path=project.results_path)
+    print(f"   {name}: {line}")
+
+
+def run_paper(
+    project: Project, strategy: Strategy, for_: str, new: bool, metrics_port: str
+) -> None:
+    """Run a strategy's paper session until it is stopped."""
+    from tbv8.live.notify import Notifier
+    from tbv8.live.watch import Options, watch
+
+    try:
+        for_s = parse_duration_ms(for_) / 1000 if for_ else None
+    except ValueError as e:
+        raise DataError(f"--for: {e}") from e
+    if metrics_port and not metrics_port.isdecimal():
+        raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
+    plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    if strategy.funding != "fixed":
+        for plan in plans.values():
+            if plan.strategy.funding == "fixed":
+                print(
+                    f"   {strategy.strategy_id}: the session at {plan.venue} is charged its "
+                    "funding_rate_8h: to charge what the venue charges, write `funding` among the "
+                    f"channels of config/venues/{plan.venue}.yaml"
+                )
+    if notify is not None and not os.environ.get(notify.urls_env):
+        raise ConfigError(
+            f"the environment variable {notify.urls_env} is not set: put the URLs of apprise into "
+            "it, or leave `notify` out",
+            path=Path("config/data.yaml"),
+            key="notify.urls_env",
+        )
+    notifier = None
+    if notify is not None:
+        title = f"tbv8 {strategy.strategy_id}"
+        notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
+    port = int(metrics_port) if metrics_port else None
+    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    watch(plans, options)
+
+
+def replay_session(project: Project, strategy: Strategy) -> None:
+    """Run a paper session again from its journal, and compare every byte."""
+    from tbv8.live.results import check_replay
+
+    print(f"   {check_replay(session_plans(project, strategy, is_new=False))}")
+
+
+def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict[str, Plan]:
+    """Return the plans of a strategy's paper session and of its shadow, by role.
+
+    Raises:
+        ConfigError: The primary venue is not recorded.
+    """
+    from tbv8.freshness.result import session_inputs
+    from tbv8.live.plan import Plan, on_venue
+
+    roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
+    if has_shadow(strategy):
+        roles["shadow"] = strategy.routing.secondary
+    plans: dict[str, Plan] = {}
+    for role, name in roles.items():
+        venue = project.venues[str(name)]
+        if not venue.enabled or "trades" not in venue.channels:
+            raise ConfigError(
+                f"a paper session of {strategy.strategy_id} needs its trades recorded: write "
+                "`enabled: true`, and `trades` among its channels",
+                path=Path(f"config/venues/{venue.name}.yaml"),
+            )
+        has_funding = "funding" in venue.channels
+        there = on_venue(strategy, venue.name, is_funding_recorded=has_funding)
+        plans[role] = Plan(
+            strategy=there,
+            role=role,
+            venue=venue.name,
+            db_path=project.db_path,
+            folder=project.paper_folder(strategy.strategy_id),
+            stop_path=project.stop_file(strategy.strategy_id),
+            differs_path=project.differs_file(strategy.strategy_id),
+            inputs=session_inputs(there),
+            stale_ms=project.stale_after_ms(strategy),
+            clock_ms=project.paper.clock_limit_ms,
+            is_new=is_new,
+            priced_at=roles.get("shadow") if role == "primary" else None,
+        )
+    return plans
+
+
+def run_recorder(
+    project: Project, for_s: float | None, metrics_port: int | None, parent: int | None
+) -> None:
+    """Record live data of every enabled venue."""
+    from tbv8.recorder.run import Options, record
+
+    if parent is not None:
+        end_with_parent(parent)
+
+    def make_database() -> None:
+        from tbv8.store.schema import migrate
+
+        migrate(project.db_path, root=project.root)
+
+    options = Options(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
+    record(project.db_path, list(project.venues.values()), options)

@@ -1,0 +1,457 @@
+"""The graph: config in, pydoit task dicts out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from doit.exceptions import InvalidDodoFile
+
+from tbv8.config.records import Experiment, Problem, Project, Strategy
+from tbv8.config.source import is_file
+from tbv8.files import sweep
+from tbv8.freshness.data import aggregate_state, migration_state
+from tbv8.freshness.result import backtest_state, static_state
+from tbv8.freshness.state import State
+from tbv8.manifest import Input
+from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_duration_ms
+from tbv8.results.folder import check_replaceable
+from tbv8.tasks.actions import (
+    MOST_REPRODUCED,
+    ask_symbols,
+    build_timeframe,
+    check_strategy,
+    fill_funding,
+    fill_series,
+    has_shadow,
+    read_inputs,
+    replay_session,
+    rerun_result,
+    rerun_trials,
+    run_lookahead,
+    run_paper,
+    run_recorder,
+    run_strategy,
+    run_trials,
+)
+from tbv8.tasks.options import CHUNK_DAYS, PAPER_OPTIONS, REPRODUCE_OPTIONS, whole_number
+from tbv8.tasks.states import (
+    folder_state,
+    funding_state,
+    history_reach,
+    series_state,
+    symbols_state,
+    trials_state,
+)
+from tbv8.tasks.task import Task, make_task
+from tbv8.tasks.wanted import (
+    default_series,
+    funding_sources,
+    select_builds,
+    wanted_funding,
+    wanted_history,
+)
+from tbv8.venues.registry import find_venue
+
+if TYPE_CHECKING:
+    from tbv8.trading.bars import Bars
+
+
+def migrate(project: Project) -> Task:
+    """Return the task on which all depend that need the database."""
+
+    def run() -> None:
+        from tbv8.store.schema import migrate
+
+        migrate(project.db_path, root=project.root)
+
+    return make_task(
+        run, partial(migration_state, project.db_path), doc="Make or upgrade the database"
+    )
+
+
+def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
+    """Yield one subtask per series whose history is wanted.
+
+    With `recheck` each asks its venue again for the minutes that the ledger holds as missing. All
+    of them together ask first for all symbols, so that a misspelt one is not found hours later.
+    """
+    by_venue: dict[str, list[Series]] = {}
+    for series in project.wanted:
+        if wanted_history(project, series):
+            by_venue.setdefault(series.venue, []).append(series)
+    checks = []
+    for name, venue_series in by_venue.items():
+        if len(venue_series) > 1:
+            checks.append(f"_symbols:{name}")
+            yield {
+                "basename": checks[-1],
+                **make_task(
+                    partial(ask_symbols, project, venue_series),
+                    partial(symbols_state, project, venue_series),
+                    # after nothing: pydoit takes what waits for one task in any order
+                    doc=f"Ask {name} whether it knows the symbols of which nothing is held",
+                ),
+            }
+    yield {
+        "name": None,
+        "doc": "Fetch the wanted 1m history of every series",
+        "task_dep": [*checks, *_broken_history(project)],
+    }
+    for problem in project.problems:
+        if problem.kind == "venue":
+            yield {"basename": _broken_venue(problem.name), **_broken(problem)}
+    for series in project.wanted:
+        if spans := wanted_history(project, series):
+            venue = project.venues[series.venue]
+            first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
+            task = make_task(
+                partial(fill_series, project, series, spans, recheck),
+                partial(series_state, project, series, spans, recheck),
+                doc=f"1m bars of {series.symbol} at {_title(venue.name)}, {Span(first, last)}",
+                after=["migrate"],
+            )
+            if venue.history is not None and venue.history.reach:
+                task["meta"]["reach"] = partial(history_reach, series, venue)
+            yield {"name": str(series), **task}
+
+
+def fundings(project: Project) -> Iterator[Task]:
+    """Yield one subtask per series of which the funding is wanted."""
+    yield {"name": None, "doc": "Fetch the funding that was charged of every series"}
+    for series, spans in wanted_funding(project).items():
+        first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
+        title = _title(series.venue)
+        yield {
+            "name": str(series),
+            **make_task(
+                partial(fill_funding, project, series, spans),
+                partial(funding_state, project, series, spans),
+                doc=f"Funding of {series.symbol} at {title}, {Span(first, last)}",
+                after=["migrate"],
+            ),
+        }
+
+
+def aggregates(
+    project: Project, *, venue: str, symbol: str, timeframes: str, chunk_days: str
+) -> Iterator[Task]:
+    """Yield every build under its full name, its groups, and `aggregate` on what is selected.
+
+    Options never remove a task, since another may depend on it: they add what only they name, and
+    choose what the group `aggregate` depends on.
+    """
+    chunk = whole_number("--chunk-days", chunk_days)
+    defaults = {series: project.timeframes_of(series) for series in default_series(project)}
+    selected = select_builds(project, defaults, venue, symbol, timeframes)
+    builds = {
+        (series, timeframe): None
+        for group in (defaults, selected)
+        for series, names in group.items()
+        for timeframe in names
+    }
+    by_timeframe: dict[Timeframe, list[str]] = {}
+    for series, timeframe in builds:
+        name = aggregate_name(series, timeframe)
+        by_timeframe.setdefault(timeframe, []).append(name)
+        yield {
+            "basename": name,
+            **make_task(
+                partial(build_timeframe, project, series, timeframe, chunk),
+                partial(aggregate_state, project.db_path, series, timeframe),
+                doc=f"{timeframe} bars of {series.symbol} at {_title(series.venue)} from 1m bars",
+                after=[_minutes_name(project, series)],
+            ),
+        }
+    for timeframe, names in by_timeframe.items():
+        yield {
+            "basename": f"aggregate:{timeframe}",
+            "actions": None,
+            "task_dep": names,
+            "doc": f"{timeframe} bars of every series",
+        }
+    yield {
+        "basename": "aggregate",
+        "actions": None,
+        "task_dep": [
+            aggregate_name(series, timeframe)
+            for series, names in selected.items()
+            for timeframe in names
+        ]
+        + _broken_history(project),
+        "doc": "Bars of every timeframe that any config asks for",
+    }
+
+
+def backtests(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy behind the bars that it reads, and a check of its params."""
+    yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        check = f"_params:{strategy.strategy_id}"
+        yield {
+            "basename": check,
+            **make_task(
+                partial(check_strategy, strategy),
+                partial(static_state, strategy, results_path=project.results_path),
+                doc=f"Check the params of {strategy.strategy_id} before anything is fetched",
+            ),
+        }
+        folder = project.results_path / strategy.strategy_id
+        place = f"_folder:{strategy.strategy_id}"
+        yield {
+            "basename": place,
+            **make_task(
+                partial(check_replaceable, folder),
+                partial(folder_state, folder),
+                doc=f"Check that {folder} may be replaced before anything is fetched",
+            ),
+        }
+        task = make_task(
+            partial(run_strategy, project, strategy),
+            partial(backtest_state, project.db_path, strategy, results_path=project.results_path),
+            doc=f"{_class_text(strategy)} on {', '.join(strategy.symbols)} "
+            f"{strategy.timeframe} of {_title(strategy.source.venue)}, {strategy.span}",
+            after=[place, *_before_a_run(project, strategy)],
+        )
+        leftovers = (sweep, [project.results_path, [strategy.strategy_id]])  # no answer, so no vote
+        yield {"name": strategy.strategy_id, **task, "uptodate": [leftovers, *task["uptodate"]]}
+
+
+def experiments(project: Project) -> Iterator[Task]:
+    """Yield one subtask per experiment behind the bars that its trials read."""
+    yield {"name": None, "doc": "Run the experiments in config/experiments"}
+    for problem in project.problems:
+        if problem.kind == "experiment":
+            yield {"name": problem.name, **_broken(problem)}
+    for experiment in project.experiments.values():
+        yield from _experiment_tasks(project, experiment)
+
+
+def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task]:
+    from tbv8.config.experiments import results_folder
+
+    name = experiment.experiment_id
+    folder = results_folder(project.results_path, name)
+    place = f"_folder:experiments/{name}"
+    yield {
+        "basename": place,
+        **make_task(
+            partial(check_replaceable, folder),
+            partial(folder_state, folder),
+            doc=f"Check that {folder} may be replaced before anything is fetched",
+        ),
+    }
+    question = partial(trials_state, project.db_path, experiment, results_path=project.results_path)
+    task = make_task(
+        partial(run_trials, project, experiment),
+        question,
+        doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
+        f"{', '.join(axis.name for axis in experiment.search.axes)}",
+        after=[place, *_before_trials(project, experiment)],
+    )
+    leftovers = (sweep, [folder.parent, [name]])
+    yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
+    for part, words in _PARTS.items():
+        if getattr(experiment, part) is not None:
+            yield {
+                "basename": f"{part.replace('_', '')}:{name}",
+                "actions": None,
+                "task_dep": [f"experiment:{name}"],
+                "doc": f"The {words} of {name}",
+            }
+
+
+_PARTS = {"walk_forward": "walk-forward", "monte_carlo": "Monte Carlo"}
+
+
+def _before_trials(project: Project, experiment: Experiment) -> list[str]:
+    """Return the tasks behind which trials may run: bars of every timeframe, and funding."""
+    strategy = experiment.strategy
+    bars = [
+        _bars_name(project, series, timeframe)
+        for series in strategy.sources
+        for timeframe in (*experiment.timeframes, ONE_MINUTE)
+    ]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return list(dict.fromkeys([*bars, *paid]))
+
+
+def lookaheads(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that reruns it on data cut after many moments."""
+    yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        yield _check(run_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on cut data")
+
+
+def reproduces(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs it again and compares every byte of its result."""
+    yield {"name": None, "doc": "Run results again and compare every byte"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
+        yield _check(rerun_result, project, strategy, doc)
+    for experiment in project.experiments.values():
+        name = experiment.experiment_id
+        task = make_task(
+            partial(rerun_trials, project, experiment),
+            partial(State, ("it runs whenever it is asked for",)),
+            doc=f"Run {MOST_REPRODUCED} trials of {name} again, or --all, and compare every digit",
+            after=_before_trials(project, experiment),
+        )
+        yield {"name": name, **task, "params": REPRODUCE_OPTIONS}
+
+
+def _check(
+    action: Callable[[Project, Strategy], None], project: Project, strategy: Strategy, doc: str
+) -> Task:
+    question = partial(State, ("it runs whenever it is asked for",))
+    after = _before_a_run(project, strategy)
+    task = make_task(partial(action, project, strategy), question, doc=doc, after=after)
+    return {"name": strategy.strategy_id, **task}
+
+
+def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
+    """Return the tasks behind which a strategy may run: its params checked, its bars built."""
+    bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
+    paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
+    return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
+
+
+def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
+    """Build what a run of `strategy` needs and is stale, as `doit` does before its backtest.
+
+    Returns:
+        Every part of the result's key, and the bars, both as of one moment.
+
+    Raises:
+        Tbv8Error: The params are refused, or something cannot be built.
+    """
+    check_strategy(strategy)
+    tasks = {"migrate": migrate(project)}
+    for group, several in (
+        ("backfill", backfills(project, recheck=False)),
+        ("funding", fundings(project)),
+        ("", aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS)),
+    ):
+        tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in several}
+    done: set[str] = set()
+
+    def build(name: str) -> None:
+        if name not in done:
+            done.add(name)
+            for before in tasks[name]["task_dep"]:
+                build(before)
+            if tasks[name]["meta"]["state"]().reasons:
+                tasks[name]["actions"][0].action()
+
+    _check, *needed = _before_a_run(project, strategy)
+    for name in needed:
+        build(name)
+    return read_inputs(project, strategy)
+
+
+def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
+    """Return the task that brings the bars of a series and timeframe."""
+    if timeframe == ONE_MINUTE:
+        return _minutes_name(project, series)
+    return aggregate_name(series, timeframe)
+
+
+def papers(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
+    yield {"name": None, "doc": "Run a strategy on the bars that are recorded, until Ctrl-C"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        routing = strategy.routing
+        beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
+        doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
+        task = _asked(partial(run_paper, project, strategy), strategy, doc)
+        broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+        # the session's own process checks the params: NautilusTrader would stay in this one
+        yield {**task, "params": PAPER_OPTIONS, "task_dep": ["migrate", *broken]}
+
+
+def replays(project: Project) -> Iterator[Task]:
+    """Yield one subtask per strategy that runs its paper session again and compares every byte."""
+    yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
+    yield from _broken_strategies(project)
+    for strategy in project.strategies.values():
+        doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
+        yield _asked(partial(replay_session, project, strategy), strategy, doc)
+
+
+def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
+    question = partial(State, ("it runs whenever it is asked for",))
+    after = ["migrate", f"_params:{strategy.strategy_id}"]
+    return {"name": strategy.strategy_id, **make_task(action, question, doc=doc, after=after)}
+
+
+def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) -> Task:
+    """Return the recorder: one task, since pydoit runs subtasks one after another."""
+    question = partial(State, ("it runs whenever it is asked for",))
+    port = whole_number("--metrics-port", metrics_port) if metrics_port else None
+    try:
+        for_s = parse_duration_ms(for_) / 1000 if for_ else None
+    except ValueError as e:
+        raise InvalidDodoFile(f"--for: {e}") from e
+    parent = whole_number("--with-parent", with_parent) if with_parent else None
+    action = partial(run_recorder, project, for_s, port, parent)
+    doc = "Write live trades, quotes and 1m bars of every enabled venue until Ctrl-C"
+    broken = [
+        _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
+    ]
+    return make_task(action, question, doc=doc, after=["migrate", *broken])
+
+
+def _broken_strategies(project: Project) -> Iterator[Task]:
+    """Yield the subtasks of strategies whose files are wrong."""
+    for problem in project.problems:
+        if problem.kind == "strategy":
+            yield {"name": problem.name, **_broken(problem)}
+
+
+def _broken_history(project: Project) -> list[str]:
+    """Return the task that the history needs if its venue's file is wrong."""
+    return [
+        _broken_venue(problem.name)
+        for problem in project.problems
+        if problem.kind == "venue" and problem.name == project.history_venue
+    ]
+
+
+def _broken_venue(name: str) -> str:
+    return f"_venue:{name}"
+
+
+def _broken(problem: Problem) -> Task:
+    """Return a task that a command refuses when it is needed; it cannot run."""
+
+    def refuse() -> None:
+        raise problem.error
+
+    task = make_task(refuse, partial(State, (str(problem.error),)), doc=f"wrong: {problem.error}")
+    task["meta"]["problem"] = problem
+    return task
+
+
+def aggregate_name(series: Series, timeframe: Timeframe) -> str:
+    """Return the full name of the task that builds a timeframe of a series."""
+    return f"aggregate:{series}:{timeframe}"
+
+
+def _minutes_name(project: Project, series: Series) -> str:
+    """Return the task that brings the 1m bars of a series; of a recorded one, none does."""
+    return f"backfill:{series}" if wanted_history(project, series) else "migrate"
+
+
+def _class_text(strategy: Strategy) -> str:
+    """Return a strategy's class as its file names it."""
+    between = ":" if is_file(strategy.module) else "."
+    return f"{strategy.module}{between}{strategy.class_name}"
+
+
+def _title(venue: str) -> str:
+    return f"{venue} (simulated)" if find_venue(venue).simulated else venue

@@ -1,0 +1,101 @@
+"""Questions of tasks: is it stale, and why? Light to import: each start of doit asks them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tbv8.config.records import Experiment, Project, Venue
+from tbv8.coverage import missing_spans
+from tbv8.errors import DataError, Tbv8Error, VenueError
+from tbv8.freshness.data import backfill_state
+from tbv8.freshness.state import State
+from tbv8.market import Series, Span
+from tbv8.results.folder import check_replaceable
+from tbv8.store.database import Query, open_reader
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, holds, read_days
+from tbv8.venues.registry import find_venue
+
+
+def symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
+    """Tell whether every series of a venue has history, so that its symbol is known."""
+    names = ", ".join(series.symbol for series in without_history(project, venue_series))
+    return State((f"nothing is held yet of {names}",) if names else ())
+
+
+def without_history(project: Project, venue_series: Sequence[Series]) -> list[Series]:
+    """Return the series without any history."""
+    try:
+        with open_reader(project.db_path) as query:
+            return [series for series in venue_series if not holds(query, series, (HISTORY,))]
+    except Tbv8Error:  # before the first `migrate`, that comes next and says what is wrong
+        return list(venue_series)
+
+
+def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
+    """Tell whether the funding of a series is complete, and what it costs to fill."""
+    state = backfill_state(project.db_path, series, spans, FUNDING)
+    if not state.reasons or (source := find_venue(series.venue).funding) is None:
+        return state
+    with open_reader(project.db_path) as query:
+        gaps = missing_spans(spans, covered(query, series, FUNDING))
+    cost = source.cost(gaps, project.now_ms)
+    return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
+
+
+def history_reach(series: Series, venue: Venue) -> str:
+    """Return how far back a venue's history goes, for `doit plan`: only the venue knows."""
+    from tbv8.backfill import reach
+
+    try:
+        return reach(series, venue=venue) or ""
+    except VenueError as e:
+        return str(e)
+
+
+def series_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
+    """Tell whether the 1m bars of a series are complete, and what it costs to fill them."""
+    venue = project.venues[series.venue]
+    source, files = venue.history, None
+    if source is not None and source.files is not None:
+        try:
+            files = source.files(venue.symbols[series.symbol] or series.symbol)
+        except DataError as e:  # and the action says so, too
+            return State((str(e),))
+    state = backfill_state(project.db_path, series, spans, files=files)
+    reasons = state.reasons
+    if reasons and source is not None:
+        with open_reader(project.db_path) as query:
+            gaps = missing_spans(spans, covered(query, series, HISTORY))
+        if gaps:
+            reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
+    if again:
+        with open_reader(project.db_path) as query:
+            missing = _count_missing(query, series, spans)
+        if missing:
+            reasons = (*reasons, f"--recheck: {missing:,} minutes were missing at the venue")
+    return State(reasons, state.parts)
+
+
+def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
+    return sum(
+        day.missing
+        for day in read_days(query, series, HISTORY)
+        if day.source != NOT_LISTED and any(day.span.intersection(span) for span in spans)
+    )
+
+
+def folder_state(folder: Path) -> State:
+    """Tell whether a folder may be replaced by a result."""
+    try:
+        check_replaceable(folder)
+    except DataError as e:
+        return State((str(e),))
+    return State(())
+
+
+def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
+    """Tell whether an experiment's result is complete and current."""
+    from tbv8.experiments.state import experiment_state  # `doit list` asks no experiment
+
+    return experiment_state(db_path, experiment, results_path=results_path)

@@ -1,0 +1,103 @@
+"""Which series, timeframes and funding the configuration wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from doit.exceptions import InvalidDodoFile
+
+from tbv8.config.document import unknown
+from tbv8.config.records import Project, Strategy
+from tbv8.errors import Tbv8Error
+from tbv8.market import MINUTE_MS, ONE_MINUTE, Series, Span, Timeframe
+from tbv8.store.database import open_reader
+from tbv8.store.ledger import holds
+from tbv8.tasks.options import parse_timeframe_option
+from tbv8.venues.registry import find_venue
+
+
+def wanted_history(project: Project, series: Series) -> list[Span]:
+    """Return the spans that a backfill can bring of a series; none of a venue without history."""
+    source = project.venues[series.venue].history
+    available = source.span(project.now_ms) if source else None
+    spans = project.wanted.get(series, []) if available else []
+    return [part for span in spans if available and (part := span.intersection(available))]
+
+
+def wanted_funding(project: Project) -> dict[Series, list[Span]]:
+    """Return the spans of funding to fetch, by series: of the history venue, and of strategies.
+
+    A payment at the very end of a span belongs to it.
+    """
+    asked = {series: list(spans) for series, spans in project.wanted.items()}
+    for strategy in project.strategies.values():
+        if strategy.funding != "fixed" and not strategy.simulated:
+            for name in filter(None, (strategy.routing.primary, strategy.routing.secondary)):
+                for symbol in strategy.symbols:
+                    spans = asked.setdefault(Series(name, symbol), [])
+                    if strategy.run_span not in spans:
+                        spans.append(strategy.run_span)
+    found: dict[Series, list[Span]] = {}
+    now_ms = ONE_MINUTE.floor(project.now_ms)
+    for series, spans in asked.items():
+        source, venue = find_venue(series.venue).funding, project.venues.get(series.venue)
+        if source and venue and series.symbol in venue.symbols:
+            wider = [Span(span.start_ms, span.end_ms + MINUTE_MS) for span in spans]
+            cut = [part for span in wider if (part := span.intersection(source.span(now_ms)))]
+            if cut:
+                found[series] = cut
+    return found
+
+
+def funding_sources(project: Project, strategy: Strategy) -> list[Series]:
+    """Return the series whose funding a run waits for: of the history venue if it is a perpetual.
+
+    Else of the primary venue. Others take part as far as they are held.
+    """
+    if strategy.funding != "history":
+        return []
+    wanted = wanted_funding(project)
+    for venue in (strategy.source.venue, strategy.routing.primary):
+        if several := [s for symbol in strategy.symbols if (s := Series(venue, symbol)) in wanted]:
+            return several
+    return []
+
+
+def default_series(project: Project) -> list[Series]:
+    """Return the series of the history venue and of strategies, and recorded ones with data."""
+    series = dict.fromkeys(project.wanted)
+    recorded = [
+        Series(venue.name, symbol)
+        for venue in project.venues.values()
+        if venue.enabled
+        for symbol in venue.symbols
+    ]
+    if recorded and project.db_path.is_file():
+        try:
+            with open_reader(project.db_path, timeout_s=1) as query:
+                series |= dict.fromkeys(s for s in recorded if holds(query, s))
+        except Tbv8Error:  # `migrate` runs first, and says what is wrong with the file
+            pass
+    return list(series)
+
+
+def select_builds(
+    project: Project,
+    defaults: Mapping[Series, list[Timeframe]],
+    venue: str,
+    symbol: str,
+    timeframes: str,
+) -> dict[Series, list[Timeframe]]:
+    """Return the series and timeframes that the options of `aggregate` choose; by default, all."""
+    named = [parse_timeframe_option(text) for text in timeframes.split(",") if text]
+    if venue and venue not in project.venues:
+        raise InvalidDodoFile(f"--venue: {unknown('venue', venue, project.venues)}")
+    series = list(defaults)
+    if venue:
+        series = [Series(venue, name) for name in project.venues[venue].symbols]
+    if symbol:
+        symbols = {s.symbol for s in series}
+        if symbol not in symbols:
+            raise InvalidDodoFile(f"--symbol: {unknown('symbol', symbol, symbols)}")
+        series = [s for s in series if s.symbol == symbol]
+    return {s: named or defaults.get(s) or project.timeframes_of(s) for s in series}

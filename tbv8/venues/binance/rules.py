@@ -1,0 +1,97 @@
+"""What orders are worth on a market of Binance: `GET <api>/exchangeInfo`.
+
+Wire facts: protocols.md 3.3 and 6; a rule of 0 is none. Fees and the largest leverage are told to
+owners of an API key only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from tbv8.errors import VenueError
+from tbv8.venues.base import Contract, Endpoints, Rules
+from tbv8.venues.binance.host import Host, Patience, get_json, naming_symbol, unknown_symbol
+from tbv8.venues.binance.product import Product
+from tbv8.venues.binance.rest import rest_host
+from tbv8.venues.http import Session
+
+_MOST_BYTES = 8 * 2**20  # all perpetuals take some 1 MB
+
+
+class _Filter(msgspec.Struct):
+    filterType: str
+    tickSize: Decimal | None = None
+    stepSize: Decimal | None = None
+    minNotional: Decimal | None = None  # of Spot
+    notional: Decimal | None = None  # of the perpetuals
+
+
+class _Symbol(msgspec.Struct):
+    symbol: str
+    baseAsset: str
+    filters: list[_Filter]
+
+
+class _Info(msgspec.Struct):
+    symbols: list[_Symbol]
+
+
+def fetch_rules(
+    product: Product,
+    endpoints: Endpoints,
+    symbols: Mapping[str, str | None],
+    *,
+    patience: Patience | None = None,
+) -> dict[str, Rules]:
+    """Return the rules of symbols, as the venue publishes them now.
+
+    Raises:
+        VenueError: The venue does not know one of them, refuses, or is out of reach.
+    """
+    host, found = rest_host(product, endpoints, patience or Patience()), dict[str, Rules]()
+    listed: dict[str, _Symbol] = {}
+    with Session(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
+        for symbol, native in symbols.items():
+            name = native or product.native_symbol(symbol)
+            if name not in listed:
+                listed |= _fetch_listed(product, host, session, name)
+            if name not in listed:
+                raise unknown_symbol(product, name)
+            contract = _contract(listed[name])
+            if not contract.rules.are_possible:
+                raise VenueError(f"{product.venue}: the rules of {name} are none of a market")
+            found[symbol] = contract.rules_of(symbol)
+    return found
+
+
+def _fetch_listed(
+    product: Product, host: Host, session: Session, native: str
+) -> dict[str, _Symbol]:
+    """Return the symbols of a reply that has `native` if the venue lists it."""
+    path = f"{product.api}/exchangeInfo"
+    params = {"symbol": native} if product.info_of_one else {}
+
+    def call() -> tuple[_Info, Mapping[str, str]]:
+        with naming_symbol(product, native):
+            return get_json(session, host, path, params, _Info)
+
+    info = host.ask(path, call, threading.Event(), weight=product.info_weight)
+    return {told.symbol: told for told in info.symbols}
+
+
+def _contract(told: _Symbol) -> Contract:
+    by_type = {rule.filterType: rule for rule in told.filters}
+    price, lot = by_type.get("PRICE_FILTER"), by_type.get("LOT_SIZE")
+    least = by_type.get("NOTIONAL") or by_type.get("MIN_NOTIONAL")
+    return Contract(
+        base=told.baseAsset,
+        rules=Rules(
+            tick_size=(price and price.tickSize) or None,
+            lot_size=(lot and lot.stepSize) or None,
+            min_notional_usd=(least and (least.minNotional or least.notional)) or None,
+        ),
+    )

@@ -1,0 +1,522 @@
+"""Bybit's messages of linear perpetuals, on the socket and by REST: market nouns out.
+
+Wire facts: docs/venues/bybit.md. The traps: an ack names no topic, only the `req_id` of its
+request; a refusal by REST comes with HTTP 200; rows of REST come newest first; a bar opens at the
+close of the one before, so its open may be no price of its minute; block trades, which nobody could
+have met in the book, are among the prints and left out here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from functools import partial
+from typing import Annotated, Literal
+from urllib.parse import unquote
+
+import msgspec
+from msgspec.structs import replace
+
+from tbv8.errors import VenueError
+from tbv8.market import DAY_MS, MOST_MS, MOST_VOLUME, Bar, Bbo, Span, Trade
+from tbv8.text import quoted
+from tbv8.venues.base import (
+    UNREADABLE,
+    Ack,
+    Amount,
+    Ask,
+    Channel,
+    Contract,
+    Market,
+    Moment,
+    Payment,
+    Price,
+    Refusal,
+    RefusedError,
+    Rules,
+    TradeId,
+    TradeNumber,
+    followed_by,
+    minutes_in,
+    undocumented,
+)
+
+VENUE = "bybit"
+PAGE_MINUTES = 1000
+
+_PAYMENTS_A_REPLY = 200
+_MOST_PAGES = 20  # of instruments: there were 800 in 2026, 1000 fit into a page
+_TRADES_A_REPLY = 1000
+_OLDEST_DAYS = 60  # looked through at once for the first payment: at most 180 of 8 hours
+
+_TOPICS: dict[Channel, str] = {"trades": "publicTrade", "bbo": "orderbook.1"}
+_SIDES: dict[str, Literal["buy", "sell"]] = {"Buy": "buy", "Sell": "sell"}
+_ALREADY = "error:already subscribed"
+_TOO_OFTEN = (429, 10006, 10018, 10429)
+_PASSING = (10000, 10016)  # a timeout, an error of the server
+
+type _Side = Literal["Buy", "Sell"]
+type _Size = Annotated[float, msgspec.Meta(gt=0, le=MOST_VOLUME)]
+type _Nanoseconds = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS * 1_000_000)]
+
+
+class _Frame(msgspec.Struct):
+    """What comes on the socket: data of a topic, or the answer to an order."""
+
+    topic: str = ""
+    type: str = ""
+    ts: Moment = 0
+    cts: Moment | None = None
+    data: msgspec.Raw = msgspec.Raw(b"null")
+    op: str = ""
+    success: bool | None = None
+    ret_msg: str = ""
+    req_id: str = ""
+
+
+class _Trade(
+    msgspec.Struct,
+    rename={"ts_ms": "T", "side": "S", "size": "v", "price": "p", "name": "i", "is_block": "BT"},
+):
+    ts_ms: Moment
+    side: _Side
+    size: _Size
+    price: Price
+    name: TradeId
+    is_block: bool = False
+    seq: int = 0
+
+
+class _RecentTrade(
+    msgspec.Struct, rename={"ts_ms": "time", "name": "execId", "is_block": "isBlockTrade"}
+):
+    ts_ms: Moment
+    side: _Side
+    size: _Size
+    price: Price
+    name: TradeId
+    is_block: bool = False
+    seq: int = 0
+
+
+class _Level(msgspec.Struct, array_like=True):
+    price: Price
+    size: Amount
+
+
+class _Book(msgspec.Struct):
+    b: list[_Level]
+    a: list[_Level]
+    u: TradeNumber = 0
+    seq: TradeNumber = 0
+    ts: Moment = 0
+    cts: Moment | None = None
+
+
+class _Reply(msgspec.Struct):
+    retCode: int
+    retMsg: str = ""
+    result: msgspec.Raw = msgspec.Raw(b"null")
+    time: Moment = 0
+
+
+class _Rows[T](msgspec.Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
+    rows: list[T]
+    cursor: str | None = None
+
+
+class _Time(msgspec.Struct):
+    timeNano: _Nanoseconds
+
+
+class _Candle(msgspec.Struct, array_like=True):
+    """Numbers of any size: one impossible bar must not cost the others of its reply."""
+
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class _Instrument(msgspec.Struct, rename="camel"):
+    symbol: str
+    contract_type: str = ""
+    status: str = ""
+
+
+class _Launched(msgspec.Struct):
+    launchTime: int
+
+
+class _PriceFilter(msgspec.Struct, rename="camel"):
+    tick_size: Decimal
+
+
+class _LotSizeFilter(msgspec.Struct, rename="camel"):
+    qty_step: Decimal
+    min_notional_value: Decimal | None = None
+
+
+class _LeverageFilter(msgspec.Struct, rename="camel"):
+    max_leverage: Decimal
+
+
+class _RuledInstrument(msgspec.Struct, rename="camel"):
+    symbol: str
+    base_coin: str
+    price_filter: _PriceFilter
+    lot_size_filter: _LotSizeFilter
+    leverage_filter: _LeverageFilter
+
+
+class _Paid(msgspec.Struct):
+    fundingRate: float
+    fundingRateTimestamp: Moment
+
+
+class _Ticker(msgspec.Struct):
+    symbol: str
+    markPrice: Price
+    singleOpenInterest: Amount | None = None
+
+
+# strict=False reads the numbers, all of which are in quotes.
+_decode_frame = msgspec.json.Decoder(_Frame, strict=False).decode
+_decode_trades = msgspec.json.Decoder(list[_Trade], strict=False).decode
+_decode_book = msgspec.json.Decoder(_Book, strict=False).decode
+
+
+class BybitFeed:
+    """The frames of one connection; see `tbv8.venues.base.Feed`."""
+
+    def __init__(self, markets: Mapping[str, Market]) -> None:
+        self._natives = {symbol: market.native for symbol, market in markets.items()}
+        self._streams: dict[str, tuple[Channel, str]] = {
+            f"{topic}.{market.native}": (channel, symbol)
+            for symbol, market in markets.items()
+            for channel, topic in _TOPICS.items()
+        }
+        self._sequences: dict[str, int] = {}
+
+    def subscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that subscribes to a stream.
+
+        One topic a frame: of several, one that is subscribed already takes all down.
+        """
+        self._sequences.pop(symbol, None)  # a wrong one must not last
+        return self._order("subscribe", symbol, channel)
+
+    def unsubscribe(self, symbol: str, channel: Channel) -> str:
+        """Return the frame that ends a stream."""
+        return self._order("unsubscribe", symbol, channel)
+
+    def _order(self, op: str, symbol: str, channel: Channel) -> str:
+        topic = f"{_TOPICS[channel]}.{self._natives[symbol]}"
+        return msgspec.json.encode({"op": op, "args": [topic], "req_id": topic}).decode()
+
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+        """Return the events in one frame; a book older than one seen before has none.
+
+        Raises:
+            VenueError: The frame is not one that this venue documents.
+        """
+        try:
+            message = _decode_frame(frame)
+            if message.topic:
+                return self._read(message)
+        except UNREADABLE as e:
+            raise undocumented(VENUE, frame, str(e)) from e
+        if not message.op and message.success is None:
+            raise undocumented(VENUE, frame, "neither data nor an answer")
+        return self._answers(message)
+
+    def _read(self, message: _Frame) -> Sequence[Trade | Bbo]:
+        channel, symbol = self._streams.get(message.topic, (None, ""))
+        if channel is None:
+            return ()
+        if message.type != "snapshot":  # the only one of these topics
+            problem = f"a {quoted(message.type)} of {message.topic}"
+            raise undocumented(VENUE, message.data, problem)
+        if channel == "trades":
+            return _to_trades(_decode_trades(message.data), symbol)
+        book = _decode_book(message.data)
+        # After a restart, at update 1, it may count anew.
+        if book.u != 1 and book.seq < self._sequences.get(symbol, 0):
+            return ()
+        self._sequences[symbol] = book.seq
+        return (_to_bbo(book, message.cts or message.ts, symbol),)
+
+    def _answers(self, message: _Frame) -> Sequence[Ack | Refusal]:
+        subscribed = message.success or message.ret_msg.startswith(_ALREADY)
+        if message.op == "subscribe" and subscribed and message.req_id in self._streams:
+            return (Ack(*self._streams[message.req_id]),)
+        return (Refusal(message.ret_msg),) if message.success is False else ()
+
+
+class BybitLive:
+    """The wire protocol of Bybit's linear perpetuals; see `tbv8.venues.base.Live`."""
+
+    ws_url = "wss://stream.bybit.com/v5/public/linear"
+    rest_url = "https://api.bybit.com"
+    ping = '{"op":"ping"}'
+    ping_s = 20.0
+    dials_per_minute = 20  # the venue allows 500 in five minutes
+    subscribe_pause_s = 0.02
+    weight_per_s = 20.0  # calls: the venue allows 600 in five seconds
+    weight_burst = 60.0
+    page_minutes = PAGE_MINUTES
+    kept_minutes: int | None = None
+    payment_days: int | None = _OLDEST_DAYS
+
+    def native_symbol(self, symbol: str) -> str:
+        """Return `BTCUSDT` for `BTC/USDT`, `BTCPERP` for `BTC/USDC`."""
+        base, _, quote = symbol.partition("/")
+        return f"{base}{'PERP' if quote == 'USDC' else quote}"
+
+    def open_feed(self, markets: Mapping[str, Market]) -> BybitFeed:
+        """Return the parser of a new connection."""
+        return BybitFeed(markets)
+
+    def ask_clock(self) -> Ask[int]:
+        """Ask for the venue's clock."""
+        return _ask("time", _parse_clock)
+
+    def ask_markets(self) -> Ask[dict[str, Market]]:
+        """Ask for every contract that trades, page by page."""
+        return _ask_instruments(_to_markets)
+
+    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+        """Ask for the rules of every contract; fees are those of an account, so not public."""
+        return _ask_instruments(_to_contracts)
+
+    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+        """Ask for the newest 1000 trades."""
+        parse = partial(_parse_recent, symbol)
+        return _ask("recent-trade", parse, symbol=market.native, limit=_TRADES_A_REPLY)
+
+    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+        """Ask for the book's best levels."""
+        return _ask("orderbook", partial(_parse_book, symbol), symbol=market.native, limit=1)
+
+    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+        """Ask for what was paid, the newest first: 200 payments a page."""
+        return _ask(
+            "funding/history",
+            partial(_parse_payments, self, market, span),
+            symbol=market.native,
+            startTime=span.start_ms,
+            endTime=span.end_ms - 1,
+            limit=_PAYMENTS_A_REPLY,
+        )
+
+    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+        """Ask for the contract's launch; then for what was paid in the days from there on."""
+        parse = partial(_parse_launch, self, market)
+        return _ask("instruments-info", parse, symbol=market.native)
+
+    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+        """Ask for the state of every contract."""
+        return _ask("tickers", _parse_marks, weight=5)
+
+    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+        """Ask for 1m bars, at most 1000; the newest stay of more."""
+        return _ask(
+            "kline",
+            partial(_parse_candles, span),
+            symbol=market.native,
+            interval="1",
+            start=span.start_ms,
+            end=span.end_ms - 1,
+            limit=PAGE_MINUTES,
+        )
+
+
+def _ask[T](
+    call: str, parse: Callable[[bytes], T | Ask[T]], *, weight: float = 1.0, **params: str | int
+) -> Ask[T]:
+    return Ask(
+        path=f"/v5/market/{call}",
+        parse=parse,
+        params={"category": "linear", **params},
+        weight=weight,
+    )
+
+
+def _ask_instruments[T](
+    read: Callable[[Sequence[msgspec.Raw]], dict[str, T]],
+    before: Sequence[dict[str, T]] = (),
+    **cursor: str,
+) -> Ask[dict[str, T]]:
+    """Ask for a page of instruments, and with its reply for the next."""
+
+    def parse(reply: bytes) -> dict[str, T] | Ask[dict[str, T]]:
+        page = _decoded(_Rows[msgspec.Raw], reply)
+        pages = [*before, read(page.rows)]
+        if not page.cursor:
+            return {name: row for found in pages for name, row in found.items()}
+        if len(pages) >= _MOST_PAGES:
+            raise undocumented(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
+        # It comes quoted for a URL, and is quoted once more when it is sent.
+        return _ask_instruments(read, pages, cursor=unquote(page.cursor))
+
+    return _ask("instruments-info", parse, weight=5, limit=1000, **cursor)
+
+
+def _to_trades(trades: Sequence[_Trade] | Sequence[_RecentTrade], symbol: str) -> list[Trade]:
+    """Return trades by time, those of one millisecond in their order here."""
+    events = [
+        Trade(VENUE, symbol, t.ts_ms, t.name, t.price, t.size, _SIDES[t.side])
+        for t in trades
+        if not t.is_block
+    ]
+    if len(events) > 1:
+        events.sort(key=_time)
+    return events
+
+
+def _time(trade: Trade) -> int:
+    return trade.ts_ms
+
+
+def _sequence(trade: _RecentTrade) -> tuple[int, int]:
+    return trade.ts_ms, trade.seq
+
+
+def _to_bbo(book: _Book, ts_ms: int, symbol: str) -> Bbo:
+    if not ts_ms:
+        raise VenueError(f"{VENUE}: a book of {symbol} without a time")
+    bid, ask = book.b[0] if book.b else None, book.a[0] if book.a else None
+    return Bbo(
+        VENUE,
+        symbol,
+        ts_ms,
+        bid.price if bid else None,
+        bid.size if bid else None,
+        ask.price if ask else None,
+        ask.size if ask else None,
+    )
+
+
+def _opened(reply: bytes) -> _Reply:
+    """Return the envelope of a reply that is no refusal."""
+    try:
+        envelope = msgspec.json.decode(reply, type=_Reply, strict=False)
+    except UNREADABLE as e:
+        raise undocumented(VENUE, reply, str(e)) from e
+    if envelope.retCode == 0:
+        return envelope
+    problem = f"{VENUE}: code {envelope.retCode} {quoted(envelope.retMsg)}"
+    if envelope.retCode in _PASSING:
+        raise VenueError(problem)
+    raise RefusedError(problem, too_often=envelope.retCode in _TOO_OFTEN)
+
+
+def _decoded[T](kind: type[T], reply: bytes) -> T:
+    result = _opened(reply).result
+    try:
+        return msgspec.json.decode(result, type=kind, strict=False)
+    except UNREADABLE as e:
+        raise undocumented(VENUE, reply, str(e)) from e
+
+
+def _readable[T](kind: type[T], rows: Sequence[msgspec.Raw]) -> list[T]:
+    """Return the rows that tell all that is wanted: new contracts come and go."""
+    found = []
+    for row in rows:
+        try:
+            found.append(msgspec.json.decode(row, type=kind, strict=False))
+        except UNREADABLE:
+            continue
+    return found
+
+
+def _parse_clock(reply: bytes) -> int:
+    return _decoded(_Time, reply).timeNano // 1_000_000
+
+
+def _to_markets(rows: Sequence[msgspec.Raw]) -> dict[str, Market]:
+    return {
+        row.symbol: Market(native=row.symbol, problem=_problem(row))
+        for row in _readable(_Instrument, rows)
+    }
+
+
+def _problem(row: _Instrument) -> str | None:
+    if row.contract_type != "LinearPerpetual":
+        return f"no perpetual, its type is {quoted(row.contract_type[:40])}"
+    return None if row.status == "Trading" else f"in status {quoted(row.status[:40])}"
+
+
+def _to_contracts(rows: Sequence[msgspec.Raw]) -> dict[str, Contract]:
+    found = {}
+    for row in _readable(_RuledInstrument, rows):
+        rules = Rules(
+            tick_size=row.price_filter.tick_size,
+            lot_size=row.lot_size_filter.qty_step,
+            min_notional_usd=row.lot_size_filter.min_notional_value,
+            max_leverage=row.leverage_filter.max_leverage,
+        )
+        if rules.are_possible:
+            found[row.symbol] = Contract(base=row.base_coin, rules=rules)
+    return found
+
+
+def _parse_recent(symbol: str, reply: bytes) -> list[Trade]:
+    trades = _decoded(_Rows[_RecentTrade], reply).rows[::-1]  # they come newest first
+    trades.sort(key=_sequence)
+    return _to_trades(trades, symbol)
+
+
+def _parse_book(symbol: str, reply: bytes) -> Bbo:
+    book = _decoded(_Book, reply)
+    return _to_bbo(book, book.cts or book.ts, symbol)
+
+
+def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
+    candles = _decoded(_Rows[_Candle], reply).rows
+    return minutes_in(
+        span, (Bar(c.start, c.open, c.high, c.low, c.close, c.volume) for c in candles)
+    )
+
+
+def _parse_payments(
+    live: BybitLive, market: Market, span: Span, reply: bytes
+) -> list[Payment] | Ask[list[Payment]]:
+    rows = _decoded(_Rows[_Paid], reply).rows
+    paid = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
+    oldest_ms = min((payment.time_ms for payment in paid), default=0)
+    if len(paid) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
+        return paid
+    if oldest_ms >= span.end_ms:
+        raise undocumented(VENUE, reply, "payments behind those that were asked for")
+    return followed_by(paid, live.ask_payments(market, Span(span.start_ms, oldest_ms)))
+
+
+def _parse_launch(
+    live: BybitLive, market: Market, reply: bytes
+) -> list[Payment] | Ask[list[Payment]]:
+    now_ms, launches = _opened(reply).time, _decoded(_Rows[_Launched], reply).rows
+    launch_ms = launches[0].launchTime // DAY_MS * DAY_MS if launches else now_ms
+    return _oldest(live, market, launch_ms, now_ms)
+
+
+def _oldest(
+    live: BybitLive, market: Market, start_ms: int, now_ms: int
+) -> list[Payment] | Ask[list[Payment]]:
+    """Return a request for what was paid in some days; if that is nothing, in those behind them."""
+    if not 0 <= start_ms < now_ms:
+        return []
+    span = Span(start_ms, start_ms + _OLDEST_DAYS * DAY_MS)
+
+    def parse(reply: bytes) -> list[Payment] | Ask[list[Payment]]:
+        found = _parse_payments(live, market, span, reply)
+        return found or _oldest(live, market, span.end_ms, now_ms)
+
+    return replace(live.ask_payments(market, span), parse=parse)
+
+
+def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
+    tickers = _readable(_Ticker, _decoded(_Rows[msgspec.Raw], reply).rows)
+    return {ticker.symbol: (ticker.markPrice, ticker.singleOpenInterest) for ticker in tickers}

@@ -1,0 +1,74 @@
+"""What orders are worth at an exchange, as ccxt has it of the exchange's list of markets.
+
+Of precision ccxt has steps or counts of digits, by exchange. Its fees are those of the list, else
+the schedule that ccxt was released with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+
+import ccxt
+
+from tbv8.errors import VenueError
+from tbv8.venues.base import Contract, Endpoints, FromExchange, Rules, Say
+from tbv8.venues.ccxt.exchange import Exchange
+from tbv8.venues.live_calls import Patience
+
+_DOLLARS = ("USD", "USDT", "USDC")
+
+
+def fetch_rules(
+    origin: FromExchange,
+    endpoints: Endpoints,
+    symbols: Mapping[str, str | None],
+    *,
+    say: Say,
+    patience: Patience | None = None,
+) -> dict[str, Rules]:
+    """Return the rules of symbols, as the exchange publishes them now.
+
+    Raises:
+        VenueError: The exchange does not know one of them, refuses, or is out of reach.
+    """
+    with closing(Exchange(origin.exchange, endpoints, say=say, patience=patience)) as exchange:
+        found = {}
+        for symbol, native in symbols.items():
+            market = exchange.find_market(native or exchange.native_symbol(symbol))
+            rules = parse_rules(market, exchange.ccxt.precisionMode)
+            if not rules.are_possible:
+                raise VenueError(f"{exchange.name}: the rules of {symbol} are none of a market")
+            found[symbol] = Contract(base=market["base"], rules=rules).rules_of(symbol)
+    return found
+
+
+def parse_rules(market: Mapping[str, Any], mode: int) -> Rules:
+    """Return the rules of a market of ccxt's, whose precision is in one of ccxt's modes."""
+    steps, limits = market["precision"], market["limits"]
+    contract_size = _number(market.get("contractSize")) or Decimal(1)
+    lot = _step(steps.get("amount"), mode)
+    least = _number(limits["cost"].get("min"))
+    return Rules(
+        tick_size=_step(steps.get("price"), mode),
+        lot_size=None if lot is None else lot * contract_size,
+        min_notional_usd=(least or None) if market["quote"] in _DOLLARS else None,
+        max_leverage=_number(limits["leverage"].get("max")) if market["contract"] else None,
+        maker_fee=_number(market.get("maker")),
+        taker_fee=_number(market.get("taker")),
+    )
+
+
+def _step(precision: Any, mode: int) -> Decimal | None:
+    """Return a step of a price or an amount; None where it is a count of significant digits."""
+    number = _number(precision)
+    if number is None or mode == ccxt.SIGNIFICANT_DIGITS:
+        return None
+    return number if mode == ccxt.TICK_SIZE else Decimal(1).scaleb(-int(number))
+
+
+def _number(value: Any) -> Decimal | None:
+    """Return a number as its shortest text has it: ccxt has floats."""
+    return None if value is None else Decimal(str(value))
