@@ -50,16 +50,15 @@ def run_backtest(
         files.update(opened.files())
         return books
 
-    primary, shadow = account(routing.primary), None
+    books = {"": account(routing.primary)}
     if routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None:
-        shadow = account(routing.secondary)
+        books["shadow"] = account(routing.secondary)
     key = {**inputs, FILES_PART: make_input(files)}
-    summary = summarise(strategy, bars, primary, shadow)
+    summary = summarise(strategy, bars, books[""], books.get("shadow"))
 
     def write(folder: Path) -> None:
-        write_run(folder, primary)
-        if shadow:
-            write_run(folder / "shadow", shadow)
+        for name in list(books):  # none is kept for the page, which reads the files
+            write_run(folder / name, books.pop(name))
         write_market(folder / "market.csv", strategy, bars)
         write_json(folder / "summary.json", to_json(summary))
         _draw(folder, strategy, bars, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,7 @@ def _position_row(position: Position, market: Market) -> tuple[Any, ...]:
 
 
 def _fixed(value: Decimal, places: int) -> str:
-    quantum = Decimal(1).scaleb(-places)
-    return f"{value.quantize(quantum, rounding=ROUND_HALF_EVEN):f}"
+    return f"{value:.{places}f}"
 
 
 def _write_rows(path: Path, header: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:

@@ -12,7 +12,7 @@ from decimal import Decimal, localcontext
 import msgspec
 
 from tbv8.risk.checks import RULES
-from tbv8.risk.costs import maintenance, next_midnight
+from tbv8.risk.costs import next_midnight
 from tbv8.risk.events import EXACT, Breach, Denial, Halt, Order, Payment, Terms
 from tbv8.risk.limits import Limits
 from tbv8.risk.rule import Request
@@ -48,22 +48,6 @@ class Book(msgspec.Struct, kw_only=True):
         with localcontext(EXACT):
             held = ((symbol, size) for symbol, size in self.positions.items() if size)
             return self.cash + sum((size * self.prices[s] for s, size in held), _ZERO)
-
-    @property
-    def maintenance_margin(self) -> Decimal:
-        """The maintenance margin of all positions, at the last prices."""
-        with localcontext(EXACT):
-            return sum(
-                (
-                    abs(size) * self.prices[symbol] * self._maintenance(symbol)
-                    for symbol, size in self.positions.items()
-                    if size
-                ),
-                _ZERO,
-            )
-
-    def _maintenance(self, symbol: str) -> Decimal:
-        return maintenance(self.limits.markets[symbol].max_leverage)
 
     # May this order go?
 

@@ -11,15 +11,6 @@ _SMALLEST = Decimal("1e-8")
 _RATE_HOURS = 8
 
 
-def maintenance(max_leverage: Decimal) -> Decimal:
-    """Return the fraction of the notional that equity must stay above.
-
-    Half of the initial margin at the instrument's highest leverage, as Hyperliquid has it:
-    https://hyperliquid.gitbook.io/hyperliquid-docs/trading/margining
-    """
-    return EXACT.divide(Decimal(1), 2 * max(max_leverage, Decimal(1)))
-
-
 def funding(position: Decimal, price: Decimal, rate: Decimal) -> Decimal:
     """Return one funding payment, to 10^-8 USD: longs pay a positive rate.
 

@@ -41,7 +41,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Instructions of an order that matter only when it is sent, in NautilusTrader's words.
 
-    `lacks_parent`: it names a parent that is not sent together with it, or is of another symbol.
+    `lacks_parent`: it names a parent that is not sent together with it, is of another symbol, or
+    waits for the order itself.
     `is_repeated`: an order of this id was sent before. `has_waited`: the request was made inside of
     a step, and waited for its close.
     """

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Context, getcontext, setcontext
+from contextvars import copy_context
+from decimal import Context, setcontext
 from typing import Any
 
 import msgspec
@@ -55,7 +56,9 @@ class Callbacks:
         self.has_timers = False  # whether the strategy ever set one
         self._loaded = loaded
         self._after = after
-        self._context = Context()
+        self._variables = copy_context()  # among them its decimal context; no other keeps a call
+        self._variables.run(setcontext, Context())
+        self._is_inside = False
         assigned = vars(loaded)
         own = {
             name: getattr(loaded, name)
@@ -80,13 +83,13 @@ class Callbacks:
 
     def call(self, own: Callable[..., Any], *args: Any) -> Any:
         """Call what is the strategy's, in its own decimal context."""
-        outer = getcontext()
-        setcontext(self._context)
-        try:
+        if self._is_inside:
             return own(*args)
+        self._is_inside = True
+        try:
+            return self._variables.run(own, *args)
         finally:
-            self._context = getcontext()  # it may have set another
-            setcontext(outer)
+            self._is_inside = False
 
     def fail(self, callback: str, error: BaseException) -> None:
         """Keep the first error; no callback runs after it."""
@@ -110,15 +113,18 @@ class Callbacks:
     ) -> Callable[..., Any]:
         after, call, fail = self._after, self.call, self.fail
 
+        def follow(*args: Any) -> Any:
+            result = own(*args) if own is not None else None
+            after()
+            if behind is not None:
+                behind(*args)
+            return result
+
         def run(*args: Any) -> Any:
             try:
                 if hook is not None:
                     hook(*args)
-                result = call(own, *args) if own is not None else None
-                after()
-                if behind is not None:
-                    call(behind, *args)
-                return result
+                return call(follow, *args)
             except BaseException as e:  # noqa: BLE001  # the session raises it
                 fail(name, e)
                 return None

@@ -16,6 +16,7 @@ from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import ChartLines
 
 _NS = 1_000_000
+_GAP = float("nan")
 
 
 class LineLog:
@@ -35,22 +36,22 @@ class LineLog:
     ) -> None:
         self._strategy_id, self._loaded = strategy.strategy_id, loaded
         self._bar_type = bar_types[strategy.symbol, strategy.timeframe]
-        self._read: dict[str, Callable[[], float | None]] | None = None
+        self._is_only = len(bar_types) == 1
+        self._read: list[tuple[Callable[[float], None], Callable[[], float | None]]] | None = None
         self._closes_ms = array("q")
         self._values: dict[str, array[float]] = {}
 
     def add(self, bar: Bar) -> None:
         """Read the lines at a bar's close; a line without a value yet has a gap."""
-        if bar.bar_type != self._bar_type:
+        if not self._is_only and bar.bar_type != self._bar_type:
             return
         if self._read is None:
             self._read = self._readers()
-            self._values = {name: array("d") for name in self._read}
         if self._read:
             self._closes_ms.append(bar.ts_event // _NS)
-            for name, read in self._read.items():
+            for append, read in self._read:
                 value = read()
-                self._values[name].append(float("nan") if value is None else float(value))
+                append(_GAP if value is None else float(value))
 
     def lines(self, *, since_ms: int) -> ChartLines | None:
         """Return the values at closes after a time; None if the strategy draws nothing."""
@@ -60,11 +61,14 @@ class LineLog:
         values = {name: column[first:] for name, column in self._values.items()}
         return ChartLines(closes_ms=self._closes_ms[first:], values=values)
 
-    def _readers(self) -> dict[str, Callable[[], float | None]]:
+    def _readers(self) -> list[tuple[Callable[[float], None], Callable[[], float | None]]]:
+        """Return what keeps a value of each line, and what reads it."""
         named = getattr(self._loaded, "chart_lines", {})
         if not isinstance(named, Mapping):
             raise self._error(f"is {named!r}: write a dict of names and indicators")
-        return {str(name): self._reader(name, source) for name, source in named.items()}
+        read = {str(name): self._reader(name, source) for name, source in named.items()}
+        self._values = {name: array("d") for name in read}
+        return [(self._values[name].append, reader) for name, reader in read.items()]
 
     def _reader(self, name: Any, source: Any) -> Callable[[], float | None]:
         if not isinstance(name, str) or not name.isprintable() or name in ("", "ts_ms"):

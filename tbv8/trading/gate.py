@@ -24,6 +24,7 @@ from tbv8.trading.terms import (
     end_ns,
     id_of,
     is_change,
+    lacks_parent,
     side,
     to_engine,
     to_order,
@@ -43,12 +44,13 @@ class Gate:
     Attributes:
         orders: The run's.
         subscribed: Whether the strategy subscribed to any bars.
+        waiting: Requests that wait for a close of their symbol, in the order of asking.
     """
 
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
         self.subscribed = False
-        self._waiting: list[tuple[RestingOrders, Callable[[], None]]] = []
+        self.waiting: list[tuple[RestingOrders, Callable[[], None]]] = []
         self._requested: dict[str, RestingOrders] = {}  # by the ids of orders
         self._is_late = False  # the request that counts now was made inside of the step
 
@@ -72,24 +74,18 @@ class Gate:
     def ask(self, market: RestingOrders | None, request: Callable[[], None]) -> None:
         """Let a request count now, or at the close of its symbol's step that is under way."""
         if market is None or market.last is None or market.closed_ns == self.orders.clock_ns():
-            with localcontext(EXACT):  # the strategy may have set another
-                request()
+            request()
         else:
-            self._waiting.append((market, request))
-
-    @property
-    def is_waited_for(self) -> bool:
-        """True if any request waits for a close."""
-        return bool(self._waiting)
+            self.waiting.append((market, request))
 
     def has_waiting(self, markets: Collection[RestingOrders]) -> bool:
         """Return True if requests wait for a close of one of these symbols."""
-        return any(market in markets for market, _ in self._waiting)
+        return any(market in markets for market, _ in self.waiting)
 
     def count_next(self, markets: Collection[RestingOrders]) -> None:
         """Let the first request count that waits for a close of one of these symbols."""
-        place = next(at for at, (market, _) in enumerate(self._waiting) if market in markets)
-        _, request = self._waiting.pop(place)
+        place = next(at for at, (market, _) in enumerate(self.waiting) if market in markets)
+        _, request = self.waiting.pop(place)
         self._is_late = True
         request()
         self._is_late = False
@@ -110,6 +106,13 @@ class Gate:
             self.ask(markets[0], lambda: self._submit(orders, send))
 
     def _submit(self, orders: Sequence[Any], send: Callable[[list[Any]], None]) -> None:
+        with localcontext(EXACT):  # the strategy may have set another
+            now = self._admitted(orders)
+        if now:
+            send(now)
+
+    def _admitted(self, orders: Sequence[Any]) -> list[Any]:
+        """Book the orders of a request; return those that go to the engine now, as it has them."""
         self.orders.set_prices()
         admitted: dict[str, Order] = {}
         for order in orders:
@@ -117,12 +120,11 @@ class Gate:
             if isinstance(wanted, Breach):
                 for each in orders:
                     self.orders.deny(each, wanted)
-                return
+                return []
             admitted[id_of(order)] = wanted
         copies = [self._pass(order, admitted[id_of(order)]) for order in orders]
         self.orders.held.update((id_of(c), c) for c in copies if admitted[id_of(c)].parent)
-        if now := [copy for copy in copies if id_of(copy) not in self.orders.held]:
-            send(now)
+        return [copy for copy in copies if id_of(copy) not in self.orders.held]
 
     def _admit(
         self, order: Any, orders: Sequence[Any], admitted: Mapping[str, Order]
@@ -134,13 +136,12 @@ class Gate:
             orders: All of the request; a child among them waits for its parent.
             admitted: Those of them that may go.
         """
-        book, name, parent = self.orders.book, id_of(order), order.parent_order_id
-        siblings = (o.client_order_id for o in orders if o.instrument_id == order.instrument_id)
+        book, name = self.orders.book, id_of(order)
         wanted = to_order(order, self.orders.markets[order.instrument_id].symbol)
         terms = to_terms(
             order,
             now_ns=self.orders.step_ns,
-            lacks_parent=parent is not None and (parent not in siblings or parent.value == name),
+            lacks_parent=lacks_parent(order, orders),
             is_repeated=name in self.orders.submitted or name in admitted,
             has_waited=self._is_late,
         )
@@ -193,6 +194,13 @@ class Gate:
         self.ask(market, lambda: self._modify(updates, send))
 
     def _modify(self, updates: Sequence[Update], send: Callable[[], None]) -> None:
+        with localcontext(EXACT):
+            is_sent = self._change(updates)
+        if is_sent:
+            send()
+
+    def _change(self, updates: Sequence[Update]) -> bool:
+        """Book changes that may go; tell whether the engine is to be sent them."""
         orders = self.orders
         orders.set_prices()
         changed: dict[str, Order] = {}
@@ -201,7 +209,7 @@ class Gate:
             order: Any = orders.held.get(name) or orders.loaded.cache.order(client_order_id)
             known = orders.book.working.get(name)
             if order is None or order.is_closed or known is None:
-                return
+                return False
             market = orders.markets[order.instrument_id]
             price = price if hasattr(order, "price") else None
             waits_for_trigger = hasattr(order, "trigger_price") and not market.is_triggered(name)
@@ -221,16 +229,16 @@ class Gate:
             )
             if breach:
                 orders.list_denial(order, breach)
-                return
+                return False
             changed[name] = wanted
             if name in orders.held:
                 self._change_held(order, wanted, quantity, price, trigger_price)
         for name, wanted in changed.items():
             orders.note_change(name, abs(wanted.change), wanted.prices)
-        if sent := changed.keys() - orders.held.keys():
-            for name in sent:
-                orders.changes[name].append("strategy")
-            send()
+        sent = changed.keys() - orders.held.keys()
+        for name in sent:
+            orders.changes[name].append("strategy")
+        return bool(sent)
 
     def _change_held(
         self, order: Any, wanted: Order, quantity: Any, price: Any, trigger_price: Any

@@ -49,13 +49,14 @@ class RestingOrders:
         self.low_alarm, self.high_alarm = -1, NEVER
         self._planned: list[Planned] = []
         self._next = 0
+        self._instrument_id, self._decimals = instrument.id, units.price_decimals
         self._raw = 10 ** (ENGINE_DECIMALS - units.price_decimals)
         self._size = Quantity.from_raw(10**ENGINE_DECIMALS, units.size_decimals)
 
     def quote(self, price: int, time_ns: int) -> QuoteTick:
         """Return the quote that moves the engine's market to a price, one price wide."""
-        at = Price.from_raw(price * self._raw, self.units.price_decimals)
-        return QuoteTick(self.instrument.id, at, at, self._size, self._size, time_ns, time_ns)
+        at, size = Price.from_raw(price * self._raw, self._decimals), self._size
+        return QuoteTick(self._instrument_id, at, at, size, size, time_ns, time_ns)
 
     @property
     def value(self) -> int:

@@ -54,12 +54,12 @@ class EngineRunner:
         engine, callbacks = self._engine, self._callbacks
         if data:
             engine.add_data(data, None, False, True)
+            self._items += len(data)
         try:
-            engine.run(start=time_ns - 1, streaming=True)
+            engine.run(time_ns - 1, None, None, True)
         except RuntimeError as e:  # as where a strategy stops itself in on_start
             self._raise_error(time_ns, f" ({e})")
         engine.clear_data()
-        self._items += len(data)
         if (
             callbacks.caught is not None
             or engine.iteration != self._items

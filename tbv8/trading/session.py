@@ -32,7 +32,7 @@ from tbv8.trading.gated import gated
 from tbv8.trading.interrupts import signals_deferred
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
 from tbv8.trading.matching import Planned
-from tbv8.trading.nautilus import decimals, to_bar_type, to_instrument
+from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
@@ -249,6 +249,7 @@ class Session:
         stack.enter_context(signals_deferred(self._interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
         stack.enter_context(localcontext(EXACT))
+        stack.enter_context(gc_rare())
 
     def _interrupt(self) -> None:
         self._interrupted = True
@@ -275,7 +276,7 @@ class Session:
         if (
             time_ns >= simulation.due_ns
             or time_ns >= self._runner.timer_ns
-            or self._gate.is_waited_for
+            or self._gate.waiting
             or self._interrupted
         ):
             return True
@@ -312,11 +313,11 @@ class Session:
         """Go through an instant at which something may happen to the account."""
         if self._interrupted:
             raise KeyboardInterrupt
-        gate, orders, simulation, runner = self._gate, self._orders, self._simulation, self._runner
+        gate, simulation, runner = self._gate, self._simulation, self._runner
         time_ns, ranges, shown, _, _ = instant
         ts_ms = time_ns // _NS
-        orders.step_ns = time_ns
-        orders.set_prices()
+        self._orders.step_ns = time_ns
+        self._orders.set_prices()
         simulation.pass_time(time_ns)
         ends_ns = min(market.ends_ns for market in self._markets)
         closed = [self._markets[number] for number, *_ in ranges]
@@ -327,30 +328,17 @@ class Session:
         )
         if before_ns < time_ns and runner.timer_ns < time_ns:
             runner.run(time_ns, [])  # no timer inside of a step sees its fills
-        liquidation: tuple[RestingOrders, Planned] | None = None
-        margin = Decimal(0)
-        for number, *prices, _ in ranges:
-            market = self._markets[number]
-            planned = [] if liquidation else simulation.plan(market, prices, time_ns)
-            if planned:
-                runs = True
-                if path := [each.at for each in planned if each.order_id]:
-                    orders.walking = market
-                    runner.walk(market, path, before_ns - 1)
-                    orders.walking = None
-                if planned[-1].kind == "liquidation":
-                    liquidation, margin = (market, planned[-1]), simulation.margin_of(market)
-            left = market.close_step(prices[3])
-            assert not left, f"{left} were not asked for at {iso(ts_ms)}"
-        orders.set_prices()
+        happened, liquidation = self._walk(instant, before_ns)
+        self._orders.set_prices()
         if not liquidation:
             simulation.pay_funding(ts_ms)
-        if runs or simulation.unbooked:
+        if runs or happened or simulation.unbooked:
             runner.settle(time_ns)
         if liquidation:
-            simulation.liquidate(*liquidation, ts_ms)
+            market, planned, margin = liquidation
+            simulation.liquidate(market, planned, ts_ms)
             runner.settle(time_ns)
-            simulation.lose_margin(liquidation[0], margin, ts_ms)
+            simulation.lose_margin(market, margin, ts_ms)
             simulation.pay_funding(ts_ms)
         elif simulation.must_halt():
             simulation.halt_for_loss(ts_ms)
@@ -369,6 +357,31 @@ class Session:
         if shown:
             runner.settle(time_ns, shown)
         simulation.set_alarms()
+
+    def _walk(
+        self, instant: Interval, before_ns: int
+    ) -> tuple[bool, tuple[RestingOrders, Planned, Decimal] | None]:
+        """Lead the engine through the planned fills of the steps, symbol by symbol.
+
+        Returns whether anything was planned; and of a liquidation, behind which no symbol fills,
+        its symbol, its entry in the plan and the maintenance margin.
+        """
+        time_ns, ranges, _, _, _ = instant
+        happened, liquidation = False, None
+        for number, *prices, _ in ranges:
+            market = self._markets[number]
+            planned = [] if liquidation else self._simulation.plan(market, prices, time_ns)
+            if planned:
+                happened = True
+                if path := [each.at for each in planned if each.order_id]:
+                    self._orders.walking = market
+                    self._runner.walk(market, path, before_ns - 1)
+                    self._orders.walking = None
+                if planned[-1].kind == "liquidation":
+                    liquidation = market, planned[-1], self._simulation.margin_of(market)
+            left = market.close_step(prices[3])
+            assert not left, f"{left} were not asked for at {iso(time_ns // _NS)}"
+        return happened, liquidation
 
 
 def _markets(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -47,6 +48,23 @@ def to_order(order: Any, symbol: str) -> Order:
         prices=_prices(order),
         parent=parent.value if parent else None,
     )
+
+
+def lacks_parent(order: Any, orders: Sequence[Any]) -> bool:
+    """Tell whether an order waits for none that begins: the first parent must be of the request.
+
+    Args:
+        order: One of a request.
+        orders: All of the request; parents are of the same instrument.
+    """
+    siblings = {id_of(each): each for each in orders if each.instrument_id == order.instrument_id}
+    for _ in siblings:
+        if order.parent_order_id is None:
+            return False
+        order = siblings.get(order.parent_order_id.value)
+        if order is None:
+            return True
+    return True  # they wait for each other
 
 
 def to_terms(

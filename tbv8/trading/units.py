@@ -128,7 +128,11 @@ class Units(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def maintenance_ratio(max_leverage: Decimal) -> Ratio:
-    """Return the maintenance margin as an exact fraction: half of 1 / max_leverage."""
+    """Return the fraction of the notional that equity must stay above.
+
+    Half of the initial margin at the instrument's highest leverage, as Hyperliquid has it:
+    https://hyperliquid.gitbook.io/hyperliquid-docs/trading/margining
+    """
     leverage = max(max_leverage, Decimal(1))
     over, under = leverage.as_integer_ratio()
     return Ratio(under, 2 * over)

@@ -104,8 +104,10 @@ class Payments(SimulationModule):
     def __init__(self, due: list[Decimal], currency: Currency) -> None:
         self.due, self.currency = due, currency
 
-    def process(self, _ts_now: int, _context: SimulationModuleContext) -> list[Money]:
+    def process(self, _ts_now: int, _context: SimulationModuleContext) -> list[Money] | None:
         """Return the amount to add to the balance; called at every instant of every run."""
+        if not self.due:
+            return None  # an empty list would be acknowledged by one more call
         amounts = [Money.from_decimal(amount, self.currency) for amount in self.due]
         self.due.clear()
         return amounts

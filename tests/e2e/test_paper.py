@@ -96,7 +96,10 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         assert "with another config: bring that back" in refused.stderr
-        assert project.doit("paper:live", "--new", "--for", "3s").stderr == ""
+        project.edit("config/venues/hyperliquid.yaml", ", funding]", "]")
+        end = project.doit("paper:live", "--new", "--for", "3s")
+        assert end.stderr == ""
+        assert "live: the session at hyperliquid is charged its funding_rate_8h" in end.stdout
         assert len(project.sql("SELECT 1 FROM sessions")) == 2
 
 
@@ -166,6 +169,13 @@ def test_a_recorder_ends_with_a_session_that_is_killed(
             "not set: put the URLs of apprise into it, or leave `notify` out",
             id="no URLs",
         ),
+        pytest.param(
+            "config/strategies/live.yaml",
+            ("fast: 2", "fast: 5"),
+            "config/strategies/live.yaml:4: params: fast must be above 0 and below slow, got "
+            "fast=5 and slow=3",
+            id="params that the strategy refuses",
+        ),
     ],
 )
 def test_what_cannot_run_is_refused_in_one_line(
@@ -177,7 +187,7 @@ def test_what_cannot_run_is_refused_in_one_line(
     end = project.doit("paper:live", "--for", "5s", code=1)
 
     assert end.stderr == f"ERROR: paper:live: {said}\n"
-    assert not recorder_of(project)
+    assert not is_alive(recorder_of(project) or "none")
 
 
 def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tbv8.errors import VenueError
 from tbv8.venues.base import Endpoints
 from tbv8.venues.registry import find_venue
 from tests.e2e.conftest import Project
@@ -170,6 +171,18 @@ def test_a_venue_of_history_alone_publishes_its_rules_too(project: Project, name
         assert rule in written
     assert ('taker_fee: "0.02"' in written) == is_binance
     assert "max_leverage: 3" in written
+
+
+@pytest.mark.parametrize("name", ["binance_spot", "binance_perp"])
+def test_a_symbol_that_binance_does_not_list_is_named(name: str) -> None:
+    market = synthetic_market("BTCUSDT", 0, 86_400_000, seed=1)
+    fetch = find_venue(name).rules
+    assert fetch is not None
+    with (
+        BinanceServer({"BTCUSDT": market}, now_ms=market.end_ms) as binance,
+        pytest.raises(VenueError, match=f"{name} does not know ETHUSDT: its symbols look like"),
+    ):
+        fetch(Endpoints(rest_url=binance.url), print, {"BTC/USDT": None, "ETH/USDT": None})
 
 
 def test_rules_are_those_of_the_symbols_own_unit(tmp_path: Path) -> None:

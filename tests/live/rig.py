@@ -271,7 +271,7 @@ def whole(world: World, strategy: Strategy, first_ms: int, end_ms: int) -> Bars:
             for number, ts_ms in enumerate(opens)
             if ts_ms >= first_ms and closes[number] <= end_ms
         ]
-        return table.take(kept)
+        return table.take(pa.array(kept, pa.int64()))
 
     return Bars(
         shown={(strategy.symbol, t): bars(t) for t in strategy.timeframes},

@@ -8,6 +8,7 @@ import random
 import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,14 @@ LONGER: dict[str, Any] = {
 def test_a_session_is_the_backtest_of_its_bars(world: World, how: str) -> None:
     strategy = ema(**LONGER[how])
     plan = make_plan(world, strategy)
-    world.pass_time(3 * 3600)
+    world.pass_time(3 * 3600 + 360)  # in the middle of a longer bar
 
     world.run(plan, minutes=40)
     world.run(plan, minutes=41)
 
     journaled = world.journaled(plan)
     session = journaled.session
-    assert session.done_ms == START_MS + (180 + 80) * MINUTE_MS
+    assert session.done_ms == START_MS + (186 + 80) * MINUTE_MS
     fed = within(plan.strategy, session, session.done_ms)
     bars = whole(world, fed, session.first_ms, session.done_ms)
     expected = run_at_once(
@@ -350,6 +351,26 @@ def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: 
     assert commands == [{"do": "stop", "close": close}, {"do": "start", "close": False}]
     assert abs(journaled.commands[0].at_ms - stop_ms) < 5000
     replay(plan, journaled)
+
+
+def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:
+    # given a host that is killed between the command and what came of it
+    plan = make_plan(world, scripted({2: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.run(plan, minutes=5)
+    plan.stop_path.write_text("close")
+    world.holds_until_ms = world.now_ms + HOUR_MS  # no minute comes any more
+    for kill_at in range(1, 99):
+        with suppress(Killed):
+            world.run(plan, minutes=1, kill_at=kill_at)
+        if world.journaled(plan).commands:
+            break
+    assert len(bodies(world.journaled(plan), "fill")) == 1
+
+    world.run(plan, minutes=1)
+
+    assert len(bodies(world.journaled(plan), "fill")) == 2
+    assert world.journaled(plan).session.state["positions"] == {"BTC/USDT": "0"}
 
 
 def test_a_stop_can_become_a_close(world: World) -> None:

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.aggregate import aggregate
-from tbv8.live.minutes import to_bars, to_table
+from tbv8.live.minutes import Builder, join, to_bars, to_table
 from tbv8.market import MINUTE_MS, Bar, parse_timeframe
+from tbv8.store.sessions import Minute
 from tests.builders import MONDAY, ROOT
+from tests.live.rig import START_MS, World, ema, whole
 
 TIMEFRAMES = [parse_timeframe(name) for name in ("3m", "5m", "1h", "1w", "1M")]
 VOLUMES = st.one_of(
@@ -73,6 +75,25 @@ def test_minutes_without_trades_count_only_where_a_bar_has_nothing_else(
         "volume": sum(volumes),
         "minutes": 3,
     }
+
+
+def test_minute_by_minute_the_bars_are_those_of_all_at_once_and_none_is_a_part(
+    world: World,
+) -> None:
+    # given a session that begins two minutes into a bar of three, and ten into one of fifteen
+    strategy, first_ms = ema(bars=(parse_timeframe("15m"),)), START_MS + 10 * MINUTE_MS
+    minutes = [
+        Minute(ts_ms=bar.ts_ms, bars={"BTC/USDT": bar}, seen_ms=0) for bar in world.bars()[10:100]
+    ]
+
+    one_by_one = Builder(strategy, first_ms)
+    found = join(strategy, [one_by_one.build([minute]) for minute in minutes])
+    at_once = join(strategy, [Builder(strategy, first_ms).build(minutes)])
+
+    expected = whole(world, strategy, first_ms, START_MS + 100 * MINUTE_MS)
+    assert found.steps == at_once.steps == expected.steps
+    assert found.shown == at_once.shown == expected.shown
+    assert found.shown["BTC/USDT", TIMEFRAMES[0]]["ts_ms"][0].as_py() == START_MS + 12 * MINUTE_MS
 
 
 def test_a_session_loads_no_library_that_it_does_not_need_and_nothing_that_sends() -> None:

@@ -53,14 +53,12 @@ def test_equity_is_cash_and_positions_at_the_last_prices() -> None:
     )
 
     assert book.equity == D("218.5")  # 50 + 200 - 31.5
-    assert book.maintenance_margin == D("2.89375")  # 231.5 / 80
 
 
 def test_a_symbol_without_a_price_counts_nothing_while_nothing_is_held() -> None:
     book = make_book(symbols=(BTC, ETH), prices={BTC: D(100)})
 
     assert book.equity == 10_000
-    assert book.maintenance_margin == 0
 
 
 def test_a_fill_moves_cash_position_and_the_order_that_worked() -> None:
@@ -290,11 +288,10 @@ def test_the_callers_decimal_context_changes_nothing() -> None:
 
     with localcontext() as context:
         context.prec = 2
-        equity, margin = book.equity, book.maintenance_margin
+        equity = book.equity
         book.fill("a", BTC, D("0.001"), D("98765.43"), D("0.00000001"))
 
     assert equity == D("123456.789") + D("1.234") * D("98765.43")
-    assert margin == D("1.234") * D("98765.43") / 80
     assert book.cash == D("123456.789") - D("98.76543") - D("0.00000001")
 
 

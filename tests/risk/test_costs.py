@@ -1,4 +1,4 @@
-"""Funding, maintenance and the times at which something is due."""
+"""Funding and the times at which something is due."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.market import DAY_MS, HOUR_MS
-from tbv8.risk.costs import fixed_rate, funding, maintenance, next_funding, next_midnight
+from tbv8.risk.costs import fixed_rate, funding, next_funding, next_midnight
 
 D = Decimal
 
@@ -47,13 +47,6 @@ def test_funding_is_exact_to_the_last_decimal(
     with localcontext() as context:
         context.prec = 2
         assert funding(position, price, fixed_rate(rate, hours)) == expected
-
-
-@pytest.mark.parametrize(
-    ("leverage", "expected"), [("40", "0.0125"), ("2.5", "0.2"), ("1", "0.5"), ("0.5", "0.5")]
-)
-def test_maintenance_is_half_of_the_initial_margin(leverage: str, expected: str) -> None:
-    assert maintenance(D(leverage)) == D(expected)
 
 
 def test_times() -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from nautilus_trader.model import ClientOrderId
 
 from tbv8.market import MINUTE_MS, Span, parse_timeframe
 from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
+from tbv8.trading.terms import id_of, lacks_parent
 from tests.backtest.builders import (
     SCRIPTED,
     START_MS,
@@ -302,10 +305,42 @@ def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMor
         )
 
     rough = run("        import decimal\n        decimal.getcontext().prec = 3\n")
+    plain = run("        import decimal\n        assert decimal.getcontext().prec == 28\n")
 
-    assert rough == run("")
+    assert rough == plain
     assert rough.payments
     assert [denial.order for denial in rough.denials] == ["sell market 2.057"]
+
+
+@pytest.mark.parametrize(
+    ("orders", "lacking"),
+    [
+        pytest.param({"a": None}, "", id="no parent"),
+        pytest.param({"a": None, "b": "a", "c": "b"}, "", id="a child of a child"),
+        pytest.param({"c": "b", "b": "a", "a": None}, "", id="children first"),
+        pytest.param({"a": "x"}, "a", id="a parent that is not sent"),
+        pytest.param({"a": "x", "b": "a"}, "ab", id="a child of such a child"),
+        pytest.param({"a": "a"}, "a", id="itself"),
+        pytest.param({"a": "b", "b": "a"}, "ab", id="each other"),
+        pytest.param({"a": "b", "b": "c", "c": "b", "d": None}, "abc", id="behind a ring"),
+        pytest.param({"ETH": None, "b": "ETH"}, "b", id="a parent of another symbol"),
+    ],
+)
+def test_the_first_parent_of_an_order_is_of_its_request(
+    orders: dict[str, str | None], lacking: str
+) -> None:
+    made = [
+        SimpleNamespace(
+            client_order_id=ClientOrderId(name),
+            parent_order_id=ClientOrderId(parent) if parent else None,
+            instrument_id="ETH" if name == "ETH" else "BTC",
+        )
+        for name, parent in orders.items()
+    ]
+
+    found = [id_of(order) for order in made if lacks_parent(order, made)]
+
+    assert "".join(found) == lacking
 
 
 BRACKET = (

@@ -90,6 +90,17 @@ DENIED = {
         LIST.format(child=TEN_RESTS, parent="child.client_order_id.value", orders="entry, child"),
         "parent_order",
     ),
+    "two that are each other's parents": (
+        f"entry, child = {RESTS}, factory.{TEN_RESTS}\n"
+        "entry, child = (\n"
+        "    type(one).from_dict(\n"
+        "        one.to_dict() | {'parent_order_id': other.client_order_id.value}\n"
+        "    )\n"
+        "    for one, other in ((entry, child), (child, entry))\n"
+        ")\n"
+        "self.submit_order_list([entry, child])",
+        "parent_order",
+    ),
     "a child at market": (
         LIST.format(child=TEN[8:], parent=ENTRY_ID, orders="entry, child"),
         "order_type",

@@ -16,7 +16,7 @@ from tbv8.market import Series, iso, parse_time, parse_timeframe
 from tbv8.trading.nautilus import (
     check_bars,
     close_times,
-    gc_paused,
+    gc_rare,
     price_decimals,
     to_bar_type,
     to_bars,
@@ -136,13 +136,15 @@ def test_a_price_whose_decimals_carry_over_64_bits_is_exact() -> None:
     assert closes == [Decimal("3688.5"), Decimal(3689), Decimal("3689.5")]
 
 
-def test_the_search_for_garbage_is_paused_and_put_back_as_it_was() -> None:
-    with gc_paused():
-        assert not gc.isenabled()
-        with gc_paused():
+def test_the_search_for_garbage_is_rare_and_put_back_as_it_was() -> None:
+    before = gc.get_threshold()
+    with gc_rare():
+        rare = gc.get_threshold()
+        assert rare[0] > 10 * before[0]
+        with gc_rare():
             pass
-        assert not gc.isenabled()
-    assert gc.isenabled()
+        assert gc.get_threshold() == rare
+    assert gc.get_threshold() == before
 
 
 def test_volumes_from_nothing_to_a_trillion_with_eight_decimals() -> None:

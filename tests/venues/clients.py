@@ -22,6 +22,8 @@ from tbv8.recorder.refill import Rest, open_session
 from tbv8.venues.base import Endpoints, History, Live
 from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.rules import fetch_rules
+from tbv8.venues.binance_perp import PRODUCT as PERP
 from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tbv8.venues.live_calls import Patience as LivePatience
 from tbv8.venues.live_history import open_history as open_live_history
@@ -49,17 +51,28 @@ class Question(Protocol):
     def __call__(self, url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
 
 
-def _binance(ask: Callable[[History], object]) -> Question:
+def _binance(ask: Callable[[Endpoints, Patience], object]) -> Question:
     def question(url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         time = VirtualTime()
         patience = Patience(
             tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
         )
         endpoints = Endpoints(rest_url=url, archive_url=url, redirect_hosts=redirect_hosts)
+        return ask(endpoints, patience)
+
+    return question
+
+
+def _bars(ask: Callable[[History], object]) -> Question:
+    def of_session(endpoints: Endpoints, patience: Patience) -> object:
         with open_history(SPOT, endpoints, patience) as history:
             return ask(history)
 
-    return question
+    return _binance(of_session)
+
+
+def _rules(endpoints: Endpoints, patience: Patience) -> object:
+    return fetch_rules(PERP, endpoints, {"BTC/USDT": BTC}, patience=patience)
 
 
 def _live(name: str) -> Live:
@@ -97,14 +110,15 @@ def _refill(name: str) -> Question:
 
 # By name: whose server, what a fault must match, and the question.
 QUESTIONS: dict[str, tuple[str, str, Question]] = {
-    "binance's clock, by requests": ("binance", "/time", _binance(lambda h: h.clock_ms())),
+    "binance's clock, by requests": ("binance", "/time", _bars(lambda h: h.clock_ms())),
     "binance's bars, by ccxt": (
         "binance",
         "endTime=",
-        _binance(lambda h: h.fetch_direct(BTC, HOUR)),
+        _bars(lambda h: h.fetch_direct(BTC, HOUR)),
     ),
-    "binance's archive": ("binance", ".zip$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
-    "binance's CHECKSUM": ("binance", ".CHECKSUM$", _binance(lambda h: list(h.fetch(BTC, [DAY])))),
+    "binance's rules": ("binance", "exchangeInfo$", _binance(_rules)),
+    "binance's archive": ("binance", ".zip$", _bars(lambda h: list(h.fetch(BTC, [DAY])))),
+    "binance's CHECKSUM": ("binance", ".CHECKSUM$", _bars(lambda h: list(h.fetch(BTC, [DAY])))),
     **{f"{name}'s history": (name, "", _history(name)) for name in LIVE_VENUES},
     **{f"{name}'s refill": (name, "", _refill(name)) for name in LIVE_VENUES},
 }

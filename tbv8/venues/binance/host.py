@@ -35,6 +35,7 @@ _SAID_FROM_S = 3.0  # a shorter pause is over before it is read
 _LONGEST_S = 366 * 86_400.0  # a longer time is told as this one
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _LIMIT_TOLD = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
+_UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _BAN_TOLD = re.compile(r"banned until (\d{12,14})")
 
 
@@ -364,6 +365,17 @@ def get_json[T](
     except UNREADABLE as e:
         problem = f"the reply is not what the venue documents ({e})"
         raise FailureError(problem, headers=reply.headers) from e
+
+
+@contextmanager
+def naming_symbol(product: Product, native: str) -> Iterator[None]:
+    """Raise the refusal for a user where the venue fails a request since it has no such symbol."""
+    try:
+        yield
+    except FailureError as e:
+        if e.code in _UNKNOWN_SYMBOL:
+            raise unknown_symbol(product, native) from e
+        raise
 
 
 def unknown_symbol(product: Product, native: str) -> VenueError:

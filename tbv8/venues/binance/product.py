@@ -20,6 +20,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
         page_rows: The most bars that one call returns.
         page_weights: What a call for bars weighs, by ascending bounds: up to so many rows, so much.
         info_weight: What the call for the rules of its symbols weighs.
+        info_of_one: That call is for one symbol; else for all, and takes none.
         weight_limit: How much may be asked for in a minute, for each IP address.
     """
 
@@ -35,6 +36,7 @@ class Product(msgspec.Struct, frozen=True, kw_only=True):
     page_weights: tuple[tuple[int, int], ...]
     weight_limit: int
     info_weight: int
+    info_of_one: bool
 
     @property
     def config(self) -> str:

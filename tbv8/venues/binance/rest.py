@@ -25,7 +25,7 @@ from tbv8.venues.binance.host import (
     Patience,
     failure_of,
     get_json,
-    unknown_symbol,
+    naming_symbol,
 )
 from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
 from tbv8.venues.binance.product import Product
@@ -37,7 +37,6 @@ AT_ONCE = 3
 
 _TIME_WEIGHT = 1
 _PAYMENTS_A_PAGE = 1000
-_UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _NO_END_MS = 10**14
 _MOST_BYTES = 2**20  # a page has 0.2 MB; as Python's objects, JSON is up to 50 times as large
 
@@ -115,14 +114,10 @@ class Rest:
         params = {"symbol": native, "interval": "1m", "startTime": 0, "limit": 1}
 
         def call() -> tuple[int, Mapping[str, str]]:
-            try:
+            with naming_symbol(self._product, native):
                 rows, headers = get_json(
                     self._session, self._host, self._klines_path, params, list[_Row]
                 )
-            except FailureError as e:
-                if e.code in _UNKNOWN_SYMBOL:
-                    raise unknown_symbol(self._product, native) from e
-                raise
             first = _parse_klines(rows, Span(0, self._end_ms), headers)
             opens = [*first.ts_ms[:1].tolist(), *first.unusable[:1]]
             if not opens:
@@ -235,14 +230,10 @@ class Rest:
         }
 
         def call() -> tuple[list[Payment], Mapping[str, str]]:
-            try:
+            with naming_symbol(self._product, native):
                 rows, headers = get_json(
                     self._session, self._host, path, params, list[_FundingRate]
                 )
-            except FailureError as e:
-                if e.code in _UNKNOWN_SYMBOL:
-                    raise unknown_symbol(self._product, native) from e
-                raise
             times = [row.fundingTime for row in rows]
             if times != sorted(times) or any(not span.start_ms <= t < span.end_ms for t in times):
                 problem = "the reply is not the funding that was asked for"
@@ -267,14 +258,11 @@ class Rest:
         def call() -> tuple[Minutes, Mapping[str, str]]:
             import ccxt
 
-            with self._exchanges.one() as exchange:
+            with naming_symbol(self._product, native), self._exchanges.one() as exchange:
                 try:
                     rows = getattr(exchange, self._product.ccxt_klines)(params)
                 except ccxt.BaseError as e:
-                    failure = failure_of(e)
-                    if failure.code in _UNKNOWN_SYMBOL:
-                        raise unknown_symbol(self._product, native) from e
-                    raise failure from e
+                    raise failure_of(e) from e
                 except (RecursionError, UnicodeDecodeError) as e:
                     raise FailureError(f"the reply is not bars ({type(e).__name__})") from e
                 headers = exchange.last_response_headers

@@ -13,13 +13,13 @@ from decimal import Decimal
 import msgspec
 
 from tbv8.errors import VenueError
-from tbv8.venues.base import Contract, Endpoints, Rules, Say
-from tbv8.venues.binance.host import Patience, get_json, unknown_symbol
+from tbv8.venues.base import Contract, Endpoints, Rules
+from tbv8.venues.binance.host import Host, Patience, get_json, naming_symbol, unknown_symbol
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
 from tbv8.venues.http import Session
 
-_MOST_BYTES = 64 * 2**20  # Spot's has some 20 MB
+_MOST_BYTES = 8 * 2**20  # all perpetuals take some 1 MB
 
 
 class _Filter(msgspec.Struct):
@@ -41,32 +41,46 @@ class _Info(msgspec.Struct):
 
 
 def fetch_rules(
-    product: Product, endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+    product: Product,
+    endpoints: Endpoints,
+    symbols: Mapping[str, str | None],
+    *,
+    patience: Patience | None = None,
 ) -> dict[str, Rules]:
     """Return the rules of symbols, as the venue publishes them now.
 
     Raises:
         VenueError: The venue does not know one of them, refuses, or is out of reach.
     """
-    host, path = rest_host(product, endpoints, Patience(say=say)), f"{product.api}/exchangeInfo"
+    host, found = rest_host(product, endpoints, patience or Patience()), dict[str, Rules]()
+    listed: dict[str, _Symbol] = {}
     with Session(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
-        info = host.ask(
-            path,
-            lambda: get_json(session, host, path, {}, _Info),
-            threading.Event(),
-            weight=product.info_weight,
-        )
-    listed = {told.symbol: told for told in info.symbols}
-    found = {}
-    for symbol, native in symbols.items():
-        name = native or product.native_symbol(symbol)
-        if name not in listed:
-            raise unknown_symbol(product, name)
-        contract = _contract(listed[name])
-        if not contract.rules.are_possible:
-            raise VenueError(f"{product.venue}: the rules of {name} are none of a market")
-        found[symbol] = contract.rules_of(symbol)
+        for symbol, native in symbols.items():
+            name = native or product.native_symbol(symbol)
+            if name not in listed:
+                listed |= _fetch_listed(product, host, session, name)
+            if name not in listed:
+                raise unknown_symbol(product, name)
+            contract = _contract(listed[name])
+            if not contract.rules.are_possible:
+                raise VenueError(f"{product.venue}: the rules of {name} are none of a market")
+            found[symbol] = contract.rules_of(symbol)
     return found
+
+
+def _fetch_listed(
+    product: Product, host: Host, session: Session, native: str
+) -> dict[str, _Symbol]:
+    """Return the symbols of a reply that has `native` if the venue lists it."""
+    path = f"{product.api}/exchangeInfo"
+    params = {"symbol": native} if product.info_of_one else {}
+
+    def call() -> tuple[_Info, Mapping[str, str]]:
+        with naming_symbol(product, native):
+            return get_json(session, host, path, params, _Info)
+
+    info = host.ask(path, call, threading.Event(), weight=product.info_weight)
+    return {told.symbol: told for told in info.symbols}
 
 
 def _contract(told: _Symbol) -> Contract:

@@ -53,8 +53,9 @@ def rules_source(product: Product) -> FetchRules:
     def fetch(
         endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
     ) -> dict[str, Rules]:
+        from tbv8.venues.binance.host import Patience
         from tbv8.venues.binance.rules import fetch_rules
 
-        return fetch_rules(product, endpoints, say, symbols)
+        return fetch_rules(product, endpoints, symbols, patience=Patience(say=say))
 
     return fetch
