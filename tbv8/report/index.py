@@ -423,7 +423,6 @@ def _why(rows: Sequence[_Row]) -> Child:
 
 
 def _tasks(report: Report) -> Part:
-    stale = [node for node in report.tasks if node.is_stale]
     idle = [node for node in report.tasks if node.is_idle]
     content: list[Child] = []
     if not report.tasks:
@@ -437,27 +436,10 @@ def _tasks(report: Report) -> Part:
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
         ]
-    for nodes, title in (
-        (stale, "What doit would run, and why"),
-        (idle, "Not built, and nothing that doit runs needs them"),
-    ):
-        if not nodes:
-            continue
-        shown = nodes[:_REASONS]
-        which = part_of(len(shown), len(nodes), "first")
-        rows = [
-            [node.name, element("div", "; ".join(node.reasons), class_="wrap")] for node in shown
-        ]
-        content.append(
-            element(
-                "details",
-                element("summary", f"{title}: {which}"),
-                table(["task", "why"], rows, words=9),
-            )
-        )
     note = (
         "Each task stands to the right of its dependencies. A stale task and those after it would "
-        "run. doit alone runs the backtests and their dependencies."
+        "run: point at one for its reasons, or type `doit plan`. doit alone runs the backtests and "
+        "their dependencies."
     )
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 

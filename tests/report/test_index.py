@@ -224,7 +224,7 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
 
     assert '<div class="value">0 of 1</div>' in page
     assert "1 more not built, not needed" in page
-    assert "Not built, and nothing that doit runs needs them: 1" in page
+    assert "not built: nothing that doit runs needs it" in page
     assert "What doit would run, and why" not in page
     assert 'class="node idle"' in page
     assert data_of(page, "coverage-ohlcv_1m-chart")["columns"]["z"] == [[4]]
