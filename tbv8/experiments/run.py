@@ -349,7 +349,7 @@ class _Runner:
             deflated = deflate(returns, self._ratios, max(self._tries, len(self._ratios)))
             words.append(
                 f"best {objective.metric} {value if objective.maximize else -value:.4g} "
-                f"(DSR {number(deflated, '.0%')}, {point})"
+                f"(deflated Sharpe ratio {number(deflated, '.0%')}, {point})"
             )
         if self._failed:
             words.append(f"{self._failed:,} failed")
