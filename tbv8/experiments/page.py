@@ -152,7 +152,10 @@ def _luck(findings: Findings) -> Part:
         "Sharpe Ratio, 2014; Bailey, Borwein, López de Prado and Zhu, The Probability of Backtest "
         "Overfitting, 2017."
     )
-    content: list[Child] = [element("p", note, class_="note"), table(["", ""], rows)]
+    content: list[Child] = [
+        element("p", note, class_="note"),
+        table(["", ""], rows, id_="luck-table"),
+    ]
     if overfitting is None:
         text = "Too few days or trials to cross-validate the search."
         content.append(element("p", text, class_="dim"))

@@ -21,7 +21,7 @@ from tbv8.backtest.funding import read_funding
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
-from tbv8.errors import ConfigError, DataError
+from tbv8.errors import DataError
 from tbv8.experiments.folder import write_folder
 from tbv8.experiments.jobs import Job
 from tbv8.experiments.keys import made_by, subject_of, to_trial
@@ -295,7 +295,7 @@ class _Runner:
         except StopIteration:
             return
         except ValueError as e:
-            raise ConfigError(str(e), path=experiment.path, key="search.where") from e
+            raise experiment.error("search.where", str(e)) from e
 
     def _taker(
         self, missing: Sequence[PlannedTrial], advance: Advance
