@@ -282,8 +282,8 @@ def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None
 
     assert re.fullmatch(
         r"ERROR: experiment:sweep: config/experiments/sweep.yaml:\d+: walk_forward.warm_up: "
-        r"nothing is less than the \d+ h(?: \d+ min)? that `doit lookahead:btc_usdt_perp_v1` found its"
-        r" signals to need: write 1d\n",
+        r"nothing is less than the \d+ h(?: \d+ min)? that `doit lookahead:btc_usdt_perp_v1` found "
+        r"its signals to need: write 1d\n",
         refused,
     )
 
