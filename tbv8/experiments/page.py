@@ -215,7 +215,7 @@ def _ranks(found: Overfitting) -> Chart:
             "xaxis": value_axis(
                 zeroline=False,
                 range=[0.5, trials + 0.5],
-                title={"text": f"rank in the other half, 1 the worst, {trials:,} the best"},
+                title={"text": f"rank in the other half, {trials:,} is the best"},
                 **({"dtick": 1} if trials <= _EACH_RANK else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),

@@ -86,6 +86,7 @@ tbody tr:last-child td { border-bottom: 0; }
 .words-3 :is(th, td):nth-child(-n+3), .words-4 :is(th, td):nth-child(-n+4),
 .words-5 :is(th, td):nth-child(-n+5), .words-6 :is(th, td):nth-child(-n+6),
 .words-9 :is(th, td), .words-last :is(th, td):last-child { text-align: left; }
+.day { white-space: nowrap; }
 .fold { display: inline-block; white-space: normal; min-width: 5.5rem; }
 td.wrap, .wrap { white-space: normal; min-width: 16rem; }
 th button { all: unset; cursor: pointer; }
@@ -112,7 +113,7 @@ summary { cursor: pointer; }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; }
 .swatch.dotted { background-image: linear-gradient(90deg, transparent 35%, var(--card) 35% 65%,
   transparent 65%) !important; }
-.below { display: block; color: var(--muted); font-size: 12px; white-space: nowrap; }
+.below { display: block; color: var(--muted); font-size: 11px; white-space: nowrap; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 4px 0 10px; font-size: 14px; }
 .graph { max-height: 40rem; }
 .graph svg { display: block; width: 100%; height: auto; }
@@ -152,6 +153,7 @@ tr:has(a[data-trade]) { cursor: pointer; }
     min-width: 5rem; }
   #strategies-table th button::after { content: none; }
   .pill { white-space: normal; padding: 0 5px; font-size: 11px; max-width: 5.2rem; }
+  .below { white-space: normal; }
   .months { font-size: 10px; }
   .months td, .months th { padding: 5px 1px; }
   .months td { border-width: 1px; }

@@ -411,7 +411,12 @@ def _span(row: _Row) -> Child:
     span = row.found.summary.get("span") if row.found else None
     if not isinstance(span, dict):
         return NONE
-    return element("span", " to ".join(str(day)[:10] for day in span.values()), class_="fold")
+    first, *last = (str(day)[:10] for day in span.values())
+    days = [f"{first} to", *last] if last else [first]
+    parts = [
+        [" " if at else None, element("span", day, class_="day")] for at, day in enumerate(days)
+    ]
+    return element("span", parts, class_="fold")
 
 
 def _why(rows: Sequence[_Row]) -> Child:
