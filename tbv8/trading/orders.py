@@ -27,7 +27,7 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.book import Book
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.records import Fill, SubmittedOrder
+from tbv8.trading.records import Events, Fill, RestingLimit, SubmittedOrder
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.terms import id_of, side
 
@@ -90,6 +90,34 @@ class Orders:
         for market in self.markets.values():
             if market.last is not None:
                 prices[market.symbol] = market.units.to_price(market.last)
+
+    def events(self, *, since_ms: int) -> Events:
+        """Return the events since a time, each list in its own order."""
+        book = self.book
+        return Events(
+            submitted=[sent for sent in self.submitted.values() if sent.ts_ms >= since_ms],
+            changed=[order for order in self.changed if order.ts_ms >= since_ms],
+            fills=self.fills,
+            payments=book.payments,
+            denials=book.denials,
+            halts=book.halts,
+        )
+
+    def resting_limits(self) -> list[RestingLimit]:
+        """Return the limit orders at work at the venue, without those behind a parent."""
+        return [
+            RestingLimit(
+                order_id=self.numbers[name],
+                symbol=wanted.symbol,
+                side="buy" if wanted.change > 0 else "sell",
+                quantity=abs(wanted.change),
+                price=wanted.prices[0],
+            )
+            for name, wanted in self.book.working.items()
+            if name not in self.held
+            and (sent := self.submitted.get(name)) is not None
+            and sent.type == "limit"
+        ]
 
     # What goes to the engine.
 
