@@ -35,11 +35,12 @@ _NS = 1_000_000
 
 
 class Forced(msgspec.Struct, frozen=True):
-    """A closing order of ours: what it is listed as, and its price where it is not the market's."""
+    """A closing order of ours: its listed kind, its price where it is not the market's, its tag."""
 
     kind: str
     price: int | None
     trigger: int
+    tag: str
 
 
 class Orders:
@@ -140,21 +141,25 @@ class Orders:
             changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
             self.changed.append(msgspec.structs.replace(sent, **changed))
 
-    def close_all(self, prices: Mapping[str, tuple[str, int]] | None = None) -> None:
+    def close_all(
+        self, prices: Mapping[str, tuple[str, int]] | None = None, *, tag: str = "halt"
+    ) -> None:
         """Cancel every order and close every position at the market, or as `prices` name it.
 
         Args:
             prices: Kind and price of a symbol's closing order, which goes first; the others are
                 market orders.
+            tag: Of the closing orders.
         """
         for instrument_id in self.markets:
             Strategy.cancel_all_orders(self.loaded, instrument_id)
         first = prices or {}
         for market in sorted(self.markets.values(), key=lambda each: each.symbol not in first):
             if market.position:
-                self._force(market, *first.get(market.symbol, ("market", None)))
+                kind, price = first.get(market.symbol, ("market", None))
+                self._force(market, kind, price, tag)
 
-    def _force(self, market: RestingOrders, kind: str, price: int | None) -> None:
+    def _force(self, market: RestingOrders, kind: str, price: int | None, tag: str) -> None:
         units, size = market.units, abs(market.position)
         order = self.loaded.order_factory.market(
             market.instrument.id,
@@ -162,7 +167,8 @@ class Orders:
             Quantity.from_decimal_dp(units.to_size(size), units.size_decimals),
         )
         assert market.last is not None  # a position has a price
-        self.forced[id_of(order)] = Forced(kind, price, market.last if price is None else price)
+        trigger = market.last if price is None else price
+        self.forced[id_of(order)] = Forced(kind, price, trigger, tag)
         change = units.to_size(-market.position)
         self.add(id_of(order), Order(symbol=market.symbol, change=change))
         Strategy.submit_order(self.loaded, order)

@@ -216,7 +216,7 @@ class Session:
         with ExitStack() as stack:
             self._enter_run(stack)
             if close:
-                self._orders.close_all()
+                self._orders.close_all(tag="stop")
             else:
                 for market in self._markets:
                     Strategy.cancel_all_orders(self._loaded, market.instrument.id)
