@@ -168,55 +168,37 @@ class _Refused(OneLine):
         raise InvalidCommand(self.cure)
 
 
-class Clean(_Refused, doit.cmd_clean.Clean):
-    """Refuse: tasks have no targets to remove."""
-
-    cure = (
-        "tasks have nothing to clean: results are folders of data/results, and "
-        "`doit verify --repair` drops damaged days"
-    )
+def _refuse(command: Any, cure: str) -> Any:
+    return type(command.__name__, (_Refused, command), {"cure": cure})
 
 
-class Forget(_Refused, doit.cmd_forget.Forget):
-    """Refuse: nothing is remembered."""
-
-    cure = (
-        "freshness is computed from the data, so there is nothing to forget: "
-        "`doit -a TASK` runs a task even if it is fresh"
-    )
-
-
-class Ignore(_Refused, doit.cmd_ignore.Ignore):
-    """Refuse: stale tasks would be skipped silently from then on."""
-
-    cure = (
-        "freshness is computed from the data, and no stale task is skipped silently: name the "
-        "tasks to run"
-    )
-
-
-class ResetDep(_Refused, doit.cmd_resetdep.ResetDep):
-    """Refuse: tbv8 keeps no such notes."""
-
-    cure = (
-        "freshness is computed from the data, so there is nothing to reset: "
-        "`doit why TASK` shows the reasons"
-    )
-
-
-class DumpDB(_Refused, doit.cmd_dumpdb.DumpDB):
-    """Refuse: pydoit reads only state files of another kind."""
-
-    cure = (
-        f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; tbv8 "
-        "does not depend on it"
-    )
-
-
-class Strace(_Refused, doit.cmd_strace.Strace):
-    """Refuse: pydoit traces only shell commands."""
-
-    cure = (
-        "pydoit traces only shell commands, and no task here is one: "
-        "`strace -f doit TASK` traces any task"
-    )
+Clean = _refuse(
+    doit.cmd_clean.Clean,
+    "tasks have nothing to clean: results are folders of data/results, and "
+    "`doit verify --repair` drops damaged days",
+)
+Forget = _refuse(
+    doit.cmd_forget.Forget,
+    "freshness is computed from the data, so there is nothing to forget: "
+    "`doit -a TASK` runs a task even if it is fresh",
+)
+Ignore = _refuse(
+    doit.cmd_ignore.Ignore,
+    "freshness is computed from the data, and no stale task is skipped silently: name the tasks "
+    "to run",
+)
+ResetDep = _refuse(
+    doit.cmd_resetdep.ResetDep,
+    "freshness is computed from the data, so there is nothing to reset: "
+    "`doit why TASK` shows the reasons",
+)
+DumpDB = _refuse(
+    doit.cmd_dumpdb.DumpDB,
+    f"pydoit's state is SQLite: `sqlite3 {STATE_FILE} 'SELECT * FROM doit'` shows it; tbv8 does "
+    "not depend on it",
+)
+Strace = _refuse(
+    doit.cmd_strace.Strace,
+    "pydoit traces only shell commands, and no task here is one: `strace -f doit TASK` traces any "
+    "task",
+)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from tbv8.config.source import module_path
-from tbv8.config.space import Search
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
 from tbv8.venues.base import FetchRules, HistorySource
 from tbv8.venues.registry import find_funding, find_history, find_rules
+
+if TYPE_CHECKING:
+    from tbv8.config.space import Search  # of experiments: `doit list` without any needs none
 
 Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
 Channel = Literal["trades", "bbo", "funding", "mark"]

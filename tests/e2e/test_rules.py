@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,18 @@ def test_a_symbol_that_binance_does_not_list_is_named(name: str) -> None:
         pytest.raises(VenueError, match=f"{name} does not know ETHUSDT: its symbols look like"),
     ):
         fetch(Endpoints(rest_url=binance.url), print, {"BTC/USDT": None, "ETH/USDT": None})
+
+
+def test_a_rule_of_zero_is_none_and_units_of_a_thousand_are_ones() -> None:
+    market = synthetic_market("BTCUSDT", 0, 86_400_000, seed=1)
+    market = replace(market, symbol="1000PEPEUSDT", base="1000PEPE", tick_size="0.00000000")
+    fetch = find_venue("binance_perp").rules
+    assert fetch is not None
+    with BinanceServer({market.symbol: market}, now_ms=market.end_ms) as binance:
+        endpoints = Endpoints(rest_url=binance.url)
+        found = fetch(endpoints, print, {"PEPE/USDT": market.symbol})["PEPE/USDT"]
+
+    assert (found.tick_size, found.multiplier, found.lot_size) == (None, 1000, Decimal("0.01"))
 
 
 def test_rules_are_those_of_the_symbols_own_unit(tmp_path: Path) -> None:

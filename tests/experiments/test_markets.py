@@ -130,6 +130,17 @@ def test_what_a_day_misses_its_place_misses() -> None:
     assert made["ts_ms"][0].as_py() == START_MS + DAY_MS
 
 
+def test_a_market_begins_at_the_first_price_of_a_whole_day() -> None:
+    # Without day 0 in the span, or without its bars, day 1 opens at 102, and jumps from nowhere.
+    late = strategy(span=Span(START_MS + DAY_MS // 2, THREE_DAYS.end_ms))
+    table = half_days()
+    made, _ = rechain(late, {("BTC/USDT", HALF_DAY): table}, {}, chosen(1, 2, 1))
+    whole = half_days([[], *REAL[1:]])
+
+    assert prices(made["BTC/USDT", HALF_DAY])[:4] == prices(table)[2:]
+    assert chained(whole, 0, 1, 2) == whole
+
+
 def test_a_price_is_never_nothing() -> None:
     falling = half_days([[(100, 100, 1, 1)], [(1, 1, 1, 1)], [(1, 1, 1, 1)]])
 

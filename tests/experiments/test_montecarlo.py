@@ -57,6 +57,16 @@ def test_the_draws_of_a_seed_are_these_on_every_machine() -> None:
     ]
 
 
+def test_the_round_trips_of_a_seed_are_drawn_so_on_every_machine() -> None:
+    gains = 1, 20, 300, 4000
+    balances = [1000 + sum(gains[:count]) for count in range(5)]
+    once = by_trade(*balances, replace=False, paths=1)
+    again = by_trade(*balances, replace=True, paths=3)
+
+    assert np.rint(once.fan[2] * 1000).tolist() == [1000, 5000, 5020, 5021, 5321]
+    assert np.rint(again.rows[:, 0] * 1000).tolist() == [4340, 8301, 640]
+
+
 def test_a_path_is_made_of_blocks_of_the_mean_length() -> None:
     lengths = []
     for path in range(400):

@@ -52,7 +52,7 @@ def session(project: Project, db_path: Path) -> Project:
         began_ms=MONDAY,
     )
     with open_journal(db_path) as journal:
-        session = journal.begin(stored, [], ends=None)
+        session = journal.begin(stored, [], [], ends=None)
         minutes = [
             Minute(ts_ms=MONDAY, bars={"BTC/USDT": None}, seen_ms=0),
             Minute(ts_ms=MONDAY + 60_000, bars={"BTC/USDT": None}, seen_ms=0, barred="stale_bar"),
