@@ -194,34 +194,12 @@ class Session:
 
     def events(self) -> Events:
         """Return the events since the warm-up, each list in its own order."""
-        orders, book = self._orders, self._book
         carried = self._simulation.carried
-        since_ms = carried.ts_ms if carried else 0
-        return Events(
-            submitted=[sent for sent in orders.submitted.values() if sent.ts_ms >= since_ms],
-            changed=[order for order in orders.changed if order.ts_ms >= since_ms],
-            fills=orders.fills,
-            payments=book.payments,
-            denials=book.denials,
-            halts=book.halts,
-        )
+        return self._orders.events(since_ms=carried.ts_ms if carried else 0)
 
     def resting_limits(self) -> list[RestingLimit]:
-        """Return the limit orders that work at the venue; those that wait for a parent do not."""
-        orders = self._orders
-        return [
-            RestingLimit(
-                order_id=orders.numbers[name],
-                symbol=wanted.symbol,
-                side="buy" if wanted.change > 0 else "sell",
-                quantity=abs(wanted.change),
-                price=wanted.prices[0],
-            )
-            for name, wanted in self._book.working.items()
-            if name not in orders.held
-            and (sent := orders.submitted.get(name)) is not None
-            and sent.type == "limit"
-        ]
+        """Return the limit orders at work at the venue, without those behind a parent."""
+        return self._orders.resting_limits()
 
     def bar_entries(self, rule: str | None) -> None:
         """Let nothing be opened from now on, by the name of a rule; None lets it again."""
@@ -238,7 +216,7 @@ class Session:
         with ExitStack() as stack:
             self._enter_run(stack)
             if close:
-                self._orders.close_all()
+                self._orders.close_all(tag="stop")
             else:
                 for market in self._markets:
                     Strategy.cancel_all_orders(self._loaded, market.instrument.id)
