@@ -206,7 +206,8 @@ class Survey:
 
     def following(self, query: Query) -> list[PlannedTrial]:
         """Return all trials that follow from rows: out of sample, and of the chosen one."""
-        return [*self.tested(self.choices(query)), *self.drawn(self.chosen(query))]
+        number = self.chosen(query) if self.experiment.monte_carlo else None
+        return [*self.tested(self.choices(query)), *self.drawn(number)]
 
     def shapes(self) -> list[Strategy]:
         """Return one strategy of each timeframe and detail, over the whole span."""
