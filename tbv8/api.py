@@ -48,7 +48,7 @@ from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
-from tbv8.tasks.loading import load_folder
+from tbv8.tasks.loading import lasting_span, load_folder
 from tbv8.trading.nautilus import MONEY_DECIMALS
 
 type Time = str | date | datetime
@@ -175,6 +175,7 @@ def load_bars(
             if length == ONE_MINUTE
             else f"aggregate --venue {venue} --symbol {symbol} --timeframes {length}"
         )
+        _check_in_history(loaded, series, span)
         raise DataError(_nothing(loaded, series, f"{length} bars", span, f"run `doit {task}`"))
     return _with_times(pl.DataFrame(bars))
 
@@ -288,7 +289,14 @@ def run(
 
 
 def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Project:
-    return load_folder(find_project(Path(project)), overrides=overrides or {})
+    try:
+        root = find_project(Path(project))
+    except ConfigError as e:
+        raise ConfigError(
+            'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
+            path=e.path,
+        ) from e
+    return load_folder(root, overrides=overrides or {})
 
 
 def _find[T](project: Project, kind: str, among: Mapping[str, T], name: str) -> T:
@@ -344,6 +352,23 @@ def _load_ticks(table: str, series: Series, span: Span, project: Path | str) -> 
         what = "quotes" if table == "bbo" else table
         raise DataError(_nothing(loaded, series, what, span, "`doit record` records them"))
     return _with_times(pl.DataFrame(pa.concat_tables(hours)))
+
+
+def _check_in_history(project: Project, series: Series, span: Span) -> None:
+    """Refuse a span outside of the history of a series' venue.
+
+    Raises:
+        DataError: No part of the span is in the history.
+    """
+    if series.venue not in project.venues:
+        return
+    venue = project.venues[series.venue]
+    history = lasting_span(venue, project.db_path, now_ms=project.now_ms)
+    if history and not span.intersection(history):
+        raise DataError(
+            f"{series}: {series.venue} has history of {history} only: choose a start and an end in "
+            "there"
+        )
 
 
 def _nothing(project: Project, series: Series, what: str, span: Span, cure: str) -> str:

@@ -204,7 +204,16 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
             "slow, got fast=60 and slow=50",
         ),
         pytest.param(running(venue="binance"), "command line: venue: unknown venue 'binance'"),
-        pytest.param(lambda root: api.load_result("x", project=root.parent), "{root}: neither "),
+        pytest.param(
+            lambda root: api.load_result("x", project=root.parent),
+            "{root}: neither this folder nor a parent is a tbv8 project: write "
+            'project="path/to/project"',
+        ),
+        pytest.param(
+            bars(start="2025-03-01"),
+            "sample:BTC/USDT: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z "
+            "only: ",
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(
