@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
+from zoneinfo import available_timezones
 
 import msgspec
 from msgspec.structs import replace
@@ -142,6 +143,7 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     history: Literal["ccxt", "files"] | None = None
     exchange: str | None = None
     path: str | None = None
+    zone: str | None = None
     instruments: dict[str, Instrument] = {}
 
 
@@ -462,7 +464,12 @@ def _own_history(
     document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
 ) -> HistorySource | None:
     """Return the history source that the venue's file configures; None if it has none."""
-    for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
+    keys = (
+        ("path", raw.path, "files"),
+        ("zone", raw.zone, "files"),
+        ("exchange", raw.exchange, "ccxt"),
+    )
+    for key, value, kind in keys:
         if value is not None and raw.history != kind:
             document.refuse((key,), f"needs `history: {kind}`: write both, or neither")
     if raw.history is None:
@@ -480,7 +487,10 @@ def _own_history(
         document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
         return make_history(FromExchange(exchange=raw.exchange))
     path = _files_path(document, raw.path, symbols)
-    return make_history(FromFiles(path=path, root=root, symbols=symbols))
+    zone = raw.zone or ""
+    if zone and zone != "UTC":
+        document.choose(("zone",), zone, dict.fromkeys(sorted(available_timezones())), "time zone")
+    return make_history(FromFiles(path=path, root=root, symbols=symbols, zone=zone))
 
 
 def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
