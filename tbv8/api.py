@@ -44,6 +44,7 @@ from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
+from tbv8.results.tearsheet.round_trips import closing_reasons
 from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
@@ -74,7 +75,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
-            quantity, entry_price, exit_price, pnl, fees, funding.
+            quantity, entry_price, exit_price, pnl, fees, funding; and `by`, the tags or the type of
+            the order that closed it.
         equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 
@@ -400,7 +402,9 @@ def _account(folder: Path, numbers: Mapping[str, Any]) -> Account:
         venue=numbers["venue"],
         statistics={name: value for name, value in numbers.items() if name != "venue"},
         fills=_read_csv(folder / "fills.csv"),
-        positions=_read_csv(folder / "positions.csv"),
+        positions=_read_csv(folder / "positions.csv").with_columns(
+            pl.Series("by", closing_reasons(folder), dtype=pl.String)
+        ),
         equity=_read_csv(folder / "equity.csv"),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -104,6 +105,11 @@ def test_a_result_is_its_files_as_frames(finished: Project) -> None:
     rows = read_rows(folder / "positions.csv")
     assert result.positions["pnl"].to_list() == [float(row["pnl"]) for row in rows]
     assert result.equity["equity"][-1] == summary["primary"]["end_equity"]
+    page = (folder / "tearsheet.html").read_text(encoding="utf-8")
+    assert set(result.positions["by"]) == {"market", "halt"}
+    listed = page[page.index('id="trades-table"') :]
+    shown = re.findall(r"<td>(market|halt)</td></tr>", listed[: listed.index("</table>")])
+    assert shown == result.positions["by"].to_list()
     assert result.positions.schema["opened"] == pl.Datetime("ms", "UTC")
     assert result.fills.schema["order_id"] == pl.String
     assert str(result).startswith(f"{STRATEGY}: BTC/USDT 5m, ")
