@@ -16,7 +16,7 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def nests_in_a_day(timeframe: Timeframe) -> bool:
-    """Tell whether every UTC day is made of whole bars of a timeframe."""
+    """Return True if every UTC day is made of whole bars of a timeframe."""
     return timeframe.fixed_ms is not None and DAY_MS % timeframe.fixed_ms == 0
 
 

@@ -1,4 +1,4 @@
-"""What the chosen trial might have brought, as charts and tables."""
+"""Charts and tables of the chosen trial's Monte Carlo."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TITLES = {
 
 
 def drawn_part(findings: Findings, drawn: Drawn) -> Part:
-    """Return what other draws of the same days and round trips might have brought."""
+    """Return the part on other draws of the same days and round trips."""
     content: list[Child] = [
         element(
             "p",
@@ -145,7 +145,7 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
 
 
 def _histogram(name: str, what: str, values: Floats, own: float | None) -> Chart:
-    """Return how many paths had which value, with a line at the real one if there is one."""
+    """Return a histogram of the paths' values, with a line at the real one if there is one."""
     counts, edges = np.histogram(values * 100, bins=min(_BINS, 5 + len(values) // 10))
     width = float(edges[1] - edges[0])
     shapes, notes = [], []

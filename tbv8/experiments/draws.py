@@ -26,7 +26,7 @@ def generator(stream: Stream, *, seed: int, path: int) -> np.random.Generator:
 def draw_days(
     count: int, *, places: int, block_days: int, seed: int, path: int, stream: Stream = "days"
 ) -> Ints:
-    """Return which of `count` days stands at each place of a path.
+    """Return the day, of `count`, at each place of a path.
 
     D. N. Politis and J. P. Romano, The Stationary Bootstrap, Journal of the American Statistical
     Association 89 (1994): blocks begin anywhere, wrap around, and have a geometric length.

@@ -1,4 +1,4 @@
-"""What an executor runs: a trial, one on a market that might have been, or one by its round trips.
+"""Jobs of an executor: a trial, a trial on a re-chained market, a trial by its round trips.
 
 The last two answer as a trial does, so that pool, cluster and rows know no difference.
 """

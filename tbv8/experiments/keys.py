@@ -179,7 +179,7 @@ def _trial_code() -> Input:
 
 
 def _job_code() -> Input:
-    """Return what makes a job of a trial: no key of a plain trial has it."""
+    """Return the part of a job's key that no plain trial has."""
     files = code_files("aggregate.py", *(f"experiments/{name}" for name in _JOBS))
     return make_input(source_digests(files, PACKAGE.parent) | package_versions("polars"))
 

@@ -33,7 +33,7 @@ _PRICES = ("open", "high", "low", "close")
 
 
 class Days(msgspec.Struct, frozen=True):
-    """Which real day stands at which place: numbers of days since the epoch."""
+    """The real day at each place: numbers of days since the epoch."""
 
     places: Ints
     sources: Ints

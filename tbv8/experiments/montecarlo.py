@@ -1,4 +1,4 @@
-"""What the chosen trial might have brought: its days, round trips and markets drawn anew.
+"""Monte Carlo of the chosen trial: its days, round trips and markets drawn anew.
 
 Days and round trips are drawn here; markets are trials (markets.py), and only summed up here. The
 same bytes come out everywhere: balances are integers, sums are exact or in a fixed order.
@@ -24,7 +24,7 @@ _DECIMALS = 12  # at which a loss is held against a limit: 1 - 0.9 is not 0.1
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
-    """What 5, 25, 50, 75 and 95 % of paths stay below."""
+    """The values below which 5, 25, 50, 75 and 95 % of paths stay."""
 
     p5: float
     p25: float
@@ -34,7 +34,7 @@ class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Paths(msgspec.Struct, frozen=True, kw_only=True):
-    """What many paths of an account came to.
+    """The outcomes of many paths of an account.
 
     Attributes:
         rows: A row a path: total return, largest drawdown, Sharpe ratio a year; the last is NaN
@@ -71,7 +71,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
 def draw_by_day(
     returns: Sequence[float], *, paths: int, block_days: int, seed: int, losses: Sequence[float]
 ) -> Bootstrap | None:
-    """Return what blocks of the same days in other orders would have brought; None of no days.
+    """Return the outcomes of blocks of the same days in other orders; None of no days.
 
     Args:
         returns: Daily ones.
@@ -103,7 +103,7 @@ def draw_by_day(
 def draw_by_trade(
     balances: Ints, *, paths: int, seed: int, losses: Sequence[float], replace: bool
 ) -> Paths | None:
-    """Return what the same round trips in other draws would have brought; None of no round trip.
+    """Return the outcomes of the same round trips in other draws; None of no round trip.
 
     A round trip gains so many USD wherever it stands: sizes do not grow with the balance. An
     account without money stays so.
@@ -134,7 +134,7 @@ def draw_by_trade(
 
 
 def markets_paths(rows: Floats, equities: Sequence[Ints], losses: Sequence[float]) -> Paths | None:
-    """Return what trials on many markets have brought; None of no trial.
+    """Return the outcomes of trials on many markets; None of no trial.
 
     Args:
         rows: As of `Paths`.
@@ -182,7 +182,7 @@ def largest_fall(curve: Floats) -> float:
 
 
 def quantiles(values: Floats) -> Quantiles:
-    """Return what shares of values stay below."""
+    """Return the quantiles of values."""
     ordered = np.sort(values).tolist()
     return Quantiles(**{f"p{share}": ordered[_rank(len(ordered), share)] for share in SHARES})
 

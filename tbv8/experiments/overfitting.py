@@ -1,4 +1,4 @@
-"""How much of the best trial is luck: deflated Sharpe ratio and backtest overfitting.
+"""Overfitting of the best trial: deflated Sharpe ratio, probability of overfitting.
 
 All of it is of the daily returns of trials. The same bytes come out everywhere: sums are exact or
 in a fixed order, ranks stand in place of logarithms; NumPy's own sums depend on the processor.

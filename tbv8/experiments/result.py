@@ -77,7 +77,7 @@ class Luck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
-    """What the chosen trial might have brought; None for what there is nothing to draw of.
+    """The Monte Carlo of the chosen trial; None for a method without anything to draw.
 
     Attributes:
         losses: Fractions of the starting balance that `Paths` tell the chances of.
@@ -355,7 +355,7 @@ METHODS = {
 
 
 def _drawn_lines(drawn: Drawn) -> Iterator[str]:
-    """Yield what each method came to, and how likely the losses asked for are."""
+    """Yield the outcome of each method, and the probabilities of the configured losses."""
     for name, _, paths in drawn.methods:
         change, fall = paths.total_return, paths.max_drawdown
         words = [f"drawdown up to {fall.p95:.2%}"]

@@ -80,11 +80,12 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
         runner.run_missing(survey.known, "trials")
         with open_reader(db_path) as query:
-            tested = survey.tested(survey.choices(query))
-            drawn = survey.drawn(survey.chosen(query))
+            following = survey.following(query)
+        tested = [each for each in following if each.is_try]
         runner.run_missing(tested, "out-of-sample trials")
+        drawn = [each for each in following if not each.is_try]
         runner.run_missing(drawn, "Monte Carlo trials")
-        planned = [*survey.known, *tested, *drawn]
+        planned = [*survey.known, *following]
         rows.write_listed(experiment.experiment_id, survey.listed(planned))
     if has_plotly(results_path):
         write_plotly(results_path)

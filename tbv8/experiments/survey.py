@@ -55,7 +55,7 @@ class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_try(self) -> bool:
-        """Tell whether it counts among the tries at the real series."""
+        """Return True if it counts among the trials on the real series."""
         return self.market is None and not self.by_trade
 
 
@@ -206,7 +206,8 @@ class Survey:
 
     def following(self, query: Query) -> list[PlannedTrial]:
         """Return all trials that follow from rows: out of sample, and of the chosen one."""
-        return [*self.tested(self.choices(query)), *self.drawn(self.chosen(query))]
+        number = self.chosen(query) if self.experiment.monte_carlo else None
+        return [*self.tested(self.choices(query)), *self.drawn(number)]
 
     def shapes(self) -> list[Strategy]:
         """Return one strategy of each timeframe and detail, over the whole span."""
@@ -218,7 +219,7 @@ class Survey:
         return self._keys.strategy(planned.point, planned.window)
 
     def subject(self, planned: PlannedTrial) -> str:
-        """Return what a trial is a try at."""
+        """Return the subject of a trial."""
         strategy = self.experiment.strategy
         return subject_of(strategy) if planned.is_try else side_subject(strategy)
 

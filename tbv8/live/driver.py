@@ -122,7 +122,7 @@ class Driver:
                 yield bars
 
     def _charged(self, rates: Sequence[Event]) -> dict[str, dict[str, Charged]]:
-        """Return what is charged, for the session's own symbols; none where a fixed rate is."""
+        """Return the payments of each symbol, by venue; none with a fixed rate."""
         if self._strategy.funding == "fixed":
             return {}
         rows: dict[str, list[tuple[int, Decimal, int, str, int]]]

@@ -1,4 +1,4 @@
-"""What a session notices and writes down beside what it does.
+"""Notes of a session beside its own events: corrections, and rates of funding.
 
 A replay looks at none of it but the rates of funding, which are fed like minutes.
 """

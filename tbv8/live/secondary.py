@@ -1,4 +1,4 @@
-"""What the orders of a primary would have been at the secondary, written down as its quotes come.
+"""The orders of a primary at the secondary's quotes, written down as the quotes come.
 
 A fill is priced once (`priced`). A limit order that works at the primary is held against every
 quote of the secondary meanwhile: `reached` is the first one that trades through its limit, whether
@@ -58,7 +58,7 @@ class Secondary:
         self._read_ms = {name: self._read_ms.get(name, since_ms) for name in self._resting}
 
     def write(self, fills: int, done_ms: int, *, at_ms: int) -> None:
-        """Write what the quotes have shown by now, if there is anything new.
+        """Write new prices of fills and new limits reached.
 
         Args:
             fills: How many the session has made.

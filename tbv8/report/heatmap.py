@@ -15,6 +15,34 @@ from tbv8.venues.registry import find_venue
 _LISTED = 200
 _ROW = 22  # pixels
 _MANY = 40
+_COLORS = [
+    [0, "--ok"],
+    [0.25, "--ok"],
+    [0.2501, "--outage-0"],
+    [0.5, "--outage-1"],
+    [0.5001, "--gap-0"],
+    [0.75, "--gap-1"],
+    [0.7501, "--axis"],
+    [1, "--axis"],
+]
+_LAYOUT = {
+    "hovermode": "closest",
+    "xaxis": {
+        "type": "category",
+        "showgrid": False,
+        "tickfont": {"color": "--muted"},
+        "nticks": 12,
+    },
+    "yaxis": {
+        "type": "category",
+        "autorange": "reversed",
+        "showgrid": False,
+        "automargin": True,
+        "dtick": 1,
+        "tickfont": {"color": "--ink", "size": 11},
+    },
+    "margin": {"l": 20, "r": 8, "t": 6, "b": 40},
+}
 
 
 def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -> Child:
@@ -108,36 +136,10 @@ def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Ch
                 "xgap": 1,
                 "ygap": 2,
                 "hovertemplate": "%{y}, %{x}: held %{text}<extra></extra>",
-                "colorscale": [
-                    [0, "--ok"],
-                    [0.25, "--ok"],
-                    [0.2501, "--outage-0"],
-                    [0.5, "--outage-1"],
-                    [0.5001, "--gap-0"],
-                    [0.75, "--gap-1"],
-                    [0.7501, "--axis"],
-                    [1, "--axis"],
-                ],
+                "colorscale": _COLORS,
             }
         ],
-        layout={
-            "hovermode": "closest",
-            "xaxis": {
-                "type": "category",
-                "showgrid": False,
-                "tickfont": {"color": "--muted"},
-                "nticks": 12,
-            },
-            "yaxis": {
-                "type": "category",
-                "autorange": "reversed",
-                "showgrid": False,
-                "automargin": True,
-                "dtick": 1,
-                "tickfont": {"color": "--ink", "size": 11},
-            },
-            "margin": {"l": 20, "r": 8, "t": 6, "b": 40},
-        },
+        layout=_LAYOUT,
         height=56 + _ROW * len(rows),
     )
 

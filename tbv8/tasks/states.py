@@ -18,7 +18,7 @@ from tbv8.venues.registry import find_venue
 
 
 def symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
-    """Tell whether every series of a venue has history, so that its symbol is known."""
+    """Return the series without history, whose symbols are to be checked, as a reason."""
     names = ", ".join(series.symbol for series in without_history(project, venue_series))
     return State((f"nothing is held yet of {names}",) if names else ())
 
@@ -33,7 +33,7 @@ def without_history(project: Project, venue_series: Sequence[Series]) -> list[Se
 
 
 def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
-    """Tell whether the funding of a series is complete, and what it costs to fill."""
+    """Return if the funding of a series is complete, else the cost of filling it."""
     state = backfill_state(project.db_path, series, spans, FUNDING)
     if not state.reasons or (source := find_venue(series.venue).funding) is None:
         return state
@@ -44,7 +44,7 @@ def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> St
 
 
 def history_reach(series: Series, venue: Venue) -> str:
-    """Return how far back a venue's history goes, for `doit plan`: only the venue knows."""
+    """Return the age of a venue's oldest bars, for `doit plan`: only the venue knows."""
     from tbv8.backfill import reach
 
     try:
@@ -54,7 +54,7 @@ def history_reach(series: Series, venue: Venue) -> str:
 
 
 def series_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    """Tell whether the 1m bars of a series are complete, and what it costs to fill them."""
+    """Return if the 1m bars of a series are complete, else the cost of filling them."""
     venue = project.venues[series.venue]
     source, files = venue.history, None
     if source is not None and source.files is not None:
@@ -86,7 +86,7 @@ def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
 
 
 def folder_state(folder: Path) -> State:
-    """Tell whether a folder may be replaced by a result."""
+    """Return if a result may replace a folder, else the reason why not."""
     try:
         check_replaceable(folder)
     except DataError as e:
@@ -95,7 +95,7 @@ def folder_state(folder: Path) -> State:
 
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
-    """Tell whether an experiment's result is complete and current."""
+    """Return if an experiment's result is complete and current, else the reasons."""
     from tbv8.experiments.state import experiment_state  # `doit list` asks no experiment
 
     return experiment_state(db_path, experiment, results_path=results_path)

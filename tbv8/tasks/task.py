@@ -1,4 +1,4 @@
-"""How a task is made, and what pydoit prints of one that fails."""
+"""A task for pydoit, and the output of one that fails."""
 
 from __future__ import annotations
 

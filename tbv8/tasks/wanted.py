@@ -1,4 +1,4 @@
-"""Which series, timeframes and funding the configuration wants."""
+"""The series, timeframes and funding that the configuration wants."""
 
 from __future__ import annotations
 

@@ -133,9 +133,9 @@ def collect(
 
 
 def _tags(orders: Orders, made: Sequence[Any]) -> dict[str, str]:
-    """Return the tags of filled orders, by order_id; a halt's own orders are tagged so."""
+    """Return the tags of filled orders by order_id, those of halts and stops among them."""
     filled = {fill.order_id for fill in orders.fills}
-    tags = {orders.numbers[name]: "halt" for name in orders.forced}
+    tags = {orders.numbers[name]: forced.tag for name, forced in orders.forced.items()}
     tags |= {orders.numbers[id_of(order)]: ", ".join(order.tags) for order in made if order.tags}
     return {number: text for number, text in tags.items() if number in filled}
 

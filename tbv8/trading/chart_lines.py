@@ -62,7 +62,7 @@ class LineLog:
         return ChartLines(closes_ms=self._closes_ms[first:], values=values)
 
     def _readers(self) -> list[tuple[Callable[[float], None], Callable[[], float | None]]]:
-        """Return what keeps a value of each line, and what reads it."""
+        """Return the store of each line's values, and its reader."""
         named = getattr(self._loaded, "chart_lines", {})
         if not isinstance(named, Mapping):
             raise self._error(f"is {named!r}: write a dict of names and indicators")

@@ -138,7 +138,7 @@ class PaidRates:
 
 
 class AwaitedRates:
-    """What a venue paid, each payment booked when a live session knows of it.
+    """The payments of a venue, each booked as soon as a live session knows it.
 
     At each full hour what is held is kept until the payment that covers the hour has come.
     """

@@ -27,7 +27,7 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.book import Book
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.records import Fill, SubmittedOrder
+from tbv8.trading.records import Events, Fill, RestingLimit, SubmittedOrder
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.terms import id_of, side
 
@@ -35,11 +35,12 @@ _NS = 1_000_000
 
 
 class Forced(msgspec.Struct, frozen=True):
-    """A closing order of ours: what it is listed as, and its price where it is not the market's."""
+    """A closing order of ours: its listed kind, its price where it is not the market's, its tag."""
 
     kind: str
     price: int | None
     trigger: int
+    tag: str
 
 
 class Orders:
@@ -91,6 +92,34 @@ class Orders:
             if market.last is not None:
                 prices[market.symbol] = market.units.to_price(market.last)
 
+    def events(self, *, since_ms: int) -> Events:
+        """Return the events since a time, each list in its own order."""
+        book = self.book
+        return Events(
+            submitted=[sent for sent in self.submitted.values() if sent.ts_ms >= since_ms],
+            changed=[order for order in self.changed if order.ts_ms >= since_ms],
+            fills=self.fills,
+            payments=book.payments,
+            denials=book.denials,
+            halts=book.halts,
+        )
+
+    def resting_limits(self) -> list[RestingLimit]:
+        """Return the limit orders at work at the venue, without those behind a parent."""
+        return [
+            RestingLimit(
+                order_id=self.numbers[name],
+                symbol=wanted.symbol,
+                side="buy" if wanted.change > 0 else "sell",
+                quantity=abs(wanted.change),
+                price=wanted.prices[0],
+            )
+            for name, wanted in self.book.working.items()
+            if name not in self.held
+            and (sent := self.submitted.get(name)) is not None
+            and sent.type == "limit"
+        ]
+
     # What goes to the engine.
 
     def add(self, name: str, wanted: Order) -> int:
@@ -112,21 +141,25 @@ class Orders:
             changed = {"ts_ms": ts_ms, "quantity": quantity, "prices": prices}
             self.changed.append(msgspec.structs.replace(sent, **changed))
 
-    def close_all(self, prices: Mapping[str, tuple[str, int]] | None = None) -> None:
+    def close_all(
+        self, prices: Mapping[str, tuple[str, int]] | None = None, *, tag: str = "halt"
+    ) -> None:
         """Cancel every order and close every position at the market, or as `prices` name it.
 
         Args:
             prices: Kind and price of a symbol's closing order, which goes first; the others are
                 market orders.
+            tag: Of the closing orders.
         """
         for instrument_id in self.markets:
             Strategy.cancel_all_orders(self.loaded, instrument_id)
         first = prices or {}
         for market in sorted(self.markets.values(), key=lambda each: each.symbol not in first):
             if market.position:
-                self._force(market, *first.get(market.symbol, ("market", None)))
+                kind, price = first.get(market.symbol, ("market", None))
+                self._force(market, kind, price, tag)
 
-    def _force(self, market: RestingOrders, kind: str, price: int | None) -> None:
+    def _force(self, market: RestingOrders, kind: str, price: int | None, tag: str) -> None:
         units, size = market.units, abs(market.position)
         order = self.loaded.order_factory.market(
             market.instrument.id,
@@ -134,7 +167,8 @@ class Orders:
             Quantity.from_decimal_dp(units.to_size(size), units.size_decimals),
         )
         assert market.last is not None  # a position has a price
-        self.forced[id_of(order)] = Forced(kind, price, market.last if price is None else price)
+        trigger = market.last if price is None else price
+        self.forced[id_of(order)] = Forced(kind, price, trigger, tag)
         change = units.to_size(-market.position)
         self.add(id_of(order), Order(symbol=market.symbol, change=change))
         Strategy.submit_order(self.loaded, order)

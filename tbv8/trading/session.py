@@ -1,10 +1,6 @@
 """One strategy on one venue, fed with bars in any number of pieces: any split gives the same run.
 
-It holds no bar of the future. The bars go step by step: where nothing can happen to the account, a
-step costs a few comparisons; where an order is reached, matching.py plans the step and the engine
-is asked for the fills one by one. At one instant, in this order: the steps' fills, liquidation,
-funding, the day's loss, the new day, the end of the warm-up, what waited for the close, the
-strategy (docs/orders.md).
+It holds no bar of the future. stepping.py leads the account and the engine through the bars.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from typing import Self
 from nautilus_trader.trading import Strategy
 
 from tbv8.config import records
-from tbv8.market import Series, iso
+from tbv8.market import Series
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT
 from tbv8.risk.limits import Limits, MarketLimits
@@ -31,15 +27,15 @@ from tbv8.trading.gate import Gate
 from tbv8.trading.gated import gated
 from tbv8.trading.interrupts import signals_deferred
 from tbv8.trading.loading import check_subscribed, forget_strategies, load_strategy
-from tbv8.trading.matching import Planned
 from tbv8.trading.nautilus import decimals, gc_rare, to_bar_type, to_instrument
 from tbv8.trading.orders import Orders
 from tbv8.trading.records import Events, RestingLimit, Run
 from tbv8.trading.reports import Reports
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.runner import EngineRunner
-from tbv8.trading.schedule import Interval, Schedule, schedules
+from tbv8.trading.schedule import Schedule, schedules
 from tbv8.trading.simulation import Simulation
+from tbv8.trading.stepping import Stepper
 from tbv8.trading.units import FEE_DECIMALS, Ratio, Units, maintenance_ratio
 from tbv8.trading.venue import Payments, make_engine
 
@@ -102,7 +98,7 @@ class Session:
         self._payments = Payments(self._simulation.unbooked, currency)
         instruments = [market.instrument for market in self._markets]
         self._engine = make_engine(instruments, answers, self._payments, balance=balance)
-        self._begun = self._interrupted = False
+        self._begun = False
         self._add_strategy(with_lines=with_lines)
 
     def _add_strategy(self, *, with_lines: bool) -> None:
@@ -119,6 +115,7 @@ class Session:
         self._runner = EngineRunner(
             self._engine, self.strategy, self._loaded, self._callbacks, self._markets
         )
+        self._stepper = Stepper(self._markets, orders, self._gate, self._simulation, self._runner)
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +151,7 @@ class Session:
                     self._simulation.begin(int(schedule.closes_ns[0]) // _NS)
                     self._start(schedule)
                     self._begun = True
-                self._follow(schedule)
+                self._stepper.follow(schedule)
 
     def _start(self, schedule: Schedule) -> None:
         """Let the strategy start, before any close; the engine starts with data only."""
@@ -194,34 +191,12 @@ class Session:
 
     def events(self) -> Events:
         """Return the events since the warm-up, each list in its own order."""
-        orders, book = self._orders, self._book
         carried = self._simulation.carried
-        since_ms = carried.ts_ms if carried else 0
-        return Events(
-            submitted=[sent for sent in orders.submitted.values() if sent.ts_ms >= since_ms],
-            changed=[order for order in orders.changed if order.ts_ms >= since_ms],
-            fills=orders.fills,
-            payments=book.payments,
-            denials=book.denials,
-            halts=book.halts,
-        )
+        return self._orders.events(since_ms=carried.ts_ms if carried else 0)
 
     def resting_limits(self) -> list[RestingLimit]:
-        """Return the limit orders that work at the venue; those that wait for a parent do not."""
-        orders = self._orders
-        return [
-            RestingLimit(
-                order_id=orders.numbers[name],
-                symbol=wanted.symbol,
-                side="buy" if wanted.change > 0 else "sell",
-                quantity=abs(wanted.change),
-                price=wanted.prices[0],
-            )
-            for name, wanted in self._book.working.items()
-            if name not in orders.held
-            and (sent := orders.submitted.get(name)) is not None
-            and sent.type == "limit"
-        ]
+        """Return the limit orders at work at the venue, without those behind a parent."""
+        return self._orders.resting_limits()
 
     def bar_entries(self, rule: str | None) -> None:
         """Let nothing be opened from now on, by the name of a rule; None lets it again."""
@@ -238,7 +213,7 @@ class Session:
         with ExitStack() as stack:
             self._enter_run(stack)
             if close:
-                self._orders.close_all()
+                self._orders.close_all(tag="stop")
             else:
                 for market in self._markets:
                     Strategy.cancel_all_orders(self._loaded, market.instrument.id)
@@ -246,142 +221,10 @@ class Session:
             self._simulation.set_alarms()
 
     def _enter_run(self, stack: ExitStack) -> None:
-        stack.enter_context(signals_deferred(self._interrupt))
+        stack.enter_context(signals_deferred(self._stepper.interrupt))
         stack.enter_context(clocks_guarded(self._callbacks))
         stack.enter_context(localcontext(EXACT))
         stack.enter_context(gc_rare())
-
-    def _interrupt(self) -> None:
-        self._interrupted = True
-
-    def _follow(self, schedule: Schedule) -> None:
-        """Go through the intervals of a schedule; through each close of those that matter.
-
-        What is below sees every interval of every run, and is written for speed.
-        """
-        for interval in schedule.intervals():
-            if not self._may_happen(interval):
-                self._skip(interval)
-                continue
-            for instant in schedule.instants(interval):
-                if self._may_happen(instant):
-                    self._pass(instant)
-                else:
-                    self._skip(instant)
-
-    def _may_happen(self, interval: Interval) -> bool:
-        """Return True if anything may happen to the account in an interval."""
-        time_ns, ranges, _, _, _ = interval
-        simulation, markets = self._simulation, self._markets
-        if (
-            time_ns >= simulation.due_ns
-            or time_ns >= self._runner.timer_ns
-            or self._gate.waiting
-            or self._interrupted
-        ):
-            return True
-        for market in markets:
-            if time_ns >= market.ends_ns:
-                return True
-        for number, _, high, low, _, _ in ranges:
-            market = markets[number]
-            if (
-                low <= market.highest_below
-                or high >= market.lowest_above
-                or low <= market.low_alarm
-                or high >= market.high_alarm
-            ):
-                return True
-        return False
-
-    def _skip(self, interval: Interval) -> None:
-        """Go to the close of an interval in which nothing happens to the account."""
-        time_ns, ranges, shown, _, _ = interval
-        for number, _, _, _, close, closes_ns in ranges:
-            market = self._markets[number]
-            market.last = close
-            if closes_ns == time_ns and shown:
-                market.closed_ns = time_ns
-        self._orders.step_ns = time_ns
-        if shown:
-            self._runner.settle(time_ns, shown)
-            if self._simulation.has_changed():
-                self._orders.set_prices()
-                self._simulation.set_alarms()
-
-    def _pass(self, instant: Interval) -> None:
-        """Go through an instant at which something may happen to the account."""
-        if self._interrupted:
-            raise KeyboardInterrupt
-        gate, simulation, runner = self._gate, self._simulation, self._runner
-        time_ns, ranges, shown, _, _ = instant
-        ts_ms = time_ns // _NS
-        self._orders.step_ns = time_ns
-        self._orders.set_prices()
-        simulation.pass_time(time_ns)
-        ends_ns = min(market.ends_ns for market in self._markets)
-        closed = [self._markets[number] for number, *_ in ranges]
-        runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
-        before_ns = min(
-            self._markets[number].first_end(low, high, time_ns)
-            for number, _, high, low, _, _ in ranges
-        )
-        if before_ns < time_ns and runner.timer_ns < time_ns:
-            runner.run(time_ns, [])  # no timer inside of a step sees its fills
-        happened, liquidation = self._walk(instant, before_ns)
-        self._orders.set_prices()
-        if not liquidation:
-            simulation.pay_funding(ts_ms)
-        if runs or happened or simulation.unbooked:
-            runner.settle(time_ns)
-        if liquidation:
-            market, planned, margin = liquidation
-            simulation.liquidate(market, planned, ts_ms)
-            runner.settle(time_ns)
-            simulation.lose_margin(market, margin, ts_ms)
-            simulation.pay_funding(ts_ms)
-        elif simulation.must_halt():
-            simulation.halt_for_loss(ts_ms)
-            runner.settle(time_ns)
-        simulation.start_day(ts_ms)
-        if simulation.unbooked:
-            runner.settle(time_ns)
-        while gate.has_waiting(closed):
-            gate.count_next(closed)
-            runner.settle(time_ns)
-        simulation.begin_counting(ts_ms)
-        if simulation.unbooked:
-            runner.settle(time_ns)
-        for market in closed:
-            market.closed_ns = time_ns
-        if shown:
-            runner.settle(time_ns, shown)
-        simulation.set_alarms()
-
-    def _walk(
-        self, instant: Interval, before_ns: int
-    ) -> tuple[bool, tuple[RestingOrders, Planned, Decimal] | None]:
-        """Lead the engine through the planned fills of the steps, symbol by symbol.
-
-        Returns whether anything was planned; and of a liquidation, behind which no symbol fills,
-        its symbol, its entry in the plan and the maintenance margin.
-        """
-        time_ns, ranges, _, _, _ = instant
-        happened, liquidation = False, None
-        for number, *prices, _ in ranges:
-            market = self._markets[number]
-            planned = [] if liquidation else self._simulation.plan(market, prices, time_ns)
-            if planned:
-                happened = True
-                if path := [each.at for each in planned if each.order_id]:
-                    self._orders.walking = market
-                    self._runner.walk(market, path, before_ns - 1)
-                    self._orders.walking = None
-                if planned[-1].kind == "liquidation":
-                    liquidation = market, planned[-1], self._simulation.margin_of(market)
-            left = market.close_step(prices[3])
-            assert not left, f"{left} were not asked for at {iso(time_ns // _NS)}"
-        return happened, liquidation
 
 
 def _markets(

@@ -51,7 +51,7 @@ def to_order(order: Any, symbol: str) -> Order:
 
 
 def lacks_parent(order: Any, orders: Sequence[Any]) -> bool:
-    """Tell whether an order waits for none that begins: the first parent must be of the request.
+    """Return True if no parent of an order can ever fill: the first must be in the same request.
 
     Args:
         order: One of a request.

@@ -160,7 +160,7 @@ class ReachingRows(Rows, Protocol):
     """Rows of a venue that alone knows how far back they go."""
 
     def reach(self, native: str) -> str:
-        """Return how far back they go, in words.
+        """Return the age of the oldest bars, in words.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.

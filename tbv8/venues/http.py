@@ -44,7 +44,7 @@ class MisledError(requests.RequestException):
 
 
 def failure_words(e: BaseException) -> str:
-    """Return why a request failed, of an exception of requests or one raised because of it."""
+    """Return the reason of a failed request, from requests' exception or its cause."""
     chain = list(causes(e))
     if isinstance(e, requests.Timeout):
         return "no whole answer in time"

@@ -52,7 +52,7 @@ def open_funding(
 
 
 class LiveRates:
-    """What a venue charged; see `tbv8.venues.base.Rows`."""
+    """The funding that a venue charged; see `tbv8.venues.base.Rows`."""
 
     def __init__(self, live: Live, calls: Calls, *, usual_hours: int) -> None:
         self._live, self._calls, self._usual_hours = live, calls, usual_hours

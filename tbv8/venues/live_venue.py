@@ -58,7 +58,7 @@ def live_venue(
 
 
 class _Source(msgspec.Struct, frozen=True, kw_only=True):
-    """What `Venue` asks of such a venue; the fields are those of `live_venue`."""
+    """The functions of such a venue's record; the fields are those of `live_venue`."""
 
     name: str
     open_live: Callable[[], Live]

@@ -132,7 +132,7 @@ def look_twice(
 
 
 def widened(span: Span) -> Span:
-    """Return what to ask a venue for: a day before `span` for the intervals, and late payments."""
+    """Return the span to fetch: a day before `span` for the intervals, and late payments."""
     return Span(max(0, span.start_ms - DAY_MS), span.end_ms + LATEST_MS)
 
 

@@ -28,7 +28,7 @@ def find_history(name: str) -> HistorySource | None:
 
 
 def find_rules(name: str) -> FetchRules | None:
-    """Return what asks a venue for its rules of orders; None if it publishes none."""
+    """Return the request for a venue's trading rules; None if it publishes none."""
     return find_venue(name).rules
 
 

@@ -135,10 +135,9 @@ DEAF = """while True:
 def test_a_backtest_ends_soon_however_long_it_or_one_of_its_callbacks_takes(
     done: Project, children: Keep, work: str, number: int, code: int
 ) -> None:
-    on_bar = '"""Turn round when the averages have crossed; both have seen this bar already."""'
-    done.edit(
-        "tbv8/strategies/ema_cross.py", on_bar, f"import time\n        print('bar')\n        {work}"
-    )
+    first_line = "        if not self.slow.initialized"
+    begun = f"        import time\n        print('bar')\n        {work}\n{first_line}"
+    done.edit("tbv8/strategies/ema_cross.py", first_line, begun)
     child = children(done.start(*ONE_WEEK, "backtest"))
     wait_for_line(child, "bar")
     time.sleep(random.random() / 5)

@@ -53,6 +53,9 @@ def test_reports_become_messages_and_some_are_off(monkeypatch: pytest.MonkeyPatc
         notifier.tell("primary", Report(kind="stale", text="no minute"))
         notifier.tell("shadow", Report(kind="minute", events=[("fill", FILL), ("halt", HALT)]))
         notifier.tell("primary", Report(kind="alive"))
+        over_s = time.monotonic() + 30  # on a busy machine the notifier's imports take longer than
+        while len(received) < 3 and time.monotonic() < over_s:  # the time that `end` gives it
+            time.sleep(0.05)
         notifier.end()
 
     assert received == [

@@ -12,10 +12,10 @@ from tbv8.errors import DataError, DiffersError
 from tbv8.live.plan import Plan, on_venue
 from tbv8.live.results import check_replay, write_results
 from tbv8.manifest import read_manifest
-from tbv8.market import HOUR_MS, ONE_MINUTE, Series
+from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series
 from tests.backtest.builders import read_rows, rules
 from tests.builders import shell
-from tests.live.rig import BTC, World, ema, make_plan, scripted
+from tests.live.rig import BTC, START_MS, World, ema, make_plan, scripted
 
 FILES = {
     "chart_lines.csv",
@@ -111,6 +111,17 @@ def test_a_warm_up_is_not_counted(world: World) -> None:
     session = world.journaled(plan).session
     assert int(first["ts_ms"]) == session.counted_ms + 3 * 60_000
     assert session.first_ms == session.counted_ms - HOUR_MS
+
+
+def test_what_a_stop_closed_is_tagged_so(world: World) -> None:
+    plan = make_plan(world, scripted({2: "1"}))
+    plan.stop_path.parent.mkdir(parents=True)
+    world.events = [(START_MS + 5 * MINUTE_MS, lambda: plan.stop_path.write_text("close"))]
+    world.run(plan, minutes=8)
+
+    write_results({"primary": plan})
+
+    assert [row["tags"] for row in read_rows(plan.folder / "tags.csv")] == ["stop"]
 
 
 def test_a_folder_of_somebody_else_is_left_alone(world: World) -> None:

@@ -70,9 +70,10 @@ def test_it_is_loaded_with_what_it_imports_and_anew_for_each_run(
 
 
 def test_an_edit_that_keeps_size_and_time_of_a_source_is_what_runs(
-    own: Strategy, tmp_path: Path
+    own: Strategy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python itself would run the bytecode of before: it compares these two alone."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = tmp_path / "research/helping.py"
     forget_strategies(own)
     assert load_strategy(own, "hyperliquid").limit == 3

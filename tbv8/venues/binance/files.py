@@ -25,7 +25,7 @@ type OpenFiles = Callable[[threading.Event], Files]
 
 
 def archive_of(product: Product, endpoints: Endpoints, patience: Patience) -> OpenFiles:
-    """Return how to open a product's archive; what is learnt of its host holds for the session."""
+    """Return an opener of a product's archive; it keeps what it learns of its host."""
     host = Host(
         product,
         endpoints.archive_url or _ARCHIVE_URL,

@@ -42,7 +42,7 @@ def open_funding(
 
 
 class BinanceRates:
-    """What a product charged as funding.
+    """The funding that a product charged.
 
     Args:
         product: Which.

@@ -1,4 +1,4 @@
-"""What orders are worth on a market of Binance: `GET <api>/exchangeInfo`.
+"""Trading rules of Binance's markets: `GET <api>/exchangeInfo`.
 
 Wire facts: protocols.md 3.3 and 6; a rule of 0 is none. Fees and the largest leverage are told to
 owners of an API key only.

@@ -48,7 +48,7 @@ def funding_source(product: Product) -> HistorySource:
 
 
 def rules_source(product: Product) -> FetchRules:
-    """Return what asks for the rules of a product's symbols."""
+    """Return the request for the rules of a product's symbols."""
 
     def fetch(
         endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]

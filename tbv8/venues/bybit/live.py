@@ -61,7 +61,7 @@ type _Nanoseconds = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS * 1_000_000)]
 
 
 class _Frame(msgspec.Struct):
-    """What comes on the socket: data of a topic, or the answer to an order."""
+    """A frame of the socket: data of a topic, or the answer to a command."""
 
     topic: str = ""
     type: str = ""

@@ -67,7 +67,7 @@ class Exchange:
         return check_clock(self.name, clock_ms, now_ms=now_ms)
 
     def find_market(self, native: str) -> Mapping[str, Any]:
-        """Return what ccxt knows of a market.
+        """Return ccxt's record of a market.
 
         Raises:
             VenueError: The exchange has no such market, refuses, or is out of reach.

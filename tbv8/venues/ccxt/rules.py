@@ -1,4 +1,4 @@
-"""What orders are worth at an exchange, as ccxt has it of the exchange's list of markets.
+"""Trading rules of an exchange, from ccxt's list of its markets.
 
 Of precision ccxt has steps or counts of digits, by exchange. Its fees are those of the list, else
 the schedule that ccxt was released with.

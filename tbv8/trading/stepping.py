@@ -1,0 +1,177 @@
+"""The steps of a session, one after another: the account and the engine at each close.
+
+Where nothing can happen to the account, a step costs a few comparisons; where an order is reached,
+matching.py plans the step and the engine is led through its fills one by one. At one instant, in
+this order: the steps' fills, liquidation, funding, the day's loss, the new day, requests that
+waited for the close, the end of the warm-up, the strategy (docs/orders.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from tbv8.market import iso
+from tbv8.trading.gate import Gate
+from tbv8.trading.matching import Planned
+from tbv8.trading.orders import Orders
+from tbv8.trading.resting import RestingOrders
+from tbv8.trading.runner import EngineRunner
+from tbv8.trading.schedule import Interval, Schedule
+from tbv8.trading.simulation import Simulation
+
+_NS = 1_000_000
+
+
+class Stepper:
+    """The way through the intervals of a session; each run sees all of them, so it is fast code.
+
+    Args:
+        markets: The session's symbols, in order.
+        orders: Their orders, and the clock of the session.
+        gate: Requests that wait for a close.
+        simulation: The account's funding, liquidation, day and warm-up.
+        runner: The engine.
+    """
+
+    def __init__(
+        self,
+        markets: Sequence[RestingOrders],
+        orders: Orders,
+        gate: Gate,
+        simulation: Simulation,
+        runner: EngineRunner,
+    ) -> None:
+        self._markets, self._orders, self._gate = markets, orders, gate
+        self._simulation, self._runner = simulation, runner
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """End the run at the next step with a KeyboardInterrupt."""
+        self._interrupted = True
+
+    def follow(self, schedule: Schedule) -> None:
+        """Go through the intervals of a schedule; through each close of those that matter."""
+        for interval in schedule.intervals():
+            if not self._may_happen(interval):
+                self._skip(interval)
+                continue
+            for instant in schedule.instants(interval):
+                if self._may_happen(instant):
+                    self._pass(instant)
+                else:
+                    self._skip(instant)
+
+    def _may_happen(self, interval: Interval) -> bool:
+        """Return True if anything may happen to the account in an interval."""
+        time_ns, ranges, _, _, _ = interval
+        simulation, markets = self._simulation, self._markets
+        if (
+            time_ns >= simulation.due_ns
+            or time_ns >= self._runner.timer_ns
+            or self._gate.waiting
+            or self._interrupted
+        ):
+            return True
+        for market in markets:
+            if time_ns >= market.ends_ns:
+                return True
+        for number, _, high, low, _, _ in ranges:
+            market = markets[number]
+            if (
+                low <= market.highest_below
+                or high >= market.lowest_above
+                or low <= market.low_alarm
+                or high >= market.high_alarm
+            ):
+                return True
+        return False
+
+    def _skip(self, interval: Interval) -> None:
+        """Go to the close of an interval in which nothing happens to the account."""
+        time_ns, ranges, shown, _, _ = interval
+        for number, _, _, _, close, closes_ns in ranges:
+            market = self._markets[number]
+            market.last = close
+            if closes_ns == time_ns and shown:
+                market.closed_ns = time_ns
+        self._orders.step_ns = time_ns
+        if shown:
+            self._runner.settle(time_ns, shown)
+            if self._simulation.has_changed():
+                self._orders.set_prices()
+                self._simulation.set_alarms()
+
+    def _pass(self, instant: Interval) -> None:
+        """Go through an instant at which something may happen to the account."""
+        if self._interrupted:
+            raise KeyboardInterrupt
+        gate, simulation, runner = self._gate, self._simulation, self._runner
+        time_ns, ranges, shown, _, _ = instant
+        ts_ms = time_ns // _NS
+        self._orders.step_ns = time_ns
+        self._orders.set_prices()
+        simulation.pass_time(time_ns)
+        ends_ns = min(market.ends_ns for market in self._markets)
+        closed = [self._markets[number] for number, *_ in ranges]
+        runs = min(ends_ns, runner.timer_ns) <= time_ns or gate.has_waiting(closed)
+        before_ns = min(
+            self._markets[number].first_end(low, high, time_ns)
+            for number, _, high, low, _, _ in ranges
+        )
+        if before_ns < time_ns and runner.timer_ns < time_ns:
+            runner.run(time_ns, [])  # no timer inside of a step sees its fills
+        happened, liquidation = self._walk(instant, before_ns)
+        self._orders.set_prices()
+        if not liquidation:
+            simulation.pay_funding(ts_ms)
+        if runs or happened or simulation.unbooked:
+            runner.settle(time_ns)
+        if liquidation:
+            market, planned, margin = liquidation
+            simulation.liquidate(market, planned, ts_ms)
+            runner.settle(time_ns)
+            simulation.lose_margin(market, margin, ts_ms)
+            simulation.pay_funding(ts_ms)
+        elif simulation.must_halt():
+            simulation.halt_for_loss(ts_ms)
+            runner.settle(time_ns)
+        simulation.start_day(ts_ms)
+        if simulation.unbooked:
+            runner.settle(time_ns)
+        while gate.has_waiting(closed):
+            gate.count_next(closed)
+            runner.settle(time_ns)
+        simulation.begin_counting(ts_ms)
+        if simulation.unbooked:
+            runner.settle(time_ns)
+        for market in closed:
+            market.closed_ns = time_ns
+        if shown:
+            runner.settle(time_ns, shown)
+        simulation.set_alarms()
+
+    def _walk(
+        self, instant: Interval, before_ns: int
+    ) -> tuple[bool, tuple[RestingOrders, Planned, Decimal] | None]:
+        """Lead the engine through the planned fills of the steps, symbol by symbol.
+
+        Returns whether anything was planned; and of a liquidation, behind which no symbol fills,
+        its symbol, its entry in the plan and the maintenance margin.
+        """
+        time_ns, ranges, _, _, _ = instant
+        happened, liquidation = False, None
+        for number, *prices, _ in ranges:
+            market = self._markets[number]
+            planned = [] if liquidation else self._simulation.plan(market, prices, time_ns)
+            if planned:
+                happened = True
+                if path := [each.at for each in planned if each.order_id]:
+                    self._orders.walking = market
+                    self._runner.walk(market, path, before_ns - 1)
+                    self._orders.walking = None
+                if planned[-1].kind == "liquidation":
+                    liquidation = market, planned[-1], self._simulation.margin_of(market)
+            left = market.close_step(prices[3])
+            assert not left, f"{left} were not asked for at {iso(time_ns // _NS)}"
+        return happened, liquidation
