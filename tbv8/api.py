@@ -44,11 +44,12 @@ from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
+from tbv8.results.tearsheet.round_trips import closing_reasons
 from tbv8.store.bars import open_bars, read_held_span
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
-from tbv8.tasks.loading import load_folder
+from tbv8.tasks.loading import lasting_span, load_folder
 from tbv8.trading.nautilus import MONEY_DECIMALS
 
 type Time = str | date | datetime
@@ -74,7 +75,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
-            quantity, entry_price, exit_price, pnl, fees, funding.
+            quantity, entry_price, exit_price, pnl, fees, funding; and `by`, the tags or the type of
+            the order that closed it.
         equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 
@@ -175,6 +177,7 @@ def load_bars(
             if length == ONE_MINUTE
             else f"aggregate --venue {venue} --symbol {symbol} --timeframes {length}"
         )
+        _check_in_history(loaded, series, span)
         raise DataError(_nothing(loaded, series, f"{length} bars", span, f"run `doit {task}`"))
     return _with_times(pl.DataFrame(bars))
 
@@ -288,7 +291,14 @@ def run(
 
 
 def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Project:
-    return load_folder(find_project(Path(project)), overrides=overrides or {})
+    try:
+        root = find_project(Path(project))
+    except ConfigError as e:
+        raise ConfigError(
+            'neither this folder nor a parent is a tbv8 project: write project="path/to/project"',
+            path=e.path,
+        ) from e
+    return load_folder(root, overrides=overrides or {})
 
 
 def _find[T](project: Project, kind: str, among: Mapping[str, T], name: str) -> T:
@@ -346,6 +356,23 @@ def _load_ticks(table: str, series: Series, span: Span, project: Path | str) -> 
     return _with_times(pl.DataFrame(pa.concat_tables(hours)))
 
 
+def _check_in_history(project: Project, series: Series, span: Span) -> None:
+    """Refuse a span outside of the history of a series' venue.
+
+    Raises:
+        DataError: No part of the span is in the history.
+    """
+    if series.venue not in project.venues:
+        return
+    venue = project.venues[series.venue]
+    history = lasting_span(venue, project.db_path, now_ms=project.now_ms)
+    if history and not span.intersection(history):
+        raise DataError(
+            f"{series}: {series.venue} has history of {history} only: choose a start and an end in "
+            "there"
+        )
+
+
 def _nothing(project: Project, series: Series, what: str, span: Span, cure: str) -> str:
     """Say that nothing is held of a series, and why or what to do."""
     venues = project.venues
@@ -375,7 +402,9 @@ def _account(folder: Path, numbers: Mapping[str, Any]) -> Account:
         venue=numbers["venue"],
         statistics={name: value for name, value in numbers.items() if name != "venue"},
         fills=_read_csv(folder / "fills.csv"),
-        positions=_read_csv(folder / "positions.csv"),
+        positions=_read_csv(folder / "positions.csv").with_columns(
+            pl.Series("by", closing_reasons(folder), dtype=pl.String)
+        ),
         equity=_read_csv(folder / "equity.csv"),
     )
 

@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "aggregate": "market",
     "risk": "market",
     "manifest": "",
-    "config": "errors market venues",
+    "config": "coverage errors market venues",
     "store": "coverage errors files market",
     "venues": "errors market",
     "freshness": "config coverage manifest page store",

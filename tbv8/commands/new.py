@@ -97,7 +97,8 @@ class New(ReadOnlyCommand):
 def _strategy_files(project: Project, name: str) -> Mapping[Path, str]:
     """Return the module of a strategy and its YAML, for a symbol with instrument rules."""
     symbols = project.venues[project.history_venue].symbols
-    pairs = ((symbol, venue) for symbol in symbols for venue in project.venues.values())
+    venues = sorted(project.venues.values(), key=lambda venue: not venue.enabled)
+    pairs = ((symbol, venue) for symbol in symbols for venue in venues)
     market = next(((s, venue.name) for s, venue in pairs if s in venue.instruments), None)
     if market is None:
         raise ConfigError(

@@ -18,6 +18,7 @@ import doit.cmd_list
 import doit.cmd_resetdep
 import doit.cmd_run
 import doit.cmd_strace
+from doit.cmdparse import CmdOption
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.plan import plan
@@ -133,7 +134,23 @@ class Help(OneLine, doit.cmd_help.Help):
     def _execute(self, pos_args: Sequence[str]) -> bool:
         if not super()._execute(pos_args):
             raise InvalidCommand(not_found=pos_args[0])
+        self._print_subtasks(pos_args[0])
         return True
+
+    def _print_subtasks(self, name: str) -> None:
+        """Print the options of a group's subtasks, if the group has none of its own."""
+        tasks = {task.name: task for task in self.task_list}
+        names = tasks[name].task_dep if tasks[name].has_subtask else []
+        options = {
+            param["long"]: param
+            for member in names
+            if member.startswith(f"{name}:") and not tasks[name].params
+            for param in tasks[member].params
+        }
+        if options:
+            print(f"options of {name}:NAME:")
+        for param in options.values():
+            print("\n".join(CmdOption(param).help_doc()))
 
 
 class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):

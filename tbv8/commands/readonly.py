@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from doit.cmd_base import DoitCmdBase
+from doit.cmdparse import CmdParse
 from doit.control import TaskControl
 from doit.dependency import Dependency, SqliteDB
 from doit.exceptions import InvalidCommand
@@ -41,6 +42,13 @@ class ReadOnlyCommand(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships
         self.dep_manager = Dependency(SqliteDB, ":memory:")
         result: int = super().execute(params, args)
         return result
+
+    def help(self) -> str:
+        """Return the help without pydoit's options of its database and of dodo.py."""
+        own = [option for option in self.get_options() if not option.section]
+        self._cmdparser = CmdParse(own)
+        text: str = super().help()
+        return text if own else text.replace("\nOPTIONS\n", "")
 
     def selected(self) -> Iterator[Task]:
         """Yield the selected tasks and their dependencies, in the order of execution."""

@@ -113,10 +113,18 @@ class OneLine:
         if name is None:
             return InvalidCommand(_joined(e))
         if name.startswith("-"):
-            return InvalidCommand(f"option {name} not recognized")
+            return InvalidCommand(
+                f"option {name} not recognized{_near_option(name, self._longs())}"
+            )
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
         return _unknown_task(name, tasks, commands)
+
+    def _longs(self) -> list[str]:
+        """Return the long options of the command and of all tasks."""
+        params = [param["long"] for task in self.task_list for param in task.params]
+        options = self.cmdparser.options  # type: ignore[attr-defined]
+        return [*params, *(option.long for option in options if option.long)]
 
 
 class BrokenConfigError(InvalidDodoFile):  # type: ignore[misc]  # doit ships no types
@@ -226,8 +234,8 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
     """
     cause, message = error.__context__, str(error)
     if isinstance(cause, GetoptError):
-        near = nearest(cause.opt, re.findall(r"'long': ?'([\w-]+)'", message))
-        hint = f", did you mean '--{near}'?" if near and "not recognized" in cause.msg else ""
+        longs = re.findall(r"'long': ?'([\w-]+)'", message) or [o.long for o in options if o.long]
+        hint = _near_option(cause.opt, longs) if "not recognized" in cause.msg else ""
         return InvalidCommand(f"{cause.msg}{hint}")
     name = re.match(r"Error parsing parameter '(\w+)'", message)
     option = next((o for o in options if name and o.name == name[1]), None)
@@ -239,6 +247,12 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
         return InvalidCommand(f"{label}: expected a whole number, got {value}")
     value = message.partition("Provided '")[2].partition("' but available")[0]
     return InvalidCommand(f"{label}: {unknown('choice', value, option.choices)}")
+
+
+def _near_option(name: str, longs: Iterable[str]) -> str:
+    """Return a question about the nearest option; "" if none is near."""
+    near = nearest(name.lstrip("-").partition("=")[0], longs)
+    return f", did you mean '--{near}'?" if near else ""
 
 
 def _unknown_task(name: str, tasks: Iterable[str], commands: Collection[str]) -> InvalidCommand:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
+from zoneinfo import available_timezones
 
 import msgspec
 from msgspec.structs import replace
@@ -54,6 +55,7 @@ from tbv8.config.source import (
     strategy_sources,
     unseen_imports,
 )
+from tbv8.coverage import gaps
 from tbv8.errors import ConfigError
 from tbv8.market import (
     DAY_MS,
@@ -141,6 +143,7 @@ class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     history: Literal["ccxt", "files"] | None = None
     exchange: str | None = None
     path: str | None = None
+    zone: str | None = None
     instruments: dict[str, Instrument] = {}
 
 
@@ -223,7 +226,7 @@ def load_project(
         broken=broken,
         warnings=warnings,
     )
-    history_venue, history = _resolve_span(inputs, None, None)
+    history_venue, history, _ = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
     strategies, broken_strategies = _load_folder(
         root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
@@ -461,7 +464,12 @@ def _own_history(
     document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
 ) -> HistorySource | None:
     """Return the history source that the venue's file configures; None if it has none."""
-    for key, value, kind in (("path", raw.path, "files"), ("exchange", raw.exchange, "ccxt")):
+    keys = (
+        ("path", raw.path, "files"),
+        ("zone", raw.zone, "files"),
+        ("exchange", raw.exchange, "ccxt"),
+    )
+    for key, value, kind in keys:
         if value is not None and raw.history != kind:
             document.refuse((key,), f"needs `history: {kind}`: write both, or neither")
     if raw.history is None:
@@ -479,7 +487,10 @@ def _own_history(
         document.choose(("exchange",), raw.exchange, dict.fromkeys(exchanges()), "exchange")
         return make_history(FromExchange(exchange=raw.exchange))
     path = _files_path(document, raw.path, symbols)
-    return make_history(FromFiles(path=path, root=root, symbols=symbols))
+    zone = raw.zone or ""
+    if zone and zone != "UTC":
+        document.choose(("zone",), zone, dict.fromkeys(sorted(available_timezones())), "time zone")
+    return make_history(FromFiles(path=path, root=root, symbols=symbols, zone=zone))
 
 
 def _files_path(document: Document, path: str | None, symbols: Collection[str]) -> str:
@@ -663,8 +674,10 @@ def _settings(
 
 def _resolve_span(
     inputs: _Inputs, backtest: _Backtest | None, document: Document | None
-) -> tuple[str, Span]:
-    """Return the data venue, and the configured span limited to the venue's history.
+) -> tuple[str, Span, tuple[Span, ...]]:
+    """Return the data venue, the configured span limited to its history, and the other parts.
+
+    Those are the parts before and after the history that a strategy or the command line names.
 
     Settings that are overridden are checked too, so that each file is correct by itself.
     """
@@ -684,10 +697,13 @@ def _resolve_span(
         (start if late else end).refuse(
             f"{name} has no history of {span}, only of {available}: write dates in there"
         )
-    span = span.intersection(available)
+    held = span.intersection(available)
+    wanted = Span(start_ms if start.rank else held.start_ms, end_ms if end.rank else held.end_ms)
+    outside = tuple(gaps(wanted, [available])) if venue_span else ()
+    span = held
     if backtest is not None and document is not None:
         _check_warm_up(document, backtest, span, venue=name, venue_span=venue_span)
-    return name, span
+    return name, span, outside
 
 
 def _check_warm_up(
@@ -762,7 +778,7 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, _StrategyFile)
     strategy_id = _named(document, "strategy_id", raw.strategy_id)
-    data_venue, span = _resolve_span(inputs, raw.backtest, document)
+    data_venue, span, not_in_history = _resolve_span(inputs, raw.backtest, document)
     if data_venue in inputs.broken.venues:
         raise inputs.broken.venues[data_venue]
     symbols = _strategy_symbols(document, raw, inputs.venues[data_venue])
@@ -792,6 +808,7 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
         risk=_risk(document, raw.risk, symbols),
         source=Series(data_venue, symbols[0]),
         span=span,
+        not_in_history=not_in_history,
         warm_up_ms=_warm_up_ms(document, raw.backtest.warm_up),
         detail="none" if timeframe == ONE_MINUTE else raw.backtest.detail,
         funding=_funding_mode(raw, data_venue, instruments),
@@ -929,8 +946,8 @@ def _instruments(
             if symbol not in venue.instruments:
                 document.refuse(
                     ("routing", role),
-                    f"{name} has no instrument rules for {symbol}: write them under "
-                    f"`instruments:` in config/venues/{name}.yaml",
+                    f"{name} has no instrument rules for {symbol}: write {_rules_line(symbol)} "
+                    f"into config/venues/{name}.yaml, with the venue's own numbers",
                 )
         rules = {symbol: venue.instruments[symbol] for symbol in symbols}
         if funding is not None:
@@ -940,6 +957,12 @@ def _instruments(
             }
         rules_by_venue[name] = rules
     return rules_by_venue
+
+
+def _rules_line(symbol: str) -> str:
+    """Return an example of `instruments:` for a symbol, to copy into a venue's file."""
+    numbers = 'tick_size: "0.1", lot_size: "0.001", maker_fee: "0.0002", taker_fee: "0.0005"'
+    return f"`instruments: {{{symbol}: {{{numbers}, max_leverage: 20}}}}`"
 
 
 def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, str]:

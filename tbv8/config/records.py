@@ -110,6 +110,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
         module: A dotted module below `tbv8/strategies/`, or the path of a file from `root`.
         source: The series of the main symbol.
         span: The counted span: the configured one, limited to the venue's history.
+        not_in_history: The configured times before and after the venue's history.
         warm_up_ms: The length of the run before `span`.
         instruments: The rules of every symbol at the primary and secondary venue, by venue.
         simulated: True if the market of `source` is synthetic.
@@ -132,6 +133,7 @@ class Strategy(msgspec.Struct, frozen=True, kw_only=True):
     risk: Risk
     source: Series
     span: Span
+    not_in_history: tuple[Span, ...] = ()
     warm_up_ms: int = 0
     detail: Detail = "1m"
     funding: Funding = "fixed"

@@ -156,6 +156,10 @@ _KEYS: dict[str, dict[str, tuple[str, Schema]]] = {
             "With `history: files`: the path of the files, such as bars/{symbol}.csv.",
             {"type": ["string", "null"], "pattern": "\\S"},
         ),
+        "zone": (
+            "With `history: files`: the zone of times without one, UTC or Europe/Berlin.",
+            {"type": ["string", "null"], "pattern": "\\S"},
+        ),
         "instruments": (
             "The venue's trading rules and fees by symbol, for backtests.",
             {

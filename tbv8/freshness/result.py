@@ -124,7 +124,9 @@ def backtest_inputs(
     """
     run = strategy.bars_span
     start_ms = strategy.span.start_ms if strategy.warm_up_ms else run.start_ms
-    span = {"start": iso(start_ms), "end": iso(run.end_ms)}
+    span: dict[str, Any] = {"start": iso(start_ms), "end": iso(run.end_ms)}
+    if strategy.not_in_history:
+        span["not_in_history"] = [str(part) for part in strategy.not_in_history]
     return {
         **static_inputs(strategy),
         "span": make_input(span),
@@ -221,7 +223,10 @@ def to_parts(current: Mapping[str, Input], recorded: Mapping[str, Input]) -> tup
 
 def _strategy_config(strategy: Strategy) -> dict[str, Any]:
     fields = msgspec.to_builtins(strategy, builtin_types=(Decimal,), enc_hook=str)
-    return {key: plain(fields[key]) for key in sorted(fields.keys() - {"path", "root", "span"})}
+    return {
+        key: plain(fields[key])
+        for key in sorted(fields.keys() - {"path", "root", "span", "not_in_history"})
+    }
 
 
 def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:

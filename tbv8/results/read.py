@@ -140,10 +140,17 @@ def _account(
         stats=stats,
         numbers=numbers,
         curve=_curve(_read(folder / "equity.csv"), summary),
-        fills=_read(folder / "fills.csv", text=_TEXT_FILLS),
-        positions=_read(folder / "positions.csv", text=_TEXT_POSITIONS),
-        tags=_tags(folder / "tags.csv"),
+        **read_trades(folder),
     )
+
+
+def read_trades(folder: Path) -> dict[str, Any]:
+    """Return the `fills`, `positions` and `tags` of one run, as an Account has them."""
+    return {
+        "fills": _read(folder / "fills.csv", text=_TEXT_FILLS),
+        "positions": _read(folder / "positions.csv", text=_TEXT_POSITIONS),
+        "tags": _tags(folder / "tags.csv"),
+    }
 
 
 def _chart_lines(path: Path) -> pa.Table | None:

@@ -17,7 +17,17 @@ import msgspec
 import numpy as np
 
 from tbv8.config import records
-from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, MINUTE_MS, iso, parse_timeframe
+from tbv8.coverage import gaps
+from tbv8.market import (
+    DAY_MS,
+    FEWEST_DAYS,
+    HOUR_MS,
+    MINUTE_MS,
+    Span,
+    iso,
+    parse_time,
+    parse_timeframe,
+)
 from tbv8.page.words import counted, often
 from tbv8.results.accounting import Books, entry_price, from_money, history
 from tbv8.results.marks import BeyondVolume, beyond_volume, missing_minutes
@@ -31,6 +41,7 @@ from tbv8.results.statistics import (
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
 from tbv8.trading.bars import Bars
+from tbv8.trading.funding import Charged
 from tbv8.trading.records import Fill
 
 _LISTED = 1000
@@ -78,14 +89,16 @@ class FundingSource(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         rate_8h: The fixed rate per eight hours; None if venues' recorded rates were charged.
-        shares: The share of the span's hours with each venue's rates.
-        hours_without_rate: The number of hours without a rate, which were not charged.
+        shares: The share of the due hours with each venue's rates.
+        hours_without_rate: The number of due hours without a rate, which were not charged.
+        first_without_rate: The first stretch of those, as two times; None if there is none.
         paid: The amount paid, in USD; negative if received.
     """
 
     rate_8h: Decimal | None
     shares: dict[str, float]
     hours_without_rate: int
+    first_without_rate: tuple[str, str] | None = None
     paid: Decimal
 
 
@@ -114,6 +127,11 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     denied: dict[str, int]
     denials: tuple[Event, ...]
     halts: tuple[Event, ...]
+
+    @property
+    def before_costs(self) -> Decimal:
+        """The profit or loss without fees, slippage and funding."""
+        return self.pnl + self.trading.fees + self.trading.slippage + self.funding
 
 
 class Divergence(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +177,8 @@ class PricedFills(msgspec.Struct, frozen=True, kw_only=True):
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The contents of summary.json.
 
-    `priced` exists only for paper sessions with a shadow.
+    `priced` exists only for paper sessions with a shadow. `not_in_history` are the requested times
+    outside of the venue's history, each as two times.
     `symbol` is the main one of `symbols`; `bars` counts those of the main symbol and timeframe.
     `minutes` is the number of minutes in the span, `missing_minutes` of those without a bar, by
     symbol. `days` is the time from the first bar's open to the last one's close.
@@ -181,6 +200,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     shadow: Stats | None
     divergence: Divergence | None
     priced: PricedFills | None = None
+    not_in_history: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(lines(self))
@@ -233,6 +253,9 @@ def summarise(
         if shadow and shadow_stats
         else None,
         priced=priced,
+        not_in_history=tuple(
+            (iso(part.start_ms), iso(part.end_ms)) for part in strategy.not_in_history
+        ),
     )
 
 
@@ -259,7 +282,7 @@ def read_summary(folder: Path) -> Summary:
 
 def cautions(summary: Summary) -> list[str]:
     """Return the warnings that belong above the numbers of a result."""
-    warnings = []
+    warnings = [_not_in_history(summary, *times) for times in summary.not_in_history]
     if summary.days < FEWEST_DAYS:
         warnings.append(
             f"{summary.days:,.1f} days are too short for annualised numbers such as the Sharpe "
@@ -276,6 +299,21 @@ def cautions(summary: Summary) -> list[str]:
         if text := "; ".join(_cautions_of(stats)):
             warnings.append(f"{stats.venue}: {text}")
     return warnings
+
+
+def _not_in_history(summary: Summary, start: str, end: str) -> str:
+    """Return the warning about requested times before or after the history."""
+    days = (parse_time(end) - parse_time(start)) / DAY_MS
+    count = counted(round(days), "day") if days.is_integer() else f"{days:,.1f} days"
+    is_after = parse_time(start) >= parse_time(summary.span["start"])
+    edge = f"to {_date(end)}" if is_after else f"from {_date(start)}"
+    verb = "is" if days == 1 else "are"
+    return f"{count} requested, {edge}, {verb} not in {summary.market_data_venue}'s history"
+
+
+def _date(time: str) -> str:
+    """Return an ISO time without its clock at midnight."""
+    return time.removesuffix("T00:00:00Z")
 
 
 def _missing_bars(summary: Summary) -> str:
@@ -366,29 +404,31 @@ def funding_words(stats: Stats, *, symbols: bool = False) -> list[str]:
     for symbol, source in stats.funding_sources.items():
         of = f" of {symbol}" if symbols or len(stats.funding_sources) > 1 else ""
         if source.rate_8h is not None:
-            rate = f"{float(source.rate_8h):.4%} per 8 h" if source.rate_8h else "not charged"
-            texts.append(f"funding{of}: {rate}{_paid_words(source) if source.rate_8h else ''}")
+            rate = f"{float(source.rate_8h):.4%} per 8 h"
+            charged = f"{_paid(source.paid)} USD at {rate}" if source.rate_8h else "not charged"
+            texts.append(f"funding{of}: {charged}")
             continue
-        parts = [
-            f"rates of {venue} for {share:.1%} of the span"
+        rates = " and ".join(
+            f"{venue}'s rates{'' if len(source.shares) == 1 else f' ({share:.1%} of the time)'}"
             for venue, share in source.shares.items()
-        ]
-        charged = " and ".join(parts) or "no stored rates"
-        without = (
-            f", {counted(source.hours_without_rate, 'hour')} without a rate are not charged"
-            if source.hours_without_rate
-            else ""
         )
-        texts.append(f"funding{of}: {charged}{without}{_paid_words(source)}")
+        charged = f"{_paid(source.paid)} USD at {rates}" if rates else "nothing paid"
+        texts.append(f"funding{of}: {charged}{_without_rate(source)}")
     return texts
 
 
-def _paid_words(source: FundingSource) -> str:
-    return (
-        f", {source.paid:,.2f} USD paid"
-        if source.paid >= 0
-        else (f", {-source.paid:,.2f} USD received")
-    )
+def _without_rate(source: FundingSource) -> str:
+    """Return the text about hours that were not charged; "" if all were."""
+    if source.first_without_rate is None:
+        return ""
+    start, end = source.first_without_rate
+    hours = counted(source.hours_without_rate, "hour")
+    more = (parse_time(end) - parse_time(start)) // HOUR_MS < source.hours_without_rate
+    return f"; no rate for {hours}, not charged: {start} to {end}{', and more' if more else ''}"
+
+
+def _paid(amount: Decimal) -> str:
+    return f"paid {amount:,.2f}" if amount >= 0 else f"received {-amount:,.2f}"
 
 
 def still_open(position: OpenPosition) -> str:
@@ -403,14 +443,16 @@ def still_open(position: OpenPosition) -> str:
 
 def _line(stats: Stats) -> str:
     trading = stats.trading
-    funding = f", funding {stats.funding:,.2f}" if stats.funding else ""
+    funding = f", funding {_paid(stats.funding)}" if stats.funding else ""
+    slippage = f", slippage {trading.slippage:,.2f}" if trading.slippage else ""
     lost = f", lost margin {stats.lost_margin:,.2f}" if stats.lost_margin else ""
     entries = f"{trading.entries:,} {'entry' if trading.entries == 1 else 'entries'}"
     return (
         f"{stats.venue}: {stats.start_equity:,.2f} -> {stats.end_equity:,.2f} USD "
         f"({_gains(stats.performance)}), {counted(stats.fills, 'fill')}, {entries}, "
         f"{counted(trading.trades, 'round trip')}, "
-        f"fees {trading.fees:,.2f}{funding}{lost}, "
+        f"{stats.before_costs:+z,.2f} USD before costs, fees {trading.fees:,.2f}{slippage}"
+        f"{funding}{lost}, "
         f"max drawdown {stats.performance.max_drawdown:.2%}"
     )
 
@@ -451,9 +493,9 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         start_equity=start,
         end_equity=end,
         pnl=end - start,
-        funding=_paid(books, liquidation=False),
+        funding=_sum_of(books, liquidation=False),
         funding_sources=_funding_sources(strategy, bars, books),
-        lost_margin=_paid(books, liquidation=True),
+        lost_margin=_sum_of(books, liquidation=True),
         buy_and_hold=buy_and_hold,
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
@@ -462,7 +504,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
     )
 
 
-def _paid(books: Books, *, liquidation: bool) -> Decimal:
+def _sum_of(books: Books, *, liquidation: bool) -> Decimal:
     amounts = (p.amount for p in books.run.payments if (p.kind == LIQUIDATION) == liquidation)
     return sum(amounts, Decimal(0))
 
@@ -472,19 +514,37 @@ def _funding_sources(
 ) -> dict[str, FundingSource]:
     """Return the source of the charged funding, by symbol."""
     venue, span = books.run.venue, strategy.timeframe.whole(strategy.span)
-    total = -(-(span.end_ms - span.start_ms) // HOUR_MS)
     sources = {}
     for symbol, rules in strategy.instruments[venue].items():
         paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
         charged = bars.funding.get(venue, {}).get(symbol)
         hours = charged.hours_of(span) if charged else {}
+        without = _without_payment(charged, span) if charged else []
+        missing = sum(-(-(gap.end_ms - gap.start_ms) // HOUR_MS) for gap in without)
+        due = sum(hours.values()) + missing
+        first = (iso(without[0].start_ms), iso(without[0].end_ms)) if without else None
         sources[symbol] = FundingSource(
             rate_8h=None if charged else rules.funding_rate_8h,
-            shares={name: round(count / total, 8) for name, count in hours.items()},
-            hours_without_rate=total - sum(hours.values()) if charged else 0,
+            shares={name: round(count / due, 8) for name, count in hours.items()},
+            hours_without_rate=missing,
+            first_without_rate=first,
             paid=paid,
         )
     return sources
+
+
+def _without_payment(charged: Charged, span: Span) -> list[Span]:
+    """Return the due parts of a span that no payment covers.
+
+    An interval that has not ended within the span is not due yet.
+    """
+    if not charged.times_ms:
+        return [span]
+    pairs = list(zip(charged.times_ms, charged.hours, strict=True))
+    last_ms, hours = pairs[-1]
+    unfinished = last_ms + hours * HOUR_MS >= span.end_ms
+    due = Span(span.start_ms, min(last_ms, span.end_ms) if unfinished else span.end_ms)
+    return gaps(due, (Span(ts_ms - hours * HOUR_MS, ts_ms) for ts_ms, hours in pairs))
 
 
 def _is_funding_of(payment: Payment, symbol: str) -> bool:

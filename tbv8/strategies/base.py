@@ -11,6 +11,7 @@ functions without arguments that return a number or None; a name with a slash ha
 from __future__ import annotations
 
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -134,11 +135,31 @@ class OneMarket(Strategy):
 
         stop, target = self.price(close - 500, up=False), self.price(close + 900, up=True)
         self.bracket(size, stop=stop, target=target)
+
+        Raises:
+            ValueError: A stop or a target lies on the wrong side of the entry, the last close.
         """
+        self._check_bracket(change, stop=stop, target=target)
         orders = self.order_factory.bracket(
             *sided(change, self.instrument), sl_trigger_price=stop, tp_price=target
         )
         self.submit_order_list(orders)
+
+    def _check_bracket(self, change: Decimal, *, stop: Price, target: Price) -> None:
+        """Refuse a stop or a target that the last close has reached, or that are swapped."""
+        bar = self.cache.bar(self.config.bar_type)
+        is_at_close = bar is not None and bar.ts_event == self.clock.timestamp_ns()
+        entry = bar.close if bar is not None and is_at_close else None
+        side, order = ("long", "stop < entry < target")
+        prices: list[Any] = [stop, target] if entry is None else [stop, entry, target]
+        if change < 0:
+            side, order = ("short", "target < entry < stop")
+            prices.reverse()
+        if not all(lower < higher for lower, higher in pairwise(prices)):
+            close = "" if entry is None else f"entry {entry}, "
+            raise ValueError(
+                f"a {side} bracket needs {order}, got {close}stop {stop}, target {target}"
+            )
 
 
 class LastCloses:

@@ -15,7 +15,7 @@ from tbv8.config.records import Experiment, Project, Strategy
 from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.result import backtest_inputs, needs_only_drawing, opened_files
-from tbv8.manifest import FILES_PART, Input, read_manifest
+from tbv8.manifest import FILES_PART, PAGE, Input, read_manifest
 from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
@@ -117,12 +117,14 @@ def run_strategy(project: Project, strategy: Strategy) -> None:
     if manifest := needs_only_drawing(folder, inputs, strategy=strategy):
         draw_again(folder, manifest, strategy, bars, inputs=inputs)
         print(f"   {strategy.strategy_id}: its page was drawn again, nothing else has changed")
+        print(f"   {folder / PAGE}")
         return
     for line in coarse_ticks(strategy, bars):
         print(f"   WARNING: {line}")
     summary = run_backtest(strategy, bars, inputs=inputs, results_path=project.results_path)
     for line in str(summary).splitlines():
         print(f"   {line}")
+    print(f"   {folder / PAGE}")
 
 
 def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
@@ -181,12 +183,14 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
 
 def run_trials(project: Project, experiment: Experiment) -> None:
     """Run the trials of an experiment that are missing, and write its result."""
+    from tbv8.config.experiments import results_folder
     from tbv8.experiments.run import run_experiment
 
     for line in run_experiment(
         experiment, db_path=project.db_path, results_path=project.results_path
     ):
         print(f"   {line}")
+    print(f"   {results_folder(project.results_path, experiment.experiment_id) / 'index.html'}")
 
 
 def rerun_trials(project: Project, experiment: Experiment, all_: bool) -> None:

@@ -59,7 +59,7 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
         root,
         overrides=overrides,
         now_ms=now_ms,
-        history_span=partial(_lasting_span, now_ms=now_ms),
+        history_span=partial(lasting_span, now_ms=now_ms),
     )
     if (root / "config/experiments").is_dir():
         from tbv8.config.experiments import load_experiments
@@ -70,7 +70,7 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
     return loaded
 
 
-def _lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
+def lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
     """Return for what time a venue has history; None where what was recorded may be older.
 
     A venue that can neither be asked nor recorded has what was imported.

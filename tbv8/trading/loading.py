@@ -33,6 +33,10 @@ from tbv8.market import Series
 from tbv8.trading.nautilus import to_bar_type, to_instrument_id
 
 _STRATEGIES = "tbv8.strategies"
+_NAUTILUS_1 = (
+    "tbv8 uses NautilusTrader 2: from nautilus_trader.model import Bar; docs/strategies.md lists "
+    "what changed"
+)
 
 
 class StrategyError(Tbv8Error):
@@ -233,6 +237,11 @@ def forget_strategies(strategy: records.Strategy) -> None:
 def _load_class(strategy: records.Strategy, name: str) -> type:
     try:
         loaded: type = getattr(_import_module(strategy), name)
+    except ModuleNotFoundError as e:
+        error = strategy_error(strategy, e, "import")
+        if not (e.name or "").startswith("nautilus_trader."):
+            raise error from e
+        raise StrategyError(f"{error}: {_NAUTILUS_1}") from e
     except Exception as e:
         raise strategy_error(strategy, e, "import") from e
     return loaded

@@ -254,11 +254,13 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
         path: Their path, absolute or below `root`: a pattern with `{symbol}`, `{base}`, `{quote}`.
         root: The project's folder.
         symbols: Symbol to what `{symbol}` stands for, None for the usual spellings.
+        zone: The time zone of times that are written without one; "" if there are none.
     """
 
     path: str
     root: Path
     symbols: Mapping[str, str | None]
+    zone: str = ""
 
 
 # What numbers on the wire must be, so that nothing else reaches a bar or the database.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -261,8 +262,9 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
     summary = backtest(strategy, bars, tmp_path)
 
     words = (
-        "funding: rates of sample for 20.0% of the span and rates of hyperliquid for 40.0% of the "
-        "span, 4 hours without a rate are not charged, 0.30 USD paid"
+        "funding: paid 0.30 USD at sample's rates (25.0% of the time) and hyperliquid's rates "
+        "(50.0% of the time); no rate for 2 hours, not charged: 2024-01-01T02:00:00Z to "
+        "2024-01-01T04:00:00Z"
     )
     assert f"  hyperliquid: {words}" in str(summary).splitlines()
     folder = tmp_path / strategy.strategy_id
@@ -270,12 +272,38 @@ def test_a_result_names_source_share_and_what_was_paid(tmp_path: Path) -> None:
     assert told == {
         BTC: {
             "rate_8h": None,
-            "shares": {"sample": 0.2, "hyperliquid": 0.4},
-            "hours_without_rate": 4,
+            "shares": {"sample": 0.25, "hyperliquid": 0.5},
+            "hours_without_rate": 2,
+            "first_without_rate": ["2024-01-01T02:00:00Z", "2024-01-01T04:00:00Z"],
             "paid": 0.3,
         }
     }
-    assert words in tearsheet(read_result(folder, strategy=strategy, bars=bars, inputs={}))
+    assert html.escape(words, quote=False) in tearsheet(
+        read_result(folder, strategy=strategy, bars=bars, inputs={})
+    )
+
+
+def test_an_interval_that_has_not_ended_is_no_gap(tmp_path: Path) -> None:
+    strategy = make_strategy(
+        params={"orders": {1: "-1"}},
+        funding="history",
+        span=Span(START_MS, START_MS + 24 * HOUR_MS),
+    )
+    payments = Charged(
+        times_ms=[START_MS + 8 * HOUR_MS, START_MS + 16 * HOUR_MS],
+        rates=[D("0.001"), D("0.002")],
+        hours=[8, 8],
+        venues=["sample", "sample"],
+    )
+    bars = with_funding(strategy, make_bars([100.0] * 24), payments)
+
+    summary = backtest(strategy, bars, tmp_path)
+
+    source = summary.primary.funding_sources[BTC]
+    assert (source.shares, source.hours_without_rate) == ({"sample": 1.0}, 0)
+    first, *_ = [line for line in str(summary).splitlines() if "funding" in line]
+    assert ", funding received 0.30, " in first
+    assert "  hyperliquid: funding: received 0.30 USD at sample's rates" in str(summary)
 
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:

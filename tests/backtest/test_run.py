@@ -113,7 +113,13 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
         "slippage": 2.8,  # 2 x (105.0 - 104.3) and 2 x (107.2 - 106.5)
         "funding": 0.0,
         "funding_sources": {
-            "BTC/USDT": {"rate_8h": 0.0, "shares": {}, "hours_without_rate": 0, "paid": 0.0}
+            "BTC/USDT": {
+                "rate_8h": 0.0,
+                "shares": {},
+                "hours_without_rate": 0,
+                "first_without_rate": None,
+                "paid": 0.0,
+            }
         },
         "lost_margin": 0.0,
         "beyond_volume": {"fills": 0, "largest_multiple": None},

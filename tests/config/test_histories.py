@@ -71,6 +71,16 @@ def test_a_venue_of_any_name_has_the_history_that_its_file_names(tmp_path: Path,
             id="a path alone",
         ),
         pytest.param(
+            f"{FILES}zone: Europe/Berln\n",
+            "5: zone: unknown time zone 'Europe/Berln', did you mean 'Europe/Berlin'?",
+            id="a zone misspelt",
+        ),
+        pytest.param(
+            f"{CCXT}zone: UTC\n",
+            "5: zone: needs `history: files`: write both, or neither",
+            id="a zone alone",
+        ),
+        pytest.param(
             CCXT.replace("exchange: kraken\n", ""),
             "1: exchange: missing: write ccxt's name of the exchange, such as kraken",
             id="ccxt without an exchange",

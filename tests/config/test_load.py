@@ -459,6 +459,27 @@ def test_a_series_has_the_span_of_the_history_and_those_of_its_strategies(
     }
 
 
+@pytest.mark.parametrize(
+    ("backtest", "outside"),
+    [
+        ('{start_date: "2024-03-01", end_date: "2025-03-10"}', [("2024-07-01", "2025-03-10")]),
+        ('{start_date: "2023-12-01", end_date: "2024-03-01"}', [("2023-12-01", "2024-01-01")]),
+        ('{start_date: "2024-03-01", end_date: "2024-07-01"}', []),
+        ("{}", []),  # of history.yaml, which is for all venues
+    ],
+)
+def test_dates_outside_of_the_history_are_kept(
+    project: Files, backtest: str, outside: list[tuple[str, str]]
+) -> None:
+    project.write("strategies/least.yaml", f"{LEAST}backtest: {backtest}\n")
+
+    strategy = project.load().strategies["least"]
+
+    assert strategy.not_in_history == tuple(
+        Span(parse_time(start), parse_time(end)) for start, end in outside
+    )
+
+
 def test_how_late_a_paper_session_may_be(project: Files) -> None:
     assert project.load().paper == Paper(stale_after_ms=None, clock_limit_ms=2000)
     assert project.load().notify is None
@@ -880,10 +901,12 @@ ROUTES = [
     case("a secondary that is the primary", STRATEGY, "secondary: mexc", "secondary: hyperliquid",
          "7: routing.secondary: is the primary: name another venue"),
     case("a primary without instruments", STRATEGY, "primary: hyperliquid", "primary: binance_spot",
-         "7: routing.primary: binance_spot has no instrument rules for BTC/USDT: write them under `instruments:` in config/venues/binance_spot.yaml"),
+         "7: routing.primary: binance_spot has no instrument rules for BTC/USDT: write `instruments: {BTC/USDT: {tick_size: \"0.1\", lot_size: \"0.001\", maker_fee: \"0.0002\", taker_fee: \"0.0005\", max_leverage: 20}}` "
+         "into config/venues/binance_spot.yaml, with the venue's own numbers"),
     case("a secondary without instruments, needed or not", STRATEGY,
          "secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW", "secondary: sample, mode: PRIMARY_ONLY",
-         "7: routing.secondary: sample has no instrument rules for BTC/USDT: write them under `instruments:` in config/venues/sample.yaml"),
+         "7: routing.secondary: sample has no instrument rules for BTC/USDT: write `instruments: {BTC/USDT: {tick_size: \"0.1\", lot_size: \"0.001\", maker_fee: \"0.0002\", taker_fee: \"0.0005\", max_leverage: 20}}` "
+         "into config/venues/sample.yaml, with the venue's own numbers"),
     case("instruments of another symbol", MEXC, "  BTC/USDT: {", "  ETH/USDT: {",
          "9: instruments.ETH/USDT: unknown symbol 'ETH/USDT', did you mean 'BTC/USDT'? Known: BTC/USDT"),
 ]

@@ -202,8 +202,10 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             "venues/mexc.yaml",
             f"  ETH/USDT: {RULES}\n",
             "",
-            "pair.yaml:5: routing.primary: mexc has no instrument rules for ETH/USDT: write them "
-            "under `instruments:` in config/venues/mexc.yaml",
+            "pair.yaml:5: routing.primary: mexc has no instrument rules for ETH/USDT: write "
+            '`instruments: {ETH/USDT: {tick_size: "0.1", lot_size: "0.001", maker_fee: "0.0002", '
+            'taker_fee: "0.0005", max_leverage: 20}}` into config/venues/mexc.yaml, with the '
+            "venue's own numbers",
             id="rules of one of two",
         ),
         pytest.param(

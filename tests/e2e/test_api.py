@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -104,6 +105,11 @@ def test_a_result_is_its_files_as_frames(finished: Project) -> None:
     rows = read_rows(folder / "positions.csv")
     assert result.positions["pnl"].to_list() == [float(row["pnl"]) for row in rows]
     assert result.equity["equity"][-1] == summary["primary"]["end_equity"]
+    page = (folder / "tearsheet.html").read_text(encoding="utf-8")
+    assert set(result.positions["by"]) == {"market", "halt"}
+    listed = page[page.index('id="trades-table"') :]
+    shown = re.findall(r"<td>(market|halt)</td></tr>", listed[: listed.index("</table>")])
+    assert shown == result.positions["by"].to_list()
     assert result.positions.schema["opened"] == pl.Datetime("ms", "UTC")
     assert result.fills.schema["order_id"] == pl.String
     assert str(result).startswith(f"{STRATEGY}: BTC/USDT 5m, ")
@@ -204,7 +210,16 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
             "slow, got fast=60 and slow=50",
         ),
         pytest.param(running(venue="binance"), "command line: venue: unknown venue 'binance'"),
-        pytest.param(lambda root: api.load_result("x", project=root.parent), "{root}: neither "),
+        pytest.param(
+            lambda root: api.load_result("x", project=root.parent),
+            "{root}: neither this folder nor a parent is a tbv8 project: write "
+            'project="path/to/project"',
+        ),
+        pytest.param(
+            bars(start="2025-03-01"),
+            "sample:BTC/USDT: sample has history of 2024-01-01T00:00:00Z .. 2024-07-01T00:00:00Z "
+            "only: ",
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -118,6 +119,23 @@ def test_a_refusal_is_one_line_and_no_json(project: Project, command: str) -> No
     assert end.stderr == (
         "ERROR: config/history.yaml:8: history.refrsh: unknown key, did you mean 'refresh'?\n"
     )
+
+
+def test_help_of_a_group_lists_the_options_of_its_subtasks(project: Project) -> None:
+    said = project.doit("help", "paper").stdout
+
+    assert "\noptions of paper:NAME:\n  --for=ARG " in said
+    assert said.count("--metrics-port") == 1
+
+
+@pytest.mark.parametrize("command", ["new", "why"])
+def test_help_of_our_commands_has_no_options_of_pydoit_s_database(
+    project: Project, command: str
+) -> None:
+    said = project.doit("help", command).stdout
+
+    assert not re.search("backend|--db-file|--check_file_uptodate|--seek-file", said)
+    assert ("OPTIONS" in said) == (command == "why")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -26,6 +26,8 @@ def test_a_new_strategy_runs_at_once_and_is_tracked(done: Project) -> None:
         *("ready", "to", "run:", "`doit", "backtest:my_idea`"),
     ]
     assert "my_idea: BTC/USDT 5m, " in ran.stdout
+    assert ran.stdout.endswith("\n   data/results/my_idea/tearsheet.html\n")
+    assert "primary: hyperliquid}" in (done.root / "config/strategies/my_idea.yaml").read_text()
     summary = json.loads((done.results / "my_idea/summary.json").read_text())
     assert summary["primary"]["trades"] > 0
     assert summary["primary"]["denied"] == {}

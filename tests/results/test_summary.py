@@ -27,6 +27,7 @@ from tests.backtest.builders import (
 )
 
 MONTH = 31 * 24
+MONTH_END_MS = START_MS + MONTH * HOUR_MS
 
 
 def summarised(
@@ -49,7 +50,7 @@ def test_a_result_without_a_caution_has_none() -> None:
     assert first.startswith("test_v1: BTC/USDT 1h, 744 bars of sample, simulated, 2024-01-01T00")
     assert second == (
         "  hyperliquid: 10,000.00 -> 9,999.95 USD (-0.00%, Sharpe -3.43), 1 fill, 1 entry, 0 round "
-        "trips, fees 0.05, max drawdown 0.00%; buy and hold +0.00%"
+        "trips, +0.00 USD before costs, fees 0.05, max drawdown 0.00%; buy and hold +0.00%"
     )
     assert third.startswith("  hyperliquid: still long 1 BTC at the end, entered at 100: +0.00 USD")
 
@@ -143,6 +144,19 @@ def test_missing_minutes_are_said_first() -> None:
     assert cautions(found) == [
         "BTC/USDT: 360 of 45,000 minutes are missing (0.80%), and with them 6 of 750 1h bars"
     ]
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (Span(MONTH_END_MS, MONTH_END_MS + 252 * DAY_MS), "252 days requested, to 2024-10-10, are"),
+        (Span(START_MS - DAY_MS, START_MS), "1 day requested, from 2023-12-31, is"),
+    ],
+)
+def test_requested_days_that_the_history_lacks_are_said(part: Span, said: str) -> None:
+    found = summarised([100.0] * MONTH, params={"orders": {3: "1"}}, not_in_history=(part,))
+
+    assert cautions(found) == [f"{said} not in sample's history"]
 
 
 def test_a_short_span_has_no_figures_a_year_and_says_so() -> None:

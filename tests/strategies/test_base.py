@@ -12,6 +12,7 @@ import pytest
 from nautilus_trader.model import Bar
 
 from tbv8.strategies.base import LastCloses, sided, whole_lots
+from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
 from tests.backtest.builders import install, limits, make_bars, make_strategy, run_strategy
 from tests.strategies.runs import fills_of
@@ -164,6 +165,34 @@ def test_a_bracket_closes_by_one_of_its_orders_and_the_other_goes(
 
     assert fills_of(run) == [(1, "market", 3, 100), out]
     assert noted[1:] == [(0, 0), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("size", "stop", "target", "said"),
+    [
+        (3, "100.5", "110.5", "a long bracket needs stop < entry < target, got entry 100"),
+        (3, "94.5", "99.5", "a long bracket needs stop < entry < target, got entry 100"),
+        (-3, "94.5", "110.5", "a short bracket needs target < entry < stop, got entry 100"),
+    ],
+)
+def test_a_bracket_that_would_end_at_once_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    size: int,
+    stop: str,
+    target: str,
+    said: str,
+) -> None:
+    plan = {
+        1: f"self.bracket(Decimal({size}), stop=self.price({stop}, up=False),"
+        f" target=self.price({target}, up=True))"
+    }
+
+    with pytest.raises(StrategyError, match=said) as caught:
+        planned(monkeypatch, tmp_path, plan, [100, 100, 100])
+
+    assert f"stop {stop}, target {target} (in on_bar" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_is_open_is_what_rests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -141,6 +141,12 @@ def test_an_interrupt_inside_of_a_callback_is_no_error_of_the_strategy(run_scrip
     ("source", "said"),
     [
         pytest.param("import nowhere\n", "other.py:1: ModuleNotFoundError", id="import"),
+        pytest.param(
+            "from nautilus_trader.model.data import Bar\n",
+            "other.py:1: ModuleNotFoundError: .*: tbv8 uses NautilusTrader 2: "
+            "from nautilus_trader.model import Bar; docs/strategies.md lists what changed$",
+            id="import of NautilusTrader 1",
+        ),
         pytest.param("def (:\n", "other.py:1: SyntaxError", id="syntax"),
         pytest.param("x = 1\n", "other.py: AttributeError", id="no class"),
     ],

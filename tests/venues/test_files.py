@@ -20,12 +20,13 @@ import pyarrow.parquet
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tbv8.backfill import backfill, import_file
 from tbv8.config.records import Venue
 from tbv8.errors import DataError
 from tbv8.freshness.data import backfill_state
-from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
+from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
@@ -312,7 +313,7 @@ NEXT = f"{MONDAY + MINUTE_MS},2,4,1,3,5"
         pytest.param(
             f"{HEAD}\n2024-01-01T00:00Z,2,4,1,3,5\n2024-01-01 00:01:00,2,4,1,3,5\n",
             "BTCUSDT.csv:3: ts: '2024-01-01 00:01:00' has no time zone: write 2024-01-01 00:01:00Z "
-            "for UTC",
+            "for UTC, or write `zone: UTC` below `history: files` in the venue's file",
             id="a time without a zone",
         ),
         pytest.param(
@@ -380,6 +381,65 @@ def test_a_row_of_a_table_is_refused_by_its_number(put: Callable[..., Path]) -> 
 
 
 # Which files
+
+
+@pytest.mark.parametrize(
+    ("zone", "wall", "utc"),
+    [
+        ("UTC", "2024-01-01 00:00", "2024-01-01T00:00:00Z"),
+        ("Europe/Berlin", "2024-07-01 00:00:00", "2024-06-30T22:00:00Z"),
+        ("Europe/Berlin", "2024-01-01T00:00:00", "2023-12-31T23:00:00Z"),
+        ("Asia/Kolkata", "2024-01-01T05:30", "2024-01-01T00:00:00Z"),
+        ("Europe/Berlin", "2024-01-01T00:00:00Z", "2024-01-01T00:00:00Z"),
+    ],
+)
+def test_times_without_a_zone_are_of_the_configured_one(
+    put: Callable[..., Path], zone: str, wall: str, utc: str
+) -> None:
+    path = put(f"{HEAD}\n{wall},2,4,1,3,5\n")
+
+    assert read_bars(path, name="", zone=zone).ts_ms.tolist() == [parse_time(utc)]
+
+
+@pytest.mark.parametrize(
+    ("wall", "said"),
+    [
+        ("2024-03-31 02:30:00", "ts 2024-03-31T02:30:00 does not exist in Europe/Berlin"),
+        ("2024-10-27 02:30:00", "ts 2024-10-27T02:30:00 is there twice in Europe/Berlin"),
+        ("2024-10-27 03:00:00Z", "ts: '2024-10-27 03:00:00Z' is no time without a zone"),
+    ],
+)
+def test_a_local_time_that_is_no_one_moment_is_refused_with_its_line(
+    put: Callable[..., Path], wall: str, said: str
+) -> None:
+    path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")
+
+    with pytest.raises(DataError, match=f"^x:3: {said}"):
+        read_bars(path, name="x", zone="Europe/Berlin")
+
+
+def test_a_table_without_a_zone_is_read_in_the_configured_one(put: Callable[..., Path]) -> None:
+    bars = minute_bars(HOUR)
+    naive = bars.set_column(0, "ts", bars["ts_ms"].cast(pa.timestamp("ms")))
+
+    read = read_bars(put(in_parquet(naive)), name="", zone="America/New_York")
+
+    assert read.ts_ms[0] == MONDAY + 5 * 60 * MINUTE_MS
+
+
+def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) -> None:
+    put(f"{HEAD}\n2024-01-01 00:00:00,2,4,1,3,5\n")
+    symbols: dict[str, str | None] = {"BTC/USDT": None}
+    origin = FromFiles(path="bars/{symbol}.csv", root=tmp_path, symbols=symbols, zone="UTC")
+    os.utime(tmp_path / "bars/BTCUSDT.csv", (1, 1))  # old enough to be remembered
+    berlin = replace(origin, zone="Europe/Berlin")
+
+    (name, span), (other, later) = (
+        next(iter(FileIndex(one).named("BTC/USDT").items())) for one in (origin, berlin)
+    )
+
+    assert name != other
+    assert span.start_ms - later.start_ms == 60 * MINUTE_MS
 
 
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:

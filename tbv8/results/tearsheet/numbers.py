@@ -26,7 +26,11 @@ def numbers_part(result: Result) -> Part:
     runs = [
         (
             run.venue if run is result.primary else f"{run.venue}, shadow",
-            {**run.numbers, "average_position": average_position(run.curve)},
+            {
+                **run.numbers,
+                "average_position": average_position(run.curve),
+                "before_costs": run.stats.before_costs,
+            },
         )
         for run in result.runs
     ]
@@ -135,6 +139,7 @@ _TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 
 
 _COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+    ("Profit or loss before costs", "before_costs", money_text),
     ("Fees", "fees", money_text),
     ("Slippage", "slippage", money_text),
     ("Funding paid", "funding", money_text),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tbv8.results.read import Account, Result
+from tbv8.results.read import Result, read_trades
 from tbv8.results.tearsheet.words import decimals_of
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, close_times, column
 
@@ -66,7 +67,7 @@ def round_trips(result: Result) -> RoundTrips:
             [at for at, name in enumerate(symbols) if name == symbol], dtype=np.int64
         )
         for at, (reason, is_at_close) in zip(
-            of_symbol, _endings(result.primary, symbol), strict=True
+            of_symbol, _endings(result.primary.fills, result.primary.tags, symbol), strict=True
         ):
             reasons[at], at_close[at] = reason, is_at_close
         steps = result.steps[symbol]
@@ -118,9 +119,19 @@ def _extremes(values: Floats, first: Ints, last: Ints, *, highest: bool) -> Floa
     return extremes
 
 
-def _endings(account: Account, symbol: str) -> list[tuple[str, bool]]:
+def closing_reasons(folder: Path) -> list[str]:
+    """Return the reason of each row of a run's positions.csv, as the tearsheet shows it."""
+    trades = read_trades(folder)
+    symbols = trades["positions"]["symbol"].to_pylist()
+    reasons = {
+        symbol: iter(_endings(trades["fills"], trades["tags"], symbol)) for symbol in set(symbols)
+    }
+    return [next(reasons[symbol])[0] for symbol in symbols]
+
+
+def _endings(fills: pa.Table, tags: Mapping[str, str], symbol: str) -> list[tuple[str, bool]]:
     """Return the reason for closing of each closed position; True if at the close of a step."""
-    fills = account.fills.filter(pc.equal(account.fills["symbol"], symbol))
+    fills = fills.filter(pc.equal(fills["symbol"], symbol))
     if not fills.num_rows:
         return []
     places = decimals_of(fills["quantity"][0].as_py())
@@ -134,7 +145,7 @@ def _endings(account: Account, symbol: str) -> list[tuple[str, bool]]:
     rows = fills.take(pa.array(closing)).select(["order_id", "type", "liquidity"]).to_pylist()
     return [
         (
-            account.tags.get(row["order_id"]) or row["type"].replace("_", " "),
+            tags.get(row["order_id"]) or row["type"].replace("_", " "),
             row["type"] == "market" or (row["type"] == "limit" and row["liquidity"] == "taker"),
         )
         for row in rows

@@ -76,7 +76,7 @@ class FileRows:
     def _read_files(self, native: str) -> _Market:
         expected, files, parts = self._index.named(native), {}, []
         for path in self._index.paths(native):
-            bars = read_bars(path, name=self._index.name(path))
+            bars = read_bars(path, name=self._index.name(path), zone=self._index.zone)
             source = self._index.source(path, bars.sha256)
             if source not in expected:
                 raise DataError(f"{self._index.name(path)}: it changed a moment ago: run again")

@@ -30,13 +30,17 @@ _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """A file's facts: `mark` is its state on disk, `problem` the reason why it cannot be used."""
+    """A file's facts: `mark` is its state on disk, `problem` the reason why it cannot be used.
+
+    `zone` is the configured time zone with which it was read.
+    """
 
     mark: tuple[int, int, int, int]
     sha256: str = ""
     start_ms: int = 0
     end_ms: int = 0
     problem: str = ""
+    zone: str = ""
 
     @property
     def span(self) -> Span:
@@ -55,6 +59,7 @@ class FileIndex:
         self._origin = origin
         self._natives = {native or symbol: symbol for symbol, native in origin.symbols.items()}
         self._memory = origin.root / MEMORY
+        self.zone = origin.zone
 
     def paths(self, native: str) -> list[Path]:
         """Return the files of a symbol, by name.
@@ -90,10 +95,11 @@ class FileIndex:
         known = {
             path: facts
             for path in paths
-            if (facts := remembered.get(str(path))) is not None and facts.mark == marks[path]
+            if (facts := remembered.get(str(path))) is not None
+            and (facts.mark, facts.zone) == (marks[path], self.zone)
         }
         if changed := [path for path in paths if path not in known]:
-            scanned = _scan(changed)
+            scanned = _scan(changed, self.zone)
             known |= {path: facts for path, facts in scanned.items() if facts is not None}
             self._remember(remembered, scanned)
         return {path: known[path] for path in paths}
@@ -133,7 +139,7 @@ class FileIndex:
 
     def source(self, path: Path, sha256: str) -> str:
         """Return the ledger's name of a file."""
-        return file_source(self.name(path), sha256)
+        return file_source(self.name(path), sha256, zone=self.zone)
 
     def _is_below(self, path: Path) -> bool:
         return path.is_relative_to(self._origin.root)
@@ -180,9 +186,10 @@ class FileIndex:
             beside.replace(self._memory)
 
 
-def file_source(name: str, sha256: str) -> str:
+def file_source(name: str, sha256: str, *, zone: str = "") -> str:
     """Return the ledger's name of a file, in the form of a venue's archive files."""
-    return f"{name.replace(';', '%3B')} sha256:{sha256}"
+    read_in = f" in {zone}" if zone else ""
+    return f"{name.replace(';', '%3B')}{read_in} sha256:{sha256}"
 
 
 def mark_of(path: Path) -> tuple[int, int, int, int]:
@@ -191,14 +198,14 @@ def mark_of(path: Path) -> tuple[int, int, int, int]:
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
-def _scan(paths: Sequence[Path]) -> dict[Path, Facts]:
+def _scan(paths: Sequence[Path], zone: str) -> dict[Path, Facts]:
     """Return the facts of files, read in another process: pydoit forks after it has asked this.
 
     Raises:
         DataError: It ended without an answer.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "tbv8.venues.files.scan"],
+        [sys.executable, "-m", "tbv8.venues.files.scan", zone],
         input=msgspec.json.encode([str(path) for path in paths]),
         cwd=Path(__file__).parents[3],
         capture_output=True,

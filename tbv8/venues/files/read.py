@@ -17,9 +17,12 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Literal, NoReturn
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +45,8 @@ _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 
 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
 _FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: in no two units can a number be a time
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's
+_ZONE_CURE = ", or write `zone: UTC` below `history: files` in the venue's file"
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
 _ENOUGH_STEPS = 5  # fewer minutes of a quiet market may be apart by chance
 
@@ -85,12 +90,13 @@ class FileBars:
         return pa.table(dict(zip(("ts_ms", *PRICES), (self.ts_ms, *self.values), strict=True)))
 
 
-def read_bars(path: Path, *, name: str) -> FileBars:
+def read_bars(path: Path, *, name: str, zone: str = "") -> FileBars:
     """Return the bars of a file.
 
     Args:
         path: Where it is.
         name: How a refusal begins.
+        zone: The time zone of times that are written without one.
 
     Raises:
         DataError: It cannot be read, or is no file of 1m bars, or one of its rows is wrong.
@@ -100,7 +106,8 @@ def read_bars(path: Path, *, name: str) -> FileBars:
     except OSError as e:
         raise DataError(f"{name}: {e.strerror}: mend that and run again") from e
     sha256 = hashlib.sha256(raw).hexdigest()
-    columns = _parse(raw, name)
+    columns = _parse(raw, name, zone)
+    columns.zone = zone
     return _checked(columns, sha256)
 
 
@@ -125,6 +132,7 @@ class _Columns:
     ) -> None:
         self.name, self.time_name, self.time = name, *time
         self.values, self.where, self.layout = values, where, layout
+        self.zone = ""
 
     def refuse(self, row: int, problem: str, *, count: int = 1) -> NoReturn:
         more = f" (and {count - 1:,} more such rows)" if count > 1 else ""
@@ -140,7 +148,7 @@ class _Columns:
 # Formats.
 
 
-def _parse(raw: bytes, name: str) -> _Columns:
+def _parse(raw: bytes, name: str, zone: str) -> _Columns:
     if raw[:2] == b"\x1f\x8b":
         try:
             raw = gzip.decompress(raw)
@@ -151,7 +159,7 @@ def _parse(raw: bytes, name: str) -> _Columns:
     if raw[:4] in (b"PK\x03\x04", b"FEA1"):
         what = "a zip: unpack it" if raw[:2] == b"PK" else "Feather of version 1: write version 2"
         raise DataError(f"{name}: it is {what}")
-    return _parse_csv(raw, name)
+    return _parse_csv(raw, name, zone)
 
 
 def _parse_table(raw: bytes, name: str) -> _Columns:
@@ -172,8 +180,8 @@ def _parse_table(raw: bytes, name: str) -> _Columns:
     return _Columns(name, (time, table[time]), values, lambda row: f": row {row + 1}")
 
 
-def _parse_csv(raw: bytes, name: str) -> _Columns:
-    text = _Csv(raw, name)
+def _parse_csv(raw: bytes, name: str, zone: str) -> _Columns:
+    text = _Csv(raw, name, zone)
     kinds = {number: pa.float64() for number in text.picked.values()}
     kinds[text.picked["time"]] = text.time_type()
     names = [str(number) for number in range(text.width)]
@@ -208,9 +216,10 @@ class _Csv:
     Args:
         raw: The file.
         name: How a refusal begins.
+        zone: The time zone of times that are written without one.
     """
 
-    def __init__(self, raw: bytes, name: str) -> None:
+    def __init__(self, raw: bytes, name: str, zone: str) -> None:
         try:
             head = raw[: raw.find(b"\n") + 1 or None].decode("utf-8-sig")
         except UnicodeDecodeError as e:
@@ -220,7 +229,7 @@ class _Csv:
             ) from e
         if not head.strip():
             raise DataError(f"{name}: its first line is empty: it must name the columns")
-        self._raw = raw
+        self._raw, self._zone = raw, zone
         self.delimiter = max(",;\t", key=head.count)
         fields = next(csv.reader([head.strip("\r\n")], delimiter=self.delimiter))
         self.width = len(fields)
@@ -255,7 +264,10 @@ class _Csv:
         first = fields[self.picked["time"]] if len(fields) == self.width else ""
         if _WHOLE.fullmatch(first):
             return pa.int64()
-        return pa.float64() if _is_number(first) else pa.timestamp("us", "UTC")
+        if _is_number(first):
+            return pa.float64()
+        is_local = bool(self._zone) and _is_local(first.strip())
+        return pa.timestamp("us") if is_local else pa.timestamp("us", "UTC")
 
     def blame(self, otherwise: str) -> str:
         """Return the line and the reason for which the rows cannot be read."""
@@ -269,7 +281,7 @@ class _Csv:
                 value = fields[number]
                 if word == "time" and pa.types.is_timestamp(kind):
                     try:
-                        parse_time(value.strip())
+                        _parse_any(value.strip(), is_local=kind.tz is None)
                     except ValueError as e:
                         return f":{line}: {self.time_name}: {e}"
                 elif word == "time" and pa.types.is_integer(kind) and not _WHOLE.fullmatch(value):
@@ -318,6 +330,29 @@ def _ordered(table: pa.Table) -> tuple[dict[str, int], str]:
     words, order = max(candidates.items(), key=lambda item: possible(item[1]))
     picked = {"time": 0} | {word: order[word] for word in PRICES}
     return picked, f"no header, told by its prices: time, open, {words}, volume"
+
+
+def _is_local(text: str) -> bool:
+    """Return True for an ISO time without a zone."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(text).tzinfo is None
+    return False
+
+
+def _parse_any(text: str, *, is_local: bool) -> int:
+    """Parse an ISO time to milliseconds; a local one as if its zone were UTC.
+
+    Raises:
+        ValueError: It is no time of that kind.
+    """
+    if is_local:
+        if not _is_local(text):
+            raise ValueError(f"{quoted(text)} is no time without a zone, as the first is")
+        return parse_time(f"{text}Z" if len(text) > len("2024-01-31") else text)
+    try:
+        return parse_time(text)
+    except ValueError as e:
+        raise ValueError(f"{e}{_ZONE_CURE if _is_local(text) else ''}") from None
 
 
 def _is_number(text: str) -> bool:
@@ -382,19 +417,24 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
     name, kind = columns.time_name, column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = column.to_pylist()
+        is_local = bool(columns.zone) and _is_local(texts[0])
         for row, text in enumerate(texts):
             try:
-                texts[row] = parse_time(text)
+                texts[row] = _parse_any(text, is_local=is_local)
             except ValueError as e:
                 columns.refuse(row, f"{name}: {e}")
-        return "ms", "ISO", np.array(texts, dtype=np.int64)
+        times = np.array(texts, dtype=np.int64)
+        return ("ms", *(_from_local(columns, times, "ms") if is_local else ("ISO", times)))
     if pa.types.is_timestamp(kind):
-        if kind.tz is None:
+        times = column.cast(pa.int64()).to_numpy()
+        if kind.tz is not None:
+            return kind.unit, "ISO", times
+        if not columns.zone:
             raise DataError(
                 f"{columns.name}: the times of `{name}` have no zone: write them with one (UTC), "
-                "or as whole numbers"
+                f"as whole numbers{_ZONE_CURE}"
             )
-        return kind.unit, "ISO", column.cast(pa.int64()).to_numpy()
+        return (kind.unit, *_from_local(columns, times, kind.unit))
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise DataError(f"{columns.name}: `{name}` holds {kind}: write whole numbers or ISO times")
     numbers = column.to_numpy()
@@ -413,6 +453,33 @@ def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]
         lambda row: f"{name} {numbers[row]} is not in {unit}, as its first time is",
     )
     return unit, unit, numbers.astype(np.int64)
+
+
+def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
+    """Return the name of local times for the user, and the same times in UTC."""
+    zone: tzinfo = UTC if columns.zone == "UTC" else ZoneInfo(columns.zone)
+    minute = _MINUTES[unit]
+    quarters, at = np.unique(ticks // (15 * minute), return_inverse=True)
+    walls = [_EPOCH + timedelta(minutes=15 * int(quarter)) for quarter in quarters]
+    before, after = (
+        np.array([_offset_minutes(wall, zone, fold) for wall in walls], dtype=np.int64)[at]
+        for fold in (0, 1)
+    )
+
+    def problem(row: int) -> str:
+        wall = iso(int(ticks[row]) * MINUTE_MS // minute).removesuffix("Z")
+        what = "does not exist" if before[row] < after[row] else "is there twice"
+        return (
+            f"{columns.time_name} {wall} {what} in {columns.zone}: write all times in UTC, with a Z"
+        )
+
+    columns.refuse_any(before != after, problem)  # PEP 495: they differ in a gap and in a fold
+    return f"ISO in {columns.zone}", ticks - before * minute
+
+
+def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
+    offset = wall.replace(tzinfo=zone, fold=fold).utcoffset() or timedelta()
+    return offset // timedelta(minutes=1)
 
 
 def _shown(ticks: int, unit: Unit) -> str:

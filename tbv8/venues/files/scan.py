@@ -1,6 +1,6 @@
 """Read files for the index: paths as JSON in, their facts as JSON out.
 
-python -m tbv8.venues.files.scan < paths.json
+python -m tbv8.venues.files.scan ZONE < paths.json
 """
 
 from __future__ import annotations
@@ -15,18 +15,22 @@ from tbv8.venues.files.index import Facts, mark_of
 from tbv8.venues.files.read import read_bars
 
 
-def scan(path: Path) -> Facts:
+def scan(path: Path, zone: str) -> Facts:
     """Return the facts of one file; what is wrong with it is one of them."""
     mark = mark_of(path)
     try:
-        bars = read_bars(path, name="")
+        bars = read_bars(path, name="", zone=zone)
     except DataError as e:
-        return Facts(mark=mark, problem=str(e))
+        return Facts(mark=mark, zone=zone, problem=str(e))
     return Facts(
-        mark=mark, sha256=bars.sha256, start_ms=bars.span.start_ms, end_ms=bars.span.end_ms
+        mark=mark,
+        zone=zone,
+        sha256=bars.sha256,
+        start_ms=bars.span.start_ms,
+        end_ms=bars.span.end_ms,
     )
 
 
 if __name__ == "__main__":
     paths = msgspec.json.decode(sys.stdin.buffer.read(), type=list[str])
-    sys.stdout.buffer.write(msgspec.json.encode([scan(Path(path)) for path in paths]))
+    sys.stdout.buffer.write(msgspec.json.encode([scan(Path(path), sys.argv[1]) for path in paths]))
