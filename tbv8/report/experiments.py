@@ -86,6 +86,8 @@ def _cells(experiment: ExperimentRow) -> list[Child]:
     summary = experiment.summary
     stats = _below(_below(summary, "chosen"), "stats")
     walk = _below(summary, "walk_forward")
+    ratio = walk.get("efficiency")
+    efficiency = ratio if isinstance(ratio, int | float) and ratio > 0 else None
     name: Child = experiment.experiment_id
     if experiment.has_page:
         name = element("a", name, href=f"{FOLDER}/{quote(experiment.experiment_id)}/index.html")
@@ -101,7 +103,7 @@ def _cells(experiment: ExperimentRow) -> list[Child]:
         number(_below(summary, "overfitting").get("probability"), ".0%"),
         number(stats.get("return"), "+.2%"),
         number(walk.get("return"), "+.2%"),
-        number(walk.get("efficiency"), ".2f"),
+        number(efficiency, ".2f"),
         element("span", "; ".join(experiment.reasons[:3]), class_="fold"),
     ]
 
