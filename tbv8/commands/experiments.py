@@ -153,7 +153,7 @@ class Promote(ReadOnlyCommand):
             raise InvalidCommand(f"--as: {as_!r} exists already: write another id")
         trial = whole_number("--number", number, least=0) if number else None
         with open_reader(project.db_path) as query:
-            lines = promote(query, experiment, as_, root=project.root, number=trial)
+            lines = promote(query, experiment, as_, project=project, number=trial)
         print("\n".join(lines))
         return 0
 

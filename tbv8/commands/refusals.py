@@ -150,7 +150,7 @@ def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None)
         if line not in used:
             print(f"WARNING: {line}", file=sys.stderr)
     if used:
-        raise BrokenConfigError("\nERROR: ".join(line for line in lines if line in used))
+        raise BrokenConfigError("\nERROR: ".join(line for line in lines | used if line in used))
 
 
 def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
+import msgspec
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
+from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import COMMAND, read_events, read_session, session_runs
 
 _WAIT_S = 3.0
 _POLL_S = 0.05
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The effect of a command; `state` is the account of the session, None if it is unknown."""
+
+    text: str
+    state: Mapping[str, Any] | None = None
+    is_confirmed: bool = False
 
 
 class _Switch(ReadOnlyCommand):
@@ -35,16 +46,18 @@ class _Switch(ReadOnlyCommand):
             raise InvalidCommand(unknown("strategy", words[0], project.strategies))
         return project, words[0]
 
-    def _wait(self, project: Project, name: str, do: str, began_ms: int) -> str:
-        """Return the session's answer: it records the command once it has carried it out."""
+    def _wait(self, project: Project, name: str, *, do: str, close: bool = False) -> Answer:
+        """Return the session's answer: it writes the account once it has obeyed."""
         if not session_runs(project.db_path, name):
-            return "no session runs: takes effect at the next start"
+            state = _read_state(project, name)
+            return Answer("no session runs: takes effect at the next start", state)
         until_s = time.monotonic() + _WAIT_S
         while time.monotonic() < until_s:
-            if _is_obeyed(project, name, do, began_ms):
-                return "confirmed by the session"
+            state = _read_state(project, name, do=do, close=close)
+            if state is not None:
+                return Answer("confirmed by the session", state, is_confirmed=True)
             time.sleep(_POLL_S)
-        return (
+        return Answer(
             "not confirmed yet: the session opens nothing while it starts, replays or hangs; "
             "`doit status` shows the confirmation"
         )
@@ -56,10 +69,11 @@ class Stop(_Switch):
     doc_purpose = "stop a paper session: cancel its orders and open nothing until `doit start`"
     doc_usage = "STRATEGY_ID"
     doc_description = (
-        "Creates the file data/paper/<strategy_id>.stop. A running session stops within a second, "
-        "also while the strategy hangs, and stays stopped over restarts until `doit start`. Orders "
-        "that only reduce a position are still allowed. --close also closes all positions at the "
-        "last price."
+        "Cancels all working orders, exits such as stop losses too, and denies new entries; the "
+        "position stays, unprotected, unless --close closes it at the last price. The strategy may "
+        "still send orders that only reduce a position. The process goes on: Ctrl-C ends it. The "
+        "stop is the file data/paper/<strategy_id>.stop: a session obeys it within a second, also "
+        "while the strategy hangs, and stays stopped over restarts until `doit start`."
     )
     cmd_options: tuple[dict[str, Any], ...] = (
         {
@@ -75,9 +89,8 @@ class Stop(_Switch):
         project, name = self._chosen(pos_args)
         path = project.stop_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        began_ms = time.time_ns() // 1_000_000
         path.write_text("close\n" if close else "\n", encoding="utf-8")
-        print(f"{name}: stopped ({self._wait(project, name, 'stop', began_ms)})")
+        print(stop_line(name, self._wait(project, name, do="stop", close=close)))
         return 0
 
 
@@ -91,21 +104,51 @@ class Start(_Switch):
 
     def _execute(self, pos_args: Sequence[str]) -> int:
         project, name = self._chosen(pos_args)
-        began_ms = time.time_ns() // 1_000_000
         try:
             project.stop_file(name).unlink()
         except FileNotFoundError:
             print(f"{name}: was not stopped")
             return 0
-        print(f"{name}: may open positions again ({self._wait(project, name, 'start', began_ms)})")
+        answer = self._wait(project, name, do="start")
+        print(f"{name}: may open positions again ({answer.text})")
         return 0
 
 
-def _is_obeyed(project: Project, name: str, do: str, began_ms: int) -> bool:
+def stop_line(name: str, answer: Answer) -> str:
+    """Return the line about a stop: what the session still holds, and what was cancelled."""
+    state = answer.state or {}
+    holds = held_text(state)
+    cure = f"; `doit stop {name} --close` closes it" if holds else ""
+    if not answer.is_confirmed:
+        return f"{name}: stopped ({answer.text})" + (f", holds {holds}{cure}" if holds else "")
+    orders = counted(state["cancelled"], "working order") if state["cancelled"] else "no order"
+    return (
+        f"{name}: stopped: holds {holds or 'no position'}, {orders} cancelled{cure}; "
+        "the process goes on, Ctrl-C ends it"
+    )
+
+
+def held_text(state: Mapping[str, Any]) -> str:
+    """Return `0.1 BTC long and 2 ETH short`; empty for an account without a position."""
+    sizes = {symbol: Decimal(size) for symbol, size in state.get("positions", {}).items()}
+    return " and ".join(
+        f"{abs(size)} {symbol.partition('/')[0]} {'long' if size > 0 else 'short'}"
+        for symbol, size in sizes.items()
+        if size
+    )
+
+
+def _read_state(
+    project: Project, name: str, *, do: str | None = None, close: bool = False
+) -> Mapping[str, Any] | None:
+    """Return the account of a session; of one that was commanded, once it has obeyed."""
     with suppress(DataError), open_reader(project.db_path, timeout_s=1) as query:
         session = read_session(query, name, "primary")
-        if session is not None:
-            for event in read_events(query, session.session_id, (COMMAND,), last=1):
-                is_new = event.at_ms >= began_ms
-                return is_new and json.loads(event.body)["do"] == do
-    return False
+        if session is None or do is None:
+            return None if session is None else session.state
+        for event in read_events(query, session.session_id, (COMMAND,), last=1):
+            last = json.loads(event.body)
+            is_it = last["do"] == do and (last["close"] or not close)
+            if is_it and session.state.get("commands") == event.number + 1:
+                return session.state
+    return None

@@ -180,6 +180,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         on=raw.run.on,
         address=raw.run.address,
         trial_limit_ms=_trial_limit_ms(document, raw.run.trial_limit),
+        lines={".".join(map(str, key)): line for key, line in document.lines.items()},
     )
 
 

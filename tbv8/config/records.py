@@ -5,6 +5,7 @@ Times are milliseconds UTC, quantities base units, fees and rates fractions of t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -215,6 +216,11 @@ class WalkForward(msgspec.Struct, frozen=True, kw_only=True):
     purge_ms: int
     plateau: int
 
+    def first_test_ms(self, run_span: Span) -> int:
+        """Return where the first window of testing begins in a span, its warm-up included."""
+        start_ms = -(-(run_span.start_ms + self.warm_up_ms) // DAY_MS) * DAY_MS
+        return start_ms + self.train_ms
+
 
 class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated alternatives of the chosen trial.
@@ -240,6 +246,7 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     `blocks` is the number of blocks in the cross-validation that estimates overfitting. `workers`,
     `on`, `address` and `trial_limit_ms` change no result: 0 workers means one per core, an
     `address` of None starts a Ray cluster, and a trial that takes longer than its limit is ended.
+    `lines` has the line of each dotted key of its file.
     """
 
     experiment_id: str
@@ -254,6 +261,25 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
     on: Executor = "pool"
     address: str | None = None
     trial_limit_ms: int | None = None
+    lines: Mapping[str, int] = {}
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        """Return an error at a key of its file, with the line of the key or of its parent."""
+        parts = key.split(".")
+        above = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
+        line = next((self.lines[name] for name in above if name in self.lines), None)
+        return ConfigError(problem, path=self.path, line=line, key=key)
+
+    def window_error(self) -> ConfigError | None:
+        """Return the error of windows that do not fit into the span of the strategy."""
+        walk, span = self.walk_forward, self.strategy.run_span
+        if walk is None or walk.first_test_ms(span) < span.end_ms // DAY_MS * DAY_MS:
+            return None
+        return self.error(
+            "walk_forward",
+            f"warm_up and train leave nothing of {span} to test: write shorter ones, or widen its "
+            "start_date and end_date",
+        )
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

@@ -123,7 +123,7 @@ def _overfitting_json(found: Overfitting | None) -> dict[str, Any] | None:
         "probability": rounded(found.probability),
         "probability_of_loss": rounded(found.loss),
         "splits": found.splits,
-        "ranks": list(found.ranks),
+        "ranks": msgspec.to_builtins(found.ranks),
     }
 
 

@@ -23,7 +23,7 @@ from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment, Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.result import daily_of, deflate, to_equity
+from tbv8.experiments.result import caution, daily_of, deflate, to_equity
 from tbv8.files import replacing
 from tbv8.page.words import number
 from tbv8.results.statistics import daily_returns
@@ -70,6 +70,7 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     tries: int
     overfitting: float | None
+    out_of_sample_return: float | None
     shown: list[ListedTrial]
 
 
@@ -120,6 +121,7 @@ def list_trials(
         failed=failed,
         tries=tries,
         overfitting=(summary.get("overfitting") or {}).get("probability"),
+        out_of_sample_return=(summary.get("walk_forward") or {}).get("return"),
         shown=shown,
     )
 
@@ -139,8 +141,10 @@ def trial_lines(listed: TrialList) -> list[str]:
     failed = f", {listed.failed:,} failed" if listed.failed else ""
     head = (
         f"{listed.experiment_id}: {listed.trials:,} trials{missing}{failed}; "
-        f"{listed.tries:,} tries on this series in all; PBO {number(listed.overfitting, '.0%')}"
+        f"{listed.tries:,} tries on this series in all; "
+        f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
+    above = [head, *_cautions(listed), "Numbers count from 0; DSR is the deflated Sharpe ratio."]
     names = list(listed.shown[0].params) if listed.shown else []
     heads = ["number", *names, "Sharpe", "DSR", "return", "drawdown", "profit factor", "trades"]
     rows = [
@@ -156,7 +160,21 @@ def trial_lines(listed: TrialList) -> list[str]:
         ]
         for row in listed.shown
     ]
-    return [head, *in_columns(heads, rows)]
+    return [*above, *in_columns(heads, rows)]
+
+
+def _cautions(listed: TrialList) -> list[str]:
+    """Return the line that warns of the first trial, if anything speaks against it."""
+    if not listed.shown:
+        return []
+    first = listed.shown[0]
+    text = caution(
+        total_return=first.total_return,
+        deflated=first.deflated_sharpe,
+        overfitting=listed.overfitting,
+        out_of_sample=listed.out_of_sample_return,
+    )
+    return [f"! number {first.number}: {text}"] if text else []
 
 
 def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -280,7 +298,7 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
             number(row.max_drawdown, ".2%"),
             number(row.trades, ","),
             number(row.out_of_sample_return, "+.2%"),
-            number(row.efficiency, ".2f"),
+            number(row.efficiency if (row.efficiency or 0) > 0 else None, ".2f"),
         ]
         for row in compared
     ]

@@ -24,7 +24,19 @@ FEWEST_BLOCK_DAYS = 5
 _EULER = 0.5772156649015329
 _NORMAL = NormalDist()
 _CHUNK = 1_000_000  # numbers of a matrix of splits x trials at a time
-_BINS = 20
+_BINS = 10  # of ranks, on each side of the median
+
+
+class Ranks(msgspec.Struct, frozen=True, kw_only=True):
+    """Neighbouring ranks, 1 for the worst trial, and how often the best of one half had them.
+
+    `is_above` is false up to the median rank: no better than the median of the other half.
+    """
+
+    first: int
+    last: int
+    is_above: bool
+    splits: int
 
 
 class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,14 +47,14 @@ class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
             of the other half.
         loss: The share in which it loses money there.
         splits: How many ways there are to halve the blocks.
-        ranks: How often the best of one half had which rank in the other, from worst to best, in
-            twenty equal bins.
+        ranks: The ranks in the other half, from worst to best; those that are not above the median
+            have `probability` together.
     """
 
     probability: float
     loss: float
     splits: int
-    ranks: tuple[int, ...]
+    ranks: tuple[Ranks, ...]
 
 
 def expected_max_sharpe(trials: float, variance: float) -> float:
@@ -123,7 +135,7 @@ def cross_validate(returns: Floats, blocks: int) -> Overfitting | None:
     sums, squares = (_block_sums(values, edges) for values in (returns, returns * returns))
     lengths = np.diff(edges)
     below = losses = count = 0
-    ranks = [0] * _BINS
+    ranks = np.zeros(2 * trials + 1, dtype=np.int64)  # by doubled rank: equals share a half one
     for halves in _chunks(blocks, max(1, _CHUNK // trials)):
         inside = _ratios(halves, sums, squares, lengths)
         outside = _ratios(~halves, sums, squares, lengths)
@@ -133,11 +145,35 @@ def cross_validate(returns: Floats, blocks: int) -> Overfitting | None:
         below += int((doubled <= trials + 1).sum())
         losses += int((found < 0).sum())
         count += len(halves)
-        for number in ((doubled - 1) * _BINS // (2 * trials)).tolist():
-            ranks[number] += 1
+        ranks += np.bincount(doubled, minlength=len(ranks))
     return Overfitting(
-        probability=below / count, loss=losses / count, splits=count, ranks=tuple(ranks)
+        probability=below / count,
+        loss=losses / count,
+        splits=count,
+        ranks=tuple(_binned(ranks, trials)),
     )
+
+
+def _binned(counts: Ints, trials: int) -> Iterator[Ranks]:
+    """Yield equally many ranks at a time, up to the median and then above it.
+
+    Args:
+        counts: Of splits, by doubled rank.
+        trials: How many ranks there are.
+    """
+    median = (trials + 1) // 2
+    for first, last in ((1, median), (median + 1, trials)):
+        is_above = first > median
+        width = -(-(last - first + 1) // _BINS)
+        for at in range(first, last + 1, width):
+            end = min(at + width - 1, last)
+            low, high = (2 * rank - is_above for rank in (at, end + 1))
+            if is_above:
+                low = max(low, trials + 2)
+            else:
+                high = min(high, trials + 2)
+            splits = int(counts[low:high].sum())
+            yield Ranks(first=at, last=end, is_above=is_above, splits=splits)
 
 
 def _block_sums(values: Floats, edges: Sequence[int]) -> Floats:

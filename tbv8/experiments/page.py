@@ -12,16 +12,17 @@ from tbv8.config.document import plain
 from tbv8.config.space import to_text
 from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.overfitting import deflated_sharpe
-from tbv8.experiments.result import Findings, Row
+from tbv8.experiments.overfitting import Overfitting, deflated_sharpe
+from tbv8.experiments.result import Findings, Row, efficiency_text, sharpe_text
 from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
 from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
 from tbv8.page.charts import Chart, draw, value_axis
-from tbv8.page.html import Child, Html, element, page, section, table, tiles
+from tbv8.page.html import Child, Html, color_keys, element, page, section, table, tiles
 from tbv8.page.words import counted, number, part_of
 
 _TOP = 20
+_EACH_RANK = 12  # more have a tick here and there
 _SIMULATED = "SIMULATED: all numbers are of a market that tbv8 makes up."
 
 
@@ -111,8 +112,7 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield (
             "Out of sample",
             f"{walk.performance.total_return:+.2%}",
-            f"Sharpe {number(walk.performance.sharpe, '.2f')}, efficiency "
-            f"{number(walk.efficiency, '.2f')}",
+            f"{sharpe_text(walk)}, {efficiency_text(walk)}",
         )
     yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
 
@@ -152,14 +152,23 @@ def _luck(findings: Findings) -> Part:
         "Sharpe Ratio, 2014; Bailey, Borwein, López de Prado and Zhu, The Probability of Backtest "
         "Overfitting, 2017."
     )
-    content: list[Child] = [element("p", note, class_="note"), table(["", ""], rows)]
+    content: list[Child] = [
+        element("p", note, class_="note"),
+        table(["", ""], rows, id_="luck-table"),
+    ]
     if overfitting is None:
         text = "Too few days or trials to cross-validate the search."
         content.append(element("p", text, class_="dim"))
     else:
         content += [
             element("h3", "Where the best of one half of the days ranked in the other half"),
-            draw(_ranks(overfitting.ranks)),
+            color_keys(
+                [
+                    ("--down", "no better than the median of the other half"),
+                    ("--up", "better than the median"),
+                ]
+            ),
+            draw(_ranks(overfitting)),
             element(
                 "p",
                 f"{overfitting.splits:,} ways to halve {findings.experiment.blocks} blocks: "
@@ -171,36 +180,48 @@ def _luck(findings: Findings) -> Part:
     return "luck", "How much of it is luck", content
 
 
-def _ranks(ranks: Sequence[int]) -> Chart:
-    width = 100 / len(ranks)
+def _ranks(found: Overfitting) -> Chart:
+    """Return a bar for each rank, or for neighbouring ones, from the worst to the best."""
+    trials = found.ranks[-1].last
+    names = [
+        f"rank {ranks.first:,}" + (f" to {ranks.last:,}" if ranks.last > ranks.first else "")
+        for ranks in found.ranks
+    ]
     return Chart(
         id="ranks-chart",
         label="How often the best of one half had which rank in the other",
         columns={
-            "x": [width * (at + 0.5) for at in range(len(ranks))],
-            "y": [count / sum(ranks) * 100 for count in ranks],
+            "x": [(ranks.first + ranks.last) / 2 for ranks in found.ranks],
+            "y": [ranks.splits / found.splits * 100 for ranks in found.ranks],
+            "name": names,
         },
         traces=[
             {
                 "type": "bar",
                 "x": "@x",
                 "y": "@y",
-                "width": width * 0.92,
+                "text": "@name",
+                "textposition": "none",
+                "width": [(ranks.last - ranks.first + 1) * 0.92 for ranks in found.ranks],
                 "marker": {
-                    "color": [
-                        "--down" if at < len(ranks) // 2 else "--up" for at in range(len(ranks))
-                    ]
+                    "color": ["--up" if ranks.is_above else "--down" for ranks in found.ranks]
                 },
-                "hovertemplate": "above %{x:.0f} % of trials: %{y:.1f} % of splits<extra></extra>",
+                "hovertemplate": f"%{{text}} of {trials:,}: %{{y:.1f}} % of splits<extra></extra>",
             }
         ],
         layout={
             "hovermode": "closest",
             "showlegend": False,
-            "xaxis": {**value_axis(zeroline=False, range=[0, 100]), "ticksuffix": " %"},
+            "xaxis": value_axis(
+                zeroline=False,
+                range=[0.5, trials + 0.5],
+                title={"text": f"rank in the other half, {trials:,} is the best"},
+                **({"dtick": 1} if trials <= _EACH_RANK else {}),
+            ),
             "yaxis": value_axis(ticksuffix=" %"),
+            "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
-        height=240,
+        height=260,
     )
 
 
@@ -238,8 +259,9 @@ def _best(findings: Findings) -> Part:
     ]
     which = part_of(len(rows), len(known), "best")
     note = (
-        f"{which} of the trials that may be chosen, by {experiment.objective.metric}. Deflated is "
-        "the probability that the true Sharpe ratio is above that of the best without skill."
+        f"{which} of the trials that may be chosen, by {experiment.objective.metric}. "
+        "Numbers count from 0. Deflated is the probability that the true Sharpe ratio is above "
+        "that of the best without skill."
     )
     return (
         "best",

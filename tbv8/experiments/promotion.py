@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tbv8.config.experiments import promoted_text
-from tbv8.config.records import Experiment
+from tbv8.config.experiments import promoted_text, results_folder
+from tbv8.config.records import Experiment, Project
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
-from tbv8.experiments.result import Row, headline, measure_luck, read_rows
+from tbv8.experiments.listing import read_summary
+from tbv8.experiments.result import Row, caution, headline, measure_luck, read_rows
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import choose
 from tbv8.files import replacing
@@ -16,7 +15,7 @@ from tbv8.store.database import Query
 
 
 def promote(
-    query: Query, experiment: Experiment, strategy_id: str, *, root: Path, number: int | None
+    query: Query, experiment: Experiment, strategy_id: str, *, project: Project, number: int | None
 ) -> list[str]:
     """Write `config/strategies/<strategy_id>.yaml` and return the lines that tell of it.
 
@@ -24,7 +23,7 @@ def promote(
         query: The database.
         experiment: Whose trial it is.
         strategy_id: The new one.
-        root: The project's folder.
+        project: Its folders.
         number: The trial's; None for the one that the objective chooses.
 
     Raises:
@@ -42,10 +41,20 @@ def promote(
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
     comments = [
-        f"From experiment {name}, trial {row.number} of {len(rows):,}: "
+        f"From experiment {name}, trial {row.number} (from 0) of {len(rows):,}: "
         f"{to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
     ]
+    summary = read_summary(results_folder(project.results_path, name)) or {}
+    warning = caution(
+        total_return=row.trial.total_return,
+        deflated=luck.deflated if luck else None,
+        overfitting=luck.probability if luck else None,
+        out_of_sample=(summary.get("walk_forward") or {}).get("return"),
+    )
+    if warning:
+        comments.append(f"Caution: {warning}.")
+    root = project.root
     path = root / "config" / "strategies" / f"{strategy_id}.yaml"
     if path.exists() or path.with_suffix(".yml").exists():
         raise DataError(f"{path.relative_to(root)}: is there already: write another --as")
@@ -55,6 +64,7 @@ def promote(
     return [
         f"{path.relative_to(root)}: {comments[0][0].lower()}{comments[0][1:]}",
         f"  {headline(row.trial, luck)}",
+        *([f"  ! {warning}"] if warning else []),
         f"  its backtest has the same numbers: `doit backtest:{strategy_id}`",
     ]
 

@@ -32,14 +32,16 @@ from tbv8.experiments.overfitting import (
 from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.walkforward import choose
-from tbv8.market import FEWEST_DAYS
-from tbv8.page.words import counted, number
+from tbv8.market import DAY_MS, FEWEST_DAYS
+from tbv8.page.words import NONE, counted, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
 from tbv8.store.database import Query
 from tbv8.store.trials import METRICS, Trial, read_details, read_trials, read_tries
 from tbv8.trading.nautilus import Floats, Ints
 
 _MOST_CORRELATED = 500
+_LEAST_DEFLATED = 0.95
+_MOST_OVERFITTED = 0.5
 _HEADLINE = (*METRICS, "trades", "fills")
 
 
@@ -74,6 +76,11 @@ class Luck(msgspec.Struct, frozen=True, kw_only=True):
     deflated: float | None
     deflated_effective: float | None
     overfitting: Overfitting | None
+
+    @property
+    def probability(self) -> float | None:
+        """The probability of overfitting."""
+        return self.overfitting.probability if self.overfitting else None
 
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
@@ -319,6 +326,8 @@ def lines(findings: Findings) -> list[str]:
         f"{subject_of(experiment.strategy)}"
         f"{' (simulated)' if experiment.strategy.simulated else ''}"
     ]
+    if origins := _origins(findings):
+        shown.append(f"  {origins}")
     if failed:
         died = sum(row.trial.status == "died" for row in failed)
         more = f", of {died:,} the process died" if died else ""
@@ -329,20 +338,96 @@ def lines(findings: Findings) -> list[str]:
         )
         return shown
     point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
-    shown.append(f"  best of {len(findings.rows):,}: number {findings.chosen.number}, {point}")
+    shown.append(
+        f"  best of {len(findings.rows):,}: number {findings.chosen.number} (from 0), {point}"
+    )
     shown.append(f"  {headline(findings.chosen.trial, findings.luck)}")
+    if text := _caution(findings, findings.chosen):
+        shown.append(f"  ! {text}")
     if findings.drawn:
         shown += [f"  {line}" for line in _drawn_lines(findings.drawn)]
     if findings.walk:
         walk = findings.walk
-        ratio = walk.performance.sharpe
         shown.append(
             f"  walk-forward: {counted(len(walk.windows), 'window')}, out of sample "
-            f"{walk.performance.total_return:+.2%}"
-            + (f", Sharpe {ratio:.2f}" if ratio is not None else "")
-            + (f", efficiency {walk.efficiency:.2f}" if walk.efficiency is not None else "")
+            f"{walk.performance.total_return:+.2%}, {sharpe_text(walk)}, {efficiency_text(walk)}"
         )
     return shown
+
+
+def _origins(findings: Findings) -> str:
+    """Return the number of trials of each part of an experiment; empty for a search alone."""
+    count, parts = len(findings.rows), []
+    if walk := findings.walk:
+        tested = sum(window.tested is not None for window in walk.windows)
+        windows = counted(len(walk.windows), "walk-forward window")
+        parts.append(f"{len(walk.windows) * count + tested:,} of {windows}")
+    if drawn := findings.drawn:
+        parts.append(f"{1 + len(drawn.numbers) + drawn.failed:,} of the Monte Carlo")
+    return ", ".join([f"{counted(count, 'trial')} of the search", *parts]) if parts else ""
+
+
+def sharpe_text(walk: Stitched) -> str:
+    """Return the Sharpe ratio out of sample, or the reason why there is none."""
+    ratio = walk.performance.sharpe
+    if ratio is not None:
+        return f"Sharpe {ratio:.2f}"
+    days = (int(walk.times_ms[-1]) - int(walk.times_ms[0])) // DAY_MS
+    why = f"{counted(days, 'day')}, at least {FEWEST_DAYS} needed" if days < FEWEST_DAYS else "flat"
+    return f"no Sharpe ratio ({why})"
+
+
+def efficiency_text(walk: Stitched) -> str:
+    """Return the efficiency, or a dash and the reason where a ratio would mislead."""
+    if walk.efficiency is not None and walk.efficiency > 0:
+        return f"efficiency {walk.efficiency:.2f}"
+    known = [
+        (window.trained.sharpe, window.tested.sharpe)
+        for window in walk.windows
+        if window.trained and window.tested
+    ]
+    if all(None in pair for pair in known):
+        why = f"windows are too short for a Sharpe ratio, which needs {FEWEST_DAYS} days"
+    elif walk.efficiency is None:
+        why = "no window has a Sharpe ratio above 0 in sample"
+    else:
+        why = "the Sharpe ratio out of sample is not above 0"
+    return f"efficiency {NONE} ({why})"
+
+
+def caution(
+    *,
+    total_return: float | None,
+    deflated: float | None,
+    overfitting: float | None,
+    out_of_sample: float | None,
+) -> str:
+    """Return what speaks against trading a trial, in one line; empty for nothing."""
+    words = []
+    if total_return is not None and total_return < 0:
+        words.append(f"it loses {-total_return:.2%}")
+    if deflated is not None and deflated < _LEAST_DEFLATED:
+        words.append(
+            f"deflated Sharpe ratio {deflated:.0%}: below {_LEAST_DEFLATED:.0%} it is likely luck"
+        )
+    if overfitting is not None and overfitting > _MOST_OVERFITTED:
+        words.append(
+            f"probability of overfitting {overfitting:.0%}: above {_MOST_OVERFITTED:.0%} the best "
+            "trial does worse than most on other days"
+        )
+    if out_of_sample is not None and out_of_sample < 0:
+        words.append(f"out of sample {out_of_sample:+.2%}")
+    return "; ".join(words)
+
+
+def _caution(findings: Findings, chosen: Row) -> str:
+    luck, walk = findings.luck, findings.walk
+    return caution(
+        total_return=chosen.trial.total_return,
+        deflated=luck.deflated if luck else None,
+        overfitting=luck.probability if luck else None,
+        out_of_sample=walk.performance.total_return if walk else None,
+    )
 
 
 METHODS = {
@@ -377,13 +462,15 @@ def headline(trial: Trial, luck: Luck | None) -> str:
     if trial.sharpe is None or luck is None:
         return f"{gain}, no Sharpe ratio, {counted(trial.trades, 'round trip')}"
     return (
-        f"{gain}, Sharpe {trial.sharpe:.2f} ({chances(luck)}), "
-        f"{counted(trial.trades, 'round trip')}"
+        f"{gain}, Sharpe {trial.sharpe:.2f}, {chances(luck)}, {counted(trial.trades, 'round trip')}"
     )
 
 
 def chances(luck: Luck) -> str:
     """Return the words beside every Sharpe ratio of a chosen trial."""
     deflated = number(luck.deflated, ".0%")
-    overfitting = number(luck.overfitting.probability if luck.overfitting else None, ".0%")
-    return f"DSR {deflated} of {luck.tries:,} tries, PBO {overfitting}"
+    overfitting = number(luck.probability, ".0%")
+    return (
+        f"deflated Sharpe ratio (DSR) {deflated} of {luck.tries:,} tries, probability of "
+        f"overfitting (PBO) {overfitting}"
+    )

@@ -21,7 +21,7 @@ from tbv8.backtest.funding import read_funding
 from tbv8.config.experiments import results_folder
 from tbv8.config.records import Experiment
 from tbv8.config.space import to_text
-from tbv8.errors import ConfigError, DataError
+from tbv8.errors import DataError
 from tbv8.experiments.folder import write_folder
 from tbv8.experiments.jobs import Job
 from tbv8.experiments.keys import made_by, subject_of, to_trial
@@ -296,7 +296,7 @@ class _Runner:
         except StopIteration:
             return
         except ValueError as e:
-            raise ConfigError(str(e), path=experiment.path, key="search.where") from e
+            raise experiment.error("search.where", str(e)) from e
 
     def _taker(
         self, missing: Sequence[PlannedTrial], advance: Advance
@@ -350,7 +350,7 @@ class _Runner:
             deflated = deflate(returns, self._ratios, max(self._tries, len(self._ratios)))
             words.append(
                 f"best {objective.metric} {value if objective.maximize else -value:.4g} "
-                f"(DSR {number(deflated, '.0%')}, {point})"
+                f"(deflated Sharpe ratio {number(deflated, '.0%')}, {point})"
             )
         if self._failed:
             words.append(f"{self._failed:,} failed")

@@ -17,7 +17,6 @@ import msgspec
 from tbv8.config.records import Experiment, Strategy
 from tbv8.config.source import digest_file
 from tbv8.config.space import Point, as_mapping, points
-from tbv8.errors import ConfigError
 from tbv8.experiments.blocks import Market, nests_in_a_day, whole_days
 from tbv8.experiments.keys import Keys, Window, side_subject, subject_of
 from tbv8.experiments.walkforward import Fold, choose, folds, neighbours
@@ -78,13 +77,8 @@ class Survey:
         self._keys = Keys(query, experiment.strategy, search.axes)
         walk = experiment.walk_forward
         self.folds: list[Fold] = folds(experiment.strategy.run_span, walk) if walk else []
-        if walk and not self.folds:
-            raise ConfigError(
-                f"warm_up and train leave nothing of {experiment.strategy.run_span} to test: write "
-                "shorter ones, or widen its start_date and end_date",
-                path=experiment.path,
-                key="walk_forward",
-            )
+        if error := experiment.window_error():
+            raise error
         self._check_markets()
         for point in self._keys.shapes():
             self._keys.base(point, self._keys.window)
@@ -113,8 +107,7 @@ class Survey:
         if not whole_days(strategy.run_span):
             problem = f"{strategy.run_span} has no whole day: widen its start_date and end_date"
         if problem:
-            path = self.experiment.path
-            raise ConfigError(problem, path=path, key="monte_carlo.markets")
+            raise self.experiment.error("monte_carlo.markets", problem)
 
     def _window(self, fold: Fold, *, test: bool) -> Window:
         walk = self.experiment.walk_forward
@@ -297,7 +290,7 @@ def _known_points(experiment: Experiment, query: Query) -> list[Point]:
         try:
             return list(points(search))
         except ValueError as e:
-            raise ConfigError(str(e), path=experiment.path, key="search.trials") from e
+            raise experiment.error("search.trials", str(e)) from e
     listed = read_listed(query, experiment.experiment_id, "")
     found = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
     columns = zip(search.axes, zip(*found, strict=True), strict=False)

@@ -9,7 +9,7 @@ from tbv8.config.document import plain
 from tbv8.experiments.result import Findings
 from tbv8.experiments.space_charts import Part, mark_of
 from tbv8.experiments.stitching import Stitched
-from tbv8.market import iso_day
+from tbv8.market import FEWEST_DAYS, iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
 from tbv8.page.html import Child, element, table
 from tbv8.page.words import number
@@ -22,7 +22,9 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     note = (
         "Each window's values are the best of the time before it, and it is run on with the "
         "position that these values would hold; changing position from window to window is paid "
-        "for. Efficiency is the Sharpe ratio out of sample over that in sample."
+        "for. Efficiency is the Sharpe ratio out of sample over that in sample, where both are "
+        f"above 0; windows of fewer than {FEWEST_DAYS} days have no Sharpe ratio. A dash "
+        "stands for neither."
     )
     content: list[Child] = [
         element("p", note, class_="note"),
@@ -44,7 +46,7 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
             f"{window.gain:+,.2f}",
             f"{window.switch_cost:,.2f}",
             number(window.tested.trades if window.tested else None, ","),
-            number(window.efficiency, ".2f"),
+            number(window.efficiency if (window.efficiency or 0) > 0 else None, ".2f"),
         ]
         for window in walk.windows
     ]

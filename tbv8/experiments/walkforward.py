@@ -33,10 +33,10 @@ def folds(run_span: Span, walk_forward: WalkForward) -> list[Fold]:
         run_span: All that may be read, warm-up included.
         walk_forward: The lengths.
     """
-    start_ms = -(-(run_span.start_ms + walk_forward.warm_up_ms) // DAY_MS) * DAY_MS
     end_ms = run_span.end_ms // DAY_MS * DAY_MS
     found = []
-    boundary_ms = start_ms + walk_forward.train_ms
+    boundary_ms = walk_forward.first_test_ms(run_span)
+    start_ms = boundary_ms - walk_forward.train_ms
     while boundary_ms < end_ms:
         first_ms = start_ms if walk_forward.anchored else boundary_ms - walk_forward.train_ms
         train = Span(first_ms, boundary_ms - walk_forward.purge_ms)

@@ -30,16 +30,16 @@ def check_warm_up(experiment: Experiment, query: Query, *, results_path: Path) -
     if not is_about(verdict, backtest_inputs(query, strategy)):
         return
     needed_ms = verdict.warm_up_ms
-    places = [(experiment.path, "walk_forward.warm_up", walk.warm_up_ms)] if walk else []
-    if strategy.warm_up_ms:
-        places.append((strategy.path, "backtest.warm_up", strategy.warm_up_ms))
-    for path, key, has_ms in places:
-        if has_ms < needed_ms:
-            has = length(has_ms) if has_ms else "nothing"
-            raise ConfigError(
-                f"{has} is less than the {length(needed_ms)} that "
-                f"`doit lookahead:{strategy.strategy_id}` found its signals to need: write "
-                f"{-(-needed_ms // DAY_MS)}d",
-                path=path,
-                key=key,
-            )
+
+    def problem(has_ms: int) -> str:
+        return (
+            f"{length(has_ms) if has_ms else 'nothing'} is less than the {length(needed_ms)} that "
+            f"`doit lookahead:{strategy.strategy_id}` found its signals to need: write "
+            f"{-(-needed_ms // DAY_MS)}d"
+        )
+
+    if walk and walk.warm_up_ms < needed_ms:
+        raise experiment.error("walk_forward.warm_up", problem(walk.warm_up_ms))
+    if 0 < strategy.warm_up_ms < needed_ms:
+        has_ms = strategy.warm_up_ms
+        raise ConfigError(problem(has_ms), path=strategy.path, key="backtest.warm_up")

@@ -77,6 +77,7 @@ class Driver:
         strategy = within(strategy, session, MOST_MS)
         self.done_ms = session.first_ms
         self.count = 0
+        self._commands = self._cancelled = 0
         self._strategy = strategy
         self._venue = session.venue
         self._builder = Builder(strategy, session.first_ms)
@@ -135,9 +136,12 @@ class Driver:
 
     def obey(self, command: Command) -> None:
         """Do what was commanded; what opens is barred until the next minute says otherwise."""
+        self._commands += 1
         if command.do == "stop":
+            working = len(self._session.book.working)
             self._session.bar_entries(STOPPED)
             self._session.cancel_orders(close=command.close)
+            self._cancelled = working - len(self._session.book.working)
 
     def replay(
         self, minutes: Iterable[Minute], commands: Sequence[Event], rates: Sequence[Event]
@@ -179,7 +183,10 @@ class Driver:
         return self._session.resting_limits()
 
     def state(self) -> dict[str, Any]:
-        """Return the account as of the last minute, numbers as text."""
+        """Return the account as of the last minute, numbers as text.
+
+        `commands` counts those that were carried out, `cancelled` the orders of the last stop.
+        """
         book = self._session.book
         events = self._session.events()
         return {
@@ -192,6 +199,8 @@ class Driver:
             "fills": len(events.fills),
             "denials": len(events.denials),
             "halts": len(events.halts),
+            "commands": self._commands,
+            "cancelled": self._cancelled,
         }
 
     def run(self) -> Run:

@@ -31,7 +31,7 @@ STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); overflow-wrap: break-word;
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 28px 24px 64px; }
+main { max-width: 1280px; margin: 0 auto; padding: 28px 24px 64px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; }
 h2 { font-size: 18px; margin: 0 0 2px; }
 h3 { font-size: 14px; margin: 18px 0 6px; color: var(--muted); font-weight: 600; }
@@ -86,6 +86,7 @@ tbody tr:last-child td { border-bottom: 0; }
 .words-3 :is(th, td):nth-child(-n+3), .words-4 :is(th, td):nth-child(-n+4),
 .words-5 :is(th, td):nth-child(-n+5), .words-6 :is(th, td):nth-child(-n+6),
 .words-9 :is(th, td), .words-last :is(th, td):last-child { text-align: left; }
+.day { white-space: nowrap; }
 .fold { display: inline-block; white-space: normal; min-width: 5.5rem; }
 td.wrap, .wrap { white-space: normal; min-width: 16rem; }
 th button { all: unset; cursor: pointer; }
@@ -110,6 +111,9 @@ summary { cursor: pointer; }
 .pill.stale { background: var(--warn-bg); color: var(--stale-ink); }
 .pill.gone { background: var(--line); color: var(--muted); }
 .swatch { display: inline-block; width: 10px; height: 10px; border-radius: 3px; }
+.swatch.dotted { background-image: linear-gradient(90deg, transparent 35%, var(--card) 35% 65%,
+  transparent 65%) !important; }
+.below { display: block; color: var(--muted); font-size: 11px; white-space: nowrap; }
 .choice { display: flex; flex-wrap: wrap; gap: 6px 14px; margin: 4px 0 10px; font-size: 14px; }
 .graph { max-height: 40rem; }
 .graph svg { display: block; width: 100%; height: auto; }
@@ -144,11 +148,12 @@ tr:has(a[data-trade]) { cursor: pointer; }
   .tiles .beside { font-size: 12px; }
   th, td { padding-right: 6px; }
   table { font-size: 12px; }
-  .columns td:first-child { white-space: normal; min-width: 5rem; }
+  .columns td:first-child, #luck-table td:first-child { white-space: normal; min-width: 5rem; }
   #strategies-table td:nth-child(2) { white-space: normal; overflow-wrap: anywhere;
     min-width: 5rem; }
   #strategies-table th button::after { content: none; }
   .pill { white-space: normal; padding: 0 5px; font-size: 11px; max-width: 5.2rem; }
+  .below { white-space: normal; }
   .months { font-size: 10px; }
   .months td, .months th { padding: 5px 1px; }
   .months td { border-width: 1px; }

@@ -229,7 +229,6 @@ def _strategies(report: Report) -> Part:
         "CAGR",
         "fees",
         "span",
-        "bars",
     ]
     if rows:
         cells = [_cells(row, numbered.get(row.strategy_id)) for row in rows]
@@ -271,7 +270,11 @@ def _rows(report: Report) -> Iterator[_Row]:
             market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
             state="not configured",
             lookahead="",
-            reasons=(result.problem,) if result.problem else (),
+            reasons=(
+                *((result.problem,) if result.problem else ()),
+                "its YAML file is gone from config/strategies: delete the folder "
+                f"data/results/{result.strategy_id} to remove the result",
+            ),
             found=result,
         )
 
@@ -305,8 +308,9 @@ def _sessions(report: Report) -> Part:
 
 
 def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
-    name: Child = f"{session.strategy_id} (shadow)"
-    if session.role == "primary":
+    is_primary = session.role == "primary"
+    name: Child = session.strategy_id if is_primary else f"{session.strategy_id} (shadow)"
+    if is_primary and session.has_tearsheet:
         href = f"{quote(folder)}/{quote(session.strategy_id)}/tearsheet.html"
         name = element("a", session.strategy_id, href=href)
     states = {"running": "pill", "stopped": "pill stale", "stale": "pill stale"}
@@ -341,6 +345,7 @@ def _curves(rows: Sequence[_Row]) -> Chart:
                 f"y{at}",
                 f"--c{at % _COLORS}",
                 x=f"@t{at}",
+                line={"color": f"--c{at % _COLORS}", "width": 1.5, "dash": _dash(at)},
                 hovertemplate="%{y:+.2f} %",
             )
         )
@@ -350,10 +355,15 @@ def _curves(rows: Sequence[_Row]) -> Chart:
         label="Return of each strategy since its start, in percent",
         columns=columns,
         traces=traces,
-        layout={"yaxis": value_axis(ticksuffix=" %"), "showlegend": len(rows) <= _COLORS},
+        layout={"yaxis": value_axis(ticksuffix=" %"), "showlegend": True},
         span=(min(times), max(times)),
         height=380,
     )
+
+
+def _dash(at: int) -> str:
+    """Return how a curve is drawn: those beyond the number of colours are dotted."""
+    return "dot" if at // _COLORS % 2 else "solid"
 
 
 def _cells(row: _Row, at: int | None) -> list[Child]:
@@ -371,7 +381,11 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
                 aria_label=f"draw {row.strategy_id}",
             ),
             " ",
-            element("span", class_="swatch", style=f"background:var(--c{at % _COLORS})"),
+            element(
+                "span",
+                class_="swatch" if _dash(at) == "solid" else "swatch dotted",
+                style=f"background-color:var(--c{at % _COLORS})",
+            ),
         ]
     name: Child = row.strategy_id
     if row.found and row.found.has_tearsheet:
@@ -379,7 +393,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
     states = {"fresh": "pill", "stale": "pill stale"}
     return [
         box,
-        name,
+        [name, element("span", row.market, class_="below")],
         element("span", row.state, class_=states.get(row.state, "pill gone")),
         row.lookahead,
         number(stats.get("return"), "+,.2%"),
@@ -390,7 +404,6 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         number(stats.get("cagr"), "+,.2%"),
         number(stats.get("fees"), ",.2f"),
         _span(row),
-        element("span", row.market, class_="fold"),
     ]
 
 
@@ -398,7 +411,12 @@ def _span(row: _Row) -> Child:
     span = row.found.summary.get("span") if row.found else None
     if not isinstance(span, dict):
         return NONE
-    return element("span", " to ".join(str(day)[:10] for day in span.values()), class_="fold")
+    first, *last = (str(day)[:10] for day in span.values())
+    days = [f"{first} to", *last] if last else [first]
+    parts = [
+        [" " if at else None, element("span", day, class_="day")] for at, day in enumerate(days)
+    ]
+    return element("span", parts, class_="fold")
 
 
 def _why(rows: Sequence[_Row]) -> Child:

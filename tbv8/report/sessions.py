@@ -44,6 +44,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
         priced: How many fills were priced by the secondary's quotes; None without a secondary.
         priced_cost: How much more they would have cost there, in USD.
         size: About how many bytes its journal takes.
+        has_tearsheet: Whether its page has been written: an hour after its start, or at its end.
     """
 
     strategy_id: str
@@ -69,6 +70,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     priced: int | None
     priced_cost: Decimal
     size: int
+    has_tearsheet: bool = False
 
 
 def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
@@ -126,6 +128,7 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
         priced=priced if shadowed and session.role == "primary" else None,
         priced_cost=round(Decimal(cost), 8),
         size=rows * _ROW_BYTES,
+        has_tearsheet=(project.paper_folder(session.strategy_id) / "tearsheet.html").is_file(),
     )
 
 

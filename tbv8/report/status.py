@@ -136,6 +136,14 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int | None = None
     end_ms: int | None = None
     lookahead: bool | None = None
+    has_result: bool = False
+
+    @property
+    def state(self) -> str:
+        """`fresh`, `stale`, or `no result`."""
+        if not self.has_result:
+            return "no result"
+        return "fresh" if self.fresh else "stale"
 
     @property
     def checked(self) -> str:
@@ -414,6 +422,7 @@ def _read_strategies(
             start_ms=_time_ms(summary, "start"),
             end_ms=_time_ms(summary, "end"),
             lookahead=verdict.passed if verdict else None,
+            has_result=(project.results_path / strategy.strategy_id / "summary.json").exists(),
         )
 
 

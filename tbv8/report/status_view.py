@@ -18,6 +18,7 @@ from tbv8.text import printable
 
 _WIDE = 1000  # columns
 _REASON_LETTERS = 70
+_MOST_REASONS = 2  # of a strategy
 _MOST_ROWS = 40  # of a table; longer ones have a row per kind
 _MOST_ODD = 10
 
@@ -290,8 +291,11 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
 def _stale_lines(status: Status) -> Iterator[str]:
     for strategy in status.strategies:
         if strategy.reasons:
-            more = f" (and {len(strategy.reasons) - 1} more)" if len(strategy.reasons) > 1 else ""
-            yield f"{strategy.strategy_id}: {_shortened(strategy.reasons[0])}{more}"
+            name, few = strategy.strategy_id, strategy.reasons[:_MOST_REASONS]
+            words = [_shortened(reason) for reason in few]
+            if more := len(strategy.reasons) - len(few):
+                words.append(f"{more:,} more: `doit why backtest:{name}`")
+            yield f"{name}: {'; '.join(words)}"
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
@@ -304,7 +308,7 @@ def _strategy_row(strategy: StrategyStatus) -> list[str]:
         " .. ".join(
             _time(ms)[:10] for ms in (strategy.start_ms, strategy.end_ms) if ms is not None
         ),
-        "fresh" if strategy.fresh else "stale",
+        strategy.state,
         strategy.checked,
         _number(numbers["return"], "+.2%"),
         _number(numbers["sharpe"], ".2f"),

@@ -226,7 +226,11 @@ def experiments(project: Project) -> Iterator[Task]:
         if problem.kind == "experiment":
             yield {"name": problem.name, **_broken(problem)}
     for experiment in project.experiments.values():
-        yield from _experiment_tasks(project, experiment)
+        if error := experiment.window_error():
+            name = experiment.experiment_id
+            yield {"name": name, **_broken(Problem(kind="experiment", name=name, error=error))}
+        else:
+            yield from _experiment_tasks(project, experiment)
 
 
 def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task]:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.config.experiments import load_experiments, vary
 from tbv8.config.load import load_project
@@ -188,7 +189,7 @@ def test_a_grid_has_all_points_whatever_the_keys_of_the_other_methods_say(tmp_pa
     plain = load(tmp_path, GRID).experiments["sweep"]
     found = load(tmp_path, GRID.replace("search:", others)).experiments["sweep"]
 
-    assert found == plain
+    assert replace(found, lines={}) == replace(plain, lines={})
     assert list(points(found.search)) == [(10,), (20,)]
 
 

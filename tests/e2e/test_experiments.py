@@ -256,6 +256,23 @@ def test_a_page_shares_the_plotly_of_the_results(again: Project) -> None:
         assert page.locator("#markets-fan-chart .main-svg").count() > 0
 
 
+def test_windows_that_do_not_fit_are_refused_with_their_line_before_any_task(
+    done: Project,
+) -> None:
+    sweep(done)
+    done.edit("config/experiments/sweep.yaml", "train: 3d", "train: 60d")
+    text = (done.root / "config/experiments/sweep.yaml").read_text()
+    line = text[: text.index("walk_forward:")].count("\n") + 1
+
+    end = done.doit(*ONE_WEEK, TASK, code=3)
+
+    assert end.stdout == ""
+    assert end.stderr.startswith(
+        f"ERROR: config/experiments/sweep.yaml:{line}: walk_forward: warm_up and train leave "
+        "nothing of 2024-01-01T00:00:00Z .. "
+    )
+
+
 def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None:
     again.doit(*ONE_WEEK, "lookahead:btc_usdt_perp_v1")
     assert again.doit(*ONE_WEEK, "plan", TASK).stdout.startswith("nothing to do")
@@ -264,9 +281,9 @@ def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None
     refused = again.doit(*ONE_WEEK, TASK, code=1).stderr
 
     assert re.fullmatch(
-        r"ERROR: experiment:sweep: config/experiments/sweep.yaml: walk_forward.warm_up: nothing is"
-        r" less than the \d+ h(?: \d+ min)? that `doit lookahead:btc_usdt_perp_v1` found its"
-        r" signals to need: write 1d\n",
+        r"ERROR: experiment:sweep: config/experiments/sweep.yaml:\d+: walk_forward.warm_up: "
+        r"nothing is less than the \d+ h(?: \d+ min)? that `doit lookahead:btc_usdt_perp_v1` found "
+        r"its signals to need: write 1d\n",
         refused,
     )
 

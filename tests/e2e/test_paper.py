@@ -66,7 +66,11 @@ def test_a_session_from_its_start_to_its_replay(
 
         # and when
         wait_until(
-            lambda: "(confirmed by the session)" in project.doit("stop", "live", "--close").stdout
+            lambda: (
+                project.doit("stop", "live", "--close").stdout
+                == "live: stopped: holds no position, no order cancelled; "
+                "the process goes on, Ctrl-C ends it\n"
+            )
         )
 
         # then

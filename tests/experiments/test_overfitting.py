@@ -102,7 +102,24 @@ def test_cross_validation_is_the_naive_one(seed: int, trials: int) -> None:
 
     assert found is not None
     assert (found.probability, found.loss) == naive_pbo(returns, 8)
-    assert found.splits == sum(found.ranks) == math.comb(8, 4)
+    assert found.splits == sum(each.splits for each in found.ranks) == math.comb(8, 4)
+
+
+@pytest.mark.parametrize("trials", [2, 9, 10, 47, 50])
+def test_ranks_up_to_the_median_add_up_to_the_probability(trials: int) -> None:
+    returns = noise(4, 83, trials)
+    returns[:, 1] = returns[:, 0]  # equals share a rank between two
+
+    found = cross_validate(returns, 8)
+
+    assert found is not None
+    below = [each for each in found.ranks if not each.is_above]
+    assert sum(each.splits for each in below) / found.splits == found.probability
+    assert below[-1].last == (trials + 1) // 2
+    ranks = [rank for each in found.ranks for rank in range(each.first, each.last + 1)]
+    assert ranks == list(range(1, trials + 1))
+    if trials <= 20:
+        assert len(found.ranks) == trials
 
 
 def test_noise_is_overfitted_and_an_edge_is_not() -> None:

@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from statistics import NormalDist, fmean, stdev, variance
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,21 @@ from tbv8.config.records import Experiment, MonteCarlo, Objective
 from tbv8.errors import DataError
 from tbv8.experiments.keys import subject_of
 from tbv8.experiments.listing import list_trials, trial_lines
-from tbv8.experiments.result import Findings, daily_of, lines, read_findings, to_equity
+from tbv8.experiments.result import (
+    Findings,
+    caution,
+    daily_of,
+    efficiency_text,
+    lines,
+    read_findings,
+    sharpe_text,
+    to_equity,
+)
+from tbv8.experiments.stitching import Stitched, Window
 from tbv8.experiments.survey import Survey
-from tbv8.market import ONE_MINUTE
+from tbv8.experiments.walkforward import Fold
+from tbv8.market import DAY_MS, ONE_MINUTE
+from tbv8.results.statistics import measure_curve, without_yearly
 from tbv8.store.database import open_reader
 from tbv8.store.trials import Details, Trial, open_trials
 from tests.builders import BTC, hold
@@ -171,15 +185,22 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     with open_reader(database.path) as query:
         listed = list_trials(query, asked, Path("none"), top=9, sort="sharpe")
 
-    assert said[1] == "  ! 1 trial failed: x.py:1: on purpose"
-    (best,) = [line for line in said if "Sharpe" in line]
-    assert "DSR " in best
-    assert " of 3 tries, PBO " in best
+    assert said[1] == "  4 trials of the search, 1 of the Monte Carlo"
+    assert said[2] == "  ! 1 trial failed: x.py:1: on purpose"
+    (best,) = [line for line in said if "Sharpe " in line and "return" in line]
+    assert "deflated Sharpe ratio (DSR) " in best
+    assert " of 3 tries, probability of overfitting (PBO) " in best
     assert [one.status for one in listed.shown] == ["ok", "ok", "ok", "failed"]
     assert all(one.deflated_sharpe is not None for one in listed.shown[:3])
     text = trial_lines(listed)
-    assert text[0] == "first: 4 trials, 1 failed; 3 tries on this series in all; PBO –"
-    assert text[1].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
+    assert text[0] == (
+        "first: 4 trials, 1 failed; 3 tries on this series in all; probability of overfitting "
+        "(PBO) –"
+    )
+    assert text[1].startswith("! number ")
+    assert "deflated Sharpe ratio " in text[1]
+    assert ": below 95% it is likely luck" in text[1]
+    assert text[-5].split()[:4] == ["number", "fast", "Sharpe", "DSR"]
     assert text[-1].endswith("failed: x.py:1: on purpose")
 
 
@@ -205,7 +226,10 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     assert drawn.trades is not None
     assert drawn.trades.losses[1] == 0.0
     assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
-    said = lines(found)
+    head, origins, *said = lines(found)
+    assert head.startswith("first: 2 trials of ")
+    assert origins == "  2 trials of the search, 6 of the Monte Carlo"
+    assert said[2] == "  ! deflated Sharpe ratio 90%: below 95% it is likely luck"
     assert said[3].startswith("  its days in other orders (40): return +17")
     assert said[3].endswith(", drawdown up to 0.00%, loss in 0%, of 10% in 0%, of 30% in 0%")
     assert said[5] == "  its round trips in other orders (40): drawdown up to 10.00%"
@@ -236,3 +260,90 @@ def test_an_account_that_was_lost_has_no_daily_returns() -> None:
 def test_trials_of_an_experiment_that_never_ran_are_refused(database: Database) -> None:
     with open_reader(database.path) as query, pytest.raises(DataError, match="doit experiment:no"):
         list_trials(query, sweep("no", 1), Path("none"), top=1, sort="number")
+
+
+CAUTIONS: dict[str, Any] = {
+    "nothing": ({}, ""),
+    "a loss": ({"total_return": -0.012}, "it loses 1.20%"),
+    "luck": ({"deflated": 0.13}, "deflated Sharpe ratio 13%: below 95% it is likely luck"),
+    "at the limits": ({"deflated": 0.95, "overfitting": 0.5}, ""),
+    "overfitting and a loss later": (
+        {"overfitting": 0.62, "out_of_sample": -0.1018},
+        "probability of overfitting 62%: above 50% the best trial does worse than most on other "
+        "days; out of sample -10.18%",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CAUTIONS)
+def test_what_speaks_against_a_trial_is_spelt_out(case: str) -> None:
+    changes, expected = CAUTIONS[case]
+    good = {"total_return": 0.1, "deflated": 0.99, "overfitting": 0.1, "out_of_sample": 0.05}
+
+    assert caution(**(good | changes)) == expected
+
+
+EFFICIENCIES: dict[str, Any] = {
+    "both above 0": (2.0, 1.0, 0.5, "efficiency 0.50"),
+    "a loss later": (
+        2.0,
+        -1.0,
+        -0.5,
+        "efficiency – (the Sharpe ratio out of sample is not above 0)",
+    ),
+    "a loss before": (
+        -2.0,
+        1.0,
+        None,
+        "efficiency – (no window has a Sharpe ratio above 0 in sample)",
+    ),
+    "short windows": (
+        2.0,
+        None,
+        None,
+        "efficiency – (windows are too short for a Sharpe ratio, which needs 30 days)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", EFFICIENCIES)
+def test_an_efficiency_that_misleads_is_a_dash_with_its_reason(case: str) -> None:
+    trained, tested, ratio, expected = EFFICIENCIES[case]
+    window = Window(
+        fold=Fold(days(0, 9), days(9, 18)),
+        number=0,
+        params={},
+        trained=_trial(trained),
+        tested=_trial(tested),
+        gain=Decimal(0),
+        switch_cost=Decimal(0),
+        carried={},
+        efficiency=ratio,
+    )
+    times_ms, equity = np.array([0, 9 * DAY_MS]), np.array([10**12, 10**12])
+    performance = measure_curve(times_ms[1:], equity[1:], start_ms=0, start=Decimal(10_000))
+    walk = Stitched(
+        windows=[window],
+        times_ms=times_ms,
+        equity=equity,
+        window_of=np.zeros(2, dtype=np.int64),
+        performance=without_yearly(performance),
+        efficiency=ratio,
+    )
+
+    assert efficiency_text(walk) == expected
+    assert sharpe_text(walk) == "no Sharpe ratio (9 days, at least 30 needed)"
+
+
+def _trial(sharpe: float | None) -> Trial:
+    return Trial(
+        key=b"",
+        subject="",
+        variant=b"",
+        start_ms=0,
+        end_ms=1,
+        status="ok",
+        sharpe=sharpe,
+        trades=9,
+        digest=b"",
+    )

@@ -16,6 +16,7 @@ import msgspec
 import pytest
 
 from tbv8.backtest.feed import run_at_once
+from tbv8.commands.stop import Answer, held_text, stop_line
 from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
@@ -351,6 +352,44 @@ def test_the_stop_file_cancels_and_denies_until_it_is_gone(world: World, close: 
     assert commands == [{"do": "stop", "close": close}, {"do": "start", "close": False}]
     assert abs(journaled.commands[0].at_ms - stop_ms) < 5000
     replay(plan, journaled)
+
+
+def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
+    # given a long position, and a limit to buy and a stop loss below the market
+    plan = make_plan(
+        world,
+        scripted(
+            {},
+            params={
+                "orders": {2: "0.5"},
+                "limits": {3: "0.1@1000"},
+                "stops": {4: "-0.5@1000"},
+            },
+        ),
+    )
+    plan.stop_path.parent.mkdir(parents=True)
+    world.events = [(START_MS + 7 * MINUTE_MS, lambda: plan.stop_path.write_text(""))]
+
+    # when
+    world.run(plan, minutes=9)
+
+    # then
+    state = world.journaled(plan).session.state
+    assert stop_line("live", Answer("", state, is_confirmed=True)) == (
+        "live: stopped: holds 0.5 BTC long, 2 working orders cancelled; `doit stop live --close` "
+        "closes it; the process goes on, Ctrl-C ends it"
+    )
+    assert stop_line("live", Answer("no session runs", state)) == (
+        "live: stopped (no session runs), holds 0.5 BTC long; `doit stop live --close` closes it"
+    )
+
+    # and when
+    plan.stop_path.write_text("close")
+    world.run(plan, minutes=1)
+
+    # then
+    state = world.journaled(plan).session.state
+    assert (state["commands"], state["cancelled"], held_text(state)) == (2, 0, "")
 
 
 def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:

@@ -151,7 +151,7 @@ def row(page: str, name: str) -> list[str]:
     rows = re.findall(r"<tr>(.*?)</tr>", body[: body.index("</table>")])
     cells = [re.findall(r"<td>(.*?)</td>", one) for one in rows]
     texts = [[re.sub(r"<[^>]*>", "", cell).strip() for cell in one] for one in cells]
-    (found,) = [one for one in texts if one and one[1] == name]
+    (found,) = [one for one in texts if one and one[1].startswith(name)]
     return found
 
 
@@ -165,15 +165,18 @@ def test_each_strategy_has_its_state_and_numbers(written: Path) -> None:
     assert "<summary>beta: params.fast: 5 became 6</summary>" in page
     assert "<li>because migrate will run</li>" in page
     assert '<a href="alpha/tearsheet.html">alpha</a>' in page
-    assert row(page, "alpha")[-2] == "2024-01-01 to 2024-01-04"
-    assert row(page, "alpha")[-1] == "BTC/USDT, ETH/USDT 1h of sample (simulated)"
-    assert row(page, "gone")[-1] == "BTC/USDT, SOL/USDT 1h of sample (simulated)"
+    assert row(page, "alpha")[-1] == "2024-01-01 to 2024-01-04"
+    assert row(page, "alpha")[1] == "alphaBTC/USDT, ETH/USDT 1h of sample (simulated)"
+    assert row(page, "gone")[1] == "goneBTC/USDT, SOL/USDT 1h of sample (simulated)"
+    assert "gone: its YAML file is gone from config/strategies: delete the folder " in page
+    assert "data/results/gone to remove the result" in page
 
 
 def test_curves_are_returns_since_the_start_of_each_result(written: Path) -> None:
     data = data_of(written.read_text(encoding="utf-8"), "strategies-chart")
 
     assert [trace["name"] for trace in data["traces"]] == ["alpha", "beta", "gone"]
+    assert data["layout"]["showlegend"]
     assert data["columns"]["t0"] == [day(1), day(2), day(3)]
     assert data["columns"]["y0"] == [1, 20, -10]
     assert data["columns"]["y1"] == [0.1, 0.2, 10]
@@ -289,7 +292,7 @@ def test_the_same_report_is_the_same_bytes(results: Path) -> None:
 def shown(page: Any) -> list[str]:
     """Return the names in the table of strategies from top to bottom."""
     rows = "[...document.querySelectorAll('#strategies-table tbody tr')]"
-    names: list[str] = page.evaluate(f"{rows}.map(row => row.cells[1].innerText)")
+    names: list[str] = page.evaluate(f"{rows}.map(row => row.cells[1].innerText.split('\\n')[0])")
     return names
 
 

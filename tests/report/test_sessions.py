@@ -128,8 +128,14 @@ def test_the_page_has_a_part_for_sessions_where_there_are_some(
     report = make_report(tmp_path / "results")
     status = replace(report.status, sessions=(look(session),))
 
+    young = report_page(replace(report, status=status))
+    shown = session.paper_folder("btc_usdt_perp_v1") / "tearsheet.html"
+    shown.parent.mkdir(parents=True)
+    shown.touch()
+    status = replace(report.status, sessions=(look(session),))
     page = report_page(replace(report, status=status))
 
+    assert "tearsheet.html" not in young
     assert "Paper sessions" not in report_page(report)
     assert '<a href="../paper/btc_usdt_perp_v1/tearsheet.html">btc_usdt_perp_v1</a>' in page
     assert minute(MONDAY + 120_000) in page

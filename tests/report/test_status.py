@@ -161,6 +161,14 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     }
     assert (stale.fresh, stale.reasons) == (False, ("fast: 20 became 30", "x"))
     assert set(damaged.numbers.values()) == {None}
+    (folder / "summary.json").unlink()
+    (missing,) = look(project, btc_usdt_perp_v1=("there is no result yet",)).strategies
+    assert [each.state for each in (fresh, stale, damaged, missing)] == [
+        "fresh",
+        "stale",
+        "fresh",
+        "no result",
+    ]
 
 
 @pytest.mark.parametrize("edit", ["absent", "damaged", "newer", "locked"])
