@@ -171,6 +171,19 @@ EXAMPLES: dict[str, tuple[list[Working], Prices, dict[str, Any], list[tuple[str,
         {},
         [("e", 1, 98), ("t", 1, 102)],
     ),
+    # down to 97 first, since that is worse for the ten: one bought at 103, both its exits reached
+    "of children that begin, the stop comes before the limit": (
+        [
+            stop("x", "sell", 10, 98, linked=("y",), one_cancels_other=True),
+            limit("y", "sell", 10, 105, linked=("x",), one_cancels_other=True),
+            stop("e", "buy", 1, 103),
+            limit("t", "sell", 1, 104, parent="e", linked=("s",), one_cancels_other=True),
+            stop("s", "sell", 1, 98, parent="e", linked=("t",), one_cancels_other=True),
+        ],
+        (101, 106, 97, 105),
+        {"position": 10},
+        [("x", 10, 98), ("e", 1, 103), ("s", 1, 98)],
+    ),
     "a post-only child that begins in the market does not rest": (
         [
             stop("e", "buy", 1, 103),
