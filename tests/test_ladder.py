@@ -248,3 +248,10 @@ print("ended with", DoitMain().run(["list", "--all", "--status"]), heavy())
     assert lines[: len(imported)] == imported
     assert [line for line in lines if line.startswith("R backtest:btc_usdt_perp_v1")]
     assert lines[-1] == "ended with 0 []"
+
+
+def test_no_test_imports_a_command_into_its_process() -> None:
+    """The first takes over Ctrl-C, SIGTERM and the collector, for the tests after it."""
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        taken = [name for name in imports(path) if name.startswith("tbv8.commands")]
+        assert not taken, f"{path} imports {taken}: test it by a doit process"

@@ -686,7 +686,7 @@ def test_bars_that_do_not_divide_a_day_become_multiples_of_themselves(tmp_path: 
             "[[7, 4], [7, 30], [1440, 90], [10080, 3650], [5, 365], [null, 3650]].map("
             "([step, days]) => priceCharts.lengthFor(step && step * 6e4, days * 864e5, 1000) / 6e4)"
         )
-        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 21 min, ")
+        assert page.inner_text("#price-chart-note").startswith("In sight: candles of 14 min, ")
 
     assert lengths == [21, 140, 1440, 20160, 1440, 0]
 
