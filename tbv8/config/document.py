@@ -7,7 +7,6 @@ The result is plain: text, numbers, booleans, null, lists, mappings.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import types
@@ -98,6 +97,8 @@ def unknown_key(name: str, allowed: Iterable[str]) -> str:
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """Return the spelling in `names` that is closest to `name`; None if none is close."""
+    import difflib  # of an error alone
+
     folded = {spelling.casefold(): spelling for spelling in names}
     near = difflib.get_close_matches(name.casefold(), folded, n=1)
     return folded[near[0]] if near else None

@@ -14,7 +14,6 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, NoReturn
-from zoneinfo import available_timezones
 
 import msgspec
 from msgspec.structs import replace
@@ -344,11 +343,16 @@ def _below(root: Path, document: Document, key: str, text: str) -> Path:
 def _check_places(root: Path, document: Document, db_path: Path, results_path: Path) -> None:
     """Refuse a path where tbv8 would overwrite the project or its own data."""
     cure = "choose a separate path, such as data/results or data/tbv8.sqlite"
-    for key, path in (("results_path", results_path), ("db_path", db_path)):
-        for name in _RESERVED:
-            if _overlap(path, root / name):
+    real_db, real_results = os.path.realpath(db_path), os.path.realpath(results_path)
+    reserved = {name: os.path.realpath(root / name) for name in _RESERVED}
+    for key, path, real in (
+        ("results_path", results_path, real_results),
+        ("db_path", db_path, real_db),
+    ):
+        for name, other in reserved.items():
+            if _overlap(real, other):
                 document.refuse((key,), f"{str(path)!r} would overlap {name}: {cure}")
-    if _overlap(db_path, results_path):
+    if _overlap(real_db, real_results):
         key = "results_path" if "results_path" in document.value else "db_path"
         problem = f"database {str(db_path)!r} and results {str(results_path)!r} would overlap"
         document.refuse((key,), f"{problem}: {cure}")
@@ -356,10 +360,9 @@ def _check_places(root: Path, document: Document, db_path: Path, results_path: P
         document.refuse(("db_path",), f"{str(db_path)!r} is a folder: write the path of a file")
 
 
-def _overlap(path: Path, other: Path) -> bool:
-    """Return True if the paths are the same or one lies in the other, with links resolved."""
-    resolved, other_resolved = Path(os.path.realpath(path)), Path(os.path.realpath(other))
-    return resolved.is_relative_to(other_resolved) or other_resolved.is_relative_to(resolved)
+def _overlap(path: str, other: str) -> bool:
+    """Return True if two paths, with links resolved, are the same or one lies in the other."""
+    return os.path.commonpath([path, other]) in (path, other)
 
 
 def _read(root: Path, name: str, cure: str) -> Document:
@@ -489,6 +492,8 @@ def _own_history(
     path = _files_path(document, raw.path, symbols)
     zone = raw.zone or ""
     if zone and zone != "UTC":
+        from zoneinfo import available_timezones
+
         document.choose(("zone",), zone, dict.fromkeys(sorted(available_timezones())), "time zone")
     return make_history(FromFiles(path=path, root=root, symbols=symbols, zone=zone))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import platform
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
@@ -188,7 +188,7 @@ def session_inputs(strategy: Strategy) -> dict[str, Input]:
 def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:
     """Return a strategy's config and code, the code that runs it, and the versions of both."""
     read, below = strategy_sources(strategy.module, root=strategy.root)
-    versions = {"python": platform.python_version(), **package_versions(*packages)}
+    versions = {"python": sys.version.split()[0], **package_versions(*packages)}
     return {
         "config": make_input(_strategy_config(strategy)),
         "strategy": make_input(source_digests(read, below)),
