@@ -901,7 +901,7 @@ def test_another_version_makes_it_stale(
 
     def install(versions: dict[str, str]) -> None:
         result_module.package_versions.cache_clear()
-        monkeypatch.setattr(result_module.platform, "python_version", lambda: versions["python"])
+        monkeypatch.setattr(result_module.sys, "version", f"{versions['python']} (main)")
         monkeypatch.setattr(result_module, "version", lambda name: versions.get(name) or true(name))
 
     try:
