@@ -402,7 +402,7 @@ def caution(
     overfitting: float | None,
     out_of_sample: float | None,
 ) -> str:
-    """Return what speaks against trading a trial, in one line; empty for nothing."""
+    """Return the reasons against trading a trial, in one line; empty if there are none."""
     words = []
     if total_return is not None and total_return < 0:
         words.append(f"it loses {-total_return:.2%}")

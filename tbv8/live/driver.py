@@ -135,7 +135,7 @@ class Driver:
         return {self._venue: {symbol: Charged.of(few) for symbol, few in rows.items()}}
 
     def obey(self, command: Command) -> None:
-        """Do what was commanded; what opens is barred until the next minute says otherwise."""
+        """Carry out a command; a stop bars entries until the next minute allows them."""
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)

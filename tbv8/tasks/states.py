@@ -18,7 +18,7 @@ from tbv8.venues.registry import find_venue
 
 
 def symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
-    """Return the series without history, whose symbols are to be checked, as a reason."""
+    """Return the state of a check of symbols: stale while a series has no history."""
     names = ", ".join(series.symbol for series in without_history(project, venue_series))
     return State((f"nothing is held yet of {names}",) if names else ())
 
@@ -33,7 +33,7 @@ def without_history(project: Project, venue_series: Sequence[Series]) -> list[Se
 
 
 def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
-    """Return if the funding of a series is complete, else the cost of filling it."""
+    """Return the state of a series' funding: complete, or stale with the cost of filling it."""
     state = backfill_state(project.db_path, series, spans, FUNDING)
     if not state.reasons or (source := find_venue(series.venue).funding) is None:
         return state
@@ -54,7 +54,7 @@ def history_reach(series: Series, venue: Venue) -> str:
 
 
 def series_state(project: Project, series: Series, spans: Sequence[Span], again: bool) -> State:
-    """Return if the 1m bars of a series are complete, else the cost of filling them."""
+    """Return the state of a series' 1m bars: complete, or stale with the cost of filling them."""
     venue = project.venues[series.venue]
     source, files = venue.history, None
     if source is not None and source.files is not None:
@@ -86,7 +86,7 @@ def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:
 
 
 def folder_state(folder: Path) -> State:
-    """Return if a result may replace a folder, else the reason why not."""
+    """Return the state of a result's folder: stale, with the reason, if it may not be replaced."""
     try:
         check_replaceable(folder)
     except DataError as e:
@@ -95,7 +95,7 @@ def folder_state(folder: Path) -> State:
 
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
-    """Return if an experiment's result is complete and current, else the reasons."""
+    """Return the state of an experiment's result: current, or stale with the reasons."""
     from tbv8.experiments.state import experiment_state  # `doit list` asks no experiment
 
     return experiment_state(db_path, experiment, results_path=results_path)
