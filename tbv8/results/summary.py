@@ -518,14 +518,14 @@ def _funding_sources(
     for symbol, rules in strategy.instruments[venue].items():
         paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
         charged = bars.funding.get(venue, {}).get(symbol)
-        hours = charged.hours_of(span) if charged else {}
+        covered = charged.covered_ms(span) if charged else {}
         without = _without_payment(charged, span) if charged else []
         missing = sum(-(-(gap.end_ms - gap.start_ms) // HOUR_MS) for gap in without)
-        due = sum(hours.values()) + missing
+        due_ms = sum(covered.values()) + sum(gap.end_ms - gap.start_ms for gap in without)
         first = (iso(without[0].start_ms), iso(without[0].end_ms)) if without else None
         sources[symbol] = FundingSource(
             rate_8h=None if charged else rules.funding_rate_8h,
-            shares={name: round(count / due, 8) for name, count in hours.items()},
+            shares={name: round(ms / due_ms, 8) for name, ms in covered.items()},
             hours_without_rate=missing,
             first_without_rate=first,
             paid=paid,

@@ -59,14 +59,14 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
             booked_ms=self.booked_ms[first:end],
         )
 
-    def hours_of(self, span: Span) -> dict[str, int]:
-        """Return the hours of a span that each venue's payments cover, venues in order of time."""
+    def covered_ms(self, span: Span) -> dict[str, int]:
+        """Return the time of a span that each venue's payments cover, venues in order of time."""
         found: dict[str, int] = {}
         paid_ms = span.start_ms
         for ts_ms, hours, venue in zip(self.times_ms, self.hours, self.venues, strict=True):
             start_ms, end_ms = max(paid_ms, ts_ms - hours * HOUR_MS), min(ts_ms, span.end_ms)
             if start_ms < end_ms:
-                found[venue] = found.get(venue, 0) + (end_ms - start_ms) // HOUR_MS
+                found[venue] = found.get(venue, 0) + end_ms - start_ms
                 paid_ms = end_ms
         return found
 

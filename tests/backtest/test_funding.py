@@ -16,7 +16,7 @@ from tbv8.backtest.bars import read_bars
 from tbv8.backtest.funding import read_funding
 from tbv8.errors import DataError
 from tbv8.freshness.result import backtest_inputs
-from tbv8.market import DAY_MS, HOUR_MS, Series, Span
+from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_timeframe
 from tbv8.results.read import read_result
 from tbv8.results.tearsheet.page import tearsheet
 from tbv8.store.bars import FUNDING_RATES, open_bars, write_history
@@ -180,7 +180,7 @@ def test_the_primary_pays_from_its_first_day_on_and_the_bars_venue_before(
     by_venue = list(zip(found.venues, hours, strict=True))
     assert by_venue[:3] == [("sample", 8), ("sample", 16), ("sample", 24)]
     assert by_venue[3:] == [("hyperliquid", hour) for hour in range(25, 73)]
-    assert found.hours_of(span) == {"sample": 24, "hyperliquid": 48}
+    assert found.covered_ms(span) == {"sample": 24 * HOUR_MS, "hyperliquid": 48 * HOUR_MS}
 
 
 def test_hours_without_a_rate_are_counted_and_not_charged(
@@ -194,7 +194,10 @@ def test_hours_without_a_rate_are_counted_and_not_charged(
         made_up = read_funding(store, strategy(simulated=True))["hyperliquid"][BTC]
 
     assert made_up == Charged()  # no real rate on bars of a made-up market
-    assert found.hours_of(span) == {"hyperliquid": 72 - 8 - 8}  # the last is paid behind the span
+    hours = 72 - 8 - 8
+    assert found.covered_ms(span) == {
+        "hyperliquid": hours * HOUR_MS
+    }  # the last is paid behind the span
 
 
 @pytest.mark.parametrize(
@@ -304,6 +307,25 @@ def test_an_interval_that_has_not_ended_is_no_gap(tmp_path: Path) -> None:
     first, *_ = [line for line in str(summary).splitlines() if "funding" in line]
     assert ", funding received 0.30, " in first
     assert "  hyperliquid: funding: received 0.30 USD at sample's rates" in str(summary)
+
+
+def test_a_payment_for_less_than_an_hour_of_the_span_has_its_share(tmp_path: Path) -> None:
+    """As of a paper session that began at 00:50."""
+    strategy = make_strategy(
+        params={"orders": {1: "-1"}},
+        funding="history",
+        timeframe=parse_timeframe("5m"),
+        span=Span(START_MS + 50 * MINUTE_MS, START_MS + 70 * MINUTE_MS),
+    )
+    payments = Charged(
+        times_ms=[START_MS + HOUR_MS], rates=[D("0.001")], hours=[1], venues=["sample"]
+    )
+    table = make_bars([100.0] * 14, timeframe="5m").slice(10)
+
+    summary = backtest(strategy, with_funding(strategy, table, payments), tmp_path)
+
+    source = summary.primary.funding_sources[BTC]
+    assert (source.shares, source.hours_without_rate) == ({"sample": 1.0}, 0)
 
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:
