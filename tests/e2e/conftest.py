@@ -38,7 +38,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, "-m", "doit", *words],
             cwd=self.root,
-            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": str(self.root)} | env,
+            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": f"{self.root}:{ROOT}"} | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -54,14 +54,19 @@ class Project:
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace text in a file; it must be there."""
-        path = self.root / name
-        text = path.read_text(encoding="utf-8")
+        text = self._own(name).read_text(encoding="utf-8")
         assert old in text, f"{name} has no {old!r}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
+        self.write(name, text.replace(old, new))
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
-        (self.root / name).write_text(text, encoding="utf-8")
+        self._own(name).write_text(text, encoding="utf-8")
+
+    def _own(self, name: str) -> Path:
+        """Return the path of a file; the project gets its own tbv8 before a file of that changes."""
+        if name.startswith("tbv8/") and not (self.root / "tbv8").exists():
+            shutil.copytree(ROOT / "tbv8", self.root / "tbv8")
+        return self.root / name
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Run one statement as somebody with a shell would."""
@@ -129,11 +134,11 @@ def done(finished: Project, tmp_path: Path) -> Project:
 
 
 def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
-    """Copy what a clone has; of the example strategies those that fit a pattern."""
+    """Copy what a clone has but tbv8; of the example strategies those that fit a pattern."""
     root.mkdir(parents=True)
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root)
-    for name in ("tbv8", "config", "migrations"):
+    for name in ("config", "migrations"):
         shutil.copytree(ROOT / name, root / name)
     for path in set(root.glob("config/strategies/*.yaml")) - set(
         root.glob(f"config/strategies/{examples}.yaml")
