@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import Shared
+
 ROOT = Path(__file__).parent.parent.parent
 _ENVIRONMENT = {"NO_PROXY": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
 ONE_WEEK = ("start=2024-01-01", "end=2024-01-08")
@@ -63,7 +65,7 @@ class Project:
         self._own(name).write_text(text, encoding="utf-8")
 
     def _own(self, name: str) -> Path:
-        """Return the path of a file; the project gets its own tbv8 before a file of that changes."""
+        """Return a file's path; before one of tbv8 changes, the project gets a tbv8 of its own."""
         if name.startswith("tbv8/") and not (self.root / "tbv8").exists():
             shutil.copytree(ROOT / "tbv8", self.root / "tbv8")
         return self.root / name
@@ -119,11 +121,15 @@ def project(bare: Project, migrated_db: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished(shared: Shared, migrated_db: Path) -> Project:
     """Return a project in which one week of the sample market ran to the end; do not change it."""
-    made = copy_project(tmp_path_factory.mktemp("finished") / "clone")
-    made.doit(*ONE_WEEK, "aggregate", "backtest")
-    return made
+
+    def make(folder: Path) -> None:
+        made = copy_project(folder / "clone")
+        shutil.copy(migrated_db, made.db_path)
+        made.doit(*ONE_WEEK, "aggregate", "backtest")
+
+    return Project(shared("finished", make) / "clone")
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import pytest
 from tbv8.api import load_trials
 from tbv8.errors import ConfigError
 from tests.browser import DESKTOP, PHONE, opened
+from tests.builders import Shared
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
 
@@ -64,13 +65,14 @@ def ran(project: Project, *words: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def swept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def swept(finished: Project, shared: Shared) -> Project:
     """Return a project whose experiment ran to the end with one worker; do not change it."""
-    root = tmp_path_factory.mktemp("swept") / "clone"
-    shutil.copytree(finished.root, root)
-    made = sweep(Project(root))
-    assert ran(made, "workers=1") == ALL
-    return made
+
+    def make(folder: Path) -> None:
+        shutil.copytree(finished.root, folder / "clone")
+        assert ran(sweep(Project(folder / "clone")), "workers=1") == ALL
+
+    return Project(shared("swept", make) / "clone")
 
 
 @pytest.fixture
