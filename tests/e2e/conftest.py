@@ -132,6 +132,19 @@ def finished(shared: Shared, migrated_db: Path) -> Project:
     return Project(shared("finished", make) / "clone")
 
 
+@pytest.fixture(scope="session")
+def looked_ahead(finished: Project, shared: Shared) -> Project:
+    """Return the finished project after `doit lookahead`; `lookahead.txt` is what that printed."""
+
+    def make(folder: Path) -> None:
+        made = Project(shutil.copytree(finished.root, folder / "clone"))
+        ran = made.doit(*ONE_WEEK, "lookahead:btc_usdt_perp_v1")
+        assert ran.stderr == ""
+        (made.root / "lookahead.txt").write_text(ran.stdout, encoding="utf-8")
+
+    return Project(shared("looked_ahead", make) / "clone")
+
+
 @pytest.fixture
 def done(finished: Project, tmp_path: Path) -> Project:
     """Return a copy of the finished project."""

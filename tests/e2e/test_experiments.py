@@ -65,11 +65,11 @@ def ran(project: Project, *words: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def swept(finished: Project, shared: Shared) -> Project:
+def swept(looked_ahead: Project, shared: Shared) -> Project:
     """Return a project whose experiment ran to the end with one worker; do not change it."""
 
     def make(folder: Path) -> None:
-        shutil.copytree(finished.root, folder / "clone")
+        shutil.copytree(looked_ahead.root, folder / "clone")
         assert ran(sweep(Project(folder / "clone")), "workers=1") == ALL
 
     return Project(shared("swept", make) / "clone")
@@ -276,7 +276,6 @@ def test_windows_that_do_not_fit_are_refused_with_their_line_before_any_task(
 
 
 def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None:
-    again.doit(*ONE_WEEK, "lookahead:btc_usdt_perp_v1")
     assert again.doit(*ONE_WEEK, "plan", TASK).stdout.startswith("nothing to do")
     again.edit("config/experiments/sweep.yaml", "warm_up: 1d", "warm_up: 0d")
 
