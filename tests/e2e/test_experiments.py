@@ -276,7 +276,11 @@ def test_windows_that_do_not_fit_are_refused_with_their_line_before_any_task(
 
 
 def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None:
+    verdict = again.results / ".lookahead" / "btc_usdt_perp_v1.json"
+    checked = verdict.read_bytes()
+    verdict.unlink()
     assert again.doit(*ONE_WEEK, "plan", TASK).stdout.startswith("nothing to do")
+    verdict.write_bytes(checked)
     again.edit("config/experiments/sweep.yaml", "warm_up: 1d", "warm_up: 0d")
 
     refused = again.doit(*ONE_WEEK, TASK, code=1).stderr
