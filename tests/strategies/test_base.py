@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nautilus_trader.model import Bar
 
+from tbv8.results.statistics import stops_reached
 from tbv8.strategies.base import LastCloses, sided, whole_lots
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from nautilus_trader.model import BarType, InstrumentId
-from tbv8.strategies.base import LastCloses, OneMarket
+from tbv8.strategies.base import LastCloses, OneMarket, sided
 
 NOTED = {NOTED}
 
@@ -305,6 +306,35 @@ def test_profit_is_taken_by_the_age_of_the_position(
     number, quantity, price = out
     assert fills_of(run) == [(1, "market", change, 100), (number, "limit", quantity, price)]
     assert run.tags["O-2"] == "take profit"
+    assert not run.denials
+
+
+@pytest.mark.parametrize(
+    ("size", "entry", "stop", "count"),
+    [
+        pytest.param(3, "market", "100.5", 1, id="long, the stop above"),
+        pytest.param(-3, "market", "99.5", 1, id="short, the stop below"),
+        pytest.param(3, "limit", "98", 1, id="above a limit that fills at 97"),
+        pytest.param(3, "limit", "96", 0, id="below it, reached in the same bar"),
+        pytest.param(3, "market", "99.5", 0, id="below, reached in the next bar"),
+    ],
+)
+def test_stops_on_the_wrong_side_of_their_entry_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, entry: str, stop: str, count: int
+) -> None:
+    target = 50 if size < 0 else 150
+    plan = {
+        1: "from nautilus_trader.model import OrderType; self.submit_order_list("
+        f"self.order_factory.bracket(*sided(Decimal({size}), self.instrument),"
+        f" entry_order_type=OrderType.{entry.upper()},"
+        f" entry_price=self.price(97.0, up=True) if {entry == 'limit'} else None,"
+        f" sl_trigger_price=self.price({stop}, up=True), tp_price=self.price({target}, up=True)))"
+    }
+
+    run, _ = planned(monkeypatch, tmp_path, plan, [100, 95, 95])
+
+    assert stops_reached(run.fills) == count
+    assert [fill.type for fill in run.fills] == [entry, "stop_market"]
     assert not run.denials
 
 
