@@ -46,11 +46,13 @@ from tbv8.store.bars import (
 )
 from tbv8.store.database import watched
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
+from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_bars
+from tbv8.venues.units import UnitRows
 
 _MONTH = parse_timeframe("1M")
 _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
@@ -81,10 +83,20 @@ def backfill(
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
             missing = merge([*missing, *outdated(store.query, series, files)])
-        if not missing:
+        setting, multiplier = venue.symbols[series.symbol] or "", venue.multiplier(series.symbol)
+        stored = read_native(store.query, series)
+        if stored is not None and source.files is not None:
+            stored = msgspec.structs.replace(
+                stored, native=""
+            )  # days of other files are read again
+        if not missing and not is_changed(stored, setting=setting, multiplier=multiplier):
             return
         writer = _Writer(store, series, dataset, now_ms)
         with open_market(series, venue, dataset) as market:
+            native = NativeMarket(native=market.native, setting=setting, multiplier=multiplier)
+            check_native(stored, native, series)
+            if native != stored:
+                store.write_native(series, native)
             writer.write_not_listed(_cut(missing, Span(0, market.listed_ms)))
             fetchable = _cut(missing, market.past)
             if not fetchable:
@@ -332,6 +344,9 @@ def open_market(series: Series, venue: Venue, dataset: str = HISTORY) -> Iterato
                 f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
                 f"{iso(clock_ms)}: run the same command again later"
             )
+        multiplier = venue.multiplier(series.symbol)
+        if dataset == HISTORY and multiplier != 1:
+            history.rows = UnitRows(history.rows, multiplier)
         yield Market(
             history=history,
             native=native,

@@ -55,6 +55,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """One venue; a native symbol of None follows the venue's own rule.
 
+    `multipliers` has the symbols of which the venue trades many units as one (see `Instrument`).
     `own_history` is the history source from the venue's file, for a venue unknown to tbv8.
     """
 
@@ -67,7 +68,12 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     archive_url: str | None
     instruments: dict[str, Instrument]
     redirect_hosts: tuple[str, ...] = ()
+    multipliers: dict[str, Decimal] = {}
     own_history: HistorySource | None = None
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """Return how many units of a symbol the venue trades as one."""
+        return self.multipliers.get(symbol, Decimal(1))
 
     @property
     def history(self) -> HistorySource | None:

@@ -26,6 +26,7 @@ from tbv8.venues.bounds import (
     redirect_target,
     too_large,
 )
+from tbv8.venues.units import unit_ask
 
 _AT_ONCE = 4
 _LEADS_ON = (301, 302, 303, 307, 308)
@@ -283,14 +284,14 @@ class Refill:
             start_ms = need.span.start_ms
             end_ms = min(need.span.end_ms, start_ms + live.page_minutes * 60_000)
             span = Span(start_ms, end_ms)
-            ask = live.ask_minutes(market, span)
+            ask = unit_ask(live.ask_minutes(market, span), market)
             await self._rest.await_turn(ask.weight)
             asked_ms = clock.now_ms()
             bars = await self._rest.fetch(ask)
             desk.minutes.take(span, bars, asked_ms=asked_ms)
             desk.tick(clock.now_ms())
         elif need.what == "recent":
-            recent = live.ask_recent(symbol, market)
+            recent = unit_ask(live.ask_recent(symbol, market), market)
             await self._rest.await_turn(recent.weight)
             asked_ms = clock.now_ms()
             trades = await self._rest.fetch(recent)
@@ -303,7 +304,7 @@ class Refill:
             if dead:
                 await self._on_dead(symbol, "trades")
         else:
-            book = live.ask_bbo(symbol, market)
+            book = unit_ask(live.ask_bbo(symbol, market), market)
             await self._rest.await_turn(book.weight)
             asked_ms = clock.now_ms()
             bbo = await self._rest.fetch(book)
