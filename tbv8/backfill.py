@@ -83,17 +83,18 @@ def backfill(
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
             missing = merge([*missing, *outdated(store.query, series, files)])
-        setting, multiplier = venue.symbols[series.symbol] or "", venue.multiplier(series.symbol)
+        setting = venue.market_name(venue.symbols[series.symbol])
+        multiplier = venue.multiplier(series.symbol)
         stored = read_native(store.query, series)
         if stored is not None and source.files is not None:
-            stored = msgspec.structs.replace(
-                stored, native=""
-            )  # days of other files are read again
+            # another file's days are outdated, and read again
+            stored = msgspec.structs.replace(stored, native="")
         if not missing and not is_changed(stored, setting=setting, multiplier=multiplier):
             return
         writer = _Writer(store, series, dataset, now_ms)
         with open_market(series, venue, dataset) as market:
-            native = NativeMarket(native=market.native, setting=setting, multiplier=multiplier)
+            name = venue.market_name(market.native)
+            native = NativeMarket(native=name, setting=setting, multiplier=multiplier)
             check_native(stored, native, series)
             if native != stored:
                 store.write_native(series, native)

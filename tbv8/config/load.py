@@ -450,6 +450,7 @@ def _load_venue(
         instruments={},
         redirect_hosts=raw.redirect_hosts,
         multipliers=multipliers,
+        exchange=raw.exchange,
         own_history=_own_history(document, raw, symbols, root=root),
     )
     for symbol, rules in raw.instruments.items():

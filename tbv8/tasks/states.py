@@ -84,7 +84,8 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
 def _of_present_market(project: Project, series: Series, state: State) -> State:
     """Return a state that is stale if the venue's file has another market for the series now."""
     venue = project.venues[series.venue]
-    setting, multiplier = venue.symbols[series.symbol] or "", venue.multiplier(series.symbol)
+    setting = venue.market_name(venue.symbols[series.symbol])
+    multiplier = venue.multiplier(series.symbol)
     with open_reader(project.db_path) as query:
         stored = read_native(query, series)
     if not is_changed(stored, setting=setting, multiplier=multiplier):
