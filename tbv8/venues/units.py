@@ -108,21 +108,23 @@ class UnitRows:
         """As `Rows.fetch`."""
         with closing(self._rows.fetch(native, gaps)) as pieces:
             for piece in pieces:
-                yield replace(piece, bars=self._bars(piece.bars))
+                yield replace(piece, bars=unit_bars(piece.bars, self._multiplier))
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """As `Rows.fetch_direct`."""
-        return self._bars(self._rows.fetch_direct(native, span))
+        return unit_bars(self._rows.fetch_direct(native, span), self._multiplier)
 
-    def _bars(self, bars: pa.Table) -> pa.Table:
-        import pyarrow as pa
 
-        for at, name in enumerate(bars.column_names):
-            if name != "ts_ms":
-                convert = unit_amount if name == "volume" else unit_price
-                values = _each(bars[name].to_numpy(), convert, self._multiplier)
-                bars = bars.set_column(at, name, pa.array(values))
-        return bars
+def unit_bars(bars: pa.Table, multiplier: Decimal) -> pa.Table:
+    """Return a table of 1m bars in units of the symbol."""
+    import pyarrow as pa
+
+    for at, name in enumerate(bars.column_names if multiplier != 1 else ()):
+        if name != "ts_ms":
+            convert = unit_amount if name == "volume" else unit_price
+            values = _each(bars[name].to_numpy(), convert, multiplier)
+            bars = bars.set_column(at, name, pa.array(values))
+    return bars
 
 
 def _each(values: npt.NDArray[np.float64], convert: Any, multiplier: Decimal) -> Any:
