@@ -96,7 +96,7 @@ def backfill(
                 return
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
             cost = source.cost(_cut(missing, from_month), market.clock_ms)
-            _say(series, str(cost))
+            _print_line(series, str(cost))
             minutes = sum(span.minutes for span in fetchable)
             if dataset == HISTORY:
                 _check_disk(db_path, minutes)
@@ -109,7 +109,7 @@ def backfill(
                     writer.add(piece)
                     advance(piece.span.minutes)
             if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
-                _say(series, _not_yet(awaited, dataset))
+                _print_line(series, _not_yet(awaited, dataset))
 
 
 class _Writer:
@@ -154,7 +154,7 @@ class _Writer:
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
             for note in piece.notes:
-                _say(self._series, note)
+                _print_line(self._series, note)
 
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Write down that there is nothing in spans before the listing."""
@@ -212,13 +212,13 @@ def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_
     """
     bars = read_bars(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
-    _say(series, bars.note(str(path)))
+    _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watched(store.place):
         _check_market(store, series, venue, "", any_name=True)
         known = covered(store.query, series, HISTORY)
         if replaced := sum(bars.span.intersection(span).minutes for span in known):
-            _say(series, f"{replaced:,} minutes that were held are replaced")
+            _print_line(series, f"{replaced:,} minutes that were held are replaced")
         span = connected(bars.span, known)
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
@@ -289,8 +289,8 @@ def recheck(
                     if piece.bars.num_rows:
                         _write(store, series, piece, now_ms)
                         came += piece.bars.num_rows
-                        _say(series, _came(piece))
-            _say(series, f"asked again for {minutes:,} missing minutes: {came:,} came")
+                        _print_line(series, _came(piece))
+            _print_line(series, f"asked again for {minutes:,} missing minutes: {came:,} came")
 
 
 def draw_hours(
@@ -395,7 +395,7 @@ def _open_session(
         archive_url=venue.archive_url,
         redirect_hosts=venue.redirect_hosts,
     )
-    return _source(venue, dataset).open(endpoints, lambda line: _say(subject, line, out=out))
+    return _source(venue, dataset).open(endpoints, lambda line: _print_line(subject, line, out=out))
 
 
 def _source(venue: Venue, dataset: str) -> HistorySource:
@@ -412,7 +412,7 @@ def _native(history: History, series: Series, venue: Venue) -> str:
 def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None:
     write_history(store, series, piece.span, piece.bars, source=piece.source, updated_ms=now_ms)
     for note in piece.notes:
-        _say(series, note)
+        _print_line(series, note)
 
 
 def _check_disk(db_path: Path, minutes: int) -> None:
@@ -472,5 +472,5 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _say(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
+def _print_line(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
     print(f"   {subject}: {one_line(line)}", file=out, flush=True)

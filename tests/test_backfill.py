@@ -37,7 +37,7 @@ from tbv8.store.database import open_reader
 from tbv8.store.prune import count_rows, drop_series
 from tbv8.store.verify import verify
 from tbv8.venues import binance_perp, binance_spot
-from tbv8.venues.base import Endpoints, History, Say
+from tbv8.venues.base import Endpoints, History, Log
 from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.registry import find_venue
@@ -225,9 +225,9 @@ def test_whatever_is_wanted_fails_or_is_killed_the_table_is_the_truth(
 def hurried(series: Series) -> Iterator[None]:
     """Let a session wait on a clock of its own, which each wait moves."""
 
-    def open_hurried(endpoints: Endpoints, say: Say) -> History:
+    def open_hurried(endpoints: Endpoints, log: Log) -> History:
         time = VirtualTime()
-        patience = Patience(clock=time.now_s, wait=time.wait, say=say)
+        patience = Patience(clock=time.now_s, wait=time.wait, log=log)
         return open_history(PRODUCTS[series], endpoints, patience)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -13,11 +13,11 @@ import aiohttp
 from tbv8.errors import VenueError
 from tbv8.market import Span, iso
 from tbv8.recorder.desk import Desk, Need
-from tbv8.recorder.link import Clock, Say
+from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
 from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
+from tbv8.venues.base import Ask, Channel, Live, Log, Market, RefusedError
 from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
@@ -166,7 +166,7 @@ class Refill:
         desks: By symbol.
         clock: The venue's.
         pace: How often to try.
-        say: For what a user should know.
+        log: Prints a line for the user.
         on_dead: Called with symbol and channel of a stream that turns out to be dead.
     """
 
@@ -178,12 +178,12 @@ class Refill:
         *,
         clock: Clock,
         pace: Pace,
-        say: Say,
+        log: Log,
         on_dead: Callable[[str, Channel], Awaitable[None]],
     ) -> None:
         self.failed = 0
         self._live, self._rest, self._desks = live, rest, desks
-        self._clock, self._pace, self._say, self._on_dead = clock, pace, say, on_dead
+        self._clock, self._pace, self._log, self._on_dead = clock, pace, log, on_dead
         self.markets: Mapping[str, Market] = {}
         self._under_way: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], int] = {}
@@ -207,7 +207,7 @@ class Refill:
         if looks:
             took_ms, sent_ms, venue_ms = min(looks)
             if not self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms):
-                self._say(
+                self._log(
                     f"WARNING: the venue's clock shows {iso(venue_ms)}, this computer's "
                     f"{iso(self._clock.local_ms())}, continuing with {iso(self._clock.now_ms())}: "
                     "correct the computer's clock if it is wrong"
@@ -239,7 +239,7 @@ class Refill:
             except VenueError as e:
                 self.failed += 1
                 failures += 1
-                self._say(f"cannot fetch the venue's list of symbols, trying again: {e}")
+                self._log(f"cannot fetch the venue's list of symbols, trying again: {e}")
                 await asyncio.sleep(self._pause_s(failures))
 
     async def run(self) -> None:
@@ -271,7 +271,7 @@ class Refill:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self._not_before_s[key] = time.monotonic() + self._pause_s(failures)
             if failures in (3, 10) or failures % 100 == 0:
-                self._say(f"{symbol}: cannot fetch {need.what} ({failures} failures in a row): {e}")
+                self._log(f"{symbol}: cannot fetch {need.what} ({failures} failures in a row): {e}")
         else:
             self._failures.pop(key, None)
         finally:
@@ -325,7 +325,7 @@ class Refill:
         now_s = time.monotonic()
         if now_s - self._warned_s.get(symbol, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned_s[symbol] = now_s
-            self._say(
+            self._log(
                 f"WARNING: {desk.series} has missing minutes from {pending_ms / 3_600_000:.0f} h"
                 f" ago, and the venue keeps only {kept / 60:.0f} h: restore the connection before "
                 "older minutes are lost"
