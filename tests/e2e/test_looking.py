@@ -240,6 +240,24 @@ def test_schema_writes_a_file_for_each_kind(project: Project) -> None:
         assert json.loads((project.root / name).read_text())["properties"]
 
 
+def test_a_series_of_another_market_is_stale_refused_and_dropped_by_the_cure(done: Project) -> None:
+    done.edit("config/venues/sample.yaml", "[BTC/USDT, ETH/USDT]", "{BTC/USDT: ETH/USDT}")
+
+    plan = done.doit("plan", "backfill:sample:BTC/USDT").stdout
+    refused = done.doit("backfill", code=1).stderr
+    (cure,) = re.findall(r"`doit (prune .*)`", refused)
+    end = done.doit(*cure.split(), "--yes").stdout
+
+    assert "the rows of sample:BTC/USDT are of 'BTC/USDT'" in plan
+    assert "config/venues/sample.yaml: symbols.BTC/USDT: " in refused
+    assert "   ohlcv_1m of sample:BTC/USDT: " in end
+    assert done.sql("SELECT count(*) FROM ohlcv_1m WHERE symbol = 'BTC/USDT'") == [(0,)]
+    done.doit("backfill")
+    assert done.sql("SELECT native FROM native_markets WHERE symbol = 'BTC/USDT'") == [
+        ("ETH/USDT",)
+    ]
+
+
 def test_prune_drops_and_says_what(done: Project) -> None:
     record_old_ticks(done)
     bars = done.sql("SELECT count(*), sum(close) FROM ohlcv_1m")
