@@ -59,7 +59,8 @@ class OneMarket(Strategy):
     @property
     def position(self) -> Decimal:
         """The position now: 0.5 when long, -0.5 when short, 0 when flat."""
-        return self.portfolio.net_position(self.config.instrument_id)
+        net = self.portfolio.net_position(self.config.instrument_id)  # 0.00237 as 0.002370000000001
+        return round(net, self.instrument.size_precision)
 
     @property
     def open_orders(self) -> list[Any]:
