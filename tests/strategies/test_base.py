@@ -304,6 +304,9 @@ def test_the_stop_of_a_bracket_trails_by_its_tag(
             id="short, reached",
         ),
         pytest.param([100, 101.25, 102], 3, {60: 0.012}, (3, -3, Decimal("101.5")), id="not yet"),
+        pytest.param(
+            [100, 99, 98], 3, {0: 0.04, 60: -0.5}, (2, -3, 99), id="at the close, at a loss"
+        ),
     ],
 )
 def test_profit_is_taken_by_the_age_of_the_position(
