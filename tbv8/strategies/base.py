@@ -1,4 +1,4 @@
-"""Helpers for strategies: sizes in whole lots, prices on the tick, signed orders, last closes.
+"""Helpers for strategies: sizes in whole lots, prices on the tick, orders, exits, last values.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
 
@@ -10,9 +10,10 @@ functions without arguments that return a number or None; a name with a slash ha
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,9 @@ class OneMarket(Strategy):
     @property
     def position(self) -> Decimal:
         """The position now: 0.5 when long, -0.5 when short, 0 when flat."""
-        return self.portfolio.net_position(self.config.instrument_id)
+        net: Decimal = self.portfolio.net_position(self.config.instrument_id)
+        places: int = self.instrument.size_precision
+        return round(net, places)  # NautilusTrader adds floats: 0.30000000000000004
 
     @property
     def open_orders(self) -> list[Any]:
@@ -114,10 +117,14 @@ class OneMarket(Strategy):
         tags = [tag] if tag else None
         self.submit_order(self.order_factory.market(*sided(change, self.instrument), tags=tags))
 
-    def limit(self, change: Decimal, price: Price, *, tag: str | None = None) -> Any:
+    def limit(
+        self, change: Decimal, price: Price, *, tag: str | None = None, reduce_only: bool = False
+    ) -> Any:
         """Send a limit order; return its id."""
         tags = [tag] if tag else None
-        order = self.order_factory.limit(*sided(change, self.instrument), price, tags=tags)
+        order = self.order_factory.limit(
+            *sided(change, self.instrument), price, reduce_only=reduce_only, tags=tags
+        )
         self.submit_order(order)
         return order.client_order_id
 
@@ -129,6 +136,54 @@ class OneMarket(Strategy):
         )
         self.submit_order(order)
         return order.client_order_id
+
+    def trail_stop(self, price: float, *, distance: float, tag: str = "trailing stop") -> None:
+        """Keep a stop order for the whole position `distance` behind the price; never move it back.
+
+        close = bar.close.as_double()
+        self.trail_stop(close, distance=0.02 * close)  # 2 %; nothing happens while flat
+
+        Call it in `on_position_opened`, which sends the stop, and once in each `on_bar`. With
+        `tag="STOP_LOSS"` it moves the stop of a bracket.
+        """
+        long = self.position > 0
+        trigger = self.price(price - distance if long else price + distance, up=not long)
+        stops = self._tagged(tag)
+        for stop in stops:
+            if trigger > stop.trigger_price if long else trigger < stop.trigger_price:
+                self.modify_order(stop.client_order_id, trigger_price=trigger)
+        if change := self._uncovered(stops):
+            self.stop_loss(change, trigger, tag=tag)
+
+    def take_profit(self, table: Mapping[int, float], *, tag: str = "take profit") -> None:
+        """Keep a limit order that closes the position at a gain that depends on its age.
+
+        self.take_profit({0: 0.04, 30: 0.02, 120: 0.005})  # 4 %, from 30 minutes on 2 %, ...
+
+        The table is freqtrade's `minimal_roi`: minutes since the entry, and gains as fractions of
+        the entry price, here before fees. Call it as `trail_stop`; nothing happens while flat.
+        """
+        for position in self.cache.positions_open(instrument_id=self.instrument.id):
+            age = (self.clock.timestamp_ns() - position.ts_opened) / 60e9
+            reached = [minutes for minutes in table if minutes <= age]
+            if not reached:
+                return
+            gain, long = table[max(reached)], self.position > 0
+            price = self.price(position.avg_px_open * (1 + gain if long else 1 - gain), up=long)
+            limits = self._tagged(tag)
+            for limit in limits:
+                self.modify_order(limit.client_order_id, price=price)
+            if change := self._uncovered(limits):
+                self.limit(change, price, tag=tag, reduce_only=True)
+
+    def _tagged(self, tag: str) -> list[Any]:
+        return [order for order in self.open_orders if tag in (order.tags or ())]
+
+    def _uncovered(self, exits: Iterable[Any]) -> Decimal:
+        """Return the change that closes the part of the position beyond these orders."""
+        covered = sum((order.quantity.as_decimal() for order in exits), Decimal(0))
+        rest = max(Decimal(0), abs(self.position) - covered)
+        return -rest if self.position > 0 else rest
 
     def bracket(self, change: Decimal, *, stop: Price, target: Price) -> None:
         """Send a market order with the stop and the limit that close it; one cancels the other.
@@ -162,33 +217,46 @@ class OneMarket(Strategy):
             )
 
 
-class LastCloses:
-    """The last `count` closes as a numpy array, oldest first, ready at each bar at no cost.
+class LastValues:
+    """The last `count` values of bars as a numpy array, oldest first, ready at each bar at no cost.
 
-    self.closes = LastCloses(48)
-    self.register_indicator_for_bars(self.config.bar_type, self.closes)  # before subscribe_bars
+    self.highs = LastValues(20, of="high")
+    self.register_indicator_for_bars(self.config.bar_type, self.highs)  # before subscribe_bars
     ...
-    if self.closes.initialized and bar.close.as_double() > self.closes.values[:-1].max(): ...
+    if self.highs.initialized and bar.close.as_double() > self.highs.values[:-1].max(): ...
 
     `values` is a view of memory that the next bar writes to: copy what is to be kept.
+
+    Args:
+        count: How many.
+        of: Which value of each bar.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count, self.seen = count, 0
-        self._twice = np.full(2 * count, np.nan)  # each close stands in both halves
+    def __init__(
+        self, count: int, of: Literal["open", "high", "low", "close", "volume"] = "close"
+    ) -> None:
+        self.count, self.of, self.seen = count, of, 0
+        self._twice = np.full(2 * count, np.nan)  # each value stands in both halves
         self.values: npt.NDArray[np.float64] = self._twice[:count]
 
     @property
     def initialized(self) -> bool:
-        """True once there are `count` closes; before that, the oldest are NaN."""
+        """True once there are `count` values; before that, the oldest are NaN."""
         return self.seen >= self.count
 
     def handle_bar(self, bar: Bar) -> None:
-        """Add a bar's close; NautilusTrader calls it before `on_bar`."""
+        """Add a bar; NautilusTrader calls it before `on_bar`."""
         at = self.seen % self.count
-        self._twice[at] = self._twice[at + self.count] = bar.close.as_double()
+        self._twice[at] = self._twice[at + self.count] = getattr(bar, self.of).as_double()
         self.seen += 1
         self.values = self._twice[at + 1 : at + 1 + self.count]
+
+
+class LastCloses(LastValues):
+    """The last `count` closes: `LastValues` of the most usual kind."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, of="close")
 
 
 def _exact(value: Number) -> Decimal:

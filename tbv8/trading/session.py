@@ -13,7 +13,7 @@ from typing import Self
 
 from nautilus_trader.trading import Strategy
 
-from tbv8.config import records
+from tbv8.config import files, records
 from tbv8.market import Series
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT
@@ -181,7 +181,8 @@ class Session:
 
     @property
     def book(self) -> Book:
-        """The account as of the last instant; to be read only."""
+        """The account as of the last instant, at its prices; to be read only."""
+        self._orders.set_prices()  # an instant at which nothing happens to the account sets none
         return self._book
 
     @property
@@ -254,7 +255,7 @@ def _markets(
     return markets
 
 
-def _limits(strategy: records.Strategy, rules: Mapping[str, records.Instrument]) -> Limits:
+def _limits(strategy: records.Strategy, rules: Mapping[str, files.Instrument]) -> Limits:
     return Limits(
         max_daily_loss_usd=strategy.risk.max_daily_loss_usd,
         max_leverage=strategy.risk.max_leverage,

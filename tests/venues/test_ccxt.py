@@ -21,7 +21,7 @@ from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, FromExchange, History, Say
+from tbv8.venues.base import Endpoints, FromExchange, History, Log
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.live_history import Patience
 from tbv8.venues.registry import make_history
@@ -62,10 +62,10 @@ def venue_of(
     """Return what a venue's YAML gives, but for the pauses."""
     origin = FromExchange(exchange=exchange)
 
-    def opened(endpoints: Endpoints, say: Say) -> History:
+    def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history  # imports ccxt
 
-        return open_history(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
+        return open_history(origin, endpoints, log=log, patience=Patience(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,
