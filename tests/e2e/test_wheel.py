@@ -133,8 +133,7 @@ def test_doit_outside_of_a_project_says_so_in_one_line(
     outside = replace(installed, folder=tmp_path)
 
     assert outside.doit(*words, code=3).stderr == (
-        f"ERROR: {tmp_path}: neither this folder nor a parent is a tbv8 project: change to a "
-        "project, or create one with `tbv8 init FOLDER`\n"
+        Line(f"ERROR: {tmp_path}: neither this folder nor a parent is a tbv8 project: ...")
     )
 
 

@@ -96,8 +96,7 @@ def test_an_unknown_symbol_is_refused_in_one_line(server: BinanceServer) -> None
         history.listed_ms("BTCUSDX")
 
     assert str(refused.value) == (
-        "binance_spot does not know BTCUSDX: its symbols look like BTCUSDT, correct `symbols` in "
-        "config/venues/binance_spot.yaml"
+        Line("binance_spot does not know BTCUSDX: its symbols look like BTCUSDT, ...")
     )
     assert server.count() == 1
 

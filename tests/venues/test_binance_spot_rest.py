@@ -125,8 +125,7 @@ def test_a_venue_that_only_answers_emptily_ends_in_one_line(server: BinanceServe
         fetched(server, [TODAY])
 
     assert str(failed.value) == (
-        f"binance_spot: {server.url}{KLINES}: no bars where there are some, 6 times: run the same "
-        "command again later, what was fetched is kept"
+        Line(f"binance_spot: {server.url}{KLINES}: no bars where there are some, 6 times: ...")
     )
 
 
@@ -268,8 +267,7 @@ def test_a_host_that_is_not_there_ends_in_one_line() -> None:
         history.clock_ms()
 
     assert str(failed.value) == (
-        "binance_spot: http://127.0.0.1:9/api/v3/time: Connection refused, 6 times: run the same "
-        "command again later, what was fetched is kept"
+        Line("binance_spot: http://127.0.0.1:9/api/v3/time: Connection refused, 6 times: ...")
     )
 
 
