@@ -22,6 +22,7 @@ from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tests.backtest.builders import read_rows
 from tests.builders import day, days, hold
 from tests.e2e.conftest import ONE_WEEK, Project
+from tests.lines import Line
 
 DAY_S = 86_400
 COMMANDS = ("status", "schema", "prune", "export", "verify", "plan", "why")
@@ -99,7 +100,7 @@ def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
 def test_status_without_a_database_makes_none(bare: Project) -> None:
     told = json.loads(bare.doit("status", "--json").stdout)
 
-    assert told["database"]["problem"] == (Line("data/tbv8.sqlite: there is no database: ..."))
+    assert told["database"]["problem"] == Line("data/tbv8.sqlite: there is no database: ...")
     assert [one["fresh"] for one in told["strategies"]] == [False]
     assert not bare.db_path.exists()
 
@@ -116,7 +117,7 @@ def test_a_refusal_is_one_line_and_no_json(project: Project, command: str) -> No
 
     assert end.stdout == ""
     assert end.stderr == (
-        Line("ERROR: config/history.yaml:8: history.refrsh: unknown key ... 'refresh'?...")
+        Line("ERROR: config/history.yaml:8: history.refrsh: unknown key ... 'refresh'?\n")
     )
 
 
@@ -212,8 +213,7 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
 
     # then
     assert refused["reasons"] == [
-        f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: refused, since "
-        "recorded data cannot be fetched again: ..."
+        Line(f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: ...")
     ]
     assert reported.splitlines()[-1] == (
         "1 day cannot be fetched or built again: restore a copy of the database, or drop them with "
@@ -293,7 +293,7 @@ def test_prune_drops_and_says_what(done: Project) -> None:
 def test_prune_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
     end = finished.doit("prune", *words, code=3)
 
-    assert (end.stdout, end.stderr) == ("", f"ERROR: {problem}\n")
+    assert (end.stdout, end.stderr) == ("", Line(f"ERROR: {problem}\n"))
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 100), ("y\n", 0, 10)])
@@ -424,7 +424,7 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
 def test_export_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
     end = finished.doit("export", *words, code=3)
 
-    assert (end.stdout, end.stderr) == ("", f"ERROR: {problem}\n")
+    assert (end.stdout, end.stderr) == ("", Line(f"ERROR: {problem}\n"))
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from tests.builders import (
     rows,
     shell,
 )
+from tests.lines import Line
 
 TABLES = [
     "alembic_version",
@@ -413,10 +414,10 @@ def test_a_folder_without_permission_is_refused_in_one_line(
             said[name] = str(refused.value)
 
     assert said == {
-        "absent.sqlite": f"{folder}/absent.sqlite: cannot be opened: ...",
+        "absent.sqlite": Line(f"{folder}/absent.sqlite: cannot be opened: ..."),
         "below/absent.sqlite": f"{folder}/below: cannot be created: Permission denied: create "
         "that folder, or set another db_path in config/data.yaml",
-        db_path.name: f"{folder}/{db_path.name}: cannot be written: ...",
+        db_path.name: Line(f"{folder}/{db_path.name}: cannot be written: ..."),
     }
 
 

@@ -21,6 +21,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance_spot import VENUE
+from tests.lines import Line
 from tests.servers.binance import BinanceServer, Hidden
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault

@@ -19,6 +19,7 @@ from tbv8.venues.base import Endpoints
 from tbv8.venues.binance.history import open_history
 from tbv8.venues.binance.host import Patience, failure_of
 from tbv8.venues.binance_spot import PRODUCT as SPOT
+from tests.lines import Line
 from tests.servers.binance import BinanceServer, Hidden
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import Market, market_from_rows, synthetic_market
