@@ -16,6 +16,9 @@ import numpy as np
 from tbv8.page.packed import pack, pack_gappy, places_of, to_units
 from tbv8.page.thin import Floats, Ints
 
+PACKED_COLUMNS = 5
+"""The number of columns of packed candles; each value takes a byte or more."""
+
 _LINE_DIGITS = 7  # precise to a pixel in any zoom down to a day
 
 
@@ -48,29 +51,6 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     names: Sequence[tuple[str, str]]
 
 
-class Trades(msgspec.Struct, frozen=True, kw_only=True):
-    """Positions from entry to exit, in order and without overlap.
-
-    `gains` are in cents, `kinds` indexes pairs of side and text.
-    """
-
-    opened_ms: Ints
-    closed_ms: Ints
-    entries: Floats
-    exits: Floats
-    gains: Ints
-    kinds: Ints
-    names: Sequence[tuple[str, str]]
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A value at the end of each bar, or NaN; `panel` names its panel below the prices."""
-
-    name: str
-    panel: str | None
-    values: Floats
-
-
 def merge(candles: Candles, step_ms: int) -> tuple[Candles, Ints]:
     """Return longer candles, and the index of the last bar in each."""
     groups = candles.opens_ms // step_ms
@@ -88,26 +68,8 @@ def merge(candles: Candles, step_ms: int) -> tuple[Candles, Ints]:
     return merged, ends
 
 
-def pack_chart(
-    candles: Candles, marks: Marks, trades: Trades, lines: Sequence[Line]
-) -> dict[str, Any]:
-    """Return a chart in the format of the page's script."""
-    return {
-        "bars": _pack_candles(candles),
-        "fills": _pack_marks(marks),
-        "trades": _pack_trades(trades),
-        "lines": [
-            {
-                "name": line.name,
-                "panel": line.panel,
-                "values": pack_gappy(line.values, digits=_LINE_DIGITS),
-            }
-            for line in lines
-        ],
-    }
-
-
-def _pack_candles(candles: Candles) -> Mapping[str, Any]:
+def pack_candles(candles: Candles) -> Mapping[str, Any]:
+    """Return candles in the format of the page's script: `PACKED_COLUMNS` columns."""
     places = places_of(candles.open, candles.high, candles.low, candles.close)
     opened, high, low, close = (
         to_units(column, places)
@@ -128,7 +90,8 @@ def _pack_candles(candles: Candles) -> Mapping[str, Any]:
     }
 
 
-def _pack_marks(marks: Marks) -> Mapping[str, Any]:
+def pack_marks(marks: Marks) -> Mapping[str, Any]:
+    """Return fills in the format of the page's script."""
     return {
         "t": pack(marks.times_ms),
         "price": _numbers(marks.prices),
@@ -139,16 +102,38 @@ def _pack_marks(marks: Marks) -> Mapping[str, Any]:
     }
 
 
-def _pack_trades(trades: Trades) -> Mapping[str, Any]:
+def pack_trades(
+    *,
+    opened_ms: Ints,
+    closed_ms: Ints,
+    entries: Floats,
+    exits: Floats,
+    cents: Ints,
+    kinds: Ints,
+    names: Sequence[tuple[str, str]],
+) -> Mapping[str, Any]:
+    """Return positions from entry to exit in the format of the page's script.
+
+    They are in order and without overlap; `cents` are their gains, and `kinds` indexes pairs of
+    side and text.
+    """
     return {
-        "opened": pack(trades.opened_ms),
-        "length": pack(trades.closed_ms - trades.opened_ms, steps=False),
-        "entry": _numbers(trades.entries),
-        "exit": _numbers(trades.exits),
-        "gain": pack(trades.gains, places=2, steps=False),
-        "kind": pack(trades.kinds, steps=False),
-        "names": trades.names,
+        "opened": pack(opened_ms),
+        "length": pack(closed_ms - opened_ms, steps=False),
+        "entry": _numbers(entries),
+        "exit": _numbers(exits),
+        "gain": pack(cents, places=2, steps=False),
+        "kind": pack(kinds, steps=False),
+        "names": names,
     }
+
+
+def pack_line(name: str, panel: str | None, values: Floats) -> Mapping[str, Any]:
+    """Return a value at the end of each candle, or NaN; `panel` names its panel below the prices.
+
+    The format is that of the page's script.
+    """
+    return {"name": name, "panel": panel, "values": pack_gappy(values, digits=_LINE_DIGITS)}
 
 
 def _numbers(values: Floats) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -42,15 +42,23 @@ class BeyondVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
     """Return the marks of a run over bars, without those of the warm-up."""
-    timeframe = strategy.timeframe
-    main = counted(strategy, bars.shown[strategy.symbol, timeframe])
-    closes_ms = close_times(main, timeframe)
-    prices = {}
-    for symbol in strategy.symbols:
-        table = bars.shown[symbol, timeframe]
-        at = np.searchsorted(close_times(table, timeframe), closes_ms, side="right")
-        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+    main = counted(strategy, bars.shown[strategy.symbol, strategy.timeframe])
+    closes_ms = close_times(main, strategy.timeframe)
+    others = last_closes(strategy, bars, strategy.symbols[1:], closes_ms)
+    prices = {strategy.symbol: column(main, "close"), **others}
     return Marks(start_ms=int(main["ts_ms"][0].as_py()), closes_ms=closes_ms, prices=prices)
+
+
+def last_closes(
+    strategy: records.Strategy, bars: Bars, symbols: Iterable[str], times_ms: Ints
+) -> dict[str, Floats]:
+    """Return the last close of symbols at each time; NaN before their first bar."""
+    prices = {}
+    for symbol in symbols:
+        table = bars.shown[symbol, strategy.timeframe]
+        at = np.searchsorted(close_times(table, strategy.timeframe), times_ms, side="right")
+        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+    return prices
 
 
 def counted(strategy: records.Strategy, bars: pa.Table) -> pa.Table:

@@ -36,7 +36,6 @@ from tbv8.results.statistics import (
     Trading,
     measure_curve,
     measure_trading,
-    without_yearly,
 )
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
@@ -472,19 +471,11 @@ def _gains(performance: Performance) -> str:
 def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
     run, curve = books.run, books.curve
     start, end = run.start_equity, from_money(curve.equity[-1])
-    performance, buy_and_hold = (
-        measure_curve(curve.closes_ms, equity, start_ms=curve.start_ms, start=start)
-        for equity in (curve.equity, curve.buy_and_hold)
-    )
-    trading = measure_trading(books)
-    if int(curve.closes_ms[-1]) - curve.start_ms < FEWEST_DAYS * DAY_MS:
-        performance, buy_and_hold = without_yearly(performance), without_yearly(buy_and_hold)
-        trading = msgspec.structs.replace(trading, turnover=None)
     open_positions = tuple(_open_positions(books))
     return Stats(
         venue=run.venue,
-        performance=performance,
-        trading=trading,
+        performance=measure_curve(curve.times_ms, curve.from_start(curve.equity)),
+        trading=measure_trading(books),
         orders=run.orders,
         refused=run.refused,
         fills=len(run.fills),
@@ -496,7 +487,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         funding=_sum_of(books, liquidation=False),
         funding_sources=_funding_sources(strategy, bars, books),
         lost_margin=_sum_of(books, liquidation=True),
-        buy_and_hold=buy_and_hold,
+        buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold)),
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
         denials=tuple(map(_denial, run.denials[:_LISTED])),

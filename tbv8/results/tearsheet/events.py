@@ -8,7 +8,7 @@ from tbv8.page.html import Child, Html, element, table
 from tbv8.page.words import part_of
 from tbv8.results.read import Result
 from tbv8.results.summary import Event
-from tbv8.results.tearsheet.words import Part, moment
+from tbv8.results.tearsheet.part import Part, moment
 from tbv8.risk.checks import RULES
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
+from tbv8.results.tearsheet.part import Part, caption, percent, two_places, whole
 from tbv8.results.tearsheet.round_trips import Flags, RoundTrips
-from tbv8.results.tearsheet.words import Part, caption, money_text, percent, two_places, whole
 from tbv8.trading.nautilus import Floats
 
 _REASONS = 20
@@ -23,7 +23,7 @@ def groups_part(trips: RoundTrips) -> Part:
     if not len(trips):
         return "groups", title, caption("No position was closed.")
     sides = {"long": trips.is_long, "short": ~trips.is_long, "all": np.ones(len(trips), bool)}
-    reasons = np.array(trips.reasons)
+    reasons = trips.reasons
     names, counts = np.unique(reasons, return_counts=True)
     ordered = names[np.argsort(-counts, kind="stable")][:_REASONS]
     by_side = table(
@@ -95,7 +95,7 @@ _ROWS: tuple[Row, ...] = (
         lambda trips, selected: number(min(trips.gains[selected], default=None), "+z,.2f"),
     ),
     ("Average time held", _holding_time),
-    ("Fees, USD", lambda trips, selected: money_text(float(trips.fees[selected].sum()))),
+    ("Fees, USD", lambda trips, selected: two_places(float(trips.fees[selected].sum()))),
     (
         "Funding paid, USD",
         lambda trips, selected: number(float(trips.funding[selected].sum()), "z,.2f"),

@@ -8,7 +8,7 @@ from tbv8.page.html import Html, element, tiles
 from tbv8.page.words import counted
 from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
-from tbv8.results.tearsheet.words import moment, percent, signed_percent, two_places
+from tbv8.results.tearsheet.part import moment, percent, signed_percent, two_places
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 

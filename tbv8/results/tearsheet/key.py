@@ -8,7 +8,7 @@ import msgspec
 
 from tbv8.page.html import element, join
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.words import Part, caption
+from tbv8.results.tearsheet.part import Part, caption
 
 
 def key_part(result: Result) -> Part:

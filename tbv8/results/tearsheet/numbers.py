@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from tbv8.market import FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.account import average_position, hold_at_exposure_numbers
-from tbv8.results.tearsheet.words import (
+from tbv8.results.statistics import measure_curve
+from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
+from tbv8.results.tearsheet.part import (
     Part,
     caption,
-    money_text,
     percent,
     signed_percent,
     two_places,
@@ -21,22 +23,28 @@ from tbv8.results.tearsheet.words import (
 )
 
 
-def numbers_part(result: Result) -> Part:
+def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     """Return the tables of statistics."""
+    curve = result.primary.curve
     runs = [
         (
             run.venue if run is result.primary else f"{run.venue}, shadow",
             {
                 **run.numbers,
-                "average_position": average_position(run.curve),
+                "average_position": average_position(run.curve)
+                if run is result.shadow
+                else exposed.share,
                 "before_costs": run.stats.before_costs,
             },
         )
         for run in result.runs
     ]
     hold = ("buy and hold", result.primary.numbers["buy_and_hold"])
-    share = number(average_position(result.primary.curve), ".3g")
-    hold_at_share = (f"hold {share} ×", hold_at_exposure_numbers(result.primary))
+    share = number(exposed.share, ".3g")
+    at_share: dict[str, Any] = {}
+    if exposed.equity is not None:
+        at_share = msgspec.to_builtins(measure_curve(curve.times_ms, exposed.equity))
+    hold_at_share = (f"hold {share} ×", at_share)
     beside = [runs[0], hold, hold_at_share, *runs[1:]]
     gains, risks, trading, costs = (
         table(
@@ -132,20 +140,20 @@ _TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Exits, including partial ones", "exits", whole),
     ("Win rate", "win_rate", percent),
     ("Profit factor", "profit_factor", two_places),
-    ("Expectancy of a round trip, USD", "expectancy", money_text),
+    ("Expectancy of a round trip, USD", "expectancy", two_places),
     ("Average time held", "average_holding_hours", _hours),
     ("Fills", "fills", whole),
 )
 
 
 _COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Profit or loss before costs", "before_costs", money_text),
-    ("Fees", "fees", money_text),
-    ("Slippage", "slippage", money_text),
-    ("Funding paid", "funding", money_text),
-    ("Margin lost in liquidations", "lost_margin", money_text),
-    ("Equity at the start", "start_equity", money_text),
-    ("Equity at the end", "end_equity", money_text),
-    ("Profit or loss", "pnl", money_text),
-    ("of it unrealised at the end", "unrealized_pnl", money_text),
+    ("Profit or loss before costs", "before_costs", two_places),
+    ("Fees", "fees", two_places),
+    ("Slippage", "slippage", two_places),
+    ("Funding paid", "funding", two_places),
+    ("Margin lost in liquidations", "lost_margin", two_places),
+    ("Equity at the start", "start_equity", two_places),
+    ("Equity at the end", "end_equity", two_places),
+    ("Profit or loss", "pnl", two_places),
+    ("of it unrealised at the end", "unrealized_pnl", two_places),
 )

@@ -9,14 +9,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tbv8.page.candles import Candles, Line, Marks, Trades, merge, pack_chart
+from tbv8.page.candles import (
+    PACKED_COLUMNS,
+    Candles,
+    Marks,
+    merge,
+    pack_candles,
+    pack_line,
+    pack_marks,
+    pack_trades,
+)
 from tbv8.page.charts import Chart, draw, line, time_axis, trade_buttons, value_axis, zoom_buttons
 from tbv8.page.html import Child, element
 from tbv8.page.packed import packed_size
 from tbv8.page.thin import shown, stretches
 from tbv8.results.read import Result
+from tbv8.results.tearsheet.part import Part, caption
 from tbv8.results.tearsheet.round_trips import RoundTrips
-from tbv8.results.tearsheet.words import Part, caption
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
 
 MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
@@ -52,7 +61,7 @@ def chart_id(result: Result, symbol: str) -> str:
 
 def first_drawn(result: Result, trips: RoundTrips, symbol: str) -> int:
     """Return the number of a symbol's closed positions before those in its chart."""
-    return max(0, sum(name == symbol for name in trips.symbols) - _share(_TRADES, result))
+    return max(0, int((trips.symbols == symbol).sum()) - _share(_TRADES, result))
 
 
 def _share(most: int, result: Result) -> int:
@@ -62,20 +71,34 @@ def _share(most: int, result: Result) -> int:
 def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[str, Any]]]:
     """Return all charts with the shortest candles that fit, and the number of bars per candle."""
     symbols = result.summary.symbols
-    marks = {symbol: _marks(result, symbol) for symbol in symbols}
-    trades = {
-        symbol: _trades(trips, symbol, first=first_drawn(result, trips, symbol))
-        for symbol in symbols
-    }
+    fills = {symbol: pack_marks(_marks(result, symbol)) for symbol in symbols}
+    trades = {symbol: _trades(result, trips, symbol) for symbol in symbols}
+    has_months = result.timeframe.fixed_ms is None
     for times in _TIMES:
+        if not has_months and _least_packed(result, times) > MOST_PACKED:
+            continue
         packed: dict[str, Mapping[str, Any]] = {}
         for symbol in symbols:
             candles, ends_ms = _candles(result, symbol, times)
-            lines = _lines(result, ends_ms) if symbol == symbols[0] else []
-            packed[symbol] = pack_chart(candles, marks[symbol], trades[symbol], lines)
-        if packed_size(packed) <= MOST_PACKED or result.timeframe.fixed_ms is None:
+            packed[symbol] = {
+                "bars": pack_candles(candles),
+                "fills": fills[symbol],
+                "trades": trades[symbol],
+                "lines": _lines(result, ends_ms) if symbol == symbols[0] else [],
+            }
+        if packed_size(packed) <= MOST_PACKED or has_months:
             break
     return times, packed
+
+
+def _least_packed(result: Result, times: int) -> int:
+    """Return the characters that candles of so many bars take at least, of a byte per value."""
+    values = 0
+    for symbol, bars in result.bars.items():
+        lines = result.chart_lines if symbol == result.summary.symbols[0] else None
+        columns = PACKED_COLUMNS + (lines.num_columns - 1 if lines is not None else 0)
+        values += columns * (bars.num_rows // times - 1)
+    return values * 4 // 3
 
 
 def _instructions(result: Result, times: int) -> str:
@@ -112,24 +135,19 @@ def _candles(result: Result, symbol: str, times: int) -> tuple[Candles, Ints]:
     return merged, ends_ms[last]
 
 
-def _lines(result: Result, ends_ms: Ints) -> list[Line]:
+def _lines(result: Result, ends_ms: Ints) -> list[Mapping[str, Any]]:
     """Return the lines that the strategy names, at the ends of candles."""
     table = result.chart_lines
     if table is None:
         return []
     times_ms = table["ts_ms"].to_numpy()
     at = np.searchsorted(times_ms, ends_ms).clip(max=len(times_ms) - 1)
+    is_known = times_ms[at] == ends_ms
     lines = []
     for key in table.column_names[1:]:
-        values = table[key].to_numpy()
         panel, slash, name = key.partition("/")
-        lines.append(
-            Line(
-                name=name if slash else key,
-                panel=panel if slash else None,
-                values=np.where(times_ms[at] == ends_ms, values[at], np.nan),
-            )
-        )
+        values = np.where(is_known, table[key].to_numpy()[at], np.nan)
+        lines.append(pack_line(name if slash else key, panel if slash else None, values))
     return lines
 
 
@@ -185,19 +203,16 @@ def _together(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
     )
 
 
-def _trades(trips: RoundTrips, symbol: str, *, first: int) -> Trades:
-    of_symbol = np.array(
-        [at for at, name in enumerate(trips.symbols) if name == symbol], dtype=np.int64
-    )
-    of_symbol = of_symbol[first:]
-    sides = [("long" if trips.is_long[at] else "short", trips.reasons[at]) for at in of_symbol]
-    names, kinds = _numbered(sides)
-    return Trades(
-        opened_ms=trips.opened_ms[of_symbol],
-        closed_ms=trips.closed_ms[of_symbol],
-        entries=trips.entries[of_symbol],
-        exits=trips.exits[of_symbol],
-        gains=trips.cents[of_symbol],
+def _trades(result: Result, trips: RoundTrips, symbol: str) -> Mapping[str, Any]:
+    own = np.flatnonzero(trips.symbols == symbol)[first_drawn(result, trips, symbol) :]
+    sides = np.where(trips.is_long[own], "long", "short").tolist()
+    names, kinds = _numbered(list(zip(sides, trips.reasons[own].tolist(), strict=True)))
+    return pack_trades(
+        opened_ms=trips.opened_ms[own],
+        closed_ms=trips.closed_ms[own],
+        entries=trips.entries[own],
+        exits=trips.exits[own],
+        cents=trips.cents[own],
         kinds=kinds,
         names=names,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,22 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tbv8.results.read import Result, read_trades
-from tbv8.results.tearsheet.words import decimals_of
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, close_times, column
 
 type Flags = npt.NDArray[np.bool_]
+type Texts = npt.NDArray[np.object_]
 
 
 class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
-    """Closed positions in the order of positions.csv, one value of each column for each.
+    """Closed positions in the order of positions.csv, a column of each value.
 
-    `cents` are gains, rounded; `shares` are gains as fractions of what was entered, NaN where that
-    was nothing. `adverse` and `favorable` are how far the price went against and for the position,
-    as fractions of the entry, none below 0. A reason is the tags of the order that closed it, or
+    `cents` are gains, rounded; `shares` are gains as fractions of the entry's value, NaN where that
+    is 0. `adverse` and `favorable` are the largest moves of the price against and in favor of the
+    position, as fractions of the entry, none below 0. A reason is the tags of the closing order, or
     its type.
     """
 
-    symbols: Sequence[str]
+    symbols: Texts
     is_long: Flags
     opened_ms: Ints
     closed_ms: Ints
@@ -38,7 +38,7 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     fees: Floats
     funding: Floats
     shares: Floats
-    reasons: Sequence[str]
+    reasons: Texts
     adverse: Floats
     favorable: Floats
 
@@ -48,58 +48,50 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
 
 def round_trips(result: Result) -> RoundTrips:
     """Return the closed positions of the primary run."""
-    positions = result.primary.positions
-    numbers = {
-        name: positions[name].cast(pa.float64()).to_numpy()
+    positions, fills, tags = result.primary.positions, result.primary.fills, result.primary.tags
+    quantity, entries, exits, gains, fees, funding = (
+        positions[name].cast(pa.float64()).to_numpy()
         for name in ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
-    }
-    basis = numbers["entry_price"] * numbers["quantity"]
-    shares = np.full(len(basis), np.nan)
-    np.divide(numbers["pnl"], basis, out=shares, where=basis > 0)
-    symbols = positions["symbol"].to_pylist()
-    count = len(symbols)
-    reasons, at_close = [""] * count, np.zeros(count, dtype=bool)
-    adverse, favorable = np.zeros(count), np.zeros(count)
-    is_long = np.array([side == "long" for side in positions["side"].to_pylist()], dtype=bool)
+    )
+    symbols, is_long = positions["symbol"].to_numpy(), _is(positions["side"], "long")
     opened_ms, closed_ms = positions["opened_ms"].to_numpy(), positions["closed_ms"].to_numpy()
+    basis, count = entries * quantity, len(symbols)
+    shares = np.full(count, np.nan)
+    np.divide(gains, basis, out=shares, where=basis > 0)
+    reasons, adverse, favorable = np.empty(count, np.object_), np.zeros(count), np.zeros(count)
     for symbol in result.summary.symbols:
-        of_symbol = np.array(
-            [at for at, name in enumerate(symbols) if name == symbol], dtype=np.int64
-        )
-        for at, (reason, is_at_close) in zip(
-            of_symbol, _endings(result.primary.fills, result.primary.tags, symbol), strict=True
-        ):
-            reasons[at], at_close[at] = reason, is_at_close
-        steps = result.steps[symbol]
+        own, steps = symbols == symbol, result.steps[symbol]
+        reasons[own], at_close = _endings(fills, tags, symbol)
         ends_ms = close_times(steps, result.step)
-        first = np.searchsorted(ends_ms, opened_ms[of_symbol], side="right")
-        last = np.where(
-            at_close[of_symbol],
-            np.searchsorted(ends_ms, closed_ms[of_symbol], side="right"),
-            np.searchsorted(ends_ms, closed_ms[of_symbol], side="left"),
-        )
-        entries, exits = numbers["entry_price"][of_symbol], numbers["exit_price"][of_symbol]
-        highest = np.fmax(_extremes(column(steps, "high"), first, last, highest=True), exits)
-        lowest = np.fmin(_extremes(column(steps, "low"), first, last, highest=False), exits)
-        up, down = highest / entries - 1, 1 - lowest / entries
-        adverse[of_symbol] = np.maximum(np.where(is_long[of_symbol], down, up), 0)
-        favorable[of_symbol] = np.maximum(np.where(is_long[of_symbol], up, down), 0)
+        first = np.searchsorted(ends_ms, opened_ms[own], side="right")
+        ended_ms = np.where(at_close, closed_ms[own], closed_ms[own] - 1)
+        last = np.searchsorted(ends_ms, ended_ms, side="right")
+        highest = np.fmax(_extremes(np.maximum, column(steps, "high"), first, last), exits[own])
+        lowest = np.fmin(_extremes(np.minimum, column(steps, "low"), first, last), exits[own])
+        up, down = highest / entries[own] - 1, 1 - lowest / entries[own]
+        adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
+        favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
     return RoundTrips(
         symbols=symbols,
         is_long=is_long,
         opened_ms=opened_ms,
         closed_ms=closed_ms,
-        entries=numbers["entry_price"],
-        exits=numbers["exit_price"],
-        gains=numbers["pnl"],
+        entries=entries,
+        exits=exits,
+        gains=gains,
         cents=_cents(positions["pnl"]),
-        fees=numbers["fees"],
-        funding=numbers["funding"],
+        fees=fees,
+        funding=funding,
         shares=shares,
         reasons=reasons,
         adverse=adverse,
         favorable=favorable,
     )
+
+
+def _is(texts: pa.ChunkedArray, text: str) -> Flags:
+    flags: Flags = pc.equal(texts, text).to_numpy()
+    return flags
 
 
 def _cents(money: pa.ChunkedArray) -> Ints:
@@ -109,44 +101,37 @@ def _cents(money: pa.ChunkedArray) -> Ints:
     return cents
 
 
-def _extremes(values: Floats, first: Ints, last: Ints, *, highest: bool) -> Floats:
+def _extremes(extreme: np.ufunc, values: Floats, first: Ints, last: Ints) -> Floats:
     """Return the highest or lowest value of each slice; NaN for an empty one."""
-    extremes = np.full(len(first), np.nan)
-    for at, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        if end > begin:
-            part = values[begin:end]
-            extremes[at] = part.max() if highest else part.min()
-    return extremes
+    edges = np.column_stack([first, last]).ravel()
+    found = extreme.reduceat(np.append(values, np.nan), edges)[::2]
+    return np.where(last > first, found, np.nan)
 
 
 def closing_reasons(folder: Path) -> list[str]:
     """Return the reason of each row of a run's positions.csv, as the tearsheet shows it."""
     trades = read_trades(folder)
-    symbols = trades["positions"]["symbol"].to_pylist()
-    reasons = {
-        symbol: iter(_endings(trades["fills"], trades["tags"], symbol)) for symbol in set(symbols)
-    }
-    return [next(reasons[symbol])[0] for symbol in symbols]
+    symbols = trades["positions"]["symbol"].to_numpy()
+    reasons = np.empty(len(symbols), np.object_)
+    for symbol in set(symbols):
+        reasons[symbols == symbol], _ = _endings(trades["fills"], trades["tags"], symbol)
+    return list(reasons)
 
 
-def _endings(fills: pa.Table, tags: Mapping[str, str], symbol: str) -> list[tuple[str, bool]]:
+def _endings(fills: pa.Table, tags: Mapping[str, str], symbol: str) -> tuple[list[str], Flags]:
     """Return the reason for closing of each closed position; True if at the close of a step."""
     fills = fills.filter(pc.equal(fills["symbol"], symbol))
-    if not fills.num_rows:
-        return []
-    places = decimals_of(fills["quantity"][0].as_py())
+    sizes = fills["quantity"]
+    places = len(sizes[0].as_py().partition(".")[2]) if fills.num_rows else 0
     after, size = (
         np.rint(fills[name].cast(pa.float64()).to_numpy() * 10.0**places).astype(np.int64)
         for name in ("position", "quantity")
     )
-    is_buy = pc.equal(fills["side"], "buy").to_numpy()
-    before = after - np.where(is_buy, size, -size)
+    before = after - np.where(_is(fills["side"], "buy"), size, -size)
     closing = np.flatnonzero((before != 0) & (np.sign(after) != np.sign(before)))
-    rows = fills.take(pa.array(closing)).select(["order_id", "type", "liquidity"]).to_pylist()
-    return [
-        (
-            tags.get(row["order_id"]) or row["type"].replace("_", " "),
-            row["type"] == "market" or (row["type"] == "limit" and row["liquidity"] == "taker"),
-        )
-        for row in rows
-    ]
+    last = fills.take(pa.array(closing)).select(["order_id", "type", "liquidity"])
+    kinds = pc.replace_substring(last["type"], "_", " ").to_pylist()
+    ids = last["order_id"].to_pylist()
+    reasons = [tags.get(id_) or kind for id_, kind in zip(ids, kinds, strict=True)]
+    takes = _is(last["type"], "limit") & _is(last["liquidity"], "taker")
+    return reasons, _is(last["type"], "market") | takes

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tbv8.page.charts import Chart, draw, label_text, line, value_axis
+from tbv8.page.charts import label_text, line, value_axis
 from tbv8.page.html import Child, element, table
 from tbv8.page.thin import keep_extremes, shown
 from tbv8.page.words import part_of
+from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.summary import OneSided
-from tbv8.results.tearsheet.account import from_start, in_usd
-from tbv8.results.tearsheet.words import POINTS, Part, caption, moment, thinned_words, whole
+from tbv8.results.tearsheet.part import (
+    POINTS,
+    Part,
+    caption,
+    draw_over_time,
+    moment,
+    thinned_words,
+    whole,
+)
 
 _EVENTS = 200  # listed of each kind
 
@@ -20,54 +28,46 @@ def shadow_part(result: Result) -> Part:
     """Return the charts and numbers of the shadow beside the primary."""
     primary, shadow = result.primary, result.shadow
     assert shadow is not None
-    curves = [in_usd(from_start(run, run.curve.equity)) for run in (primary, shadow)]
-    apart = curves[1] - curves[0]
-    at = keep_extremes([*curves, apart], most=POINTS // 2)
-    times = result.times_ms[at].tolist()
-    equities = Chart(
-        id="shadow-chart",
-        label=f"Equity at {primary.venue} and at {shadow.venue}, in USD",
-        columns={"t": times, "primary": shown(curves[0][at]), "shadow": shown(curves[1][at])},
-        traces=[
+    curves = {
+        name: in_usd(run.curve.from_start(run.curve.equity))
+        for name, run in (("primary", primary), ("shadow", shadow))
+    }
+    curves["difference"] = curves["shadow"] - curves["primary"]
+    at = keep_extremes(list(curves.values()), most=POINTS // 2)
+    times_ms = primary.curve.times_ms
+    columns = {"t": times_ms[at].tolist()}
+    columns |= {name: shown(values[at]) for name, values in curves.items()}
+    equities = draw_over_time(
+        result,
+        "shadow-chart",
+        f"Equity at {primary.venue} and at {shadow.venue}, in USD",
+        {name: columns[name] for name in ("t", "primary", "shadow")},
+        [
             line(f"{label_text(primary.venue)}, primary", "primary", "--accent"),
             line(f"{label_text(shadow.venue)}, shadow", "shadow", "--shadow"),
         ],
-        layout={"yaxis": value_axis(tickformat=",~r", zeroline=False)},
-        span=result.span,
         height=300,
-        mark=result.mark,
+        yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
-    difference = Chart(
-        id="difference-chart",
-        label="Equity of the shadow minus that of the primary, in USD",
-        columns={"t": times, "difference": shown(apart[at])},
-        traces=[
-            line(
-                "shadow minus primary",
-                "difference",
-                "--shadow",
-                fill="tozeroy",
-                fillcolor="--shadow-band",
-            )
-        ],
-        layout={"showlegend": False},
-        span=result.span,
+    area = {"fill": "tozeroy", "fillcolor": "--shadow-band"}
+    difference = draw_over_time(
+        result,
+        "difference-chart",
+        "Equity of the shadow minus that of the primary, in USD",
+        {name: columns[name] for name in ("t", "difference")},
+        [line("shadow minus primary", "difference", "--shadow", **area)],
         height=200,
-        mark=result.mark,
+        showlegend=False,
     )
-    return (
-        "shadow",
-        "Primary against shadow",
-        [
-            caption(
-                f"The same strategy by the rules of both. {thinned_words(len(at), len(apart))}"
-            ),
-            draw(equities),
-            element("h3", "Shadow minus primary, USD"),
-            draw(difference),
-            *_divergence(result, primary.venue, shadow.venue),
-        ],
-    )
+    thinned = thinned_words(len(at), len(times_ms))
+    content = [
+        caption(f"The same strategy by the rules of both. {thinned}"),
+        equities,
+        element("h3", "Shadow minus primary, USD"),
+        difference,
+        *_divergence(result, primary.venue, shadow.venue),
+    ]
+    return "shadow", "Primary against shadow", content
 
 
 def priced_part(result: Result) -> Part:

@@ -13,9 +13,8 @@ from tbv8.page.thin import shown
 from tbv8.page.words import counted, minute
 from tbv8.results.read import Result
 from tbv8.results.statistics import daily_returns
-from tbv8.results.tearsheet.account import from_start
+from tbv8.results.tearsheet.part import Part, caption
 from tbv8.results.tearsheet.round_trips import RoundTrips
-from tbv8.results.tearsheet.words import Part, caption
 from tbv8.trading.nautilus import Floats, Ints
 
 _BINS = 41
@@ -24,8 +23,8 @@ _DOTS = 2000  # the most trades drawn, evenly spread over time
 
 def spread_part(result: Result, trips: RoundTrips) -> Part:
     """Return the histograms, and the charts of adverse and favorable excursions."""
-    points = from_start(result.primary, result.primary.curve.equity)
-    _, returns = daily_returns(result.times_ms, points)
+    curve = result.primary.curve
+    _, returns = daily_returns(curve.times_ms, curve.from_start(curve.equity))
     shares = trips.shares[np.isfinite(trips.shares)]
     charts = [
         ("Daily returns", _histogram("days-chart", "day", returns, result.mark)),

@@ -11,9 +11,9 @@ from tbv8.page.html import Child, element, table
 from tbv8.page.words import length_cell, minute, number, part_of
 from tbv8.results.read import Result
 from tbv8.results.summary import still_open
+from tbv8.results.tearsheet.part import Part, caption, percent, with_commas
 from tbv8.results.tearsheet.prices import chart_id, first_drawn
 from tbv8.results.tearsheet.round_trips import RoundTrips
-from tbv8.results.tearsheet.words import Part, caption, percent, with_commas
 
 _LISTED = 1000
 _HEADS = ("opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%")
