@@ -24,7 +24,6 @@ from tbv8.results.statistics import (
     measure_trading,
     probabilistic_sharpe,
     slippage,
-    without_yearly,
 )
 from tests.backtest.builders import (
     START_MS,
@@ -44,9 +43,9 @@ def measure(
     equity: Sequence[float], *, step_ms: int = DAY_MS, start: int = 100, start_ms: int = START_MS
 ) -> Performance:
     """Measure a curve in USD, one bar after the other from START_MS."""
-    closes_ms = start_ms + step_ms * np.arange(1, len(equity) + 1)
-    units = np.rint(np.array(equity) * 1e8).astype(np.int64)
-    return measure_curve(closes_ms, units, start_ms=start_ms, start=Decimal(start))
+    times_ms = start_ms + step_ms * np.arange(len(equity) + 1)
+    units = np.rint(np.array([start, *equity]) * 1e8).astype(np.int64)
+    return measure_curve(times_ms, units, fewest_days=0)
 
 
 def test_three_days_of_two_bars_by_hand() -> None:
@@ -85,10 +84,10 @@ SECOND_OPINION = Path(__file__).with_name("second_opinion.jsonl").read_bytes().s
     [pytest.param(each, id=each["name"]) for each in map(msgspec.json.decode, SECOND_OPINION)],
 )
 def test_a_curve_is_measured_as_by_empyrical_pandas_and_scipy(opinion: dict[str, Any]) -> None:
-    closes_ms = opinion["start_ms"] + opinion["step_ms"] * np.array(opinion["steps"])
-    units = np.rint(np.array(opinion["equity"]) * 1e8).astype(np.int64)
+    times_ms = opinion["start_ms"] + opinion["step_ms"] * np.array([0, *opinion["steps"]])
+    units = np.rint(np.array([10_000, *opinion["equity"]]) * 1e8).astype(np.int64)
 
-    found = measure_curve(closes_ms, units, start_ms=opinion["start_ms"], start=Decimal(10_000))
+    found = measure_curve(times_ms, units, fewest_days=0)
 
     measured = {name: getattr(found, name) for name in opinion["measured"]}
     assert measured == pytest.approx(opinion["measured"], abs=2e-8)
@@ -165,16 +164,20 @@ def test_one_day_has_no_spread_and_less_than_one_no_yearly_growth() -> None:
     assert day.best_day == day.worst_day
 
 
-def test_without_its_yearly_figures_a_curve_keeps_the_others() -> None:
-    found = measure([103, 101, 98, 99.99, 103, 101.9898], step_ms=HALF_DAY_MS)
+def test_a_curve_of_too_few_days_has_no_yearly_figures_and_all_others() -> None:
+    times_ms = START_MS + HALF_DAY_MS * np.arange(7)
+    units = np.array([100, 103, 101, 98, 99.99, 103, 101.9898]) * 1e8
 
-    short = without_yearly(found)
+    three, four = (
+        measure_curve(times_ms, np.rint(units).astype(np.int64), fewest_days=days)
+        for days in (3, 4)
+    )
 
     yearly = {"cagr", "volatility", "sharpe", "sortino", "calmar", "probabilistic_sharpe"}
     kept = set(Performance.__struct_fields__) - yearly
-    assert {name for name in yearly if getattr(found, name) is None} == set()
-    assert {getattr(short, name) for name in yearly} == {None}
-    assert all(getattr(short, name) == getattr(found, name) for name in kept)
+    assert {name for name in yearly if getattr(three, name) is None} == set()
+    assert {getattr(four, name) for name in yearly} == {None}
+    assert all(getattr(four, name) == getattr(three, name) for name in kept)
 
 
 def test_an_account_below_zero_has_a_drawdown_and_no_returns_on_nothing() -> None:
@@ -205,7 +208,7 @@ def trade(
     )
     bars = make_bars(closes)
     books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
-    return books, measure_trading(books)
+    return books, measure_trading(books, fewest_days=0)
 
 
 def test_three_trades_by_hand() -> None:

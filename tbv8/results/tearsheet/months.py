@@ -32,13 +32,14 @@ def monthly_returns(times_ms: Ints, equity: Ints) -> Months:
         times_ms: The start, and the close of each bar.
         equity: The equity at these times, in any unit.
     """
-    first, last = (times_ms[[1, -1]] - 1).astype("datetime64[ms]").astype("datetime64[M]")
-    begin_ms = np.arange(first + 1, last + 2).astype("datetime64[ms]").astype(np.int64)
-    ends = equity[np.searchsorted(times_ms, begin_ms, side="right") - 1].tolist()
+    closes = (times_ms[[1, -1]] - 1).astype("datetime64[ms]")
+    first, last = closes.astype("datetime64[M]").astype(int).tolist()  # months since 1970
+    next_ms = np.arange(first + 1, last + 2).astype("datetime64[M]").astype("datetime64[ms]")
+    ends = equity[np.searchsorted(times_ms, next_ms.astype(int), side="right") - 1].tolist()
     begins = [int(equity[0]), *ends[:-1]]
     months: dict[tuple[int, int], float | None] = {}
     years: dict[int, tuple[int, int]] = {}
-    for number, (begin, end) in enumerate(zip(begins, ends, strict=True), first.astype(int)):
+    for number, (begin, end) in enumerate(zip(begins, ends, strict=True), first):
         year, month = 1970 + number // 12, number % 12 + 1
         months[year, month] = _return(begin, end)
         years[year] = (years.get(year, (begin, end))[0], end)
