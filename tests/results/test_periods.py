@@ -16,9 +16,7 @@ def times(*texts: str) -> np.ndarray:
 
 
 def test_a_close_at_midnight_of_the_first_ends_the_month_before() -> None:
-    closes = times(
-        "2023-12-01", "2023-12-15", "2024-01-01", "2024-01-20", "2024-02-01", "2024-02-02"
-    )
+    ends = ("2023-12-15", "2024-01-01", "2024-01-20", "2024-02-01", "2024-02-02")
     equity = np.array([100, 110, 120, 90, 60, 66])
 
     found = monthly_returns(times("2023-12-01", *ends), equity)
