@@ -70,23 +70,25 @@ def _share(most: int, result: Result) -> int:
 
 def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[str, Any]]]:
     """Return all charts with the shortest candles that fit, and the number of bars per candle."""
-    symbols = result.summary.symbols
+    symbols, step_ms = result.summary.symbols, result.timeframe.fixed_ms
+    bars = {symbol: _candles(result, symbol) for symbol in symbols}
     fills = {symbol: pack_marks(_marks(result, symbol)) for symbol in symbols}
     trades = {symbol: _trades(result, trips, symbol) for symbol in symbols}
-    has_months = result.timeframe.fixed_ms is None
     for times in _TIMES:
-        if not has_months and _least_packed(result, times) > MOST_PACKED:
+        if step_ms and _least_packed(result, times) > MOST_PACKED:
             continue
         packed: dict[str, Mapping[str, Any]] = {}
-        for symbol in symbols:
-            candles, ends_ms = _candles(result, symbol, times)
+        for symbol, (candles, ends_ms) in bars.items():
+            if times > 1 and step_ms:
+                candles, last = merge(candles, step_ms * times)
+                ends_ms = ends_ms[last]
             packed[symbol] = {
                 "bars": pack_candles(candles),
                 "fills": fills[symbol],
                 "trades": trades[symbol],
                 "lines": _lines(result, ends_ms) if symbol == symbols[0] else [],
             }
-        if packed_size(packed) <= MOST_PACKED or has_months:
+        if packed_size(packed) <= MOST_PACKED or not step_ms:
             break
     return times, packed
 
@@ -115,24 +117,20 @@ def _instructions(result: Result, times: int) -> str:
     return words
 
 
-def _candles(result: Result, symbol: str, times: int) -> tuple[Candles, Ints]:
-    """Return candles of `times` bars each, and the end of each."""
+def _candles(result: Result, symbol: str) -> tuple[Candles, Ints]:
+    """Return a candle for each bar, and the end of each."""
     table = result.bars[symbol]
     ends_ms = close_times(table, result.timeframe)
-    step_ms = result.timeframe.fixed_ms
     candles = Candles(
         opens_ms=table["ts_ms"].to_numpy(),
-        step_ms=step_ms,
+        step_ms=result.timeframe.fixed_ms,
         end_ms=int(ends_ms[-1]),
         open=column(table, "open"),
         high=column(table, "high"),
         low=column(table, "low"),
         close=column(table, "close"),
     )
-    if times == 1 or step_ms is None:
-        return candles, ends_ms
-    merged, last = merge(candles, step_ms * times)
-    return merged, ends_ms[last]
+    return candles, ends_ms
 
 
 def _lines(result: Result, ends_ms: Ints) -> list[Mapping[str, Any]]:
