@@ -10,7 +10,7 @@ import msgspec
 from tbv8.market import FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
-from tbv8.results.read import Result
+from tbv8.results.read import Account, Result
 from tbv8.results.statistics import measure_curve
 from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
 from tbv8.results.tearsheet.part import (
@@ -25,33 +25,28 @@ from tbv8.results.tearsheet.part import (
 
 def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     """Return the tables of statistics."""
-    curve = result.primary.curve
-    runs = [
-        (
-            run.venue if run is result.primary else f"{run.venue}, shadow",
-            {
-                **run.numbers,
-                "average_position": average_position(run.curve)
-                if run is result.shadow
-                else exposed.share,
-                "before_costs": run.stats.before_costs,
-            },
-        )
-        for run in result.runs
-    ]
-    hold = ("buy and hold", result.primary.numbers["buy_and_hold"])
-    share = number(exposed.share, ".3g")
-    at_share: dict[str, Any] = {}
+    primary, shadow, share = result.primary, result.shadow, number(exposed.share, ".3g")
+    at_share = {}
     if exposed.equity is not None:
-        at_share = msgspec.to_builtins(measure_curve(curve.times_ms, exposed.equity))
-    hold_at_share = (f"hold {share} ×", at_share)
-    beside = [runs[0], hold, hold_at_share, *runs[1:]]
+        at_share = msgspec.to_builtins(measure_curve(primary.curve.times_ms, exposed.equity))
+    runs = {primary.venue: _of_run(primary, exposed.share)}
+    beside = {
+        **runs,
+        "buy and hold": primary.numbers["buy_and_hold"],
+        f"hold {share} ×": at_share,
+    }
+    if shadow:
+        name, numbers = f"{shadow.venue}, shadow", _of_run(shadow, average_position(shadow.curve))
+        runs[name] = beside[name] = numbers
     gains, risks, trading, costs = (
-        table(
-            [title, *(name for name, _ in columns)],
-            (
-                [name, *(form(stats[key]) if key in stats else "" for _, stats in columns)]
-                for name, key, form in rows
+        element(
+            "div",
+            table(
+                [title, *columns],
+                [
+                    [name, *(form(of[key]) if key in of else "" for of in columns.values())]
+                    for name, key, form in rows
+                ],
             ),
         )
         for title, columns, rows in (
@@ -61,30 +56,24 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
             ("Costs and account, USD", runs, _COSTS),
         )
     )
-    alone = len(result.summary.symbols) == 1
+    parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
-        "365 days. Buy and hold invests the whole balance at the first close"
-        f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps the "
-        "strategy's average share of equity in the market, at no cost."
+        f"365 days. Buy and hold invests the whole balance at the first close{parts}; hold "
+        f"{share} × keeps the strategy's average share of equity in the market, at no cost."
     )
     if result.summary.days < FEWEST_DAYS:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
-    return (
-        "numbers",
-        "Numbers",
-        [
-            caption(words),
-            element(
-                "div",
-                [element("div", listed) for listed in (gains, risks)],
-                class_="columns" if len(beside) < 4 else "columns stacked",
-            ),
-            element(
-                "div", [element("div", listed) for listed in (trading, costs)], class_="columns"
-            ),
-        ],
-    )
+    tables = [
+        element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
+        element("div", [trading, costs], class_="columns"),
+    ]
+    return "numbers", "Numbers", [caption(words), tables]
+
+
+def _of_run(run: Account, average: float | None) -> dict[str, Any]:
+    added = {"average_position": average, "before_costs": run.stats.before_costs}
+    return {**run.numbers, **added}
 
 
 def _hours(value: float | None) -> str:

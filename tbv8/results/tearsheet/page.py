@@ -13,8 +13,7 @@ from tbv8.results.tearsheet.curves import drawdown_part, equity_part, rolling_pa
 from tbv8.results.tearsheet.events import events_part
 from tbv8.results.tearsheet.exposure import exposure_part, hold_at_exposure
 from tbv8.results.tearsheet.groups import groups_part
-from tbv8.results.tearsheet.head import headline_tiles, page_header
-from tbv8.results.tearsheet.key import key_part
+from tbv8.results.tearsheet.head import headline_tiles, key_part, page_header
 from tbv8.results.tearsheet.months import months_part
 from tbv8.results.tearsheet.numbers import numbers_part
 from tbv8.results.tearsheet.prices import prices_part

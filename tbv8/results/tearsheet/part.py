@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from tbv8.market import parse_time
 from tbv8.page.charts import Chart, draw
-from tbv8.page.html import Child, Html, element
-from tbv8.page.words import minute, number
+from tbv8.page.html import Child, Html, element, table
+from tbv8.page.words import minute, number, part_of
 from tbv8.results.read import Result
 
+_EVENTS = 200  # of a list
 POINTS = 800  # stretches of a curve; the lowest and the highest value of each are drawn
 
 type Part = tuple[str, str, Child]
@@ -54,6 +55,22 @@ def thinned_words(drawn: int, count: int) -> str:
     return (
         f"Drawn from {drawn:,} of {count:,} points, with the lowest and the highest of each "
         "stretch. Numbers use all points."
+    )
+
+
+def events_list[T](
+    title: str,
+    count: int,
+    events: Sequence[T],
+    heads: Sequence[str],
+    row: Callable[[T], list[Child]],
+) -> Html:
+    """Return a folded list of the first events; the words of its cells are in four columns."""
+    listed = events[:_EVENTS]
+    return element(
+        "details",
+        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
+        table(heads, map(row, listed), words=4),
     )
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tbv8.page.charts import label_text, line, value_axis
 from tbv8.page.html import Child, element, table
 from tbv8.page.thin import keep_extremes, shown
-from tbv8.page.words import part_of
 from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.summary import OneSided
@@ -16,12 +13,14 @@ from tbv8.results.tearsheet.part import (
     Part,
     caption,
     draw_over_time,
+    events_list,
     moment,
     thinned_words,
     whole,
 )
 
-_EVENTS = 200  # listed of each kind
+_DAYS = 200  # listed
+_HEADS = ("time", "symbol", "side", "type", "quantity", "price")
 
 
 def shadow_part(result: Result) -> Part:
@@ -76,7 +75,7 @@ def priced_part(result: Result) -> Part:
     assert priced is not None
     rows = [
         [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
-        for day in priced.days[-_EVENTS:]
+        for day in priced.days[-_DAYS:]
     ]
     rows.append(["total", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
     note = (
@@ -102,27 +101,17 @@ def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
         [f"Fills only at {primary}", whole(divergence.only_primary)],
         [f"Fills only at {shadow}", whole(divergence.only_shadow)],
     ]
-    return [
-        element("div", table(["Shadow minus primary", ""], rows), class_="narrow"),
-        _fills_list(
-            f"Fills only at {primary}", divergence.only_primary, divergence.only_primary_fills
-        ),
-        _fills_list(
-            f"Fills only at {shadow}", divergence.only_shadow, divergence.only_shadow_fills
-        ),
+    lists = [
+        events_list(f"Fills only at {venue}", count, fills, _HEADS, _fill_row)
+        for venue, count, fills in (
+            (primary, divergence.only_primary, divergence.only_primary_fills),
+            (shadow, divergence.only_shadow, divergence.only_shadow_fills),
+        )
+        if count
     ]
+    return [element("div", table(["Shadow minus primary", ""], rows), class_="narrow"), *lists]
 
 
-def _fills_list(title: str, count: int, fills: Sequence[OneSided]) -> Child:
-    if not count:
-        return None
-    listed = fills[:_EVENTS]
-    rows = [
-        [moment(f.time), f.symbol, f.side, f.type, f"{f.quantity:,}", f"{f.price:,}"]
-        for f in listed
-    ]
-    return element(
-        "details",
-        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
-        table(["time", "symbol", "side", "type", "quantity", "price"], rows, words=4),
-    )
+def _fill_row(fill: OneSided) -> list[Child]:
+    quantity, price = f"{fill.quantity:,}", f"{fill.price:,}"
+    return [moment(fill.time), fill.symbol, fill.side, fill.type, quantity, price]
