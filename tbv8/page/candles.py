@@ -23,14 +23,14 @@ _LINE_DIGITS = 7  # precise to a pixel in any zoom down to a day
 
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars in order; the last one ends at `end_ms`.
+    """Bars in order; each begins at one of `opens_ms` and ends at one of `ends_ms`.
 
-    `step_ms` is the length of each; None for months, each of which ends where the next begins.
+    `step_ms` is the length of each; None if they have several, as months have.
     """
 
     opens_ms: Ints
+    ends_ms: Ints
     step_ms: int | None
-    end_ms: int
     open: Floats
     high: Floats
     low: Floats
@@ -51,23 +51,6 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     names: Sequence[tuple[str, str]]
 
 
-def merge(candles: Candles, step_ms: int) -> tuple[Candles, Ints]:
-    """Return longer candles, and the index of the last bar in each."""
-    groups = candles.opens_ms // step_ms
-    starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
-    ends = np.append(starts[1:], len(groups)) - 1
-    merged = Candles(
-        opens_ms=groups[starts] * step_ms,
-        step_ms=step_ms,
-        end_ms=candles.end_ms,
-        open=candles.open[starts],
-        high=np.maximum.reduceat(candles.high, starts),
-        low=np.minimum.reduceat(candles.low, starts),
-        close=candles.close[ends],
-    )
-    return merged, ends
-
-
 def pack_candles(candles: Candles) -> Mapping[str, Any]:
     """Return candles in the format of the page's script: `PACKED_COLUMNS` columns."""
     places = places_of(candles.open, candles.high, candles.low, candles.close)
@@ -83,7 +66,7 @@ def pack_candles(candles: Candles) -> Mapping[str, Any]:
     }
     return {
         "step": candles.step_ms,
-        "end": candles.end_ms,
+        "end": int(candles.ends_ms[-1]),
         "t": pack(candles.opens_ms),
         "close": pack(close, places=places),
         **{name: pack(values, places=places, steps=False) for name, values in columns.items()},

@@ -15,21 +15,13 @@ import pyarrow.csv
 
 from tbv8.config.records import Strategy
 from tbv8.results.accounting import Books, Position
-from tbv8.results.marks import counted
+from tbv8.results.marks import candles_of, overview
 from tbv8.trading.bars import Bars
-from tbv8.trading.nautilus import (
-    MONEY_DECIMALS,
-    Floats,
-    Ints,
-    close_times,
-    column,
-    fixed_point,
-)
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
 from tbv8.trading.records import ChartLines, Fill, Market
 
 FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name != "trigger")
 POSITION_COLUMNS = Position.__struct_fields__
-_STRETCHES = 1500  # rows per symbol in market.csv
 _ROWS = 50_000  # of equity.csv, as text in memory at once
 
 
@@ -52,23 +44,14 @@ def write_run(folder: Path, books: Books) -> None:
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
     """Write market.csv: the main bars of every symbol, merged into fewer rows if there are many.
 
-    A row has the time of its last bar's close, and the prices from its first bar's open on; the
-    tearsheet draws it.
+    A row has the time of its last bar's close, and the prices from its first bar's open on.
     """
     tables = []
     for symbol in strategy.symbols:
-        table = counted(strategy, bars.shown[symbol, strategy.timeframe])
-        starts = np.arange(0, table.num_rows, max(1, -(-table.num_rows // _STRETCHES)))
-        ends = np.append(starts[1:], table.num_rows) - 1
-        columns = {
-            "open": column(table, "open")[starts],
-            "high": np.maximum.reduceat(column(table, "high"), starts),
-            "low": np.minimum.reduceat(column(table, "low"), starts),
-            "close": column(table, "close")[ends],
-        }
-        closes_ms = close_times(table, strategy.timeframe)[ends]
-        names = pa.array([symbol] * len(starts))
-        tables.append(pa.table({"symbol": names, "ts_ms": closes_ms, **columns}))
+        candles = overview(candles_of(strategy, bars, symbol))
+        prices = {name: getattr(candles, name) for name in ("open", "high", "low", "close")}
+        names = pa.array([symbol] * len(candles.ends_ms))
+        tables.append(pa.table({"symbol": names, "ts_ms": candles.ends_ms, **prices}))
     options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
     pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
 

@@ -10,9 +10,12 @@ import pyarrow as pa
 
 from tbv8.config import records
 from tbv8.market import MINUTE_MS, Timeframe
+from tbv8.page.candles import Candles
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
 from tbv8.trading.records import Run
+
+_FEW = 1500  # candles of a symbol's overview
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +62,40 @@ def last_closes(
         at = np.searchsorted(close_times(table, strategy.timeframe), times_ms, side="right")
         prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
     return prices
+
+
+def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
+    """Return a symbol's counted bars of the main timeframe."""
+    table = counted(strategy, bars.shown[symbol, strategy.timeframe])
+    return Candles(
+        opens_ms=table["ts_ms"].to_numpy(),
+        ends_ms=close_times(table, strategy.timeframe),
+        step_ms=strategy.timeframe.fixed_ms,
+        open=column(table, "open"),
+        high=column(table, "high"),
+        low=column(table, "low"),
+        close=column(table, "close"),
+    )
+
+
+def overview(candles: Candles) -> Candles:
+    """Return the candles of market.csv and of the page's strip: few, of any length."""
+    count = len(candles.opens_ms)
+    return combine(candles, np.arange(0, count, max(1, -(-count // _FEW))))
+
+
+def combine(candles: Candles, starts: Ints) -> Candles:
+    """Return longer candles of several lengths; each begins at one of the indices `starts`."""
+    lasts = np.append(starts[1:], len(candles.opens_ms)) - 1
+    return Candles(
+        opens_ms=candles.opens_ms[starts],
+        ends_ms=candles.ends_ms[lasts],
+        step_ms=None,
+        open=candles.open[starts],
+        high=np.maximum.reduceat(candles.high, starts),
+        low=np.minimum.reduceat(candles.low, starts),
+        close=candles.close[lasts],
+    )
 
 
 def counted(strategy: records.Strategy, bars: pa.Table) -> pa.Table:

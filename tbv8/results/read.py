@@ -13,10 +13,9 @@ import pyarrow.csv
 
 from tbv8.config import records
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
-from tbv8.market import Timeframe, parse_timeframe
+from tbv8.market import parse_timeframe
 from tbv8.results.accounting import Curve, to_money
 from tbv8.results.files import FILL_COLUMNS, POSITION_COLUMNS
-from tbv8.results.marks import counted
 from tbv8.results.summary import Stats, Summary, read_summary, to_json
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import MONEY_DECIMALS, Ints, column, fixed_point
@@ -43,24 +42,16 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A result together with its bars.
+    """A result together with its strategy and bars.
 
-    Attributes:
-        market: market.csv by symbol.
-        bars: The counted bars of the main timeframe, by symbol.
-        steps: The bars that matched orders, by symbol; `step` is their timeframe.
-        chart_lines: chart_lines.csv, or None.
-        inputs: The inputs in its manifest.
+    `chart_lines` are those of chart_lines.csv, or None. `inputs` are those of its manifest.
     """
 
     summary: Summary
     primary: Account
     shadow: Account | None
-    market: Mapping[str, pa.Table]
-    timeframe: Timeframe
-    bars: Mapping[str, pa.Table]
-    step: Timeframe
-    steps: Mapping[str, pa.Table]
+    strategy: records.Strategy
+    bars: Bars
     chart_lines: pa.Table | None
     inputs: Mapping[str, Any]
 
@@ -98,7 +89,6 @@ def read_result(
         inputs: For the manifest: digest and value of each part of the result's key.
     """
     summary = read_summary(folder)
-    market = _read(folder / "market.csv", text=("symbol",))
     accounts = [
         Account(
             title=f"{stats.venue} ({name})",
@@ -117,17 +107,8 @@ def read_result(
         summary=summary,
         primary=accounts[0],
         shadow=accounts[1] if summary.shadow else None,
-        market={
-            symbol: market.filter(pa.compute.equal(market["symbol"], symbol))
-            for symbol in summary.symbols
-        },
-        timeframe=strategy.timeframe,
-        bars={
-            symbol: counted(strategy, bars.shown[symbol, strategy.timeframe])
-            for symbol in summary.symbols
-        },
-        step=strategy.step,
-        steps=bars.steps,
+        strategy=strategy,
+        bars=bars,
         chart_lines=_chart_lines(folder / "chart_lines.csv"),
         inputs=inputs,
     )

@@ -60,9 +60,9 @@ def round_trips(result: Result) -> RoundTrips:
     np.divide(gains, basis, out=shares, where=basis > 0)
     reasons, adverse, favorable = np.empty(count, np.object_), np.zeros(count), np.zeros(count)
     for symbol in result.summary.symbols:
-        own, steps = symbols == symbol, result.steps[symbol]
+        own, steps = symbols == symbol, result.bars.steps[symbol]
         reasons[own], at_close = _endings(fills, tags, symbol)
-        ends_ms = close_times(steps, result.step)
+        ends_ms = close_times(steps, result.strategy.step)
         first = np.searchsorted(ends_ms, opened_ms[own], side="right")
         ended_ms = np.where(at_close, closed_ms[own], closed_ms[own] - 1)
         last = np.searchsorted(ends_ms, ended_ms, side="right")

@@ -46,8 +46,8 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
             ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, drawn, mark)),
         ]
         note += (
-            f" Measured from the whole {result.step} bars within the trade, its entry and its "
-            "exit, against the average entry, before fees."
+            f" Measured from the whole {result.strategy.step} bars within the trade, its entry and "
+            "its exit, against the average entry, before fees."
         )
         if len(drawn) < len(trips):
             note += f" {len(drawn):,} of {len(trips):,} trades are drawn."
