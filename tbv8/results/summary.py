@@ -7,8 +7,9 @@ among its other values.
 from __future__ import annotations
 
 import json
+import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,10 @@ class OneSided(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     quantity: Decimal
     price: Decimal
+
+
+_OF_FILL = OneSided.__struct_fields__[1:]
+_MATCH = operator.attrgetter("ts_ms", "symbol", "side", "type")
 
 
 class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
@@ -472,6 +477,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
     run, curve = books.run, books.curve
     start, end = run.start_equity, from_money(curve.equity[-1])
     open_positions = tuple(_open_positions(books))
+    funding = [payment for payment in run.payments if payment.kind != LIQUIDATION]
     return Stats(
         venue=run.venue,
         performance=measure_curve(curve.times_ms, curve.from_start(curve.equity)),
@@ -484,30 +490,28 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         start_equity=start,
         end_equity=end,
         pnl=end - start,
-        funding=_sum_of(books, liquidation=False),
-        funding_sources=_funding_sources(strategy, bars, books),
-        lost_margin=_sum_of(books, liquidation=True),
+        funding=_sum(funding),
+        funding_sources=_funding_sources(strategy, bars, run.venue, funding),
+        lost_margin=_sum(p for p in run.payments if p.kind == LIQUIDATION),
         buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold)),
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
-        denials=tuple(map(_denial, run.denials[:_LISTED])),
-        halts=tuple(map(_halt, run.halts)),
+        denials=tuple(map(_event, run.denials[:_LISTED])),
+        halts=tuple(map(_event, run.halts)),
     )
 
 
-def _sum_of(books: Books, *, liquidation: bool) -> Decimal:
-    amounts = (p.amount for p in books.run.payments if (p.kind == LIQUIDATION) == liquidation)
-    return sum(amounts, Decimal(0))
+def _sum(payments: Iterable[Payment]) -> Decimal:
+    return sum((payment.amount for payment in payments), Decimal(0))
 
 
 def _funding_sources(
-    strategy: records.Strategy, bars: Bars, books: Books
+    strategy: records.Strategy, bars: Bars, venue: str, payments: Sequence[Payment]
 ) -> dict[str, FundingSource]:
     """Return the source of the charged funding, by symbol."""
-    venue, span = books.run.venue, strategy.timeframe.whole(strategy.span)
+    span = strategy.timeframe.whole(strategy.span)
     sources = {}
     for symbol, rules in strategy.instruments[venue].items():
-        paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
         charged = bars.funding.get(venue, {}).get(symbol)
         covered = charged.covered_ms(span) if charged else {}
         without = _without_payment(charged, span) if charged else []
@@ -519,7 +523,7 @@ def _funding_sources(
             shares={name: round(ms / due_ms, 8) for name, ms in covered.items()},
             hours_without_rate=missing,
             first_without_rate=first,
-            paid=paid,
+            paid=_sum(payment for payment in payments if payment.symbol == symbol),
         )
     return sources
 
@@ -538,25 +542,10 @@ def _without_payment(charged: Charged, span: Span) -> list[Span]:
     return gaps(due, (Span(ts_ms - hours * HOUR_MS, ts_ms) for ts_ms, hours in pairs))
 
 
-def _is_funding_of(payment: Payment, symbol: str) -> bool:
-    return payment.kind != LIQUIDATION and payment.symbol == symbol
-
-
-def _denial(denial: Denial) -> Event:
-    return Event(
-        time=iso(denial.ts_ms),
-        symbol=denial.symbol,
-        rule=denial.rule,
-        order=denial.order,
-        until=None if denial.until_ms is None else iso(denial.until_ms),
-        numbers=denial.numbers,
-    )
-
-
-def _halt(halt: Halt) -> Event:
-    return Event(
-        time=iso(halt.ts_ms), rule=halt.rule, until=iso(halt.until_ms), numbers=halt.numbers
-    )
+def _event(record: Denial | Halt) -> Event:
+    values = msgspec.structs.asdict(record)
+    time, until_ms = iso(values.pop("ts_ms")), values.pop("until_ms")
+    return Event(time=time, until=None if until_ms is None else iso(until_ms), **values)
 
 
 def _open_positions(books: Books) -> Iterator[OpenPosition]:
@@ -593,23 +582,15 @@ def _divergence(
 
 def _only(fills: Iterable[Fill], other_fills: Iterable[Fill]) -> list[OneSided]:
     """Return the fills without a match among the other run's fills."""
-    unmatched = Counter((fill.ts_ms, fill.symbol, fill.side, fill.type) for fill in other_fills)
+    unmatched = Counter(map(_MATCH, other_fills))
     only = []
     for fill in fills:
-        key = (fill.ts_ms, fill.symbol, fill.side, fill.type)
+        key = _MATCH(fill)
         if unmatched[key]:
             unmatched[key] -= 1
         else:
-            only.append(
-                OneSided(
-                    time=iso(fill.ts_ms),
-                    symbol=fill.symbol,
-                    side=fill.side,
-                    type=fill.type,
-                    quantity=fill.quantity,
-                    price=fill.price,
-                )
-            )
+            values = {name: getattr(fill, name) for name in _OF_FILL}
+            only.append(OneSided(time=iso(fill.ts_ms), **values))
     return only
 
 

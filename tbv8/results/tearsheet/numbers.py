@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -76,27 +77,22 @@ def _of_run(run: Account, average: float | None) -> dict[str, Any]:
     return {**run.numbers, **added}
 
 
-def _hours(value: float | None) -> str:
-    return NONE if value is None else length(round(value * HOUR_MS))
+type _Row = tuple[str, str, Callable[[Any], str]]
+"""A row's name, the key of its number, and that number's format."""
 
 
-def _days(value: float | None) -> str:
-    return number(value, ",.1f")
+def _known(form: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Return a format with `NONE` for None."""
+    return lambda value: NONE if value is None else form(value)
 
 
-def _day_return(value: Mapping[str, Any] | None) -> str:
-    return NONE if value is None else signed_percent(value["return"])
+_day_return = _known(lambda day: signed_percent(day["return"]))
+_day_date = _known(operator.itemgetter("date"))
+_date = _known(operator.itemgetter(slice(10)))
+_hours = _known(lambda hours: length(round(hours * HOUR_MS)))
+_days = _known(lambda days: number(days, ",.1f"))
 
-
-def _day_date(value: Mapping[str, Any] | None) -> str:
-    return NONE if value is None else str(value["date"])
-
-
-def _date(value: str | None) -> str:
-    return NONE if value is None else value[:10]
-
-
-_GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+_GAINS: tuple[_Row, ...] = (
     ("Return", "return", signed_percent),
     ("CAGR", "cagr", signed_percent),
     ("Volatility, a year", "volatility", percent),
@@ -109,9 +105,7 @@ _GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Worst day", "worst_day", _day_return),
     ("", "worst_day", _day_date),
 )
-
-
-_RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+_RISKS: tuple[_Row, ...] = (
     ("Max drawdown", "max_drawdown", percent),
     ("peak", "max_drawdown_start", _date),
     ("bottom", "max_drawdown_bottom", _date),
@@ -121,9 +115,7 @@ _RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Average position, share of equity", "average_position", percent),
     ("Turnover, times a year", "turnover", two_places),
 )
-
-
-_TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+_TRADING: tuple[_Row, ...] = (
     ("Round trips, from flat to flat", "trades", whole),
     ("Entries, including increases", "entries", whole),
     ("Exits, including partial ones", "exits", whole),
@@ -133,9 +125,7 @@ _TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("Average time held", "average_holding_hours", _hours),
     ("Fills", "fills", whole),
 )
-
-
-_COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
+_COSTS: tuple[_Row, ...] = (
     ("Profit or loss before costs", "before_costs", two_places),
     ("Fees", "fees", two_places),
     ("Slippage", "slippage", two_places),

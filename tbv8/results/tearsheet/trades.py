@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from tbv8.page.html import Child, element, table
 from tbv8.page.words import length_cell, minute, number, part_of
@@ -13,7 +14,7 @@ from tbv8.results.read import Result
 from tbv8.results.summary import still_open
 from tbv8.results.tearsheet.part import Part, caption, percent, with_commas
 from tbv8.results.tearsheet.prices import chart_id, first_drawn
-from tbv8.results.tearsheet.round_trips import RoundTrips
+from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
 _LISTED = 1000
 _HEADS = ("opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%")
@@ -22,21 +23,14 @@ _MORE_HEADS = ("MAE", "MFE", "fees", "funding", "by")
 
 def trades_part(result: Result, trips: RoundTrips) -> Part:
     """Return the list of closed positions, and of those still open."""
-    run, count = result.primary, len(trips)
-    alone = len(result.summary.symbols) == 1
-    first = max(0, count - _LISTED)
-    rows = [
-        [*([] if alone else [position["symbol"]]), *_row(position, trips, at, place)]
-        for at, (position, place) in enumerate(
-            zip(
-                run.positions.slice(first).to_pylist(),
-                islice(_places(result, trips), first, None),
-                strict=True,
-            ),
-            start=first,
-        )
-    ]
-    heads = [*([] if alone else ["symbol"]), *_HEADS, *_MORE_HEADS]
+    run, places = result.primary, _places(result, trips)
+    first, count = max(0, len(trips) - _LISTED), len(trips)
+    positions = run.positions.slice(first).to_pylist()
+    rows = [_row(p, trips, at, places[at]) for at, p in enumerate(positions, start=first)]
+    heads, symbols = [*_HEADS, *_MORE_HEADS], result.summary.symbols
+    if len(symbols) > 1:
+        heads.insert(0, "symbol")
+        rows = [[p["symbol"], *row] for p, row in zip(positions, rows, strict=True)]
     words = (
         f"{part_of(len(rows), count, 'last')} closed positions of {run.venue}, from flat to flat, "
         "after fees and funding; click one to see it in the chart. By: the tags or the type of the "
@@ -44,8 +38,9 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     )
     if len(rows) < count:
         words += "; positions.csv has all of them"
+    left = 3 if len(symbols) == 1 else 4  # columns of words
     listed: Child = table(
-        heads, rows, words=3 if alone else 4, sortable=True, id_="trades-table", words_last=True
+        heads, rows, words=left, sortable=True, id_="trades-table", words_last=True
     )
     if not count:
         words, listed = "No position was closed", None
@@ -53,14 +48,12 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     return "trades", "Trades", [caption(f"{words}."), still, listed]
 
 
-def _places(result: Result, trips: RoundTrips) -> list[str | None]:
+def _places(result: Result, trips: RoundTrips) -> Texts:
     """Return each closed position's chart and its number there; None if it is not drawn."""
-    numbers = {symbol: -first_drawn(result, trips, symbol) for symbol in result.summary.symbols}
-    places = []
-    for symbol in trips.symbols:
-        at = numbers[symbol]
-        places.append(f"{chart_id(result, symbol)}:{at}" if at >= 0 else None)
-        numbers[symbol] += 1
+    places = np.full(len(trips), None)
+    for symbol in result.summary.symbols:
+        own = np.flatnonzero(trips.symbols == symbol)[first_drawn(result, trips, symbol) :]
+        places[own] = [f"{chart_id(result, symbol)}:{number}" for number in range(len(own))]
     return places
 
 
