@@ -46,11 +46,13 @@ from tbv8.store.bars import (
 )
 from tbv8.store.database import watched
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
+from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_bars
+from tbv8.venues.units import UnitRows, unit_bars
 
 _MONTH = parse_timeframe("1M")
 _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
@@ -81,17 +83,20 @@ def backfill(
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
             missing = merge([*missing, *outdated(store.query, series, files)])
-        if not missing:
+        # another file's days are outdated, and read again: only their unit must not change
+        any_name = source.files is not None
+        if not missing and not _is_changed(store, series, venue, any_name=any_name):
             return
         writer = _Writer(store, series, dataset, now_ms)
         with open_market(series, venue, dataset) as market:
+            _check_market(store, series, venue, market.native, any_name=any_name)
             writer.write_not_listed(_cut(missing, Span(0, market.listed_ms)))
             fetchable = _cut(missing, market.past)
             if not fetchable:
                 return
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
             cost = source.cost(_cut(missing, from_month), market.clock_ms)
-            _say(series, str(cost))
+            _print_line(series, str(cost))
             minutes = sum(span.minutes for span in fetchable)
             if dataset == HISTORY:
                 _check_disk(db_path, minutes)
@@ -104,7 +109,7 @@ def backfill(
                     writer.add(piece)
                     advance(piece.span.minutes)
             if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
-                _say(series, _not_yet(awaited, dataset))
+                _print_line(series, _not_yet(awaited, dataset))
 
 
 class _Writer:
@@ -149,7 +154,7 @@ class _Writer:
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
             for note in piece.notes:
-                _say(self._series, note)
+                _print_line(self._series, note)
 
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Write down that there is nothing in spans before the listing."""
@@ -160,7 +165,42 @@ class _Writer:
         )
 
 
-def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Span:
+def _is_changed(store: BarStore, series: Series, venue: Venue, *, any_name: bool) -> bool:
+    """Return True if the venue's file has another market for a series than that of its rows."""
+    return is_changed(
+        _stored_market(store, series, any_name=any_name),
+        setting=venue.market_name(venue.symbols[series.symbol]),
+        multiplier=venue.multiplier(series.symbol),
+    )
+
+
+def _check_market(
+    store: BarStore, series: Series, venue: Venue, native: str, *, any_name: bool
+) -> None:
+    """Note the market of the rows to come; refuse one that differs from that of the stored rows.
+
+    Raises:
+        ConfigError: It does.
+    """
+    market = NativeMarket(
+        native=venue.market_name(native),
+        setting=venue.market_name(venue.symbols[series.symbol]),
+        multiplier=venue.multiplier(series.symbol),
+    )
+    stored = _stored_market(store, series, any_name=any_name)
+    check_native(stored, market, series)
+    if market != stored:
+        store.write_native(series, market)
+
+
+def _stored_market(store: BarStore, series: Series, *, any_name: bool) -> NativeMarket | None:
+    stored = read_native(store.query, series)
+    if stored is not None and any_name:
+        return msgspec.structs.replace(stored, native="")
+    return stored
+
+
+def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_ms: int) -> Span:
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
 
     Returns:
@@ -168,19 +208,22 @@ def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Sp
 
     Raises:
         DataError: It is no file of 1m bars, or the database cannot be used.
+        ConfigError: The stored bars are in units of another multiplier.
     """
     bars = read_bars(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
-    _say(series, bars.note(str(path)))
+    _print_line(series, bars.note(str(path)))
+    table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watched(store.place):
+        _check_market(store, series, venue, "", any_name=True)
         known = covered(store.query, series, HISTORY)
         if replaced := sum(bars.span.intersection(span).minutes for span in known):
-            _say(series, f"{replaced:,} minutes that were held are replaced")
+            _print_line(series, f"{replaced:,} minutes that were held are replaced")
         span = connected(bars.span, known)
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
             for part in by_month(span):
-                rows = cut(bars.table, part)
+                rows = cut(table, part)
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
     return bars.span
@@ -246,8 +289,8 @@ def recheck(
                     if piece.bars.num_rows:
                         _write(store, series, piece, now_ms)
                         came += piece.bars.num_rows
-                        _say(series, _came(piece))
-            _say(series, f"asked again for {minutes:,} missing minutes: {came:,} came")
+                        _print_line(series, _came(piece))
+            _print_line(series, f"asked again for {minutes:,} missing minutes: {came:,} came")
 
 
 def draw_hours(
@@ -332,6 +375,9 @@ def open_market(series: Series, venue: Venue, dataset: str = HISTORY) -> Iterato
                 f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
                 f"{iso(clock_ms)}: run the same command again later"
             )
+        multiplier = venue.multiplier(series.symbol)
+        if dataset == HISTORY and multiplier != 1:
+            history.rows = UnitRows(history.rows, multiplier)
         yield Market(
             history=history,
             native=native,
@@ -349,7 +395,7 @@ def _open_session(
         archive_url=venue.archive_url,
         redirect_hosts=venue.redirect_hosts,
     )
-    return _source(venue, dataset).open(endpoints, lambda line: _say(subject, line, out=out))
+    return _source(venue, dataset).open(endpoints, lambda line: _print_line(subject, line, out=out))
 
 
 def _source(venue: Venue, dataset: str) -> HistorySource:
@@ -366,7 +412,7 @@ def _native(history: History, series: Series, venue: Venue) -> str:
 def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None:
     write_history(store, series, piece.span, piece.bars, source=piece.source, updated_ms=now_ms)
     for note in piece.notes:
-        _say(series, note)
+        _print_line(series, note)
 
 
 def _check_disk(db_path: Path, minutes: int) -> None:
@@ -426,5 +472,5 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _say(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
+def _print_line(subject: Series | str, line: str, *, out: TextIO | None = None) -> None:
     print(f"   {subject}: {one_line(line)}", file=out, flush=True)

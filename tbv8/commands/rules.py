@@ -108,10 +108,10 @@ def _fetch(venue: Venue) -> dict[Series, Published]:
     endpoints = Endpoints(rest_url=venue.rest_url, redirect_hosts=venue.redirect_hosts)
     symbols = {symbol: venue.symbols[symbol] for symbol in venue.instruments}
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
 
-    found = venue.rules(endpoints, say, symbols)
+    found = venue.rules(endpoints, log, symbols)
     return {Series(venue.name, symbol): rules for symbol, rules in found.items()}
 
 

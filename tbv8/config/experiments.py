@@ -12,12 +12,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import yaml
 from msgspec.structs import replace
 
 from tbv8.config import load
 from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
+from tbv8.config.files import (
+    ExperimentFile,
+    MonteCarloSection,
+    ObjectiveSection,
+    SearchSection,
+    WalkForwardSection,
+)
 from tbv8.config.records import (
     Experiment,
     MonteCarlo,
@@ -51,60 +57,6 @@ _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
 _MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS, _MOST_LOSSES = 20, 100_000, 1024, 10
 _SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
-
-
-class _Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    method: Literal["grid", "random", "halton", "tpe"] = "grid"
-    space: dict[str, Any]
-    where: list[str] = []
-    trials: int | None = None
-    seed: int = 0
-    batch: int = 16
-
-
-class _Objective(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    maximize: Literal["sharpe", "sortino", "calmar", "return", "profit_factor"] | None = None
-    minimize: Literal["max_drawdown"] | None = None
-    min_trades: int = 1
-
-
-class _WalkForward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    train: str
-    test: str
-    anchored: bool = False
-    warm_up: str = "30d"
-    purge: str = "0d"
-    plateau: int = 0
-
-
-class _MonteCarlo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    paths: int = 1000
-    block_days: int = 10
-    seed: int = 0
-    losses: tuple[float, ...] = (0.05, 0.1, 0.2)
-    markets: int = 0
-
-
-class _Overfitting(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    blocks: int = 16
-
-
-class _Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    workers: int = 0
-    on: Literal["pool", "ray"] = "pool"
-    address: str | None = None
-    trial_limit: str | None = "1h"
-
-
-class _ExperimentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    experiment_id: str
-    strategy: str
-    search: _Search
-    objective: _Objective = _Objective(maximize="sharpe")
-    walk_forward: _WalkForward | None = None
-    monte_carlo: _MonteCarlo | None = None
-    overfitting: _Overfitting = _Overfitting()
-    run: _Run = _Run()
 
 
 def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Project:
@@ -158,7 +110,7 @@ def _has_ray() -> bool:
 
 
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
-    raw = to_record(document, _ExperimentFile)
+    raw = to_record(document, ExperimentFile)
     name = load._named(document, "experiment_id", raw.experiment_id)
     if name in project.strategies or name in broken:
         document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
@@ -184,7 +136,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
     )
 
 
-def _monte_carlo(document: Document, raw: _MonteCarlo | None) -> MonteCarlo | None:
+def _monte_carlo(document: Document, raw: MonteCarloSection | None) -> MonteCarlo | None:
     if raw is None:
         return None
     for at, loss in enumerate(raw.losses):
@@ -215,9 +167,9 @@ def _trial_limit_ms(document: Document, text: str | None) -> int | None:
         document.refuse(("run", "trial_limit"), str(e))
 
 
-def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
+def _check_numbers(document: Document, raw: ExperimentFile) -> None:
     """Refuse numbers of the file that are out of range."""
-    monte_carlo, is_tpe = raw.monte_carlo or _MonteCarlo(), raw.search.method == "tpe"
+    monte_carlo, is_tpe = raw.monte_carlo or MonteCarloSection(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
         (("search", "seed"), raw.search.seed, 0, _MOST_TPE_SEED if is_tpe else _SEEDS.stop - 1),
         (("search", "batch"), raw.search.batch, 1, 1000),
@@ -240,7 +192,7 @@ def _check_numbers(document: Document, raw: _ExperimentFile) -> None:
         )
 
 
-def _objective(document: Document, raw: _Objective) -> Objective:
+def _objective(document: Document, raw: ObjectiveSection) -> Objective:
     if (raw.maximize is None) == (raw.minimize is None):
         document.refuse(("objective",), "write either maximize: or minimize:")
     return Objective(
@@ -251,7 +203,7 @@ def _objective(document: Document, raw: _Objective) -> Objective:
 
 
 def _walk_forward(
-    document: Document, raw: _WalkForward | None, search: Search, objective: Objective
+    document: Document, raw: WalkForwardSection | None, search: Search, objective: Objective
 ) -> WalkForward | None:
     if raw is None:
         return None
@@ -306,7 +258,7 @@ def _days(document: Document, name: str, text: str, *, zero: bool = False) -> in
 # The space.
 
 
-def _search(document: Document, raw: _Search, strategy: Strategy) -> Search:
+def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Search:
     axes = tuple(_axes(document, raw.space, strategy))
     if not axes:
         document.refuse(("search", "space"), "expected at least one axis, such as fast: [10, 20]")

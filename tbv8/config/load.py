@@ -1,7 +1,6 @@
 """The YAML files of `config/` as one frozen Project, checked whole before anything runs.
 
-The records here, with names that begin with an underscore, are the files as written; the rest of
-tbv8 reads those of `tbv8.config.records`.
+`tbv8.config.files` has the files as written, and `tbv8.config.records` what the rest of tbv8 reads.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 from msgspec.structs import replace
@@ -27,19 +26,29 @@ from tbv8.config.document import (
     unknown,
     unknown_key,
 )
-from tbv8.config.records import (
-    Channel,
-    Detail,
-    Funding,
+from tbv8.config.files import (
+    HOST,
+    NAME,
+    VARIABLE,
+    BacktestSection,
+    DataFile,
+    HistoryFile,
+    HistorySection,
     Instrument,
+    NotifySection,
+    PaperSection,
+    Routing,
+    StrategyFile,
+    VenueFile,
+)
+from tbv8.config.records import (
+    Funding,
     Kind,
-    Message,
     Notify,
     Paper,
     Problem,
     Project,
     Risk,
-    Routing,
     Strategy,
     Venue,
     length,
@@ -72,6 +81,7 @@ from tbv8.market import (
 from tbv8.venues.base import FromExchange, FromFiles, HistorySource
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
+from tbv8.venues.units import multiplier_in
 
 HistorySpan = Callable[[Venue, Path], Span | None]
 """The span of a venue's history, given the database's path; None if it has no history."""
@@ -79,8 +89,6 @@ HistorySpan = Callable[[Venue, Path], Span | None]
 OVERRIDES = ("venue", "start", "end", "workers", "on", "address")
 QUOTES = ("USD", "USDT", "USDC")
 """The quote currencies that count as dollars."""
-HOST = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
-"""A host as urllib reads it: without a port, in lower case."""
 
 _TIMES_MS = range(parse_time("9999-01-01"))
 _AMOUNT_LIMIT = Decimal(10) ** 12  # NautilusTrader's own is 1.7e13
@@ -99,75 +107,6 @@ _RESERVED = (
 _RATES = ("maker_fee", "taker_fee", "funding_rate_8h")
 _PLACEHOLDERS = ("{symbol}", "{base}", "{quote}")
 _PERCENT = Decimal("0.01")  # no venue charges this much: probably 0.045 % written as 0.045
-
-
-class _Paper(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    stale_after: str | None = None
-    clock_limit: str = "2s"
-
-
-class _Notify(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    urls_env: str
-    without: tuple[Message, ...] = ()
-
-
-class _DataFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    db_path: str
-    results_path: str = "data/results"
-    timeframes: list[str] = []
-    paper: _Paper = _Paper()
-    notify: _Notify | None = None
-
-
-class _History(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    market_data_venue: str
-    start_date: str
-    end_date: str | None = None
-    refresh: str = "1d"
-
-
-class _HistoryFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    history: _History
-
-
-class _VenueFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    venue: str
-    symbols: dict[str, str] | list[str]
-    enabled: bool = False
-    channels: tuple[Channel, ...] = ("trades", "bbo")
-    ws_url: str | None = None
-    rest_url: str | None = None
-    archive_url: str | None = None
-    redirect_hosts: tuple[str, ...] = ()
-    history: Literal["ccxt", "files"] | None = None
-    exchange: str | None = None
-    path: str | None = None
-    zone: str | None = None
-    instruments: dict[str, Instrument] = {}
-
-
-class _Backtest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    market_data_venue: str | None = None
-    start_date: str | None = None
-    end_date: str | None = None
-    starting_balance_usd: Decimal = Decimal(10_000)
-    slippage_ticks: int = 0
-    detail: Detail = "1m"
-    warm_up: str = "0d"
-    funding: str | int | float | None = None
-
-
-class _StrategyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    strategy_id: str
-    symbol: str | None = None
-    symbols: list[str] = []
-    timeframe: str
-    bars: list[str] = []
-    strategy: str = "ema_cross.EmaCross"
-    params: dict[str, Any] = {}
-    routing: Routing
-    risk: dict[str, Decimal]
-    backtest: _Backtest = _Backtest()
 
 
 def find_project(folder: Path) -> Path:
@@ -210,7 +149,7 @@ def load_project(
         "history.yaml",
         'write `history: {market_data_venue: sample, start_date: "2017-08-17"}` into it',
     )
-    settings = to_record(history_file, _HistoryFile).history
+    settings = to_record(history_file, HistoryFile).history
     warnings: list[str] = []
     venues, broken = _load_venues(root, warnings)
     inputs = _Inputs(
@@ -249,7 +188,7 @@ def load_project(
     )
 
 
-def _paper(document: Document, raw: _Paper) -> Paper:
+def _paper(document: Document, raw: PaperSection) -> Paper:
     def duration_ms(key: str, text: str) -> int:
         try:
             return parse_duration_ms(text)
@@ -263,10 +202,10 @@ def _paper(document: Document, raw: _Paper) -> Paper:
     )
 
 
-def _notify(document: Document, raw: _Notify | None) -> Notify | None:
+def _notify(document: Document, raw: NotifySection | None) -> Notify | None:
     if raw is None:
         return None
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", raw.urls_env):
+    if not re.fullmatch(VARIABLE, raw.urls_env):
         cure = "write the name of an environment variable, such as TBV8_NOTIFY_URLS"
         document.refuse(("notify", "urls_env"), f"{cure}; the URLs themselves are secrets")
     return Notify(urls_env=raw.urls_env, without=raw.without)
@@ -284,7 +223,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
 
 def _load_data(root: Path) -> _Data:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
-    data = to_record(file, _DataFile)
+    data = to_record(file, DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
     results_path = _below(root, file, "results_path", data.results_path)
     _check_places(root, file, db_path, results_path)
@@ -414,7 +353,7 @@ def _named(document: Document, key: str, name: str) -> str:
     """Return `name`, or refuse it if it is not the file's own name."""
     if name != document.path.stem:
         document.refuse((key,), f"{name!r} must be the file's name, {document.path.stem!r}")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+    if not re.fullmatch(NAME, name):
         document.refuse((key,), f"{name!r} must consist of letters, digits, _ and -")
     return name
 
@@ -426,9 +365,10 @@ def _load_venue(
     document: Document,
 ) -> Venue:
     """Return a venue; errors in the rules of an instrument go into `broken`."""
-    raw = to_record(document, _VenueFile)
+    raw = to_record(document, VenueFile)
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
+    multipliers = _multipliers(document, raw, symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
         document.refuse(
             ("channels",), "expected one or more of trades, bbo, funding and mark, each once"
@@ -447,6 +387,8 @@ def _load_venue(
         archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
         instruments={},
         redirect_hosts=raw.redirect_hosts,
+        multipliers=multipliers,
+        exchange=raw.exchange,
         own_history=_own_history(document, raw, symbols, root=root),
     )
     for symbol, rules in raw.instruments.items():
@@ -464,7 +406,7 @@ def _load_venue(
 
 
 def _own_history(
-    document: Document, raw: _VenueFile, symbols: Mapping[str, str | None], *, root: Path
+    document: Document, raw: VenueFile, symbols: Mapping[str, str | None], *, root: Path
 ) -> HistorySource | None:
     """Return the history source that the venue's file configures; None if it has none."""
     keys = (
@@ -532,6 +474,28 @@ def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[st
     return dict(written)
 
 
+def _multipliers(
+    document: Document, raw: VenueFile, symbols: Mapping[str, str | None]
+) -> dict[str, Decimal]:
+    """Return the multipliers other than 1: bars are stored by them, so that none may be wrong."""
+    for symbol, rules in raw.instruments.items():
+        _check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
+    multipliers = {symbol: rules.multiplier for symbol, rules in raw.instruments.items()}
+    for symbol, native in symbols.items():
+        if native is None or (named := multiplier_in(native, symbol)) == 1:
+            continue
+        if multipliers.get(symbol) == named:
+            continue
+        base, _, quote = symbol.partition("/")
+        in_rules = ("instruments", symbol, "multiplier")
+        document.refuse(
+            in_rules if symbol in multipliers else ("symbols", symbol),
+            f"{native!r} trades {named} {base} as one: write `multiplier: {named}` into "
+            f"instruments.{symbol}, or name the symbol {native.removesuffix(quote)}/{quote}",
+        )
+    return {symbol: number for symbol, number in multipliers.items() if number != 1}
+
+
 def _check_symbol(document: Document, key: tuple[str | int, ...], symbol: str) -> None:
     if not re.fullmatch(r"[^\W_]+/[^\W_]+", symbol):  # letters and digits of any script
         document.refuse(key, f"{symbol!r} is not a symbol: write BASE/QUOTE, such as BTC/USDT")
@@ -542,7 +506,7 @@ def _check_instrument(
 ) -> None:
     key = ("instruments", symbol)
     document.choose(key, symbol, symbols, "symbol")
-    for name in ("tick_size", "lot_size", "max_leverage", "multiplier"):
+    for name in ("tick_size", "lot_size", "max_leverage"):
         _check_amount(document, (*key, name), getattr(rules, name))
     if rules.min_notional_usd != 0:
         _check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)
@@ -621,7 +585,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs for loading a strategy, apart from its own file."""
 
     root: Path
-    history: _History
+    history: HistorySection
     refresh: Timeframe
     document: Document
     overrides: Mapping[str, str]
@@ -666,7 +630,11 @@ class _Setting(msgspec.Struct, frozen=True):
 
 
 def _settings(
-    inputs: _Inputs, backtest: _Backtest | None, document: Document | None, option: str, key: str
+    inputs: _Inputs,
+    backtest: BacktestSection | None,
+    document: Document | None,
+    option: str,
+    key: str,
 ) -> list[_Setting]:
     """Return every setting written for `key`; the last one takes effect."""
     settings = [_Setting(getattr(inputs.history, key), ("history", key), 0, inputs.document)]
@@ -678,7 +646,7 @@ def _settings(
 
 
 def _resolve_span(
-    inputs: _Inputs, backtest: _Backtest | None, document: Document | None
+    inputs: _Inputs, backtest: BacktestSection | None, document: Document | None
 ) -> tuple[str, Span, tuple[Span, ...]]:
     """Return the data venue, the configured span limited to its history, and the other parts.
 
@@ -712,7 +680,12 @@ def _resolve_span(
 
 
 def _check_warm_up(
-    document: Document, backtest: _Backtest, span: Span, *, venue: str, venue_span: Span | None
+    document: Document,
+    backtest: BacktestSection,
+    span: Span,
+    *,
+    venue: str,
+    venue_span: Span | None,
 ) -> None:
     """Refuse a warm-up that begins before the venue's history, or a start that is not 00:00 UTC."""
     key = ("backtest", "warm_up")
@@ -781,7 +754,7 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
 
 
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
-    raw = to_record(document, _StrategyFile)
+    raw = to_record(document, StrategyFile)
     strategy_id = _named(document, "strategy_id", raw.strategy_id)
     data_venue, span, not_in_history = _resolve_span(inputs, raw.backtest, document)
     if data_venue in inputs.broken.venues:
@@ -825,7 +798,7 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     )
 
 
-def _strategy_symbols(document: Document, raw: _StrategyFile, venue: Venue) -> tuple[str, ...]:
+def _strategy_symbols(document: Document, raw: StrategyFile, venue: Venue) -> tuple[str, ...]:
     """Return every symbol of a strategy, the main one first."""
     if raw.symbol is None and not raw.symbols:
         if "symbols" in document.value:
@@ -898,7 +871,7 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
     )
 
 
-def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Decimal | None:
+def _funding(document: Document, raw: StrategyFile, warnings: list[str]) -> Decimal | None:
     """Return the rate per 8 h that replaces each instrument's; None if it is not written."""
     key, written = ("backtest", "funding"), raw.backtest.funding
     if written is None:
@@ -919,7 +892,7 @@ def _funding(document: Document, raw: _StrategyFile, warnings: list[str]) -> Dec
 
 
 def _funding_mode(
-    raw: _StrategyFile, data_venue: str, instruments: Mapping[str, Mapping[str, Instrument]]
+    raw: StrategyFile, data_venue: str, instruments: Mapping[str, Mapping[str, Instrument]]
 ) -> Funding:
     """Return the funding mode: `backtest.funding`, else by the instruments' rates and the venue."""
     if raw.backtest.funding is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from tbv8.config.files import Channel, Detail, Instrument, Message, Routing
 from tbv8.config.source import module_path
 from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_timeframe
@@ -21,41 +22,17 @@ from tbv8.venues.registry import find_funding, find_history, find_rules
 if TYPE_CHECKING:
     from tbv8.config.space import Search  # of experiments: `doit list` without any needs none
 
-Mode = Literal["PRIMARY_ONLY", "PRIMARY_LIVE_SECONDARY_SHADOW"]
-Channel = Literal["trades", "bbo", "funding", "mark"]
-Detail = Literal["1m", "none"]
 Executor = Literal["pool", "ray"]
 Funding = Literal["history", "held", "fixed"]
-Message = Literal["started", "stopped", "halt", "stale", "differs", "fill"]
 Kind = Literal["venue", "instrument", "strategy", "experiment"]
-
-
-class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The rules and costs of orders in one symbol at one venue; fees as fractions of the notional.
-
-    A long position pays `funding_rate_8h` per eight hours and a short one receives it. It is
-    charged every `funding_hours`, in proportion. In a file 0 stands for the venue's own interval;
-    a loaded project has that filled in.
-
-    `multiplier` is the number of the symbol's units in one unit of the venue: 1000 if the venue
-    trades kPEPE. All other fields are in the symbol's unit.
-    """
-
-    tick_size: Decimal
-    lot_size: Decimal
-    maker_fee: Decimal
-    taker_fee: Decimal
-    max_leverage: Decimal = Decimal(1)
-    min_notional_usd: Decimal = Decimal(0)
-    multiplier: Decimal = Decimal(1)
-    funding_rate_8h: Decimal = Decimal(0)
-    funding_hours: int = 0
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """One venue; a native symbol of None follows the venue's own rule.
 
-    `own_history` is the history source from the venue's file, for a venue unknown to tbv8.
+    `multipliers` has the symbols of which the venue trades many units as one (see `Instrument`).
+    `exchange` is ccxt's name of the venue, where its history comes by ccxt. `own_history` is the
+    history source from the venue's file, for a venue unknown to tbv8.
     """
 
     name: str
@@ -67,7 +44,17 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     archive_url: str | None
     instruments: dict[str, Instrument]
     redirect_hosts: tuple[str, ...] = ()
+    multipliers: dict[str, Decimal] = {}
+    exchange: str | None = None
     own_history: HistorySource | None = None
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """Return how many units of a symbol the venue trades as one."""
+        return self.multipliers.get(symbol, Decimal(1))
+
+    def market_name(self, native: str | None) -> str:
+        """Return a native symbol with the exchange that it is from, if the file names one."""
+        return " ".join(name for name in (self.exchange, native) if name)
 
     @property
     def history(self) -> HistorySource | None:
@@ -82,14 +69,6 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     def history_of(self, dataset: str) -> HistorySource | None:
         """Return the source of a dataset's history: of `funding`, else of 1m bars."""
         return find_funding(self.name) if dataset == "funding" else self.history
-
-
-class Routing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The venue that receives the orders, and a second venue for simulation alone."""
-
-    primary: str
-    secondary: str | None = None
-    mode: Mode = "PRIMARY_ONLY"
 
 
 class Risk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -19,7 +19,8 @@ from msgspec.structs import replace
 
 from tbv8.config.document import plain
 from tbv8.config.experiments import risk_keys, vary
-from tbv8.config.records import Routing, Strategy
+from tbv8.config.files import Routing
+from tbv8.config.records import Strategy
 from tbv8.config.source import is_file
 from tbv8.config.space import Axis, Point
 from tbv8.experiments.blocks import Market

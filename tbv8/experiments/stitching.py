@@ -16,7 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tbv8.config.records import Instrument, Strategy
+from tbv8.config.files import Instrument
+from tbv8.config.records import Strategy
 from tbv8.experiments.walkforward import Fold
 from tbv8.market import DAY_MS
 from tbv8.results.accounting import from_money, to_money

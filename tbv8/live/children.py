@@ -97,12 +97,12 @@ class Recorder:
     Args:
         db_path: The database.
         root: The project's folder, from which it is started.
-        say: Takes lines for the user.
+        log: Prints a line for the user.
     """
 
-    def __init__(self, db_path: Path, root: Path, say: Callable[[str], None]) -> None:
-        self._db_path, self._root, self._say = db_path, root, say
-        self._log = db_path.with_name(f"{db_path.name}.recorder.log")
+    def __init__(self, db_path: Path, root: Path, log: Callable[[str], None]) -> None:
+        self._db_path, self._root, self._log = db_path, root, log
+        self._log_path = db_path.with_name(f"{db_path.name}.recorder.log")
         self._process: subprocess.Popen[bytes] | None = None
         self._is_said = False
         self._next_s = 0.0
@@ -116,13 +116,13 @@ class Recorder:
                 self._shorten_log()
                 if not self._is_said and recorder_owner(self._db_path) == str(self._process.pid):
                     self._is_said = True  # of sessions that start at once, one has the recorder
-                    self._say(f"a recorder was started, it writes to {self._log}")
+                    self._log(f"a recorder was started, it writes to {self._log_path}")
                 return
             self._process = None
             if not recorder_runs(self._db_path):
-                last = self._log.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
+                last = self._log_path.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
                 why = f": {last[0]}" if last else ""
-                self._say(f"the recorder ended (exit code {code}){why}; it is started again")
+                self._log(f"the recorder ended (exit code {code}){why}; it is started again")
         if time.monotonic() < self._next_s:
             return
         if recorder_runs(self._db_path):
@@ -130,12 +130,12 @@ class Recorder:
             return
         self._next_s = time.monotonic() + self._wait_s
         self._wait_s = min(2 * self._wait_s, _RETRY_CAP_S)
-        with self._log.open("ab") as log:
+        with self._log_path.open("ab") as log_file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "doit", "record", "--with-parent", str(os.getpid())],
                 cwd=self._root,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
+                stdout=log_file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -143,8 +143,8 @@ class Recorder:
 
     def _shorten_log(self) -> None:
         """Begin the log anew once it is long; the recorder appends to it."""
-        if self._log.stat().st_size > _LOG_BYTES:
-            os.truncate(self._log, 0)
+        if self._log_path.stat().st_size > _LOG_BYTES:
+            os.truncate(self._log_path, 0)
 
     def end(self) -> None:
         """End the one that was started here."""

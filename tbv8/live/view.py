@@ -53,7 +53,7 @@ class View:
         self._print: Callable[[str], None] = lambda text: print(text, flush=True)
         self._redraw: Callable[[], None] | None = None
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line."""
         self._print(f"   {self._name}: {one_line(text)}")
 
@@ -69,9 +69,9 @@ class View:
             lines = list(event_lines(report))
             if self._redraw is None or lines:
                 for line in (minute_line(report), *lines):
-                    self.say(f"{who}{line}")
+                    self.log(f"{who}{line}")
         elif report.kind not in ("alive", "failed", "differs"):
-            self.say(f"{who}{report.kind}{': ' if report.text else ''}{report.text}")
+            self.log(f"{who}{report.kind}{': ' if report.text else ''}{report.text}")
 
     @contextmanager
     def shown(self) -> Iterator[None]:

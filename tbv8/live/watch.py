@@ -133,7 +133,7 @@ class _Watcher:
         primary = plans["primary"]
         self.sessions = {role: Shown() for role in plans}
         self._view = View(primary.strategy.strategy_id, self.sessions)
-        self._recorder = Recorder(primary.db_path, options.root, self._view.say)
+        self._recorder = Recorder(primary.db_path, options.root, self._view.log)
         self._writer: Writer | None = None
         self._waiting = ("", "")
 
@@ -176,7 +176,7 @@ class _Watcher:
                 from tbv8.live.metrics import serving
 
                 port = stack.enter_context(serving(port, name, self.sessions))
-                self._view.say(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
+                self._view.log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
             stack.enter_context(self._view.shown())
             yield
 
@@ -209,7 +209,7 @@ class _Watcher:
             report = Report(kind="written", text=f"results as of now in {folder}")
         self._notice("primary", report)
         if report.kind in ("differs", "failed"):
-            self._view.say(f"RESULTS: {report.text}")
+            self._view.log(f"RESULTS: {report.text}")
 
     def _take_reports(self, role: str, seat: _Seat) -> None:
         host = seat.host
@@ -226,7 +226,7 @@ class _Watcher:
             elif report.kind in ("failed", "differs"):
                 seat.failed = report.text
                 if role != "primary":
-                    self._view.say(f"{role}: {report.text}")
+                    self._view.log(f"{role}: {report.text}")
             self._notice(role, report)
 
     def _enforce_stop(self, role: str, seat: _Seat) -> None:
@@ -241,7 +241,7 @@ class _Watcher:
             seat.asked_s = time.monotonic()
         elif time.monotonic() - seat.asked_s > _HUNG_S:
             seat.end_hung()
-            self._view.say(f"{role}: it hangs in the strategy, and was killed to stop it")
+            self._view.log(f"{role}: it hangs in the strategy, and was killed to stop it")
 
     def _notice(self, role: str, report: Report) -> None:
         """Show a report, and tell whoever wants to know."""

@@ -19,8 +19,9 @@ from tbv8.recorder.pace import Pace
 from tbv8.store.ticks import NOT_RUNNING
 from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Ack, Channel, Feed, Live, Market, Refusal
+from tbv8.venues.base import Ack, Channel, Feed, Live, Log, Market, Refusal
 from tbv8.venues.bounds import FRAME_BYTES
+from tbv8.venues.units import unit_feed
 
 _STALL_AGAIN_S = 120.0  # after a second stall this soon, reconnect instead of subscribing again
 _END_AGAIN_S = 1800.0  # the shortest time between such reconnects, which interrupt other streams
@@ -28,8 +29,6 @@ _WATCH_S = 0.2
 _ROOM_S, _MOST_WAITS = 0.01, 200
 _FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each
 _MOST_UNSENT = 2**20  # bytes that the venue has not read; we send some KB
-
-type Say = Callable[[str], None]
 
 type LearnMarkets = Callable[[bool], Awaitable[Mapping[str, Market]]]
 """A function that returns the venue's markets: the last known ones, or with True the present."""
@@ -93,7 +92,7 @@ class Link:
         clock: The venue's clock.
         outbox: The outbox of the desks.
         pace: Timeouts and intervals.
-        say: Prints a line for the user.
+        log: Prints a line for the user.
         learn_markets: Returns the venue's markets.
     """
 
@@ -106,13 +105,13 @@ class Link:
         outbox: Outbox,
         clock: Clock,
         pace: Pace,
-        say: Say,
+        log: Log,
         learn_markets: LearnMarkets,
     ) -> None:
         self.state = "starting"
         self.dials = self.frames = self.unreadable = 0
         self._live, self._url, self._desks, self._outbox = live, url, desks, outbox
-        self._clock, self._pace, self._say = clock, pace, say
+        self._clock, self._pace, self._log = clock, pace, log
         self._learn_markets, self._shut_out = learn_markets, False
         self._ping_s = live.ping_s if pace.ping_s is None else pace.ping_s
         self.markets: Mapping[str, Market] = {}
@@ -152,7 +151,7 @@ class Link:
             lasted_s = time.monotonic() - began_s
             failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
             self.state = f"down: {reason}"
-            self._say(reason)
+            self._log(reason)
 
     async def _await_turn(self, failures: int) -> None:
         """Wait according to the number of failures and the venue's limit of connections."""
@@ -194,7 +193,8 @@ class Link:
         return self._reason
 
     async def _converse(self, socket: ClientConnection) -> None:
-        self._socket, self._feed = socket, self._live.open_feed(self.markets)
+        feed = unit_feed(self._live.open_feed(self.markets), self.markets)
+        self._socket, self._feed = socket, feed
         self._pending.clear()
         self._due.clear()
         self._stalls.clear()
@@ -246,7 +246,7 @@ class Link:
                     elif isinstance(event, Ack):
                         self._note_ack(event, now_ms)
                     elif isinstance(event, Refusal):
-                        self._say(f"the venue reports {quoted(event.text)}")
+                        self._log(f"the venue reports {quoted(event.text)}")
                 except VenueError as e:
                     self._skip_event(event, e, now_ms)
             self._last_ms = now_ms
@@ -263,13 +263,13 @@ class Link:
 
     def _skip_unreadable(self, e: VenueError, now_ms: int) -> None:
         self.unreadable += 1
-        self._say(f"unreadable frame, recorded as a gap: {e}")
+        self._log(f"unreadable frame, recorded as a gap: {e}")
         for symbol in self.markets:
             self._desks[symbol].unreadable(now_ms, self._last_ms)
 
     def _skip_event(self, event: Trade | Bbo | Ack | Refusal, e: VenueError, now_ms: int) -> None:
         self.unreadable += 1
-        self._say(f"event not stored, recorded as a gap: {e}")
+        self._log(f"event not stored, recorded as a gap: {e}")
         if isinstance(event, Trade | Bbo):
             channel: Channel = "trades" if isinstance(event, Trade) else "bbo"
             self._desks[event.symbol].unreadable(now_ms, self._last_ms, only=channel)
@@ -313,7 +313,7 @@ class Link:
         socket = self._socket
         if socket is None:
             return
-        self._say(f"{symbol} {channel} stalled, subscribing again")
+        self._log(f"{symbol} {channel} stalled, subscribing again")
         key, now_s, never_s = (symbol, channel), time.monotonic(), float("-inf")
         soon = now_s - self._stalls.get(key, never_s) < _STALL_AGAIN_S
         if soon and now_s - self._ended_for.get(key, never_s) >= _END_AGAIN_S:

@@ -12,14 +12,15 @@ from pathlib import Path
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span
-from tbv8.recorder.link import Clock, Say
+from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import Rest
 from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Live, Market
+from tbv8.venues.base import Live, Log, Market
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
+from tbv8.venues.units import unit_amount, unit_price
 
 _BEHIND_MS = 20_000  # a payment is published some seconds after its hour
 _LONGEST_MS = 31 * DAY_MS  # the most funding to catch up with; `doit funding` fetches more
@@ -41,7 +42,7 @@ class Polls:
         outbox: Where rows go.
         clock: The venue's.
         pace: How often to try again.
-        say: For what a user should know.
+        log: Prints a line for the user.
         usual_hours: Between two payments.
     """
 
@@ -55,13 +56,13 @@ class Polls:
         outbox: Outbox,
         clock: Clock,
         pace: Pace,
-        say: Say,
+        log: Log,
         usual_hours: int,
     ) -> None:
         self.marks = self.payments = self.failed = 0
         self.markets: Callable[[], Mapping[str, Market]] = dict
         self._venue, self._channels, self._live, self._rest = venue, channels, live, rest
-        self._outbox, self._clock, self._pace, self._say = outbox, clock, pace, say
+        self._outbox, self._clock, self._pace, self._log = outbox, clock, pace, log
         self._usual_hours = usual_hours
         self._known_ms: dict[str, int] = {}
         self._mark_ms: dict[str, int] = {}
@@ -115,6 +116,9 @@ class Polls:
             interest = contracts
             if contracts is not None and market.contract_size is not None:
                 interest = contracts * float(market.contract_size)
+            price = unit_price(price, market.multiplier)
+            if interest is not None:
+                interest = unit_amount(interest, market.multiplier)
             self._note_gap(symbol, minute_ms)
             row = (self._venue, symbol, minute_ms, price, interest, received_ms)
             self._outbox.batch.marks.append(row)
@@ -180,7 +184,7 @@ class Polls:
         failures = self._failures[what] = self._failures.get(what, 0) + 1
         if failures in (3, 10) or failures % 100 == 0:
             name = "mark prices" if what == "mark" else f"{what}: funding"
-            self._say(f"{name}: cannot fetch ({failures} failures in a row): {e}")
+            self._log(f"{name}: cannot fetch ({failures} failures in a row): {e}")
         pace = self._pace
         pause_s = backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)
         await asyncio.sleep(pause_s)

@@ -13,11 +13,11 @@ import aiohttp
 from tbv8.errors import VenueError
 from tbv8.market import Span, iso
 from tbv8.recorder.desk import Desk, Need
-from tbv8.recorder.link import Clock, Say
+from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
 from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Ask, Channel, Live, Market, RefusedError
+from tbv8.venues.base import Ask, Channel, Live, Log, Market, RefusedError
 from tbv8.venues.bounds import (
     REDIRECTS,
     REPLY_BYTES,
@@ -26,6 +26,7 @@ from tbv8.venues.bounds import (
     redirect_target,
     too_large,
 )
+from tbv8.venues.units import unit_ask
 
 _AT_ONCE = 4
 _LEADS_ON = (301, 302, 303, 307, 308)
@@ -165,7 +166,7 @@ class Refill:
         desks: By symbol.
         clock: The venue's.
         pace: How often to try.
-        say: For what a user should know.
+        log: Prints a line for the user.
         on_dead: Called with symbol and channel of a stream that turns out to be dead.
     """
 
@@ -177,12 +178,12 @@ class Refill:
         *,
         clock: Clock,
         pace: Pace,
-        say: Say,
+        log: Log,
         on_dead: Callable[[str, Channel], Awaitable[None]],
     ) -> None:
         self.failed = 0
         self._live, self._rest, self._desks = live, rest, desks
-        self._clock, self._pace, self._say, self._on_dead = clock, pace, say, on_dead
+        self._clock, self._pace, self._log, self._on_dead = clock, pace, log, on_dead
         self.markets: Mapping[str, Market] = {}
         self._under_way: set[tuple[str, str]] = set()
         self._failures: dict[tuple[str, str], int] = {}
@@ -206,7 +207,7 @@ class Refill:
         if looks:
             took_ms, sent_ms, venue_ms = min(looks)
             if not self._clock.learn(venue_ms, sent_ms=sent_ms, received_ms=sent_ms + took_ms):
-                self._say(
+                self._log(
                     f"WARNING: the venue's clock shows {iso(venue_ms)}, this computer's "
                     f"{iso(self._clock.local_ms())}, continuing with {iso(self._clock.now_ms())}: "
                     "correct the computer's clock if it is wrong"
@@ -238,7 +239,7 @@ class Refill:
             except VenueError as e:
                 self.failed += 1
                 failures += 1
-                self._say(f"cannot fetch the venue's list of symbols, trying again: {e}")
+                self._log(f"cannot fetch the venue's list of symbols, trying again: {e}")
                 await asyncio.sleep(self._pause_s(failures))
 
     async def run(self) -> None:
@@ -270,7 +271,7 @@ class Refill:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             self._not_before_s[key] = time.monotonic() + self._pause_s(failures)
             if failures in (3, 10) or failures % 100 == 0:
-                self._say(f"{symbol}: cannot fetch {need.what} ({failures} failures in a row): {e}")
+                self._log(f"{symbol}: cannot fetch {need.what} ({failures} failures in a row): {e}")
         else:
             self._failures.pop(key, None)
         finally:
@@ -283,14 +284,14 @@ class Refill:
             start_ms = need.span.start_ms
             end_ms = min(need.span.end_ms, start_ms + live.page_minutes * 60_000)
             span = Span(start_ms, end_ms)
-            ask = live.ask_minutes(market, span)
+            ask = unit_ask(live.ask_minutes(market, span), market)
             await self._rest.await_turn(ask.weight)
             asked_ms = clock.now_ms()
             bars = await self._rest.fetch(ask)
             desk.minutes.take(span, bars, asked_ms=asked_ms)
             desk.tick(clock.now_ms())
         elif need.what == "recent":
-            recent = live.ask_recent(symbol, market)
+            recent = unit_ask(live.ask_recent(symbol, market), market)
             await self._rest.await_turn(recent.weight)
             asked_ms = clock.now_ms()
             trades = await self._rest.fetch(recent)
@@ -303,7 +304,7 @@ class Refill:
             if dead:
                 await self._on_dead(symbol, "trades")
         else:
-            book = live.ask_bbo(symbol, market)
+            book = unit_ask(live.ask_bbo(symbol, market), market)
             await self._rest.await_turn(book.weight)
             asked_ms = clock.now_ms()
             bbo = await self._rest.fetch(book)
@@ -324,7 +325,7 @@ class Refill:
         now_s = time.monotonic()
         if now_s - self._warned_s.get(symbol, -_WARN_EVERY_S) >= _WARN_EVERY_S:
             self._warned_s[symbol] = now_s
-            self._say(
+            self._log(
                 f"WARNING: {desk.series} has missing minutes from {pending_ms / 3_600_000:.0f} h"
                 f" ago, and the venue keeps only {kept / 60:.0f} h: restore the connection before "
                 "older minutes are lost"

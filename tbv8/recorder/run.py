@@ -19,7 +19,7 @@ from tbv8.config.records import Venue
 from tbv8.errors import ConfigError, DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.recorder.desk import Desk
-from tbv8.recorder.link import Clock, Link, Say
+from tbv8.recorder.link import Clock, Link
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
 from tbv8.recorder.pace import STANDARD, Pace
@@ -29,6 +29,7 @@ from tbv8.recorder.status import Status, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
 from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import OnCommit, Writer
+from tbv8.store.natives import NativeMarket, check_native, read_native
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
@@ -39,7 +40,7 @@ from tbv8.store.ticks import (
     read_recorded_state,
     recorder_lock,
 )
-from tbv8.venues.base import Channel, Live, Market
+from tbv8.venues.base import Channel, Live, Log, Market
 from tbv8.venues.registry import find_venue
 
 _WEIGH_S = 0.05
@@ -138,6 +139,8 @@ def _record(
 ) -> _Left | None:
     """Record to the end; return the unwritten state if the database was moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
+        for venue, live in lives:
+            _write_natives(store, venue, live)
         recorder = _Recorder(db_path, store, lives, options, stop, before)
         try:
             asyncio.run(recorder.run())
@@ -162,6 +165,21 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
             )
         lives.append((venue, open_live()))
     return lives
+
+
+def _write_natives(store: TickStore, venue: Venue, live: Live) -> None:
+    """Write the market of each symbol; refuse one that differs from that of its stored rows."""
+    for symbol, setting in venue.symbols.items():
+        series = Series(venue.name, symbol)
+        market = NativeMarket(
+            native=setting or live.native_symbol(symbol),
+            setting=setting or "",
+            multiplier=venue.multiplier(symbol),
+        )
+        stored = read_native(store.query, series)
+        check_native(stored, market, series)
+        if market != stored:
+            store.write_native(series, market)
 
 
 def streams_of(venue: Venue) -> tuple[Channel, ...]:
@@ -216,12 +234,12 @@ class _Station:
         outbox: Outbox,
         session: aiohttp.ClientSession,
         options: Options,
-        say: Say,
+        log: Log,
     ) -> None:
         self.name = venue.name
         self._venue, self._live = venue, live
         self._streams = streams_of(venue)
-        self._say: Say = lambda text: say(f"{venue.name}: {text}")
+        self._log: Log = lambda text: log(f"{venue.name}: {text}")
         self.desks = desks
         self.clock = Clock(options.local_ms, options.steady_ms)
         self._pace = options.pace
@@ -234,7 +252,7 @@ class _Station:
             outbox=outbox,
             clock=self.clock,
             pace=options.pace,
-            say=self._say,
+            log=self._log,
             learn_markets=self._learn_markets,
         )
         rest = Rest(
@@ -252,7 +270,7 @@ class _Station:
             outbox=outbox,
             clock=self.clock,
             pace=options.pace,
-            say=self._say,
+            log=self._log,
             usual_hours=find_venue(venue.name).funding_hours,
         )
         self.polls.read_held(db_path, venue.symbols)
@@ -262,7 +280,7 @@ class _Station:
             desks,
             clock=self.clock,
             pace=options.pace,
-            say=self._say,
+            log=self._log,
             on_dead=self.link.resubscribe,
         )
         self.polls.markets = lambda: self.refill.markets
@@ -285,7 +303,7 @@ class _Station:
             try:
                 self._take_markets(await self.refill.fetch_markets())
             except VenueError as e:
-                self._say(f"cannot refresh the venue's list of symbols: {e}")
+                self._log(f"cannot refresh the venue's list of symbols: {e}")
         return self.refill.markets
 
     async def _keep_markets(self) -> None:
@@ -312,13 +330,14 @@ class _Station:
                 problems[symbol] = str(problem)
                 if self._problems.get(symbol) != problem:
                     path = f"config/venues/{self.name}.yaml"
-                    self._say(f"WARNING: {symbol} is not recorded: {problem}: see {path}")
+                    self._log(f"WARNING: {symbol} is not recorded: {problem}: see {path}")
             else:
+                market = replace(market, multiplier=self._venue.multiplier(symbol))
                 markets[symbol] = market
                 if symbol in before and before[symbol] != market:
-                    self._say(f"WARNING: {symbol} has changed: it is now {market}")
+                    self._log(f"WARNING: {symbol} has changed: it is now {market}")
         if not markets and problems != self._problems:
-            self._say("WARNING: it lists none of its symbols: nothing is recorded")
+            self._log("WARNING: it lists none of its symbols: nothing is recorded")
         self._problems = problems
         return markets
 
@@ -434,14 +453,14 @@ class _Recorder:
             DataError: The database cannot be used, or what was left could not be written.
             VenueError: The time is up, and nothing ever came.
         """
-        options, say = self._options, self._view.say
+        options, log = self._options, self._view.log
         writer = self._writer = Writer(
             self._store,
             self._outbox,
             self._desks,
             local_ms=options.local_ms,
             pace=options.pace,
-            say=say,
+            log=log,
             on_commit=options.on_commit,
         )
         stop = self._stop.event()
@@ -457,14 +476,14 @@ class _Recorder:
                     outbox=self._outbox,
                     session=session,
                     options=options,
-                    say=say,
+                    log=log,
                 )
                 self._stations.append(station)
             port = None
             if options.metrics_port is not None:
                 served = serve_metrics(options.metrics_port, self.status)
                 port = await stack.enter_async_context(served)
-                say(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
+                log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
             if options.on_start is not None:
                 options.on_start(
                     Handle(

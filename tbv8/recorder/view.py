@@ -37,7 +37,7 @@ class View:
         self._said: dict[str, tuple[float, int]] = {}
         self._rates = Rates()
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line with the time, unless a similar one was printed within 10 s."""
         text = one_line(text)
         topic = "".join(letter for letter in text if not letter.isdigit())[:80]

@@ -12,10 +12,10 @@ from functools import partial
 from tbv8.errors import MovedError
 from tbv8.market import Series
 from tbv8.recorder.desk import Desk
-from tbv8.recorder.link import Say
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.store.ticks import Batch, BusyError, TickStore
+from tbv8.venues.base import Log
 
 _SHRINK_EVERY_S = 300.0
 
@@ -32,7 +32,7 @@ class Writer:
         desks: Who gets late trades back.
         local_ms: Our clock.
         pace: How often.
-        say: For what a user should know.
+        log: Prints a line for the user.
         on_commit: Told of each commit.
     """
 
@@ -44,14 +44,14 @@ class Writer:
         *,
         local_ms: Callable[[], int],
         pace: Pace,
-        say: Say,
+        log: Log,
         on_commit: OnCommit | None = None,
     ) -> None:
         self.trades = self.bbo = self.minutes = self.commits = 0
         self.waiting_since_s: float | None = None
         self.moved = False
         self._store, self._outbox, self._desks = store, outbox, desks
-        self._local_ms, self._pace, self._say = local_ms, pace, say
+        self._local_ms, self._pace, self._log = local_ms, pace, log
         self._on_commit = on_commit
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writer")
         self._failed: Batch | None = None
@@ -145,7 +145,7 @@ class Writer:
             self._outbox.stuck = True
             self._outbox.weigh()
             if is_first:
-                self._say(f"{e}: waiting, with {len(self._outbox):,} rows in memory")
+                self._log(f"{e}: waiting, with {len(self._outbox):,} rows in memory")
             return False
         self._is_elsewhere = True
         self._check_place()
@@ -153,11 +153,11 @@ class Writer:
         self._outbox.written()
         if self.waiting_since_s is not None:
             waited_s = time.monotonic() - self.waiting_since_s
-            self._say(f"the database can be written again, after {waited_s:.0f} s")
+            self._log(f"the database can be written again, after {waited_s:.0f} s")
             self.waiting_since_s = None
         if self._outbox.dropped > self._dropped and not self._outbox.full:
             dropped, self._dropped = self._outbox.dropped - self._dropped, self._outbox.dropped
-            self._say(
+            self._log(
                 f"WARNING: {dropped:,} events were dropped, the buffer was full: see recording_gaps"
             )
         self.commits += 1
@@ -167,7 +167,7 @@ class Writer:
         for row in written.without_bar:
             self._desks[Series(row[0], row[1])].minutes.take_trade_without_bar(row)
         for warning in written.warnings:
-            self._say(f"WARNING: {warning}")
+            self._log(f"WARNING: {warning}")
         if self._on_commit is not None:
             self._on_commit(batch, self._local_ms())
         return True

@@ -111,7 +111,7 @@ class Callbacks:
         hook: Callable[..., Any] | None,
         behind: Callable[..., Any] | None,
     ) -> Callable[..., Any]:
-        after, call, fail = self._after, self.call, self.fail
+        after, fail, run_in_context = self._after, self.fail, self._variables.run
 
         def follow(*args: Any) -> Any:
             result = own(*args) if own is not None else None
@@ -120,11 +120,17 @@ class Callbacks:
                 behind(*args)
             return result
 
-        def run(*args: Any) -> Any:
+        def run(*args: Any) -> Any:  # as `call`, without one more call: this runs at each bar
             try:
                 if hook is not None:
                     hook(*args)
-                return call(follow, *args)
+                if self._is_inside:
+                    return follow(*args)
+                self._is_inside = True
+                try:
+                    return run_in_context(follow, *args)
+                finally:
+                    self._is_inside = False
             except BaseException as e:  # noqa: BLE001  # the session raises it
                 fail(name, e)
                 return None

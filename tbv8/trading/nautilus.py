@@ -37,7 +37,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.persistence import BarDataWrangler
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.errors import DataError
 from tbv8.market import Series, Timeframe, iso
 from tbv8.trading.units import ENGINE_DECIMALS
@@ -67,7 +67,7 @@ def to_bar_type(series: Series, timeframe: Timeframe) -> BarType:
 
 
 def to_instrument(
-    series: Series, rules: records.Instrument, *, price_decimals: int
+    series: Series, rules: files.Instrument, *, price_decimals: int
 ) -> CryptoPerpetual:
     """Return the perpetual that orders go to; money has eight decimals.
 

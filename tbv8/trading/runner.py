@@ -42,6 +42,9 @@ class EngineRunner:
         self._engine, self._strategy, self._loaded = engine, strategy, loaded
         self._callbacks, self._markets = callbacks, markets
         self._items = 0  # of data that the engine should have seen
+        # bound once: they are called at each bar
+        self._add_data, self._run, self._clear = engine.add_data, engine.run, engine.clear_data
+        self._is_running = loaded.is_running
 
     def run(self, time_ns: int, data: list[Any]) -> None:
         """Let the engine go on to `time_ns`, the time of the data, which are in their order.
@@ -51,19 +54,19 @@ class EngineRunner:
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
-        engine, callbacks = self._engine, self._callbacks
+        callbacks = self._callbacks
         if data:
-            engine.add_data(data, None, False, True)
+            self._add_data(data, None, False, True)
             self._items += len(data)
         try:
-            engine.run(time_ns - 1, None, None, True)
+            self._run(time_ns - 1, None, None, True)
         except RuntimeError as e:  # as where a strategy stops itself in on_start
             self._raise_error(time_ns, f" ({e})")
-        engine.clear_data()
+        self._clear()
         if (
             callbacks.caught is not None
-            or engine.iteration != self._items
-            or not self._loaded.is_running()
+            or self._engine.iteration != self._items
+            or not self._is_running()
         ):
             self._raise_error(time_ns)
         if callbacks.has_timers:

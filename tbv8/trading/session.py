@@ -13,7 +13,7 @@ from typing import Self
 
 from nautilus_trader.trading import Strategy
 
-from tbv8.config import records
+from tbv8.config import files, records
 from tbv8.market import Series
 from tbv8.risk.book import Book
 from tbv8.risk.events import EXACT
@@ -254,7 +254,7 @@ def _markets(
     return markets
 
 
-def _limits(strategy: records.Strategy, rules: Mapping[str, records.Instrument]) -> Limits:
+def _limits(strategy: records.Strategy, rules: Mapping[str, files.Instrument]) -> Limits:
     return Limits(
         max_daily_loss_usd=strategy.risk.max_daily_loss_usd,
         max_leverage=strategy.risk.max_leverage,

@@ -12,7 +12,7 @@ from typing import Any
 
 from nautilus_trader.model import FundingRateUpdate, InstrumentId
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.market import DAY_MS
 from tbv8.risk.book import Book
 from tbv8.risk.costs import funding, next_midnight
@@ -49,7 +49,7 @@ class Simulation:
         book: Book,
         orders: Orders,
         markets: Sequence[RestingOrders],
-        rules: Mapping[str, records.Instrument],
+        rules: Mapping[str, files.Instrument],
         *,
         counted_from_ms: int | None,
         starting_balance: Decimal,

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-type Say = Callable[[str], None]
-"""Takes one line for the user."""
+type Log = Callable[[str], None]
+"""Prints a line for the user; called from any thread."""
 
 
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,8 +222,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         span: For what time the venue has history at all, by our clock; no I/O.
         cost: What filling gaps would take, by our clock; no I/O.
-        open: Opens a session, for use in a `with`. `Say` is called from any thread with a line
-            about each long wait.
+        open: Opens a session, for use in a `with`; it logs each long wait.
         rolls: The venue keeps its newest history only, so what was recorded may be older.
         files: For history that may be replaced: the files of a native symbol as the ledger names
             them, each with the time from its first bar to its last; None where a bar that was
@@ -234,7 +233,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
 
     span: Callable[[int], Span]
     cost: Callable[[Sequence[Span], int], Cost]
-    open: Callable[[Endpoints, Say], History]
+    open: Callable[[Endpoints, Log], History]
     rolls: bool = False
     files: Callable[[str], Mapping[str, Span]] | None = None
     reach: bool = False
@@ -312,11 +311,13 @@ class Refusal(msgspec.Struct, frozen=True):
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """A market as the venue lists it; `contract_size` is base units a contract, or None for none.
 
-    `problem` says why it cannot be recorded though the venue lists it.
+    `problem` says why it cannot be recorded though the venue lists it. `multiplier` is how many of
+    the symbol's units the venue trades as one: the user's setting, that no venue publishes.
     """
 
     native: str
     contract_size: Decimal | None = None
+    multiplier: Decimal = Decimal(1)
     problem: str | None = None
 
 
@@ -383,7 +384,7 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-type FetchRules = Callable[[Endpoints, Say, Mapping[str, str | None]], dict[str, Rules]]
+type FetchRules = Callable[[Endpoints, Log, Mapping[str, str | None]], dict[str, Rules]]
 """Return the rules of symbols, given with their native ones, None for the venue's own spelling."""
 
 

@@ -16,7 +16,7 @@ import msgspec
 from tbv8.errors import VenueError
 from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Ask, Endpoints, Live, Market, RefusedError, Rules, Say
+from tbv8.venues.base import Ask, Endpoints, Live, Log, Market, RefusedError, Rules
 from tbv8.venues.bounds import check_clock
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Calls:
         name: The venue's.
         live: How to speak to it.
         endpoints: Where.
-        say: Told for what it waits when it waits for long.
+        log: Prints a line for the user, about a long wait.
         patience: How long to go on.
     """
 
@@ -59,10 +59,10 @@ class Calls:
         live: Live,
         endpoints: Endpoints,
         *,
-        say: Say | None = None,
+        log: Log | None = None,
         patience: Patience | None = None,
     ) -> None:
-        self.name, self._live, self._say = name, live, say
+        self.name, self._live, self._log = name, live, log
         self._url = endpoints.rest_url or live.rest_url
         self._patience = patience or Patience()
         self._session = _open_session(endpoints.redirect_hosts)
@@ -128,8 +128,8 @@ class Calls:
             except VenueError as e:
                 failure = e
             pause_s = backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
-            if tried >= _TRIES_IN_SILENCE and self._say is not None:
-                self._say(f"{where}: {failure}, trying again in {pause_s:.0f} s")
+            if tried >= _TRIES_IN_SILENCE and self._log is not None:
+                self._log(f"{where}: {failure}, trying again in {pause_s:.0f} s")
             self._patience.sleep(pause_s)
         raise VenueError(
             f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Payment, Say
+from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Log, Payment
 from tbv8.venues.live_calls import Calls, Patience
 from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
 
@@ -34,7 +34,7 @@ def open_funding(
     endpoints: Endpoints,
     *,
     usual_hours: int,
-    say: Say | None = None,
+    log: Log | None = None,
     patience: Patience | None = None,
 ) -> History:
     """Open a session with a venue's funding.
@@ -44,10 +44,10 @@ def open_funding(
         live: How to speak to it.
         endpoints: Where.
         usual_hours: Of its intervals, where it does not tell them.
-        say: Told for what it waits when it waits for long.
+        log: Prints a line for the user, about a long wait.
         patience: How long to go on.
     """
-    calls = Calls(name, live, endpoints, say=say, patience=patience)
+    calls = Calls(name, live, endpoints, log=log, patience=patience)
     return History(calls, LiveRates(live, calls, usual_hours=usual_hours))
 
 

@@ -20,8 +20,8 @@ from tbv8.venues.base import (
     Fetched,
     History,
     Live,
+    Log,
     Market,
-    Say,
     unusable_note,
     with_unusable,
 )
@@ -139,7 +139,7 @@ def open_history(
     endpoints: Endpoints,
     *,
     opened_ms: int = 0,
-    say: Say | None = None,
+    log: Log | None = None,
     patience: Patience | None = None,
 ) -> History:
     """Open a session with a venue's 1m bars: one request at a time, within its limits.
@@ -149,10 +149,10 @@ def open_history(
         live: How to speak to it.
         endpoints: Where.
         opened_ms: When it had no bars yet; for a venue that keeps all.
-        say: Told for what it waits when it waits for long.
+        log: Prints a line for the user, about a long wait.
         patience: How long to go on.
     """
-    calls = Calls(name, live, endpoints, say=say, patience=patience)
+    calls = Calls(name, live, endpoints, log=log, patience=patience)
     return History(calls, LiveBars(live, calls, opened_ms=opened_ms))
 
 

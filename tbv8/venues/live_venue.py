@@ -11,7 +11,7 @@ from contextlib import closing
 import msgspec
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Live, Rules, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, History, HistorySource, Live, Log, Rules, Venue
 
 
 def live_venue(
@@ -80,11 +80,11 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
 
         return page_cost(gaps, self.open_live().page_minutes)
 
-    def open_bars(self, endpoints: Endpoints, say: Say) -> History:
+    def open_bars(self, endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.live_history import open_history
 
         live = self.open_live()
-        return open_history(self.name, live, endpoints, opened_ms=self.opened_ms, say=say)
+        return open_history(self.name, live, endpoints, opened_ms=self.opened_ms, log=log)
 
     def funding_cost(self, gaps: Sequence[Span], now_ms: int) -> Cost:
         from tbv8.venues.live_funding import funding_cost
@@ -93,16 +93,16 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True):
             gaps = [Span(gap.start_ms, max(gap.end_ms, now_ms)) for gap in gaps]
         return funding_cost(gaps, hours=self.funding_hours, page_rows=self.payments_a_page)
 
-    def open_funding(self, endpoints: Endpoints, say: Say) -> History:
+    def open_funding(self, endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.live_funding import open_funding
 
         live, hours = self.open_live(), self.funding_hours
-        return open_funding(self.name, live, endpoints, usual_hours=hours, say=say)
+        return open_funding(self.name, live, endpoints, usual_hours=hours, log=log)
 
     def fetch_rules(
-        self, endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+        self, endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]
     ) -> dict[str, Rules]:
         from tbv8.venues.live_calls import Calls
 
-        with closing(Calls(self.name, self.open_live(), endpoints, say=say)) as calls:
+        with closing(Calls(self.name, self.open_live(), endpoints, log=log)) as calls:
             return calls.fetch_rules(symbols)

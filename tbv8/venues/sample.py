@@ -18,7 +18,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.market import HOUR_MS, MINUTE_MS, Span, parse_time, parse_timeframe
-from tbv8.venues.base import Cost, Endpoints, Fetched, History, HistorySource, Local, Say, Venue
+from tbv8.venues.base import Cost, Endpoints, Fetched, History, HistorySource, Local, Log, Venue
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,12 +94,12 @@ def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
     return Cost()
 
 
-def _open(endpoints: Endpoints, say: Say) -> History:
+def _open(endpoints: Endpoints, log: Log) -> History:
     """Return the simulated history; there is nothing to connect to, and nothing to wait for."""
     return History(_CONNECTION, SampleRows(minute_bars))
 
 
-def _open_funding(endpoints: Endpoints, say: Say) -> History:
+def _open_funding(endpoints: Endpoints, log: Log) -> History:
     """Return the simulated funding."""
     return History(_CONNECTION, SampleRows(funding_rates))
 

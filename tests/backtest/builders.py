@@ -19,7 +19,7 @@ from tbv8.aggregate import aggregate
 from tbv8.backtest.feed import run_at_once
 from tbv8.backtest.lookahead import Verdict, check_lookahead
 from tbv8.backtest.run import run_backtest
-from tbv8.config import records
+from tbv8.config import files, records
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time, parse_timeframe
 from tbv8.results.accounting import Books, to_books
 from tbv8.results.marks import to_marks
@@ -116,7 +116,7 @@ class Pair(Strategy):
 '''
 
 
-def rules(*, funding_hours: int = 8, **changes: str) -> records.Instrument:
+def rules(*, funding_hours: int = 8, **changes: str) -> files.Instrument:
     """Tick 0.5, lot 0.001, no maker fee, 0.05 % for takers, no funding."""
     values = {
         "tick_size": "0.5",
@@ -127,7 +127,7 @@ def rules(*, funding_hours: int = 8, **changes: str) -> records.Instrument:
     }
     values |= changes
     decimals = {name: Decimal(value) for name, value in values.items()}
-    return records.Instrument(**decimals, funding_hours=funding_hours)
+    return files.Instrument(**decimals, funding_hours=funding_hours)
 
 
 def limits(*, symbol: str = "BTC/USDT", **changes: str) -> records.Risk:
@@ -150,7 +150,7 @@ def make_strategy(**changes: Any) -> records.Strategy:
         "module": "scripted",
         "class_name": "Scripted",
         "params": {},
-        "routing": records.Routing(primary="hyperliquid"),
+        "routing": files.Routing(primary="hyperliquid"),
         "risk": limits(symbol=symbol),
         "source": Series("sample", "BTC/USDT"),
         "span": Span(START_MS, START_MS + 600 * MINUTE_MS),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.errors import DataError
 from tbv8.market import HOUR_MS, Series, Span, parse_timeframe
 from tests.backtest.builders import (
@@ -123,6 +123,7 @@ def test_two_orders_on_ten_bars_to_the_cent(tmp_path: Path) -> None:
         },
         "lost_margin": 0.0,
         "beyond_volume": {"fills": 0, "largest_multiple": None},
+        "stops_reached": 0,
         "buy_and_hold": {
             **undefined,
             "return": 0.06,
@@ -158,7 +159,7 @@ def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None
     # The shadow's tick is 0.1: 102.15 each.
     strategy = make_strategy(
         params={"orders": {1: "1", 3: "1"}},
-        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        routing=files.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
             "hyperliquid": {"BTC/USDT": rules()},
             "mexc": {"BTC/USDT": rules(tick_size="0.1")},
@@ -178,7 +179,7 @@ def test_the_terminal_tells_of_each_venues_open_position(tmp_path: Path) -> None
 def test_the_secondary_venue_is_simulated_beside_it(tmp_path: Path) -> None:
     strategy = make_strategy(
         params={"orders": {3: "2", 6: "-2"}},
-        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        routing=files.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
             "hyperliquid": {"BTC/USDT": rules()},
             "mexc": {"BTC/USDT": rules(tick_size="0.1", taker_fee="0")},
@@ -205,7 +206,7 @@ def test_fills_that_only_one_venue_has_are_counted_and_listed(tmp_path: Path) ->
     # 2 x 104 is 0.1664.
     strategy = make_strategy(
         params={"orders": {2: "-1.5", 3: "1.5", 5: "2"}},
-        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        routing=files.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
             "hyperliquid": {"BTC/USDT": rules(taker_fee="0")},
             "mexc": {
@@ -378,14 +379,14 @@ _SAME_BYTES = """
 import sys
 from decimal import Decimal
 from pathlib import Path
-from tbv8.config import records
+from tbv8.config import files
 from tests.backtest.builders import backtest, make_strategy, rules, wave
 from tbv8.market import parse_timeframe
 strategy = make_strategy(
     module="ema_cross", class_name="EmaCross", params={"fast": 3, "slow": 8},
     timeframe=parse_timeframe("5m"), starting_balance_usd=Decimal(100_000),
-    routing=records.Routing(primary="hyperliquid", secondary="mexc",
-                           mode="PRIMARY_LIVE_SECONDARY_SHADOW"),
+    routing=files.Routing(primary="hyperliquid", secondary="mexc",
+                          mode="PRIMARY_LIVE_SECONDARY_SHADOW"),
     instruments={
             "hyperliquid": {"BTC/USDT": rules()},
             "mexc": {"BTC/USDT": rules(tick_size="0.1")},

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tbv8.config import records
-from tbv8.config.records import Detail
+from tbv8.config import files, records
+from tbv8.config.files import Detail
 from tbv8.market import DAY_MS, Series, Span, parse_time, parse_timeframe
 from tests.benchmarks.measure import EIGHT_YEARS, copy_project, fill_minutes, run_reporting
 
@@ -64,7 +64,7 @@ def bench_history(folder: Path) -> dict[str, float]:
 
 def strategy(timeframe: str, span: Span, detail: Detail = "none") -> records.Strategy:
     """Return the shipped EMA cross, without a shadow."""
-    rules = records.Instrument(
+    rules = files.Instrument(
         tick_size=Decimal("0.01"),
         lot_size=Decimal("0.00001"),
         maker_fee=Decimal("0.00015"),
@@ -80,7 +80,7 @@ def strategy(timeframe: str, span: Span, detail: Detail = "none") -> records.Str
         module="ema_cross",
         class_name="EmaCross",
         params={"fast": 20, "slow": 50},
-        routing=records.Routing(primary="hyperliquid"),
+        routing=files.Routing(primary="hyperliquid"),
         risk=records.Risk(
             max_positions={SERIES.symbol: Decimal("0.01")},
             max_daily_loss_usd=Decimal(1_000_000),

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from statistics import median
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.market import DAY_MS, Series, Span, parse_time
 from tests.benchmarks import backtesting
 from tests.benchmarks.measure import best, copy_project, doit, fill_minutes, run, run_reporting
@@ -90,7 +90,7 @@ def _starts(project: Path) -> tuple[float, float]:
     return with_many, without
 
 
-def trial(detail: records.Detail) -> dict[str, float]:
+def trial(detail: files.Detail) -> dict[str, float]:
     """Return the CPU seconds of a trial, the best of several, and its filled orders."""
     from tbv8.experiments.trial import run_trial
     from tbv8.store.bars import open_bars, read_held_span

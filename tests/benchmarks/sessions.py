@@ -17,7 +17,7 @@ from tests.benchmarks.measure import ROOT, run_reporting, walk
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tbv8.config import records
+    from tbv8.config import files, records
     from tbv8.trading.bars import Bars
     from tbv8.trading.session import Session
 
@@ -114,7 +114,7 @@ def statistics() -> dict[str, float]:
     return {"seconds": time.perf_counter() - began, "fills": summary.primary.fills}
 
 
-def detailed(detail: records.Detail) -> dict[str, float]:
+def detailed(detail: files.Detail) -> dict[str, float]:
     """Run a session."""
     from tbv8.backtest.feed import run_at_once
     from tbv8.trading.bars import Bars

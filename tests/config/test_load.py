@@ -24,14 +24,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tbv8.config.document import plain
+from tbv8.config.files import Instrument, Routing
 from tbv8.config.load import load_project
 from tbv8.config.records import (
-    Instrument,
     Notify,
     Paper,
     Project,
     Risk,
-    Routing,
     Strategy,
     Venue,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import jsonschema
+import msgspec
 import pytest
 
+from tbv8.config import files
 from tbv8.config.document import read_document
 from tbv8.config.load import load_project
 from tbv8.config.schema import schemas
@@ -20,6 +22,11 @@ NOW_MS = MONDAY + 366 * 86_400_000
 VENUES = ("binance_spot", "hyperliquid", "mexc", "sample")
 SCHEMAS = schemas(VENUES)
 KINDS = {"venues": "venue", "strategies": "strategy", "experiments": "experiment"}
+RECORDS = [
+    record
+    for record in vars(files).values()
+    if isinstance(record, type) and issubclass(record, msgspec.Struct) and record.__struct_fields__
+]
 SHIPPED = sorted(path.relative_to(ROOT) for path in (ROOT / "config").rglob("*.yaml"))
 
 # design.md, section 4, as it stands
@@ -101,14 +108,27 @@ def problem_of_tbv8(root: Path) -> str | None:
     return next((str(problem.error) for problem in loaded.problems), None)
 
 
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_field_of_a_files_record_has_its_description_beside_it(record: type) -> None:
+    hints = get_type_hints(record, include_extras=True)
+    described = {
+        name: meta.description
+        for name, hint in hints.items()
+        for meta in getattr(hint, "__metadata__", ())
+    }
+
+    assert tuple(described) == record.__struct_fields__
+    assert all(text.endswith((".", "...")) for text in described.values()), described
+
+
 @pytest.mark.parametrize("kind", SCHEMAS)
-def test_each_schema_is_one_and_tells_what_every_key_means(kind: str) -> None:
+def test_each_schema_is_valid_and_has_the_descriptions_of_its_records(kind: str) -> None:
     jsonschema.Draft7Validator.check_schema(SCHEMAS[kind])
 
     for record in (SCHEMAS[kind], *SCHEMAS[kind]["$defs"].values()):
         assert record["additionalProperties"] is False
-        for key, value in record["properties"].items():
-            assert value["description"].endswith((".", "...")), key
+        assert record["description"]
+        assert all(value["description"] for value in record["properties"].values())
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=str)

@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.config.experiments import vary
-from tbv8.config.records import MonteCarlo, Routing, WalkForward
+from tbv8.config.files import Routing
+from tbv8.config.records import MonteCarlo, WalkForward
 from tbv8.config.space import Axis, points
 from tbv8.errors import ConfigError, DataError
 from tbv8.experiments.blocks import Market

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tbv8.config.records import Routing, Strategy, Venue
+from tbv8.config.files import Routing
+from tbv8.config.records import Strategy, Venue
 from tbv8.live import host
 from tbv8.live.plan import Plan
 from tbv8.live.watch import Options, watch

@@ -69,7 +69,7 @@ class Scene:
                     {"BTC/USDT": self.hand.desk},
                     clock=self.clock,
                     pace=QUICK,
-                    say=self.said.append,
+                    log=self.said.append,
                     on_dead=self._note_dead,
                 )
                 refill.markets = {"BTC/USDT": CONTRACT}

@@ -145,8 +145,8 @@ def test_the_like_of_a_line_is_said_once_in_a_while(capsys: pytest.CaptureFixtur
     view = View(STANDARD)
 
     for port in (1, 2, 3):
-        view.say(f"mexc: cannot connect (port {port})")
-    view.say("hyperliquid: another matter")
+        view.log(f"mexc: cannot connect (port {port})")
+    view.log("hyperliquid: another matter")
 
     said = capsys.readouterr().out.splitlines()
     assert [text.split("Z ")[1] for text in said] == [

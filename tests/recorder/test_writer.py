@@ -41,7 +41,7 @@ class Scene:
             {BTC: self.hand.desk},
             local_ms=lambda: 7,
             pace=pace,
-            say=self.said.append,
+            log=self.said.append,
             on_commit=self._note,
         )
 
@@ -121,7 +121,7 @@ def test_a_commit_is_told_when_other_readers_see_it(db_path: Path, store: TickSt
         {},
         local_ms=lambda: 7,
         pace=QUICK,
-        say=print,
+        log=print,
         on_commit=lambda _batch, _ms: seen.append(len(prices(db_path))),
     )
 

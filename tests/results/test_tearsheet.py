@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tbv8.aggregate import aggregate
-from tbv8.config import records
+from tbv8.config import files, records
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
 from tbv8.page.plotly import PLOTLY_FILE, write_plotly
@@ -69,7 +69,7 @@ def shadowed(strategy: records.Strategy) -> records.Strategy:
 
     return msgspec.structs.replace(
         strategy,
-        routing=records.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
+        routing=files.Routing(primary="hyperliquid", secondary="mexc", mode=SHADOW),
         instruments={
             "hyperliquid": {"BTC/USDT": rules()},
             "mexc": {"BTC/USDT": rules(taker_fee="0.002")},

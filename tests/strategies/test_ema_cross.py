@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
 from tests.backtest.builders import bar_number, make_bars, make_strategy, rules, run_strategy
 
 
-def _run(
-    closes: list[float], *, instrument: records.Instrument | None = None, **params: Any
-) -> Run:
+def _run(closes: list[float], *, instrument: files.Instrument | None = None, **params: Any) -> Run:
     # The average of one is the close itself; that of three moves half of the way to each close.
     strategy = make_strategy(
         module="ema_cross",

@@ -22,7 +22,7 @@ from nautilus_trader.model import (
 )
 from nautilus_trader.trading import Strategy
 
-from tbv8.config import records
+from tbv8.config import files, records
 from tbv8.market import Series, Span, parse_timeframe
 from tbv8.trading.bars import Bars
 from tbv8.trading.records import Run
@@ -199,12 +199,12 @@ class Driven(Strategy):
 
 
 def strategy_of(
-    rules: Rules, script: Script, *, timeframe: str, bars: Sequence[str], detail: records.Detail
+    rules: Rules, script: Script, *, timeframe: str, bars: Sequence[str], detail: files.Detail
 ) -> records.Strategy:
     """Return the records for the simulator's rules."""
     symbols = tuple(rules.markets)
     instruments = {
-        symbol: records.Instrument(
+        symbol: files.Instrument(
             tick_size=market.tick,
             lot_size=market.lot,
             maker_fee=market.maker_fee,
@@ -229,7 +229,7 @@ def strategy_of(
         module="driven",
         class_name="Driven",
         params={"script": script, "inside": {}},
-        routing=records.Routing(primary=VENUE),
+        routing=files.Routing(primary=VENUE),
         risk=records.Risk(
             max_positions=most, max_daily_loss_usd=loss, max_leverage=rules.max_leverage
         ),
@@ -298,7 +298,7 @@ def run_script(
     *,
     timeframe: str,
     bars: Sequence[str] = (),
-    detail: records.Detail = "none",
+    detail: files.Detail = "none",
     pieces: Callable[[Bars], Iterable[Bars]] = lambda bars: [bars],
 ) -> tuple[Run, Books]:
     """Run a script through a session; return the run, and as much of the simulator's Books."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_time
 from tests.backtest.builders import real_bars
 from tests.trading.driven import drive
@@ -33,7 +33,7 @@ class World:
     """
 
     symbols: tuple[str, ...] = ONE
-    detail: records.Detail = "none"
+    detail: files.Detail = "none"
     count: int = 180
     holes_together: bool = False
     market: Mapping[str, Any] = field(default_factory=dict)

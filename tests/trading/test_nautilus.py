@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbv8.config import records
+from tbv8.config import files
 from tbv8.errors import DataError
 from tbv8.market import Series, iso, parse_time, parse_timeframe
 from tbv8.trading.nautilus import (
@@ -36,7 +36,7 @@ from tests.backtest.builders import (
 SERIES = Series("hyperliquid", "BTC/USDT")
 
 
-def _to_bars(bars: pa.Table, instrument: records.Instrument, *, timeframe: str = "1h") -> list:
+def _to_bars(bars: pa.Table, instrument: files.Instrument, *, timeframe: str = "1h") -> list:
     length = parse_timeframe(timeframe)
     rules = to_instrument(
         SERIES, instrument, price_decimals=price_decimals(bars, instrument.tick_size)
@@ -249,7 +249,7 @@ def test_holes_are_not_filled() -> None:
 def test_a_venue_with_a_dash_and_money_with_two_decimals() -> None:
     strategy = make_strategy(
         symbol="BTC/USD",
-        routing=records.Routing(primary="my-venue_2"),
+        routing=files.Routing(primary="my-venue_2"),
         instruments={"my-venue_2": {"BTC/USD": rules()}},
         params={"orders": {1: "0.001"}},
     )

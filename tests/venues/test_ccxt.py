@@ -22,7 +22,7 @@ from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import HISTORY, covered
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, FromExchange, History, Say
+from tbv8.venues.base import Endpoints, FromExchange, History, Log
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.ccxt.history import open_history
 from tbv8.venues.ccxt.rules import parse_rules
@@ -65,8 +65,8 @@ def venue_of(
     """Return what a venue's YAML gives, but for the pauses."""
     origin = FromExchange(exchange=exchange)
 
-    def opened(endpoints: Endpoints, say: Say) -> History:
-        return open_history(origin, endpoints, say=say, patience=Patience(sleep=waits.append))
+    def opened(endpoints: Endpoints, log: Log) -> History:
+        return open_history(origin, endpoints, log=log, patience=Patience(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,

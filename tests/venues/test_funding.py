@@ -20,7 +20,7 @@ from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
 from tbv8.store.ledger import FUNDING
 from tbv8.store.verify import verify
-from tbv8.venues.base import Endpoints, History, Payment, Say
+from tbv8.venues.base import Endpoints, History, Log, Payment
 from tbv8.venues.binance.funding import open_funding
 from tbv8.venues.binance.host import Patience
 from tbv8.venues.binance_perp import PRODUCT
@@ -253,9 +253,9 @@ def test_whatever_is_wanted_fails_or_is_killed_the_table_is_what_was_paid(
 def hurried() -> Iterator[None]:
     """Let a session wait on a clock of its own, which each wait moves."""
 
-    def open_hurried(endpoints: Endpoints, say: Say) -> History:
+    def open_hurried(endpoints: Endpoints, log: Log) -> History:
         time = VirtualTime()
-        return open_funding(PRODUCT, endpoints, Patience(clock=time.now_s, wait=time.wait, say=say))
+        return open_funding(PRODUCT, endpoints, Patience(clock=time.now_s, wait=time.wait, log=log))
 
     source = find_funding(PERP.venue)
     assert source is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tbv8.results.read import Result, read_trades
+from tbv8.market import Timeframe
+from tbv8.results.read import Result
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, close_times, column
 
 type Flags = npt.NDArray[np.bool_]
@@ -46,47 +46,80 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.opened_ms)
 
 
+class Closings(msgspec.Struct, frozen=True, kw_only=True):
+    """The fills that closed the positions of a run.
+
+    Attributes:
+        reasons: The tags of each one's order, or its type.
+        at_close: True if it was filled at the close of a step, False if inside of it.
+    """
+
+    reasons: Texts
+    at_close: Flags
+
+
 def round_trips(result: Result) -> RoundTrips:
     """Return the closed positions of the primary run."""
-    positions, fills, tags = result.primary.positions, result.primary.fills, result.primary.tags
-    quantity, entries, exits, gains, fees, funding = (
-        positions[name].cast(pa.float64()).to_numpy()
-        for name in ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
-    )
-    symbols, is_long = positions["symbol"].to_numpy(), _is(positions["side"], "long")
-    opened_ms, closed_ms = positions["opened_ms"].to_numpy(), positions["closed_ms"].to_numpy()
-    basis, count = entries * quantity, len(symbols)
-    shares = np.full(count, np.nan)
+    run, positions = result.primary, result.primary.positions
+    entries, gains = _floats(positions, "entry_price"), _floats(positions, "pnl")
+    basis, shares = entries * _floats(positions, "quantity"), np.full(len(entries), np.nan)
     np.divide(gains, basis, out=shares, where=basis > 0)
-    reasons, adverse, favorable = np.empty(count, np.object_), np.zeros(count), np.zeros(count)
-    for symbol in result.summary.symbols:
-        own, steps = symbols == symbol, result.bars.steps[symbol]
-        reasons[own], at_close = _endings(fills, tags, symbol)
-        ends_ms = close_times(steps, result.strategy.step)
-        first = np.searchsorted(ends_ms, opened_ms[own], side="right")
-        ended_ms = np.where(at_close, closed_ms[own], closed_ms[own] - 1)
-        last = np.searchsorted(ends_ms, ended_ms, side="right")
-        highest = np.fmax(_extremes(np.maximum, column(steps, "high"), first, last), exits[own])
-        lowest = np.fmin(_extremes(np.minimum, column(steps, "low"), first, last), exits[own])
-        up, down = highest / entries[own] - 1, 1 - lowest / entries[own]
-        adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
-        favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
+    ends = closings(positions, run.fills, run.tags)
+    adverse, favorable = excursions(positions, ends, result.bars.steps, result.strategy.step)
     return RoundTrips(
-        symbols=symbols,
-        is_long=is_long,
-        opened_ms=opened_ms,
-        closed_ms=closed_ms,
+        symbols=positions["symbol"].to_numpy(),
+        is_long=_is(positions["side"], "long"),
+        opened_ms=positions["opened_ms"].to_numpy(),
+        closed_ms=positions["closed_ms"].to_numpy(),
         entries=entries,
-        exits=exits,
+        exits=_floats(positions, "exit_price"),
         gains=gains,
         cents=_cents(positions["pnl"]),
-        fees=fees,
-        funding=funding,
+        fees=_floats(positions, "fees"),
+        funding=_floats(positions, "funding"),
         shares=shares,
-        reasons=reasons,
+        reasons=ends.reasons,
         adverse=adverse,
         favorable=favorable,
     )
+
+
+def excursions(
+    positions: pa.Table, ends: Closings, steps: Mapping[str, pa.Table], step: Timeframe
+) -> tuple[Floats, Floats]:
+    """Return the largest moves of the price against each closed position, and in favor of it.
+
+    Both are fractions of the entry price, none below 0. They count the whole steps within the
+    position, its entry and its exit.
+
+    Args:
+        positions: positions.csv.
+        ends: Its closings.
+        steps: The bars that matched orders, by symbol.
+        step: Their timeframe.
+    """
+    adverse, favorable = np.zeros(positions.num_rows), np.zeros(positions.num_rows)
+    symbols, is_long = positions["symbol"].to_numpy(), _is(positions["side"], "long")
+    entries, exits = _floats(positions, "entry_price"), _floats(positions, "exit_price")
+    opened_ms = positions["opened_ms"].to_numpy()
+    ended_ms = positions["closed_ms"].to_numpy() - ~ends.at_close  # not the step that it ends in
+    for symbol in dict.fromkeys(symbols):
+        own, bars = symbols == symbol, steps[symbol]
+        times_ms = close_times(bars, step)
+        first, last = (
+            np.searchsorted(times_ms, of[own], side="right") for of in (opened_ms, ended_ms)
+        )
+        highest = np.fmax(_extremes(np.maximum, column(bars, "high"), first, last), exits[own])
+        lowest = np.fmin(_extremes(np.minimum, column(bars, "low"), first, last), exits[own])
+        up, down = highest / entries[own] - 1, 1 - lowest / entries[own]
+        adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
+        favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
+    return adverse, favorable
+
+
+def _floats(table: pa.Table, name: str) -> Floats:
+    values: Floats = table[name].cast(pa.float64()).to_numpy()
+    return values
 
 
 def _is(texts: pa.ChunkedArray, text: str) -> Flags:
@@ -108,23 +141,21 @@ def _extremes(extreme: np.ufunc, values: Floats, first: Ints, last: Ints) -> Flo
     return np.where(last > first, found, np.nan)
 
 
-def closing_reasons(folder: Path) -> list[str]:
-    """Return the reason of each row of a run's positions.csv, as the tearsheet shows it."""
-    trades = read_trades(folder)
-    symbols = trades["positions"]["symbol"].to_numpy()
-    reasons = np.empty(len(symbols), np.object_)
-    for symbol in set(symbols):
-        reasons[symbols == symbol], _ = _endings(trades["fills"], trades["tags"], symbol)
-    return list(reasons)
+def closings(positions: pa.Table, fills: pa.Table, tags: Mapping[str, str]) -> Closings:
+    """Return what closed each row of positions.csv, from the files of the same run."""
+    symbols = positions["symbol"].to_numpy()
+    reasons, at_close = np.full(len(symbols), None), np.zeros(len(symbols), np.bool_)
+    for symbol in dict.fromkeys(symbols):
+        own = symbols == symbol
+        reasons[own], at_close[own] = _closings_of(symbol, fills, tags)
+    return Closings(reasons=reasons, at_close=at_close)
 
 
-def _endings(fills: pa.Table, tags: Mapping[str, str], symbol: str) -> tuple[list[str], Flags]:
-    """Return the reason for closing of each closed position; True if at the close of a step."""
+def _closings_of(symbol: str, fills: pa.Table, tags: Mapping[str, str]) -> tuple[list[str], Flags]:
     fills = fills.filter(pc.equal(fills["symbol"], symbol))
-    sizes = fills["quantity"]
-    places = len(sizes[0].as_py().partition(".")[2]) if fills.num_rows else 0
+    places = len(fills["quantity"][0].as_py().partition(".")[2])
     after, size = (
-        np.rint(fills[name].cast(pa.float64()).to_numpy() * 10.0**places).astype(np.int64)
+        np.rint(_floats(fills, name) * 10.0**places).astype(np.int64)
         for name in ("position", "quantity")
     )
     before = after - np.where(_is(fills["side"], "buy"), size, -size)

@@ -26,7 +26,7 @@ from tbv8.errors import VenueError
 from tbv8.market import iso
 from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import UNREADABLE, Say
+from tbv8.venues.base import UNREADABLE, Log
 from tbv8.venues.binance.product import Product
 from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_words
 
@@ -39,7 +39,7 @@ _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
 _BAN_TOLD = re.compile(r"banned until (\d{12,14})")
 
 
-def _say_nothing(_line: str) -> None:
+def _ignore(_line: str) -> None:
     return None
 
 
@@ -55,7 +55,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
         ccxt_s: Both for ccxt, which has one number; Binance itself gives up after 10 s.
         clock: Seconds since the epoch; the minutes of the weight limit are counted on it.
         wait: Waits some seconds, or until the event is set.
-        say: Is told of a pause that lasts.
+        log: Prints a line for the user, about a long pause.
     """
 
     tries: int = 6
@@ -67,7 +67,7 @@ class Patience(msgspec.Struct, frozen=True, kw_only=True):
     ccxt_s: float = 20.0
     clock: Callable[[], float] = time.time
     wait: Callable[[threading.Event, float], object] = threading.Event.wait
-    say: Say = _say_nothing
+    log: Log = _ignore
 
 
 class _ErrorBody(msgspec.Struct):
@@ -188,7 +188,7 @@ class Host:
             if tried >= self.patience.tries:
                 raise _given_up(where, str(failure), tried) from failure
             if pause_s:
-                self._say_pause(f"{failure} for {path}, next try in", pause_s)
+                self._log_pause(f"{failure} for {path}, next try in", pause_s)
                 self._wait(pause_s, closing)
         raise AssertionError  # count does not end
 
@@ -201,12 +201,12 @@ class Host:
         if tried >= self.patience.tries:
             raise _given_up(f"{self._venue}: {self.url}{path}", problem, tried)
         pause_s = self._backoff_s(tried)
-        self._say_pause(f"{problem} for {path}, next try in", pause_s)
+        self._log_pause(f"{problem} for {path}, next try in", pause_s)
         self._wait(pause_s, closing)
 
     def _await_turn(self, weight: int, closing: threading.Event) -> None:
         while wait := self._take(weight):
-            self._say_pause(*wait)
+            self._log_pause(*wait)
             self._wait(wait[1], closing)
         if closing.is_set():
             raise CancelledError
@@ -232,14 +232,14 @@ class Host:
             with self._lock:
                 self._used = max(self._used, int(used))
 
-    def _say_pause(self, why: str, seconds: float) -> None:
+    def _log_pause(self, why: str, seconds: float) -> None:
         """Tell of a pause, once though several threads make it."""
         until_s = self.patience.clock() + seconds
         with self._lock:
             if seconds < _SAID_FROM_S or until_s < self._said_until_s + 1:
                 return
             self._said_until_s = until_s
-        self.patience.say(f"{self.url} {why} {seconds:.0f} s")
+        self.patience.log(f"{self.url} {why} {seconds:.0f} s")
 
     def _wait(self, seconds: float, closing: threading.Event) -> None:
         self.patience.wait(closing, seconds)

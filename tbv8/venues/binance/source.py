@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FetchRules, History, HistorySource, Rules, Say
+from tbv8.venues.base import Cost, Endpoints, FetchRules, History, HistorySource, Log, Rules
 from tbv8.venues.binance import plan
 from tbv8.venues.binance.product import Product
 
@@ -19,11 +19,11 @@ def history_source(product: Product) -> HistorySource:
     def cost(gaps: Sequence[Span], now_ms: int) -> Cost:
         return plan.cost(product, plan.pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms))
 
-    def opened(endpoints: Endpoints, say: Say) -> History:
+    def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.binance.history import open_history
         from tbv8.venues.binance.host import Patience
 
-        return open_history(product, endpoints, Patience(say=say))
+        return open_history(product, endpoints, Patience(log=log))
 
     return HistorySource(span=span, cost=cost, open=opened)
 
@@ -38,11 +38,11 @@ def funding_source(product: Product) -> HistorySource:
         pieces = plan.rate_pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms)
         return plan.rates_cost(pieces)
 
-    def opened(endpoints: Endpoints, say: Say) -> History:
+    def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.binance.funding import open_funding
         from tbv8.venues.binance.host import Patience
 
-        return open_funding(product, endpoints, Patience(say=say))
+        return open_funding(product, endpoints, Patience(log=log))
 
     return HistorySource(span=span, cost=cost, open=opened)
 
@@ -51,11 +51,11 @@ def rules_source(product: Product) -> FetchRules:
     """Return the request for the rules of a product's symbols."""
 
     def fetch(
-        endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+        endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]
     ) -> dict[str, Rules]:
         from tbv8.venues.binance.host import Patience
         from tbv8.venues.binance.rules import fetch_rules
 
-        return fetch_rules(product, endpoints, symbols, patience=Patience(say=say))
+        return fetch_rules(product, endpoints, symbols, patience=Patience(log=log))
 
     return fetch

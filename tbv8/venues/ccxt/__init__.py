@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Rules, Say
+from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Log, Rules
 
 _PAGE_MINUTES = 500  # of most exchanges; the session knows its own
 
@@ -32,17 +32,17 @@ def exchanges() -> list[str]:
 def exchange_source(origin: FromExchange) -> HistorySource:
     """Return the history that `origin` configures."""
 
-    def opened(endpoints: Endpoints, say: Say) -> History:
+    def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history
 
-        return open_history(origin, endpoints, say=say)
+        return open_history(origin, endpoints, log=log)
 
     def fetch_rules(
-        endpoints: Endpoints, say: Say, symbols: Mapping[str, str | None]
+        endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]
     ) -> dict[str, Rules]:
         from tbv8.venues.ccxt.rules import fetch_rules
 
-        return fetch_rules(origin, endpoints, symbols, say=say)
+        return fetch_rules(origin, endpoints, symbols, log=log)
 
     return HistorySource(span=_span, cost=_cost, open=opened, reach=True, rules=fetch_rules)
 

@@ -15,7 +15,7 @@ import requests
 from tbv8.errors import VenueError
 from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Endpoints, RefusedError, Say
+from tbv8.venues.base import Endpoints, Log, RefusedError
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import Session, causes
 from tbv8.venues.live_calls import Patience
@@ -35,16 +35,16 @@ class Exchange:
     Args:
         name: ccxt's.
         endpoints: `rest_url` in place of the exchange's own hosts.
-        say: Told for what it waits when it waits for long.
+        log: Prints a line for the user, about a long wait.
         patience: How long to go on.
 
     `ccxt` is ccxt's own object; what sends a request is called by `ask`.
     """
 
     def __init__(
-        self, name: str, endpoints: Endpoints, *, say: Say, patience: Patience | None = None
+        self, name: str, endpoints: Endpoints, *, log: Log, patience: Patience | None = None
     ) -> None:
-        self.name, self._say = name, say
+        self.name, self._log = name, log
         self._patience = patience or Patience()
         self._session = Session(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
         self.ccxt: Any = self._open(endpoints.rest_url)
@@ -105,7 +105,7 @@ class Exchange:
                 backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s),
             )
             if tried >= _TRIES_IN_SILENCE or retry_after_s > 1:
-                self._say(f"{self.name}: {what}: {failure}, trying again in {pause_s:.0f} s")
+                self._log(f"{self.name}: {what}: {failure}, trying again in {pause_s:.0f} s")
             self._patience.sleep(pause_s)
         raise VenueError(
             f"{self.name}: {what}: {failure}, {self._patience.tries} times: run the same command "

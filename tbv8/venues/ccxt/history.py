@@ -24,8 +24,8 @@ from tbv8.venues.base import (
     Fetched,
     FromExchange,
     History,
+    Log,
     RefusedError,
-    Say,
 )
 from tbv8.venues.ccxt.exchange import Exchange
 from tbv8.venues.live_calls import Patience
@@ -51,10 +51,10 @@ class _Reach(msgspec.Struct, frozen=True):
 
 
 def open_history(
-    origin: FromExchange, endpoints: Endpoints, *, say: Say, patience: Patience | None = None
+    origin: FromExchange, endpoints: Endpoints, *, log: Log, patience: Patience | None = None
 ) -> History:
     """Open a session with the 1m bars of an exchange; see `tbv8.venues.ccxt.exchange.Exchange`."""
-    exchange = Exchange(origin.exchange, endpoints, say=say, patience=patience)
+    exchange = Exchange(origin.exchange, endpoints, log=log, patience=patience)
     return History(exchange, CcxtBars(exchange))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import ccxt
 
 from tbv8.errors import VenueError
-from tbv8.venues.base import Contract, Endpoints, FromExchange, Rules, Say
+from tbv8.venues.base import Contract, Endpoints, FromExchange, Log, Rules
 from tbv8.venues.ccxt.exchange import Exchange
 from tbv8.venues.live_calls import Patience
 
@@ -26,7 +26,7 @@ def fetch_rules(
     endpoints: Endpoints,
     symbols: Mapping[str, str | None],
     *,
-    say: Say,
+    log: Log,
     patience: Patience | None = None,
 ) -> dict[str, Rules]:
     """Return the rules of symbols, as the exchange publishes them now.
@@ -34,7 +34,7 @@ def fetch_rules(
     Raises:
         VenueError: The exchange does not know one of them, refuses, or is out of reach.
     """
-    with closing(Exchange(origin.exchange, endpoints, say=say, patience=patience)) as exchange:
+    with closing(Exchange(origin.exchange, endpoints, log=log, patience=patience)) as exchange:
         found = {}
         for symbol, native in symbols.items():
             market = exchange.find_market(native or exchange.native_symbol(symbol))

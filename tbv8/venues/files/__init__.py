@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tbv8.market import Span
-from tbv8.venues.base import Cost, Endpoints, FromFiles, History, HistorySource, Say
+from tbv8.venues.base import Cost, Endpoints, FromFiles, History, HistorySource, Log
 from tbv8.venues.files.index import FileIndex
 
 
@@ -22,7 +22,7 @@ def files_source(origin: FromFiles) -> HistorySource:
     """Return the history that `origin` configures."""
     index = FileIndex(origin)
 
-    def opened(endpoints: Endpoints, say: Say) -> History:
+    def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.files.history import open_history
 
         return open_history(index)
