@@ -155,22 +155,22 @@ def _positions_of(
             if isinstance(event, Payment):
                 paid += event.amount
                 continue
-            held = before(event)
-            closing = min(abs(held), event.quantity) if held * event.change < 0 else _ZERO
+            size = before(event)
+            closing = min(abs(size), event.quantity) if size * event.change < 0 else _ZERO
             opening, fee = event.quantity - closing, event.fee
             if opening and closing:
                 fee = (fee * closing / event.quantity).quantize(_SMALLEST)
             fees += fee
             if closing:
                 exited += closing * event.price
-            if closing and closing == abs(held):
+            if closing and closing == abs(size):
                 fees += margins.get(event.ts_ms, 0) if event.type == LIQUIDATION else 0
-                gained = exited - entered if held > 0 else entered - exited
+                gained = exited - entered if size > 0 else entered - exited
                 yield Position(
                     symbol=symbol,
                     opened_ms=opened_ms,
                     closed_ms=event.ts_ms,
-                    side="long" if held > 0 else "short",
+                    side="long" if size > 0 else "short",
                     quantity=quantity,
                     entry_price=entered / quantity,
                     exit_price=exited / quantity,

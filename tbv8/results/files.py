@@ -38,7 +38,7 @@ def write_run(folder: Path, books: Books) -> None:
     if run.tags:
         _write_rows(folder / "tags.csv", ("order_id", "tags"), run.tags.items())
     if run.chart_lines:
-        _write_lines(folder / "chart_lines.csv", run.chart_lines)
+        _write_chart_lines(folder / "chart_lines.csv", run.chart_lines)
 
 
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
@@ -56,7 +56,7 @@ def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
     pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
 
 
-def _write_lines(path: Path, lines: ChartLines) -> None:
+def _write_chart_lines(path: Path, lines: ChartLines) -> None:
     columns = {name: _ten_digits(values) for name, values in lines.values.items()}
     table = pa.table({"ts_ms": np.asarray(lines.closes_ms), **columns})
     _write_rows(path, table.column_names, ())

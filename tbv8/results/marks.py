@@ -116,11 +116,11 @@ def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
         table = bars.steps[symbol]
         opens_ms = table["ts_ms"].to_numpy()
         first, end = np.searchsorted(opens_ms, [span.start_ms, span.end_ms])
-        held = table.slice(first, end - first)
-        if "minutes" in held.column_names:
-            minutes = int(held["minutes"].to_numpy().sum())
+        rows = table.slice(first, end - first)
+        if "minutes" in rows.column_names:
+            minutes = int(rows["minutes"].to_numpy().sum())
         else:
-            lengths_ms = close_times(held, strategy.step) - held["ts_ms"].to_numpy()
+            lengths_ms = close_times(rows, strategy.step) - rows["ts_ms"].to_numpy()
             minutes = int(lengths_ms.sum()) // MINUTE_MS
         missing[symbol] = (span.end_ms - span.start_ms) // MINUTE_MS - minutes
     return missing

@@ -48,7 +48,7 @@ from tbv8.trading.records import Fill
 _LISTED = 1000
 """The maximum length of the lists of denials and of one-sided fills; counts include all."""
 
-_SHOWN = Context(prec=10)
+_TEN_DIGITS = Context(prec=10)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,7 +210,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_in_history: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(lines(self))
+        return "\n".join(_lines(self))
 
     @property
     def runs(self) -> tuple[Stats, ...]:
@@ -380,41 +380,32 @@ def _by(name: str) -> str:
     return f"by {name} ({rule.cure})" if rule and rule.cure else f"by {name}"
 
 
-def lines(summary: Summary) -> list[str]:
+def _lines(summary: Summary) -> list[str]:
     """Return the lines to print after a backtest."""
     simulated = ", simulated" if summary.simulated else ""
-    buy_and_hold = summary.primary.buy_and_hold
     shown = [
         f"{summary.strategy_id}: {', '.join(summary.symbols)} {summary.timeframe}, "
         f"{counted(summary.bars, 'bar')} of {summary.market_data_venue}{simulated}, "
         f"{summary.span['start']} .. {summary.span['end']}",
         *(f"  ! {warning}" for warning in cautions(summary)),
-        f"  {_line(summary.primary)}; buy and hold {_gains(buy_and_hold)}",
-        *(f"  {summary.primary.venue}: {text}" for text in funding_words(summary.primary)),
     ]
-    if summary.shadow and summary.divergence:
+    comparisons = [f"buy and hold {_gains(summary.primary.buy_and_hold)}"]
+    if summary.divergence:
         difference = summary.divergence.max_equity_difference
-        shown.append(
-            f"  {_line(summary.shadow)}; shadow, equity differs by at most {difference:,.2f} USD"
-        )
-        shown.extend(f"  {summary.shadow.venue}: {text}" for text in funding_words(summary.shadow))
+        comparisons.append(f"shadow, equity differs by at most {difference:,.2f} USD")
+    for stats, comparison in zip(summary.runs, comparisons, strict=True):
+        shown.append(f"  {_line(stats)}; {comparison}")
+        shown += [f"  {stats.venue}: {text}" for text in funding_words(stats)]
     for stats in summary.runs:
-        shown.extend(
-            f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions
-        )
+        shown += [f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions]
     return shown
 
 
-def funding_words(stats: Stats, *, symbols: bool = False) -> list[str]:
-    """Return a text about the charged funding of each symbol of a run.
-
-    Args:
-        stats: The run's numbers.
-        symbols: Name the symbol even if there is only one.
-    """
+def funding_words(stats: Stats) -> list[str]:
+    """Return a text about the charged funding of each symbol of a run."""
     texts = []
     for symbol, source in stats.funding_sources.items():
-        of = f" of {symbol}" if symbols or len(stats.funding_sources) > 1 else ""
+        of = f" of {symbol}" if len(stats.funding_sources) > 1 else ""
         if source.rate_8h is not None:
             rate = f"{float(source.rate_8h):.4%} per 8 h"
             charged = f"{_paid(source.paid)} USD at {rate}" if source.rate_8h else "not charged"
@@ -447,8 +438,8 @@ def still_open(position: OpenPosition) -> str:
     """Return the text about a position that is open at the end."""
     side = "long" if position.quantity > 0 else "short"
     return (
-        f"still {side} {_short(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
-        f"end, entered at {_short(position.entry_price)}: {position.unrealized_pnl:+z,.2f} USD "
+        f"still {side} {_plain(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
+        f"end, entered at {_plain(position.entry_price)}: {position.unrealized_pnl:+z,.2f} USD "
         "unrealized, in the equity above"
     )
 
@@ -469,8 +460,8 @@ def _line(stats: Stats) -> str:
     )
 
 
-def _short(value: Decimal) -> str:
-    return f"{value.normalize(_SHOWN):,f}"
+def _plain(value: Decimal) -> str:
+    return f"{value.normalize(_TEN_DIGITS):,f}"
 
 
 def _gains(performance: Performance) -> str:

@@ -73,36 +73,31 @@ def exposure_part(result: Result) -> Part:
         np.divide(worth, equity, out=share, where=equity > 0)
         return share
 
-    exposures = [times(_position_value(curve, symbol)) for symbol in symbols]
-    names, colors = [label_text(s) for s in symbols], [f"--c{n % 10}" for n in range(len(symbols))]
     alone = len(symbols) == 1
     if alone:
-        names, colors = ["exposure"], ["--accent"]
-    else:  # first, so that it lies under the others
-        exposures.insert(0, times(_gross_value(curve)))
-        names.insert(0, "gross, long and short added")
-        colors.insert(0, "--hold")
-    at = keep_extremes(
-        [np.nan_to_num(values) for values in exposures], most=POINTS // len(exposures)
-    )
-    columns = {f"exposure_{n}": shown(values[at], digits=5) for n, values in enumerate(exposures)}
+        curves = [("exposure", "--accent", times(_position_value(curve, symbols[0])))]
+    else:
+        curves = [("gross, long and short added", "--hold", times(_gross_value(curve)))]
+        curves += [
+            (label_text(symbol), f"--c{number % 10}", times(_position_value(curve, symbol)))
+            for number, symbol in enumerate(symbols)
+        ]
+    exposures = [np.nan_to_num(values) for _, _, values in curves]
+    at = keep_extremes(exposures, most=POINTS // len(curves))
+    columns, traces = {"t": curve.closes_ms[at].tolist()}, []
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if alone else {}
-    traces = [
-        line(
-            name,
-            f"exposure_{n}",
-            color,
-            line={"color": color, "width": 1, "shape": "hv"},
-            hovertemplate="%{y:.3f} × equity",
-            **fill,
+    for number, (name, color, values) in enumerate(curves):
+        columns[f"exposure_{number}"] = shown(values[at], digits=5)
+        look = {"color": color, "width": 1, "shape": "hv"}
+        hover = "%{y:.3f} × equity"
+        traces.append(
+            line(name, f"exposure_{number}", color, line=look, hovertemplate=hover, **fill)
         )
-        for n, (name, color) in enumerate(zip(names, colors, strict=True))
-    ]
     chart = draw_over_time(
         result,
         "exposure-chart",
         "Value of the position as a multiple of the equity; negative if short",
-        {"t": curve.closes_ms[at].tolist(), **columns},
+        columns,
         traces,
         height=240 if alone else 280,
         yaxis=value_axis(tickformat=",~r", ticksuffix=" ×"),

@@ -86,7 +86,7 @@ def _packed(
                 "bars": pack_candles(shown_bars),
                 "fills": fills[symbol],
                 "trades": trades[symbol],
-                "lines": _lines(result, shown_bars.ends_ms) if symbol == main else [],
+                "lines": _chart_lines(result, shown_bars.ends_ms) if symbol == main else [],
             }
         if packed_size(packed) <= MOST_PACKED or not step_ms:
             break
@@ -124,7 +124,7 @@ def _instructions(result: Result, times: int) -> str:
     return words
 
 
-def _lines(result: Result, ends_ms: Ints) -> list[Mapping[str, Any]]:
+def _chart_lines(result: Result, ends_ms: Ints) -> list[Mapping[str, Any]]:
     """Return the lines that the strategy names, at the ends of candles."""
     table = result.chart_lines
     if table is None:
