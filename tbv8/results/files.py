@@ -41,6 +41,11 @@ def write_run(folder: Path, books: Books) -> None:
         _write_chart_lines(folder / "chart_lines.csv", run.chart_lines)
 
 
+def curve_column(name: str, symbol: str, *, of: int) -> str:
+    """Return a column of equity.csv: `position_ETH/USDT` of several symbols, else `position`."""
+    return f"{name}_{symbol}" if of > 1 else name
+
+
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
     """Write market.csv: the main bars of every symbol, merged into fewer rows if there are many.
 
@@ -107,15 +112,18 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]
 
 def _write_curve(path: Path, books: Books) -> None:
     curve, markets = books.curve, books.run.markets
-    sizes = {market.symbol: market.size_decimals for market in markets}
-    prices = {market.symbol: market.price_decimals for market in markets}
     columns: dict[str, tuple[Floats | Ints, int]] = {
         "equity": (curve.equity, MONEY_DECIMALS),
         "cash": (books.cash, MONEY_DECIMALS),
-        **_by_symbol("position", curve.positions, sizes),
-        **_by_symbol("price", curve.prices, prices),
-        "buy_and_hold": (curve.buy_and_hold, MONEY_DECIMALS),
     }
+    for name, values in (("position", curve.positions), ("price", curve.prices)):
+        for market in markets:
+            places = market.size_decimals if name == "position" else market.price_decimals
+            columns[curve_column(name, market.symbol, of=len(markets))] = (
+                values[market.symbol],
+                places,
+            )
+    columns["buy_and_hold"] = curve.buy_and_hold, MONEY_DECIMALS
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     with path.open("wb") as file:
         file.write(f"{','.join(('ts_ms', *columns))}\n".encode())
@@ -124,16 +132,6 @@ def _write_curve(path: Path, books: Books) -> None:
             texts = {name: _text_column(v[rows], places) for name, (v, places) in columns.items()}
             table = pa.table({"ts_ms": curve.closes_ms[rows], **texts})
             pyarrow.csv.write_csv(table, file, options)
-
-
-def _by_symbol(
-    name: str, values: Mapping[str, Floats], places: Mapping[str, int]
-) -> dict[str, tuple[Floats | Ints, int]]:
-    """Return one column per symbol, `position_ETH/USDT`; for a single symbol `position`."""
-    return {
-        f"{name}_{symbol}" if len(values) > 1 else name: (column, places[symbol])
-        for symbol, column in values.items()
-    }
 
 
 def _text_column(values: Floats | Ints, places: int) -> pa.Array:

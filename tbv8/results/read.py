@@ -15,7 +15,7 @@ from tbv8.config import records
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
 from tbv8.market import parse_timeframe
 from tbv8.results.accounting import Curve, to_money
-from tbv8.results.files import FILL_COLUMNS, POSITION_COLUMNS
+from tbv8.results.files import FILL_COLUMNS, POSITION_COLUMNS, curve_column
 from tbv8.results.summary import Stats, Summary, read_summary, to_json
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import MONEY_DECIMALS, Ints, column, fixed_point
@@ -137,9 +137,9 @@ def _chart_lines(path: Path) -> pa.Table | None:
 
 
 def _curve(path: Path, summary: Summary, stats: Stats) -> Curve:
-    alone = len(summary.symbols) == 1
+    symbols = summary.symbols
     positions, prices = (
-        {symbol: name if alone else f"{name}_{symbol}" for symbol in summary.symbols}
+        {symbol: curve_column(name, symbol, of=len(symbols)) for symbol in symbols}
         for name in ("position", "price")
     )
     rows = _read(path, floats=("equity", *positions.values(), *prices.values(), "buy_and_hold"))

@@ -10,14 +10,14 @@ import numpy as np
 from tbv8.market import DAY_MS, parse_time
 from tbv8.page.charts import buttons, label_text, line, value_axis
 from tbv8.page.html import Child, element, table
-from tbv8.page.thin import keep_extremes, shown, stretches
+from tbv8.page.thin import shown, stretches
 from tbv8.page.words import minute, number
 from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.statistics import Drawdown, deepest_falls, rolling_sharpe
 from tbv8.results.summary import Event
 from tbv8.results.tearsheet.exposure import HoldAtExposure
-from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thinned_words
+from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
 from tbv8.trading.nautilus import Ints
 
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
@@ -38,9 +38,7 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
         share = number(exposed.share, ".3g")
         dotted = {"color": "--hold", "width": 1.5, "dash": "dot"}
         traces.insert(1, line(f"hold {share} ×", "exposed", "--hold", line=dotted))
-    at = keep_extremes(list(curves.values()), most=POINTS)
-    columns: dict[str, Sequence[Any]] = {"t": times_ms[at].tolist()}
-    columns |= {name: shown(values[at]) for name, values in curves.items()}
+    columns, thinned = thin(times_ms, curves)
     if halts := result.primary.stats.halts:
         marks = _halt_points(halts, times_ms)
         columns |= {"halt_t": times_ms[marks].tolist(), "halt_equity": shown(equity[marks])}
@@ -65,7 +63,7 @@ def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
     )
     note = (
         "USD at the close of each bar. The dotted curve is buy and hold at the strategy's "
-        f"average exposure. {thinned_words(len(at), len(times_ms))}"
+        f"average exposure. {thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
     return "equity", "Equity against buy and hold", [caption(note), scale, chart]
@@ -90,12 +88,10 @@ def rolling_part(result: Result) -> Part:
         if not ratios:
             continue
         values = np.array([np.nan if ratio is None else ratio for ratio in ratios])
-        at = keep_extremes([np.nan_to_num(values)], most=POINTS)
-        columns[f"t_{days}"] = (days_ms[at] + DAY_MS).tolist()
-        columns[f"sharpe_{days}"] = shown(values[at], digits=5)
-        traces.append(
-            line(f"{days} days", f"sharpe_{days}", color, x=f"@t_{days}", hovertemplate="%{y:.2f}")
-        )
+        name, times = f"sharpe_{days}", f"t_{days}"
+        drawn, _ = thin(days_ms + DAY_MS, {name: values}, digits=5)
+        columns |= {times: drawn["t"], name: drawn[name]}
+        traces.append(line(f"{days} days", name, color, x=f"@{times}", hovertemplate="%{y:.2f}"))
     note = (
         "Sharpe ratio of the daily returns over the last 30 and 90 days, for a year of 365 days. "
         "Short windows are mostly noise."
@@ -115,7 +111,7 @@ def drawdown_part(result: Result) -> Part:
     points = result.primary.curve.from_start(result.primary.curve.equity)
     peaks = np.maximum.accumulate(points)
     depth = -(peaks - points) / peaks * 100
-    at = keep_extremes([depth], most=POINTS)
+    columns, thinned = thin(times_ms, {"drawdown": depth}, digits=5)
     falls = deepest_falls(points, most=_LISTED)
     drawn = line(
         "drawdown",
@@ -129,14 +125,13 @@ def drawdown_part(result: Result) -> Part:
         result,
         "drawdown-chart",
         "Drawdown: the equity below its highest value so far, in percent",
-        {"t": times_ms[at].tolist(), "drawdown": shown(depth[at], digits=5)},
+        columns,
         [drawn],
         height=260,
         yaxis=value_axis(ticksuffix=" %"),
         **_marks(falls, times_ms),
         showlegend=False,
     )
-    thinned = thinned_words(len(at), len(depth))
     if not falls:
         note = f"The equity never fell below an earlier value. {thinned}"
         return "drawdown", "Drawdown", [caption(note), chart]

@@ -6,10 +6,9 @@ import msgspec
 import numpy as np
 
 from tbv8.page.charts import label_text, line, value_axis
-from tbv8.page.thin import keep_extremes, shown
 from tbv8.results.accounting import Curve, in_usd
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thinned_words
+from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
 from tbv8.trading.nautilus import Floats, Ints
 
 
@@ -82,17 +81,20 @@ def exposure_part(result: Result) -> Part:
             (label_text(symbol), f"--c{number % 10}", times(_position_value(curve, symbol)))
             for number, symbol in enumerate(symbols)
         ]
-    exposures = [np.nan_to_num(values) for _, _, values in curves]
-    at = keep_extremes(exposures, most=POINTS // len(curves))
-    columns, traces = {"t": curve.closes_ms[at].tolist()}, []
+    exposures = {f"exposure_{number}": values for number, (_, _, values) in enumerate(curves)}
+    columns, thinned = thin(curve.closes_ms, exposures, most=POINTS // len(curves), digits=5)
     fill = {"fill": "tozeroy", "fillcolor": "--band"} if alone else {}
-    for number, (name, color, values) in enumerate(curves):
-        columns[f"exposure_{number}"] = shown(values[at], digits=5)
-        look = {"color": color, "width": 1, "shape": "hv"}
-        hover = "%{y:.3f} × equity"
-        traces.append(
-            line(name, f"exposure_{number}", color, line=look, hovertemplate=hover, **fill)
+    traces = [
+        line(
+            name,
+            column,
+            color,
+            line={"color": color, "width": 1, "shape": "hv"},
+            hovertemplate="%{y:.3f} × equity",
+            **fill,
         )
+        for column, (name, color, _) in zip(exposures, curves, strict=True)
+    ]
     chart = draw_over_time(
         result,
         "exposure-chart",
@@ -104,6 +106,5 @@ def exposure_part(result: Result) -> Part:
         showlegend=not alone,
     )
     subject = "The position's value" if alone else "Each position's value"
-    thinned = thinned_words(len(at), len(equity))
     note = f"{subject} as a multiple of the equity, negative when short. {thinned}"
     return "exposure", "Exposure", [caption(note), chart]

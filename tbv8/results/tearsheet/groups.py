@@ -6,7 +6,7 @@ import numpy as np
 
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
-from tbv8.results.tearsheet.part import Part, caption, percent, two_places, whole
+from tbv8.results.tearsheet.part import PERCENT, TWO_PLACES, WHOLE, Part, caption
 from tbv8.results.tearsheet.round_trips import Flags, RoundTrips
 from tbv8.trading.nautilus import Floats
 
@@ -59,10 +59,10 @@ def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
     lengths_ms = (trips.closed_ms - trips.opened_ms)[selected]
     lost = -float(gains[gains < 0].sum())
     return {
-        "Round trips": whole(len(gains)),
-        "Win rate": percent(_mean(is_won)),
+        "Round trips": number(len(gains), WHOLE),
+        "Win rate": number(_mean(is_won), PERCENT),
         "Profit or loss, USD": f"{float(gains.sum()):+z,.2f}",
-        "Profit factor": two_places(float(gains[is_won].sum()) / lost if lost else None),
+        "Profit factor": number(float(gains[is_won].sum()) / lost if lost else None, TWO_PLACES),
         "Average, USD": number(_mean(gains), "+z,.2f"),
         "Average, share of entry value": number(_mean(shares), "+.3%"),
         "Average win": number(_mean(shares[is_won]), "+.3%"),
@@ -70,7 +70,7 @@ def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
         "Best, USD": number(max(gains, default=None), "+z,.2f"),
         "Worst, USD": number(min(gains, default=None), "+z,.2f"),
         "Average time held": length(int(lengths_ms.mean())) if len(gains) else NONE,
-        "Fees, USD": two_places(float(trips.fees[selected].sum())),
+        "Fees, USD": number(float(trips.fees[selected].sum()), TWO_PLACES),
         "Funding paid, USD": number(float(trips.funding[selected].sum()), "z,.2f"),
     }
 

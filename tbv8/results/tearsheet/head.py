@@ -7,10 +7,10 @@ import json
 import msgspec
 
 from tbv8.page.html import Html, element, join, tiles
-from tbv8.page.words import counted
+from tbv8.page.words import counted, number
 from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
-from tbv8.results.tearsheet.part import Part, caption, moment, percent, signed_percent, two_places
+from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 
@@ -78,13 +78,15 @@ def _fee(fraction: str) -> str:
 def headline_tiles(result: Result) -> Html:
     """Return the four numbers that matter most, beside those of buy and hold."""
     stats, hold = result.primary.numbers, result.primary.numbers["buy_and_hold"]
-    numbers = [
-        ("Return", signed_percent(stats["return"]), signed_percent(hold["return"])),
-        ("Max drawdown", percent(stats["max_drawdown"]), percent(hold["max_drawdown"])),
-        ("Sharpe ratio", two_places(stats["sharpe"]), two_places(hold["sharpe"])),
-        ("Volatility, a year", percent(stats["volatility"]), percent(hold["volatility"])),
-    ]
-    return tiles((name, value, f"buy and hold {beside}") for name, value, beside in numbers)
+    return tiles(
+        (name, number(stats[key], form), f"buy and hold {number(hold[key], form)}")
+        for name, key, form in (
+            ("Return", "return", SIGNED_PERCENT),
+            ("Max drawdown", "max_drawdown", PERCENT),
+            ("Sharpe ratio", "sharpe", TWO_PLACES),
+            ("Volatility, a year", "volatility", PERCENT),
+        )
+    )
 
 
 def _shortened(text: str) -> str:

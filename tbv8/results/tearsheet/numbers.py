@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,12 +15,12 @@ from tbv8.results.read import Account, Result
 from tbv8.results.statistics import measure_curve
 from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
 from tbv8.results.tearsheet.part import (
+    PERCENT,
+    SIGNED_PERCENT,
+    TWO_PLACES,
+    WHOLE,
     Part,
     caption,
-    percent,
-    signed_percent,
-    two_places,
-    whole,
 )
 
 
@@ -45,7 +45,7 @@ def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
             table(
                 [title, *columns],
                 [
-                    [name, *(form(of[key]) if key in of else "" for of in columns.values())]
+                    [name, *(_text(of[key], form) if key in of else "" for of in columns.values())]
                     for name, key, form in rows
                 ],
             ),
@@ -77,62 +77,68 @@ def _of_run(run: Account, average: float | None) -> dict[str, Any]:
     return {**run.numbers, **added}
 
 
-type _Row = tuple[str, str, Callable[[Any], str]]
-"""A row's name, the key of its number, and that number's format."""
+type _Row = tuple[str, str, str | Callable[[Any], str]]
+"""A row's name, the key of its value, and that value's format."""
 
 
-def _known(form: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Return a format with `NONE` for None."""
-    return lambda value: NONE if value is None else form(value)
+def _text(value: Any, form: str | Callable[[Any], str]) -> str:
+    if isinstance(form, str):
+        return number(value, form)
+    return NONE if value is None else form(value)
 
 
-_day_return = _known(lambda day: signed_percent(day["return"]))
-_day_date = _known(operator.itemgetter("date"))
-_date = _known(operator.itemgetter(slice(10)))
-_hours = _known(lambda hours: length(round(hours * HOUR_MS)))
-_days = _known(lambda days: number(days, ",.1f"))
+def _day_return(day: Mapping[str, Any]) -> str:
+    return f"{day['return']:{SIGNED_PERCENT}}"
+
+
+def _hours(value: float) -> str:
+    return length(round(value * HOUR_MS))
+
+
+_day_date = operator.itemgetter("date")
+_date = operator.itemgetter(slice(10))
 
 _GAINS: tuple[_Row, ...] = (
-    ("Return", "return", signed_percent),
-    ("CAGR", "cagr", signed_percent),
-    ("Volatility, a year", "volatility", percent),
-    ("Sharpe ratio", "sharpe", two_places),
-    ("probability that it is above 0", "probabilistic_sharpe", percent),
-    ("Sortino ratio", "sortino", two_places),
-    ("Calmar ratio", "calmar", two_places),
+    ("Return", "return", SIGNED_PERCENT),
+    ("CAGR", "cagr", SIGNED_PERCENT),
+    ("Volatility, a year", "volatility", PERCENT),
+    ("Sharpe ratio", "sharpe", TWO_PLACES),
+    ("probability that it is above 0", "probabilistic_sharpe", PERCENT),
+    ("Sortino ratio", "sortino", TWO_PLACES),
+    ("Calmar ratio", "calmar", TWO_PLACES),
     ("Best day", "best_day", _day_return),
     ("", "best_day", _day_date),
     ("Worst day", "worst_day", _day_return),
     ("", "worst_day", _day_date),
 )
 _RISKS: tuple[_Row, ...] = (
-    ("Max drawdown", "max_drawdown", percent),
+    ("Max drawdown", "max_drawdown", PERCENT),
     ("peak", "max_drawdown_start", _date),
     ("bottom", "max_drawdown_bottom", _date),
     ("recovered", "max_drawdown_end", _date),
-    ("days to recovery, or to the end", "max_drawdown_days", _days),
-    ("Exposure, share of time", "exposure", percent),
-    ("Average position, share of equity", "average_position", percent),
-    ("Turnover, times a year", "turnover", two_places),
+    ("days to recovery, or to the end", "max_drawdown_days", ",.1f"),
+    ("Exposure, share of time", "exposure", PERCENT),
+    ("Average position, share of equity", "average_position", PERCENT),
+    ("Turnover, times a year", "turnover", TWO_PLACES),
 )
 _TRADING: tuple[_Row, ...] = (
-    ("Round trips, from flat to flat", "trades", whole),
-    ("Entries, including increases", "entries", whole),
-    ("Exits, including partial ones", "exits", whole),
-    ("Win rate", "win_rate", percent),
-    ("Profit factor", "profit_factor", two_places),
-    ("Expectancy of a round trip, USD", "expectancy", two_places),
+    ("Round trips, from flat to flat", "trades", WHOLE),
+    ("Entries, including increases", "entries", WHOLE),
+    ("Exits, including partial ones", "exits", WHOLE),
+    ("Win rate", "win_rate", PERCENT),
+    ("Profit factor", "profit_factor", TWO_PLACES),
+    ("Expectancy of a round trip, USD", "expectancy", TWO_PLACES),
     ("Average time held", "average_holding_hours", _hours),
-    ("Fills", "fills", whole),
+    ("Fills", "fills", WHOLE),
 )
 _COSTS: tuple[_Row, ...] = (
-    ("Profit or loss before costs", "before_costs", two_places),
-    ("Fees", "fees", two_places),
-    ("Slippage", "slippage", two_places),
-    ("Funding paid", "funding", two_places),
-    ("Margin lost in liquidations", "lost_margin", two_places),
-    ("Equity at the start", "start_equity", two_places),
-    ("Equity at the end", "end_equity", two_places),
-    ("Profit or loss", "pnl", two_places),
-    ("of it unrealised at the end", "unrealized_pnl", two_places),
+    ("Profit or loss before costs", "before_costs", TWO_PLACES),
+    ("Fees", "fees", TWO_PLACES),
+    ("Slippage", "slippage", TWO_PLACES),
+    ("Funding paid", "funding", TWO_PLACES),
+    ("Margin lost in liquidations", "lost_margin", TWO_PLACES),
+    ("Equity at the start", "start_equity", TWO_PLACES),
+    ("Equity at the end", "end_equity", TWO_PLACES),
+    ("Profit or loss", "pnl", TWO_PLACES),
+    ("of it unrealised at the end", "unrealized_pnl", TWO_PLACES),
 )

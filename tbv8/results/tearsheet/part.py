@@ -6,13 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from tbv8.market import parse_time
 from tbv8.page.charts import Chart, draw
 from tbv8.page.html import Child, Html, element, table
-from tbv8.page.words import minute, number, part_of
+from tbv8.page.thin import keep_extremes, shown
+from tbv8.page.words import minute, part_of
 from tbv8.results.read import Result
+from tbv8.trading.nautilus import Floats, Ints
 
 _EVENTS = 200  # of a list
+PERCENT, SIGNED_PERCENT, TWO_PLACES, WHOLE = ",.2%", "+,.2%", ",.2f", ","
+"""Formats of numbers."""
+
 POINTS = 800  # stretches of a curve; the lowest and the highest value of each are drawn
 
 type Part = tuple[str, str, Child]
@@ -48,14 +55,26 @@ def caption(text: str) -> Html:
     return element("p", text.strip(), class_="note")
 
 
-def thinned_words(drawn: int, count: int) -> str:
-    """Return a note about a curve drawn from fewer points; "" if it has all."""
-    if drawn == count:
-        return ""
-    return (
-        f"Drawn from {drawn:,} of {count:,} points, with the lowest and the highest of each "
-        "stretch. Numbers use all points."
+def thin(
+    times_ms: Ints, curves: Mapping[str, Floats], *, most: int = POINTS, digits: int = 7
+) -> tuple[dict[str, Sequence[Any]], str]:
+    """Return the columns of a chart of curves, `t` and each curve, and a note about thinning.
+
+    Args:
+        times_ms: The times of the curves' points.
+        curves: The values of each; NaN counts as 0 in the search for extremes.
+        most: The number of stretches; the lowest and the highest point of each are drawn.
+        digits: The digits of the largest value.
+    """
+    at = keep_extremes([np.nan_to_num(values) for values in curves.values()], most=most)
+    columns = {name: shown(values[at], digits=digits) for name, values in curves.items()}
+    if len(at) == len(times_ms):
+        return {"t": times_ms[at].tolist(), **columns}, ""
+    note = (
+        f"Drawn from {len(at):,} of {len(times_ms):,} points, with the lowest and the highest of "
+        "each stretch. Numbers use all points."
     )
+    return {"t": times_ms[at].tolist(), **columns}, note
 
 
 def events_list[T](
@@ -80,26 +99,6 @@ def events_list[T](
 def moment(time: str) -> str:
     """Return an ISO time as `2024-01-31 12:00`."""
     return minute(parse_time(time))
-
-
-def percent(value: float | None) -> str:
-    """Return a fraction as a percentage."""
-    return number(value, ",.2%")
-
-
-def signed_percent(value: float | None) -> str:
-    """Return a fraction as a percentage with its sign."""
-    return number(value, "+,.2%")
-
-
-def two_places(value: float | None) -> str:
-    """Return a number, such as USD with cents, with two decimals."""
-    return number(value, ",.2f")
-
-
-def whole(value: int) -> str:
-    """Return an integer with commas."""
-    return f"{value:,}"
 
 
 def with_commas(text: str) -> str:

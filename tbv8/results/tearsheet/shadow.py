@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tbv8.page.charts import label_text, line, value_axis
 from tbv8.page.html import Child, element, table
-from tbv8.page.thin import keep_extremes, shown
 from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.summary import OneSided
@@ -15,8 +14,7 @@ from tbv8.results.tearsheet.part import (
     draw_over_time,
     events_list,
     moment,
-    thinned_words,
-    whole,
+    thin,
 )
 
 _DAYS = 200  # listed
@@ -32,10 +30,7 @@ def shadow_part(result: Result) -> Part:
         for name, run in (("primary", primary), ("shadow", shadow))
     }
     curves["difference"] = curves["shadow"] - curves["primary"]
-    at = keep_extremes(list(curves.values()), most=POINTS // 2)
-    times_ms = primary.curve.times_ms
-    columns = {"t": times_ms[at].tolist()}
-    columns |= {name: shown(values[at]) for name, values in curves.items()}
+    columns, thinned = thin(primary.curve.times_ms, curves, most=POINTS // 2)
     equities = draw_over_time(
         result,
         "shadow-chart",
@@ -58,7 +53,6 @@ def shadow_part(result: Result) -> Part:
         height=200,
         showlegend=False,
     )
-    thinned = thinned_words(len(at), len(times_ms))
     content = [
         caption(f"The same strategy by the rules of both. {thinned}"),
         equities,
@@ -98,8 +92,8 @@ def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
         ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
         ["Fills", f"{divergence.fills:+,}"],
         ["Largest difference of equity, USD", f"{divergence.max_equity_difference:,.2f}"],
-        [f"Fills only at {primary}", whole(divergence.only_primary)],
-        [f"Fills only at {shadow}", whole(divergence.only_shadow)],
+        [f"Fills only at {primary}", f"{divergence.only_primary:,}"],
+        [f"Fills only at {shadow}", f"{divergence.only_shadow:,}"],
     ]
     lists = [
         events_list(f"Fills only at {venue}", count, fills, _HEADS, _fill_row)

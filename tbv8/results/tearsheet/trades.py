@@ -12,7 +12,7 @@ from tbv8.page.html import Child, element, table
 from tbv8.page.words import length_cell, minute, number, part_of
 from tbv8.results.read import Result
 from tbv8.results.summary import still_open
-from tbv8.results.tearsheet.part import Part, caption, percent, with_commas
+from tbv8.results.tearsheet.part import PERCENT, Part, caption, with_commas
 from tbv8.results.tearsheet.prices import chart_id, first_drawn
 from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
@@ -70,8 +70,8 @@ def _row(position: Mapping[str, Any], trips: RoundTrips, at: int, place: str | N
         with_commas(position["exit_price"]),
         element("span", f"{gained:+,.2f}", class_="up" if gained > 0 else "down"),
         number(share if share == share else None, "+.2%"),
-        percent(float(trips.adverse[at])),
-        percent(float(trips.favorable[at])),
+        number(float(trips.adverse[at]), PERCENT),
+        number(float(trips.favorable[at]), PERCENT),
         f"{Decimal(position['fees']):,.2f}",
         f"{Decimal(position['funding']):z,.2f}",
         trips.reasons[at],
