@@ -108,7 +108,7 @@ def table(
         element("th", element("button", name, type="button") if sortable else name, scope="col")
         for name in heads
     ]
-    body = [element("tr", [element("td", cell) for cell in row]) for row in rows]
+    body = [Html(f"<tr>{''.join(f'<td>{join(cell)}</td>' for cell in row)}</tr>") for row in rows]
     box = element(
         "div",
         element(

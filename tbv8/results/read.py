@@ -133,7 +133,7 @@ def _chart_lines(path: Path) -> pa.Table | None:
         return None
     with path.open(encoding="utf-8", newline="") as file:
         names = next(csv.reader(file))
-    return _read(path, floats=names[1:])
+    return _read(path, floats=names[1:]).combine_chunks()  # whose columns need no copies
 
 
 def _curve(path: Path, summary: Summary, stats: Stats) -> Curve:

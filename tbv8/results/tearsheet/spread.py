@@ -12,7 +12,7 @@ import numpy as np
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, element
 from tbv8.page.thin import shown
-from tbv8.page.words import counted, minute
+from tbv8.page.words import counted, minutes
 from tbv8.results.read import Result
 from tbv8.results.statistics import daily_returns
 from tbv8.results.tearsheet.part import Part, caption
@@ -103,10 +103,12 @@ def _dots(
         ("lost", "--down", trips.gains <= 0),
     ):
         own = drawn[is_selected[drawn]]
+        sides = np.where(trips.is_long[own], "long", "short")
         texts = [
-            f"{trips.symbols[at]} {'long' if trips.is_long[at] else 'short'}, "
-            f"{minute(int(trips.opened_ms[at]))}"
-            for at in own
+            f"{symbol} {side}, {opened}"
+            for symbol, side, opened in zip(
+                trips.symbols[own], sides, minutes(trips.opened_ms[own]), strict=True
+            )
         ]
         reached, gained = (shown(v[own] * 100, digits=5) for v in (reach, trips.shares))
         dots.append((name, color, reached, gained, texts))

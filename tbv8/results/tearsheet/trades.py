@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tbv8.page.html import Child, element, table
-from tbv8.page.words import length_cell, minute, number, part_of
+from tbv8.page.words import length_cell, minutes, number, part_of
 from tbv8.results.read import Result
 from tbv8.results.summary import still_open
 from tbv8.results.tearsheet.part import PERCENT, Part, caption, with_commas
@@ -26,7 +26,17 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     run, places = result.primary, _places(result, trips)
     first, count = max(0, len(trips) - _LISTED), len(trips)
     positions = run.positions.slice(first).to_pylist()
-    rows = [_row(p, trips, at, places[at]) for at, p in enumerate(positions, start=first)]
+    opened, closed = (minutes(ms[first:]) for ms in (trips.opened_ms, trips.closed_ms))
+    rows = [
+        [
+            element("a", begun, href="#price", data_trade=places[at]) if places[at] else begun,
+            ended,
+            *_row(position, trips, at),
+        ]
+        for at, (position, begun, ended) in enumerate(
+            zip(positions, opened, closed, strict=True), start=first
+        )
+    ]
     heads, symbols = [*_HEADS, *_MORE_HEADS], result.summary.symbols
     if len(symbols) > 1:
         heads.insert(0, "symbol")
@@ -57,12 +67,10 @@ def _places(result: Result, trips: RoundTrips) -> Texts:
     return places
 
 
-def _row(position: Mapping[str, Any], trips: RoundTrips, at: int, place: str | None) -> list[Child]:
-    opened, gained = minute(position["opened_ms"]), Decimal(position["pnl"])
-    share = float(trips.shares[at])
+def _row(position: Mapping[str, Any], trips: RoundTrips, at: int) -> list[Child]:
+    """Return the cells of a position behind its times."""
+    gained, share = Decimal(position["pnl"]), float(trips.shares[at])
     return [
-        element("a", opened, href="#price", data_trade=place) if place else opened,
-        minute(position["closed_ms"]),
         position["side"],
         length_cell(position["closed_ms"] - position["opened_ms"]),
         with_commas(position["quantity"]),
