@@ -5,11 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import numpy as np
-
 from tbv8.market import iso
 from tbv8.page.html import Html, element
-from tbv8.page.thin import Ints
 
 NONE = "–"
 """The text in place of a missing number; it sorts last."""
@@ -29,12 +26,6 @@ def minute(ts_ms: int) -> str:
     """Return `2024-01-31 12:00`, UTC; with seconds if they are not zero."""
     text = iso(ts_ms - ts_ms % 1000).removesuffix("Z").replace("T", " ")
     return text.removesuffix(":00")
-
-
-def minutes(times_ms: Ints) -> list[str]:
-    """Return many times as `minute` does, of the years 0 to 9999."""
-    texts = np.datetime_as_string((times_ms // 1000).astype("datetime64[s]"))
-    return [text.replace("T", " ").removesuffix(":00") for text in texts.tolist()]
 
 
 def length(ms: int) -> str:

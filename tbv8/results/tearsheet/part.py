@@ -101,6 +101,12 @@ def moment(time: str) -> str:
     return minute(parse_time(time))
 
 
+def minutes(times_ms: Ints) -> list[str]:
+    """Return many times as `minute` does, of the years 0 to 9999."""
+    texts = np.datetime_as_string((times_ms // 1000).astype("datetime64[s]"))
+    return [text.replace("T", " ").removesuffix(":00") for text in texts.tolist()]
+
+
 def with_commas(text: str) -> str:
     """Return a file's number with commas between thousands, and all of its decimals."""
     return f"{Decimal(text):,f}"

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tbv8.page.html import Child, element, table
-from tbv8.page.words import length_cell, minutes, number, part_of
+from tbv8.page.words import length_cell, number, part_of
 from tbv8.results.read import Result
 from tbv8.results.summary import still_open
-from tbv8.results.tearsheet.part import PERCENT, Part, caption, with_commas
+from tbv8.results.tearsheet.part import PERCENT, Part, caption, minutes, with_commas
 from tbv8.results.tearsheet.prices import chart_id, first_drawn
 from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
