@@ -1,8 +1,8 @@
 """Long columns of integers as short text, for the page's script to unpack.
 
-Each value stands as its difference from the one before it, in units of what divides all of them, as
-a zigzag varint (seven bits a byte, lowest first, the eighth says that more follow), in base64. A
-year of 5m bars takes a megabyte so. It is no zip, whose bytes depend on the library's version.
+Each value is its difference from the one before it, in units of the greatest common divisor, as a
+zigzag varint (seven bits per byte, lowest first; the eighth is set if more follow), in base64. A
+year of 5m bars takes a megabyte. A zip's bytes would depend on the library's version.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def venue(self) -> str:
-        """The venue whose rules applied."""
+        """The venue with the rules of the run."""
         return self.stats.venue
 
 
@@ -80,7 +80,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def read_result(
     folder: Path, *, strategy: records.Strategy, bars: Bars, inputs: Mapping[str, Any]
 ) -> Result:
-    """Return a result whose page is not drawn yet.
+    """Return a result from its files, without its page.
 
     Args:
         folder: The folder with its files, without the page and the manifest.

@@ -1,6 +1,6 @@
 """The book of one account: cash, positions, working orders, the day, halts, denials, payments.
 
-It knows no engine and no bars: its caller reports prices, fills and times. msgspec can encode and
+It has no engine and no bars: its caller reports prices, fills and times. msgspec can encode and
 decode all of it.
 """
 

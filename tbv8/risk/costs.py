@@ -25,7 +25,7 @@ def funding(position: Decimal, price: Decimal, rate: Decimal) -> Decimal:
 
 
 def fixed_rate(rate_8h: Decimal, hours: int) -> Decimal:
-    """Return the rate of a payment every so many hours, from a rate per eight hours."""
+    """Return the rate of a payment every `hours` hours, from a rate per eight hours."""
     return EXACT.divide(EXACT.multiply(rate_8h, Decimal(hours)), Decimal(_RATE_HOURS))
 
 

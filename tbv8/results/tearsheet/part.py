@@ -1,4 +1,4 @@
-"""A part of a result's page, and what several parts need: charts over time, captions, formats."""
+"""Parts of a result's page: their shape, charts over time, captions, formats."""
 
 from __future__ import annotations
 

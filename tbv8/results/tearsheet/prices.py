@@ -32,7 +32,7 @@ from tbv8.trading.nautilus import Floats, Ints
 MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
 _FILLS = 110_000  # of all symbols; of more, those of a stretch stand together
 _TRADES = 55_000  # of all symbols; of more, the last
-_TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # so many bars in one
+_TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # bars per candle
 _PANEL_PX = 120
 
 
@@ -102,9 +102,9 @@ def _merge(candles: Candles, step_ms: int) -> Candles:
 
 
 def _least_packed(result: Result, times: int) -> int:
-    """Return the characters that candles of so many bars take at least: a byte per value.
+    """Return the fewest characters of candles of `times` bars: a byte per value.
 
-    Only the main symbol's are counted.
+    Only those of the main symbol are counted.
     """
     lines = 0 if result.chart_lines is None else result.chart_lines.num_columns - 1
     return (PACKED_COLUMNS + lines) * (result.summary.bars // times - 1) * 4 // 3

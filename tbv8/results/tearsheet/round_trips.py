@@ -1,4 +1,4 @@
-"""The closed positions of an account: what each gained, why it ended, how far it went meanwhile."""
+"""The closed positions of an account, with gains, reasons for closing, and excursions."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _extremes(extreme: np.ufunc, values: Floats, first: Ints, last: Ints) -> Flo
 
 
 def closings(positions: pa.Table, fills: pa.Table, tags: Mapping[str, str]) -> Closings:
-    """Return what closed each row of positions.csv, from the files of the same run."""
+    """Return the closing of each row of positions.csv, from the files of the same run."""
     symbols = positions["symbol"].to_numpy()
     reasons, at_close = np.full(len(symbols), None), np.zeros(len(symbols), np.bool_)
     for symbol in dict.fromkeys(symbols):
