@@ -23,6 +23,7 @@ from tbv8.results.statistics import (
     measure_curve,
     measure_trading,
     probabilistic_sharpe,
+    rolling_sharpe,
     slippage,
 )
 from tests.backtest.builders import (
@@ -197,6 +198,26 @@ def test_sums_are_exact_beyond_64_bits() -> None:
     values = np.array([2**62, 2**62 - 1, -7, 2**62 + 5], dtype=np.int64)
 
     assert exact_sum(values) == 3 * 2**62 - 3
+
+
+def test_a_window_takes_the_days_that_end_with_each() -> None:
+    # Daily returns +10 %, -10 %, +10 %; windows of two days: mean 0 and its sample deviation.
+    points = np.array([1000, 1100, 990, 1089])
+
+    days_ms, ratios = rolling_sharpe(START_MS + np.arange(4) * DAY_MS, points, days=2)
+
+    assert days_ms.tolist() == [START_MS + DAY_MS, START_MS + 2 * DAY_MS]
+    assert ratios == pytest.approx([0.0, 0.0], abs=1e-9)
+
+    # All three: mean 1/30, deviation sqrt((2 (1/15)^2 + (2/15)^2) / 2) = 0.11547, times sqrt(365).
+    _, (ratio,) = rolling_sharpe(START_MS + np.arange(4) * DAY_MS, points, days=3)
+    assert ratio == pytest.approx(0.0333333333 / 0.1154700538 * 19.1049731745)
+
+
+def test_a_window_longer_than_the_run_is_none() -> None:
+    days_ms, ratios = rolling_sharpe(START_MS + np.arange(3) * DAY_MS, np.array([1, 2, 3]), days=30)
+
+    assert (len(days_ms), ratios) == (0, [])
 
 
 def trade(

@@ -1,12 +1,10 @@
-"""Months, years and windows, worked by hand."""
+"""Returns of months and years, worked by hand."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tbv8.market import DAY_MS, parse_time
-from tbv8.results.statistics import rolling_sharpe
 from tbv8.results.tearsheet.months import monthly_returns
 from tests.builders import at
 
@@ -52,26 +50,3 @@ def test_one_bar_is_one_month() -> None:
     found = monthly_returns(times("2024-01-01", "2024-01-01T01:00:00"), np.array([100, 100]))
 
     assert found.months == {(2024, 1): 0.0}
-
-
-def test_a_window_takes_the_days_that_end_with_each() -> None:
-    # Daily returns +10 %, -10 %, +10 %; windows of two days: mean 0 and its sample deviation.
-    start = parse_time("2024-01-01")
-    points = np.array([1000, 1100, 990, 1089])
-
-    days_ms, ratios = rolling_sharpe(start + np.arange(4) * DAY_MS, points, days=2)
-
-    assert days_ms.tolist() == [start + DAY_MS, start + 2 * DAY_MS]
-    assert ratios == pytest.approx([0.0, 0.0], abs=1e-9)
-
-    # All three: mean 1/30, deviation sqrt((2 (1/15)^2 + (2/15)^2) / 2) = 0.11547, times sqrt(365).
-    _, (ratio,) = rolling_sharpe(start + np.arange(4) * DAY_MS, points, days=3)
-    assert ratio == pytest.approx(0.0333333333 / 0.1154700538 * 19.1049731745)
-
-
-def test_a_window_longer_than_the_run_is_none() -> None:
-    start = parse_time("2024-01-01")
-
-    days_ms, ratios = rolling_sharpe(start + np.arange(3) * DAY_MS, np.array([1, 2, 3]), days=30)
-
-    assert (len(days_ms), ratios) == (0, [])
