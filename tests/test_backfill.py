@@ -36,7 +36,7 @@ from tbv8.store.verify import verify
 from tbv8.venues import binance_perp, binance_spot
 from tbv8.venues.base import Endpoints, History, Log
 from tbv8.venues.binance.history import open_history
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.registry import find_venue
 from tests.builders import (
     KilledError,
@@ -224,8 +224,8 @@ def hurried(series: Series) -> Iterator[None]:
 
     def open_hurried(endpoints: Endpoints, log: Log) -> History:
         time = VirtualTime()
-        patience = Patience(clock=time.now_s, wait=time.wait, log=log)
-        return open_history(PRODUCTS[series], endpoints, patience)
+        options = HostOptions(clock=time.now_s, wait=time.wait, log=log)
+        return open_history(PRODUCTS[series], endpoints, options)
 
     with pytest.MonkeyPatch.context() as patch:
         history = find_venue(series.venue).history

@@ -26,7 +26,7 @@ from tbv8.venues.base import Endpoints, FromExchange, History, Log
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.ccxt.history import open_history
 from tbv8.venues.ccxt.rules import parse_rules
-from tbv8.venues.live_history import Patience
+from tbv8.venues.live_history import RetryPolicy
 from tbv8.venues.registry import make_history
 from tests.builders import (
     MONDAY,
@@ -66,7 +66,7 @@ def venue_of(
     origin = FromExchange(exchange=exchange)
 
     def opened(endpoints: Endpoints, log: Log) -> History:
-        return open_history(origin, endpoints, log=log, patience=Patience(sleep=waits.append))
+        return open_history(origin, endpoints, log=log, retries=RetryPolicy(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,
