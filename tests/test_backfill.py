@@ -338,8 +338,8 @@ def test_newest_minutes_that_the_venue_lacks_are_asked_for_again_by_the_next_run
 
     assert known(db_path) == [Span(wanted.start_ms, halted)]
     assert (
-        f"   {BTC}: the venue has no bar from 2024-03-03T23:00:00Z on yet: the next run asks again "
-        "for 660 minutes"
+        f"   {BTC}: the venue has no bar from 2024-03-03T23:00:00Z on yet: the next run fetches "
+        "660 minutes"
     ) in capsys.readouterr().out.splitlines()
 
     binance.behave()
@@ -374,7 +374,7 @@ def test_recheck_adds_what_came_and_touches_nothing_else(
 
     assert capsys.readouterr().out.splitlines() == [
         f"   {BTC}: 2024-02-24: 30 of 30 missing minutes came, from 2024-02-24T10:00:00Z on",
-        f"   {BTC}: asked again for 1,770 missing minutes: 30 came",
+        f"   {BTC}: fetched 1,770 missing minutes again: 30 came",
     ]
     assert bars_in(db_path, BTC) == within(past, wanted)
     after = ledger_in(db_path, BTC)

@@ -12,13 +12,13 @@ from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_
 from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
-from tbv8.report.status import Status as Held
+from tbv8.report.status import ProjectStatus as Held
 from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
 
 
-class Status(ReadOnlyCommand):
+class ProjectStatus(ReadOnlyCommand):
     """Print the state of the database, the recorder and the results."""
 
     doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
@@ -57,7 +57,7 @@ class Status(ReadOnlyCommand):
         else:
             from tbv8.report.status_view import print_status
 
-            print_status(status, each=bool(venue or symbol))
+            print_status(status, every_series=bool(venue or symbol))
         return 0
 
 

@@ -41,12 +41,12 @@ from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.page.words import number
 from tbv8.progress import Advance, progress
 from tbv8.results.folder import first_difference
-from tbv8.store.bars import BarStore, open_bars, read_held_span
+from tbv8.store.bars import BarStore, open_bars, read_stored_bars
 from tbv8.store.database import open_reader
 from tbv8.store.trials import (
     Details,
-    Status,
     Trial,
+    TrialStatus,
     TrialStore,
     open_trials,
     read_trials,
@@ -237,7 +237,9 @@ def _read_tables(store: BarStore, survey: Survey) -> dict[tuple[str, Timeframe],
     span = survey.experiment.strategy.run_span
     reads = {read: None for strategy in survey.shapes() for read in strategy.reads}
     return {
-        (series.symbol, timeframe): read_held_span(store, series, timeframe, timeframe.whole(span))
+        (series.symbol, timeframe): read_stored_bars(
+            store, series, timeframe, timeframe.whole(span)
+        )
         for series, timeframe in reads
     }
 
@@ -313,7 +315,7 @@ class _Runner:
     def _row(self, each: PlannedTrial, answer: Outcome | Died) -> tuple[Trial, Details]:
         if isinstance(answer, Died):
             details = Details(stats=json.dumps({"error": answer.line}).encode(), equity=b"")
-            status: Status = "died"
+            status: TrialStatus = "died"
             digest, numbers, files = hashlib.sha256(details.stats).digest(), {}, {}
         else:
             details = Details(stats=answer.stats, equity=answer.equity)

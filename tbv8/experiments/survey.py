@@ -28,10 +28,10 @@ from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query
 from tbv8.store.trials import (
     BY_TRADE,
-    MARKET,
-    Listed,
+    MARKET_PART,
+    ListedTrial,
     Trial,
-    read_held,
+    read_digests,
     read_listed,
     read_trials,
     read_tries,
@@ -186,7 +186,7 @@ class Survey:
             by_trade,
             *(
                 PlannedTrial(
-                    part=f"{MARKET}{market.path}",
+                    part=f"{MARKET_PART}{market.path}",
                     number=number,
                     point=point,
                     window=window,
@@ -232,7 +232,7 @@ class Survey:
 
         `results_path` is the folder of all results, whose plotly.min.js its page may share.
         """
-        rows = read_held(query, [each.key for each in planned])
+        rows = read_digests(query, [each.key for each in planned])
         answers = b"".join(each.key + rows[each.key][0] for each in planned if each.key in rows)
         tries, ratios = read_tries(
             query,
@@ -251,11 +251,11 @@ class Survey:
             PAGE_PART: page_input(is_plotly_beside=has_plotly(results_path)),
         }
 
-    def listed(self, planned: Iterable[PlannedTrial]) -> list[Listed]:
+    def listed(self, planned: Iterable[PlannedTrial]) -> list[ListedTrial]:
         """Return the rows of `experiment_trials`."""
         axes = self.experiment.search.axes
         return [
-            Listed(
+            ListedTrial(
                 part=each.part,
                 number=each.number,
                 key=each.key,
@@ -266,7 +266,7 @@ class Survey:
 
     def missing(self, query: Query, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
         """Return the trials without a row, or whose strategy opened files that have changed."""
-        rows = read_held(query, [each.key for each in planned])
+        rows = read_digests(query, [each.key for each in planned])
         root = self.experiment.strategy.root
         same = {files: _are_same(files, root) for files in {files for _, files in rows.values()}}
         seen: set[bytes] = set()

@@ -23,7 +23,7 @@ from tbv8.market import DAY_MS, Timeframe
 from tbv8.results.accounting import Books, is_at_close, to_books, to_money
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
-from tbv8.store.trials import Status
+from tbv8.store.trials import TrialStatus
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import Charged
 from tbv8.trading.nautilus import Ints
@@ -64,7 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         files: Digests of what the strategy opened, by path.
     """
 
-    status: Status
+    status: TrialStatus
     stats: bytes
     equity: bytes = b""
     files: dict[str, str] = {}

@@ -15,7 +15,7 @@ from tbv8.live.reading import read_bars, read_known, to_minutes
 from tbv8.live.setting import BUSY_S, Setting
 from tbv8.manifest import FILES_PART
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
-from tbv8.store.sessions import Closed, Journal, Minute, StoredSession
+from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.trading.nautilus import price_decimals
 
 _TAIL_MS = 3 * MINUTE_MS  # the recorder is never nearer to now
@@ -82,7 +82,7 @@ def check_inputs(session: StoredSession, plan: Plan) -> None:
 
 def _await_history(
     plan: Plan, setting: Setting, journal: Journal, first_ms: int, now_ms: int
-) -> list[Minute] | None:
+) -> list[SessionMinute] | None:
     """Return the minutes of the warm-up that have closed; wait for those of just now."""
     if first_ms >= now_ms:
         return []
@@ -103,7 +103,9 @@ def _await_history(
         setting.sleep(BUSY_S)
 
 
-def _too_short(plan: Plan, symbol: str, first_ms: int, closed: Closed, now_ms: int) -> DataError:
+def _too_short(
+    plan: Plan, symbol: str, first_ms: int, closed: ClosedMinutes, now_ms: int
+) -> DataError:
     missing = Span(closed.until_ms, closed.next_ms or plan.strategy.timeframe.ceil(now_ms))
     return DataError(
         f"{plan.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "

@@ -26,7 +26,7 @@ from tbv8.store.sessions import (
     RATE,
     REACHED,
     Event,
-    Minute,
+    SessionMinute,
     StoredSession,
     iter_minutes,
     read_events,
@@ -100,7 +100,7 @@ class Driver:
     ) -> None:
         self._stack.__exit__(kind, e, tb)
 
-    def feed(self, minutes: Sequence[Minute], rates: Sequence[Event] = ()) -> Iterator[Bars]:
+    def feed(self, minutes: Sequence[SessionMinute], rates: Sequence[Event] = ()) -> Iterator[Bars]:
         """Feed minutes piece by piece, and yield the bars of each piece.
 
         Args:
@@ -144,10 +144,10 @@ class Driver:
             self._cancelled = working - len(self._session.book.working)
 
     def replay(
-        self, minutes: Iterable[Minute], commands: Sequence[Event], rates: Sequence[Event]
+        self, minutes: Iterable[SessionMinute], commands: Sequence[Event], rates: Sequence[Event]
     ) -> Iterator[Bars]:
         """Feed minutes, with the commands between them; yield the bars of each piece."""
-        waiting, piece = deque(commands), list[Minute]()
+        waiting, piece = deque(commands), list[SessionMinute]()
         for minute in minutes:
             if len(piece) == _PIECE or (waiting and waiting[0].ts_ms < minute.close_ms):
                 yield from self.feed(piece, rates)
@@ -212,7 +212,7 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
     """A session in the journal: its bars if requested, and its events."""
 
     session: StoredSession
-    minutes: list[Minute] = []
+    minutes: list[SessionMinute] = []
     commands: list[Event]
     rates: list[Event] = []
     outputs: dict[str, list[Event]]

@@ -42,7 +42,7 @@ from tbv8.store.sessions import (
     COMMAND,
     Event,
     Journal,
-    Minute,
+    SessionMinute,
     StoredSession,
     iter_minutes,
     least_delay_ms,
@@ -266,7 +266,7 @@ class _Host:
         rates = [msgspec.json.decode(event.body, type=Rate) for event in events]
         self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
-    def _rule_against(self, minute: Minute, now_ms: int) -> str | None:
+    def _rule_against(self, minute: SessionMinute, now_ms: int) -> str | None:
         """Return the rule by which a minute opens nothing."""
         plan, lag_ms = self._plan, now_ms - minute.close_ms
         if self._last.do == "stop":

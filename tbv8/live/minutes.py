@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tbv8.config.records import Strategy
 from tbv8.market import ONE_MINUTE, Bar, Timeframe
-from tbv8.store.sessions import Minute
+from tbv8.store.sessions import SessionMinute
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import Charged
 
@@ -42,7 +42,7 @@ class Builder:
             if timeframe != ONE_MINUTE
         }
 
-    def build(self, minutes: Sequence[Minute]) -> Bars:
+    def build(self, minutes: Sequence[SessionMinute]) -> Bars:
         """Return the bars that close within minutes, which follow those of the last call."""
         until_ms = minutes[-1].close_ms
         tables = {symbol: _table(minutes, symbol) for symbol in self._strategy.symbols}
@@ -137,5 +137,5 @@ def to_table(bars: Sequence[Bar]) -> pa.Table:
     )
 
 
-def _table(minutes: Sequence[Minute], symbol: str) -> pa.Table:
+def _table(minutes: Sequence[SessionMinute], symbol: str) -> pa.Table:
     return to_table([bar for minute in minutes if (bar := minute.bars[symbol]) is not None])

@@ -20,7 +20,7 @@ from tbv8.store.sessions import (
     RATE,
     Event,
     StoredSession,
-    read_corrected,
+    read_corrections,
     read_events,
 )
 
@@ -39,7 +39,7 @@ def corrected_notes(
     since_ms = max(session.first_ms, done_ms - _CORRECTED_MS)
     changed: list[tuple[int, str, Any, Any]] = [
         (used.ts_ms + MINUTE_MS, symbol, used, now)
-        for symbol, used, now in read_corrected(
+        for symbol, used, now in read_corrections(
             query, session, plan.strategy.symbols, since_ms=since_ms
         )
     ]

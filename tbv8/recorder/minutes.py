@@ -17,7 +17,7 @@ from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Gap, Minute, RecordedState, Row
+from tbv8.store.ticks import Gap, RecordedMinute, RecordedState, Row
 
 _SECOND_LOOK_MS = 20_000
 
@@ -163,7 +163,7 @@ class Minutes:
         elif bar is None and self._close is not None:
             bar = Bar(open_ms, self._close, self._close, self._close, self._close, 0.0)
         if bar is not None:
-            minute = Minute(series=self._series, bar=bar, refilled=refilled)
+            minute = RecordedMinute(series=self._series, bar=bar, refilled=refilled)
             self._outbox.batch.minutes.append(minute)
             if bar.is_possible:
                 self._close = bar.close

@@ -16,7 +16,7 @@ from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
 from tbv8.recorder.refill import RestClient
-from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
+from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
@@ -172,7 +172,7 @@ class Polls:
             for rate in rates
             if known_span.start_ms <= rate.ts_ms < known_span.end_ms
         )
-        self._outbox.batch.paid.append(Paid(Series(self._venue, symbol), known_span, rows))
+        self._outbox.batch.paid.append(PaidSpan(Series(self._venue, symbol), known_span, rows))
         self._known_ms[symbol] = known_span.end_ms
         self.payments += len(rows)
         return bool(rates) and rates[-1].ts_ms + rates[-1].interval_hours * HOUR_MS <= now_ms

@@ -18,7 +18,7 @@ from tbv8.config.records import Project, Venue
 from tbv8.errors import Tbv8Error
 from tbv8.market import Span
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import held_span
+from tbv8.store.ledger import read_stored_span
 from tbv8.tasks.task import Reporter
 from tbv8.venues.registry import find_venue
 
@@ -79,5 +79,5 @@ def lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
         return None if source.rolls else source.span(now_ms)
     if find_venue(venue.name).live is None:
         with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
-            return held_span(query, venue.name)
+            return read_stored_span(query, venue.name)
     return None

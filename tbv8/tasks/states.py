@@ -13,7 +13,7 @@ from tbv8.freshness.state import State
 from tbv8.market import Series, Span
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, holds, read_days
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, has_days, read_covered_spans, read_days
 from tbv8.venues.registry import find_venue
 
 
@@ -27,7 +27,7 @@ def without_history(project: Project, venue_series: Sequence[Series]) -> list[Se
     """Return the series without any history."""
     try:
         with open_reader(project.db_path) as query:
-            return [series for series in venue_series if not holds(query, series, (HISTORY,))]
+            return [series for series in venue_series if not has_days(query, series, (HISTORY,))]
     except Tbv8Error:  # before the first `migrate`, that comes next and says what is wrong
         return list(venue_series)
 
@@ -38,7 +38,7 @@ def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> St
     if not state.reasons or (source := find_venue(series.venue).funding) is None:
         return state
     with open_reader(project.db_path) as query:
-        gaps = missing_spans(spans, covered(query, series, FUNDING))
+        gaps = missing_spans(spans, read_covered_spans(query, series, FUNDING))
     cost = source.cost(gaps, project.now_ms)
     return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
 
@@ -66,7 +66,7 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
     reasons = state.reasons
     if reasons and source is not None:
         with open_reader(project.db_path) as query:
-            gaps = missing_spans(spans, covered(query, series, HISTORY))
+            gaps = missing_spans(spans, read_covered_spans(query, series, HISTORY))
         if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:

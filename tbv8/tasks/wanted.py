@@ -11,7 +11,7 @@ from tbv8.config.records import Project, Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import MINUTE_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import holds
+from tbv8.store.ledger import has_days
 from tbv8.tasks.options import parse_timeframe_option
 from tbv8.venues.registry import find_venue
 
@@ -75,7 +75,7 @@ def default_series(project: Project) -> list[Series]:
     if recorded and project.db_path.is_file():
         try:
             with open_reader(project.db_path, timeout_s=1) as query:
-                series |= dict.fromkeys(s for s in recorded if holds(query, s))
+                series |= dict.fromkeys(s for s in recorded if has_days(query, s))
         except Tbv8Error:  # `migrate` runs first, and says what is wrong with the file
             pass
     return list(series)

@@ -37,8 +37,8 @@ from tbv8.market import (
 from tbv8.store.bars import MINUTE_BARS
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session
-from tbv8.store.ticks import Batch, Paid, bbo_row, open_ticks, trade_row
-from tbv8.store.ticks import Minute as Recorded
+from tbv8.store.ticks import Batch, PaidSpan, bbo_row, open_ticks, trade_row
+from tbv8.store.ticks import RecordedMinute as RecordedMinute
 from tbv8.trading.bars import Bars
 from tests.backtest.builders import make_strategy, rules
 
@@ -112,7 +112,7 @@ class World:
             first = (self._written_ms[series] - START_MS) // MINUTE_MS
             end = (self.now_ms - DELAY_MS - START_MS) // MINUTE_MS
             for bar in self.bars(series)[first : max(first, end)]:
-                minutes.append(Recorded(series=series, bar=bar))
+                minutes.append(RecordedMinute(series=series, bar=bar))
                 self._written_ms[series] = bar.ts_ms + MINUTE_MS
         if minutes:
             with open_ticks(self.db_path) as store:
@@ -135,7 +135,7 @@ class World:
     def pay(self, hour_ms: int, rate: float, *, hours: int = 1, series: Series = BTC) -> None:
         """Let the recorder learn what was paid at a full hour, and that nothing was before."""
         since_ms = self._paid_ms.get(series, START_MS)
-        paid = Paid(series, Span(since_ms, hour_ms + MINUTE_MS), ((hour_ms, rate, hours),))
+        paid = PaidSpan(series, Span(since_ms, hour_ms + MINUTE_MS), ((hour_ms, rate, hours),))
         self._paid_ms[series] = paid.span.end_ms
         with open_ticks(self.db_path) as store:
             store.commit(Batch(paid=[paid]), now_ms=self.now_ms)

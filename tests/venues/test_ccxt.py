@@ -20,7 +20,7 @@ from tbv8.coverage import missing_spans
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
-from tbv8.store.ledger import HISTORY, covered
+from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromExchange, History, Log
 from tbv8.venues.ccxt import exchanges
@@ -317,7 +317,7 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
         fill(db_path, venue, *wanted)
 
         with open_bars(db_path) as store:
-            held = covered(store.query, SERIES, HISTORY)
+            held = read_covered_spans(store.query, SERIES, HISTORY)
             assert list(verify(store, HISTORY, SERIES)) == []
     assert missing_spans(wanted, held) == []
     assert bars_in(db_path, SERIES) == [
