@@ -9,7 +9,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_PROJECT = ("dodo.py", "config", "pyproject.toml")
+_PROJECT = ("dodo.py", "pyproject.toml")
 
 
 class CustomBuildHook(BuildHookInterface):
@@ -18,5 +18,6 @@ class CustomBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the files to the wheel."""
         if version != "editable":
-            build_data["force_include"] |= {name: f"tbv8/project/{name}" for name in _PROJECT}
+            names = [*_PROJECT, *(f"config/{name}" for name in self.config["config"])]
+            build_data["force_include"] |= {name: f"tbv8/project/{name}" for name in names}
             build_data["force_include"] |= {"migrations": "tbv8/migrations"}

@@ -22,7 +22,7 @@ from __future__ import annotations
 import html
 import sys
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,7 @@ import polars as pl
 import pyarrow as pa
 from msgspec.structs import replace
 
+from tbv8.backtest.round_trips import Steps, read_round_trips, read_steps
 from tbv8.backtest.run import run_backtest
 from tbv8.config.document import unknown
 from tbv8.config.load import find_project
@@ -45,7 +46,6 @@ from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
-from tbv8.results.tearsheet.round_trips import closing_reasons
 from tbv8.store.bars import open_bars, read_stored_bars
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
@@ -57,7 +57,7 @@ type Time = str | date | datetime
 """A date is midnight UTC."""
 
 _ALWAYS = Span(0, 253_402_300_800_000)
-_TEXT = ("symbol", "order_id", "side", "type", "liquidity")
+_TEXT = ("symbol", "order_id", "side", "type", "liquidity", "by")
 _TIMES = {
     "ts_ms": "time",
     "opened_ms": "opened",
@@ -76,8 +76,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position.
         positions: As in positions.csv, a row from flat to flat: symbol, opened_ms, closed_ms, side,
-            quantity, entry_price, exit_price, pnl, fees, funding; and `by`, the tags or the type of
-            the order that closed it.
+            quantity, entry_price, exit_price, pnl, fees, funding. Also `by`, the tags or the type
+            of the order that closed it, and `mae` and `mfe`, the maximum adverse and favorable
+            excursion: how far the price went against the position and for it, as fractions of the
+            entry price, none below 0 (0.02 is 2 %). Both are null if the database no longer has
+            the bars of the run as they were: pruned, repaired, fetched again or edited.
         equity: As in equity.csv, a row a bar: ts_ms, equity, cash, position, price, buy_and_hold.
     """
 
@@ -231,10 +234,11 @@ def load_result(strategy_id: str, *, project: Path | str = ".") -> Result:
     """
     loaded = _load(project)
     folder = loaded.results_path / strategy_id
-    if read_manifest(folder) is None:
+    manifest = read_manifest(folder)
+    if manifest is None:
         _find(loaded, "strategy", loaded.strategies, strategy_id)
         raise DataError(f"{folder}: there is no result yet: run `doit backtest:{strategy_id}`")
-    return _read(folder)
+    return _read(folder, read_steps(loaded.db_path, manifest))
 
 
 def load_trials(experiment_id: str, *, project: Path | str = ".") -> pl.DataFrame:
@@ -290,7 +294,8 @@ def run(
     inputs, bars = prepare(loaded, chosen)
     temporary = TemporaryDirectory(prefix="tbv8-")
     run_backtest(chosen, bars, inputs=inputs, results_path=Path(temporary.name))
-    return _read(Path(temporary.name) / strategy, temporary)
+    steps = Steps(bars.steps, chosen.step)
+    return _read(Path(temporary.name) / strategy, steps, temporary)
 
 
 def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Project:
@@ -390,26 +395,27 @@ def _no_data_message(project: Project, series: Series, noun: str, span: Span, cu
     return f"{series}: no {noun}{period} are stored: {cure}; `doit status` lists the stored data"
 
 
-def _read(folder: Path, temporary: TemporaryDirectory[str] | None = None) -> Result:
+def _read(
+    folder: Path, steps: Steps | None, temporary: TemporaryDirectory[str] | None = None
+) -> Result:
     summary = read_summary(folder)
     numbers = to_json(summary)
     return Result(
         summary=summary,
         folder=folder,
-        primary=_account(folder, numbers["primary"]),
-        shadow=_account(folder / "shadow", numbers["shadow"]) if summary.shadow else None,
+        primary=_account(folder, numbers["primary"], steps),
+        shadow=_account(folder / "shadow", numbers["shadow"], steps) if summary.shadow else None,
         _temporary=temporary,
     )
 
 
-def _account(folder: Path, numbers: Mapping[str, Any]) -> Account:
+def _account(folder: Path, numbers: Mapping[str, Any], steps: Steps | None) -> Account:
+    positions = pl.DataFrame(read_round_trips(folder, steps))
     return Account(
         venue=numbers["venue"],
         statistics={name: value for name, value in numbers.items() if name != "venue"},
         fills=_read_csv(folder / "fills.csv"),
-        positions=_read_csv(folder / "positions.csv").with_columns(
-            pl.Series("by", closing_reasons(folder), dtype=pl.String)
-        ),
+        positions=_with_times(positions.cast(_types(positions.columns))),
         equity=_read_csv(folder / "equity.csv"),
     )
 
@@ -417,10 +423,14 @@ def _account(folder: Path, numbers: Mapping[str, Any]) -> Account:
 def _read_csv(path: Path) -> pl.DataFrame:
     with path.open(encoding="utf-8") as file:
         names = file.readline().rstrip("\n").split(",")
+    return _with_times(pl.read_csv(path, schema=_types(names)))
+
+
+def _types(names: Iterable[str]) -> pl.Schema:
+    """Return the types of the columns of a result's file."""
     kinds: dict[str, Any] = dict.fromkeys(names, pl.Float64)
     kinds |= {name: pl.String for name in _TEXT if name in kinds}
-    kinds |= {name: pl.Int64 for name in _TIMES if name in kinds}
-    return _with_times(pl.read_csv(path, schema=kinds))
+    return pl.Schema(kinds | {name: pl.Int64 for name in _TIMES if name in kinds})
 
 
 def _with_times(frame: pl.DataFrame) -> pl.DataFrame:

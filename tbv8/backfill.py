@@ -54,11 +54,13 @@ from tbv8.store.ledger import (
     read_days,
     read_outdated_spans,
 )
+from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
 from tbv8.venues.files.read import read_bars
+from tbv8.venues.units import UnitRows, unit_bars
 
 _MONTH = parse_timeframe("1M")
 _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
@@ -89,10 +91,13 @@ def backfill(
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
             missing = merge([*missing, *read_outdated_spans(store.query, series, files)])
-        if not missing:
+        # another file's days are outdated, and read again: only their unit must not change
+        any_name = source.files is not None
+        if not missing and not _is_changed(store, series, venue, any_name=any_name):
             return
         writer = _Writer(store, series, dataset, now_ms)
         with open_symbol_history(series, venue, dataset) as symbol_history:
+            _check_market(store, series, venue, symbol_history.native, any_name=any_name)
             writer.write_not_listed(_within(missing, Span(0, symbol_history.listed_ms)))
             fetchable = _within(missing, symbol_history.past)
             if not fetchable:
@@ -170,7 +175,42 @@ class _Writer:
         )
 
 
-def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Span:
+def _is_changed(store: BarStore, series: Series, venue: Venue, *, any_name: bool) -> bool:
+    """Return True if the venue's file has another market for a series than that of its rows."""
+    return is_changed(
+        _stored_market(store, series, any_name=any_name),
+        setting=venue.market_name(venue.symbols[series.symbol]),
+        multiplier=venue.multiplier(series.symbol),
+    )
+
+
+def _check_market(
+    store: BarStore, series: Series, venue: Venue, native: str, *, any_name: bool
+) -> None:
+    """Note the market of the rows to come; refuse one that differs from that of the stored rows.
+
+    Raises:
+        ConfigError: It does.
+    """
+    market = NativeMarket(
+        native=venue.market_name(native),
+        setting=venue.market_name(venue.symbols[series.symbol]),
+        multiplier=venue.multiplier(series.symbol),
+    )
+    stored = _stored_market(store, series, any_name=any_name)
+    check_native(stored, market, series)
+    if market != stored:
+        store.write_native(series, market)
+
+
+def _stored_market(store: BarStore, series: Series, *, any_name: bool) -> NativeMarket | None:
+    stored = read_native(store.query, series)
+    if stored is not None and any_name:
+        return msgspec.structs.replace(stored, native="")
+    return stored
+
+
+def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_ms: int) -> Span:
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
 
     Returns:
@@ -178,11 +218,14 @@ def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Sp
 
     Raises:
         DataError: It is not a file of 1m bars, or the database cannot be used.
+        ConfigError: The stored bars are in units of another multiplier.
     """
     bars = read_bars(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
     _print_line(series, bars.note(str(path)))
+    table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watch_place(store.place):
+        _check_market(store, series, venue, "", any_name=True)
         covered_spans = read_covered_spans(store.query, series, HISTORY)
         if replaced := sum(bars.span.intersection(span).minutes for span in covered_spans):
             _print_line(series, f"{replaced:,} stored minutes are replaced")
@@ -190,7 +233,7 @@ def import_file(db_path: Path, series: Series, path: Path, *, now_ms: int) -> Sp
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
             for part in by_month(span):
-                rows = rows_within(bars.table, part)
+                rows = rows_within(table, part)
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
     return bars.span
@@ -343,6 +386,9 @@ def open_symbol_history(
                 f"{series}: the venue dates its first bar {iso(listed_ms)}, where its clock shows "
                 f"{iso(clock_ms)}: run the same command again later"
             )
+        multiplier = venue.multiplier(series.symbol)
+        if dataset == HISTORY and multiplier != 1:
+            history.rows = UnitRows(history.rows, multiplier)
         yield SymbolHistory(
             history=history,
             native=native,

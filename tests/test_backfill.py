@@ -9,6 +9,7 @@ import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from msgspec import structs
 from tbv8.backfill import backfill, compare, draw_hours, recheck
 from tbv8.config.records import Venue
 from tbv8.coverage import merge
-from tbv8.errors import DataError, VenueError
+from tbv8.errors import ConfigError, DataError, VenueError
 from tbv8.market import (
     DAY_MS,
     HOUR_MS,
@@ -32,6 +33,8 @@ from tbv8.market import (
     parse_timeframe,
 )
 from tbv8.store.bars import open_bars
+from tbv8.store.database import open_reader
+from tbv8.store.prune import count_rows, drop_series
 from tbv8.store.verify import verify
 from tbv8.venues import binance_perp, binance_spot
 from tbv8.venues.base import Endpoints, History, Log
@@ -458,6 +461,85 @@ def test_a_refused_symbol_leaves_no_trace(binance: BinanceServer, db_path: Path)
 
     assert ledger_in(db_path, unknown) == []
     assert binance.count("/data/") == 0
+
+
+# One market for each series
+
+
+def test_rows_of_another_market_or_unit_are_not_added_to_a_series(
+    binance: BinanceServer, db_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day, more = span("2024-02-26", "2024-02-27"), span("2024-02-26", "2024-02-28")
+    by_name = structs.replace(venue(binance), symbols={"BTC/USDT": "BTCUSDT"})
+    other = structs.replace(by_name, symbols={"BTC/USDT": "ETHUSDT"})
+    thousand = structs.replace(by_name, multipliers={"BTC/USDT": Decimal(1000)})
+    monkeypatch.setitem(binance.markets, "ETHUSDT", binance.markets["BTCUSDT"])
+    backfill(db_path, BTC, [day], venue=venue(binance), now_ms=NOW)
+    before = bars_in(db_path, BTC)
+
+    for changed, name in ((other, "'ETHUSDT'"), (thousand, "'BTCUSDT' in units of 1000")):
+        for wanted in (day, more):
+            with pytest.raises(ConfigError, match=f"are of 'BTCUSDT', and the file has {name} now"):
+                backfill(db_path, BTC, [wanted], venue=changed, now_ms=NOW)
+    assert bars_in(db_path, BTC) == before
+
+    backfill(db_path, BTC, [more], venue=by_name, now_ms=NOW)  # only spelled out
+    assert len(bars_in(db_path, BTC)) > len(before)
+
+
+def test_a_database_from_before_markets_were_stored_has_units_of_one(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    day = span("2024-02-26", "2024-02-27")
+    thousand = structs.replace(venue(binance), multipliers={"BTC/USDT": Decimal(1000)})
+    backfill(db_path, BTC, [day], venue=venue(binance), now_ms=NOW)
+    shell(db_path, "DELETE FROM native_markets")
+
+    with pytest.raises(ConfigError, match="are of the market, and the file has 'BTCUSDT' in units"):
+        backfill(db_path, BTC, [day], venue=thousand, now_ms=NOW)
+    backfill(db_path, BTC, [span("2024-02-26", "2024-02-28")], venue=venue(binance), now_ms=NOW)
+
+
+def test_bars_of_a_market_of_1000_units_are_stored_and_compared_in_single_ones(
+    binance: BinanceServer, past: list[Row], db_path: Path
+) -> None:
+    day = span("2024-02-26", "2024-02-27")
+    thousand = structs.replace(venue(binance), multipliers={"BTC/USDT": Decimal(1000)})
+
+    backfill(db_path, BTC, [day], venue=thousand, now_ms=NOW)
+
+    assert bars_in(db_path, BTC) == [
+        (
+            ts_ms,
+            *(float(Decimal(str(price)) / 1000) for price in prices),
+            float(Decimal(str(volume)) * 1000),
+        )
+        for ts_ms, *prices, volume in within(past, [day])
+    ]
+    with open_bars(db_path) as store:
+        assert list(compare(store, BTC, [day], venue=thousand)) == []
+
+
+def test_a_series_is_dropped_whole_and_filled_anew_from_another_market(
+    binance: BinanceServer, db_path: Path
+) -> None:
+    day = span("2024-02-26", "2024-02-27")
+    thousand = structs.replace(venue(binance), multipliers={"BTC/USDT": Decimal(1000)})
+    for series in (BTC, PERP):
+        backfill(db_path, series, [day], venue=venue(binance, series), now_ms=NOW)
+    kept = bars_in(db_path, PERP), ledger_in(db_path, PERP)
+    dropped: list[int] = []
+
+    with open_reader(db_path) as query:
+        counts = count_rows(query, BTC)
+    drop_series(db_path, BTC, advance=dropped.append)
+
+    assert counts == {"history_coverage": 1, "native_markets": 1, "ohlcv_1m": 1440}
+    assert sum(dropped) == 1442
+    assert (bars_in(db_path, BTC), ledger_in(db_path, BTC)) == ([], [])
+    assert (bars_in(db_path, PERP), ledger_in(db_path, PERP)) == kept
+    backfill(db_path, BTC, [day], venue=thousand, now_ms=NOW)
+    assert len(bars_in(db_path, BTC)) == 1440
 
 
 def _fields(record: Venue) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """`tbv8 init FOLDER`: create a project folder that works without a clone of tbv8.
 
-The files come from `tbv8/project` in the wheel, or from the clone if that is installed.
+The files come from `tbv8/project` in the wheel, or from the clone if that is installed; of its
+`config/` only what ships is copied.
 """
 
 from __future__ import annotations
 
 import shutil
+import tomllib
 from pathlib import Path
 
 from tbv8.errors import DataError
@@ -27,8 +29,11 @@ def init(folder: Path) -> list[str]:
         source = _PACKAGE.parent
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source / "dodo.py", folder / "dodo.py")
-    shutil.copytree(source / "config", folder / "config", ignore=shutil.ignore_patterns(".*"))
     pyproject = (source / "pyproject.toml").read_text(encoding="utf-8")
+    targets = tomllib.loads(pyproject)["tool"]["hatch"]["build"]["targets"]
+    for name in targets["wheel"]["hooks"]["custom"]["config"]:
+        (folder / "config" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / "config" / name, folder / "config" / name)
     (folder / "pyproject.toml").write_text(_doit_tables(pyproject), encoding="utf-8")
     (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
     (folder / "data").mkdir()

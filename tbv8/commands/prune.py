@@ -9,19 +9,28 @@ from doit.exceptions import InvalidCommand
 
 from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose
 from tbv8.config.records import Project
-from tbv8.market import iso, parse_duration_ms
+from tbv8.market import Series, iso, parse_duration_ms
 from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import open_reader
-from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
+from tbv8.store.prune import (
+    OldRows,
+    count_rows,
+    drop_series,
+    find_old,
+    free_bytes,
+    prune,
+    stored_ticks,
+)
+from tbv8.store.ticks import recorder_lock
 from tbv8.store.trials import open_trials, read_died, read_experiment_ids, read_orphans
 
 
 class Prune(ReadOnlyCommand):
     """Drop old trades and quotes."""
 
-    doc_purpose = "drop trades and quotes older than a duration, or unused trials; never bars"
-    doc_usage = "--older-than 90d | --trials [--died]"
+    doc_purpose = "drop old trades and quotes, unused trials, or one series"
+    doc_usage = "--older-than 90d | --trials [--died] | --everything --venue V --symbol S"
     doc_description = (
         "Lists the rows to drop of each series with their span, and asks for confirmation; without "
         "a terminal it needs --yes. Works in small transactions, also beside a running recorder; "
@@ -29,7 +38,9 @@ class Prune(ReadOnlyCommand):
         "each series always stay: the recorder needs them to find what it missed. Bars, the ledger "
         "and the list of recorder gaps stay. The file does not shrink: its free pages are used "
         "again before it grows. --trials drops the trials that no file of config/experiments uses "
-        "any more; with --died also those whose process died, so that they are tried again."
+        "any more; with --died also those whose process died, so that they are tried again. "
+        "--everything drops all rows of one series, its bars and ledger too, as is needed where "
+        "its native symbol or multiplier has changed; the recorder must not run meanwhile."
     )
     cmd_options = (
         {
@@ -53,6 +64,13 @@ class Prune(ReadOnlyCommand):
             "default": False,
             "help": "with --trials: also drop those whose process died",
         },
+        {
+            "name": "everything",
+            "long": "everything",
+            "type": bool,
+            "default": False,
+            "help": "drop all rows of one series, with --venue and --symbol",
+        },
         *SERIES,
         {
             "name": "yes",
@@ -69,6 +87,7 @@ class Prune(ReadOnlyCommand):
         older_than: str,
         trials: bool,
         died: bool,
+        everything: bool,
         venue: str,
         symbol: str,
         yes: bool,
@@ -83,6 +102,13 @@ class Prune(ReadOnlyCommand):
             return _prune_trials(project, died=died, yes=yes)
         if died:
             raise InvalidCommand("--died: needs --trials: add it")
+        if everything:
+            if older_than or not (venue and symbol):
+                raise InvalidCommand(
+                    "--everything drops all of one series: name it by --venue and --symbol, and "
+                    "leave the other options out"
+                )
+            return _drop_series(project, Series(venue, symbol), yes=yes)
         before_ms = project.now_ms - _milliseconds(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
@@ -147,6 +173,25 @@ def _prune(project: Project, old: OldRows) -> None:
     label = f"prune {old.table} of {old.series}"
     with progress(label, old.rows, "rows") as advance:
         prune(project.db_path, old, advance=advance)
+
+
+def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
+    with open_reader(project.db_path) as query:
+        counts = count_rows(query, series)
+    if not counts:
+        print(f"nothing is stored of {series}: nothing to drop")
+        return 0
+    _check_terminal(yes)
+    for table, rows in counts.items():
+        print(f"   {table} of {series}: {rows:,} rows")
+    rows = sum(counts.values())
+    if not yes and not _agreed(rows):
+        print("nothing was dropped")
+        return 1
+    with recorder_lock(project.db_path), progress(f"drop {series}", rows, "rows") as advance:
+        drop_series(project.db_path, series, advance=advance)
+    print(f"dropped {rows:,} rows of {series}: `doit backfill` fetches its history anew")
+    return 0
 
 
 def _milliseconds(older_than: str) -> int:

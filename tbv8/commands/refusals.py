@@ -13,6 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from getopt import GetoptError
+from pathlib import Path
 from typing import Any
 
 from doit.cmdparse import CmdParseError
@@ -21,8 +22,9 @@ from doit.task import Task
 
 from tbv8.commands import state  # noqa: F401  # first
 from tbv8.config.document import nearest, unknown
+from tbv8.config.load import find_project
 from tbv8.config.records import Problem
-from tbv8.errors import Tbv8Error
+from tbv8.errors import ConfigError, Tbv8Error
 from tbv8.tasks.task import ReaderGoneError, os_problem
 
 _READER_GONE = (BrokenPipeError, ReaderGoneError)  # as of `| head`
@@ -48,8 +50,8 @@ class OneLine:
     @task_list.setter
     def task_list(self, tasks: list[Task]) -> None:
         self._tasks = tasks
-        if self._is_reported:
-            return
+        if self._is_reported or "PROJECT" not in self.loader.namespace:  # type: ignore[attr-defined]
+            return  # a dodo.py that is not tbv8's, in the same environment
         self._is_reported = True
         named = [] if self.sel_default_tasks else self.sel_tasks  # type: ignore[attr-defined]
         problems = self.loader.namespace["PROJECT"].problems  # type: ignore[attr-defined]
@@ -76,6 +78,8 @@ class OneLine:
         except InvalidCommand as e:
             raise self._refusal(e) from e
         except (InvalidDodoFile, InvalidTask) as e:
+            if f"Could not find dodo file '{Path.cwd() / 'dodo.py'}'" in str(e):
+                raise InvalidDodoFile(_outside(Path.cwd())) from e
             raise type(e)(_joined(e)) from e
         except (BrokenPipeError, SystemExit) as e:  # of rich it is a SystemExit
             if not any(isinstance(error, _READER_GONE) for error in (e, e.__context__)):
@@ -221,6 +225,15 @@ def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
     for pattern in patterns:
         if "*" in pattern and not fnmatch.filter(names, pattern):
             raise InvalidCommand(not_found=pattern)
+
+
+def _outside(folder: Path) -> str:
+    """Return the error about a folder without dodo.py."""
+    try:
+        project = find_project(folder)
+    except ConfigError as e:
+        return str(e)
+    return f"{folder}: has no dodo.py: change to {project}, or type `tbv8` in place of `doit`"
 
 
 def _joined(e: Exception) -> str:

@@ -180,8 +180,8 @@ class Instrument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     charged every `funding_hours`, in proportion. In a file 0 stands for the venue's own interval;
     a loaded project has that filled in.
 
-    `multiplier` is the number of the symbol's units in one unit of the venue: 1000 if the venue
-    trades kPEPE. All other fields are in the symbol's unit.
+    `multiplier` is how many of the symbol's units the venue trades as one: 1000 for PEPE where it
+    trades kPEPE. All other fields, and all stored data, are in the symbol's unit.
     """
 
     tick_size: Annotated[Decimal, key("The smallest price step.", **_POSITIVE)]
@@ -199,7 +199,8 @@ class Instrument(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     multiplier: Annotated[
         Decimal,
         key(
-            "The number of the symbol's units in one unit of the venue: 1000 for kPEPE.",
+            "How many of the symbol's units the venue trades as one: 1000 for kPEPE. Stored "
+            "prices and amounts are of one unit.",
             **_POSITIVE,
         ),
     ] = Decimal(1)

@@ -81,6 +81,7 @@ from tbv8.market import (
 from tbv8.venues.base import FromExchange, FromFiles, HistorySource
 from tbv8.venues.ccxt import exchanges
 from tbv8.venues.registry import find_history, find_venue, make_history
+from tbv8.venues.units import multiplier_in
 
 HistorySpan = Callable[[Venue, Path], Span | None]
 """The span of a venue's history, given the database's path; None if it has no history."""
@@ -367,6 +368,7 @@ def _load_venue(
     raw = to_record(document, VenueFile)
     name = _named(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
+    multipliers = _multipliers(document, raw, symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
         document.refuse(
             ("channels",), "expected one or more of trades, bbo, funding and mark, each once"
@@ -385,6 +387,8 @@ def _load_venue(
         archive_url=_url(document, "archive_url", raw.archive_url, ("http", "https")),
         instruments={},
         redirect_hosts=raw.redirect_hosts,
+        multipliers=multipliers,
+        exchange=raw.exchange,
         own_history=_own_history(document, raw, symbols, root=root),
     )
     for symbol, rules in raw.instruments.items():
@@ -470,6 +474,28 @@ def _symbols(document: Document, written: dict[str, str] | list[str]) -> dict[st
     return dict(written)
 
 
+def _multipliers(
+    document: Document, raw: VenueFile, symbols: Mapping[str, str | None]
+) -> dict[str, Decimal]:
+    """Return the multipliers other than 1: bars are stored by them, so that none may be wrong."""
+    for symbol, rules in raw.instruments.items():
+        _check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
+    multipliers = {symbol: rules.multiplier for symbol, rules in raw.instruments.items()}
+    for symbol, native in symbols.items():
+        if native is None or (named := multiplier_in(native, symbol)) == 1:
+            continue
+        if multipliers.get(symbol) == named:
+            continue
+        base, _, quote = symbol.partition("/")
+        in_rules = ("instruments", symbol, "multiplier")
+        document.refuse(
+            in_rules if symbol in multipliers else ("symbols", symbol),
+            f"{native!r} trades {named} {base} as one: write `multiplier: {named}` into "
+            f"instruments.{symbol}, or name the symbol {native.removesuffix(quote)}/{quote}",
+        )
+    return {symbol: number for symbol, number in multipliers.items() if number != 1}
+
+
 def _check_symbol(document: Document, key: tuple[str | int, ...], symbol: str) -> None:
     if not re.fullmatch(r"[^\W_]+/[^\W_]+", symbol):  # letters and digits of any script
         document.refuse(key, f"{symbol!r} is not a symbol: write BASE/QUOTE, such as BTC/USDT")
@@ -480,7 +506,7 @@ def _check_instrument(
 ) -> None:
     key = ("instruments", symbol)
     document.choose(key, symbol, symbols, "symbol")
-    for name in ("tick_size", "lot_size", "max_leverage", "multiplier"):
+    for name in ("tick_size", "lot_size", "max_leverage"):
         _check_amount(document, (*key, name), getattr(rules, name))
     if rules.min_notional_usd != 0:
         _check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)

@@ -30,7 +30,9 @@ Kind = Literal["venue", "instrument", "strategy", "experiment"]
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """One venue; a native symbol of None follows the venue's own rule.
 
-    `own_history` is the history source from the venue's file, for a venue unknown to tbv8.
+    `multipliers` has the symbols of which the venue trades many units as one (see `Instrument`).
+    `exchange` is ccxt's name of the venue, where its history comes by ccxt. `own_history` is the
+    history source from the venue's file, for a venue unknown to tbv8.
     """
 
     name: str
@@ -42,7 +44,17 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     archive_url: str | None
     instruments: dict[str, Instrument]
     redirect_hosts: tuple[str, ...] = ()
+    multipliers: dict[str, Decimal] = {}
+    exchange: str | None = None
     own_history: HistorySource | None = None
+
+    def multiplier(self, symbol: str) -> Decimal:
+        """Return how many units of a symbol the venue trades as one."""
+        return self.multipliers.get(symbol, Decimal(1))
+
+    def market_name(self, native: str | None) -> str:
+        """Return a native symbol with the exchange that it is from, if the file names one."""
+        return " ".join(name for name in (self.exchange, native) if name)
 
     @property
     def history(self) -> HistorySource | None:

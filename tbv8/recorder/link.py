@@ -21,6 +21,7 @@ from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Ack, Channel, ErrorFrame, Feed, Listing, Live, Log
 from tbv8.venues.bounds import FRAME_BYTES
+from tbv8.venues.units import unit_feed
 
 _STALL_AGAIN_S = 120.0  # after a second stall this soon, reconnect instead of subscribing again
 _END_AGAIN_S = 1800.0  # the shortest time between such reconnects, which interrupt other streams
@@ -192,7 +193,8 @@ class Link:
         return self._reason
 
     async def _converse(self, socket: ClientConnection) -> None:
-        self._socket, self._feed = socket, self._live.open_feed(self.listings)
+        feed = unit_feed(self._live.open_feed(self.listings), self.listings)
+        self._socket, self._feed = socket, feed
         self._pending.clear()
         self._due.clear()
         self._stalls.clear()

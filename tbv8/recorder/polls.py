@@ -20,6 +20,7 @@ from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Listing, Live, Log
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
+from tbv8.venues.units import unit_amount, unit_price
 
 _BEHIND_MS = 20_000  # a payment is published some seconds after its hour
 _LONGEST_MS = 31 * DAY_MS  # the most funding to catch up with; `doit funding` fetches more
@@ -115,6 +116,9 @@ class Polls:
             interest = contracts
             if contracts is not None and listing.contract_size is not None:
                 interest = contracts * float(listing.contract_size)
+            price = unit_price(price, listing.multiplier)
+            if interest is not None:
+                interest = unit_amount(interest, listing.multiplier)
             self._note_gap(symbol, minute_ms)
             row = (self._venue, symbol, minute_ms, price, interest, received_ms)
             self._outbox.batch.marks.append(row)

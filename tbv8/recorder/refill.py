@@ -26,6 +26,7 @@ from tbv8.venues.bounds import (
     redirect_target,
     too_large,
 )
+from tbv8.venues.units import unit_request
 
 _AT_ONCE = 4
 _LEADS_ON = (301, 302, 303, 307, 308)
@@ -285,14 +286,14 @@ class Refill:
             start_ms = need.span.start_ms
             end_ms = min(need.span.end_ms, start_ms + live.page_minutes * 60_000)
             span = Span(start_ms, end_ms)
-            request = live.minutes_request(listing, span)
+            request = unit_request(live.minutes_request(listing, span), listing)
             await self._rest.await_turn(request.weight)
             sent_ms = clock.now_ms()
             bars = await self._rest.fetch(request)
             desk.minutes.refill(span, bars, sent_ms=sent_ms)
             desk.tick(clock.now_ms())
         elif need.kind == "recent":
-            recent = live.recent_trades_request(symbol, listing)
+            recent = unit_request(live.recent_trades_request(symbol, listing), listing)
             await self._rest.await_turn(recent.weight)
             sent_ms = clock.now_ms()
             trades = await self._rest.fetch(recent)
@@ -305,7 +306,7 @@ class Refill:
             if dead:
                 await self._on_dead(symbol, "trades")
         else:
-            book = live.bbo_request(symbol, listing)
+            book = unit_request(live.bbo_request(symbol, listing), listing)
             await self._rest.await_turn(book.weight)
             sent_ms = clock.now_ms()
             bbo = await self._rest.fetch(book)

@@ -29,6 +29,7 @@ from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
 from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import OnCommit, Writer
+from tbv8.store.natives import NativeMarket, check_native, read_native
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
@@ -138,6 +139,8 @@ def _record(
 ) -> _Handover | None:
     """Record to the end; return the unwritten state if the database was moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
+        for venue, live in lives:
+            _write_natives(store, venue, live)
         recorder = _Recorder(db_path, store, lives, options, stop, before)
         try:
             asyncio.run(recorder.run())
@@ -162,6 +165,21 @@ def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
             )
         lives.append((venue, open_live()))
     return lives
+
+
+def _write_natives(store: TickStore, venue: Venue, live: Live) -> None:
+    """Write the market of each symbol; refuse one that differs from that of its stored rows."""
+    for symbol, setting in venue.symbols.items():
+        series = Series(venue.name, symbol)
+        market = NativeMarket(
+            native=setting or live.native_symbol(symbol),
+            setting=setting or "",
+            multiplier=venue.multiplier(symbol),
+        )
+        stored = read_native(store.query, series)
+        check_native(stored, market, series)
+        if market != stored:
+            store.write_native(series, market)
 
 
 def streams_of(venue: Venue) -> tuple[Channel, ...]:
@@ -314,6 +332,7 @@ class _VenueRecorder:
                     path = f"config/venues/{self.name}.yaml"
                     self._log(f"WARNING: {symbol} is not recorded: {problem}: see {path}")
             else:
+                listing = replace(listing, multiplier=self._venue.multiplier(symbol))
                 listings[symbol] = listing
                 if symbol in before and before[symbol] != listing:
                     self._log(f"WARNING: {symbol} has changed: it is now {listing}")

@@ -18,7 +18,7 @@ NumPy's sums would depend on the processor.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Context, Decimal, localcontext
 from statistics import NormalDist
 
@@ -367,6 +367,23 @@ def slippage(fills: Sequence[Fill]) -> Decimal:
             ),
             Decimal(0),
         )
+
+
+def stops_reached(fills: Iterable[Fill]) -> int:
+    """Return the number of stops whose trigger the price had reached when their entry was filled.
+
+    They are the stops of brackets that lie above a long entry, or below a short one: they fill
+    right behind it.
+    """
+    count, latest = 0, dict[str, Fill]()
+    for fill in fills:
+        entry, latest[fill.symbol] = latest.get(fill.symbol), fill
+        if fill.type != "stop_market" or fill.trigger is None or entry is None:
+            continue
+        if entry.ts_ms == fill.ts_ms and entry.side != fill.side:
+            price = entry.price if entry.trigger is None else entry.trigger
+            count += fill.trigger >= price if fill.side == "sell" else fill.trigger <= price
+    return count
 
 
 def exact_sum(values: Ints) -> int:

@@ -36,6 +36,7 @@ from tbv8.results.statistics import (
     Trading,
     measure_curve,
     measure_trading,
+    stops_reached,
     without_yearly,
 )
 from tbv8.risk.checks import RULES
@@ -106,6 +107,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     """One run's numbers; `tbv8.results.statistics` defines those of its curve and its trading.
 
     Money is in USD. `lost_margin` is the margin lost in liquidations, apart from prices and fees.
+    `stops_reached` counts stops whose trigger the price had reached when their entry was filled.
     """
 
     venue: str
@@ -124,6 +126,7 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True):
     lost_margin: Decimal
     buy_and_hold: Performance
     beyond_volume: BeyondVolume
+    stops_reached: int = 0
     denied: dict[str, int]
     denials: tuple[Event, ...]
     halts: tuple[Event, ...]
@@ -347,6 +350,11 @@ def _cautions_of(stats: Stats) -> Iterator[str]:
         yield f"the account was liquidated {often(liquidations)}, {since} {first.time}"
     for rule, count in sorted(halts.items()):
         yield f"closed and halted until 00:00 UTC {often(count)} by {rule}"
+    if stats.stops_reached:
+        yield (
+            f"{counted(stats.stops_reached, 'position')} closed at once: the stop was on the wrong "
+            "side of the entry"
+        )
     if beyond := stats.beyond_volume.fills:
         most = stats.beyond_volume.largest_multiple
         times = "" if most is None else f", up to {most:,.3g} times it"
@@ -498,6 +506,7 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         lost_margin=_sum_of(books, liquidation=True),
         buy_and_hold=buy_and_hold,
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
+        stops_reached=stops_reached(run.fills),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
         denials=tuple(map(_denial, run.denials[:_LISTED])),
         halts=tuple(map(_halt, run.halts)),

@@ -51,6 +51,7 @@ from tbv8.store.ledger import (
     read_days,
     read_stored_days,
 )
+from tbv8.store.natives import UPSERT, NativeMarket
 
 _PRICES = ("open", "high", "low", "close", "volume")
 MINUTE_BARS = pa.schema([("ts_ms", pa.int64()), *((name, pa.float64()) for name in _PRICES)])
@@ -175,6 +176,11 @@ class BarStore:
             " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
             (*key, dataset, day_ms),
         )
+
+    def write_native(self, series: Series, market: NativeMarket) -> None:
+        """Write the market of a series' rows."""
+        with self.transaction():
+            self._execute(UPSERT, market.row(series))
 
     def _fetch(self, sql: str, values: Sequence[Any] = ()) -> pa.Table:
         with self._bound(sql, [values] if values else []) as statement:

@@ -16,7 +16,7 @@ from typing import Any
 
 from tbv8.errors import DataError, MovedError, NotMigratedError
 
-REVISION = "0004"
+REVISION = "0005"
 """The Alembic revision that this code reads and writes; a test compares it with migrations/."""
 
 BUSY_TIMEOUT_S = 60

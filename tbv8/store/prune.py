@@ -21,6 +21,7 @@ from tbv8.store.ticks import WAL_LIMIT_BYTES
 
 TRADES_AND_QUOTES = ("trades", "bbo")
 RECORDED_TABLES = (*TRADES_AND_QUOTES, "mark")
+_ORDER = {"history_coverage": "day_ms", "recording_gaps": "start_ms", "native_markets": "symbol"}
 _ROWS = 5000  # per transaction, which takes about 0.05 s
 _PAUSE_S = 0.05  # waiting writers retry within 0.1 s, so they need two tries at most
 
@@ -105,6 +106,71 @@ def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int
             if rows < _ROWS:
                 return dropped
             time.sleep(_PAUSE_S)
+
+
+def count_rows(query: Query, series: Series) -> dict[str, int]:
+    """Return the number of rows of a series in each table that has any."""
+    counts = {}
+    for table in _series_tables(query):
+        ((rows,),) = query(
+            f'SELECT count(*) FROM "{table}" WHERE venue = ? AND symbol = ?',
+            (series.venue, series.symbol),
+        )
+        if rows:
+            counts[table] = int(rows)
+    return counts
+
+
+def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]) -> None:
+    """Drop all rows of a series in small transactions, the ledger first and its market last.
+
+    Repeatable, and safe to kill at any time: rows without a ledger count as unknown.
+
+    Args:
+        db_path: The database; no recorder may write to it meanwhile.
+        series: The series.
+        advance: Called after each transaction with the number of rows dropped.
+
+    Raises:
+        DataError: The database is damaged, or locked for a minute by another program.
+    """
+    with open_reader(db_path) as query:
+        tables = _series_tables(query)
+    with (
+        translated_errors(db_path),
+        closing(
+            sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        ) as connection,
+    ):
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+        for table in tables:
+            column, where = _ORDER.get(table, "ts_ms"), "WHERE venue = ? AND symbol = ?"
+            key = (series.venue, series.symbol)
+            while True:
+                ((last,),) = connection.execute(
+                    f'SELECT max({column}) FROM (SELECT {column} FROM "{table}" {where}'
+                    f" ORDER BY {column} LIMIT {_ROWS})",
+                    key,
+                )
+                if last is None:
+                    break
+                advance(
+                    connection.execute(
+                        f'DELETE FROM "{table}" {where} AND {column} <= ?', (*key, last)
+                    ).rowcount
+                )
+
+
+def _series_tables(query: Query) -> list[str]:
+    """Return the tables with rows of series, in the order in which a series is dropped."""
+    columns = query(
+        "SELECT m.name, group_concat(c.name) FROM sqlite_master m, pragma_table_info(m.name) c"
+        " WHERE m.type = 'table' GROUP BY m.name ORDER BY m.name",
+        (),
+    )
+    tables = [name for name, names in columns if {"venue", "symbol"} <= {*names.split(",")}]
+    return sorted(tables, key=lambda name: (name == "native_markets", name != "history_coverage"))
 
 
 def free_bytes(query: Query) -> int:

@@ -201,6 +201,18 @@ mark = Table(
 )
 
 
+native_markets = Table(
+    "native_markets",
+    metadata,
+    Column("venue", String, primary_key=True),
+    Column("symbol", String, primary_key=True),
+    Column("native", String, nullable=False),
+    Column("setting", String, nullable=False),
+    Column("multiplier", String, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+
 def _add_triggers(table: Table) -> None:
     """Create a table together with the triggers that set the digests of its days to NULL."""
     dataset = table.name

@@ -31,6 +31,7 @@ from tbv8.store.ledger import (
     missing_hours,
     read_days,
 )
+from tbv8.store.natives import UPSERT, NativeMarket
 
 BUSY_TIMEOUT_S = 1
 """The time that one attempt to commit waits for another writer; the recorder tries again."""
@@ -306,6 +307,11 @@ class TickStore:
         """Run one statement and return its rows."""
         with translated_errors(self._db_path):
             return self._connection.execute(sql, values).fetchall()
+
+    def write_native(self, series: Series, market: NativeMarket) -> None:
+        """Write the market of a series' rows."""
+        with translated_errors(self._db_path):
+            self._connection.execute(UPSERT, market.row(series))
 
     def commit(self, batch: Batch, *, now_ms: int) -> CommitResult:
         """Write a batch in one transaction, all or nothing.

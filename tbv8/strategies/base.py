@@ -1,4 +1,4 @@
-"""Helpers for strategies: sizes in whole lots, prices on the tick, signed orders, last closes.
+"""Helpers for strategies: sizes in whole lots, prices on the tick, orders, exits, last closes.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
 
@@ -10,6 +10,7 @@ functions without arguments that return a number or None; a name with a slash ha
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -114,10 +115,14 @@ class OneMarket(Strategy):
         tags = [tag] if tag else None
         self.submit_order(self.order_factory.market(*sided(change, self.instrument), tags=tags))
 
-    def limit(self, change: Decimal, price: Price, *, tag: str | None = None) -> Any:
+    def limit(
+        self, change: Decimal, price: Price, *, tag: str | None = None, reduce_only: bool = False
+    ) -> Any:
         """Send a limit order; return its id."""
         tags = [tag] if tag else None
-        order = self.order_factory.limit(*sided(change, self.instrument), price, tags=tags)
+        order = self.order_factory.limit(
+            *sided(change, self.instrument), price, reduce_only=reduce_only, tags=tags
+        )
         self.submit_order(order)
         return order.client_order_id
 
@@ -129,6 +134,54 @@ class OneMarket(Strategy):
         )
         self.submit_order(order)
         return order.client_order_id
+
+    def trail_stop(self, price: float, *, distance: float, tag: str = "trailing stop") -> None:
+        """Keep a stop order for the whole position `distance` behind the price; never move it back.
+
+        close = bar.close.as_double()
+        self.trail_stop(close, distance=0.02 * close)  # 2 %; nothing happens while flat
+
+        Call it in `on_position_opened`, which sends the stop, and once in each `on_bar`. With
+        `tag="STOP_LOSS"` it moves the stop of a bracket.
+        """
+        long = self.position > 0
+        trigger = self.price(price - distance if long else price + distance, up=not long)
+        stops = self._tagged(tag)
+        for stop in stops:
+            if trigger > stop.trigger_price if long else trigger < stop.trigger_price:
+                self.modify_order(stop.client_order_id, trigger_price=trigger)
+        if change := self._uncovered(stops):
+            self.stop_loss(change, trigger, tag=tag)
+
+    def take_profit(self, table: Mapping[int, float], *, tag: str = "take profit") -> None:
+        """Keep a limit order that closes the position at a gain that depends on its age.
+
+        self.take_profit({0: 0.04, 30: 0.02, 120: 0.005})  # 4 %, from 30 minutes on 2 %, ...
+
+        The table is freqtrade's `minimal_roi`: minutes since the entry, and gains as fractions of
+        the entry price, here before fees. Call it as `trail_stop`; nothing happens while flat.
+        """
+        for position in self.cache.positions_open(instrument_id=self.instrument.id):
+            age = (self.clock.timestamp_ns() - position.ts_opened) / 60e9
+            reached = [minutes for minutes in table if minutes <= age]
+            if not reached:
+                return
+            gain, long = table[max(reached)], self.position > 0
+            price = self.price(position.avg_px_open * (1 + gain if long else 1 - gain), up=long)
+            limits = self._tagged(tag)
+            for limit in limits:
+                self.modify_order(limit.client_order_id, price=price)
+            if change := self._uncovered(limits):
+                self.limit(change, price, tag=tag, reduce_only=True)
+
+    def _tagged(self, tag: str) -> list[Any]:
+        return [order for order in self.open_orders if tag in (order.tags or ())]
+
+    def _uncovered(self, exits: Iterable[Any]) -> Decimal:
+        """Return the change that closes the part of the position beyond these orders."""
+        covered = sum((order.quantity.as_decimal() for order in exits), Decimal(0))
+        rest = max(Decimal(0), abs(self.position) - covered)
+        return -rest if self.position > 0 else rest
 
     def bracket(self, change: Decimal, *, stop: Price, target: Price) -> None:
         """Send a market order with the stop and the limit that close it; one cancels the other.

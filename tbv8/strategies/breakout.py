@@ -62,18 +62,8 @@ class Breakout(OneMarket):
 
     def on_position_opened(self, _event: Any) -> None:
         """Protect the position as soon as there is one."""
-        self.trigger = self.stop_price()
-        self.stop_id = self.stop_loss(-self.position, self.trigger)
+        self.trail()
 
     def trail(self) -> None:
-        """Move the stop after the close, never back."""
-        trigger = self.stop_price()
-        if trigger > self.trigger if self.position > 0 else trigger < self.trigger:
-            self.trigger = trigger
-            self.modify_order(self.stop_id, trigger_price=trigger)
-
-    def stop_price(self) -> Any:
-        """Return the stop's trigger: below the close when long, above it when short."""
-        distance = self.config.stop_ranges * self.range.value
-        long = self.position > 0
-        return self.price(self.close - distance if long else self.close + distance, up=not long)
+        """Keep the stop behind the best close."""
+        self.trail_stop(self.close, distance=self.config.stop_ranges * self.range.value)

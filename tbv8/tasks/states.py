@@ -14,6 +14,7 @@ from tbv8.market import Series, Span
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, has_days, read_covered_spans, read_days
+from tbv8.store.natives import is_changed, read_native
 from tbv8.venues.registry import find_venue
 
 
@@ -35,6 +36,7 @@ def without_history(project: Project, venue_series: Sequence[Series]) -> list[Se
 def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> State:
     """Return the state of a series' funding: complete, or stale with the cost of filling it."""
     state = backfill_state(project.db_path, series, spans, FUNDING)
+    state = _of_present_market(project, series, state)
     if not state.reasons or (source := find_venue(series.venue).funding) is None:
         return state
     with open_reader(project.db_path) as query:
@@ -63,6 +65,8 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
         except DataError as e:  # and the action says so, too
             return State((str(e),))
     state = backfill_state(project.db_path, series, spans, files=files)
+    if files is None:
+        state = _of_present_market(project, series, state)
     reasons = state.reasons
     if reasons and source is not None:
         with open_reader(project.db_path) as query:
@@ -75,6 +79,19 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
         if missing:
             reasons = (*reasons, f"--recheck: {missing:,} minutes were missing at the venue")
     return State(reasons, state.parts)
+
+
+def _of_present_market(project: Project, series: Series, state: State) -> State:
+    """Return a state that is stale if the venue's file has another market for the series now."""
+    venue = project.venues[series.venue]
+    setting = venue.market_name(venue.symbols[series.symbol])
+    multiplier = venue.multiplier(series.symbol)
+    with open_reader(project.db_path) as query:
+        stored = read_native(query, series)
+    if not is_changed(stored, setting=setting, multiplier=multiplier):
+        return state
+    reason = f"the rows of {series} are of {stored}, config/venues/{venue.name}.yaml has another"
+    return State((reason, *state.reasons), state.parts)
 
 
 def _count_missing(query: Query, series: Series, spans: Sequence[Span]) -> int:

@@ -311,11 +311,13 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """A market as the venue lists it; `contract_size` is base units a contract, or None for none.
 
-    `problem` says why it cannot be recorded though the venue lists it.
+    `problem` says why it cannot be recorded though the venue lists it. `multiplier` is how many of
+    the symbol's units the venue trades as one: the user's setting, that no venue publishes.
     """
 
     native: str
     contract_size: Decimal | None = None
+    multiplier: Decimal = Decimal(1)
     problem: str | None = None
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tbv8.market import DAY_MS, Series, Span, parse_time
 from tbv8.store.schema import migrate
 from tests.benchmarks.measure import copy_project, run_reporting
-from tests.builders import minute_bars
+from tests.builders import history_venue, minute_bars
 
 SERIES = Series("mine", "BTC/USDT")
 YEAR = Span(parse_time("2023-01-01"), parse_time("2023-01-01") + 365 * DAY_MS)
@@ -54,7 +54,7 @@ def ours(path: Path) -> None:
     """Import as the command does."""
     from tbv8.backfill import import_file
 
-    import_file(_DB, SERIES, path, now_ms=0)
+    import_file(_DB, SERIES, path, venue=history_venue(SERIES.venue, ""), now_ms=0)
 
 
 def floor(path: Path) -> None:

@@ -45,6 +45,9 @@ class Files:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
 
+    def write(self, name: str, text: str) -> None:
+        (self.root / "config" / name).write_text(text, encoding="utf-8")
+
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.root / "config" / name
         text = path.read_text(encoding="utf-8")
@@ -275,6 +278,39 @@ def test_what_does_not_fit_is_refused(
     files.edit(name, old, new)
 
     assert files.refusal().removeprefix("config/").partition("/")[2] == said
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        pytest.param(
+            "", "symbols.PEPE/USDT: '1000PEPEUSDT' trades 1000 PEPE as one", id="no multiplier"
+        ),
+        pytest.param(
+            ", multiplier: 100",
+            "instruments.PEPE/USDT.multiplier: '1000PEPEUSDT' trades 1000 PEPE as one",
+            id="another multiplier",
+        ),
+    ],
+)
+def test_a_name_of_many_units_needs_its_multiplier(files: Files, more: str, said: str) -> None:
+    rules = f"instruments:\n  PEPE/USDT: {RULES[:-1]}{more}}}\n" if more else ""
+    files.write(
+        "venues/binance_perp.yaml",
+        f"venue: binance_perp\nsymbols: {{PEPE/USDT: 1000PEPEUSDT}}\n{rules}",
+    )
+
+    assert said in files.refusal()
+    assert (
+        "write `multiplier: 1000` into instruments.PEPE/USDT, or name the symbol 1000PEPE/USDT"
+        in (files.refusal())
+    )
+    files.write(
+        "venues/binance_perp.yaml",
+        "venue: binance_perp\nsymbols: {PEPE/USDT: 1000PEPEUSDT}\n"
+        f"instruments:\n  PEPE/USDT: {RULES[:-1]}, multiplier: 1000}}\n",
+    )
+    assert files.load().venues["binance_perp"].multiplier("PEPE/USDT") == 1000
 
 
 def test_a_warm_up_is_run_and_wanted_and_not_counted(files: Files) -> None:

@@ -108,8 +108,12 @@ def test_a_result_is_its_files_as_frames(finished: Project) -> None:
     page = (folder / "tearsheet.html").read_text(encoding="utf-8")
     assert set(result.positions["by"]) == {"market", "halt"}
     listed = page[page.index('id="trades-table"') :]
-    shown = re.findall(r"<td>(market|halt)</td></tr>", listed[: listed.index("</table>")])
+    listed = listed[: listed.index("</table>")]
+    shown = re.findall(r"<td>(market|halt)</td></tr>", listed)
     assert shown == result.positions["by"].to_list()
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row)[9:11] for row in listed.split("<tr>")[2:]]
+    reach = result.positions.select("mae", "mfe").rows()
+    assert cells == [[f"{mae:,.2%}", f"{mfe:,.2%}"] for mae, mfe in reach]
     assert result.positions.schema["opened"] == pl.Datetime("ms", "UTC")
     assert result.fills.schema["order_id"] == pl.String
     assert str(result).startswith(f"{STRATEGY}: BTC/USDT 5m, ")
@@ -253,6 +257,24 @@ def test_a_stale_result_is_read_as_it_lies_there(done: Project) -> None:
     done.edit(f"config/strategies/{STRATEGY}.yaml", "fast: 20", "fast: 19")
 
     assert len(api.load_result(STRATEGY, project=done.root).fills) > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param("UPDATE ohlcv_1m SET close = close + 1 WHERE ts_ms = 1704153600000", id="row"),
+        pytest.param("UPDATE alembic_version SET version_num = 'other'", id="another revision"),
+    ],
+)
+def test_excursions_are_null_where_the_bars_of_the_run_are_not_held(
+    done: Project, change: str
+) -> None:
+    done.sql(change)
+
+    positions = api.load_result(STRATEGY, project=done.root).positions
+
+    assert positions["mae"].null_count() == positions["mfe"].null_count() == len(positions) > 0
+    assert positions["pnl"].null_count() == 0
 
 
 def test_each_cell_of_the_notebook_runs(done: Project, monkeypatch: pytest.MonkeyPatch) -> None:

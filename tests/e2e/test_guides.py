@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tbv8.venues.base import Feed, Live
+from tests.backtest.builders import read_rows
 from tests.e2e.conftest import ONE_WEEK, ROOT, Project
 
 GUIDE = (ROOT / "docs/strategies.md").read_text(encoding="utf-8")
@@ -22,7 +23,7 @@ def test_the_first_strategy_runs_and_is_walked_forward(
     done: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # given the page's class and YAML
-    code, walk_forward = blocks("python")
+    code, exits, walk_forward = blocks("python")
     config, experiment = blocks("yaml")
     (done.root / "strategies").mkdir()
     done.write("strategies/trend.py", code)
@@ -52,6 +53,15 @@ def test_the_first_strategy_runs_and_is_walked_forward(
     assert "walk-forward: 2 windows" in tried.stdout
     said = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"2024-01-03 (16|32) [+-]\d\.\d\d% -> [+-]\d\.\d\d%", said[-2])
+    # and with the page's two exits
+    first = "    def on_bar(self, bar: Bar) -> None:\n"
+    done.write("strategies/trend.py", code.replace(first, f"{first}        self.move_exits()\n"))
+    with (done.root / "strategies/trend.py").open("a", encoding="utf-8") as file:
+        file.write(exits.partition("    ...\n")[2])
+    with_exits = done.doit(*ONE_WEEK, "backtest:trend").stdout
+    closed_by = {row["tags"] for row in read_rows(done.results / "trend" / "tags.csv")}
+    assert closed_by == {"take profit"}
+    assert "denied" not in with_exits
     assert said[-1] == f"out of sample: {names['out_of_sample'] - 1:+.2%}"
 
 

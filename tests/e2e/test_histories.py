@@ -78,7 +78,10 @@ symbols: {{BTC/USDT: BTC/USD}}
         planned = project.doit(*words, "plan", "backfill:stamp:BTC/USDT").stdout
         project.doit(*words, "backfill:stamp:BTC/USDT")
         again = project.doit(*words, "plan", "backfill:stamp:BTC/USDT").stdout
+        project.edit("config/venues/stamp.yaml", "bitstamp", "kraken")
+        refused = project.doit(*words, "backfill:stamp:BTC/USDT", code=1).stderr
 
     assert "    bitstamp has 1m bars of BTC/USD, from 2024-01-01T00:00:00Z on\n" in planned
     assert project.sql("SELECT count(*) FROM ohlcv_1m WHERE venue = 'stamp'") == [(2880,)]
     assert again == "nothing to do: everything is fresh\n"
+    assert "are of 'bitstamp BTC/USD', and the file has 'kraken BTC/USD' now" in refused

@@ -17,8 +17,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tbv8.market import Bbo, Series, Trade
+from tbv8.market import Bbo, Series, Trade, iso
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
+from tests.backtest.builders import read_rows
 from tests.builders import day, days, hold
 from tests.e2e.conftest import ONE_WEEK, Project
 
@@ -155,6 +156,45 @@ def test_a_stray_word_is_refused(finished: Project, command: str) -> None:
     assert len(end.stderr.splitlines()) == 1
 
 
+def test_trades_lists_the_last_round_trips_as_wide_as_the_terminal(finished: Project) -> None:
+    rows = read_rows(finished.results / "btc_usdt_perp_v1" / "positions.csv")
+
+    listed = finished.doit("trades", "--last", "3", "btc_usdt_perp_v1").stdout.splitlines()
+    told = json.loads(finished.doit("trades", "btc_usdt_perp_v1", "--shadow", "--json").stdout)
+    _, narrow = on_terminal(finished, "trades", "btc_usdt_perp_v1", "--last", "3", COLUMNS="80")
+
+    head, names, *shown = listed
+    assert f": the last 3 of {len(rows)} round trips" in head
+    assert " ".join(names.split()) == "opened closed side quantity entry exit PnL % MAE MFE by"
+    for line, row in zip(shown, rows[-3:], strict=True):
+        cells = re.split(r"  +", line.strip())
+        assert cells[2:6] == [row["side"], row["quantity"], row["entry_price"], row["exit_price"]]
+        assert cells[6] == f"{float(row['pnl']):+,.2f}"
+        assert cells[0] == iso(int(row["opened_ms"]))[:16].replace("T", " ")
+        assert re.fullmatch(r"\d+\.\d\d%", cells[8])
+        assert cells[10] in ("market", "halt")
+    assert {len(line) for line in shown} <= {len(shown[0]), len(shown[0]) - 2}
+    shadow = read_rows(finished.results / "btc_usdt_perp_v1" / "shadow" / "positions.csv")
+    assert (told["venue"], told["count"]) == ("mexc", len(shadow))
+    assert [trip["pnl"] for trip in told["trades"]] == [float(r["pnl"]) for r in shadow[-20:]]
+    last = narrow.splitlines()[-1]
+    assert last.startswith("left out at 80 columns: %, quantity, MFE, MAE")
+    assert max(map(len, narrow.splitlines()[1:])) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("btc_usdt_perp",), "unknown strategy 'btc_usdt_perp', did you mean 'btc_usdt_perp_v1'"),
+        ((), "name one strategy"),
+        (("btc_usdt_perp_v1", "--last", "0"), "--last: expected a whole number from 1"),
+        (("btc_usdt_perp_v1", "--lst", "1"), "option --lst not recognized, did you mean '--last'"),
+    ],
+)
+def test_trades_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
+    assert problem in finished.doit("trades", *words, code=3).stderr
+
+
 def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: Project) -> None:
     # given three recorded days
     recorded = Series("hyperliquid", "BTC/USDT")
@@ -198,6 +238,24 @@ def test_schema_writes_a_file_for_each_kind(project: Project) -> None:
     assert said == [f"config/.schemas/{kind}.schema.json" for kind in kinds]
     for name in said:
         assert json.loads((project.root / name).read_text())["properties"]
+
+
+def test_a_series_of_another_market_is_stale_refused_and_dropped_by_the_cure(done: Project) -> None:
+    done.edit("config/venues/sample.yaml", "[BTC/USDT, ETH/USDT]", "{BTC/USDT: ETH/USDT}")
+
+    plan = done.doit("plan", "backfill:sample:BTC/USDT").stdout
+    refused = done.doit("backfill", code=1).stderr
+    (cure,) = re.findall(r"`doit (prune .*)`", refused)
+    end = done.doit(*cure.split(), "--yes").stdout
+
+    assert "the rows of sample:BTC/USDT are of 'BTC/USDT'" in plan
+    assert "config/venues/sample.yaml: symbols.BTC/USDT: " in refused
+    assert "   ohlcv_1m of sample:BTC/USDT: " in end
+    assert done.sql("SELECT count(*) FROM ohlcv_1m WHERE symbol = 'BTC/USDT'") == [(0,)]
+    done.doit("backfill")
+    assert done.sql("SELECT native FROM native_markets WHERE symbol = 'BTC/USDT'") == [
+        ("ETH/USDT",)
+    ]
 
 
 def test_prune_drops_and_says_what(done: Project) -> None:

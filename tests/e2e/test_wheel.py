@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ONE_WEEK, ROOT
+from tests.e2e.conftest import ONE_WEEK, ROOT, copy_project
 
 STRATEGY = "btc_usdt_perp_v1"
 
@@ -37,11 +38,11 @@ class Installed:
         assert end.returncode == code, f"{end.stdout}\n{end.stderr}"
         return end
 
-    def doit(self, *words: str) -> str:
+    def doit(self, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Type `doit WORDS`."""
         command = self.command.with_name("doit")
         command.write_text("from doit.__main__ import main\nimport sys\nsys.exit(main())\n")
-        return replace(self, command=command).run(*words).stdout
+        return replace(self, command=command).run(*words, code=code)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_init_makes_a_project_that_runs_without_a_clone(installed: Installed) ->
     assert "my_idea: BTC/USDT 5m, " in ran.stdout
     assert (
         below.run("plan", *ONE_WEEK, "backtest:my_idea", f"backtest:{STRATEGY}").stdout
-        == project.doit("plan", *ONE_WEEK, "backtest:my_idea", f"backtest:{STRATEGY}")
+        == project.doit("plan", *ONE_WEEK, "backtest:my_idea", f"backtest:{STRATEGY}").stdout
         == "nothing to do: everything is fresh\n"
     )
     manifest = json.loads((project.folder / "data/results/my_idea/manifest.json").read_text())
@@ -85,7 +86,7 @@ def test_init_makes_a_project_that_runs_without_a_clone(installed: Installed) ->
     ]
     refused = project.run("bench", code=3).stderr
     assert refused.startswith("ERROR: an installed tbv8 has no benchmarks")
-    assert project.doit("--version").splitlines() == [
+    assert project.doit("--version").stdout.splitlines() == [
         f"tbv8 {manifest_version(installed)} (doit 0.37.0)",
         f"lib @ {installed.site}/tbv8",
     ]
@@ -123,3 +124,61 @@ def test_the_command_refuses_in_one_line(
     assert end.stdout == ""
     assert end.stderr.startswith(f"ERROR: {problem.replace('{folder}', str(installed.folder))}")
     assert end.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [(), ("list",), ("status",), ("backtest:x",)], ids=" ".join)
+def test_doit_outside_of_a_project_says_so_in_one_line(
+    installed: Installed, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    outside = replace(installed, folder=tmp_path)
+
+    assert outside.doit(*words, code=3).stderr == (
+        f"ERROR: {tmp_path}: neither this folder nor a parent is a tbv8 project: change to a "
+        "project, or create one with `tbv8 init FOLDER`\n"
+    )
+
+
+def test_doit_below_a_project_names_it(installed: Installed, tmp_path: Path) -> None:
+    replace(installed, folder=tmp_path).run("init", "mine")
+    below = tmp_path / "mine" / "config"
+
+    assert replace(installed, folder=below).doit(code=3).stderr == (
+        f"ERROR: {below}: has no dodo.py: change to {below.parent}, or type `tbv8` in place of "
+        "`doit`\n"
+    )
+
+
+def test_doit_runs_another_dodo_file_as_ever(installed: Installed, tmp_path: Path) -> None:
+    (tmp_path / "dodo.py").write_text(
+        'def task_hello():\n    return {"actions": ["echo hi"], "verbosity": 2}\n'
+    )
+    outside = replace(installed, folder=tmp_path)
+
+    assert outside.doit("list").stdout.split() == ["hello"]
+    assert outside.doit().stdout == ".  hello\nhi\n"
+
+
+def test_init_in_a_clone_copies_what_ships_and_no_config_of_the_user(tmp_path: Path) -> None:
+    clone = copy_project(tmp_path / "clone", examples="*")
+    (clone.root / "config" / "experiments").mkdir()
+    shutil.copy(ROOT / "config/experiments/ema_sweep.yaml", clone.root / "config/experiments")
+    for folder in ("strategies", "venues", "experiments"):
+        clone.write(f"config/{folder}/private.yaml", "secret: 1")
+
+    command = "import sys\nfrom tbv8.commands.main import main\nsys.exit(main())"
+    subprocess.run(
+        [sys.executable, "-c", command, "init", "made"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(clone.root), "PATH": ""},
+        check=True,
+    )
+
+    listed = subprocess.run(
+        ["git", "ls-files", "config"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    made = tmp_path / "made"
+    copied = {str(path.relative_to(made)) for path in made.glob("config/**/*.yaml")}
+    assert "config/strategies/btc_usdt_perp_v1.yaml" in copied
+    assert not [name for name in copied if "private" in name]
+    if listed.returncode == 0:  # a download without git has no list
+        assert copied == set(listed.stdout.split())

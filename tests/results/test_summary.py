@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tbv8.market import DAY_MS, HOUR_MS, Span
 from tbv8.results.summary import Summary, cautions, read_summary, summarise
@@ -93,6 +94,15 @@ def test_what_a_reader_must_know_first_stands_in_the_first_lines(
 
     assert cautions(found) == [f"hyperliquid: {said}"]
     assert str(found).splitlines()[1] == f"  ! hyperliquid: {said}"
+
+
+def test_stops_that_had_been_reached_are_a_caution() -> None:
+    found = summarised([100.0] * MONTH, params={"orders": {3: "1"}})
+    stats = replace(found.primary, stops_reached=2)
+
+    assert cautions(replace(found, primary=stats)) == [
+        "hyperliquid: 2 positions closed at once: the stop was on the wrong side of the entry"
+    ]
 
 
 def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:

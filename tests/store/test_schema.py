@@ -51,6 +51,7 @@ TABLES = [
     "funding",
     "history_coverage",
     "mark",
+    "native_markets",
     "ohlcv_1m",
     "recording_gaps",
     "session_bars",

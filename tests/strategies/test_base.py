@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from nautilus_trader.model import Bar
 
+from tbv8.results.statistics import stops_reached
 from tbv8.strategies.base import LastCloses, sided, whole_lots
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 from nautilus_trader.model import BarType, InstrumentId
-from tbv8.strategies.base import LastCloses, OneMarket
+from tbv8.strategies.base import LastCloses, OneMarket, sided
 
 NOTED = {NOTED}
 
@@ -33,6 +34,8 @@ class PlannedConfig:
     bar_type: BarType
     max_position: Decimal
     plan: dict[int, str] = field(default_factory=dict)
+    always: str = ""
+    opened: str = ""
 
 
 class Planned(OneMarket):
@@ -45,7 +48,10 @@ class Planned(OneMarket):
 
     def on_bar(self, bar):
         self.count += 1
-        exec(self.config.plan.get(self.count, ""))
+        exec(self.config.plan.get(self.count, self.config.always))
+
+    def on_position_opened(self, event):
+        exec(self.config.opened)
 """
 
 
@@ -56,6 +62,7 @@ def planned(
     closes: Sequence[float],
     *,
     max_position: str = "1000",
+    **lines: str,
 ) -> tuple[Run, list[Any]]:
     """Run lines of Python at bars, from 1; return the run and what they put into `noted`."""
     noted: list[Any] = []
@@ -64,7 +71,7 @@ def planned(
     strategy = make_strategy(
         module="planned",
         class_name="Planned",
-        params={"plan": plan},
+        params={"plan": plan, **lines},
         risk=limits(max_position=max_position, max_leverage="9", max_daily_loss_usd="9000"),
     )
     return run_strategy(strategy, "hyperliquid", make_bars(closes)), noted
@@ -193,6 +200,142 @@ def test_a_bracket_that_would_end_at_once_is_refused(
 
     assert f"stop {stop}, target {target} (in on_bar" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+TRAIL = "c = self.cache.bar(self.config.bar_type).close.as_double(); self.trail_stop(c, distance="
+
+
+@pytest.mark.parametrize(
+    ("closes", "change", "distance", "out"),
+    [
+        pytest.param([100, 99, 98], 3, "0.02 * c", (3, -3, 98), id="two percent below the entry"),
+        pytest.param(
+            # the trigger is 98, 107.8 (107.5 on the tick), and stays there at 109
+            [100, 110, 109, 107.5, 104],
+            3,
+            "0.02 * c",
+            (4, -3, Decimal("107.5")),
+            id="it follows",
+        ),
+        pytest.param([100, 90, 91, 95, 99], -3, "4", (4, 3, 94), id="ticks above a short"),
+    ],
+)
+def test_a_stop_trails_the_close_and_never_moves_back(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    closes: list[float],
+    change: int,
+    distance: str,
+    out: tuple[int, int, Any],
+) -> None:
+    trail = f"{TRAIL}{distance}, tag='trail')"
+    plan = {1: f"{trail}; self.market(Decimal({change}))"}  # nothing while flat
+
+    run, _ = planned(monkeypatch, tmp_path, plan, closes, always=trail, opened=trail)
+
+    number, quantity, price = out
+    assert fills_of(run) == [
+        (1, "market", change, 100),
+        (number, "stop_market", quantity, price),
+    ]
+    assert not run.denials
+
+
+def test_a_trailing_stop_covers_what_is_added(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trail = f"{TRAIL}5)"
+    plan = {
+        1: "self.market(Decimal(3))",
+        2: f"{trail}; self.market(Decimal(2))",
+        4: "NOTED.append([(float(str(o.trigger_price)), float(str(o.quantity)))"
+        " for o in self.open_orders])",
+    }
+
+    run, noted = planned(
+        monkeypatch, tmp_path, plan, [100, 104, 106, 105], always=trail, opened=trail
+    )
+
+    assert sorted(noted[0]) == [(101.0, 2.0), (101.0, 3.0)]
+    assert not run.denials
+
+
+def test_the_stop_of_a_bracket_trails_by_its_tag(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trail = f"{TRAIL}5, tag='STOP_LOSS')"
+    out = "stop=self.price(90.0, up=False), target=self.price(200.0, up=True)"
+    plan = {1: f"self.bracket(Decimal(3), {out})"}
+
+    run, _ = planned(monkeypatch, tmp_path, plan, [100, 110, 104], always=trail)
+
+    assert fills_of(run) == [(1, "market", 3, 100), (3, "stop_market", -3, 105)]
+
+
+@pytest.mark.parametrize(
+    ("closes", "change", "table", "out"),
+    [
+        pytest.param([100, 105], 3, {0: 0.04}, (2, -3, 104), id="at once"),
+        pytest.param(
+            [100, 101, 101.5, 101.5, 103], 3, {0: 0.04, 120: 0.02}, (5, -3, 102), id="from 120 min."
+        ),
+        pytest.param(
+            # after an hour the close is beyond the target of 99: it fills there
+            [100, 98.5, 95],
+            -3,
+            {0: 0.04, 60: 0.01},
+            (2, 3, Decimal("98.5")),
+            id="short, reached",
+        ),
+        pytest.param([100, 101.25, 102], 3, {60: 0.012}, (3, -3, Decimal("101.5")), id="not yet"),
+    ],
+)
+def test_profit_is_taken_by_the_age_of_the_position(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    closes: list[float],
+    change: int,
+    table: dict[int, float],
+    out: tuple[int, int, Any],
+) -> None:
+    take = f"self.take_profit({table})"
+    plan = {1: f"{take}; self.market(Decimal({change}))"}  # nothing while flat
+
+    run, _ = planned(monkeypatch, tmp_path, plan, closes, always=take, opened=take)
+
+    number, quantity, price = out
+    assert fills_of(run) == [(1, "market", change, 100), (number, "limit", quantity, price)]
+    assert run.tags["O-2"] == "take profit"
+    assert not run.denials
+
+
+@pytest.mark.parametrize(
+    ("size", "entry", "stop", "count"),
+    [
+        pytest.param(3, "market", "100.5", 1, id="long, the stop above"),
+        pytest.param(-3, "market", "99.5", 1, id="short, the stop below"),
+        pytest.param(3, "limit", "98", 1, id="above a limit that fills at 97"),
+        pytest.param(3, "limit", "96", 0, id="below it, reached in the same bar"),
+        pytest.param(3, "market", "99.5", 0, id="below, reached in the next bar"),
+    ],
+)
+def test_stops_on_the_wrong_side_of_their_entry_are_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, size: int, entry: str, stop: str, count: int
+) -> None:
+    target = 50 if size < 0 else 150
+    plan = {
+        1: "from nautilus_trader.model import OrderType; self.submit_order_list("
+        f"self.order_factory.bracket(*sided(Decimal({size}), self.instrument),"
+        f" entry_order_type=OrderType.{entry.upper()},"
+        f" entry_price=self.price(97.0, up=True) if {entry == 'limit'} else None,"
+        f" sl_trigger_price=self.price({stop}, up=True), tp_price=self.price({target}, up=True)))"
+    }
+
+    run, _ = planned(monkeypatch, tmp_path, plan, [100, 95, 95])
+
+    assert stops_reached(run.fills) == count
+    assert [fill.type for fill in run.fills] == [entry, "stop_market"]
+    assert not run.denials
 
 
 def test_what_is_open_is_what_rests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

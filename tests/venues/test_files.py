@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from msgspec.structs import replace
 
 from tbv8.backfill import backfill, import_file
 from tbv8.config.records import Venue
-from tbv8.errors import DataError
+from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.data import backfill_state
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
@@ -40,6 +41,7 @@ from tests.builders import (
     bars_in,
     day,
     days,
+    history_venue,
     killed_after,
     ledger_in,
     minute_bars,
@@ -669,7 +671,7 @@ def test_an_import_is_written_once_and_may_be_repeated(
     paths = [put(csv_of(minute_bars(span)), str(span.start_ms)) for span in (morning, evening)]
 
     for path in (*paths, paths[0]):
-        import_file(db_path, MINE, path, now_ms=day(9))
+        import_file(db_path, MINE, path, venue=history_venue("mine", ""), now_ms=day(9))
 
     assert bars_in(db_path, MINE) == rows_of(minute_bars(morning)) + rows_of(minute_bars(evening))
     ((start, end, bars, missing, source),) = ledger_in(
@@ -678,3 +680,19 @@ def test_an_import_is_written_once_and_may_be_repeated(
     assert (start, end, bars, missing) == (day(0), day(0) + DAY_MS, 900, 540)
     assert source.count("sha256:") == 2
     assert "540 stored minutes are replaced" in capsys.readouterr().out
+
+
+def test_an_import_is_stored_in_units_of_the_symbol(
+    put: Callable[..., Path], db_path: Path
+) -> None:
+    path = put(csv_of(minute_bars(days(0, 1))), "thousand")
+    single = history_venue("mine", "")
+    thousand = replace(single, multipliers={"BTC/USDT": Decimal(1000)})
+
+    import_file(db_path, MINE, path, venue=thousand, now_ms=day(9))
+
+    ts_ms, opened, *_, volume = rows_of(minute_bars(days(0, 1)))[0]
+    assert bars_in(db_path, MINE)[0][:2] == (ts_ms, float(Decimal(str(opened)) / 1000))
+    assert bars_in(db_path, MINE)[0][5] == float(Decimal(str(volume)) * 1000)
+    with pytest.raises(ConfigError, match="in units of 1000, and the file has the market now"):
+        import_file(db_path, MINE, path, venue=single, now_ms=day(9))

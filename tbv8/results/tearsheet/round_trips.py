@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -11,7 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tbv8.results.read import Result, read_trades
+from tbv8.market import Timeframe
+from tbv8.results.read import Result
 from tbv8.results.tearsheet.words import decimals_of
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, close_times, column
 
@@ -46,9 +46,22 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.opened_ms)
 
 
+class Closings(msgspec.Struct, frozen=True, kw_only=True):
+    """What closed each position of a run.
+
+    Attributes:
+        reasons: The tags of the order that closed it, or its type, as the tearsheet shows them.
+        at_close: True if that order was filled at the close of a step, not inside of it.
+    """
+
+    reasons: Sequence[str]
+    at_close: Flags
+
+
 def round_trips(result: Result) -> RoundTrips:
     """Return the closed positions of the primary run."""
-    positions = result.primary.positions
+    run = result.primary
+    positions = run.positions
     numbers = {
         name: positions[name].cast(pa.float64()).to_numpy()
         for name in ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
@@ -56,39 +69,13 @@ def round_trips(result: Result) -> RoundTrips:
     basis = numbers["entry_price"] * numbers["quantity"]
     shares = np.full(len(basis), np.nan)
     np.divide(numbers["pnl"], basis, out=shares, where=basis > 0)
-    symbols = positions["symbol"].to_pylist()
-    count = len(symbols)
-    reasons, at_close = [""] * count, np.zeros(count, dtype=bool)
-    adverse, favorable = np.zeros(count), np.zeros(count)
-    is_long = np.array([side == "long" for side in positions["side"].to_pylist()], dtype=bool)
-    opened_ms, closed_ms = positions["opened_ms"].to_numpy(), positions["closed_ms"].to_numpy()
-    for symbol in result.summary.symbols:
-        of_symbol = np.array(
-            [at for at, name in enumerate(symbols) if name == symbol], dtype=np.int64
-        )
-        for at, (reason, is_at_close) in zip(
-            of_symbol, _endings(result.primary.fills, result.primary.tags, symbol), strict=True
-        ):
-            reasons[at], at_close[at] = reason, is_at_close
-        steps = result.steps[symbol]
-        ends_ms = close_times(steps, result.step)
-        first = np.searchsorted(ends_ms, opened_ms[of_symbol], side="right")
-        last = np.where(
-            at_close[of_symbol],
-            np.searchsorted(ends_ms, closed_ms[of_symbol], side="right"),
-            np.searchsorted(ends_ms, closed_ms[of_symbol], side="left"),
-        )
-        entries, exits = numbers["entry_price"][of_symbol], numbers["exit_price"][of_symbol]
-        highest = np.fmax(_extremes(column(steps, "high"), first, last, highest=True), exits)
-        lowest = np.fmin(_extremes(column(steps, "low"), first, last, highest=False), exits)
-        up, down = highest / entries - 1, 1 - lowest / entries
-        adverse[of_symbol] = np.maximum(np.where(is_long[of_symbol], down, up), 0)
-        favorable[of_symbol] = np.maximum(np.where(is_long[of_symbol], up, down), 0)
+    ends = closings(positions, run.fills, run.tags)
+    adverse, favorable = excursions(positions, ends, result.steps, result.step)
     return RoundTrips(
-        symbols=symbols,
-        is_long=is_long,
-        opened_ms=opened_ms,
-        closed_ms=closed_ms,
+        symbols=positions["symbol"].to_pylist(),
+        is_long=_is_long(positions),
+        opened_ms=positions["opened_ms"].to_numpy(),
+        closed_ms=positions["closed_ms"].to_numpy(),
         entries=numbers["entry_price"],
         exits=numbers["exit_price"],
         gains=numbers["pnl"],
@@ -96,10 +83,54 @@ def round_trips(result: Result) -> RoundTrips:
         fees=numbers["fees"],
         funding=numbers["funding"],
         shares=shares,
-        reasons=reasons,
+        reasons=ends.reasons,
         adverse=adverse,
         favorable=favorable,
     )
+
+
+def excursions(
+    positions: pa.Table, ends: Closings, steps: Mapping[str, pa.Table], step: Timeframe
+) -> tuple[Floats, Floats]:
+    """Return how far the price went against each closed position, and for it.
+
+    Both are fractions of the entry price, none below 0. They count the steps that lie within the
+    position as a whole, its entry and its exit.
+
+    Args:
+        positions: positions.csv.
+        ends: Its closings.
+        steps: The bars that matched orders, by symbol.
+        step: Their timeframe.
+    """
+    count = positions.num_rows
+    adverse, favorable = np.zeros(count), np.zeros(count)
+    symbols = np.array(positions["symbol"].to_pylist(), dtype=object)
+    is_long = _is_long(positions)
+    opened_ms, closed_ms = positions["opened_ms"].to_numpy(), positions["closed_ms"].to_numpy()
+    entry, exit_ = (
+        positions[name].cast(pa.float64()).to_numpy() for name in ("entry_price", "exit_price")
+    )
+    for symbol in dict.fromkeys(symbols):
+        at = np.flatnonzero(symbols == symbol)
+        bars = steps[symbol]
+        ends_ms = close_times(bars, step)
+        first = np.searchsorted(ends_ms, opened_ms[at], side="right")
+        last = np.where(
+            ends.at_close[at],
+            np.searchsorted(ends_ms, closed_ms[at], side="right"),
+            np.searchsorted(ends_ms, closed_ms[at], side="left"),
+        )
+        highest = np.fmax(_extremes(column(bars, "high"), first, last, highest=True), exit_[at])
+        lowest = np.fmin(_extremes(column(bars, "low"), first, last, highest=False), exit_[at])
+        up, down = highest / entry[at] - 1, 1 - lowest / entry[at]
+        adverse[at] = np.maximum(np.where(is_long[at], down, up), 0)
+        favorable[at] = np.maximum(np.where(is_long[at], up, down), 0)
+    return adverse, favorable
+
+
+def _is_long(positions: pa.Table) -> Flags:
+    return np.array([side == "long" for side in positions["side"].to_pylist()], dtype=bool)
 
 
 def _cents(money: pa.ChunkedArray) -> Ints:
@@ -119,14 +150,15 @@ def _extremes(values: Floats, first: Ints, last: Ints, *, highest: bool) -> Floa
     return extremes
 
 
-def closing_reasons(folder: Path) -> list[str]:
-    """Return the reason of each row of a run's positions.csv, as the tearsheet shows it."""
-    trades = read_trades(folder)
-    symbols = trades["positions"]["symbol"].to_pylist()
-    reasons = {
-        symbol: iter(_endings(trades["fills"], trades["tags"], symbol)) for symbol in set(symbols)
-    }
-    return [next(reasons[symbol])[0] for symbol in symbols]
+def closings(positions: pa.Table, fills: pa.Table, tags: Mapping[str, str]) -> Closings:
+    """Return what closed each row of positions.csv, from the files of the same run."""
+    symbols = positions["symbol"].to_pylist()
+    endings = {symbol: iter(_endings(fills, tags, symbol)) for symbol in dict.fromkeys(symbols)}
+    each = [next(endings[symbol]) for symbol in symbols]
+    return Closings(
+        reasons=[reason for reason, _ in each],
+        at_close=np.array([at_close for _, at_close in each], dtype=bool),
+    )
 
 
 def _endings(fills: pa.Table, tags: Mapping[str, str], symbol: str) -> list[tuple[str, bool]]:

@@ -1,0 +1,90 @@
+"""The native market of each stored series, so that the rows of two markets never mix.
+
+A series is stored under its venue and symbol. Its native symbol and multiplier are settings: once
+one of them changes, the stored rows are those of another market, or of another unit.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+
+from tbv8.errors import ConfigError
+from tbv8.market import Series
+from tbv8.store.database import Query
+from tbv8.store.ledger import FUNDING, MINUTE_DATASETS, has_days
+
+UPSERT = (
+    "INSERT OR REPLACE INTO native_markets (venue, symbol, native, setting, multiplier)"
+    " VALUES (?, ?, ?, ?, ?)"
+)
+
+
+class NativeMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """The market that the rows of a series come from.
+
+    Attributes:
+        native: Its name at the venue; "" if the rows are older than this table.
+        setting: Its name in the venue's file; "" if the venue's own spelling applies.
+        multiplier: How many of the symbol's units it trades as one.
+    """
+
+    native: str
+    setting: str
+    multiplier: Decimal
+
+    def __str__(self) -> str:
+        name = repr(self.native) if self.native else "the market"
+        return name if self.multiplier == 1 else f"{name} in units of {self.multiplier:f}"
+
+    def row(self, series: Series) -> tuple[str, str, str, str, str]:
+        """Return the values for `UPSERT`."""
+        return (
+            series.venue,
+            series.symbol,
+            self.native,
+            self.setting,
+            f"{self.multiplier.normalize():f}",
+        )
+
+
+def read_native(query: Query, series: Series) -> NativeMarket | None:
+    """Return the market of a series' rows; None if it has none."""
+    rows = query(
+        "SELECT CAST(native AS TEXT), CAST(setting AS TEXT), CAST(multiplier AS TEXT)"
+        " FROM native_markets WHERE venue = ? AND symbol = ?",
+        (series.venue, series.symbol),
+    )
+    if rows:
+        native, setting, multiplier = rows[0]
+        return NativeMarket(native=native, setting=setting, multiplier=Decimal(multiplier))
+    if has_days(query, series, (*MINUTE_DATASETS, FUNDING)):
+        return NativeMarket(native="", setting="", multiplier=Decimal(1))
+    return None
+
+
+def is_changed(stored: NativeMarket | None, *, setting: str, multiplier: Decimal) -> bool:
+    """Return True if a venue's file has another market for a series than its rows come from."""
+    if stored is None:
+        return False
+    return stored.multiplier != multiplier or (stored.native != "" and stored.setting != setting)
+
+
+def check_native(stored: NativeMarket | None, market: NativeMarket, series: Series) -> None:
+    """Refuse to add rows of another market, or of another unit, to those of a series.
+
+    Raises:
+        ConfigError: The venue's file has changed so.
+    """
+    if stored is None:
+        return
+    if stored.multiplier != market.multiplier or stored.native not in ("", market.native):
+        raise ConfigError(
+            f"its stored rows are of {stored}, and the file has {market} now: write that back, or "
+            f"drop the rows with `doit prune --everything --venue {series.venue} --symbol "
+            f"{series.symbol}`",
+            path=Path(f"config/venues/{series.venue}.yaml"),
+            key=f"symbols.{series.symbol}",
+        )
