@@ -11,14 +11,20 @@ from tbv8.commands.plan import Planned, plan
 from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
-from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
-from tbv8.report.status import ProjectStatus as Held
+from tbv8.report.status import (
+    GapStatus,
+    ProjectStatus,
+    SeriesStatus,
+    TickStatus,
+    read_status,
+    to_json,
+)
 from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
 
 
-class ProjectStatus(ReadOnlyCommand):
+class Status(ReadOnlyCommand):
     """Print the state of the database, the recorder and the results."""
 
     doc_purpose = "show series, recorder gaps, results fresh or stale, and the database"
@@ -61,7 +67,7 @@ class ProjectStatus(ReadOnlyCommand):
         return 0
 
 
-def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
+def _of(status: ProjectStatus, project: Project, *, venue: str, symbol: str) -> ProjectStatus:
     """Return the status of the chosen series alone."""
     stored = [Series(row.venue, row.symbol) for row in status.series]
     stored += [Series(row.venue, row.symbol) for row in status.ticks]
