@@ -13,7 +13,7 @@ from tbv8.manifest import Manifest
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
 from tbv8.results.read import read_trades
 from tbv8.results.tearsheet.round_trips import closings, excursions
-from tbv8.store.bars import rows_within, open_bars, read_checked_days
+from tbv8.store.bars import open_bars, read_checked_days, rows_within
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import fingerprint, read_stored_days
 from tbv8.trading.nautilus import Floats

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
-from tbv8.commands.plan import Planned, plan
+from tbv8.commands.plan import PlannedTask, plan
 from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
@@ -57,7 +57,7 @@ class Status(ReadOnlyCommand):
             funding=wanted_funding(project),
         )
         if venue or symbol:
-            status = _of(status, project, venue=venue, symbol=symbol)
+            status = _restrict(status, project, venue=venue, symbol=symbol)
         if as_json:
             print_json(to_json(status))
         else:
@@ -67,7 +67,7 @@ class Status(ReadOnlyCommand):
         return 0
 
 
-def _of(status: ProjectStatus, project: Project, *, venue: str, symbol: str) -> ProjectStatus:
+def _restrict(status: ProjectStatus, project: Project, *, venue: str, symbol: str) -> ProjectStatus:
     """Return the status of the chosen series alone."""
     stored = [Series(row.venue, row.symbol) for row in status.series]
     stored += [Series(row.venue, row.symbol) for row in status.ticks]
@@ -84,8 +84,10 @@ def _of(status: ProjectStatus, project: Project, *, venue: str, symbol: str) -> 
     )
 
 
-def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
+def stale_results(planned: Iterable[PlannedTask]) -> dict[str, tuple[str, ...]]:
     """Return the reasons of each stale result, by strategy."""
     return {
-        run.task.removeprefix(_RESULT): run.why for run in planned if run.task.startswith(_RESULT)
+        run.task.removeprefix(_RESULT): run.all_reasons
+        for run in planned
+        if run.task.startswith(_RESULT)
     }

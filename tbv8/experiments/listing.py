@@ -283,7 +283,7 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
     )
 
 
-def compared_lines(compared: Sequence[Compared]) -> list[str]:
+def comparison_lines(compared: Sequence[Compared]) -> list[str]:
     """Return results beside each other as text."""
     heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [

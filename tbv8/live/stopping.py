@@ -29,14 +29,14 @@ class Answer(msgspec.Struct, frozen=True):
     is_confirmed: bool = False
 
 
-def await_answer(db_path: Path, name: str, *, do: str, close: bool = False) -> Answer:
+def await_answer(db_path: Path, name: str, *, action: str, close: bool = False) -> Answer:
     """Return the answer of a strategy's session: it writes the account once it has obeyed."""
     if not session_runs(db_path, name):
         state = _read_state(db_path, name)
         return Answer("no session runs: takes effect at the next start", state)
     until_s = time.monotonic() + _WAIT_S
     while time.monotonic() < until_s:
-        state = _read_state(db_path, name, do=do, close=close)
+        state = _read_state(db_path, name, action=action, close=close)
         if state is not None:
             return Answer("confirmed by the session", state, is_confirmed=True)
         time.sleep(_POLL_S)
@@ -71,16 +71,16 @@ def held_text(state: Mapping[str, Any]) -> str:
 
 
 def _read_state(
-    db_path: Path, name: str, *, do: str | None = None, close: bool = False
+    db_path: Path, name: str, *, action: str | None = None, close: bool = False
 ) -> Mapping[str, Any] | None:
     """Return the account of a session; of one that was commanded, once it has obeyed."""
     with suppress(DataError), open_reader(db_path, timeout_s=1) as query:
         session = read_session(query, name, "primary")
-        if session is None or do is None:
+        if session is None or action is None:
             return None if session is None else session.state
         for event in read_events(query, session.session_id, (COMMAND,), last=1):
             last = json.loads(event.body)
-            is_it = last["do"] == do and (last["close"] or not close)
+            is_it = last["do"] == action and (last["close"] or not close)
             if is_it and session.state.get("commands") == event.number + 1:
                 return session.state
     return None

@@ -71,9 +71,9 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
 
 
 def lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older.
+    """Return the span of a venue's history; None if recorded data may be older than it.
 
-    A venue that can neither be asked nor recorded has what was imported.
+    A venue without a history source that cannot be recorded has imported bars.
     """
     if (source := venue.history) is not None:
         return None if source.rolls else source.span(now_ms)

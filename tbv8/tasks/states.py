@@ -1,4 +1,4 @@
-"""Questions of tasks: is it stale, and why? Light to import: each start of doit asks them."""
+"""The states of tasks, with reasons if stale; light to import, since each start reads them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tbv8.venues.registry import find_venue
 def symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
     """Return the state of a check of symbols: stale while a series has no history."""
     names = ", ".join(series.symbol for series in without_history(project, venue_series))
-    return State((f"nothing is held yet of {names}",) if names else ())
+    return State((f"no history is stored yet of {names}",) if names else ())
 
 
 def without_history(project: Project, venue_series: Sequence[Series]) -> list[Series]:
@@ -29,7 +29,7 @@ def without_history(project: Project, venue_series: Sequence[Series]) -> list[Se
     try:
         with open_reader(project.db_path) as query:
             return [series for series in venue_series if not has_days(query, series, (HISTORY,))]
-    except Tbv8Error:  # before the first `migrate`, that comes next and says what is wrong
+    except Tbv8Error:  # no database yet: `migrate` runs first and reports any error
         return list(venue_series)
 
 
@@ -62,7 +62,7 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
     if source is not None and source.files is not None:
         try:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
-        except DataError as e:  # and the action says so, too
+        except DataError as e:  # the action reports it too
             return State((str(e),))
     state = backfill_state(project.db_path, series, spans, files=files)
     if files is None:
@@ -113,6 +113,6 @@ def folder_state(folder: Path) -> State:
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
     """Return the state of an experiment's result: current, or stale with the reasons."""
-    from tbv8.experiments.state import experiment_state  # `doit list` asks no experiment
+    from tbv8.experiments.state import experiment_state  # not needed by `doit list`
 
     return experiment_state(db_path, experiment, results_path=results_path)
