@@ -1,8 +1,8 @@
-"""Closed minutes, as they come, become the bars of a session: steps and what the strategy sees.
+"""Bars of a session from its closed minutes: the steps of matching, and the strategy's own bars.
 
-A bar of a longer timeframe is made once its whole time is known, from the session's own minutes;
-bars that began before the session's first minute are left out. They are those of `tbv8.aggregate`
-to the last bit, made without polars, which takes 32 MB of a session's memory.
+A bar of a longer timeframe is built once all of its minutes are closed; bars that began before the
+session's first minute are left out. The bars equal those of `tbv8.aggregate` to the last bit, but
+are built without polars, which would take 32 MB of a session's memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Builder:
     """The minutes of bars that have not closed yet.
 
     Args:
-        strategy: Which symbols and timeframes it reads.
+        strategy: The strategy, with its symbols and timeframes.
         first_ms: The open of the session's first minute.
     """
 
@@ -43,7 +43,7 @@ class Builder:
         }
 
     def build(self, minutes: Sequence[SessionMinute]) -> Bars:
-        """Return the bars that close within minutes, which follow those of the last call."""
+        """Return the bars that close within `minutes`, which follow those of the last call."""
         until_ms = minutes[-1].close_ms
         tables = {symbol: _table(minutes, symbol) for symbol in self._strategy.symbols}
         built = {key: self._close(key, tables[key[0]], until_ms) for key in self._open}
@@ -74,10 +74,10 @@ class Builder:
 
 
 def to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
-    """Return the bars of minutes as `tbv8.aggregate` makes them; there is at least one minute.
+    """Return the bars of at least one minute, equal to those of `tbv8.aggregate`.
 
-    Prices are of the minutes that traded, where any did. Volumes are added as exact decimals of
-    eight places, and the sum is rounded once.
+    Prices are those of the minutes with trades, if there are any. Volumes are added as exact
+    decimals of eight places, and the sum is rounded once.
     """
     opens, high, low, closes = (minutes[name].to_numpy() for name in _COLUMNS[1:5])
     volume = minutes["volume"].to_numpy()

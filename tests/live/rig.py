@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
-from tbv8.live.driver import Journaled, read_journaled
+from tbv8.live.driver import JournaledSession, read_journaled
 from tbv8.live.host import run_host
 from tbv8.live.plan import Plan, Report, on_venue
 from tbv8.live.setting import Setting
@@ -202,7 +202,7 @@ class World:
         )
         run_host(plan, setting)
 
-    def journaled(self, plan: Plan) -> Journaled:
+    def journaled(self, plan: Plan) -> JournaledSession:
         """Return what the journal has of the session that can go on."""
         with open_reader(self.db_path) as query:
             session = read_session(query, plan.strategy.strategy_id, plan.role)
@@ -279,6 +279,6 @@ def whole(world: World, strategy: Strategy, first_ms: int, end_ms: int) -> Bars:
     )
 
 
-def bodies(journaled: Journaled, kind: str) -> Sequence[str]:
+def bodies(journaled: JournaledSession, kind: str) -> Sequence[str]:
     """Return the bodies of one kind of events."""
     return [event.body for event in journaled.outputs[kind]]
