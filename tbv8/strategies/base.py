@@ -59,7 +59,9 @@ class OneMarket(Strategy):
     @property
     def position(self) -> Decimal:
         """The position now: 0.5 when long, -0.5 when short, 0 when flat."""
-        return self.portfolio.net_position(self.config.instrument_id)
+        net: Decimal = self.portfolio.net_position(self.config.instrument_id)
+        places: int = self.instrument.size_precision
+        return round(net, places)  # NautilusTrader adds floats: 0.30000000000000004
 
     @property
     def open_orders(self) -> list[Any]:

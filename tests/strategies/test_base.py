@@ -260,6 +260,22 @@ def test_a_trailing_stop_covers_what_is_added(
     assert not run.denials
 
 
+def test_a_position_is_whole_lots_after_many_fills(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = {
+        n: f"self.market(Decimal('{size}'))" for n, size in enumerate(("0.1", "0.2", "-0.3"), 1)
+    }
+    plan[2] += "; NOTED.append(self.position)"
+    plan[3] = f"NOTED.append(self.position); {plan[3]}"
+    plan[4] = "NOTED.append(self.position)"
+
+    _, noted = planned(monkeypatch, tmp_path, plan, [100, 100, 100, 100])
+
+    # NautilusTrader's own sum is 0.30000000000000004
+    assert [str(position) for position in noted] == ["0.100", "0.300", "0.000"]
+
+
 def test_the_stop_of_a_bracket_trails_by_its_tag(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -288,6 +304,9 @@ def test_the_stop_of_a_bracket_trails_by_its_tag(
             id="short, reached",
         ),
         pytest.param([100, 101.25, 102], 3, {60: 0.012}, (3, -3, Decimal("101.5")), id="not yet"),
+        pytest.param(
+            [100, 99, 98], 3, {0: 0.04, 60: -0.5}, (2, -3, 99), id="at the close, at a loss"
+        ),
     ],
 )
 def test_profit_is_taken_by_the_age_of_the_position(

@@ -128,7 +128,7 @@ def test_an_error_that_only_the_engine_saw_ends_the_run(run_scripted: Any) -> No
     assert str(caught.value) == (
         "test_v1: the run ended at 2024-01-01T05:00:00Z: the strategy stopped itself, or an error "
         "was logged (a line with [ERROR], before or after this one): remove the cause, or let the "
-        "strategy log a warning instead"
+        "strategy print instead of logging an error"
     )
 
 
