@@ -254,7 +254,7 @@ def test_what_two_looks_did_not_find_is_asked_for_again_on_request_only(
     ]
     assert again.stdout.splitlines()[-2:] == [
         f"   {NAME}: 2024-02-12: 30 of 30 missing minutes came, from 2024-02-12T10:00:00Z on",
-        f"   {NAME}: asked again for 1,410 missing minutes: 30 came",
+        f"   {NAME}: fetched 1,410 missing minutes again: 30 came",
     ]
     assert ledger(binance, "missing") == [(0,), (1260,), (120,), (0,), (0,)]
     gone = range(*outage, MINUTE_MS)
@@ -439,9 +439,7 @@ def test_an_interrupted_fill_goes_on_from_what_is_whole(
     assert child.returncode == code
     assert time.monotonic() - asked_s < 5
     if number != signal.SIGKILL:
-        assert err == (
-            "interrupted: what was finished is kept, the same command goes on from there\n"
-        )
+        assert err == ("interrupted: finished work is kept, run the same command to continue\n")
     assert months_held(binance) == {"2024-01"}
     send_control(url, behave=True, reset_log=True)
     binance.doit(*TWO_MONTHS)

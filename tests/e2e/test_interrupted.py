@@ -53,7 +53,7 @@ def test_a_killed_run_is_finished_by_the_next(
     assert bare.state() == finished.state()
 
 
-INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there\n"
+INTERRUPTED = "interrupted: finished work is kept, run the same command to continue\n"
 CTRL_C, TERM = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 
 
