@@ -255,7 +255,7 @@ def test_what_two_looks_did_not_find_is_asked_for_again_on_request_only(
     ]
     assert again.stdout.splitlines()[-2:] == [
         f"   {NAME}: 2024-02-12: 30 of 30 missing minutes came, from 2024-02-12T10:00:00Z on",
-        f"   {NAME}: asked again for 1,410 missing minutes: 30 came",
+        f"   {NAME}: fetched 1,410 missing minutes again: 30 came",
     ]
     assert ledger(binance, "missing") == [(0,), (1260,), (120,), (0,), (0,)]
     gone = range(*outage, MINUTE_MS)

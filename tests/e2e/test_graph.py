@@ -237,7 +237,7 @@ def test_a_folder_that_nobody_may_write_can_be_looked_at(done: Project, tmp_path
     assert len(list((tmp_path / "export").rglob("*.parquet"))) == 2 * 7
     assert closed.returncode == 3
     assert closed.stderr == (
-        "ERROR: data/export: Permission denied: mend that and run again, nothing is lost\n"
+        "ERROR: data/export: Permission denied: fix that and run again, no data is lost\n"
     )
 
 

@@ -390,8 +390,8 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--to", "dodo.py"),
-            "dodo.py/sample/BTC-USDT/ohlcv_1m: Not a directory: mend that and run again, "
-            "nothing is lost",
+            "dodo.py/sample/BTC-USDT/ohlcv_1m: Not a directory: fix that and run again, "
+            "no data is lost",
             id="a file for a folder",
         ),
         pytest.param(
@@ -452,7 +452,7 @@ def test_a_full_disk_is_one_line(
 
     assert len(bars.stderr.splitlines()) == len(copy.stderr.splitlines()) == 1
     assert bars.stderr.startswith(f"ERROR: {small_disk}/sample/BTC-USDT/ohlcv_1m/2024-01-0")
-    assert ".parquet: No space left on device: mend that and run again" in bars.stderr
+    assert ".parquet: No space left on device: fix that and run again" in bars.stderr
     assert "MB free: free some space, or write it to another disk" in copy.stderr
     assert whole
     assert min(whole) > 1000

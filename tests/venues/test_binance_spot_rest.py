@@ -17,7 +17,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance.history import open_history
-from tbv8.venues.binance.host import Patience, failure_of
+from tbv8.venues.binance.host import HostOptions, failure_of
 from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tests.lines import Line
 from tests.servers.binance import BinanceServer, Hidden
@@ -263,8 +263,8 @@ def test_a_timeout_is_tried_again(market: Market, server: BinanceServer) -> None
 def test_a_host_that_is_not_there_ends_in_one_line() -> None:
     time = VirtualTime()
     nowhere = Endpoints(rest_url="http://127.0.0.1:9", archive_url="http://127.0.0.1:9")
-    patience = Patience(clock=time.now_s, wait=time.wait)
-    with open_history(SPOT, nowhere, patience) as history, pytest.raises(VenueError) as failed:
+    options = HostOptions(clock=time.now_s, wait=time.wait)
+    with open_history(SPOT, nowhere, options) as history, pytest.raises(VenueError) as failed:
         history.clock_ms()
 
     assert str(failed.value) == (
@@ -442,8 +442,8 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
     untrusted = requests.exceptions.SSLError("Max retries exceeded")
     untrusted.__context__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
 
-    assert failure_of(untrusted).hopeless
-    assert not failure_of(requests.exceptions.SSLError("EOF occurred")).hopeless
+    assert failure_of(untrusted).is_final
+    assert not failure_of(requests.exceptions.SSLError("EOF occurred")).is_final
 
 
 def test_all_calls_bear_our_name_and_take_the_proxy_of_the_environment(

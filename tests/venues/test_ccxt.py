@@ -19,11 +19,11 @@ from tbv8.coverage import missing_spans
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
-from tbv8.store.ledger import HISTORY, covered
+from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromExchange, History, Log
 from tbv8.venues.ccxt import exchanges
-from tbv8.venues.live_history import Patience
+from tbv8.venues.live_history import RetryPolicy
 from tbv8.venues.registry import make_history
 from tests.builders import (
     MONDAY,
@@ -65,7 +65,7 @@ def venue_of(
     def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history  # imports ccxt
 
-        return open_history(origin, endpoints, log=log, patience=Patience(sleep=waits.append))
+        return open_history(origin, endpoints, log=log, retries=RetryPolicy(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,
@@ -318,7 +318,7 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
         fill(db_path, venue, *wanted)
 
         with open_bars(db_path) as store:
-            held = covered(store.query, SERIES, HISTORY)
+            held = read_covered_spans(store.query, SERIES, HISTORY)
             assert list(verify(store, HISTORY, SERIES)) == []
     assert missing_spans(wanted, held) == []
     assert bars_in(db_path, SERIES) == [

@@ -29,7 +29,7 @@ from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.data import backfill_state
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_time
 from tbv8.store.bars import open_bars
-from tbv8.store.ledger import HISTORY, covered
+from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
@@ -602,7 +602,7 @@ def test_tables_equal_the_files_after_any_changes_spans_and_kills(
 
     rows = {row[0]: row for bars in truth.values() for row in bars}
     with open_bars(db_path) as store:
-        spans = covered(store.query, MINE, HISTORY)
+        spans = read_covered_spans(store.query, MINE, HISTORY)
         assert list(verify(store, HISTORY, MINE)) == []
     assert is_fresh(db_path, root, wanted)
     assert bars_in(db_path, MINE) == [
@@ -679,7 +679,7 @@ def test_an_import_is_written_once_and_may_be_repeated(
     )
     assert (start, end, bars, missing) == (day(0), day(0) + DAY_MS, 900, 540)
     assert source.count("sha256:") == 2
-    assert "540 minutes that were held are replaced" in capsys.readouterr().out
+    assert "540 stored minutes are replaced" in capsys.readouterr().out
 
 
 def test_an_import_is_stored_in_units_of_the_symbol(
