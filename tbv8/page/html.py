@@ -49,7 +49,7 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        text = html.escape(printable(str(value), kept=_KEPT))
+        text = html.escape(printable(str(value), allowed=_KEPT))
         parts.append(key if value is True else f'{key}="{text}"')
     opening = f"<{' '.join(parts)}>"
     if tag in _VOID:
@@ -64,7 +64,7 @@ def join(children: Child) -> Html:
     if isinstance(children, Html):
         return children
     if isinstance(children, str):
-        return Html(html.escape(printable(children, kept=_KEPT), quote=False))
+        return Html(html.escape(printable(children, allowed=_KEPT), quote=False))
     return Html("".join(map(join, children)))
 
 
