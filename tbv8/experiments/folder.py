@@ -145,6 +145,8 @@ def _paths_json(paths: Paths | None, **more: Any) -> dict[str, Any] | None:
         "paths": len(paths.rows),
         "return": {k: rounded(v) for k, v in msgspec.to_builtins(paths.total_return).items()},
         "max_drawdown": {k: rounded(v) for k, v in msgspec.to_builtins(paths.max_drawdown).items()},
+        "worst_return": rounded(paths.worst_return),
+        "worst_drawdown": rounded(paths.worst_drawdown),
         "probability_of_loss": rounded(paths.loss),
         "probability_of_losses": [rounded(share) for share in paths.losses],
         "probability_of_drawdowns": [rounded(share) for share in paths.falls],
@@ -159,6 +161,7 @@ def _walk_json(walk: Stitched) -> dict[str, Any]:
         "flat": sum(window.tested is None for window in walk.windows),
         "gained": sum(window.gain > 0 for window in walk.windows),
         "efficiency": _shown(walk.efficiency),
+        "train_sharpe": _shown(walk.trained_sharpe),
         "switch_cost": float(sum((window.switch_cost for window in walk.windows), Decimal(0))),
         **performance,
     }

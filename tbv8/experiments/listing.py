@@ -192,7 +192,11 @@ def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """One result; `tries` is out of how many variants of the same strategy and series."""
+    """One result.
+
+    `tries` is how many variants of the same strategy and series the database knows now, and
+    `deflated_sharpe` is of these. `stale` are the reasons for which the result itself is stale.
+    """
 
     name: str
     kind: str
@@ -205,6 +209,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     out_of_sample_return: float | None
     efficiency: float | None
+    stale: tuple[str, ...] = ()
 
 
 def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Compared:
@@ -255,7 +260,7 @@ def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | No
     return found or None
 
 
-def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
+def compare_experiment(query: Query, experiment: Experiment, results_path: Path) -> Compared:
     """Return the numbers of an experiment's result.
 
     Raises:
@@ -266,21 +271,38 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
     summary = read_summary(folder)
     if summary is None:
         raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
-    stats = (summary["chosen"] or {}).get("stats", {})
-    walk = summary["walk_forward"] or {}
+    chosen = summary["chosen"] or {}
+    stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
+    span = experiment.strategy.span
+    tries, ratios = read_tries(
+        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
+    )
+    returns = _returns_of_trial(query, name, chosen.get("number"), stats)
     return Compared(
         name=name,
         kind=f"best of {summary['trials']:,}",
         total_return=stats.get("return"),
         sharpe=stats.get("sharpe"),
-        deflated_sharpe=summary["deflated_sharpe"],
+        deflated_sharpe=None if stats.get("sharpe") is None else deflate(returns, ratios, tries),
         overfitting=(summary["overfitting"] or {}).get("probability"),
         max_drawdown=stats.get("max_drawdown"),
         trades=stats.get("trades"),
-        tries=summary["tries"] or 0,
+        tries=tries,
         out_of_sample_return=walk.get("return"),
         efficiency=walk.get("efficiency"),
     )
+
+
+def _returns_of_trial(
+    query: Query, name: str, number: int | None, stats: Mapping[str, Any]
+) -> list[float] | None:
+    """Return the daily returns of a chosen trial; None if the database has another by now."""
+    for listed in read_listed(query, name, ""):
+        if listed.number == number:
+            for _, details in read_details(query, [listed.key]):
+                is_same = json.loads(details.stats) == stats
+                return daily_of(to_equity(details.equity)) if is_same else None
+    return None
 
 
 def compared_lines(compared: Sequence[Compared]) -> list[str]:
@@ -302,7 +324,8 @@ def compared_lines(compared: Sequence[Compared]) -> list[str]:
         ]
         for row in compared
     ]
-    return in_columns([*heads, "out of sample", "efficiency"], rows)
+    stale = [f"! {row.name} is stale: {'; '.join(row.stale)}" for row in compared if row.stale]
+    return [*in_columns([*heads, "out of sample", "efficiency"], rows), *stale]
 
 
 # Parquet.

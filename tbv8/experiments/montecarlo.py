@@ -57,6 +57,16 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[float, ...]
     falls: tuple[float, ...]
 
+    @property
+    def worst_return(self) -> float:
+        """The lowest return of any path."""
+        return float(self.rows[:, 0].min())
+
+    @property
+    def worst_drawdown(self) -> float:
+        """The largest drawdown of any path."""
+        return float(self.rows[:, 1].max())
+
 
 class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """Paths of the same days in other orders.

@@ -13,7 +13,7 @@ from tbv8.config.space import to_text
 from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
 from tbv8.experiments.overfitting import Overfitting, deflated_sharpe
-from tbv8.experiments.result import Findings, Row, efficiency_text, sharpe_text
+from tbv8.experiments.result import Findings, Row, efficiency_text, gains_text, sharpe_text
 from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
 from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
@@ -112,7 +112,7 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield (
             "Out of sample",
             f"{walk.performance.total_return:+.2%}",
-            f"{sharpe_text(walk)}, {efficiency_text(walk)}",
+            f"{gains_text(walk)}, {sharpe_text(walk)}, {efficiency_text(walk)}",
         )
     yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
 

@@ -7,7 +7,14 @@ from tbv8.config.records import Experiment, Project
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
 from tbv8.experiments.listing import read_summary
-from tbv8.experiments.result import Row, caution, headline, measure_luck, read_rows
+from tbv8.experiments.result import (
+    Row,
+    caution,
+    headline,
+    measure_luck,
+    numbers_text,
+    read_rows,
+)
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import choose
 from tbv8.files import replacing
@@ -41,7 +48,7 @@ def promote(
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
     comments = [
-        f"From experiment {name}, trial {row.number} (from 0) of {len(rows):,}: "
+        f"From experiment {name}, trial {row.number} ({numbers_text(rows)}): "
         f"{to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
     ]
@@ -78,7 +85,5 @@ def _row(rows: list[Row], experiment: Experiment, number: int | None) -> Row:
                 "one by --number"
             )
     if number >= len(rows):
-        raise DataError(
-            f"--number: there is no trial {number}: they go from 0 to {len(rows) - 1:,}"
-        )
+        raise DataError(f"--number: there is no trial {number}: they have the {numbers_text(rows)}")
     return rows[number]

@@ -339,7 +339,8 @@ def lines(findings: Findings) -> list[str]:
         return shown
     point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
     shown.append(
-        f"  best of {len(findings.rows):,}: number {findings.chosen.number} (from 0), {point}"
+        f"  best of {len(findings.rows):,} ({numbers_text(findings.rows)}): "
+        f"number {findings.chosen.number}, {point}"
     )
     shown.append(f"  {headline(findings.chosen.trial, findings.luck)}")
     if text := _caution(findings, findings.chosen):
@@ -349,10 +350,15 @@ def lines(findings: Findings) -> list[str]:
     if findings.walk:
         walk = findings.walk
         shown.append(
-            f"  walk-forward: {counted(len(walk.windows), 'window')}, out of sample "
+            f"  walk-forward: {gains_text(walk)}, out of sample "
             f"{walk.performance.total_return:+.2%}, {sharpe_text(walk)}, {efficiency_text(walk)}"
         )
     return shown
+
+
+def numbers_text(rows: Sequence[Row]) -> str:
+    """Return the range of the numbers of a search's trials, `numbers 0 to 11`."""
+    return f"numbers 0 to {len(rows) - 1:,}"
 
 
 def _origins(findings: Findings) -> str:
@@ -360,11 +366,17 @@ def _origins(findings: Findings) -> str:
     count, parts = len(findings.rows), []
     if walk := findings.walk:
         tested = sum(window.tested is not None for window in walk.windows)
-        windows = counted(len(walk.windows), "walk-forward window")
-        parts.append(f"{len(walk.windows) * count + tested:,} of {windows}")
+        windows = counted(len(walk.windows), "window")
+        parts.append(f"{len(walk.windows) * count + tested:,} for {windows} of the walk-forward")
     if drawn := findings.drawn:
-        parts.append(f"{1 + len(drawn.numbers) + drawn.failed:,} of the Monte Carlo")
-    return ", ".join([f"{counted(count, 'trial')} of the search", *parts]) if parts else ""
+        parts.append(f"{1 + len(drawn.numbers) + drawn.failed:,} for the Monte Carlo")
+    return ", ".join([f"{counted(count, 'trial')} for the search", *parts]) if parts else ""
+
+
+def gains_text(walk: Stitched) -> str:
+    """Return the number of windows, and of those with a gain."""
+    gained = sum(window.gain > 0 for window in walk.windows)
+    return f"{counted(len(walk.windows), 'window')}, {gained or 'none'} of them with a gain"
 
 
 def sharpe_text(walk: Stitched) -> str:
@@ -379,19 +391,18 @@ def sharpe_text(walk: Stitched) -> str:
 
 def efficiency_text(walk: Stitched) -> str:
     """Return the efficiency, or a dash and the reason where a ratio would mislead."""
-    if walk.efficiency is not None and walk.efficiency > 0:
-        return f"efficiency {walk.efficiency:.2f}"
-    known = [
-        (window.trained.sharpe, window.tested.sharpe)
-        for window in walk.windows
-        if window.trained and window.tested
-    ]
-    if all(None in pair for pair in known):
-        why = f"windows are too short for a Sharpe ratio, which needs {FEWEST_DAYS} days"
+    trained, count = walk.trained_sharpe, len(walk.trained_sharpes)
+    if trained is None:
+        why = f"no window has a Sharpe ratio in sample, which needs {FEWEST_DAYS} days"
+    elif trained <= 0:
+        why = f"the mean Sharpe ratio in sample is {trained:.2f}, not above 0"
     elif walk.efficiency is None:
-        why = "no window has a Sharpe ratio above 0 in sample"
-    else:
+        why = "there is no Sharpe ratio out of sample"
+    elif walk.efficiency <= 0:
         why = "the Sharpe ratio out of sample is not above 0"
+    else:
+        of = "" if count == len(walk.windows) else f", of {count} of the windows"
+        return f"efficiency {walk.efficiency:.2f} (mean Sharpe ratio in sample {trained:.2f}{of})"
     return f"efficiency {NONE} ({why})"
 
 
@@ -442,18 +453,46 @@ METHODS = {
 def _drawn_lines(drawn: Drawn) -> Iterator[str]:
     """Yield the outcome of each method, and the probabilities of the configured losses."""
     for name, _, paths in drawn.methods:
-        change, fall = paths.total_return, paths.max_drawdown
-        words = [f"drawdown up to {fall.p95:.2%}"]
+        unit = "market" if name == "markets" else "path"
+        words = [drawdown_text(paths, unit)]
         if name != "order":  # in any order the end is the same
-            words.insert(0, f"return {change.p5:+.2%} .. {change.p95:+.2%}")
-            words.append(f"loss in {paths.loss:.0%}")
-            pairs = zip(drawn.losses, paths.losses, strict=True)
-            words += [f"of {loss:.0%} in {share:.0%}" for loss, share in pairs]
+            words = [return_text(paths, unit), *words, losses_text(drawn.losses, paths)]
         if name == "markets" and drawn.failed:
             words.append(f"{drawn.failed:,} failed")
-        yield f"{METHODS[name]} ({len(paths.rows):,}): {', '.join(words)}"
+        yield f"{METHODS[name]} ({counted(len(paths.rows), unit)}): {'; '.join(words)}"
     if drawn.failed and not drawn.markets:
         yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
+
+
+def return_text(paths: Paths, unit: str) -> str:
+    """Return the range of returns without the lowest and the highest 5 %, and the lowest one."""
+    change = paths.total_return
+    if change.p5 == paths.worst_return:  # of so few paths there are no percents
+        return f"return {change.p5:+.2%} to {change.p95:+.2%}"
+    return (
+        f"return {change.p5:+.2%} to {change.p95:+.2%} in 18 of 20 {unit}s, at worst "
+        f"{paths.worst_return:+.2%}"
+    )
+
+
+def drawdown_text(paths: Paths, unit: str) -> str:
+    """Return the drawdown that 95 % of paths do not exceed, and the largest one."""
+    most, worst = paths.max_drawdown.p95, paths.worst_drawdown
+    if most == worst:
+        return f"drawdown at most {worst:.2%}"
+    return f"drawdown at most {most:.2%} in 19 of 20 {unit}s, at worst {worst:.2%}"
+
+
+def losses_text(losses: Sequence[float], paths: Paths) -> str:
+    """Return the shares of paths that lose money, and so much of it, up to the first share of 0."""
+    if not paths.loss:
+        return "none loses money"
+    words = [f"{paths.loss:.1%} lose money"]
+    for loss, share in zip(losses, paths.losses, strict=True):
+        words.append(f"{share:.1%} lose {loss:.0%} or more" if share else f"none loses {loss:.0%}")
+        if not share:
+            break
+    return ", ".join(words)
 
 
 def headline(trial: Trial, luck: Luck | None) -> str:

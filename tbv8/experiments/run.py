@@ -287,7 +287,8 @@ class _Runner:
             while True:
                 planned = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                self.run_missing(planned, "trials", where=f" from number {planned[0].number:,} on")
+                numbers = f", numbers {planned[0].number:,} to {planned[-1].number:,}"
+                self.run_missing(planned, "trials", where=numbers)
                 with open_reader(self._db_path) as query:
                     found = read_trials(query, [each.key for each in planned])
                 new = batches.send(

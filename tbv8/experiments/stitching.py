@@ -9,6 +9,7 @@ backtest does, so that with one candidate both are the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
@@ -51,7 +52,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         gain: Of its equity, after `switch_cost`.
         switch_cost: Of changing from the position before to its own.
         carried: Its position at the boundary, by symbol.
-        efficiency: The Sharpe ratio tested over that trained; None where that is not above 0.
+        efficiency: The Sharpe ratio out of sample over that in sample; None unless that is
+            above 0.
     """
 
     fold: Fold
@@ -66,14 +68,36 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stitched(msgspec.Struct, frozen=True, kw_only=True):
-    """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight."""
+    """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight.
+
+    Performance is measured as that of a backtest with this equity, over the days of all windows.
+    """
 
     windows: Sequence[Window]
     times_ms: Ints
     equity: Ints
     window_of: Ints
     performance: Performance
-    efficiency: float | None
+
+    @property
+    def trained_sharpes(self) -> list[float]:
+        """The Sharpe ratios in sample of the chosen trials, of the windows that have one."""
+        trained = (window.trained and window.trained.sharpe for window in self.windows)
+        return [ratio for ratio in trained if ratio is not None]
+
+    @property
+    def trained_sharpe(self) -> float | None:
+        """The mean of the Sharpe ratios in sample."""
+        ratios = self.trained_sharpes
+        return round(math.fsum(ratios) / len(ratios), 8) if ratios else None
+
+    @property
+    def efficiency(self) -> float | None:
+        """The Sharpe ratio of all days out of sample over the mean in sample.
+
+        None unless that mean is above 0. Short, losing and flat windows count by their days.
+        """
+        return _ratio(self.performance.sharpe, self.trained_sharpe)
 
 
 def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
@@ -126,14 +150,12 @@ def _summarise(
     )
     if times_ms[-1] - times_ms[0] < FEWEST_DAYS * DAY_MS:
         performance = without_yearly(performance)
-    known = sorted(window.efficiency for window in windows if window.efficiency is not None)
     return Stitched(
         windows=windows,
         times_ms=times,
         equity=points,
         window_of=np.array(window_of, dtype=np.int64),
         performance=performance,
-        efficiency=known[len(known) // 2] if known else None,
     )
 
 
@@ -206,7 +228,10 @@ def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks:
 
 def _efficiency(window: OutOfSample) -> float | None:
     trained = window.trained.sharpe if window.trained else None
-    tested = window.tested.sharpe if window.tested else None
+    return _ratio(window.tested.sharpe if window.tested else None, trained)
+
+
+def _ratio(tested: float | None, trained: float | None) -> float | None:
     if trained is None or tested is None or trained <= 0:
         return None
     return round(tested / trained, 8)

@@ -214,6 +214,12 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     compared = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
     assert [line.split()[0] for line in compared[1:]] == ["sweep", "best_v1"]
+    again.edit(
+        "config/strategies/best_v1.yaml", "max_daily_loss_usd: 10.0", "max_daily_loss_usd: 9"
+    )
+    stale = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
+    assert stale[:3] == compared
+    assert stale[3:] == ["! best_v1 is stale: risk.max_daily_loss_usd: 10 became 9"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
 
