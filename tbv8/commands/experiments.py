@@ -86,9 +86,9 @@ class Compare(ReadOnlyCommand):
     doc_description = (
         "A name is a strategy's or an experiment's; of an experiment the chosen trial is shown. "
         "Tries is the number of variants of that strategy that were ever tried on its series; DSR "
-        "is deflated by all of them, also for a single backtest, and whenever they were tried. PBO, "
-        "out of sample and efficiency are of the experiment's last result; efficiency is the "
-        "Sharpe ratio out of sample over the mean of those in sample."
+        "is deflated by all of them, also for a single backtest. PBO, out of sample and efficiency "
+        "are of the experiment's last result; efficiency is the Sharpe ratio out of sample over "
+        "the mean of those in sample."
     )
     cmd_options = (JSON,)
 

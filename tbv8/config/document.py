@@ -251,16 +251,29 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
     choices = _choices(here)
     if choices and isinstance(value, str):
         document.refuse(key, unknown("value", value, choices))
-    document.refuse(key, expected(problem, value, choices))
+    document.refuse(key, expected(problem, value, choices, _constraints(record, key)))
 
 
-def expected(message: str, value: Any, choices: Iterable[str] = ()) -> str:
-    """Return the message that names the expected type or choices, from msgspec's message."""
-    types = re.match(r"Expected `([^`]*)`", message)
-    alternatives = " or ".join(choices) or (_words(types[1]) if types else "a number")
-    cure = (
-        ": write it in quotes" if "text" in alternatives and isinstance(value, int | float) else ""
-    )
+def expected(
+    message: str,
+    value: Any,
+    choices: Iterable[str] = (),
+    constraints: Mapping[str, Any] = types.MappingProxyType({}),
+) -> str:
+    """Return the message that names the expected type or choices, from msgspec's message.
+
+    A number in place of a text is to be quoted, unless that text would not fit `pattern` of the
+    key's `constraints`: then their `examples` are shown.
+    """
+    named = re.match(r"Expected `([^`]*)`", message)
+    alternatives = " or ".join(choices) or (_words(named[1]) if named else "a number")
+    is_quotable = "text" in alternatives and isinstance(value, int | float)
+    examples = [str(example) for example in constraints.get("examples", ())]
+    if is_quotable and examples and not re.search(constraints.get("pattern", r"\Z."), str(value)):
+        *first, last = examples
+        such = f"{', '.join(first)} or {last}" if first else last
+        return f"expected {alternatives}, such as {such}, got {_shown(value)}"
+    cure = ": write it in quotes" if is_quotable else ""
     return f"expected {alternatives}, got {_shown(value)}{cure}"
 
 
@@ -276,7 +289,10 @@ _WORDS = {
 
 
 def _words(types_named: str) -> str:
-    return " or ".join(_WORDS.get(name, name) for name in types_named.split(" | "))
+    names = types_named.split(" | ")
+    if "float" in names and "int" in names:
+        names.remove("int")
+    return " or ".join(_WORDS.get(name, name) for name in names)
 
 
 def _shown(value: Any) -> str:
@@ -332,6 +348,21 @@ def _type_at(kind: Any, key: Key) -> Any:
             items = [item for item in get_args(option) if item is not ...]
             return _type_at(items[-1], key[1:])
     return Any
+
+
+def _constraints(record: Any, key: Key) -> Mapping[str, Any]:
+    """Return the JSON Schema that a key of a record has beyond its type; empty without one."""
+    if not key:
+        return {}
+    if isinstance(key[-1], int):
+        items = _constraints(record, key[:-1]).get("items")
+        return items if isinstance(items, dict) else {}
+    parent = _type_at(record, key[:-1])
+    if not (isinstance(parent, type) and issubclass(parent, msgspec.Struct)):
+        return {}
+    hint = get_type_hints(parent, include_extras=True)[key[-1]]
+    (meta,) = getattr(hint, "__metadata__", (msgspec.Meta(),))
+    return meta.extra_json_schema or {}
 
 
 def _unwrapped(kind: Any) -> Any:

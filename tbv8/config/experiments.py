@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 
 from tbv8.config import load
 from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
+from tbv8.config.extras import missing_library
 from tbv8.config.files import (
     ExperimentFile,
     MonteCarloSection,
@@ -33,7 +33,7 @@ from tbv8.config.records import (
     Strategy,
     WalkForward,
 )
-from tbv8.config.source import GIVEN, classes, params
+from tbv8.config.source import GIVEN, classes, param_types, params
 from tbv8.config.space import (
     MOST_POINTS,
     Axis,
@@ -51,7 +51,6 @@ from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, pars
 FOLDER = "experiments"
 """The folder of their results, below the folder of all results; no strategy may have this name."""
 
-_NO_RAY = "ray is not installed: run `uv sync --extra cluster`"
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
 _YEARLY = ("sharpe", "sortino", "calmar")
 _BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
@@ -74,7 +73,7 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     broken = {
         problem.name: problem.error for problem in project.problems if problem.kind == "strategy"
     }
-    changes = _overrides(overrides)
+    changes = _overrides(overrides, root=project.root)
 
     def load_experiment(document: Document) -> Experiment:
         return replace(_load(document, project, broken), **changes)
@@ -86,7 +85,7 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
 
-def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
+def _overrides(overrides: Mapping[str, str], *, root: Path) -> dict[str, Any]:
     """Return the command line's changes to an experiment's `workers`, `on` and `address`."""
     changes: dict[str, Any] = {}
     if (text := overrides.get("workers")) is not None:
@@ -97,16 +96,12 @@ def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
     if (text := overrides.get("on")) is not None:
         if text not in ("pool", "ray"):
             raise ConfigError(unknown("executor", text, ("pool", "ray")), key="on")
-        if text == "ray" and not _has_ray():
-            raise ConfigError(_NO_RAY, key="on")
+        if text == "ray" and (missing := missing_library("ray", root=root)):
+            raise ConfigError(missing, key="on")
         changes["on"] = text
     if (text := overrides.get("address")) is not None:
         changes["address"] = text
     return changes
-
-
-def _has_ray() -> bool:
-    return find_spec("ray") is not None
 
 
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
@@ -118,7 +113,7 @@ def _load(document: Document, project: Project, broken: Mapping[str, ConfigError
         raise broken[raw.strategy]  # the same error, so that it is printed once
     strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
     search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
-    _check_numbers(document, raw)
+    _check_numbers(document, raw, root=project.root)
     return Experiment(
         experiment_id=name,
         path=document.path,
@@ -167,7 +162,7 @@ def _trial_limit_ms(document: Document, text: str | None) -> int | None:
         document.refuse(("run", "trial_limit"), str(e))
 
 
-def _check_numbers(document: Document, raw: ExperimentFile) -> None:
+def _check_numbers(document: Document, raw: ExperimentFile, *, root: Path) -> None:
     """Refuse numbers of the file that are out of range."""
     monte_carlo, is_tpe = raw.monte_carlo or MonteCarloSection(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
@@ -184,8 +179,8 @@ def _check_numbers(document: Document, raw: ExperimentFile) -> None:
     for key, value, least, most in ranges:
         if not least <= value <= most:
             document.refuse(key, f"expected {least} to {most:,}, got {value:,}")
-    if raw.run.on == "ray" and not _has_ray():
-        document.refuse(("run", "on"), _NO_RAY)
+    if raw.run.on == "ray" and (problem := missing_library("ray", root=root)):
+        document.refuse(("run", "on"), problem)
     if raw.overfitting.blocks % 2:
         document.refuse(
             ("overfitting", "blocks"), f"expected an even number, got {raw.overfitting.blocks}"
@@ -266,8 +261,8 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
         document.refuse(("search", "trials"), f"missing: {raw.method} needs it")
     if raw.trials is not None and raw.trials < 1:
         document.refuse(("search", "trials"), f"expected 1 or more, got {raw.trials}")
-    if raw.method == "tpe" and find_spec("optuna") is None:
-        document.refuse(("search", "method"), "tpe needs optuna: run `uv sync --extra search`")
+    if raw.method == "tpe" and (problem := missing_library("optuna", root=strategy.root)):
+        document.refuse(("search", "method"), problem)
     conditions: list[Comparison] = []
     for at, text in enumerate(raw.where):
         try:
@@ -296,6 +291,8 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
 
 def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> Iterator[Axis]:
     axis_names: dict[tuple[str, str], str] = {}
+    classes_by_name = classes(strategy.module_path)
+    types = param_types(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
     for name, written in space.items():
         key: Key = ("search", "space", name)
         place, place_key = _place(document, key, name, strategy)
@@ -304,9 +301,12 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
         axis_names[place, place_key] = name
         values = _values(document, key, written)
         axis = Axis(name=name, place=place, key=place_key, values=values)
+        kind = types.get(place_key, Any) if place == "params" else Any
         for at, value in enumerate(values):
             where = (*key, at) if isinstance(written, list) else key
             _check_value(document, where, axis, value, strategy)
+            if problem := load.param_problem(value, kind):
+                document.refuse(where, problem)
         yield axis
 
 

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from tbv8.config.document import (
     Document,
     Key,
+    expected,
     plain,
     read_document,
     to_record,
@@ -57,8 +58,11 @@ from tbv8.config.source import (
     GIVEN,
     STRATEGIES,
     classes,
+    given,
     module_path,
+    param_types,
     params,
+    single_market_problem,
     strategy_modules,
     strategy_sources,
     unseen_imports,
@@ -768,7 +772,10 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
             f"expected 0 or more, got {raw.backtest.slippage_ticks}",
         )
     module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
-    _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
+    further_bars = _further_bars(document, raw.bars, timeframe)
+    path = module_path(module, root=inputs.root)
+    _check_params(document, path, class_name, raw.params)
+    _check_markets(document, path, class_name, symbols, further_bars)
     _check_imports(document, module, root=inputs.root)
     fixed = _funding(document, raw, inputs.warnings)
     instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
@@ -778,7 +785,7 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
         symbol=symbols[0],
         symbols=symbols,
         timeframe=timeframe,
-        bars=_further_bars(document, raw.bars, timeframe),
+        bars=further_bars,
         module=module,
         class_name=class_name,
         params=raw.params,
@@ -914,6 +921,12 @@ def _instruments(
         document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs a second venue")
     if routing.secondary == routing.primary:
         document.refuse(("routing", "secondary"), "is the primary: name another venue")
+    if routing.secondary is not None and "mode" not in document.value["routing"]:
+        key = ("routing", "secondary")
+        inputs.warnings.append(
+            f"{document.place(key)}: routing.secondary: {routing.secondary} is not simulated: "
+            "write `mode: PRIMARY_LIVE_SECONDARY_SHADOW` beside it, or remove it"
+        )
     rules_by_venue = {}
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
@@ -969,7 +982,13 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     if class_name not in classes_by_name:
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
-        document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
+        if (strategy := class_name.removesuffix("Config")) in names:
+            written = text.removesuffix("Config")
+            document.refuse(key, f"holds the params of {strategy}: write {written}")
+        others = f", or name another class: {', '.join(names)}" if names else ""
+        document.refuse(
+            key, f"{file} has no class {class_name}Config: write one for its params{others}"
+        )
     return module, class_name
 
 
@@ -1013,6 +1032,35 @@ def _check_params(
             document.refuse(("params", name), "set by tbv8 itself: remove it")
         if accepted.closed:
             document.choose(("params", name), name, accepted.required, f"param of {class_name}")
+    types = param_types(classes_by_name[f"{class_name}Config"], classes_by_name)
+    for name, value in values.items():
+        if problem := param_problem(value, types.get(name, Any)):
+            document.refuse(("params", name), problem)
     for name, required in accepted.required.items():
         if required and name not in values:
             document.refuse(("params", name), f"missing: {class_name} needs it")
+
+
+def param_problem(value: Any, kind: Any) -> str | None:
+    """Return what is wrong with a param for its type; None for a param that fits."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as e:
+        return expected(str(e), value)
+    return None
+
+
+def _check_markets(
+    document: Document,
+    path: Path,
+    class_name: str,
+    symbols: tuple[str, ...],
+    bars: tuple[Timeframe, ...],
+) -> None:
+    """Refuse several symbols or further bars if the config class takes one of each."""
+    classes_by_name = classes(path)
+    name = f"{class_name}Config"
+    taken = given(classes_by_name[name], classes_by_name)
+    problem = single_market_problem(name, taken.required, symbols=symbols, bars=bars)
+    if problem and taken.closed:
+        document.refuse((problem[0],), problem[1])

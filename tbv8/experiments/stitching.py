@@ -82,8 +82,8 @@ class Stitched(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def trained_sharpes(self) -> list[float]:
         """The Sharpe ratios in sample of the chosen trials, of the windows that have one."""
-        trained = (window.trained and window.trained.sharpe for window in self.windows)
-        return [ratio for ratio in trained if ratio is not None]
+        trained = [window.trained for window in self.windows if window.trained]
+        return [trial.sharpe for trial in trained if trial.sharpe is not None]
 
     @property
     def trained_sharpe(self) -> float | None:

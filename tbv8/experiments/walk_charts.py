@@ -22,11 +22,11 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     note = (
         "Each window's values are the best of the time before it, and it is run on with the "
         "position that these values would hold; changing position from window to window is paid "
-        "for. Efficiency is the Sharpe ratio out of sample over that in sample; a dash where one of "
-        f"them is not above 0, or of fewer than {FEWEST_DAYS} days. The efficiency of all windows "
-        f"together is the Sharpe ratio of all days out of sample{_ratio_text(walk.performance.sharpe)}"
-        f" over the mean in sample{_ratio_text(walk.trained_sharpe)}: every window counts, however "
-        "short."
+        "for. Efficiency is the Sharpe ratio out of sample over that in sample: a dash where one "
+        f"of them is not above 0, or is of fewer than {FEWEST_DAYS} days. The efficiency of all "
+        "windows together is the Sharpe ratio of all days out of sample"
+        f"{_in_brackets(walk.performance.sharpe)} over the mean in sample"
+        f"{_in_brackets(walk.trained_sharpe)}: every window counts, however short."
     )
     content: list[Child] = [
         element("p", note, class_="note"),
@@ -57,7 +57,7 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     return "walk", "Walk-forward", content
 
 
-def _ratio_text(ratio: float | None) -> str:
+def _in_brackets(ratio: float | None) -> str:
     return "" if ratio is None else f" ({ratio:.2f})"
 
 
