@@ -11,13 +11,14 @@ import shutil
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Self, TextIO, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from tbv8.config.records import Venue
@@ -200,11 +201,29 @@ def _stored_market(store: BarStore, series: Series, *, any_name: bool) -> Native
     return stored
 
 
-def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_ms: int) -> Span:
+def import_file(
+    db_path: Path,
+    series: Series,
+    path: Path,
+    *,
+    venue: Venue,
+    now_ms: int,
+    may_replace: Callable[[str], bool],
+) -> Span | None:
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
+
+    Args:
+        db_path: The database.
+        series: Where the bars are stored.
+        path: The file.
+        venue: The venue of the series.
+        now_ms: The clock.
+        may_replace: Called with a sentence before stored bars are replaced by others; not called
+            when the file has the same ones.
 
     Returns:
         From the file's first bar to its last one. Minutes between them that it lacks are missing.
+        None if nothing may be replaced, and nothing was written.
 
     Raises:
         DataError: It is no file of 1m bars, or the database cannot be used.
@@ -217,8 +236,13 @@ def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_
     with open_bars(db_path) as store, watched(store.place):
         _check_market(store, series, venue, "", any_name=True)
         known = covered(store.query, series, HISTORY)
-        if replaced := sum(bars.span.intersection(span).minutes for span in known):
-            _print_line(series, f"{replaced:,} minutes that were held are replaced")
+        overlap = [part for span in known if (part := span.intersection(bars.span))]
+        months = (month for part in overlap for month in by_month(part))
+        if changed := sum(_count_changed(store, series, cut(table, m), m) for m in months):
+            which = f"{changed:,} of the minutes stored of {series}"
+            if not may_replace(f"{which} differ from {path}"):
+                return None
+            _print_line(series, f"{changed:,} stored minutes are replaced")
         span = connected(bars.span, known)
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
@@ -227,6 +251,17 @@ def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
     return bars.span
+
+
+def _count_changed(store: BarStore, series: Series, new: pa.Table, span: Span) -> int:
+    """Return the number of stored bars of a span that others, or none, would take the place of."""
+    stored = store.read(series, HISTORY, span)
+    if not stored.num_rows or not new.num_rows:
+        return int(stored.num_rows)
+    opens = stored["ts_ms"].to_numpy()
+    at = np.searchsorted(new["ts_ms"].to_numpy(), opens).clip(max=new.num_rows - 1)
+    same = [stored[name].to_numpy() == new[name].to_numpy()[at] for name in new.column_names]
+    return int((~np.logical_and.reduce(same)).sum())
 
 
 def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:

@@ -141,6 +141,7 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     """Check a strategy for look-ahead, and keep the verdict beside its result."""
     from tbv8.backtest.lookahead import check_lookahead, lines
     from tbv8.freshness.verdict import write_verdict
+    from tbv8.tasks.loading import lasting_span
     from tbv8.trading.loading import StrategyError
 
     inputs, bars = read_inputs(project, strategy)
@@ -150,7 +151,10 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     except StrategyError as e:
         keep(passed=False, line=str(e))
         raise
-    found = lines(strategy, verdict)
+    history = lasting_span(
+        project.venues[strategy.source.venue], project.db_path, now_ms=project.now_ms
+    )
+    found = lines(strategy, verdict, history_start_ms=history.start_ms if history else 0)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
     keep(passed=True, line=found[0], warm_up_ms=warm_up_ms)
     for line in found:

@@ -98,6 +98,8 @@ from tbv8.strategies import averages
 
 
 class FollowConfig:
+    instrument_ids: tuple
+    bar_types: tuple
     fast: int = 20
     slow: int = 50
     size: float | None = None

@@ -671,7 +671,7 @@ def test_an_import_is_written_once_and_may_be_repeated(
     paths = [put(csv_of(minute_bars(span)), str(span.start_ms)) for span in (morning, evening)]
 
     for path in (*paths, paths[0]):
-        import_file(db_path, MINE, path, venue=history_venue("mine", ""), now_ms=day(9))
+        store(db_path, path, may_replace=refuse)
 
     assert bars_in(db_path, MINE) == rows_of(minute_bars(morning)) + rows_of(minute_bars(evening))
     ((start, end, bars, missing, source),) = ledger_in(
@@ -679,7 +679,37 @@ def test_an_import_is_written_once_and_may_be_repeated(
     )
     assert (start, end, bars, missing) == (day(0), day(0) + DAY_MS, 900, 540)
     assert source.count("sha256:") == 2
-    assert "540 minutes that were held are replaced" in capsys.readouterr().out
+    assert "replaced" not in capsys.readouterr().out
+
+
+def store(db_path: Path, path: Path, **options: Any) -> Span | None:
+    return import_file(
+        db_path, MINE, path, venue=history_venue("mine", ""), now_ms=day(9), **options
+    )
+
+
+def refuse(_problem: str) -> bool:
+    pytest.fail("nothing of another file is replaced")
+
+
+def test_an_import_replaces_other_bars_only_when_it_may(
+    put: Callable[..., Path], db_path: Path
+) -> None:
+    held, longer = (put(csv_of(minute_bars(days(0, end))), f"until-{end}") for end in (2, 3))
+    other = put(csv_of(minute_bars(days(1, 3), shift=1)), "other")
+    short = put(csv_of(minute_bars(days(1, 2)).slice(0, 100)), "short")
+    store(db_path, held, may_replace=refuse)
+    store(db_path, longer, may_replace=refuse)  # the same bars, and more
+    before = bars_in(db_path, MINE)
+    asked: list[str] = []
+
+    assert store(db_path, other, may_replace=lambda problem: bool(asked.append(problem))) is None
+    assert bars_in(db_path, MINE) == before
+    assert asked == [f"2,880 of the minutes stored of mine:BTC/USDT differ from {other}"]
+    assert store(db_path, short, may_replace=refuse) == Span(day(1), day(1) + 100 * 60_000)
+
+    assert store(db_path, other, may_replace=lambda _: True) == days(1, 3)
+    assert bars_in(db_path, MINE)[1440:] == rows_of(minute_bars(days(1, 3), shift=1))
 
 
 def test_an_import_is_stored_in_units_of_the_symbol(
@@ -689,10 +719,10 @@ def test_an_import_is_stored_in_units_of_the_symbol(
     single = history_venue("mine", "")
     thousand = replace(single, multipliers={"BTC/USDT": Decimal(1000)})
 
-    import_file(db_path, MINE, path, venue=thousand, now_ms=day(9))
+    import_file(db_path, MINE, path, venue=thousand, now_ms=day(9), may_replace=refuse)
 
     ts_ms, opened, *_, volume = rows_of(minute_bars(days(0, 1)))[0]
     assert bars_in(db_path, MINE)[0][:2] == (ts_ms, float(Decimal(str(opened)) / 1000))
     assert bars_in(db_path, MINE)[0][5] == float(Decimal(str(volume)) * 1000)
     with pytest.raises(ConfigError, match="in units of 1000, and the file has the market now"):
-        import_file(db_path, MINE, path, venue=single, now_ms=day(9))
+        import_file(db_path, MINE, path, venue=single, now_ms=day(9), may_replace=refuse)
