@@ -257,6 +257,14 @@ def parse_duration_ms(text: str) -> int:
     return int(found[1]) * (1000 if found[2] == "s" else _UNITS[found[2]])
 
 
+def duration_text(ms: int) -> str:
+    """Return `2d`, `36h`, `10m` or `90s`: what `parse_duration_ms` reads, and `0d` for nothing."""
+    for unit in ("d", "h", "m"):
+        if ms % _UNITS[unit] == 0:
+            return f"{ms // _UNITS[unit]}{unit}"
+    return f"{ms / 1000:g}s"
+
+
 def iso(ts_ms: int) -> str:
     """Return `2024-01-31T12:00:00Z`, with milliseconds only where there are some.
 

@@ -32,6 +32,7 @@ _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """A file's facts: `mark` is its state on disk, `problem` the reason why it cannot be used.
 
+    The span of one that cannot be used is that which it had before; 0 if it never could.
     `zone` is the configured time zone with which it was read.
     """
 
@@ -99,7 +100,10 @@ class FileIndex:
             and (facts.mark, facts.zone) == (marks[path], self.zone)
         }
         if changed := [path for path in paths if path not in known]:
-            scanned = _scan(changed, self.zone)
+            scanned = {
+                path: _with_known_span(facts, remembered.get(str(path)))
+                for path, facts in _scan(changed, self.zone).items()
+            }
             known |= {path: facts for path, facts in scanned.items() if facts is not None}
             self._remember(remembered, scanned)
         return {path: known[path] for path in paths}
@@ -119,7 +123,7 @@ class FileIndex:
     def span(self, now_ms: int) -> Span:
         """Return the time from the first bar of all symbols to the last one.
 
-        Until `now_ms` where no file can be used: the backfill says why.
+        Until `now_ms` where no file could ever be used: the backfill says why.
         """
         return self._span or Span(0, now_ms)
 
@@ -128,7 +132,7 @@ class FileIndex:
         spans = []
         with suppress(DataError):
             facts = self.facts(self._natives)
-            spans = [file.span for file in facts.values() if not file.problem]
+            spans = [file.span for file in facts.values() if file.end_ms]
         if not spans:
             return None
         return Span(min(span.start_ms for span in spans), max(span.end_ms for span in spans))
@@ -196,6 +200,13 @@ def mark_of(path: Path) -> tuple[int, int, int, int]:
     """Return the values that change with a file: times of change, size and inode."""
     found = path.stat()
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _with_known_span(facts: Facts, before: Facts | None) -> Facts:
+    """Return the facts of a file that cannot be used with the span it had when it could."""
+    if not facts.problem or before is None:
+        return facts
+    return msgspec.structs.replace(facts, start_ms=before.start_ms, end_ms=before.end_ms)
 
 
 def _scan(paths: Sequence[Path], zone: str) -> dict[Path, Facts]:
