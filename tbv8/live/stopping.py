@@ -29,14 +29,14 @@ class Answer(msgspec.Struct, frozen=True):
     is_confirmed: bool = False
 
 
-def await_answer(db_path: Path, name: str, *, do: str, close: bool = False) -> Answer:
-    """Return the answer of a strategy's session: it writes the account once it has obeyed."""
+def await_answer(db_path: Path, name: str, *, action: str, close: bool = False) -> Answer:
+    """Return the answer of a strategy's session, which writes its account after the command."""
     if not session_runs(db_path, name):
         state = _read_state(db_path, name)
         return Answer("no session runs: takes effect at the next start", state)
     until_s = time.monotonic() + _WAIT_S
     while time.monotonic() < until_s:
-        state = _read_state(db_path, name, do=do, close=close)
+        state = _read_state(db_path, name, action=action, close=close)
         if state is not None:
             return Answer("confirmed by the session", state, is_confirmed=True)
         time.sleep(_POLL_S)
@@ -47,20 +47,22 @@ def await_answer(db_path: Path, name: str, *, do: str, close: bool = False) -> A
 
 
 def stop_line(name: str, answer: Answer) -> str:
-    """Return the line about a stop: what the session still holds, and what was cancelled."""
+    """Return the line about a stop: the remaining position, and the cancelled orders."""
     state = answer.state or {}
-    holds = held_text(state)
-    cure = f"; `doit stop {name} --close` closes it" if holds else ""
+    positions = positions_text(state)
+    cure = f"; `doit stop {name} --close` closes it" if positions else ""
     if not answer.is_confirmed:
-        return f"{name}: stopped ({answer.text})" + (f", holds {holds}{cure}" if holds else "")
+        return f"{name}: stopped ({answer.text})" + (
+            f", holds {positions}{cure}" if positions else ""
+        )
     orders = counted(state["cancelled"], "working order") if state["cancelled"] else "no order"
     return (
-        f"{name}: stopped: holds {holds or 'no position'}, {orders} cancelled{cure}; "
+        f"{name}: stopped: holds {positions or 'no position'}, {orders} cancelled{cure}; "
         "the process goes on, Ctrl-C ends it"
     )
 
 
-def held_text(state: Mapping[str, Any]) -> str:
+def positions_text(state: Mapping[str, Any]) -> str:
     """Return `0.1 BTC long and 2 ETH short`; empty for an account without a position."""
     sizes = {symbol: Decimal(size) for symbol, size in state.get("positions", {}).items()}
     return " and ".join(
@@ -71,16 +73,16 @@ def held_text(state: Mapping[str, Any]) -> str:
 
 
 def _read_state(
-    db_path: Path, name: str, *, do: str | None = None, close: bool = False
+    db_path: Path, name: str, *, action: str | None = None, close: bool = False
 ) -> Mapping[str, Any] | None:
-    """Return the account of a session; of one that was commanded, once it has obeyed."""
+    """Return the account of a session; with an `action`, only after its execution."""
     with suppress(DataError), open_reader(db_path, timeout_s=1) as query:
         session = read_session(query, name, "primary")
-        if session is None or do is None:
+        if session is None or action is None:
             return None if session is None else session.state
         for event in read_events(query, session.session_id, (COMMAND,), last=1):
             last = json.loads(event.body)
-            is_it = last["do"] == do and (last["close"] or not close)
+            is_it = last["do"] == action and (last["close"] or not close)
             if is_it and session.state.get("commands") == event.number + 1:
                 return session.state
     return None

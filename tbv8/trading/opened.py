@@ -37,7 +37,10 @@ _LIBRARIES = tuple(
     f"{os.path.realpath(path)}/"
     for path in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix}
 )
-_SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/zoneinfo/")
+_SYSTEM = (  # what Python and libraries read of the machine by themselves
+    *("/dev/", "/proc/", "/sys/", "/usr/share/zoneinfo/", "/etc/ssl/"),
+    *(f"/etc/{name}" for name in ("localtime", "timezone", "mime.types", "os-release")),
+)
 _REFUSED = {
     "sqlite3.connect": "opens the database",
     "socket.connect": "connects to",

@@ -103,7 +103,7 @@ class EngineRunner:
             raise StrategyError(
                 f"{name}: the run ended at {moment}{raised}: the strategy stopped itself, or an "
                 "error was logged (a line with [ERROR], before or after this one): remove the "
-                "cause, or let the strategy log a warning instead"
+                "cause, or let the strategy print instead of logging an error"
             )
         error = caught.error
         if isinstance(error, KeyboardInterrupt) or not is_of_strategy(self._strategy, error):

@@ -181,7 +181,8 @@ class Session:
 
     @property
     def book(self) -> Book:
-        """The account as of the last instant; to be read only."""
+        """The account as of the last instant, at its prices; to be read only."""
+        self._orders.set_prices()  # an instant at which nothing happens to the account sets none
         return self._book
 
     @property

@@ -155,6 +155,11 @@ def test_libraries_and_what_they_read_are_not_noted(run: Run) -> None:
             id="a file elsewhere",
         ),
         pytest.param(
+            "import pathlib\npathlib.Path('/etc/passwd').read_text()",
+            "own.py:2 opens /etc/passwd, outside of the project's folder",
+            id="a file of the machine",
+        ),
+        pytest.param(
             "import sqlite3\nsqlite3.connect('prices.db').close()",
             "own.py:2 opens the database prices.db",
             id="a database",

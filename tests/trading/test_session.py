@@ -168,6 +168,22 @@ def test_bars_with_more_decimals_than_were_known_are_rounded() -> None:
     assert [fill.price for fill in run.fills] == [100]
 
 
+def test_the_account_is_at_the_price_of_the_last_bar_though_nothing_happened_since() -> None:
+    strategy = make_strategy(params={"orders": {1: "-2"}})
+    closes = [100.0, 103.0, 99.0, 101.5]
+    bars = make_bars(closes)
+
+    with Session(strategy, "hyperliquid", price_decimals={"BTC/USDT": 1}) as session:
+        found = []
+        for at in range(len(closes)):
+            session.feed(bars_of(strategy, bars.slice(at, 1)))
+            found.append(session.book.equity)
+        (fill,) = session.end().fills
+
+    begun = strategy.starting_balance_usd - fill.fee
+    assert found == [begun - 2 * (D(str(close)) - fill.price) for close in closes]
+
+
 def test_an_empty_piece_changes_nothing() -> None:
     strategy = make_strategy(params={"orders": {1: "1"}})
     bars = make_bars([100.0, 101.0])
