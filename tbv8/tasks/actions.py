@@ -15,7 +15,7 @@ from tbv8.config.records import Experiment, Project, Strategy
 from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.result import backtest_inputs, needs_only_drawing, opened_files
-from tbv8.manifest import FILES_PART, PAGE, Input, read_manifest
+from tbv8.manifest import FILES_PART, PAGE, Input, Manifest, read_manifest
 from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
@@ -161,6 +161,23 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
         print(f"   {line}")
 
 
+def read_result(folder: Path, task: str) -> Manifest:
+    """Return the manifest of a result to reproduce, which `task` writes.
+
+    Raises:
+        DataError: There is no result.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder}: there is no result to reproduce: run `doit {task}`")
+    return manifest
+
+
+def check_result(folder: Path, task: str) -> None:
+    """Refuse to reproduce a result that is not there."""
+    read_result(folder, task)
+
+
 def rerun_result(project: Project, strategy: Strategy) -> None:
     """Run a result again, and compare every byte of its files."""
     from tbv8.backtest.run import run_backtest
@@ -168,9 +185,7 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
 
     name = strategy.strategy_id
     folder = project.results_path / name
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise DataError(f"{folder}: there is no result to reproduce: run `doit backtest:{name}`")
+    manifest = read_result(folder, f"backtest:{name}")
     start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
     strategy = replace(strategy, span=Span(start_ms, end_ms))
     inputs, bars = read_inputs(project, strategy)

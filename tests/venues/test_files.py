@@ -444,6 +444,19 @@ def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) 
     assert span.start_ms - later.start_ms == 60 * MINUTE_MS
 
 
+def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Path) -> None:
+    path = put(csv_of(minute_bars(days(0, 2))))
+    os.utime(path, (1, 1))  # old enough to be remembered
+    before = index_of(tmp_path, "bars/{symbol}.csv", BTC_USDT=None).span(day(9))
+    path.write_text("ts,open\n1,2\n")
+
+    broken = index_of(tmp_path, "bars/{symbol}.csv", BTC_USDT=None)
+
+    assert before == broken.span(day(9)) == days(0, 2)
+    with pytest.raises(DataError):
+        broken.named("BTC/USDT")
+
+
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:
     named = {name.replace("_", "/"): native for name, native in symbols.items()}
     return FileIndex(FromFiles(path=path, root=root, symbols=named))
