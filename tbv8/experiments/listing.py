@@ -41,6 +41,8 @@ from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
 SORTS = ("number", "trades", "fills", "return", *METRICS)
 """The values that a list can be sorted by; `return` is the total return."""
 
+_BACKTEST = "backtest"
+_REASONS = 2  # for which a result is stale, shown
 _ASCENDING = ("number", "max_drawdown")
 
 
@@ -229,7 +231,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Co
     returns = _returns(folder, stats["start_equity"], strategy)
     return Comparison(
         name=name,
-        kind="backtest",
+        kind=_BACKTEST,
         total_return=stats["return"],
         sharpe=stats["sharpe"],
         deflated_sharpe=None if stats["sharpe"] is None else deflate(returns, ratios, tries),
@@ -323,8 +325,16 @@ def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
         ]
         for row in compared
     ]
-    stale = [f"! {row.name} is stale: {'; '.join(row.stale)}" for row in compared if row.stale]
+    stale = [_stale_line(row) for row in compared if row.stale]
     return [*in_columns([*heads, "out of sample", "efficiency"], rows), *stale]
+
+
+def _stale_line(row: Comparison) -> str:
+    """Return the line about a stale result: its first reasons, and the command that renews it."""
+    task = "backtest" if row.kind == _BACKTEST else "experiment"
+    reasons = "; ".join(row.stale[:_REASONS])
+    more = f" and {len(row.stale) - _REASONS:,} more" if len(row.stale) > _REASONS else ""
+    return f"! {row.name} is stale: {reasons}{more}: run `doit {task}:{row.name}`"
 
 
 # Parquet.

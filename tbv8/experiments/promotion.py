@@ -49,7 +49,7 @@ def promote(
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
     comments = [
-        f"From experiment {name}, trial {row.number} ({numbers_text(rows)}): "
+        f"From experiment {name}, trial {row.number} ({numbers_text(0, len(rows) - 1)}): "
         f"{to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
     ]
@@ -86,5 +86,7 @@ def _row(rows: list[Row], experiment: Experiment, number: int | None) -> Row:
                 "one by --number"
             )
     if number >= len(rows):
-        raise DataError(f"--number: there is no trial {number}: they have the {numbers_text(rows)}")
+        raise DataError(
+            f"--number: there is no trial {number}: there are {numbers_text(0, len(rows) - 1)}"
+        )
     return rows[number]

@@ -340,7 +340,7 @@ def result_lines(findings: Findings) -> list[str]:
         return lines
     point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
     lines.append(
-        f"  best of {len(findings.rows):,} ({numbers_text(findings.rows)}): "
+        f"  best of {len(findings.rows):,} ({numbers_text(0, len(findings.rows) - 1)}): "
         f"number {findings.chosen.number}, {point}"
     )
     lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
@@ -357,9 +357,9 @@ def result_lines(findings: Findings) -> list[str]:
     return lines
 
 
-def numbers_text(rows: Sequence[Row]) -> str:
-    """Return the range of the numbers of a search's trials, `numbers 0 to 11`."""
-    return f"numbers 0 to {len(rows) - 1:,}"
+def numbers_text(first: int, last: int) -> str:
+    """Return the range of the numbers of some trials: `numbers 0 to 11`, `number 3`."""
+    return f"number {first:,}" if first == last else f"numbers {first:,} to {last:,}"
 
 
 def _origins(findings: Findings) -> str:

@@ -28,7 +28,7 @@ from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
 from tbv8.experiments.pool import Died, OnOutcome, Pool, shared_tables
-from tbv8.experiments.result import daily_of, deflate, to_equity
+from tbv8.experiments.result import daily_of, deflate, numbers_text, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
 from tbv8.experiments.trial import Data, Outcome
@@ -291,8 +291,8 @@ class _Runner:
             while True:
                 planned = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                numbers = f", numbers {planned[0].number:,} to {planned[-1].number:,}"
-                self.run_missing(planned, "trials", suffix=numbers)
+                numbers = numbers_text(planned[0].number, planned[-1].number)
+                self.run_missing(planned, "trials", suffix=f", {numbers}")
                 with open_reader(self._db_path) as query:
                     trials = read_trials(query, [each.key for each in planned])
                 new = batches.send(
