@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
+from tbv8.venues.binance.minutes import Minutes, absent, join, settle, within_span
 
 START = 1_704_067_200_000  # 2024-01-01
 DAY = Span(START, START + 1440 * MINUTE_MS)
@@ -111,7 +111,7 @@ def test_rows_by_time_are_not_called_unsorted() -> None:
 
 
 def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
-    found = cut(minutes_at(0, 1, 2, 3), Span(at(1), at(3)))
+    found = within_span(minutes_at(0, 1, 2, 3), Span(at(1), at(3)))
 
     assert prices(found) == [(1, 2.0), (2, 3.0)]
 

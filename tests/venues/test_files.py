@@ -437,7 +437,7 @@ def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) 
     berlin = replace(origin, zone="Europe/Berlin")
 
     (name, span), (other, later) = (
-        next(iter(FileIndex(one).named("BTC/USDT").items())) for one in (origin, berlin)
+        next(iter(FileIndex(one).by_source("BTC/USDT").items())) for one in (origin, berlin)
     )
 
     assert name != other

@@ -1,4 +1,4 @@
-"""The archive's files, downloaded by several threads and held against their checksums."""
+"""Downloads of the archive's files by several threads, compared with their checksums."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ type OpenFiles = Callable[[threading.Event], Files]
 
 
 def archive_of(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
-    """Return an opener of a product's archive; it keeps what it learns of its host."""
+    """Return an opener of a product's archive; all archives it opens share the host's state."""
     host = Host(
         product,
         endpoints.archive_url or _ARCHIVE_URL,
@@ -54,10 +54,10 @@ class Files:
             session.close()
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """Return a zip and its sha256; None where there is no file.
+        """Return a zip and its sha256; None if there is no file.
 
         Raises:
-            UnusableError: It is not what its CHECKSUM says, fetched twice.
+            UnusableError: Its sha256 is not that of its CHECKSUM, after two downloads.
         """
         name = path.rpartition("/")[2]
         for _ in range(2):
@@ -72,7 +72,7 @@ class Files:
         raise UnusableError(f"its CHECKSUM {problem}")
 
     def _download(self, path: str) -> bytes | None:
-        """Return an archive file; None where there is none."""
+        """Return an archive file; None if there is none."""
 
         def call() -> tuple[bytes | None, Mapping[str, str]]:
             with self._sessions.borrow() as session:
