@@ -19,9 +19,9 @@ import numpy as np
 from tbv8.config.files import Instrument
 from tbv8.config.records import Strategy
 from tbv8.experiments.walkforward import Fold
-from tbv8.market import DAY_MS, FEWEST_DAYS
+from tbv8.market import DAY_MS
 from tbv8.results.accounting import from_money, to_money
-from tbv8.results.statistics import Performance, measure_curve, without_yearly
+from tbv8.results.statistics import Performance, measure_curve
 from tbv8.risk.events import EXACT
 from tbv8.store.trials import Trial
 from tbv8.trading.nautilus import Ints
@@ -127,18 +127,13 @@ def _summarise(
     window_of: Sequence[int],
 ) -> Stitched:
     times, points = (np.array(values, dtype=np.int64) for values in (times_ms, equity))
-    performance = measure_curve(
-        times[1:], points[1:], start_ms=times_ms[0], start=from_money(equity[0])
-    )
-    if times_ms[-1] - times_ms[0] < FEWEST_DAYS * DAY_MS:
-        performance = without_yearly(performance)
     known = sorted(window.efficiency for window in windows if window.efficiency is not None)
     return Stitched(
         windows=windows,
         times_ms=times,
         equity=points,
         window_of=np.array(window_of, dtype=np.int64),
-        performance=performance,
+        performance=measure_curve(times, points),
         efficiency=known[len(known) // 2] if known else None,
     )
 

@@ -21,7 +21,7 @@ from tbv8.backtest.funding import funding_within
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import DAY_MS, Timeframe
-from tbv8.results.accounting import Books, is_at_close, to_books, to_money
+from tbv8.results.accounting import Books, is_at_close, to_books
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
 from tbv8.store.trials import TrialStatus
@@ -93,7 +93,7 @@ def daily(books: Books) -> Ints:
     curve = books.curve
     first, last = curve.start_ms // DAY_MS, (int(curve.closes_ms[-1]) - 1) // DAY_MS
     ends_ms = np.arange(first + 1, last + 2, dtype=np.int64) * DAY_MS
-    points = np.concatenate([[to_money(books.run.start_equity)], curve.equity])
+    points = curve.from_start(curve.equity)
     at = np.searchsorted(curve.closes_ms, ends_ms, side="right")
     return np.concatenate([points[:1], points[at]]).astype("<i8")
 

@@ -18,7 +18,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
@@ -32,14 +31,13 @@ from tbv8.market import iso, iso_day
 from tbv8.results.accounting import to_books
 from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import first_difference, write_json, write_result
-from tbv8.results.marks import Marks, counted, to_marks
+from tbv8.results.marks import Marks, counted, last_closes, to_marks
 from tbv8.results.read import read_result
 from tbv8.results.summary import PricedDay, PricedFills, summarise, to_json
 from tbv8.results.tearsheet.page import tearsheet
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import Event, read_session
 from tbv8.trading.bars import Bars
-from tbv8.trading.nautilus import close_times, column
 from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Run
 
@@ -268,12 +266,7 @@ def _write_priced(path: Path, fills: Sequence[Priced]) -> None:
 
 def _marked_at(marks: Marks, shadow: Replayed) -> Marks:
     """Return the primary's marks with the prices of the shadow's bars."""
-    strategy = shadow.strategy
-    prices = {}
-    for symbol in strategy.symbols:
-        table = shadow.bars.shown[symbol, strategy.timeframe]
-        at = np.searchsorted(close_times(table, strategy.timeframe), marks.closes_ms, side="right")
-        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+    prices = last_closes(shadow.strategy, shadow.bars, marks.prices, marks.closes_ms)
     return replace(marks, prices=prices)
 
 

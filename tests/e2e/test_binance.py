@@ -20,6 +20,7 @@ import pytest
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, iso_day, parse_time
 from tests.e2e.conftest import ROOT, Project, copy_project
 from tests.e2e.test_interrupted import Keep
+from tests.lines import Line
 from tests.servers.binance import SIDES, Hidden, Logged, read_log, running_process, send_control
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -47,9 +48,9 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def migrated(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     made = copy_project(tmp_path_factory.mktemp("migrated") / "clone")
-    made.doit("migrate")
+    shutil.copy(migrated_db, made.db_path)
     return made
 
 
@@ -289,8 +290,7 @@ AT_ONCE = [
     ),
     pytest.param(
         Fault(match="/api/", kind="status", status=418, until_ms=1_710_000_000_000),
-        "binance_spot: {url} bans this address until 2024-03-09T16:00:00Z (HTTP 418), since too "
-        "much was asked from it: run the same command again after that",
+        "binance_spot: {url} bans this address until 2024-03-09T16:00:00Z (HTTP 418), ...",
         id="418",
     ),
 ]
@@ -304,7 +304,7 @@ def test_a_refusal_stops_before_anything_is_downloaded(
 
     end = fill(binance, "2024-02-12", "2024-02-14", code=1)
 
-    assert end.stderr == f"ERROR: backfill:{NAME}: {line.format(url=url)}\n"
+    assert end.stderr == Line(f"ERROR: backfill:{NAME}: {line.format(url=url)}\n")
     assert files_asked(url) == []
     assert rows(binance) == []
 
@@ -597,8 +597,7 @@ def test_a_full_disk_ends_in_one_line_and_the_next_run_goes_on(
         assert child.returncode == 1, out
         (line,) = err.splitlines()
         assert line == (
-            f"ERROR: backfill:{NAME}: data/tbv8.sqlite: the disk is full, no stored data is lost: "
-            "free some space and run again"
+            Line(f"ERROR: backfill:{NAME}: data/tbv8.sqlite: the disk is full, no stored data ...")
         )
         assert months_held(binance) == {"2024-01"}
         (binance.root / "data/other").unlink()

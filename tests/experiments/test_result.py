@@ -33,7 +33,7 @@ from tbv8.experiments.stitching import Stitched, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import Fold
 from tbv8.market import DAY_MS, ONE_MINUTE
-from tbv8.results.statistics import measure_curve, without_yearly
+from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import Details, Trial, open_trials
 from tests.builders import BTC, hold
@@ -321,13 +321,12 @@ def test_an_efficiency_that_misleads_is_a_dash_with_its_reason(case: str) -> Non
         efficiency=ratio,
     )
     times_ms, equity = np.array([0, 9 * DAY_MS]), np.array([10**12, 10**12])
-    performance = measure_curve(times_ms[1:], equity[1:], start_ms=0, start=Decimal(10_000))
     walk = Stitched(
         windows=[window],
         times_ms=times_ms,
         equity=equity,
         window_of=np.zeros(2, dtype=np.int64),
-        performance=without_yearly(performance),
+        performance=measure_curve(times_ms, equity),
         efficiency=ratio,
     )
 

@@ -12,7 +12,7 @@ import pytest
 from nautilus_trader.model import Bar
 
 from tbv8.results.statistics import stops_reached
-from tbv8.strategies.base import LastCloses, sided, whole_lots
+from tbv8.strategies.base import LastCloses, LastValues, sided, whole_lots
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
 from tests.backtest.builders import install, limits, make_bars, make_strategy, run_strategy
@@ -382,11 +382,15 @@ def test_the_last_closes_are_there_at_their_bar(
 
 
 class Closed:
-    """A bar as far as an average looks at it."""
+    """A bar of one price as far as last values look at it; its high is 1 above."""
 
     def __init__(self, close: float) -> None:
         self.close = self
         self.value = close
+
+    @property
+    def high(self) -> Closed:
+        return Closed(self.value + 1)
 
     def as_double(self) -> float:
         return self.value
@@ -404,3 +408,14 @@ def test_the_last_closes_are_one_piece_of_memory_in_their_order(count: int) -> N
         assert closes.values[count - held :].tolist() == prices[seen - held : seen].tolist()
         assert closes.values.flags["C_CONTIGUOUS"]
         assert closes.values.base is not None  # a view: nothing is copied
+
+
+def test_the_last_highs_are_those_of_the_bars() -> None:
+    highs = LastValues(2, of="high")
+
+    for price in (3.0, 7.0, 5.0):
+        bar: Bar = Closed(price)  # type: ignore[assignment]
+        highs.handle_bar(bar)
+
+    assert highs.initialized
+    assert highs.values.tolist() == [8.0, 6.0]

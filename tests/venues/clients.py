@@ -31,10 +31,10 @@ from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import synthetic_market
-from tests.servers.hostile import Raw
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
 from tests.servers.live_venues import LIVE_VENUES, serve
+from tests.servers.raw import Raw
 from tests.venues.binance_spot import BTC, VirtualTime
 
 DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
