@@ -37,7 +37,7 @@ from tbv8.market import (
 from tbv8.progress import progress
 from tbv8.store.bars import (
     BarStore,
-    KnownSpan,
+    CompleteSpan,
     open_bars,
     rows_within,
     schema_of,
@@ -157,7 +157,7 @@ class _Writer:
         pieces, self._waiting = self._waiting, []
         if not pieces:
             return
-        known_spans = [KnownSpan(piece.span, piece.bars, piece.source) for piece in pieces]
+        known_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
             self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self._dataset
         )
@@ -169,7 +169,7 @@ class _Writer:
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Record in the ledger that spans before the listing are empty."""
         empty = schema_of(self._dataset).empty_table()
-        known_spans = [KnownSpan(span, empty, NOT_LISTED) for span in spans]
+        known_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
             self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self._dataset
         )

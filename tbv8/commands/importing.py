@@ -56,8 +56,8 @@ class Import(ReadOnlyCommand):
         if not path.is_file():
             raise InvalidCommand(f"no file {pos_args[0]!r}: check its path")
         migrate(project.db_path, root=project.root)
-        there = project.venues[venue]
-        span = import_file(project.db_path, series, path, venue=there, now_ms=project.now_ms)
+        configured = project.venues[venue]
+        span = import_file(project.db_path, series, path, venue=configured, now_ms=project.now_ms)
         print(f"{series}: {span} is stored: backtest it with market_data_venue: {series.venue}")
         return 0
 

@@ -100,10 +100,10 @@ def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: st
     return {candidate for candidate in at_venue if symbol in ("", candidate.symbol)}
 
 
-def whole_number(option: str, text: str, *, least: int) -> int:
+def whole_number(option: str, text: str, *, minimum: int) -> int:
     """Return an option's number, or refuse it."""
-    if not text.isdecimal() or int(text) < least:
-        raise InvalidCommand(f"{option}: expected a whole number from {least}, got {text!r}")
+    if not text.isdecimal() or int(text) < minimum:
+        raise InvalidCommand(f"{option}: expected a whole number from {minimum}, got {text!r}")
     return int(text)
 
 

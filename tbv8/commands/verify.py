@@ -183,8 +183,8 @@ def _compare(
         raise InvalidCommand(f"--against: {unknown('source', against, ['rest'])}")
     if options.repair or options.dataset not in ("", HISTORY):
         raise InvalidCommand(f"--against compares {HISTORY} only, and repairs nothing")
-    count = whole_number("--sample", sample or _SAMPLE, least=1)
-    number = whole_number("--seed", seed, least=0) if seed else secrets.randbelow(10**6)
+    count = whole_number("--sample", sample or _SAMPLE, minimum=1)
+    number = whole_number("--seed", seed, minimum=0) if seed else secrets.randbelow(10**6)
     with open_reader(project.db_path):
         pass
     with open_bars(project.db_path) as store:

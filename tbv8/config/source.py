@@ -120,8 +120,8 @@ def _read[T](path: Path, parse: Callable[[bytes, str], T]) -> T:
     Raises:
         ConfigError: It cannot be read, or is not Python.
     """
-    here = Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    working_folder = Path.cwd()
+    shown = path.relative_to(working_folder) if path.is_relative_to(working_folder) else path
     try:
         return parse(path.read_bytes(), str(shown))
     except OSError as e:

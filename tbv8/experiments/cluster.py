@@ -106,10 +106,10 @@ class Cluster:
             while waiting and len(running) < _TASKS_PER_CORE * cores:
                 number, job = waiting.pop()
                 running[self._task.remote(self._at_cluster, job)] = number
-            (done, *_), _ = ray.wait(list(running), num_returns=1)
-            number = running.pop(done)
+            (finished, *_), _ = ray.wait(list(running), num_returns=1)
+            number = running.pop(finished)
             try:
-                outcome, code = ray.get(done)
+                outcome, code = ray.get(finished)
             except ray.exceptions.WorkerCrashedError:
                 on_outcome(number, Died(f"its process ended, twice{self._or_over_limit()}"))
                 continue

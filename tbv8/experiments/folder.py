@@ -91,7 +91,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "chosen": {
             "number": chosen.number,
             "params": plain(dict(chosen.params)),
-            "why": _why(findings),
+            "why": _choice_text(findings),
             "stats": findings.stats,
         }
         if chosen
@@ -107,7 +107,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _why(findings: Findings) -> str:
+def _choice_text(findings: Findings) -> str:
     objective = findings.experiment.objective
     best = "highest" if objective.maximize else "lowest"
     return (

@@ -87,15 +87,15 @@ def list_trials(
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
     column = "total_return" if sort == "return" else sort
     best = read_best(query, name, sort=column, ascending=sort in _ASCENDING, most=top)
-    found = read_trials(query, [row.key for row in best])
+    trials = read_trials(query, [row.key for row in best])
     span = experiment.strategy.span
     tries, ratios = read_tries(
         query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
-    details = dict(read_details(query, found))
+    details = dict(read_details(query, trials))
     shown = []
     for row in best:
-        trial, details_of_trial = found[row.key], details[row.key]
+        trial, details_of_trial = trials[row.key], details[row.key]
         returns = daily_of(to_equity(details_of_trial.equity))
         shown.append(
             TrialRow(

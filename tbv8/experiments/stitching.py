@@ -127,14 +127,14 @@ def _summarise(
     window_of: Sequence[int],
 ) -> Stitched:
     times, points = (np.array(values, dtype=np.int64) for values in (times_ms, equity))
-    known = sorted(window.efficiency for window in windows if window.efficiency is not None)
+    efficiencies = sorted(window.efficiency for window in windows if window.efficiency is not None)
     return Stitched(
         windows=windows,
         times_ms=times,
         equity=points,
         window_of=np.array(window_of, dtype=np.int64),
         performance=measure_curve(times, points),
-        efficiency=known[len(known) // 2] if known else None,
+        efficiency=efficiencies[len(efficiencies) // 2] if efficiencies else None,
     )
 
 

@@ -294,10 +294,10 @@ def _read_points(experiment: Experiment, query: Query) -> list[Point]:
         except ValueError as e:
             raise experiment.error("search.trials", str(e)) from e
     listed = read_listed(query, experiment.experiment_id, "")
-    found = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
-    columns = zip(search.axes, zip(*found, strict=True), strict=False)
+    listed_points = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
+    columns = zip(search.axes, zip(*listed_points, strict=True), strict=False)
     is_valid = all(value in axis.values for axis, column in columns for value in column)
-    return found if is_valid else []
+    return listed_points if is_valid else []
 
 
 def _optimizer_input(experiment: Experiment) -> dict[str, Input]:

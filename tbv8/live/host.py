@@ -45,11 +45,11 @@ from tbv8.store.sessions import (
     SessionMinute,
     StoredSession,
     iter_minutes,
-    least_delay_ms,
     open_journal,
     read_minutes,
     read_session,
     session_lock,
+    shortest_delay_ms,
 )
 from tbv8.store.ticks import BusyError
 from tbv8.trading.loading import check_params
@@ -275,7 +275,7 @@ class _Host:
             return STOPPED
         span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
         delays = [
-            least_delay_ms(self._journal.query, series, span) for series in plan.series.values()
+            shortest_delay_ms(self._journal.query, series, span) for series in plan.series.values()
         ]
         if lag_ms < -plan.clock_ms or any(d is not None and d < -plan.clock_ms for d in delays):
             return CLOCK

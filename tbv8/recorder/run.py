@@ -48,7 +48,7 @@ _MOVED = "the database was removed, moved or replaced while the recorder ran"
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-class Handle(msgspec.Struct, frozen=True, kw_only=True):
+class RunningRecorder(msgspec.Struct, frozen=True, kw_only=True):
     """A running recorder, for callers that run it in a thread.
 
     Args:
@@ -84,7 +84,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     local_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY) // 1_000_000
     on_commit: OnCommit | None = None
-    on_start: Callable[[Handle], None] | None = None
+    on_start: Callable[[RunningRecorder], None] | None = None
     make_database: Callable[[], None] | None = None
 
 
@@ -486,7 +486,7 @@ class _Recorder:
                 log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
             if options.on_start is not None:
                 options.on_start(
-                    Handle(
+                    RunningRecorder(
                         stop=self._stop.request,
                         status=self.status,
                         metrics_port=port,
@@ -506,8 +506,8 @@ class _Recorder:
         try:
             # A venue without symbols returns; any exception ends them all.
             while stopping in watched:
-                done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                finished, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
                     task.result()
         finally:
             for task in (stopping, *tasks):
