@@ -82,7 +82,9 @@ def read_state(task: Task) -> State:
     return state
 
 
-def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: str) -> set[Series]:
+def choose_series(
+    project: Project, stored: Iterable[Series], *, venue: str, symbol: str
+) -> set[Series]:
     """Return the stored and configured series that match `--venue` and `--symbol`; "" is all.
 
     Raises:

@@ -79,7 +79,7 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     def load_experiment(document: Document) -> Experiment:
         return replace(_load(document, project, broken), **changes)
 
-    loaded, errors = load.load_folder(
+    loaded, errors = load.load_files(
         project.root, "experiments", "experiment", None, load_experiment
     )
     problems = [Problem(kind="experiment", name=name, error=e) for name, e in errors.items()]

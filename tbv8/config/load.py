@@ -166,7 +166,7 @@ def load_project(
     )
     history_venue, history, _ = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    strategies, broken_strategies = load_folder(
+    strategies, broken_strategies = load_files(
         root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
     symbols = venues[history_venue].symbols if history_venue in venues else ()
@@ -211,7 +211,7 @@ def _notify(document: Document, raw: NotifySection | None) -> Notify | None:
     return Notify(urls_env=raw.urls_env, without=raw.without)
 
 
-class _Data(msgspec.Struct, frozen=True, kw_only=True):
+class _DataSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of data.yaml, with its defaults."""
 
     db_path: Path
@@ -221,7 +221,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify | None
 
 
-def _load_data(root: Path) -> _Data:
+def _load_data(root: Path) -> _DataSettings:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -230,7 +230,7 @@ def _load_data(root: Path) -> _Data:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return _Data(
+    return _DataSettings(
         db_path=db_path,
         results_path=results_path,
         timeframes=tuple(timeframes),
@@ -243,7 +243,7 @@ def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Br
     """Return the venues without errors, and the errors of the others."""
     broken = _BrokenVenues({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    venues, broken_venues = load_folder(
+    venues, broken_venues = load_files(
         root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
@@ -313,10 +313,10 @@ def _read(root: Path, name: str, cure: str) -> Document:
     return read_document(path, root=root)
 
 
-def load_folder[T](
+def load_files[T](
     root: Path, name: str, noun: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
-    """Load each file of a folder; return the records and the errors, by file name."""
+    """Load each file of a folder of config/; return the records and the errors, by file name."""
     loaded: dict[str, T] = {}
     broken: dict[str, ConfigError] = {}
     for path in _paths(root, name, noun, cure):

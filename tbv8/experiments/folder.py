@@ -56,7 +56,7 @@ def write_folder(
     plotly_path = f"../../{PLOTLY_FILE}" if has_plotly(results_path) else None
 
     def write(new: Path) -> None:
-        write_json(new / "summary.json", to_json(findings))
+        write_json(new / "summary.json", summary_json(findings))
         _write_trials(new / "trials.csv", findings)
         if findings.walk:
             _write_walk(new, findings.walk, findings.experiment)
@@ -69,7 +69,7 @@ def write_folder(
     return result_lines(findings)
 
 
-def to_json(findings: Findings) -> dict[str, Any]:
+def summary_json(findings: Findings) -> dict[str, Any]:
     """Return summary.json."""
     experiment, chosen, luck, walk = (
         findings.experiment,

@@ -112,7 +112,7 @@ def list_trials(
                 line=json.loads(details_of_trial.stats).get("error"),
             )
         )
-    summary = read_summary(results_folder(results_path, name)) or {}
+    summary = read_summary_json(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
         trials=count,
@@ -125,7 +125,7 @@ def list_trials(
     )
 
 
-def read_summary(folder: Path) -> Mapping[str, Any] | None:
+def read_summary_json(folder: Path) -> Mapping[str, Any] | None:
     """Return the summary.json of a folder; None if it cannot be read."""
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
@@ -190,7 +190,7 @@ def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 # Strategies and experiments beside each other.
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     """One result; `tries` is the number of variants tried of its strategy on its series."""
 
     name: str
@@ -206,7 +206,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     efficiency: float | None
 
 
-def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Comparison:
+def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> ResultRow:
     """Return the numbers of a backtest's result.
 
     Raises:
@@ -214,7 +214,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Co
     """
     name = strategy.strategy_id
     folder = results_path / name
-    stats = (read_summary(folder) or {}).get("primary")
+    stats = (read_summary_json(folder) or {}).get("primary")
     if not isinstance(stats, dict):
         raise DataError(f"{folder}: there is no result to compare: run `doit backtest:{name}`")
     span = strategy.span
@@ -222,7 +222,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Co
         query, subject_of(strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
     returns = _returns(folder, stats["start_equity"], strategy)
-    return Comparison(
+    return ResultRow(
         name=name,
         kind="backtest",
         total_return=stats["return"],
@@ -254,7 +254,7 @@ def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | No
     return daily or None
 
 
-def compare_experiment(experiment: Experiment, results_path: Path) -> Comparison:
+def compare_experiment(experiment: Experiment, results_path: Path) -> ResultRow:
     """Return the numbers of an experiment's result.
 
     Raises:
@@ -262,12 +262,12 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Comparison
     """
     name = experiment.experiment_id
     folder = results_folder(results_path, name)
-    summary = read_summary(folder)
+    summary = read_summary_json(folder)
     if summary is None:
         raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
     stats = (summary["chosen"] or {}).get("stats", {})
     walk = summary["walk_forward"] or {}
-    return Comparison(
+    return ResultRow(
         name=name,
         kind=f"best of {summary['trials']:,}",
         total_return=stats.get("return"),
@@ -282,7 +282,7 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Comparison
     )
 
 
-def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
+def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
     """Return results beside each other as text."""
     heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [
@@ -356,7 +356,7 @@ def export_trials(query: Query, experiment_id: str, folder: Path) -> tuple[Path,
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
-    """Return values of an axis; as text where they are of several kinds."""
+    """Return values of an axis; as text if they have several kinds."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1 and not kinds <= {int, float}:
         return pa.array([None if value is None else str(plain(value)) for value in values])

@@ -70,10 +70,10 @@ class Builder:
         self._open[key] = minutes.slice(end)
         if end == first:
             return _SCHEMA.empty_table()
-        return to_bars(minutes.slice(first, end - first), timeframe)
+        return minutes_to_bars(minutes.slice(first, end - first), timeframe)
 
 
-def to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
+def minutes_to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
     """Return the bars of at least one minute, equal to those of `tbv8.aggregate`.
 
     Prices are those of the minutes with trades, if there are any. Volumes are added as exact
@@ -103,7 +103,7 @@ def to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
     )
 
 
-def join(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
+def join_minutes(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
     """Return all bars of several pieces."""
     return Bars(
         shown={

@@ -1,8 +1,8 @@
 """The 1m bars of one series: whole minutes only, every gap recorded. Pure, no I/O, no clock.
 
-Minutes leave in order, at the *frontier*. One that was not watched waits there for the venue's own
-bar, and all later ones behind it, since the ledger knows one span a day. When the venue no longer
-keeps it, the rest of that UTC day is left out too, and listed.
+Minutes leave in order, at the *frontier*. A minute that was not watched waits there for the venue's
+own bar, and all later minutes wait, too, since the ledger has one span for each day. If the venue
+no longer keeps the bar, the rest of that UTC day is skipped and listed as a gap.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Forming:
         self.volume += size
 
     def bar(self, open_ms: int) -> Bar:
-        volume = round(self.volume, 10)  # the same in whatever order the sizes were added
+        volume = round(self.volume, 10)  # independent of the order in which sizes were added
         return Bar(open_ms, self.open, self.high, self.low, self.close, volume)
 
 

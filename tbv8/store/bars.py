@@ -4,8 +4,8 @@ One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no
 query results are cast to the schemas below. ADBC's DB-API is not used: it imports polars, and its
 signal handler loses one Ctrl-C in ten.
 
-ADBC has its own copy of SQLite beside Python's. A process that closes a sqlite3 connection to the
-file while an ADBC connection is open drops the latter's POSIX locks and removes its WAL. Later
+ADBC has its own copy of SQLite, Python has another. A process that closes a sqlite3 connection to
+the file while an ADBC connection is open drops the latter's POSIX locks and removes its WAL. Later
 commits are then lost with the process (tried; https://sqlite.org/howtocorrupt.html, 2.2).
 """
 

@@ -436,7 +436,7 @@ class TickStore:
             days.setdefault((minute.series, day_ms), []).append(minute)
         warnings = []
         for (series, day_ms), of_day in days.items():
-            day = _Day(self._connection, series, day_ms)
+            day = _RecordedDay(self._connection, series, day_ms)
             for minute in of_day:
                 day.append(minute.bar, "rest" if minute.refilled else "record")
             warnings += day.write(now_ms)
@@ -447,20 +447,20 @@ class TickStore:
     ) -> tuple[tuple[Row, ...], list[str]]:
         """Fold new trades into bars that are already written.
 
-        The bar of a refilled minute has them already. So has that of a minute whose trades were
-        dropped by `tbv8.store.prune`: seemingly new trades of it (`new_late`) are replays.
+        The bar of a refilled minute has them already. So has the bar of a minute whose trades
+        `tbv8.store.prune` has dropped: trades of it in `new_late` are replays.
         """
         known_new = set(folds)
         minutes: dict[tuple[Series, int], list[Row]] = {}
         for row in (*new_late, *folds):
             open_ms = row[2] // MINUTE_MS * MINUTE_MS
             minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
-        days: dict[tuple[Series, int], _Day] = {}
+        days: dict[tuple[Series, int], _RecordedDay] = {}
         without_bar: list[Row] = []
         for (series, open_ms), arrivals in sorted(minutes.items()):
             key = (series, open_ms // DAY_MS * DAY_MS)
             if key not in days:
-                days[key] = _Day(self._connection, *key)
+                days[key] = _RecordedDay(self._connection, *key)
             if open_ms not in days[key].bars:
                 without_bar += arrivals
             elif not self._was_refilled(series, open_ms):
@@ -502,7 +502,7 @@ _INSERT_TRADE = (
 )
 
 
-class _Day:
+class _RecordedDay:
     """The recorded bars of one UTC day and its ledger row, within a transaction."""
 
     def __init__(self, connection: sqlite3.Connection, series: Series, day_ms: int) -> None:

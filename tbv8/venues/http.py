@@ -61,7 +61,7 @@ def causes(e: BaseException | None) -> Iterator[BaseException]:
         e = e.__cause__ or e.__context__
 
 
-class Session(requests.Session):
+class BoundedSession(requests.Session):
     """A keep-alive session as user agent tbv8, for one thread at a time.
 
     Args:

@@ -181,6 +181,6 @@ class Calls:
 
 
 def _open_session(redirect_hosts: Collection[str]) -> requests.Session:
-    from tbv8.venues.http import Session  # nothing heavy is imported at the start of doit
+    from tbv8.venues.http import BoundedSession  # nothing heavy is imported at the start of doit
 
-    return Session(hosts=redirect_hosts)
+    return BoundedSession(hosts=redirect_hosts)

@@ -114,7 +114,7 @@ VENUE = Venue(
 
 
 class SampleRows:
-    """Simulated rows of one dataset, made anew each time; see `tbv8.venues.base.Rows`."""
+    """Simulated rows of one dataset, made for each call; see `tbv8.venues.base.Rows`."""
 
     def __init__(self, make: Callable[[str, Span], pa.Table]) -> None:
         self._make = make

@@ -87,7 +87,7 @@ def _rows(db_path: Path) -> int:
 def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, float]:
     """Record until all messages are committed, or none came for a while."""
     from tbv8.config.records import Venue
-    from tbv8.recorder.run import Options, RunningRecorder
+    from tbv8.recorder.run import RecorderOptions, RunningRecorder
     from tbv8.recorder.run import record as run
     from tbv8.store.ticks import Batch
 
@@ -125,7 +125,7 @@ def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, f
         instruments={},
     )
     began_s = time.process_time()
-    run(db_path, [venue], Options(on_commit=on_commit, on_start=begin))
+    run(db_path, [venue], RecorderOptions(on_commit=on_commit, on_start=begin))
     waits.sort()
     return {
         "seconds": (seen["last_ms"] - seen["first_ms"]) / 1000,

@@ -12,7 +12,7 @@ from typing import Any
 from tbv8.config.records import Venue
 from tbv8.market import MINUTE_MS, Span
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.run import Options, RunningRecorder, record
+from tbv8.recorder.run import RecorderOptions, RunningRecorder, record
 from tests.builders import naive_digest, rows
 from tests.servers.live_market import Truth
 from tests.servers.live_server import LiveServer
@@ -60,7 +60,7 @@ class Running:
         self.error: BaseException | None = None
         if "local_ms" in options:  # a venue's clock that runs faster than ours
             options.setdefault("steady_ms", options["local_ms"])
-        self._options = Options(**({"pace": QUICK} | options), on_start=self._start)
+        self._options = RecorderOptions(**({"pace": QUICK} | options), on_start=self._start)
         self._thread = threading.Thread(target=self._run, args=(db_path, venues), daemon=True)
         self._thread.start()
         self._started.wait(60)

@@ -20,7 +20,7 @@ import pyarrow.csv
 from tbv8.market import Span
 from tbv8.text import one_line, quoted
 from tbv8.venues.base import Payment
-from tbv8.venues.binance.minutes import VALUES, Minutes, settle
+from tbv8.venues.binance.minutes import VALUES, MinuteBars, settle
 
 MOST_BYTES = 16 * 2**20
 """The limit of a file, and again of its contents: a month of 1m bars has 2 MB, 6 MB unzipped."""
@@ -72,7 +72,7 @@ def parse_checksum(line: bytes, name: str) -> str:
     return match[1].decode().lower() if match and match[2] == name.encode() else ""
 
 
-def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
+def parse_file(zipped: bytes, stem: str, span: Span) -> MinuteBars:
     """Parse an archive file of the month or day `span`, whose name is `stem` and `.zip`.
 
     Raises:

@@ -11,9 +11,16 @@ import requests
 
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, digest, parse_checksum
-from tbv8.venues.binance.host import Host, HostOptions, Pool, failure_in, failure_of, fetch_reply
+from tbv8.venues.binance.host import (
+    Host,
+    HostOptions,
+    ItemPool,
+    failure_in,
+    failure_of,
+    fetch_reply,
+)
 from tbv8.venues.binance.product import Product
-from tbv8.venues.http import OutOfBoundsError, Session
+from tbv8.venues.http import BoundedSession, OutOfBoundsError
 
 THREADS = 4
 
@@ -44,8 +51,10 @@ class Files:
         self, host: Host, redirect_hosts: Collection[str], closing: threading.Event
     ) -> None:
         self._host, self._closing = host, closing
-        self._sessions = Pool(
-            lambda: Session(most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set)
+        self._sessions = ItemPool(
+            lambda: BoundedSession(
+                most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set
+            )
         )
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_un
 from tbv8.venues.binance.archive import UnusableError, parse_file
 from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
 from tbv8.venues.binance.host import HostOptions
-from tbv8.venues.binance.minutes import Minutes, absent, join, to_table, within_span
+from tbv8.venues.binance.minutes import MinuteBars, absent, join, to_table, within_span
 from tbv8.venues.binance.plan import Piece, Source, pieces
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
@@ -166,7 +166,7 @@ class _Filler:
                 known_span = Span(piece.span.start_ms, known_ms)
         return _fetched(known_span, within_span(minutes, known_span), source, notes)
 
-    def _read_file(self, piece: Piece) -> tuple[Minutes, str] | None:
+    def _read_file(self, piece: Piece) -> tuple[MinuteBars, str] | None:
         """Return the bars of a piece's archive file and its sha256; None if there is no file.
 
         Raises:
@@ -194,12 +194,12 @@ def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
     return pending.get()
 
 
-def _fetched(span: Span, minutes: Minutes, source: str, notes: tuple[str, ...]) -> Fetched:
+def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...]) -> Fetched:
     source = with_unusable(source, minutes.unusable)
     return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
 
 
-def _mending_notes(name: str, minutes: Minutes) -> list[str]:
+def _mending_notes(name: str, minutes: MinuteBars) -> list[str]:
     changes = []
     if minutes.off_minute:
         changes.append(f"{minutes.off_minute} bars off the minute were floored to it")

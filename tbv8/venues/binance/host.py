@@ -313,7 +313,7 @@ class Host:
         return self._time_in(wait_s)
 
 
-class Pool[T]:
+class ItemPool[T]:
     """A pool of items for one thread each; a new one is made when none is free."""
 
     def __init__(self, make: Callable[[], T]) -> None:

@@ -27,7 +27,7 @@ type Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Minutes:
+class MinuteBars:
     """Bars by time, at most one a minute.
 
     Args:
@@ -56,8 +56,8 @@ class Minutes:
         return len(self.ts_ms)
 
 
-def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
-    """Return rows in any order as `Minutes`; each of `opens` may be in ms or us.
+def settle(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
+    """Return rows in any order as `MinuteBars`; each of `opens` may be in ms or us.
 
     Raises:
         ValueError: A row opens outside of `within`, or too many are impossible.
@@ -96,7 +96,7 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
     duplicates = int(np.count_nonzero(duplicate))
     if duplicates:
         minute, values = minute[~duplicate], [column[~duplicate] for column in values]
-    return Minutes(
+    return MinuteBars(
         minute,
         tuple(values),
         int(np.count_nonzero(past_minute)),
@@ -106,17 +106,17 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
     )
 
 
-def within_span(minutes: Minutes, span: Span) -> Minutes:
+def within_span(minutes: MinuteBars, span: Span) -> MinuteBars:
     """Return the bars that open in `span`."""
     low, high = np.searchsorted(minutes.ts_ms, [span.start_ms, span.end_ms])
-    return Minutes(
+    return MinuteBars(
         minutes.ts_ms[low:high],
         tuple(column[low:high] for column in minutes.values),
         unusable=tuple(ts for ts in minutes.unusable if span.start_ms <= ts < span.end_ms),
     )
 
 
-def join(parts: Sequence[Minutes]) -> Minutes:
+def join(parts: Sequence[MinuteBars]) -> MinuteBars:
     """Return the bars of all parts by time; of two bars of one minute, the earlier part's."""
     joined = settle(
         np.concatenate([part.ts_ms for part in parts]),
@@ -133,7 +133,7 @@ def join(parts: Sequence[Minutes]) -> Minutes:
     )
 
 
-def absent(minutes: Minutes, span: Span) -> list[Span]:
+def absent(minutes: MinuteBars, span: Span) -> list[Span]:
     """Return the minutes of `span` that have no bar, as runs in time order."""
     first_ms = ONE_MINUTE.ceil(span.start_ms)
     is_absent = np.ones(max(0, -(-(span.end_ms - first_ms) // MINUTE_MS)), dtype=np.bool_)
@@ -147,7 +147,7 @@ def absent(minutes: Minutes, span: Span) -> list[Span]:
     ]
 
 
-def to_table(minutes: Minutes) -> pa.Table:
+def to_table(minutes: MinuteBars) -> pa.Table:
     """Return the table of bars that `tbv8.market` describes."""
     return pa.table(dict(zip(("ts_ms", *VALUES), (minutes.ts_ms, *minutes.values), strict=True)))
 

@@ -22,15 +22,15 @@ from tbv8.venues.binance.host import (
     FailureError,
     Host,
     HostOptions,
-    Pool,
+    ItemPool,
     failure_of,
     fetch_json,
     naming_symbol,
 )
-from tbv8.venues.binance.minutes import Minutes, absent, join, settle, within_span
+from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
 from tbv8.venues.binance.product import Product
 from tbv8.venues.bounds import check_clock
-from tbv8.venues.http import Session
+from tbv8.venues.http import BoundedSession
 
 AT_ONCE = 3
 """The calls at once: 30 a second of 0.1 s each use 3600 of Spot's weight a minute."""
@@ -76,7 +76,7 @@ class Rest:
     def __init__(self, product: Product, host: Host, redirect_hosts: Collection[str] = ()) -> None:
         self._product, self._host, self._redirect_hosts = product, host, redirect_hosts
         self._klines_path, self._time_path = f"{product.api}/klines", f"{product.api}/time"
-        self._exchanges: Pool[Any] = Pool(self._open_exchange)
+        self._exchanges: ItemPool[Any] = ItemPool(self._open_exchange)
         self._session = self._open_session()
         self._end_ms = _NO_END_MS  # no bar opens later
         self._never_closing = threading.Event()  # for calls outside of `fetch`
@@ -130,7 +130,7 @@ class Rest:
 
     def fetch(
         self, native: str, span: Span, closing: threading.Event, *, settled_ms: int
-    ) -> tuple[Minutes, int]:
+    ) -> tuple[MinuteBars, int]:
         """Return the bars of `span`, and the time up to which they are complete.
 
         The span is past and not empty; bars that are missing were requested twice (see
@@ -152,7 +152,7 @@ class Rest:
 
     def fetch_absent(
         self, native: str, runs: Sequence[Span], closing: threading.Event, *, settled_ms: int
-    ) -> tuple[Minutes, int]:
+    ) -> tuple[MinuteBars, int]:
         """Return the bars that the venue has in `runs` on the second request.
 
         A minute without a bar counts as absent if the reply has a later bar. A reply without bars
@@ -169,7 +169,7 @@ class Rest:
         Raises:
             VenueError: The venue keeps sending replies without bars that it has.
         """
-        parts: list[Minutes] = []
+        parts: list[MinuteBars] = []
         empty_replies = 0
         last_ms = runs[-1].end_ms
         while runs:
@@ -258,7 +258,7 @@ class Rest:
         newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
         return newest_ms is not None and newest_ms < ts_ms
 
-    def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> Minutes:
+    def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> MinuteBars:
         """Return the oldest bars of `span`; the newest ones if it has neither start nor end."""
         params = {"symbol": native, "interval": "1m", "limit": limit}
         if span.start_ms > 0:
@@ -266,7 +266,7 @@ class Rest:
         if span.end_ms < _NO_END_MS:
             params["endTime"] = span.end_ms - 1
 
-        def call() -> tuple[Minutes, Mapping[str, str]]:
+        def call() -> tuple[MinuteBars, Mapping[str, str]]:
             import ccxt
 
             with naming_symbol(self._product, native), self._exchanges.borrow() as exchange:
@@ -284,8 +284,8 @@ class Rest:
             self._klines_path, call, closing, weight=self._product.page_weight(limit)
         )
 
-    def _open_session(self) -> Session:
-        return Session(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
+    def _open_session(self) -> BoundedSession:
+        return BoundedSession(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
 
     def _open_exchange(self) -> Any:
         import ccxt  # takes 2 s, so only when bars are requested
@@ -302,7 +302,7 @@ class Rest:
         )
 
 
-def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> Minutes:
+def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> MinuteBars:
     """Return the rows of a reply, which must open in `within`.
 
     Raises:

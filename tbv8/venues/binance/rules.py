@@ -17,7 +17,7 @@ from tbv8.venues.base import Contract, Endpoints, Rules
 from tbv8.venues.binance.host import Host, HostOptions, fetch_json, naming_symbol, unknown_symbol
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
-from tbv8.venues.http import Session
+from tbv8.venues.http import BoundedSession
 
 _MOST_BYTES = 8 * 2**20  # all perpetuals take some 1 MB
 
@@ -54,7 +54,7 @@ def fetch_rules(
     """
     host, rules = rest_host(product, endpoints, options or HostOptions()), dict[str, Rules]()
     listed: dict[str, _Symbol] = {}
-    with Session(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
+    with BoundedSession(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
         for symbol, native in symbols.items():
             name = native or product.native_symbol(symbol)
             if name not in listed:
@@ -69,7 +69,7 @@ def fetch_rules(
 
 
 def _fetch_listed(
-    product: Product, host: Host, session: Session, native: str
+    product: Product, host: Host, session: BoundedSession, native: str
 ) -> dict[str, _Symbol]:
     """Return symbols of the venue, among them `native` if the venue lists it."""
     path = f"{product.api}/exchangeInfo"

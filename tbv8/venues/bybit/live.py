@@ -120,7 +120,7 @@ class _Reply(msgspec.Struct):
     time: Moment = 0
 
 
-class _Rows[T](msgspec.Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
+class _RowsPage[T](msgspec.Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
     rows: list[T]
     cursor: str | None = None
 
@@ -352,7 +352,7 @@ def _instruments_request[T](
     """Return the request for a page of instruments; its value includes the pages after it."""
 
     def parse(reply: bytes) -> dict[str, T] | Request[dict[str, T]]:
-        page = _decode(_Rows[msgspec.Raw], reply)
+        page = _decode(_RowsPage[msgspec.Raw], reply)
         pages = [*before, read(page.rows)]
         if not page.cursor:
             return {name: row for rows_found in pages for name, row in rows_found.items()}
@@ -464,7 +464,7 @@ def _to_contracts(rows: Sequence[msgspec.Raw]) -> dict[str, Contract]:
 
 
 def _parse_recent(symbol: str, reply: bytes) -> list[Trade]:
-    trades = _decode(_Rows[_RecentTrade], reply).rows[::-1]  # they come newest first
+    trades = _decode(_RowsPage[_RecentTrade], reply).rows[::-1]  # they come newest first
     trades.sort(key=_sequence)
     return _to_trades(trades, symbol)
 
@@ -475,7 +475,7 @@ def _parse_book(symbol: str, reply: bytes) -> Bbo:
 
 
 def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
-    candles = _decode(_Rows[_Candle], reply).rows
+    candles = _decode(_RowsPage[_Candle], reply).rows
     return minutes_in(
         span, (Bar(c.start, c.open, c.high, c.low, c.close, c.volume) for c in candles)
     )
@@ -484,7 +484,7 @@ def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
 def _parse_payments(
     live: BybitLive, listing: Listing, span: Span, reply: bytes
 ) -> list[Payment] | Request[list[Payment]]:
-    rows = _decode(_Rows[_Funding], reply).rows
+    rows = _decode(_RowsPage[_Funding], reply).rows
     payments = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
     oldest_ms = min((payment.time_ms for payment in payments), default=0)
     if len(payments) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
@@ -497,7 +497,7 @@ def _parse_payments(
 def _parse_launch(
     live: BybitLive, listing: Listing, reply: bytes
 ) -> list[Payment] | Request[list[Payment]]:
-    now_ms, launches = _decode_envelope(reply).time, _decode(_Rows[_Launch], reply).rows
+    now_ms, launches = _decode_envelope(reply).time, _decode(_RowsPage[_Launch], reply).rows
     launch_ms = launches[0].launchTime // DAY_MS * DAY_MS if launches else now_ms
     return _oldest(live, listing, launch_ms, now_ms)
 
@@ -518,5 +518,5 @@ def _oldest(
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
-    tickers = _decode_rows(_Ticker, _decode(_Rows[msgspec.Raw], reply).rows)
+    tickers = _decode_rows(_Ticker, _decode(_RowsPage[msgspec.Raw], reply).rows)
     return {ticker.symbol: (ticker.markPrice, ticker.singleOpenInterest) for ticker in tickers}

@@ -17,7 +17,7 @@ from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, Log, RefusedError
 from tbv8.venues.bounds import check_clock
-from tbv8.venues.http import Session, causes
+from tbv8.venues.http import BoundedSession, causes
 from tbv8.venues.live_calls import RetryPolicy
 
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
@@ -46,7 +46,7 @@ class Exchange:
     ) -> None:
         self.name, self._log = name, log
         self._retries = retries or RetryPolicy()
-        self._session = Session(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
+        self._session = BoundedSession(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
         self.ccxt: Any = self._open(endpoints.rest_url)
         self._free_at_s = 0.0
 

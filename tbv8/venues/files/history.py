@@ -18,7 +18,7 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
 from tbv8.venues.base import Fetched, History, Local
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import PRICES, FileBars, read_bars
+from tbv8.venues.files.read import PRICES, FileBars, read_file
 
 NO_FILE = "no file has it"
 """The source of a day, or a part of one, that no file has a bar of."""
@@ -75,7 +75,7 @@ class FileRows:
     def _read_files(self, native: str) -> _SymbolBars:
         sources, files, parts = self._index.by_source(native), {}, []
         for path in self._index.paths(native):
-            bars = read_bars(path, name=self._index.name(path), zone=self._index.zone)
+            bars = read_file(path, name=self._index.name(path), zone=self._index.zone)
             source = self._index.source(path, bars.sha256)
             if source not in sources:
                 raise DataError(f"{self._index.name(path)}: it changed a moment ago: run again")

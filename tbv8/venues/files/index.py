@@ -93,7 +93,7 @@ class FileIndex:
         """
         paths = [path for native in natives for path in self.paths(native)]
         before = self._read_memory()
-        marks = {path: mark_of(path) for path in paths}
+        marks = {path: disk_state(path) for path in paths}
         facts_by_path = {
             path: facts
             for path in paths
@@ -198,7 +198,7 @@ def file_source(name: str, sha256: str, *, zone: str = "") -> str:
     return f"{name.replace(';', '%3B')}{read_in} sha256:{sha256}"
 
 
-def mark_of(path: Path) -> tuple[int, int, int, int]:
+def disk_state(path: Path) -> tuple[int, int, int, int]:
     """Return the state of a file on disk: times of change, size and inode."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino

@@ -90,7 +90,7 @@ class FileBars:
         return pa.table(dict(zip(("ts_ms", *PRICES), (self.ts_ms, *self.values), strict=True)))
 
 
-def read_bars(path: Path, *, name: str, zone: str = "") -> FileBars:
+def read_file(path: Path, *, name: str, zone: str = "") -> FileBars:
     """Return the bars of a file.
 
     Args:
