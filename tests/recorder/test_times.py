@@ -237,8 +237,8 @@ def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path
         (NOON, NOON + 4 * MINUTE_MS, 3, 1, "rest; unusable 2026-09-21T14:15:00Z")
     ]
     assert warnings == (
-        "bars_1m mexc:BTC/USDT: the venue's own bar of 2026-09-21T14:15:00Z is impossible, it counts "
-        "as missing",
+        "bars_1m mexc:BTC/USDT: the venue's own bar of 2026-09-21T14:15:00Z is impossible, it "
+        "counts as missing",
     )
 
 
