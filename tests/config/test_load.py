@@ -703,13 +703,17 @@ TYPES = [
     case("text for a list", DATA, "[5m, 15m, 1h, 4h]", "5m",
          "4: timeframes: expected a list, got '5m'"),
     case("a number in a list, on its own line", DATA, "[5m, 15m, 1h, 4h]", "[5m,\n  15]",
-         "5: timeframes[1]: expected text, got 15: ..."),
+         "5: timeframes[1]: expected text, such as 5m, got 15"),
     case("a misspelt key below", HISTORY, "end_date: null", "ende_date: null",
          "5: history.ende_date: unknown key ... 'end_date'?"),
     case("a missing key below", HISTORY, "  market_data_venue: sample ", "  # ",
          "2: history.market_data_venue: missing: ..."),
     case("a number for a date", HISTORY, "end_date: null", "end_date: 20240101",
-         "5: history.end_date: expected text or null, got 20240101: ..."),
+         "5: history.end_date: expected text or null, such as 2024-01-01, got 20240101"),
+    case("a number for a duration", STRATEGY, "backtest:", "backtest:\n  warm_up: 30",
+         "10: backtest.warm_up: expected text, such as 30d, got 30"),
+    case("a truth for a rate", STRATEGY, "backtest:", "backtest:\n  funding: yes",
+         "10: backtest.funding: expected a number or text or null, such as history, none or 0.0001, got true"),
     case("text for a truth", HYPERLIQUID, "enabled: true", 'enabled: "true"',
          "3: enabled: expected true or false, got 'true'"),
     case("a number for a truth", HYPERLIQUID, "enabled: true", "enabled: 1",
@@ -1330,6 +1334,20 @@ def test_a_users_strategy_is_read_but_not_imported(
             "config/strategies/btc_usdt_perp_v1.yaml:6: params.treshold: unknown param of Own "
             "'treshold', did you mean 'threshold'? Known: lookback, threshold",
             id="a misspelt param",
+        ),
+        pytest.param(
+            OWN,
+            "{lookback: 1.5}",
+            "config/strategies/btc_usdt_perp_v1.yaml:6: params.lookback: expected a whole number, "
+            "got 1.5",
+            id="a param of another type",
+        ),
+        pytest.param(
+            OWN.replace("    threshold: float = 0.5", "    threshold: float | None = None"),
+            "{lookback: 1, threshold: two}",
+            "config/strategies/btc_usdt_perp_v1.yaml:6: params.threshold: expected a number or "
+            "null, got 'two'",
+            id="a param of neither of two types",
         ),
         pytest.param(
             "class Own: pass\n",

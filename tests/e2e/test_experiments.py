@@ -216,6 +216,13 @@ def test_a_promoted_trial_is_a_strategy_with_the_numbers_of_the_trial(again: Pro
     compared = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
     assert all(name in compared[0] for name in ("Sharpe", "DSR", "PBO", "tries"))
     assert [line.split()[0] for line in compared[1:]] == ["sweep", "best_v1"]
+    again.edit(
+        "config/strategies/best_v1.yaml", "max_daily_loss_usd: 10.0", "max_daily_loss_usd: 9"
+    )
+    stale = again.doit(*ONE_WEEK, "compare", "sweep", "best_v1").stdout.splitlines()
+    assert stale[:3] == compared
+    reason = "risk.max_daily_loss_usd: 10 became 9"
+    assert stale[3:] == [f"! best_v1 is stale: {reason}: run `doit backtest:best_v1`"]
     taken = again.doit(*ONE_WEEK, "promote", "sweep", "--as", "best_v1", code=3).stderr
     assert taken == "ERROR: --as: 'best_v1' exists already: write another id\n"
 
