@@ -27,29 +27,29 @@ def check_run(engine: BacktestEngine, reports: Reports) -> list[Any]:
         StrategyError: An order went past the gate, or the cache was changed.
         AssertionError: The engine and the book disagree: a fault of ours.
     """
-    orders, made = reports.orders, engine.cache.orders()
-    for order in made:
+    orders, engine_orders = reports.orders, engine.cache.orders()
+    for order in engine_orders:
         if id_of(order) not in orders.numbers:
             raise orders.past_limits(id_of(order))
         if order.status == OrderStatus.SUBMITTED:
             raise AssertionError(f"{orders.numbers[id_of(order)]} was never answered: {order}")
-    if len(made) != len(orders.numbers) - len(orders.held) - len(orders.dropped):
+    if len(engine_orders) != len(orders.numbers) - len(orders.held) - len(orders.dropped):
         raise _changed(orders, "the cache was emptied in the run: leave it as it is")
-    made.sort(key=lambda order: int(orders.numbers[id_of(order)][2:]))
-    _take_last_fills(made, reports)
+    engine_orders.sort(key=lambda order: int(orders.numbers[id_of(order)][2:]))
+    _take_last_fills(engine_orders, reports)
     _check_account(engine, orders)
-    return made
+    return engine_orders
 
 
-def _changed(orders: Orders, what: str) -> StrategyError:
-    return StrategyError(f"{orders.strategy_id}: {what}")
+def _changed(orders: Orders, problem: str) -> StrategyError:
+    return StrategyError(f"{orders.strategy_id}: {problem}")
 
 
-def _take_last_fills(made: Sequence[Any], reports: Reports) -> None:
+def _take_last_fills(engine_orders: Sequence[Any], reports: Reports) -> None:
     """Book what was filled after the strategy had stopped, when no callback reports it."""
     orders = reports.orders
     booked = Counter(fill.order_id for fill in orders.fills)
-    for order in made:
+    for order in engine_orders:
         if id_of(order) in orders.book.working:
             fills = [event for event in order.events() if isinstance(event, OrderFilled)]
             for event in fills[booked[orders.numbers[id_of(order)]] :]:
@@ -69,15 +69,15 @@ def _check_account(engine: BacktestEngine, orders: Orders) -> None:
     if account is None:
         raise _changed(orders, "the cache was emptied in the run: leave it as it is")
     equity = account.balance_total(instruments[0].quote_currency).as_decimal()
-    held = dict.fromkeys(orders.book.positions, Decimal(0))
+    positions = dict.fromkeys(orders.book.positions, Decimal(0))
     for position in engine.cache.positions_open():
         market = orders.markets[position.instrument_id]
         last = orders.book.prices[market.symbol]  # off the tick, where make_price would put it
         price = Price.from_decimal_dp(last, market.units.price_decimals)
         equity += position.unrealized_pnl(price).as_decimal()
         quantity = position.quantity.as_decimal()
-        held[market.symbol] += quantity if position.side == PositionSide.LONG else -quantity
-    if held != orders.book.positions:
+        positions[market.symbol] += quantity if position.side == PositionSide.LONG else -quantity
+    if positions != orders.book.positions:
         raise _changed(
             orders,
             "its positions are not those that the venue made (the cache or the callbacks were "
@@ -91,7 +91,7 @@ def collect(
     strategy: records.Strategy,
     venue: str,
     orders: Orders,
-    made: Sequence[Any],
+    engine_orders: Sequence[Any],
     carried: Carried | None,
     lines: ChartLines | None,
 ) -> Run:
@@ -100,7 +100,7 @@ def collect(
     since_ms = carried.ts_ms if carried else 0
     counted = [
         order
-        for order in made
+        for order in engine_orders
         if (sent := orders.submitted.get(id_of(order))) is None or sent.ts_ms >= since_ms
     ]
     statuses = Counter(order.status.name.lower() for order in counted)
@@ -127,16 +127,18 @@ def collect(
         denials=tuple(book.denials),
         halts=tuple(book.halts),
         changed=tuple(order for order in orders.changed if order.ts_ms >= since_ms),
-        tags=_tags(orders, made),
+        tags=_tags(orders, engine_orders),
         chart_lines=lines,
     )
 
 
-def _tags(orders: Orders, made: Sequence[Any]) -> dict[str, str]:
+def _tags(orders: Orders, engine_orders: Sequence[Any]) -> dict[str, str]:
     """Return the tags of filled orders by order_id, those of halts and stops among them."""
     filled = {fill.order_id for fill in orders.fills}
     tags = {orders.numbers[name]: forced.tag for name, forced in orders.forced.items()}
-    tags |= {orders.numbers[id_of(order)]: ", ".join(order.tags) for order in made if order.tags}
+    tags |= {
+        orders.numbers[id_of(order)]: ", ".join(order.tags) for order in engine_orders if order.tags
+    }
     return {number: text for number, text in tags.items() if number in filled}
 
 

@@ -156,14 +156,14 @@ def clocks_guarded(callbacks: Callbacks) -> Iterator[None]:
             "set_time_alert_ns() or set_timer_ns()"
         )
 
-    def caught(given: Any) -> Any:
+    def caught(callback: Any) -> Any:
         def run(event: Any) -> None:
             try:
-                callbacks.call(given, event)
+                callbacks.call(callback, event)
             except BaseException as e:  # noqa: BLE001  # the session raises it
                 callbacks.fail("a timer's callback", e)
 
-        return run if callable(given) else given
+        return run if callable(callback) else callback
 
     def catching(own: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **options: Any) -> None:

@@ -71,7 +71,7 @@ class Charged(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-class Held(msgspec.Struct, frozen=True):
+class Holding(msgspec.Struct, frozen=True):
     """A symbol's position and its last price, if it had one; positions below 0 are short."""
 
     position: Decimal
@@ -84,7 +84,7 @@ class Due(msgspec.Struct, frozen=True):
     hour_ms: int
     rate: Decimal
     hours: int
-    held: Held
+    holding: Holding
 
 
 class Rates(Protocol):
@@ -93,7 +93,7 @@ class Rates(Protocol):
     def due_after(self, ts_ms: int) -> int:
         """Return the first time after `ts_ms` to call `due_at`; NEVER_MS where none is known."""
 
-    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
         """Return the payments to book at a time, at which `held` is held."""
 
 
@@ -107,9 +107,9 @@ class FixedRates(msgspec.Struct, frozen=True):
         """Return the first time of a payment after `ts_ms`."""
         return next_funding(ts_ms, self.hours) if self.rate_8h else NEVER_MS
 
-    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
         """Return the payment of that hour: its share of the eight hours."""
-        return [Due(ts_ms, fixed_rate(self.rate_8h, self.hours), self.hours, held)]
+        return [Due(ts_ms, fixed_rate(self.rate_8h, self.hours), self.hours, holding)]
 
 
 class PaidRates:
@@ -131,10 +131,10 @@ class PaidRates:
         at = bisect_right(self._times_ms, ts_ms)
         return self._times_ms[at] if at < len(self._times_ms) else NEVER_MS
 
-    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
         """Return the payment of that hour."""
         rate, hours = self._payments[bisect_right(self._times_ms, ts_ms) - 1]
-        return [Due(ts_ms, rate, hours, held)]
+        return [Due(ts_ms, rate, hours, holding)]
 
 
 class AwaitedRates:
@@ -145,7 +145,7 @@ class AwaitedRates:
 
     def __init__(self) -> None:
         self._bookings: deque[tuple[int, int, Decimal, int]] = deque()
-        self._held: dict[int, Held] = {}
+        self._holdings: dict[int, Holding] = {}
 
     def extend(self, charged: Charged) -> None:
         """Take payments that are booked after all that were taken before."""
@@ -155,17 +155,19 @@ class AwaitedRates:
     def due_after(self, ts_ms: int) -> int:
         """Return the next full hour, or the next time at which a payment is booked."""
         hour_ms = (ts_ms // HOUR_MS + 1) * HOUR_MS
-        return next((min(hour_ms, one[0]) for one in self._bookings if one[0] > ts_ms), hour_ms)
+        return next(
+            (min(hour_ms, booking[0]) for booking in self._bookings if booking[0] > ts_ms), hour_ms
+        )
 
-    def due_at(self, ts_ms: int, held: Held) -> Sequence[Due]:
+    def due_at(self, ts_ms: int, holding: Holding) -> Sequence[Due]:
         """Return the payments that are booked at a time, each of what was held at its own hour."""
-        if ts_ms % HOUR_MS == 0 and held.position:
-            self._held[ts_ms] = held
+        if ts_ms % HOUR_MS == 0 and holding.position:
+            self._holdings[ts_ms] = holding
         found: list[Due] = []
         while self._bookings and self._bookings[0][0] <= ts_ms:
             _, hour_ms, rate, hours = self._bookings.popleft()
-            then = self._held.get(hour_ms, Held(Decimal(0), None))
+            then = self._holdings.get(hour_ms, Holding(Decimal(0), None))
             found.append(Due(hour_ms, rate, hours, then))
             for paid_ms in range(hour_ms - (hours - 1) * HOUR_MS, hour_ms + 1, HOUR_MS):
-                self._held.pop(paid_ms, None)
+                self._holdings.pop(paid_ms, None)
         return found

@@ -64,9 +64,9 @@ class Gate:
         """
         markets = self.orders.markets
         if instrument_id not in markets:
-            known = ", ".join(map(str, markets))
+            booked = ", ".join(map(str, markets))
             raise ValueError(
-                f"no instrument {instrument_id} in this run: there are {known}; declare more with "
+                f"no instrument {instrument_id} in this run: there are {booked}; declare more with "
                 "`symbols` in the strategy's YAML"
             )
         return markets[instrument_id]
@@ -116,12 +116,12 @@ class Gate:
         self.orders.set_prices()
         admitted: dict[str, Order] = {}
         for order in orders:
-            wanted = self._admit(order, orders, admitted)
-            if isinstance(wanted, Breach):
+            risk_order = self._admit(order, orders, admitted)
+            if isinstance(risk_order, Breach):
                 for each in orders:
-                    self.orders.deny(each, wanted)
+                    self.orders.deny(each, risk_order)
                 return []
-            admitted[id_of(order)] = wanted
+            admitted[id_of(order)] = risk_order
         copies = [self._pass(order, admitted[id_of(order)]) for order in orders]
         self.orders.held.update((id_of(c), c) for c in copies if admitted[id_of(c)].parent)
         return [copy for copy in copies if id_of(copy) not in self.orders.held]
@@ -137,7 +137,7 @@ class Gate:
             admitted: Those of them that may go.
         """
         book, name = self.orders.book, id_of(order)
-        wanted = to_order(order, self.orders.markets[order.instrument_id].symbol)
+        risk_order = to_order(order, self.orders.markets[order.instrument_id].symbol)
         terms = to_terms(
             order,
             now_ns=self.orders.step_ns,
@@ -147,23 +147,23 @@ class Gate:
         )
         trigger = getattr(order, "trigger_price", None)
         breach = book.check(
-            wanted,
+            risk_order,
             terms=terms,
             trigger=trigger and trigger.as_decimal(),
             others=admitted.values(),
         )
         if breach is None:
-            return wanted
-        closing = book.closing_part(wanted, breach) if len(orders) == 1 else Decimal(0)
+            return risk_order
+        closing = book.closing_part(risk_order, breach) if len(orders) == 1 else Decimal(0)
         if not closing:
             return breach
-        if left := abs(wanted.change) - closing:
+        if left := abs(risk_order.change) - closing:
             self.orders.list_denial(order, breach, left)
         return msgspec.structs.replace(
-            wanted, change=closing.copy_sign(wanted.change), reduce_only=True
+            risk_order, change=closing.copy_sign(risk_order.change), reduce_only=True
         )
 
-    def _pass(self, order: Any, wanted: Order) -> Any:
+    def _pass(self, order: Any, risk_order: Order) -> Any:
         """Book an order that goes to the venue; return it as the engine may have it."""
         market, name = self.orders.markets[order.instrument_id], id_of(order)
         self.orders.submitted[name] = SubmittedOrder(
@@ -172,17 +172,19 @@ class Gate:
             side=side(order.is_buy),
             type=order.order_type.name.lower(),
             quantity=order.quantity.as_decimal(),
-            prices=wanted.prices,
+            prices=risk_order.prices,
         )
-        if wanted.reduce_only and order.time_in_force in AT_ONCE:
+        if risk_order.reduce_only and order.time_in_force in AT_ONCE:
             held = abs(self.orders.book.expected(market.symbol))
-            change = min(abs(wanted.change), held).copy_sign(wanted.change)
-            wanted = msgspec.structs.replace(wanted, change=change)
+            change = min(abs(risk_order.change), held).copy_sign(risk_order.change)
+            risk_order = msgspec.structs.replace(risk_order, change=change)
         ends_ns = end_ns(order, self.orders.step_ns)
-        copy = to_engine(order, wanted, size_decimals=market.units.size_decimals, ends_ns=ends_ns)
-        sequence = self.orders.add(name, wanted)
+        copy = to_engine(
+            order, risk_order, size_decimals=market.units.size_decimals, ends_ns=ends_ns
+        )
+        sequence = self.orders.add(name, risk_order)
         if order.order_type in KINDS:
-            market.add(order, wanted, sequence=sequence, ends_ns=ends_ns)
+            market.add(order, risk_order, sequence=sequence, ends_ns=ends_ns)
             market.meet_close(name)
         return copy
 
@@ -207,8 +209,8 @@ class Gate:
         for client_order_id, quantity, price, trigger_price in updates:
             name = client_order_id.value
             order: Any = orders.held.get(name) or orders.loaded.cache.order(client_order_id)
-            known = orders.book.working.get(name)
-            if order is None or order.is_closed or known is None:
+            booked = orders.book.working.get(name)
+            if order is None or order.is_closed or booked is None:
                 return False
             market = orders.markets[order.instrument_id]
             price = price if hasattr(order, "price") else None
@@ -219,10 +221,10 @@ class Gate:
             left = order.leaves_qty.as_decimal()
             if quantity is not None:
                 left = quantity.as_decimal() - order.filled_qty.as_decimal()
-            wanted = as_changed(known, order, left, price, trigger_price)
+            risk_order = as_changed(booked, order, left, price, trigger_price)
             trigger = (trigger_price or order.trigger_price) if waits_for_trigger else None
             breach = orders.book.check(
-                wanted,
+                risk_order,
                 trigger=trigger and trigger.as_decimal(),
                 others=changed.values(),
                 replacing=[*changed, name],
@@ -230,25 +232,25 @@ class Gate:
             if breach:
                 orders.list_denial(order, breach)
                 return False
-            changed[name] = wanted
+            changed[name] = risk_order
             if name in orders.held:
-                self._change_held(order, wanted, quantity, price, trigger_price)
-        for name, wanted in changed.items():
-            orders.note_change(name, abs(wanted.change), wanted.prices)
+                self._change_held(order, risk_order, quantity, price, trigger_price)
+        for name, risk_order in changed.items():
+            orders.note_change(name, abs(risk_order.change), risk_order.prices)
         sent = changed.keys() - orders.held.keys()
         for name in sent:
             orders.changes[name].append("strategy")
         return bool(sent)
 
     def _change_held(
-        self, order: Any, wanted: Order, quantity: Any, price: Any, trigger_price: Any
+        self, order: Any, risk_order: Order, quantity: Any, price: Any, trigger_price: Any
     ) -> None:
         """Change an order that waits for its parent, of which the engine does not know yet."""
-        given = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
-        changes = {key: str(value) for key, value in given.items() if value is not None}
+        new_values = {"quantity": quantity, "price": price, "trigger_price": trigger_price}
+        changes = {key: str(value) for key, value in new_values.items() if value is not None}
         copy = with_changes(order, changes)
         self.orders.held[id_of(order)] = copy
-        self.orders.take_over(copy, wanted)
+        self.orders.take_over(copy, risk_order)
 
     def cancel(self, client_order_id: Any, send: Callable[[], None]) -> None:
         """Let an order be cancelled, unless it has ended."""

@@ -159,13 +159,13 @@ _ORDER_METHODS = (
 def _subscribe_bars(gate: Gate, bar_types: Collection[BarType]) -> Callable[..., None]:
     def subscribe_bars(strategy: Any, bar_type: Any, *args: Any, **options: Any) -> None:
         """Subscribe to bars that the session is fed with, or to bars built from them."""
-        wanted = bar_type
+        source_type = bar_type
         if bar_type.is_internally_aggregated():
-            wanted = bar_type.composite() if bar_type.is_composite() else None
-        if wanted not in bar_types:
-            known = ", ".join(str(each) for each in bar_types)
+            source_type = bar_type.composite() if bar_type.is_composite() else None
+        if source_type not in bar_types:
+            names = ", ".join(str(each) for each in bar_types)
             raise ValueError(
-                f"no bars {bar_type} in this run: there are {known}; declare more with "
+                f"no bars {bar_type} in this run: there are {names}; declare more with "
                 "`symbols` and `bars` in the strategy's YAML"
             )
         gate.subscribed = True

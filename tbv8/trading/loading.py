@@ -61,7 +61,7 @@ def load_strategy(
 
     `behind` becomes a base of its class, after the user's own and before NautilusTrader's.
     """
-    made = make_config(strategy, venue)
+    config = make_config(strategy, venue)
     strategy_class = _load_class(strategy, strategy.class_name)
     if not issubclass(strategy_class, Strategy):
         raise StrategyError(
@@ -73,7 +73,7 @@ def load_strategy(
         if behind is not None:
             names = {"__module__": strategy_class.__module__, "__doc__": strategy_class.__doc__}
             strategy_class = type(strategy.class_name, (strategy_class, behind), names)
-        loaded: Strategy = strategy_class(made)
+        loaded: Strategy = strategy_class(config)
     except Exception as e:
         raise strategy_error(strategy, e, f"{strategy.class_name}()") from e
     return loaded
@@ -82,12 +82,15 @@ def load_strategy(
 def make_config(strategy: records.Strategy, venue: str) -> Any:
     """Return the strategy's own config object; errors as in `check_params`."""
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
-    params, given = _typed(config_class, strategy), _given(config_class, strategy, venue)
+    params, arguments = (
+        _typed(config_class, strategy),
+        _own_arguments(config_class, strategy, venue),
+    )
     try:
-        return config_class(**given, **params)
+        return config_class(**arguments, **params)
     except (ValueError, TypeError) as e:
         name = f"{strategy.class_name}Config"
-        if isinstance(e, TypeError) and not _takes_what_is_given(config_class):
+        if isinstance(e, TypeError) and not _takes_own_arguments(config_class):
             raise StrategyError(
                 f"{class_place(strategy, name)}: {name} must be a dataclass with the fields "
                 f"bar_type, instrument_id, max_position: {e}"
@@ -97,35 +100,35 @@ def make_config(strategy: records.Strategy, venue: str) -> Any:
         raise strategy_error(strategy, e, f"{strategy.class_name}Config()") from e
 
 
-def _given(config_class: type, strategy: records.Strategy, venue: str) -> dict[str, Any]:
+def _own_arguments(config_class: type, strategy: records.Strategy, venue: str) -> dict[str, Any]:
     """Return tbv8's own arguments: of the main symbol, or of all if the class has the plural."""
     series = [Series(venue, symbol) for symbol in strategy.symbols]
-    one = {
+    of_main = {
         "instrument_id": to_instrument_id(series[0]),
         "bar_type": to_bar_type(series[0], strategy.timeframe),
         "max_position": strategy.risk.max_positions[strategy.symbol],
     }
-    several = {
+    of_all = {
         "instrument_ids": tuple(to_instrument_id(each) for each in series),
         "bar_types": tuple(
             to_bar_type(each, timeframe) for each in series for timeframe in strategy.timeframes
         ),
         "max_positions": tuple(strategy.risk.max_positions[s] for s in strategy.symbols),
     }
-    taken = inspect.signature(config_class).parameters
+    parameters = inspect.signature(config_class).parameters
     problem = single_market_problem(
-        config_class.__name__, taken, symbols=strategy.symbols, bars=strategy.bars
+        config_class.__name__, parameters, symbols=strategy.symbols, bars=strategy.bars
     )
-    if problem and not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+    if problem and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         _refuse(strategy, (problem[0],), problem[1])
-    named = {name: value for name, value in (one | several).items() if name in taken}
-    return one | named if named.keys().isdisjoint(several) else named
+    named = {name: value for name, value in (of_main | of_all).items() if name in parameters}
+    return of_main | named if named.keys().isdisjoint(of_all) else named
 
 
-def _takes_what_is_given(config_class: type) -> bool:
-    taken = inspect.signature(config_class).parameters
-    return any(p.kind is p.VAR_KEYWORD for p in taken.values()) or all(
-        name in taken or f"{name}s" in taken
+def _takes_own_arguments(config_class: type) -> bool:
+    parameters = inspect.signature(config_class).parameters
+    return any(p.kind is p.VAR_KEYWORD for p in parameters.values()) or all(
+        name in parameters or f"{name}s" in parameters
         for name in ("instrument_id", "bar_type", "max_position")
     )
 
@@ -153,11 +156,11 @@ def _check_callbacks(strategy: records.Strategy, strategy_class: type[Strategy])
         place = f"{shown_path(own.__code__.co_filename)}:{own.__code__.co_firstlineno}"
         if inspect.iscoroutinefunction(own):
             raise StrategyError(f"{place}: {name} is async, and nobody awaits it: write def")
-        wanted = [p.name for p in inspect.signature(known).parameters.values()]
+        parameters = [p.name for p in inspect.signature(known).parameters.values()]
         try:
-            inspect.signature(own).bind(*wanted)
+            inspect.signature(own).bind(*parameters)
         except TypeError as e:
-            raise StrategyError(f"{place}: write def {name}({', '.join(wanted)}): {e}") from e
+            raise StrategyError(f"{place}: write def {name}({', '.join(parameters)}): {e}") from e
 
 
 def check_subscribed(strategy: records.Strategy, loaded: Strategy, *, subscribed: bool) -> None:
@@ -165,8 +168,8 @@ def check_subscribed(strategy: records.Strategy, loaded: Strategy, *, subscribed
     name, place = strategy.class_name, class_place(strategy)
     written = type(loaded).__mro__[1]  # before it, what tbv8 put in front
     if getattr(written, "on_bar", None) is Strategy.on_bar:
-        meant = nearest("on_bar", set(dir(written)) - set(dir(Strategy)))
-        cure = f"rename {meant}" if meant else "write one"
+        misnamed = nearest("on_bar", set(dir(written)) - set(dir(Strategy)))
+        cure = f"rename {misnamed}" if misnamed else "write one"
         raise StrategyError(f"{place}: {name} sent no order and has no on_bar: {cure}")
     if not subscribed:
         raise StrategyError(
@@ -186,8 +189,8 @@ def class_place(strategy: records.Strategy, name: str | None = None) -> str:
 
 def strategy_error(strategy: records.Strategy, error: BaseException, where: str) -> StrategyError:
     """Return one line that names the user's file and line, and what it raised there."""
-    said = " ".join(str(error).split())
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    message = " ".join(str(error).split())
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if _is_own(strategy, frame.filename)]
     raised = [f"{shown_path(frame.filename)}:{frame.lineno}" for frame in own]
@@ -199,7 +202,7 @@ def strategy_error(strategy: records.Strategy, error: BaseException, where: str)
         where += f", raised at {raised[-1]}," if place != raised[-1] else ""
     else:
         place = class_place(strategy)
-    return StrategyError(f"{place}: {what} (in {where} of {strategy.strategy_id})")
+    return StrategyError(f"{place}: {text} (in {where} of {strategy.strategy_id})")
 
 
 def is_of_strategy(strategy: records.Strategy, error: BaseException) -> bool:

@@ -191,7 +191,7 @@ class _Walk:
         return self.cash + self.position * self.step.close * self.units.scale
 
     @property
-    def _gone(self) -> int | None:
+    def _liquidation_price(self) -> int | None:
         """The price at which what is held now is liquidated."""
         return self.units.liquidation_price(self.position, self.cash - self.reserved)
 
@@ -234,9 +234,9 @@ class _Walk:
 
         `here` is what trades now: on the jump to the open, the open.
         """
-        gone = self._gone
-        if gone is not None:
-            at = _reach(gone, start, end, way=way, below=self.position > 0, at_once=here)
+        threshold = self._liquidation_price
+        if threshold is not None:
+            at = _reach(threshold, start, end, way=way, below=self.position > 0, at_once=here)
             if at is not None:
                 yield None, at
         for order in self.live.values():
@@ -270,9 +270,9 @@ class _Walk:
         if order.price >= reached if order.buy else order.price <= reached:
             self._fill(order, order.price, at, maker=False)
             return
-        self._rest(order, reached)
+        self._start_resting(order, reached)
 
-    def _rest(self, order: Working, at: int) -> None:
+    def _start_resting(self, order: Working, at: int) -> None:
         """Let a stop-limit rest from its trigger on."""
         order.triggered = order.began = True
         self.planned.append(
@@ -358,8 +358,10 @@ class _Walk:
                 self._fill_ending_stop(order)
             else:
                 self._fill(order, order.price, self.step.close, maker=True)
-            close, gone = self.step.close, self._gone
-            if gone is not None and (close <= gone if self.position > 0 else close >= gone):
+            close, threshold = self.step.close, self._liquidation_price
+            if threshold is not None and (
+                close <= threshold if self.position > 0 else close >= threshold
+            ):
                 self._liquidate(close, close)
 
     def _turn(self, order: Working) -> int | None:
@@ -401,7 +403,7 @@ class _Walk:
         worse = min if order.below else max
         reached = worse(order.trigger, self.step.open)
         if order.kind == "stop_limit" and (price < reached if order.buy else price > reached):
-            self._rest(order, order.trigger)
+            self._start_resting(order, order.trigger)
             self._fill(order, price, self.step.close, maker=True)
         else:
             self._fill(order, price, order.trigger, maker=False)

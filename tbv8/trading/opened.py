@@ -67,10 +67,10 @@ class Opened:
         self._repository = self._root
         self._files: dict[str, tuple[str, str]] = {}
         self._refused: list[str] = []
-        self._known: set[str] = set()  # what the strategy imports by name is a part by itself
+        self._own_sources: set[str] = set()  # what the strategy imports by name is a part by itself
         if strategy.module_path.is_file():
             sources, below = strategy_sources(strategy.module, root=strategy.root)
-            self._known = {_absolute(path) for path in sources}
+            self._own_sources = {_absolute(path) for path in sources}
             if is_file(strategy.module):
                 self._repository = _absolute(below)
 
@@ -126,7 +126,7 @@ class Opened:
         name = self._name(path)
         if module := _unseen_library(path):
             self._refused.append(unseen(place, module))
-        if name in self._files or path in self._known:
+        if name in self._files or path in self._own_sources:
             return
         if _is_library(path) or path.startswith(_SYSTEM):
             return

@@ -109,12 +109,12 @@ class Orders:
         return [
             RestingLimit(
                 order_id=self.numbers[name],
-                symbol=wanted.symbol,
-                side="buy" if wanted.change > 0 else "sell",
-                quantity=abs(wanted.change),
-                price=wanted.prices[0],
+                symbol=risk_order.symbol,
+                side="buy" if risk_order.change > 0 else "sell",
+                quantity=abs(risk_order.change),
+                price=risk_order.prices[0],
             )
-            for name, wanted in self.book.working.items()
+            for name, risk_order in self.book.working.items()
             if name not in self.held
             and (sent := self.submitted.get(name)) is not None
             and sent.type == "limit"
@@ -122,11 +122,11 @@ class Orders:
 
     # What goes to the engine.
 
-    def add(self, name: str, wanted: Order) -> int:
+    def add(self, name: str, risk_order: Order) -> int:
         """Book an order that goes to the engine; return its place in the order of sending."""
         sequence = len(self.numbers) + 1
         self.numbers[name] = f"O-{sequence}"
-        self.book.working[name] = wanted
+        self.book.working[name] = risk_order
         return sequence
 
     def take_over(self, order: Any, changed: Order) -> None:

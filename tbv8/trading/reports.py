@@ -73,8 +73,8 @@ class Reports:
         )
         for sibling, left in linked.items():
             self._shrink(market, sibling, left)
-        for idle in market.without_use():
-            self.orders.end(market, idle)
+        for useless in market.without_use():
+            self.orders.end(market, useless)
         self._end_excess(market)
 
     def _trigger(self, event: Any, market: RestingOrders) -> Decimal | None:
@@ -105,9 +105,9 @@ class Reports:
             self.orders.end(market, name)
         elif name not in self.orders.held:
             order: Any = self.orders.loaded.cache.order(ClientOrderId(name))
-            size, known = market.units.to_size(left), self.book.working[name]
-            change = size.copy_sign(known.change)
-            self.book.working[name] = msgspec.structs.replace(known, change=change)
+            size, booked = market.units.to_size(left), self.book.working[name]
+            change = size.copy_sign(booked.change)
+            self.book.working[name] = msgspec.structs.replace(booked, change=change)
             quantity = EXACT.add(size, order.filled_qty.as_decimal())
             self.orders.changes[name].append("session")
             Strategy.modify_order(
@@ -138,14 +138,14 @@ class Reports:
 
     def _on_updated(self, event: Any) -> None:
         name, order = id_of(event), self.orders.loaded.cache.order(event.client_order_id)
-        known = self.book.working.get(name)
-        if order is None or known is None:
+        booked = self.book.working.get(name)
+        if order is None or booked is None:
             return
         market = self.markets[order.instrument_id]
-        now = as_changed(known, order, order.leaves_qty.as_decimal())
+        now = as_changed(booked, order, order.leaves_qty.as_decimal())
         changes = self.orders.changes[name]
         whose = changes.pop(0) if changes else None
-        if whose is None and (abs(now.change) > abs(known.change) or now.prices != known.prices):
+        if whose is None and (abs(now.change) > abs(booked.change) or now.prices != booked.prices):
             raise self.orders.past_limits(name)
         self.orders.take_over(order, now)
         if whose == "strategy" and isinstance(event, OrderUpdated):

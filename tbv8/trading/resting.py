@@ -73,7 +73,7 @@ class RestingOrders:
 
     # Orders come, change and go.
 
-    def add(self, order: Any, wanted: Order, *, sequence: int, ends_ns: int) -> None:
+    def add(self, order: Any, risk_order: Order, *, sequence: int, ends_ns: int) -> None:
         """Take an order of NautilusTrader that is sent to the venue as the rules let it."""
         linked = ()
         if order.contingency_type in (ContingencyType.OCO, ContingencyType.OUO):
@@ -83,14 +83,14 @@ class RestingOrders:
             id=name,
             buy=order.is_buy,
             kind=KINDS[order.order_type],
-            left=int(EXACT.scaleb(wanted.change.copy_abs(), self.units.size_decimals)),
+            left=int(EXACT.scaleb(risk_order.change.copy_abs(), self.units.size_decimals)),
             sequence=sequence,
             price=_units(self.units, getattr(order, "price", None)),
             trigger=_units(self.units, getattr(order, "trigger_price", None)),
-            reduce_only=wanted.reduce_only,
+            reduce_only=risk_order.reduce_only,
             post_only=getattr(order, "is_post_only", False),
             ends_ns=ends_ns,
-            parent=wanted.parent,
+            parent=risk_order.parent,
             linked=linked,
             one_cancels_other=order.contingency_type == ContingencyType.OCO,
         )
@@ -140,12 +140,12 @@ class RestingOrders:
 
     def update(self, order: Any) -> None:
         """Take over the prices and the quantity of an order that was changed."""
-        known = self.working.get(order.client_order_id.value)
-        if known is None:
+        resting = self.working.get(order.client_order_id.value)
+        if resting is None:
             return
-        known.left = self.units.size(order.leaves_qty)
-        known.price = _units(self.units, getattr(order, "price", None))
-        known.trigger = _units(self.units, getattr(order, "trigger_price", None))
+        resting.left = self.units.size(order.leaves_qty)
+        resting.price = _units(self.units, getattr(order, "price", None))
+        resting.trigger = _units(self.units, getattr(order, "trigger_price", None))
         self.set_band()
 
     def is_triggered(self, name: str) -> bool:

@@ -23,7 +23,7 @@ from tbv8.trading.funding import (
     Charged,
     Due,
     FixedRates,
-    Held,
+    Holding,
     PaidRates,
     Rates,
 )
@@ -116,20 +116,21 @@ class Simulation:
         self._alarmed = book.cash, book.day_start, book.halted
         for market in self.markets:
             market.low_alarm, market.high_alarm = -1, NEVER
-        held = [market for market in self.markets if market.position]
-        if not held:
+        positioned = [market for market in self.markets if market.position]
+        if not positioned:
             if self.must_halt():
                 for market in self.markets:
                     market.low_alarm = NEVER
             return
-        equity, margin = held[0].units.money(book.cash), 0
-        lowest = held[0].units.money(book.lowest_equity)
-        for market in held:
+        equity, margin = positioned[0].units.money(book.cash), 0
+        lowest = positioned[0].units.money(book.lowest_equity)
+        for market in positioned:
             value, rate = market.value, market.units.maintenance
             equity += value
             margin -= -abs(value) * rate.over // rate.under
-        to_liquidation, to_halt = (equity - margin) // len(held), (equity - lowest) // len(held)
-        for market in held:
+        shares = len(positioned)
+        to_liquidation, to_halt = (equity - margin) // shares, (equity - lowest) // shares
+        for market in positioned:
             per_unit, rate = abs(market.position) * market.units.scale, market.units.maintenance
             room = to_liquidation * rate.under // (per_unit * (rate.under + rate.over))
             if book.halted is None:
@@ -158,10 +159,14 @@ class Simulation:
         """
         opened, high, low, close = prices
         account = self.account_of(market)
-        gone = market.units.liquidation_price(account.position, account.cash - account.reserved)
+        threshold = market.units.liquidation_price(
+            account.position, account.cash - account.reserved
+        )
         before = opened if market.last is None else market.last
-        liquidates = gone is not None and (
-            min(low, before) <= gone if account.position > 0 else max(high, before) >= gone
+        liquidates = threshold is not None and (
+            min(low, before) <= threshold
+            if account.position > 0
+            else max(high, before) >= threshold
         )
         if not liquidates and low > market.highest_below and high < market.lowest_above:
             return []
@@ -189,23 +194,23 @@ class Simulation:
             rates = self._rates[market.symbol]
             self._funding_ms[market.symbol] = rates.due_after(ts_ms)
             price = None if market.last is None else market.units.to_price(market.last)
-            for due in rates.due_at(ts_ms, Held(self.book.positions[market.symbol], price)):
+            for due in rates.due_at(ts_ms, Holding(self.book.positions[market.symbol], price)):
                 self._charge(market, due, ts_ms)
         self._set_due()
 
     def _charge(self, market: RestingOrders, due: Due, ts_ms: int) -> None:
         """Book one payment of funding; a late one counts for the day of its hour."""
-        name, held = market.instrument.id, due.held
+        name, holding = market.instrument.id, due.holding
         last = self._charged.get(name)
         if last is None or last.ts_event <= due.hour_ms * _NS:
             self._charged[name] = FundingRateUpdate(
                 name, due.rate, due.hour_ms * _NS, ts_ms * _NS, due.hours * 60
             )
-        if not held.position or held.price is None:
+        if not holding.position or holding.price is None:
             return
         if self.carried is not None and due.hour_ms <= self.carried.ts_ms:
             return  # of the warm-up, which is over
-        amount = funding(held.position, held.price, due.rate)
+        amount = funding(holding.position, holding.price, due.rate)
         if not amount:
             return
         booked_ms = ts_ms if ts_ms > due.hour_ms else None

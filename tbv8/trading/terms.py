@@ -87,11 +87,11 @@ def to_terms(
 
 
 def as_changed(
-    known: Order, order: Any, left: Decimal, price: Any = None, trigger_price: Any = None
+    booked: Order, order: Any, left: Decimal, price: Any = None, trigger_price: Any = None
 ) -> Order:
     """Return a known order with what is left of it, and the prices that it has or is given."""
     return msgspec.structs.replace(
-        known, change=_signed(order, left), prices=_prices(order, price, trigger_price)
+        booked, change=_signed(order, left), prices=_prices(order, price, trigger_price)
     )
 
 
@@ -103,11 +103,11 @@ def _prices(order: Any, price: Any = None, trigger_price: Any = None) -> tuple[D
     """Return limit and trigger, as far as the order has them."""
     if order.order_type == OrderType.MARKET:
         return ()
-    given = (
+    prices = (
         price or getattr(order, "price", None),
         trigger_price or getattr(order, "trigger_price", None),
     )
-    return tuple(value.as_decimal() for value in given if value is not None)
+    return tuple(value.as_decimal() for value in prices if value is not None)
 
 
 def end_ns(order: Any, now_ns: int) -> int:
@@ -117,17 +117,17 @@ def end_ns(order: Any, now_ns: int) -> int:
     return getattr(order, "expire_time", None) or 0
 
 
-def to_engine(order: Any, wanted: Order, *, size_decimals: int, ends_ns: int) -> Any:
+def to_engine(order: Any, risk_order: Order, *, size_decimals: int, ends_ns: int) -> Any:
     """Return an order as the engine may have it: a copy that stands alone, where it differs.
 
     The engine enlarges resting reduce-only orders and children of a bracket, ends the whole sibling
     of an order that is filled, and knows no DAY.
     """
     changes: dict[str, Any] = {}
-    size, rests = abs(wanted.change), order.order_type in KINDS
+    size, rests = abs(risk_order.change), order.order_type in KINDS
     if size != order.quantity.as_decimal():
         changes["quantity"] = str(Quantity.from_decimal_dp(size, size_decimals))
-    reduce_only = wanted.reduce_only and not rests
+    reduce_only = risk_order.reduce_only and not rests
     if reduce_only != order.is_reduce_only:
         changes["is_reduce_only"] = reduce_only
     linked = order.contingency_type not in (None, ContingencyType.NO_CONTINGENCY)

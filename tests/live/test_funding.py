@@ -18,7 +18,7 @@ from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS
 from tbv8.results.accounting import to_books
 from tbv8.results.marks import to_marks
 from tbv8.store.bars import open_bars
-from tbv8.trading.funding import AwaitedRates, Charged, Held
+from tbv8.trading.funding import AwaitedRates, Charged, Holding
 from tbv8.trading.records import Run
 from tests.builders import rows, shell
 from tests.live.rig import START_MS, World, bodies, ema, make_plan, scripted, whole
@@ -237,7 +237,7 @@ def test_the_next_time_is_a_full_hour_or_a_booking() -> None:
     times = [START_MS * 0]
     for _ in range(5):
         times.append(rates.due_after(times[-1]))
-        rates.due_at(times[-1], Held(D(1), D(1)))
+        rates.due_at(times[-1], Holding(D(1), D(1)))
 
     assert [time // MINUTE_MS for time in times[1:]] == [60, 120, 121, 180, 200]
 
@@ -245,19 +245,19 @@ def test_the_next_time_is_a_full_hour_or_a_booking() -> None:
 def test_a_payment_of_hours_is_of_what_was_held_at_its_end_alone() -> None:
     rates = awaited((1000, 16, "0.1", 8), (1001, 8, "0.2", 8))
     for hour in range(1, 17):
-        assert not rates.due_at(hour * HOUR_MS, Held(D(hour), D(100)))
+        assert not rates.due_at(hour * HOUR_MS, Holding(D(hour), D(100)))
 
-    (second,) = rates.due_at(1000 * MINUTE_MS, Held(D(99), D(1)))
-    (first,) = rates.due_at(1001 * MINUTE_MS, Held(D(99), D(1)))
+    (second,) = rates.due_at(1000 * MINUTE_MS, Holding(D(99), D(1)))
+    (first,) = rates.due_at(1001 * MINUTE_MS, Holding(D(99), D(1)))
 
-    assert (second.hour_ms, second.held.position) == (16 * HOUR_MS, D(16))
-    assert (first.hour_ms, first.held.position, first.rate) == (8 * HOUR_MS, D(8), D("0.2"))
+    assert (second.hour_ms, second.holding.position) == (16 * HOUR_MS, D(16))
+    assert (first.hour_ms, first.holding.position, first.rate) == (8 * HOUR_MS, D(8), D("0.2"))
 
 
 def test_what_was_not_held_at_the_hour_pays_nothing() -> None:
     rates = awaited((61, 1, "0.1", 1))
-    rates.due_at(HOUR_MS, Held(D(0), D(100)))
+    rates.due_at(HOUR_MS, Holding(D(0), D(100)))
 
-    (due,) = rates.due_at(61 * MINUTE_MS, Held(D(5), D(100)))
+    (due,) = rates.due_at(61 * MINUTE_MS, Holding(D(5), D(100)))
 
-    assert due.held.position == 0
+    assert due.holding.position == 0
