@@ -38,7 +38,7 @@ from tbv8.market import (
 from tbv8.progress import progress
 from tbv8.store.bars import (
     BarStore,
-    KnownSpan,
+    CompleteSpan,
     open_bars,
     rows_within,
     schema_of,
@@ -56,11 +56,11 @@ from tbv8.store.ledger import (
     read_outdated_spans,
 )
 from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
-from tbv8.store.verify import Problem
+from tbv8.store.verify import DayProblem
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
-from tbv8.venues.files.read import read_bars
+from tbv8.venues.files.read import read_file
 from tbv8.venues.units import UnitRows, unit_bars
 
 _MONTH = parse_timeframe("1M")
@@ -96,7 +96,7 @@ def backfill(
         any_name = source.files is not None
         if not missing and not _is_changed(store, series, venue, any_name=any_name):
             return
-        writer = _Writer(store, series, dataset, now_ms)
+        writer = _HistoryWriter(store, series, dataset, now_ms)
         with open_symbol_history(series, venue, dataset) as symbol_history:
             _check_market(store, series, venue, symbol_history.native, any_name=any_name)
             writer.write_not_listed(_within(missing, Span(0, symbol_history.listed_ms)))
@@ -123,7 +123,7 @@ def backfill(
                 _print_line(series, _not_yet_text(awaited, dataset))
 
 
-class _Writer:
+class _HistoryWriter:
     """Commits several pieces at once: a transaction per day takes 2.4 times as long (measured).
 
     A transaction has the days of half a second, or a month of days; it takes less than a second. A
@@ -158,7 +158,7 @@ class _Writer:
         pieces, self._waiting = self._waiting, []
         if not pieces:
             return
-        known_spans = [KnownSpan(piece.span, piece.bars, piece.source) for piece in pieces]
+        known_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
             self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self._dataset
         )
@@ -170,7 +170,7 @@ class _Writer:
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Record in the ledger that spans before the listing are empty."""
         empty = schema_of(self._dataset).empty_table()
-        known_spans = [KnownSpan(span, empty, NOT_LISTED) for span in spans]
+        known_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
             self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self._dataset
         )
@@ -239,7 +239,7 @@ def import_file(
         DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are in units of another multiplier.
     """
-    bars = read_bars(path, name=str(path))
+    bars = read_file(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
@@ -373,7 +373,7 @@ def draw_hours(
 
 def compare(
     store: BarStore, series: Series, spans: Sequence[Span], *, venue: Venue
-) -> Iterator[Problem]:
+) -> Iterator[DayProblem]:
     """Yield the differences between stored bars and those of the venue's API, by time.
 
     Raises:
@@ -388,7 +388,7 @@ def compare(
                     bar, venue_bar = _bar(stored, ts_ms), _bar(at_venue, ts_ms)
                     difference = f"{iso(ts_ms)} is {bar}, at the venue {venue_bar}"
                     day_ms = ts_ms // DAY_MS * DAY_MS
-                    yield Problem(series.venue, series.symbol, HISTORY, day_ms, difference)
+                    yield DayProblem(series.venue, series.symbol, HISTORY, day_ms, difference)
 
 
 class SymbolHistory(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,7 +68,7 @@ class Trials(ReadOnlyCommand):
         sort = sort or experiment.objective.metric
         if sort not in _SORTS:
             raise InvalidCommand(f"--sort: {unknown('column', sort, _SORTS)}")
-        count = whole_number("--top", top, least=1)
+        count = whole_number("--top", top, minimum=1)
         with open_reader(project.db_path) as query:
             listed = list_trials(query, experiment, project.results_path, top=count, sort=sort)
         if as_json:
@@ -158,7 +158,7 @@ class Promote(ReadOnlyCommand):
             raise InvalidCommand("--as: missing: write the id of the new strategy")
         if as_ in project.strategies or as_ in project.experiments:
             raise InvalidCommand(f"--as: {as_!r} exists already: write another id")
-        trial = whole_number("--number", number, least=0) if number else None
+        trial = whole_number("--number", number, minimum=0) if number else None
         with open_reader(project.db_path) as query:
             lines = promote(query, experiment, as_, project=project, number=trial)
         print("\n".join(lines))

@@ -65,12 +65,12 @@ class Import(ReadOnlyCommand):
         if not path.is_file():
             raise InvalidCommand(f"no file {pos_args[0]!r}: check its path")
         migrate(project.db_path, root=project.root)
-        there = project.venues[venue]
+        configured = project.venues[venue]
         span = import_file(
             project.db_path,
             series,
             path,
-            venue=there,
+            venue=configured,
             now_ms=project.now_ms,
             may_replace=lambda problem: replace or _confirm(problem),
         )

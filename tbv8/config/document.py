@@ -80,8 +80,8 @@ class Document(msgspec.Struct, frozen=True):
 def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
     """Return the message about a value outside of `choices`: the nearest spelling, the choices."""
     names = sorted(choices)
-    near = nearest(value, names)
-    hint = f", did you mean {near!r}? Known" if near else "; known"
+    closest = nearest(value, names)
+    hint = f", did you mean {closest!r}? Known" if closest else "; known"
     shown = ", ".join(names[:_MAX_CHOICES_SHOWN]) or "none"
     more = f" and {len(names) - _MAX_CHOICES_SHOWN} more" if len(names) > _MAX_CHOICES_SHOWN else ""
     return f"unknown {noun} {value!r}{hint}: {shown}{more}"
@@ -90,8 +90,8 @@ def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
 def unknown_key(name: str, allowed: Iterable[str]) -> str:
     """Return the message about an unknown key: the nearest spelling, else all allowed keys."""
     names = list(allowed)
-    near = nearest(name, names)
-    hint = f", did you mean {near!r}?" if near else f"; known: {', '.join(names)}"
+    closest = nearest(name, names)
+    hint = f", did you mean {closest!r}?" if closest else f"; known: {', '.join(names)}"
     return f"unknown key{hint}"
 
 
@@ -100,8 +100,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     import difflib  # of an error alone
 
     folded = {spelling.casefold(): spelling for spelling in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return folded[near[0]] if near else None
+    closest = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return folded[closest[0]] if closest else None
 
 
 def read_document(path: Path, *, root: Path) -> Document:
@@ -180,8 +180,8 @@ def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
     if mark is not None and text[mark.index : mark.index + 1] == "\t":
         problem = "a tab, indent with spaces"
     elif e.context:
-        begun = e.context.startswith("while") and start and mark and start.line < mark.line
-        since = f" from line {start.line + 1}" if start and begun else ""
+        has_start = e.context.startswith("while") and start and mark and start.line < mark.line
+        since = f" from line {start.line + 1}" if start and has_start else ""
         problem = f"{e.context}{since}: {problem}"
     return ConfigError(f"not YAML: {problem}", path=path, line=mark.line + 1 if mark else None)
 
@@ -242,13 +242,13 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
     path = re.search(r" - at `\$([^`]*)`\Z", message)
     problem = message[: path.start()] if path else message
     key = _locate(document, record, path[1] if path else "")
-    here = _type_at(record, key)
+    kind = _type_at(record, key)
     if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        document.refuse((*key, match[1]), unknown_key(match[1], _fields(here)))
+        document.refuse((*key, match[1]), unknown_key(match[1], _fields(kind)))
     if match := re.fullmatch(r"Object missing required field `(.*)`", problem):
         document.refuse((*key, match[1]), "missing: write this key")
     value = _value_at(document.value, key)
-    choices = _choices(here)
+    choices = _choices(kind)
     if choices and isinstance(value, str):
         document.refuse(key, unknown("value", value, choices))
     document.refuse(key, expected(problem, value, choices, _constraints(record, key)))
@@ -266,7 +266,7 @@ def expected(
     key's `constraints`: then their `examples` are shown.
     """
     named = re.match(r"Expected `([^`]*)`", message)
-    alternatives = " or ".join(choices) or (_words(named[1]) if named else "a number")
+    alternatives = " or ".join(choices) or (_type_names(named[1]) if named else "a number")
     is_quotable = "text" in alternatives and isinstance(value, int | float)
     examples = [str(example) for example in constraints.get("examples", ())]
     if is_quotable and examples and not re.search(constraints.get("pattern", r"\Z."), str(value)):
@@ -277,7 +277,7 @@ def expected(
     return f"expected {alternatives}, got {_shown(value)}{cure}"
 
 
-_WORDS = {
+_TYPE_NAMES = {
     "float": "a number",
     "decimal": "a number",
     "int": "a whole number",
@@ -288,11 +288,11 @@ _WORDS = {
 }
 
 
-def _words(types_named: str) -> str:
+def _type_names(types_named: str) -> str:
     names = types_named.split(" | ")
     if "float" in names and "int" in names:
         names.remove("int")
-    return " or ".join(_WORDS.get(name, name) for name in names)
+    return " or ".join(_TYPE_NAMES.get(name, name) for name in names)
 
 
 def _shown(value: Any) -> str:

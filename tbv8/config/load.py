@@ -170,7 +170,7 @@ def load_project(
     )
     history_venue, history, _ = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    strategies, broken_strategies = _load_folder(
+    strategies, broken_strategies = load_files(
         root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
     symbols = venues[history_venue].symbols if history_venue in venues else ()
@@ -215,7 +215,7 @@ def _notify(document: Document, raw: NotifySection | None) -> Notify | None:
     return Notify(urls_env=raw.urls_env, without=raw.without)
 
 
-class _Data(msgspec.Struct, frozen=True, kw_only=True):
+class _DataSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of data.yaml, with its defaults."""
 
     db_path: Path
@@ -225,7 +225,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify | None
 
 
-def _load_data(root: Path) -> _Data:
+def _load_data(root: Path) -> _DataSettings:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -234,7 +234,7 @@ def _load_data(root: Path) -> _Data:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return _Data(
+    return _DataSettings(
         db_path=db_path,
         results_path=results_path,
         timeframes=tuple(timeframes),
@@ -243,11 +243,11 @@ def _load_data(root: Path) -> _Data:
     )
 
 
-def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
+def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _BrokenVenues]:
     """Return the venues without errors, and the errors of the others."""
-    broken = _Broken({}, {})
+    broken = _BrokenVenues({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    venues, broken_venues = _load_folder(
+    venues, broken_venues = load_files(
         root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
@@ -266,7 +266,7 @@ def _with_runs(
     return spans
 
 
-def _problems(broken: _Broken, strategies: Mapping[str, ConfigError]) -> tuple[Problem, ...]:
+def _problems(broken: _BrokenVenues, strategies: Mapping[str, ConfigError]) -> tuple[Problem, ...]:
     errors: list[tuple[Kind, str, ConfigError]] = [
         *(("venue", name, e) for name, e in broken.venues.items()),
         *(("instrument", name, e) for (name, _), e in broken.instruments.items()),
@@ -317,10 +317,10 @@ def _read(root: Path, name: str, cure: str) -> Document:
     return read_document(path, root=root)
 
 
-def _load_folder[T](
+def load_files[T](
     root: Path, name: str, noun: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
-    """Load each file of a folder; return the records and the errors, by file name."""
+    """Load each file of a folder of config/; return the records and the errors, by file name."""
     loaded: dict[str, T] = {}
     broken: dict[str, ConfigError] = {}
     for path in _paths(root, name, noun, cure):
@@ -353,8 +353,8 @@ def _paths(root: Path, name: str, noun: str, cure: str | None) -> list[Path]:
     return paths
 
 
-def _named(document: Document, key: str, name: str) -> str:
-    """Return `name`, or refuse it if it is not the file's own name."""
+def check_name(document: Document, key: str, name: str) -> str:
+    """Return a name; refuse it if it is not the name of the file."""
     if name != document.path.stem:
         document.refuse((key,), f"{name!r} must be the file's name, {document.path.stem!r}")
     if not re.fullmatch(NAME, name):
@@ -370,7 +370,7 @@ def _load_venue(
 ) -> Venue:
     """Return a venue; errors in the rules of an instrument go into `broken`."""
     raw = to_record(document, VenueFile)
-    name = _named(document, "venue", raw.venue)
+    name = check_name(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     multipliers = _multipliers(document, raw, symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
@@ -483,18 +483,18 @@ def _multipliers(
 ) -> dict[str, Decimal]:
     """Return the multipliers other than 1: bars are stored by them, so that none may be wrong."""
     for symbol, rules in raw.instruments.items():
-        _check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
+        check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
     multipliers = {symbol: rules.multiplier for symbol, rules in raw.instruments.items()}
     for symbol, native in symbols.items():
-        if native is None or (named := multiplier_in(native, symbol)) == 1:
+        if native is None or (multiplier := multiplier_in(native, symbol)) == 1:
             continue
-        if multipliers.get(symbol) == named:
+        if multipliers.get(symbol) == multiplier:
             continue
         base, _, quote = symbol.partition("/")
         in_rules = ("instruments", symbol, "multiplier")
         document.refuse(
             in_rules if symbol in multipliers else ("symbols", symbol),
-            f"{native!r} trades {named} {base} as one: write `multiplier: {named}` into "
+            f"{native!r} trades {multiplier} {base} as one: write `multiplier: {multiplier}` into "
             f"instruments.{symbol}, or name the symbol {native.removesuffix(quote)}/{quote}",
         )
     return {symbol: number for symbol, number in multipliers.items() if number != 1}
@@ -511,9 +511,9 @@ def _check_instrument(
     key = ("instruments", symbol)
     document.choose(key, symbol, symbols, "symbol")
     for name in ("tick_size", "lot_size", "max_leverage"):
-        _check_amount(document, (*key, name), getattr(rules, name))
+        check_amount(document, (*key, name), getattr(rules, name))
     if rules.min_notional_usd != 0:
-        _check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)
+        check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)
     if rules.funding_hours < 0 or (rules.funding_hours and _DAY_HOURS % rules.funding_hours):
         document.refuse(
             (*key, "funding_hours"), f"expected a divisor of 24, got {rules.funding_hours}"
@@ -533,14 +533,15 @@ def _warn_of_percent(
 ) -> None:
     """Add a warning if a fee or a funding rate looks like percent."""
     if rate.copy_abs() >= _PERCENT:
-        percent, meant = plain(rate * 100), plain(rate / 100)
+        percent, fraction = plain(rate * 100), plain(rate / 100)
         warnings.append(
             f"{document.place(key)}: {'.'.join(key)}: {rate} is {percent} % of the notional: "
-            f"if you meant {rate} %, write {meant}"
+            f"if you meant {rate} %, write {fraction}"
         )
 
 
-def _check_amount(document: Document, key: Key, value: Decimal) -> None:
+def check_amount(document: Document, key: Key, value: Decimal) -> None:
+    """Refuse an amount that is not above 0, too large, or with too many decimals."""
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
     if value >= _AMOUNT_LIMIT:
@@ -570,7 +571,7 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
         return False
 
 
-class _Broken(msgspec.Struct, frozen=True):
+class _BrokenVenues(msgspec.Struct, frozen=True):
     """Errors of whole venues, and errors of single instruments of other venues."""
 
     venues: dict[str, ConfigError]
@@ -596,7 +597,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     history_span: Callable[[Venue], Span | None]
     venues: Mapping[str, Venue]
-    broken: _Broken
+    broken: _BrokenVenues
     warnings: list[str]
 
 
@@ -666,18 +667,20 @@ def _resolve_span(
         start_ms = start.time_ms()
     for end in _settings(inputs, backtest, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
-    span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
+    span = Span(start_ms, _limit_to_now(inputs, start, start_ms, end, end_ms))
     venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
     available = venue_span or span
     if not span.intersection(available):
-        late = start_ms >= available.end_ms
-        (start if late else end).refuse(
+        starts_late = start_ms >= available.end_ms
+        (start if starts_late else end).refuse(
             f"{name} has no history of {span}, only of {available}: write dates in there"
         )
-    held = span.intersection(available)
-    wanted = Span(start_ms if start.rank else held.start_ms, end_ms if end.rank else held.end_ms)
-    outside = tuple(gaps(wanted, [available])) if venue_span else ()
-    span = held
+    in_history = span.intersection(available)
+    configured = Span(
+        start_ms if start.rank else in_history.start_ms, end_ms if end.rank else in_history.end_ms
+    )
+    outside = tuple(gaps(configured, [available])) if venue_span else ()
+    span = in_history
     if backtest is not None and document is not None:
         _check_warm_up(document, backtest, span, venue=name, venue_span=venue_span)
     return name, span, outside
@@ -725,7 +728,9 @@ def _warm_up_ms(document: Document, text: str) -> int:
     return warm_up_ms
 
 
-def _cut_to_now(inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int) -> int:
+def _limit_to_now(
+    inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int
+) -> int:
     """Return the end, no later than now; errors blame the setting of the higher rank."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
@@ -759,13 +764,13 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
 
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, StrategyFile)
-    strategy_id = _named(document, "strategy_id", raw.strategy_id)
+    strategy_id = check_name(document, "strategy_id", raw.strategy_id)
     data_venue, span, not_in_history = _resolve_span(inputs, raw.backtest, document)
     if data_venue in inputs.broken.venues:
         raise inputs.broken.venues[data_venue]
     symbols = _strategy_symbols(document, raw, inputs.venues[data_venue])
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
-    _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
+    check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
         document.refuse(
             ("backtest", "slippage_ticks"),
@@ -866,7 +871,7 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
     for key, value in limits.items():
         if key not in names:
             document.refuse(("risk", key), unknown_key(key, names))
-        _check_amount(document, ("risk", key), value)
+        check_amount(document, ("risk", key), value)
     units = {positions[symbol]: f", in {base}" for symbol, base in bases.items()}
     for key in names:
         if key not in limits:

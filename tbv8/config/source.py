@@ -1,4 +1,4 @@
-"""Python sources read as syntax trees, never imported: classes, params, imports, digests.
+"""Reads Python sources as syntax trees, without importing them: classes, params, imports, digests.
 
 A source's digest covers its compiled code without line numbers: comments and blank lines change
 nothing, and it is the same on any machine with the same Python.
@@ -132,8 +132,8 @@ def _read[T](path: Path, parse: Callable[[bytes, str], T]) -> T:
     Raises:
         ConfigError: It cannot be read, or is not Python.
     """
-    here = Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    working_folder = Path.cwd()
+    shown = path.relative_to(working_folder) if path.is_relative_to(working_folder) else path
     try:
         return parse(path.read_bytes(), str(shown))
     except OSError as e:
@@ -368,7 +368,7 @@ def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
 
 
 def strategy_sources(module: str, *, root: Path) -> tuple[list[Path], Path]:
-    """Return the file of a strategy's module and its imports, sorted, and their common folder.
+    """Return the sorted files of a strategy's module and its imports, and their common folder.
 
     Files of tbv8 may lie outside that folder. Imports by other ways (a folder added to sys.path)
     are found when the strategy runs.

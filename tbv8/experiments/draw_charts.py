@@ -9,7 +9,7 @@ import numpy as np
 
 from tbv8.experiments.montecarlo import SHARES, Paths
 from tbv8.experiments.result import METHODS, Drawn, Findings
-from tbv8.experiments.space_charts import Part, mark_of
+from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
 from tbv8.page.html import Child, Html, element, table
@@ -145,7 +145,7 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
         layout=layout,
         span=(times[0], times[-1]) if is_daily else None,
         height=280,
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 

@@ -56,7 +56,7 @@ def write_folder(
     plotly_path = f"../../{PLOTLY_FILE}" if has_plotly(results_path) else None
 
     def write(new: Path) -> None:
-        write_json(new / "summary.json", to_json(findings))
+        write_json(new / "summary.json", summary_json(findings))
         _write_trials(new / "trials.csv", findings)
         if findings.walk:
             _write_walk(new, findings.walk, findings.experiment)
@@ -69,7 +69,7 @@ def write_folder(
     return result_lines(findings)
 
 
-def to_json(findings: Findings) -> dict[str, Any]:
+def summary_json(findings: Findings) -> dict[str, Any]:
     """Return summary.json."""
     experiment, chosen, luck, walk = (
         findings.experiment,
@@ -91,7 +91,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "chosen": {
             "number": chosen.number,
             "params": plain(dict(chosen.params)),
-            "why": _why(findings),
+            "why": _choice_text(findings),
             "stats": findings.stats,
         }
         if chosen
@@ -107,7 +107,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _why(findings: Findings) -> str:
+def _choice_text(findings: Findings) -> str:
     objective = findings.experiment.objective
     best = "highest" if objective.maximize else "lowest"
     return (

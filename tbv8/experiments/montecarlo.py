@@ -1,4 +1,4 @@
-"""Monte Carlo of the chosen trial: its days, round trips and markets drawn anew.
+"""Monte Carlo of the chosen trial: its days, round trips and markets drawn again.
 
 Days and round trips are drawn here; markets are trials (markets.py) that are only summarised here.
 The bytes are the same on every machine: balances are integers, sums are exact or in a fixed order.

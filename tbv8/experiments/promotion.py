@@ -6,9 +6,9 @@ from tbv8.config.experiments import promoted_text, results_folder
 from tbv8.config.records import Experiment, Project
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
-from tbv8.experiments.listing import read_summary
+from tbv8.experiments.listing import read_summary_json
 from tbv8.experiments.result import (
-    Row,
+    SearchTrial,
     caution,
     headline,
     measure_luck,
@@ -16,7 +16,7 @@ from tbv8.experiments.result import (
     read_rows,
 )
 from tbv8.experiments.survey import Survey
-from tbv8.experiments.walkforward import choose
+from tbv8.experiments.walkforward import choose_trial
 from tbv8.files import replacing
 from tbv8.store.database import Query
 
@@ -53,7 +53,7 @@ def promote(
         f"{to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
     ]
-    summary = read_summary(results_folder(project.results_path, name)) or {}
+    summary = read_summary_json(results_folder(project.results_path, name)) or {}
     warning = caution(
         total_return=row.trial.total_return,
         deflated=luck.deflated if luck else None,
@@ -77,9 +77,9 @@ def promote(
     ]
 
 
-def _row(rows: list[Row], experiment: Experiment, number: int | None) -> Row:
+def _row(rows: list[SearchTrial], experiment: Experiment, number: int | None) -> SearchTrial:
     if number is None:
-        number = choose([row.trial for row in rows], experiment.objective)
+        number = choose_trial([row.trial for row in rows], experiment.objective)
         if number is None:
             raise DataError(
                 f"{experiment.experiment_id}: no trial has a result with enough round trips: name "

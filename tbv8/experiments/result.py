@@ -31,7 +31,7 @@ from tbv8.experiments.overfitting import (
 )
 from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
-from tbv8.experiments.walkforward import choose
+from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.page.words import NONE, counted, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
@@ -45,7 +45,7 @@ _MOST_OVERFITTED = 0.5
 _HEADLINE = (*METRICS, "trades", "fills")
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class SearchTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial of the search; `line` is the reason if it has no result, `returns` are daily."""
 
     number: int
@@ -123,15 +123,15 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     experiment: Experiment
-    rows: Sequence[Row]
-    chosen: Row | None
+    rows: Sequence[SearchTrial]
+    chosen: SearchTrial | None
     stats: Mapping[str, Any]
     luck: Luck | None
     drawn: Drawn | None
     walk: Stitched | None
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[SearchTrial]:
         """The trials without a result."""
         return [row for row in self.rows if row.trial.status != "ok"]
 
@@ -140,7 +140,7 @@ def read_findings(survey: Survey, query: Query) -> Findings:
     """Return the result of an experiment's rows; each of them must be there."""
     experiment = survey.experiment
     rows, stats = _rows(survey, query)
-    best = choose([row.trial for row in rows], experiment.objective)
+    best = choose_trial([row.trial for row in rows], experiment.objective)
     chosen = None if best is None else rows[best]
     return Findings(
         experiment=experiment,
@@ -153,7 +153,7 @@ def read_findings(survey: Survey, query: Query) -> Findings:
     )
 
 
-def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
+def _drawn(survey: Survey, query: Query, chosen: SearchTrial) -> Drawn:
     settings = survey.experiment.monte_carlo
     assert settings
     by_trade, *planned = survey.drawn(chosen.number)
@@ -199,19 +199,19 @@ def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
     )
 
 
-def read_rows(survey: Survey, query: Query) -> list[Row]:
+def read_rows(survey: Survey, query: Query) -> list[SearchTrial]:
     """Return the trials of a search, by number; each of them must be there."""
     return _rows(survey, query)[0]
 
 
-def _rows(survey: Survey, query: Query) -> tuple[list[Row], list[Mapping[str, Any]]]:
+def _rows(survey: Survey, query: Query) -> tuple[list[SearchTrial], list[Mapping[str, Any]]]:
     keys = [trial.key for trial in survey.search]
     trials, details = read_trials(query, keys), dict(read_details(query, keys))
     rows, stats = [], []
     for trial in survey.search:
         stats_of_trial = json.loads(details[trial.key].stats)
         rows.append(
-            Row(
+            SearchTrial(
                 number=trial.number,
                 params=as_mapping(survey.experiment.search.axes, trial.point),
                 trial=trials[trial.key],
@@ -236,7 +236,9 @@ def daily_of(equity: Ints) -> list[float] | None:
     return returns
 
 
-def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
+def measure_luck(
+    survey: Survey, query: Query, rows: Sequence[SearchTrial], chosen: SearchTrial
+) -> Luck | None:
     """Return the share of luck in a chosen trial; None if its account was lost."""
     if chosen.returns is None:
         return None
@@ -277,7 +279,7 @@ def deflate(
     return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
 
 
-def returns_matrix(rows: Sequence[Row]) -> Floats:
+def returns_matrix(rows: Sequence[SearchTrial]) -> Floats:
     """Return daily returns, a row a day and a column a trial, of trials with equally many days."""
     columns = [row.returns for row in rows if row.returns is not None]
     if not columns:
@@ -434,7 +436,7 @@ def caution(
     return "; ".join(reasons)
 
 
-def _caution(findings: Findings, chosen: Row) -> str:
+def _caution(findings: Findings, chosen: SearchTrial) -> str:
     luck, walk = findings.luck, findings.walk
     return caution(
         total_return=chosen.trial.total_return,

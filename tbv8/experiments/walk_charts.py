@@ -7,7 +7,7 @@ from typing import Any
 
 from tbv8.config.document import plain
 from tbv8.experiments.result import Findings
-from tbv8.experiments.space_charts import Part, mark_of
+from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.experiments.stitching import Stitched
 from tbv8.market import FEWEST_DAYS, iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
@@ -84,7 +84,7 @@ def _stitched(findings: Findings, walk: Stitched) -> Chart:
         traces=[line("out of sample", "equity", "--accent", hovertemplate="%{y:,.2f} USD")],
         layout={"shapes": shapes, "showlegend": False, "yaxis": value_axis(zeroline=False)},
         span=(int(walk.times_ms[0]), int(walk.times_ms[-1])),
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 

@@ -21,7 +21,7 @@ _WAIT_S = 3.0
 _POLL_S = 0.05
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SessionReply(msgspec.Struct, frozen=True):
     """The effect of a command; `state` is the account of the session, None if it is unknown."""
 
     text: str
@@ -29,30 +29,30 @@ class Answer(msgspec.Struct, frozen=True):
     is_confirmed: bool = False
 
 
-def await_answer(db_path: Path, name: str, *, action: str, close: bool = False) -> Answer:
+def await_reply(db_path: Path, name: str, *, action: str, close: bool = False) -> SessionReply:
     """Return the answer of a strategy's session, which writes its account after the command."""
     if not session_runs(db_path, name):
         state = _read_state(db_path, name)
-        return Answer("no session runs: takes effect at the next start", state)
+        return SessionReply("no session runs: takes effect at the next start", state)
     until_s = time.monotonic() + _WAIT_S
     while time.monotonic() < until_s:
         state = _read_state(db_path, name, action=action, close=close)
         if state is not None:
-            return Answer("confirmed by the session", state, is_confirmed=True)
+            return SessionReply("confirmed by the session", state, is_confirmed=True)
         time.sleep(_POLL_S)
-    return Answer(
+    return SessionReply(
         "not confirmed yet: the session opens nothing while it starts, replays or hangs; "
         "`doit status` shows the confirmation"
     )
 
 
-def stop_line(name: str, answer: Answer) -> str:
+def stop_line(name: str, reply: SessionReply) -> str:
     """Return the line about a stop: the remaining position, and the cancelled orders."""
-    state = answer.state or {}
+    state = reply.state or {}
     positions = positions_text(state)
     cure = f"; `doit stop {name} --close` closes it" if positions else ""
-    if not answer.is_confirmed:
-        return f"{name}: stopped ({answer.text})" + (
+    if not reply.is_confirmed:
+        return f"{name}: stopped ({reply.text})" + (
             f", holds {positions}{cure}" if positions else ""
         )
     orders = counted(state["cancelled"], "working order") if state["cancelled"] else "no order"

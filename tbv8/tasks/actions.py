@@ -228,7 +228,7 @@ def run_paper(
 ) -> None:
     """Run a strategy's paper session until it is stopped."""
     from tbv8.live.notify import Notifier
-    from tbv8.live.watch import Options, watch
+    from tbv8.live.watch import WatchOptions, watch
 
     try:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
@@ -257,7 +257,7 @@ def run_paper(
         title = f"tbv8 {strategy.strategy_id}"
         notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
-    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    options = WatchOptions(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
     watch(plans, options)
 
 
@@ -312,7 +312,7 @@ def run_recorder(
     project: Project, for_s: float | None, metrics_port: int | None, parent: int | None
 ) -> None:
     """Record live data of every enabled venue."""
-    from tbv8.recorder.run import Options, record
+    from tbv8.recorder.run import RecorderOptions, record
 
     if parent is not None:
         end_with_parent(parent)
@@ -322,5 +322,5 @@ def run_recorder(
 
         migrate(project.db_path, root=project.root)
 
-    options = Options(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
+    options = RecorderOptions(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
     record(project.db_path, list(project.venues.values()), options)

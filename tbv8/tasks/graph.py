@@ -191,7 +191,7 @@ def aggregates(
 
 
 def backtests(project: Project) -> Iterator[Task]:
-    """Yield one subtask per strategy behind the bars that it reads, and a check of its params."""
+    """Yield one subtask per strategy, after the bars that it reads and a check of its params."""
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
     yield from _broken_strategies(project)
     for strategy in project.strategies.values():
@@ -226,7 +226,7 @@ def backtests(project: Project) -> Iterator[Task]:
 
 
 def experiments(project: Project) -> Iterator[Task]:
-    """Yield one subtask per experiment behind the bars that its trials read."""
+    """Yield one subtask per experiment, after the bars that its trials read."""
     yield {"name": None, "doc": "Run the experiments in config/experiments"}
     for problem in project.problems:
         if problem.kind == "experiment":

@@ -263,7 +263,7 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
 def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
     bench.db_path.unlink()
 
-    with pytest.raises(DataError, match="there is no database: run `doit migrate`"):
+    with pytest.raises(DataError, match=r"tbv8.sqlite: there is no database"):
         bench.state()
 
 

@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
 from tbv8.live.results import replay
-from tbv8.live.stopping import Answer, positions_text, stop_line
+from tbv8.live.stopping import SessionReply, positions_text, stop_line
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -375,11 +375,11 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
 
     # then
     state = world.journaled(plan).session.state
-    assert stop_line("live", Answer("", state, is_confirmed=True)) == (
+    assert stop_line("live", SessionReply("", state, is_confirmed=True)) == (
         "live: stopped: holds 0.5 BTC long, 2 working orders cancelled; `doit stop live --close` "
         "closes it; the process goes on, Ctrl-C ends it"
     )
-    assert stop_line("live", Answer("no session runs", state)) == (
+    assert stop_line("live", SessionReply("no session runs", state)) == (
         "live: stopped (no session runs), holds 0.5 BTC long; `doit stop live --close` closes it"
     )
 

@@ -33,7 +33,7 @@ from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import PRICES, read_bars
+from tbv8.venues.files.read import PRICES, read_file
 from tbv8.venues.registry import make_history
 from tests.builders import (
     MONDAY,
@@ -80,12 +80,12 @@ def put(tmp_path: Path) -> Callable[..., Path]:
 
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        read_bars(path, name=path.name)
+        read_file(path, name=path.name)
     return str(caught.value)
 
 
 def rows_read(path: Path) -> list[tuple[Any, ...]]:
-    return rows_of(read_bars(path, name="x").table)
+    return rows_of(read_file(path, name="x").table)
 
 
 # Formats, columns and times
@@ -144,7 +144,7 @@ def test_every_format_gives_the_same_bars(
     path = put(form(bars))
 
     assert rows_read(path) == rows_of(bars)
-    assert read_bars(path, name="").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_file(path, name="").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # jesse has no export of its own. Its arrays are `timestamp, open, close, high, low, volume`
@@ -178,7 +178,7 @@ def test_what_users_save_of_jesse_is_read_as_it_is(
     path = put(text.encode())
 
     assert rows_read(path) == JESSE_BARS
-    assert layout in read_bars(path, name="").layout
+    assert layout in read_file(path, name="").layout
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_unit_of_time_is_told_apart_and_said(
     table = put(in_parquet(bars.set_column(0, "date", pa.array(column))), "table")
 
     assert rows_read(text) == rows_read(table) == rows_of(bars)
-    assert read_bars(text, name="").note("x") == f"x: 60 bars, `date` {unit}"
+    assert read_file(text, name="").note("x") == f"x: 60 bars, `date` {unit}"
 
 
 @given(
@@ -400,7 +400,7 @@ def test_times_without_a_zone_are_of_the_configured_one(
 ) -> None:
     path = put(f"{HEAD}\n{wall},2,4,1,3,5\n")
 
-    assert read_bars(path, name="", zone=zone).ts_ms.tolist() == [parse_time(utc)]
+    assert read_file(path, name="", zone=zone).ts_ms.tolist() == [parse_time(utc)]
 
 
 @pytest.mark.parametrize(
@@ -417,14 +417,14 @@ def test_a_local_time_that_is_no_one_moment_is_refused_with_its_line(
     path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")
 
     with pytest.raises(DataError, match=f"^x:3: {said}"):
-        read_bars(path, name="x", zone="Europe/Berlin")
+        read_file(path, name="x", zone="Europe/Berlin")
 
 
 def test_a_table_without_a_zone_is_read_in_the_configured_one(put: Callable[..., Path]) -> None:
     bars = minute_bars(HOUR)
     naive = bars.set_column(0, "ts", bars["ts_ms"].cast(pa.timestamp("ms")))
 
-    read = read_bars(put(in_parquet(naive)), name="", zone="America/New_York")
+    read = read_file(put(in_parquet(naive)), name="", zone="America/New_York")
 
     assert read.ts_ms[0] == MONDAY + 5 * 60 * MINUTE_MS
 
@@ -437,7 +437,7 @@ def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) 
     berlin = replace(origin, zone="Europe/Berlin")
 
     (name, span), (other, later) = (
-        next(iter(FileIndex(one).named("BTC/USDT").items())) for one in (origin, berlin)
+        next(iter(FileIndex(one).by_source("BTC/USDT").items())) for one in (origin, berlin)
     )
 
     assert name != other
@@ -454,7 +454,7 @@ def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Pa
 
     assert before == broken.span(day(9)) == days(0, 2)
     with pytest.raises(DataError):
-        broken.named("BTC/USDT")
+        broken.by_source("BTC/USDT")
 
 
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:
