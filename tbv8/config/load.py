@@ -62,7 +62,6 @@ from tbv8.config.source import (
     module_path,
     param_types,
     params,
-    single_market_problem,
     strategy_modules,
     strategy_sources,
     unseen_imports,
@@ -1066,6 +1065,17 @@ def _check_markets(
     classes_by_name = classes(path)
     name = f"{class_name}Config"
     taken = given(classes_by_name[name], classes_by_name)
-    problem = single_market_problem(name, taken.required, symbols=symbols, bars=bars)
-    if problem and taken.closed:
-        document.refuse((problem[0],), problem[1])
+    if not taken.closed:
+        return
+    if len(symbols) > 1 and taken.required.keys().isdisjoint({"instrument_ids", "bar_types"}):
+        document.refuse(
+            ("symbols",),
+            f"{name} takes one instrument_id, so only {symbols[0]} would be traded: write `symbol: "
+            f"{symbols[0]}`, or give {name} the field instrument_ids",
+        )
+    if bars and "bar_types" not in taken.required:
+        document.refuse(
+            ("bars",),
+            f"{name} takes one bar_type, so bars of {', '.join(map(str, bars))} would not be used: "
+            f"remove this key, or give {name} the field bar_types",
+        )

@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache, partial
@@ -243,30 +243,6 @@ def params(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef
     accepted = _constructor_params(config_class, module_classes)
     required = {name: needed for name, needed in accepted.required.items() if name not in GIVEN}
     return Params(required, accepted.closed)
-
-
-def single_market_problem(
-    config_class: str, taken: Collection[str], *, symbols: Sequence[str], bars: Sequence[object]
-) -> tuple[str, str] | None:
-    """Return why a class cannot use several symbols or further bars: the YAML's key, the problem.
-
-    Args:
-        config_class: The name of its config class.
-        taken: The arguments of that class.
-        symbols: The symbols of the strategy.
-        bars: Its further timeframes.
-    """
-    if len(symbols) > 1 and not {"instrument_ids", "bar_types"} & {*taken}:
-        return "symbols", (
-            f"{config_class} takes one instrument_id, so only {symbols[0]} would be traded: write "
-            f"`symbol: {symbols[0]}`, or give {config_class} the field instrument_ids"
-        )
-    if bars and "bar_types" not in taken:
-        return "bars", (
-            f"{config_class} takes one bar_type, so bars of {', '.join(map(str, bars))} would not "
-            f"be used: remove this key, or give {config_class} the field bar_types"
-        )
-    return None
 
 
 def given(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]) -> Params:

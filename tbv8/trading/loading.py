@@ -26,7 +26,6 @@ from tbv8.config.source import (
     import_root,
     is_file,
     remove_stale_bytecode,
-    single_market_problem,
     strategy_sources,
 )
 from tbv8.errors import ConfigError, Tbv8Error
@@ -82,12 +81,9 @@ def load_strategy(
 def make_config(strategy: records.Strategy, venue: str) -> Any:
     """Return the strategy's own config object; errors as in `check_params`."""
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
-    params, arguments = (
-        _typed(config_class, strategy),
-        _own_arguments(config_class, strategy, venue),
-    )
+    params = _typed(config_class, strategy)
     try:
-        return config_class(**arguments, **params)
+        return config_class(**_own_arguments(config_class, strategy, venue), **params)
     except (ValueError, TypeError) as e:
         name = f"{strategy.class_name}Config"
         if isinstance(e, TypeError) and not _takes_own_arguments(config_class):
@@ -116,11 +112,6 @@ def _own_arguments(config_class: type, strategy: records.Strategy, venue: str) -
         "max_positions": tuple(strategy.risk.max_positions[s] for s in strategy.symbols),
     }
     parameters = inspect.signature(config_class).parameters
-    problem = single_market_problem(
-        config_class.__name__, parameters, symbols=strategy.symbols, bars=strategy.bars
-    )
-    if problem and not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-        _refuse(strategy, (problem[0],), problem[1])
     named = {name: value for name, value in (of_main | of_all).items() if name in parameters}
     return of_main | named if named.keys().isdisjoint(of_all) else named
 
@@ -134,7 +125,7 @@ def _takes_own_arguments(config_class: type) -> bool:
 
 
 def _refuse(
-    strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception | None = None
+    strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception
 ) -> NoReturn:
     """Raise a ConfigError at a key of the strategy's YAML, with its line."""
     path = strategy.root / strategy.path

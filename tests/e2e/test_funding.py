@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -33,9 +32,8 @@ def test_a_backtest_on_a_perpetual_is_charged_what_it_charged(url: str, project:
 
     ran = project.doit(*CALL, RUN)
 
-    lines = [line for line in ran.stdout.splitlines() if "funding: " in line]
-    assert [re.sub("(paid|received) [0-9.]+", "", line) for line in lines] == [
-        f"     {venue}: funding:  USD at binance_perp's rates" for venue in ("hyperliquid", "mexc")
+    assert [line for line in ran.stdout.splitlines() if ": funding" in line] == [
+        f"     {venue}: funding at binance_perp's rates" for venue in ("hyperliquid", "mexc")
     ]
     summary = json.loads((project.results / "btc_usdt_perp_v1/summary.json").read_text())
     assert summary["primary"]["funding"] != 0
