@@ -23,8 +23,8 @@ class _Switch(ReadOnlyCommand):
                 raise InvalidCommand(f"{word!r} is not a task.")
         if len(words) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
-        if words[0] not in project.strategies:
-            raise InvalidCommand(unknown("strategy", words[0], project.strategies))
+        if words[0] not in project.paper_strategies:
+            raise InvalidCommand(unknown("strategy", words[0], project.paper_strategies))
         return project, words[0]
 
 

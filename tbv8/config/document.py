@@ -96,11 +96,24 @@ def unknown_key(name: str, allowed: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the spelling in `names` that is closest to `name`; None if none is close."""
+    """Return the spelling in `names` that is closest to `name`; None if none is close.
+
+    Names of several parts, as `sample:BTC/USDT`, are close if each part is: a common quote currency
+    brings no two symbols together.
+    """
     import difflib  # of an error alone
 
+    parts = re.split("[:/]", name.casefold())
     folded = {spelling.casefold(): spelling for spelling in names}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+
+    def is_close(other: str) -> bool:
+        others = re.split("[:/]", other)
+        return len(parts) != len(others) or all(
+            difflib.get_close_matches(part, [other])
+            for part, other in zip(parts, others, strict=True)
+        )
+
+    near = difflib.get_close_matches(name.casefold(), filter(is_close, folded), n=1)
     return folded[near[0]] if near else None
 
 

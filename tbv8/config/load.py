@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from tbv8.config.document import (
     Document,
     Key,
+    nearest,
     plain,
     read_document,
     to_record,
@@ -163,12 +164,17 @@ def load_project(
         venues=venues,
         broken=broken,
         warnings=warnings,
+        without_history={},
     )
     history_venue, history, _ = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    strategies, broken_strategies = _load_folder(
+    loaded, broken_strategies = _load_folder(
         root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
+    strategies, paper_only = dict[str, Strategy](), dict[str, Strategy]()
+    for name, strategy in loaded.items():
+        (paper_only if name in inputs.without_history else strategies)[name] = strategy
+    broken_strategies |= {name: inputs.without_history[name] for name in paper_only}
     symbols = venues[history_venue].symbols if history_venue in venues else ()
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
@@ -178,12 +184,13 @@ def load_project(
         timeframes=data.timeframes,
         venues=venues,
         strategies=strategies,
+        paper_only=paper_only,
         wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
         paper=data.paper,
         notify=data.notify,
-        problems=_problems(broken, broken_strategies),
+        problems=_problems(broken, dict(sorted(broken_strategies.items()))),
         warnings=tuple(warnings),
     )
 
@@ -582,7 +589,10 @@ class _Broken(msgspec.Struct, frozen=True):
 
 
 class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs for loading a strategy, apart from its own file."""
+    """The inputs for loading a strategy, apart from its own file.
+
+    `without_history` collects the errors about the history of strategies that are otherwise valid.
+    """
 
     root: Path
     history: HistorySection
@@ -594,6 +604,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     venues: Mapping[str, Venue]
     broken: _Broken
     warnings: list[str]
+    without_history: dict[str, ConfigError]
 
 
 class _Setting(msgspec.Struct, frozen=True):
@@ -756,10 +767,12 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, StrategyFile)
     strategy_id = _named(document, "strategy_id", raw.strategy_id)
-    data_venue, span, not_in_history = _resolve_span(inputs, raw.backtest, document)
-    if data_venue in inputs.broken.venues:
-        raise inputs.broken.venues[data_venue]
-    symbols = _strategy_symbols(document, raw, inputs.venues[data_venue])
+    symbols = _strategy_symbols(document, raw)
+    try:
+        data_venue, span, not_in_history = _strategy_history(inputs, document, raw, symbols)
+    except ConfigError as e:  # a paper session reads the bars of its own venue
+        inputs.without_history[strategy_id] = e
+        data_venue, span, not_in_history = raw.routing.primary, Span(0, 0), ()
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
     _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -798,7 +811,36 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     )
 
 
-def _strategy_symbols(document: Document, raw: StrategyFile, venue: Venue) -> tuple[str, ...]:
+def _strategy_history(
+    inputs: _Inputs, document: Document, raw: StrategyFile, symbols: tuple[str, ...]
+) -> tuple[str, Span, tuple[Span, ...]]:
+    """Return the result of `_resolve_span`, for a data venue that has every symbol."""
+    resolved = _resolve_span(inputs, raw.backtest, document)
+    name = resolved[0]
+    if name in inputs.broken.venues:
+        raise inputs.broken.venues[name]
+    known = inputs.venues[name].symbols
+    for key, symbol in zip(_symbol_keys(raw), symbols, strict=True):
+        if symbol not in known:
+            cure = (
+                ""
+                if nearest(symbol, known)
+                else f": add it to `symbols` of config/venues/{name}.yaml, or write another "
+                "backtest.market_data_venue"
+            )
+            document.refuse(key, f"{unknown(f'symbol of {name}', symbol, known)}{cure}")
+    return resolved
+
+
+def _symbol_keys(raw: StrategyFile) -> list[Key]:
+    """Return the key of each symbol of a strategy."""
+    keys: list[Key] = [("symbols", at) for at in range(len(raw.symbols))]
+    if raw.symbol is not None:
+        keys[:1] = [("symbol",)]
+    return keys
+
+
+def _strategy_symbols(document: Document, raw: StrategyFile) -> tuple[str, ...]:
     """Return every symbol of a strategy, the main one first."""
     if raw.symbol is None and not raw.symbols:
         if "symbols" in document.value:
@@ -806,17 +848,15 @@ def _strategy_symbols(document: Document, raw: StrategyFile, venue: Venue) -> tu
         document.refuse(("symbol",), "missing: write this key")
     if raw.symbols and raw.symbol not in (None, raw.symbols[0]):
         document.refuse(("symbol",), f"{raw.symbol!r} is not the first of symbols: remove this key")
-    keys: list[tuple[str | int, ...]] = [("symbols", at) for at in range(len(raw.symbols))]
-    symbols = raw.symbols
-    if raw.symbol is not None:
-        keys[:1], symbols = [("symbol",)], [raw.symbol, *raw.symbols[1:]]
+    symbols = raw.symbols if raw.symbol is None else [raw.symbol, *raw.symbols[1:]]
     quote = symbols[0].rpartition("/")[2]
-    for at, (key, symbol) in enumerate(zip(keys, symbols, strict=True)):
+    for at, (key, symbol) in enumerate(zip(_symbol_keys(raw), symbols, strict=True)):
         _check_symbol(document, key, symbol)
         if symbol in symbols[:at]:
             document.refuse(key, f"{symbol!r} is given twice, remove one")
-        document.choose(key, symbol, venue.symbols, f"symbol of {venue.name}")
         symbol_quote = symbol.rpartition("/")[2]
+        if symbol_quote not in QUOTES and symbol_quote.upper() in QUOTES:
+            document.refuse(key, f"{symbol!r} is in small letters: write {symbol.upper()}")
         if symbol_quote not in QUOTES:
             document.refuse(
                 key,
@@ -922,10 +962,15 @@ def _instruments(
         venue = document.choose(("routing", role), name, inputs.venues, "venue")
         for symbol in symbols:
             if symbol not in venue.instruments:
+                able = [
+                    v.name for v in inputs.venues.values() if v.instruments.keys() >= {*symbols}
+                ]
+                others = f"one of {', '.join(able)}, or " if able else ""
                 document.refuse(
                     ("routing", role),
-                    f"{name} has no instrument rules for {symbol}: write {_rules_line(symbol)} "
-                    f"into config/venues/{name}.yaml, with the venue's own numbers",
+                    f"{name} has no instrument rules for {symbol}: write {others}"
+                    f"{_rules_line(symbol)} into config/venues/{name}.yaml, with the venue's own "
+                    "numbers",
                 )
         rules = {symbol: venue.instruments[symbol] for symbol in symbols}
         if funding is not None:

@@ -18,6 +18,7 @@ from contextlib import suppress
 import msgspec
 
 from tbv8.live.plan import Report
+from tbv8.live.view import fill_text
 from tbv8.market import iso
 
 STARTED, STOPPED, HALT, STALE, DIFFERS, FILL = (
@@ -109,8 +110,7 @@ def messages(report: Report) -> list[tuple[str, str]]:
     for kind, body in report.events:
         values = msgspec.json.decode(body)
         if kind == "fill":
-            text = f"{values['side']} {values['quantity']} {values['symbol']} at {values['price']}"
-            found.append((FILL, text))
+            found.append((FILL, fill_text(values)))
         elif kind == "halt":
             found.append((HALT, f"by {values['rule']} until {iso(values['until_ms'])}"))
     return found

@@ -13,12 +13,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.errors import DataError
 from tbv8.live.children import Host, Recorder, Writer
 from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, Report
 from tbv8.live.view import Shown, View
+from tbv8.manifest import PAGE
 from tbv8.store.sessions import session_lock
 
 _POLL_S = 0.1
@@ -113,7 +115,7 @@ class _Seat:
             self._wait_s = _AGAIN_S[0]
         self.host, self.is_running = None, False
         # what is new was begun once: a second start goes on with it
-        self.plan = msgspec.structs.replace(self.plan, is_new=False)
+        self.plan = replace(self.plan, is_new=False)
         if self.failed:
             return None
         if code > 0:
@@ -191,9 +193,13 @@ class _Watcher:
         self._recorder.end()
 
     def write_last(self) -> None:
-        """Write the results as of the end."""
+        """Write the results as of the end, and print their lines."""
         report = Writer(self._current()).wait()
         self._report_results(report)
+        if report.kind == "written":
+            for line in report.lines:
+                print(f"   {line}")
+            print(f"   {self._plans['primary'].folder / PAGE}")
 
     def _current(self) -> dict[str, Plan]:
         return {role: seat.plan for role, seat in self._seats.items()}
@@ -206,7 +212,7 @@ class _Watcher:
     def _report_results(self, report: Report) -> None:
         if report.kind == "written":
             folder = self._plans["primary"].folder
-            report = Report(kind="written", text=f"results as of now in {folder}")
+            report = replace(report, text=f"results as of now in {folder}")
         self._notice("primary", report)
         if report.kind in ("differs", "failed"):
             self._view.log(f"RESULTS: {report.text}")

@@ -20,6 +20,7 @@ from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
 from tbv8.tasks.states import without_history
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.live.plan import Plan
@@ -210,6 +211,7 @@ def run_paper(
     """Run a strategy's paper session until it is stopped."""
     from tbv8.live.notify import Notifier
     from tbv8.live.watch import Options, watch
+    from tbv8.recorder.enabled import enabled_venues
 
     try:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
@@ -218,6 +220,7 @@ def run_paper(
     if metrics_port and not metrics_port.isdecimal():
         raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    enabled_venues(project.venues.values())  # what the recorder would refuse, again and again
     if strategy.funding != "fixed":
         for plan in plans.values():
             if plan.strategy.funding == "fixed":
@@ -253,10 +256,11 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
     """Return the plans of a strategy's paper session and of its shadow, by role.
 
     Raises:
-        ConfigError: The primary venue is not recorded.
+        ConfigError: A venue of the session is not recorded.
     """
     from tbv8.freshness.result import session_inputs
     from tbv8.live.plan import Plan, on_venue
+    from tbv8.recorder.enabled import recordable
 
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
@@ -264,6 +268,13 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
     plans: dict[str, Plan] = {}
     for role, name in roles.items():
         venue = project.venues[str(name)]
+        if find_venue(venue.name).live is None:
+            raise ConfigError(
+                f"tbv8 cannot record {venue.name}, so no paper session can run there: write one "
+                f"of {recordable()}",
+                path=strategy.path,
+                key=f"routing.{'primary' if role == 'primary' else 'secondary'}",
+            )
         if not venue.enabled or "trades" not in venue.channels:
             raise ConfigError(
                 f"a paper session of {strategy.strategy_id} needs its trades recorded: write "

@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
 from tbv8.live.results import replay
-from tbv8.live.stopping import Answer, held_text, stop_line
+from tbv8.live.stopping import Answer, held_text, read_answer, stop_line
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -390,6 +390,14 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
     # then
     state = world.journaled(plan).session.state
     assert (state["commands"], state["cancelled"], held_text(state)) == (2, 0, "")
+    answer = read_answer(world.db_path, "test_v1", do="stop", close=True)
+    assert answer is not None
+    assert [(fill["side"], fill["quantity"]) for fill in answer.fills] == [("sell", "0.500")]
+    price = answer.fills[0]["price"]
+    assert stop_line("live", answer) == (
+        f"live: stopped: sold 0.500 BTC/USDT at {price}, holds no position, no order to "
+        "cancel; the process goes on, Ctrl-C ends it"
+    )
 
 
 def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:
