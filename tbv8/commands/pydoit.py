@@ -115,7 +115,8 @@ class Info(ReadOnlyCommand):
         (task,) = named
         print(f"{task.name}: {task.doc}")
         for before in task.task_dep:
-            print(f"    after {before}")
+            if not before.startswith("_"):
+                print(f"    after {before}")
         if hide_status:
             return 0
         reasons = [reason for run in planned if run.task == task.name for reason in run.why]

@@ -155,7 +155,8 @@ class _Host:
         unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
         self._setting.persist(lambda: self._finish(unwritten))
         took_s, count = time.monotonic() - began_s, self._driver.count
-        text = f"{counted(count, 'minute')} in {took_s:.1f} s, with the same outcome"
+        what, outcome = ("", ", with the same outcome") if stored.state else (" of the warm-up", "")
+        text = f"{counted(count, 'minute')}{what} in {took_s:.1f} s{outcome}"
         self._setting.tell(
             "replayed",
             text=text if count else "",
