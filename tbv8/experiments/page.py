@@ -23,7 +23,7 @@ from tbv8.page.words import counted, number, part_of
 
 _TOP = 20
 _EACH_RANK = 12  # more have a tick here and there
-_SIMULATED = "SIMULATED: all numbers are of a market that tbv8 makes up."
+_SIMULATED = "SIMULATED: all numbers come from a synthetic market."
 
 
 def experiment_page(findings: Findings, *, plotly_path: str | None = None) -> str:

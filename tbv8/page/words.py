@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from tbv8.market import iso
@@ -17,7 +18,7 @@ _DAY_MS = 24 * _HOUR_MS
 
 def number(value: Any, form: str) -> str:
     """Return a number in Python's format; `NONE` for None."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
     return format(value, form) if is_number else NONE
 
 

@@ -1,4 +1,4 @@
-"""Helpers for strategies: sizes in whole lots, prices on the tick, orders, exits, last closes.
+"""Helpers for strategies: sizes in whole lots, prices on the tick, orders, exits, last values.
 
 A change of position is in base units, below 0 to sell, as `position` is below 0 when short.
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +59,9 @@ class OneMarket(Strategy):
     @property
     def position(self) -> Decimal:
         """The position now: 0.5 when long, -0.5 when short, 0 when flat."""
-        return self.portfolio.net_position(self.config.instrument_id)
+        net: Decimal = self.portfolio.net_position(self.config.instrument_id)
+        places: int = self.instrument.size_precision
+        return round(net, places)  # NautilusTrader adds floats: 0.30000000000000004
 
     @property
     def open_orders(self) -> list[Any]:
@@ -215,33 +217,46 @@ class OneMarket(Strategy):
             )
 
 
-class LastCloses:
-    """The last `count` closes as a numpy array, oldest first, ready at each bar at no cost.
+class LastValues:
+    """The last `count` values of bars as a numpy array, oldest first, ready at each bar at no cost.
 
-    self.closes = LastCloses(48)
-    self.register_indicator_for_bars(self.config.bar_type, self.closes)  # before subscribe_bars
+    self.highs = LastValues(20, of="high")
+    self.register_indicator_for_bars(self.config.bar_type, self.highs)  # before subscribe_bars
     ...
-    if self.closes.initialized and bar.close.as_double() > self.closes.values[:-1].max(): ...
+    if self.highs.initialized and bar.close.as_double() > self.highs.values[:-1].max(): ...
 
     `values` is a view of memory that the next bar writes to: copy what is to be kept.
+
+    Args:
+        count: How many.
+        of: Which value of each bar.
     """
 
-    def __init__(self, count: int) -> None:
-        self.count, self.seen = count, 0
-        self._twice = np.full(2 * count, np.nan)  # each close stands in both halves
+    def __init__(
+        self, count: int, of: Literal["open", "high", "low", "close", "volume"] = "close"
+    ) -> None:
+        self.count, self.of, self.seen = count, of, 0
+        self._twice = np.full(2 * count, np.nan)  # each value stands in both halves
         self.values: npt.NDArray[np.float64] = self._twice[:count]
 
     @property
     def initialized(self) -> bool:
-        """True once there are `count` closes; before that, the oldest are NaN."""
+        """True once there are `count` values; before that, the oldest are NaN."""
         return self.seen >= self.count
 
     def handle_bar(self, bar: Bar) -> None:
-        """Add a bar's close; NautilusTrader calls it before `on_bar`."""
+        """Add a bar; NautilusTrader calls it before `on_bar`."""
         at = self.seen % self.count
-        self._twice[at] = self._twice[at + self.count] = bar.close.as_double()
+        self._twice[at] = self._twice[at + self.count] = getattr(bar, self.of).as_double()
         self.seen += 1
         self.values = self._twice[at + 1 : at + 1 + self.count]
+
+
+class LastCloses(LastValues):
+    """The last `count` closes: `LastValues` of the most usual kind."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, of="close")
 
 
 def _exact(value: Number) -> Decimal:

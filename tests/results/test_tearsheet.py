@@ -134,6 +134,9 @@ def test_its_numbers_are_those_of_the_summary(made: tuple[Path, str]) -> None:
         ours, hold, _same_exposure, theirs = cells(page, row)
         assert [ours, hold, theirs] == [format(run[key], form) for run in (primary, held, shadow)]
     assert cells(page, "Fees") == [f"{value['fees']:,.2f}" for value in (primary, shadow)]
+    costs = ("pnl", "fees", "slippage", "funding")
+    before = [sum(run[name] for name in costs) for run in (primary, shadow)]
+    assert cells(page, "Profit or loss before costs") == [f"{value:,.2f}" for value in before]
     assert cells(page, "Round trips, from flat to flat")[0] == f"{primary['trades']:,}"
     assert cells(page, "Fills")[0] == f"{primary['fills']:,}"
     denied, halts = primary["denied"]["max_daily_loss_usd"], len(primary["halts"])

@@ -12,7 +12,7 @@ import pytest
 from nautilus_trader.model import Bar
 
 from tbv8.results.statistics import stops_reached
-from tbv8.strategies.base import LastCloses, sided, whole_lots
+from tbv8.strategies.base import LastCloses, LastValues, sided, whole_lots
 from tbv8.trading.loading import StrategyError
 from tbv8.trading.records import Run
 from tests.backtest.builders import install, limits, make_bars, make_strategy, run_strategy
@@ -260,6 +260,22 @@ def test_a_trailing_stop_covers_what_is_added(
     assert not run.denials
 
 
+def test_a_position_is_whole_lots_after_many_fills(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plan = {
+        n: f"self.market(Decimal('{size}'))" for n, size in enumerate(("0.1", "0.2", "-0.3"), 1)
+    }
+    plan[2] += "; NOTED.append(self.position)"
+    plan[3] = f"NOTED.append(self.position); {plan[3]}"
+    plan[4] = "NOTED.append(self.position)"
+
+    _, noted = planned(monkeypatch, tmp_path, plan, [100, 100, 100, 100])
+
+    # NautilusTrader's own sum is 0.30000000000000004
+    assert [str(position) for position in noted] == ["0.100", "0.300", "0.000"]
+
+
 def test_the_stop_of_a_bracket_trails_by_its_tag(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -288,6 +304,9 @@ def test_the_stop_of_a_bracket_trails_by_its_tag(
             id="short, reached",
         ),
         pytest.param([100, 101.25, 102], 3, {60: 0.012}, (3, -3, Decimal("101.5")), id="not yet"),
+        pytest.param(
+            [100, 99, 98], 3, {0: 0.04, 60: -0.5}, (2, -3, 99), id="at the close, at a loss"
+        ),
     ],
 )
 def test_profit_is_taken_by_the_age_of_the_position(
@@ -363,11 +382,15 @@ def test_the_last_closes_are_there_at_their_bar(
 
 
 class Closed:
-    """A bar as far as an average looks at it."""
+    """A bar of one price as far as last values look at it; its high is 1 above."""
 
     def __init__(self, close: float) -> None:
         self.close = self
         self.value = close
+
+    @property
+    def high(self) -> Closed:
+        return Closed(self.value + 1)
 
     def as_double(self) -> float:
         return self.value
@@ -385,3 +408,14 @@ def test_the_last_closes_are_one_piece_of_memory_in_their_order(count: int) -> N
         assert closes.values[count - held :].tolist() == prices[seen - held : seen].tolist()
         assert closes.values.flags["C_CONTIGUOUS"]
         assert closes.values.base is not None  # a view: nothing is copied
+
+
+def test_the_last_highs_are_those_of_the_bars() -> None:
+    highs = LastValues(2, of="high")
+
+    for price in (3.0, 7.0, 5.0):
+        bar: Bar = Closed(price)  # type: ignore[assignment]
+        highs.handle_bar(bar)
+
+    assert highs.initialized
+    assert highs.values.tolist() == [8.0, 6.0]

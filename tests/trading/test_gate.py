@@ -304,10 +304,18 @@ def test_a_decimal_context_of_the_strategys_own_changes_nothing(run_more: RunMor
             instrument=rules(funding_rate_8h="0.0001", funding_hours=1),
         )
 
+    timer = """\
+        import decimal
+        if number == 1:
+            now_ns = self.clock.timestamp_ns()
+            rough = lambda _event: setattr(decimal.getcontext(), "prec", 3)
+            self.clock.set_time_alert_ns("rough", now_ns + 1, rough)
+        assert decimal.getcontext().prec == (3 if number > 1 else 28)
+"""
     rough = run("        import decimal\n        decimal.getcontext().prec = 3\n")
     plain = run("        import decimal\n        assert decimal.getcontext().prec == 28\n")
 
-    assert rough == plain
+    assert rough == plain == run(timer)
     assert rough.payments
     assert [denial.order for denial in rough.denials] == ["sell market 2.057"]
 
