@@ -97,19 +97,33 @@ def backfill(
             from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
             cost = source.cost(_cut(missing, from_month), market.clock_ms)
             _print_line(series, str(cost))
-            minutes = sum(span.minutes for span in fetchable)
             if dataset == HISTORY:
-                _check_disk(db_path, minutes)
-            with (
-                closing(market.history.fetch(market.native, fetchable)) as pieces,
-                progress(f"{_VERBS[dataset]} {series}", minutes, "minutes") as advance,
-                writer,
-            ):
-                for piece in pieces:
-                    writer.add(piece)
-                    advance(piece.span.minutes)
+                _check_disk(db_path, sum(span.minutes for span in fetchable))
+            try:
+                _fetch(market, fetchable, writer, label=f"{_VERBS[dataset]} {series}")
+            except VenueError as e:
+                if writer.written:
+                    raise VenueError(f"{e}; what was fetched is kept") from e
+                raise
             if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
                 _print_line(series, _not_yet(awaited, dataset))
+
+
+def _fetch(market: Market, spans: Sequence[Span], writer: _Writer, *, label: str) -> None:
+    """Fetch and write spans of a series, and show the progress; of funding in hours."""
+    unit, unit_ms = ("hours", HOUR_MS) if writer.dataset == FUNDING else ("minutes", MINUTE_MS)
+
+    def units(span: Span) -> int:  # of a span in pieces the same number as of the whole
+        return span.end_ms // unit_ms - span.start_ms // unit_ms
+
+    with (
+        closing(market.history.fetch(market.native, spans)) as pieces,
+        progress(label, sum(map(units, spans)), unit) as advance,
+        writer,
+    ):
+        for piece in pieces:
+            writer.add(piece)
+            advance(units(piece.span))
 
 
 class _Writer:
@@ -121,7 +135,7 @@ class _Writer:
     """
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
-        self._store, self._series, self._dataset, self._now_ms = store, series, dataset, now_ms
+        self._store, self._series, self.dataset, self._now_ms = store, series, dataset, now_ms
         self._waiting: list[Fetched] = []
         self._since_s = 0.0
         self.written: list[Span] = []
@@ -149,7 +163,7 @@ class _Writer:
             return
         known = [Known(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
-            self._store, self._series, known, updated_ms=self._now_ms, dataset=self._dataset
+            self._store, self._series, known, updated_ms=self._now_ms, dataset=self.dataset
         )
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
@@ -158,10 +172,10 @@ class _Writer:
 
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Write down that there is nothing in spans before the listing."""
-        empty = schema_of(self._dataset).empty_table()
+        empty = schema_of(self.dataset).empty_table()
         known = [Known(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
-            self._store, self._series, known, updated_ms=self._now_ms, dataset=self._dataset
+            self._store, self._series, known, updated_ms=self._now_ms, dataset=self.dataset
         )
 
 

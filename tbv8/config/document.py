@@ -77,6 +77,20 @@ class Document(msgspec.Struct, frozen=True):
         return choices[value]
 
 
+def line_of(path: Path, key: Key, *, root: Path) -> int | None:
+    """Return the line of a key in a file of config/, or of its parent; None for no such file.
+
+    Args:
+        path: Relative to the project's folder, as users write it.
+        key: Such as `("instruments", "BTC/USDT", "tick_size")`.
+        root: The project's folder.
+    """
+    try:
+        return read_document(root / path, root=root)._line(key)
+    except ConfigError:
+        return None
+
+
 def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
     """Return the message about a value outside of `choices`: the nearest spelling, the choices."""
     names = sorted(choices)

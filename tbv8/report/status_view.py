@@ -76,8 +76,8 @@ _KINDS = (
     ">size ~",
 )  # fmt: skip
 _TICK_KINDS = ("venue", "dataset", ">symbols", "first", "last")
-_GAP_KINDS = ("venue", "channel", ">symbols", ">gaps", ">healed", ">lasting", ">lost")
-_GAPS = ("venue", "symbol", "channel", ">gaps", ">healed", ">lasting", ">lost")
+_GAP_KINDS = ("venue", "channel", ">symbols", ">gaps", ">filled", ">open", ">time lost")
+_GAPS = ("venue", "symbol", "channel", ">gaps", ">filled", ">open", ">time lost")
 _STRATEGIES = (
     *("strategy", "bars", "span", "state", "look-ahead"),
     *(">return", ">Sharpe", ">max drawdown", ">trades"),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tbv8.config.document import line_of
 from tbv8.config.records import Experiment, Project, Strategy
 from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
@@ -269,17 +270,22 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
     for role, name in roles.items():
         venue = project.venues[str(name)]
         if find_venue(venue.name).live is None:
+            key = ("routing", "primary" if role == "primary" else "secondary")
             raise ConfigError(
                 f"tbv8 cannot record {venue.name}, so no paper session can run there: write one "
                 f"of {recordable()}",
                 path=strategy.path,
-                key=f"routing.{'primary' if role == 'primary' else 'secondary'}",
+                line=line_of(strategy.path, key, root=project.root),
+                key=".".join(key),
             )
         if not venue.enabled or "trades" not in venue.channels:
             raise ConfigError(
                 f"a paper session of {strategy.strategy_id} needs its trades recorded: write "
                 "`enabled: true`, and `trades` among its channels",
-                path=Path(f"config/venues/{venue.name}.yaml"),
+                path=(path := Path(f"config/venues/{venue.name}.yaml")),
+                line=line_of(
+                    path, ("channels" if venue.enabled else "enabled",), root=project.root
+                ),
             )
         has_funding = "funding" in venue.channels
         there = on_venue(strategy, venue.name, is_funding_recorded=has_funding)

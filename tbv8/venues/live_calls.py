@@ -132,8 +132,7 @@ class Calls:
                 self._log(f"{where}: {failure}, trying again in {pause_s:.0f} s")
             self._patience.sleep(pause_s)
         raise VenueError(
-            f"{where}: {failure}, {self._patience.tries} times: run the same command again later, "
-            "what was fetched is kept"
+            f"{where}: {failure}, {self._patience.tries} times: run the same command again later"
         ) from failure
 
     def _listed[T](self, native: str, markets: Mapping[str, T]) -> T:

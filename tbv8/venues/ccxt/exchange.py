@@ -109,7 +109,7 @@ class Exchange:
             self._patience.sleep(pause_s)
         raise VenueError(
             f"{self.name}: {what}: {failure}, {self._patience.tries} times: run the same command "
-            "again later, what was fetched is kept"
+            "again later"
         )
 
     def _judge(self, what: str, e: ccxt.BaseError) -> tuple[str, float]:
