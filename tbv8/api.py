@@ -13,7 +13,8 @@ start counts, an end does not. Frames have `ts_ms` (milliseconds UTC) as the tab
 it, and `time`, the same as a polars Datetime. A bar is named by its open, a row of `equity` by a
 bar's close.
 
-What a user can mend is a `tbv8.errors.Tbv8Error` of one line, a wrong argument a ValueError.
+An error that the user can fix is a `tbv8.errors.Tbv8Error` of one line, or a ValueError for a wrong
+argument.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from tbv8.manifest import PAGE, read_manifest
 from tbv8.market import ONE_MINUTE, Series, Span, parse_time, parse_timeframe
 from tbv8.page.html import whole
 from tbv8.results.summary import Summary, read_summary, to_json
-from tbv8.store.bars import open_bars, read_held_span
+from tbv8.store.bars import open_bars, read_stored_bars
 from tbv8.store.database import open_reader
 from tbv8.store.tick_tables import read_ticks
 from tbv8.tasks.graph import prepare
@@ -70,7 +71,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """One run of a result, on one venue.
 
     Attributes:
-        venue: Whose rules it traded by.
+        venue: The venue whose rules applied.
         statistics: As in summary.json, by name: `return`, `sharpe`, `max_drawdown`, `trades`, ...
         fills: As in fills.csv: ts_ms, symbol, order_id, side, type, quantity, price, fee,
             liquidity, position.
@@ -94,8 +95,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """A backtest's result; it prints as the lines of `doit backtest`.
 
     Attributes:
-        summary: All its numbers, as a record.
-        folder: Its files.
+        summary: All numbers, as a record.
+        folder: The folder of its files.
         primary: The run at the primary venue; `statistics`, `fills`, `positions` and `equity` are
             short for its own.
         shadow: The run at the secondary venue, if there is one.
@@ -162,7 +163,7 @@ def load_bars(
     """Return the stored bars that open from `start` up to `end`, by time; without them, all.
 
     The columns are time, ts_ms, open, high, low, close, volume and, of any timeframe but 1m,
-    minutes: how many 1-minute bars are in each. Each day is held against the ledger's digest.
+    minutes, the number of 1-minute bars in each. Each day is checked by the ledger's digest.
 
     Raises:
         DataError: There are none, or a day was changed outside of tbv8.
@@ -173,7 +174,7 @@ def load_bars(
     with open_reader(loaded.db_path):
         pass  # refuses what is no database of this revision
     with open_bars(loaded.db_path) as store, store.transaction("DEFERRED"):
-        bars = read_held_span(store, series, length, span)
+        bars = read_stored_bars(store, series, length, span)
     if not bars.num_rows:
         task = (
             f"backfill:{series}"
@@ -181,7 +182,9 @@ def load_bars(
             else f"aggregate --venue {venue} --symbol {symbol} --timeframes {length}"
         )
         _check_in_history(loaded, series, span)
-        raise DataError(_nothing(loaded, series, f"{length} bars", span, f"run `doit {task}`"))
+        raise DataError(
+            _no_data_message(loaded, series, f"{length} bars", span, f"run `doit {task}`")
+        )
     return _with_times(pl.DataFrame(bars))
 
 
@@ -269,24 +272,24 @@ def run(
 ) -> Result:
     """Run a strategy of `config/strategies` and return its result; the project's own stays.
 
-    Bars that are not held are fetched and built first, as `doit` would. Run one at a time: what
-    other threads open meanwhile may be taken for the strategy's.
+    Missing bars are fetched and built first, as by `doit`. Run one strategy at a time: files that
+    other threads open meanwhile may count as the strategy's.
 
     Args:
         strategy: Its strategy_id.
-        params: What differs from the `params` of its file.
-        start: In place of its start_date.
-        end: In place of its end_date.
-        venue: In place of its market_data_venue.
+        params: Values that replace those of its file.
+        start: A start that replaces its start_date.
+        end: An end that replaces its end_date.
+        venue: A venue that replaces its market_data_venue.
         project: The project's folder, or any folder below it.
 
     Raises:
-        ConfigError: A param or a time cannot be.
+        ConfigError: A param or a time is wrong.
         DataError: Bars are missing or damaged.
         StrategyError: The strategy raised.
     """
-    given = {"venue": venue, "start": _text("start", start), "end": _text("end", end)}
-    loaded = _load(project, {name: text for name, text in given.items() if text is not None})
+    overrides = {"venue": venue, "start": _text("start", start), "end": _text("end", end)}
+    loaded = _load(project, {name: text for name, text in overrides.items() if text is not None})
     chosen = _with_params(_find(loaded, "strategy", loaded.strategies, strategy), params or {})
     inputs, bars = prepare(loaded, chosen)
     temporary = TemporaryDirectory(prefix="tbv8-")
@@ -306,24 +309,26 @@ def _load(project: Path | str, overrides: Mapping[str, str] | None = None) -> Pr
     return load_folder(root, overrides=overrides or {})
 
 
-def _find[T](project: Project, kind: str, among: Mapping[str, T], name: str) -> T:
+def _find[T](project: Project, kind: str, choices: Mapping[str, T], name: str) -> T:
     """Return a strategy or an experiment of the project, or raise the error of its file."""
-    if name in among:
-        return among[name]
+    if name in choices:
+        return choices[name]
     for problem in project.problems:
         if (problem.kind, problem.name) == (kind, name):
             raise problem.error
     folder = {"strategy": "strategies", "experiment": "experiments"}[kind]
-    raise ConfigError(unknown(kind, name, among), path=Path("config") / folder)
+    raise ConfigError(unknown(kind, name, choices), path=Path("config") / folder)
 
 
 def _with_params(strategy: Strategy, changes: Mapping[str, Any]) -> Strategy:
-    known = classes(strategy.module_path)
-    taken = params_of(known[f"{strategy.class_name}Config"], known)
+    module_classes = classes(strategy.module_path)
+    accepted = params_of(module_classes[f"{strategy.class_name}Config"], module_classes)
     for name in changes:
-        if taken.closed and name not in taken.required:
-            what = f"param of {strategy.class_name}"
-            raise ConfigError(unknown(what, name, taken.required), path=strategy.path, key="params")
+        if accepted.closed and name not in accepted.required:
+            noun = f"param of {strategy.class_name}"
+            raise ConfigError(
+                unknown(noun, name, accepted.required), path=strategy.path, key="params"
+            )
     return replace(strategy, params={**strategy.params, **changes})
 
 
@@ -356,8 +361,8 @@ def _load_ticks(table: str, series: Series, span: Span, project: Path | str) -> 
     with open_reader(loaded.db_path) as query:
         hours = list(read_ticks(query, series, table, span))
     if not hours:
-        what = "quotes" if table == "bbo" else table
-        raise DataError(_nothing(loaded, series, what, span, "`doit record` records them"))
+        noun = "quotes" if table == "bbo" else table
+        raise DataError(_no_data_message(loaded, series, noun, span, "`doit record` records them"))
     return _with_times(pl.DataFrame(pa.concat_tables(hours)))
 
 
@@ -378,16 +383,16 @@ def _check_in_history(project: Project, series: Series, span: Span) -> None:
         )
 
 
-def _nothing(project: Project, series: Series, what: str, span: Span, cure: str) -> str:
-    """Say that nothing is held of a series, and why or what to do."""
+def _no_data_message(project: Project, series: Series, noun: str, span: Span, cure: str) -> str:
+    """Return the message about a series without stored data: the reason, or the cure."""
     venues = project.venues
     if series.venue not in venues:
         return unknown("venue", series.venue, venues)
     if series.symbol not in venues[series.venue].symbols:
-        among = venues[series.venue].symbols
-        return unknown(f"symbol of {series.venue}", series.symbol, among)
-    where = "" if span == _ALWAYS else " of that time"
-    return f"{series}: no {what}{where} are held: {cure}; `doit status` shows what is held"
+        choices = venues[series.venue].symbols
+        return unknown(f"symbol of {series.venue}", series.symbol, choices)
+    period = "" if span == _ALWAYS else " of that time"
+    return f"{series}: no {noun}{period} are stored: {cure}; `doit status` lists the stored data"
 
 
 def _read(

@@ -1,7 +1,7 @@
-"""From gaps in the ledger, through a venue's history, into the store; and held against the venue.
+"""Fill gaps in the ledger from a venue's history, and compare stored bars with the venue's own.
 
-The pieces that a venue yields are committed with their ledger rows, some days at once: a run that
-dies leaves whole pieces, and the next one asks only for what is missing.
+Each piece of history is committed together with its ledger rows, some days at once. A killed run
+leaves whole pieces, and the next run fetches only the missing ones.
 """
 
 from __future__ import annotations
@@ -37,15 +37,23 @@ from tbv8.market import (
 from tbv8.progress import progress
 from tbv8.store.bars import (
     BarStore,
-    Known,
-    cut,
+    KnownSpan,
     open_bars,
+    rows_within,
     schema_of,
     write_history,
     write_pieces,
 )
-from tbv8.store.database import watched
-from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, LedgerDay, covered, outdated, read_days
+from tbv8.store.database import watch_place
+from tbv8.store.ledger import (
+    FUNDING,
+    HISTORY,
+    NOT_LISTED,
+    LedgerDay,
+    read_covered_spans,
+    read_days,
+    read_outdated_spans,
+)
 from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
 from tbv8.store.verify import Problem
 from tbv8.text import one_line
@@ -59,7 +67,7 @@ _BATCH_MINUTES = 28 * DAY_MS // MINUTE_MS
 _BATCH_S = 0.5
 _VERBS = {HISTORY: "backfill", FUNDING: "funding of"}
 _ROW_BYTES = 92
-"""Of a 1m bar in SQLite, venue and symbol in each row; measured: 89 of binance_spot BTC/USDT."""
+"""The size of a 1m bar in SQLite with its venue and symbol; measured: 89 for BTC/USDT."""
 
 
 def backfill(
@@ -78,38 +86,42 @@ def backfill(
         DataError: The database is damaged or locked, or its disk is full or about to be.
     """
     source = _source(venue, dataset)
-    with open_bars(db_path) as store, watched(store.place):
-        missing = missing_spans(spans, covered(store.query, series, dataset))
+    with open_bars(db_path) as store, watch_place(store.place):
+        missing = missing_spans(spans, read_covered_spans(store.query, series, dataset))
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
-            missing = merge([*missing, *outdated(store.query, series, files)])
+            missing = merge([*missing, *read_outdated_spans(store.query, series, files)])
         # another file's days are outdated, and read again: only their unit must not change
         any_name = source.files is not None
         if not missing and not _is_changed(store, series, venue, any_name=any_name):
             return
         writer = _Writer(store, series, dataset, now_ms)
-        with open_market(series, venue, dataset) as market:
-            _check_market(store, series, venue, market.native, any_name=any_name)
-            writer.write_not_listed(_cut(missing, Span(0, market.listed_ms)))
-            fetchable = _cut(missing, market.past)
+        with open_symbol_history(series, venue, dataset) as symbol_history:
+            _check_market(store, series, venue, symbol_history.native, any_name=any_name)
+            writer.write_not_listed(_within(missing, Span(0, symbol_history.listed_ms)))
+            fetchable = _within(missing, symbol_history.past)
             if not fetchable:
                 return
-            from_month = Span(_MONTH.floor(market.listed_ms), market.clock_ms)  # it is one file
-            cost = source.cost(_cut(missing, from_month), market.clock_ms)
+            from_month = Span(
+                _MONTH.floor(symbol_history.listed_ms), symbol_history.clock_ms
+            )  # it is one file
+            cost = source.cost(_within(missing, from_month), symbol_history.clock_ms)
             _print_line(series, str(cost))
             if dataset == HISTORY:
                 _check_disk(db_path, sum(span.minutes for span in fetchable))
             try:
-                _fetch(market, fetchable, writer, label=f"{_VERBS[dataset]} {series}")
+                _fetch(symbol_history, fetchable, writer, label=f"{_VERBS[dataset]} {series}")
             except VenueError as e:
                 if writer.written:
                     raise VenueError(f"{e}; what was fetched is kept") from e
                 raise
             if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
-                _print_line(series, _not_yet(awaited, dataset))
+                _print_line(series, _not_yet_text(awaited, dataset))
 
 
-def _fetch(market: Market, spans: Sequence[Span], writer: _Writer, *, label: str) -> None:
+def _fetch(
+    symbol_history: SymbolHistory, spans: Sequence[Span], writer: _Writer, *, label: str
+) -> None:
     """Fetch and write spans of a series, and show the progress; of funding in hours."""
     unit, unit_ms = ("hours", HOUR_MS) if writer.dataset == FUNDING else ("minutes", MINUTE_MS)
 
@@ -117,7 +129,7 @@ def _fetch(market: Market, spans: Sequence[Span], writer: _Writer, *, label: str
         return span.end_ms // unit_ms - span.start_ms // unit_ms
 
     with (
-        closing(market.history.fetch(market.native, spans)) as pieces,
+        closing(symbol_history.history.fetch(symbol_history.native, spans)) as pieces,
         progress(label, sum(map(units, spans)), unit) as advance,
         writer,
     ):
@@ -127,11 +139,11 @@ def _fetch(market: Market, spans: Sequence[Span], writer: _Writer, *, label: str
 
 
 class _Writer:
-    """Commits pieces together: a transaction a day costs more than its rows (measured: 2.4 times).
+    """Commits several pieces at once: a transaction per day takes 2.4 times as long (measured).
 
-    Days wait for the next transaction, half a second's or a month of them, which takes less than a
-    second; what is longer than a day waits for nothing, since its successor may be long in coming.
-    At the end of the `with`, however it comes, what waits is committed.
+    A transaction has the days of half a second, or a month of days; it takes less than a second. A
+    piece longer than a day is committed at once, since the next one may be slow to fetch. The end
+    of the `with` commits the remaining pieces, also after an exception.
     """
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
@@ -147,7 +159,7 @@ class _Writer:
         self._commit()
 
     def add(self, piece: Fetched) -> None:
-        """Take a piece behind all others, and commit those that wait if it is time."""
+        """Add the next piece by time, and commit the waiting pieces if it is time."""
         if not self._waiting:
             self._since_s = time.monotonic()
         self._waiting.append(piece)
@@ -161,9 +173,9 @@ class _Writer:
         pieces, self._waiting = self._waiting, []
         if not pieces:
             return
-        known = [Known(piece.span, piece.bars, piece.source) for piece in pieces]
+        known_spans = [KnownSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
-            self._store, self._series, known, updated_ms=self._now_ms, dataset=self.dataset
+            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
@@ -171,11 +183,11 @@ class _Writer:
                 _print_line(self._series, note)
 
     def write_not_listed(self, spans: Sequence[Span]) -> None:
-        """Write down that there is nothing in spans before the listing."""
+        """Record in the ledger that spans before the listing are empty."""
         empty = schema_of(self.dataset).empty_table()
-        known = [Known(span, empty, NOT_LISTED) for span in spans]
+        known_spans = [KnownSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
-            self._store, self._series, known, updated_ms=self._now_ms, dataset=self.dataset
+            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
 
 
@@ -218,33 +230,33 @@ def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
 
     Returns:
-        From the file's first bar to its last one. Minutes between them that it lacks are missing.
+        The span from the file's first bar to its last one; absent minutes in it count as missing.
 
     Raises:
-        DataError: It is no file of 1m bars, or the database cannot be used.
+        DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are in units of another multiplier.
     """
     bars = read_bars(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
-    with open_bars(db_path) as store, watched(store.place):
+    with open_bars(db_path) as store, watch_place(store.place):
         _check_market(store, series, venue, "", any_name=True)
-        known = covered(store.query, series, HISTORY)
-        if replaced := sum(bars.span.intersection(span).minutes for span in known):
-            _print_line(series, f"{replaced:,} minutes that were held are replaced")
-        span = connected(bars.span, known)
+        covered_spans = read_covered_spans(store.query, series, HISTORY)
+        if replaced := sum(bars.span.intersection(span).minutes for span in covered_spans):
+            _print_line(series, f"{replaced:,} stored minutes are replaced")
+        span = connected(bars.span, covered_spans)
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
             for part in by_month(span):
-                rows = cut(table, part)
+                rows = rows_within(table, part)
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
     return bars.span
 
 
 def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
-    """Ask a venue for the first bar of each symbol.
+    """Check that a venue knows each symbol, by its first bar.
 
     Raises:
         VenueError: The venue does not know one of them, refuses, or is out of reach.
@@ -275,56 +287,56 @@ def recheck(
     venue: Venue,
     now_ms: int,
 ) -> None:
-    """Ask again for the minutes of `spans` that the ledger holds as missing at the venue.
+    """Fetch again the minutes of `spans` that are missing at the venue according to the ledger.
 
-    Bars that are held are not touched, those that come are added, and each changed day is told.
+    Stored bars stay, new ones are added, and a line is printed for each changed day.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
         DataError: A day was changed outside of tbv8, or the database cannot be used.
     """
-    with open_bars(db_path) as store, watched(store.place):
-        absent = merge(
+    with open_bars(db_path) as store, watch_place(store.place):
+        missing = merge(
             run.intersection(span)
             for day in read_days(store.query, series, HISTORY)
             if day.missing and day.source != NOT_LISTED
             for span in spans
             if day.span.intersection(span)
-            for run in _absent(store, series, day)
+            for run in _missing_spans(store, series, day)
         )
-        if not absent:
+        if not missing:
             return
-        with open_market(series, venue) as market:
-            absent = _cut(absent, market.past)
-            minutes = sum(span.minutes for span in absent)
+        with open_symbol_history(series, venue) as symbol_history:
+            missing = _within(missing, symbol_history.past)
+            minutes = sum(span.minutes for span in missing)
             came = 0
-            with closing(market.history.fetch(market.native, absent)) as pieces:
+            with closing(symbol_history.history.fetch(symbol_history.native, missing)) as pieces:
                 for piece in pieces:
                     if piece.bars.num_rows:
                         _write(store, series, piece, now_ms)
                         came += piece.bars.num_rows
-                        _print_line(series, _came(piece))
-            _print_line(series, f"asked again for {minutes:,} missing minutes: {came:,} came")
+                        _print_line(series, _came_text(piece))
+            _print_line(series, f"fetched {minutes:,} missing minutes again: {came:,} came")
 
 
 def draw_hours(
-    store: BarStore, kept_spans: Mapping[Series, Span], *, count: int, seed: int
+    store: BarStore, lasting_spans: Mapping[Series, Span], *, count: int, seed: int
 ) -> dict[Series, list[Span]]:
-    """Return random hours of what the ledger knows of the listed time of some series.
+    """Return random hours of the known spans of some series, after their listing, by time.
 
-    Each by time; the same `seed` draws the same hours of the same ledger.
+    The same `seed` draws the same hours from the same ledger.
 
     Args:
-        store: Whose ledger.
-        kept_spans: The series, and for what time the venue of each still has history.
-        count: How many hours, of all series together.
-        seed: Of the random numbers.
+        store: The database.
+        lasting_spans: The span of history that the venue of each series still has.
+        count: The number of hours, of all series together.
+        seed: The seed of the random numbers.
     """
     days = [
         (series, part)
-        for series, kept in kept_spans.items()
-        for day in read_days(store.query, series, HISTORY, kept)
-        if day.source != NOT_LISTED and (part := day.span.intersection(kept))
+        for series, lasting_span in lasting_spans.items()
+        for day in read_days(store.query, series, HISTORY, lasting_span)
+        if day.source != NOT_LISTED and (part := day.span.intersection(lasting_span))
     ]
     ends = list(accumulate(len(_hours(span)) for _, span in days))
     total = ends[-1] if ends else 0
@@ -342,26 +354,25 @@ def draw_hours(
 def compare(
     store: BarStore, series: Series, spans: Sequence[Span], *, venue: Venue
 ) -> Iterator[Problem]:
-    """Yield by time where held bars are not those that the venue's own API has.
+    """Yield the differences between stored bars and those of the venue's API, by time.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
     """
-    with open_market(series, venue) as market:
-        for span in _cut(spans, market.past):
-            here = _rows(store.read(series, HISTORY, span))
-            there = _rows(market.history.fetch_direct(market.native, span))
-            for ts_ms in sorted({*here, *there}):
-                if here.get(ts_ms) != there.get(ts_ms):
-                    difference = (
-                        f"{iso(ts_ms)} is {_bar(here, ts_ms)}, at the venue {_bar(there, ts_ms)}"
-                    )
+    with open_symbol_history(series, venue) as symbol_history:
+        for span in _within(spans, symbol_history.past):
+            stored = _rows(store.read(series, HISTORY, span))
+            at_venue = _rows(symbol_history.history.fetch_direct(symbol_history.native, span))
+            for ts_ms in sorted({*stored, *at_venue}):
+                if stored.get(ts_ms) != at_venue.get(ts_ms):
+                    bar, venue_bar = _bar(stored, ts_ms), _bar(at_venue, ts_ms)
+                    difference = f"{iso(ts_ms)} is {bar}, at the venue {venue_bar}"
                     day_ms = ts_ms // DAY_MS * DAY_MS
                     yield Problem(series.venue, series.symbol, HISTORY, day_ms, difference)
 
 
-class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """A symbol at its venue, that the venue knows."""
+class SymbolHistory(msgspec.Struct, frozen=True, kw_only=True):
+    """An open session with the history of one symbol at its venue."""
 
     history: History
     native: str
@@ -370,13 +381,15 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def past(self) -> Span:
-        """From its listing to the last minute that has passed."""
+        """The span from its listing to the last complete minute."""
         return Span(self.listed_ms, max(self.listed_ms, self.clock_ms))
 
 
 @contextmanager
-def open_market(series: Series, venue: Venue, dataset: str = HISTORY) -> Iterator[Market]:
-    """Open a session with the venue of a series, which may wait for long and then says so.
+def open_symbol_history(
+    series: Series, venue: Venue, dataset: str = HISTORY
+) -> Iterator[SymbolHistory]:
+    """Open a session with the venue of a series; it logs long waits.
 
     Raises:
         VenueError: The venue does not know the symbol, refuses, or is out of reach.
@@ -392,7 +405,7 @@ def open_market(series: Series, venue: Venue, dataset: str = HISTORY) -> Iterato
         multiplier = venue.multiplier(series.symbol)
         if dataset == HISTORY and multiplier != 1:
             history.rows = UnitRows(history.rows, multiplier)
-        yield Market(
+        yield SymbolHistory(
             history=history,
             native=native,
             listed_ms=ONE_MINUTE.floor(listed_ms),
@@ -414,8 +427,8 @@ def _open_session(
 
 def _source(venue: Venue, dataset: str) -> HistorySource:
     if (source := venue.history_of(dataset)) is None:
-        what = "funding" if dataset == FUNDING else "history"
-        raise VenueError(f"{venue.name}: tbv8 has no {what} of this venue")
+        noun = "funding" if dataset == FUNDING else "history"
+        raise VenueError(f"{venue.name}: tbv8 has no {noun} of this venue")
     return source
 
 
@@ -430,7 +443,7 @@ def _write(store: BarStore, series: Series, piece: Fetched, now_ms: int) -> None
 
 
 def _check_disk(db_path: Path, minutes: int) -> None:
-    """Refuse what would fill the disk: the rows, and once more those of the month being written."""
+    """Refuse bars that would fill the disk; the month being written takes its space twice."""
     needed = (minutes + min(minutes, 31 * DAY_MS // MINUTE_MS)) * _ROW_BYTES
     free = shutil.disk_usage(db_path.parent).free
     if free < needed:
@@ -441,7 +454,7 @@ def _check_disk(db_path: Path, minutes: int) -> None:
         )
 
 
-def _absent(store: BarStore, series: Series, day: LedgerDay) -> list[Span]:
+def _missing_spans(store: BarStore, series: Series, day: LedgerDay) -> list[Span]:
     opens = store.read(series, HISTORY, day.span)["ts_ms"].to_pylist()
     return gaps(day.span, [Span(ts_ms, ts_ms + MINUTE_MS) for ts_ms in opens])
 
@@ -459,7 +472,7 @@ def _bar(bars: Mapping[int, tuple[float, ...]], ts_ms: int) -> str:
     return ", ".join(map(repr, bars[ts_ms])) if ts_ms in bars else "no bar"
 
 
-def _came(piece: Fetched) -> str:
+def _came_text(piece: Fetched) -> str:
     day = iso_day(piece.span.start_ms)
     return (
         f"{day}: {piece.bars.num_rows} of {piece.span.minutes} missing minutes came, "
@@ -467,18 +480,18 @@ def _came(piece: Fetched) -> str:
     )
 
 
-def _not_yet(awaited: Sequence[Span], dataset: str) -> str:
+def _not_yet_text(awaited: Sequence[Span], dataset: str) -> str:
     if dataset == FUNDING:
         since = iso(awaited[0].start_ms)
-        return f"the funding from {since} on is not told yet: the next run asks again"
+        return f"the funding from {since} on is not published yet: the next run fetches it"
     minutes = sum(span.minutes for span in awaited)
     return (
-        f"the venue has no bar from {iso(awaited[0].start_ms)} on yet: the next run asks again for "
+        f"the venue has no bar from {iso(awaited[0].start_ms)} on yet: the next run fetches "
         f"{minutes:,} minute{'' if minutes == 1 else 's'}"
     )
 
 
-def _cut(spans: Sequence[Span], limits: Span) -> list[Span]:
+def _within(spans: Sequence[Span], limits: Span) -> list[Span]:
     return merge(span.intersection(limits) for span in spans)
 
 

@@ -15,9 +15,16 @@ from tbv8.errors import DataError
 from tbv8.freshness.data import Buildable, buildable_days, built_from, compare_builds
 from tbv8.market import DAY_MS, ONE_MINUTE, Series, Span, Timeframe, parse_dataset
 from tbv8.progress import progress
-from tbv8.store.bars import BarStore, changed_day, cut, day_digests, open_bars, read_checked_days
+from tbv8.store.bars import (
+    BarStore,
+    changed_day,
+    day_digests,
+    open_bars,
+    read_checked_days,
+    rows_within,
+)
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import EMPTY, HeldDay, LedgerDay, read_days, read_held_days
+from tbv8.store.ledger import EMPTY, LedgerDay, StoredDay, read_days, read_stored_days
 
 SOURCE = "built"
 
@@ -29,10 +36,10 @@ def build_bars(
 
     Args:
         db_path: The database.
-        series: Whose bars.
-        timeframe: Above 1m.
-        chunk_days: How many days of 1m bars are in memory at once; a bar that is longer counts
-            whole. The result does not depend on it.
+        series: The series.
+        timeframe: The timeframe, above 1m.
+        chunk_days: The number of days of 1m bars in memory at once, at least one bar's. The result
+            does not depend on it.
         now_ms: The clock, for the ledger.
 
     Raises:
@@ -41,7 +48,7 @@ def build_bars(
     if not _has_table(db_path, timeframe):
         _make_table(db_path, timeframe)
     with open_bars(db_path) as store:
-        minutes = read_held_days(store.query, series, ONE_MINUTE)
+        minutes = read_stored_days(store.query, series, ONE_MINUTE)
         for day in minutes:
             if day.ledger.digest is None:
                 raise DataError(changed_day(series, day.dataset, day.ledger.day_ms))
@@ -95,13 +102,15 @@ def _build(
 ) -> None:
     filled = Span(chunk[0].span.start_ms, chunk[-1].span.end_ms)
     with store.transaction("DEFERRED"):
-        minutes = read_held_days(store.query, series, ONE_MINUTE, filled)
+        minutes = read_stored_days(store.query, series, ONE_MINUTE, filled)
         bars = _read_source(store, series, finer, minutes, filled)
     chunk_days = {day.day_ms for day in chunk}
     days = [day for day in buildable_days(minutes, timeframe) if day.day_ms in chunk_days]
     if not days:
         return
-    table = aggregate(cut(bars, Span(days[0].span.start_ms, days[-1].span.end_ms)), timeframe)
+    table = aggregate(
+        rows_within(bars, Span(days[0].span.start_ms, days[-1].span.end_ms)), timeframe
+    )
     digests = day_digests(table)
     minutes_by_day = _minutes_by_day(table)
     opens = Span(days[0].day_ms, days[-1].day_ms + DAY_MS)
@@ -149,7 +158,7 @@ def _read_source(
     store: BarStore,
     series: Series,
     finer: Sequence[Timeframe],
-    minutes: Sequence[HeldDay],
+    minutes: Sequence[StoredDay],
     filled: Span,
 ) -> pa.Table:
     """Return the checked bars to build `filled` from: the longest that give the same result.
@@ -161,7 +170,7 @@ def _read_source(
         buildable = (
             day for day in buildable_days(minutes, timeframe) if day.span.intersection(filled)
         )
-        built = read_held_days(store.query, series, timeframe, filled)
+        built = read_stored_days(store.query, series, timeframe, filled)
         builds = compare_builds(buildable, [day.ledger for day in built])
         if not builds.days and not builds.unfounded:
             bars = read_checked_days(store, series, built)

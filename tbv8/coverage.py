@@ -38,8 +38,8 @@ def gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
 def connected_gaps(wanted: Span, covered: Iterable[Span]) -> list[Span]:
     """Return the gaps of `wanted`, widened so that each UTC day is known as one span.
 
-    The ledger has one span a day: a gap that would leave an unknown stretch between itself and
-    what is held of the same day is widened over that stretch.
+    The ledger has one span a day. A gap that is apart from the known part of its day is widened to
+    touch it.
     """
     covered_spans = merge(covered)
     return merge(connected(gap, covered_spans) for gap in gaps(wanted, covered_spans))

@@ -1,13 +1,13 @@
 """The end of doit on a signal: Ctrl-C, SIGTERM, the death of a process of `doit -n 2`.
 
-Everything that is committed stays, whatever happens, so all that matters here is that the end
-comes, comes soon, and is said in one line. An exception raised by a signal is lost where Python
-swallows exceptions (callbacks of weak references, `__del__`), and then the work would go on, or a
-process wait for ever: then the process ends there, and whatever it does a few seconds later.
+Committed work is safe in any case, so the process only has to end soon, with one line of text. An
+exception raised by a signal is lost where Python swallows exceptions (callbacks of weak references,
+`__del__`); the work would then go on, or a process would wait for ever. So the process ends right
+there, and in any case a few seconds after the signal.
 
-While native code runs, no handler and no thread of Python may run either. So a process beside the
-one that works receives its signals through a pipe, which the C part of Python's handler writes to,
-and kills what has not ended in time.
+While native code runs, no signal handler and no thread of Python can run. So a second process, the
+watchdog, gets the signals through a pipe, which the C part of Python's handler writes to, and kills
+a process that does not end in time.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _GRACE_S = 4
 _CHILD_GRACE_S = 3  # before its parent, which waits for it
 _KILL_AFTER_S = 1.5  # that much later, where Python itself does not run
 _MOST_FILES = 4096
-_ANNOUNCED = b"\0"  # beside the numbers of signals
-_INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there"
+_ANNOUNCED = b"\0"  # written to the pipe once the line is printed; other bytes are signals
+_INTERRUPTED = "interrupted: finished work is kept, run the same command to continue"
 _STUCK = (
-    "interrupted, and killed: native code did not come back; what was finished is kept, the same "
-    "command goes on from there"
+    "interrupted, and killed since native code did not return: finished work is kept, run the same "
+    "command to continue"
 )
 _KILLED = (
-    "ERROR: a process of `doit -n` was killed, out of memory perhaps: what was finished is kept, "
-    "run again, with fewer processes"
+    "ERROR: a process of `doit -n` was killed, perhaps for lack of memory: finished work is kept, "
+    "run again with fewer processes"
 )
 
 
@@ -60,9 +60,7 @@ def end_cleanly() -> None:
         if ending is None:
             begin_to_end(code, _INTERRUPTED)
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(code)
-        if (
-            os.getpid() == main
-        ):  # a child is told twice: Ctrl-C reaches all, then it is by its parent
+        if os.getpid() == main:  # a child gets two signals: of Ctrl-C, and of its parent
             os._exit(code)
 
     def on_child(_number: int, _frame: FrameType | None) -> None:
@@ -78,7 +76,7 @@ def end_cleanly() -> None:
 
     def on_swallowed(swallowed: sys.UnraisableHookArgs) -> None:
         if ending is not None and isinstance(swallowed.exc_value, KeyboardInterrupt | SystemExit):
-            with suppress(OSError, ValueError):  # whoever read it may be gone
+            with suppress(OSError, ValueError):  # the reader of stdout may be gone
                 sys.stdout.flush()
             os._exit(ending)
         sys.__unraisablehook__(swallowed)
@@ -96,9 +94,10 @@ class _Watchdog:
     """The watchdog process, once it is started.
 
     Args:
-        main: The process for which `end_cleanly` was called, 0 before.
-        pipe: The end that signals are written to; `owner` is the process that made it.
-        starting: Whether the process that is being forked is a watchdog.
+        main: The process that called `end_cleanly`; 0 before.
+        owner: The process that created `pipe`.
+        pipe: The end of the pipe that signals are written to.
+        starting: True while a watchdog is being forked.
     """
 
     def __init__(self) -> None:
@@ -113,7 +112,7 @@ _watchdog = _Watchdog()
 def watch_native_code() -> None:
     """Start the watchdog process, which kills this one if it does not end after a signal.
 
-    Call it before work that native code may do; a second call does nothing, as does one without
+    Call it before work in native code. A second call does nothing, nor does a call before
     `end_cleanly`.
     """
     if not _watchdog.main or _watchdog.owner == os.getpid():
@@ -140,7 +139,7 @@ def watch_native_code() -> None:
 
 
 def _watch(pipe: int, owner: int, parent: int | None) -> None:
-    """Kill `owner` some seconds after its signal, or after the end of its parent."""
+    """Kill `owner` some seconds after its signal, or after its parent has ended."""
     grace_s = (_GRACE_S if parent is None else _CHILD_GRACE_S) + _KILL_AFTER_S
     kill_s: float | None = None
     is_announced = parent is not None
@@ -176,7 +175,7 @@ def _end_with_parent() -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """Send this process SIGTERM soon after its parent has ended, which may be already."""
+    """Send this process SIGTERM soon after its parent has ended; the parent may be gone already."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -5,7 +5,7 @@ Tbv8Error             one line is printed, the exit code is not 0
 +-- DataError         rows are missing, damaged, or from another version of tbv8
 |   +-- NotMigratedError  there is no database yet, or none of this revision
 |   +-- MovedError        the open database is not the file at its path any more
-|   +-- DiffersError      a paper session does not give again what it gave
+|   +-- DiffersError      a paper session's replay differs from its journal
 +-- VenueError        a venue refused, or could not be reached
 +-- StrategyError     a user's strategy raised (in trading/loading.py, with its traceback)
 """
@@ -48,15 +48,15 @@ class NotMigratedError(DataError):
 
 
 class MovedError(DataError):
-    """The open database was removed, moved or replaced; the recorder goes on in a new one."""
+    """The open database was removed, moved or replaced; the recorder continues in a new one."""
 
 
 class DiffersError(DataError):
-    """A paper session's replay is not what its journal says; it is kept until it is dealt with."""
+    """A paper session's replay differs from its journal; the session waits for the user."""
 
 
 class VenueError(Tbv8Error):
-    """A venue's refusal, or a venue out of reach; what the venue said stands escaped in it."""
+    """A venue refused, or could not be reached; the venue's own text is escaped."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(one_line(problem))

@@ -1,9 +1,9 @@
 """Replace a file or a folder so that a reader finds the old one or the new one, whole.
 
-What is new is written beside its place, as `.<name>.tbv8-new`. An old folder steps aside as
+The new one is first written as `.<name>.tbv8-new` in the same folder. An old folder is renamed to
 `.<name>.tbv8-old`, the new one takes its place, and the old one is removed. The writer holds a lock
-on the parent folder meanwhile, which the kernel takes from a killed process: whoever has the lock
-and finds something under these names has found a leftover.
+on the parent folder, which the kernel releases when the process ends. So with the lock held, any
+file under these names is a leftover of a killed process.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def replacing(path: Path, *, check: Callable[[Path], None] | None = None) -> Ite
     folder that of a file.
 
     Args:
-        path: Its parent folders are made where they are missing.
-        check: Raises if what stands at `path` must not be replaced; called before anything is
+        path: The file or folder; missing parent folders are created.
+        check: Raises if the present file or folder must not be replaced; called before anything is
             written.
 
     Raises:
@@ -55,10 +55,10 @@ def replacing(path: Path, *, check: Callable[[Path], None] | None = None) -> Ite
 
 
 def sweep(parent: Path, names: Iterable[str]) -> None:
-    """Remove what killed writers of `parent/<name>` left; a folder that stepped aside comes back.
+    """Remove the leftovers of killed writers of `parent/<name>`; restore an old folder.
 
-    Does nothing while another process writes there, or where nothing may be written: the next start
-    will, and whoever has something to write there reports what is wrong.
+    Does nothing while another process writes there, or without write permission. The next start
+    tries again, and a writer reports the missing permission.
     """
     if not parent.is_dir():
         return
@@ -84,7 +84,7 @@ def _swap(new: Path, path: Path, old: Path) -> None:
 
 
 def _clean(path: Path) -> None:
-    """Bring back a folder that only stepped aside, remove the other leftovers; under the lock."""
+    """Restore an old folder without a successor, and remove other leftovers; needs the lock."""
     new, old = _beside(path)
     if old.exists() and not path.exists():
         old.rename(path)
@@ -107,7 +107,7 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock of a folder; BlockingIOError when it is held and we don't wait."""
+    """Hold the lock of a folder; without `wait`, raise BlockingIOError if it is taken."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

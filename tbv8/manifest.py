@@ -1,7 +1,7 @@
-"""The manifest of a result: what it was made of, and the digest of each of its files.
+"""The manifest of a result: its inputs, and the digest of each of its files.
 
 The parts of its inputs are `config`, `strategy`, `engine`, `versions`, `span`, one
-`bars:<symbol>:<timeframe>` for each series that was read, `files` for what the strategy itself
+`bars:<symbol>:<timeframe>` for each series that was read, `files` for the files that the strategy
 opened, and `page`, the code that only draws.
 """
 
@@ -20,11 +20,11 @@ PAGE = "tearsheet.html"
 FILES_PART = "files"
 PAGE_PART = "page"
 PLOTLY_BESIDE = "shared by all pages"
-"""In the page's part of the key, of the file plotly.min.js in the results folder."""
+"""The value of plotly.min.js in the page's part of the key, if it is in the results folder."""
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One part of a result's key, as the manifest keeps it."""
+    """One part of a result's key, as the manifest has it."""
 
     digest: str
     value: Any
@@ -38,13 +38,13 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def make_input(value: Any) -> Input:
-    """Return a part whose digest is that of its value as JSON, the same in any order of keys."""
+    """Return a part with the digest of its value as JSON; the order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return Input(hashlib.sha256(text.encode()).hexdigest(), value)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
-    """Return a result's manifest; None when there is none, or it is not one."""
+    """Return a result's manifest; None if it is missing or damaged."""
     try:
         return msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
     except (OSError, UnicodeDecodeError, msgspec.DecodeError):

@@ -29,13 +29,13 @@ DAY_MS = 24 * HOUR_MS
 MOST_RATE = 0.5
 """Of one payment of funding, as a fraction of the notional; venues cap theirs at some percent."""
 FEWEST_DAYS = 30
-"""Runs that are shorter have no figures a year: of few days they are noise, times up to 365."""
+"""Shorter runs have no yearly figures: those would be noise, multiplied by up to 365."""
 
 MOST_MS = 4_102_444_800_000
-"""2100-01-01: no venue tells of a later time."""
+"""2100-01-01: later times are refused."""
 
 MOST_PRICE, MOST_VOLUME = 1e15, 1e24
-"""More than any market has; a venue that says more is in error."""
+"""Larger values are a venue's error."""
 
 _UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

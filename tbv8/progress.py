@@ -13,10 +13,10 @@ _MEASURED_S = 0.05  # a rate of less time would be one of the clock
 
 
 class Advance(Protocol):
-    """Tells that an amount was finished, and what else there is to say by now."""
+    """Shows further finished work, and a note about the present state."""
 
     def __call__(self, amount: int, note: str = "") -> None:
-        """Show it."""
+        """Add an amount of finished work."""
 
 
 @contextmanager
@@ -49,45 +49,45 @@ def _bar(label: str, total: int, unit: str) -> Iterator[Advance]:
     started = time.monotonic()
     with Progress(*columns, console=Console(file=sys.stdout), transient=True) as shown:
         task = shown.add_task(label, total=total, unit=unit, rate="0", note="")
-        done = 0
+        finished = 0
 
         def advance(amount: int, note: str = "") -> None:
-            nonlocal done
-            done += amount
-            shown.update(task, completed=done, rate=_rate(done, started), note=note)
+            nonlocal finished
+            finished += amount
+            shown.update(task, completed=finished, rate=_rate(finished, started), note=note)
 
         yield advance
-    _closing_line(label, done, unit, started)
+    _closing_line(label, finished, unit, started)
 
 
 def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
     started = printed_s = time.monotonic()
-    done = 0
+    finished = 0
 
     def advance(amount: int, note: str = "") -> None:
-        nonlocal done, printed_s
-        done += amount
+        nonlocal finished, printed_s
+        finished += amount
         now = time.monotonic()
-        if now - printed_s >= _LINE_EVERY_S and done < total:
+        if now - printed_s >= _LINE_EVERY_S and finished < total:
             printed_s = now
-            rate = done / (now - started)
+            rate = finished / (now - started)
             print(
-                f"   {label}: {done:,} of {total:,} {unit}, {_rate(done, started)}/s, "
-                f"{(total - done) / max(rate, 1e-3):,.0f} s to go{f', {note}' if note else ''}",
+                f"   {label}: {finished:,} of {total:,} {unit}, {_rate(finished, started)}/s, "
+                f"{(total - finished) / max(rate, 1e-3):,.0f} s to go{f', {note}' if note else ''}",
                 flush=True,
             )
 
     yield advance
-    _closing_line(label, done, unit, started)
+    _closing_line(label, finished, unit, started)
 
 
-def _closing_line(label: str, done: int, unit: str, started: float) -> None:
+def _closing_line(label: str, finished: int, unit: str, started: float) -> None:
     elapsed_s = time.monotonic() - started
-    unit = unit.removesuffix("s") if done == 1 else unit
-    rate = f" ({_rate(done, started)}/s)" if elapsed_s >= _MEASURED_S else ""
-    print(f"   {label}: {done:,} {unit} in {elapsed_s:.1f} s{rate}", flush=True)
+    unit = unit.removesuffix("s") if finished == 1 else unit
+    rate = f" ({_rate(finished, started)}/s)" if elapsed_s >= _MEASURED_S else ""
+    print(f"   {label}: {finished:,} {unit} in {elapsed_s:.1f} s{rate}", flush=True)
 
 
-def _rate(done: int, started: float) -> str:
-    rate = done / max(time.monotonic() - started, 1e-3)
+def _rate(finished: int, started: float) -> str:
+    rate = finished / max(time.monotonic() - started, 1e-3)
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -1,7 +1,7 @@
 """`/metrics` for Prometheus and `/healthz`, which is 503 as long as anything is stale.
 
-A server of its own, small enough to bound: so many connections at once, so long for each, one
-request for each. Whatever comes beyond that is closed without a word and without a line of log.
+A small server with fixed limits: the number of connections, the time of each, and one request in
+each. Connections beyond these are closed without a reply and without a line in a log.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ async def serve_pages(
     host: str = "127.0.0.1",
     lasts_s: float = LASTS_S,
 ) -> AsyncIterator[int]:
-    """Serve both; yields the port, which the system chooses for 0.
+    """Serve `/metrics` and `/healthz`; yield the port.
 
     Args:
-        port: Where to listen.
-        collector: What `/metrics` shows.
-        read_stale: Returns what is stale, for `/healthz`.
+        port: The port; 0 for any free one.
+        collector: The metrics.
+        read_stale: Returns the names of stale parts, for `/healthz`.
         host: The address to listen at.
-        lasts_s: How long a connection may take, all of it.
+        lasts_s: The time limit for a connection.
 
     Raises:
         ConfigError: The port is taken.
@@ -49,7 +49,7 @@ async def serve_pages(
     pages = _Pages(collector, read_stale)
     open_now: set[asyncio.Task[None]] = set()
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         open_now.add(task)
@@ -60,13 +60,13 @@ async def serve_pages(
                         writer.write(pages.reply(await reader.readuntil(b"\r\n\r\n")))
                         await writer.drain()
                         writer.write_eof()
-                        await reader.read(_HEAD_BYTES)  # its end: a reset would take our reply
+                        await reader.read(_HEAD_BYTES)  # until its end: a reset drops our reply
         finally:
             open_now.discard(task)
             writer.transport.abort()
 
     try:
-        server = await asyncio.start_server(answer, host, port, limit=_HEAD_BYTES)
+        server = await asyncio.start_server(serve_connection, host, port, limit=_HEAD_BYTES)
     except (OSError, OverflowError) as e:
         reason = e.strerror if isinstance(e, OSError) else "beyond 65535"
         problem = f"port {port} cannot be opened ({reason}): name a free one"
@@ -90,8 +90,8 @@ class _Pages:
 
     def reply(self, head: bytes) -> bytes:
         """Return the whole reply to a request's head."""
-        method, _, rest = head.decode("latin-1").partition(" ")
-        path = rest.partition(" ")[0].partition("?")[0]
+        method, _, remainder = head.decode("latin-1").partition(" ")
+        path = remainder.partition(" ")[0].partition("?")[0]
         status, kind, body = self._page(method, path)
         lines = (
             f"HTTP/1.1 {status.value} {status.phrase}",
@@ -99,8 +99,8 @@ class _Pages:
             f"Content-Length: {len(body)}",
             "Connection: close",
         )
-        said = "".join(f"{line}\r\n" for line in (*lines, "")).encode()
-        return said if method == "HEAD" else said + body
+        head_bytes = "".join(f"{line}\r\n" for line in (*lines, "")).encode()
+        return head_bytes if method == "HEAD" else head_bytes + body
 
     def _page(self, method: str, path: str) -> _Page:
         if method not in ("GET", "HEAD"):

@@ -1,34 +1,34 @@
-"""Foreign text made fit to print: venues' replies, names in a database, a library's errors.
+"""Text from outside made fit to print: venues' replies, names in a database, a library's errors.
 
-A control character from outside could move the cursor, colour a terminal, forge a line of a log or
-hide the rest of one, so that each such text passes here before it is printed, stored or raised.
+A control character could move the cursor, colour a terminal, or forge or hide a line of a log. So
+each such text passes through here before it is printed, stored or raised.
 """
 
 from __future__ import annotations
 
-_SHORT = 200
-_LONG = 1000
+_QUOTED_LETTERS = 200
+_LINE_LETTERS = 1000
 
 
-def printable(text: str, *, kept: str = "") -> str:
-    r"""Return text with `\x1b` for an escape and the like, but for the characters of `kept`.
+def printable(text: str, *, allowed: str = "") -> str:
+    r"""Return text with control characters as `\x1b` and the like, except those in `allowed`.
 
-    Repeatable: what it returns stays as it is.
+    Repeatable: a second call changes nothing.
     """
     if text.isprintable():
         return text
     return "".join(
         letter
-        if letter.isprintable() or letter in kept
+        if letter.isprintable() or letter in allowed
         else letter.encode("unicode_escape").decode()
         for letter in text
     )
 
 
-def one_line(text: str, *, most: int = _LONG) -> str:
+def one_line(text: str, *, most: int = _LINE_LETTERS) -> str:
     r"""Return text as one line of printable characters, `\x1b` for an escape, shortened.
 
-    Repeatable: what it returns stays as it is.
+    Repeatable: a second call changes nothing.
     """
     line = printable(" ".join(text[: most * 8].split()))
     return line if len(line) <= most else f"{line[: most - 3]}..."
@@ -36,7 +36,7 @@ def one_line(text: str, *, most: int = _LONG) -> str:
 
 def quoted(text: str) -> str:
     """Return text from outside in Python's quotes, as one short line."""
-    return repr(one_line(text, most=_SHORT)).replace("\\\\", "\\")
+    return repr(one_line(text, most=_QUOTED_LETTERS)).replace("\\\\", "\\")
 
 
 def file_name(text: str) -> str:

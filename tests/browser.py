@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,36 +25,67 @@ def opened(
 
     `files` are what it loads beside itself.
     """
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
     said: list[str] = []
     asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        try:
-            context = browser.new_context(
-                viewport={"width": width, "height": 900},
-                color_scheme="dark" if dark else "light",
-                is_mobile=width < 640,
-                has_touch=width < 640,
-            )
-            context.route(_is_elsewhere, _refuse(asked))
-            page = context.new_page()
-            page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-            page.on("pageerror", lambda error: said.append(str(error)))
-            page.on("request", lambda request: asked.append(request.url))
-            page.goto(path.absolute().as_uri())
-            page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
-            yield page
-        finally:
-            browser.close()
+    with _browser().context(width, dark=dark) as context:
+        context.route(_is_elsewhere, _refuse(asked))
+        page = context.new_page()
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(path.absolute().as_uri())
+        page.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
+        yield page
     assert said == []
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [
         file.absolute().as_uri() for file in (path, *files)
     ]
+
+
+class _Browser:
+    """A browser for all tests of a process: to start one is half of what a page costs.
+
+    Playwright leaves its event loop in the thread as the running one for as long as it is open, and
+    needs it there; every other test needs none.
+    """
+
+    def __init__(self, chromium: str) -> None:
+        from playwright.sync_api import sync_playwright
+
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        self._loop = asyncio.get_running_loop()
+        asyncio._set_running_loop(None)
+
+    @contextmanager
+    def context(self, width: int, *, dark: bool) -> Iterator[Any]:
+        """Yield a context: no page knows what another one has stored."""
+        asyncio._set_running_loop(self._loop)
+        try:
+            with self._browser.new_context(
+                viewport={"width": width, "height": 900},
+                color_scheme="dark" if dark else "light",
+                is_mobile=width < 640,
+                has_touch=width < 640,
+            ) as context:
+                yield context
+        finally:
+            asyncio._set_running_loop(None)
+
+    def stop(self) -> None:
+        """End the browser."""
+        asyncio._set_running_loop(self._loop)
+        self._playwright.stop()
+
+
+@cache
+def _browser() -> _Browser:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    browser = _Browser(chromium)
+    atexit.register(browser.stop)
+    return browser
 
 
 def _is_elsewhere(url: str) -> bool:

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,8 @@ ETH = Series("sample", "ETH/USDT")
 MONDAY = 1_704_067_200_000  # 2024-01-01T00:00:00Z
 
 Row = tuple[Any, ...]
+type Shared = Callable[[str, Callable[[Path], None]], Path]
+"""The fixture `shared`: a name and what fills a folder -> the folder, filled once for a run."""
 
 
 def at(text: str) -> int:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import compileall
+import fcntl
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.builders import ROOT
+from tests.builders import ROOT, Shared
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # children keep compiled modules, as a user's do
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # no code here uses it; half the time of numpy's import
 
 settings.register_profile(
     "tbv8",
@@ -30,12 +33,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated_db(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """Return a function that fills a folder once for all workers of a run; do not change it."""
+    base = tmp_path_factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def share(name: str, make: Callable[[Path], None]) -> Path:
+        """Return the folder that `make` fills, by this worker or by another one."""
+        folder, done = root / name, root / f"{name}.done"
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return share
+
+
+@pytest.fixture(scope="session")
+def migrated_db(shared: Shared) -> Path:
     from tbv8.store.schema import migrate
 
-    path = tmp_path_factory.mktemp("migrated") / "tbv8.sqlite"
-    migrate(path, root=ROOT)
-    return path
+    name = "tbv8.sqlite"
+    return shared("migrated", lambda folder: migrate(folder / name, root=ROOT)) / name
 
 
 @pytest.fixture

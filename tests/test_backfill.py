@@ -39,7 +39,7 @@ from tbv8.store.verify import verify
 from tbv8.venues import binance_perp, binance_spot
 from tbv8.venues.base import Endpoints, History, Log
 from tbv8.venues.binance.history import open_history
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.registry import find_venue
 from tests.builders import (
     KilledError,
@@ -227,8 +227,8 @@ def hurried(series: Series) -> Iterator[None]:
 
     def open_hurried(endpoints: Endpoints, log: Log) -> History:
         time = VirtualTime()
-        patience = Patience(clock=time.now_s, wait=time.wait, log=log)
-        return open_history(PRODUCTS[series], endpoints, patience)
+        options = HostOptions(clock=time.now_s, wait=time.wait, log=log)
+        return open_history(PRODUCTS[series], endpoints, options)
 
     with pytest.MonkeyPatch.context() as patch:
         history = find_venue(series.venue).history
@@ -341,8 +341,8 @@ def test_newest_minutes_that_the_venue_lacks_are_asked_for_again_by_the_next_run
 
     assert known(db_path) == [Span(wanted.start_ms, halted)]
     assert (
-        f"   {BTC}: the venue has no bar from 2024-03-03T23:00:00Z on yet: the next run asks again "
-        "for 660 minutes"
+        f"   {BTC}: the venue has no bar from 2024-03-03T23:00:00Z on yet: the next run fetches "
+        "660 minutes"
     ) in capsys.readouterr().out.splitlines()
 
     binance.behave()
@@ -377,7 +377,7 @@ def test_recheck_adds_what_came_and_touches_nothing_else(
 
     assert capsys.readouterr().out.splitlines() == [
         f"   {BTC}: 2024-02-24: 30 of 30 missing minutes came, from 2024-02-24T10:00:00Z on",
-        f"   {BTC}: asked again for 1,770 missing minutes: 30 came",
+        f"   {BTC}: fetched 1,770 missing minutes again: 30 came",
     ]
     assert bars_in(db_path, BTC) == within(past, wanted)
     after = ledger_in(db_path, BTC)

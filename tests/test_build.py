@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.freshness import data as data_module
 from tbv8.freshness.data import aggregate_state
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_timeframe
-from tbv8.store.bars import BarStore, open_bars, read_held_span
+from tbv8.store.bars import BarStore, open_bars, read_stored_bars
 from tests.builders import (
     BTC,
     ETH,
@@ -752,4 +752,4 @@ def test_whoever_reads_built_bars_finds_what_a_hand_has_done(week_db: Path) -> N
         pytest.raises(DataError, match=r"bars_1h sample:BTC/USDT 2024-01-03: .*doit verify"),
         open_bars(week_db) as store,
     ):
-        read_held_span(store, BTC, parse_timeframe("1h"), days(0, 7))
+        read_stored_bars(store, BTC, parse_timeframe("1h"), days(0, 7))

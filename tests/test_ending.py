@@ -47,7 +47,7 @@ libc.pthread_mutex_lock(mutex)
 print("here", flush=True)
 libc.pthread_mutex_lock(mutex)  # for ever, whatever signal comes
 """
-SAID = "interrupted: what was finished is kept, the same command goes on from there"
+SAID = "interrupted: finished work is kept, run the same command to continue"
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_native_code_that_never_comes_back_is_killed_within_six_seconds() -> Non
     assert time.monotonic() - told_s < 6
     assert [child.returncode for child in children.values()] == [-signal.SIGKILL] * 2
     said = (
-        "interrupted, and killed: native code did not come back; what was finished is kept, the "
-        "same command goes on from there\n"
+        "interrupted, and killed since native code did not return: finished work is kept, run the "
+        "same command to continue\n"
     )
     assert errs == [said] * 2
 

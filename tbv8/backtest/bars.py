@@ -11,7 +11,7 @@ import numpy as np
 from tbv8.backtest.funding import read_funding
 from tbv8.config.document import line_of, plain
 from tbv8.config.records import Strategy
-from tbv8.store.bars import BarStore, read_held_span
+from tbv8.store.bars import BarStore, read_stored_bars
 from tbv8.trading.bars import Bars
 
 _COARSE = 0.01  # of the price
@@ -26,7 +26,7 @@ def read_bars(store: BarStore, strategy: Strategy) -> Bars:
         DataError: A day's rows are not those that its ledger tells of.
     """
     tables = {
-        (series.symbol, timeframe): read_held_span(
+        (series.symbol, timeframe): read_stored_bars(
             store, series, timeframe, timeframe.whole(strategy.bars_span)
         )
         for series, timeframe in strategy.reads

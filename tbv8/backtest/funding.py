@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from tbv8.config.records import Strategy
 from tbv8.market import Series, Span
-from tbv8.store.bars import BarStore, cut, read_checked
+from tbv8.store.bars import BarStore, read_checked, rows_within
 from tbv8.store.funding import Stretch, read_payment_days, read_stretches
 from tbv8.store.ledger import FUNDING
 from tbv8.trading.funding import Charged
@@ -38,7 +38,7 @@ def _read(store: BarStore, symbol: str, stretches: list[Stretch]) -> Charged:
     for stretch in stretches:
         days = read_payment_days(store.query, symbol, stretch)
         rates = read_checked(store, Series(stretch.venue, symbol), FUNDING, days)
-        rates = cut(rates, stretch.payments)
+        rates = rows_within(rates, stretch.payments)
         charged.times_ms.extend(rates["ts_ms"].to_pylist())
         charged.rates.extend(Decimal(repr(rate)) for rate in rates["rate"].to_pylist())
         charged.hours.extend(rates["interval_hours"].to_pylist())

@@ -13,9 +13,9 @@ from tbv8.manifest import Manifest
 from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_time, parse_timeframe
 from tbv8.results.read import read_trades
 from tbv8.results.tearsheet.round_trips import closings, excursions
-from tbv8.store.bars import cut, open_bars, read_checked_days
+from tbv8.store.bars import open_bars, read_checked_days, rows_within
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import fingerprint, read_held_days
+from tbv8.store.ledger import fingerprint, read_stored_days
 from tbv8.trading.nautilus import Floats
 
 
@@ -64,10 +64,10 @@ def read_steps(db_path: Path, manifest: Manifest) -> Steps | None:
                 if not name.startswith("bars:") or part.value["timeframe"] != step.text:
                     continue
                 series = Series(part.value["venue"], part.value["symbol"])
-                days = read_held_days(store.query, series, step, span)
+                days = read_stored_days(store.query, series, step, span)
                 if fingerprint(store.query, series, days, span) != part.digest:
                     return None
-                bars[series.symbol] = cut(read_checked_days(store, series, days), span)
+                bars[series.symbol] = rows_within(read_checked_days(store, series, days), span)
     except DataError:
         return None
     return Steps(bars, step)

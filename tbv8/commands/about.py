@@ -55,11 +55,11 @@ def print_version() -> None:
 def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
     """Print the first commands to try, the tasks, and every command that is not disabled."""
     print(f"tbv8 {version('tbv8')}: market data into backtests, building only what is stale\n")
-    for words, purpose in _START:
-        print(f"  {command.bin_name} {words:<18} {purpose}")
+    for usage, purpose in _START:
+        print(f"  {command.bin_name} {usage:<18} {purpose}")
     print("\nTasks")
-    for words, purpose in _TASKS:
-        print(f"  {command.bin_name} {words:<18} {purpose}")
+    for usage, purpose in _TASKS:
+        print(f"  {command.bin_name} {usage:<18} {purpose}")
     print("\nCommands")
     for name in sorted(commands):
         if name not in _SHOWN and not getattr(commands[name], "cure", ""):

@@ -90,11 +90,11 @@ class Compare(ReadOnlyCommand):
         from tbv8.experiments.listing import (
             compare_experiment,
             compare_strategy,
-            compared_lines,
+            comparison_lines,
         )
 
         project: Project = self.loader.namespace["PROJECT"]
-        _check_words(pos_args)
+        _refuse_options(pos_args)
         if not pos_args:
             raise InvalidCommand("name at least one strategy or experiment: `doit list` shows them")
         results: Mapping[str, Any] = {**project.strategies, **project.experiments}
@@ -102,16 +102,16 @@ class Compare(ReadOnlyCommand):
             if name not in results:
                 raise InvalidCommand(unknown("strategy or experiment", name, results))
         with open_reader(project.db_path) as query:
-            compared = [
+            comparisons = [
                 compare_experiment(project.experiments[name], project.results_path)
                 if name in project.experiments
                 else compare_strategy(query, project.strategies[name], project.results_path)
                 for name in pos_args
             ]
         if as_json:
-            print_json(msgspec.to_builtins(compared))
+            print_json(msgspec.to_builtins(comparisons))
         else:
-            print("\n".join(compared_lines(compared)))
+            print("\n".join(comparison_lines(comparisons)))
         return 0
 
 
@@ -158,11 +158,11 @@ class Promote(ReadOnlyCommand):
         return 0
 
 
-def _check_words(words: Sequence[str]) -> None:
+def _refuse_options(names: Sequence[str]) -> None:
     """Refuse an option after a name: `OneLine` then moves it to the front and tries again."""
-    for word in words:
-        if word.startswith("-"):
-            raise InvalidCommand(f"'{word}' is not a task.")
+    for name in names:
+        if name.startswith("-"):
+            raise InvalidCommand(f"'{name}' is not a task.")
 
 
 def _experiment(project: Project, names: Sequence[str], command: str) -> Experiment:
@@ -171,7 +171,7 @@ def _experiment(project: Project, names: Sequence[str], command: str) -> Experim
     Raises:
         InvalidCommand: Not exactly one name, or an unknown one.
     """
-    _check_words(names)
+    _refuse_options(names)
     if len(names) != 1:
         raise InvalidCommand(
             f"`{command}` needs exactly one experiment: `doit list experiment` shows them"

@@ -18,7 +18,7 @@ from tbv8.market import DAY_MS, Series, Span, parse_time
 from tbv8.page.words import counted
 from tbv8.progress import progress
 from tbv8.store.database import Query, open_reader
-from tbv8.store.prune import TICK_TABLES, stored_ticks
+from tbv8.store.prune import RECORDED_TABLES, stored_ticks
 from tbv8.store.trials import read_experiment_ids
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def _export(project: Project, options: _Options, folder: Path, *, by: Partition)
     from tbv8.store.export import export_bars, export_ticks, series_folder
 
     dataset = options.dataset
-    export = export_ticks if dataset in TICK_TABLES else export_bars
+    export = export_ticks if dataset in RECORDED_TABLES else export_bars
     for series, days in _days(project, options).items():
         with progress(f"export {dataset} of {series}", len(days), "days") as advance:
             written, unchanged = export(
@@ -219,7 +219,7 @@ def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
     from tbv8.store.export import exportable
     from tbv8.store.tick_tables import tick_days
 
-    find = tick_days if options.dataset in TICK_TABLES else exportable
+    find = tick_days if options.dataset in RECORDED_TABLES else exportable
     with open_reader(project.db_path) as query:
         days: dict[Series, list[Any]] = {
             series: series_days
@@ -246,8 +246,8 @@ def _selected(project: Project, query: Query, options: _Options) -> list[Series]
         (),
     )
     stored = {(str(name), Series(str(venue), str(symbol))) for name, venue, symbol in ledger}
-    stored |= set(stored_ticks(query, TICK_TABLES))
-    datasets = {*TICK_TABLES, *(name for name, _ in stored)}
+    stored |= set(stored_ticks(query, RECORDED_TABLES))
+    datasets = {*RECORDED_TABLES, *(name for name, _ in stored)}
     if options.dataset not in datasets:
         raise InvalidCommand(f"--dataset: {unknown('dataset', options.dataset, datasets)}")
     chosen = choose(

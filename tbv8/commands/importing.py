@@ -47,9 +47,9 @@ class Import(ReadOnlyCommand):
         from tbv8.store.schema import migrate
 
         project: Project = self.loader.namespace["PROJECT"]
-        for word in pos_args:
-            if word.startswith("-"):  # with this message `OneLine` moves the option to the front
-                raise InvalidCommand(f"{word!r} is not a task.")
+        for name in pos_args:
+            if name.startswith("-"):  # with this message `OneLine` moves the option to the front
+                raise InvalidCommand(f"{name!r} is not a task.")
         if len(pos_args) != 1:
             raise InvalidCommand("name one file: `doit import FILE --venue mine --symbol BTC/USDT`")
         path, series = Path(pos_args[0]), _series(project, venue, symbol)
@@ -68,8 +68,8 @@ def _series(project: Project, venue: str, symbol: str) -> Series:
     Raises:
         InvalidCommand: It is not configured, or its venue has another history source.
     """
-    for option, word in (("--venue", venue), ("--symbol", symbol)):
-        if not word:
+    for option, value in (("--venue", venue), ("--symbol", symbol)):
+        if not value:
             raise InvalidCommand(f"{option}: missing: --venue mine --symbol BTC/USDT")
     if venue not in project.venues:
         problem = unknown("venue", venue, project.venues)

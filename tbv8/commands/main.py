@@ -19,12 +19,12 @@ _REFUSED = 3  # as pydoit's
 
 def main() -> int:
     """Run the command line; return the exit code."""
-    words = sys.argv[1:]
+    arguments = sys.argv[1:]
     name_in_output("tbv8")
     try:
-        if words[:1] == ["init"]:
-            return _init(words[1:])
-        if words[:1] != ["--version"]:
+        if arguments[:1] == ["init"]:
+            return _init(arguments[1:])
+        if arguments[:1] != ["--version"]:
             os.chdir(find_project(Path.cwd()))
     except Tbv8Error as e:
         return _refuse(str(e))
@@ -36,14 +36,14 @@ def main() -> int:
 
     from tbv8.commands.about import Loader
 
-    code: int | None = DoitMain(Loader()).run(words)
+    code: int | None = DoitMain(Loader()).run(arguments)
     return code or 0
 
 
-def _init(words: Sequence[str]) -> int:
-    if len(words) != 1 or words[0].startswith("-"):
+def _init(arguments: Sequence[str]) -> int:
+    if len(arguments) != 1 or arguments[0].startswith("-"):
         return _refuse("write `tbv8 init FOLDER`: it creates a project folder")
-    folder = Path(words[0])
+    folder = Path(arguments[0])
     print(f"   {folder}: {', '.join(init(folder))}")
     print(f"   ready to run: `cd {folder}` and `tbv8 backtest:btc_usdt_perp_v1`")
     return 0

@@ -113,12 +113,12 @@ def _strategy_files(project: Project, name: str) -> Mapping[Path, str]:
     module = Path("strategies") / f"{name}.py"
     source = (STRATEGIES / "template.py").read_text(encoding="utf-8")
     _, _, body = source.partition('"""\n')
-    words = {"name": name, "symbol": symbol, "venue": venue, "base": base, "module": module}
-    words |= {"class_name": class_name, "position": 0.01 if base == "btc" else 0.1}
+    values = {"name": name, "symbol": symbol, "venue": venue, "base": base, "module": module}
+    values |= {"class_name": class_name, "position": 0.01 if base == "btc" else 0.1}
     return {
         module: f'"""{class_name}: describe its signals in a sentence."""\n'
         + body.replace("Template", class_name),
-        Path("config/strategies") / f"{name}.yaml": _STRATEGY.format(**words),
+        Path("config/strategies") / f"{name}.yaml": _STRATEGY.format(**values),
     }
 
 

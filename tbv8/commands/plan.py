@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import msgspec
 from doit.task import Task
 
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, ask, print_json
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, read_state
 
 
-class Planned(msgspec.Struct, frozen=True):
+class PlannedTask(msgspec.Struct, frozen=True):
     """A task that would run: its own reasons, and the tasks before it that will run."""
 
     task: str
@@ -18,7 +18,7 @@ class Planned(msgspec.Struct, frozen=True):
     after: tuple[str, ...]
 
     @property
-    def why(self) -> tuple[str, ...]:
+    def all_reasons(self) -> tuple[str, ...]:
         """Its own reasons, and one about the tasks before it."""
         upstream = (f"because {' and '.join(self.after)} will run",) if self.after else ()
         return (*self.reasons, *upstream)
@@ -44,19 +44,19 @@ class Plan(ReadOnlyCommand):
             print("nothing to do: everything is fresh")
         for task in () if as_json else planned:
             print(task.task)
-            for reason in task.why:
+            for reason in task.all_reasons:
                 print(f"    {reason}")
         return 0
 
 
-def _with_reach(planned: Planned, task: Task) -> Planned:
+def _with_reach(planned: PlannedTask, task: Task) -> PlannedTask:
     """Return a planned task with the reach of the history, if only the venue knows it."""
     if "reach" not in task.meta:
         return planned
     return msgspec.structs.replace(planned, reasons=(*planned.reasons, task.meta["reach"]()))
 
 
-def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
+def plan(tasks: Iterator[Task]) -> Iterator[PlannedTask]:
     """Yield the stale tasks of `tasks` (dependencies first), with the reasons."""
     runs: dict[str, tuple[str, ...]] = {}
     for task in tasks:
@@ -64,9 +64,9 @@ def plan(tasks: Iterator[Task]) -> Iterator[Planned]:
         if not task.meta:
             runs[task.name] = upstream
             continue
-        state = ask(task)
+        state = read_state(task)
         # without parts the state is unknown until the tasks upstream have run: no reason by itself
         reasons = () if upstream and not state.parts else state.reasons
         if (reasons or upstream) and not task.name.startswith("_"):
             runs[task.name] = (task.name,)
-            yield Planned(task.name, reasons, upstream)
+            yield PlannedTask(task.name, reasons, upstream)

@@ -125,7 +125,7 @@ class Prune(ReadOnlyCommand):
         _check_terminal(yes)
         for part in old:
             print(f"   {part.table} of {part.series}: {part.rows:,} rows, {part.span}")
-        if not yes and not _agreed(sum(part.rows for part in old)):
+        if not yes and not _confirm(sum(part.rows for part in old)):
             print("nothing was dropped")
             return 1
         for part in old:
@@ -159,7 +159,7 @@ def _prune_trials(project: Project, *, died: bool, yes: bool) -> int:
     _check_terminal(yes)
     for name in removed:
         print(f"   {name}: no longer in config/experiments")
-    if not yes and not _agreed(len(keys)):
+    if not yes and not _confirm(len(keys)):
         print("nothing was dropped")
         return 1
     with open_trials(project.db_path) as store:
@@ -185,7 +185,7 @@ def _drop_series(project: Project, series: Series, *, yes: bool) -> int:
     for table, rows in counts.items():
         print(f"   {table} of {series}: {rows:,} rows")
     rows = sum(counts.values())
-    if not yes and not _agreed(rows):
+    if not yes and not _confirm(rows):
         print("nothing was dropped")
         return 1
     with recorder_lock(project.db_path), progress(f"drop {series}", rows, "rows") as advance:
@@ -203,7 +203,7 @@ def _milliseconds(older_than: str) -> int:
         raise InvalidCommand(f"--older-than: {e}") from e
 
 
-def _agreed(rows: int) -> bool:
+def _confirm(rows: int) -> bool:
     try:
         return input(f"Drop these {rows:,} rows for good? [y/N] ").strip().lower() in ("y", "yes")
     except EOFError:

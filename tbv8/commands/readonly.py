@@ -55,11 +55,11 @@ class ReadOnlyCommand(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships
         control = TaskControl(self.task_list)
         check_patterns(self.sel_tasks, self.task_list)
         control.process(self.sel_tasks)
-        done: set[str] = set()
+        visited: set[str] = set()
 
         def walk(name: str) -> Iterator[Task]:
-            if name not in done:
-                done.add(name)
+            if name not in visited:
+                visited.add(name)
                 task = control.tasks[name]
                 for before in (*task.setup_tasks, *task.task_dep):
                     yield from walk(before)
@@ -69,7 +69,7 @@ class ReadOnlyCommand(OneLine, DoitCmdBase):  # type: ignore[misc]  # doit ships
             yield from walk(name)
 
 
-def ask(task: Task) -> State:
+def read_state(task: Task) -> State:
     """Return a task's state; a database that `migrate` must update first counts as a reason.
 
     Raises:

@@ -25,10 +25,10 @@ from tbv8.config.document import nearest, unknown
 from tbv8.config.load import find_project
 from tbv8.config.records import Problem
 from tbv8.errors import ConfigError, Tbv8Error
-from tbv8.tasks.task import ReaderGoneError, os_problem
+from tbv8.tasks.task import ClosedPipeError, os_problem
 
-_READER_GONE = (BrokenPipeError, ReaderGoneError)  # as of `| head`
-_REFUSALS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv8Error)
+_CLOSED_PIPE = (BrokenPipeError, ClosedPipeError)  # by `| head`
+_USER_ERRORS = (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask, Tbv8Error)
 
 
 class OneLine:
@@ -66,14 +66,14 @@ class OneLine:
         """Run the command; `--help` prints its help.
 
         Returns:
-            The exit code; 141 if the reader of a pipe has closed it, as of any program in a pipe.
+            The exit code; 141, as usual for programs in a pipe, if the reader has closed it.
         """
         try:
             if "--help" in in_args:
                 print(self.help())
                 code = 0
             else:
-                with _bugs():
+                with _traceback_of_bugs():
                     code = self._parse_execute(in_args) or 0
             sys.stdout.flush()
         except CmdParseError as e:
@@ -81,16 +81,16 @@ class OneLine:
         except BrokenConfigError:
             raise
         except InvalidCommand as e:
-            raise self._refusal(e, in_args) from e
+            raise self._one_line_error(e, in_args) from e
         except (InvalidDodoFile, InvalidTask) as e:
             if f"Could not find dodo file '{Path.cwd() / 'dodo.py'}'" in str(e):
-                raise InvalidDodoFile(_outside(Path.cwd())) from e
-            raise type(e)(_joined(e)) from e
+                raise InvalidDodoFile(_no_dodo_problem(Path.cwd())) from e
+            raise type(e)(_as_one_line(e)) from e
         except (BrokenPipeError, SystemExit) as e:  # of rich it is a SystemExit
-            if not any(isinstance(error, _READER_GONE) for error in (e, e.__context__)):
+            if not any(isinstance(error, _CLOSED_PIPE) for error in (e, e.__context__)):
                 raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes at exit
-            return ReaderGoneError.exit_code
+            return ClosedPipeError.exit_code
         except Tbv8Error as e:
             raise InvalidCommand(str(e)) from e
         except OSError as e:
@@ -110,10 +110,10 @@ class OneLine:
                 return super().parse_execute(in_args)  # type: ignore[misc,no-any-return]
             except (CmdParseError, InvalidCommand) as e:
                 options = self.cmdparser.options  # type: ignore[attr-defined]
-                ours = _to_the_front(in_args, _refused_option(e), options)
-                if ours is None:
+                moved = _to_the_front(in_args, _refused_option(e), options)
+                if moved is None:
                     raise
-                in_args = ours
+                in_args = moved
 
     def _subject(self, in_args: Sequence[str]) -> str:
         """Return the command for `doit help`; of `run` the group of the first task."""
@@ -121,20 +121,20 @@ class OneLine:
         words = [word for word in in_args if word[0] != "-" and "=" not in word]
         return words[0].partition(":")[0] if name == "run" and words else name
 
-    def _refusal(self, e: InvalidCommand, in_args: Sequence[str]) -> InvalidCommand:
+    def _one_line_error(self, e: InvalidCommand, in_args: Sequence[str]) -> InvalidCommand:
         """Return pydoit's error as one line; for an unknown task with the nearest name."""
         match = re.fullmatch(r"'(.*)' is not a task\.", str(e))
         name = match[1] if match else e.not_found
         if name is None:
-            return InvalidCommand(_joined(e))
+            return InvalidCommand(_as_one_line(e))
         if name.startswith("-"):
-            hint = _near_option(name, self._longs(), self._subject(in_args))
+            hint = _near_option(name, self._long_options(), self._subject(in_args))
             return InvalidCommand(f"option {name} not recognized{hint}")
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
         return _unknown_task(name, tasks, commands)
 
-    def _longs(self) -> list[str]:
+    def _long_options(self) -> list[str]:
         """Return the long options of the command and of all tasks."""
         params = [param["long"] for task in self.task_list for param in task.params]
         options = self.cmdparser.options  # type: ignore[attr-defined]
@@ -155,16 +155,18 @@ def _report_problems(problems: Sequence[Problem], needed: Iterable[Task] | None)
     Raises:
         BrokenConfigError: A needed task has a problem.
     """
-    lines = {str(problem.error): None for problem in problems}
-    used = lines
+    messages = {str(problem.error): None for problem in problems}
+    fatal = messages
     if needed is not None:
         metas = [task.meta for task in needed if task.meta]
-        used = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
-    for line in lines:
-        if line not in used:
-            print(f"WARNING: {line}", file=sys.stderr)
-    if used:
-        raise BrokenConfigError("\nERROR: ".join(line for line in lines | used if line in used))
+        fatal = {str(meta["problem"].error): None for meta in metas if "problem" in meta}
+    for message in messages:
+        if message not in fatal:
+            print(f"WARNING: {message}", file=sys.stderr)
+    if fatal:
+        raise BrokenConfigError(
+            "\nERROR: ".join(message for message in messages | fatal if message in fatal)
+        )
 
 
 def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
@@ -181,17 +183,17 @@ def _needed(tasks: Sequence[Task], named: Sequence[str]) -> list[Task] | None:
 
 
 @contextmanager
-def _bugs() -> Iterator[None]:
+def _traceback_of_bugs() -> Iterator[None]:
     """Print a traceback and exit with 2 for bugs: errors that are neither the user's nor signals.
 
     pydoit itself would exit with 3.
     """
     try:
         yield
-    except (*_REFUSALS, KeyboardInterrupt, SystemExit):
+    except (*_USER_ERRORS, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as e:
-        if isinstance(e, _READER_GONE) or (isinstance(e, OSError) and os_problem(e)):
+        if isinstance(e, _CLOSED_PIPE) or (isinstance(e, OSError) and os_problem(e)):
             raise
         sys.excepthook(type(e), e, e.__traceback__)
         raise SystemExit(2) from e
@@ -216,11 +218,11 @@ def _to_the_front(
         return None
     dashes = "-" if name == option.short else "--"
     for at in reversed(range(len(arguments))):
-        word, value = (
+        option_text, value = (
             arguments[at][: len(f"{dashes}{name}")],
             arguments[at][len(f"{dashes}{name}") :],
         )
-        if word == f"{dashes}{name}" and (not value or value[0] == "=" or dashes == "-"):
+        if option_text == f"{dashes}{name}" and (not value or value[0] == "=" or dashes == "-"):
             takes_next = option.type is not bool and not value
             end = at + 1 + takes_next
             if end > len(arguments):
@@ -237,7 +239,7 @@ def check_patterns(patterns: Iterable[str], tasks: Iterable[Task]) -> None:
             raise InvalidCommand(not_found=pattern)
 
 
-def _outside(folder: Path) -> str:
+def _no_dodo_problem(folder: Path) -> str:
     """Return the error about a folder without dodo.py."""
     try:
         project = find_project(folder)
@@ -246,7 +248,7 @@ def _outside(folder: Path) -> str:
     return f"{folder}: has no dodo.py: change to {project}, or type `tbv8` in place of `doit`"
 
 
-def _joined(e: Exception) -> str:
+def _as_one_line(e: Exception) -> str:
     return " ".join(str(e).split("\n")).strip()
 
 
@@ -264,7 +266,7 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) 
     name = re.match(r"Error parsing parameter '(\w+)'", message)
     option = next((o for o in options if name and o.name == name[1]), None)
     if option is None:
-        return InvalidCommand(_joined(error))
+        return InvalidCommand(_as_one_line(error))
     label = f"--{option.long}" if option.long else f"-{option.short}"
     if isinstance(cause, ValueError):
         value = str(cause).rpartition(": ")[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 from doit.exceptions import InvalidCommand
 from doit.task import Task
 
-from tbv8.commands.plan import Planned, plan
+from tbv8.commands.plan import PlannedTask, plan
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.status import stale_results
 from tbv8.config.records import Project
@@ -48,14 +48,14 @@ class Report(ReadOnlyCommand):
         }
         nodes: list[Node] = []
 
-        def ask() -> Mapping[str, Sequence[str]]:
+        def read_staled_state() -> Mapping[str, Sequence[str]]:
             tasks = list(self.selected())
             planned = list(plan(iter(tasks)))
             needed = _needed(tasks, self.loader.namespace["DOIT_CONFIG"]["default_tasks"])
             nodes.extend(_nodes(tasks, planned, needed))
             return stale_results(planned)
 
-        status = read_status(project, wanted, ask, funding=wanted_funding(project))
+        status = read_status(project, wanted, read_staled_state, funding=wanted_funding(project))
         report = read_report(
             status,
             nodes,
@@ -87,7 +87,7 @@ def _needed(tasks: Sequence[Task], names: Iterable[str]) -> set[str]:
 
 
 def _nodes(
-    tasks: Iterable[Task], planned: Iterable[Planned], needed: Collection[str]
+    tasks: Iterable[Task], planned: Iterable[PlannedTask], needed: Collection[str]
 ) -> Iterator[Node]:
     """Yield the tasks of the graph, without the internal checks before a backtest."""
     runs = {run.task: run for run in planned}
@@ -97,7 +97,7 @@ def _nodes(
             yield Node(
                 name=task.name,
                 after=tuple(name for name in task.task_dep if not name.startswith("_")),
-                reasons=run.why if run else (),
+                reasons=run.all_reasons if run else (),
                 is_needed=task.name in needed,
             )
 

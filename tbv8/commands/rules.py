@@ -18,9 +18,9 @@ from tbv8.files import replacing
 from tbv8.market import Series
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints
-from tbv8.venues.base import Rules as Published
+from tbv8.venues.base import Rules as PublishedRules
 
-_KEYS = Published.__struct_fields__
+_KEYS = PublishedRules.__struct_fields__
 _UNREACHED = 3
 _NONE = "no venue was queried: no enabled venue publishes rules and has `instruments`"
 
@@ -61,49 +61,49 @@ class Rules(ReadOnlyCommand):
         if pos_args:
             raise InvalidCommand(f"{pos_args[0]!r}: choose with --venue")
         project: Project = self.loader.namespace["PROJECT"]
-        published: dict[Series, Published] = {}
-        unreached: list[str] = []
-        for chosen in _chosen(project, venue):
+        published: dict[Series, PublishedRules] = {}
+        errors: list[str] = []
+        for selected in _select_venues(project, venue):
             try:
-                published |= _fetch(chosen)
+                published |= _fetch(selected)
             except VenueError as e:
-                unreached.append(str(e))
-        found = list(_differences(project, published))
-        written = _write(project, found) if write else []
+                errors.append(str(e))
+        differences = list(_differences(project, published))
+        written = _write(project, differences) if write else []
         if as_json:
-            print_json(_to_json(published, found))
+            print_json(_to_json(published, differences))
         else:
-            _print(published, found, written)
-            if not published and not unreached:
+            _print(published, differences, written)
+            if not published and not errors:
                 print(_NONE)
-        for problem in unreached:
+        for problem in errors:
             sys.stderr.write(f"ERROR: {problem}\n")
-        return _UNREACHED if unreached else 1 if found and not write else 0
+        return _UNREACHED if errors else 1 if differences and not write else 0
 
 
-def _chosen(project: Project, name: str) -> list[Venue]:
+def _select_venues(project: Project, name: str) -> list[Venue]:
     """Return the venues to query: the enabled ones that publish rules, or the named one."""
-    able = {
+    with_rules = {
         venue.name: venue for venue in project.venues.values() if venue.rules and venue.instruments
     }
     if not name:
-        return [venue for venue in able.values() if venue.enabled]
+        return [venue for venue in with_rules.values() if venue.enabled]
     if name not in project.venues:
-        raise InvalidCommand(f"--venue: {unknown('venue', name, able)}")
+        raise InvalidCommand(f"--venue: {unknown('venue', name, with_rules)}")
     if project.venues[name].rules is None:
         raise InvalidCommand(
             f"--venue: {name} publishes no rules that tbv8 can read: "
-            f"choose one of {', '.join(able) or 'none'}"
+            f"choose one of {', '.join(with_rules) or 'none'}"
         )
-    if name not in able:
+    if name not in with_rules:
         raise InvalidCommand(
             f"--venue: {name} has no `instruments` to compare: write them into its file in "
             "config/venues, as in hyperliquid.yaml"
         )
-    return [able[name]]
+    return [with_rules[name]]
 
 
-def _fetch(venue: Venue) -> dict[Series, Published]:
+def _fetch(venue: Venue) -> dict[Series, PublishedRules]:
     assert venue.rules is not None
     endpoints = Endpoints(rest_url=venue.rest_url, redirect_hosts=venue.redirect_hosts)
     symbols = {symbol: venue.symbols[symbol] for symbol in venue.instruments}
@@ -111,11 +111,11 @@ def _fetch(venue: Venue) -> dict[Series, Published]:
     def log(line: str) -> None:
         sys.stderr.write(f"   {venue.name}: {one_line(line)}\n")
 
-    found = venue.rules(endpoints, log, symbols)
-    return {Series(venue.name, symbol): rules for symbol, rules in found.items()}
+    differences = venue.rules(endpoints, log, symbols)
+    return {Series(venue.name, symbol): rules for symbol, rules in differences.items()}
 
 
-def _differences(project: Project, published: dict[Series, Published]) -> Iterator[Difference]:
+def _differences(project: Project, published: dict[Series, PublishedRules]) -> Iterator[Difference]:
     for series, rules in published.items():
         configured = project.venues[series.venue].instruments[series.symbol]
         for key in _KEYS:
@@ -130,12 +130,12 @@ def _differences(project: Project, published: dict[Series, Published]) -> Iterat
                 )
 
 
-def _write(project: Project, found: Iterable[Difference]) -> list[Path]:
+def _write(project: Project, differences: Iterable[Difference]) -> list[Path]:
     """Write the published values into the files; return those that changed."""
     from tbv8.config.edit import edit_instruments
 
     changes: dict[str, dict[str, dict[str, Decimal]]] = {}
-    for rule in found:
+    for rule in differences:
         symbols = changes.setdefault(rule.venue, {})
         symbols.setdefault(rule.symbol, {})[rule.key] = Decimal(rule.published)
     written = []
@@ -150,21 +150,25 @@ def _write(project: Project, found: Iterable[Difference]) -> list[Path]:
     return written
 
 
-def _to_json(published: dict[Series, Published], found: Iterable[Difference]) -> dict[str, object]:
+def _to_json(
+    published: dict[Series, PublishedRules], differences: Iterable[Difference]
+) -> dict[str, object]:
     rules = [
         {"venue": series.venue, "symbol": series.symbol}
         | {key: None if (value := getattr(row, key)) is None else plain(value) for key in _KEYS}
         for series, row in published.items()
     ]
-    return {"rules": rules, "differences": [msgspec.to_builtins(rule) for rule in found]}
+    return {"rules": rules, "differences": [msgspec.to_builtins(rule) for rule in differences]}
 
 
 def _print(
-    published: dict[Series, Published], found: Sequence[Difference], written: Iterable[Path]
+    published: dict[Series, PublishedRules],
+    differences: Sequence[Difference],
+    written: Iterable[Path],
 ) -> None:
-    if found:
+    if differences:
         heads = ("venue", "symbol", "rule", "configured", "published")
-        rows = [heads, *(msgspec.structs.astuple(rule) for rule in found)]
+        rows = [heads, *(msgspec.structs.astuple(rule) for rule in differences)]
         widths = [max(len(row[at]) for row in rows) for at in range(len(heads))]
         for row in rows:
             print(
@@ -178,5 +182,5 @@ def _print(
         print(f"{len(published)} instruments agree with the published rules")
     for path in written:
         print(f"{path}: written")
-    if found and not written:
+    if differences and not written:
         print("`doit rules --write` writes the published values into config/venues")

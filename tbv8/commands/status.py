@@ -7,12 +7,18 @@ from collections.abc import Iterable, Sequence
 from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
-from tbv8.commands.plan import Planned, plan
+from tbv8.commands.plan import PlannedTask, plan
 from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
-from tbv8.report.status import GapStatus, SeriesStatus, TickStatus, read_status, to_json
-from tbv8.report.status import Status as Held
+from tbv8.report.status import (
+    GapStatus,
+    ProjectStatus,
+    SeriesStatus,
+    TickStatus,
+    read_status,
+    to_json,
+)
 from tbv8.tasks.wanted import wanted_funding, wanted_history
 
 _RESULT = "backtest:"
@@ -51,17 +57,17 @@ class Status(ReadOnlyCommand):
             funding=wanted_funding(project),
         )
         if venue or symbol:
-            status = _of(status, project, venue=venue, symbol=symbol)
+            status = _restrict(status, project, venue=venue, symbol=symbol)
         if as_json:
             print_json(to_json(status))
         else:
             from tbv8.report.status_view import print_status
 
-            print_status(status, each=bool(venue or symbol))
+            print_status(status, every_series=bool(venue or symbol))
         return 0
 
 
-def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
+def _restrict(status: ProjectStatus, project: Project, *, venue: str, symbol: str) -> ProjectStatus:
     """Return the status of the chosen series alone."""
     stored = [Series(row.venue, row.symbol) for row in status.series]
     stored += [Series(row.venue, row.symbol) for row in status.ticks]
@@ -78,8 +84,10 @@ def _of(status: Held, project: Project, *, venue: str, symbol: str) -> Held:
     )
 
 
-def stale_results(planned: Iterable[Planned]) -> dict[str, tuple[str, ...]]:
+def stale_results(planned: Iterable[PlannedTask]) -> dict[str, tuple[str, ...]]:
     """Return the reasons of each stale result, by strategy."""
     return {
-        run.task.removeprefix(_RESULT): run.why for run in planned if run.task.startswith(_RESULT)
+        run.task.removeprefix(_RESULT): run.all_reasons
+        for run in planned
+        if run.task.startswith(_RESULT)
     }

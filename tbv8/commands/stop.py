@@ -16,16 +16,16 @@ from tbv8.live.stopping import await_answer, stop_line
 class _Switch(ReadOnlyCommand):
     """The common parts of `stop` and `start`."""
 
-    def _chosen(self, words: Sequence[str]) -> tuple[Project, str]:
+    def _choose(self, names: Sequence[str]) -> tuple[Project, str]:
         project: Project = self.loader.namespace["PROJECT"]
-        for word in words:
-            if word.startswith("-"):  # with this message `OneLine` moves the option to the front
-                raise InvalidCommand(f"{word!r} is not a task.")
-        if len(words) != 1:
+        for name in names:
+            if name.startswith("-"):  # with this message `OneLine` moves the option to the front
+                raise InvalidCommand(f"{name!r} is not a task.")
+        if len(names) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
-        if words[0] not in project.paper_strategies:
-            raise InvalidCommand(unknown("strategy", words[0], project.paper_strategies))
-        return project, words[0]
+        if names[0] not in project.paper_strategies:
+            raise InvalidCommand(unknown("strategy", names[0], project.paper_strategies))
+        return project, names[0]
 
 
 class Stop(_Switch):
@@ -51,11 +51,11 @@ class Stop(_Switch):
     )
 
     def _execute(self, close: bool, pos_args: Sequence[str]) -> int:
-        project, name = self._chosen(pos_args)
+        project, name = self._choose(pos_args)
         path = project.stop_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("close\n" if close else "\n", encoding="utf-8")
-        print(stop_line(name, await_answer(project.db_path, name, do="stop", close=close)))
+        print(stop_line(name, await_answer(project.db_path, name, action="stop", close=close)))
         return 0
 
 
@@ -68,12 +68,12 @@ class Start(_Switch):
     cmd_options = ()
 
     def _execute(self, pos_args: Sequence[str]) -> int:
-        project, name = self._chosen(pos_args)
+        project, name = self._choose(pos_args)
         try:
             project.stop_file(name).unlink()
         except FileNotFoundError:
             print(f"{name}: was not stopped")
             return 0
-        answer = await_answer(project.db_path, name, do="start")
+        answer = await_answer(project.db_path, name, action="start")
         print(f"{name}: may open positions again ({answer.text})")
         return 0

@@ -150,11 +150,11 @@ def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:
     dropped: list[str] = []
     while True:
         lines = in_columns(heads, [[row[head] for head in heads] for row in rows])
-        left = [head for head in _DROPPED if head in heads]
-        if not left or max(map(len, lines)) <= width:
+        droppable = [head for head in _DROPPED if head in heads]
+        if not droppable or max(map(len, lines)) <= width:
             break
-        heads.remove(left[0])
-        dropped.append(left[0])
+        heads.remove(droppable[0])
+        dropped.append(droppable[0])
     if dropped:
         lines.append(f"left out at {width} columns: {', '.join(dropped)}")
     return lines

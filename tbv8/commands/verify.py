@@ -108,8 +108,8 @@ class Verify(ReadOnlyCommand):
                 raise InvalidCommand(f"{option}: needs --against rest: add it")
         options = _Options(venue, symbol, dataset, repair, give_up)
         if against:
-            compared = _compare(project, options, against, sample=sample, seed=seed)
-            return _report_compared(compared, as_json)
+            comparison = _compare(project, options, against, sample=sample, seed=seed)
+            return _print_comparison(comparison, as_json)
         return _verify(project, as_json, options)
 
 
@@ -123,7 +123,7 @@ class _Options(msgspec.Struct, frozen=True):
     give_up: bool
 
 
-class _Compared(msgspec.Struct, frozen=True):
+class _Comparison(msgspec.Struct, frozen=True):
     """Stored hours compared with the venue's, and their differences."""
 
     hours: int
@@ -147,13 +147,13 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
             if not as_json:
                 verdict = counted(len(problems), "problem") if problems else "whole"
                 print(f"{name} {series}: {verdict}")
-        kept = all_problems
+        remaining = all_problems
         if options.repair:
-            kept = drop(store, all_problems, can_fetch=partial(_can_fetch, project))
-            dropped_days = _days(all_problems) - _days(kept)
+            remaining = drop(store, all_problems, can_fetch=partial(_can_fetch, project))
+            dropped_days = _days(all_problems) - _days(remaining)
         if options.give_up:
-            give_up(store, kept)
-            lost_days, kept = _days(kept), []
+            give_up(store, remaining)
+            lost_days, remaining = _days(remaining), []
     if as_json:
         listed = [msgspec.to_builtins(problem) for problem in all_problems]
         print_json({"problems": listed, "dropped_days": dropped_days + lost_days})
@@ -164,10 +164,10 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
         print(f"dropped {days_text(dropped_days)}: the next `doit` restores those in use")
     if lost_days:
         print(f"dropped {days_text(lost_days)} permanently")
-    if options.repair and kept:
+    if options.repair and remaining:
         print(
-            f"{days_text(_days(kept))} cannot be fetched or built again: restore a copy of the "
-            "database, or drop them with `doit verify --repair --give-up`"
+            f"{days_text(_days(remaining))} cannot be fetched or built again: restore a copy of "
+            "the database, or drop them with `doit verify --repair --give-up`"
         )
     if all_problems and not options.repair:
         print("`doit verify --repair` drops the days that can be fetched or built again")
@@ -176,7 +176,7 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
 
 def _compare(
     project: Project, options: _Options, against: str, *, sample: str, seed: str
-) -> _Compared:
+) -> _Comparison:
     from tbv8.backfill import compare, draw_hours
     from tbv8.store.bars import open_bars
 
@@ -207,21 +207,22 @@ def _compare(
             for series, spans in hours.items()
             for difference in compare(store, series, spans, venue=project.venues[series.venue])
         ]
-    return _Compared(sum(map(len, hours.values())), number, differences)
+    return _Comparison(sum(map(len, hours.values())), number, differences)
 
 
-def _report_compared(compared: _Compared, as_json: bool) -> int:
+def _print_comparison(comparison: _Comparison, as_json: bool) -> int:
     if as_json:
-        print_json(msgspec.to_builtins(compared))
+        print_json(msgspec.to_builtins(comparison))
     else:
-        for difference in compared.differences:
+        for difference in comparison.differences:
             print(f"    {difference}")
-        count = len(compared.differences)
+        count = len(comparison.differences)
         verdict = counted(count, "difference") if count else "no differences"
         print(
-            f"compared {compared.hours} random hours with REST (--seed {compared.seed}): {verdict}"
+            f"compared {comparison.hours} random hours with REST (--seed {comparison.seed}): "
+            f"{verdict}"
         )
-    return 1 if compared.differences else 0
+    return 1 if comparison.differences else 0
 
 
 def _selected_series(

@@ -10,7 +10,7 @@ from doit.exceptions import InvalidCommand
 from doit.task import Task
 
 from tbv8.commands.plan import plan
-from tbv8.commands.readonly import JSON, ReadOnlyCommand, ask, print_json
+from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, read_state
 from tbv8.freshness.state import Part, State
 
 
@@ -29,17 +29,17 @@ class Why(ReadOnlyCommand):
         if not pos_args:
             raise InvalidCommand("`doit why` needs a task: `doit list` shows them")
         tasks = {task.name: task for task in self.task_list}
-        planned = {run.task: run.why for run in plan(self.selected())}
+        planned = {run.task: run.all_reasons for run in plan(self.selected())}
         shown = []
         for name in pos_args:
             if name not in tasks:
                 raise InvalidCommand(not_found=name)
             task_names = [name] if tasks[name].meta else _tasks_below(tasks, name)
             for task in task_names:
-                state = ask(tasks[task])
+                state = read_state(tasks[task])
                 shown.append((task, State(planned.get(task, state.reasons), state.parts)))
         if as_json:
-            print_json({"tasks": [{"task": name, **_as_json(state)} for name, state in shown]})
+            print_json({"tasks": [{"task": name, **_to_json(state)} for name, state in shown]})
             return 0
         widths = _widths(part for _, state in shown for part in state.parts)
         for name, state in shown:
@@ -56,7 +56,7 @@ def _tasks_below(tasks: Mapping[str, Task], name: str) -> list[str]:
     return [dep for dep in deps if tasks[dep].meta and not dep.startswith("_")]
 
 
-def _as_json(state: State) -> dict[str, Any]:
+def _to_json(state: State) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(state)
     return {"fresh": not state.reasons, **built}
 

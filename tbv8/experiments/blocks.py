@@ -1,4 +1,4 @@
-"""The whole days that a re-chained market is made of; light, since each start asks for it."""
+"""The whole days that a re-chained market is made of; imports little: each start imports it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import msgspec
 from tbv8.market import DAY_MS, Span, Timeframe
 
 
-class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """A market of real days in another order: seed and number of its draw, the mean block."""
+class RechainedMarket(msgspec.Struct, frozen=True, kw_only=True):
+    """A market of real days in another order.
+
+    Attributes:
+        block_days: The mean length of the blocks of days that stay together.
+        seed: The seed of the experiment's draws.
+        path: The number of this draw.
+    """
 
     block_days: int
     seed: int

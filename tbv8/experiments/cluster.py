@@ -1,8 +1,8 @@
 """Trials on a Ray cluster, behind the same two methods as the pool.
 
-Each answer carries the digest of the code that made it, so that a node with another tbv8 is
-refused. Nothing is kept in Ray: an answer is a row as soon as it is there, so that the death of a
-node, or of the whole cluster, loses only the trials that were running.
+Each outcome has the digest of the code that made it, so that a node with another tbv8 is refused.
+Nothing is stored in Ray: this process writes each outcome to the database as soon as it arrives, so
+that the death of a node, or of the whole cluster, loses only the trials that were running.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError
 from tbv8.experiments.jobs import Job, run_job, time_limit
 from tbv8.experiments.keys import made_by
-from tbv8.experiments.pool import CHANGED, Died, Take
+from tbv8.experiments.pool import CHANGED, Died, OnOutcome
 from tbv8.experiments.trial import Data
 from tbv8.experiments.worker import Sources
 from tbv8.page.words import length
 
-_RETRIES = 1  # the second death of its process is a trial's answer
-_AHEAD = 2  # tasks a core that wait at the cluster: memory stays flat, and no core waits for us
-_ANSWERS_WITHIN_S = 5.0
+_RETRIES = 1  # the second death of its process is a trial's outcome
+_TASKS_PER_CORE = 2  # sent at once: memory stays flat, and no core waits for us
+_CONNECT_TIMEOUT_S = 5.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would install the project anew
@@ -33,21 +33,21 @@ _QUIET = {
 }
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
 
-_sources: dict[str, Sources] = {}  # of a worker's process: what its strategy was when it began
+_sources: dict[str, Sources] = {}  # in a worker's process: its strategy's files when it began
 
 
 class Cluster:
-    """A connection to a Ray cluster, or one that is started here, from the first trial on.
+    """A connection to a Ray cluster; it connects, or starts one here, with the first trial.
 
     Use it as a context manager.
 
     Args:
-        strategy: The one that is varied.
+        strategy: The strategy that is varied.
         data: The bars and the funding of all trials.
-        address: Of the cluster, `auto` for the one of this machine; None starts one.
-        workers: How many trials at once in one that is started.
-        made_by: The digest of the code whose keys the trials have.
-        limit_ms: How long a trial may take.
+        address: The cluster's address, `auto` for the one of this machine; None starts one.
+        workers: The number of trials that run at once in a cluster that is started here.
+        made_by: The digest of the code that the trials' keys were made with.
+        limit_ms: The longest time that a trial may take.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Cluster:
         self._context, self._limit_ms = (strategy, data, limit_ms), limit_ms
         self._address, self._workers, self._made_by = address, workers, made_by
         self._ray: Any = None
-        self.peak = 0  # theirs is Ray's to watch
+        self.peak = 0  # Ray watches its workers' memory
 
     def __enter__(self) -> Cluster:
         return self
@@ -73,7 +73,7 @@ class Cluster:
             self._ray.shutdown()
 
     def _connect(self) -> tuple[Any, Any]:
-        """Return the context at the cluster and what runs a trial there."""
+        """Return the context at the cluster, and the remote function that runs a trial there."""
         ray = import_ray()
         address = self._address or "local"  # None would join any cluster that Ray knows of here
         if self._address is not None:
@@ -91,8 +91,8 @@ class Cluster:
         context = ray.put(self._context)
         return context, ray.remote(num_cpus=1, max_retries=_RETRIES)(_run)
 
-    def run(self, jobs: Iterable[tuple[int, Job]], take: Take) -> None:
-        """Run jobs, and hand each answer on as it comes: an Outcome, or Died.
+    def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
+        """Run jobs, and pass on each outcome as it comes: an Outcome, or Died.
 
         Raises:
             DataError: There is no cluster, or a node has other code than this one.
@@ -100,25 +100,25 @@ class Cluster:
         if self._ray is None:
             self._at_cluster, self._task = self._connect()
         ray, waiting = self._ray, list(jobs)[::-1]
-        flying: dict[Any, int] = {}
-        while waiting or flying:
+        running: dict[Any, int] = {}
+        while waiting or running:
             cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-            while waiting and len(flying) < _AHEAD * cores:
+            while waiting and len(running) < _TASKS_PER_CORE * cores:
                 number, job = waiting.pop()
-                flying[self._task.remote(self._at_cluster, job)] = number
-            (done, *_), _ = ray.wait(list(flying), num_returns=1)
-            number = flying.pop(done)
+                running[self._task.remote(self._at_cluster, job)] = number
+            (done, *_), _ = ray.wait(list(running), num_returns=1)
+            number = running.pop(done)
             try:
                 outcome, code = ray.get(done)
             except ray.exceptions.WorkerCrashedError:
-                take(number, Died(f"its process ended, twice{self._or_late()}"))
+                on_outcome(number, Died(f"its process ended, twice{self._or_over_limit()}"))
                 continue
             if code != self._made_by or outcome is None:
                 raise DataError(CHANGED)
-            take(number, outcome)
+            on_outcome(number, outcome)
 
-    def _or_late(self) -> str:
-        """Return the other cause of a death: of a signal Ray does not tell."""
+    def _or_over_limit(self) -> str:
+        """Return the other possible cause of a death; Ray does not report signals."""
         limit_ms = self._limit_ms
         return f", or took longer than {length(limit_ms)} (run.trial_limit)" if limit_ms else ""
 
@@ -132,23 +132,23 @@ def import_ray() -> Any:
 
 
 def _check_address(address: str) -> None:
-    """Refuse a place where nobody answers: Ray tries it for minutes, and ends the process then."""
-    found = re.fullmatch(r"(?:ray://)?([^:/]+):([0-9]+)", address)
-    if found is None:
+    """Refuse an address that does not answer: Ray would try for minutes, then end the process."""
+    match = re.fullmatch(r"(?:ray://)?([^:/]+):([0-9]+)", address)
+    if match is None:
         if address != "auto":
             raise DataError(f"run.address: {address!r}: write auto or host:port, such as head:6379")
         return
     try:
-        socket.create_connection((found[1], int(found[2])), timeout=_ANSWERS_WITHIN_S).close()
+        socket.create_connection((match[1], int(match[2])), timeout=_CONNECT_TIMEOUT_S).close()
     except OSError as e:
         raise DataError(f"run.address: no Ray cluster at {address!r}: {e}") from e
 
 
 def _run(context: tuple[Strategy, Data, int | None], job: Job) -> tuple[Any, str]:
-    """Run a job in a worker of Ray; no outcome where the strategy was edited meanwhile."""
-    own, data, limit_ms = context
-    sources = _sources.setdefault(str(own.module_path), Sources(own))
-    code = made_by(own)
+    """Run a job in a worker of Ray; the outcome is None if the strategy was edited meanwhile."""
+    strategy, data, limit_ms = context
+    sources = _sources.setdefault(str(strategy.module_path), Sources(strategy))
+    code = made_by(strategy)
     with time_limit(limit_ms):
         outcome = run_job(job, data.tables, data.funding)
     return outcome if sources.are_same() else None, code

@@ -27,7 +27,7 @@ _TITLES = {
 
 
 def drawn_part(findings: Findings, drawn: Drawn) -> Part:
-    """Return the part on other draws of the same days and round trips."""
+    """Return the part of the page about other draws of the same days and round trips."""
     content: list[Child] = [
         element(
             "p",
@@ -73,8 +73,8 @@ def _method(findings: Findings, drawn: Drawn, name: str, paths: Paths) -> Iterat
     yield draw(_fan(findings, name, paths))
     if name != "order":
         chosen = findings.chosen
-        own = chosen.trial.total_return if chosen and name == "markets" else None
-        yield draw(_histogram(name, "return", paths.rows[:, 0], own))
+        real_value = chosen.trial.total_return if chosen and name == "markets" else None
+        yield draw(_histogram(name, "return", paths.rows[:, 0], real_value))
     yield draw(_histogram(name, "largest drawdown", paths.rows[:, 1], None))
 
 
@@ -144,13 +144,13 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
     )
 
 
-def _histogram(name: str, what: str, values: Floats, own: float | None) -> Chart:
-    """Return a histogram of the paths' values, with a line at the real one if there is one."""
+def _histogram(name: str, quantity: str, values: Floats, real_value: float | None) -> Chart:
+    """Return a histogram of the paths' values, with a line at the real value if there is one."""
     counts, edges = np.histogram(values * 100, bins=min(_BINS, 5 + len(values) // 10))
     width = float(edges[1] - edges[0])
     shapes, notes = [], []
-    if own is not None:
-        at = round(own * 100, 6)
+    if real_value is not None:
+        at = round(real_value * 100, 6)
         shapes.append(
             {
                 "type": "line",
@@ -174,8 +174,8 @@ def _histogram(name: str, what: str, values: Floats, own: float | None) -> Chart
             }
         )
     return Chart(
-        id=f"{name}-{'returns' if what == 'return' else 'falls'}-chart",
-        label=f"{_TITLES[name]}: how many paths had which {what}, in percent",
+        id=f"{name}-{'returns' if quantity == 'return' else 'falls'}-chart",
+        label=f"{_TITLES[name]}: how many paths had which {quantity}, in percent",
         columns={"x": (edges[:-1] + width / 2).round(6).tolist(), "y": counts.tolist()},
         traces=[
             {
@@ -183,14 +183,14 @@ def _histogram(name: str, what: str, values: Floats, own: float | None) -> Chart
                 "x": "@x",
                 "y": "@y",
                 "width": width * 0.95,
-                "marker": {"color": "--accent" if what == "return" else "--down"},
+                "marker": {"color": "--accent" if quantity == "return" else "--down"},
                 "hovertemplate": "%{x:.2f} %: %{y} paths<extra></extra>",
             }
         ],
         layout={
             "hovermode": "closest",
             "showlegend": False,
-            "xaxis": value_axis(zeroline=False, ticksuffix=" %", title={"text": what}),
+            "xaxis": value_axis(zeroline=False, ticksuffix=" %", title={"text": quantity}),
             "margin": _MARGIN,
             "shapes": shapes,
             "annotations": notes,

@@ -1,7 +1,7 @@
 """Random draws of Monte Carlo paths: each path has its own generator, keyed by seed and path.
 
-So a path is the same whatever number of others there is, and whoever draws it. The methods have
-streams of their own: otherwise a path of days and a market of the same number would be one draw.
+So a path does not depend on the number of paths or on the process that draws it. Each method has a
+stream of its own: otherwise a path of days and a market with the same number would be one draw.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def draw_days(
     Association 89 (1994): blocks begin anywhere, wrap around, and have a geometric length.
 
     Args:
-        count: How many days there are to draw from.
-        places: How many are drawn.
+        count: The number of days to draw from.
+        places: The number of days that are drawn.
         block_days: The mean length of a block.
-        seed: Of the draws.
+        seed: The seed of the experiment's draws.
         path: The number of the path.
-        stream: Whose path it is.
+        stream: The method that the path is for.
     """
     draw = generator(stream, seed=seed, path=path)
     starts = draw.integers(0, count, places)

@@ -1,4 +1,4 @@
-"""The folder of an experiment's result: files and a page, of its rows alone."""
+"""The folder of an experiment's result: files and a page, made from its rows alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tbv8.experiments.keys import subject_of
 from tbv8.experiments.montecarlo import Paths
 from tbv8.experiments.overfitting import Overfitting
 from tbv8.experiments.page import experiment_page
-from tbv8.experiments.result import Drawn, Findings, lines, read_findings
+from tbv8.experiments.result import Drawn, Findings, read_findings, result_lines
 from tbv8.experiments.stitching import Stitched
 from tbv8.experiments.survey import Survey
 from tbv8.manifest import Input
@@ -40,17 +40,17 @@ def write_folder(
     results_path: Path,
     folder: Path,
 ) -> list[str]:
-    """Write the folder of a result, and return the lines that tell of it.
+    """Write the folder of a result, and return the lines that report it.
 
     Args:
         survey: The trials; each of them has a row.
         query: The database.
-        inputs: For the manifest.
+        inputs: The inputs for the manifest.
         results_path: The folder of all results, whose plotly.min.js the page may share.
-        folder: The one to write.
+        folder: The folder to write.
 
     Raises:
-        DataError: What stands there is not a result of tbv8.
+        DataError: The folder exists and is no result of tbv8.
     """
     findings = read_findings(survey, query)
     plotly_path = f"../../{PLOTLY_FILE}" if has_plotly(results_path) else None
@@ -66,7 +66,7 @@ def write_folder(
         (new / "index.html").write_text(page, encoding="utf-8")
 
     write_result(folder, write, inputs=inputs)
-    return lines(findings)
+    return result_lines(findings)
 
 
 def to_json(findings: Findings) -> dict[str, Any]:
@@ -98,9 +98,9 @@ def to_json(findings: Findings) -> dict[str, Any]:
         else None,
         "tries": luck.tries if luck else None,
         "effective_tries": rounded(luck.effective) if luck else None,
-        "probabilistic_sharpe": _shown(luck.probabilistic if luck else None),
-        "deflated_sharpe": _shown(luck.deflated if luck else None),
-        "deflated_sharpe_effective": _shown(luck.deflated_effective if luck else None),
+        "probabilistic_sharpe": _optional_rounded(luck.probabilistic if luck else None),
+        "deflated_sharpe": _optional_rounded(luck.deflated if luck else None),
+        "deflated_sharpe_effective": _optional_rounded(luck.deflated_effective if luck else None),
         "overfitting": _overfitting_json(luck.overfitting if luck else None),
         "monte_carlo": _drawn_json(findings.drawn) if findings.drawn else None,
         "walk_forward": _walk_json(walk) if walk else None,
@@ -116,14 +116,14 @@ def _why(findings: Findings) -> str:
     )
 
 
-def _overfitting_json(found: Overfitting | None) -> dict[str, Any] | None:
-    if found is None:
+def _overfitting_json(overfitting: Overfitting | None) -> dict[str, Any] | None:
+    if overfitting is None:
         return None
     return {
-        "probability": rounded(found.probability),
-        "probability_of_loss": rounded(found.loss),
-        "splits": found.splits,
-        "ranks": msgspec.to_builtins(found.ranks),
+        "probability": rounded(overfitting.probability),
+        "probability_of_loss": rounded(overfitting.loss),
+        "splits": overfitting.splits,
+        "ranks": msgspec.to_builtins(overfitting.ranks),
     }
 
 
@@ -134,7 +134,7 @@ def _drawn_json(drawn: Drawn) -> dict[str, Any]:
         "days": _paths_json(days.paths, p_value=rounded(days.p_value)) if days else None,
         "trades": _paths_json(drawn.trades),
         "order": _paths_json(drawn.order),
-        "markets": _paths_json(market, failed=drawn.failed, beaten=_shown(drawn.beaten)),
+        "markets": _paths_json(market, failed=drawn.failed, beaten=_optional_rounded(drawn.beaten)),
     }
 
 
@@ -158,13 +158,13 @@ def _walk_json(walk: Stitched) -> dict[str, Any]:
         "windows": len(walk.windows),
         "flat": sum(window.tested is None for window in walk.windows),
         "gained": sum(window.gain > 0 for window in walk.windows),
-        "efficiency": _shown(walk.efficiency),
+        "efficiency": _optional_rounded(walk.efficiency),
         "switch_cost": float(sum((window.switch_cost for window in walk.windows), Decimal(0))),
         **performance,
     }
 
 
-def _shown(value: float | None) -> float | None:
+def _optional_rounded(value: float | None) -> float | None:
     return None if value is None else rounded(value)
 
 

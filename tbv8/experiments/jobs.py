@@ -1,6 +1,6 @@
 """Jobs of an executor: a trial, a trial on a re-chained market, a trial by its round trips.
 
-The last two answer as a trial does, so that pool, cluster and rows know no difference.
+All three return an Outcome, so that pool, cluster and database treat them alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from tbv8.config.records import Strategy
-from tbv8.experiments.blocks import Market
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.markets import Funding, draw_market, rechain
 from tbv8.experiments.trial import Outcome, Tables, run_trial
 from tbv8.results.accounting import Books, to_money
@@ -24,18 +24,19 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """One run.
 
     Attributes:
-        strategy: With the values of the trial.
-        market: The market that takes the place of the real one; None for the real one.
-        by_trade: The outcome's equity is the balance at the start and after each round trip.
+        strategy: The strategy with the values of the trial.
+        market: The market that replaces the real one; None for the real one.
+        by_trade: If true, the outcome's equity is the balance at the start and after each round
+            trip.
     """
 
     strategy: Strategy
-    market: Market | None = None
+    market: RechainedMarket | None = None
     by_trade: bool = False
 
 
 def run_job(job: Job, tables: Tables, funding: Funding | None = None) -> Outcome:
-    """Run a job; tables and funding are the real ones, as of `run_trial`."""
+    """Run a job; `tables` and `funding` are the real ones, as in `run_trial`."""
     funding = funding or {}
     if job.market is not None:
         days = draw_market(job.strategy.bars_span, job.market)

@@ -1,8 +1,8 @@
-"""The keys of trials: those of a backtest's parts, without what only draws and what only names.
+"""The keys of trials: a digest of the parts of a backtest that decide on its numbers.
 
-Left out are the strategy's id, its file and its shadow venue. What the points of a search share is
-hashed once for each timeframe and span, so that a key costs microseconds: thousands are asked for
-at each start.
+Pages, the strategy's id, its file and its shadow venue are no part of it. The parts that the points
+of a search share are hashed once for each timeframe and span, so that a key costs microseconds:
+each start computes thousands.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tbv8.config.files import Routing
 from tbv8.config.records import Strategy
 from tbv8.config.source import is_file
 from tbv8.config.space import Axis, Point
-from tbv8.experiments.blocks import Market
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.freshness.result import (
     PACKAGE,
     backtest_inputs,
@@ -36,9 +36,9 @@ from tbv8.manifest import PAGE_PART, Input, make_input
 from tbv8.market import Span
 from tbv8.store.database import Query
 
-_APART = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # a line each
+_AS_VALUES = ("params", "risk", "slippage_ticks", "starting_balance_usd")  # a line each
 _NAMES = ("strategy_id",)
-_NEUTRAL = Path("trial")
+_NO_FILE = Path("trial")
 _JOBS = ("jobs.py", "markets.py", "blocks.py", "draws.py")
 
 
@@ -52,8 +52,8 @@ class Window(msgspec.Struct, frozen=True, order=True):
 class Base(msgspec.Struct, frozen=True):
     """The part of a key that all points of one timeframe, detail and window share.
 
-    `code` is the digest of the strategy and of its values' frame: with a point's values it tells
-    tries apart, whatever the engine and the span.
+    `code` is the digest of the strategy and of the settings that no axis changes: with a point's
+    values it identifies a variant, whatever the engine and the span.
     """
 
     inputs: dict[str, Input]
@@ -65,19 +65,19 @@ class Keys:
     """The keys of one experiment's trials.
 
     Args:
-        query: Asked for the fingerprints of bars.
-        strategy: The one that is varied.
-        axes: In which it is.
+        query: The database with the fingerprints of bars.
+        strategy: The strategy that is varied.
+        axes: The axes along which it is varied.
     """
 
     def __init__(self, query: Query, strategy: Strategy, axes: tuple[Axis, ...]) -> None:
         self._query, self._strategy, self._axes = query, to_trial(strategy), axes
         self._bases: dict[tuple[Any, ...], Base] = {}
-        self._lines = _lines(self._strategy)
+        self._lines = _value_lines(self._strategy)
         self._slots: list[dict[Any, tuple[str, bytes]] | None] = [
             None
             if axis.key in ("timeframe", "detail") and axis.place != "params"
-            else {_tagged(value): _axis_line(axis, value) for value in axis.values}
+            else {_with_type(value): _axis_line(axis, value) for value in axis.values}
             for axis in axes
         ]
 
@@ -118,16 +118,16 @@ class Keys:
         """Return the key of a trial."""
         return hashlib.sha256(self.base(point, window).prefix + self._values(point)).digest()
 
-    def market_key(self, point: Point, market: Market) -> bytes:
-        """Return the key of a trial on a market that is made of the days of the real one."""
+    def market_key(self, point: Point, market: RechainedMarket) -> bytes:
+        """Return the key of a trial on a re-chained market."""
         return self._job_key(point, {"market": msgspec.to_builtins(market)})
 
     def trades_key(self, point: Point) -> bytes:
-        """Return the key of a trial by its round trips."""
+        """Return the key of a trial whose equity is by round trip."""
         return self._job_key(point, {"by": "trade"})
 
-    def _job_key(self, point: Point, what: dict[str, Any]) -> bytes:
-        text = json.dumps([what, _job_code().digest], sort_keys=True)
+    def _job_key(self, point: Point, difference: dict[str, Any]) -> bytes:
+        text = json.dumps([difference, _job_code().digest], sort_keys=True)
         return hashlib.sha256(self.key(point, self.window) + text.encode()).digest()
 
     def variant(self, point: Point, window: Window) -> bytes:
@@ -138,32 +138,32 @@ class Keys:
         lines = dict(self._lines)
         for value, slot in zip(point, self._slots, strict=True):
             if slot is not None:
-                name, line = slot[_tagged(value)]
+                name, line = slot[_with_type(value)]
                 lines[name] = line
         return b"\n".join(lines[name] for name in sorted(lines))
 
 
 def to_trial(strategy: Strategy) -> Strategy:
-    """Return a strategy as trials run it: without names and places that change no number."""
+    """Return a strategy as trials run it: without the names and paths that change no number."""
     primary = strategy.routing.primary
     return replace(
         strategy,
         strategy_id=strategy.class_name,
-        path=_NEUTRAL,
+        path=_NO_FILE,
         routing=Routing(primary=primary),
         instruments={primary: strategy.instruments[primary]},
     )
 
 
 def subject_of(strategy: Strategy) -> str:
-    """Return the subject of the trials: a class on some series."""
+    """Return the subject of an experiment's trials: its strategy's class and its series."""
     between = ":" if is_file(strategy.module) else "."
     series = f"{strategy.source.venue}:{','.join(strategy.symbols)}"
     return f"{strategy.module}{between}{strategy.class_name} on {series}"
 
 
 def side_subject(strategy: Strategy) -> str:
-    """Return the subject of trials that are no tries at the real series: Monte Carlo's."""
+    """Return the subject of the Monte Carlo trials, which are no tries on the real series."""
     return f"Monte Carlo of {subject_of(strategy)}"
 
 
@@ -180,7 +180,7 @@ def _trial_code() -> Input:
 
 
 def _job_code() -> Input:
-    """Return the part of a job's key that no plain trial has."""
+    """Return the code that only Monte Carlo jobs run, as a part of their keys."""
     files = code_files("aggregate.py", *(f"experiments/{name}" for name in _JOBS))
     return make_input(source_digests(files, PACKAGE.parent) | package_versions("polars"))
 
@@ -190,7 +190,7 @@ def _base(query: Query, strategy: Strategy) -> Base:
     del inputs[PAGE_PART]
     engine = inputs["engine"].value | _trial_code().value
     config = inputs["config"].value
-    shared = {key: config[key] for key in sorted(config.keys() - {*_APART, *_NAMES})}
+    shared = {key: config[key] for key in sorted(config.keys() - {*_AS_VALUES, *_NAMES})}
     inputs |= {"config": make_input(shared), "engine": make_input(engine)}
     digests = {name: part.digest for name, part in inputs.items()}
     frame = make_input({key: shared[key] for key in shared if key != "warm_up_ms"})
@@ -198,7 +198,7 @@ def _base(query: Query, strategy: Strategy) -> Base:
     return Base(inputs, f"{json.dumps(digests, sort_keys=True)}\n".encode(), code.encode())
 
 
-def _lines(strategy: Strategy) -> dict[str, bytes]:
+def _value_lines(strategy: Strategy) -> dict[str, bytes]:
     """Return the lines of a strategy's values, by name."""
     values: dict[str, Any] = {f"params.{name}": value for name, value in strategy.params.items()}
     for name, symbol in risk_keys(strategy).items():
@@ -223,6 +223,6 @@ def _line(name: str, value: Any) -> bytes:
     return f"{name}={text}".encode()
 
 
-def _tagged(value: Any) -> tuple[str, Any]:
-    """Return a value that tells 1, 1.0 and true apart."""
+def _with_type(value: Any) -> tuple[str, Any]:
+    """Return a value with its type, so that 1, 1.0 and true differ."""
     return type(value).__name__, value

@@ -1,8 +1,7 @@
 """Trials as `doit trials` and `doit compare` list them, and as Parquet.
 
-A Sharpe ratio never stands without what of it may be luck: DSR is the deflated Sharpe ratio among
-all tries that the database knows, PBO the probability of overfitting that the experiment's last
-result has.
+A Sharpe ratio never stands without the share of luck in it: DSR is the deflated Sharpe ratio among
+all tries in the database, PBO the probability of overfitting of the experiment's last result.
 """
 
 from __future__ import annotations
@@ -40,13 +39,13 @@ from tbv8.store.trials import (
 from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
 
 SORTS = ("number", "trades", "fills", "return", *METRICS)
-"""What a list can be sorted by; `return` is the total one."""
+"""The values that a list can be sorted by; `return` is the total return."""
 
 _ASCENDING = ("number", "max_drawdown")
 
 
-class ListedTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a list; `line` is why there is no result."""
+class TrialRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of a list; `line` is the reason if there is no result."""
 
     number: int
     params: Mapping[str, Any]
@@ -62,7 +61,7 @@ class ListedTrial(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TrialList(msgspec.Struct, frozen=True, kw_only=True):
-    """Some of an experiment's trials, and what stands above them."""
+    """Some of an experiment's trials, and the numbers above their list."""
 
     experiment_id: str
     trials: int
@@ -71,7 +70,7 @@ class TrialList(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     overfitting: float | None
     out_of_sample_return: float | None
-    shown: list[ListedTrial]
+    shown: list[TrialRow]
 
 
 def list_trials(
@@ -80,7 +79,7 @@ def list_trials(
     """Return the first trials of a search in an order; those without a result come last.
 
     Raises:
-        DataError: It was not run yet.
+        DataError: The experiment was not run yet.
     """
     name = experiment.experiment_id
     count, present, failed = count_listed(query, name)
@@ -96,10 +95,10 @@ def list_trials(
     details = dict(read_details(query, found))
     shown = []
     for row in best:
-        trial, own = found[row.key], details[row.key]
-        returns = daily_of(to_equity(own.equity))
+        trial, details_of_trial = found[row.key], details[row.key]
+        returns = daily_of(to_equity(details_of_trial.equity))
         shown.append(
-            ListedTrial(
+            TrialRow(
                 number=row.number,
                 params=row.params,
                 status=trial.status,
@@ -110,7 +109,7 @@ def list_trials(
                 profit_factor=trial.profit_factor,
                 trades=trial.trades,
                 digest=trial.digest.hex(),
-                line=json.loads(own.stats).get("error"),
+                line=json.loads(details_of_trial.stats).get("error"),
             )
         )
     summary = read_summary(results_folder(results_path, name)) or {}
@@ -127,12 +126,12 @@ def list_trials(
 
 
 def read_summary(folder: Path) -> Mapping[str, Any] | None:
-    """Return the summary.json of a folder; None where there is none to read."""
+    """Return the summary.json of a folder; None if it cannot be read."""
     try:
-        found = json.loads((folder / "summary.json").read_bytes())
+        summary = json.loads((folder / "summary.json").read_bytes())
     except (OSError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    return summary if isinstance(summary, dict) else None
 
 
 def trial_lines(listed: TrialList) -> list[str]:
@@ -144,7 +143,7 @@ def trial_lines(listed: TrialList) -> list[str]:
         f"{listed.tries:,} tries on this series in all; "
         f"probability of overfitting (PBO) {number(listed.overfitting, '.0%')}"
     )
-    above = [head, *_cautions(listed), "Numbers count from 0; DSR is the deflated Sharpe ratio."]
+    intro = [head, *_cautions(listed), "Numbers count from 0; DSR is the deflated Sharpe ratio."]
     names = list(listed.shown[0].params) if listed.shown else []
     heads = ["number", *names, "Sharpe", "DSR", "return", "drawdown", "profit factor", "trades"]
     rows = [
@@ -160,7 +159,7 @@ def trial_lines(listed: TrialList) -> list[str]:
         ]
         for row in listed.shown
     ]
-    return [*above, *in_columns(heads, rows)]
+    return [*intro, *in_columns(heads, rows)]
 
 
 def _cautions(listed: TrialList) -> list[str]:
@@ -178,7 +177,7 @@ def _cautions(listed: TrialList) -> list[str]:
 
 
 def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows of text in columns; of the last one only its head sets the width."""
+    """Return rows of text in columns; the last column is not padded."""
     widths = [max(len(row[at]) for row in (heads, *rows)) for at in range(len(heads) - 1)]
 
     def text(row: Sequence[str]) -> str:
@@ -191,8 +190,8 @@ def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 # Strategies and experiments beside each other.
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """One result; `tries` is out of how many variants of the same strategy and series."""
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """One result; `tries` is the number of variants tried of its strategy on its series."""
 
     name: str
     kind: str
@@ -207,7 +206,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
     efficiency: float | None
 
 
-def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Compared:
+def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Comparison:
     """Return the numbers of a backtest's result.
 
     Raises:
@@ -223,7 +222,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Co
         query, subject_of(strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
     returns = _returns(folder, stats["start_equity"], strategy)
-    return Compared(
+    return Comparison(
         name=name,
         kind="backtest",
         total_return=stats["return"],
@@ -248,14 +247,14 @@ def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | No
     closes_ms = rows["ts_ms"].to_numpy()
     start_ms = strategy.timeframe.floor(int(closes_ms[0]) - 1)
     equity = fixed_point(rows["equity"].to_numpy(), MONEY_DECIMALS)
-    begun = fixed_point(np.array([start]), MONEY_DECIMALS)
+    start_equity = fixed_point(np.array([start]), MONEY_DECIMALS)
     times_ms = np.concatenate([[start_ms], closes_ms])
-    _, returns = daily_returns(times_ms, np.concatenate([begun, equity]))
-    found: list[float] = returns.tolist()
-    return found or None
+    _, returns = daily_returns(times_ms, np.concatenate([start_equity, equity]))
+    daily: list[float] = returns.tolist()
+    return daily or None
 
 
-def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
+def compare_experiment(experiment: Experiment, results_path: Path) -> Comparison:
     """Return the numbers of an experiment's result.
 
     Raises:
@@ -268,7 +267,7 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
         raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
     stats = (summary["chosen"] or {}).get("stats", {})
     walk = summary["walk_forward"] or {}
-    return Compared(
+    return Comparison(
         name=name,
         kind=f"best of {summary['trials']:,}",
         total_return=stats.get("return"),
@@ -283,7 +282,7 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Compared:
     )
 
 
-def compared_lines(compared: Sequence[Compared]) -> list[str]:
+def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
     """Return results beside each other as text."""
     heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [

@@ -1,6 +1,6 @@
-"""Messages between a pool and its workers: pickles, with their length before them.
+"""Messages between a pool and its workers: pickles, each with its length before it.
 
-Only a process and the children that it starts have the two ends.
+The two ends of the socket belong to a process and a child that it started: nobody else can send.
 """
 
 from __future__ import annotations
@@ -22,9 +22,12 @@ _HEAD = struct.Struct("<I")
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs that all trials of a run share.
 
-    `tables` are open Arrow files of bars, by symbol and timeframe; `funding` is what is charged, by
-    venue and symbol; `cores` is how many trials may run on this machine at once, `limit_ms` how
-    long one may take.
+    Attributes:
+        strategy: The strategy that is varied.
+        tables: Descriptors of open Arrow files of bars, by symbol and timeframe.
+        cores: The largest number of trials that run on this machine at once.
+        funding: The charged funding, by venue and symbol.
+        limit_ms: The longest time that a trial may take; None for no limit.
     """
 
     strategy: Strategy
@@ -35,15 +38,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The first word of a worker: the digest of its own code."""
+    """The first message of a worker: the digest of its own code."""
 
     made_by: str
 
 
-class Done(msgspec.Struct, frozen=True):
-    """A trial's answer and the most memory that the worker has used, in bytes.
+class Finished(msgspec.Struct, frozen=True):
+    """A trial's outcome, and the most memory that the worker has used, in bytes.
 
-    Without an outcome the strategy's sources were changed since the worker started.
+    The outcome is None if the strategy's sources were changed since the worker started.
     """
 
     outcome: Any

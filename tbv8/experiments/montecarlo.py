@@ -1,7 +1,7 @@
 """Monte Carlo of the chosen trial: its days, round trips and markets drawn anew.
 
-Days and round trips are drawn here; markets are trials (markets.py), and only summed up here. The
-same bytes come out everywhere: balances are integers, sums are exact or in a fixed order.
+Days and round trips are drawn here; markets are trials (markets.py) that are only summarised here.
+The bytes are the same on every machine: balances are integers, sums are exact or in a fixed order.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from tbv8.results.statistics import YEAR_DAYS, daily_sharpe
 from tbv8.trading.nautilus import Floats, Ints
 
 SHARES = (5, 25, 50, 75, 95)
-"""The percents of paths that a fan and its quantiles tell of."""
+"""The percentages of paths below the lines of a fan, and below the quantiles."""
 
-_STEPS = 200  # of a fan: more cannot be seen
-_DECIMALS = 12  # at which a loss is held against a limit: 1 - 0.9 is not 0.1
+_STEPS = 200  # points of a fan: more cannot be seen
+_DECIMALS = 12  # for comparing a loss with a limit: as floats, 1 - 0.9 is not 0.1
 
 
 class Quantiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,15 +37,15 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     """The outcomes of many paths of an account.
 
     Attributes:
-        rows: A row a path: total return, largest drawdown, Sharpe ratio a year; the last is NaN
-            where a path has no ratio.
-        steps: The numbers of the points that the fan has, from 0 on: days, or round trips.
-        fan: The account at each of them as a multiple of the start, a row for each of `SHARES`.
-        total_return: Over the paths.
-        max_drawdown: Over the paths.
+        rows: A row for each path: total return, largest drawdown, annual Sharpe ratio; NaN if a
+            path has no ratio.
+        steps: The numbers of the fan's points, from 0 on: days, or round trips.
+        fan: The account at each step as a multiple of the start, a row for each of `SHARES`.
+        total_return: The quantiles of the paths' returns.
+        max_drawdown: The quantiles of the paths' largest drawdowns.
         loss: The share of paths that lose money.
-        losses: The shares of paths that end with each of the losses asked for, or a larger one.
-        falls: The shares whose largest drawdown is each of them, or a larger one.
+        losses: For each configured loss, the share of paths that end with it or a larger loss.
+        falls: For each configured loss, the share of paths whose largest drawdown reaches it.
     """
 
     rows: Floats
@@ -61,7 +61,7 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
 class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """Paths of the same days in other orders.
 
-    `p_value` is how often a market with the same days and a mean of 0 brings such a mean.
+    `p_value` is the probability that days like these with a mean of 0 bring such a mean by chance.
     """
 
     paths: Paths
@@ -71,14 +71,14 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
 def draw_by_day(
     returns: Sequence[float], *, paths: int, block_days: int, seed: int, losses: Sequence[float]
 ) -> Bootstrap | None:
-    """Return the outcomes of blocks of the same days in other orders; None of no days.
+    """Return the outcomes of blocks of the same days in other orders; None if there are no days.
 
     Args:
-        returns: Daily ones.
-        paths: How many.
+        returns: Daily returns.
+        paths: The number of paths.
         block_days: The mean length of a block.
-        seed: Of the draws.
-        losses: As of `Paths`.
+        seed: The seed of the draws.
+        losses: The losses whose probabilities are wanted, as fractions of the start.
     """
     own = np.array(returns)
     if not len(own):
@@ -103,18 +103,18 @@ def draw_by_day(
 def draw_by_trade(
     balances: Ints, *, paths: int, seed: int, losses: Sequence[float], replace: bool
 ) -> Paths | None:
-    """Return the outcomes of the same round trips in other draws; None of no round trip.
+    """Return the outcomes of the same round trips in other draws; None if there are none.
 
-    A round trip gains so many USD wherever it stands: sizes do not grow with the balance. An
-    account without money stays so.
+    A round trip gains the same number of USD at any place: sizes do not grow with the balance. An
+    account that has lost all its money stays at 0.
 
     Args:
-        balances: In 10^-8 USD, at the start and after each round trip.
-        paths: How many.
-        seed: Of the draws.
-        losses: As of `Paths`.
-        replace: Draw as many round trips as there are, each from all of them; otherwise each once,
-            in another order, which changes the drawdown alone.
+        balances: The balances in 10^-8 USD, at the start and after each round trip.
+        paths: The number of paths.
+        seed: The seed of the draws.
+        losses: As in `draw_by_day`.
+        replace: If true, draw as many round trips as there are, each from all of them; otherwise
+            each once, in another order, which changes only the drawdown.
     """
     gains = np.diff(balances)
     if not len(gains) or balances[0] <= 0:
@@ -134,12 +134,12 @@ def draw_by_trade(
 
 
 def markets_paths(rows: Floats, equities: Sequence[Ints], losses: Sequence[float]) -> Paths | None:
-    """Return the outcomes of trials on many markets; None of no trial.
+    """Return the outcomes of trials on many markets; None if there are no trials.
 
     Args:
-        rows: As of `Paths`.
-        equities: Of each trial, by day; one that ends early keeps its last value.
-        losses: As of `Paths`.
+        rows: As in `Paths`.
+        equities: The daily equity of each trial; if it ends early, its last value is repeated.
+        losses: As in `draw_by_day`.
     """
     if not len(rows):
         return None
@@ -156,9 +156,9 @@ def to_paths(rows: Floats, curves: Floats, steps: Ints, losses: Sequence[float])
     """Return the summary of paths.
 
     Args:
-        rows: As of `Paths`.
+        rows: As in `Paths`.
         curves: The account of each path at the steps, as a multiple of the start.
-        steps: As of `Paths`.
+        steps: As in `Paths`.
         losses: Fractions of the start, above 0.
     """
     count = len(rows)
@@ -198,5 +198,5 @@ def _spread(points: int) -> Ints:
 
 
 def _rank(count: int, share: int) -> int:
-    """Return the index of what `share` percent of sorted values stay below."""
+    """Return the index of the sorted value that `share` percent of the values are below."""
     return min(count - 1, count * share // 100)

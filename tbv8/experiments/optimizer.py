@@ -1,8 +1,8 @@
-"""The points of a `tpe` search, by Optuna: asked in batches, told in the order asked.
+"""The points of a `tpe` search, by Optuna: it is asked for batches, and told scores in that order.
 
-The same YAML, seed and results give the same points whatever runs the trials, and in whichever
-order they end. The study is in memory; a search is taken up again by asking from the seed on and
-telling what the rows remember. J. Bergstra et al., Algorithms for Hyper-Parameter Optimization,
+The same YAML, seed and results give the same points, whatever runs the trials and in whichever
+order they end. The study is in memory; to continue a search, it is asked again from the seed on and
+told the scores from the database. J. Bergstra et al., Algorithms for Hyper-Parameter Optimization,
 NeurIPS 24 (2011).
 """
 
@@ -14,17 +14,17 @@ from typing import Any
 
 from tbv8.config.space import Axis, Point, Search, conditions
 
-_MOST_REPEATS = 5  # batches one after another that bring nothing new: the space is exhausted
-_MOST_REFUSED = 100  # points a trial that the conditions leave out
+_MOST_REPEATS = 5  # batches in a row without a new point: the space is exhausted
+_MOST_REFUSED = 100  # points a trial that the conditions exclude
 
 type Scores = Sequence[float | None]
 
 
 def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
-    """Yield batches of new points; send what each is worth, the more the better, None for nothing.
+    """Yield batches of new points; send the score of each: higher is better, None for no result.
 
     Raises:
-        ValueError: The conditions leave no point that is found.
+        ValueError: No point that meets the conditions was found.
     """
     import optuna
 
@@ -38,32 +38,32 @@ def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
             n_startup_trials=2 * search.batch,
         )
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    holds, wanted = conditions(search), search.trials or 0
+    holds, count = conditions(search), search.trials or 0
     distributions = {axis.name: _distribution(axis) for axis in search.axes}
-    known: dict[tuple[int, ...], float | None] = {}
+    score_of: dict[tuple[int, ...], float | None] = {}
     repeats = refused = 0
-    while len(known) < wanted and repeats < _MOST_REPEATS:
+    while len(score_of) < count and repeats < _MOST_REPEATS:
         planned: list[tuple[Any, tuple[int, ...]]] = []
         while len(planned) < search.batch:
             trial = study.ask(distributions)
-            at = tuple(int(trial.params[axis.name]) for axis in search.axes)
-            if holds(at):
-                planned.append((trial, at))
+            places = tuple(int(trial.params[axis.name]) for axis in search.axes)
+            if holds(places):
+                planned.append((trial, places))
                 continue
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             refused += 1
-            if refused > _MOST_REFUSED * wanted:
-                if known:
+            if refused > _MOST_REFUSED * count:
+                if score_of:
                     return
                 raise ValueError("`where` leaves no point that is found: use method: grid")
-        new = list(dict.fromkeys(at for _, at in planned if at not in known))
-        new = new[: wanted - len(known)]
+        new = list(dict.fromkeys(places for _, places in planned if places not in score_of))
+        new = new[: count - len(score_of)]
         repeats = 0 if new else repeats + 1
         if new:
-            scores = yield [_point(search, at) for at in new]
-            known.update(zip(new, scores, strict=True))
-        for trial, at in planned:
-            score = known.get(at)
+            scores = yield [_point(search, places) for places in new]
+            score_of.update(zip(new, scores, strict=True))
+        for trial, places in planned:
+            score = score_of.get(places)
             if score is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
@@ -71,7 +71,7 @@ def tpe_points(search: Search) -> Generator[list[Point], Scores, None]:
 
 
 def _distribution(axis: Axis) -> Any:
-    """Return an axis as the places of its values: in their order where they are rising numbers."""
+    """Return the indices of an axis' values as a distribution: ordered if the values rise."""
     import optuna
 
     values = axis.values
@@ -80,5 +80,5 @@ def _distribution(axis: Axis) -> Any:
     return optuna.distributions.CategoricalDistribution(range(len(values)))
 
 
-def _point(search: Search, at: tuple[int, ...]) -> Point:
-    return tuple(axis.values[index] for axis, index in zip(search.axes, at, strict=True))
+def _point(search: Search, places: tuple[int, ...]) -> Point:
+    return tuple(axis.values[index] for axis, index in zip(search.axes, places, strict=True))

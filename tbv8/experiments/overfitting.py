@@ -24,13 +24,13 @@ FEWEST_BLOCK_DAYS = 5
 _EULER = 0.5772156649015329
 _NORMAL = NormalDist()
 _CHUNK = 1_000_000  # numbers of a matrix of splits x trials at a time
-_BINS = 10  # of ranks, on each side of the median
+_BINS = 10  # bars of ranks on each side of the median
 
 
 class Ranks(msgspec.Struct, frozen=True, kw_only=True):
-    """Neighbouring ranks, 1 for the worst trial, and how often the best of one half had them.
+    """Neighbouring ranks (1 is the worst trial), and how often the best of one half had them.
 
-    `is_above` is false up to the median rank: no better than the median of the other half.
+    `is_above` is true if they are above the median rank.
     """
 
     first: int
@@ -45,10 +45,10 @@ class Overfitting(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         probability: The share of splits in which the best of one half is no better than the median
             of the other half.
-        loss: The share in which it loses money there.
-        splits: How many ways there are to halve the blocks.
-        ranks: The ranks in the other half, from worst to best; those that are not above the median
-            have `probability` together.
+        loss: The share of splits in which it loses money there.
+        splits: The number of ways to halve the blocks.
+        ranks: The ranks in the other half, from worst to best; the splits of those that are not
+            above the median sum to `probability`.
     """
 
     probability: float
@@ -64,8 +64,8 @@ def expected_max_sharpe(trials: float, variance: float) -> float:
     40 (2014), equation 1 and appendix 1.
 
     Args:
-        trials: How many there are, independent of each other.
-        variance: Of their Sharpe ratios.
+        trials: The number of independent trials.
+        variance: The variance of their Sharpe ratios.
     """
     if trials <= 1 or variance <= 0:
         return 0.0
@@ -79,15 +79,15 @@ def deflated_sharpe(returns: Sequence[float], *, trials: float, variance: float)
     The paper is that of `expected_max_sharpe`; ratios and variance are of one day.
 
     Args:
-        returns: Daily ones of the chosen trial.
-        trials: How many it was chosen from.
-        variance: Of their Sharpe ratios.
+        returns: The daily returns of the chosen trial.
+        trials: The number of trials that it was chosen from.
+        variance: The variance of their Sharpe ratios.
     """
     return sharpe_above(returns, expected_max_sharpe(trials, variance))
 
 
 def variance_of(values: Sequence[float]) -> float:
-    """Return the sample variance; 0 of fewer than two values."""
+    """Return the sample variance; 0 for fewer than two values."""
     if len(values) < 2:
         return 0.0
     mean = math.fsum(values) / len(values)
@@ -100,16 +100,16 @@ def effective_trials(returns: Floats, trials: int) -> float:
     `rho + (1 - rho) * n` with the mean correlation rho, appendix 3 of the same paper.
 
     Args:
-        returns: Those that the correlation is measured on: a row a day, a column a trial.
-        trials: How many there are.
+        returns: The returns that the correlation is measured on: a row a day, a column a trial.
+        trials: The number of trials.
     """
     total, count = np.zeros(len(returns)), 0
     for column in returns.T:
         mean = math.fsum(column) / len(column)
-        away = column - mean
-        length = math.sqrt(math.fsum(away * away))
+        deviations = column - mean
+        length = math.sqrt(math.fsum(deviations * deviations))
         if length > 0:
-            total, count = total + away / length, count + 1
+            total, count = total + deviations / length, count + 1
     if count < 2:
         return 1.0
     rho = (math.fsum(total * total) - count) / (count * (count - 1))
@@ -126,7 +126,7 @@ def cross_validate(returns: Floats, blocks: int) -> Overfitting | None:
 
     Args:
         returns: A row a day, a column a trial.
-        blocks: How many, even.
+        blocks: The number of blocks, even.
     """
     days, trials = returns.shape
     if trials < 2 or days < blocks * FEWEST_BLOCK_DAYS:
@@ -135,15 +135,17 @@ def cross_validate(returns: Floats, blocks: int) -> Overfitting | None:
     sums, squares = (_block_sums(values, edges) for values in (returns, returns * returns))
     lengths = np.diff(edges)
     below = losses = count = 0
-    ranks = np.zeros(2 * trials + 1, dtype=np.int64)  # by doubled rank: equals share a half one
+    ranks = np.zeros(
+        2 * trials + 1, dtype=np.int64
+    )  # by doubled rank: equal trials share a half rank
     for halves in _chunks(blocks, max(1, _CHUNK // trials)):
         inside = _ratios(halves, sums, squares, lengths)
         outside = _ratios(~halves, sums, squares, lengths)
-        at = np.arange(len(halves)), inside.argmax(axis=1)  # of equals the first
-        found = outside[at][:, None]
-        doubled = 2 * (outside < found).sum(axis=1) + (outside == found).sum(axis=1) + 1
+        at = np.arange(len(halves)), inside.argmax(axis=1)  # the first of equal ones
+        chosen = outside[at][:, None]
+        doubled = 2 * (outside < chosen).sum(axis=1) + (outside == chosen).sum(axis=1) + 1
         below += int((doubled <= trials + 1).sum())
-        losses += int((found < 0).sum())
+        losses += int((chosen < 0).sum())
         count += len(halves)
         ranks += np.bincount(doubled, minlength=len(ranks))
     return Overfitting(
@@ -158,8 +160,8 @@ def _binned(counts: Ints, trials: int) -> Iterator[Ranks]:
     """Yield equally many ranks at a time, up to the median and then above it.
 
     Args:
-        counts: Of splits, by doubled rank.
-        trials: How many ranks there are.
+        counts: The numbers of splits, by doubled rank.
+        trials: The number of ranks.
     """
     median = (trials + 1) // 2
     for first, last in ((1, median), (median + 1, trials)):
@@ -187,20 +189,20 @@ def _block_sums(values: Floats, edges: Sequence[int]) -> Floats:
 def _chunks(blocks: int, most: int) -> Iterator[NDArray[np.bool_]]:
     """Yield every way to take half of the blocks, some rows at a time."""
     ways = itertools.combinations(range(blocks), blocks // 2)
-    while taken := list(itertools.islice(ways, most)):
-        halves = np.zeros((len(taken), blocks), dtype=np.bool_)
-        halves[np.arange(len(taken))[:, None], np.array(taken)] = True
+    while picked := list(itertools.islice(ways, most)):
+        halves = np.zeros((len(picked), blocks), dtype=np.bool_)
+        halves[np.arange(len(picked))[:, None], np.array(picked)] = True
         yield halves
 
 
 def _ratios(halves: NDArray[np.bool_], sums: Floats, squares: Floats, lengths: Ints) -> Floats:
-    """Return the Sharpe ratio of each trial in each half; 0 where nothing moved."""
+    """Return the Sharpe ratio of each trial in each half; 0 if its returns are all equal."""
     first = np.zeros((len(halves), sums.shape[1]))
     second = first.copy()
-    for block in range(len(sums)):  # one after another: the order of a sum is part of its bytes
-        taken = halves[:, block : block + 1]
-        first += np.where(taken, sums[block], 0.0)
-        second += np.where(taken, squares[block], 0.0)
+    for block in range(len(sums)):  # in a fixed order: sums of floats depend on it
+        picked = halves[:, block : block + 1]
+        first += np.where(picked, sums[block], 0.0)
+        second += np.where(picked, squares[block], 0.0)
     days = (halves * lengths).sum(axis=1)[:, None]
     mean = first / days
     spread = second / days - mean * mean

@@ -1,6 +1,6 @@
 """The page of an experiment: one file that opens offline.
 
-A Sharpe ratio of a chosen trial never stands alone: beside it is what of it is luck.
+The Sharpe ratio of a chosen trial never stands alone: beside it is the share of luck in it.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tbv8.page.html import Child, Html, color_keys, element, page, section, tabl
 from tbv8.page.words import counted, number, part_of
 
 _TOP = 20
-_EACH_RANK = 12  # more have a tick here and there
+_MOST_TICKS = 12  # with more ranks, Plotly chooses the ticks
 _SIMULATED = "SIMULATED: all numbers come from a synthetic market."
 
 
 def experiment_page(findings: Findings, *, plotly_path: str | None = None) -> str:
-    """Return the page; `plotly_path` as of `page`."""
+    """Return the page; for `plotly_path` see `page`."""
     parts = list(_parts(findings))
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
     return page(
@@ -180,19 +180,19 @@ def _luck(findings: Findings) -> Part:
     return "luck", "How much of it is luck", content
 
 
-def _ranks(found: Overfitting) -> Chart:
-    """Return a bar for each rank, or for neighbouring ones, from the worst to the best."""
-    trials = found.ranks[-1].last
+def _ranks(overfitting: Overfitting) -> Chart:
+    """Return a bar for each rank, or each few neighbouring ranks, from the worst to the best."""
+    trials = overfitting.ranks[-1].last
     names = [
         f"rank {ranks.first:,}" + (f" to {ranks.last:,}" if ranks.last > ranks.first else "")
-        for ranks in found.ranks
+        for ranks in overfitting.ranks
     ]
     return Chart(
         id="ranks-chart",
         label="How often the best of one half had which rank in the other",
         columns={
-            "x": [(ranks.first + ranks.last) / 2 for ranks in found.ranks],
-            "y": [ranks.splits / found.splits * 100 for ranks in found.ranks],
+            "x": [(ranks.first + ranks.last) / 2 for ranks in overfitting.ranks],
+            "y": [ranks.splits / overfitting.splits * 100 for ranks in overfitting.ranks],
             "name": names,
         },
         traces=[
@@ -202,9 +202,9 @@ def _ranks(found: Overfitting) -> Chart:
                 "y": "@y",
                 "text": "@name",
                 "textposition": "none",
-                "width": [(ranks.last - ranks.first + 1) * 0.92 for ranks in found.ranks],
+                "width": [(ranks.last - ranks.first + 1) * 0.92 for ranks in overfitting.ranks],
                 "marker": {
-                    "color": ["--up" if ranks.is_above else "--down" for ranks in found.ranks]
+                    "color": ["--up" if ranks.is_above else "--down" for ranks in overfitting.ranks]
                 },
                 "hovertemplate": f"%{{text}} of {trials:,}: %{{y:.1f}} % of splits<extra></extra>",
             }
@@ -216,7 +216,7 @@ def _ranks(found: Overfitting) -> Chart:
                 zeroline=False,
                 range=[0.5, trials + 0.5],
                 title={"text": f"rank in the other half, {trials:,} is the best"},
-                **({"dtick": 1} if trials <= _EACH_RANK else {}),
+                **({"dtick": 1} if trials <= _MOST_TICKS else {}),
             ),
             "yaxis": value_axis(ticksuffix=" %"),
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
@@ -231,9 +231,9 @@ def _ranks(found: Overfitting) -> Chart:
 def _best(findings: Findings) -> Part:
     luck, experiment = findings.luck, findings.experiment
     names = [axis.name for axis in experiment.search.axes]
-    known = ordered(findings)
+    scored = ordered(findings)
     rows: list[Sequence[Child]] = []
-    for row in known[:_TOP]:
+    for row in scored[:_TOP]:
         trial = row.trial
         deflated = (
             deflated_sharpe(row.returns, trials=luck.tries, variance=luck.variance)
@@ -257,9 +257,9 @@ def _best(findings: Findings) -> Part:
         *("number", *names, "Sharpe", "deflated", "return", "drawdown", "profit factor"),
         *("trades", "write it as a strategy"),
     ]
-    which = part_of(len(rows), len(known), "best")
+    shown = part_of(len(rows), len(scored), "best")
     note = (
-        f"{which} of the trials that may be chosen, by {experiment.objective.metric}. "
+        f"{shown} of the trials that may be chosen, by {experiment.objective.metric}. "
         "Numbers count from 0. Deflated is the probability that the true Sharpe ratio is above "
         "that of the best without skill."
     )

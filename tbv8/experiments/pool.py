@@ -1,8 +1,8 @@
-"""Trials in plain subprocesses: one job at a time each, and only this process writes.
+"""Trials in plain subprocesses: each runs one job at a time, and only this process writes.
 
-Not by multiprocessing, whose killed children end doit (tbv8/ending.py), and not by
-concurrent.futures, which loses every running trial with one killed worker. A worker that dies costs
-its own trial: it is run again, and the second death is the trial's answer.
+Killed children of multiprocessing would end doit (tbv8/ending.py), and concurrent.futures loses
+every running trial with one killed worker. Here a worker that dies costs only its own trial: that
+is run again, and the second death is its outcome.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ import msgspec
 
 from tbv8.errors import DataError
 from tbv8.experiments.jobs import Job
-from tbv8.experiments.messages import Context, Done, Ready, receive, send
+from tbv8.experiments.messages import Context, Finished, Ready, receive, send
 from tbv8.experiments.worker import BUG
 from tbv8.page.words import length
 from tbv8.text import one_line
 
 _MOST_DEATHS = 2
-_RECYCLED_AFTER, _SETTLED_AFTER, _GROWTH = 200, 10, 1.5  # trials; memory against that after 10
-_GONE = (EOFError, ConnectionError)
+_RECYCLED_AFTER, _SETTLED_AFTER, _GROWTH = 200, 10, 1.5  # trials; against the memory after 10
+_CLOSED = (EOFError, ConnectionError)
 _TAIL = 400
 
 # BLAS, Arrow and polars have threads of their own, and there is a process a core already.
@@ -41,51 +41,53 @@ _ENVIRONMENT = {
     "POLARS_MAX_THREADS": "1",
 }
 
-type Take = Callable[[int, Any], None]
+type OnOutcome = Callable[[int, Any], None]
 
 
 class Died(msgspec.Struct, frozen=True):
-    """The answer of a trial that ends its process."""
+    """The outcome of a trial that ends its process."""
 
     line: str
 
 
 class _Worker:
-    """One process, and the number of the job that it has, if any."""
+    """One process, and the number of the job that it runs, if any."""
 
     def __init__(self, context: Context) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        parent_end, child_end = socket.socketpair()
+        with child_end:
             self.output = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `end`
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "tbv8.experiments.worker"),
-                    *(str(theirs.fileno()), str(os.getpid())),
+                    *(str(child_end.fileno()), str(os.getpid())),
                 ],
-                pass_fds=[theirs.fileno(), *context.tables.values()],
+                pass_fds=[child_end.fileno(), *context.tables.values()],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,
-                process_group=0,  # Ctrl-C in a terminal is ours
+                process_group=0,  # Ctrl-C in a terminal is for the parent alone
                 env=os.environ
                 | _ENVIRONMENT
                 | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self.socket, self.file = ours, ours.makefile("rwb")
+        self.socket, self.file = parent_end, parent_end.makefile("rwb")
         self.job: int | None = None
         self.is_ready = False
-        self.done = self.settled = 0
+        self.trials = self.settled_peak = 0
         send(self.file, context)
 
     def is_worn(self, peak: int) -> bool:
         """Return True if a worker has run enough trials: its memory grows with each."""
-        self.done += 1
-        if self.done == _SETTLED_AFTER:
-            self.settled = peak
-        return self.done >= _RECYCLED_AFTER or bool(self.settled and peak > _GROWTH * self.settled)
+        self.trials += 1
+        if self.trials == _SETTLED_AFTER:
+            self.settled_peak = peak
+        return self.trials >= _RECYCLED_AFTER or bool(
+            self.settled_peak and peak > _GROWTH * self.settled_peak
+        )
 
     def end(self, *, kill: bool = False) -> str:
-        """End it and say how it ended: by its last words, or the signal."""
+        """End it, and return how it ended: by its exit code or signal, and its last line."""
         if kill:
             self.process.kill()
         self.file.close()
@@ -96,19 +98,20 @@ class _Worker:
         self.output.close()
         lines = [one_line(line) for line in output.splitlines() if line.strip()]
         last = output if code == BUG else lines[-1][:_TAIL] if lines else ""
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
-        return f"{how}: {last}" if last else how
+        ending = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return f"{ending}: {last}" if last else ending
 
 
 class Pool:
     """Workers for one run of an experiment.
 
-    Use it as a context manager: what still runs at its end is killed.
+    Use it as a context manager: workers that still run at its end are killed.
 
     Args:
-        context: What all trials share.
-        workers: How many processes at most.
-        made_by: The digest of the code whose keys the trials have; a worker of another is refused.
+        context: The inputs that all trials share.
+        workers: The largest number of processes.
+        made_by: The digest of the code that the trials' keys were made with; a worker with other
+            code is refused.
     """
 
     def __init__(self, context: Context, *, workers: int, made_by: str) -> None:
@@ -128,11 +131,11 @@ class Pool:
             self._drop(worker, kill=True)
         self._selector.close()
 
-    def run(self, jobs: Iterable[tuple[int, Job]], take: Take) -> None:
-        """Run jobs, and hand each answer on as it comes: an Outcome, or Died.
+    def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
+        """Run jobs, and pass on each outcome as it comes: an Outcome, or Died.
 
         Raises:
-            DataError: A worker could not start, or its code is not ours.
+            DataError: A worker could not start, or has other code than this process.
         """
         numbered = list(jobs)
         self._jobs = dict(numbered)
@@ -146,10 +149,10 @@ class Pool:
                 worker = key.data
                 try:
                     message = receive(worker.file)
-                except _GONE:
-                    self._replace(worker, take)
+                except _CLOSED:
+                    self._replace(worker, on_outcome)
                     continue
-                self._handle(worker, message, take)
+                self._on_message(worker, message, on_outcome)
 
     def _workers(self) -> list[_Worker]:
         return [key.data for key in self._selector.get_map().values()]
@@ -162,19 +165,19 @@ class Pool:
         self._selector.unregister(worker.socket)
         return worker.end(kill=kill)
 
-    def _handle(self, worker: _Worker, message: Any, take: Take) -> None:
-        """Take a worker's message, and give it the next job."""
+    def _on_message(self, worker: _Worker, message: Any, on_outcome: OnOutcome) -> None:
+        """Process a worker's message, and send it the next job."""
         if isinstance(message, Ready):
             if message.made_by != self._made_by:
                 raise DataError(CHANGED)
             worker.is_ready, self._failed_starts = True, 0
-        elif isinstance(message, Done):
+        elif isinstance(message, Finished):
             if message.outcome is None:
                 raise DataError(CHANGED)
             number, worker.job = worker.job, None
             self.peak = max(self.peak, message.peak)
             assert number is not None
-            take(number, message.outcome)
+            on_outcome(number, message.outcome)
             if worker.is_worn(message.peak):
                 self._drop(worker)
                 if self._waiting:
@@ -185,26 +188,26 @@ class Pool:
     def _send_next(self, worker: _Worker) -> None:
         if self._waiting and worker.is_ready and worker.job is None:
             worker.job, job = self._waiting.pop()
-            with suppress(*_GONE):  # its socket says so next
+            with suppress(*_CLOSED):  # the next read of its socket fails, too
                 send(worker.file, job)
 
-    def _replace(self, worker: _Worker, take: Take) -> None:
-        """Go on without a worker that died."""
-        number, how = worker.job, self._drop(worker)
+    def _replace(self, worker: _Worker, on_outcome: OnOutcome) -> None:
+        """Replace a worker that died."""
+        number, ending = worker.job, self._drop(worker)
         if worker.process.returncode == BUG:
-            raise RuntimeError(f"a worker failed: {how}")
+            raise RuntimeError(f"a worker failed: {ending}")
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts == _MOST_DEATHS:
-                raise DataError(f"workers cannot start: the last one ended {how}")
+                raise DataError(f"workers cannot start: the last one ended {ending}")
         elif number is not None and worker.process.returncode == -signal.SIGALRM:
-            take(number, Died(over_limit(self._context.limit_ms)))
+            on_outcome(number, Died(over_limit(self._context.limit_ms)))
         elif number is not None:
             self._deaths[number] += 1
-            if self._deaths[number] < _MOST_DEATHS:  # it may have been no fault of the trial's
+            if self._deaths[number] < _MOST_DEATHS:  # the trial need not be the cause
                 self._waiting.append((number, self._jobs[number]))
             else:
-                take(number, Died(f"its process ended {how}, twice"))
+                on_outcome(number, Died(f"its process ended {ending}, twice"))
         if self._waiting:
             self._start()
 
@@ -225,9 +228,9 @@ CHANGED = (
 
 @contextmanager
 def shared_tables(tables: Mapping[Any, Any]) -> Iterator[dict[Any, int]]:
-    """Yield open Arrow files of tables, that workers map: the page cache holds them once for all.
+    """Yield open Arrow files of tables; workers map them, so they are in memory once for all.
 
-    They have no name, so that they are gone with this process however it ends.
+    They have no name, so that they vanish with this process however it ends.
     """
     import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""A trial's values as a strategy's file, whose backtest has the trial's numbers."""
+"""Writes a trial's values as a strategy's file, whose backtest has the trial's numbers."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from tbv8.store.database import Query
 def promote(
     query: Query, experiment: Experiment, strategy_id: str, *, project: Project, number: int | None
 ) -> list[str]:
-    """Write `config/strategies/<strategy_id>.yaml` and return the lines that tell of it.
+    """Write `config/strategies/<strategy_id>.yaml` and return the lines that report it.
 
     Args:
         query: The database.
-        experiment: Whose trial it is.
-        strategy_id: The new one.
-        project: Its folders.
-        number: The trial's; None for the one that the objective chooses.
+        experiment: The experiment.
+        strategy_id: The id of the new strategy.
+        project: The project.
+        number: The number of the trial; None for the one that the objective chooses.
 
     Raises:
-        ConfigError: The id is not one.
-        DataError: The trial is not there, has no result, or is of other bars or code than today's.
+        ConfigError: The id is not valid.
+        DataError: The trial does not exist, has no result, or was run with other bars or code than
+            the current ones.
     """
     survey = Survey(experiment, query)
     name = experiment.experiment_id

@@ -46,7 +46,7 @@ _HEADLINE = (*METRICS, "trades", "fills")
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial of the search; `line` is why it has no result, `returns` are daily."""
+    """One trial of the search; `line` is the reason if it has no result, `returns` are daily."""
 
     number: int
     params: Mapping[str, Any]
@@ -59,14 +59,15 @@ class Luck(msgspec.Struct, frozen=True, kw_only=True):
     """The share of luck in the chosen trial.
 
     Attributes:
-        tries: How many variants of the strategy the database knows to have been tried on the
-            series, by whichever experiment.
-        effective: How many independent ones they are worth.
-        variance: Of their daily Sharpe ratios over this span.
+        tries: The number of variants of the strategy that the database has on the series, by all
+            experiments.
+        effective: The number of independent tries that would be as likely to be lucky.
+        variance: The variance of their daily Sharpe ratios over this span.
         probabilistic: The probability that the true Sharpe ratio is above 0, were it the only try.
-        deflated: That it is above what luck alone brings the best of `tries`.
-        deflated_effective: The same for the effective number.
-        overfitting: None for too few trials or days.
+        deflated: The probability that it is above the ratio that luck alone brings the best of
+            `tries`.
+        deflated_effective: The same with `effective` tries.
+        overfitting: The probability of overfitting; None for too few trials or days.
     """
 
     tries: int
@@ -87,13 +88,13 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     """The Monte Carlo of the chosen trial; None for a method without anything to draw.
 
     Attributes:
-        losses: Fractions of the starting balance that `Paths` tell the chances of.
+        losses: Fractions of the starting balance, whose probabilities `Paths` have.
         days: Its days in other orders.
         trades: As many of its round trips, each drawn from all.
         order: Its round trips in other orders.
-        markets: The trial on re-chained markets that gave a result.
-        numbers: Of those markets.
-        failed: How many markets gave none.
+        markets: The trial on the re-chained markets that gave a result.
+        numbers: The numbers of those markets.
+        failed: The number of markets without a result.
         beaten: The share of markets on which it gained less than on the real one.
     """
 
@@ -108,11 +109,11 @@ class Drawn(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def methods(self) -> list[tuple[str, Sequence[int], Paths]]:
-        """Name, numbers of paths, and paths of every method that has some."""
-        own = {"days": self.days and self.days.paths, "trades": self.trades, "order": self.order}
-        found = [(name, range(len(paths.rows)), paths) for name, paths in own.items() if paths]
+        """The name, the numbers of the paths and the paths of each method that has any."""
+        drawn = {"days": self.days and self.days.paths, "trades": self.trades, "order": self.order}
+        methods = [(name, range(len(paths.rows)), paths) for name, paths in drawn.items() if paths]
         markets = [("markets", self.numbers, self.markets)] if self.markets else []
-        return [*found, *markets]
+        return [*methods, *markets]
 
 
 class Findings(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,14 +167,14 @@ def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
         seed=settings.seed,
         losses=settings.losses,
     )
-    known = [at for at, key in enumerate(keys) if trials[key].status == "ok"]
-    found = [trials[keys[at]] for at in known]
-    gained = [trial.total_return or 0.0 for trial in found]
+    numbers = [at for at, key in enumerate(keys) if trials[key].status == "ok"]
+    gave_result = [trials[keys[at]] for at in numbers]
+    gained = [trial.total_return or 0.0 for trial in gave_result]
     markets = [
         [gain, trial.max_drawdown or 0.0, math.nan if trial.sharpe is None else trial.sharpe]
-        for gain, trial in zip(gained, found, strict=True)
+        for gain, trial in zip(gained, gave_result, strict=True)
     ]
-    own = chosen.trial.total_return
+    real_return = chosen.trial.total_return
     return Drawn(
         losses=settings.losses,
         days=draw_by_day(
@@ -187,13 +188,13 @@ def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
         order=by_round_trip(replace=False),
         markets=markets_paths(
             np.array(markets),
-            [to_equity(details[keys[at]].equity) for at in known],
+            [to_equity(details[keys[at]].equity) for at in numbers],
             settings.losses,
         ),
-        numbers=known,
-        failed=len(keys) - len(known),
-        beaten=sum(gain < own for gain in gained) / len(gained)
-        if gained and own is not None
+        numbers=numbers,
+        failed=len(keys) - len(numbers),
+        beaten=sum(gain < real_return for gain in gained) / len(gained)
+        if gained and real_return is not None
         else None,
     )
 
@@ -208,17 +209,17 @@ def _rows(survey: Survey, query: Query) -> tuple[list[Row], list[Mapping[str, An
     trials, details = read_trials(query, keys), dict(read_details(query, keys))
     rows, stats = [], []
     for trial in survey.search:
-        own = json.loads(details[trial.key].stats)
+        stats_of_trial = json.loads(details[trial.key].stats)
         rows.append(
             Row(
                 number=trial.number,
                 params=as_mapping(survey.experiment.search.axes, trial.point),
                 trial=trials[trial.key],
-                line=own.get("error"),
+                line=stats_of_trial.get("error"),
                 returns=daily_of(to_equity(details[trial.key].equity)),
             )
         )
-        stats.append(own)
+        stats.append(stats_of_trial)
     return rows, stats
 
 
@@ -231,8 +232,8 @@ def daily_of(equity: Ints) -> list[float] | None:
     """Return daily returns; None where there are none, or an account was lost."""
     if len(equity) < 2 or (equity[:-1] <= 0).any():
         return None
-    found: list[float] = ((equity[1:] - equity[:-1]) / equity[:-1]).tolist()
-    return found
+    returns: list[float] = ((equity[1:] - equity[:-1]) / equity[:-1]).tolist()
+    return returns
 
 
 def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
@@ -260,16 +261,16 @@ def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row)
 
 
 def daily_variance(ratios: Mapping[bytes, float]) -> float:
-    """Return the variance of a day's Sharpe ratios, of a year's."""
+    """Return the variance of daily Sharpe ratios, from annual ones."""
     return variance_of([ratios[name] / math.sqrt(YEAR_DAYS) for name in sorted(ratios)])
 
 
 def deflate(
     returns: list[float] | None, ratios: Mapping[bytes, float], tries: float
 ) -> float | None:
-    """Return the deflated Sharpe ratio of a trial among tries with these ratios a year.
+    """Return the deflated Sharpe ratio of a trial among tries with these annual ratios.
 
-    None where too few days have no Sharpe ratio.
+    Returns None for too few days.
     """
     if returns is None or len(returns) < FEWEST_DAYS:
         return None
@@ -277,12 +278,12 @@ def deflate(
 
 
 def returns_matrix(rows: Sequence[Row]) -> Floats:
-    """Return daily returns, a row a day and a column a trial; of equally many days each."""
-    found = [row.returns for row in rows if row.returns is not None]
-    if not found:
+    """Return daily returns, a row a day and a column a trial, of trials with equally many days."""
+    columns = [row.returns for row in rows if row.returns is not None]
+    if not columns:
         return np.empty((0, 0))
-    ((days, _),) = Counter(map(len, found)).most_common(1)
-    return np.array([returns for returns in found if len(returns) == days]).T
+    ((days, _),) = Counter(map(len, columns)).most_common(1)
+    return np.array([returns for returns in columns if len(returns) == days]).T
 
 
 def _walk(survey: Survey, query: Query) -> Stitched:
@@ -318,41 +319,41 @@ def _walk(survey: Survey, query: Query) -> Stitched:
 # Words.
 
 
-def lines(findings: Findings) -> list[str]:
+def result_lines(findings: Findings) -> list[str]:
     """Return the lines at an experiment's end: never a Sharpe ratio without its luck."""
     experiment, failed = findings.experiment, findings.failed
-    shown = [
+    lines = [
         f"{experiment.experiment_id}: {counted(len(findings.rows), 'trial')} of "
         f"{subject_of(experiment.strategy)}"
         f"{' (simulated)' if experiment.strategy.simulated else ''}"
     ]
     if origins := _origins(findings):
-        shown.append(f"  {origins}")
+        lines.append(f"  {origins}")
     if failed:
         died = sum(row.trial.status == "died" for row in failed)
         more = f", of {died:,} the process died" if died else ""
-        shown.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].line}")
+        lines.append(f"  ! {counted(len(failed), 'trial')} failed{more}: {failed[0].line}")
     if findings.chosen is None:
-        shown.append(
+        lines.append(
             "  ! no trial has a result with enough round trips: lower objective.min_trades"
         )
-        return shown
+        return lines
     point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
-    shown.append(
+    lines.append(
         f"  best of {len(findings.rows):,}: number {findings.chosen.number} (from 0), {point}"
     )
-    shown.append(f"  {headline(findings.chosen.trial, findings.luck)}")
+    lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
     if text := _caution(findings, findings.chosen):
-        shown.append(f"  ! {text}")
+        lines.append(f"  ! {text}")
     if findings.drawn:
-        shown += [f"  {line}" for line in _drawn_lines(findings.drawn)]
+        lines += [f"  {line}" for line in _drawn_lines(findings.drawn)]
     if findings.walk:
         walk = findings.walk
-        shown.append(
+        lines.append(
             f"  walk-forward: {counted(len(walk.windows), 'window')}, out of sample "
             f"{walk.performance.total_return:+.2%}, {sharpe_text(walk)}, {efficiency_text(walk)}"
         )
-    return shown
+    return lines
 
 
 def _origins(findings: Findings) -> str:
@@ -373,26 +374,28 @@ def sharpe_text(walk: Stitched) -> str:
     if ratio is not None:
         return f"Sharpe {ratio:.2f}"
     days = (int(walk.times_ms[-1]) - int(walk.times_ms[0])) // DAY_MS
-    why = f"{counted(days, 'day')}, at least {FEWEST_DAYS} needed" if days < FEWEST_DAYS else "flat"
-    return f"no Sharpe ratio ({why})"
+    reason = (
+        f"{counted(days, 'day')}, at least {FEWEST_DAYS} needed" if days < FEWEST_DAYS else "flat"
+    )
+    return f"no Sharpe ratio ({reason})"
 
 
 def efficiency_text(walk: Stitched) -> str:
     """Return the efficiency, or a dash and the reason where a ratio would mislead."""
     if walk.efficiency is not None and walk.efficiency > 0:
         return f"efficiency {walk.efficiency:.2f}"
-    known = [
+    ratios = [
         (window.trained.sharpe, window.tested.sharpe)
         for window in walk.windows
         if window.trained and window.tested
     ]
-    if all(None in pair for pair in known):
-        why = f"windows are too short for a Sharpe ratio, which needs {FEWEST_DAYS} days"
+    if all(None in pair for pair in ratios):
+        reason = f"windows are too short for a Sharpe ratio, which needs {FEWEST_DAYS} days"
     elif walk.efficiency is None:
-        why = "no window has a Sharpe ratio above 0 in sample"
+        reason = "no window has a Sharpe ratio above 0 in sample"
     else:
-        why = "the Sharpe ratio out of sample is not above 0"
-    return f"efficiency {NONE} ({why})"
+        reason = "the Sharpe ratio out of sample is not above 0"
+    return f"efficiency {NONE} ({reason})"
 
 
 def caution(
@@ -403,21 +406,21 @@ def caution(
     out_of_sample: float | None,
 ) -> str:
     """Return the reasons against trading a trial, in one line; empty if there are none."""
-    words = []
+    reasons = []
     if total_return is not None and total_return < 0:
-        words.append(f"it loses {-total_return:.2%}")
+        reasons.append(f"it loses {-total_return:.2%}")
     if deflated is not None and deflated < _LEAST_DEFLATED:
-        words.append(
+        reasons.append(
             f"deflated Sharpe ratio {deflated:.0%}: below {_LEAST_DEFLATED:.0%} it is likely luck"
         )
     if overfitting is not None and overfitting > _MOST_OVERFITTED:
-        words.append(
+        reasons.append(
             f"probability of overfitting {overfitting:.0%}: above {_MOST_OVERFITTED:.0%} the best "
             "trial does worse than most on other days"
         )
     if out_of_sample is not None and out_of_sample < 0:
-        words.append(f"out of sample {out_of_sample:+.2%}")
-    return "; ".join(words)
+        reasons.append(f"out of sample {out_of_sample:+.2%}")
+    return "; ".join(reasons)
 
 
 def _caution(findings: Findings, chosen: Row) -> str:
@@ -436,28 +439,28 @@ METHODS = {
     "order": "its round trips in other orders",
     "markets": "markets made of its days",
 }
-"""What each method of Monte Carlo does, for lines and pages."""
+"""A description of each method of Monte Carlo, for lines and pages."""
 
 
 def _drawn_lines(drawn: Drawn) -> Iterator[str]:
     """Yield the outcome of each method, and the probabilities of the configured losses."""
     for name, _, paths in drawn.methods:
         change, fall = paths.total_return, paths.max_drawdown
-        words = [f"drawdown up to {fall.p95:.2%}"]
+        parts = [f"drawdown up to {fall.p95:.2%}"]
         if name != "order":  # in any order the end is the same
-            words.insert(0, f"return {change.p5:+.2%} .. {change.p95:+.2%}")
-            words.append(f"loss in {paths.loss:.0%}")
+            parts.insert(0, f"return {change.p5:+.2%} .. {change.p95:+.2%}")
+            parts.append(f"loss in {paths.loss:.0%}")
             pairs = zip(drawn.losses, paths.losses, strict=True)
-            words += [f"of {loss:.0%} in {share:.0%}" for loss, share in pairs]
+            parts += [f"of {loss:.0%} in {share:.0%}" for loss, share in pairs]
         if name == "markets" and drawn.failed:
-            words.append(f"{drawn.failed:,} failed")
-        yield f"{METHODS[name]} ({len(paths.rows):,}): {', '.join(words)}"
+            parts.append(f"{drawn.failed:,} failed")
+        yield f"{METHODS[name]} ({len(paths.rows):,}): {', '.join(parts)}"
     if drawn.failed and not drawn.markets:
         yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
 
 
 def headline(trial: Trial, luck: Luck | None) -> str:
-    """Return a trial's return and Sharpe ratio, and what of it is luck, in one line."""
+    """Return a trial's return and Sharpe ratio, and the share of luck in it, in one line."""
     gain = "return unknown" if trial.total_return is None else f"return {trial.total_return:+.2%}"
     if trial.sharpe is None or luck is None:
         return f"{gain}, no Sharpe ratio, {counted(trial.trades, 'round trip')}"

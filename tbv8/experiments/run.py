@@ -1,7 +1,7 @@
-"""The action of an experiment: run the trials that are missing, then write its folder.
+"""The action of an experiment: run the missing trials, then write its folder.
 
-Bars and keys are read in one transaction, so that they are of one moment; after it only Python's
-own sqlite3 has the database open. Each trial is a row as soon as it is done, so that whatever ends
+Bars and keys are read in one transaction, so that they fit together; after it only Python's own
+sqlite3 has the database open. Each outcome is written as soon as it arrives, so that whatever ends
 this process loses only the trials that were running.
 """
 
@@ -27,7 +27,7 @@ from tbv8.experiments.jobs import Job
 from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
-from tbv8.experiments.pool import Died, Pool, Take, shared_tables
+from tbv8.experiments.pool import Died, OnOutcome, Pool, shared_tables
 from tbv8.experiments.result import daily_of, deflate, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
@@ -41,12 +41,12 @@ from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.page.words import number
 from tbv8.progress import Advance, progress
 from tbv8.results.folder import first_difference
-from tbv8.store.bars import BarStore, open_bars, read_held_span
+from tbv8.store.bars import BarStore, open_bars, read_stored_bars
 from tbv8.store.database import open_reader
 from tbv8.store.trials import (
     Details,
-    Status,
     Trial,
+    TrialStatus,
     TrialStore,
     open_trials,
     read_trials,
@@ -56,7 +56,7 @@ from tbv8.trading.funding import Charged
 
 
 def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path) -> list[str]:
-    """Bring an experiment up to date, and return the lines that tell of it.
+    """Bring an experiment up to date, and return the lines that report it.
 
     Raises:
         ConfigError: The conditions leave fewer points than there are trials, or its runs are warmed
@@ -67,7 +67,7 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
         check_warm_up(experiment, store.query, results_path=results_path)
         survey = Survey(experiment, store.query)
-        missing = survey.missing(store.query, survey.known)
+        missing = survey.missing(store.query, survey.fixed_trials)
         is_open = experiment.search.method == "tpe"
         if not missing:
             missing = survey.missing(store.query, survey.following(store.query))
@@ -77,15 +77,15 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
         runner = _Runner(survey, rows, pool, db_path)
         if is_open:
             runner.run_open()
-        rows.write_listed(experiment.experiment_id, survey.listed(survey.known))
-        runner.run_missing(survey.known, "trials")
+        rows.write_listed(experiment.experiment_id, survey.listed(survey.fixed_trials))
+        runner.run_missing(survey.fixed_trials, "trials")
         with open_reader(db_path) as query:
             following = survey.following(query)
         tested = [each for each in following if each.is_try]
         runner.run_missing(tested, "out-of-sample trials")
         drawn = [each for each in following if not each.is_try]
         runner.run_missing(drawn, "Monte Carlo trials")
-        planned = [*survey.known, *following]
+        planned = [*survey.fixed_trials, *following]
         rows.write_listed(experiment.experiment_id, survey.listed(planned))
     if has_plotly(results_path):
         write_plotly(results_path)
@@ -102,13 +102,13 @@ def run_experiment(experiment: Experiment, *, db_path: Path, results_path: Path)
 class _Executor(Protocol):
     """An executor of trials: a pool of processes here, or a cluster.
 
-    `peak` is the most memory that a process of ours has used, in bytes.
+    `peak` is the most memory that one of its worker processes has used, in bytes.
     """
 
     peak: int
 
-    def run(self, jobs: Iterable[tuple[int, Job]], take: Take) -> None:
-        """Run jobs, and hand each answer on as it comes."""
+    def run(self, jobs: Iterable[tuple[int, Job]], on_outcome: OnOutcome) -> None:
+        """Run jobs, and pass on each outcome as it comes."""
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _executor(
     funding: dict[str, dict[str, Charged]],
     code: str,
 ) -> Iterator[_Executor]:
-    """Yield workers that have the bars and the funding; the tables are theirs from then on."""
+    """Yield workers that have the bars and the funding; a pool takes them out of `tables`."""
     strategy, cores = to_trial(experiment.strategy), count_cores()
     workers = experiment.workers or cores
     if experiment.on == "ray":
@@ -154,10 +154,10 @@ def _job(survey: Survey, planned: PlannedTrial) -> Job:
 
 
 def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Path) -> str:
-    """Write the folder of an experiment's result anew elsewhere, and tell what was compared.
+    """Write the folder of an experiment's result anew elsewhere, and return what was compared.
 
     Raises:
-        DataError: A byte differs, though nothing that it is made of has changed.
+        DataError: A byte differs though no input has changed.
     """
     name = experiment.experiment_id
     folder = results_folder(results_path, name)
@@ -166,7 +166,7 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
         raise DataError(f"{folder}: there is no result to reproduce: run `doit experiment:{name}`")
     with open_reader(db_path) as query:
         survey = Survey(experiment, query)
-        planned = [*survey.known, *survey.following(query)]
+        planned = [*survey.fixed_trials, *survey.following(query)]
         inputs = survey.inputs(query, planned, results_path=results_path)
         parts = to_parts(inputs, manifest.inputs)
         if changed := [part.name for part in parts if part.current != part.recorded]:
@@ -175,28 +175,28 @@ def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Pat
                 f"are not compared: run `doit experiment:{name}`"
             )
         with TemporaryDirectory(prefix="tbv8-") as temporary:
-            again = Path(temporary) / name
-            write_folder(survey, query, inputs=inputs, results_path=results_path, folder=again)
-            if difference := first_difference(folder, again):
+            rewritten = Path(temporary) / name
+            write_folder(survey, query, inputs=inputs, results_path=results_path, folder=rewritten)
+            if difference := first_difference(folder, rewritten):
                 raise DataError(f"not reproduced: {difference}")
     return f"{len(manifest.outputs)} files with the same bytes"
 
 
 def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None) -> int:
-    """Run trials of an experiment again, evenly spread, and return how many gave the same answer.
+    """Run trials of an experiment again, evenly spread, and return how many had the same outcome.
 
     Args:
-        experiment: Whose trials they are.
+        experiment: The experiment.
         db_path: The database.
-        most: How many at most; None for all.
+        most: The largest number of trials; None for all.
 
     Raises:
-        DataError: One did not, or there are none.
+        DataError: An outcome differs, or there are no trials.
     """
     name = experiment.experiment_id
     with open_bars(db_path) as store, store.transaction("DEFERRED"):
         survey = Survey(experiment, store.query)
-        planned = survey.known
+        planned = survey.fixed_trials
         if not survey.missing(store.query, planned):
             planned += survey.following(store.query)
         if survey.missing(store.query, planned):
@@ -206,44 +206,48 @@ def reproduce_trials(experiment: Experiment, *, db_path: Path, most: int | None)
         tables, code = _read_tables(store, survey), made_by(to_trial(experiment.strategy))
         funding = _read_funding(store, experiment)
 
-    def take(number: int, answer: Outcome | Died) -> None:
+    def on_outcome(number: int, outcome: Outcome | Died) -> None:
         each = planned[number]
         before = recorded[each.key]
         is_same = (
-            before.status == "died" if isinstance(answer, Died) else before.digest == answer.digest
+            before.status == "died"
+            if isinstance(outcome, Died)
+            else before.digest == outcome.digest
         )
         if not is_same:
             point = to_text(experiment.search.axes, each.point)
-            where = f" of {each.part}" if each.part else ""
-            raise DataError(f"not reproduced: trial {each.number}{where} ({point})")
+            suffix = f" of {each.part}" if each.part else ""
+            raise DataError(f"not reproduced: trial {each.number}{suffix} ({point})")
         advance(1)
 
     with (
         _executor(experiment, tables, funding, code) as pool,
         progress(f"reproduce {name}", len(planned), "trials") as advance,
     ):
-        pool.run([(at, _job(survey, each)) for at, each in enumerate(planned)], take)
+        pool.run([(at, _job(survey, each)) for at, each in enumerate(planned)], on_outcome)
     return len(planned)
 
 
 def _read_funding(store: BarStore, experiment: Experiment) -> dict[str, dict[str, Charged]]:
-    """Return all funding that any trial is charged."""
+    """Return the funding of all trials."""
     strategy = to_trial(experiment.strategy)
     return read_funding(store, strategy, strategy.run_span)
 
 
 def _read_tables(store: BarStore, survey: Survey) -> dict[tuple[str, Timeframe], pa.Table]:
-    """Return all bars that any trial reads."""
+    """Return the bars of all trials."""
     span = survey.experiment.strategy.run_span
     reads = {read: None for strategy in survey.shapes() for read in strategy.reads}
     return {
-        (series.symbol, timeframe): read_held_span(store, series, timeframe, timeframe.whole(span))
+        (series.symbol, timeframe): read_stored_bars(
+            store, series, timeframe, timeframe.whole(span)
+        )
         for series, timeframe in reads
     }
 
 
 class _Runner:
-    """Runs what is missing of some trials, and writes each answer down."""
+    """Runs those of some trials that are missing, and writes each outcome."""
 
     def __init__(self, survey: Survey, rows: TrialStore, pool: _Executor, db_path: Path) -> None:
         self._survey, self._rows, self._pool, self._db_path = survey, rows, pool, db_path
@@ -255,29 +259,29 @@ class _Runner:
                 query, self._subject, start_ms=survey.span.start_ms, end_ms=survey.span.end_ms
             )
 
-    def run_missing(self, planned: Sequence[PlannedTrial], unit: str, *, where: str = "") -> None:
-        """Run those without a row.
+    def run_missing(self, planned: Sequence[PlannedTrial], unit: str, *, suffix: str = "") -> None:
+        """Run the trials without a row.
 
         Raises:
-            DataError: As of `Pool.run`.
+            DataError: See `Pool.run`.
         """
         with open_reader(self._db_path) as query:
             missing = self._survey.missing(query, planned)
         if not missing:
             return
-        label = f"{self._survey.experiment.experiment_id}{where}"
-        if fresh := len(planned) - len(missing):
-            label += f" ({fresh:,} fresh)"
+        label = f"{self._survey.experiment.experiment_id}{suffix}"
+        if reused := len(planned) - len(missing):
+            label += f" ({reused:,} fresh)"
         with progress(label, len(missing), unit) as advance:
             jobs = [(at, _job(self._survey, each)) for at, each in enumerate(missing)]
-            self._pool.run(jobs, self._taker(missing, advance))
+            self._pool.run(jobs, self._on_outcome(missing, advance))
 
     def run_open(self) -> None:
         """Run a search whose points follow from results, from its seed on.
 
         Raises:
             ConfigError: The conditions leave too few points.
-            DataError: As of `Pool.run`.
+            DataError: See `Pool.run`.
         """
         survey, experiment = self._survey, self._survey.experiment
         survey.restart()
@@ -287,38 +291,38 @@ class _Runner:
             while True:
                 planned = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                self.run_missing(planned, "trials", where=f" from number {planned[0].number:,} on")
+                self.run_missing(planned, "trials", suffix=f" from number {planned[0].number:,} on")
                 with open_reader(self._db_path) as query:
-                    found = read_trials(query, [each.key for each in planned])
+                    trials = read_trials(query, [each.key for each in planned])
                 new = batches.send(
-                    [score(found[each.key], experiment.objective) for each in planned]
+                    [score(trials[each.key], experiment.objective) for each in planned]
                 )
         except StopIteration:
             return
         except ValueError as e:
             raise experiment.error("search.where", str(e)) from e
 
-    def _taker(
+    def _on_outcome(
         self, missing: Sequence[PlannedTrial], advance: Advance
     ) -> Callable[[int, Any], None]:
-        def take(number: int, answer: Any) -> None:
+        def on_outcome(number: int, outcome: Any) -> None:
             each = missing[number]
-            trial, details = self._row(each, answer)
+            trial, details = self._row(each, outcome)
             self._rows.write(trial, details)
             self._note(each, trial, details)
             advance(1, self._note_text())
 
-        return take
+        return on_outcome
 
-    def _row(self, each: PlannedTrial, answer: Outcome | Died) -> tuple[Trial, Details]:
-        if isinstance(answer, Died):
-            details = Details(stats=json.dumps({"error": answer.line}).encode(), equity=b"")
-            status: Status = "died"
+    def _row(self, each: PlannedTrial, outcome: Outcome | Died) -> tuple[Trial, Details]:
+        if isinstance(outcome, Died):
+            details = Details(stats=json.dumps({"error": outcome.line}).encode(), equity=b"")
+            status: TrialStatus = "died"
             digest, numbers, files = hashlib.sha256(details.stats).digest(), {}, {}
         else:
-            details = Details(stats=answer.stats, equity=answer.equity)
-            status, digest, numbers = answer.status, answer.digest, answer.numbers
-            files = answer.files
+            details = Details(stats=outcome.stats, equity=outcome.equity)
+            status, digest, numbers = outcome.status, outcome.digest, outcome.numbers
+            files = outcome.files
         trial = Trial(
             key=each.key,
             subject=self._survey.subject(each),
@@ -333,27 +337,27 @@ class _Runner:
         return trial, details
 
     def _note(self, each: PlannedTrial, trial: Trial, details: Details) -> None:
-        """Take up the trials that the progress reports."""
+        """Update the numbers that the progress shows."""
         self._failed += trial.status != "ok"
         if each.part == "" and trial.sharpe is not None:
             self._ratios[trial.variant] = trial.sharpe
-        found = score(trial, self._survey.experiment.objective)
-        if each.part == "" and found is not None and (self._best is None or found > self._best[0]):
+        value = score(trial, self._survey.experiment.objective)
+        if each.part == "" and value is not None and (self._best is None or value > self._best[0]):
             point = to_text(self._survey.experiment.search.axes, each.point)
-            self._best = found, point, daily_of(to_equity(details.equity))
+            self._best = value, point, daily_of(to_equity(details.equity))
 
     def _note_text(self) -> str:
-        words = []
+        parts = []
         if self._best is not None:
             objective = self._survey.experiment.objective
             value, point, returns = self._best
             deflated = deflate(returns, self._ratios, max(self._tries, len(self._ratios)))
-            words.append(
+            parts.append(
                 f"best {objective.metric} {value if objective.maximize else -value:.4g} "
                 f"(deflated Sharpe ratio {number(deflated, '.0%')}, {point})"
             )
         if self._failed:
-            words.append(f"{self._failed:,} failed")
+            parts.append(f"{self._failed:,} failed")
         if self._pool.peak:
-            words.append(f"{self._pool.peak // 10**6:,} MB a worker")
-        return ", ".join(words)
+            parts.append(f"{self._pool.peak // 10**6:,} MB a worker")
+        return ", ".join(parts)

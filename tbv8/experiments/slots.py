@@ -1,7 +1,7 @@
-"""A machine-wide limit of trials that run at once: as many as cores, whoever started them.
+"""A limit of trials that run at once on a machine: as many as cores, for all processes together.
 
-A slot is a lock on a file in the system's temporary folder, which the kernel takes from a killed
-process.
+A slot is a lock on a file in the system's temporary folder; the kernel releases the lock of a
+process that is killed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOOK_AGAIN_S = 0.02
+_POLL_S = 0.02
 
 
 def count_cores() -> int:
@@ -26,19 +26,19 @@ def count_cores() -> int:
 
 
 @contextmanager
-def held_slot(cores: int) -> Iterator[int]:
-    """Wait for a free slot and hold it; yields its number."""
+def take_slot(cores: int) -> Iterator[int]:
+    """Wait for a free slot, and yield its number; the slot is free again after the block."""
     folder = Path(tempfile.gettempdir()) / f"tbv8-slots-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     handles = [os.open(folder / str(n), os.O_RDWR | os.O_CREAT, 0o600) for n in range(cores)]
     try:
-        yield _lock_one(handles)
+        yield _wait_for_lock(handles)
     finally:
         for handle in handles:
             os.close(handle)
 
 
-def _lock_one(handles: list[int]) -> int:
+def _wait_for_lock(handles: list[int]) -> int:
     while True:
         for number, handle in enumerate(handles):
             try:
@@ -46,4 +46,4 @@ def _lock_one(handles: list[int]) -> int:
             except BlockingIOError:
                 continue
             return number
-        time.sleep(_LOOK_AGAIN_S)
+        time.sleep(_POLL_S)

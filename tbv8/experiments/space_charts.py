@@ -1,4 +1,4 @@
-"""The space of a search as charts: maps over two axes, how the best was found, the best trials."""
+"""Charts of a search's space: maps over two axes, the best trial so far, the best trials."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from tbv8.page.words import number
 
 type Part = tuple[str, str, Child]
 
-_LINES = 50
+_MOST_LINES = 50
 _MOST_PAIRS = 6
 _MOST_CELLS = 40_000
 
 
 def ordered(findings: Findings) -> list[Row]:
-    """Return the trials that may be chosen, the best first."""
+    """Return the trials that qualify, the best first."""
     objective = findings.experiment.objective
-    known = [
-        (found, row) for row in findings.rows if (found := score(row.trial, objective)) is not None
+    scored = [
+        (value, row) for row in findings.rows if (value := score(row.trial, objective)) is not None
     ]
-    return [row for _, row in sorted(known, key=lambda pair: (-pair[0], pair[1].number))]
+    return [row for _, row in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
 
 
 def mark_of(findings: Findings) -> str:
-    """Return the axis across each chart."""
+    """Return the text across each chart."""
     return "simulated" if findings.experiment.strategy.simulated else ""
 
 
 def value_of(findings: Findings, row: Row) -> float | None:
-    """Return a trial's number by the objective; None where it may not be chosen."""
+    """Return a trial's value by the objective; None if it does not qualify."""
     objective = findings.experiment.objective
-    found = score(row.trial, objective)
-    return found if found is None or objective.maximize else -found
+    value = score(row.trial, objective)
+    return value if value is None or objective.maximize else -value
 
 
 # The space.
 
 
 class _Panel(msgspec.Struct, frozen=True):
-    """One way to look at a pair of axes."""
+    """A chart of a pair of axes, with the title of its radio button."""
 
     id: str
     title: str
@@ -97,32 +97,32 @@ def _panels(findings: Findings) -> Iterator[_Panel]:
             continue
         if len(across.values) * len(up.values) > _MOST_CELLS:
             continue
-        for how, words in _WAYS.items() if len(axes) > 2 else [("chosen", "")]:
-            id_ = f"space-{at}-{how}"
+        for mode, words in _MODES.items() if len(axes) > 2 else [("chosen", "")]:
+            id_ = f"space-{at}-{mode}"
             title = f"{name}{words}"
-            yield _Panel(id_, title, _heatmap(findings, across, up, how=how, id_=f"{id_}-chart"))
+            yield _Panel(id_, title, _heatmap(findings, across, up, mode=mode, id_=f"{id_}-chart"))
 
 
-_WAYS = {"chosen": ", others as chosen", "mean": ", mean of others", "worst": ", worst of others"}
+_MODES = {"chosen": ", others as chosen", "mean": ", mean of others", "worst": ", worst of others"}
 
 
-def _known(findings: Findings) -> list[tuple[Row, float]]:
-    """Return the trials that may be chosen, with their numbers."""
+def _scored(findings: Findings) -> list[tuple[Row, float]]:
+    """Return the trials that qualify, with their values."""
     pairs = ((row, value_of(findings, row)) for row in findings.rows)
     return [(row, value) for row, value in pairs if value is not None]
 
 
 def _cells(
-    findings: Findings, across: Axis, up: Axis, how: str
+    findings: Findings, across: Axis, up: Axis, mode: str
 ) -> tuple[list[list[float | None]], list[list[int | None]]]:
-    """Return a map over two axes, and where it has trials but no number."""
+    """Return a map over two axes, and the cells that have trials but no value."""
     cells: dict[tuple[int, int], list[float]] = {}
     empty: set[tuple[int, int]] = set()
     chosen = findings.chosen
     assert chosen
     for row in findings.rows:
         others = [name for name in row.params if name not in (across.name, up.name)]
-        if how == "chosen" and any(row.params[name] != chosen.params[name] for name in others):
+        if mode == "chosen" and any(row.params[name] != chosen.params[name] for name in others):
             continue
         place = (up.values.index(row.params[up.name]), across.values.index(row.params[across.name]))
         value = value_of(findings, row)
@@ -131,18 +131,18 @@ def _cells(
         else:
             cells.setdefault(place, []).append(value)
     worst = min if findings.experiment.objective.maximize else max
-    combine = worst if how == "worst" else statistics.fmean
+    combine = worst if mode == "worst" else statistics.fmean
     grid: list[list[float | None]] = [[None] * len(across.values) for _ in up.values]
-    rest: list[list[int | None]] = [[None] * len(across.values) for _ in up.values]
+    unscored: list[list[int | None]] = [[None] * len(across.values) for _ in up.values]
     for (y, x), values in cells.items():
         grid[y][x] = round(combine(values), 6)
     for y, x in empty - cells.keys():
-        rest[y][x] = 1
-    return grid, rest
+        unscored[y][x] = 1
+    return grid, unscored
 
 
-def _heatmap(findings: Findings, across: Axis, up: Axis, *, how: str, id_: str) -> Chart:
-    grid, rest = _cells(findings, across, up, how)
+def _heatmap(findings: Findings, across: Axis, up: Axis, *, mode: str, id_: str) -> Chart:
+    grid, unscored = _cells(findings, across, up, mode)
     chosen = findings.chosen
     assert chosen
     return Chart(
@@ -152,7 +152,7 @@ def _heatmap(findings: Findings, across: Axis, up: Axis, *, how: str, id_: str) 
             "x": _labels(across),
             "y": _labels(up),
             "z": grid,
-            "rest": rest,
+            "rest": unscored,
             "at": [str(plain(chosen.params[across.name]))],
             "and": [str(plain(chosen.params[up.name]))],
         },
@@ -210,7 +210,7 @@ def _marker() -> dict[str, Any]:
 
 
 def _colors(findings: Findings) -> dict[str, Any]:
-    """Return the scale: good is green; with a middle at 0 where there is good and bad."""
+    """Return the color scale: good is green; its middle is 0 if higher is better."""
     bar = {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": "--muted"}}
     if findings.experiment.objective.maximize:
         scale = [[0, "--down"], [0.5, "--card"], [1, "--up"]]
@@ -238,9 +238,7 @@ def _square(across: Axis, up: Axis) -> dict[str, Any]:
 
 
 def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
-    known = [
-        (row, value) for row in findings.rows if (value := value_of(findings, row)) is not None
-    ]
+    scored = _scored(findings)
     colors = _colors(findings)
     middle = {"cmid": 0} if "zmid" in colors else {}
     chosen = findings.chosen
@@ -249,9 +247,9 @@ def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
         id=id_,
         label=f"{findings.experiment.objective.metric} over {across.name} and {up.name}",
         columns={
-            "x": [plain(row.params[across.name]) for row, _ in known],
-            "y": [plain(row.params[up.name]) for row, _ in known],
-            "c": [round(value, 6) for _, value in known],
+            "x": [plain(row.params[across.name]) for row, _ in scored],
+            "y": [plain(row.params[up.name]) for row, _ in scored],
+            "c": [round(value, 6) for _, value in scored],
             "at": [plain(chosen.params[across.name])],
             "and": [plain(chosen.params[up.name])],
         },
@@ -286,16 +284,14 @@ def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
 
 
 def _dots(findings: Findings, axis: Axis | None) -> Chart:
-    """Return the only axis against the objective."""
-    known = [
-        (row, value) for row in findings.rows if (value := value_of(findings, row)) is not None
-    ]
+    """Return a chart of the objective over the only axis, or over the number of the trial."""
+    scored = _scored(findings)
     name = axis.name if axis else "number"
-    xs = [plain(row.params[axis.name]) if axis else row.number for row, _ in known]
+    xs = [plain(row.params[axis.name]) if axis else row.number for row, _ in scored]
     return Chart(
         id="space-one-chart",
         label=f"{findings.experiment.objective.metric} over {name}",
-        columns={"x": xs, "y": [round(value, 6) for _, value in known]},
+        columns={"x": xs, "y": [round(value, 6) for _, value in scored]},
         traces=[
             {
                 "type": "scatter",
@@ -355,14 +351,14 @@ def path_part(findings: Findings) -> Part:
     )
     content: list[Child] = [draw(chart)]
     if len(findings.experiment.search.axes) > 1:
-        content += [element("h3", f"The best {_LINES}"), draw(_parallel(findings))]
+        content += [element("h3", f"The best {_MOST_LINES}"), draw(_parallel(findings))]
     return "path", "How it was found", content
 
 
 def _parallel(findings: Findings) -> Chart:
     """Return the values of the best trials, a line each; each axis from its first to its last."""
     axes = findings.experiment.search.axes
-    rows = ordered(findings)[:_LINES]
+    rows = ordered(findings)[:_MOST_LINES]
     columns: dict[str, Sequence[Any]] = {"x": [label_text(axis.name) for axis in axes]}
     traces = []
     for at, row in reversed(list(enumerate(rows))):

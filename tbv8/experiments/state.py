@@ -1,4 +1,4 @@
-"""Is the result of an experiment what its file, code, bars and rows would give now?"""
+"""Whether an experiment's result is what its file, code, bars and rows would give now."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def experiment_state(db_path: Path, experiment: Experiment, *, results_path: Pat
     with open_reader(db_path) as query:
         check_warm_up(experiment, query, results_path=results_path)
         survey = Survey(experiment, query)
-        missing, planned = survey.missing(query, survey.known), survey.known
-        is_known = not missing
-        if is_known:
+        missing, planned = survey.missing(query, survey.fixed_trials), survey.fixed_trials
+        has_choices = not missing
+        if has_choices:
             following = survey.following(query)
             missing, planned = survey.missing(query, following), [*planned, *following]
         inputs = survey.inputs(query, planned, results_path=results_path)
         listed = read_keys(query, experiment.experiment_id)
     reasons = []
     if missing:
-        of = "" if is_known else f" of {len(planned):,}"
-        what = "trials of its choices" if is_known else "trials"
-        reasons.append(f"{len(missing):,}{of} {what} are to be run")
+        out_of = "" if has_choices else f" of {len(planned):,}"
+        unit = "trials of its choices" if has_choices else "trials"
+        reasons.append(f"{len(missing):,}{out_of} {unit} are to be run")
     for name, part in inputs.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if manifest.inputs and recorded.digest != part.digest and name not in ("trials", "tries"):

@@ -1,10 +1,10 @@
 """The tested windows of a walk-forward as one account.
 
-Each window starts with the starting balance, and the stitched equity adds what it gained. Where two
-windows meet both runs have the orders of that very close; they count for the second alone. Where
-the second holds another position, changing from one to the other is paid for: fee, tick and
-slippage of a market order at that close. The first window carries its position over as the plain
-backtest does, so that with one candidate both are the same.
+Each window starts with the starting balance, and its gain is added to the stitched equity. At the
+close where two windows meet, both runs have orders; they count for the second run only. If the
+second has another position there, the account pays for the change: fee, tick and slippage of a
+market order at that close. The first window carries its position over as the plain backtest does,
+so that with a single point in the search the walk-forward equals the backtest.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy as np
 from tbv8.config.files import Instrument
 from tbv8.config.records import Strategy
 from tbv8.experiments.walkforward import Fold
-from tbv8.market import DAY_MS, FEWEST_DAYS
+from tbv8.market import DAY_MS
 from tbv8.results.accounting import from_money, to_money
-from tbv8.results.statistics import Performance, measure_curve, without_yearly
+from tbv8.results.statistics import Performance, measure_curve
 from tbv8.risk.events import EXACT
 from tbv8.store.trials import Trial
 from tbv8.trading.nautilus import Ints
 
 
 class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
-    """A window's choice and its run out of sample; all None or empty where it stayed flat."""
+    """A window's choice and its run out of sample; all None or empty if it stayed flat."""
 
     fold: Fold
     number: int | None
@@ -44,14 +44,20 @@ class OutOfSample(msgspec.Struct, frozen=True, kw_only=True):
         return self.tested is not None and self.tested.status == "ok"
 
 
-class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """A window's gain, in USD.
+class StitchedWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of the stitched account; amounts are in USD.
 
     Attributes:
-        gain: Of its equity, after `switch_cost`.
-        switch_cost: Of changing from the position before to its own.
+        fold: The spans of training and test.
+        number: The number of the trial that it chose; None if it stayed flat.
+        params: The values of that trial.
+        trained: The trial in sample.
+        tested: The trial out of sample.
+        gain: The gain of its equity, after `switch_cost`.
+        switch_cost: The cost of changing from the position before to its own.
         carried: Its position at the boundary, by symbol.
-        efficiency: The Sharpe ratio tested over that trained; None where that is not above 0.
+        efficiency: The Sharpe ratio out of sample over the one in sample; None if the latter is not
+            above 0.
     """
 
     fold: Fold
@@ -68,7 +74,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 class Stitched(msgspec.Struct, frozen=True, kw_only=True):
     """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight."""
 
-    windows: Sequence[Window]
+    windows: Sequence[StitchedWindow]
     times_ms: Ints
     equity: Ints
     window_of: Ints
@@ -80,59 +86,54 @@ def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
     """Return the windows as one account.
 
     Args:
-        windows: In order, each beginning where the one before ends.
-        strategy: Whose rules and starting balance they ran by.
+        windows: The windows in order; each begins where the one before ends.
+        strategy: The strategy, with the venue's rules and the starting balance.
     """
     start = to_money(strategy.starting_balance_usd)
-    made: list[Window] = []
+    stitched: list[StitchedWindow] = []
     times_ms, equity, window_of = [windows[0].fold.test.start_ms], [start], [0]
     positions: dict[str, Decimal] = {}
     for at, window in enumerate(windows):
         carried = _carried(window)
         prices = _prices(windows[at - 1], window) if at else {}
         cost = _switch_cost(positions if at else carried, carried, prices, strategy)
-        begun = equity[-1] - to_money(cost)
+        start_equity = equity[-1] - to_money(cost)
         days = _days(window, is_last=at == len(windows) - 1)
-        for ts_ms, gained in zip(_midnights(window.fold), days, strict=True):
+        for ts_ms, gain_so_far in zip(_midnights(window.fold), days, strict=True):
             times_ms.append(ts_ms)
-            equity.append(begun + gained)
+            equity.append(start_equity + gain_so_far)
             window_of.append(at)
         positions = _final(window)
-        made.append(
-            Window(
+        stitched.append(
+            StitchedWindow(
                 fold=window.fold,
                 number=window.number,
                 params=window.params,
                 trained=window.trained,
                 tested=window.tested,
-                gain=from_money(equity[-1] - begun) - cost,
+                gain=from_money(equity[-1] - start_equity) - cost,
                 switch_cost=cost,
                 carried=carried,
                 efficiency=_efficiency(window),
             )
         )
-    return _summarise(made, times_ms, equity, window_of)
+    return _summarise(stitched, times_ms, equity, window_of)
 
 
 def _summarise(
-    windows: Sequence[Window],
+    windows: Sequence[StitchedWindow],
     times_ms: Sequence[int],
     equity: Sequence[int],
     window_of: Sequence[int],
 ) -> Stitched:
     times, points = (np.array(values, dtype=np.int64) for values in (times_ms, equity))
-    performance = measure_curve(
-        times[1:], points[1:], start_ms=times_ms[0], start=from_money(equity[0])
-    )
-    if times_ms[-1] - times_ms[0] < FEWEST_DAYS * DAY_MS:
-        performance = without_yearly(performance)
     known = sorted(window.efficiency for window in windows if window.efficiency is not None)
     return Stitched(
         windows=windows,
         times_ms=times,
         equity=points,
         window_of=np.array(window_of, dtype=np.int64),
-        performance=performance,
+        performance=measure_curve(times, points),
         efficiency=known[len(known) // 2] if known else None,
     )
 
@@ -142,16 +143,16 @@ def _midnights(fold: Fold) -> range:
 
 
 def _days(window: OutOfSample, *, is_last: bool) -> list[int]:
-    """Return a window's gain at each midnight, before its successor trades."""
+    """Return a window's gain at each midnight, without the orders of its very last close."""
     count = len(_midnights(window.fold))
     if not window.has_run:
         return [0] * count
-    gained: list[int] = (window.equity[1:] - window.equity[0]).tolist()
-    gained += gained[-1:] * (count - len(gained))  # an outage until the end
+    gains: list[int] = (window.equity[1:] - window.equity[0]).tolist()
+    gains += gains[-1:] * (count - len(gains))  # an outage until the end
     at_end = window.stats["at_end"]
     if at_end and not is_last:
-        gained[-1] -= to_money(Decimal(at_end["equity"]))
-    return gained
+        gains[-1] -= to_money(Decimal(at_end["equity"]))
+    return gains
 
 
 def _carried(window: OutOfSample) -> dict[str, Decimal]:
@@ -173,11 +174,11 @@ def _final(window: OutOfSample) -> dict[str, Decimal]:
 
 
 def _prices(before: OutOfSample, window: OutOfSample) -> dict[str, Decimal]:
-    """Return the closes at a boundary, as far as one of both windows has them."""
+    """Return the closes at a boundary, of all symbols that either window has."""
     ended = before.stats["end_prices"] if before.has_run else {}
-    begun = window.stats["carried"] if window.has_run else {}
+    carried = window.stats["carried"] if window.has_run else {}
     prices = {symbol: Decimal(price) for symbol, price in ended.items()}
-    return prices | {symbol: Decimal(own["price"]) for symbol, own in begun.items()}
+    return prices | {symbol: Decimal(own["price"]) for symbol, own in carried.items()}
 
 
 def _switch_cost(

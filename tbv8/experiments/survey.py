@@ -1,7 +1,7 @@
-"""The trials of an experiment, and those that the database has: light, for each start.
+"""The trials of an experiment, and those that the database has; imports little, for each start.
 
-The trials of the search and of the training windows are known from the YAML alone; which ones are
-tested out of sample follows from the rows of the training.
+The trials of the search and of the training windows follow from the YAML alone; the trials out of
+sample follow from the results of the training.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from tbv8.config.records import Experiment, Strategy
 from tbv8.config.source import digest_file
 from tbv8.config.space import Point, as_mapping, points
-from tbv8.experiments.blocks import Market, nests_in_a_day, whole_days
+from tbv8.experiments.blocks import RechainedMarket, nests_in_a_day, whole_days
 from tbv8.experiments.keys import Keys, Window, side_subject, subject_of
 from tbv8.experiments.walkforward import Fold, choose, folds, neighbours
 from tbv8.freshness.result import PACKAGE, code_files, package_versions, source_digests
@@ -28,10 +28,10 @@ from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query
 from tbv8.store.trials import (
     BY_TRADE,
-    MARKET,
-    Listed,
+    MARKET_PART,
+    ListedTrial,
     Trial,
-    read_held,
+    read_digests,
     read_listed,
     read_trials,
     read_tries,
@@ -39,9 +39,9 @@ from tbv8.store.trials import (
 
 
 class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
-    """One trial that an experiment is made of; `part` as in `tbv8.store.trials`.
+    """One trial of an experiment; for `part` see `tbv8.store.trials`.
 
-    `market` and `by_trade` are those of `tbv8.experiments.jobs.Job`.
+    For `market` and `by_trade` see `tbv8.experiments.jobs.Job`.
     """
 
     part: str
@@ -49,7 +49,7 @@ class PlannedTrial(msgspec.Struct, frozen=True, kw_only=True):
     point: Point
     window: Window
     key: bytes
-    market: Market | None = None
+    market: RechainedMarket | None = None
     by_trade: bool = False
 
     @property
@@ -62,8 +62,8 @@ class Survey:
     """The trials of an experiment.
 
     Args:
-        experiment: What is asked for.
-        query: The database; asked for fingerprints of bars here, and not again.
+        experiment: The experiment.
+        query: The database; its fingerprints of bars are read here, and not again.
 
     Raises:
         ConfigError: The conditions leave fewer points than there are trials, the span is too short
@@ -73,7 +73,7 @@ class Survey:
     def __init__(self, experiment: Experiment, query: Query) -> None:
         self.experiment = experiment
         search = experiment.search
-        self.points = _known_points(experiment, query)
+        self.points = _read_points(experiment, query)
         self._keys = Keys(query, experiment.strategy, search.axes)
         walk = experiment.walk_forward
         self.folds: list[Fold] = folds(experiment.strategy.run_span, walk) if walk else []
@@ -123,7 +123,7 @@ class Survey:
         return PlannedTrial(part=part, number=number, point=point, window=window, key=key)
 
     def restart(self) -> None:
-        """Forget the points of a search that follows from results, to go through it again."""
+        """Forget the points of a search whose points follow from results, to repeat it."""
         self.points, self.search = [], []
 
     def add(self, new: Sequence[Point]) -> list[PlannedTrial]:
@@ -137,19 +137,19 @@ class Survey:
         return added
 
     @property
-    def known(self) -> list[PlannedTrial]:
-        """The trials that the YAML alone asks for."""
+    def fixed_trials(self) -> list[PlannedTrial]:
+        """The trials that follow from the YAML alone."""
         return [*self.search, *(planned for part in self.training for planned in part)]
 
     def choices(self, query: Query) -> list[int | None]:
-        """Return the number that each window chooses from its rows; None for a flat window."""
-        chosen = []
+        """Return the number of the trial that each window chooses; None for a flat window."""
+        numbers = []
         for part in self.training:
             rows = read_trials(query, [planned.key for planned in part])
             trials: list[Trial | None] = [rows.get(planned.key) for planned in part]
             objective = self.experiment.objective
-            chosen.append(choose(trials, objective, neighbours=self._neighbours))
-        return chosen
+            numbers.append(choose(trials, objective, neighbours=self._neighbours))
+        return numbers
 
     def tested(self, choices: Sequence[int | None]) -> list[PlannedTrial]:
         """Return the trials out of sample."""
@@ -160,12 +160,12 @@ class Survey:
         ]
 
     def chosen(self, query: Query) -> int | None:
-        """Return the number that the search chooses from its rows; None where all are out."""
+        """Return the number of the trial that the search chooses; None if none qualifies."""
         rows = read_trials(query, [planned.key for planned in self.search])
         return choose([rows.get(planned.key) for planned in self.search], self.experiment.objective)
 
     def drawn(self, number: int | None) -> list[PlannedTrial]:
-        """Return the trials that the Monte Carlo of a chosen one needs: none of no choice."""
+        """Return the trials for the Monte Carlo of a chosen trial; none if `number` is None."""
         monte_carlo = self.experiment.monte_carlo
         if monte_carlo is None or number is None:
             return []
@@ -179,14 +179,14 @@ class Survey:
             by_trade=True,
         )
         markets = [
-            Market(block_days=monte_carlo.block_days, seed=monte_carlo.seed, path=path)
+            RechainedMarket(block_days=monte_carlo.block_days, seed=monte_carlo.seed, path=path)
             for path in range(monte_carlo.markets)
         ]
         return [
             by_trade,
             *(
                 PlannedTrial(
-                    part=f"{MARKET}{market.path}",
+                    part=f"{MARKET_PART}{market.path}",
                     number=number,
                     point=point,
                     window=window,
@@ -198,7 +198,7 @@ class Survey:
         ]
 
     def following(self, query: Query) -> list[PlannedTrial]:
-        """Return all trials that follow from rows: out of sample, and of the chosen one."""
+        """Return the trials that follow from results: out of sample, and the Monte Carlo."""
         number = self.chosen(query) if self.experiment.monte_carlo else None
         return [*self.tested(self.choices(query)), *self.drawn(number)]
 
@@ -228,11 +228,11 @@ class Survey:
     def inputs(
         self, query: Query, planned: Sequence[PlannedTrial], *, results_path: Path
     ) -> dict[str, Input]:
-        """Return every part of the key of an experiment's result, of trials that are all there.
+        """Return every part of the key of an experiment's result; all its trials must have a row.
 
         `results_path` is the folder of all results, whose plotly.min.js its page may share.
         """
-        rows = read_held(query, [each.key for each in planned])
+        rows = read_digests(query, [each.key for each in planned])
         answers = b"".join(each.key + rows[each.key][0] for each in planned if each.key in rows)
         tries, ratios = read_tries(
             query,
@@ -240,22 +240,22 @@ class Survey:
             start_ms=self.span.start_ms,
             end_ms=self.span.end_ms,
         )
-        known = sorted(f"{variant.hex()} {ratio!r}" for variant, ratio in ratios.items())
+        ratio_lines = sorted(f"{variant.hex()} {ratio!r}" for variant, ratio in ratios.items())
         return {
             "experiment": make_input(_settings(self.experiment)),
             "values": make_input(self._keys.fixed),
             **self._keys.base(self._keys.shapes()[0], self._keys.window).inputs,
             **_optimizer_input(self.experiment),
             "trials": Input(hashlib.sha256(answers).hexdigest(), {"count": len(planned)}),
-            "tries": Input(digest_text([str(tries), *known]), {"count": tries}),
+            "tries": Input(digest_text([str(tries), *ratio_lines]), {"count": tries}),
             PAGE_PART: page_input(is_plotly_beside=has_plotly(results_path)),
         }
 
-    def listed(self, planned: Iterable[PlannedTrial]) -> list[Listed]:
+    def listed(self, planned: Iterable[PlannedTrial]) -> list[ListedTrial]:
         """Return the rows of `experiment_trials`."""
         axes = self.experiment.search.axes
         return [
-            Listed(
+            ListedTrial(
                 part=each.part,
                 number=each.number,
                 key=each.key,
@@ -265,22 +265,24 @@ class Survey:
         ]
 
     def missing(self, query: Query, planned: Sequence[PlannedTrial]) -> list[PlannedTrial]:
-        """Return the trials without a row, or whose strategy opened files that have changed."""
-        rows = read_held(query, [each.key for each in planned])
+        """Return the trials without a row, or whose strategy opened files that changed since."""
+        rows = read_digests(query, [each.key for each in planned])
         root = self.experiment.strategy.root
-        same = {files: _are_same(files, root) for files in {files for _, files in rows.values()}}
-        seen: set[bytes] = set()
-        found = []
+        is_unchanged = {
+            files: _are_same(files, root) for files in {files for _, files in rows.values()}
+        }
+        keys_seen: set[bytes] = set()
+        missing = []
         for each in planned:
-            is_held = each.key in rows and same[rows[each.key][1]]
-            if not is_held and each.key not in seen:
-                found.append(each)
-            seen.add(each.key)
-        return found
+            has_row = each.key in rows and is_unchanged[rows[each.key][1]]
+            if not has_row and each.key not in keys_seen:
+                missing.append(each)
+            keys_seen.add(each.key)
+        return missing
 
 
-def _known_points(experiment: Experiment, query: Query) -> list[Point]:
-    """Return the points of a search; of one that follows from results those that are listed.
+def _read_points(experiment: Experiment, query: Query) -> list[Point]:
+    """Return the points of a search; if they follow from results, those that are listed so far.
 
     Raises:
         ConfigError: The conditions leave fewer points than there are trials.
@@ -294,12 +296,12 @@ def _known_points(experiment: Experiment, query: Query) -> list[Point]:
     listed = read_listed(query, experiment.experiment_id, "")
     found = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
     columns = zip(search.axes, zip(*found, strict=True), strict=False)
-    is_known = all(value in axis.values for axis, column in columns for value in column)
-    return found if is_known else []
+    is_valid = all(value in axis.values for axis, column in columns for value in column)
+    return found if is_valid else []
 
 
 def _optimizer_input(experiment: Experiment) -> dict[str, Input]:
-    """Return the part that decides on the points of a search that follows from results."""
+    """Return the code that chooses the points of a search whose points follow from results."""
     if experiment.search.method != "tpe":
         return {}
     sources = source_digests(code_files("experiments/optimizer.py"), PACKAGE.parent)
@@ -307,14 +309,14 @@ def _optimizer_input(experiment: Experiment) -> dict[str, Input]:
 
 
 def page_input(*, is_plotly_beside: bool = False) -> Input:
-    """Return the part of an experiment's key that makes its folder of the rows; no trial has it."""
+    """Return the code that makes an experiment's folder from its rows; it is in no trial's key."""
     sources = source_digests(code_files("experiments", "page"), PACKAGE.parent)
     beside = {PLOTLY_FILE: PLOTLY_BESIDE} if is_plotly_beside else {}
     return make_input(sources | package_versions("plotly") | beside)
 
 
 def _settings(experiment: Experiment) -> dict[str, Any]:
-    """Return the contents of an experiment's file, but for the way it is run."""
+    """Return the contents of an experiment's file except for `run`."""
     search = experiment.search
     return {
         "search": {

@@ -1,6 +1,7 @@
 """A trial: a whole backtest on the primary venue, without files. A pure function of its arguments.
 
-It has every check that a backtest has. What a strategy raises is the trial's answer, in one line.
+It has every check that a backtest has. An exception of the strategy is the trial's outcome, in one
+line.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from tbv8.backtest.funding import funding_within
 from tbv8.config.records import Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import DAY_MS, Timeframe
-from tbv8.results.accounting import Books, is_at_close, to_books, to_money
+from tbv8.results.accounting import Books, is_at_close, to_books
 from tbv8.results.marks import to_marks
 from tbv8.results.summary import summarise, to_json
-from tbv8.store.trials import Status
+from tbv8.store.trials import TrialStatus
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import Charged
 from tbv8.trading.nautilus import Ints
@@ -33,8 +34,8 @@ from tbv8.trading.records import Run
 type Tables = Mapping[tuple[str, Timeframe], pa.Table]
 """Tables of bars by symbol and timeframe."""
 
-_LISTS = ("denials", "halts")
-_APART = ("buy_and_hold", "venue")  # the same for all
+_COUNTED = ("denials", "halts")
+_SAME_FOR_ALL = ("buy_and_hold", "venue")  # the same for all
 _METRICS = {
     "sharpe": "sharpe",
     "sortino": "sortino",
@@ -56,22 +57,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """A trial's outcome.
 
     Attributes:
-        status: `ok`, or `failed` where the strategy raised or its config refused the values.
-        stats: The numbers of summary.json's primary as JSON, with lists of events as their counts;
-            of a failed trial its line under `error`.
-        equity: int64 of 10^-8 USD, little-endian, of each day as `daily` has them, unless
-            `run_trial` was called with other points.
-        files: Digests of what the strategy opened, by path.
+        status: `ok`, or `failed` if the strategy raised or its config refused the values.
+        stats: The numbers of summary.json's primary as JSON, with the counts of lists of events;
+            for a failed trial only its line, under `error`.
+        equity: int64 of 10^-8 USD, little-endian: the points that `run_trial` was called with, by
+            default each day's as in `daily`.
+        files: Digests of the files that the strategy opened, by path.
     """
 
-    status: Status
+    status: TrialStatus
     stats: bytes
     equity: bytes = b""
     files: dict[str, str] = {}
 
     @property
     def digest(self) -> bytes:
-        """The sha256 over all that is the trial's answer."""
+        """The sha256 over the trial's numbers and equity."""
         return hashlib.sha256(self.stats + self.equity).digest()
 
     @property
@@ -92,7 +93,7 @@ def daily(books: Books) -> Ints:
     curve = books.curve
     first, last = curve.start_ms // DAY_MS, (int(curve.closes_ms[-1]) - 1) // DAY_MS
     ends_ms = np.arange(first + 1, last + 2, dtype=np.int64) * DAY_MS
-    points = np.concatenate([[to_money(books.run.start_equity)], curve.equity])
+    points = curve.from_start(curve.equity)
     at = np.searchsorted(curve.closes_ms, ends_ms, side="right")
     return np.concatenate([points[:1], points[at]]).astype("<i8")
 
@@ -104,13 +105,13 @@ def run_trial(
     *,
     points: Callable[[Books], Ints] = daily,
 ) -> Outcome:
-    """Run a strategy over its span, and measure what came of it.
+    """Run a strategy over its span, and return its numbers.
 
     Args:
-        strategy: With the values of the trial.
-        tables: The bars of its span and others, of every symbol and timeframe that it reads.
-        funding: What is charged in its span and others, by venue and symbol.
-        points: What the outcome's equity is.
+        strategy: The strategy with the values of the trial.
+        tables: Bars of at least its span, for every symbol and timeframe that it reads.
+        funding: The charged funding of at least its span, by venue and symbol.
+        points: A function that returns the outcome's equity.
     """
     bars = bars_of(strategy, tables)
     bars = msgspec.structs.replace(bars, funding=funding_within(strategy, funding or {}))
@@ -124,8 +125,8 @@ def run_trial(
     except Tbv8Error as e:
         return Outcome(status="failed", stats=_encode({"error": str(e)}))
     stats: dict[str, Any] = to_json(summary)["primary"]
-    stats = {key: value for key, value in stats.items() if key not in _APART}
-    stats |= {key: len(stats[key]) for key in _LISTS}
+    stats = {key: value for key, value in stats.items() if key not in _SAME_FOR_ALL}
+    stats |= {key: len(stats[key]) for key in _COUNTED}
     prices = {symbol: repr(float(own[-1])) for symbol, own in books.curve.prices.items()}
     stats |= {"carried": _carried(run), "at_end": _at_end(books), "end_prices": prices}
     return Outcome(status="ok", stats=_encode(stats), equity=points(books).tobytes(), files=files)
@@ -134,23 +135,23 @@ def run_trial(
 def bars_of(strategy: Strategy, tables: Tables) -> Bars:
     """Return the bars that a strategy reads in its span."""
 
-    def cut(symbol: str, timeframe: Timeframe) -> pa.Table:
+    def slice_bars(symbol: str, timeframe: Timeframe) -> pa.Table:
         span, table = timeframe.whole(strategy.bars_span), tables[symbol, timeframe]
         first, end = np.searchsorted(table["ts_ms"].to_numpy(), [span.start_ms, span.end_ms])
         return table.slice(first, end - first)
 
     return Bars(
         shown={
-            (symbol, timeframe): cut(symbol, timeframe)
+            (symbol, timeframe): slice_bars(symbol, timeframe)
             for symbol in strategy.symbols
             for timeframe in strategy.timeframes
         },
-        steps={symbol: cut(symbol, strategy.step) for symbol in strategy.symbols},
+        steps={symbol: slice_bars(symbol, strategy.step) for symbol in strategy.symbols},
     )
 
 
 def _carried(run: Run) -> dict[str, Any]:
-    """Return position and price of each symbol when counting began, if something was held."""
+    """Return the position and price of each symbol that had a position when counting began."""
     if run.carried is None:
         return {}
     return {
@@ -161,9 +162,9 @@ def _carried(run: Run) -> dict[str, Any]:
 
 
 def _at_end(books: Books) -> dict[str, Any]:
-    """Return the effect of orders at the very last close on equity and positions.
+    """Return the effect of the orders at the very last close on equity and positions.
 
-    Of two runs that meet at a close both have these orders, and they belong to the second.
+    If two runs meet at a close, both have these orders; they count for the second run only.
     """
     end_ms, equity = int(books.curve.closes_ms[-1]), Decimal(0)
     positions: dict[str, Decimal] = {}

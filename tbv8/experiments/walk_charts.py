@@ -18,7 +18,7 @@ _BANDS = 60
 
 
 def walk_part(findings: Findings, walk: Stitched) -> Part:
-    """Return the windows one after another, and what each chose."""
+    """Return the windows one after another, and the values that each chose."""
     note = (
         "Each window's values are the best of the time before it, and it is run on with the "
         "position that these values would hold; changing position from window to window is paid "
@@ -83,7 +83,7 @@ def _stitched(findings: Findings, walk: Stitched) -> Chart:
 
 
 def _steps(findings: Findings, walk: Stitched) -> Chart:
-    """Return the chosen values over time, each axis by the number of its value."""
+    """Return the chosen values over time, as their places on each axis."""
     axes = findings.experiment.search.axes
     times = [window.fold.test.start_ms for window in walk.windows] + [
         walk.windows[-1].fold.test.end_ms
@@ -123,7 +123,7 @@ def _steps(findings: Findings, walk: Stitched) -> Chart:
 
 
 def _pairs(walk: Stitched) -> list[tuple[float, float, str]]:
-    """Return the Sharpe ratios in and out of sample, and where each window begins."""
+    """Return the Sharpe ratios in and out of sample, and the first day of each window."""
     return [
         (window.trained.sharpe, window.tested.sharpe, iso_day(window.fold.test.start_ms))
         for window in walk.windows

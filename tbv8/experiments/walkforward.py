@@ -1,8 +1,8 @@
-"""Walk-forward: how a span is cut, and which trial of a window is chosen.
+"""Walk-forward: the windows of a span, and the choice of a trial in each.
 
 A window is trained on `[boundary - train, boundary - purge)` and tested from its boundary on, 00:00
-UTC. Both runs begin `warm_up` earlier and carry their position over, so that with one candidate the
-windows together are the plain backtest (docs/orders.md, rule 9).
+UTC. Both runs begin `warm_up` earlier and carry their position over, so that with a single point
+the windows together are the plain backtest (docs/orders.md, rule 9).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tbv8.store.trials import Trial
 
 
 class Fold(msgspec.Struct, frozen=True):
-    """One window: where its params are chosen, and where they are tested."""
+    """One window: the span in which params are chosen, and the span in which they are tested."""
 
     train: Span
     test: Span
@@ -30,24 +30,24 @@ def folds(run_span: Span, walk_forward: WalkForward) -> list[Fold]:
     """Return the windows of a span, in order.
 
     Args:
-        run_span: All that may be read, warm-up included.
-        walk_forward: The lengths.
+        run_span: The span that may be read, warm-up included.
+        walk_forward: The lengths of the windows.
     """
     end_ms = run_span.end_ms // DAY_MS * DAY_MS
-    found = []
+    result = []
     boundary_ms = walk_forward.first_test_ms(run_span)
     start_ms = boundary_ms - walk_forward.train_ms
     while boundary_ms < end_ms:
         first_ms = start_ms if walk_forward.anchored else boundary_ms - walk_forward.train_ms
         train = Span(first_ms, boundary_ms - walk_forward.purge_ms)
         test = Span(boundary_ms, min(boundary_ms + walk_forward.test_ms, end_ms))
-        found.append(Fold(train, test))
+        result.append(Fold(train, test))
         boundary_ms += walk_forward.test_ms
-    return found
+    return result
 
 
 def score(trial: Trial | None, objective: Objective) -> float | None:
-    """Return the value by which a trial is chosen, more is better; None for one that is out."""
+    """Return the value by which a trial is chosen, higher is better; None if it is excluded."""
     if trial is None or trial.status != "ok" or trial.trades < objective.min_trades:
         return None
     value = trial.metric(objective.metric)
@@ -62,21 +62,22 @@ def choose(
     *,
     neighbours: Sequence[Sequence[int]] = (),
 ) -> int | None:
-    """Return the number of the best trial; of equal ones the first, None where all are out.
+    """Return the number of the best trial, the first of equal ones; None if none qualifies.
 
     Args:
-        trials: By number.
-        objective: What is best.
-        neighbours: Of each number, those whose mean with its own counts; of itself alone without.
+        trials: The trials, by number.
+        objective: The objective.
+        neighbours: For each number, the numbers of the trials whose scores are averaged with its
+            own; if empty, each trial counts alone.
     """
     scores = [score(trial, objective) for trial in trials]
     best: tuple[float, int] | None = None
-    for number, own in enumerate(scores):
-        if own is None:
+    for number, own_score in enumerate(scores):
+        if own_score is None:
             continue
         around = [scores[other] for other in neighbours[number]] if neighbours else []
-        known = [own, *(value for value in around if value is not None)]
-        mean = math.fsum(known) / len(known)
+        values = [own_score, *(value for value in around if value is not None)]
+        mean = math.fsum(values) / len(values)
         if best is None or mean > best[0]:
             best = mean, number
     return best[1] if best else None
@@ -90,10 +91,10 @@ def neighbours(search: Search, points: Sequence[Point], reach: int) -> list[list
     around = list(itertools.product(range(-reach, reach + 1), repeat=len(search.axes)))
     return [
         [
-            places[there]
+            places[neighbour]
             for change in around
             if any(change)
-            and (there := tuple(a + b for a, b in zip(place, change, strict=True))) in places
+            and (neighbour := tuple(a + b for a, b in zip(place, change, strict=True))) in places
         ]
         for place in places
     ]

@@ -1,4 +1,4 @@
-"""Is the warm-up of an experiment's runs as long as the look-ahead check found it must be?"""
+"""Checks the warm-up of an experiment's runs against the length that the look-ahead check found."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tbv8.store.database import Query
 
 
 def check_warm_up(experiment: Experiment, query: Query, *, results_path: Path) -> None:
-    """Refuse runs that are warmed up, but for less time than their signals need.
+    """Refuse runs that have a warm-up, but a shorter one than their signals need.
 
-    Windows of a walk-forward must be warmed up: otherwise they are not parts of one run. A search
-    that begins cold, as its strategy's backtest does, is none of it. Nothing is known, and nothing
-    refused, before `doit lookahead` has checked the very strategy, code and bars.
+    Windows of a walk-forward need one: otherwise they are not parts of one run. A search without
+    any warm-up is not refused, since its strategy's backtest has none either. Nothing is refused
+    before `doit lookahead` has checked the same strategy, code and bars.
 
     Raises:
         ConfigError: The look-ahead check has found a longer warm-up.

@@ -1,7 +1,7 @@
 """A process that runs one trial after another: `python -m tbv8.experiments.worker FD PARENT`.
 
 It has a socket to the process that started it (messages.py) and opens no database. It ends with
-that process, also in the middle of a trial, and leaves Ctrl-C to it.
+that process, also in the middle of a trial, and ignores Ctrl-C: the other process handles it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from types import TracebackType
 
 from tbv8.config.records import Strategy
 from tbv8.config.source import strategy_sources
-from tbv8.experiments.messages import Context, Done, Ready, receive, send
-from tbv8.experiments.slots import held_slot
+from tbv8.experiments.messages import Context, Finished, Ready, receive, send
+from tbv8.experiments.slots import take_slot
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 BUG = 70
-"""The exit code after an exception that is no fault of a strategy's."""
-_NO_MEMORY = 71
+"""The exit code after an exception that is not the strategy's fault."""
+_OUT_OF_MEMORY = 71
 
 
 def main(descriptor: int, parent: int) -> None:
-    """Serve until the other end closes."""
+    """Run jobs until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent(parent)
     sys.excepthook = end_by_error
@@ -41,14 +41,14 @@ def main(descriptor: int, parent: int) -> None:
 def end_by_error(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    """Print an uncaught exception, and end with a code of its own, unlike a strategy's."""
+    """Print an uncaught exception, and end with an exit code that only this function uses."""
     sys.__excepthook__(kind, error, traceback)
     sys.stderr.flush()
-    os._exit(_NO_MEMORY if issubclass(kind, MemoryError) else BUG)
+    os._exit(_OUT_OF_MEMORY if issubclass(kind, MemoryError) else BUG)
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, which may have happened already."""
+    """Have the kernel kill this process when its parent dies; end it if that has happened."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
     if os.getppid() != parent:
@@ -56,7 +56,7 @@ def end_with_parent(parent: int) -> None:
 
 
 def serve(file: BufferedIOBase) -> None:
-    """Answer one job at a time."""
+    """Run one job at a time, and send its outcome."""
     context: Context = receive(file)
     sources = Sources(context.strategy)
     import pyarrow as pa
@@ -70,39 +70,39 @@ def serve(file: BufferedIOBase) -> None:
     send(file, Ready(made_by(context.strategy)))
     while True:
         job: Job = receive(file)
-        with held_slot(context.cores), time_limit(context.limit_ms):
+        with take_slot(context.cores), time_limit(context.limit_ms):
             outcome = run_job(job, tables, context.funding)
         is_same = sources.are_same()
-        empty_output()
+        discard_output()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        send(file, Done(outcome if is_same else None, peak))
+        send(file, Finished(outcome if is_same else None, peak))
 
 
 class Sources:
-    """The files of a strategy's code, to tell whether they were changed since."""
+    """The files of a strategy's code, to see whether they were changed since."""
 
     def __init__(self, strategy: Strategy) -> None:
         self._paths, _ = strategy_sources(strategy.module, root=strategy.root)
-        self._found = self._look()
+        self._stamps = self._read_stamps()
 
     def are_same(self) -> bool:
         """Return True if no file was written to or replaced."""
-        return self._look() == self._found
+        return self._read_stamps() == self._stamps
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
+    def _read_stamps(self) -> list[tuple[int, int, int] | None]:
         return [_stamp(path) for path in self._paths]
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def empty_output() -> None:
-    """Forget what a strategy printed: of a thousand trials nobody reads it."""
+def discard_output() -> None:
+    """Discard the strategy's output: nobody reads that of a thousand trials."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     with suppress(OSError):

@@ -19,17 +19,17 @@ from tbv8.store.ledger import (
     HISTORY,
     RECORDED,
     BuiltDay,
-    HeldDay,
-    KnownDay,
     LedgerDay,
-    covered,
-    covers,
-    joined,
-    outdated,
+    MinuteDay,
+    StoredDay,
+    is_covered,
+    join_spans,
     read_built_days,
+    read_covered_spans,
     read_days,
-    read_held_days,
-    read_known_days,
+    read_minute_days,
+    read_outdated_spans,
+    read_stored_days,
 )
 
 _AGGREGATE = Path(__file__).parent.parent / "aggregate.py"
@@ -63,20 +63,20 @@ def backfill_state(
     from the present files.
     """
     with open_reader(db_path) as query:
-        if files is not None and (changed := outdated(query, series, files)):
+        if files is not None and (changed := read_outdated_spans(query, series, files)):
             count, first = (
                 days_text(len(changed)),
                 from_to([span.start_ms // DAY_MS * DAY_MS for span in changed]),
             )
-            was = digest_text(sorted({day.source for day in read_days(query, series, HISTORY)}))
+            prior = digest_text(sorted({day.source for day in read_days(query, series, HISTORY)}))
             return State(
                 (f"{count} of {series} read from other files than the present ones: {first}",),
-                (Part("files", digest_text(sorted(files)), was),),
+                (Part("files", digest_text(sorted(files)), prior),),
             )
-        if all(covers(query, series, dataset, span) for span in spans):
+        if all(is_covered(query, series, dataset, span) for span in spans):
             digest = digest_text(str(span) for span in spans)
             return State((), (Part("wanted span", digest, digest),))
-        held_spans = covered(query, series, dataset)
+        held_spans = read_covered_spans(query, series, dataset)
     missing = missing_spans(spans, held_spans)
     name = f"the funding of {series}" if dataset == FUNDING else str(series)
     text = f"{count_days(missing)} of {name} not stored yet: {missing[0]}"
@@ -95,17 +95,17 @@ def aggregate_state(db_path: Path, series: Series, timeframe: Timeframe) -> Stat
     """Check that every day of a timeframe was built from its present 1m bars."""
     code = build_code()
     with open_reader(db_path) as query:
-        buildable = list(_buildable(read_known_days(query, series), timeframe))
+        buildable = list(_buildable(read_minute_days(query, series), timeframe))
         if _are_built(buildable, read_built_days(query, series, timeframe.dataset)):
             made_of = digest_text(str(day.made_of) for day in buildable)
             built_by = Part("aggregate.py", code, code if buildable else "")
             return State((), (Part("1m bars", made_of, made_of), built_by))
-        minutes = read_held_days(query, series, ONE_MINUTE)
+        minutes = read_stored_days(query, series, ONE_MINUTE)
         built = read_days(query, series, timeframe.dataset)
-    work = compare_builds(buildable, built)
-    reasons = work.reasons(series, timeframe)
-    if work.days or work.unfounded:
-        reasons = (*edit_refusals(minutes, series), *reasons)
+    builds = compare_builds(buildable, built)
+    reasons = builds.reasons(series, timeframe)
+    if builds.days or builds.unfounded:
+        reasons = (*edit_problems(minutes, series), *reasons)
     return State(
         reasons,
         (
@@ -177,14 +177,14 @@ class Builds(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(reasons)
 
 
-def buildable_days(minutes: Iterable[HeldDay], timeframe: Timeframe) -> Iterator[Buildable]:
+def buildable_days(minutes: Iterable[StoredDay], timeframe: Timeframe) -> Iterator[Buildable]:
     """Yield the days of a timeframe that can be built from 1m days, by time."""
     days = (day.ledger for day in minutes)
     minute_days = [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in days]
     return _buildable(minute_days, timeframe)
 
 
-def _buildable(minute_days: Sequence[KnownDay], timeframe: Timeframe) -> Iterator[Buildable]:
+def _buildable(minute_days: Sequence[MinuteDay], timeframe: Timeframe) -> Iterator[Buildable]:
     length = timeframe.fixed_ms
     if length and DAY_MS % length == 0:  # no bar reaches over midnight: each day by itself
         for day_ms, start_ms, end_ms, digest in minute_days:
@@ -197,7 +197,7 @@ def _buildable(minute_days: Sequence[KnownDay], timeframe: Timeframe) -> Iterato
         return
     digests = {day_ms: digest for day_ms, _, _, digest in minute_days}
     parts = ((max(start, day), min(end, day + DAY_MS)) for day, start, end, _ in minute_days)
-    for span in joined(part for part in parts if part[0] < part[1]):
+    for span in join_spans(part for part in parts if part[0] < part[1]):
         whole = timeframe.whole(span)
         start_ms = whole.start_ms
         while start_ms < whole.end_ms:
@@ -213,32 +213,32 @@ def _are_built(buildable: Sequence[Buildable], built: Sequence[BuiltDay]) -> boo
     code = build_code()
     return len(buildable) == len(built) and all(
         day.made_of is not None
-        and was == (day.day_ms, day.start_ms, day.end_ms, f"{day.made_of}/{code}")
-        for day, was in zip(buildable, built, strict=True)
+        and prior == (day.day_ms, day.start_ms, day.end_ms, f"{day.made_of}/{code}")
+        for day, prior in zip(buildable, built, strict=True)
     )
 
 
 def compare_builds(buildable: Iterable[Buildable], built: Iterable[LedgerDay]) -> Builds:
     """Compare the built days with the days that can be built now."""
     code = build_code()
-    past = {day.day_ms: day for day in built}
+    prior_days = {day.day_ms: day for day in built}
     absent, changed, other_code, edited = [], [], [], []
     for day in buildable:
-        was = past.pop(day.day_ms, None)
-        if was is None:
+        prior = prior_days.pop(day.day_ms, None)
+        if prior is None:
             absent.append(day)
-        elif was.built_from is None or was.span != day.span or not _same_minutes(was, day):
+        elif prior.built_from is None or prior.span != day.span or not _same_minutes(prior, day):
             changed.append(day)
-        elif _code(was) != code:
+        elif _code(prior) != code:
             other_code.append(day)
-        elif was.digest is None:
+        elif prior.digest is None:
             edited.append(day)
     return Builds(
         absent=tuple(absent),
         changed=tuple(changed),
         other_code=tuple(other_code),
         edited=tuple(edited),
-        unfounded=tuple(past),
+        unfounded=tuple(prior_days),
     )
 
 
@@ -252,14 +252,14 @@ def build_code() -> str:
     return digest_source(_AGGREGATE)
 
 
-def edit_refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
+def edit_problems(minutes: Iterable[StoredDay], series: Series) -> Iterator[str]:
     """Yield a message for each dataset with 1m days that were changed outside of tbv8."""
     edited: dict[str, list[int]] = {}
     for day in minutes:
         if day.ledger.digest is None:
             edited.setdefault(day.dataset, []).append(day.ledger.day_ms)
     for dataset, days in edited.items():
-        was = "was" if len(days) == 1 else "were"
+        prior = "was" if len(days) == 1 else "were"
         cure = (
             "refused, since recorded data cannot be fetched again: restore a copy of the database, "
             "or drop the day with `doit verify --repair --give-up`"
@@ -267,13 +267,13 @@ def edit_refusals(minutes: Iterable[HeldDay], series: Series) -> Iterator[str]:
             else "refused until `doit verify --repair`"
         )
         yield (
-            f"{days_text(len(days))} of {dataset} of {series} {was} changed outside of tbv8: "
+            f"{days_text(len(days))} of {dataset} of {series} {prior} changed outside of tbv8: "
             f"{from_to(days)}: {cure}"
         )
 
 
-def _same_minutes(was: LedgerDay, day: Buildable) -> bool:
-    return day.made_of is not None and (was.built_from or "").startswith(f"{day.made_of}/")
+def _same_minutes(prior: LedgerDay, day: Buildable) -> bool:
+    return day.made_of is not None and (prior.built_from or "").startswith(f"{day.made_of}/")
 
 
 def _code(day: LedgerDay) -> str:

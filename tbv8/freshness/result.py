@@ -24,7 +24,7 @@ from tbv8.config.source import (
     foreign_imports,
     strategy_sources,
 )
-from tbv8.freshness.data import edit_refusals
+from tbv8.freshness.data import edit_problems
 from tbv8.freshness.state import Part, State
 from tbv8.manifest import (
     FILES_PART,
@@ -40,7 +40,7 @@ from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query, open_reader
 from tbv8.store.funding import describe_stretches, funding_fingerprint, read_stretches
-from tbv8.store.ledger import fingerprint, read_held_days
+from tbv8.store.ledger import fingerprint, read_stored_days
 
 PACKAGE = Path(__file__).parent.parent
 """The folder of tbv8 itself."""
@@ -55,8 +55,8 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     span = strategy.bars_span
     with open_reader(db_path) as query:
         current = backtest_inputs(query, strategy, results_path=results_path)
-        refused = {
-            name: tuple(edit_refusals(read_held_days(query, series, ONE_MINUTE, span), series))
+        edit_reasons = {
+            name: tuple(edit_problems(read_stored_days(query, series, ONE_MINUTE, span), series))
             for series, timeframe in strategy.reads
             if timeframe == ONE_MINUTE  # edits of built bars are reasons of their aggregate task
             and current[name := _bars(series, timeframe)].digest == _EDITED
@@ -66,13 +66,13 @@ def backtest_state(db_path: Path, strategy: Strategy, *, results_path: Path) -> 
     if manifest is None:
         damaged = (folder / "manifest.json").exists()
         reason = "manifest.json is damaged" if damaged else "there is no result yet"
-        return State((reason, *chain.from_iterable(refused.values())), to_parts(current, {}))
+        return State((reason, *chain.from_iterable(edit_reasons.values())), to_parts(current, {}))
     current[FILES_PART] = opened_files(strategy, manifest)
     reasons: list[str] = []
     for name, part in current.items():
         recorded = manifest.inputs.get(name, Input("", None))
         if recorded.digest != part.digest:
-            part_reasons = refused.get(name) or changes(name, recorded.value, part.value)
+            part_reasons = edit_reasons.get(name) or changes(name, recorded.value, part.value)
             reasons.extend(part_reasons or [f"{name} changed"])
     reasons.extend(damage(folder, manifest.outputs))
     return State(tuple(reasons), to_parts(current, manifest.inputs))
@@ -148,7 +148,7 @@ def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
     inputs = {}
     for series, timeframe in strategy.reads:
         span = timeframe.whole(strategy.bars_span)
-        days = read_held_days(query, series, timeframe, span)
+        days = read_stored_days(query, series, timeframe, span)
         value = {"venue": series.venue, "symbol": series.symbol, "timeframe": timeframe.text}
         digest = fingerprint(query, series, days, span)
         inputs[_bars(series, timeframe)] = Input(digest or _EDITED, value)
@@ -156,7 +156,7 @@ def _fingerprints(query: Query, strategy: Strategy) -> dict[str, Input]:
 
 
 def _charged(query: Query, strategy: Strategy) -> dict[str, Input]:
-    """Return the key's part for the funding of each symbol at each venue."""
+    """Return the key's part for the charged funding of each symbol at each venue."""
     inputs = {}
     for venue, symbol in strategy.funding_of:
         venues = strategy.funding_venues(venue)
@@ -174,34 +174,34 @@ def _bars(series: Series, timeframe: Timeframe) -> str:
 
 def static_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a result's key that do not depend on data."""
-    ran_by = code_files("market.py", "risk", "trading", "results", "backtest")
-    return _key(strategy, ran_by - code_files(*_DRAWS), "nautilus_trader", "numpy")
+    engine_files = code_files("market.py", "risk", "trading", "results", "backtest")
+    return _key(strategy, engine_files - code_files(*_DRAWS), "nautilus_trader", "numpy")
 
 
 def session_inputs(strategy: Strategy) -> dict[str, Input]:
     """Return the parts of a paper session's key: all inputs but its minutes."""
     live = ("live/driver.py", "live/minutes.py")
-    ran_by = code_files("market.py", "risk", "trading", *live)
-    return _key(strategy, ran_by, "nautilus_trader", "numpy")
+    engine_files = code_files("market.py", "risk", "trading", *live)
+    return _key(strategy, engine_files, "nautilus_trader", "numpy")
 
 
-def _key(strategy: Strategy, ran_by: Iterable[Path], *packages: str) -> dict[str, Input]:
+def _key(strategy: Strategy, engine_files: Iterable[Path], *packages: str) -> dict[str, Input]:
     """Return a strategy's config and code, the code that runs it, and the versions of both."""
-    read, below = strategy_sources(strategy.module, root=strategy.root)
+    sources, root = strategy_sources(strategy.module, root=strategy.root)
     versions = {"python": sys.version.split()[0], **package_versions(*packages)}
     return {
         "config": make_input(_strategy_config(strategy)),
-        "strategy": make_input(source_digests(read, below)),
-        "engine": make_input(source_digests(ran_by, PACKAGE.parent)),
-        "versions": make_input(versions | _foreign_versions(read)),
+        "strategy": make_input(source_digests(sources, root)),
+        "engine": make_input(source_digests(engine_files, PACKAGE.parent)),
+        "versions": make_input(versions | _foreign_versions(sources)),
     }
 
 
 def _page_input(*, is_plotly_beside: bool) -> Input:
     """Return the part of a result's key that only its page depends on."""
-    beside = {PLOTLY_FILE: PLOTLY_BESIDE} if is_plotly_beside else {}
+    shared = {PLOTLY_FILE: PLOTLY_BESIDE} if is_plotly_beside else {}
     drawn_by = source_digests(code_files(*_DRAWS), PACKAGE.parent)
-    return make_input(drawn_by | package_versions("plotly") | beside)
+    return make_input(drawn_by | package_versions("plotly") | shared)
 
 
 def code_files(*names: str) -> set[Path]:

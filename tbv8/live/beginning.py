@@ -12,24 +12,24 @@ from tbv8.errors import DataError
 from tbv8.live.minutes import to_table
 from tbv8.live.notes import rate_events
 from tbv8.live.plan import Plan
-from tbv8.live.reading import read_bars, read_known, to_minutes
+from tbv8.live.reading import read_bars, read_symbols, to_minutes
 from tbv8.live.setting import BUSY_S, Setting
 from tbv8.manifest import FILES_PART, read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
-from tbv8.store.sessions import Closed, Journal, Minute, StoredSession
+from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.trading.nautilus import price_decimals
 
-_TAIL_MS = 3 * MINUTE_MS  # the recorder is never nearer to now
-_TAIL_S = 180.0  # that it may take to fetch the minutes since it last ran
+_TAIL_MS = 3 * MINUTE_MS  # the recorder's bars may be this much behind now
+_TAIL_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
 def begin_session(
-    plan: Plan, setting: Setting, journal: Journal, before: StoredSession | None
+    plan: Plan, setting: Setting, journal: Journal, previous: StoredSession | None
 ) -> StoredSession | None:
-    """Write a new session with its warm-up; None if it was over before that.
+    """Write a new session with its warm-up; return None if the process is asked to end first.
 
     Raises:
-        DataError: The minutes of the warm-up are not all held.
+        DataError: Minutes of the warm-up are missing.
     """
     now_ms, timeframe = setting.now_ms(), plan.strategy.timeframe
     counted_ms = timeframe.ceil(now_ms)
@@ -50,19 +50,19 @@ def begin_session(
         state={},
         began_ms=now_ms,
     )
-    known = Span(first_ms, history[-1].close_ms if history else first_ms)
+    history_span = Span(first_ms, history[-1].close_ms if history else first_ms)
     return setting.persist(
         lambda: journal.begin(
             session,
             history,
-            rate_events(journal.query, plan, first_ms, {}, known, at_ms=now_ms),
-            ends=before,
+            rate_events(journal.query, plan, first_ms, {}, history_span, at_ms=now_ms),
+            ends=previous,
         )
     )
 
 
 def check_inputs(session: StoredSession, plan: Plan) -> None:
-    """Refuse to go on with a session that was begun with something else.
+    """Refuse to continue a session whose inputs have changed.
 
     Raises:
         DataError: A part of its key has changed.
@@ -110,28 +110,32 @@ def keep_results(plan: Plan, session: StoredSession) -> Path | None:
 
 def _await_history(
     plan: Plan, setting: Setting, journal: Journal, first_ms: int, now_ms: int
-) -> list[Minute] | None:
-    """Return the minutes of the warm-up that have closed; wait for those of just now."""
+) -> list[SessionMinute] | None:
+    """Return the closed minutes of the warm-up; wait for the most recent ones."""
     if first_ms >= now_ms:
         return []
     until_s = time.monotonic() + _TAIL_S
     while True:
-        known = setting.persist(lambda: read_known(journal.query, plan, first_ms, now_ms))
-        short = {s: c for s, c in known.items() if c.until_ms < now_ms - _TAIL_MS}
-        if not short:
-            until_ms = min(closed.until_ms for closed in known.values())
-            return to_minutes(known, first_ms, until_ms, seen_ms=setting.now_ms())
+        closed_minutes = setting.persist(
+            lambda: read_symbols(journal.query, plan, first_ms, now_ms)
+        )
+        incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _TAIL_MS}
+        if not incomplete:
+            until_ms = min(closed.until_ms for closed in closed_minutes.values())
+            return to_minutes(closed_minutes, first_ms, until_ms, seen_ms=setting.now_ms())
         is_late = time.monotonic() > until_s
-        for symbol, closed in short.items():
+        for symbol, closed in incomplete.items():
             if is_late or closed.next_ms is not None or closed.until_ms <= first_ms:
-                raise _too_short(plan, symbol, first_ms, closed, now_ms)
-        setting.tell("waiting", text="for the recorder to fetch the last minutes")
+                raise _missing_warm_up(plan, symbol, first_ms, closed, now_ms)
+        setting.send("waiting", text="for the recorder to fetch the last minutes")
         if setting.is_over():
             return None
         setting.sleep(BUSY_S)
 
 
-def _too_short(plan: Plan, symbol: str, first_ms: int, closed: Closed, now_ms: int) -> DataError:
+def _missing_warm_up(
+    plan: Plan, symbol: str, first_ms: int, closed: ClosedMinutes, now_ms: int
+) -> DataError:
     missing = Span(closed.until_ms, closed.next_ms or plan.strategy.timeframe.ceil(now_ms))
     return DataError(
         f"{plan.series[symbol]}: the warm-up needs 1m bars from {iso(first_ms)} on, and those "
@@ -141,7 +145,7 @@ def _too_short(plan: Plan, symbol: str, first_ms: int, closed: Closed, now_ms: i
 
 
 def _decimals(plan: Plan, journal: Journal, first_ms: int, now_ms: int) -> dict[str, int]:
-    """Return the decimals of each symbol's prices, by its tick and what is held of it."""
+    """Return the decimals of each symbol's prices, by its tick and its stored bars."""
     since_ms = ONE_MINUTE.floor(min(first_ms, now_ms - DAY_MS))
     rules = plan.strategy.instruments[plan.venue]
     return {

@@ -1,7 +1,7 @@
-"""The processes beside the one that watches a session: hosts, the recorder, writers of results.
+"""The child processes of the watching process: hosts, the recorder, writers of results.
 
-Each is in a session of its own, so that a Ctrl-C reaches the watching process alone, and each ends
-by itself when that one has died: a host by its stdin, the recorder by its parent's id.
+Each is in a process session of its own, so that Ctrl-C reaches only the watching process. Each ends
+by itself when that one has died: a host when its stdin closes, the recorder by its parent's id.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from tbv8.store.sessions import recorder_owner, recorder_runs
 _END_S = 5.0
 _RECORDER_END_S = 15.0
 _RETRY_S, _RETRY_CAP_S = 2.0, 60.0
-_LOOK_S = 1.0  # for the recorder of somebody else
+_LOOK_S = 1.0  # between two checks for a recorder that another process has started
 _LOG_BYTES = 5 * 2**20
 
-_SPARING = {"MIMALLOC_ARENA_EAGER_COMMIT": "0", "MALLOC_ARENA_MAX": "1"}
-"""How a session's libraries take memory: as they need it, 24 MB less (Arrow's and NautilusTrader's
-allocator), and from one heap for all threads, 7 MB less. Neither takes time (both measured)."""
+_MEMORY_SETTINGS = {"MIMALLOC_ARENA_EAGER_COMMIT": "0", "MALLOC_ARENA_MAX": "1"}
+"""Allocator settings that save memory at no cost in time (both measured): no eager commit saves 24
+MB (Arrow's and NautilusTrader's allocator), one heap for all threads saves 7 MB."""
 
 
 class Host:
     """A session's process.
 
     Attributes:
-        reports: What it reported and nobody has taken yet.
+        reports: The reports that were not read yet.
     """
 
     def __init__(self, plan: Plan, module: str = "tbv8.live.host") -> None:
@@ -47,7 +47,7 @@ class Host:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=_SPARING | os.environ,
+            env=_MEMORY_SETTINGS | os.environ,
         )
         self._thread = threading.Thread(target=self._read, args=(pickle.dumps(plan),), daemon=True)
         self._thread.start()
@@ -66,7 +66,7 @@ class Host:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         return self._process.pid
 
     def poll(self) -> int | None:
@@ -77,12 +77,12 @@ class Host:
         return code
 
     def kill(self) -> None:
-        """End it at once: its journal is whole at any moment."""
+        """Kill it: its journal is complete at any moment."""
         self._process.kill()
         self._process.wait()
 
     def end(self) -> None:
-        """Let it end between two minutes; kill it where it hangs."""
+        """End it between two minutes; kill it if it hangs."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -92,7 +92,7 @@ class Host:
 
 
 class Recorder:
-    """The recorder of a database: ours where nobody else's runs.
+    """The recorder of a database, started here if no other one runs.
 
     Args:
         db_path: The database.
@@ -104,25 +104,29 @@ class Recorder:
         self._db_path, self._root, self._log = db_path, root, log
         self._log_path = db_path.with_name(f"{db_path.name}.recorder.log")
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_said = False
+        self._is_announced = False
         self._next_s = 0.0
         self._wait_s = _RETRY_S
 
-    def keep(self) -> None:
-        """Start one if none runs; to be called now and then."""
+    def ensure_running(self) -> None:
+        """Start a recorder if none runs; call it at intervals."""
         if self._process is not None:
             code = self._process.poll()
             if code is None:
                 self._shorten_log()
-                if not self._is_said and recorder_owner(self._db_path) == str(self._process.pid):
-                    self._is_said = True  # of sessions that start at once, one has the recorder
+                if not self._is_announced and recorder_owner(self._db_path) == str(
+                    self._process.pid
+                ):
+                    self._is_announced = (
+                        True  # of sessions that start at once, one has the recorder
+                    )
                     self._log(f"a recorder was started, it writes to {self._log_path}")
                 return
             self._process = None
             if not recorder_runs(self._db_path):
                 last = self._log_path.read_text("utf-8", errors="replace").strip().splitlines()[-1:]
-                why = f": {last[0]}" if last else ""
-                self._log(f"the recorder ended (exit code {code}){why}; it is started again")
+                reason = f": {last[0]}" if last else ""
+                self._log(f"the recorder ended (exit code {code}){reason}; it is started again")
         if time.monotonic() < self._next_s:
             return
         if recorder_runs(self._db_path):
@@ -139,15 +143,15 @@ class Recorder:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._is_said = False
+        self._is_announced = False
 
     def _shorten_log(self) -> None:
-        """Begin the log anew once it is long; the recorder appends to it."""
+        """Empty the log once it is long; the recorder appends to it."""
         if self._log_path.stat().st_size > _LOG_BYTES:
             os.truncate(self._log_path, 0)
 
     def end(self) -> None:
-        """End the one that was started here."""
+        """End the recorder if it was started here."""
         if self._process is None or self._process.poll() is not None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -159,7 +163,7 @@ class Recorder:
 
 
 class Writer:
-    """The process that writes the results of a session as of now, by a replay of its journal."""
+    """The process that writes the present results of a session, by a replay of its journal."""
 
     def __init__(self, plans: Mapping[str, Plan]) -> None:
         self._process = subprocess.Popen(
@@ -179,13 +183,13 @@ class Writer:
         return self.wait()
 
     def wait(self) -> Report:
-        """Wait for its end, and return what it reported."""
+        """Wait for its end, and return its report."""
         assert self._process.stdout is not None
-        said = self._process.stdout.read()
+        reply = self._process.stdout.read()
         code = self._process.wait()
-        if code or not said:
+        if code or not reply:
             return Report(kind="failed", text=f"the results were not written (exit code {code})")
-        return msgspec.json.decode(said, type=Report)
+        return msgspec.json.decode(reply, type=Report)
 
     def kill(self) -> None:
         """End it at once; the results stay as they were."""

@@ -1,4 +1,4 @@
-"""A session driven by its journal: what was fed gives what came of it, whenever it is fed again."""
+"""A session driven by its journal: the same minutes and commands give the same events."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tbv8.store.sessions import (
     RATE,
     REACHED,
     Event,
-    Minute,
+    SessionMinute,
     StoredSession,
     iter_minutes,
     read_events,
@@ -39,18 +39,18 @@ from tbv8.trading.session import Session
 _PIECE = 20_000  # minutes at once
 
 STOPPED, CLOCK, STALE_BAR = "stopped", "clock", "stale_bar"
-"""The rules by which a minute opens nothing."""
+"""The rules by which a minute may open no position."""
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a command: `stop`, with `close` also of what is held, or `start`."""
+    """The body of a command: `stop` (`close`: also close all positions) or `start`."""
 
     do: str
     close: bool = False
 
 
 class Rate(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a rate: what a long position paid at the full hour `ts_ms` for some hours."""
+    """The body of a rate: a long position paid it at the full hour `ts_ms` for the last `hours`."""
 
     symbol: str
     ts_ms: int
@@ -62,13 +62,13 @@ class Driver:
     """One session; use it as a context manager. A process can have one at a time.
 
     Args:
-        strategy: With all that it inherits.
-        session: The session, as it is stored.
-        with_lines: Keep the values of the strategy's `chart_lines`, for a result.
+        strategy: The strategy, with all inherited settings.
+        session: The stored session.
+        with_lines: True to collect the values of the strategy's `chart_lines`, for a result.
 
     Attributes:
         done_ms: The close of the last minute that was fed.
-        count: How many were fed.
+        count: The number of minutes that were fed.
     """
 
     def __init__(
@@ -100,29 +100,29 @@ class Driver:
     ) -> None:
         self._stack.__exit__(kind, e, tb)
 
-    def feed(self, minutes: Sequence[Minute], rates: Sequence[Event] = ()) -> Iterator[Bars]:
+    def feed(self, minutes: Sequence[SessionMinute], rates: Sequence[Event] = ()) -> Iterator[Bars]:
         """Feed minutes piece by piece, and yield the bars of each piece.
 
         Args:
-            minutes: They follow those of the last call.
-            rates: New ones, by the times at which they are booked.
+            minutes: The minutes that follow those of the last call.
+            rates: The new rates of funding, by the times at which they are booked.
 
         Raises:
             StrategyError: The strategy raised, or ended the run.
         """
         for barred, group in groupby(minutes, key=lambda minute: minute.barred):
-            several = list(group)
+            run = list(group)
             self._session.bar_entries(barred)
-            for first in range(0, len(several), _PIECE):
-                piece = several[first : first + _PIECE]
-                bars = replace(self._builder.build(piece), funding=self._charged(rates))
+            for first in range(0, len(run), _PIECE):
+                piece = run[first : first + _PIECE]
+                bars = replace(self._builder.build(piece), funding=self._payments(rates))
                 rates = ()
                 self._session.feed(bars)
                 self.done_ms = piece[-1].close_ms
                 self.count += len(piece)
                 yield bars
 
-    def _charged(self, rates: Sequence[Event]) -> dict[str, dict[str, Charged]]:
+    def _payments(self, rates: Sequence[Event]) -> dict[str, dict[str, Charged]]:
         """Return the payments of each symbol, by venue; none with a fixed rate."""
         if self._strategy.funding == "fixed":
             return {}
@@ -132,10 +132,10 @@ class Driver:
             rate = msgspec.json.decode(event.body, type=Rate)
             paid = Decimal(repr(rate.rate))
             rows[rate.symbol].append((rate.ts_ms, paid, rate.hours, self._venue, event.ts_ms))
-        return {self._venue: {symbol: Charged.of(few) for symbol, few in rows.items()}}
+        return {self._venue: {symbol: Charged.of(payments) for symbol, payments in rows.items()}}
 
-    def obey(self, command: Command) -> None:
-        """Carry out a command; a stop bars entries until the next minute allows them."""
+    def execute(self, command: Command) -> None:
+        """Execute a command; a stop bars entries until a minute allows them again."""
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
@@ -144,23 +144,23 @@ class Driver:
             self._cancelled = working - len(self._session.book.working)
 
     def replay(
-        self, minutes: Iterable[Minute], commands: Sequence[Event], rates: Sequence[Event]
+        self, minutes: Iterable[SessionMinute], commands: Sequence[Event], rates: Sequence[Event]
     ) -> Iterator[Bars]:
         """Feed minutes, with the commands between them; yield the bars of each piece."""
-        waiting, piece = deque(commands), list[Minute]()
+        waiting, piece = deque(commands), list[SessionMinute]()
         for minute in minutes:
             if len(piece) == _PIECE or (waiting and waiting[0].ts_ms < minute.close_ms):
                 yield from self.feed(piece, rates)
                 rates, piece = () if piece else rates, []
             while waiting and waiting[0].ts_ms < minute.close_ms:
-                self.obey(_command(waiting.popleft()))
+                self.execute(_command(waiting.popleft()))
             piece.append(minute)
         yield from self.feed(piece, rates)
         for event in waiting:
-            self.obey(_command(event))
+            self.execute(_command(event))
 
-    def outputs(self, known: Mapping[str, int], *, at_ms: int) -> list[Event]:
-        """Return the events beyond the known number of each kind; none of a warm-up."""
+    def outputs(self, counts: Mapping[str, int], *, at_ms: int) -> list[Event]:
+        """Return the events after the first `counts` of each kind; none during the warm-up."""
         if not self._session.is_counting:
             return []
         events = self._session.events()
@@ -173,19 +173,19 @@ class Driver:
             "halt": events.halts,
         }
         return [
-            Event(kind, number, _happened_ms(record), at_ms, msgspec.json.encode(record).decode())
+            Event(kind, number, _event_ms(record), at_ms, msgspec.json.encode(record).decode())
             for kind in OUTPUTS
-            for number, record in enumerate(lists[kind][known.get(kind, 0) :], known.get(kind, 0))
+            for number, record in enumerate(lists[kind][counts.get(kind, 0) :], counts.get(kind, 0))
         ]
 
     def resting(self) -> list[RestingLimit]:
-        """Return the limit orders that work now."""
+        """Return the working limit orders."""
         return self._session.resting_limits()
 
     def state(self) -> dict[str, Any]:
         """Return the account as of the last minute, numbers as text.
 
-        `commands` counts those that were carried out, `cancelled` the orders of the last stop.
+        `commands` is the number of executed commands, `cancelled` that of orders at the last stop.
         """
         book = self._session.book
         events = self._session.events()
@@ -208,11 +208,11 @@ class Driver:
         return self._session.end(stop=False)
 
 
-class Journaled(msgspec.Struct, frozen=True, kw_only=True):
+class JournaledSession(msgspec.Struct, frozen=True, kw_only=True):
     """A session in the journal: its bars if requested, and its events."""
 
     session: StoredSession
-    minutes: list[Minute] = []
+    minutes: list[SessionMinute] = []
     commands: list[Event]
     rates: list[Event] = []
     outputs: dict[str, list[Event]]
@@ -233,32 +233,34 @@ class Journaled(msgspec.Struct, frozen=True, kw_only=True):
         by_kind: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
         for event in replayed:
             by_kind[event.kind].append(event)
-        found: list[tuple[int, str]] = []
+        differences: list[tuple[int, str]] = []
         has_command = any(command.ts_ms == done_ms for command in self.commands)
         for kind in OUTPUTS:
             before, now = self.outputs[kind], by_kind[kind]
             for old, new in zip(before, now, strict=False):
                 if (old.ts_ms, old.body) != (new.ts_ms, new.body):
-                    found.append((min(old.ts_ms, new.ts_ms), _became(old, new)))
+                    differences.append((min(old.ts_ms, new.ts_ms), _change_text(old, new)))
                     break
             else:
                 if len(before) > len(now):
-                    found.append((before[len(now)].ts_ms, _became(before[len(now)], None)))
+                    differences.append(
+                        (before[len(now)].ts_ms, _change_text(before[len(now)], None))
+                    )
                 for new in now[len(before) :]:
                     if new.ts_ms < done_ms or (new.ts_ms == done_ms and not has_command):
-                        found.append((new.ts_ms, _became(None, new)))
+                        differences.append((new.ts_ms, _change_text(None, new)))
                         break
-        return min(found)[1] if found else None
+        return min(differences)[1] if differences else None
 
 
 def read_journaled(
     query: Query, session: StoredSession, *, with_minutes: bool = False
-) -> Journaled:
+) -> JournaledSession:
     """Return a session from the journal; its minutes may be many."""
     outputs: dict[str, list[Event]] = {kind: [] for kind in OUTPUTS}
     for event in read_events(query, session.session_id, OUTPUTS):
         outputs[event.kind].append(event)
-    return Journaled(
+    return JournaledSession(
         session=session,
         minutes=list(iter_minutes(query, session)) if with_minutes else [],
         commands=read_events(query, session.session_id, (COMMAND,)),
@@ -269,8 +271,8 @@ def read_journaled(
     )
 
 
-def _happened_ms(record: Any) -> int:
-    """Return the session's time of what came of it; of a late payment, when it was booked."""
+def _event_ms(record: Any) -> int:
+    """Return the session's time of an event; for a late payment, the time of its booking."""
     if isinstance(record, Payment) and record.booked_ms is not None:
         return record.booked_ms
     return int(record.ts_ms)
@@ -280,8 +282,8 @@ def _command(event: Event) -> Command:
     return msgspec.json.decode(event.body, type=Command)
 
 
-def _became(old: Event | None, new: Event | None) -> str:
+def _change_text(old: Event | None, new: Event | None) -> str:
     event = old or new
     assert event is not None
-    before, now = (one.body if one else "nothing" for one in (old, new))
+    before, now = (side.body if side else "nothing" for side in (old, new))
     return f"{event.kind} {event.number + 1} at {iso(event.ts_ms)}: {before} became {now}"

@@ -1,4 +1,4 @@
-"""The process of one session: it reads closed minutes, writes them down, and only then uses them.
+"""The process of one session: it writes each closed minute to the journal before it uses it.
 
 `python -m tbv8.live.host` is started by `tbv8.live.watch`: its plan comes through stdin, which
 stays open as long as the watching process lives; its reports go to stdout as lines of JSON.
@@ -27,13 +27,13 @@ from tbv8.live.driver import (
     STOPPED,
     Command,
     Driver,
-    Journaled,
+    JournaledSession,
     Rate,
     read_journaled,
 )
 from tbv8.live.notes import corrected_notes, rate_events
 from tbv8.live.plan import Plan, Report
-from tbv8.live.reading import read_known, to_minutes
+from tbv8.live.reading import read_symbols, to_minutes
 from tbv8.live.secondary import Secondary
 from tbv8.live.setting import BUSY_S, Setting
 from tbv8.manifest import FILES_PART, make_input
@@ -43,7 +43,7 @@ from tbv8.store.sessions import (
     COMMAND,
     Event,
     Journal,
-    Minute,
+    SessionMinute,
     StoredSession,
     iter_minutes,
     least_delay_ms,
@@ -58,15 +58,15 @@ from tbv8.trading.opened import Opened, noting_opened
 
 _POLL_S = 0.1
 _ALIVE_S = 1.0
-_HANDOVER_S = 10.0  # a killed watcher's host needs a moment to notice
+_HANDOVER_S = 10.0  # a host needs some time to notice that its watching process was killed
 
 
 def run_host(plan: Plan, setting: Setting) -> None:
-    """Run a session until it is over; begin it, or go on from its journal.
+    """Run a session until the process is asked to end; begin it, or continue from its journal.
 
     Raises:
-        DataError: It cannot begin, its journal does not give what it gave, or the database cannot
-            be used.
+        DataError: It cannot begin, its replay differs from its journal, or the database cannot be
+            used.
         StrategyError: The strategy raised, or ended the run.
     """
     name = f"{plan.strategy.strategy_id}.{plan.role}"
@@ -88,44 +88,44 @@ class _Host:
         self._plan, self._setting, self._journal, self._opened = plan, setting, journal, opened
         self._session: StoredSession
         self._driver: Driver
-        self._known: dict[str, int] = {}
+        self._event_counts: dict[str, int] = {}
         self._rates: dict[tuple[str, int], float] = {}
-        self._last = Command(do="start")
+        self._last_command = Command(do="start")
         self._seen_ms = 0
         self._took_ms = 0.0
-        self._stale = False
+        self._is_stale = False
         self._secondary: Secondary | None = None
         self._alive_s = 0.0
 
     # The beginning.
 
     def begin(self, stack: ExitStack) -> bool:
-        """Make or restore the session; False if it was over before that."""
+        """Begin or restore the session; return False if the process is asked to end first."""
         plan = self._plan
         check_params(plan.strategy)
         query, name = self._journal.query, plan.strategy.strategy_id
-        before = self._setting.persist(lambda: read_session(query, name, plan.role))
-        if before is None or plan.is_new:
-            made = begin_session(plan, self._setting, self._journal, before)
-            if made is None:
+        stored = self._setting.persist(lambda: read_session(query, name, plan.role))
+        if stored is None or plan.is_new:
+            session = begin_session(plan, self._setting, self._journal, stored)
+            if session is None:
                 return False
-            self._session = made
-            since = iso(made.counted_ms)
-            self._setting.tell("began", text=f"session {made.session_id} counts from {since}")
+            self._session = session
+            since = iso(session.counted_ms)
+            self._setting.send("began", text=f"session {session.session_id} counts from {since}")
         else:
-            check_inputs(before, plan)
-            self._session = before
+            check_inputs(stored, plan)
+            self._session = stored
         if plan.role == "primary" and (kept := keep_results(plan, self._session)):
-            self._setting.tell("kept", text=f"results of the session before are in {kept}")
+            self._setting.send("kept", text=f"results of the session before are in {kept}")
         self._driver = stack.enter_context(Driver(plan.strategy, self._session))
         self._restore()
         return True
 
     def _restore(self) -> None:
-        """Feed what the journal has, compare what comes of it, and finish the last minute.
+        """Replay the journal, compare the events with it, and finish the last minute.
 
         Raises:
-            DiffersError: It is something else.
+            DiffersError: An event differs.
         """
         began_s, self._seen_ms = time.monotonic(), self._setting.now_ms()
         journaled = self._setting.persist(self._read_journaled)
@@ -143,54 +143,54 @@ class _Host:
         name = self._plan.strategy.strategy_id
         if difference is not None:
             raise DiffersError(
-                f"{name}: its session does not give again what it gave: {difference}: nothing was "
-                f"done; `doit paper:{name} --new` begins another session"
+                f"{name}: its replay differs from its journal: {difference}: the session does not "
+                f"continue; `doit paper:{name} --new` begins another session"
             )
-        self._known = {kind: len(events) for kind, events in journaled.outputs.items()}
-        self._take_rates(journaled.rates)
-        self._last = journaled.last_command
+        self._event_counts = {kind: len(events) for kind, events in journaled.outputs.items()}
+        self._note_rates(journaled.rates)
+        self._last_command = journaled.last_command
         if self._plan.priced_at is not None:
             self._secondary = Secondary(self._plan, self._journal, self._session)
             self._secondary.watch(self._driver.resting(), self._driver.done_ms)
-        unwritten = [e for e in outputs if e.number >= self._known.get(e.kind, 0)]
+        unwritten = [e for e in outputs if e.number >= self._event_counts.get(e.kind, 0)]
         self._setting.persist(lambda: self._finish(unwritten))
         took_s, count = time.monotonic() - began_s, self._driver.count
-        what, outcome = ("", ", with the same outcome") if stored.state else (" of the warm-up", "")
+        what, outcome = ("", ", without a difference") if stored.state else (" of the warm-up", "")
         text = f"{counted(count, 'minute')}{what} in {took_s:.1f} s{outcome}"
-        self._setting.tell(
+        self._setting.send(
             "replayed",
             text=text if count else "",
             done_ms=self._driver.done_ms,
             state=state,
         )
-        if self._last.do == "stop":
-            self._setting.tell("stopped")
+        if self._last_command.do == "stop":
+            self._setting.send("stopped")
 
-    def _read_journaled(self) -> Journaled:
-        """Return the journal's session, after writing a stop that came in the middle of a minute.
+    def _read_journaled(self) -> JournaledSession:
+        """Return the session of the journal, after writing a stop that came during a minute.
 
-        Nothing of that minute has been written, so the stop counts before it.
+        The events of that minute are not written yet, so the stop takes effect before it.
         """
         query, session = self._journal.query, self._session
         journaled = read_journaled(query, session)
-        asked, done_ms = self._asked(journaled.last_command), session.done_ms
-        begun = read_minutes(query, session.session_id, from_ms=done_ms)
-        if asked is None or asked.do != "stop" or not begun:
+        requested, done_ms = self._requested(journaled.last_command), session.done_ms
+        minutes = read_minutes(query, session.session_id, from_ms=done_ms)
+        if requested is None or requested.do != "stop" or not minutes:
             return journaled
-        event = self._command(asked, done_ms)
+        event = self._command(requested, done_ms)
         self._journal.bar_minutes(session.session_id, STOPPED, event)
-        self._setting.tell("stopped")
+        self._setting.send("stopped")
         return read_journaled(query, session)
 
-    # Going on.
+    # Running.
 
     def run(self) -> None:
-        """Use minutes as they close, until it is over."""
+        """Use minutes as they close, until the process is asked to end."""
         while not self._setting.is_over():
             try:
                 is_idle = not self._step()
             except BusyError as e:
-                self._setting.tell("waiting", text=str(e))
+                self._setting.send("waiting", text=str(e))
                 self._setting.sleep(BUSY_S)
                 continue
             if is_idle:
@@ -199,32 +199,32 @@ class _Host:
                 self._setting.sleep(_POLL_S)
 
     def _step(self) -> bool:
-        """Do the next thing that is to be done; False when there is nothing."""
+        """Do the next piece of work; return False if there is none."""
         if self._driver.done_ms > self._session.done_ms:
             self._finish()
             return True
-        return self._obey() or self._use_minute()
+        return self._apply_stop_file() or self._use_minute()
 
-    def _obey(self) -> bool:
-        """Carry out what the stop file asks for, once it is written down."""
-        command = self._asked(self._last)
+    def _apply_stop_file(self) -> bool:
+        """Execute the command of the stop file, after writing it to the journal."""
+        command = self._requested(self._last_command)
         if command is None:
             return False
         event = self._command(command, self._driver.done_ms)
         self._journal.write_minutes(self._session.session_id, [], [event])
-        self._last = command
-        self._driver.obey(command)
-        self._setting.tell("stopped" if command.do == "stop" else "started")
+        self._last_command = command
+        self._driver.execute(command)
+        self._setting.send("stopped" if command.do == "stop" else "started")
         self._setting.persist(self._finish)
         return True
 
-    def _asked(self, last: Command) -> Command | None:
-        """Return the command that the stop file asks for beyond the last one; None for none."""
-        asked = _read_stop(self._plan)
-        if asked is None:
+    def _requested(self, last: Command) -> Command | None:
+        """Return the command of the stop file if it is not executed yet; else None."""
+        requested = _read_stop(self._plan)
+        if requested is None:
             return Command(do="start") if last.do == "stop" else None
-        is_done = last.do == "stop" and (last.close or not asked.close)
-        return None if is_done else asked
+        is_done = last.do == "stop" and (last.close or not requested.close)
+        return None if is_done else requested
 
     def _command(self, command: Command, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
@@ -232,29 +232,31 @@ class _Host:
         return Event(COMMAND, number, ts_ms, self._setting.now_ms(), body)
 
     def _use_minute(self) -> bool:
-        """Write down the next minute, if it has closed, and feed it."""
+        """Write the next closed minute to the journal and feed it; return False without one."""
         plan, cursor = self._plan, self._driver.done_ms
         now_ms = self._setting.now_ms()
-        known = read_known(self._journal.query, plan, cursor, now_ms)
-        lost = {s: c.next_ms for s, c in known.items() if c.until_ms <= cursor and c.next_ms}
-        until_ms = min(lost.get(s, c.until_ms) for s, c in known.items())
+        closed_minutes = read_symbols(self._journal.query, plan, cursor, now_ms)
+        skipped = {
+            s: c.next_ms for s, c in closed_minutes.items() if c.until_ms <= cursor and c.next_ms
+        }
+        until_ms = min(skipped.get(s, c.until_ms) for s, c in closed_minutes.items())
         if until_ms <= cursor:
             return False
         notes: list[Event] = []
-        if lost:  # nobody will ever know them: the recorder never goes back
+        if skipped:  # they stay unknown: the recorder never goes back
             notes.append(self._note("gap", {"from_ms": cursor, "to_ms": until_ms}, cursor))
         else:
             until_ms = cursor + MINUTE_MS
-        minutes = to_minutes(known, cursor, until_ms, seen_ms=now_ms)
-        minutes = [replace(one, barred=self._rule_against(one, now_ms)) for one in minutes]
+        minutes = to_minutes(closed_minutes, cursor, until_ms, seen_ms=now_ms)
+        minutes = [replace(minute, barred=self._entry_bar(minute, now_ms)) for minute in minutes]
         rates = self._new_rates(Span(cursor, until_ms), now_ms)
         self._journal.write_minutes(self._session.session_id, minutes, [*notes, *rates])
-        if lost:
-            names, span = ", ".join(lost), Span(cursor, until_ms)
-            text = f"{names}: nobody has the minutes {span}, they are left out"
-            self._setting.tell("gap", text=text)
+        if skipped:
+            names, span = ", ".join(skipped), Span(cursor, until_ms)
+            text = f"{names}: the minutes {span} are missing in all sources, they are skipped"
+            self._setting.send("gap", text=text)
         began_s = time.perf_counter()
-        self._take_rates(rates)
+        self._note_rates(rates)
         for _ in self._driver.feed(minutes, rates):
             pass
         self._took_ms = (time.perf_counter() - began_s) * 1000
@@ -263,20 +265,20 @@ class _Host:
         return True
 
     def _new_rates(self, minutes: Span, now_ms: int) -> list[Event]:
-        """Return the payments of funding that are known by now and were not used yet."""
+        """Return the known payments of funding that were not used yet."""
         query, first_ms = self._journal.query, self._session.first_ms
         return rate_events(query, self._plan, first_ms, self._rates, minutes, at_ms=now_ms)
 
-    def _take_rates(self, events: Sequence[Event]) -> None:
+    def _note_rates(self, events: Sequence[Event]) -> None:
         rates = [msgspec.json.decode(event.body, type=Rate) for event in events]
         self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
-    def _rule_against(self, minute: Minute, now_ms: int) -> str | None:
-        """Return the rule by which a minute opens nothing."""
+    def _entry_bar(self, minute: SessionMinute, now_ms: int) -> str | None:
+        """Return the rule by which a minute may open no position; None if it may."""
         plan, lag_ms = self._plan, now_ms - minute.close_ms
-        if self._last.do == "stop":
+        if self._last_command.do == "stop":
             return STOPPED
-        span = Span(minute.ts_ms, now_ms + DAY_MS)  # of a minute that came late, others since
+        span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
         delays = [
             least_delay_ms(self._journal.query, series, span) for series in plan.series.values()
         ]
@@ -289,10 +291,10 @@ class _Host:
         return None
 
     def _finish(self, outputs: Sequence[Event] | None = None) -> None:
-        """Write down what came of the minutes that were fed."""
+        """Write the events of the fed minutes to the journal."""
         driver, session = self._driver, self._session
         if outputs is None:
-            outputs = driver.outputs(self._known, at_ms=self._setting.now_ms())
+            outputs = driver.outputs(self._event_counts, at_ms=self._setting.now_ms())
         query, at_ms = self._journal.query, self._setting.now_ms()
         notes = corrected_notes(
             query, session, self._plan, self._rates, driver.done_ms, at_ms=at_ms
@@ -304,14 +306,14 @@ class _Host:
         is_new = driver.done_ms > session.done_ms
         self._session = replace(session, done_ms=driver.done_ms, state=state)
         for event in outputs:
-            self._known[event.kind] = event.number + 1
+            self._event_counts[event.kind] = event.number + 1
         if self._secondary is not None:
             self._secondary.watch(driver.resting(), self._seen_ms)
         self._write_files()
         for note in notes:
-            self._setting.tell("corrected", text=note.body, events=[(note.kind, note.body)])
+            self._setting.send("corrected", text=note.body, events=[(note.kind, note.body)])
         if is_new or outputs:
-            self._setting.tell(
+            self._setting.send(
                 "minute",
                 done_ms=driver.done_ms,
                 lag_ms=self._seen_ms - driver.done_ms,
@@ -322,7 +324,7 @@ class _Host:
             )
 
     def _write_files(self) -> None:
-        """Keep the key's part of what the strategy opened up to date."""
+        """Update the key's part of the files that the strategy opened."""
         files = self._opened.files()
         part = msgspec.to_builtins(make_input(files))
         if self._session.inputs.get(FILES_PART) != part:
@@ -330,26 +332,28 @@ class _Host:
             self._journal.write_inputs(self._session.session_id, inputs)
             self._session = replace(self._session, inputs=inputs)
 
-    # Small things.
+    # Time, prices, notes.
 
     def _watch_time(self) -> None:
-        """Report that it lives, and whether minutes stay away."""
+        """Report that the process runs, and if minutes stop or resume."""
         lag_ms = self._setting.now_ms() - self._driver.done_ms
         is_stale = lag_ms > self._plan.stale_ms + MINUTE_MS
-        if is_stale != self._stale:
-            self._stale = is_stale
+        if is_stale != self._is_stale:
+            self._is_stale = is_stale
             since = iso(self._driver.done_ms)
-            text = f"no closed minute since {since}" if is_stale else "closed minutes come again"
-            self._setting.tell("stale" if is_stale else "fresh", text=text)
+            text = f"no closed minute since {since}" if is_stale else "closed minutes arrive again"
+            self._setting.send("stale" if is_stale else "fresh", text=text)
         if time.monotonic() - self._alive_s > _ALIVE_S:
             self._alive_s = time.monotonic()
-            self._setting.tell("alive", done_ms=self._driver.done_ms)
+            self._setting.send("alive", done_ms=self._driver.done_ms)
 
     def _write_prices(self) -> None:
-        """Write down what the secondary's quotes have shown of the orders."""
+        """Write the prices of orders at the secondary's quotes."""
         if self._secondary is not None:
             at_ms = self._setting.now_ms()
-            self._secondary.write(self._known.get("fill", 0), self._driver.done_ms, at_ms=at_ms)
+            self._secondary.write(
+                self._event_counts.get("fill", 0), self._driver.done_ms, at_ms=at_ms
+            )
 
     def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(kind, 0)
@@ -360,12 +364,12 @@ class _Host:
 def _read_stop(plan: Plan) -> Command | None:
     """Return the command in the stop file; an unreadable file stops."""
     try:
-        words = plan.stop_path.read_text("utf-8", errors="replace")
+        text = plan.stop_path.read_text("utf-8", errors="replace")
     except FileNotFoundError:
         return None
     except OSError:
-        words = ""
-    return Command(do="stop", close="close" in words)
+        text = ""
+    return Command(do="stop", close="close" in text)
 
 
 def our_clock() -> int:
@@ -379,12 +383,12 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
     over = threading.Event()
     plan: Plan = pickle.load(sys.stdin.buffer)
 
-    def report(one: Report) -> None:
-        sys.stdout.buffer.write(msgspec.json.encode(one) + b"\n")
+    def report(item: Report) -> None:
+        sys.stdout.buffer.write(msgspec.json.encode(item) + b"\n")
         sys.stdout.buffer.flush()
 
     def await_end() -> None:
-        """End soon after stdin: in order, or at once where the strategy hangs."""
+        """End after stdin has closed: in order, or after two seconds if the strategy hangs."""
         sys.stdin.buffer.read()
         over.set()
         time.sleep(2)
@@ -401,7 +405,7 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
     except BrokenPipeError:
         code = 1
     sys.stdout.flush()
-    os._exit(code)  # no thread of a library is waited for
+    os._exit(code)  # without waiting for threads of libraries
 
 
 if __name__ == "__main__":

@@ -12,13 +12,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from tbv8.errors import Tbv8Error
-from tbv8.live.view import Shown
+from tbv8.live.view import SessionView
 from tbv8.serving import serve_pages
 
 
 @contextmanager
-def serving(port: int, strategy_id: str, sessions: Mapping[str, Shown]) -> Iterator[int]:
-    """Serve the pages of a session while the block lasts; yields the port.
+def serve_metrics(
+    port: int, strategy_id: str, sessions: Mapping[str, SessionView]
+) -> Iterator[int]:
+    """Serve the pages of a session during the block; yield the port.
 
     Raises:
         ConfigError: The port is taken.
@@ -30,8 +32,8 @@ def serving(port: int, strategy_id: str, sessions: Mapping[str, Shown]) -> Itera
         over, loop = asyncio.Event(), asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(over.set))
         collector = _Collector(strategy_id, sessions)
-        async with serve_pages(port, collector, lambda: _stale(sessions)) as found:
-            ports.append(found)
+        async with serve_pages(port, collector, lambda: _problems(sessions)) as bound_port:
+            ports.append(bound_port)
             ready.set()
             await over.wait()
 
@@ -55,22 +57,22 @@ def serving(port: int, strategy_id: str, sessions: Mapping[str, Shown]) -> Itera
         thread.join()
 
 
-def _stale(sessions: Mapping[str, Shown]) -> Sequence[str]:
+def _problems(sessions: Mapping[str, SessionView]) -> Sequence[str]:
     return [f"{role}: {shown.problem}" for role, shown in sessions.items() if shown.problem]
 
 
 class _Collector(Collector):
     """A collector that reads the session's view when it is scraped."""
 
-    def __init__(self, strategy_id: str, sessions: Mapping[str, Shown]) -> None:
+    def __init__(self, strategy_id: str, sessions: Mapping[str, SessionView]) -> None:
         self._strategy_id, self._sessions = strategy_id, sessions
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family."""
         labels = ["strategy", "role"]
 
-        def gauge(name: str, what: str, more: Sequence[str] = ()) -> GaugeMetricFamily:
-            return GaugeMetricFamily(f"tbv8_paper_{name}", what, labels=[*labels, *more])
+        def gauge(name: str, description: str, more: Sequence[str] = ()) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"tbv8_paper_{name}", description, labels=[*labels, *more])
 
         healthy = gauge("up", "1 unless it is stale, stopped or failed")
         age = gauge("last_minute_seconds", "Since the close of the last minute used")

@@ -1,8 +1,8 @@
-"""Closed minutes, as they come, become the bars of a session: steps and what the strategy sees.
+"""Bars of a session from its closed minutes: the steps of matching, and the strategy's own bars.
 
-A bar of a longer timeframe is made once its whole time is known, from the session's own minutes;
-bars that began before the session's first minute are left out. They are those of `tbv8.aggregate`
-to the last bit, made without polars, which takes 32 MB of a session's memory.
+A bar of a longer timeframe is built once all of its minutes are closed; bars that began before the
+session's first minute are left out. The bars equal those of `tbv8.aggregate` to the last bit, but
+are built without polars, which would take 32 MB of a session's memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tbv8.config.records import Strategy
 from tbv8.market import ONE_MINUTE, Bar, Timeframe
-from tbv8.store.sessions import Minute
+from tbv8.store.sessions import SessionMinute
 from tbv8.trading.bars import Bars
 from tbv8.trading.funding import Charged
 
@@ -28,7 +28,7 @@ class Builder:
     """The minutes of bars that have not closed yet.
 
     Args:
-        strategy: Which symbols and timeframes it reads.
+        strategy: The strategy, with its symbols and timeframes.
         first_ms: The open of the session's first minute.
     """
 
@@ -42,8 +42,8 @@ class Builder:
             if timeframe != ONE_MINUTE
         }
 
-    def build(self, minutes: Sequence[Minute]) -> Bars:
-        """Return the bars that close within minutes, which follow those of the last call."""
+    def build(self, minutes: Sequence[SessionMinute]) -> Bars:
+        """Return the bars that close within `minutes`, which follow those of the last call."""
         until_ms = minutes[-1].close_ms
         tables = {symbol: _table(minutes, symbol) for symbol in self._strategy.symbols}
         built = {key: self._close(key, tables[key[0]], until_ms) for key in self._open}
@@ -74,10 +74,10 @@ class Builder:
 
 
 def to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
-    """Return the bars of minutes as `tbv8.aggregate` makes them; there is at least one minute.
+    """Return the bars of at least one minute, equal to those of `tbv8.aggregate`.
 
-    Prices are of the minutes that traded, where any did. Volumes are added as exact decimals of
-    eight places, and the sum is rounded once.
+    Prices are those of the minutes with trades, if there are any. Volumes are added as exact
+    decimals of eight places, and the sum is rounded once.
     """
     opens, high, low, closes = (minutes[name].to_numpy() for name in _COLUMNS[1:5])
     volume = minutes["volume"].to_numpy()
@@ -137,5 +137,5 @@ def to_table(bars: Sequence[Bar]) -> pa.Table:
     )
 
 
-def _table(minutes: Sequence[Minute], symbol: str) -> pa.Table:
+def _table(minutes: Sequence[SessionMinute], symbol: str) -> pa.Table:
     return to_table([bar for minute in minutes if (bar := minute.bars[symbol]) is not None])

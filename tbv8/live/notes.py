@@ -1,6 +1,6 @@
 """Notes of a session beside its own events: corrections, and rates of funding.
 
-A replay looks at none of it but the rates of funding, which are fed like minutes.
+A replay uses only the rates of funding, which are fed like minutes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from tbv8.store.sessions import (
     RATE,
     Event,
     StoredSession,
-    read_corrected,
+    read_corrections,
     read_events,
 )
 
 _LATEST_MS = 32 * DAY_MS  # of funding; the recorder goes back a month
-_CORRECTED_MS = DAY_MS  # how long ago a minute may be that the recorder still corrects
+_CORRECTED_MS = DAY_MS  # the oldest minute that the recorder may still correct
 
 
 type Rates = Mapping[tuple[str, int], float]
@@ -35,11 +35,11 @@ type Rates = Mapping[tuple[str, int], float]
 def corrected_notes(
     query: Query, session: StoredSession, plan: Plan, rates: Rates, done_ms: int, *, at_ms: int
 ) -> list[Event]:
-    """Return a note of each minute and rate that the recorder has changed since it was used."""
+    """Return a note for each minute and rate that the recorder has changed since its use."""
     since_ms = max(session.first_ms, done_ms - _CORRECTED_MS)
     changed: list[tuple[int, str, Any, Any]] = [
         (used.ts_ms + MINUTE_MS, symbol, used, now)
-        for symbol, used, now in read_corrected(
+        for symbol, used, now in read_corrections(
             query, session, plan.strategy.symbols, since_ms=since_ms
         )
     ]
@@ -47,7 +47,7 @@ def corrected_notes(
         for ts_ms, rate, _ in read_payments(query, series, Span(since_ms, done_ms + 1)):
             used = rates.get((symbol, ts_ms), rate)
             if used != rate:
-                before, now = ({"ts_ms": ts_ms, "rate": one} for one in (used, rate))
+                before, now = ({"ts_ms": ts_ms, "rate": value} for value in (used, rate))
                 changed.append((ts_ms, symbol, before, now))
     if not changed:
         return []
@@ -61,28 +61,28 @@ def corrected_notes(
 
 
 def rate_events(
-    query: Query, plan: Plan, first_ms: int, known: Rates, span: Span, *, at_ms: int
+    query: Query, plan: Plan, first_ms: int, used_rates: Rates, span: Span, *, at_ms: int
 ) -> list[Event]:
-    """Return the payments of funding that are new at the minutes of a span.
+    """Return the payments of funding that are new in a span of minutes.
 
     Each is booked at its hour, or at the close of the span's first minute if that is later.
 
     Args:
-        query: An open database.
-        plan: Of the session.
+        query: The query function of an open database.
+        plan: The plan of the session.
         first_ms: The open of the session's first minute.
-        known: What was used before.
-        span: Of the minutes.
+        used_rates: The payments that were used before.
+        span: The span of the minutes.
         at_ms: Our clock.
     """
     if plan.strategy.funding == "fixed":
         return []
-    looked_at = Span(max(span.start_ms - _LATEST_MS, first_ms) + 1, span.end_ms + 1)
-    found = sorted(
+    window = Span(max(span.start_ms - _LATEST_MS, first_ms) + 1, span.end_ms + 1)
+    payments = sorted(
         (max(ts_ms, span.start_ms + MINUTE_MS), ts_ms, symbol, rate, hours)
         for symbol, series in plan.series.items()
-        for ts_ms, rate, hours in read_payments(query, series, looked_at)
-        if (symbol, ts_ms) not in known
+        for ts_ms, rate, hours in read_payments(query, series, window)
+        if (symbol, ts_ms) not in used_rates
     )
     return [
         Event(
@@ -92,5 +92,5 @@ def rate_events(
             at_ms,
             msgspec.json.encode(Rate(symbol=symbol, ts_ms=ts_ms, rate=rate, hours=hours)).decode(),
         )
-        for number, (booked_ms, ts_ms, symbol, rate, hours) in enumerate(found, len(known))
+        for number, (booked_ms, ts_ms, symbol, rate, hours) in enumerate(payments, len(used_rates))
     ]

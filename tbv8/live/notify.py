@@ -1,8 +1,7 @@
-"""Messages about a session, sent by apprise in a process of their own.
+"""Messages about a session, sent by apprise in a separate process.
 
-A service that is down or slow holds up that process alone: whoever watches a session puts a message
-into a queue and goes on. The URLs, which hold secrets, are in an environment variable and nowhere
-else.
+A slow service delays only that process: the watching process puts each message into a queue. The
+services' URLs contain secrets, so they are only in an environment variable.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ STARTED, STOPPED, HALT, STALE, DIFFERS, FILL = (
     "fill",
 )
 
-_WAITING = 200  # messages; what is older is dropped
+_WAITING = 200  # messages; older ones are dropped
 _END_S = 5.0
 
 
 class Notifier:
-    """Sends what a user wants to know of a session.
+    """Sends messages about a session.
 
     Args:
-        title: Of each message.
-        urls_env: The environment variable that holds the services' URLs.
+        title: The title of each message.
+        urls_env: The environment variable with the services' URLs.
         without: The kinds of messages that are not sent.
     """
 
@@ -55,8 +54,8 @@ class Notifier:
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
-    def tell(self, role: str, report: Report) -> None:
-        """Send what a report has to say, if anything; never waits."""
+    def send_report(self, role: str, report: Report) -> None:
+        """Send the messages of a report, if it has any; never waits."""
         for kind, text in messages(report):
             self.send(kind, text if role == "primary" else f"{role}: {text}")
 
@@ -75,7 +74,7 @@ class Notifier:
                 return
 
     def end(self) -> None:
-        """Send what waits, and end, within seconds whatever the services do."""
+        """Send the waiting messages and end, within seconds even if a service hangs."""
         with suppress(queue.Full):
             self._waiting.put_nowait(None)
         try:
@@ -106,14 +105,14 @@ def messages(report: Report) -> list[tuple[str, str]]:
         "fresh": STALE,
         "differs": DIFFERS,
     }
-    found = [(kinds[report.kind], report.text)] if report.kind in kinds else []
+    texts = [(kinds[report.kind], report.text)] if report.kind in kinds else []
     for kind, body in report.events:
         values = msgspec.json.decode(body)
         if kind == "fill":
-            found.append((FILL, fill_text(values)))
+            texts.append((FILL, fill_text(values)))
         elif kind == "halt":
-            found.append((HALT, f"by {values['rule']} until {iso(values['until_ms'])}"))
-    return found
+            texts.append((HALT, f"by {values['rule']} until {iso(values['until_ms'])}"))
+    return texts
 
 
 def main() -> None:

@@ -18,18 +18,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """One session.
 
     Attributes:
-        strategy: As the session runs it, its source the venue's own series.
-        role: `primary`, or `shadow` of the secondary venue.
-        venue: Whose bars and rules.
+        strategy: The strategy, with the venue's own series as its source.
+        role: `primary`, or `shadow` for the secondary venue.
+        venue: The venue of its bars and rules.
         db_path: The database.
-        folder: Of its results, `data/paper/<strategy_id>`.
+        folder: The folder of its results, `data/paper/<strategy_id>`.
         stop_path: The file that stops it while it exists.
-        differs_path: The file that says what it did not give again, while that is so.
+        differs_path: The file that describes how its replay differs, while it does.
         inputs: Digest and value of each part of its key.
-        stale_ms: How late a minute may be read so that an order may open something.
-        clock_ms: How far apart our clock and the venue's may be.
-        is_new: Ends the session before, and begins another one.
-        priced_at: The venue by whose quotes each fill is priced too.
+        stale_ms: The age of a minute above which it opens no position.
+        clock_ms: The largest difference between our clock and the venue's to open a position.
+        is_new: True to end the previous session and begin another one.
+        priced_at: The venue whose quotes price each fill too; None for none.
     """
 
     strategy: Strategy
@@ -58,12 +58,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
             `fresh`, `corrected`, `gap`, `kept`, `differs` or `failed`; of the
             watching process `killed`, of results `written` or `no results`.
-        text: What a user should read, if anything.
-        done_ms: The close of the last minute that is done.
-        lag_ms: How late it was read.
-        took_ms: How long its use took.
+        text: A text for the user; may be empty.
+        done_ms: The close of the last finished minute.
+        lag_ms: The time from its close to its use.
+        took_ms: The duration of its use.
         state: The account after it.
-        events: What came of it, kind and body.
+        events: Its events, as kind and body.
         is_warm_up: True for a minute before the counted span.
         lines: The lines of a result, as a backtest prints them.
     """
@@ -80,10 +80,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> Strategy:
-    """Return a strategy that reads a venue's own series, where a backtest may read another's.
+    """Return a strategy that reads a venue's own series; a backtest may read another venue's.
 
-    It is charged what the venue charges where that is recorded, else the fixed rate of the
-    instruments.
+    Its funding is the venue's own if that is recorded, else the fixed rate of the instruments.
     """
     source = Series(venue, strategy.symbol)
     funding: Funding = "history"
@@ -93,5 +92,5 @@ def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> St
 
 
 def within(strategy: Strategy, session: StoredSession, end_ms: int) -> Strategy:
-    """Return a strategy whose run is a session's, up to a time."""
+    """Return a strategy with the span of a session up to a time."""
     return replace(strategy, span=Span(session.counted_ms, max(end_ms, session.counted_ms)))

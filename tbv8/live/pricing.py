@@ -1,8 +1,8 @@
 """Prices of the primary's orders at the secondary, by that venue's recorded quotes.
 
-A market order, and a stop that went off, take the other side of the book as it was when the fill
-was written down: what its top level does not hold is one tick worse, as NautilusTrader has it. A
-limit order fills at its price if the quotes of its step traded through it; else it is taken to have
+A market order, and a triggered stop, take the other side of the book at the time when the fill was
+written. The quantity beyond the top level is one tick worse, as in NautilusTrader. A limit order
+fills at its price if the quotes of its step traded through it; otherwise it is priced as if it had
 crossed the spread. Without quotes (a gap of the recorder, an empty side) there is no price.
 """
 
@@ -21,20 +21,20 @@ _CENTS = Decimal("0.00000001")
 
 
 class Priced(msgspec.Struct, frozen=True, kw_only=True):
-    """One fill of the primary, and what it would have been at the secondary.
+    """One fill of the primary, and its price at the secondary.
 
     Attributes:
-        order_id: The primary's.
+        order_id: The primary's order.
         ts_ms: The session's time of the fill.
         quoted_ms: The time of the quote at the secondary; None without one.
-        symbol: Which.
-        side: Of the order.
-        type: Of the order.
-        quantity: In base units.
-        price: At the primary.
-        quoted: At the secondary; None without a quote.
-        cost_usd: How much more it costs there, fees not counted; below 0 it is less.
-        why: Why there is no price, or what it is by.
+        symbol: The symbol.
+        side: The side of the order.
+        type: The type of the order.
+        quantity: The quantity in base units.
+        price: The price at the primary.
+        quoted: The price at the secondary; None without a quote.
+        cost_usd: The extra cost there without fees; below 0 if it is cheaper there.
+        why: The basis of the price, or the reason why there is none.
     """
 
     order_id: str
@@ -54,11 +54,11 @@ def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool
     """Return a fill with its price at the secondary.
 
     Args:
-        fill: The primary's.
-        quotes: The secondary's from the last one before the fill's step up to the moment at which
-            the fill was written down.
-        tick: The step of the secondary's prices.
-        is_gap: Whether the recorder missed quotes at that moment.
+        fill: The primary's fill.
+        quotes: The secondary's quotes, from the last one before the fill's step to the time when
+            the fill was written.
+        tick: The tick of the secondary's prices.
+        is_gap: True if the recorder missed quotes at that time.
     """
     if is_gap or not quotes:
         return _priced(fill, None, None, "no quotes were recorded")
@@ -67,10 +67,10 @@ def price_fill(fill: Fill, quotes: Sequence[Bbo], tick: Decimal, *, is_gap: bool
         return _priced(fill, last.ts_ms, fill.price, "its limit")
     price, size = (last.ask_price, last.ask_size) if buy else (last.bid_price, last.bid_size)
     if price is None or size is None:
-        return _priced(fill, last.ts_ms, None, "nobody offered the other side")
+        return _priced(fill, last.ts_ms, None, "the other side of the book was empty")
     with localcontext(EXACT):
-        touch, held = Decimal(repr(price)), Decimal(repr(size))
-        beyond = max(Decimal(0), fill.quantity - held)
+        touch, offered = Decimal(repr(price)), Decimal(repr(size))
+        beyond = max(Decimal(0), fill.quantity - offered)
         worse = touch + tick if buy else touch - tick
         quoted = (touch * (fill.quantity - beyond) + worse * beyond) / fill.quantity
         why = "the top of the book" if not beyond else "the top of the book and a tick beyond"
@@ -88,8 +88,8 @@ def _priced(fill: Fill, quoted_ms: int | None, quoted: Decimal | None, why: str)
     cost = None
     if quoted is not None:
         with localcontext(EXACT):
-            apart = quoted - fill.price if fill.side == "buy" else fill.price - quoted
-            cost = (apart * fill.quantity).quantize(_CENTS)
+            difference = quoted - fill.price if fill.side == "buy" else fill.price - quoted
+            cost = (difference * fill.quantity).quantize(_CENTS)
     return Priced(
         order_id=fill.order_id,
         ts_ms=fill.ts_ms,

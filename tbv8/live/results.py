@@ -1,7 +1,7 @@
-"""The results of a session as of now, by a replay of its journal: the same files as a backtest's.
+"""The present results of a session, by a replay of its journal: the same files as a backtest's.
 
-`python -m tbv8.live.results` is started by `tbv8.live.watch` each hour and at the end, so that the
-session's own process stays small; and each time the replay is held against the journal.
+`tbv8.live.watch` starts `python -m tbv8.live.results` each hour and at the end, so that the
+session's own process stays small. Each replay is compared with the journal.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError, DiffersError, Tbv8Error
 from tbv8.live.beginning import changed_inputs
-from tbv8.live.driver import Driver, Journaled, read_journaled
+from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.minutes import join
 from tbv8.live.plan import Plan, Report, within
 from tbv8.live.pricing import Priced
@@ -33,7 +32,7 @@ from tbv8.market import iso, iso_day
 from tbv8.results.accounting import to_books
 from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import first_difference, write_json, write_result
-from tbv8.results.marks import Marks, counted, to_marks
+from tbv8.results.marks import Marks, counted, last_closes, to_marks
 from tbv8.results.read import read_result
 from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise, to_json
 from tbv8.results.tearsheet.page import tearsheet
@@ -41,21 +40,20 @@ from tbv8.store.database import open_reader
 from tbv8.store.sessions import Event, read_session
 from tbv8.trading.bars import Bars
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.nautilus import close_times, column
 from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Run
 
 _SESSION_PART = "session"
 
 type Plans = Mapping[str, Plan]
-"""The plan of the primary, and of the shadow where there is one, by role."""
+"""The plan of the primary, and of the shadow if there is one, by role."""
 
 
 class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """A session that was run again from its journal."""
 
     strategy: Strategy
-    journaled: Journaled
+    journaled: JournaledSession
     run: Run
     bars: Bars
 
@@ -64,13 +62,15 @@ def write_results(plans: Plans) -> Summary | str:
     """Write the results of a session as of now; return their summary, or why there are none yet.
 
     Raises:
-        DataError: The replay differs from the journal, or the folder is somebody else's.
+        DataError: The replay differs from the journal, or the folder is not tbv8's.
         StrategyError: The strategy raised.
     """
     journaled = _read(plans)
     if "primary" not in journaled:
         return "no minute has closed yet"
-    replayed = {role: replay(plans[role], one) for role, one in journaled.items()}
+    replayed = {
+        role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
+    }
     folder = plans["primary"].folder
     return _write(folder, plans, replayed)
 
@@ -79,10 +79,10 @@ def check_replay(plans: Plans) -> str:
     """Run the bars of a session again, and compare every event and every byte of its results.
 
     Returns:
-        What was compared.
+        A line about the compared minutes, events and files.
 
     Raises:
-        DataError: There is no session, or something differs.
+        DataError: There is no session, or an event or a file differs.
         StrategyError: The strategy raised.
     """
     journaled = _read(plans)
@@ -104,42 +104,51 @@ def check_replay(plans: Plans) -> str:
         ) from e
 
 
-def _check(plans: Plans, journaled: Mapping[str, Journaled]) -> str:
+def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     name, folder = plans["primary"].strategy.strategy_id, plans["primary"].folder
     if "primary" not in journaled:
         return f"{name}: no minute has closed yet"
-    replayed = {role: replay(plans[role], one) for role, one in journaled.items()}
-    events = sum(len(few) for one in journaled.values() for few in one.outputs.values())
-    minutes = sum(len(one.minutes) for one in journaled.values())
-    said = f"{name}: {minutes:,} minutes replayed, {events:,} events with the same bytes"
+    replayed = {
+        role: replay(plans[role], session_journal) for role, session_journal in journaled.items()
+    }
+    events = sum(
+        len(events_of_kind)
+        for session_journal in journaled.values()
+        for events_of_kind in session_journal.outputs.values()
+    )
+    minutes = sum(len(session_journal.minutes) for session_journal in journaled.values())
+    text = f"{name}: {minutes:,} minutes replayed, {events:,} events with the same bytes"
     manifest = read_manifest(folder)
     part = manifest.inputs.get(_SESSION_PART) if manifest else None
     if part is None or part.value["primary"]["id"] != journaled["primary"].session.session_id:
-        return said
+        return text
     before = {
-        role: cut(
-            one, *(part.value[role][key] for key in ("done_ms", "commands", "priced", "reached"))
+        role: state_at(
+            session_journal,
+            *(part.value[role][key] for key in ("done_ms", "commands", "priced", "reached")),
         )
-        for role, one in journaled.items()
+        for role, session_journal in journaled.items()
         if role in part.value
     }
     if before != journaled:
-        replayed = {role: replay(plans[role], one) for role, one in before.items()}
+        replayed = {
+            role: replay(plans[role], session_journal) for role, session_journal in before.items()
+        }
     with TemporaryDirectory(prefix="tbv8-") as temporary:
-        again = Path(temporary) / name
-        _write(again, plans, replayed)
-        difference = first_difference(folder, again)
+        rewritten = Path(temporary) / name
+        _write(rewritten, plans, replayed)
+        difference = first_difference(folder, rewritten)
     if difference is not None:
-        raise DataError(f"{folder}: not given again: {difference}")
+        raise DataError(f"{folder}: not reproduced: {difference}")
     assert manifest is not None
-    return f"{said}, {len(manifest.outputs)} files too"
+    return f"{text}, {len(manifest.outputs)} files too"
 
 
-def replay(plan: Plan, journaled: Journaled) -> Replayed:
+def replay(plan: Plan, journaled: JournaledSession) -> Replayed:
     """Run a session again from its journal.
 
     Raises:
-        DiffersError: Something else came of it.
+        DiffersError: An event differs from the journal.
         StrategyError: The strategy raised.
     """
     session = journaled.session
@@ -149,8 +158,8 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
         difference = journaled.first_difference(driver.outputs({}, at_ms=0))
         if difference is not None:
             raise DiffersError(
-                f"{plan.strategy.strategy_id}: the session at {session.venue} does not give again "
-                f"what it gave: {difference}"
+                f"{plan.strategy.strategy_id}: the replay of the session at {session.venue} "
+                f"differs from its journal: {difference}"
             )
         return Replayed(
             strategy=within(plan.strategy, session, session.done_ms),
@@ -160,17 +169,19 @@ def replay(plan: Plan, journaled: Journaled) -> Replayed:
         )
 
 
-def cut(journaled: Journaled, done_ms: int, commands: int, priced: int, reached: int) -> Journaled:
-    """Return the journal's state when the minutes until a time were done.
+def state_at(
+    journaled: JournaledSession, done_ms: int, commands: int, priced: int, reached: int
+) -> JournaledSession:
+    """Return the journal as it was when the minutes up to a time were finished.
 
     Args:
-        journaled: What it has now.
+        journaled: The present journal.
         done_ms: The time.
-        commands: How many commands there were.
-        priced: How many fills were priced.
-        reached: How many limits were reached at the secondary.
+        commands: The number of commands at that time.
+        priced: The number of priced fills.
+        reached: The number of limits reached at the secondary.
     """
-    return Journaled(
+    return JournaledSession(
         session=replace(journaled.session, done_ms=done_ms),
         minutes=[minute for minute in journaled.minutes if minute.close_ms <= done_ms],
         commands=journaled.commands[:commands],
@@ -184,26 +195,32 @@ def cut(journaled: Journaled, done_ms: int, commands: int, priced: int, reached:
     )
 
 
-def _read(plans: Plans) -> dict[str, Journaled]:
-    """Return the journal's sessions with bars, the shadow no further than the primary."""
+def _read(plans: Plans) -> dict[str, JournaledSession]:
+    """Return the journal's sessions with bars; the shadow's ends with the primary's."""
     primary = plans["primary"]
-    found = {}
+    sessions = {}
     with open_reader(primary.db_path) as query:
         for role, plan in plans.items():
             session = read_session(query, plan.strategy.strategy_id, plan.role)
             if session is not None:
-                found[role] = read_journaled(query, session, with_minutes=True)
-    if "primary" not in found:
+                sessions[role] = read_journaled(query, session, with_minutes=True)
+    if "primary" not in sessions:
         name = primary.strategy.strategy_id
         raise DataError(f"{name}: there is no session: run `doit paper:{name}`")
-    end_ms = found["primary"].session.done_ms
-    for role, one in list(found.items()):
-        done_ms = min(one.session.done_ms, end_ms)
-        commands = sum(1 for command in one.commands if command.ts_ms <= done_ms)
-        found[role] = cut(one, done_ms, commands, len(one.priced), len(one.reached))
-        if not any(bar for minute in found[role].minutes for bar in minute.bars.values()):
-            del found[role]
-    return found
+    end_ms = sessions["primary"].session.done_ms
+    for role, session_journal in list(sessions.items()):
+        done_ms = min(session_journal.session.done_ms, end_ms)
+        commands = sum(1 for command in session_journal.commands if command.ts_ms <= done_ms)
+        sessions[role] = state_at(
+            session_journal,
+            done_ms,
+            commands,
+            len(session_journal.priced),
+            len(session_journal.reached),
+        )
+        if not any(bar for minute in sessions[role].minutes for bar in minute.bars.values()):
+            del sessions[role]
+    return sessions
 
 
 def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summary | str:
@@ -214,22 +231,22 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summ
         return f"no {strategy.timeframe} bar has closed yet"
     marks = to_marks(strategy, primary.bars)
     books = to_books(primary.run, marks)
-    beside = None
+    shadow_books = None
     if shadow is not None:
-        beside = to_books(shadow.run, _marked_at(marks, shadow))
+        shadow_books = to_books(shadow.run, _marked_at(marks, shadow))
     shadow_bars = shadow.bars if shadow else None
     at, fills = plans["primary"].priced_at, _priced(primary.journaled.priced)
     reached = _priced(primary.journaled.reached)
     priced = _sum(at, fills, len(reached)) if at else None
     summary = summarise(
-        strategy, primary.bars, books, beside, shadow_bars=shadow_bars, priced=priced
+        strategy, primary.bars, books, shadow_books, shadow_bars=shadow_bars, priced=priced
     )
     key = {**_inputs(plans["primary"], primary), _SESSION_PART: _session_part(replayed)}
 
     def write(new: Path) -> None:
         write_run(new, books)
-        if beside is not None:
-            write_run(new / "shadow", beside)
+        if shadow_books is not None:
+            write_run(new / "shadow", shadow_books)
         if priced is not None:
             _write_priced(new / "shadow" / "orders.csv", [*fills, *reached])
         write_market(new / "market.csv", strategy, primary.bars)
@@ -270,12 +287,7 @@ def _write_priced(path: Path, fills: Sequence[Priced]) -> None:
 
 def _marked_at(marks: Marks, shadow: Replayed) -> Marks:
     """Return the primary's marks with the prices of the shadow's bars."""
-    strategy = shadow.strategy
-    prices = {}
-    for symbol in strategy.symbols:
-        table = shadow.bars.shown[symbol, strategy.timeframe]
-        at = np.searchsorted(close_times(table, strategy.timeframe), marks.closes_ms, side="right")
-        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+    prices = last_closes(shadow.strategy, shadow.bars, marks.prices, marks.closes_ms)
     return replace(marks, prices=prices)
 
 
@@ -290,20 +302,20 @@ def _session_part(replayed: Mapping[str, Replayed]) -> Input:
     return make_input(
         {
             role: {
-                "id": one.journaled.session.session_id,
-                "venue": one.journaled.session.venue,
-                "done_ms": one.journaled.session.done_ms,
-                "commands": len(one.journaled.commands),
-                "priced": len(one.journaled.priced),
-                "reached": len(one.journaled.reached),
-                "minutes": _digest(one.journaled),
+                "id": session_journal.journaled.session.session_id,
+                "venue": session_journal.journaled.session.venue,
+                "done_ms": session_journal.journaled.session.done_ms,
+                "commands": len(session_journal.journaled.commands),
+                "priced": len(session_journal.journaled.priced),
+                "reached": len(session_journal.journaled.reached),
+                "minutes": _digest(session_journal.journaled),
             }
-            for role, one in replayed.items()
+            for role, session_journal in replayed.items()
         }
     )
 
 
-def _digest(journaled: Journaled) -> str:
+def _digest(journaled: JournaledSession) -> str:
     total = hashlib.sha256()
     for minute in journaled.minutes:
         total.update(msgspec.json.encode((minute.ts_ms, minute.bars, minute.barred)))
@@ -313,7 +325,7 @@ def _digest(journaled: Journaled) -> str:
 
 
 def main() -> None:
-    """Write the results of the plans that come through stdin, and report how it went."""
+    """Write the results of the plans from stdin, and report the outcome."""
     plans: Plans = pickle.load(sys.stdin.buffer)
     try:
         written = write_results(plans)

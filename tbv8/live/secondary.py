@@ -1,8 +1,8 @@
-"""The orders of a primary at the secondary's quotes, written down as the quotes come.
+"""The primary's orders at the secondary's quotes, written to the journal as the quotes arrive.
 
-A fill is priced once (`priced`). A limit order that works at the primary is held against every
-quote of the secondary meanwhile: `reached` is the first one that trades through its limit, whether
-the primary fills the order later, or never.
+A fill is priced once (`priced`). A limit order that works at the primary is compared with every
+quote of the secondary: `reached` is the first quote that trades through its limit, whether the
+primary fills the order later or never.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from tbv8.store.sessions import (
 from tbv8.store.ticks import BusyError
 from tbv8.trading.records import Fill, RestingLimit
 
-_QUOTES_MS = 5000  # after which the recorder has written what it had received
+_QUOTES_MS = 5000  # the recorder has written each quote this long after its receipt
 
 
 class Secondary:
     """The secondary's quotes beside one session.
 
     Args:
-        plan: Of the session, `priced_at` is the secondary.
-        journal: Where it writes.
-        session: Whose orders.
+        plan: The plan of the session; its `priced_at` is the secondary.
+        journal: The journal to write to.
+        session: The session.
     """
 
     def __init__(self, plan: Plan, journal: Journal, session: StoredSession) -> None:
@@ -47,21 +47,23 @@ class Secondary:
         self._journal, self._session = journal, session
         reached = read_events(journal.query, session.session_id, (REACHED,))
         self._priced = journal.count_events(session.session_id).get(PRICED, 0)
-        self._reached = {msgspec.json.decode(one.body, type=Priced).order_id for one in reached}
+        self._reached = {msgspec.json.decode(item.body, type=Priced).order_id for item in reached}
         self._resting: dict[str, RestingLimit] = {}
-        self._read_ms: dict[str, int] = {}  # until when the quotes are read, by order
+        self._read_ms: dict[str, int] = {}  # the end of the read quotes, by order
         self._next_ms = 0
 
     def watch(self, resting: Iterable[RestingLimit], since_ms: int) -> None:
-        """Take the limit orders that work from now on, the new ones since a time."""
-        self._resting = {one.order_id: one for one in resting if one.order_id not in self._reached}
+        """Watch the given limit orders from now on; new ones from a time on."""
+        self._resting = {
+            item.order_id: item for item in resting if item.order_id not in self._reached
+        }
         self._read_ms = {name: self._read_ms.get(name, since_ms) for name in self._resting}
 
     def write(self, fills: int, done_ms: int, *, at_ms: int) -> None:
         """Write new prices of fills and new limits reached.
 
         Args:
-            fills: How many the session has made.
+            fills: The number of fills of the session.
             done_ms: The session's time.
             at_ms: Our clock.
         """
@@ -72,16 +74,16 @@ class Secondary:
                 self._journal.write_minutes(self._session.session_id, [], [*prices, *reached])
                 self._priced += len(prices)
                 for event in reached:
-                    self._forget(msgspec.json.decode(event.body, type=Priced).order_id)
+                    self._mark_reached(msgspec.json.decode(event.body, type=Priced).order_id)
 
-    def _forget(self, order_id: str) -> None:
+    def _mark_reached(self, order_id: str) -> None:
         self._reached.add(order_id)
         del self._resting[order_id], self._read_ms[order_id]
 
     def _price_fills(self, at_ms: int) -> list[Event]:
         """Return the price at the secondary of each fill that has none.
 
-        Fills of just now wait until the recorder has had the time to write their quotes.
+        The newest fills wait until the recorder has written their quotes.
         """
         plan, query, notes = self._plan, self._journal.query, list[Event]()
         for event in read_events(query, self._session.session_id, ("fill",), first=self._priced):
@@ -98,7 +100,7 @@ class Secondary:
         return notes
 
     def _find_reached(self, done_ms: int, at_ms: int) -> list[Event]:
-        """Return the working orders whose limits a quote has reached since the last time."""
+        """Return an event for each working order whose limit a new quote has reached."""
         self._next_ms = at_ms + _QUOTES_MS
         until_ms, notes = at_ms - _QUOTES_MS, list[Event]()
         for name, limit in self._resting.items():

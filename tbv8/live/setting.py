@@ -12,17 +12,17 @@ from tbv8.live.plan import Report
 from tbv8.store.ticks import BusyError
 
 BUSY_S = 0.5
-"""How long to wait for a database that is locked, or for its full disk."""
+"""The pause between two attempts if the database is locked or its disk is full."""
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """Given to a host; a test has its own.
+    """The clock and the callbacks of a host; tests pass their own.
 
     Attributes:
         now_ms: Our clock.
-        report: Takes each report.
-        is_over: Tells whether to end.
-        sleep: Waits so many seconds.
+        report: Called with each report.
+        is_over: Returns True if the process should end.
+        sleep: Waits for some seconds.
     """
 
     now_ms: Callable[[], int]
@@ -30,21 +30,21 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     is_over: Callable[[], bool]
     sleep: Callable[[float], None] = time.sleep
 
-    def tell(self, kind: str, **parts: Any) -> None:
-        """Report something."""
+    def send(self, kind: str, **parts: Any) -> None:
+        """Send a report."""
         self.report(Report(kind=kind, **parts))
 
     def persist[R](self, act: Callable[[], R]) -> R:
-        """Read or write, again and again while the database is locked or its disk is full.
+        """Call `act` until the database is no longer locked and its disk no longer full.
 
         Raises:
-            BusyError: It still is, and all is over.
+            BusyError: It still is, and the process should end.
         """
         while True:
             try:
                 return act()
             except BusyError as e:
-                self.tell("waiting", text=str(e))
+                self.send("waiting", text=str(e))
                 if self.is_over():
                     raise
                 self.sleep(BUSY_S)

@@ -36,14 +36,14 @@ class Answer(msgspec.Struct, frozen=True):
     fills: Sequence[Mapping[str, Any]] = ()
 
 
-def await_answer(db_path: Path, name: str, *, do: str, close: bool = False) -> Answer:
-    """Return the answer of a strategy's session: it writes the account once it has obeyed."""
+def await_answer(db_path: Path, name: str, *, action: str, close: bool = False) -> Answer:
+    """Return the answer of a strategy's session, which writes its account after the command."""
     if not session_runs(db_path, name):
         state = _read_state(db_path, name)
         return Answer("no session runs: takes effect at the next start", state)
     until_s = time.monotonic() + _WAIT_S
     while time.monotonic() < until_s:
-        answer = read_answer(db_path, name, do=do, close=close)
+        answer = read_answer(db_path, name, action=action, close=close)
         if answer is not None:
             return answer
         time.sleep(_POLL_S)
@@ -54,23 +54,25 @@ def await_answer(db_path: Path, name: str, *, do: str, close: bool = False) -> A
 
 
 def stop_line(name: str, answer: Answer) -> str:
-    """Return the line about a stop: what the session still holds, and what was cancelled."""
+    """Return the line about a stop: the remaining position, and the cancelled orders."""
     state = answer.state or {}
-    holds = held_text(state)
-    cure = f"; `doit stop {name} --close` closes it" if holds else ""
+    positions = positions_text(state)
+    cure = f"; `doit stop {name} --close` closes it" if positions else ""
     if not answer.is_confirmed:
-        return f"{name}: stopped ({answer.text})" + (f", holds {holds}{cure}" if holds else "")
+        return f"{name}: stopped ({answer.text})" + (
+            f", holds {positions}{cure}" if positions else ""
+        )
     done = {"buy": "bought", "sell": "sold"}
     closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in answer.fills)
     orders = state["cancelled"]
     cancelled = f"{counted(orders, 'working order')} cancelled" if orders else "no order to cancel"
     return (
         f"{name}: stopped: {f'{closed}, ' if closed else ''}holds "
-        f"{holds or 'no position'}, {cancelled}{cure}; the process goes on, Ctrl-C ends it"
+        f"{positions or 'no position'}, {cancelled}{cure}; the process goes on, Ctrl-C ends it"
     )
 
 
-def held_text(state: Mapping[str, Any]) -> str:
+def positions_text(state: Mapping[str, Any]) -> str:
     """Return `0.1 BTC long and 2 ETH short`; empty for an account without a position."""
     sizes = {symbol: Decimal(size) for symbol, size in state.get("positions", {}).items()}
     return " and ".join(
@@ -88,7 +90,7 @@ def _read_state(db_path: Path, name: str) -> Mapping[str, Any] | None:
     return None
 
 
-def read_answer(db_path: Path, name: str, *, do: str, close: bool) -> Answer | None:
+def read_answer(db_path: Path, name: str, *, action: str, close: bool) -> Answer | None:
     """Return the answer of a session to its last command; None before it has obeyed."""
     with suppress(DataError), open_reader(db_path, timeout_s=1) as query:
         session = read_session(query, name, "primary")
@@ -96,7 +98,7 @@ def read_answer(db_path: Path, name: str, *, do: str, close: bool) -> Answer | N
             return None
         for command in read_events(query, session.session_id, (COMMAND,), last=1):
             last = json.loads(command.body)
-            is_it = last["do"] == do and (last["close"] or not close)
+            is_it = last["do"] == action and (last["close"] or not close)
             if is_it and session.state.get("commands") == command.number + 1:
                 fills = read_events(query, session.session_id, ("fill",), last=_MOST_FILLS)
                 closing = [

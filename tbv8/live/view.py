@@ -1,4 +1,4 @@
-"""A paper session for eyes: a live table on a terminal, a line a minute elsewhere."""
+"""The display of a paper session: a live table on a terminal, a line per minute elsewhere."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-class Shown(msgspec.Struct, kw_only=True):
+class SessionView(msgspec.Struct, kw_only=True):
     """The view of one session.
 
     Attributes:
         minute: The last report of a minute, or of the replay.
-        minutes: How many minutes were used since the start.
-        problem: Why it is not as it should be: `stopped`, `stale`, `waiting`, `failed` ...
+        minutes: The number of minutes used since the start.
+        problem: `stopped`, `stale`, `waiting`, `failed` ...; empty without a problem.
     """
 
     minute: Report | None = None
     minutes: int = 0
     problem: str = "starting"
 
-    def take(self, report: Report) -> None:
-        """Take in a report."""
+    def update(self, report: Report) -> None:
+        """Update the view by a report."""
         if report.kind in ("minute", "replayed"):
             self.minute = report
             self.minutes += report.kind == "minute"
@@ -46,9 +46,9 @@ class Shown(msgspec.Struct, kw_only=True):
 
 
 class View:
-    """A printer of events; `draw` redraws the table, where there is one."""
+    """A printer of events; `draw` redraws the table, if there is one."""
 
-    def __init__(self, name: str, sessions: Mapping[str, Shown]) -> None:
+    def __init__(self, name: str, sessions: Mapping[str, SessionView]) -> None:
         self._name, self._sessions = name, sessions
         self._print: Callable[[str], None] = lambda text: print(text, flush=True)
         self._redraw: Callable[[], None] | None = None
@@ -63,21 +63,21 @@ class View:
             self._redraw()
 
     def show(self, role: str, report: Report) -> None:
-        """Print a report; of a minute without events nothing, where there is a table."""
-        who = "" if role == "primary" else f"{role}: "
+        """Print a report; a minute without events is not printed beside a table."""
+        prefix = "" if role == "primary" else f"{role}: "
         if report.kind == "minute":
             lines = list(event_lines(report))
             if self._redraw is None or lines:
                 for line in (*lines, minute_line(report)):
-                    self.log(f"{who}{line}")
+                    self.log(f"{prefix}{line}")
         elif report.kind not in ("alive", "failed", "differs") and (
             report.text or report.kind != "replayed"  # nothing was, in a session that begins
         ):
-            self.log(f"{who}{report.kind}{': ' if report.text else ''}{report.text}")
+            self.log(f"{prefix}{report.kind}{': ' if report.text else ''}{report.text}")
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show a table while the block lasts, on a terminal that this process has for itself."""
+        """Show a table during the block, if this process has a terminal for itself."""
         if not sys.stdout.isatty() or multiprocessing.parent_process() is not None:
             yield
             return
@@ -116,14 +116,14 @@ def _cells(report: Report | None) -> list[str]:
     return [
         iso(report.done_ms),
         f"{max(0.0, time.time() - report.done_ms / 1000):.0f} s",
-        _held(state),
+        _positions_text(state),
         f"{float(state['equity']):,.2f}",
         f"{float(state['day_loss']):,.2f}",
         f"{state['fills']:,}",
     ]
 
 
-def _held(state: Mapping[str, Any]) -> str:
+def _positions_text(state: Mapping[str, Any]) -> str:
     sizes: Mapping[str, str] = state["positions"]
     return ", ".join(f"{size} {symbol}" for symbol, size in sizes.items())
 
@@ -134,9 +134,9 @@ def minute_line(report: Report) -> str:
     barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
     warm_up = ", warm-up, not counted" if report.is_warm_up else ""
     return (
-        f"{iso(report.done_ms or 0)} position {_held(state)}, equity {float(state['equity']):,.2f}"
-        f", day's loss {float(state['day_loss']):,.2f}, read {(report.lag_ms or 0) / 1000:.1f} s "
-        f"after its close{barred}{warm_up}"
+        f"{iso(report.done_ms or 0)} position {_positions_text(state)}, "
+        f"equity {float(state['equity']):,.2f}, day's loss {float(state['day_loss']):,.2f}, "
+        f"read {(report.lag_ms or 0) / 1000:.1f} s after its close{barred}{warm_up}"
     )
 
 

@@ -1,6 +1,6 @@
 """The watching process: it starts and ends the session's processes and shows their reports.
 
-No engine runs here, so nothing that a strategy does keeps it from obeying the stop file.
+No engine runs here, so a strategy cannot keep this process from enforcing the stop file.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from tbv8.errors import DataError
 from tbv8.live.children import Host, Recorder, Writer
 from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, Report
-from tbv8.live.view import Shown, View
+from tbv8.live.view import SessionView, View
 from tbv8.manifest import PAGE
 from tbv8.store.sessions import session_lock
 
 _POLL_S = 0.1
-_LOCK_S = 0.3  # `doit status` holds the lock for a moment to see whether it is held
-_HUNG_S = 0.6  # after the stop file has appeared, of the second in which it is obeyed
+_LOCK_S = 0.3  # `doit status` takes the lock for a moment to test it
+_HUNG_S = 0.6  # after the stop file appeared; it must take effect within a second
 _RESULTS_S = 3600.0
-_AGAIN_S = 0.5, 60.0  # before a killed process is started again: the first time, and at most
+_RESTART_S = 0.5, 60.0  # the first and the longest pause before a killed process is started again
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,13 +35,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         root: The project's folder.
-        for_s: End by itself after so many seconds; None for never.
-        results_s: How often results are written.
-        host_module: What runs a session; tests have their own.
-        keeps_recorder: Starts a recorder where none runs.
-        on_report: Takes every report, with the role that it is about.
+        for_s: The number of seconds after which it ends by itself; None for no limit.
+        results_s: The interval of writing results, in seconds.
+        host_module: The module that runs a session; tests have their own.
+        keeps_recorder: True to start a recorder if none runs.
+        on_report: Called with each report and its role.
         notifier: Sends messages; None for none.
-        metrics_port: Serves metrics there; None for not at all, 0 for any.
+        metrics_port: The port of the metrics; None for no metrics, 0 for any free port.
     """
 
     root: Path
@@ -58,8 +58,8 @@ def watch(plans: Mapping[str, Plan], options: Options) -> None:
     """Run a session and its shadow until SIGINT, SIGTERM, or the end of `for_s`.
 
     Args:
-        plans: The plan of the primary, and of the shadow where there is one, by role.
-        options: How.
+        plans: The plan of the primary, and of the shadow if there is one, by role.
+        options: The options.
 
     Raises:
         DataError: A session of the strategy runs already, or the primary's ended with an error.
@@ -82,65 +82,67 @@ def watch(plans: Mapping[str, Plan], options: Options) -> None:
                 options.notifier.end()
 
 
-class _Seat:
-    """One session: its process, and what is known of it."""
+class _SessionProcess:
+    """One session: its process and the state of it."""
 
     def __init__(self, plan: Plan, module: str) -> None:
         self.plan, self._module = plan, module
         self.host: Host | None = None
         self.failed = ""
-        self.is_running = False  # minutes are used, nothing is replayed any more
+        self.is_running = False  # the replay is finished
         self.is_stopped = False
-        self.asked_s: float | None = None  # since when the stop file waits to be obeyed
-        self._start_s, self._wait_s = 0.0, _AGAIN_S[0]
+        self.stop_seen_s: float | None = None  # since when the stop file has had no effect
+        self._start_s, self._wait_s = 0.0, _RESTART_S[0]
 
-    def keep(self) -> None:
+    def ensure_running(self) -> None:
         """Start the process if it does not run and may be started."""
         if self.host is None and not self.failed and time.monotonic() >= self._start_s:
             self.is_running = False
             self.host = Host(self.plan, self._module)
 
     def end_hung(self) -> None:
-        """Kill a process that does not obey; the next one stops before it goes on."""
+        """Kill a process that hangs; the next one executes the stop before any minute."""
         if self.host is not None:
             self.host.kill()
-        self.host, self.is_running, self.asked_s = None, False, None
+        self.host, self.is_running, self.stop_seen_s = None, False, None
         self._start_s = 0.0
 
-    def settle(self) -> str | None:
-        """Notice that the process has ended; return what to say of it."""
+    def poll(self) -> str | None:
+        """Check if the process has ended; return a text if it is started again."""
         if self.host is None or (code := self.host.poll()) is None:
             return None
         if self.is_running:
-            self._wait_s = _AGAIN_S[0]
+            self._wait_s = _RESTART_S[0]
         self.host, self.is_running = None, False
-        # what is new was begun once: a second start goes on with it
+        # a new session has begun already: the next start continues it
         self.plan = replace(self.plan, is_new=False)
         if self.failed:
             return None
         if code > 0:
-            self.failed = f"its process ended with exit code {code}: what it printed says why"
+            self.failed = f"its process ended with exit code {code}: see its output above"
             return None
         self._start_s = time.monotonic() + self._wait_s
-        self._wait_s = min(2 * self._wait_s, _AGAIN_S[1])
+        self._wait_s = min(2 * self._wait_s, _RESTART_S[1])
         return f"by signal {-code}: it is started again from its journal"
 
 
 class _Watcher:
-    """The loop."""
+    """The loop of the watching process."""
 
     def __init__(self, plans: Mapping[str, Plan], options: Options, stop: _Stop) -> None:
         self._plans, self._options, self._stop = plans, options, stop
-        self._seats = {role: _Seat(plan, options.host_module) for role, plan in plans.items()}
+        self._processes = {
+            role: _SessionProcess(plan, options.host_module) for role, plan in plans.items()
+        }
         primary = plans["primary"]
-        self.sessions = {role: Shown() for role in plans}
+        self.sessions = {role: SessionView() for role in plans}
         self._view = View(primary.strategy.strategy_id, self.sessions)
         self._recorder = Recorder(primary.db_path, options.root, self._view.log)
         self._writer: Writer | None = None
         self._waiting = ("", "")
 
     def run(self) -> None:
-        """Go on until it is to end.
+        """Run until a request to end, or the end of `for_s`.
 
         Raises:
             DataError: The primary's session ended with an error.
@@ -152,42 +154,42 @@ class _Watcher:
             if for_s is not None and time.monotonic() - began_s >= for_s:
                 return
             if self._options.keeps_recorder:
-                self._recorder.keep()
-            for role, seat in self._seats.items():
-                seat.keep()
-                self._take_reports(role, seat)
-                self._enforce_stop(role, seat)
-                if (said := seat.settle()) is not None:
-                    self._notice(role, Report(kind="killed", text=said))
-            failed = self._seats["primary"].failed
+                self._recorder.ensure_running()
+            for role, process in self._processes.items():
+                process.ensure_running()
+                self._read_reports(role, process)
+                self._enforce_stop(role, process)
+                if (text := process.poll()) is not None:
+                    self._publish(role, Report(kind="killed", text=text))
+            failed = self._processes["primary"].failed
             if failed:
                 raise DataError(failed)
             if time.monotonic() >= write_s and self._writer is None:
                 write_s = time.monotonic() + self._options.results_s
                 self._writer = Writer(self._current())
-            self._take_results()
+            self._poll_writer()
             self._view.draw()
             time.sleep(_POLL_S)
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Show events while the block lasts: on the terminal, and for Prometheus."""
+        """Show the session during the block: on the terminal, and for Prometheus."""
         name = self._plans["primary"].strategy.strategy_id
         with ExitStack() as stack:
             if (port := self._options.metrics_port) is not None:
-                from tbv8.live.metrics import serving
+                from tbv8.live.metrics import serve_metrics
 
-                port = stack.enter_context(serving(port, name, self.sessions))
+                port = stack.enter_context(serve_metrics(port, name, self.sessions))
                 self._view.log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
             stack.enter_context(self._view.shown())
             yield
 
     def end(self) -> None:
         """End every process that was started here, the recorder last."""
-        for role, seat in self._seats.items():
-            if seat.host is not None:
-                seat.host.end()
-                self._take_reports(role, seat)
+        for role, process in self._processes.items():
+            if process.host is not None:
+                process.host.end()
+                self._read_reports(role, process)
         if self._writer is not None:
             self._writer.kill()
         self._recorder.end()
@@ -202,9 +204,9 @@ class _Watcher:
             print(f"   {self._plans['primary'].folder / PAGE}")
 
     def _current(self) -> dict[str, Plan]:
-        return {role: seat.plan for role, seat in self._seats.items()}
+        return {role: process.plan for role, process in self._processes.items()}
 
-    def _take_results(self) -> None:
+    def _poll_writer(self) -> None:
         if self._writer is not None and (report := self._writer.poll()) is not None:
             self._writer = None
             self._report_results(report)
@@ -212,54 +214,54 @@ class _Watcher:
     def _report_results(self, report: Report) -> None:
         if report.kind == "written":
             folder = self._plans["primary"].folder
-            report = replace(report, text=f"results as of now in {folder}")
-        self._notice("primary", report)
+            report = replace(report, text=f"present results in {folder}")
+        self._publish("primary", report)
         if report.kind in ("differs", "failed"):
             self._view.log(f"RESULTS: {report.text}")
 
-    def _take_reports(self, role: str, seat: _Seat) -> None:
-        host = seat.host
+    def _read_reports(self, role: str, process: _SessionProcess) -> None:
+        host = process.host
         while host is not None and not host.reports.empty():
             report = host.reports.get()
             if report.kind == "replayed":
-                seat.is_running = True
+                process.is_running = True
                 if role == "primary":
-                    seat.plan.differs_path.unlink(missing_ok=True)
+                    process.plan.differs_path.unlink(missing_ok=True)
             elif report.kind in ("stopped", "started"):
-                seat.is_stopped = report.kind == "stopped"
+                process.is_stopped = report.kind == "stopped"
                 if report.kind == "stopped":
-                    seat.asked_s = None
+                    process.stop_seen_s = None
             elif report.kind in ("failed", "differs"):
-                seat.failed = report.text
+                process.failed = report.text
                 if role != "primary":
                     self._view.log(f"{role}: {report.text}")
-            self._notice(role, report)
+            self._publish(role, report)
 
-    def _enforce_stop(self, role: str, seat: _Seat) -> None:
-        """Kill a session that does not obey the stop file within a second: it hangs."""
-        if seat.host is None or not seat.is_running or seat.is_stopped:
-            seat.asked_s = None
+    def _enforce_stop(self, role: str, process: _SessionProcess) -> None:
+        """Kill a session in which the stop file has no effect within a second: it hangs."""
+        if process.host is None or not process.is_running or process.is_stopped:
+            process.stop_seen_s = None
             return
-        if not seat.plan.stop_path.exists():
-            seat.asked_s = None
+        if not process.plan.stop_path.exists():
+            process.stop_seen_s = None
             return
-        if seat.asked_s is None:
-            seat.asked_s = time.monotonic()
-        elif time.monotonic() - seat.asked_s > _HUNG_S:
-            seat.end_hung()
+        if process.stop_seen_s is None:
+            process.stop_seen_s = time.monotonic()
+        elif time.monotonic() - process.stop_seen_s > _HUNG_S:
+            process.end_hung()
             self._view.log(f"{role}: it hangs in the strategy, and was killed to stop it")
 
-    def _notice(self, role: str, report: Report) -> None:
-        """Show a report, and tell whoever wants to know."""
+    def _publish(self, role: str, report: Report) -> None:
+        """Show a report, and pass it on to the notifier and to `on_report`."""
         if report.kind == "differs":
             self._plans["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
-        said = (report.kind, report.text)
-        if report.kind != "waiting" or said != self._waiting:
+        text = (report.kind, report.text)
+        if report.kind != "waiting" or text != self._waiting:
             self._view.show(role, report)
-        self._waiting = said if report.kind in ("waiting", "alive") else ("", "")
-        self.sessions[role].take(report)
+        self._waiting = text if report.kind in ("waiting", "alive") else ("", "")
+        self.sessions[role].update(report)
         if self._options.notifier is not None:
-            self._options.notifier.tell(role, report)
+            self._options.notifier.send_report(role, report)
         if self._options.on_report is not None:
             self._options.on_report(role, report)
 
@@ -271,15 +273,15 @@ class _Stop:
         self.requested = False
 
     def request(self, *_signal: object) -> None:
-        """Let the watcher end."""
+        """Request the end of the watching process."""
         self.requested = True
 
 
 @contextmanager
 def _stop_on_signals() -> Iterator[_Stop]:
-    """Make SIGINT and SIGTERM a request to end; the watchdog of native code has nothing to watch.
+    """Turn SIGINT and SIGTERM into a request to end, without the watchdog of native code.
 
-    Results are written after the signal, which takes longer than the watchdog would wait.
+    Results are written after the signal, which takes longer than the watchdog would allow.
     """
     stop = _Stop()
     if threading.current_thread() is not threading.main_thread():

@@ -16,18 +16,21 @@ import numpy as np
 from tbv8.page.packed import pack, pack_gappy, places_of, to_units
 from tbv8.page.thin import Floats, Ints
 
+PACKED_COLUMNS = 5
+"""The number of columns of packed candles; each value takes a byte or more."""
+
 _LINE_DIGITS = 7  # precise to a pixel in any zoom down to a day
 
 
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
-    """Bars in order; the last one ends at `end_ms`.
+    """Bars in order; each begins at one of `opens_ms` and ends at one of `ends_ms`.
 
-    `step_ms` is the length of each; None for months, each of which ends where the next begins.
+    `step_ms` is the length of each; None if they have several, as months have.
     """
 
     opens_ms: Ints
+    ends_ms: Ints
     step_ms: int | None
-    end_ms: int
     open: Floats
     high: Floats
     low: Floats
@@ -48,66 +51,8 @@ class Marks(msgspec.Struct, frozen=True, kw_only=True):
     names: Sequence[tuple[str, str]]
 
 
-class Trades(msgspec.Struct, frozen=True, kw_only=True):
-    """Positions from entry to exit, in order and without overlap.
-
-    `gains` are in cents, `kinds` indexes pairs of side and text.
-    """
-
-    opened_ms: Ints
-    closed_ms: Ints
-    entries: Floats
-    exits: Floats
-    gains: Ints
-    kinds: Ints
-    names: Sequence[tuple[str, str]]
-
-
-class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """A value at the end of each bar, or NaN; `panel` names its panel below the prices."""
-
-    name: str
-    panel: str | None
-    values: Floats
-
-
-def merge(candles: Candles, step_ms: int) -> tuple[Candles, Ints]:
-    """Return longer candles, and the index of the last bar in each."""
-    groups = candles.opens_ms // step_ms
-    starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
-    ends = np.append(starts[1:], len(groups)) - 1
-    merged = Candles(
-        opens_ms=groups[starts] * step_ms,
-        step_ms=step_ms,
-        end_ms=candles.end_ms,
-        open=candles.open[starts],
-        high=np.maximum.reduceat(candles.high, starts),
-        low=np.minimum.reduceat(candles.low, starts),
-        close=candles.close[ends],
-    )
-    return merged, ends
-
-
-def pack_chart(
-    candles: Candles, marks: Marks, trades: Trades, lines: Sequence[Line]
-) -> dict[str, Any]:
-    """Return a chart in the format of the page's script."""
-    return {
-        "bars": _pack_candles(candles),
-        "fills": _pack_marks(marks),
-        "trades": _pack_trades(trades),
-        "lines": [
-            {
-                "name": line.name,
-                "panel": line.panel,
-                "values": pack_gappy(line.values, digits=_LINE_DIGITS),
-            }
-            for line in lines
-        ],
-    }
-
-
-def _pack_candles(candles: Candles) -> Mapping[str, Any]:
+def pack_candles(candles: Candles) -> Mapping[str, Any]:
+    """Return candles in the format of the page's script: `PACKED_COLUMNS` columns."""
     places = places_of(candles.open, candles.high, candles.low, candles.close)
     opened, high, low, close = (
         to_units(column, places)
@@ -121,14 +66,15 @@ def _pack_candles(candles: Candles) -> Mapping[str, Any]:
     }
     return {
         "step": candles.step_ms,
-        "end": candles.end_ms,
+        "end": int(candles.ends_ms[-1]),
         "t": pack(candles.opens_ms),
         "close": pack(close, places=places),
         **{name: pack(values, places=places, steps=False) for name, values in columns.items()},
     }
 
 
-def _pack_marks(marks: Marks) -> Mapping[str, Any]:
+def pack_marks(marks: Marks) -> Mapping[str, Any]:
+    """Return fills in the format of the page's script."""
     return {
         "t": pack(marks.times_ms),
         "price": _numbers(marks.prices),
@@ -139,16 +85,38 @@ def _pack_marks(marks: Marks) -> Mapping[str, Any]:
     }
 
 
-def _pack_trades(trades: Trades) -> Mapping[str, Any]:
+def pack_trades(
+    *,
+    opened_ms: Ints,
+    closed_ms: Ints,
+    entries: Floats,
+    exits: Floats,
+    cents: Ints,
+    kinds: Ints,
+    names: Sequence[tuple[str, str]],
+) -> Mapping[str, Any]:
+    """Return positions from entry to exit in the format of the page's script.
+
+    They are in order and without overlap; `cents` are their gains, and `kinds` indexes pairs of
+    side and text.
+    """
     return {
-        "opened": pack(trades.opened_ms),
-        "length": pack(trades.closed_ms - trades.opened_ms, steps=False),
-        "entry": _numbers(trades.entries),
-        "exit": _numbers(trades.exits),
-        "gain": pack(trades.gains, places=2, steps=False),
-        "kind": pack(trades.kinds, steps=False),
-        "names": trades.names,
+        "opened": pack(opened_ms),
+        "length": pack(closed_ms - opened_ms, steps=False),
+        "entry": _numbers(entries),
+        "exit": _numbers(exits),
+        "gain": pack(cents, places=2, steps=False),
+        "kind": pack(kinds, steps=False),
+        "names": names,
     }
+
+
+def pack_line(name: str, panel: str | None, values: Floats) -> Mapping[str, Any]:
+    """Return a value at the end of each candle, or NaN; `panel` names its panel below the prices.
+
+    The format is that of the page's script.
+    """
+    return {"name": name, "panel": panel, "values": pack_gappy(values, digits=_LINE_DIGITS)}
 
 
 def _numbers(values: Floats) -> Mapping[str, Any]:

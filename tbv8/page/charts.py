@@ -22,10 +22,10 @@ _FONT = {"family": "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif", "
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
     """One chart.
 
-    `label` is what it shows, for who cannot see it; `mark` stands across it. The charts of a page
-    that have a `span`, the first and the last time, zoom together, and what they show fills their
-    height at each zoom. A chart of `prices`, as candles.py packs them, has no traces of its own. An
-    `overview` shows the whole span at any zoom, with what is in sight marked: its first shape.
+    `label` describes it for screen readers; `mark` is a watermark. The charts of a page with a
+    `span`, the first and the last time, zoom together, and their visible part fills their height at
+    each zoom. A chart of `prices`, packed as in candles.py, has no traces of its own. An `overview`
+    shows the whole span at any zoom; its first shape marks the visible part.
     """
 
     id: str

@@ -49,7 +49,7 @@ def element(tag: str, /, *children: Child, **attributes: str | int | bool | None
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        text = html.escape(printable(str(value), kept=_KEPT))
+        text = html.escape(printable(str(value), allowed=_KEPT))
         parts.append(key if value is True else f'{key}="{text}"')
     opening = f"<{' '.join(parts)}>"
     if tag in _VOID:
@@ -64,7 +64,7 @@ def join(children: Child) -> Html:
     if isinstance(children, Html):
         return children
     if isinstance(children, str):
-        return Html(html.escape(printable(children, kept=_KEPT), quote=False))
+        return Html(html.escape(printable(children, allowed=_KEPT), quote=False))
     return Html("".join(map(join, children)))
 
 
@@ -108,7 +108,7 @@ def table(
         element("th", element("button", name, type="button") if sortable else name, scope="col")
         for name in heads
     ]
-    body = [element("tr", [element("td", cell) for cell in row]) for row in rows]
+    body = [Html(f"<tr>{''.join(f'<td>{join(cell)}</td>' for cell in row)}</tr>") for row in rows]
     box = element(
         "div",
         element(
@@ -127,15 +127,9 @@ def table(
     return join([box, element("p", f"{len(body):,} rows: scroll to see all", class_="rows")])
 
 
-def section(id_: str, title: str, *children: Child, note: str | None = None) -> Html:
-    """Return a part of a page with its heading and an explanation below."""
-    return element(
-        "section",
-        element("h2", title),
-        element("p", note, class_="note") if note else None,
-        children,
-        id=id_,
-    )
+def section(id_: str, title: str, *children: Child) -> Html:
+    """Return a part of a page with its heading."""
+    return element("section", element("h2", title), children, id=id_)
 
 
 def color_keys(keys: Sequence[tuple[str, str]]) -> Html:
@@ -197,8 +191,8 @@ def page(
 
 def whole(document: str) -> str:
     """Return a document of `page` without references to other files."""
-    asks = re.compile(rf'<script src="[./]*{re.escape(PLOTLY_FILE)}"></script>')
-    return asks.sub(lambda _found: f"<script>{plotly_script()}</script>", document, count=1)
+    reference = re.compile(rf'<script src="[./]*{re.escape(PLOTLY_FILE)}"></script>')
+    return reference.sub(lambda _found: f"<script>{plotly_script()}</script>", document, count=1)
 
 
 def is_page(content: bytes) -> bool:

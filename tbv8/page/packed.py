@@ -1,8 +1,8 @@
 """Long columns of integers as short text, for the page's script to unpack.
 
-Each value stands as its difference from the one before it, in units of what divides all of them, as
-a zigzag varint (seven bits a byte, lowest first, the eighth says that more follow), in base64. A
-year of 5m bars takes a megabyte so. It is no zip, whose bytes depend on the library's version.
+Each value is its difference from the one before it, in units of the greatest common divisor, as a
+zigzag varint (seven bits per byte, lowest first; the eighth is set if more follow), in base64. A
+year of 5m bars takes a megabyte. A zip's bytes would depend on the library's version.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tbv8.page.thin import Floats, Ints
 
 _DIGITS = 8  # of the largest value, as many as a chart can show
 _MOST_PLACES = 16  # venues' prices have no more
+_EXACTNESS = 1e-10  # of a value; what differs less is the same decimal number
 
 
 def pack(values: Ints, *, places: int = 0, steps: bool = True) -> dict[str, Any]:
@@ -62,13 +63,14 @@ def pack_gappy(values: Floats, *, digits: int = _DIGITS) -> dict[str, Any]:
 
 def places_of(*columns: Floats, digits: int = _DIGITS) -> int:
     """Return the decimals to write all values exactly, or `digits` digits of the largest."""
-    finite = np.concatenate([column[np.isfinite(column)] for column in columns])
-    largest = float(np.abs(finite).max(initial=0.0))
+    inexact = np.concatenate([column[np.isfinite(column)] for column in columns])
+    largest = float(np.abs(inexact).max(initial=0.0))
     most = digits - 1 - (int(np.floor(np.log10(largest))) if largest else 0)
     most = min(max(most, 0), _MOST_PLACES)
     for places in range(most):
-        written = np.rint(finite * 10.0**places) / 10.0**places
-        if np.allclose(written, finite, rtol=1e-10, atol=0):
+        written = np.rint(inexact * 10.0**places) / 10.0**places
+        inexact = inexact[np.abs(written - inexact) > _EXACTNESS * np.abs(inexact)]
+        if not inexact.size:
             return places
     return most
 

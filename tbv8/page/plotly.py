@@ -1,7 +1,7 @@
 """plotly.js, inside each page or once beside the pages.
 
-A page holds it whole, so that one file can be sent to somebody. Where a file of its name lies in
-the results folder, an empty one too, pages ask for that one instead, and it is kept up to date.
+A page contains all of it, so that a single file can be sent to somebody. If the results folder has
+a file of its name, an empty one too, pages load that file instead, and it is kept up to date.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ _KEY_MINUTES = 3  # time in memory of trades' keys against duplicates; then the 
 class Need(msgspec.Struct, frozen=True, kw_only=True):
     """A request by REST that a desk needs; `span` for minutes."""
 
-    what: Literal["recent", "bbo", "minutes"]
+    kind: Literal["recent", "bbo", "minutes"]
     span: Span | None = None
 
 
@@ -115,7 +115,7 @@ class Desk:
         if not watch.up:
             self._bring_up("trades", watch, trade.ts_ms, now_ms)
         if watch.up:
-            watch.hear(now_ms, trade.ts_ms)
+            watch.note_event(now_ms, trade.ts_ms)
         if trade.ts_ms > watch.up_ms:  # an older trade is a replay and has no meaningful lag
             watch.lag_ms = now_ms - trade.ts_ms
         self._add_trade(watch, trade, received_ms, now_ms)
@@ -165,7 +165,7 @@ class Desk:
         if not watch.up:
             self._bring_up("bbo", watch, bbo.ts_ms, now_ms)
         if watch.up:
-            watch.hear(now_ms, bbo.ts_ms)
+            watch.note_event(now_ms, bbo.ts_ms)
         watch.lag_ms = now_ms - bbo.ts_ms
         if not self._changes.add(bbo, received_ms):
             watch.duplicates += 1
@@ -177,15 +177,15 @@ class Desk:
         self._outbox.dropped += 1
         if watch.up:
             start_ms = min(ts_ms, watch.proof_ms) - MARGIN_MS
-            self._deafen(watch, start_ms, "buffer full: the database could not be written")
+            self._interrupt(watch, start_ms, "buffer full: the database could not be written")
 
     # The streams.
 
-    def up(self, channel: Channel, at_ms: int) -> None:
+    def mark_up(self, channel: Channel, at_ms: int) -> None:
         """Note that a stream is confirmed; repeatable."""
         watch = self.watches.get(channel)
         if watch is not None and watch.confirm(at_ms) and watch is self._trades:
-            watch.check_wanted = True
+            watch.needs_check = True
             self.minutes.restore(at_ms + MARGIN_MS)
 
     def _bring_up(self, channel: Channel, watch: Watch, ts_ms: int, now_ms: int) -> None:
@@ -193,41 +193,41 @@ class Desk:
         if watch.distrusted and (watch.acked_ms is None or ts_ms <= watch.acked_ms):
             return
         watch.distrusted, watch.acked_ms = False, None
-        self.up(channel, now_ms)
+        self.mark_up(channel, now_ms)
 
-    def lost(self, reason: str, last_ms: int) -> None:
+    def disconnect(self, reason: str, last_ms: int) -> None:
         """Note that the connection is gone; `last_ms` is the time of its last frame."""
-        self._lose(self.watches, reason, last_ms)
+        self._end_streams(self.watches, reason, last_ms)
 
-    def _lose(self, channels: Iterable[Channel], reason: str, last_ms: int) -> None:
+    def _end_streams(self, channels: Iterable[Channel], reason: str, last_ms: int) -> None:
         for channel in channels:
             watch = self.watches[channel]
             if watch.up:
-                self._deafen(watch, watch.watched_until_ms(last_ms) - MARGIN_MS, reason)
+                self._interrupt(watch, watch.watched_until_ms(last_ms) - MARGIN_MS, reason)
 
-    def stalled(self, channel: Channel) -> None:
+    def mark_stalled(self, channel: Channel) -> None:
         """Note that a stream stopped silently while the venue had news."""
         watch = self.watches[channel]
         if watch.up:
-            self._deafen(watch, watch.proof_ms - MARGIN_MS, "stream stalled")
+            self._interrupt(watch, watch.proof_ms - MARGIN_MS, "stream stalled")
             watch.distrusted, watch.acked_ms = True, None
 
-    def unreadable(self, now_ms: int, last_ms: int, *, only: Channel | None = None) -> None:
+    def mark_unreadable(self, now_ms: int, last_ms: int, *, only: Channel | None = None) -> None:
         """Note a frame, or an event of one channel, that could not be read.
 
         An unreadable frame may have had events of any channel.
         """
         live = [name for name, watch in self.watches.items() if watch.up and only in (None, name)]
-        self._lose(live, "unreadable event" if only else "unreadable frame", last_ms)
+        self._end_streams(live, "unreadable event" if only else "unreadable frame", last_ms)
         for channel in live:
-            self.up(channel, now_ms)
+            self.mark_up(channel, now_ms)
 
     def stop(self, now_ms: int) -> None:
         """Record that the recorder stops now."""
         self.tick(now_ms)
-        self.lost(NOT_RUNNING, now_ms)
+        self.disconnect(NOT_RUNNING, now_ms)
 
-    def _deafen(self, watch: Watch, start_ms: int, reason: str) -> None:
+    def _interrupt(self, watch: Watch, start_ms: int, reason: str) -> None:
         watch.up = False
         watch.gaps.open(start_ms, reason)
         if watch is self._trades:
@@ -251,20 +251,20 @@ class Desk:
         """Return the requests to send by REST now, the most urgent first."""
         needs = []
         if (span := self.minutes.unknown(now_ms)) is not None:
-            needs.append(Need(what="minutes", span=span))
+            needs.append(Need(kind="minutes", span=span))
         trades, quotes = self._trades, self._quotes
         if (
             trades is not None
-            and trades.may_be_asked(now_ms)
+            and trades.may_be_checked(now_ms)
             and (trades.is_unsure(now_ms) or self.minutes.needs_proof(now_ms, trades.proof_ms))
         ):
-            needs.append(Need(what="recent"))
-        if quotes is not None and quotes.may_be_asked(now_ms) and quotes.is_unsure(now_ms):
-            needs.append(Need(what="bbo"))
+            needs.append(Need(kind="recent"))
+        if quotes is not None and quotes.may_be_checked(now_ms) and quotes.is_unsure(now_ms):
+            needs.append(Need(kind="bbo"))
         return needs
 
     def take_recent(
-        self, trades: Sequence[Trade], *, asked_ms: int, received_ms: int, now_ms: int
+        self, trades: Sequence[Trade], *, sent_ms: int, received_ms: int, now_ms: int
     ) -> bool:
         """Take the venue's newest trades, by time; return True if they prove the stream dead.
 
@@ -278,35 +278,35 @@ class Desk:
             return False
         if trades and trades[-1].ts_ms > now_ms + AHEAD_MS:
             raise _ahead(self.series, "trade", trades[-1].ts_ms, now_ms)
-        watch.ask_ms = now_ms + GRACE_MS
-        sure_ms = asked_ms - SETTLE_MS
+        watch.next_check_ms = now_ms + GRACE_MS
+        sure_ms = sent_ms - SETTLE_MS
         known_ms = max(watch.newest_ms, watch.up_ms + MARGIN_MS)
         # If even the oldest of them is new, trades before it are missing.
         reaches_back = not trades or trades[0].ts_ms <= known_ms
-        unheard = any(known_ms < trade.ts_ms <= sure_ms for trade in trades)
-        news = unheard or not reaches_back
-        dead = watch.up and max(watch.heard_ms, watch.proof_ms) < sure_ms and news
+        is_missed = any(known_ms < trade.ts_ms <= sure_ms for trade in trades)
+        news = is_missed or not reaches_back
+        dead = watch.up and max(watch.last_event_ms, watch.proof_ms) < sure_ms and news
         if dead:
-            self.stalled("trades")
+            self.mark_stalled("trades")
         elif watch.distrusted and watch.acked_ms is not None and sure_ms > watch.acked_ms:
             dead = news
             watch.acked_ms = None
             if not dead:
                 watch.distrusted = False
-                self.up("trades", now_ms)
+                self.mark_up("trades", now_ms)
         for trade in trades:
             if not self._outbox.full:
                 self._add_trade(watch, trade, received_ms, now_ms)
         if trades and not self._outbox.full:
-            watch.heal(Span(trades[0].ts_ms, asked_ms - GRACE_MS))
+            watch.heal(Span(trades[0].ts_ms, sent_ms - GRACE_MS))
         if watch.up:
-            if asked_ms - GRACE_MS >= watch.up_ms:
-                watch.check_wanted = False
+            if sent_ms - GRACE_MS >= watch.up_ms:
+                watch.needs_check = False
             if reaches_back:
                 watch.proof_ms = max(watch.proof_ms, sure_ms)
         return dead
 
-    def take_book(self, bbo: Bbo, *, asked_ms: int, now_ms: int) -> bool:
+    def take_book(self, bbo: Bbo, *, sent_ms: int, now_ms: int) -> bool:
         """Compare the newest quote with the venue's book; return True if the stream is dead.
 
         The socket may just be late at the first difference. The stream is dead if a second book,
@@ -320,7 +320,7 @@ class Desk:
             return False
         if bbo.ts_ms > now_ms + AHEAD_MS:
             raise _ahead(self.series, "quote", bbo.ts_ms, now_ms)
-        watch.ask_ms = now_ms + SETTLE_MS
+        watch.next_check_ms = now_ms + SETTLE_MS
         is_unchanged = self._changes.is_newest(bbo)
         if not watch.up:
             if not watch.distrusted or watch.acked_ms is None:
@@ -328,18 +328,18 @@ class Desk:
             watch.acked_ms = None
             if is_unchanged:
                 watch.distrusted = False
-                self.up("bbo", now_ms)
+                self.mark_up("bbo", now_ms)
             return not is_unchanged
         if is_unchanged:
             # No proof, since the quote may have changed twice, but no reason to ask again soon.
-            watch.calm_ms, watch.doubt_ms = asked_ms, None
+            watch.calm_ms, watch.doubt_ms = sent_ms, None
             return False
         if watch.doubt_ms is None:
             watch.doubt_ms = now_ms
             return False
         if now_ms - watch.doubt_ms < SETTLE_MS:
             return False
-        self.stalled("bbo")
+        self.mark_stalled("bbo")
         return True
 
 

@@ -17,9 +17,11 @@ class Gaps:
         self._series, self._channel, self._outbox = series, channel, outbox
         self.items: list[Gap] = []
         self.count = 0
-        self._begun_in: Batch | None = None  # the batch of a new gap, which can still be removed
+        self._opening_batch: Batch | None = (
+            None  # the batch of a new gap, which can still be removed
+        )
 
-    def _put(self, gap: Gap) -> None:
+    def _write(self, gap: Gap) -> None:
         self._outbox.batch.gaps[gap.series, gap.channel, gap.start_ms] = gap
 
     @property
@@ -48,22 +50,22 @@ class Gaps:
             reason=reason,
         )
         self.items.append(gap)
-        self._put(gap)
-        self._begun_in = self._outbox.batch
+        self._write(gap)
+        self._opening_batch = self._outbox.batch
         if self._channel != RECORDED:  # a forgotten gap of minutes would count as watched
             del self.items[:-1000]
 
     def adopt(self, gap: Gap) -> None:
         """Continue a gap that an earlier run left open."""
         self.items.append(gap)
-        self._begun_in = None
+        self._opening_batch = None
 
     def close(self, end_ms: int) -> None:
         """End the open gap; an empty one is removed if it is not written yet."""
         if not self.is_open:
             return
         last = self.items[-1]
-        if end_ms <= last.start_ms and self._begun_in is self._outbox.batch:
+        if end_ms <= last.start_ms and self._opening_batch is self._outbox.batch:
             self.items.pop()
             del self._outbox.batch.gaps[self._series, self._channel, last.start_ms]
             self.count -= 1
@@ -73,8 +75,8 @@ class Gaps:
     def set(self, old: Gap, new: Gap) -> None:
         """Replace a gap."""
         self.items[self.items.index(old)] = new
-        self._put(new)
+        self._write(new)
 
     def add(self, gap: Gap) -> None:
         """Write a gap without keeping it."""
-        self._put(gap)
+        self._write(gap)

@@ -19,7 +19,7 @@ from tbv8.recorder.pace import Pace
 from tbv8.store.ticks import NOT_RUNNING
 from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Ack, Channel, Feed, Live, Log, Market, Refusal
+from tbv8.venues.base import Ack, Channel, ErrorFrame, Feed, Listing, Live, Log
 from tbv8.venues.bounds import FRAME_BYTES
 from tbv8.venues.units import unit_feed
 
@@ -30,8 +30,8 @@ _ROOM_S, _MOST_WAITS = 0.01, 200
 _FRAMES_WAITING = 256  # unread frames of at most FRAME_BYTES each
 _MOST_UNSENT = 2**20  # bytes that the venue has not read; we send some KB
 
-type LearnMarkets = Callable[[bool], Awaitable[Mapping[str, Market]]]
-"""A function that returns the venue's markets: the last known ones, or with True the present."""
+type RefreshListings = Callable[[bool], Awaitable[Mapping[str, Listing]]]
+"""Returns the venue's listings: the last known ones, or with True the present ones."""
 
 
 class Clock:
@@ -45,8 +45,8 @@ class Clock:
     def __init__(self, local_ms: Callable[[], int], steady_ms: Callable[[], int]) -> None:
         self.local_ms, self.steady_ms = local_ms, steady_ms
         self.behind_ms = steady_ms() - local_ms()
-        self.is_learnt = False
-        self._looks: list[int] = []  # `behind_ms` as accepted, and by the last measurement
+        self.is_set = False
+        self._measurements: list[int] = []  # `behind_ms` as accepted, and by the last measurement
 
     def now_ms(self) -> int:
         """Return the venue's time."""
@@ -57,21 +57,21 @@ class Clock:
         """The offset of our clock ahead of the venue's."""
         return self.local_ms() - self.now_ms()
 
-    def learn(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
+    def set(self, venue_ms: int, *, sent_ms: int, received_ms: int) -> bool:
         """Set the clock by the venue's time, measured between sending and receiving (steady).
 
         Return False if the time is rejected: a day or more off our clock, or a jump that no second
         measurement confirms.
         """
         behind_ms = (sent_ms + received_ms) // 2 - venue_ms
-        near = any(abs(behind_ms - other_ms) <= AHEAD_MS for other_ms in self._looks)
+        near = any(abs(behind_ms - other_ms) <= AHEAD_MS for other_ms in self._measurements)
         of_our_day = abs(self.local_ms() - self.steady_ms() + behind_ms) < DAY_MS
-        self.is_learnt = of_our_day and (near or not self._looks)
-        if self.is_learnt:
+        self.is_set = of_our_day and (near or not self._measurements)
+        if self.is_set:
             self.behind_ms = behind_ms
         if of_our_day:
-            self._looks = [self.behind_ms, behind_ms]
-        return self.is_learnt
+            self._measurements = [self.behind_ms, behind_ms]
+        return self.is_set
 
 
 class _Connect(connect):
@@ -93,7 +93,7 @@ class Link:
         outbox: The outbox of the desks.
         pace: Timeouts and intervals.
         log: Prints a line for the user.
-        learn_markets: Returns the venue's markets.
+        refresh_listings: Returns the venue's listings.
     """
 
     def __init__(
@@ -106,21 +106,21 @@ class Link:
         clock: Clock,
         pace: Pace,
         log: Log,
-        learn_markets: LearnMarkets,
+        refresh_listings: RefreshListings,
     ) -> None:
         self.state = "starting"
         self.dials = self.frames = self.unreadable = 0
         self._live, self._url, self._desks, self._outbox = live, url, desks, outbox
         self._clock, self._pace, self._log = clock, pace, log
-        self._learn_markets, self._shut_out = learn_markets, False
+        self._refresh_listings, self._shut_out = refresh_listings, False
         self._ping_s = live.ping_s if pace.ping_s is None else pace.ping_s
-        self.markets: Mapping[str, Market] = {}
+        self.listings: Mapping[str, Listing] = {}
         self._socket: ClientConnection | None = None
         self._feed: Feed | None = None
         self._reason = ""
         self._dialled_s: deque[float] = deque()
         self._last_ms = 0
-        self._heard_s = 0.0
+        self._received_s = 0.0
         self._pending: dict[tuple[str, Channel], float] = {}
         self._due: Counter[Channel] = Counter()
         self._stalls: dict[tuple[str, Channel], float] = {}
@@ -134,9 +134,9 @@ class Link:
         failures = 0
         while True:
             await self._await_turn(failures)
-            self.markets = await self._learn_markets(self._shut_out)
+            self.listings = await self._refresh_listings(self._shut_out)
             self._shut_out = False
-            if not self.markets:
+            if not self.listings:
                 self.state = "lists none of the symbols"
                 failures += 1
                 continue
@@ -146,8 +146,8 @@ class Link:
             try:
                 reason = await self._dial()
             finally:
-                for symbol in self.markets:
-                    self._desks[symbol].lost(self._reason, self._last_ms)
+                for symbol in self.listings:
+                    self._desks[symbol].disconnect(self._reason, self._last_ms)
             lasted_s = time.monotonic() - began_s
             failures = 1 if lasted_s >= self._pace.calm_s else failures + 1
             self.state = f"down: {reason}"
@@ -193,12 +193,12 @@ class Link:
         return self._reason
 
     async def _converse(self, socket: ClientConnection) -> None:
-        feed = unit_feed(self._live.open_feed(self.markets), self.markets)
+        feed = unit_feed(self._live.open_feed(self.listings), self.listings)
         self._socket, self._feed = socket, feed
         self._pending.clear()
         self._due.clear()
         self._stalls.clear()
-        self._heard_s = time.monotonic()
+        self._received_s = time.monotonic()
         self._last_ms = self._clock.now_ms()
         self.state = "subscribing"
         tasks = [
@@ -213,7 +213,7 @@ class Link:
             subscribed_s = min(self._pending.values(), default=float("-inf"))
             if not is_ours and time.monotonic() - subscribed_s < 1.0:
                 self._shut_out = True
-                coins = ", ".join(sorted({market.native for market in self.markets.values()}))
+                coins = ", ".join(sorted({listing.native for listing in self.listings.values()}))
                 self._reason = (
                     f"connection closed by the venue at once after subscribing to {coins}"
                 )
@@ -229,7 +229,7 @@ class Link:
             frame = await socket.recv(decode=False)
             received_ms, now_ms = clock.local_ms(), clock.now_ms()
             self.frames += 1
-            self._heard_s = time.monotonic()
+            self._received_s = time.monotonic()
             try:
                 events = feed.parse(frame)
             except VenueError as e:
@@ -245,7 +245,7 @@ class Link:
                         desk.take_bbo(event, received_ms=received_ms, now_ms=now_ms)
                     elif isinstance(event, Ack):
                         self._note_ack(event, now_ms)
-                    elif isinstance(event, Refusal):
+                    elif isinstance(event, ErrorFrame):
                         self._log(f"the venue reports {quoted(event.text)}")
                 except VenueError as e:
                     self._skip_event(event, e, now_ms)
@@ -259,20 +259,22 @@ class Link:
             if not self._outbox.crowded:
                 break
             await asyncio.sleep(_ROOM_S)
-            self._heard_s = time.monotonic()
+            self._received_s = time.monotonic()
 
     def _skip_unreadable(self, e: VenueError, now_ms: int) -> None:
         self.unreadable += 1
         self._log(f"unreadable frame, recorded as a gap: {e}")
-        for symbol in self.markets:
-            self._desks[symbol].unreadable(now_ms, self._last_ms)
+        for symbol in self.listings:
+            self._desks[symbol].mark_unreadable(now_ms, self._last_ms)
 
-    def _skip_event(self, event: Trade | Bbo | Ack | Refusal, e: VenueError, now_ms: int) -> None:
+    def _skip_event(
+        self, event: Trade | Bbo | Ack | ErrorFrame, e: VenueError, now_ms: int
+    ) -> None:
         self.unreadable += 1
         self._log(f"event not stored, recorded as a gap: {e}")
         if isinstance(event, Trade | Bbo):
             channel: Channel = "trades" if isinstance(event, Trade) else "bbo"
-            self._desks[event.symbol].unreadable(now_ms, self._last_ms, only=channel)
+            self._desks[event.symbol].mark_unreadable(now_ms, self._last_ms, only=channel)
 
     def _note_ack(self, ack: Ack, now_ms: int) -> None:
         """Mark a stream as up; acks without a symbol confirm a whole channel once all arrived."""
@@ -287,13 +289,13 @@ class Link:
 
     def _confirm(self, symbol: str, channel: Channel, now_ms: int) -> None:
         self._pending.pop((symbol, channel), None)
-        self._desks[symbol].up(channel, now_ms)
+        self._desks[symbol].mark_up(channel, now_ms)
         if not self._pending:
             self.state = "up"
 
     async def _subscribe_all(self, socket: ClientConnection) -> None:
         with suppress(ConnectionClosed):
-            for symbol in self.markets:
+            for symbol in self.listings:
                 for channel in self._desks[symbol].watches:
                     await self._subscribe(socket, symbol, channel)
 
@@ -331,23 +333,23 @@ class Link:
                 await socket.send(self._live.ping)
 
     async def _watch(self) -> None:
-        """End a connection that is dead without a word; ask again what was not confirmed."""
-        patience_s = self._ping_s + self._pace.answer_s
+        """End a connection that died silently; repeat subscriptions that were not confirmed."""
+        silence_limit_s = self._ping_s + self._pace.answer_s
         while True:
             await asyncio.sleep(_WATCH_S)
             now_s = time.monotonic()
             if self._socket and self._socket.transport.get_write_buffer_size() > _MOST_UNSENT:
                 self._abort("the venue reads nothing of what it is sent")  # pongs to endless pings
                 return
-            if now_s - self._heard_s > patience_s:
-                self._abort(f"silent for {patience_s:.0f} s, even to pings")
+            if now_s - self._received_s > silence_limit_s:
+                self._abort(f"silent for {silence_limit_s:.0f} s, even to pings")
                 return
             # An event of the stream itself confirms it as well.
             for key in [k for k in self._pending if self._desks[k[0]].watches[k[1]].up]:
                 self._confirm(*key, self._clock.now_ms())
             late = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
             if late and not any(
-                w.up for s in self.markets for w in self._desks[s].watches.values()
+                w.up for s in self.listings for w in self._desks[s].watches.values()
             ):
                 self._abort("no answer to subscriptions")
                 return
@@ -363,7 +365,7 @@ class Link:
                     await self._subscribe(socket, symbol, channel)
 
     def redial(self, reason: str) -> None:
-        """End the connection, if there is one, for another with the symbols of then."""
+        """End the connection, if there is one; the next one has the present symbols."""
         self._abort(reason)
 
     def _abort(self, reason: str) -> None:

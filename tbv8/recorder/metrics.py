@@ -8,12 +8,12 @@ from contextlib import AbstractAsyncContextManager
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tbv8.recorder.status import Status
+from tbv8.recorder.status import RecorderStatus
 from tbv8.serving import LASTS_S, serve_pages
 
 
 def serve_metrics(
-    port: int, read_status: Callable[[], Status], *, lasts_s: float = LASTS_S
+    port: int, read_status: Callable[[], RecorderStatus], *, lasts_s: float = LASTS_S
 ) -> AbstractAsyncContextManager[int]:
     """Serve the recorder's pages, as `serve_pages`.
 
@@ -21,13 +21,13 @@ def serve_metrics(
         ConfigError: The port is taken.
     """
     collector = _Collector(read_status)
-    return serve_pages(port, collector, lambda: read_status().stale, lasts_s=lasts_s)
+    return serve_pages(port, collector, lambda: read_status().problems, lasts_s=lasts_s)
 
 
 class _Collector(Collector):
     """Reads the status when it is scraped, so that nothing is counted twice."""
 
-    def __init__(self, read_status: Callable[[], Status]) -> None:
+    def __init__(self, read_status: Callable[[], RecorderStatus]) -> None:
         self._read_status = read_status
 
     def collect(self) -> Iterator[Metric]:
@@ -43,7 +43,7 @@ class _Collector(Collector):
         yield _gauge("waiting_rows", "Rows that wait to be written", status.waiting)
         yield _gauge("stuck_seconds", "For how long the database refuses", status.stuck_s)
 
-    def _of_streams(self, status: Status) -> Iterator[Metric]:
+    def _of_streams(self, status: RecorderStatus) -> Iterator[Metric]:
         labels = ["venue", "symbol", "channel"]
         up = GaugeMetricFamily("tbv8_stream_up", "1 unless something is missed", labels=labels)
         silent = GaugeMetricFamily("tbv8_stream_silent_seconds", "Since its proof", labels=labels)
@@ -65,7 +65,7 @@ class _Collector(Collector):
                 waiting.add_metric(names, stream.minutes_waiting)
         yield from (up, silent, lag, events, twice, gaps, waiting)
 
-    def _of_venues(self, status: Status) -> Iterator[Metric]:
+    def _of_venues(self, status: RecorderStatus) -> Iterator[Metric]:
         frames = CounterMetricFamily("tbv8_frames", "Frames received", labels=["venue"])
         redials = CounterMetricFamily("tbv8_reconnects", "Reconnects", labels=["venue"])
         unreadable = CounterMetricFamily("tbv8_unreadable", "Unreadable frames", labels=["venue"])
@@ -80,9 +80,9 @@ class _Collector(Collector):
         yield from (frames, redials, unreadable, failed, offset)
 
 
-def _counter(name: str, what: str, value: float) -> Metric:
-    return CounterMetricFamily(f"tbv8_{name}", what, value=value)
+def _counter(name: str, description: str, value: float) -> Metric:
+    return CounterMetricFamily(f"tbv8_{name}", description, value=value)
 
 
-def _gauge(name: str, what: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"tbv8_{name}", what, value=value)
+def _gauge(name: str, description: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"tbv8_{name}", description, value=value)

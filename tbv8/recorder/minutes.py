@@ -17,7 +17,7 @@ from tbv8.recorder.gaps import Gaps
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.watch import GRACE_MS, MARGIN_MS, SETTLE_MS
 from tbv8.store.ledger import RECORDED
-from tbv8.store.ticks import Gap, Minute, RecordedState, Row
+from tbv8.store.ticks import Gap, RecordedMinute, RecordedState, Row
 
 _SECOND_LOOK_MS = 20_000
 
@@ -81,7 +81,7 @@ class Minutes:
         self._refilled: dict[int, Bar | None] = {}
         self._absent: dict[int, int] = {}
         self._lost_before_ms = 0
-        self._ask_ms = 0
+        self._next_request_ms = 0
 
     # From the streams.
 
@@ -89,9 +89,9 @@ class Minutes:
         """Open the gap since the last run, from its row in the database or from the frontier."""
         if self.frontier_ms is None:
             return
-        left = [gap for gap in self._stale_rows if gap.start_ms == self.frontier_ms]
-        if left:
-            self.gaps.adopt(replace(left[0], end_ms=None))
+        adopted = [gap for gap in self._stale_rows if gap.start_ms == self.frontier_ms]
+        if adopted:
+            self.gaps.adopt(replace(adopted[0], end_ms=None))
         else:
             self.gaps.open(self.frontier_ms, reason)
 
@@ -116,7 +116,7 @@ class Minutes:
         else:
             forming.add(row[2], row[4], row[5])
 
-    def take_trade_without_bar(self, row: Row) -> None:
+    def add_trade_without_bar(self, row: Row) -> None:
         """Add a new late trade whose minute was not written at the time of its commit."""
         open_ms = row[2] // MINUTE_MS * MINUTE_MS
         if self.frontier_ms is None or row[2] > self.frontier_ms + DAY_MS:
@@ -163,7 +163,7 @@ class Minutes:
         elif bar is None and self._close is not None:
             bar = Bar(open_ms, self._close, self._close, self._close, self._close, 0.0)
         if bar is not None:
-            minute = Minute(series=self._series, bar=bar, refilled=refilled)
+            minute = RecordedMinute(series=self._series, bar=bar, refilled=refilled)
             self._outbox.batch.minutes.append(minute)
             if bar.is_possible:
                 self._close = bar.close
@@ -203,9 +203,9 @@ class Minutes:
             self.gaps.add(replace(gap, end_ms=open_ms, healed=True))
         self.gaps.add(lost)
         if gap.end_ms is None or gap.end_ms > end_ms:
-            rest = replace(gap, start_ms=end_ms)
-            self.gaps.items[index] = rest
-            self.gaps.add(rest)
+            remainder = replace(gap, start_ms=end_ms)
+            self.gaps.items[index] = remainder
+            self.gaps.add(remainder)
         else:
             del self.gaps.items[index]
         for row in self._stale_rows:  # lost minutes stay lost, even if later ones are healed
@@ -249,7 +249,7 @@ class Minutes:
 
     def unknown(self, now_ms: int) -> Span | None:
         """Return the span from the first complete but unknown minute to now, for REST."""
-        if self.frontier_ms is None or now_ms < self._ask_ms:
+        if self.frontier_ms is None or now_ms < self._next_request_ms:
             return None
         for gap in self.gaps.items:
             open_ms = max(gap.start_ms, self.frontier_ms)
@@ -266,25 +266,25 @@ class Minutes:
             return 0
         return max(0, now_ms - max(self.frontier_ms, self.gaps.items[0].start_ms))
 
-    def take(self, span: Span, bars: Iterable[Bar], *, asked_ms: int) -> None:
-        """Take the venue's own bars of `span`, for minutes that were not watched.
+    def refill(self, span: Span, bars: Iterable[Bar], *, sent_ms: int) -> None:
+        """Use the venue's own bars of `span` for minutes that were not watched.
 
-        A minute without one is empty when a later one is there, or when two answers lack it; but
-        behind what the venue keeps it is lost. A bar that is not possible is taken as it is when a
-        second answer has none better.
+        A minute without a bar is empty if the reply has a later bar, or if two replies lack it. A
+        minute older than the venue's history is lost. An impossible bar is used as it is if a
+        second reply has no better one.
         """
         by_open = {bar.ts_ms: bar for bar in bars}
         newest_ms = max(by_open, default=-1)
-        kept_from_ms = 0 if self._kept_ms is None else asked_ms - self._kept_ms
+        kept_from_ms = 0 if self._kept_ms is None else sent_ms - self._kept_ms
         progress = False
         for open_ms in range(span.start_ms, span.end_ms, MINUTE_MS):
-            if open_ms + MINUTE_MS + SETTLE_MS > asked_ms:
+            if open_ms + MINUTE_MS + SETTLE_MS > sent_ms:
                 break
             if open_ms in self._refilled or self._gap_at(open_ms) is None:
                 continue
-            first_look_ms = self._absent.setdefault(open_ms, asked_ms)
+            first_look_ms = self._absent.setdefault(open_ms, sent_ms)
             bar = by_open.get(open_ms)
-            is_second = asked_ms - first_look_ms >= _SECOND_LOOK_MS
+            is_second = sent_ms - first_look_ms >= _SECOND_LOOK_MS
             if bar is not None and (bar.is_possible or is_second):
                 self._refilled[open_ms] = bar
             elif bar is None and open_ms < kept_from_ms:
@@ -294,7 +294,7 @@ class Minutes:
             else:
                 continue
             progress = True
-        self._ask_ms = asked_ms + (GRACE_MS if progress else _SECOND_LOOK_MS)
+        self._next_request_ms = sent_ms + (GRACE_MS if progress else _SECOND_LOOK_MS)
 
 
 def _day(ts_ms: int) -> int:

@@ -11,11 +11,11 @@ LIMIT = 200_000
 class Outbox:
     """The batch being filled, and the state of the batch being written.
 
-    `stuck` tells that the database cannot be written now. `crowded` that it can, but not as fast
-    as rows come: then reading sockets may pause, and nothing is dropped.
+    `stuck`: the database cannot be written now. `crowded`: it can, but rows arrive faster; the
+    sockets are then read more slowly, and nothing is dropped.
 
     Args:
-        limit: How many rows may wait, both batches together.
+        limit: The largest number of waiting rows, in both batches together.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -47,7 +47,7 @@ class Outbox:
         self.writing = len(batch)
         return batch
 
-    def written(self) -> None:
+    def mark_written(self) -> None:
         """Note that the taken batch is in the database."""
         self.writing, self.stuck = 0, False
         self.weigh()

@@ -6,21 +6,22 @@ import msgspec
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds, all of them.
+    """Timeouts and intervals, in seconds.
 
     Args:
-        open_s: For a connection to come about.
-        ping_s: Between two pings; None for what the venue wants.
-        answer_s: For anything to come after a ping, and for subscriptions to be confirmed.
-        dial_base_s: The first pause between two dials; each next is twice as long, less some
-            jitter, up to `dial_cap_s`; a connection that lasted `calm_s` begins anew.
-        rest_s: For a REST reply; `retry_base_s` and `retry_cap_s`: between tries.
-        clock_s: Between two looks at the venue's clock.
-        markets_s: How old the list of the venue's symbols may be when it is dialled again.
-        tick_s: Between two looks at which minutes are over and what should be asked.
-        commit_s: Between two transactions; `busy_s` when the database could not be written.
-        give_up_s: For the last transaction at the end; SIGTERM ends all within six seconds.
-        line_s: Between two lines where there is no terminal; `frame_s`: two tables where there is.
+        open_s: The time limit for connecting.
+        ping_s: The interval of pings; None for the venue's own.
+        answer_s: The time limit for a frame after a ping, and for the ack of a subscription.
+        dial_base_s: The first pause between two connections. Each next one is twice as long, less
+            some jitter, up to `dial_cap_s`; a connection that lasted `calm_s` resets the pause.
+        rest_s: The time limit for a REST reply.
+        retry_base_s: The first pause between two attempts by REST; the longest is `retry_cap_s`.
+        clock_s: The interval of measuring the venue's clock.
+        listings_s: The age at which the list of the venue's symbols is fetched again.
+        tick_s: The interval of checking for complete minutes and for needed requests.
+        commit_s: The interval of transactions; `busy_s` while the database cannot be written.
+        give_up_s: The time limit for the last transaction; SIGTERM ends all within six seconds.
+        line_s: The interval of lines without a terminal; `frame_s` of tables on a terminal.
     """
 
     open_s: float = 10.0
@@ -33,7 +34,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     retry_base_s: float = 1.0
     retry_cap_s: float = 60.0
     clock_s: float = 600.0
-    markets_s: float = 600.0
+    listings_s: float = 600.0
     tick_s: float = 0.2
     commit_s: float = 0.25
     busy_s: float = 1.0

@@ -1,7 +1,7 @@
-"""The channels `funding` and `mark` of one venue, polled by REST, which has more than the sockets.
+"""The channels `funding` and `mark` of one venue, polled by REST.
 
-A mark price is taken once a minute. Funding is taken as it is paid: each full hour it is asked what
-was paid since the last that is known, so that an outage leaves no hole in it.
+A mark price is recorded once a minute. Payments of funding are fetched after each full hour, from
+the last known one on, so that an outage leaves no hole.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Series, Span
 from tbv8.recorder.link import Clock
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import Rest
-from tbv8.store.ticks import NOT_RUNNING, Gap, Paid, read_polled
+from tbv8.recorder.refill import RestClient
+from tbv8.store.ticks import NOT_RUNNING, Gap, PaidSpan, read_polled
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Live, Log, Market
+from tbv8.venues.base import Listing, Live, Log
 from tbv8.venues.rates import LATEST_MS, known_until, settle_rates
 from tbv8.venues.units import unit_amount, unit_price
 
@@ -31,19 +31,19 @@ class Polls:
     """The REST polls of one venue, once a minute or once an hour.
 
     Attributes:
-        marks: How many mark prices were taken.
-        payments: How many payments of funding were.
+        marks: The number of recorded mark prices.
+        payments: The number of recorded payments of funding.
 
     Args:
-        venue: Its name.
-        channels: Those of its config.
-        live: How to ask.
-        rest: Where.
-        outbox: Where rows go.
-        clock: The venue's.
-        pace: How often to try again.
+        venue: The venue's name.
+        channels: The channels of its config.
+        live: The venue's protocol.
+        rest: The venue's REST.
+        outbox: The rows' destination.
+        clock: The venue's clock.
+        pace: Pauses between attempts.
         log: Prints a line for the user.
-        usual_hours: Between two payments.
+        usual_hours: The usual hours between two payments.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Polls:
         channels: Collection[str],
         *,
         live: Live,
-        rest: Rest,
+        rest: RestClient,
         outbox: Outbox,
         clock: Clock,
         pace: Pace,
@@ -60,7 +60,7 @@ class Polls:
         usual_hours: int,
     ) -> None:
         self.marks = self.payments = self.failed = 0
-        self.markets: Callable[[], Mapping[str, Market]] = dict
+        self.listings: Callable[[], Mapping[str, Listing]] = dict
         self._venue, self._channels, self._live, self._rest = venue, channels, live, rest
         self._outbox, self._clock, self._pace, self._log = outbox, clock, pace, log
         self._usual_hours = usual_hours
@@ -69,8 +69,8 @@ class Polls:
         self._failures: dict[str, int] = {}
         self._reason = NOT_RUNNING
 
-    def read_held(self, db_path: Path, symbols: Collection[str]) -> None:
-        """Read from the database where each symbol continues."""
+    def resume(self, db_path: Path, symbols: Collection[str]) -> None:
+        """Continue each symbol where the database ends."""
         for symbol in symbols if {"funding", "mark"} & set(self._channels) else ():
             known_ms, mark_ms = read_polled(db_path, Series(self._venue, symbol))
             if known_ms is not None:
@@ -82,19 +82,19 @@ class Polls:
         """Poll until cancelled; return at once if neither channel is configured."""
         async with asyncio.TaskGroup() as group:
             if "mark" in self._channels:
-                group.create_task(self._keep_marks())
+                group.create_task(self._poll_marks())
             if "funding" in self._channels:
-                group.create_task(self._keep_funding())
+                group.create_task(self._poll_funding())
 
     # Marks
 
-    async def _keep_marks(self) -> None:
+    async def _poll_marks(self) -> None:
         done_ms = 0
         while True:
             minute_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
             if minute_ms > done_ms:
                 try:
-                    await self._take_marks(minute_ms)
+                    await self._record_marks(minute_ms)
                     done_ms = minute_ms
                     self._failures.pop("mark", None)
                 except VenueError as e:
@@ -102,23 +102,23 @@ class Polls:
                     await self._pause("mark", e)
             await asyncio.sleep(_SOON_S)
 
-    async def _take_marks(self, minute_ms: int) -> None:
-        ask = self._live.ask_marks()
-        await self._rest.await_turn(ask.weight)
-        found = await self._rest.fetch(ask)
+    async def _record_marks(self, minute_ms: int) -> None:
+        request = self._live.marks_request()
+        await self._rest.await_turn(request.weight)
+        prices = await self._rest.fetch(request)
         if self._clock.now_ms() >= minute_ms + MINUTE_MS:
             raise VenueError("the mark prices came a minute late")
         received_ms = self._clock.local_ms()
-        for symbol, market in self.markets().items():
-            if (mark := found.get(market.native)) is None:
+        for symbol, listing in self.listings().items():
+            if (mark := prices.get(listing.native)) is None:
                 continue
             price, contracts = mark
             interest = contracts
-            if contracts is not None and market.contract_size is not None:
-                interest = contracts * float(market.contract_size)
-            price = unit_price(price, market.multiplier)
+            if contracts is not None and listing.contract_size is not None:
+                interest = contracts * float(listing.contract_size)
+            price = unit_price(price, listing.multiplier)
             if interest is not None:
-                interest = unit_amount(interest, market.multiplier)
+                interest = unit_amount(interest, listing.multiplier)
             self._note_gap(symbol, minute_ms)
             row = (self._venue, symbol, minute_ms, price, interest, received_ms)
             self._outbox.batch.marks.append(row)
@@ -140,15 +140,15 @@ class Polls:
 
     # Funding
 
-    async def _keep_funding(self) -> None:
+    async def _poll_funding(self) -> None:
         next_ms: dict[str, int] = {}
         while True:
-            for symbol, market in self.markets().items():
+            for symbol, listing in self.listings().items():
                 now_ms = self._clock.now_ms()
                 if now_ms < next_ms.get(symbol, 0):
                     continue
                 try:
-                    overdue = await self._take_funding(symbol, market)
+                    overdue = await self._record_funding(symbol, listing)
                     hour_ms = (now_ms // HOUR_MS + 1) * HOUR_MS + _BEHIND_MS
                     next_ms[symbol] = now_ms + _BEHIND_MS if overdue else hour_ms
                     self._failures.pop(symbol, None)
@@ -156,34 +156,36 @@ class Polls:
                     await self._pause(symbol, e)
             await asyncio.sleep(_SOON_S)
 
-    async def _take_funding(self, symbol: str, market: Market) -> bool:
+    async def _record_funding(self, symbol: str, listing: Listing) -> bool:
         """Fetch the payments since the last known one; return True if a payment is overdue."""
         now_ms = self._clock.now_ms() // MINUTE_MS * MINUTE_MS
         start_ms = self._known_ms.get(symbol, 0)
         if start_ms < now_ms - _LONGEST_MS:
             start_ms = now_ms // DAY_MS * DAY_MS
-        wanted = Span(start_ms, now_ms + MINUTE_MS)
-        ask = self._live.ask_payments(market, Span(start_ms - DAY_MS, wanted.end_ms + LATEST_MS))
-        await self._rest.await_turn(ask.weight)
-        rates = settle_rates(await self._rest.fetch(ask), usual_hours=self._usual_hours)
-        known = wanted.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
-        if not known:
+        span = Span(start_ms, now_ms + MINUTE_MS)
+        request = self._live.payments_request(
+            listing, Span(start_ms - DAY_MS, span.end_ms + LATEST_MS)
+        )
+        await self._rest.await_turn(request.weight)
+        rates = settle_rates(await self._rest.fetch(request), usual_hours=self._usual_hours)
+        known_span = span.intersection(Span(0, known_until(rates, clock_ms=self._clock.now_ms())))
+        if not known_span:
             return False
         rows = tuple(
             (rate.ts_ms, rate.rate, rate.interval_hours)
             for rate in rates
-            if known.start_ms <= rate.ts_ms < known.end_ms
+            if known_span.start_ms <= rate.ts_ms < known_span.end_ms
         )
-        self._outbox.batch.paid.append(Paid(Series(self._venue, symbol), known, rows))
-        self._known_ms[symbol] = known.end_ms
+        self._outbox.batch.paid.append(PaidSpan(Series(self._venue, symbol), known_span, rows))
+        self._known_ms[symbol] = known_span.end_ms
         self.payments += len(rows)
         return bool(rates) and rates[-1].ts_ms + rates[-1].interval_hours * HOUR_MS <= now_ms
 
-    async def _pause(self, what: str, e: Exception) -> None:
+    async def _pause(self, subject: str, e: Exception) -> None:
         self.failed += 1
-        failures = self._failures[what] = self._failures.get(what, 0) + 1
+        failures = self._failures[subject] = self._failures.get(subject, 0) + 1
         if failures in (3, 10) or failures % 100 == 0:
-            name = "mark prices" if what == "mark" else f"{what}: funding"
+            name = "mark prices" if subject == "mark" else f"{subject}: funding"
             self._log(f"{name}: cannot fetch ({failures} failures in a row): {e}")
         pace = self._pace
         pause_s = backoff_s(failures, base_s=pace.retry_base_s, cap_s=pace.retry_cap_s)

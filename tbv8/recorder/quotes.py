@@ -20,7 +20,7 @@ class QuoteChanges:
     def __init__(self, newest: Bbo | None, outbox: Outbox) -> None:
         self._newest = newest
         self._is_written = True
-        self._late: deque[object] = deque(maxlen=64)
+        self._late_quotes: deque[object] = deque(maxlen=64)
         self._outbox = outbox
 
     def is_newest(self, bbo: Bbo) -> bool:
@@ -30,15 +30,15 @@ class QuoteChanges:
     def add(self, bbo: Bbo, received_ms: int) -> bool:
         """Record a quote if one of its four values changed; return False if none did."""
         last = self._newest
-        late = last is not None and bbo.ts_ms < last.ts_ms
+        is_late = last is not None and bbo.ts_ms < last.ts_ms
         if (last is not None and _values(bbo) == _values(last)) or (
-            late and (bbo.ts_ms, _values(bbo)) in self._late
+            is_late and (bbo.ts_ms, _values(bbo)) in self._late_quotes
         ):
             if last is not None and bbo.ts_ms > last.ts_ms:
                 self._newest, self._is_written = bbo, False
             return False
-        if late and last is not None:
-            self._late.append((bbo.ts_ms, _values(bbo)))
+        if is_late and last is not None:
+            self._late_quotes.append((bbo.ts_ms, _values(bbo)))
             if not self._is_written:
                 # The newest was skipped as equal to its predecessor; now another lies between.
                 self._is_written = True

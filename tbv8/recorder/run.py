@@ -25,8 +25,8 @@ from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
 from tbv8.recorder.pace import STANDARD, Pace
 from tbv8.recorder.polls import Polls
-from tbv8.recorder.refill import Refill, Rest, open_session
-from tbv8.recorder.status import Status, StreamStatus, VenueStatus
+from tbv8.recorder.refill import Refill, RestClient, open_session
+from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
 from tbv8.recorder.view import View, summary
 from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import OnCommit, Writer
@@ -41,7 +41,7 @@ from tbv8.store.ticks import (
     read_recorded_state,
     recorder_lock,
 )
-from tbv8.venues.base import Channel, Live, Log, Market
+from tbv8.venues.base import Channel, Listing, Live, Log
 from tbv8.venues.registry import find_venue
 
 _WEIGH_S = 0.05
@@ -53,13 +53,13 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     """A running recorder, for callers that run it in a thread.
 
     Args:
-        stop: Let it stop; from any thread.
-        status: What is to be seen of it.
-        metrics_port: Where its metrics are, if they are.
+        stop: Stops it; may be called from any thread.
+        status: Returns its present status.
+        metrics_port: The port of its metrics; None without metrics.
     """
 
     stop: Callable[[], None]
-    status: Callable[[], Status]
+    status: Callable[[], RecorderStatus]
     metrics_port: int | None
 
 
@@ -67,15 +67,15 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a run.
 
     Args:
-        for_s: Stop by itself after so many seconds; None for never.
-        metrics_port: Serve metrics there; None for not at all, 0 for any.
-        pace: How patient.
-        buffer_rows: How many rows may wait for the database.
-        local_ms: Our clock.
-        steady_ms: Milliseconds that nobody sets, and that count on while the machine sleeps.
-        on_commit: Told of each transaction.
-        on_start: Told when it runs, again when it has begun again in a new database.
-        make_database: Makes a database where there is none; None to end when it is gone.
+        for_s: The number of seconds after which it stops by itself; None for no limit.
+        metrics_port: The port of the metrics; None for no metrics, 0 for any free port.
+        pace: Timeouts and intervals.
+        buffer_rows: The largest number of rows that wait for the database.
+        local_ms: Our clock, milliseconds UTC.
+        steady_ms: A monotonic clock in milliseconds, which also runs while the machine sleeps.
+        on_commit: Called after each transaction.
+        on_start: Called when the recorder runs, and again when it continues in a new database.
+        make_database: Creates a missing database; None to end instead.
     """
 
     for_s: float | None = None
@@ -89,11 +89,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     make_database: Callable[[], None] | None = None
 
 
-class _Left(msgspec.Struct, frozen=True, kw_only=True):
+class _Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The state that a run passes to the next one after its database was removed or replaced.
 
     Args:
-        batch: What is not in the database at its path.
+        batch: The rows that are not in the database at its path.
         states: The state of each series at its end.
     """
 
@@ -104,8 +104,8 @@ class _Left(msgspec.Struct, frozen=True, kw_only=True):
 def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
     """Record every enabled venue until SIGINT, SIGTERM (in the main thread) or the end of `for_s`.
 
-    When the database is removed, moved or replaced, recording begins again in what is at its path
-    then: what was waiting is written there, and the time since is a gap.
+    When the database is removed, moved or replaced, recording continues in the file that is then at
+    its path. The waiting rows are written there, and the time in between is a gap.
 
     Raises:
         ConfigError: No venue is enabled, or one cannot be recorded.
@@ -116,19 +116,19 @@ def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
     end_s = None if options.for_s is None else time.monotonic() + options.for_s
     stop = _Stop()
     with stop.on_signals():
-        left = _record(db_path, lives, options, stop, None)
-        while left is not None:
+        handover = _record(db_path, lives, options, stop, None)
+        while handover is not None:
             if options.make_database is None:
-                raise DataError(f"{db_path}: {_MOVED}, and {len(left.batch):,} rows are lost")
+                raise DataError(f"{db_path}: {_MOVED}, and {len(handover.batch):,} rows are lost")
             options.make_database()
             print(
                 f"   {db_path}: {_MOVED}: recording continues in the present file, with "
-                f"{len(left.batch):,} waiting rows; recording_gaps lists the time in between",
+                f"{len(handover.batch):,} waiting rows; recording_gaps lists the time in between",
                 flush=True,
             )
             if end_s is not None:
                 options = replace(options, for_s=max(0.0, end_s - time.monotonic()))
-            left = _record(db_path, lives, options, stop, left)
+            handover = _record(db_path, lives, options, stop, handover)
 
 
 def _record(
@@ -136,8 +136,8 @@ def _record(
     lives: Sequence[tuple[Venue, Live]],
     options: Options,
     stop: _Stop,
-    before: _Left | None,
-) -> _Left | None:
+    before: _Handover | None,
+) -> _Handover | None:
     """Record to the end; return the unwritten state if the database was moved or replaced."""
     with recorder_lock(db_path), open_ticks(db_path) as store:
         for venue, live in lives:
@@ -146,7 +146,7 @@ def _record(
         try:
             asyncio.run(recorder.run())
         except MovedError:
-            return recorder.leave()
+            return recorder.hand_over()
     return None
 
 
@@ -213,7 +213,7 @@ class _Stop:
                 signal.signal(number, handler)
 
 
-class _Station:
+class _VenueRecorder:
     """One venue: its desks, its connection and its REST."""
 
     def __init__(
@@ -236,7 +236,7 @@ class _Station:
         self.clock = Clock(options.local_ms, options.steady_ms)
         self._pace = options.pace
         self._problems: dict[str, str] = {}
-        self._learnt_s = float("-inf")
+        self._refreshed_s = float("-inf")
         self.link = Link(
             live,
             venue.ws_url or live.ws_url,
@@ -245,9 +245,9 @@ class _Station:
             clock=self.clock,
             pace=options.pace,
             log=self._log,
-            learn_markets=self._learn_markets,
+            refresh_listings=self._refresh_listings,
         )
-        rest = Rest(
+        rest = RestClient(
             live,
             venue.rest_url or live.rest_url,
             session,
@@ -265,7 +265,7 @@ class _Station:
             log=self._log,
             usual_hours=find_venue(venue.name).funding_hours,
         )
-        self.polls.read_held(db_path, venue.symbols)
+        self.polls.resume(db_path, venue.symbols)
         self.refill = Refill(
             live,
             rest,
@@ -275,63 +275,63 @@ class _Station:
             log=self._log,
             on_dead=self.link.resubscribe,
         )
-        self.polls.markets = lambda: self.refill.markets
+        self.polls.listings = lambda: self.refill.listings
 
     async def run(self) -> None:
         """Record until cancelled."""
-        await self.refill.learn_clock()
-        self._take_markets(await self.refill.await_markets())
+        await self.refill.set_clock()
+        self._set_listings(await self.refill.await_listings())
         async with asyncio.TaskGroup() as group:
             if self._streams:
                 group.create_task(self.link.run())
                 group.create_task(self.refill.run())
             group.create_task(self.polls.run())
-            group.create_task(self.refill.keep_clock())
-            group.create_task(self._keep_markets())
+            group.create_task(self.refill.reset_clock())
+            group.create_task(self._recheck_listings())
 
-    async def _learn_markets(self, afresh: bool) -> Mapping[str, Market]:
-        """Fetch the markets once; keep the previous ones if that fails."""
-        if afresh or time.monotonic() - self._learnt_s > self._pace.markets_s:
+    async def _refresh_listings(self, afresh: bool) -> Mapping[str, Listing]:
+        """Fetch the listings once; keep the previous ones if that fails."""
+        if afresh or time.monotonic() - self._refreshed_s > self._pace.listings_s:
             try:
-                self._take_markets(await self.refill.fetch_markets())
+                self._set_listings(await self.refill.fetch_listings())
             except VenueError as e:
                 self._log(f"cannot refresh the venue's list of symbols: {e}")
-        return self.refill.markets
+        return self.refill.listings
 
-    async def _keep_markets(self) -> None:
+    async def _recheck_listings(self) -> None:
         """Check at intervals for a configured symbol that the venue did not list."""
         while True:
-            await asyncio.sleep(self._pace.markets_s)
+            await asyncio.sleep(self._pace.listings_s)
             if self._problems:
-                markets = await self._learn_markets(True)
-                if markets.keys() != self.link.markets.keys():
+                listings = await self._refresh_listings(True)
+                if listings.keys() != self.link.listings.keys():
                     self.link.redial("other symbols are listed now")
 
-    def _take_markets(self, listed: Mapping[str, Market]) -> None:
-        self.refill.markets, self._learnt_s = self._known(listed), time.monotonic()
+    def _set_listings(self, listed: Mapping[str, Listing]) -> None:
+        self.refill.listings, self._refreshed_s = self._configured(listed), time.monotonic()
 
-    def _known(self, listed: Mapping[str, Market]) -> dict[str, Market]:
-        """Return the markets of the configured symbols; print a warning for each problem."""
-        before, markets = self.refill.markets, {}
+    def _configured(self, listed: Mapping[str, Listing]) -> dict[str, Listing]:
+        """Return the listings of the configured symbols; print a warning for each problem."""
+        before, listings = self.refill.listings, {}
         problems = {}
         for symbol, native in self._venue.symbols.items():
             spelling = native or self._live.native_symbol(symbol)
-            market = listed.get(spelling)
-            problem = f"the venue does not list {spelling}" if market is None else market.problem
-            if market is None or problem:
+            listing = listed.get(spelling)
+            problem = f"the venue does not list {spelling}" if listing is None else listing.problem
+            if listing is None or problem:
                 problems[symbol] = str(problem)
                 if self._problems.get(symbol) != problem:
                     path = f"config/venues/{self.name}.yaml"
                     self._log(f"WARNING: {symbol} is not recorded: {problem}: see {path}")
             else:
-                market = replace(market, multiplier=self._venue.multiplier(symbol))
-                markets[symbol] = market
-                if symbol in before and before[symbol] != market:
-                    self._log(f"WARNING: {symbol} has changed: it is now {market}")
-        if not markets and problems != self._problems:
+                listing = replace(listing, multiplier=self._venue.multiplier(symbol))
+                listings[symbol] = listing
+                if symbol in before and before[symbol] != listing:
+                    self._log(f"WARNING: {symbol} has changed: it is now {listing}")
+        if not listings and problems != self._problems:
             self._log("WARNING: it lists none of its symbols: nothing is recorded")
         self._problems = problems
-        return markets
+        return listings
 
     def status(self) -> VenueStatus:
         """Return the venue's part of the status."""
@@ -363,9 +363,9 @@ def _stream_status(
         state = "unlisted"
     elif not watch.up:
         state = "down"
-    elif silent_ms > 3 * watch.patience_ms:
+    elif silent_ms > 3 * watch.silence_limit_ms:
         state = "stale"
-    elif now_ms - watch.heard_ms > watch.patience_ms:
+    elif now_ms - watch.last_event_ms > watch.silence_limit_ms:
         state = "quiet"
     return StreamStatus(
         series=desk.series,
@@ -383,7 +383,7 @@ def _stream_status(
 
 
 class _Recorder:
-    """All stations, the writer and the view."""
+    """All venues, the writer and the view."""
 
     def __init__(
         self,
@@ -392,7 +392,7 @@ class _Recorder:
         lives: Sequence[tuple[Venue, Live]],
         options: Options,
         stop: _Stop,
-        before: _Left | None,
+        before: _Handover | None,
     ) -> None:
         self._db_path = db_path
         self._lives, self._options, self._is_first = lives, options, before is None
@@ -407,7 +407,7 @@ class _Recorder:
                     series,
                     streams_of(venue),
                     self._outbox,
-                    self._read_held(db_path, series, before),
+                    self._read_state(db_path, series, before),
                     kept_minutes=live.kept_minutes,
                 )
         if before is not None:
@@ -416,10 +416,10 @@ class _Recorder:
             batch.trades, batch.bbo = before.batch.trades, before.batch.bbo
             batch.gaps = ended | batch.gaps
         self._store = store
-        self._stations: list[_Station] = []
+        self._venue_recorders: list[_VenueRecorder] = []
         self._began_s = time.monotonic()
 
-    def _read_held(self, db_path: Path, series: Series, before: _Left | None) -> RecordedState:
+    def _read_state(self, db_path: Path, series: Series, before: _Handover | None) -> RecordedState:
         """Return a series' state in the database, completed by that of the previous run."""
         state = read_recorded_state(db_path, series, now_ms=self._options.local_ms())
         if before is None:
@@ -442,8 +442,8 @@ class _Recorder:
         """Record until a request to stop, then write the remaining rows.
 
         Raises:
-            DataError: The database cannot be used, or what was left could not be written.
-            VenueError: The time is up, and nothing ever came.
+            DataError: The database cannot be used, or the remaining rows could not be written.
+            VenueError: The time is up, and no venue sent anything.
         """
         options, log = self._options, self._view.log
         writer = self._writer = Writer(
@@ -460,7 +460,7 @@ class _Recorder:
             session = await stack.enter_async_context(open_session())
             for venue, live in self._lives:
                 desks = {s: self._desks[Series(venue.name, s)] for s in venue.symbols}
-                station = _Station(
+                venue_recorder = _VenueRecorder(
                     venue,
                     live,
                     desks,
@@ -470,7 +470,7 @@ class _Recorder:
                     options=options,
                     log=log,
                 )
-                self._stations.append(station)
+                self._venue_recorders.append(venue_recorder)
             port = None
             if options.metrics_port is not None:
                 served = serve_metrics(options.metrics_port, self.status)
@@ -488,13 +488,15 @@ class _Recorder:
 
     async def _run_until(self, stop: asyncio.Event, writer: Writer) -> None:
         writing = asyncio.create_task(writer.run())
-        tasks = [asyncio.create_task(station.run()) for station in self._stations]
+        tasks = [
+            asyncio.create_task(venue_recorder.run()) for venue_recorder in self._venue_recorders
+        ]
         tasks.append(asyncio.create_task(self._weigh()))
         tasks.append(asyncio.create_task(self._view.run(self.status)))
         stopping = asyncio.create_task(self._await_stop(stop))
         watched = {writing, stopping, *tasks}
         try:
-            # A station without symbols returns; any exception ends them all.
+            # A venue without symbols returns; any exception ends them all.
             while stopping in watched:
                 done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
@@ -531,10 +533,10 @@ class _Recorder:
             f"lines above; check the network, and the symbols and URLs in {files}"
         )
 
-    def leave(self) -> _Left:
+    def hand_over(self) -> _Handover:
         """Return the state for the next run, after the database was removed, moved or replaced.
 
-        What waits goes into the file that was open, too: it may only have been moved.
+        The waiting rows are also written into the file that was open, which may have been moved.
         """
         self._writer.close()
         store, writer = self._store, self._writer
@@ -544,7 +546,7 @@ class _Recorder:
         with suppress(DataError):
             store.commit(writer.unwritten(also_elsewhere=True), now_ms=self._options.local_ms())
         store.shrink_wal()
-        return _Left(
+        return _Handover(
             batch=Batch() if store.is_in_place() else writer.unwritten(),
             states={
                 series: query_recorded_state(store.query, series, now_ms=self._options.local_ms())
@@ -558,22 +560,22 @@ class _Recorder:
             await asyncio.sleep(_WEIGH_S)
 
     async def _finish(self, writer: Writer) -> None:
-        for station in self._stations:
-            for desk in station.desks.values():
-                desk.stop(station.clock.now_ms())
-        lost = await writer.finish()
+        for venue_recorder in self._venue_recorders:
+            for desk in venue_recorder.desks.values():
+                desk.stop(venue_recorder.clock.now_ms())
+        unwritten = await writer.finish()
         print(f"   {summary(self.status())}", flush=True)
-        if lost:
+        if unwritten:
             raise DataError(
-                f"{lost:,} rows could not be written: the database is locked or its disk is full; "
-                "the next run lists them as a gap and refills what the venues keep"
+                f"{unwritten:,} rows could not be written: the database is locked or its disk is "
+                "full; the next run lists them as a gap and refills what the venues keep"
             )
 
-    def status(self) -> Status:
+    def status(self) -> RecorderStatus:
         """Return the status of the whole run."""
         writer, since_s = self._writer, self._writer.waiting_since_s
-        return Status(
-            venues=tuple(station.status() for station in self._stations),
+        return RecorderStatus(
+            venues=tuple(venue_recorder.status() for venue_recorder in self._venue_recorders),
             trades=writer.trades,
             bbo=writer.bbo,
             minutes=writer.minutes,

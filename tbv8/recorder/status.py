@@ -11,10 +11,10 @@ class StreamStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One stream; times and lags on the venue's clock.
 
     Args:
-        state: `up`, `quiet` (silent, and REST knows nothing new), `stale`, `down`, or `unlisted`
+        state: `up`, `quiet` (silent, and REST knows nothing new), `problems`, `down`, or `unlisted`
             when the venue does not know the symbol.
-        silent_s: Since it last proved that nothing is missing.
-        lag_ms: How old its newest event was when it came; replays do not count.
+        silent_s: The time since its last proof that nothing is missing.
+        lag_ms: The age of its newest event on arrival; replays do not count.
     """
 
     series: Series
@@ -39,8 +39,8 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One venue's connection.
 
     Args:
-        marks: Mark prices taken.
-        payments: Payments of funding taken.
+        marks: The number of recorded mark prices.
+        payments: The number of recorded payments of funding.
     """
 
     venue: str
@@ -60,7 +60,7 @@ class VenueStatus(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.frames or self.marks or self.payments)
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class RecorderStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The recorder as a whole; `trades`, `bbo` and `minutes` are rows in the database."""
 
     venues: tuple[VenueStatus, ...]
@@ -79,7 +79,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return [stream for venue in self.venues for stream in venue.streams]
 
     @property
-    def stale(self) -> list[str]:
+    def problems(self) -> list[str]:
         """The names of stale streams and other problems, for `/healthz`."""
         names = [f"{s.series} {s.channel}" for s in self.streams if s.is_stale]
         return [*names, *(["database"] if self.stuck_s > 5 or self.dropped_now else [])]

@@ -13,14 +13,14 @@ import msgspec
 
 from tbv8.market import iso
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.status import Status, StreamStatus, VenueStatus
+from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
 from tbv8.text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_SAME_EVERY_S = 10.0
+_REPEAT_EVERY_S = 10.0
 _WIDE = 104  # columns, from which on there is room for more of them
 
 
@@ -28,13 +28,13 @@ class View:
     """Prints to stdout; repeated lines are counted instead of printed.
 
     Args:
-        pace: How often.
+        pace: The intervals of lines and tables.
     """
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
         self._print: Callable[[str], None] = _print_plain
-        self._said: dict[str, tuple[float, int]] = {}
+        self._printed: dict[str, tuple[float, int]] = {}
         self._rates = Rates()
 
     def log(self, text: str) -> None:
@@ -42,17 +42,17 @@ class View:
         text = one_line(text)
         topic = "".join(letter for letter in text if not letter.isdigit())[:80]
         now_s = time.monotonic()
-        said_s, unsaid = self._said.get(topic, (-_SAME_EVERY_S, 0))
-        if now_s - said_s < _SAME_EVERY_S:
-            self._said[topic] = said_s, unsaid + 1
+        printed_s, omitted = self._printed.get(topic, (-_REPEAT_EVERY_S, 0))
+        if now_s - printed_s < _REPEAT_EVERY_S:
+            self._printed[topic] = printed_s, omitted + 1
             return
-        if len(self._said) > 1000:
-            self._said.clear()
-        self._said[topic] = now_s, 0
-        repeats = f" (and {unsaid} similar lines before)" if unsaid else ""
+        if len(self._printed) > 1000:
+            self._printed.clear()
+        self._printed[topic] = now_s, 0
+        repeats = f" (and {omitted} similar lines before)" if omitted else ""
         self._print(f"{iso(int(time.time()) * 1000)} {text}{repeats}")
 
-    async def run(self, read_status: Callable[[], Status]) -> None:
+    async def run(self, read_status: Callable[[], RecorderStatus]) -> None:
         """Show the status until cancelled."""
         if sys.stdout.isatty():
             from rich.console import Console
@@ -64,7 +64,9 @@ class View:
             await asyncio.sleep(self._pace.line_s)
             self._print(line(read_status(), self._rates))
 
-    async def _show_table(self, console: Console, read_status: Callable[[], Status]) -> None:
+    async def _show_table(
+        self, console: Console, read_status: Callable[[], RecorderStatus]
+    ) -> None:
         from rich.console import Group
         from rich.live import Live
 
@@ -93,7 +95,7 @@ class Rates:
         return (count - before) / max(now_s - before_s, 1e-3)
 
 
-def summary(status: Status) -> str:
+def summary(status: RecorderStatus) -> str:
     """Return the counts of written rows, as one line."""
     gaps = sum(stream.gaps for stream in status.streams)
     reconnects = sum(venue.reconnects for venue in status.venues)
@@ -109,7 +111,7 @@ def summary(status: Status) -> str:
     )
 
 
-def line(status: Status, rates: Rates) -> str:
+def line(status: RecorderStatus, rates: Rates) -> str:
     """Return the status as one line."""
     now_s = status.running_s
     venues = []
@@ -149,10 +151,10 @@ _NUMBERS = (
 )
 
 
-def table(status: Status, rates: Rates, *, width: int, height: int) -> list[Text]:
+def table(status: RecorderStatus, rates: Rates, *, width: int, height: int) -> list[Text]:
     """Return the live table: a line per symbol, no wider than `width`.
 
-    Where `height` has no room for all, those that are not well come first.
+    If they do not all fit into `height`, symbols with problems come first.
     """
     from rich.text import Text
 
@@ -169,7 +171,7 @@ def table(status: Status, rates: Rates, *, width: int, height: int) -> list[Text
     ]
     room = max(height - len(shown) - 1, 1)
     if sum(len(body) for body in bodies) > room:
-        bodies = [_cut(body, max(room // len(bodies), 3)) for body in bodies]
+        bodies = [_fit(body, max(room // len(bodies), 3)) for body in bodies]
     for body in bodies:
         shown += body
     shown.append(last)
@@ -179,27 +181,27 @@ def table(status: Status, rates: Rates, *, width: int, height: int) -> list[Text
     return shown
 
 
-def _cut(body: list[Text], room: int) -> list[Text]:
+def _fit(body: list[Text], room: int) -> list[Text]:
     """Return a venue's lines with as many symbols as fit, those with problems first."""
     from rich.text import Text
 
     if len(body) <= room:
         return body
     symbols = sorted(body[1:], key=lambda text: not text.spans)  # only problems have a colour
-    kept, left = symbols[: room - 2], symbols[room - 2 :]
-    unwell = sum(bool(text.spans) for text in left)
-    what = f"{unwell} of them with problems" if unwell else "all well"
-    return [body[0], *kept, Text(f"  ... and {len(left)} more, {what}", style="dim")]
+    visible, hidden = symbols[: room - 2], symbols[room - 2 :]
+    unwell = sum(bool(text.spans) for text in hidden)
+    condition = f"{unwell} of them with problems" if unwell else "all well"
+    return [body[0], *visible, Text(f"  ... and {len(hidden)} more, {condition}", style="dim")]
 
 
-def _title(status: Status) -> str:
+def _title(status: RecorderStatus) -> str:
     return (
         f"tbv8 record {_duration(status.running_s)}   queue {status.waiting:,}   written: "
         f"{status.trades:,} trades, {status.bbo:,} bbo, {status.minutes:,} bars"
     )
 
 
-def _last_line(status: Status) -> Text:
+def _last_line(status: RecorderStatus) -> Text:
     from rich.text import Text
 
     problems = []
@@ -228,9 +230,11 @@ def _venue_line(venue: VenueStatus, rates: Rates, now_s: float) -> Text:
     return text
 
 
-def _symbol_lines(venue: VenueStatus, rates: Rates, status: Status, wide: bool) -> list[Text]:
+def _symbol_lines(
+    venue: VenueStatus, rates: Rates, status: RecorderStatus, wide: bool
+) -> list[Text]:
     streams = groupby(venue.streams, key=lambda stream: stream.series)
-    return [_symbol_line(list(some), rates, status.running_s, wide) for _series, some in streams]
+    return [_symbol_line(list(group), rates, status.running_s, wide) for _series, group in streams]
 
 
 def _symbol_line(streams: Sequence[StreamStatus], rates: Rates, now_s: float, wide: bool) -> Text:
@@ -246,11 +250,11 @@ def _symbol_line(streams: Sequence[StreamStatus], rates: Rates, now_s: float, wi
         "" if first.price is None else f"{first.price:,.8g}",
         f"{rate:,.1f}",
         f"{max(lags):,}" if lags else "",
-        _short(trades.events) if trades else "",
-        _short(quotes.events) if quotes else "",
+        _count_text(trades.events) if trades else "",
+        _count_text(quotes.events) if quotes else "",
         f"{trades.minutes:,}{waiting}" if trades else "",
         str(sum(stream.gaps for stream in streams)),
-        _short(sum(stream.duplicates for stream in streams)),
+        _count_text(sum(stream.duplicates for stream in streams)),
         f"{max(stream.silent_s for stream in streams):,.0f}",
     )
     text = Text()
@@ -263,7 +267,7 @@ def _symbol_line(streams: Sequence[StreamStatus], rates: Rates, now_s: float, wi
     return text
 
 
-def _short(count: int) -> str:
+def _count_text(count: int) -> str:
     """Return a count in 7 characters at most."""
     if count < 1_000_000:
         return f"{count:,}"
@@ -271,9 +275,9 @@ def _short(count: int) -> str:
 
 
 def _duration(seconds: float) -> str:
-    minutes, left = divmod(int(seconds), 60)
+    minutes, whole_seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}"
+    return f"{hours}:{minutes:02}:{whole_seconds:02}"
 
 
 def _print_plain(text: str) -> None:

@@ -12,14 +12,14 @@ GRACE_MS = 2000
 SETTLE_MS = 3000
 """After this time a minute's bar at the venue is final, and a trade has been sent to everybody."""
 
-_LEAST_PATIENCE_MS, _MOST_PATIENCE_MS = 10_000, 60_000
+_LEAST_SILENCE_MS, _MOST_SILENCE_MS = 10_000, 60_000
 
 
 class Watch:
     """The state of one stream.
 
-    Args:
-        proof_ms: Up to when all that was sent has arrived.
+    Attributes:
+        proof_ms: The time up to which all events have arrived.
         newest_ms: The newest event's own time.
     """
 
@@ -29,10 +29,10 @@ class Watch:
         self.up_ms = 0
         self.proof_ms = 0
         self.newest_ms = 0
-        self.heard_ms = 0
-        self.ask_ms = 0  # the earliest time of the next REST request
-        self.check_wanted = False  # by REST, after it came up
-        self.answered: Span | None = None  # REST returned every trade of this span
+        self.last_event_ms = 0
+        self.next_check_ms = 0  # the earliest time of the next REST request
+        self.needs_check = False  # by REST, after it came up
+        self.confirmed: Span | None = None  # REST returned every trade of this span
         self.calm_ms = 0  # the last time that REST had nothing new
         self.distrusted = False  # it stalled: only an event after its next ack shows that it is up
         self.acked_ms: int | None = None
@@ -44,9 +44,9 @@ class Watch:
         self._pace_ms = 1000.0
 
     @property
-    def patience_ms(self) -> float:
+    def silence_limit_ms(self) -> float:
         """The silence after which REST checks if the stream is quiet or dead."""
-        return min(max(20 * self._pace_ms, _LEAST_PATIENCE_MS), _MOST_PATIENCE_MS)
+        return min(max(20 * self._pace_ms, _LEAST_SILENCE_MS), _MOST_SILENCE_MS)
 
     def confirm(self, at_ms: int) -> bool:
         """Note the venue's confirmation, repeatable; return True if it brings the stream up."""
@@ -57,28 +57,28 @@ class Watch:
             return False
         self.up, self.up_ms = True, at_ms
         self.proof_ms = max(self.proof_ms, at_ms)
-        self.heard_ms, self.ask_ms, self.calm_ms, self.doubt_ms = 0, 0, 0, None
+        self.last_event_ms, self.next_check_ms, self.calm_ms, self.doubt_ms = 0, 0, 0, None
         self.gaps.close(at_ms + MARGIN_MS)
         return True
 
-    def hear(self, now_ms: int, ts_ms: int) -> None:
+    def note_event(self, now_ms: int, ts_ms: int) -> None:
         """Note an event of the stream, which proves that all earlier ones have arrived."""
         self.events += 1
-        if self.heard_ms:
-            self._pace_ms += 0.05 * (now_ms - self.heard_ms - self._pace_ms)
-        self.heard_ms = now_ms
+        if self.last_event_ms:
+            self._pace_ms += 0.05 * (now_ms - self.last_event_ms - self._pace_ms)
+        self.last_event_ms = now_ms
         proof_ms = min(ts_ms, now_ms)
         if proof_ms > self.proof_ms:
             self.proof_ms = proof_ms
         self.doubt_ms = None
 
-    def silent_too_long(self, now_ms: int) -> bool:
-        """Return True if the venue should be asked."""
-        return now_ms - max(self.proof_ms, self.calm_ms) > self.patience_ms
+    def is_silent_too_long(self, now_ms: int) -> bool:
+        """Return True if REST should check whether the stream is quiet or dead."""
+        return now_ms - max(self.proof_ms, self.calm_ms) > self.silence_limit_ms
 
-    def may_be_asked(self, now_ms: int) -> bool:
+    def may_be_checked(self, now_ms: int) -> bool:
         """Return True if REST can check it: it is up, or was subscribed again a while ago."""
-        if now_ms < self.ask_ms:
+        if now_ms < self.next_check_ms:
             return False
         return self.up or (self.acked_ms is not None and now_ms - self.acked_ms >= 2 * SETTLE_MS)
 
@@ -86,32 +86,32 @@ class Watch:
         """Return True if its state or its last events should be checked by REST."""
         return (
             not self.up
-            or self.check_wanted
-            or self.silent_too_long(now_ms)
+            or self.needs_check
+            or self.is_silent_too_long(now_ms)
             or self.doubt_ms is not None
         )
 
     def is_suspect(self, now_ms: int) -> bool:
         """Return True if it may have died silently before its connection did."""
-        return self.silent_too_long(now_ms) or self.doubt_ms is not None
+        return self.is_silent_too_long(now_ms) or self.doubt_ms is not None
 
     def watched_until_ms(self, last_ms: int) -> int:
         """Return the time up to which all events had arrived at the connection's last frame."""
         if self.is_suspect(last_ms - SETTLE_MS):
             return self.proof_ms
-        return max(self.proof_ms, last_ms - SETTLE_MS - int(self.patience_ms))
+        return max(self.proof_ms, last_ms - SETTLE_MS - int(self.silence_limit_ms))
 
     def heal(self, span: Span) -> None:
         """Heal gaps if REST returned every trade from before them until the stream was up.
 
-        Where it gives few, several answers that overlap make one.
+        A venue may return only a few trades at once, so overlapping replies are joined.
         """
-        before = self.answered
+        before = self.confirmed
         if before is not None and span.start_ms <= before.end_ms:
             span = Span(min(span.start_ms, before.start_ms), max(span.end_ms, before.end_ms))
-        self.answered = span
+        self.confirmed = span
         for gap in list(self.gaps.items):
             if gap.end_ms is not None and not gap.healed:
-                heard_ms = max(gap.end_ms - MARGIN_MS, gap.start_ms)
-                if span.start_ms < gap.start_ms and span.end_ms >= heard_ms:
+                last_event_ms = max(gap.end_ms - MARGIN_MS, gap.start_ms)
+                if span.start_ms < gap.start_ms and span.end_ms >= last_event_ms:
                     self.gaps.set(gap, replace(gap, healed=True))

@@ -27,13 +27,13 @@ class Writer:
     """Commits the batches of the outbox to the database.
 
     Args:
-        store: Where.
-        outbox: From where.
-        desks: Who gets late trades back.
+        store: The database.
+        outbox: The waiting rows.
+        desks: The desks, which add late trades to minutes that are not written yet.
         local_ms: Our clock.
-        pace: How often.
+        pace: The interval of transactions and the time limit for the last one.
         log: Prints a line for the user.
-        on_commit: Told of each commit.
+        on_commit: Called after each commit.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Writer:
         """Write until `finish` is called; never cancel it, a batch would be written twice.
 
         Raises:
-            MovedError: The database is not at its path any more; what waits is `unwritten`.
+            MovedError: The database is not at its path any more; see `unwritten`.
         """
         while not await self._stopped_within(0 if self._outbox.crowded else self._pace.commit_s):
             if not await self._commit():
@@ -106,10 +106,9 @@ class Writer:
     def unwritten(self, *, also_elsewhere: bool = False) -> Batch:
         """Return the ticks and gaps that are not in the database at its path.
 
-        With `also_elsewhere`: nor in the file that was opened there, wherever that is now.
-
-        Minutes and late trades are left out: they belong to bars of that file, and the next run
-        asks the venue for the minutes.
+        With `also_elsewhere`, rows in the file that was moved away are left out too. Minutes and
+        late trades are always left out, since they belong to the bars of that file; the next run
+        fetches the minutes from the venue.
         """
         failed = None if also_elsewhere and self._is_elsewhere else self._failed
         waiting = [batch for batch in (failed, self._outbox.batch) if batch is not None]
@@ -150,7 +149,7 @@ class Writer:
         self._is_elsewhere = True
         self._check_place()
         self._failed, self._is_elsewhere = None, False
-        self._outbox.written()
+        self._outbox.mark_written()
         if self.waiting_since_s is not None:
             waited_s = time.monotonic() - self.waiting_since_s
             self._log(f"the database can be written again, after {waited_s:.0f} s")
@@ -165,7 +164,7 @@ class Writer:
         self.bbo += written.bbo
         self.minutes += len(batch.minutes)
         for row in written.without_bar:
-            self._desks[Series(row[0], row[1])].minutes.take_trade_without_bar(row)
+            self._desks[Series(row[0], row[1])].minutes.add_trade_without_bar(row)
         for warning in written.warnings:
             self._log(f"WARNING: {warning}")
         if self._on_commit is not None:

@@ -58,10 +58,10 @@ def read_experiments(results_path: Path, tasks: Sequence[Node]) -> list[Experime
 
 
 def _summary(path: Path) -> Mapping[str, Any]:
-    found: Any = None
+    value: Any = None
     with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-    return found if isinstance(found, dict) else {}
+        value = json.loads(path.read_bytes())
+    return value if isinstance(value, dict) else {}
 
 
 def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
@@ -109,5 +109,5 @@ def _cells(experiment: ExperimentRow) -> list[Child]:
 
 
 def _below(value: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = value.get(key)
-    return found if isinstance(found, dict) else {}
+    nested = value.get(key)
+    return nested if isinstance(nested, dict) else {}

@@ -1,4 +1,4 @@
-"""The graph of tasks as a drawing: a column a stage, series of a kind together where they are many.
+"""The graph of tasks as a drawing with a column per stage; many series of a kind share a box.
 
 Pure: tasks in, SVG out.
 """
@@ -11,7 +11,7 @@ import msgspec
 
 from tbv8.page.html import Html, element
 
-_MOST = 14  # nodes one by one in a column; of more, those of a kind together
+_MOST = 14  # boxes in a column; more tasks are grouped by kind
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
 _LETTERS = 30
 _SMALLEST = 0.6  # of its full size, on a narrow screen
@@ -19,9 +19,9 @@ _LISTED = 20  # lines in a node's tooltip
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
-    """One task: after which others it comes, and why it would run, nothing when it is fresh.
+    """One task: its dependencies, and the reasons why it is stale; none if it is fresh.
 
-    `is_needed` tells whether it is among what `doit` alone runs.
+    `is_needed` is True if a bare `doit` runs it.
     """
 
     name: str
@@ -31,12 +31,12 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_stale(self) -> bool:
-        """True if `doit` alone would run it."""
+        """True if a bare `doit` would run it."""
         return self.is_needed and bool(self.reasons)
 
     @property
     def is_idle(self) -> bool:
-        """True if it is not built, and not needed by the tasks that `doit` alone runs."""
+        """True if it is not built, and a bare `doit` does not need it."""
         return not self.is_needed and bool(self.reasons)
 
     @property
@@ -110,16 +110,16 @@ def _depths(nodes: Iterable[Node]) -> dict[str, int]:
 
 def _boxes(nodes: Sequence[Node]) -> list[_Box]:
     """Return a column's boxes: one per task, or one per kind of task if there are many."""
-    ways: tuple[Callable[[Node], str], ...] = (
+    groupings: tuple[Callable[[Node], str], ...] = (
         _name,
         _venue_and_timeframe,
         _venue,
         _stage,
     )
-    for way in ways:
+    for grouping in groupings:
         groups: dict[str, list[Node]] = {}
         for node in nodes:
-            groups.setdefault(way(node), []).append(node)
+            groups.setdefault(grouping(node), []).append(node)
         if len(groups) <= _MOST:
             break
     return [_Box(title, tuple(members)) for title, members in groups.items()]
@@ -180,13 +180,17 @@ def _drawn(box: _Box, x: float, y: float) -> Html:
         "g",
         element("title", "\n".join([*lines[:_LISTED], *more])),
         element("rect", x=f"{x:g}", y=f"{y:g}", width=_WIDTH, height=_HEIGHT, rx=6),
-        element("text", _cut(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
+        element("text", _shortened(box.title, _LETTERS), x=f"{x + 10:g}", y=f"{y + 17:g}"),
         element(
-            "text", _cut(subtitle, _LETTERS + 5), x=f"{x + 10:g}", y=f"{y + 32:g}", class_="sub"
+            "text",
+            _shortened(subtitle, _LETTERS + 5),
+            x=f"{x + 10:g}",
+            y=f"{y + 32:g}",
+            class_="sub",
         ),
         class_="node stale" if stale else "node idle" if idle else "node",
     )
 
 
-def _cut(text: str, letters: int) -> str:
+def _shortened(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[: letters - 1]}…"

@@ -46,15 +46,15 @@ _LAYOUT = {
 
 
 def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -> Child:
-    """Return a heatmap of each dataset, one in sight, and the months that lack something.
+    """Return a heatmap of each dataset, one of them visible, and a table of incomplete months.
 
     Args:
-        coverage: What is held.
-        idle: The series whose wanted history is not fetched, since no task that runs needs it.
+        coverage: The stored months of each series.
+        idle: The series whose history is not fetched, since no task of `doit` needs it.
     """
     datasets = list(dict.fromkeys(row.dataset for row in coverage))
     if not any(row.months for row in coverage):
-        return element("p", "Nothing is held yet.", class_="dim")
+        return element("p", "Nothing is stored yet.", class_="dim")
     panels: list[Child] = []
     choices: list[Child] = []
     for dataset in datasets:
@@ -83,12 +83,12 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
             )
         )
     keys = [
-        ("--ok", "all that is wanted is held"),
-        ("--outage-1", "minutes that the venue itself does not have"),
-        ("--gap-1", "not known yet"),
+        ("--ok", "complete"),
+        ("--outage-1", "missing at the venue itself"),
+        ("--gap-1", "not fetched or built yet"),
     ]
     if idle:
-        keys.append(("--axis", "not fetched: nothing that doit runs needs it"))
+        keys.append(("--axis", "not fetched: no task of doit needs it"))
     note = (
         "Each series by month, UTC. The worst problem of a month sets its colour, its share the "
         "intensity. Blank: not configured, or before the listing. Incomplete series come first if "
@@ -135,7 +135,7 @@ def _heatmap(rows: Sequence[Coverage], id_: str, idle: Collection[Series]) -> Ch
                 "hoverongaps": False,
                 "xgap": 1,
                 "ygap": 2,
-                "hovertemplate": "%{y}, %{x}: held %{text}<extra></extra>",
+                "hovertemplate": "%{y}, %{x}: stored %{text}<extra></extra>",
                 "colorscale": _COLORS,
             }
         ],
@@ -156,7 +156,7 @@ def _month_number(name: str) -> int:
 def _heat(month: Month | None, is_idle: bool) -> float | None:
     """Return 0 for a whole month, 1 to 2 for the share of an outage, 2 to 3 for that of a gap.
 
-    4 is a gap that nobody waits for.
+    4 is a gap that no task of `doit` fills.
     """
     if month is None or not month.minutes:
         return None
@@ -170,7 +170,7 @@ def _heat(month: Month | None, is_idle: bool) -> float | None:
 def _share_text(month: Month | None) -> str:
     if month is None or not month.minutes:
         return ""
-    parts = [_share(month.held, month.minutes)]
+    parts = [_share(month.stored, month.minutes)]
     if month.outage:
         parts.append(f"venue outage {_share(month.outage, month.minutes)}")
     if month.gap:
@@ -195,10 +195,10 @@ def _lacking(rows: Sequence[Coverage]) -> Child:
     if not cells:
         return element("p", "Every month is whole.", class_="dim")
     shown = cells[:_LISTED]
-    which = part_of(len(shown), len(cells), "first")
+    count_text = part_of(len(shown), len(cells), "first")
     return element(
         "details",
-        element("summary", f"Incomplete months: {which}"),
+        element("summary", f"Incomplete months: {count_text}"),
         table(
             ["series", "month", "minutes of outage", "minutes not known"],
             shown,

@@ -21,7 +21,7 @@ from tbv8.report.heatmap import draw_coverage
 from tbv8.report.months import Coverage, read_coverage
 from tbv8.report.results import StoredResult, read_results
 from tbv8.report.sessions import SessionStatus, session_lines
-from tbv8.report.status import Status
+from tbv8.report.status import ProjectStatus
 from tbv8.store.database import Query, open_reader
 from tbv8.venues.registry import find_venue
 
@@ -29,7 +29,7 @@ _GAPS = 500  # listed
 _REASONS = 200  # listed
 _POINTS = 16_000  # of all curves together
 _COLORS = 10
-_MIXED = "SIMULATED: what says (simulated) is of a market that tbv8 makes up."
+_MIXED = "SIMULATED: rows marked (simulated) are of a synthetic market."
 
 
 class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,10 +47,10 @@ class RecordingGap(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of the page, as of `now_ms`; `paper_folder` is relative to the page.
 
-    `shares_plotly`: the page asks for the plotly.min.js of the results folder.
+    `shares_plotly`: the page loads plotly.min.js from the results folder.
     """
 
-    status: Status
+    status: ProjectStatus
     coverage: Sequence[Coverage]
     recording_gaps: Sequence[RecordingGap]
     results: Sequence[StoredResult]
@@ -62,7 +62,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_report(
-    status: Status,
+    status: ProjectStatus,
     tasks: Sequence[Node],
     wanted: Mapping[Series, Sequence[Span]],
     *,
@@ -72,27 +72,27 @@ def read_report(
 ) -> Report:
     """Read the parts of the page that are not in a status: months, single gaps, curves.
 
-    Of a database with a problem nothing is read.
+    A database with a problem is not read.
 
     Args:
-        status: As of now.
-        tasks: The graph of tasks, and what is stale in it.
-        wanted: The spans of history that a backfill is to bring, by series.
+        status: The present status.
+        tasks: The graph of tasks with the reasons of stale ones.
+        wanted: The spans of history to fetch, by series.
         db_path: The database.
         results_path: The folder of all results.
         now_ms: The clock.
     """
     coverage: list[Coverage] = []
-    missed: list[RecordingGap] = []
+    recording_gaps: list[RecordingGap] = []
     if status.database.problem is None:
         with open_reader(db_path) as query:
             stored = [(Series(s.venue, s.symbol), s.dataset) for s in status.series]
             coverage = read_coverage(query, stored, wanted)
-            missed = _read_gaps(query)
+            recording_gaps = _read_gaps(query)
     return Report(
         status=status,
         coverage=coverage,
-        recording_gaps=missed,
+        recording_gaps=recording_gaps,
         results=read_results(results_path, most_points=_POINTS),
         tasks=tasks,
         now_ms=now_ms,
@@ -138,7 +138,7 @@ def report_page(report: Report) -> str:
         parts.append(_sessions(report))
     parts += [_tasks(report), coverage, _recorder(report)]
     links = [element("a", title, href=f"#{id_}") for id_, title, _ in parts]
-    is_simulated = any(found.summary.get("simulated") for found in report.results) or any(
+    is_simulated = any(result.summary.get("simulated") for result in report.results) or any(
         series.simulated for series in report.status.series
     )
     return page(
@@ -178,7 +178,7 @@ def _tiles(report: Report) -> Html:
     idle = sum(node.is_idle for node in report.tasks)
     recorded = sum(gap.gaps for gap in status.recorder_gaps)
     filled = sum(gap.healed for gap in status.recorder_gaps)
-    lasting = sum(gap.open for gap in status.recorder_gaps)
+    open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
     counts = [
         ("Results fresh", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
@@ -191,7 +191,8 @@ def _tiles(report: Report) -> Html:
         (
             "Recorder gaps",
             f"{recorded:,}",
-            f"{filled:,} filled later, {recorded - filled - lasting:,} not, {lasting:,} still open",
+            f"{filled:,} filled later, {recorded - filled - open_gaps:,} not, "
+            f"{open_gaps:,} still open",
         ),
     ]
     return tiles(counts)
@@ -208,12 +209,12 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     lookahead: str
     reasons: tuple[str, ...]
-    found: StoredResult | None
+    result: StoredResult | None
 
 
 def _strategies(report: Report) -> Part:
     rows = list(_rows(report))
-    drawn = [row for row in rows if row.found and row.found.curve]
+    drawn = [row for row in rows if row.result and row.result.curve]
     numbered = {row.strategy_id: at for at, row in enumerate(drawn)}
     content: list[Child] = []
     if drawn:
@@ -237,7 +238,7 @@ def _strategies(report: Report) -> Part:
         content.append(table(heads, cells, words=4, sortable=True, id_="strategies-table"))
     else:
         content.append(element("p", "No strategies and no results.", class_="dim"))
-    content.append(_why([row for row in rows if row.reasons]))
+    content.append(_stale_reasons([row for row in rows if row.reasons]))
     note = (
         "Returns of the primary run, marked to market at each bar; hold is buy and hold of "
         "the same span. Spans and markets differ: compare with care. Click a heading to sort."
@@ -259,7 +260,7 @@ def _rows(report: Report) -> Iterator[_Row]:
             state="fresh" if strategy.fresh else "stale" if result else "no result",
             lookahead=strategy.checked,
             reasons=(*problem, *strategy.reasons),
-            found=result,
+            result=result,
         )
     for result in results.values():
         summary = result.summary
@@ -277,7 +278,7 @@ def _rows(report: Report) -> Iterator[_Row]:
                 "its YAML file is gone from config/strategies: delete the folder "
                 f"data/results/{result.strategy_id} to remove the result",
             ),
-            found=result,
+            result=result,
         )
 
 
@@ -297,8 +298,8 @@ def _sessions(report: Report) -> Part:
         "halts",
     ]
     sessions = report.status.sessions
-    cells = [_session_cells(one, report.paper_folder) for one in sessions]
-    lines = [text for one in sessions for text in session_lines(one)]
+    cells = [_session_cells(session, report.paper_folder) for session in sessions]
+    lines = [text for session in sessions for text in session_lines(session)]
     note = (
         "Each session runs the engine of backtests on live minutes; no order reaches a venue. doit "
         "replay compares a session with its journal."
@@ -338,7 +339,7 @@ def _curves(rows: Sequence[_Row]) -> Chart:
     columns: dict[str, Sequence[Any]] = {}
     traces = []
     for at, row in enumerate(rows):
-        curve = row.found.curve if row.found else None
+        curve = row.result.curve if row.result else None
         assert curve
         columns |= {f"t{at}": curve.t, f"y{at}": curve.percent}
         traces.append(
@@ -369,9 +370,9 @@ def _dash(at: int) -> str:
 
 
 def _cells(row: _Row, at: int | None) -> list[Child]:
-    stats = row.found.stats if row.found else {}
+    stats = row.result.stats if row.result else {}
     buy_and_hold = stats.get("buy_and_hold")
-    held_return = buy_and_hold.get("return") if isinstance(buy_and_hold, dict) else None
+    hold_return = buy_and_hold.get("return") if isinstance(buy_and_hold, dict) else None
     box: Child = ""
     if at is not None:
         box = [
@@ -390,7 +391,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
             ),
         ]
     name: Child = row.strategy_id
-    if row.found and row.found.has_tearsheet:
+    if row.result and row.result.has_tearsheet:
         name = element("a", row.strategy_id, href=f"{quote(row.strategy_id)}/tearsheet.html")
     states = {"fresh": "pill", "stale": "pill stale"}
     return [
@@ -401,7 +402,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
         number(stats.get("return"), "+,.2%"),
         number(stats.get("sharpe"), ",.2f"),
         number(stats.get("max_drawdown"), ",.2%"),
-        number(held_return, "+,.2%"),
+        number(hold_return, "+,.2%"),
         number(stats.get("trades"), ",.0f"),
         number(stats.get("cagr"), "+,.2%"),
         number(stats.get("fees"), ",.2f"),
@@ -410,7 +411,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
 
 
 def _span(row: _Row) -> Child:
-    span = row.found.summary.get("span") if row.found else None
+    span = row.result.summary.get("span") if row.result else None
     if not isinstance(span, dict):
         return NONE
     first, *last = (str(day)[:10] for day in span.values())
@@ -421,7 +422,7 @@ def _span(row: _Row) -> Child:
     return element("span", parts, class_="fold")
 
 
-def _why(rows: Sequence[_Row]) -> Child:
+def _stale_reasons(rows: Sequence[_Row]) -> Child:
     if not rows:
         return None
     return [
@@ -446,12 +447,12 @@ def _tasks(report: Report) -> Part:
     idle = [node for node in report.tasks if node.is_idle]
     content: list[Child] = []
     if not report.tasks:
-        text = "What is stale cannot be told before the database can be read."
+        text = "Stale tasks are unknown until the database can be read."
         content.append(element("p", text, class_="dim"))
     else:
         keys = [("--ok", "fresh"), ("--warn", "stale")]
         if idle:
-            keys.append(("--axis", "not built: nothing that doit runs needs it"))
+            keys.append(("--axis", "not built: no task of doit needs it"))
         content += [
             color_keys(keys),
             element("div", draw_graph(report.tasks), class_="scroll graph", tabindex=0),
@@ -464,13 +465,13 @@ def _tasks(report: Report) -> Part:
     return "tasks", "Graph of tasks", [element("p", note, class_="note"), content]
 
 
-# What the recorder missed.
+# Gaps of the recorder.
 
 
 def _recorder(report: Report) -> Part:
     status = report.status
     if not status.recorder_gaps:
-        text = "The recorder has missed nothing, or never ran."
+        text = "No gaps: the recorder missed nothing, or never ran."
         return "recorder", "Recorder gaps", element("p", text, class_="dim")
     streams = [
         [
@@ -499,20 +500,18 @@ def _recorder(report: Report) -> Part:
         ]
         for gap in report.recording_gaps
     ]
-    which = part_of(len(rows), total, "newest")
+    count_text = part_of(len(rows), total, "newest")
     return (
         "recorder",
         "Recorder gaps",
         [
             element(
-                "p",
-                "Times that were not recorded; filled: fetched from the venue afterwards.",
-                class_="note",
+                "p", "Spans that were not received; filled: fetched afterwards.", class_="note"
             ),
             table(heads, streams, words=3, sortable=True, id_="streams-table"),
             element(
                 "details",
-                element("summary", f"Each of them: {which}"),
+                element("summary", f"Single gaps: {count_text}"),
                 table(
                     ["from", "to", "venue", "symbol", "channel", "state", "length", "reason"],
                     rows,

@@ -27,14 +27,14 @@ class Month(msgspec.Struct, frozen=True, kw_only=True):
     """One month of a series in minutes, without time that is not configured or before listing."""
 
     name: str
-    held: int
+    stored: int
     outage: int
     gap: int
 
     @property
     def minutes(self) -> int:
         """The sum of all three."""
-        return self.held + self.outage + self.gap
+        return self.stored + self.outage + self.gap
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ class Coverage(msgspec.Struct, frozen=True):
     months: tuple[Month, ...]
 
 
-class _KnownSpans(msgspec.Struct):
+class _LedgerSpans(msgspec.Struct):
     """The known spans, merged; the spans before the listing; missing minutes by month."""
 
     spans: list[Span] = []
@@ -60,27 +60,27 @@ def read_coverage(
 ) -> list[Coverage]:
     """Return the coverage of every stored or configured series.
 
-    A gap is what is wanted of history and not known; between what was recorded, what was not; of
-    built bars what the 1m bars would give and is not built.
+    A gap of history is a wanted span that is not known; a gap of a recording is a span between two
+    recorded ones; a gap of built bars is a span with 1m bars that is not built.
 
     Args:
-        query: Asks the database.
-        stored: The series and datasets that the ledger has.
-        wanted: The spans of history that a backfill is to bring, by series.
+        query: The query function of an open database.
+        stored: The series and datasets in the ledger.
+        wanted: The spans of history to fetch, by series.
     """
     ledgers = {
-        (series, dataset): _read_known_spans(query, series, dataset) for series, dataset in stored
+        (series, dataset): _read_ledger_spans(query, series, dataset) for series, dataset in stored
     }
     for series in wanted:
-        ledgers.setdefault((series, HISTORY), _KnownSpans())
-    found = []
+        ledgers.setdefault((series, HISTORY), _LedgerSpans())
+    coverage = []
     for (series, dataset), ledger in sorted(ledgers.items(), key=_order):
-        windows = merge([*ledger.spans, *_expected(series, dataset, ledgers, wanted)])
-        found.append(Coverage(series, dataset, tuple(_months(ledger, windows))))
-    return found
+        windows = merge([*ledger.spans, *_expected_spans(series, dataset, ledgers, wanted)])
+        coverage.append(Coverage(series, dataset, tuple(_months(ledger, windows))))
+    return coverage
 
 
-def _order(item: tuple[tuple[Series, str], _KnownSpans]) -> tuple[int, int, str, Series]:
+def _order(item: tuple[tuple[Series, str], _LedgerSpans]) -> tuple[int, int, str, Series]:
     (series, dataset), _ = item
     if dataset == FUNDING:
         return 2, 0, dataset, series
@@ -89,12 +89,12 @@ def _order(item: tuple[tuple[Series, str], _KnownSpans]) -> tuple[int, int, str,
     return 1, parse_dataset(dataset).fixed_ms or 31 * 24 * 60 * MINUTE_MS, dataset, series
 
 
-def _read_known_spans(query: Query, series: Series, dataset: str) -> _KnownSpans:
+def _read_ledger_spans(query: Query, series: Series, dataset: str) -> _LedgerSpans:
     """Read one series of the ledger: quicker by this loop than by SQLite's window functions."""
     ends: tuple[list[list[int]], list[list[int]]] = ([], [])
     missing: dict[str, int] = {}
-    for start_ms, end_ms, lacking, unlisted in query(
-        # No more than the day and a bar that begins in it, whatever a user has typed there.
+    for start_ms, end_ms, missing_count, unlisted in query(
+        # Limited to the day and the last bar that begins in it, whatever a user has typed there.
         "SELECT max(CAST(start_ms AS INTEGER), day_ms),"
         " min(CAST(end_ms AS INTEGER), day_ms + ?), CAST(missing AS INTEGER), source = ?"
         " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"
@@ -108,18 +108,18 @@ def _read_known_spans(query: Query, series: Series, dataset: str) -> _KnownSpans
             stretches[-1][1] = end_ms
         else:
             stretches.append([start_ms, end_ms])
-        if lacking and not unlisted:
+        if missing_count and not unlisted:
             name = _name(start_ms)
-            minutes = 60 * lacking if dataset == FUNDING else lacking
+            minutes = 60 * missing_count if dataset == FUNDING else missing_count
             missing[name] = missing.get(name, 0) + minutes
     spans, unlisted_spans = (merge(Span(*pair) for pair in pairs) for pairs in ends)
-    return _KnownSpans(spans, unlisted_spans, missing)
+    return _LedgerSpans(spans, unlisted_spans, missing)
 
 
-def _expected(
+def _expected_spans(
     series: Series,
     dataset: str,
-    ledgers: Mapping[tuple[Series, str], _KnownSpans],
+    ledgers: Mapping[tuple[Series, str], _LedgerSpans],
     wanted: Mapping[Series, Sequence[Span]],
 ) -> Iterable[Span]:
     ledger = ledgers[series, dataset]
@@ -134,13 +134,13 @@ def _expected(
     return [span for span in whole if span]
 
 
-def _months(ledger: _KnownSpans, windows: Sequence[Span]) -> Iterator[Month]:
+def _months(ledger: _LedgerSpans, windows: Sequence[Span]) -> Iterator[Month]:
     known_by_month = dict(_by_month(ledger.spans))
     for name, minutes in _by_month(windows):
         known_minutes = known_by_month.get(name, 0)
         outage = min(ledger.missing.get(name, 0), known_minutes)
         yield Month(
-            name=name, held=known_minutes - outage, outage=outage, gap=minutes - known_minutes
+            name=name, stored=known_minutes - outage, outage=outage, gap=minutes - known_minutes
         )
 
 

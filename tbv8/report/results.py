@@ -54,14 +54,14 @@ def _listed(results_path: Path) -> Iterable[Path]:
     return sorted(path for path in visible if path.is_dir())
 
 
-def _read(folder: Path, most: int) -> StoredResult:
+def _read(folder: Path, most_points: int) -> StoredResult:
     summary: Any = None
     with suppress(OSError, ValueError):
         summary = json.loads((folder / "summary.json").read_bytes())
-    found = summary if isinstance(summary, dict) else {}
-    primary = found.get("primary")
+    values = summary if isinstance(summary, dict) else {}
+    primary = values.get("primary")
     start = primary.get("start_equity") if isinstance(primary, dict) else None
-    curve = _read_curve(folder / "equity.csv", start, most)
+    curve = _read_curve(folder / "equity.csv", start, most_points)
     unread = [
         name
         for name, value in (("summary.json", isinstance(summary, dict)), ("equity.csv", curve))
@@ -69,14 +69,14 @@ def _read(folder: Path, most: int) -> StoredResult:
     ]
     return StoredResult(
         strategy_id=folder.name,
-        summary=found,
+        summary=values,
         curve=curve,
         has_tearsheet=(folder / "tearsheet.html").is_file(),
         problem=f"{' and '.join(unread)} cannot be read" if unread else None,
     )
 
 
-def _read_curve(path: Path, start: Any, most: int) -> Curve | None:
+def _read_curve(path: Path, start: Any, most_points: int) -> Curve | None:
     """Return the return since `start`, bar by bar; None if the file is damaged."""
     import pyarrow as pa
     import pyarrow.csv as pc
@@ -93,6 +93,6 @@ def _read_curve(path: Path, start: Any, most: int) -> Curve | None:
     if not len(equity) or not isinstance(start, int | float) or not start > 0:
         return None
     percent = (equity / start - 1) * 100
-    at = keep_extremes([percent], most=most)
+    at = keep_extremes([percent], most=most_points)
     times_ms = rows["ts_ms"].to_numpy()
     return Curve(times_ms[at].tolist(), shown(percent[at], digits=6), len(equity))

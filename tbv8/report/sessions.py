@@ -21,30 +21,30 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One paper session that can continue.
 
     Attributes:
-        strategy_id: Whose.
-        role: `primary`, or `shadow` of the secondary venue.
-        venue: Whose bars and rules.
+        strategy_id: The strategy.
+        role: `primary`, or `shadow` for the secondary venue.
+        venue: The venue of its bars and rules.
         state: `running`, `stopped`, `stale`, `differs` or `not running`.
-        problem: What differs, if anything.
-        counted_ms: Since when it counts.
+        problem: The difference from its replay; None without one.
+        counted_ms: The start of the counted span.
         done_ms: The close of the last minute that it used.
-        lag_s: How long ago that was.
-        positions: By symbol, in base units.
-        equity: In USD; None before the first minute.
-        day_loss: Since 00:00 UTC, in USD.
-        day_loss_limit: At which everything is closed.
-        halted_until_ms: Until when nothing is opened, after a halt.
-        orders: How many it sent.
-        fills: How many executions there were.
-        denials: How many orders were denied.
-        halts: How often everything was closed.
-        barred_minutes: How many minutes opened nothing, by rule.
-        missing_minutes: How many minutes nobody has.
-        corrected: How many minutes the recorder changed after they were used.
-        priced: How many fills were priced by the secondary's quotes; None without a secondary.
-        priced_cost: How much more they would have cost there, in USD.
-        size: About how many bytes its journal takes.
-        has_tearsheet: Whether its page has been written: an hour after its start, or at its end.
+        lag_s: The time since then.
+        positions: The positions by symbol, in base units.
+        equity: The equity in USD; None before the first minute.
+        day_loss: The loss since 00:00 UTC, in USD.
+        day_loss_limit: The loss that closes all positions.
+        halted_until_ms: The end of a halt, until which no position is opened; None without a halt.
+        orders: The number of sent orders.
+        fills: The number of fills.
+        denials: The number of denied orders.
+        halts: The number of halts.
+        barred_minutes: The number of minutes that could open no position, by rule.
+        missing_minutes: The number of minutes missing in all sources.
+        corrected: The number of minutes that the recorder changed after their use.
+        priced: The number of fills priced by the secondary's quotes; None without a secondary.
+        priced_cost: The extra cost of these fills there, in USD.
+        size: The approximate size of its journal in bytes.
+        has_tearsheet: True once its page is written: an hour after its start, or at its end.
     """
 
     strategy_id: str
@@ -75,8 +75,8 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_session_states(query: Query, project: Project) -> Iterator[SessionStatus]:
     """Yield the sessions of configured strategies that can continue, by strategy and role."""
-    stored = [one for one in read_sessions(query) if one.ended_ms is None]
-    for session in sorted(stored, key=lambda one: (one.strategy_id, one.role)):
+    stored = [session for session in read_sessions(query) if session.ended_ms is None]
+    for session in sorted(stored, key=lambda session: (session.strategy_id, session.role)):
         if session.strategy_id in project.paper_strategies:
             yield _status(query, project, session)
 
@@ -140,8 +140,8 @@ def _state(project: Project, session: StoredSession, lag_ms: int, problem: str |
         return "stopped"
     if not session_runs(project.db_path, session.strategy_id):
         return "not running"
-    waits_ms = max(session.counted_ms, session.done_ms)
-    is_late = project.now_ms - waits_ms > project.stale_after_ms(strategy) + MINUTE_MS
+    since_ms = max(session.counted_ms, session.done_ms)
+    is_late = project.now_ms - since_ms > project.stale_after_ms(strategy) + MINUTE_MS
     return "stale" if is_late and lag_ms else "running"
 
 

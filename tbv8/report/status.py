@@ -1,7 +1,7 @@
 """The stored data, the recorder's gaps and the results' figures: read in a moment, as records.
 
-The ledger answers for bars, so that no row is counted; of trades and quotes it is only looked at
-where they begin and end.
+Numbers of bars come from the ledger, so that no rows are counted. For trades and quotes only the
+first and the last time are read.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tbv8.freshness.verdict import read_verdict
 from tbv8.market import Series, Span, iso, parse_time
 from tbv8.report.sessions import SessionStatus, read_session_states
 from tbv8.store.database import REVISION, Query, open_any_revision, revision, wrong_revision
-from tbv8.store.ledger import FUNDING, HISTORY, covered, covers
-from tbv8.store.prune import TICK_TABLES, TICKS, stored_ticks
+from tbv8.store.ledger import FUNDING, HISTORY, is_covered, read_covered_spans
+from tbv8.store.prune import RECORDED_TABLES, TRADES_AND_QUOTES, stored_ticks
 from tbv8.venues.registry import find_venue
 
 _LOCK_TIMEOUT_S = 2.0  # a status should not wait for a locked database
@@ -34,9 +34,9 @@ _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a 
 
 
 class Database(msgspec.Struct, frozen=True, kw_only=True):
-    """The file: its size and its WAL's in bytes, its revision and the one that this tbv8 knows.
+    """The file: its size and its WAL's in bytes, its revision and the one that this tbv8 needs.
 
-    `problem` says why it cannot be read, and what to do; then nothing is known of what is in it.
+    `problem` is the reason why it cannot be read, with the cure; None if it can.
     """
 
     path: str
@@ -51,18 +51,18 @@ class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One series of bars.
 
     Args:
-        venue: Where they are from.
-        symbol: Of which market.
-        dataset: Their table.
-        first_ms: The open of the first bar held; None when there is none.
-        last_ms: The open of the last one.
-        bars: How many are held.
-        missing: How many minutes the venue itself does not have; of funding, hours.
-        gaps: How many stretches are not known: of wanted history all that is still to be fetched,
-            else those between what is held.
-        edited_days: How many days were changed outside of tbv8.
-        size: About how many bytes its rows take, from their number.
-        simulated: Whether its market is made up.
+        venue: The venue.
+        symbol: The symbol.
+        dataset: The table.
+        first_ms: The open of the first stored bar; None without bars.
+        last_ms: The open of the last stored bar.
+        bars: The number of stored bars.
+        missing: The number of minutes that the venue itself does not have; hours for funding.
+        gaps: The number of unknown spans: to be fetched for configured history, else between known
+            spans.
+        edited_days: The number of days changed outside of tbv8.
+        size: The approximate size of its rows in bytes.
+        simulated: True for a synthetic market.
     """
 
     venue: str
@@ -79,7 +79,7 @@ class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Trades or quotes of a series: when the first and the last one were."""
+    """Trades, quotes or mark prices of a series: the times of the first and the last one."""
 
     venue: str
     symbol: str
@@ -89,19 +89,19 @@ class TickStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GapStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A gap of the recorder in one channel of a series.
+    """The recorder's gaps in one channel of a series.
 
     Args:
-        venue: Whose series.
-        symbol: Which one.
+        venue: The venue.
+        symbol: The symbol.
         channel: `trades`, `bbo` or `bars_1m`.
-        gaps: How many there were.
-        healed: How many of them were filled afterwards.
-        open: How many last.
-        lost_s: How long those that are over and were not filled were, together.
-        newest_ms: The start of the newest one that is not healed, and its end, None while it lasts.
-        newest_end_ms: See there.
-        reason: Of that one.
+        gaps: The number of gaps.
+        healed: The number of gaps that were filled afterwards.
+        open: The number of gaps without an end yet.
+        lost_s: The total length of the ended gaps that were not filled.
+        newest_ms: The start of the newest unfilled gap.
+        newest_end_ms: The end of that gap; None while it is open.
+        reason: The reason of that gap.
     """
 
     venue: str
@@ -151,7 +151,7 @@ class StrategyStatus(msgspec.Struct, frozen=True, kw_only=True):
         return {True: "passed", False: "FAILED", None: "not checked"}[self.lookahead]
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The whole status; `tick_rows` are upper bounds of the numbers of trades and quotes."""
 
     database: Database
@@ -166,17 +166,17 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 NUMBERS = ("return", "cagr", "sharpe", "max_drawdown", "trades")
 """The headline numbers of a result's primary run, by their keys in summary.json."""
 
-type AskStale = Callable[[], Mapping[str, Sequence[str]]]
+type ReadStale = Callable[[], Mapping[str, Sequence[str]]]
 """A function that returns the reasons of stale results, by strategy."""
 
 
 def read_status(
     project: Project,
     wanted: Mapping[Series, Sequence[Span]],
-    ask_stale: AskStale,
+    read_stale: ReadStale,
     *,
     funding: Mapping[Series, Sequence[Span]] | None = None,
-) -> Status:
+) -> ProjectStatus:
     """Return the status of the database and the results; an unreadable database is a `problem`.
 
     A locked database is waited for no longer than two seconds.
@@ -184,7 +184,7 @@ def read_status(
     Args:
         project: The configuration.
         wanted: The spans of history to fetch, by series.
-        ask_stale: Returns the reasons of stale results; called only if the database is readable.
+        read_stale: Returns the reasons of stale results; called only if the database is readable.
         funding: The spans of funding to fetch, by series.
     """
     database = Database(
@@ -204,12 +204,12 @@ def read_status(
                 raise DataError(wrong_revision(project.db_path, current))
             spans = {HISTORY: wanted, FUNDING: funding or {}}
             contents = _read_contents(query, spans, project)
-        stale = ask_stale()
+        stale = read_stale()
     except DataError as e:
         problem = str(e).replace(" for a minute", "")  # the wait was shorter
         database = replace(database, problem=problem)
         stale = dict.fromkeys(project.strategies, (problem,))
-    return Status(
+    return ProjectStatus(
         database=database,
         series=contents.series,
         ticks=contents.ticks,
@@ -220,7 +220,7 @@ def read_status(
     )
 
 
-def to_json(status: Status) -> dict[str, Any]:
+def to_json(status: ProjectStatus) -> dict[str, Any]:
     """Return the status as JSON values: each `<what>_ms` as `<what>`, a time in ISO text."""
     value: dict[str, Any] = _without_ms(
         msgspec.to_builtins(status, builtin_types=(Decimal,), enc_hook=str)
@@ -261,7 +261,7 @@ def _read_contents(query: Query, wanted: WantedSpans, project: Project) -> _Cont
     return _Contents(
         series=tuple(sorted(_read_series(query, wanted, tables), key=_order)),
         ticks=tuple(_read_ticks(query)),
-        tick_rows={name: _rows_at_most(query, name) for name in TICKS},
+        tick_rows={name: _most_rows(query, name) for name in TRADES_AND_QUOTES},
         recorder_gaps=tuple(_read_gaps(query)),
         sessions=tuple(read_session_states(query, project)),
     )
@@ -283,7 +283,7 @@ def _read_series(query: Query, wanted: WantedSpans, tables: set[str]) -> Iterato
     ):
         series = Series(str(venue), str(symbol))
         spans = waiting.get(dataset, {}).pop(series, None)
-        holes = len(covered(query, series, dataset)) - 1 if unknown_ms else 0
+        holes = len(read_covered_spans(query, series, dataset)) - 1 if unknown_ms else 0
         first_ms, last_ms = (
             _first_and_last(query, dataset, series) if dataset in tables else (None, None)
         )
@@ -331,9 +331,9 @@ def _series_status(
 
 
 def _count_gaps(query: Query, series: Series, dataset: str, spans: Sequence[Span]) -> int:
-    if all(covers(query, series, dataset, span) for span in spans):
+    if all(is_covered(query, series, dataset, span) for span in spans):
         return 0
-    return len(missing_spans(spans, covered(query, series, dataset)))
+    return len(missing_spans(spans, read_covered_spans(query, series, dataset)))
 
 
 def _first_and_last(
@@ -351,7 +351,7 @@ def _first_and_last(
 
 
 def _read_ticks(query: Query) -> Iterator[TickStatus]:
-    for table, series in stored_ticks(query, TICK_TABLES):
+    for table, series in stored_ticks(query, RECORDED_TABLES):
         first_ms, last_ms = _first_and_last(query, table, series)
         if first_ms is not None and last_ms is not None:
             yield TickStatus(
@@ -363,7 +363,7 @@ def _read_ticks(query: Query) -> Iterator[TickStatus]:
             )
 
 
-def _rows_at_most(query: Query, table: str) -> int:
+def _most_rows(query: Query, table: str) -> int:
     """Return the number of rows of a table, as if none had been deleted in between."""
     ((first, last),) = query(
         f"SELECT (SELECT min(rowid) FROM {table}), (SELECT max(rowid) FROM {table})", ()
@@ -372,7 +372,7 @@ def _rows_at_most(query: Query, table: str) -> int:
 
 
 def _read_gaps(query: Query) -> Iterator[GapStatus]:
-    for venue, symbol, channel, gaps, healed, lasting, lost_ms in query(
+    for venue, symbol, channel, gaps, healed, open_count, lost_ms in query(
         "SELECT venue, symbol, channel, count(*), sum(healed), sum(end_ms IS NULL),"
         " total((end_ms - start_ms) * (healed = 0))"
         " FROM recording_gaps GROUP BY venue, symbol, channel",
@@ -391,7 +391,7 @@ def _read_gaps(query: Query) -> Iterator[GapStatus]:
             channel=channel,
             gaps=gaps,
             healed=healed,
-            open=lasting,
+            open=open_count,
             lost_s=lost_ms / 1000,
             newest_ms=newest_ms,
             newest_end_ms=newest_end_ms,

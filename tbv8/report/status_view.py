@@ -13,7 +13,7 @@ from rich.text import Text
 from tbv8.market import iso
 from tbv8.page.words import counted
 from tbv8.report.sessions import SessionStatus, session_lines
-from tbv8.report.status import GapStatus, SeriesStatus, Status, StrategyStatus, TickStatus
+from tbv8.report.status import GapStatus, ProjectStatus, SeriesStatus, StrategyStatus, TickStatus
 from tbv8.text import printable
 
 _WIDE = 1000  # columns
@@ -23,12 +23,12 @@ _MOST_ROWS = 40  # of a table; longer ones have a row per kind
 _MOST_ODD = 10
 
 
-def print_status(status: Status, *, each: bool = False) -> None:
+def print_status(status: ProjectStatus, *, every_series: bool = False) -> None:
     """Print every table with rows, and one line about each of the others.
 
     Args:
-        status: What there is.
-        each: Whether every series has a row of its own, however many there are.
+        status: The status.
+        every_series: True for a row per series, however many there are.
     """
     # lines have any length: a terminal wraps them better than a table would fold numbers
     console = Console(file=sys.stdout, width=_WIDE, markup=False, highlight=False)
@@ -36,55 +36,67 @@ def print_status(status: Status, *, each: bool = False) -> None:
     if status.database.problem is None:
         simulated = sorted({row.venue for row in status.series if row.simulated})
         bars = f"Bars ({', '.join(simulated)}: simulated)" if simulated else "Bars"
-        most = sys.maxsize if each else _MOST_ROWS
+        most = sys.maxsize if every_series else _MOST_ROWS
         series = [row for row in status.series if row.dataset != "funding"]
         funding = [row for row in status.series if row.dataset == "funding"]
         if len(status.series) <= most:
-            _print_table(console, bars, _SERIES, _series_rows(series), "none yet")
-            _print_table(console, "Funding", _FUNDING, _funding_rows(funding), "none yet")
+            _print_table(console, bars, _SERIES_COLUMNS, _series_rows(series), "none yet")
+            _print_table(console, "Funding", _FUNDING_COLUMNS, _funding_rows(funding), "none yet")
         else:
-            _print_table(console, bars, _KINDS, _kind_rows(series), "none yet")
-            _print_table(console, "Funding", _KINDS, _kind_rows(funding), "none yet")
+            _print_table(console, bars, _KIND_COLUMNS, _kind_rows(series), "none yet")
+            _print_table(console, "Funding", _KIND_COLUMNS, _kind_rows(funding), "none yet")
             _print_odd(console, status.series)
         if len(status.ticks) <= most:
-            ticks = (_TICKS, _tick_rows(status))
+            ticks = (_TICK_COLUMNS, _tick_rows(status))
         else:
-            ticks = (_TICK_KINDS, _tick_kind_rows(status))
+            ticks = (_TICK_KIND_COLUMNS, _tick_kind_rows(status))
         _print_table(console, "Trades and quotes", *ticks, "none recorded")
         gaps = status.recorder_gaps
         if len(gaps) <= most:
             rows = [_gap_row(gap) for gap in gaps]
-            _print_table(console, "Recorder gaps", _GAPS, rows, "none")
+            _print_table(console, "Recorder gaps", _GAP_COLUMNS, rows, "none")
         else:
-            _print_table(console, "Recorder gaps", _GAP_KINDS, _gap_kind_rows(gaps), "none")
+            _print_table(console, "Recorder gaps", _GAP_KIND_COLUMNS, _gap_kind_rows(gaps), "none")
         newest = sorted(gaps, key=lambda gap: -(gap.newest_ms or 0))
         _print_lines(console, _newest_gaps(gaps if len(gaps) <= most else newest[:_MOST_ODD]))
     if status.sessions:
-        rows = [_session_row(one) for one in status.sessions]
-        _print_table(console, "Paper sessions", _SESSIONS, rows, "none")
-        _print_lines(console, (line for one in status.sessions for line in session_lines(one)))
+        rows = [_session_row(session) for session in status.sessions]
+        _print_table(console, "Paper sessions", _SESSION_COLUMNS, rows, "none")
+        _print_lines(
+            console, (line for session in status.sessions for line in session_lines(session))
+        )
     strategies = [_strategy_row(strategy) for strategy in status.strategies]
-    _print_table(console, "Strategies", _STRATEGIES, strategies, "none")
+    _print_table(console, "Strategies", _STRATEGY_COLUMNS, strategies, "none")
     _print_lines(console, _stale_lines(status))
 
 
-_SERIES = ("venue", "symbol", "dataset", "first", "last", ">bars", ">missing", ">gaps", ">size ~")
-_TICKS = ("venue", "symbol", "dataset", "first", "last")
-_FUNDING = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
-_KINDS = (
+_SERIES_COLUMNS = (
+    "venue",
+    "symbol",
+    "dataset",
+    "first",
+    "last",
+    ">bars",
+    ">missing",
+    ">gaps",
+    ">size ~",
+)
+_TICK_COLUMNS = ("venue", "symbol", "dataset", "first", "last")
+_FUNDING_COLUMNS = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
+_KIND_COLUMNS = (
     "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing", ">gaps",
     ">size ~",
 )  # fmt: skip
-_TICK_KINDS = ("venue", "dataset", ">symbols", "first", "last")
-_GAP_KINDS = ("venue", "channel", ">symbols", ">gaps", ">filled", ">open", ">time lost")
-_GAPS = ("venue", "symbol", "channel", ">gaps", ">filled", ">open", ">time lost")
-_STRATEGIES = (
+_TICK_KIND_COLUMNS = ("venue", "dataset", ">symbols", "first", "last")
+_GAP_KIND_COLUMNS = ("venue", "channel", ">symbols", ">gaps", ">filled", ">open", ">time lost")
+_GAP_COLUMNS = ("venue", "symbol", "channel", ">gaps", ">filled", ">open", ">time lost")
+_STRATEGY_COLUMNS = (
     *("strategy", "bars", "span", "state", "look-ahead"),
     *(">return", ">Sharpe", ">max drawdown", ">trades"),
 )
 
 
-_SESSIONS = (
+_SESSION_COLUMNS = (
     "strategy",
     "at",
     "state",
@@ -122,7 +134,7 @@ def _session_row(session: SessionStatus) -> list[str]:
     ]
 
 
-def _database_lines(status: Status) -> list[str]:
+def _database_lines(status: ProjectStatus) -> list[str]:
     database = status.database
     if database.problem is not None:
         return [database.problem]
@@ -150,15 +162,15 @@ def _series_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
 def _funding_rows(series: Iterable[SeriesStatus]) -> list[list[str]]:
     return [
         [
-            one.venue,
-            one.symbol,
-            _time(one.first_ms)[:10],
-            _time(one.last_ms),
-            f"{one.bars:,}",
-            f"{one.missing:,}",
-            f"{one.gaps:,}{_edited(one)}",
+            row.venue,
+            row.symbol,
+            _time(row.first_ms)[:10],
+            _time(row.last_ms),
+            f"{row.bars:,}",
+            f"{row.missing:,}",
+            f"{row.gaps:,}{_edited(row)}",
         ]
-        for one in series
+        for row in series
     ]
 
 
@@ -213,14 +225,14 @@ def _print_odd(console: Console, series: Iterable[SeriesStatus]) -> None:
         return
     worst = sorted(odd.values(), key=lambda row: (-row.edited_days, -row.gaps, row.last_ms or 0))
     shown = worst[:_MOST_ODD]
-    _print_table(console, "Behind, or with gaps", _SERIES, _series_rows(shown), "none")
+    _print_table(console, "Behind, or with gaps", _SERIES_COLUMNS, _series_rows(shown), "none")
     if len(worst) > len(shown):
         more = len(worst) - len(shown)
         lines = [f"and {more:,} more: `doit status --venue {worst[0].venue}` shows each series"]
         _print_lines(console, lines)
 
 
-def _tick_kind_rows(status: Status) -> list[list[str]]:
+def _tick_kind_rows(status: ProjectStatus) -> list[list[str]]:
     rows = [
         [
             venue,
@@ -255,7 +267,7 @@ def _gap_kind_rows(gaps: Iterable[GapStatus]) -> list[list[str]]:
     ]
 
 
-def _tick_rows(status: Status) -> list[list[str]]:
+def _tick_rows(status: ProjectStatus) -> list[list[str]]:
     rows = [
         [row.venue, row.symbol, row.dataset, _time(row.first_ms), _time(row.last_ms)]
         for row in status.ticks
@@ -288,14 +300,14 @@ def _newest_gaps(gaps: Iterable[GapStatus]) -> Iterator[str]:
             )
 
 
-def _stale_lines(status: Status) -> Iterator[str]:
+def _stale_lines(status: ProjectStatus) -> Iterator[str]:
     for strategy in status.strategies:
         if strategy.reasons:
-            name, few = strategy.strategy_id, strategy.reasons[:_MOST_REASONS]
-            words = [_shortened(reason) for reason in few]
-            if more := len(strategy.reasons) - len(few):
-                words.append(f"{more:,} more: `doit why backtest:{name}`")
-            yield f"{name}: {'; '.join(words)}"
+            name, shown = strategy.strategy_id, strategy.reasons[:_MOST_REASONS]
+            reasons = [_shortened(reason) for reason in shown]
+            if more := len(strategy.reasons) - len(shown):
+                reasons.append(f"{more:,} more: `doit why backtest:{name}`")
+            yield f"{name}: {'; '.join(reasons)}"
 
 
 def _strategy_row(strategy: StrategyStatus) -> list[str]:
@@ -352,10 +364,14 @@ def _bold(console: Console) -> str:
 
 def _unrepeated(row: Sequence[str], above: Sequence[str], columns: Sequence[str]) -> list[str]:
     """Return a row without the venue and symbol if they are those of the row above."""
-    same = 0
-    while same < 2 and columns[0] == "venue" and row[: same + 1] == list(above[: same + 1]):
-        same += 1
-    return [*[""] * same, *row[same:]]
+    repeated = 0
+    while (
+        repeated < 2
+        and columns[0] == "venue"
+        and row[: repeated + 1] == list(above[: repeated + 1])
+    ):
+        repeated += 1
+    return [*[""] * repeated, *row[repeated:]]
 
 
 def _time(ts_ms: int | None) -> str:
@@ -373,9 +389,9 @@ def _bytes(size: int) -> str:
 def _duration(seconds: float) -> str:
     """Return `2 d 3 h`, `3 h 5 min`, `5 min 7 s`, `7 s`."""
     units = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    for (long_s, long), (short_s, short) in pairwise(units):
-        if seconds >= long_s:
-            return f"{seconds // long_s:,.0f} {long} {seconds % long_s // short_s:.0f} {short}"
+    for (large_s, large), (small_s, small) in pairwise(units):
+        if seconds >= large_s:
+            return f"{seconds // large_s:,.0f} {large} {seconds % large_s // small_s:.0f} {small}"
     return f"{seconds:.0f} s"
 
 

@@ -6,19 +6,19 @@ Decimals are exact up to 60 digits; the curve is in integers of 10^-8 USD.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from decimal import Context, Decimal, localcontext
+from decimal import Decimal, localcontext
 from typing import Literal
 
 import msgspec
 import numpy as np
 
 from tbv8.results.marks import Marks
-from tbv8.risk.events import LIQUIDATION, Payment
+from tbv8.risk.events import EXACT, LIQUIDATION, Payment
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, check_range, fixed_point
 from tbv8.trading.records import Fill, Run
 
-_EXACT = Context(prec=60)
 _SMALLEST = Decimal(1).scaleb(-MONEY_DECIMALS)
+_ZERO = Decimal(0)
 _CARRIED = "carried"
 
 
@@ -45,23 +45,33 @@ class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """One value per bar, at its close: `equity = cash +` the sum of `position * price`.
 
     Money is int64 in 10^-8 USD, positions and prices are float64 by symbol; a price is NaN before
-    its symbol's first bar. The first bar opened at `start_ms`.
+    its symbol's first bar. The first bar opened at `start_ms`, with an equity of `start`.
     """
 
     start_ms: int
+    start: int
     closes_ms: Ints
     equity: Ints
-    cash: Ints
     positions: dict[str, Floats]
     prices: dict[str, Floats]
     buy_and_hold: Ints
 
+    @property
+    def times_ms(self) -> Ints:
+        """The start, and the close of each bar."""
+        return np.concatenate([[self.start_ms], self.closes_ms])
+
+    def from_start(self, equity: Ints) -> Ints:
+        """Return an equity at `times_ms`: with that of the start in front."""
+        return np.concatenate([[self.start], equity])
+
 
 class Books(msgspec.Struct, frozen=True, kw_only=True):
-    """A run, its curve, and its closed positions in the order of closing."""
+    """A run, its curve, its cash at each close, and its closed positions in order of closing."""
 
     run: Run
     curve: Curve
+    cash: Ints
     positions: tuple[Position, ...]
 
 
@@ -71,7 +81,9 @@ def to_books(run: Run, marks: Marks) -> Books:
     Raises:
         DataError: Its money does not fit into the result.
     """
-    return Books(run=run, curve=_to_curve(run, marks), positions=tuple(_to_positions(run)))
+    cash = _cash(run, marks.closes_ms)
+    positions = sorted(_positions(run), key=lambda position: position.closed_ms)
+    return Books(run=run, curve=_to_curve(run, cash, marks), cash=cash, positions=tuple(positions))
 
 
 def history(run: Run, symbol: str) -> list[Fill]:
@@ -96,61 +108,82 @@ def history(run: Run, symbol: str) -> list[Fill]:
     return [entered, *fills]
 
 
-def entry_price(fills: Iterable[Fill]) -> Decimal | None:
+def before(fill: Fill) -> Decimal:
+    """Return the position before a fill."""
+    return fill.position - fill.change
+
+
+def entry_price(fills: Sequence[Fill]) -> Decimal | None:
     """Return the average entry price of the position left open by a symbol's fills; None if flat.
 
     A fill that only reduces the position keeps the average, as venues do.
     """
-    average: Decimal | None = None
-    with localcontext(_EXACT):
-        for fill in fills:
-            before = fill.position - fill.change
-            if fill.position == 0:
-                average = None
-            elif average is None or before * fill.position < 0:
-                average = fill.price
-            elif abs(fill.position) > abs(before):
-                average = (average * before + fill.price * fill.change) / fill.position
+    if not fills or not fills[-1].position:
+        return None
+    entered = len(fills) - 1
+    with localcontext(EXACT):
+        while before(fills[entered]) * fills[entered].position > 0:
+            entered -= 1
+        average = fills[entered].price
+        for fill in fills[entered + 1 :]:
+            if fill.change * fill.position > 0:
+                average = (average * before(fill) + fill.price * fill.change) / fill.position
     return average
 
 
 # Positions.
 
 
-def _to_positions(run: Run) -> list[Position]:
-    closed = [
-        position
-        for market in run.markets
-        for position in _positions_of(
-            history(run, market.symbol), [p for p in run.payments if p.symbol == market.symbol]
-        )
-    ]
-    return sorted(closed, key=lambda position: position.closed_ms)
+def _positions(run: Run) -> Iterator[Position]:
+    for market in run.markets:
+        payments = [payment for payment in run.payments if payment.symbol == market.symbol]
+        yield from _positions_of(market.symbol, history(run, market.symbol), payments)
 
 
-def _positions_of(fills: Sequence[Fill], payments: Sequence[Payment]) -> Iterator[Position]:
+def _positions_of(
+    symbol: str, fills: Iterable[Fill], payments: Sequence[Payment]
+) -> Iterator[Position]:
     """Yield a symbol's closed positions.
 
     A fill through zero closes one position and opens the next; its fee is split by quantity.
     """
-    lost = {p.ts_ms: p.amount for p in payments if p.kind == LIQUIDATION}
-    held: list[Fill] = []
-    paid = Decimal(0)
-    with localcontext(_EXACT):
+    margins = {p.ts_ms: p.amount for p in payments if p.kind == LIQUIDATION}
+    opened_ms = 0
+    quantity = entered = exited = fees = paid = _ZERO  # of the open position
+    with localcontext(EXACT):
         for event in _in_order(fills, [p for p in payments if p.kind != LIQUIDATION]):
             if isinstance(event, Payment):
                 paid += event.amount
                 continue
-            before = event.position - event.change
-            if before * event.position < 0:
-                closing, opening = _split(event, abs(before))
-            else:
-                closing, opening = event, None
-            held.append(closing)
-            if closing.position == 0:
-                margin = lost.get(event.ts_ms, 0) if event.type == LIQUIDATION else 0
-                yield _close(held, funding=paid, margin=Decimal(margin))
-                held, paid = [opening] if opening else [], Decimal(0)
+            size = before(event)
+            closing = min(abs(size), event.quantity) if size * event.change < 0 else _ZERO
+            opening, fee = event.quantity - closing, event.fee
+            if opening and closing:
+                fee = (fee * closing / event.quantity).quantize(_SMALLEST)
+            fees += fee
+            if closing:
+                exited += closing * event.price
+            if closing and closing == abs(size):
+                fees += margins.get(event.ts_ms, 0) if event.type == LIQUIDATION else 0
+                gained = exited - entered if size > 0 else entered - exited
+                yield Position(
+                    symbol=symbol,
+                    opened_ms=opened_ms,
+                    closed_ms=event.ts_ms,
+                    side="long" if size > 0 else "short",
+                    quantity=quantity,
+                    entry_price=entered / quantity,
+                    exit_price=exited / quantity,
+                    pnl=gained - fees - paid,
+                    fees=fees,
+                    funding=paid,
+                )
+                quantity = entered = exited = paid = _ZERO
+                fees = event.fee - fee
+            if opening:
+                opened_ms = opened_ms if quantity else event.ts_ms
+                quantity += opening
+                entered += opening * event.price
 
 
 def _in_order(fills: Iterable[Fill], funding: Sequence[Payment]) -> Iterator[Fill | Payment]:
@@ -176,100 +209,72 @@ def is_at_close(fill: Fill) -> bool:
     return fill.type == "market" or (fill.type == "limit" and fill.liquidity == "taker")
 
 
-def _split(fill: Fill, closing: Decimal) -> tuple[Fill, Fill]:
-    fee = (fill.fee * closing / fill.quantity).quantize(_SMALLEST)
-    return (
-        msgspec.structs.replace(fill, quantity=closing, fee=fee, position=Decimal(0)),
-        msgspec.structs.replace(fill, quantity=fill.quantity - closing, fee=fill.fee - fee),
-    )
-
-
-def _close(fills: Sequence[Fill], *, funding: Decimal, margin: Decimal) -> Position:
-    first, last = fills[0], fills[-1]
-    entries = [fill for fill in fills if fill.side == first.side]
-    exits = [fill for fill in fills if fill.side != first.side]
-    fees = sum((fill.fee for fill in fills), margin)
-    gained = -sum((fill.change * fill.price for fill in fills), Decimal(0))
-    return Position(
-        symbol=first.symbol,
-        opened_ms=first.ts_ms,
-        closed_ms=last.ts_ms,
-        side="long" if first.side == "buy" else "short",
-        quantity=sum((fill.quantity for fill in entries), Decimal(0)),
-        entry_price=_average(entries),
-        exit_price=_average(exits),
-        pnl=gained - fees - funding,
-        fees=fees,
-        funding=funding,
-    )
-
-
-def _average(fills: Sequence[Fill]) -> Decimal:
-    quantity = sum((fill.quantity for fill in fills), Decimal(0))
-    return sum((fill.quantity * fill.price for fill in fills), Decimal(0)) / quantity
-
-
 # The curve.
 
 
-def _to_curve(run: Run, marks: Marks) -> Curve:
+def _to_curve(run: Run, cash: Ints, marks: Marks) -> Curve:
     """Return the account marked at each bar's close, including events at that instant."""
-    closes_ms, prices = marks.closes_ms, marks.prices
-    cash = _cash(run, closes_ms)
-    equity = cash.copy()
-    positions = {}
-    for symbol in prices:
-        positions[symbol] = held = _held(history(run, symbol), closes_ms)
-        worth = np.where(held == 0, 0.0, held * prices[symbol])
-        equity += fixed_point(worth, MONEY_DECIMALS)
+    equity, positions = cash.copy(), {}
+    for symbol, prices in marks.prices.items():
+        fills = history(run, symbol)
+        sizes = np.array([0.0, *(float(fill.position) for fill in fills)])
+        positions[symbol] = size = _at_closes(sizes, fills, marks.closes_ms)
+        equity += fixed_point(np.where(size == 0, 0.0, size * prices), MONEY_DECIMALS)
     return Curve(
         start_ms=marks.start_ms,
-        closes_ms=closes_ms,
+        start=to_money(run.start_equity),
+        closes_ms=marks.closes_ms,
         equity=equity,
-        cash=cash,
         positions=positions,
-        prices=prices,
-        buy_and_hold=_buy_and_hold(run.start_equity, list(prices.values())),
+        prices=marks.prices,
+        buy_and_hold=_buy_and_hold(run.start_equity, list(marks.prices.values())),
     )
 
 
 def _cash(run: Run, closes_ms: Ints) -> Ints:
-    with localcontext(_EXACT):
-        begun = run.start_equity
+    with localcontext(EXACT):
+        cash = run.start_equity
         if run.carried:
             for symbol, position in run.carried.positions.items():
-                begun -= position * run.carried.prices[symbol] if position else 0
-        cash = [begun]
+                cash -= position * run.carried.prices[symbol] if position else 0
+        units = [to_money(cash)]
         for fill in run.fills:
-            cash.append(cash[-1] - fill.change * fill.price - fill.fee)
-    held = [to_money(value) for value in cash]
-    check_range(float(max(held, key=abs)), MONEY_DECIMALS)
+            cash -= fill.change * fill.price + fill.fee
+            units.append(to_money(cash))
+    check_range(float(max(units, key=abs)), MONEY_DECIMALS)
     paid = np.cumsum([0, *(to_money(payment.amount) for payment in run.payments)], dtype=np.int64)
-    after = np.searchsorted([fill.ts_ms for fill in run.fills], closes_ms, side="right")
-    paid_after = np.searchsorted([p.ts_ms for p in run.payments], closes_ms, side="right")
-    return np.array(held, dtype=np.int64)[after] - paid[paid_after]
+    traded = _at_closes(np.array(units, dtype=np.int64), run.fills, closes_ms)
+    return traded - _at_closes(paid, run.payments, closes_ms)
 
 
-def _held(fills: Sequence[Fill], closes_ms: Ints) -> Floats:
-    after = np.searchsorted([fill.ts_ms for fill in fills], closes_ms, side="right")
-    return np.array([0.0, *(float(fill.position) for fill in fills)])[after]
+def _at_closes[V: (Floats, Ints)](
+    values: V, events: Sequence[Fill] | Sequence[Payment], closes_ms: Ints
+) -> V:
+    """Return the value at each close: the first of `values`, or the one of the last event."""
+    at = np.searchsorted(closes_ms, [event.ts_ms for event in events])
+    return np.repeat(values, np.diff(at, prepend=0, append=len(closes_ms)))
 
 
 def _buy_and_hold(start: Decimal, prices: Sequence[Floats]) -> Ints:
     """Return the equity of equal parts in every symbol, each invested at its first price."""
     total = np.zeros(len(prices[0]))
     for price in prices:
-        known = np.flatnonzero(~np.isnan(price))
-        first = price[known[0]] if known.size else 1.0
-        total += np.where(np.isnan(price), 1.0, price / first)
+        is_unknown = np.isnan(price)
+        total += np.where(is_unknown, 1.0, price / price[np.argmin(is_unknown)])
     return fixed_point(float(start) * (total / len(prices)), MONEY_DECIMALS)
 
 
 def to_money(value: Decimal) -> int:
     """Return USD in integers of 10^-8."""
-    return int(value.quantize(_SMALLEST, context=_EXACT).scaleb(MONEY_DECIMALS, context=_EXACT))
+    return round(value.scaleb(MONEY_DECIMALS, context=EXACT))
 
 
 def from_money(value: int) -> Decimal:
     """Return integers of 10^-8 as USD."""
     return Decimal(int(value)).scaleb(-MONEY_DECIMALS)
+
+
+def in_usd(values: Ints) -> Floats:
+    """Return integers of 10^-8 as USD in floats."""
+    usd: Floats = values / 10.0**MONEY_DECIMALS
+    return usd

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,14 @@ import pyarrow.csv
 
 from tbv8.config.records import Strategy
 from tbv8.results.accounting import Books, Position
-from tbv8.results.marks import counted
+from tbv8.results.marks import candles_of, overview
 from tbv8.trading.bars import Bars
-from tbv8.trading.nautilus import (
-    MONEY_DECIMALS,
-    Floats,
-    Ints,
-    close_times,
-    column,
-    fixed_point,
-)
+from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, fixed_point
 from tbv8.trading.records import ChartLines, Fill, Market
 
-_FILL_COLUMNS = [name for name in Fill.__struct_fields__ if name != "trigger"]
-_STRETCHES = 1500  # rows per symbol in market.csv
-_ROWS = 250_000  # of equity.csv, as text in memory at once
+FILL_COLUMNS = tuple(name for name in Fill.__struct_fields__ if name != "trigger")
+POSITION_COLUMNS = Position.__struct_fields__
+_ROWS = 50_000  # of equity.csv, as text in memory at once
 
 
 def write_run(folder: Path, books: Books) -> None:
@@ -38,94 +31,79 @@ def write_run(folder: Path, books: Books) -> None:
     Also tags.csv and chart_lines.csv, if the strategy tags its orders or declares chart lines.
     """
     folder.mkdir(exist_ok=True)
-    markets = {market.symbol: market for market in books.run.markets}
-    fills = (_fill_row(fill, markets[fill.symbol]) for fill in books.run.fills)
-    _write_rows(folder / "fills.csv", _FILL_COLUMNS, fills)
-    positions = (_position_row(position, markets[position.symbol]) for position in books.positions)
-    _write_rows(folder / "positions.csv", Position.__struct_fields__, positions)
+    run, markets = books.run, {market.symbol: market for market in books.run.markets}
+    _write_records(folder / "fills.csv", FILL_COLUMNS, run.fills, markets)
+    _write_records(folder / "positions.csv", POSITION_COLUMNS, books.positions, markets)
     _write_curve(folder / "equity.csv", books)
-    if books.run.tags:
-        _write_rows(folder / "tags.csv", ("order_id", "tags"), iter(books.run.tags.items()))
-    if lines := books.run.chart_lines:
-        _write_lines(folder / "chart_lines.csv", lines)
+    if run.tags:
+        _write_rows(folder / "tags.csv", ("order_id", "tags"), run.tags.items())
+    if run.chart_lines:
+        _write_chart_lines(folder / "chart_lines.csv", run.chart_lines)
+
+
+def curve_column(name: str, symbol: str, *, of: int) -> str:
+    """Return a column of equity.csv: `position_ETH/USDT` of several symbols, else `position`."""
+    return f"{name}_{symbol}" if of > 1 else name
 
 
 def write_market(path: Path, strategy: Strategy, bars: Bars) -> None:
     """Write market.csv: the main bars of every symbol, merged into fewer rows if there are many.
 
-    A row has the time of its last bar's close, and the prices from its first bar's open on; the
-    tearsheet draws it.
+    A row has the time of its last bar's close, and the prices from its first bar's open on.
     """
     tables = []
     for symbol in strategy.symbols:
-        table = counted(strategy, bars.shown[symbol, strategy.timeframe])
-        starts = np.arange(0, table.num_rows, max(1, -(-table.num_rows // _STRETCHES)))
-        ends = np.append(starts[1:], table.num_rows) - 1
-        columns = {
-            "open": column(table, "open")[starts],
-            "high": np.maximum.reduceat(column(table, "high"), starts),
-            "low": np.minimum.reduceat(column(table, "low"), starts),
-            "close": column(table, "close")[ends],
-        }
-        closes_ms = close_times(table, strategy.timeframe)[ends]
-        names = pa.array([symbol] * len(starts))
-        tables.append(pa.table({"symbol": names, "ts_ms": closes_ms, **columns}))
+        candles = overview(candles_of(strategy, bars, symbol))
+        prices = {name: getattr(candles, name) for name in ("open", "high", "low", "close")}
+        names = pa.array([symbol] * len(candles.ends_ms))
+        tables.append(pa.table({"symbol": names, "ts_ms": candles.ends_ms, **prices}))
     options = pyarrow.csv.WriteOptions(quoting_style="none", quoting_header="none")
     pyarrow.csv.write_csv(pa.concat_tables(tables), path, options)
 
 
-def _write_lines(path: Path, lines: ChartLines) -> None:
+def _write_chart_lines(path: Path, lines: ChartLines) -> None:
     columns = {name: _ten_digits(values) for name, values in lines.values.items()}
-    table = pa.table({"ts_ms": np.array(lines.closes_ms), **columns})
-    _write_rows(path, table.column_names, iter(()))
+    table = pa.table({"ts_ms": np.asarray(lines.closes_ms), **columns})
+    _write_rows(path, table.column_names, ())
     with path.open("ab") as file:
         pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(include_header=False))
 
 
 def _ten_digits(values: Sequence[float]) -> pa.Array:
     """Return values with ten digits, more than a chart shows; null for NaN and infinities."""
-    column = np.array(values)
+    column = np.asarray(values)
     is_number = np.isfinite(column)
     sizes = np.abs(np.where(is_number & (column != 0), column, 1.0))
     scale = 10.0 ** (9 - np.floor(np.log10(sizes)))
     return pa.array(np.round(column * scale) / scale, mask=~is_number)
 
 
-def _fill_row(fill: Fill, market: Market) -> tuple[Any, ...]:
-    return (
-        fill.ts_ms,
-        fill.symbol,
-        fill.order_id,
-        fill.side,
-        fill.type,
-        _fixed(fill.quantity, market.size_decimals),
-        _fixed(fill.price, market.price_decimals),
-        _fixed(fill.fee, MONEY_DECIMALS),
-        fill.liquidity,
-        _fixed(fill.position, market.size_decimals),
-    )
+def _write_records(
+    path: Path,
+    columns: Sequence[str],
+    records: Sequence[Fill] | Sequence[Position],
+    markets: Mapping[str, Market],
+) -> None:
+    """Write records as rows; decimals have as many places as the market's prices or sizes."""
+    read = operator.attrgetter(*columns)
+    formats = {
+        symbol: [_format_of(column, market) for column in columns]
+        for symbol, market in markets.items()
+    }
+    rows = (map(format, read(record), formats[record.symbol]) for record in records)
+    _write_rows(path, columns, rows)
 
 
-def _position_row(position: Position, market: Market) -> tuple[Any, ...]:
-    return (
-        position.symbol,
-        position.opened_ms,
-        position.closed_ms,
-        position.side,
-        _fixed(position.quantity, market.size_decimals),
-        _fixed(position.entry_price, market.price_decimals),
-        _fixed(position.exit_price, market.price_decimals),
-        _fixed(position.pnl, MONEY_DECIMALS),
-        _fixed(position.fees, MONEY_DECIMALS),
-        _fixed(position.funding, MONEY_DECIMALS),
-    )
+def _format_of(column: str, market: Market) -> str:
+    """Return the format of a column's values."""
+    if column in ("quantity", "position"):
+        return f".{market.size_decimals}f"
+    if column in ("price", "entry_price", "exit_price"):
+        return f".{market.price_decimals}f"
+    return f".{MONEY_DECIMALS}f" if column in ("fee", "fees", "pnl", "funding") else ""
 
 
-def _fixed(value: Decimal, places: int) -> str:
-    return f"{value:.{places}f}"
-
-
-def _write_rows(path: Path, header: Sequence[str], rows: Iterator[tuple[Any, ...]]) -> None:
+def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -134,15 +112,18 @@ def _write_rows(path: Path, header: Sequence[str], rows: Iterator[tuple[Any, ...
 
 def _write_curve(path: Path, books: Books) -> None:
     curve, markets = books.curve, books.run.markets
-    sizes = {market.symbol: market.size_decimals for market in markets}
-    prices = {market.symbol: market.price_decimals for market in markets}
     columns: dict[str, tuple[Floats | Ints, int]] = {
         "equity": (curve.equity, MONEY_DECIMALS),
-        "cash": (curve.cash, MONEY_DECIMALS),
-        **_by_symbol("position", curve.positions, sizes),
-        **_by_symbol("price", curve.prices, prices),
-        "buy_and_hold": (curve.buy_and_hold, MONEY_DECIMALS),
+        "cash": (books.cash, MONEY_DECIMALS),
     }
+    for name, values in (("position", curve.positions), ("price", curve.prices)):
+        for market in markets:
+            places = market.size_decimals if name == "position" else market.price_decimals
+            columns[curve_column(name, market.symbol, of=len(markets))] = (
+                values[market.symbol],
+                places,
+            )
+    columns["buy_and_hold"] = curve.buy_and_hold, MONEY_DECIMALS
     options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="none")
     with path.open("wb") as file:
         file.write(f"{','.join(('ts_ms', *columns))}\n".encode())
@@ -153,34 +134,28 @@ def _write_curve(path: Path, books: Books) -> None:
             pyarrow.csv.write_csv(table, file, options)
 
 
-def _by_symbol(
-    name: str, values: Mapping[str, Floats], places: Mapping[str, int]
-) -> dict[str, tuple[Floats | Ints, int]]:
-    """Return one column per symbol, `position_ETH/USDT`; for a single symbol `position`."""
-    return {
-        f"{name}_{symbol}" if len(values) > 1 else name: (column, places[symbol])
-        for symbol, column in values.items()
-    }
-
-
 def _text_column(values: Floats | Ints, places: int) -> pa.Array:
     """Return a column as text; empty where a price is not known yet."""
     if values.dtype == np.int64:
-        return _fixed_column(values.astype(np.int64), places)
+        return _fixed_column(values.astype(np.int64, copy=False), places)
     unknown = np.isnan(values)
     text = _fixed_column(fixed_point(np.where(unknown, 0.0, values), places), places)
     return pc.if_else(pa.array(unknown), "", text) if unknown.any() else text
 
 
 def _fixed_column(values: Ints, places: int) -> pa.Array:
-    """Return integers of 10^-places as text; Arrow would write small decimals as 1E-8."""
+    """Return integers of 10^-places as text; Arrow would write small decimals as 1E-8.
+
+    A fraction gets a 1 in front of its decimals, which then becomes a 0.
+    """
     if not places:
         return pa.array(values).cast(pa.string())
-    whole, part = np.divmod(np.abs(values), 10**places)
-    return pc.binary_join_element_wise(
-        pc.if_else(pa.array(values < 0), "-", ""),
-        pa.array(whole).cast(pa.string()),
-        ".",
-        pc.utf8_lpad(pa.array(part).cast(pa.string()), places, "0"),
-        "",
+    whole = 10**places
+    is_fraction = np.abs(values) < whole
+    digits = np.where(is_fraction, values + np.where(values < 0, -whole, whole), values)
+    text = pc.binary_replace_slice(pa.array(digits).cast(pa.string()), -places, -places, ".")
+    if not is_fraction.any():
+        return text
+    return pc.if_else(
+        pa.array(is_fraction), pc.binary_replace_slice(text, -places - 2, -places - 1, "0"), text
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
@@ -10,9 +10,12 @@ import pyarrow as pa
 
 from tbv8.config import records
 from tbv8.market import MINUTE_MS, Timeframe
+from tbv8.page.candles import Candles
 from tbv8.trading.bars import Bars
 from tbv8.trading.nautilus import Floats, Ints, close_times, column
 from tbv8.trading.records import Run
+
+_FEW = 1500  # candles of a symbol's overview
 
 
 class Marks(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,15 +45,57 @@ class BeyondVolume(msgspec.Struct, frozen=True, kw_only=True):
 
 def to_marks(strategy: records.Strategy, bars: Bars) -> Marks:
     """Return the marks of a run over bars, without those of the warm-up."""
-    timeframe = strategy.timeframe
-    main = counted(strategy, bars.shown[strategy.symbol, timeframe])
-    closes_ms = close_times(main, timeframe)
-    prices = {}
-    for symbol in strategy.symbols:
-        table = bars.shown[symbol, timeframe]
-        at = np.searchsorted(close_times(table, timeframe), closes_ms, side="right")
-        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+    main = counted(strategy, bars.shown[strategy.symbol, strategy.timeframe])
+    closes_ms = close_times(main, strategy.timeframe)
+    others = last_closes(strategy, bars, strategy.symbols[1:], closes_ms)
+    prices = {strategy.symbol: column(main, "close"), **others}
     return Marks(start_ms=int(main["ts_ms"][0].as_py()), closes_ms=closes_ms, prices=prices)
+
+
+def last_closes(
+    strategy: records.Strategy, bars: Bars, symbols: Iterable[str], times_ms: Ints
+) -> dict[str, Floats]:
+    """Return the last close of symbols at each time; NaN before their first bar."""
+    prices = {}
+    for symbol in symbols:
+        table = bars.shown[symbol, strategy.timeframe]
+        at = np.searchsorted(close_times(table, strategy.timeframe), times_ms, side="right")
+        prices[symbol] = np.concatenate([[np.nan], column(table, "close")])[at]
+    return prices
+
+
+def candles_of(strategy: records.Strategy, bars: Bars, symbol: str) -> Candles:
+    """Return a symbol's counted bars of the main timeframe."""
+    table = counted(strategy, bars.shown[symbol, strategy.timeframe])
+    return Candles(
+        opens_ms=table["ts_ms"].to_numpy(),
+        ends_ms=close_times(table, strategy.timeframe),
+        step_ms=strategy.timeframe.fixed_ms,
+        open=column(table, "open"),
+        high=column(table, "high"),
+        low=column(table, "low"),
+        close=column(table, "close"),
+    )
+
+
+def overview(candles: Candles) -> Candles:
+    """Return the candles of market.csv and of the page's strip: few, of any length."""
+    count = len(candles.opens_ms)
+    return combine(candles, np.arange(0, count, max(1, -(-count // _FEW))))
+
+
+def combine(candles: Candles, starts: Ints) -> Candles:
+    """Return longer candles of several lengths; each begins at one of the indices `starts`."""
+    lasts = np.append(starts[1:], len(candles.opens_ms)) - 1
+    return Candles(
+        opens_ms=candles.opens_ms[starts],
+        ends_ms=candles.ends_ms[lasts],
+        step_ms=None,
+        open=candles.open[starts],
+        high=np.maximum.reduceat(candles.high, starts),
+        low=np.minimum.reduceat(candles.low, starts),
+        close=candles.close[lasts],
+    )
 
 
 def counted(strategy: records.Strategy, bars: pa.Table) -> pa.Table:
@@ -71,11 +116,11 @@ def missing_minutes(strategy: records.Strategy, bars: Bars) -> dict[str, int]:
         table = bars.steps[symbol]
         opens_ms = table["ts_ms"].to_numpy()
         first, end = np.searchsorted(opens_ms, [span.start_ms, span.end_ms])
-        held = table.slice(first, end - first)
-        if "minutes" in held.column_names:
-            minutes = int(held["minutes"].to_numpy().sum())
+        rows = table.slice(first, end - first)
+        if "minutes" in rows.column_names:
+            minutes = int(rows["minutes"].to_numpy().sum())
         else:
-            lengths_ms = close_times(held, strategy.step) - held["ts_ms"].to_numpy()
+            lengths_ms = close_times(rows, strategy.step) - rows["ts_ms"].to_numpy()
             minutes = int(lengths_ms.sum()) // MINUTE_MS
         missing[symbol] = (span.end_ms - span.start_ms) // MINUTE_MS - minutes
     return missing

@@ -25,15 +25,15 @@ from statistics import NormalDist
 import msgspec
 import numpy as np
 
-from tbv8.market import DAY_MS, HOUR_MS, iso, iso_day
-from tbv8.results.accounting import Books, from_money, history, to_money
+from tbv8.market import DAY_MS, FEWEST_DAYS, HOUR_MS, iso, iso_day
+from tbv8.results.accounting import Books, before, from_money, history
+from tbv8.risk.events import EXACT
 from tbv8.trading.nautilus import Floats, Ints
 from tbv8.trading.records import Fill, Run
 
 YEAR_DAYS = 365
 _YEAR_MS = YEAR_DAYS * DAY_MS
 _PLACES = 8
-_EXACT = Context(prec=60)
 _POWERS = Context(prec=28, traps=[])  # deterministic on any machine, which libm's are not
 _HALF = 32
 
@@ -81,7 +81,7 @@ class Trading(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Drawdown(msgspec.Struct, frozen=True):
-    """The largest fall from a peak: its fraction, and the points of peak, bottom and recovery."""
+    """A fall from a peak: its fraction, and the points of peak, bottom and recovery."""
 
     depth: float
     start: int
@@ -89,23 +89,22 @@ class Drawdown(msgspec.Struct, frozen=True):
     end: int | None
 
 
-def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decimal) -> Performance:
+def measure_curve(times_ms: Ints, equity: Ints, *, fewest_days: int = FEWEST_DAYS) -> Performance:
     """Return the statistics of a curve.
 
     Args:
-        closes_ms: The close of each bar.
-        equity: The equity at that time, in integers of 10^-8 USD.
-        start_ms: The open of the first bar.
-        start: The equity at the start, in USD.
+        times_ms: The start, and the close of each bar.
+        equity: The equity at these times, in integers of 10^-8 USD.
+        fewest_days: Annualised statistics of a shorter curve are None.
     """
-    points = np.concatenate([[to_money(start)], equity])
-    times_ms = np.concatenate([[start_ms], closes_ms])
-    begun, ended = int(points[0]), int(points[-1])
-    yearly = cagr(begun, ended, elapsed_ms=int(times_ms[-1]) - start_ms)
-    fall = largest_fall(points)
-    days_ms, returns = daily_returns(times_ms, points)
+    begun, ended = int(equity[0]), int(equity[-1])
+    elapsed_ms = int(times_ms[-1] - times_ms[0])
+    fall = next(iter(deepest_falls(equity, most=1)), None)
+    days_ms, returns = daily_returns(times_ms, equity)
     worst, best = (int(at(returns)) if returns.size else None for at in (np.argmin, np.argmax))
-    values = returns.tolist()
+    is_long = elapsed_ms >= fewest_days * DAY_MS
+    values = returns.tolist() if is_long else []
+    yearly = cagr(begun, ended, elapsed_ms=elapsed_ms) if is_long else None
     return Performance(
         total_return=rounded((ended - begun) / begun),
         cagr=_maybe(yearly),
@@ -124,19 +123,6 @@ def measure_curve(closes_ms: Ints, equity: Ints, *, start_ms: int, start: Decima
     )
 
 
-def without_yearly(performance: Performance) -> Performance:
-    """Return a copy without the annualised statistics, which need a longer run."""
-    return msgspec.structs.replace(
-        performance,
-        cagr=None,
-        volatility=None,
-        sharpe=None,
-        sortino=None,
-        calmar=None,
-        probabilistic_sharpe=None,
-    )
-
-
 def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
     """Return the growth of a year of 365 days: `(end / start) ^ (year / elapsed) - 1`.
 
@@ -150,22 +136,26 @@ def cagr(start: int, end: int, *, elapsed_ms: int) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def largest_fall(equity: Ints) -> Drawdown | None:
-    """Return the largest drawdown, as a fraction of the peak before it; None if there is none.
+def deepest_falls(equity: Ints, *, most: int) -> list[Drawdown]:
+    """Return the deepest drawdowns, the deepest first, each as a fraction of the peak before it.
 
-    It begins at the last point at the height of the peak, and ends at the first point after the
-    bottom that reaches the peak again.
+    Each begins at the last point at the height of its peak, and ends at the first point that
+    reaches the peak again.
     """
     peaks = np.maximum.accumulate(equity)
-    falls = (peaks - equity) / peaks
-    bottom = int(np.argmax(falls))
-    if not falls[bottom]:
-        return None
-    peak = peaks[bottom]
-    start = int(np.flatnonzero(equity[:bottom] == peak)[-1])
-    recovered = np.flatnonzero(equity[bottom:] >= peak)
-    end = bottom + int(recovered[0]) if recovered.size else None
-    return Drawdown(float(falls[bottom]), start, bottom, end)
+    edges = np.flatnonzero(np.diff(equity < peaks, append=False))
+    starts, lasts = edges[::2], edges[1::2]  # of each: its peak, and its last point below
+    if not starts.size:
+        return []
+    peak = equity[starts]
+    depths = (peak - np.minimum.reduceat(equity, starts)) / peak
+    falls = []
+    for at in np.argsort(-depths, kind="stable")[:most].tolist():
+        start, last = int(starts[at]), int(lasts[at])
+        bottom = start + int(np.argmin(equity[start : last + 1]))
+        end = last + 1 if last + 1 < len(equity) else None
+        falls.append(Drawdown(float(depths[at]), start, bottom, end))
+    return falls
 
 
 def daily_returns(times_ms: Ints, equity: Ints) -> tuple[Ints, Floats]:
@@ -181,6 +171,17 @@ def daily_returns(times_ms: Ints, equity: Ints) -> tuple[Ints, Floats]:
     if (starts <= 0).any():
         return days_ms[:0], np.empty(0)
     return days_ms, (ends - starts) / starts
+
+
+def rolling_sharpe(times_ms: Ints, equity: Ints, *, days: int) -> tuple[Ints, list[float | None]]:
+    """Return UTC days, and the Sharpe ratio of the last `days` daily returns at each of them.
+
+    It begins with the first day that has enough returns; times and equity as in `daily_returns`.
+    """
+    days_ms, returns = daily_returns(times_ms, equity)
+    values = returns.tolist()
+    ratios = [sharpe(values[end - days : end]) for end in range(days, len(values) + 1)]
+    return days_ms[len(days_ms) - len(ratios) :], ratios
 
 
 def volatility(returns: Sequence[float]) -> float | None:
@@ -284,13 +285,13 @@ def _day(days_ms: Ints, returns: Floats, at: int | None) -> Day | None:
     return Day(date=iso_day(int(days_ms[at])), gained=rounded(float(returns[at])))
 
 
-def measure_trading(books: Books) -> Trading:
+def measure_trading(books: Books, *, fewest_days: int = FEWEST_DAYS) -> Trading:
     """Return the statistics of fills and closed positions.
 
     - exposure: the share of the time from the first bar's open to the last one's close with an open
       position, including outages;
     - turnover: the notional of all fills, bought and sold, over the mean equity of all bars, per
-      year of 365 days; None where that mean is not above 0;
+      year of 365 days; None where that mean is not above 0, and for less than `fewest_days`;
     - entries, exits: the fills that opened or increased a position, and those that reduced or
       closed one; a fill through zero is both;
     - trades: closed positions, from flat to flat;
@@ -298,39 +299,35 @@ def measure_trading(books: Books) -> Trading:
     - profit factor: the sum of gains over the sum of losses; None without a loss;
     - expectancy: the mean gain of a trade, after fees and funding.
     """
-    fills, positions, curve = books.run.fills, books.positions, books.curve
+    run, positions, curve = books.run, books.positions, books.curve
     end_ms = int(curve.closes_ms[-1])
-    elapsed_ms = end_ms - curve.start_ms
-    with localcontext(_EXACT):
-        notional = sum((fill.quantity * fill.price for fill in fills), Decimal(0))
+    elapsed_ms, turnover = end_ms - curve.start_ms, None
+    with localcontext(EXACT):
         equity = from_money(exact_sum(curve.equity)) / len(curve.equity)
-        years = Decimal(elapsed_ms) / _YEAR_MS
+        if equity > 0 and elapsed_ms >= fewest_days * DAY_MS:
+            notional = sum((fill.quantity * fill.price for fill in run.fills), Decimal(0))
+            turnover = rounded(float(notional / equity / (Decimal(elapsed_ms) / _YEAR_MS)))
+        befores = [(before(fill), fill) for fill in run.fills]
         gains = [position.pnl for position in positions]
         gained = sum((gain for gain in gains if gain > 0), Decimal(0))
-        lost = -sum((gain for gain in gains if gain < 0), Decimal(0))
-        held_ms = sum(position.closed_ms - position.opened_ms for position in positions)
+        lost = gained - sum(gains, Decimal(0))
+        lengths_ms = sum(position.closed_ms - position.opened_ms for position in positions)
         count = len(positions)
         return Trading(
-            exposure=rounded(_exposed_ms(books.run, curve.start_ms, end_ms) / elapsed_ms),
-            turnover=rounded(float(notional / equity / years)) if equity > 0 else None,
-            entries=sum(abs(fill.position) > abs(_before(fill)) or _turns(fill) for fill in fills),
-            exits=sum(fill.change * _before(fill) < 0 for fill in fills),
+            exposure=rounded(_exposed_ms(run, curve.start_ms, end_ms) / elapsed_ms),
+            turnover=turnover,
+            entries=sum(
+                abs(fill.position) > abs(size) or fill.position * size < 0 for size, fill in befores
+            ),
+            exits=sum(fill.change * size < 0 for size, fill in befores),
             trades=count,
             win_rate=rounded(sum(gain > 0 for gain in gains) / count) if count else None,
             profit_factor=rounded(float(gained / lost)) if lost else None,
             expectancy=round((gained - lost) / count, _PLACES) if count else None,
-            average_holding_hours=rounded(held_ms / count / HOUR_MS) if count else None,
-            fees=sum((fill.fee for fill in fills), Decimal(0)),
-            slippage=round(slippage(fills), _PLACES),
+            average_holding_hours=rounded(lengths_ms / count / HOUR_MS) if count else None,
+            fees=sum((fill.fee for fill in run.fills), Decimal(0)),
+            slippage=round(slippage(run.fills), _PLACES),
         )
-
-
-def _before(fill: Fill) -> Decimal:
-    return fill.position - fill.change
-
-
-def _turns(fill: Fill) -> bool:
-    return fill.position * _before(fill) < 0
 
 
 def _exposed_ms(run: Run, start_ms: int, end_ms: int) -> int:
@@ -358,7 +355,7 @@ def slippage(fills: Sequence[Fill]) -> Decimal:
     liquidation its trigger. Slippage includes the rounding to ticks, `slippage_ticks`, and a gap
     beyond a trigger. Resting limit orders have none.
     """
-    with localcontext(_EXACT):
+    with localcontext(EXACT):
         return sum(
             (
                 fill.change * (fill.price - fill.trigger)

@@ -7,8 +7,9 @@ among its other values.
 from __future__ import annotations
 
 import json
+import operator
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ from tbv8.results.statistics import (
     measure_curve,
     measure_trading,
     stops_reached,
-    without_yearly,
 )
 from tbv8.risk.checks import RULES
 from tbv8.risk.events import LIQUIDATION, Denial, Halt, Payment
@@ -48,7 +48,7 @@ from tbv8.trading.records import Fill
 _LISTED = 1000
 """The maximum length of the lists of denials and of one-sided fills; counts include all."""
 
-_SHOWN = Context(prec=10)
+_TEN_DIGITS = Context(prec=10)
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,6 +74,10 @@ class OneSided(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     quantity: Decimal
     price: Decimal
+
+
+_OF_FILL = OneSided.__struct_fields__[1:]
+_MATCH = operator.attrgetter("ts_ms", "symbol", "side", "type")
 
 
 class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,7 +210,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_in_history: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join(lines(self))
+        return "\n".join(_lines(self))
 
     @property
     def runs(self) -> tuple[Stats, ...]:
@@ -376,41 +380,32 @@ def _by(name: str) -> str:
     return f"by {name} ({rule.cure})" if rule and rule.cure else f"by {name}"
 
 
-def lines(summary: Summary) -> list[str]:
+def _lines(summary: Summary) -> list[str]:
     """Return the lines to print after a backtest."""
     simulated = ", simulated" if summary.simulated else ""
-    buy_and_hold = summary.primary.buy_and_hold
     shown = [
         f"{summary.strategy_id}: {', '.join(summary.symbols)} {summary.timeframe}, "
         f"{counted(summary.bars, 'bar')} of {summary.market_data_venue}{simulated}, "
         f"{summary.span['start']} .. {summary.span['end']}",
         *(f"  ! {warning}" for warning in cautions(summary)),
-        f"  {_line(summary.primary)}; buy and hold {_gains(buy_and_hold)}",
-        *(f"  {summary.primary.venue}: {text}" for text in funding_words(summary.primary)),
     ]
-    if summary.shadow and summary.divergence:
+    comparisons = [f"buy and hold {_gains(summary.primary.buy_and_hold)}"]
+    if summary.divergence:
         difference = summary.divergence.max_equity_difference
-        shown.append(
-            f"  {_line(summary.shadow)}; shadow, equity differs by at most {difference:,.2f} USD"
-        )
-        shown.extend(f"  {summary.shadow.venue}: {text}" for text in funding_words(summary.shadow))
+        comparisons.append(f"shadow, equity differs by at most {difference:,.2f} USD")
+    for stats, comparison in zip(summary.runs, comparisons, strict=True):
+        shown.append(f"  {_line(stats)}; {comparison}")
+        shown += [f"  {stats.venue}: {text}" for text in funding_words(stats)]
     for stats in summary.runs:
-        shown.extend(
-            f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions
-        )
+        shown += [f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions]
     return shown
 
 
-def funding_words(stats: Stats, *, symbols: bool = False) -> list[str]:
-    """Return a text about the charged funding of each symbol of a run.
-
-    Args:
-        stats: The run's numbers.
-        symbols: Name the symbol even if there is only one.
-    """
+def funding_words(stats: Stats) -> list[str]:
+    """Return a text about the charged funding of each symbol of a run."""
     texts = []
     for symbol, source in stats.funding_sources.items():
-        of = f" of {symbol}" if symbols or len(stats.funding_sources) > 1 else ""
+        of = f" of {symbol}" if len(stats.funding_sources) > 1 else ""
         if source.rate_8h is not None:
             rate = f"{float(source.rate_8h):.4%} per 8 h"
             charged = f"{_paid(source.paid)} USD at {rate}" if source.rate_8h else "not charged"
@@ -443,8 +438,8 @@ def still_open(position: OpenPosition) -> str:
     """Return the text about a position that is open at the end."""
     side = "long" if position.quantity > 0 else "short"
     return (
-        f"still {side} {_short(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
-        f"end, entered at {_short(position.entry_price)}: {position.unrealized_pnl:+z,.2f} USD "
+        f"still {side} {_plain(abs(position.quantity))} {position.symbol.partition('/')[0]} at the "
+        f"end, entered at {_plain(position.entry_price)}: {position.unrealized_pnl:+z,.2f} USD "
         "unrealized, in the equity above"
     )
 
@@ -465,8 +460,8 @@ def _line(stats: Stats) -> str:
     )
 
 
-def _short(value: Decimal) -> str:
-    return f"{value.normalize(_SHOWN):,f}"
+def _plain(value: Decimal) -> str:
+    return f"{value.normalize(_TEN_DIGITS):,f}"
 
 
 def _gains(performance: Performance) -> str:
@@ -480,19 +475,12 @@ def _gains(performance: Performance) -> str:
 def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
     run, curve = books.run, books.curve
     start, end = run.start_equity, from_money(curve.equity[-1])
-    performance, buy_and_hold = (
-        measure_curve(curve.closes_ms, equity, start_ms=curve.start_ms, start=start)
-        for equity in (curve.equity, curve.buy_and_hold)
-    )
-    trading = measure_trading(books)
-    if int(curve.closes_ms[-1]) - curve.start_ms < FEWEST_DAYS * DAY_MS:
-        performance, buy_and_hold = without_yearly(performance), without_yearly(buy_and_hold)
-        trading = msgspec.structs.replace(trading, turnover=None)
     open_positions = tuple(_open_positions(books))
+    funding = [payment for payment in run.payments if payment.kind != LIQUIDATION]
     return Stats(
         venue=run.venue,
-        performance=performance,
-        trading=trading,
+        performance=measure_curve(curve.times_ms, curve.from_start(curve.equity)),
+        trading=measure_trading(books),
         orders=run.orders,
         refused=run.refused,
         fills=len(run.fills),
@@ -501,31 +489,29 @@ def _stats(strategy: records.Strategy, bars: Bars, books: Books) -> Stats:
         start_equity=start,
         end_equity=end,
         pnl=end - start,
-        funding=_sum_of(books, liquidation=False),
-        funding_sources=_funding_sources(strategy, bars, books),
-        lost_margin=_sum_of(books, liquidation=True),
-        buy_and_hold=buy_and_hold,
+        funding=_sum(funding),
+        funding_sources=_funding_sources(strategy, bars, run.venue, funding),
+        lost_margin=_sum(p for p in run.payments if p.kind == LIQUIDATION),
+        buy_and_hold=measure_curve(curve.times_ms, curve.from_start(curve.buy_and_hold)),
         beyond_volume=beyond_volume(run, bars.steps, strategy.step),
         stops_reached=stops_reached(run.fills),
         denied=dict(sorted(Counter(denial.rule for denial in run.denials).items())),
-        denials=tuple(map(_denial, run.denials[:_LISTED])),
-        halts=tuple(map(_halt, run.halts)),
+        denials=tuple(map(_event, run.denials[:_LISTED])),
+        halts=tuple(map(_event, run.halts)),
     )
 
 
-def _sum_of(books: Books, *, liquidation: bool) -> Decimal:
-    amounts = (p.amount for p in books.run.payments if (p.kind == LIQUIDATION) == liquidation)
-    return sum(amounts, Decimal(0))
+def _sum(payments: Iterable[Payment]) -> Decimal:
+    return sum((payment.amount for payment in payments), Decimal(0))
 
 
 def _funding_sources(
-    strategy: records.Strategy, bars: Bars, books: Books
+    strategy: records.Strategy, bars: Bars, venue: str, payments: Sequence[Payment]
 ) -> dict[str, FundingSource]:
     """Return the source of the charged funding, by symbol."""
-    venue, span = books.run.venue, strategy.timeframe.whole(strategy.span)
+    span = strategy.timeframe.whole(strategy.span)
     sources = {}
     for symbol, rules in strategy.instruments[venue].items():
-        paid = sum((p.amount for p in books.run.payments if _is_funding_of(p, symbol)), Decimal(0))
         charged = bars.funding.get(venue, {}).get(symbol)
         covered = charged.covered_ms(span) if charged else {}
         without = _without_payment(charged, span) if charged else []
@@ -537,7 +523,7 @@ def _funding_sources(
             shares={name: round(ms / due_ms, 8) for name, ms in covered.items()},
             hours_without_rate=missing,
             first_without_rate=first,
-            paid=paid,
+            paid=_sum(payment for payment in payments if payment.symbol == symbol),
         )
     return sources
 
@@ -556,25 +542,10 @@ def _without_payment(charged: Charged, span: Span) -> list[Span]:
     return gaps(due, (Span(ts_ms - hours * HOUR_MS, ts_ms) for ts_ms, hours in pairs))
 
 
-def _is_funding_of(payment: Payment, symbol: str) -> bool:
-    return payment.kind != LIQUIDATION and payment.symbol == symbol
-
-
-def _denial(denial: Denial) -> Event:
-    return Event(
-        time=iso(denial.ts_ms),
-        symbol=denial.symbol,
-        rule=denial.rule,
-        order=denial.order,
-        until=None if denial.until_ms is None else iso(denial.until_ms),
-        numbers=denial.numbers,
-    )
-
-
-def _halt(halt: Halt) -> Event:
-    return Event(
-        time=iso(halt.ts_ms), rule=halt.rule, until=iso(halt.until_ms), numbers=halt.numbers
-    )
+def _event(record: Denial | Halt) -> Event:
+    values = msgspec.structs.asdict(record)
+    time, until_ms = iso(values.pop("ts_ms")), values.pop("until_ms")
+    return Event(time=time, until=None if until_ms is None else iso(until_ms), **values)
 
 
 def _open_positions(books: Books) -> Iterator[OpenPosition]:
@@ -611,23 +582,15 @@ def _divergence(
 
 def _only(fills: Iterable[Fill], other_fills: Iterable[Fill]) -> list[OneSided]:
     """Return the fills without a match among the other run's fills."""
-    unmatched = Counter((fill.ts_ms, fill.symbol, fill.side, fill.type) for fill in other_fills)
+    unmatched = Counter(map(_MATCH, other_fills))
     only = []
     for fill in fills:
-        key = (fill.ts_ms, fill.symbol, fill.side, fill.type)
+        key = _MATCH(fill)
         if unmatched[key]:
             unmatched[key] -= 1
         else:
-            only.append(
-                OneSided(
-                    time=iso(fill.ts_ms),
-                    symbol=fill.symbol,
-                    side=fill.side,
-                    type=fill.type,
-                    quantity=fill.quantity,
-                    price=fill.price,
-                )
-            )
+            values = {name: getattr(fill, name) for name in _OF_FILL}
+            only.append(OneSided(time=iso(fill.ts_ms), **values))
     return only
 
 

@@ -1,7 +1,7 @@
 """The book of one account: cash, positions, working orders, the day, halts, denials, payments.
 
-It knows no engine and no bars: whoever drives it reports prices, fills and times. All of it can be
-written down with msgspec and read back.
+It has no engine and no bars: its caller reports prices, fills and times. msgspec can encode and
+decode all of it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ _ZERO = Decimal(0)
 class Book(msgspec.Struct, kw_only=True):
     """The state of one account: positions, working orders, the day, halts.
 
-    `cash` is what the equity would be if every position were worth nothing; `prices` are the last
-    ones; `day_start` is the equity with which the UTC day began that ends at `midnight_ms`.
-    `barred` is the rule because of which nothing may be opened, whatever the account: whoever feeds
-    a live session sets it.
+    `cash` is the equity without the worth of the positions; `prices` are the last ones; `day_start`
+    is the equity at the start of the UTC day that ends at `midnight_ms`. `barred` is the name of a
+    rule that bars new positions whatever the account: the feeder of a live session sets it.
     """
 
     limits: Limits
@@ -46,10 +45,10 @@ class Book(msgspec.Struct, kw_only=True):
     def equity(self) -> Decimal:
         """Cash and positions, at the last prices."""
         with localcontext(EXACT):
-            held = ((symbol, size) for symbol, size in self.positions.items() if size)
-            return self.cash + sum((size * self.prices[s] for s, size in held), _ZERO)
+            sizes = ((symbol, size) for symbol, size in self.positions.items() if size)
+            return self.cash + sum((size * self.prices[s] for s, size in sizes), _ZERO)
 
-    # May this order go?
+    # Checks.
 
     def check(
         self,
@@ -60,14 +59,14 @@ class Book(msgspec.Struct, kw_only=True):
         others: Iterable[Order] = (),
         replacing: Sequence[str] = (),
     ) -> Breach | None:
-        """Return the first rule that an order would break; None when it may go.
+        """Return the first rule that an order would break; None if it breaks none.
 
         Args:
             order: The order, as it would be.
-            terms: How it is sent; None of a change.
+            terms: Its instructions when it is sent; None for a change.
             trigger: The trigger of a stop, unless it was reached before.
-            others: Orders that are asked for together with it.
-            replacing: Ids of working orders that it takes the place of.
+            others: Orders that are sent together with it.
+            replacing: Ids of the working orders that it replaces.
         """
         with localcontext(EXACT):
             working = [o for name, o in self.working.items() if name not in replacing]
@@ -87,7 +86,7 @@ class Book(msgspec.Struct, kw_only=True):
             return min(abs(position), abs(order.change))
 
     def expected(self, symbol: str, others: Iterable[Order] = ()) -> Decimal:
-        """Return the position once the market orders that are under way are filled."""
+        """Return the position after all market orders under way are filled."""
         with localcontext(EXACT):
             return self._expected(symbol, [*self.working.values(), *others])
 
@@ -98,8 +97,8 @@ class Book(msgspec.Struct, kw_only=True):
                 continue
             change = order.change
             if order.reduce_only:
-                held = abs(position) if position * change < 0 else _ZERO
-                change = min(abs(change), held).copy_sign(change)
+                reducible = abs(position) if position * change < 0 else _ZERO
+                change = min(abs(change), reducible).copy_sign(change)
             position += change
         return position
 
@@ -110,10 +109,10 @@ class Book(msgspec.Struct, kw_only=True):
         trigger: Decimal | None,
         working: Sequence[Order],
     ) -> Request:
-        """Return the account as the rules see it.
+        """Return the order and the account as the rules need them.
 
-        The worst position is that of two: what is held now, with all that works on the order's
-        side, and what is held once market orders under way are filled, with the rest.
+        The worst position is the larger of two: the present one with all working orders on the
+        order's side, and the one after market orders under way, with the resting orders.
         """
         buys, sells = (dict.fromkeys(self.positions, _ZERO) for _ in range(2))
         resting = reducing = _ZERO
@@ -152,7 +151,7 @@ class Book(msgspec.Struct, kw_only=True):
             limits=self.limits,
         )
 
-    # What happened.
+    # Events.
 
     def fill(
         self, order_id: str, symbol: str, change: Decimal, price: Decimal, fee: Decimal
@@ -171,7 +170,7 @@ class Book(msgspec.Struct, kw_only=True):
                 del self.working[order_id]
 
     def pay(self, payment: Payment) -> None:
-        """Book a payment, and list it."""
+        """Book and list a payment."""
         self.cash = EXACT.subtract(self.cash, payment.amount)
         self.payments.append(payment)
 
@@ -179,7 +178,7 @@ class Book(msgspec.Struct, kw_only=True):
 
     @property
     def lowest_equity(self) -> Decimal:
-        """The equity at which the day's loss is reached."""
+        """The equity at which the limit of the day's loss is reached."""
         return EXACT.subtract(self.day_start, self.limits.max_daily_loss_usd)
 
     def start_day(self, midnight_ms: int) -> None:
@@ -190,7 +189,7 @@ class Book(msgspec.Struct, kw_only=True):
             self.halted = None
 
     def halt(self, ts_ms: int, rule: str, numbers: dict[str, Decimal]) -> None:
-        """Let nothing be opened for the rest of the day, which a close at 00:00 UTC ends."""
+        """Bar new positions for the rest of the day, which ends with a close at 00:00 UTC."""
         equity = self.equity
         money = {
             "equity_usd": equity,

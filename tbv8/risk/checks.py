@@ -1,4 +1,4 @@
-"""Every rule by its name, in the order in which an order is held against them."""
+"""All rules by name, in the order of the checks."""
 
 from __future__ import annotations
 

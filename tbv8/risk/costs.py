@@ -17,7 +17,7 @@ def funding(position: Decimal, price: Decimal, rate: Decimal) -> Decimal:
     Args:
         position: The position at that time.
         price: The price then.
-        rate: What is charged then, as a fraction of the notional.
+        rate: The rate of the payment, as a fraction of the notional.
     """
     with localcontext(EXACT):
         paid = position * price * rate
@@ -25,7 +25,7 @@ def funding(position: Decimal, price: Decimal, rate: Decimal) -> Decimal:
 
 
 def fixed_rate(rate_8h: Decimal, hours: int) -> Decimal:
-    """Return the share of a rate of eight hours that is charged every so many hours."""
+    """Return the rate of a payment every `hours` hours, from a rate per eight hours."""
     return EXACT.divide(EXACT.multiply(rate_8h, Decimal(hours)), Decimal(_RATE_HOURS))
 
 

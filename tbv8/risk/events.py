@@ -12,7 +12,6 @@ EXACT = Context(prec=60)
 
 LIQUIDATION = "liquidation"
 
-
 NEVER_MS = 10**16
 """Later than any time."""
 
@@ -20,7 +19,7 @@ type PaymentKind = Literal["funding", "liquidation"]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """An order as the rules see it: `change` is what it may still add to the position, signed.
+    """An order as the rules need it; `change` is its unfilled quantity, below 0 for a sale.
 
     `prices` are its limit and trigger, in this order, as far as it has them. A child of a bracket
     names its `parent`.
@@ -41,10 +40,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """Instructions of an order that matter only when it is sent, in NautilusTrader's words.
 
-    `lacks_parent`: it names a parent that is not sent together with it, is of another symbol, or
-    waits for the order itself.
-    `is_repeated`: an order of this id was sent before. `has_waited`: the request was made inside of
-    a step, and waited for its close.
+    `lacks_parent`: its parent is not sent together with it, is of another symbol, or waits for the
+    order itself. `is_repeated`: an order of this id was sent before. `has_waited`: it was requested
+    inside a step, and waited for the close.
     """
 
     type: str = "market"
@@ -68,7 +66,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 class Breach(msgspec.Struct, frozen=True):
     """The rule that an order would break, and the numbers that show it.
 
-    Money is `..._usd`, a price USD per unit, leverage times the equity, the rest base units.
+    Money is named `..._usd`, prices are USD per unit, leverage is a multiple of the equity, and all
+    else is in base units.
     """
 
     rule: str
@@ -80,7 +79,7 @@ class Breach(msgspec.Struct, frozen=True):
 
 
 class Denial(msgspec.Struct, frozen=True, kw_only=True):
-    """An order, or a part of one, that did not reach the venue; during a halt, until when."""
+    """An order, or a part of one, that did not reach the venue; `until_ms` is the end of a halt."""
 
     ts_ms: int
     symbol: str
@@ -93,7 +92,7 @@ class Denial(msgspec.Struct, frozen=True, kw_only=True):
 class Halt(msgspec.Struct, frozen=True, kw_only=True):
     """A halt: the time at which everything was closed, and the end of the pause.
 
-    `rule` is `max_daily_loss_usd` or `liquidation`; the numbers say why, in units as a Breach's.
+    `rule` is `max_daily_loss_usd` or `liquidation`; the numbers have the units of a Breach.
     """
 
     ts_ms: int
@@ -103,10 +102,10 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """Money that left the account outside of fills; below 0 it came in.
+    """Money that left the account outside of fills, below 0 if it came in.
 
-    `funding` of a symbol; `liquidation`: the maintenance margin that was lost, or what the venue
-    bore below zero. `booked_ms` is when funding of `ts_ms` was booked that was not known then.
+    Of the kind `liquidation` it is the lost maintenance margin, or below 0 the loss beyond the
+    equity, which the venue bears. `booked_ms` is the booking of funding that became known later.
     """
 
     ts_ms: int

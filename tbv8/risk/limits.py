@@ -1,4 +1,4 @@
-"""The numbers that hold for one strategy at one venue."""
+"""The limits of a strategy at a venue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of a rule, and what it looks at."""
+"""The shape of a rule, and the request that it checks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tbv8.risk.limits import Limits, MarketLimits
 type Numbers = dict[str, Decimal]
 
 type Scope = Literal["sending", "every", "beginning", "opening"]
-"""Of which orders a rule is asked: of those that are sent (not of changes); of every one; of those
-that begin to work (not of children that wait for their parent); of those that could open a position
-and begin to work."""
+"""The orders that a rule applies to: orders that are sent, not changes; every order and change;
+orders that begin to work, not children that wait for a parent; orders that begin to work and could
+open a position."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """An order at the moment at which it is asked for, and the account as it is then.
+    """An order to check, and the account at that moment.
 
-    A change of an order has no `terms`; `trigger` is a stop's, unless it was reached before.
-    `expected` is the position once the market orders under way are filled, `open_orders` what works
-    on the order's own side, `worst` the position of each symbol if its working orders fill to the
-    worse side, the order included. `prices` are the last ones; a symbol without a price has not
-    closed yet. `opens` tells whether the order, with all that works on its side, could open a
-    position; `barred` names the rule by which none may be opened now.
+    A change of an order has no `terms`. `trigger` is that of a stop, unless it was reached before.
+    `expected` is the position after the market orders under way, `open_orders` the sum of the
+    working orders on the order's side. `worst` is each symbol's position if its working orders fill
+    to the worse side, the order included. `prices` are the last closes, missing before the first.
+    `opens` is True if the order, with all that works on its side, could open a position. `barred`
+    is the name of the rule that bars new positions now.
     """
 
     order: Order
@@ -51,15 +51,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scopes(self) -> set[Scope]:
-        """The scopes whose rules are asked."""
+        """The scopes that the order belongs to."""
         begins = self.order.parent is None
-        asked: dict[Scope, bool] = {
+        belongs: dict[Scope, bool] = {
             "sending": self.terms is not None,
             "every": True,
             "beginning": begins,
             "opening": begins and self.opens,
         }
-        return {scope for scope, is_asked in asked.items() if is_asked}
+        return {scope for scope, is_in in belongs.items() if is_in}
 
     @property
     def worst_here(self) -> Decimal:
@@ -80,22 +80,33 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule.
 
     Attributes:
-        name: As summary.json and the terminal have it.
-        key: Where its number comes from in the YAML; None where it is no number of the user's.
-        words: What an order that breaks it does, for the result's page.
-        cure: What keeps a strategy within it, for the terminal; empty where the words say it.
-        broken: Returns the numbers that show the breach, None where there is none.
-        scope: Of which orders it is asked.
+        name: Its name in summary.json and in the terminal.
+        words: A breach in words, for the result's page.
+        broken: Returns the numbers that show a breach; None if there is none.
+        scope: The orders that it applies to.
+        key: The key of its number in the YAML; None if no key sets it.
+        cure: The way to keep it, for the terminal; empty if the words say it.
     """
 
     name: str
-    key: str | None
     words: str
     broken: Callable[[Request], Numbers | None]
     scope: Scope = "opening"
+    key: str | None = None
     cure: str = ""
 
     @property
     def explanation(self) -> str:
         """Words and cure, for the result's page."""
         return f"{self.words} ({self.cure})" if self.cure else self.words
+
+
+def of_terms(name: str, *, words: str, cure: str, breaks: Callable[[Terms], bool]) -> Rule:
+    """Return a rule that depends on the instructions of a sent order alone."""
+    return Rule(
+        name=name,
+        words=words,
+        broken=lambda request: {} if request.terms and breaks(request.terms) else None,
+        scope="sending",
+        cure=cure,
+    )

@@ -44,12 +44,12 @@ from tbv8.store.ledger import (
     HISTORY,
     MINUTE_DATASETS,
     RECORDED,
-    HeldDay,
     LedgerDay,
+    StoredDay,
     missing_hours,
     number_columns,
     read_days,
-    read_held_days,
+    read_stored_days,
 )
 from tbv8.store.natives import UPSERT, NativeMarket
 
@@ -260,7 +260,7 @@ def schema_of(dataset: str) -> pa.Schema:
     return MINUTE_BARS if dataset in MINUTE_DATASETS else BUILT_BARS
 
 
-class Known(msgspec.Struct, frozen=True):
+class KnownSpan(msgspec.Struct, frozen=True):
     """A span with all of its rows and their source."""
 
     span: Span
@@ -279,13 +279,15 @@ def write_history(
     dataset: str = HISTORY,
 ) -> None:
     """Write `bars` as the complete data of `span`; see `write_pieces`."""
-    write_pieces(store, series, [Known(span, bars, source)], updated_ms=updated_ms, dataset=dataset)
+    write_pieces(
+        store, series, [KnownSpan(span, bars, source)], updated_ms=updated_ms, dataset=dataset
+    )
 
 
 def write_pieces(
     store: BarStore,
     series: Series,
-    pieces: Sequence[Known],
+    pieces: Sequence[KnownSpan],
     *,
     updated_ms: int,
     dataset: str = HISTORY,
@@ -304,8 +306,8 @@ def write_pieces(
             _write_run(store, series, run, updated_ms=updated_ms, dataset=dataset)
 
 
-def _touching(pieces: Sequence[Known]) -> list[list[Known]]:
-    runs: list[list[Known]] = []
+def _touching(pieces: Sequence[KnownSpan]) -> list[list[KnownSpan]]:
+    runs: list[list[KnownSpan]] = []
     for piece in pieces:
         if runs and runs[-1][-1].span.end_ms == piece.span.start_ms:
             runs[-1].append(piece)
@@ -315,7 +317,7 @@ def _touching(pieces: Sequence[Known]) -> list[list[Known]]:
 
 
 def _write_run(
-    store: BarStore, series: Series, run: Sequence[Known], *, updated_ms: int, dataset: str
+    store: BarStore, series: Series, run: Sequence[KnownSpan], *, updated_ms: int, dataset: str
 ) -> None:
     span = Span(run[0].span.start_ms, run[-1].span.end_ms)
     rows = pa.concat_tables([piece.rows for piece in run])
@@ -360,11 +362,11 @@ def _missing(dataset: str, known: Span, rows: pa.Table, count: int) -> int:
 
 def paid_in(rates: pa.Table, span: Span) -> Iterator[tuple[int, int]]:
     """Return `ts_ms` and `interval_hours` of the payments in `span`, from a table by time."""
-    part = cut(rates, span)
+    part = rows_within(rates, span)
     return zip(part["ts_ms"].to_pylist(), part["interval_hours"].to_pylist(), strict=True)
 
 
-def read_checked_days(store: BarStore, series: Series, days: Sequence[HeldDay]) -> pa.Table:
+def read_checked_days(store: BarStore, series: Series, days: Sequence[StoredDay]) -> pa.Table:
     """Return all bars of `days` (sorted by time), after a check of each day's digest.
 
     Raises:
@@ -375,19 +377,19 @@ def read_checked_days(store: BarStore, series: Series, days: Sequence[HeldDay]) 
     return pa.concat_tables(tables) if tables else MINUTE_BARS.empty_table()
 
 
-def read_held_span(store: BarStore, series: Series, timeframe: Timeframe, span: Span) -> pa.Table:
+def read_stored_bars(store: BarStore, series: Series, timeframe: Timeframe, span: Span) -> pa.Table:
     """Return the stored bars of a timeframe that open in `span`, after a check of the digests.
 
     Raises:
         DataError: The rows of a day do not match its ledger.
     """
-    days = read_held_days(store.query, series, timeframe, span)
+    days = read_stored_days(store.query, series, timeframe, span)
     if not days:
         return schema_of(timeframe.dataset).empty_table()
-    return cut(read_checked_days(store, series, days), span)
+    return rows_within(read_checked_days(store, series, days), span)
 
 
-def cut(bars: pa.Table, span: Span) -> pa.Table:
+def rows_within(bars: pa.Table, span: Span) -> pa.Table:
     """Return the bars that open in `span`, from bars sorted by time, without a copy."""
     opens = bars["ts_ms"].to_numpy()
     first, end = np.searchsorted(opens, (span.start_ms, span.end_ms)).tolist()
@@ -414,7 +416,7 @@ def read_checked(
     return bars
 
 
-def _dataset(day: HeldDay) -> str:
+def _dataset(day: StoredDay) -> str:
     return day.dataset
 
 

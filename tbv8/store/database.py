@@ -110,7 +110,7 @@ class Place:
 
 
 @contextmanager
-def watched(place: Place) -> Iterator[None]:
+def watch_place(place: Place) -> Iterator[None]:
     """Check a place twice a second during the block, and interrupt the block if it changes.
 
     Only the main thread can be interrupted. Others rely on the check of each transaction.

@@ -9,7 +9,7 @@ import msgspec
 
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, iso
 from tbv8.store.database import Query
-from tbv8.store.ledger import FUNDING, HeldDay, LedgerDay, fingerprint, read_days
+from tbv8.store.ledger import FUNDING, LedgerDay, StoredDay, fingerprint, read_days
 
 
 class Stretch(msgspec.Struct, frozen=True):
@@ -69,8 +69,8 @@ def funding_fingerprint(query: Query, symbol: str, stretches: Iterable[Stretch])
     total = hashlib.sha256()
     for stretch in stretches:
         series, days = Series(stretch.venue, symbol), read_payment_days(query, symbol, stretch)
-        held_days = [HeldDay(dataset=FUNDING, ledger=day) for day in days]
-        if (digest := fingerprint(query, series, held_days, stretch.payments)) is None:
+        stored_days = [StoredDay(dataset=FUNDING, ledger=day) for day in days]
+        if (digest := fingerprint(query, series, stored_days, stretch.payments)) is None:
             return None
         total.update(f"{stretch.venue} {stretch.span} {digest}\n".encode())
     return total.hexdigest()

@@ -49,14 +49,14 @@ class LedgerDay(msgspec.Struct, frozen=True, kw_only=True):
         return Span(self.start_ms, self.end_ms)
 
 
-class HeldDay(msgspec.Struct, frozen=True, kw_only=True):
+class StoredDay(msgspec.Struct, frozen=True, kw_only=True):
     """A stored UTC day of bars, and its dataset."""
 
     dataset: str
     ledger: LedgerDay
 
 
-type KnownDay = tuple[int, int, int, str]
+type MinuteDay = tuple[int, int, int, str]
 """The ledger facts of a UTC day of 1m bars: day_ms, start_ms, end_ms and digest, "" for NULL."""
 
 type BuiltDay = tuple[int, int, int, str | None]
@@ -82,37 +82,39 @@ def read_days(
     return [_day(row) for row in query(f"{sql} ORDER BY day_ms", values)]
 
 
-def read_held_days(
+def read_stored_days(
     query: Query, series: Series, timeframe: Timeframe, span: Span | None = None
-) -> list[HeldDay]:
+) -> list[StoredDay]:
     """Return the days of bars of a series, by time; with `span`, only days that overlap it.
 
     A day of 1m bars comes from history, unless the recorder has more minutes of it.
     """
     datasets = (RECORDED, HISTORY) if timeframe.text == "1m" else (timeframe.dataset,)
-    days: dict[int, HeldDay] = {}
+    days: dict[int, StoredDay] = {}
     for dataset in datasets:
         for day in read_days(query, series, dataset, span):
             other = days.get(day.day_ms)
             if other is None or other.ledger.span.minutes <= day.span.minutes:
-                days[day.day_ms] = HeldDay(dataset=dataset, ledger=day)
+                days[day.day_ms] = StoredDay(dataset=dataset, ledger=day)
     return [days[day_ms] for day_ms in sorted(days)]
 
 
-def read_known_days(query: Query, series: Series) -> list[KnownDay]:
-    """Return the ledger facts of the same days as `read_held_days` for 1m bars.
+def read_minute_days(query: Query, series: Series) -> list[MinuteDay]:
+    """Return the ledger facts of the same days as `read_stored_days` for 1m bars.
 
     Rows instead of records, as in `read_built_days`: 200 symbols of four timeframes are normal use,
     and records would double the time.
     """
-    datasets = [days for name in MINUTE_DATASETS if (days := _read_known(query, series, name))]
+    datasets = [
+        days for name in MINUTE_DATASETS if (days := _read_minute_days(query, series, name))
+    ]
     if len(datasets) < 2:
         return datasets[0] if datasets else []
-    ledger = [day.ledger for day in read_held_days(query, series, ONE_MINUTE)]
+    ledger = [day.ledger for day in read_stored_days(query, series, ONE_MINUTE)]
     return [(day.day_ms, day.start_ms, day.end_ms, day.digest or "") for day in ledger]
 
 
-def _read_known(query: Query, series: Series, dataset: str) -> list[KnownDay]:
+def _read_minute_days(query: Query, series: Series, dataset: str) -> list[MinuteDay]:
     return query(
         f"SELECT {_DAY}, {_EDGES}, CAST(coalesce(digest, '') AS TEXT) FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
@@ -129,7 +131,7 @@ def read_built_days(query: Query, series: Series, dataset: str) -> list[BuiltDay
     )
 
 
-def covers(query: Query, series: Series, dataset: str, span: Span) -> bool:
+def is_covered(query: Query, series: Series, dataset: str, span: Span) -> bool:
     """Return True if the ledger has no gap in `span`; one indexed sum, for use at each start."""
     ((total,),) = query(
         "SELECT total(min(end_ms, ?) - max(start_ms, ?)) FROM history_coverage"
@@ -149,9 +151,9 @@ def covers(query: Query, series: Series, dataset: str, span: Span) -> bool:
     return int(total) == span.end_ms - span.start_ms
 
 
-def covered(query: Query, series: Series, dataset: str) -> list[Span]:
+def read_covered_spans(query: Query, series: Series, dataset: str) -> list[Span]:
     """Return the known spans of a series in time order, with adjacent ones joined."""
-    return joined(
+    return join_spans(
         query(
             f"SELECT {_EDGES} FROM history_coverage"
             " WHERE venue = ? AND symbol = ? AND dataset = ? ORDER BY day_ms",
@@ -160,7 +162,7 @@ def covered(query: Query, series: Series, dataset: str) -> list[Span]:
     )
 
 
-def outdated(query: Query, series: Series, files: Mapping[str, Span]) -> list[Span]:
+def read_outdated_spans(query: Query, series: Series, files: Mapping[str, Span]) -> list[Span]:
     """Return the known parts of history days that were read from other files than the present ones.
 
     Args:
@@ -182,7 +184,7 @@ def outdated(query: Query, series: Series, files: Mapping[str, Span]) -> list[Sp
     ]
 
 
-def joined(edges: Iterable[tuple[int, int]]) -> list[Span]:
+def join_spans(edges: Iterable[tuple[int, int]]) -> list[Span]:
     """Return the spans of days (start and end, by day) in time order, with adjacent ones joined.
 
     A loop over pairs, not records: 1.5 ms for eight years, and 200 symbols are normal use.
@@ -196,7 +198,7 @@ def joined(edges: Iterable[tuple[int, int]]) -> list[Span]:
     return merge(Span(*edges) for edges in runs)
 
 
-def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASETS) -> bool:
+def has_days(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASETS) -> bool:
     """Return True if the ledger has any day of a series."""
     return any(
         query(
@@ -207,7 +209,7 @@ def holds(query: Query, series: Series, datasets: Sequence[str] = MINUTE_DATASET
     )
 
 
-def held_span(query: Query, venue: str) -> Span | None:
+def read_stored_span(query: Query, venue: str) -> Span | None:
     """Return the span from the first to the last stored bar of a venue's history; None without."""
     ((start_ms, end_ms),) = query(
         "SELECT CAST(min(start_ms) AS INTEGER), CAST(max(end_ms) AS INTEGER) FROM history_coverage"
@@ -217,7 +219,7 @@ def held_span(query: Query, venue: str) -> Span | None:
     return None if start_ms is None else Span(start_ms, end_ms)
 
 
-def fingerprint(query: Query, series: Series, days: Sequence[HeldDay], span: Span) -> str | None:
+def fingerprint(query: Query, series: Series, days: Sequence[StoredDay], span: Span) -> str | None:
     """Return the sha256 over the day digests in `span`; None if a day was changed by hand.
 
     Missing days count as empty, and a day that lies only partly in `span` is hashed from its rows.

@@ -14,7 +14,7 @@ import msgspec
 from tbv8.errors import ConfigError
 from tbv8.market import Series
 from tbv8.store.database import Query
-from tbv8.store.ledger import FUNDING, MINUTE_DATASETS, holds
+from tbv8.store.ledger import FUNDING, MINUTE_DATASETS, has_days
 
 UPSERT = (
     "INSERT OR REPLACE INTO native_markets (venue, symbol, native, setting, multiplier)"
@@ -60,7 +60,7 @@ def read_native(query: Query, series: Series) -> NativeMarket | None:
     if rows:
         native, setting, multiplier = rows[0]
         return NativeMarket(native=native, setting=setting, multiplier=Decimal(multiplier))
-    if holds(query, series, (*MINUTE_DATASETS, FUNDING)):
+    if has_days(query, series, (*MINUTE_DATASETS, FUNDING)):
         return NativeMarket(native="", setting="", multiplier=Decimal(1))
     return None
 

@@ -19,8 +19,8 @@ from tbv8.market import DAY_MS, MINUTE_MS, Series, Span
 from tbv8.store.database import BUSY_TIMEOUT_S, Query, open_reader, translated_errors
 from tbv8.store.ticks import WAL_LIMIT_BYTES
 
-TICKS = ("trades", "bbo")
-TICK_TABLES = (*TICKS, "mark")
+TRADES_AND_QUOTES = ("trades", "bbo")
+RECORDED_TABLES = (*TRADES_AND_QUOTES, "mark")
 _ORDER = {"history_coverage": "day_ms", "recording_gaps": "start_ms", "native_markets": "symbol"}
 _ROWS = 5000  # per transaction, which takes about 0.05 s
 _PAUSE_S = 0.05  # waiting writers retry within 0.1 s, so they need two tries at most
@@ -35,7 +35,9 @@ class OldRows(msgspec.Struct, frozen=True):
     rows: int
 
 
-def stored_ticks(query: Query, tables: Sequence[str] = TICKS) -> Iterator[tuple[str, Series]]:
+def stored_ticks(
+    query: Query, tables: Sequence[str] = TRADES_AND_QUOTES
+) -> Iterator[tuple[str, Series]]:
     """Yield each table and series with trades or quotes, or with rows of other such tables."""
     for table in tables:
         after = ("", "")
@@ -55,7 +57,7 @@ def find_old(query: Query, table: str, series: Series, *, before_ms: int) -> Old
     newest = query(
         f"SELECT ts_ms FROM {table} WHERE venue = ? AND symbol = ? AND ts_ms < received_ms + ?"
         " ORDER BY ts_ms DESC LIMIT 1",
-        (*key, DAY_MS),  # as in `tbv8.store.ticks.read_held`
+        (*key, DAY_MS),  # as in `tbv8.store.ticks.query_recorded_state`
     )
     if not newest:
         return None

@@ -55,7 +55,7 @@ RATE = "rate"
 type Role = Literal["primary", "shadow"]
 
 _FORTNIGHT_MS = 14 * DAY_MS
-_PASSING = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
+_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _PRICES = ("open", "high", "low", "close", "volume")
 
 
@@ -91,7 +91,7 @@ class StoredSession(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None = None
 
 
-class Minute(msgspec.Struct, frozen=True, kw_only=True):
+class SessionMinute(msgspec.Struct, frozen=True, kw_only=True):
     """One closed minute of all symbols of a session; None for a symbol without a bar.
 
     `seen_ms` is our clock at the time of reading, `barred` the rule that forbade to open positions.
@@ -118,7 +118,7 @@ class Event(msgspec.Struct, frozen=True):
     body: str
 
 
-class Closed(msgspec.Struct, frozen=True):
+class ClosedMinutes(msgspec.Struct, frozen=True):
     """Known minutes of one series from some time on.
 
     `bars` are keyed by their open and complete up to `until_ms`. `next_ms` is the start of the next
@@ -217,8 +217,8 @@ class Journal:
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
             if (problem := file_problem(self._db_path, str(e))) is None:
                 raise
-            passes = isinstance(e, sqlite3.OperationalError)
-            if passes and any(word in str(e) for word in _PASSING):
+            is_temporary = isinstance(e, sqlite3.OperationalError)
+            if is_temporary and any(word in str(e) for word in _TEMPORARY):
                 raise BusyError(problem.replace(" for a minute", "")) from e
             raise DataError(problem) from e
 
@@ -248,7 +248,7 @@ class Journal:
     def begin(
         self,
         session: StoredSession,
-        history: Sequence[Minute],
+        history: Sequence[SessionMinute],
         rates: Sequence[Event],
         *,
         ends: StoredSession | None,
@@ -298,7 +298,7 @@ class Journal:
     # Minutes and events.
 
     def write_minutes(
-        self, session_id: int, minutes: Sequence[Minute], notes: Sequence[Event] = ()
+        self, session_id: int, minutes: Sequence[SessionMinute], notes: Sequence[Event] = ()
     ) -> None:
         """Write minutes before their use, and observations about them."""
         with self._writing() as connection:
@@ -378,26 +378,26 @@ def read_session(query: Query, strategy_id: str, role: Role) -> StoredSession | 
 
 def read_minutes(
     query: Query, session_id: int, *, from_ms: int = 0, until_ms: int = 2**62
-) -> list[Minute]:
+) -> list[SessionMinute]:
     """Return the minutes of a session that open in a span, in order."""
     rows = query(
         f"SELECT ts_ms, symbol, {', '.join(_PRICES)}, seen_ms, barred FROM session_bars"
         " WHERE session_id = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, symbol",
         (session_id, from_ms, until_ms),
     )
-    minutes: dict[int, Minute] = {}
+    minutes: dict[int, SessionMinute] = {}
     for ts_ms, symbol, *prices, seen_ms, barred in rows:
         bar = None if prices[0] is None else Bar(ts_ms, *prices)
         minute = minutes.get(ts_ms)
         if minute is None:
             bars: dict[str, Bar | None] = {symbol: bar}
-            minutes[ts_ms] = Minute(ts_ms=ts_ms, bars=bars, seen_ms=seen_ms, barred=barred)
+            minutes[ts_ms] = SessionMinute(ts_ms=ts_ms, bars=bars, seen_ms=seen_ms, barred=barred)
         else:
             minute.bars[symbol] = bar  # type: ignore[index]  # it is not given away yet
     return list(minutes.values())
 
 
-def iter_minutes(query: Query, session: StoredSession) -> Iterator[Minute]:
+def iter_minutes(query: Query, session: StoredSession) -> Iterator[SessionMinute]:
     """Yield all minutes of a session in order, read a fortnight at a time."""
     ((last_ms,),) = query(
         "SELECT max(ts_ms) FROM session_bars WHERE session_id = ?", (session.session_id,)
@@ -437,7 +437,9 @@ def read_events(
     return events
 
 
-def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) -> Closed:
+def read_closed_minutes(
+    query: Query, series: Series, *, from_ms: int, until_ms: int
+) -> ClosedMinutes:
     """Return the known closed minutes of a series from a time on, fetched or recorded.
 
     Raises:
@@ -471,17 +473,17 @@ def read_closed(query: Query, series: Series, *, from_ms: int, until_ms: int) ->
                 )
         cursor = part.end_ms
     later = [s.start_ms for s, _ in parts if s.start_ms > cursor]
-    return Closed(bars, ONE_MINUTE.floor(cursor), min(later, default=None))
+    return ClosedMinutes(bars, ONE_MINUTE.floor(cursor), min(later, default=None))
 
 
-def read_corrected(
+def read_corrections(
     query: Query, session: StoredSession, symbols: Iterable[str], *, since_ms: int
 ) -> list[tuple[str, Bar, Bar]]:
     """Return the minutes whose recorded bar has changed since the session used it.
 
     Each comes with its symbol, the used bar, and the present one.
     """
-    corrected = []
+    corrections = []
     for symbol in symbols:
         rows = query(
             f"SELECT b.ts_ms, {_columns('b')}, {_columns('r')}"
@@ -492,8 +494,8 @@ def read_corrected(
             (session.venue, session.session_id, symbol, since_ms),
         )
         for ts_ms, *values in rows:
-            corrected.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
-    return corrected
+            corrections.append((symbol, Bar(ts_ms, *values[:5]), Bar(ts_ms, *values[5:])))
+    return corrections
 
 
 def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
@@ -576,7 +578,7 @@ def _text(value: Any) -> str:
 
 
 def _insert_minutes(
-    connection: sqlite3.Connection, session_id: int, minutes: Sequence[Minute]
+    connection: sqlite3.Connection, session_id: int, minutes: Sequence[SessionMinute]
 ) -> None:
     empty = (None,) * len(_PRICES)
     connection.executemany(

@@ -43,7 +43,7 @@ NOT_RUNNING = "recorder not running"
 
 type Row = tuple[Any, ...]
 
-_PASSING = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
+_TEMPORARY = ("locked", "busy", "full", "disk I/O", "unable to open", "readonly")
 _BAR = "ts_ms, open, high, low, close, volume"
 
 
@@ -65,7 +65,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     healed: bool = False
 
 
-class Minute(msgspec.Struct, frozen=True, kw_only=True):
+class RecordedMinute(msgspec.Struct, frozen=True, kw_only=True):
     """The bar of a whole minute: built from live trades, or fetched from the venue (`refilled`).
 
     An impossible bar is not stored: its minute counts as missing at the venue.
@@ -76,7 +76,7 @@ class Minute(msgspec.Struct, frozen=True, kw_only=True):
     refilled: bool = False
 
 
-class Paid(msgspec.Struct, frozen=True):
+class PaidSpan(msgspec.Struct, frozen=True):
     """A span with all of its funding, as rows (ts_ms, rate, interval_hours)."""
 
     series: Series
@@ -102,10 +102,10 @@ class Batch(msgspec.Struct):
     late: list[Row] = []
     folds: list[Row] = []
     bbo: list[Row] = []
-    minutes: list[Minute] = []
+    minutes: list[RecordedMinute] = []
     gaps: dict[tuple[Series, str, int], Gap] = {}
     marks: list[Row] = []
-    paid: list[Paid] = []
+    paid: list[PaidSpan] = []
 
     def __len__(self) -> int:
         ticks = len(self.trades) + len(self.late) + len(self.folds) + len(self.bbo)
@@ -113,7 +113,7 @@ class Batch(msgspec.Struct):
         return ticks + len(self.minutes) + len(self.gaps) + slow
 
 
-class Written(msgspec.Struct, frozen=True, kw_only=True):
+class CommitResult(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a commit.
 
     Args:
@@ -313,7 +313,7 @@ class TickStore:
         with translated_errors(self._db_path):
             self._connection.execute(UPSERT, market.row(series))
 
-    def commit(self, batch: Batch, *, now_ms: int) -> Written:
+    def commit(self, batch: Batch, *, now_ms: int) -> CommitResult:
         """Write a batch in one transaction, all or nothing.
 
         Raises:
@@ -331,7 +331,7 @@ class TickStore:
                 raise
         except sqlite3.OperationalError as e:
             problem = file_problem(self._db_path, str(e))
-            if problem and any(word in str(e) for word in _PASSING):
+            if problem and any(word in str(e) for word in _TEMPORARY):
                 raise BusyError(f"{self._db_path}: {e}") from e
             raise DataError(problem or f"{self._db_path}: {e}") from e
         except (sqlite3.DatabaseError, UnicodeDecodeError) as e:
@@ -347,10 +347,10 @@ class TickStore:
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
 
-    def _write(self, batch: Batch, now_ms: int) -> Written:
+    def _write(self, batch: Batch, now_ms: int) -> CommitResult:
         execute, many = self._connection.execute, self._connection.executemany
         new = many(_INSERT_TRADE, batch.trades).rowcount if batch.trades else 0
-        fresh = [row for row in batch.late if execute(_INSERT_TRADE, row).rowcount == 1]
+        new_late = [row for row in batch.late if execute(_INSERT_TRADE, row).rowcount == 1]
         if batch.bbo:
             many("INSERT INTO bbo VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.bbo)
         if batch.marks:
@@ -359,12 +359,12 @@ class TickStore:
             self._write_paid(paid, now_ms)
         self._write_gaps(batch.gaps.values())
         warnings = self._write_minutes(batch.minutes, now_ms) if batch.minutes else []
-        without_bar, fold_warnings = self._fold(fresh, batch.folds, now_ms)
+        without_bar, fold_warnings = self._fold(new_late, batch.folds, now_ms)
         if batch.folds:
-            fresh_rows = set(fresh)
-            without_bar = tuple(row for row in without_bar if row in fresh_rows)
-        return Written(
-            trades=new + len(fresh),
+            new_late_rows = set(new_late)
+            without_bar = tuple(row for row in without_bar if row in new_late_rows)
+        return CommitResult(
+            trades=new + len(new_late),
             bbo=len(batch.bbo),
             without_bar=without_bar,
             warnings=(*warnings, *fold_warnings),
@@ -389,7 +389,7 @@ class TickStore:
             ],
         )
 
-    def _write_paid(self, paid: Paid, now_ms: int) -> None:
+    def _write_paid(self, paid: PaidSpan, now_ms: int) -> None:
         """Write funding and the ledger of its days; a day edited by hand stays marked."""
         series, execute = paid.series, self._connection.execute
         key = (series.venue, series.symbol)
@@ -429,8 +429,8 @@ class TickStore:
                 ),
             )
 
-    def _write_minutes(self, minutes: Sequence[Minute], now_ms: int) -> list[str]:
-        days: dict[tuple[Series, int], list[Minute]] = {}
+    def _write_minutes(self, minutes: Sequence[RecordedMinute], now_ms: int) -> list[str]:
+        days: dict[tuple[Series, int], list[RecordedMinute]] = {}
         for minute in minutes:
             day_ms = minute.bar.ts_ms // DAY_MS * DAY_MS
             days.setdefault((minute.series, day_ms), []).append(minute)
@@ -443,16 +443,16 @@ class TickStore:
         return warnings
 
     def _fold(
-        self, fresh: Sequence[Row], folds: Sequence[Row], now_ms: int
+        self, new_late: Sequence[Row], folds: Sequence[Row], now_ms: int
     ) -> tuple[tuple[Row, ...], list[str]]:
         """Fold new trades into bars that are already written.
 
         The bar of a refilled minute has them already. So has that of a minute whose trades were
-        dropped by `tbv8.store.prune`: seemingly new trades of it (`fresh`) are replays.
+        dropped by `tbv8.store.prune`: seemingly new trades of it (`new_late`) are replays.
         """
-        sure = set(folds)
+        known_new = set(folds)
         minutes: dict[tuple[Series, int], list[Row]] = {}
-        for row in (*fresh, *folds):
+        for row in (*new_late, *folds):
             open_ms = row[2] // MINUTE_MS * MINUTE_MS
             minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
         days: dict[tuple[Series, int], _Day] = {}
@@ -466,7 +466,7 @@ class TickStore:
             elif not self._was_refilled(series, open_ms):
                 first_ms, last_ms = self._earlier_trades(series, open_ms, arrivals)
                 has_trades = days[key].bars[open_ms][5] > 0
-                if first_ms <= last_ms or not has_trades or sure.intersection(arrivals):
+                if first_ms <= last_ms or not has_trades or known_new.intersection(arrivals):
                     days[key].fold(open_ms, arrivals, first_ms, last_ms)
         return tuple(without_bar), [w for day in days.values() for w in day.write(now_ms)]
 
@@ -612,7 +612,7 @@ class _Day:
         )
         name = f"{RECORDED} {self._series}"
         warnings = [
-            f"{name}: the venue's own bar of {iso(ts_ms)} cannot be, it is left out as missing"
+            f"{name}: the venue's own bar of {iso(ts_ms)} is impossible, it counts as missing"
             for ts_ms in self._unusable
         ]
         if not self._sound:

@@ -24,9 +24,9 @@ import msgspec
 
 from tbv8.store.database import BUSY_TIMEOUT_S, Place, Query, open_reader, translated_errors
 
-type Status = Literal["ok", "failed", "died"]
+type TrialStatus = Literal["ok", "failed", "died"]
 
-BY_TRADE, MARKET = "trades", "mc:"
+BY_TRADE, MARKET_PART = "trades", "mc:"
 METRICS = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
 
 _TRIAL = (
@@ -57,7 +57,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     variant: bytes
     start_ms: int
     end_ms: int
-    status: Status
+    status: TrialStatus
     sharpe: float | None = None
     sortino: float | None = None
     calmar: float | None = None
@@ -85,7 +85,7 @@ class Details(msgspec.Struct, frozen=True, kw_only=True):
     equity: bytes
 
 
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
+class ListedTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One row of `experiment_trials`; `params` are the values by the names of the axes."""
 
     part: str
@@ -129,7 +129,7 @@ class TrialStore:
                 (trial.key, zlib.compress(details.stats), zlib.compress(details.equity)),
             )
 
-    def write_listed(self, experiment_id: str, listed: Iterable[Listed]) -> None:
+    def write_listed(self, experiment_id: str, listed: Iterable[ListedTrial]) -> None:
         """Replace the list of an experiment's trials."""
         with self._transaction() as connection:
             connection.execute(
@@ -187,7 +187,7 @@ def read_trials(query: Query, keys: Iterable[bytes]) -> dict[bytes, Trial]:
     }
 
 
-def read_held(query: Query, keys: Iterable[bytes]) -> dict[bytes, tuple[bytes, str]]:
+def read_digests(query: Query, keys: Iterable[bytes]) -> dict[bytes, tuple[bytes, str]]:
     """Return digest and opened files of the stored trials, by key."""
     rows = _select(query, "SELECT key, digest, files FROM trials", keys)
     return {key: (digest, files) for key, digest, files in rows}
@@ -207,7 +207,7 @@ def _select(query: Query, sql: str, keys: Iterable[bytes]) -> Iterator[tuple[Any
         yield from query(f"{sql} WHERE key IN ({', '.join('?' * len(batch))})", batch)
 
 
-def read_listed(query: Query, experiment_id: str, part: str | None = None) -> list[Listed]:
+def read_listed(query: Query, experiment_id: str, part: str | None = None) -> list[ListedTrial]:
     """Return the list of an experiment's trials by part and number; with `part`, only that one."""
     rows = query(
         "SELECT part, number, key, params FROM experiment_trials WHERE experiment_id = ?"
@@ -215,14 +215,14 @@ def read_listed(query: Query, experiment_id: str, part: str | None = None) -> li
         (experiment_id, part),
     )
     return [
-        Listed(part=part, number=number, key=key, params=json.loads(params))
+        ListedTrial(part=part, number=number, key=key, params=json.loads(params))
         for part, number, key, params in rows
     ]
 
 
 def read_best(
     query: Query, experiment_id: str, *, sort: str, ascending: bool, most: int
-) -> list[Listed]:
+) -> list[ListedTrial]:
     """Return the first trials of a search in the order of a column; those without a value last.
 
     `sort` is `number` or a column of `trials`.
@@ -238,7 +238,7 @@ def read_best(
         (experiment_id, most),
     )
     return [
-        Listed(part="", number=number, key=key, params=json.loads(params))
+        ListedTrial(part="", number=number, key=key, params=json.loads(params))
         for number, key, params in rows
     ]
 

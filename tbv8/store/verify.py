@@ -35,7 +35,7 @@ from tbv8.store.ledger import (
     LedgerDay,
     missing_hours,
     read_days,
-    read_held_days,
+    read_stored_days,
 )
 from tbv8.text import printable
 
@@ -91,9 +91,9 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
         return
     if strays := _strays(store, dataset, series):
         yield Problem(series.venue, series.symbol, dataset, 0, strays)
-    every = read_days(store.query, series, dataset)
-    days = {day.day_ms: day for day in every if _is_time(day.day_ms)}
-    for day in every:
+    all_days = read_days(store.query, series, dataset)
+    days = {day.day_ms: day for day in all_days if _is_time(day.day_ms)}
+    for day in all_days:
         if not _is_time(day.day_ms):
             problem = "the ledger has an impossible day"
             yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
@@ -167,7 +167,7 @@ def _drop_day(store: BarStore, dataset: str, series: Series, day_ms: int) -> Non
         _remove_strays(store, dataset, series, day_ms)
         store.remove_day(series, dataset, day_ms)
     else:
-        _forget(store, dataset, series, day_ms)
+        _remove_ledger_row(store, dataset, series, day_ms)
 
 
 def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
@@ -204,8 +204,10 @@ def _can_restore(
     span = Span(timeframe.ceil(day_ms), timeframe.ceil(day_ms + DAY_MS))
     if day_ms == 0 or can_fetch(HISTORY, series, span or Span(day_ms, day_ms + DAY_MS)):
         return True
-    held_days = {day.ledger.day_ms for day in read_held_days(store.query, series, ONE_MINUTE, span)}
-    return dataset != HISTORY and held_days.issuperset(span.days())
+    stored_days = {
+        day.ledger.day_ms for day in read_stored_days(store.query, series, ONE_MINUTE, span)
+    }
+    return dataset != HISTORY and stored_days.issuperset(span.days())
 
 
 def _is_dataset(name: str) -> bool:
@@ -261,7 +263,7 @@ def _remove_strays(store: BarStore, dataset: str, series: Series, day_ms: int) -
         store.query(f'DELETE FROM "{dataset}" WHERE {_STRAYS}', values)
 
 
-def _forget(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
+def _remove_ledger_row(store: BarStore, dataset: str, series: Series, day_ms: int) -> None:
     store.query(
         "DELETE FROM history_coverage"
         " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",

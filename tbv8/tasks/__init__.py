@@ -3,13 +3,13 @@
     loading     the project of the folder that pydoit runs in
     options     options on the command line
     graph       config in, task dicts out
-    wanted      which series, timeframes and funding the configuration wants
-    states      questions: is it stale, and why
-    actions     what the tasks do
-    task        how a task is made, and what is printed of one that fails
+    wanted      the series, timeframes and funding that the configuration needs
+    states      the states of tasks, with reasons if stale
+    actions     the actions of tasks
+    task        tasks for pydoit, and the output of failed ones
 
-Every task carries its question in `meta["state"]`: `uptodate`, `doit plan` and `doit why` ask the
-same one. Whatever is heavy is imported inside of the actions.
+Every task has the function that reads its state in `meta["state"]`; `uptodate`, `doit plan` and
+`doit why` call the same one. Heavy modules are imported inside of the actions.
 """
 
 from tbv8.tasks.graph import (

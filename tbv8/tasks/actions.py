@@ -1,4 +1,4 @@
-"""Actions of tasks. Whatever is heavy is imported inside of them."""
+"""Actions of tasks; heavy modules are imported inside of them."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def has_shadow(strategy: Strategy) -> bool:
     return routing.mode == "PRIMARY_LIVE_SECONDARY_SHADOW" and routing.secondary is not None
 
 
-def ask_symbols(project: Project, venue_series: Sequence[Series]) -> None:
-    """Ask a venue whether it knows the symbols that have no history yet."""
+def check_new_symbols(project: Project, venue_series: Sequence[Series]) -> None:
+    """Check that a venue knows the symbols that have no history yet."""
     from tbv8.backfill import check_symbols
 
     venue = project.venues[venue_series[0].venue]
@@ -50,7 +50,7 @@ def ask_symbols(project: Project, venue_series: Sequence[Series]) -> None:
 
 
 def fill_series(project: Project, series: Series, spans: Sequence[Span], again: bool) -> None:
-    """Fetch the missing 1m bars of a series; with `again`, those that the venue lacked, too."""
+    """Fetch the missing 1m bars of a series; with `again`, also those missing at the venue."""
     from tbv8.backfill import backfill, recheck
 
     venue = project.venues[series.venue]
@@ -70,8 +70,8 @@ def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> Non
 def _check_address_space() -> None:
     """Refuse a limit of `ulimit -v` that is too low for the threads of polars and pyarrow.
 
-    Under it they abort, or wait for ever for a thread that could not be started (both tried). With
-    two cores they reserve 2.5 GB, whatever the chunk.
+    With a lower limit they abort, or wait for ever for a thread that did not start (both tried).
+    With two cores they reserve 2.5 GB, for any number of chunk days.
 
     Raises:
         DataError: The limit is too low.
@@ -99,11 +99,11 @@ def build_timeframe(
 
 
 def check_strategy(strategy: Strategy) -> None:
-    """Load a strategy with its params; refuse what its class refuses."""
+    """Load a strategy with its params; raise the errors of its class."""
     from tbv8.trading.loading import check_params
     from tbv8.trading.opened import noting_opened
 
-    with noting_opened(strategy):  # what is imported here is imported anew by the run
+    with noting_opened(strategy):  # the run imports these modules anew
         check_params(strategy)
 
 
@@ -130,7 +130,7 @@ def run_strategy(project: Project, strategy: Strategy) -> None:
 
 
 def read_inputs(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
-    """Return every part of a result's key and the bars, both as of one moment."""
+    """Return every part of a result's key and the bars, from one snapshot."""
     from tbv8.backtest.bars import read_bars
     from tbv8.store.bars import open_bars
 
@@ -146,16 +146,16 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     from tbv8.trading.loading import StrategyError
 
     inputs, bars = read_inputs(project, strategy)
-    keep = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
+    write = partial(write_verdict, project.results_path, strategy.strategy_id, inputs)
     try:
         verdict = check_lookahead(strategy, bars)
     except StrategyError as e:
-        keep(passed=False, line=str(e))
+        write(passed=False, line=str(e))
         raise
-    found = lines(strategy, verdict)
+    verdict_lines = lines(strategy, verdict)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
-    keep(passed=True, line=found[0], warm_up_ms=warm_up_ms)
-    for line in found:
+    write(passed=True, line=verdict_lines[0], warm_up_ms=warm_up_ms)
+    for line in verdict_lines:
         print(f"   {line}")
 
 
@@ -178,8 +178,8 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
     if difference:
         now = {**inputs, FILES_PART: opened_files(strategy, manifest)}
         changed = [part for part in now if manifest.inputs.get(part) != now[part]]
-        why = f"; its {' and '.join(changed)} changed since" if changed else ""
-        raise DataError(f"not reproduced: {difference}{why}")
+        note = f"; its {' and '.join(changed)} changed since" if changed else ""
+        raise DataError(f"not reproduced: {difference}{note}")
     print(f"   {name}: reproduced, {len(manifest.outputs)} files with the same bytes")
 
 
@@ -288,16 +288,16 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
                 ),
             )
         has_funding = "funding" in venue.channels
-        there = on_venue(strategy, venue.name, is_funding_recorded=has_funding)
+        venue_strategy = on_venue(strategy, venue.name, is_funding_recorded=has_funding)
         plans[role] = Plan(
-            strategy=there,
+            strategy=venue_strategy,
             role=role,
             venue=venue.name,
             db_path=project.db_path,
             folder=project.paper_folder(strategy.strategy_id),
             stop_path=project.stop_file(strategy.strategy_id),
             differs_path=project.differs_file(strategy.strategy_id),
-            inputs=session_inputs(there),
+            inputs=session_inputs(venue_strategy),
             stale_ms=project.stale_after_ms(strategy),
             clock_ms=project.paper.clock_limit_ms,
             is_new=is_new,

@@ -19,8 +19,8 @@ from tbv8.market import ONE_MINUTE, Series, Span, Timeframe, parse_duration_ms
 from tbv8.results.folder import check_replaceable
 from tbv8.tasks.actions import (
     MOST_REPRODUCED,
-    ask_symbols,
     build_timeframe,
+    check_new_symbols,
     check_strategy,
     fill_funding,
     fill_series,
@@ -58,8 +58,11 @@ if TYPE_CHECKING:
     from tbv8.trading.bars import Bars
 
 
+_ALWAYS_STALE = partial(State, ("it always runs when it is named",))
+
+
 def migrate(project: Project) -> Task:
-    """Return the task on which all depend that need the database."""
+    """Return the task that creates or upgrades the database; most others depend on it."""
 
     def run() -> None:
         from tbv8.store.schema import migrate
@@ -67,15 +70,15 @@ def migrate(project: Project) -> Task:
         migrate(project.db_path, root=project.root)
 
     return make_task(
-        run, partial(migration_state, project.db_path), doc="Make or upgrade the database"
+        run, partial(migration_state, project.db_path), doc="Create or upgrade the database"
     )
 
 
 def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
-    """Yield one subtask per series whose history is wanted.
+    """Yield one subtask per series with wanted history.
 
-    With `recheck` each asks its venue again for the minutes that the ledger holds as missing. All
-    of them together ask first for all symbols, so that a misspelt one is not found hours later.
+    With `recheck` each fetches again the minutes that are missing at the venue according to the
+    ledger. The symbols of a venue are checked first, so that a misspelt one is found at once.
     """
     by_venue: dict[str, list[Series]] = {}
     for series in project.wanted:
@@ -88,10 +91,10 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
             yield {
                 "basename": checks[-1],
                 **make_task(
-                    partial(ask_symbols, project, venue_series),
+                    partial(check_new_symbols, project, venue_series),
                     partial(symbols_state, project, venue_series),
-                    # after nothing: pydoit takes what waits for one task in any order
-                    doc=f"Ask {name} whether it knows the symbols of which nothing is held",
+                    # without dependencies: pydoit runs tasks that wait for one task in any order
+                    doc=f"Check that {name} knows the symbols without history",
                 ),
             }
     yield {
@@ -101,7 +104,7 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
     }
     for problem in project.problems:
         if problem.kind == "venue":
-            yield {"basename": _broken_venue(problem.name), **_broken(problem)}
+            yield {"basename": _broken_venue(problem.name), **_broken_task(problem)}
     for series in project.wanted:
         if spans := wanted_history(project, series):
             venue = project.venues[series.venue]
@@ -118,8 +121,8 @@ def backfills(project: Project, *, recheck: bool) -> Iterator[Task]:
 
 
 def fundings(project: Project) -> Iterator[Task]:
-    """Yield one subtask per series of which the funding is wanted."""
-    yield {"name": None, "doc": "Fetch the funding that was charged of every series"}
+    """Yield one subtask per series with wanted funding."""
+    yield {"name": None, "doc": "Fetch the funding rates of every series"}
     for series, spans in wanted_funding(project).items():
         first, last = min(s.start_ms for s in spans), max(s.end_ms for s in spans)
         title = _title(series.venue)
@@ -137,10 +140,10 @@ def fundings(project: Project) -> Iterator[Task]:
 def aggregates(
     project: Project, *, venue: str, symbol: str, timeframes: str, chunk_days: str
 ) -> Iterator[Task]:
-    """Yield every build under its full name, its groups, and `aggregate` on what is selected.
+    """Yield every build under its full name, and the groups; `aggregate` has the selected ones.
 
-    Options never remove a task, since another may depend on it: they add what only they name, and
-    choose what the group `aggregate` depends on.
+    Options never remove a task, since another may depend on it. They add the tasks that only they
+    name, and choose the dependencies of the group `aggregate`.
     """
     chunk = whole_number("--chunk-days", chunk_days)
     defaults = {series: project.timeframes_of(series) for series in default_series(project)}
@@ -180,7 +183,7 @@ def aggregates(
             for timeframe in names
         ]
         + _broken_history(project),
-        "doc": "Bars of every timeframe that any config asks for",
+        "doc": "Bars of every configured timeframe",
     }
 
 
@@ -224,11 +227,11 @@ def experiments(project: Project) -> Iterator[Task]:
     yield {"name": None, "doc": "Run the experiments in config/experiments"}
     for problem in project.problems:
         if problem.kind == "experiment":
-            yield {"name": problem.name, **_broken(problem)}
+            yield {"name": problem.name, **_broken_task(problem)}
     for experiment in project.experiments.values():
         if error := experiment.window_error():
             name = experiment.experiment_id
-            yield {"name": name, **_broken(Problem(kind="experiment", name=name, error=error))}
+            yield {"name": name, **_broken_task(Problem(kind="experiment", name=name, error=error))}
         else:
             yield from _experiment_tasks(project, experiment)
 
@@ -247,23 +250,25 @@ def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task
             doc=f"Check that {folder} may be replaced before anything is fetched",
         ),
     }
-    question = partial(trials_state, project.db_path, experiment, results_path=project.results_path)
+    read_state = partial(
+        trials_state, project.db_path, experiment, results_path=project.results_path
+    )
     task = make_task(
         partial(run_trials, project, experiment),
-        question,
+        read_state,
         doc=f"{experiment.search.method} search of {_class_text(experiment.strategy)} over "
         f"{', '.join(axis.name for axis in experiment.search.axes)}",
         after=[place, *_before_trials(project, experiment)],
     )
     leftovers = (sweep, [folder.parent, [name]])
     yield {"name": name, **task, "uptodate": [leftovers, *task["uptodate"]]}
-    for part, words in _PARTS.items():
+    for part, title in _PARTS.items():
         if getattr(experiment, part) is not None:
             yield {
                 "basename": f"{part.replace('_', '')}:{name}",
                 "actions": None,
                 "task_dep": [f"experiment:{name}"],
-                "doc": f"The {words} of {name}",
+                "doc": f"The {title} of {name}",
             }
 
 
@@ -271,7 +276,7 @@ _PARTS = {"walk_forward": "walk-forward", "monte_carlo": "Monte Carlo"}
 
 
 def _before_trials(project: Project, experiment: Experiment) -> list[str]:
-    """Return the tasks behind which trials may run: bars of every timeframe, and funding."""
+    """Return the tasks that trials wait for: bars of every timeframe, and funding."""
     strategy = experiment.strategy
     bars = [
         _bars_name(project, series, timeframe)
@@ -283,11 +288,13 @@ def _before_trials(project: Project, experiment: Experiment) -> list[str]:
 
 
 def lookaheads(project: Project) -> Iterator[Task]:
-    """Yield one subtask per strategy that reruns it on data cut after many moments."""
-    yield {"name": None, "doc": "Check that strategies know no bar before it has closed"}
+    """Yield one subtask per strategy that runs it on shortened data, to find look-ahead."""
+    yield {"name": None, "doc": "Check that strategies use no bar before its close"}
     yield from _broken_strategies(project)
     for strategy in project.strategies.values():
-        yield _check(run_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on cut data")
+        yield _check(
+            run_lookahead, project, strategy, f"Rerun {strategy.strategy_id} on shortened data"
+        )
 
 
 def reproduces(project: Project) -> Iterator[Task]:
@@ -301,7 +308,7 @@ def reproduces(project: Project) -> Iterator[Task]:
         name = experiment.experiment_id
         task = make_task(
             partial(rerun_trials, project, experiment),
-            partial(State, ("it runs whenever it is asked for",)),
+            _ALWAYS_STALE,
             doc=f"Run {MOST_REPRODUCED} trials of {name} again, or --all, and compare every digit",
             after=_before_trials(project, experiment),
         )
@@ -311,41 +318,40 @@ def reproduces(project: Project) -> Iterator[Task]:
 def _check(
     action: Callable[[Project, Strategy], None], project: Project, strategy: Strategy, doc: str
 ) -> Task:
-    question = partial(State, ("it runs whenever it is asked for",))
     after = _before_a_run(project, strategy)
-    task = make_task(partial(action, project, strategy), question, doc=doc, after=after)
+    task = make_task(partial(action, project, strategy), _ALWAYS_STALE, doc=doc, after=after)
     return {"name": strategy.strategy_id, **task}
 
 
 def _before_a_run(project: Project, strategy: Strategy) -> list[str]:
-    """Return the tasks behind which a strategy may run: its params checked, its bars built."""
+    """Return the tasks that a run waits for: the check of its params, its bars, its funding."""
     bars = [_bars_name(project, series, timeframe) for series, timeframe in strategy.reads]
     paid = [f"funding:{series}" for series in funding_sources(project, strategy)]
     return [f"_params:{strategy.strategy_id}", *dict.fromkeys([*bars, *paid])]
 
 
 def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bars]:
-    """Build what a run of `strategy` needs and is stale, as `doit` does before its backtest.
+    """Build the stale inputs of a run, as `doit` does before a backtest.
 
     Returns:
-        Every part of the result's key, and the bars, both as of one moment.
+        Every part of the result's key, and the bars, from one snapshot.
 
     Raises:
-        Tbv8Error: The params are refused, or something cannot be built.
+        Tbv8Error: The params are refused, or an input cannot be built.
     """
     check_strategy(strategy)
     tasks = {"migrate": migrate(project)}
-    for group, several in (
+    for group, group_tasks in (
         ("backfill", backfills(project, recheck=False)),
         ("funding", fundings(project)),
         ("", aggregates(project, venue="", symbol="", timeframes="", chunk_days=CHUNK_DAYS)),
     ):
-        tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in several}
-    done: set[str] = set()
+        tasks |= {task.get("basename") or f"{group}:{task['name']}": task for task in group_tasks}
+    built: set[str] = set()
 
     def build(name: str) -> None:
-        if name not in done:
-            done.add(name)
+        if name not in built:
+            built.add(name)
             for before in tasks[name]["task_dep"]:
                 build(before)
             if tasks[name]["meta"]["state"]().reasons:
@@ -358,7 +364,7 @@ def prepare(project: Project, strategy: Strategy) -> tuple[dict[str, Input], Bar
 
 
 def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
-    """Return the task that brings the bars of a series and timeframe."""
+    """Return the task that fetches or builds the bars of a series and timeframe."""
     if timeframe == ONE_MINUTE:
         return _minutes_name(project, series)
     return aggregate_name(series, timeframe)
@@ -366,14 +372,16 @@ def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
 
 def papers(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
-    yield {"name": None, "doc": "Run a strategy on the bars that are recorded, until Ctrl-C"}
+    yield {"name": None, "doc": "Run a strategy on recorded bars, without orders, until Ctrl-C"}
     yield from _broken_strategies(project, but=project.paper_only)
     for strategy in project.paper_strategies.values():
         routing = strategy.routing
         beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
         doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
-        task = _asked(partial(run_paper, project, strategy), strategy, doc)
-        broken = [_broken_venue(one.name) for one in project.problems if one.kind == "venue"]
+        task = _on_request(partial(run_paper, project, strategy), strategy, doc)
+        broken = [
+            _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
+        ]
         # the session's own process checks the params: NautilusTrader would stay in this one
         yield {**task, "params": PAPER_OPTIONS, "task_dep": ["migrate", *broken]}
 
@@ -384,18 +392,16 @@ def replays(project: Project) -> Iterator[Task]:
     yield from _broken_strategies(project, but=project.paper_only)
     for strategy in project.paper_strategies.values():
         doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
-        yield _asked(partial(replay_session, project, strategy), strategy, doc)
+        yield _on_request(partial(replay_session, project, strategy), strategy, doc)
 
 
-def _asked(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
-    question = partial(State, ("it runs whenever it is asked for",))
+def _on_request(action: Callable[..., None], strategy: Strategy, doc: str) -> Task:
     after = ["migrate", f"_params:{strategy.strategy_id}"]
-    return {"name": strategy.strategy_id, **make_task(action, question, doc=doc, after=after)}
+    return {"name": strategy.strategy_id, **make_task(action, _ALWAYS_STALE, doc=doc, after=after)}
 
 
 def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) -> Task:
     """Return the recorder: one task, since pydoit runs subtasks one after another."""
-    question = partial(State, ("it runs whenever it is asked for",))
     port = whole_number("--metrics-port", metrics_port) if metrics_port else None
     try:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
@@ -407,18 +413,18 @@ def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) 
     broken = [
         _broken_venue(problem.name) for problem in project.problems if problem.kind == "venue"
     ]
-    return make_task(action, question, doc=doc, after=["migrate", *broken])
+    return make_task(action, _ALWAYS_STALE, doc=doc, after=["migrate", *broken])
 
 
 def _broken_strategies(project: Project, but: Collection[str] = ()) -> Iterator[Task]:
     """Yield the subtasks of strategies whose files are wrong, without those in `but`."""
     for problem in project.problems:
         if problem.kind == "strategy" and problem.name not in but:
-            yield {"name": problem.name, **_broken(problem)}
+            yield {"name": problem.name, **_broken_task(problem)}
 
 
 def _broken_history(project: Project) -> list[str]:
-    """Return the task that the history needs if its venue's file is wrong."""
+    """Return the task of the history venue's problem, if its file has an error."""
     return [
         _broken_venue(problem.name)
         for problem in project.problems
@@ -430,8 +436,8 @@ def _broken_venue(name: str) -> str:
     return f"_venue:{name}"
 
 
-def _broken(problem: Problem) -> Task:
-    """Return a task that a command refuses when it is needed; it cannot run."""
+def _broken_task(problem: Problem) -> Task:
+    """Return a task that only raises an error; commands refuse to run what depends on it."""
 
     def refuse() -> None:
         raise problem.error
@@ -447,7 +453,7 @@ def aggregate_name(series: Series, timeframe: Timeframe) -> str:
 
 
 def _minutes_name(project: Project, series: Series) -> str:
-    """Return the task that brings the 1m bars of a series; of a recorded one, none does."""
+    """Return the task that fetches the 1m bars of a series; `migrate` for a recorded series."""
     return f"backfill:{series}" if wanted_history(project, series) else "migrate"
 
 

@@ -18,7 +18,7 @@ from tbv8.config.records import Project, Venue
 from tbv8.errors import Tbv8Error
 from tbv8.market import Span
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import held_span
+from tbv8.store.ledger import read_stored_span
 from tbv8.tasks.task import Reporter
 from tbv8.venues.registry import find_venue
 
@@ -71,13 +71,13 @@ def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
 
 
 def lasting_span(venue: Venue, db_path: Path, *, now_ms: int) -> Span | None:
-    """Return for what time a venue has history; None where what was recorded may be older.
+    """Return the span of a venue's history; None if recorded data may be older than it.
 
-    A venue that can neither be asked nor recorded has what was imported.
+    A venue without a history source that cannot be recorded has imported bars.
     """
     if (source := venue.history) is not None:
         return None if source.rolls else source.span(now_ms)
     if find_venue(venue.name).live is None:
         with suppress(Tbv8Error), open_reader(db_path, timeout_s=1) as query:
-            return held_span(query, venue.name)
+            return read_stored_span(query, venue.name)
     return None

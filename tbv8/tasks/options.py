@@ -17,7 +17,7 @@ BACKFILL_OPTIONS: list[dict[str, Any]] = [
         "long": "recheck",
         "type": bool,
         "default": False,
-        "help": "ask again for the minutes that the venue did not have",
+        "help": "fetch again the minutes that were missing at the venue",
     },
 ]
 
@@ -103,7 +103,7 @@ def parse_timeframe_option(text: str) -> Timeframe:
     except ValueError as e:
         raise InvalidDodoFile(f"--timeframes: {e}") from e
     if timeframe.text == "1m":
-        raise InvalidDodoFile("--timeframes: 1m is what is aggregated: name longer ones")
+        raise InvalidDodoFile("--timeframes: 1m bars are not built: name longer timeframes")
     return timeframe
 
 

@@ -1,4 +1,4 @@
-"""Questions of tasks: is it stale, and why? Light to import: each start of doit asks them."""
+"""The states of tasks, with reasons if stale; light to import, since each start reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tbv8.freshness.state import State
 from tbv8.market import Series, Span
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
-from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, covered, holds, read_days
+from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, has_days, read_covered_spans, read_days
 from tbv8.store.natives import is_changed, read_native
 from tbv8.venues.registry import find_venue
 
@@ -21,15 +21,15 @@ from tbv8.venues.registry import find_venue
 def symbols_state(project: Project, venue_series: Sequence[Series]) -> State:
     """Return the state of a check of symbols: stale while a series has no history."""
     names = ", ".join(series.symbol for series in without_history(project, venue_series))
-    return State((f"nothing is held yet of {names}",) if names else ())
+    return State((f"no history is stored yet of {names}",) if names else ())
 
 
 def without_history(project: Project, venue_series: Sequence[Series]) -> list[Series]:
     """Return the series without any history."""
     try:
         with open_reader(project.db_path) as query:
-            return [series for series in venue_series if not holds(query, series, (HISTORY,))]
-    except Tbv8Error:  # before the first `migrate`, that comes next and says what is wrong
+            return [series for series in venue_series if not has_days(query, series, (HISTORY,))]
+    except Tbv8Error:  # no database yet: `migrate` runs first and reports any error
         return list(venue_series)
 
 
@@ -40,7 +40,7 @@ def funding_state(project: Project, series: Series, spans: Sequence[Span]) -> St
     if not state.reasons or (source := find_venue(series.venue).funding) is None:
         return state
     with open_reader(project.db_path) as query:
-        gaps = missing_spans(spans, covered(query, series, FUNDING))
+        gaps = missing_spans(spans, read_covered_spans(query, series, FUNDING))
     cost = source.cost(gaps, project.now_ms)
     return State((*state.reasons[:-1], f"{state.reasons[-1]}; {cost}"), state.parts)
 
@@ -62,7 +62,7 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
     if source is not None and source.files is not None:
         try:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
-        except DataError as e:  # and the action says so, too
+        except DataError as e:  # the action reports it too
             return State((str(e),))
     state = backfill_state(project.db_path, series, spans, files=files)
     if files is None:
@@ -70,7 +70,7 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
     reasons = state.reasons
     if reasons and source is not None:
         with open_reader(project.db_path) as query:
-            gaps = missing_spans(spans, covered(query, series, HISTORY))
+            gaps = missing_spans(spans, read_covered_spans(query, series, HISTORY))
         if gaps:
             reasons = (*reasons[:-1], f"{reasons[-1]}; {source.cost(gaps, project.now_ms)}")
     if again:
@@ -113,6 +113,6 @@ def folder_state(folder: Path) -> State:
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:
     """Return the state of an experiment's result: current, or stale with the reasons."""
-    from tbv8.experiments.state import experiment_state  # `doit list` asks no experiment
+    from tbv8.experiments.state import experiment_state  # not needed by `doit list`
 
     return experiment_state(db_path, experiment, results_path=results_path)

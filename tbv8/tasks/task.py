@@ -1,4 +1,4 @@
-"""A task for pydoit, and the output of one that fails."""
+"""Tasks for pydoit, and the output of failed ones."""
 
 from __future__ import annotations
 
@@ -18,41 +18,43 @@ from tbv8.freshness.state import State
 type Task = dict[str, Any]
 
 
-type Question = Callable[[], State]
+type ReadState = Callable[[], State]
 
 
 def make_task(
-    action: Callable[..., None], question: Question, *, doc: str, after: Sequence[str] = ()
+    action: Callable[..., None], read_state: ReadState, *, doc: str, after: Sequence[str] = ()
 ) -> Task:
-    """Return a task: its action, its question, and the tasks that run before it."""
+    """Return a task: its action, the function that reads its state, and its dependencies."""
     return {
         "actions": [_UserErrors(action)],
         "task_dep": list(after),
-        "uptodate": [_fresh(question)],
-        "meta": {"state": question},  # what it holds is pickled for `doit -n 2`
+        "uptodate": [_uptodate(read_state)],
+        "meta": {"state": read_state},  # must be picklable for `doit -n 2`
         "doc": doc,
         "verbosity": 2,
     }
 
 
 class _UserErrors:
-    """An action whose Tbv8Error fails the task with its one line.
+    """An action that turns errors for the user into one line.
 
-    It takes the options among those of the task that the action has parameters for.
+    The action gets those options of the task that it has parameters for.
     """
 
     def __init__(self, action: Callable[..., None]) -> None:
         self.action = action
-        self._taken = inspect.signature(action).parameters
+        self._parameters = inspect.signature(action).parameters
 
     def __call__(self, **options: Any) -> TaskFailed | None:
         watch_native_code()
         try:
-            self.action(**{name: value for name, value in options.items() if name in self._taken})
+            self.action(
+                **{name: value for name, value in options.items() if name in self._parameters}
+            )
         except Tbv8Error as e:
             return TaskFailed(str(e))
         except BrokenPipeError as e:
-            raise ReaderGoneError from e
+            raise ClosedPipeError from e
         except OSError as e:
             if (problem := os_problem(e)) is None:
                 raise
@@ -64,8 +66,8 @@ class _UserErrors:
         return None
 
 
-class ReaderGoneError(SystemExit):
-    """The reader of a task's output has gone; pydoit would make a traceback of any Exception."""
+class ClosedPipeError(SystemExit):
+    """The reader of a pipe has closed it; pydoit would print a traceback for any Exception."""
 
     exit_code = 128 + signal.SIGPIPE
 
@@ -76,22 +78,19 @@ class ReaderGoneError(SystemExit):
 
 
 def os_problem(e: OSError) -> str | None:
-    """Explain an error that a user can mend: a full disk, a read-only folder, a file in its place.
-
-    None for what is no answer of the system's.
-    """
+    """Return the message about a system error, such as a full disk; None for any other."""
     if e.filename is None and e.errno is None:
         return None
     where = f"{e.filename}: " if e.filename else ""
-    return f"{where}{e.strerror}: mend that and run again, nothing is lost"
+    return f"{where}{e.strerror}: fix that and run again, no data is lost"
 
 
-def _fresh(question: Question) -> Callable[[Any, Any], bool]:
-    """Return an `uptodate` check; a state that cannot be read is stale, and the action says why."""
+def _uptodate(read_state: ReadState) -> Callable[[Any, Any], bool]:
+    """Return an `uptodate` check; an unreadable state is stale, and the action reports it."""
 
     def uptodate(task: object, values: object) -> bool:  # pydoit passes arguments by these names
         try:
-            return not question().reasons
+            return not read_state().reasons
         except Tbv8Error:
             return False
 
@@ -99,7 +98,7 @@ def _fresh(question: Question) -> Callable[[Any, Any], bool]:
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
-    """Console output where a user's error is one line and only our own bugs keep a traceback."""
+    """Console output with one line for a user's error, and a traceback only for a bug."""
 
     desc = "console, errors as one line"
 
@@ -114,6 +113,6 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
             sys.stderr.write(f"ERROR: {name}: {fail.get_msg()}\n")
 
     def complete_run(self) -> None:
-        """Print the errors that stopped the run as a whole; each failure was printed before."""
+        """Print the errors that stopped the whole run; failed tasks are printed already."""
         for message in self.runtime_errors:
             sys.stderr.write(f"ERROR: {message}\n")

@@ -1,4 +1,4 @@
-"""The series, timeframes and funding that the configuration wants."""
+"""The series, timeframes and funding that the configuration needs."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tbv8.config.records import Project, Strategy
 from tbv8.errors import Tbv8Error
 from tbv8.market import MINUTE_MS, ONE_MINUTE, Series, Span, Timeframe
 from tbv8.store.database import open_reader
-from tbv8.store.ledger import holds
+from tbv8.store.ledger import has_days
 from tbv8.tasks.options import parse_timeframe_option
 from tbv8.venues.registry import find_venue
 
 
 def wanted_history(project: Project, series: Series) -> list[Span]:
-    """Return the spans that a backfill can bring of a series; none of a venue without history."""
+    """Return the spans of a series that a backfill can fetch; none without a history source."""
     source = project.venues[series.venue].history
     available = source.span(project.now_ms) if source else None
     spans = project.wanted.get(series, []) if available else []
@@ -29,37 +29,37 @@ def wanted_funding(project: Project) -> dict[Series, list[Span]]:
 
     A payment at the very end of a span belongs to it.
     """
-    asked = {series: list(spans) for series, spans in project.wanted.items()}
+    requested = {series: list(spans) for series, spans in project.wanted.items()}
     for strategy in project.strategies.values():
         if strategy.funding != "fixed" and not strategy.simulated:
             for name in filter(None, (strategy.routing.primary, strategy.routing.secondary)):
                 for symbol in strategy.symbols:
-                    spans = asked.setdefault(Series(name, symbol), [])
+                    spans = requested.setdefault(Series(name, symbol), [])
                     if strategy.run_span not in spans:
                         spans.append(strategy.run_span)
-    found: dict[Series, list[Span]] = {}
+    funding: dict[Series, list[Span]] = {}
     now_ms = ONE_MINUTE.floor(project.now_ms)
-    for series, spans in asked.items():
+    for series, spans in requested.items():
         source, venue = find_venue(series.venue).funding, project.venues.get(series.venue)
         if source and venue and series.symbol in venue.symbols:
             wider = [Span(span.start_ms, span.end_ms + MINUTE_MS) for span in spans]
-            cut = [part for span in wider if (part := span.intersection(source.span(now_ms)))]
-            if cut:
-                found[series] = cut
-    return found
+            parts = [part for span in wider if (part := span.intersection(source.span(now_ms)))]
+            if parts:
+                funding[series] = parts
+    return funding
 
 
 def funding_sources(project: Project, strategy: Strategy) -> list[Series]:
-    """Return the series whose funding a run waits for: of the history venue if it is a perpetual.
+    """Return the series whose funding a run waits for: of the history venue, else the primary.
 
-    Else of the primary venue. Others take part as far as they are held.
+    The history venue has funding if it trades perpetuals. Stored funding of other venues is used.
     """
     if strategy.funding != "history":
         return []
     wanted = wanted_funding(project)
     for venue in (strategy.source.venue, strategy.routing.primary):
-        if several := [s for symbol in strategy.symbols if (s := Series(venue, symbol)) in wanted]:
-            return several
+        if sources := [s for symbol in strategy.symbols if (s := Series(venue, symbol)) in wanted]:
+            return sources
     return []
 
 
@@ -75,8 +75,8 @@ def default_series(project: Project) -> list[Series]:
     if recorded and project.db_path.is_file():
         try:
             with open_reader(project.db_path, timeout_s=1) as query:
-                series |= dict.fromkeys(s for s in recorded if holds(query, s))
-        except Tbv8Error:  # `migrate` runs first, and says what is wrong with the file
+                series |= dict.fromkeys(s for s in recorded if has_days(query, s))
+        except Tbv8Error:  # `migrate` runs first and reports any error of the file
             pass
     return list(series)
 

@@ -302,13 +302,13 @@ class Ack(msgspec.Struct, frozen=True):
     symbol: str | None = None
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class ErrorFrame(msgspec.Struct, frozen=True):
     """The venue says in words that something is wrong; the socket may stay open."""
 
     text: str
 
 
-class Market(msgspec.Struct, frozen=True, kw_only=True):
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
     """A market as the venue lists it; `contract_size` is base units a contract, or None for none.
 
     `problem` says why it cannot be recorded though the venue lists it. `multiplier` is how many of
@@ -388,7 +388,7 @@ type FetchRules = Callable[[Endpoints, Log, Mapping[str, str | None]], dict[str,
 """Return the rules of symbols, given with their native ones, None for the venue's own spelling."""
 
 
-class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
+class Request[T](msgspec.Struct, frozen=True, kw_only=True):
     """A REST request that somebody else sends, and how to read its reply.
 
     Args:
@@ -404,20 +404,20 @@ class Ask[T](msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: str
-    parse: Callable[[bytes], T | Ask[T]]
+    parse: Callable[[bytes], T | Request[T]]
     params: Mapping[str, str | int] = {}
     body: bytes | None = None
     weight: float = 1.0
 
 
-def followed_by[T](rows: list[T], ask: Ask[list[T]]) -> Ask[list[T]]:
+def followed_by[T](rows: list[T], request: Request[list[T]]) -> Request[list[T]]:
     """Return a request for the rows behind those of the pages before it, together with these."""
 
-    def parse(reply: bytes) -> list[T] | Ask[list[T]]:
-        found = ask.parse(reply)
-        return followed_by(rows, found) if isinstance(found, Ask) else [*rows, *found]
+    def parse(reply: bytes) -> list[T] | Request[list[T]]:
+        found = request.parse(reply)
+        return followed_by(rows, found) if isinstance(found, Request) else [*rows, *found]
 
-    return replace(ask, parse=parse)
+    return replace(request, parse=parse)
 
 
 class RefusedError(VenueError):
@@ -437,7 +437,7 @@ class Feed(Protocol):
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that ends a stream."""
 
-    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame, in the venue's order; none for pongs and the like.
 
         Raises:
@@ -454,10 +454,10 @@ class Live(Protocol):
         dials_per_minute: How many connections may be tried.
         subscribe_pause_s: Between two frames that subscribe.
         weight_per_s: How much may be asked by REST, and `weight_burst` at once.
-        page_minutes: How many 1m bars one `ask_minutes` may span.
+        page_minutes: How many 1m bars one `minutes_request` may span.
         kept_minutes: How many of the newest 1m bars the venue keeps; None for all.
-        payment_days: How many days of funding one `ask_payments` may span; None where its pages are
-            counted from now.
+        payment_days: How many days of funding one `payments_request` may span; None where its pages
+            are counted from now.
     """
 
     ws_url: str
@@ -475,37 +475,37 @@ class Live(Protocol):
     def native_symbol(self, symbol: str) -> str:
         """Return the venue's own spelling, by its own rule."""
 
-    def open_feed(self, markets: Mapping[str, Market]) -> Feed:
+    def open_feed(self, listings: Mapping[str, Listing]) -> Feed:
         """Return the parser of a new connection, for symbols and their markets."""
 
-    def ask_clock(self) -> Ask[int]:
+    def clock_request(self) -> Request[int]:
         """Ask for the venue's clock, milliseconds UTC."""
 
-    def ask_markets(self) -> Ask[dict[str, Market]]:
+    def listings_request(self) -> Request[dict[str, Listing]]:
         """Ask for every market, by native symbol."""
 
-    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+    def contracts_request(self) -> Request[dict[str, Contract]]:
         """Ask for the rules of every market, by native symbol."""
 
-    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+    def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
         """Ask for the newest trades, which come by time and without a hole between them."""
 
-    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+    def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Ask for the best bid and offer of now."""
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+    def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
         """Ask for the funding that was paid in `span`, in any order."""
 
-    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+    def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
         """Ask for payments among which is the first that was ever charged."""
 
-    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+    def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
         """Ask for the mark price and the open interest of every market, by native symbol.
 
-        Open interest is in the venue's own units (see `Market.contract_size`), None for none.
+        Open interest is in the venue's own units (see `Listing.contract_size`), None for none.
         """
 
-    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+    def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
         """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished.
 
         A bar that is not possible is the venue's own error: see `Bar.is_possible`.

@@ -16,7 +16,7 @@ import msgspec
 from tbv8.errors import VenueError
 from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
-from tbv8.venues.base import Ask, Endpoints, Live, Log, Market, RefusedError, Rules
+from tbv8.venues.base import Endpoints, Listing, Live, Log, RefusedError, Request, Rules
 from tbv8.venues.bounds import check_clock
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _TRIES_IN_SILENCE = 3
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of retries with a venue that fails.
 
     Args:
@@ -50,7 +50,7 @@ class Calls:
         live: How to speak to it.
         endpoints: Where.
         log: Prints a line for the user, about a long wait.
-        patience: How long to go on.
+        retries: How long to go on.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class Calls:
         endpoints: Endpoints,
         *,
         log: Log | None = None,
-        patience: Patience | None = None,
+        retries: RetryPolicy | None = None,
     ) -> None:
         self.name, self._live, self._log = name, live, log
         self._url = endpoints.rest_url or live.rest_url
-        self._patience = patience or Patience()
+        self._retries = retries or RetryPolicy()
         self._session = _open_session(endpoints.redirect_hosts)
-        self._markets: dict[str, Market] = {}
+        self._listings: dict[str, Listing] = {}
         self._free_at_s = 0.0
 
     def close(self) -> None:
@@ -79,18 +79,18 @@ class Calls:
 
     def clock_ms(self) -> int:
         """Return the venue's clock: a minute that it has not passed is not history."""
-        clock_ms = self.fetch(self._live.ask_clock())
+        clock_ms = self.fetch(self._live.clock_request())
         return check_clock(self.name, clock_ms, now_ms=int(time.time() * 1000))
 
-    def market(self, native: str) -> Market:
+    def listing(self, native: str) -> Listing:
         """Return a market that the venue lists; the venue is asked once.
 
         Raises:
             VenueError: It does not know it.
         """
-        if not self._markets:
-            self._markets = self.fetch(self._live.ask_markets())
-        return self._listed(native, self._markets)
+        if not self._listings:
+            self._listings = self.fetch(self._live.listings_request())
+        return self._listed(native, self._listings)
 
     def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
         """Return the rules of symbols, as the venue publishes them now.
@@ -98,72 +98,72 @@ class Calls:
         Raises:
             VenueError: The venue does not know one of them, refuses, or is out of reach.
         """
-        contracts = self.fetch(self._live.ask_contracts())
+        contracts = self.fetch(self._live.contracts_request())
         return {
             symbol: self._listed(native or self.native_symbol(symbol), contracts).rules_of(symbol)
             for symbol, native in symbols.items()
         }
 
-    def fetch[T](self, ask: Ask[T]) -> T:
+    def fetch[T](self, request: Request[T]) -> T:
         """Ask until it works, page by page; what cannot get better is not asked again.
 
         Raises:
             VenueError: The venue refuses, or fails too often.
         """
-        found = self._fetch_page(ask)
-        while isinstance(found, Ask):
+        found = self._fetch_page(request)
+        while isinstance(found, Request):
             found = self._fetch_page(found)
         return found
 
-    def _fetch_page[T](self, ask: Ask[T]) -> T | Ask[T]:
-        where = f"{self._url}{ask.path}"
-        for tried in range(1, self._patience.tries + 1):
-            self._await_turn(ask.weight)
+    def _fetch_page[T](self, request: Request[T]) -> T | Request[T]:
+        where = f"{self._url}{request.path}"
+        for tried in range(1, self._retries.tries + 1):
+            self._await_turn(request.weight)
             try:
-                return ask.parse(self._send(ask, where))
+                return request.parse(self._send(request, where))
             except RefusedError as e:
                 if not e.too_often:
                     raise VenueError(f"{where}: {e}") from e
                 failure: VenueError = e
             except VenueError as e:
                 failure = e
-            pause_s = backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
+            pause_s = backoff_s(tried, base_s=self._retries.base_s, cap_s=self._retries.cap_s)
             if tried >= _TRIES_IN_SILENCE and self._log is not None:
                 self._log(f"{where}: {failure}, trying again in {pause_s:.0f} s")
-            self._patience.sleep(pause_s)
+            self._retries.sleep(pause_s)
         raise VenueError(
-            f"{where}: {failure}, {self._patience.tries} times: run the same command again later"
+            f"{where}: {failure}, {self._retries.tries} times: run the same command again later"
         ) from failure
 
-    def _listed[T](self, native: str, markets: Mapping[str, T]) -> T:
-        if native not in markets:
+    def _listed[T](self, native: str, listings: Mapping[str, T]) -> T:
+        if native not in listings:
             raise VenueError(
                 f"{self.name} does not know {native}: correct `symbols` in "
                 f"config/venues/{self.name}.yaml"
             )
-        return markets[native]
+        return listings[native]
 
     def _await_turn(self, weight: float) -> None:
         now_s = time.monotonic()
         if self._free_at_s > now_s:
-            self._patience.sleep(self._free_at_s - now_s)
+            self._retries.sleep(self._free_at_s - now_s)
         burst_s = self._live.weight_burst / self._live.weight_per_s
         earliest_s = max(self._free_at_s, now_s - burst_s)
         self._free_at_s = earliest_s + weight / self._live.weight_per_s
 
-    def _send(self, ask: Ask[Any], where: str) -> bytes:
+    def _send(self, request: Request[Any], where: str) -> bytes:
         import requests
 
         from tbv8.venues.http import MisledError, OutOfBoundsError, failure_words
 
         try:
             reply = self._session.request(
-                "GET" if ask.body is None else "POST",
+                "GET" if request.body is None else "POST",
                 where,
-                params=dict(ask.params),
-                data=ask.body,
-                headers=None if ask.body is None else {"Content-Type": "application/json"},
-                timeout=self._patience.reply_s,
+                params=dict(request.params),
+                data=request.body,
+                headers=None if request.body is None else {"Content-Type": "application/json"},
+                timeout=self._retries.reply_s,
             )
         except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
             raise RefusedError(str(e)) from e

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_timeframe
 from tbv8.venues.base import Cost, Endpoints, Fetched, History, Live, Log, Payment
-from tbv8.venues.live_calls import Calls, Patience
+from tbv8.venues.live_calls import Calls, RetryPolicy
 from tbv8.venues.rates import Rate, known_part, look_twice, rates_table, settle_or_refuse
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def open_funding(
     *,
     usual_hours: int,
     log: Log | None = None,
-    patience: Patience | None = None,
+    retries: RetryPolicy | None = None,
 ) -> History:
     """Open a session with a venue's funding.
 
@@ -45,9 +45,9 @@ def open_funding(
         endpoints: Where.
         usual_hours: Of its intervals, where it does not tell them.
         log: Prints a line for the user, about a long wait.
-        patience: How long to go on.
+        retries: How long to go on.
     """
-    calls = Calls(name, live, endpoints, log=log, patience=patience)
+    calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveRates(live, calls, usual_hours=usual_hours))
 
 
@@ -63,7 +63,7 @@ class LiveRates:
         Raises:
             VenueError: The venue does not know the symbol, or has charged nothing yet.
         """
-        paid = self._calls.fetch(self._live.ask_oldest_payments(self._calls.market(native)))
+        paid = self._calls.fetch(self._live.oldest_payments_request(self._calls.listing(native)))
         if not paid:
             raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
         return self._settle(native, paid)[0].ts_ms
@@ -107,10 +107,10 @@ class LiveRates:
         ]
 
     def _look_twice(self, native: str, span: Span) -> list[Rate]:
-        market = self._calls.market(native)
+        listing = self._calls.listing(native)
         return look_twice(
             span,
-            lambda wider: self._calls.fetch(self._live.ask_payments(market, wider)),
+            lambda wider: self._calls.fetch(self._live.payments_request(listing, wider)),
             partial(self._settle, native),
         )
 

@@ -19,13 +19,13 @@ from tbv8.venues.base import (
     Endpoints,
     Fetched,
     History,
+    Listing,
     Live,
     Log,
-    Market,
     unusable_note,
     with_unusable,
 )
-from tbv8.venues.live_calls import Calls, Patience
+from tbv8.venues.live_calls import Calls, RetryPolicy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,7 +140,7 @@ def open_history(
     *,
     opened_ms: int = 0,
     log: Log | None = None,
-    patience: Patience | None = None,
+    retries: RetryPolicy | None = None,
 ) -> History:
     """Open a session with a venue's 1m bars: one request at a time, within its limits.
 
@@ -150,9 +150,9 @@ def open_history(
         endpoints: Where.
         opened_ms: When it had no bars yet; for a venue that keeps all.
         log: Prints a line for the user, about a long wait.
-        patience: How long to go on.
+        retries: How long to go on.
     """
-    calls = Calls(name, live, endpoints, log=log, patience=patience)
+    calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveBars(live, calls, opened_ms=opened_ms))
 
 
@@ -169,7 +169,7 @@ class LiveBars:
         Raises:
             VenueError: The venue does not know the symbol, or has no bar of it.
         """
-        market, now_ms = self._calls.market(native), self._calls.clock_ms()
+        listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
         step_ms = self._live.page_minutes * MINUTE_MS
         kept = self._live.kept_minutes
         begin_ms = self._opened_ms if kept is None else now_ms - kept * MINUTE_MS
@@ -180,7 +180,7 @@ class LiveBars:
             middle = (absent + present) // 2
             start_ms = begin_ms // MINUTE_MS * MINUTE_MS + middle * step_ms
             bars = self._calls.fetch(
-                self._live.ask_minutes(market, Span(start_ms, start_ms + step_ms))
+                self._live.minutes_request(listing, Span(start_ms, start_ms + step_ms))
             )
             if bars:
                 present, first_ms = middle, bars[0].ts_ms
@@ -200,8 +200,8 @@ class LiveBars:
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market, now_ms = self._calls.market(native), self._calls.clock_ms()
-        look = partial(self._look_twice, market)
+        listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
+        look = partial(self._look_twice, listing)
         yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
@@ -210,18 +210,18 @@ class LiveBars:
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
         """
-        market = self._calls.market(native)
-        parts = [self._look_twice(market, part) for part in pages([span], self._live.page_minutes)]
+        listing = self._calls.listing(native)
+        parts = [self._look_twice(listing, part) for part in pages([span], self._live.page_minutes)]
         return to_table(bar for bars in parts for bar in bars.values() if bar.is_possible)
 
-    def _look_twice(self, market: Market, part: Span) -> dict[int, Bar]:
+    def _look_twice(self, listing: Listing, part: Span) -> dict[int, Bar]:
         if self._live.kept_minutes is not None:
             self._refuse_gone(part, self._live.kept_minutes)
 
         def look() -> list[Bar]:
-            return self._calls.fetch(self._live.ask_minutes(market, part))
+            return self._calls.fetch(self._live.minutes_request(listing, part))
 
-        return look_twice(look, part, venue=self._name, native=market.native)
+        return look_twice(look, part, venue=self._name, native=listing.native)
 
     def _refuse_gone(self, part: Span, kept: int) -> None:
         kept_from_ms = self._calls.clock_ms() - kept * MINUTE_MS

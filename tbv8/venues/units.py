@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from tbv8.market import Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, Ask, Feed, Fetched, Market, Refusal, Rows
+from tbv8.venues.base import Ack, ErrorFrame, Feed, Fetched, Listing, Request, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,40 +46,40 @@ def unit_amount(amount: float, multiplier: Decimal) -> float:
 class _UnitFeed:
     """A feed whose events are in units of their symbols."""
 
-    def __init__(self, feed: Feed, markets: Mapping[str, Market]) -> None:
+    def __init__(self, feed: Feed, listings: Mapping[str, Listing]) -> None:
         self.subscribe, self.unsubscribe = feed.subscribe, feed.unsubscribe
-        self._feed, self._markets = feed, markets
+        self._feed, self._listings = feed, listings
 
-    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """As `Feed.parse`."""
         return [
-            _in_units(event, self._markets[event.symbol].multiplier)
+            _in_units(event, self._listings[event.symbol].multiplier)
             if isinstance(event, Trade | Bbo)
             else event
             for event in self._feed.parse(frame)
         ]
 
 
-def unit_feed(feed: Feed, markets: Mapping[str, Market]) -> Feed:
+def unit_feed(feed: Feed, listings: Mapping[str, Listing]) -> Feed:
     """Return a feed of events in units of their symbols: the same one where the venue uses them."""
-    scaled = any(market.multiplier != 1 for market in markets.values())
-    return _UnitFeed(feed, markets) if scaled else feed
+    scaled = any(listing.multiplier != 1 for listing in listings.values())
+    return _UnitFeed(feed, listings) if scaled else feed
 
 
-def unit_ask[T](ask: Ask[T], market: Market) -> Ask[T]:
+def unit_request[T](request: Request[T], listing: Listing) -> Request[T]:
     """Return a request whose trades, quote or bars are in units of the symbol."""
-    if market.multiplier == 1:
-        return ask
+    if listing.multiplier == 1:
+        return request
 
-    def parse(reply: bytes) -> T | Ask[T]:
-        found = ask.parse(reply)
-        if isinstance(found, Ask):
-            return unit_ask(found, market)
+    def parse(reply: bytes) -> T | Request[T]:
+        found = request.parse(reply)
+        if isinstance(found, Request):
+            return unit_request(found, listing)
         if isinstance(found, list):
-            return [_in_units(each, market.multiplier) for each in found]  # type: ignore[return-value]
-        return _in_units(found, market.multiplier)
+            return [_in_units(each, listing.multiplier) for each in found]  # type: ignore[return-value]
+        return _in_units(found, listing.multiplier)
 
-    return replace(ask, parse=parse)
+    return replace(request, parse=parse)
 
 
 def _in_units[T](event: T, multiplier: Decimal) -> T:

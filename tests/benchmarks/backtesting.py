@@ -175,11 +175,11 @@ def _child(what: str) -> list[str]:
 
 def floor() -> dict[str, float]:
     """Read the bars, then run the bare engine."""
-    from tbv8.store.bars import open_bars, read_held_span
+    from tbv8.store.bars import open_bars, read_stored_bars
 
     asked = strategy("1m", SPAN)
     with open_bars(_DB) as store:
-        table = read_held_span(store, SERIES, asked.timeframe, asked.span)
+        table = read_stored_bars(store, SERIES, asked.timeframe, asked.span)
     return bare(asked, table)
 
 

@@ -93,12 +93,12 @@ def _starts(project: Path) -> tuple[float, float]:
 def trial(detail: files.Detail) -> dict[str, float]:
     """Return the CPU seconds of a trial, the best of several, and its filled orders."""
     from tbv8.experiments.trial import run_trial
-    from tbv8.store.bars import open_bars, read_held_span
+    from tbv8.store.bars import open_bars, read_stored_bars
 
     asked = backtesting.strategy("5m", SPAN, detail)
     with open_bars(_DB) as store:
         tables = {
-            (series.symbol, timeframe): read_held_span(store, series, timeframe, SPAN)
+            (series.symbol, timeframe): read_stored_bars(store, series, timeframe, SPAN)
             for series, timeframe in asked.reads
         }
     seconds = []
@@ -111,11 +111,11 @@ def trial(detail: files.Detail) -> dict[str, float]:
 
 def floor() -> dict[str, float]:
     """Return the CPU seconds of NautilusTrader alone with the same strategy and bars."""
-    from tbv8.store.bars import open_bars, read_held_span
+    from tbv8.store.bars import open_bars, read_stored_bars
 
     asked = backtesting.strategy("5m", SPAN)
     with open_bars(_DB) as store:
-        table = read_held_span(store, SERIES, asked.timeframe, SPAN)
+        table = read_stored_bars(store, SERIES, asked.timeframe, SPAN)
     return backtesting.bare(asked, table, time.process_time)
 
 

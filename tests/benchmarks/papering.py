@@ -177,7 +177,7 @@ def _replay(db_path: Path) -> dict[str, float]:
     """Replay a long journal, as a session does at its start."""
     from tbv8.live.driver import Driver
     from tbv8.market import MINUTE_MS, Bar
-    from tbv8.store.sessions import Minute
+    from tbv8.store.sessions import SessionMinute
     from tests.live.rig import START_MS, World, make_plan
 
     world = World(db_path)
@@ -190,7 +190,7 @@ def _replay(db_path: Path) -> dict[str, float]:
         bar = few[number % len(few)]
         ts_ms = START_MS + number * MINUTE_MS
         moved = Bar(ts_ms, bar.open, bar.high, bar.low, bar.close, bar.volume)
-        minutes.append(Minute(ts_ms=ts_ms, bars={"BTC/USDT": moved}, seen_ms=ts_ms))
+        minutes.append(SessionMinute(ts_ms=ts_ms, bars={"BTC/USDT": moved}, seen_ms=ts_ms))
     began_s = time.perf_counter()
     with Driver(plan.strategy, session) as driver:
         for _ in driver.replay(minutes, [], []):

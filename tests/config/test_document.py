@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from tbv8.config.document import Document, plain, read_document, to_record, unknown, unknown_key
 from tbv8.errors import ConfigError
+from tests.lines import Line
 
 
 class Wheel(msgspec.Struct, forbid_unknown_fields=True):
@@ -216,7 +217,7 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
         pytest.param('"a`": x', ":1: expected text as a key, got 'a`'", id="key with a backtick"),
         pytest.param(
             "a: &a [*a]",
-            ":1: a: nested deeper than 20 levels, or endlessly through an anchor: flatten it",
+            ":1: a: nested deeper than 20 levels, or endlessly through an anchor: ...",
             id="a list in itself",
         ),
         pytest.param(
@@ -225,7 +226,7 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
                 f"{name}: &{name} [{','.join([f'*{below}'] * 9)}]\n"
                 for below, name in zip("abcdefgh", "bcdefghi", strict=True)
             ),
-            ":6: f: nested deeper than 20 levels, or endlessly through an anchor: flatten it",
+            ":6: f: nested deeper than 20 levels, or endlessly through an anchor: ...",
             id="a billion items by anchors",
         ),
         pytest.param("a: *b", ":1: not YAML: found undefined alias", id="no anchor"),
@@ -263,7 +264,7 @@ def test_a_document_can_be_empty(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_meant_is_refused(
     tmp_path: Path, content: str | bytes, line: str
 ) -> None:
-    assert refusal(tmp_path, content) == f"bike.yaml{line}"
+    assert refusal(tmp_path, content) == Line(f"bike.yaml{line}")
 
 
 @pytest.mark.parametrize(
@@ -368,7 +369,7 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         ),
         pytest.param(
             "name: x\nowner: 7",
-            ":2: owner: expected text or null, got 7: write it in quotes",
+            ":2: owner: expected text or null, got 7: ...",
             id="number for text or null",
         ),
         pytest.param(
@@ -414,7 +415,7 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         ),
         pytest.param(
             "name: x\nspare: {size: 1, spoke: 3}",
-            ":2: spare.spoke: unknown key, did you mean 'spokes'?",
+            ":2: spare.spoke: unknown key ... 'spokes'?",
             id="key of what can be left out",
         ),
         pytest.param(
@@ -422,12 +423,12 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
         ),
         pytest.param(
             "name: x\ntags: {a: b, c: 3}",
-            ":2: tags.c: expected text, got 3: write it in quotes",
+            ":2: tags.c: expected text, got 3: ...",
             id="mapping of either",
         ),
         pytest.param(
             "name: x\ntags: [a, 3]",
-            ":2: tags[1]: expected text, got 3: write it in quotes",
+            ":2: tags[1]: expected text, got 3: ...",
             id="list of either",
         ),
         pytest.param(
@@ -446,7 +447,7 @@ def test_what_is_written_as_yaml_is_read_again(tmp_path: Path, tree: dict[str, A
     ],
 )
 def test_a_value_that_does_not_fit_is_refused(tmp_path: Path, content: str, line: str) -> None:
-    assert refusal(tmp_path, content) == f"bike.yaml{line}"
+    assert refusal(tmp_path, content) == Line(f"bike.yaml{line}")
 
 
 def test_a_key_that_is_not_there_is_refused_at_the_nearest_above(tmp_path: Path) -> None:

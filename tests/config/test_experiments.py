@@ -15,6 +15,7 @@ from tbv8.config.records import MonteCarlo, Objective, Project, WalkForward
 from tbv8.config.space import points
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
 from tests.builders import ROOT
+from tests.lines import Line
 
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
 # ruff: noqa: E501  # a refusal a line
@@ -121,21 +122,19 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
     ("old", "new", "refusal"),
     [
         ("[10, 20]", "[]", "5: search.space.fast: expected a list of values, or {from: 10, to: 50, step: 5}"),
-        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice, remove one"),
+        ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice, ..."),
         ("[10, 20]", "{from: 1, to: 5}", "5: search.space.fast.step: missing: write this key"),
-        ("[10, 20]", "{from: 1, to: 5, stpe: 1}", "5: search.space.fast.stpe: unknown key, did you mean 'step'?"),
+        ("[10, 20]", "{from: 1, to: 5, stpe: 1}", "5: search.space.fast.stpe: unknown key ... 'step'?"),
         ("[10, 20]", "{from: 9, to: 5, step: 1}", "5: search.space.fast.to: 5 is below from, 9"),
         ("[10, 20]", "{from: 1, to: 5, step: 0}", "5: search.space.fast.step: expected a number above 0, got 0"),
         ("[10, 20]", "{from: 1, to: x, step: 1}", "5: search.space.fast.to: expected a number, got 'x'"),
         ("[10, 20]", "{from: 1, to: 1e9, step: 1}", "5: search.space.fast: has more than 100,000 values: write a larger step"),
-        ("fast:", "fsat:", "5: search.space.fsat: unknown param of EmaCross 'fsat', did you mean 'fast'? Known: "
-         "detail, fast, risk.max_daily_loss_usd, risk.max_leverage, risk.max_position_btc, slippage_ticks, slow, "
-         "starting_balance_usd, timeframe, trade_size"),
+        ("fast:", "fsat:", "5: search.space.fsat: unknown param of EmaCross 'fsat' ... 'fast'?..."),
         ("fast:", "bar_type:", "5: search.space.bar_type: set by tbv8 itself: remove it"),
-        ("fast:", "risk.leverage:", "5: search.space.risk.leverage: unknown key, did you mean 'max_leverage'?"),
+        ("fast:", "risk.leverage:", "5: search.space.risk.leverage: unknown key ... 'max_leverage'?"),
         ("fast: [10, 20]", "risk.max_leverage: [0]", "5: search.space.risk.max_leverage[0]: expected a number above 0, got 0"),
         ("fast: [10, 20]", "slippage_ticks: [1.5]", "5: search.space.slippage_ticks[0]: expected a whole number from 0, got 1.5"),
-        ("fast: [10, 20]", "timeframe: [5x]", "5: search.space.timeframe[0]: '5x' is not a timeframe: write <n>m, <n>h, <n>d, 1w or 1M"),
+        ("fast: [10, 20]", "timeframe: [5x]", "5: search.space.timeframe[0]: '5x' is not a timeframe: ..."),
         ("fast: [10, 20]", "{fast: [1], params.fast: [2]}", "5: search.space.params.fast: is the same as 'fast': remove one"),
         ("fast: [10, 20]", "{}", "4: search.space: expected at least one axis, such as fast: [10, 20]"),
         ("fast: [10, 20]", "{fast: {from: 1, to: 999, step: 1}, slow: {from: 1, to: 999, step: 1}}",
@@ -177,7 +176,7 @@ def test_a_wrong_file_is_one_line_and_stops_nothing_else(
     project = load(tmp_path, GRID.replace(old, new, 1))
 
     (problem,) = project.problems
-    assert str(problem.error) == f"config/experiments/sweep.yaml:{refusal}"
+    assert str(problem.error) == Line(f"config/experiments/sweep.yaml:{refusal}")
     assert (problem.kind, problem.name) == ("experiment", "sweep")
     assert project.experiments == {}
     assert "btc_usdt_perp_v1" in project.strategies

@@ -77,7 +77,7 @@ def test_a_venue_of_any_name_has_the_history_that_its_file_names(tmp_path: Path,
         ),
         pytest.param(
             f"{CCXT}zone: UTC\n",
-            "5: zone: needs `history: files`: write both, or neither",
+            "5: zone: needs `history: files`: ",
             id="a zone alone",
         ),
         pytest.param(
@@ -92,7 +92,7 @@ def test_a_venue_of_any_name_has_the_history_that_its_file_names(tmp_path: Path,
         ),
         pytest.param(
             CCXT.replace("ccxt", "files"),
-            "3: exchange: needs `history: ccxt`: write both, or neither",
+            "3: exchange: needs `history: ccxt`: ",
             id="an exchange of files",
         ),
     ],

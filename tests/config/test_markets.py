@@ -10,6 +10,7 @@ import pytest
 from tbv8.config.load import load_project
 from tbv8.config.records import Project, Strategy
 from tbv8.market import Series, Span, parse_time
+from tests.lines import Line
 
 HALF_YEAR = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
 RULES = '{tick_size: "0.1", lot_size: "0.001", maker_fee: "0", taker_fee: "0.0005"}'
@@ -132,7 +133,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[BTC/USDT, ETH/USDT]",
             "[BTC/USDT, ETH/USDT, BTC/USDT]",
-            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice, remove one",
+            "pair.yaml:2: symbols[2]: 'BTC/USDT' is given twice, ...",
             id="a symbol twice",
         ),
         pytest.param(
@@ -175,7 +176,7 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             PAIR,
             "[1h, 1d]",
             "[1h, 1h]",
-            "pair.yaml:4: bars[1]: '1h' is given twice, remove one",
+            "pair.yaml:4: bars[1]: '1h' is given twice, ...",
             id="a timeframe twice",
         ),
         pytest.param(
@@ -205,17 +206,14 @@ def test_every_series_and_timeframe_of_a_strategy_is_wanted(files: Files) -> Non
             "venues/mexc.yaml",
             f"  ETH/USDT: {RULES}\n",
             "",
-            "pair.yaml:5: routing.primary: mexc has no instrument rules for ETH/USDT: write "
-            '`instruments: {ETH/USDT: {tick_size: "0.1", lot_size: "0.001", maker_fee: "0.0002", '
-            'taker_fee: "0.0005", max_leverage: 20}}` into config/venues/mexc.yaml, with the '
-            "venue's own numbers",
+            "pair.yaml:5: routing.primary: mexc has no instrument rules for ETH/USDT: ...",
             id="rules of one of two",
         ),
         pytest.param(
             PAIR,
             "2024-02-01}",
             "2024-02-01, warm_up: soon}",
-            "pair.yaml:7: backtest.warm_up: 'soon' is not a duration: write 30d, 36h or 0d",
+            "pair.yaml:7: backtest.warm_up: 'soon' is not a duration: ...",
             id="a warm-up in words",
         ),
         pytest.param(
@@ -277,7 +275,7 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     files.edit(name, old, new)
 
-    assert files.refusal().removeprefix("config/").partition("/")[2] == said
+    assert files.refusal().removeprefix("config/").partition("/")[2] == Line(said)
 
 
 @pytest.mark.parametrize(
@@ -409,8 +407,8 @@ def test_symbols_of_any_script_are_taken(files: Files) -> None:
             PAIR,
             "2024-02-01}",
             "2024-02-01, funding: 0.01}",
-            "config/strategies/pair.yaml:7: backtest.funding: 0.01 is 1 % of the notional: "
-            "if you meant 0.01 %, write 0.0001",
+            "config/strategies/pair.yaml:7: backtest.funding: 0.01 is 1 % of the notional: if you "
+            "meant 0.01 %, write 0.0001",
             id="the funding of a backtest",
         ),
     ],

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import Shared
+
 ROOT = Path(__file__).parent.parent.parent
 _ENVIRONMENT = {"NO_PROXY": "127.0.0.1", "PYTHONUNBUFFERED": "1"}
 ONE_WEEK = ("start=2024-01-01", "end=2024-01-08")
@@ -38,7 +40,7 @@ class Project:
         return subprocess.Popen(
             [sys.executable, "-m", "doit", *words],
             cwd=self.root,
-            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": str(self.root)} | env,
+            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": f"{self.root}:{ROOT}"} | env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -54,14 +56,19 @@ class Project:
 
     def edit(self, name: str, old: str, new: str) -> None:
         """Replace text in a file; it must be there."""
-        path = self.root / name
-        text = path.read_text(encoding="utf-8")
+        text = self._own(name).read_text(encoding="utf-8")
         assert old in text, f"{name} has no {old!r}"
-        path.write_text(text.replace(old, new), encoding="utf-8")
+        self.write(name, text.replace(old, new))
 
     def write(self, name: str, text: str) -> None:
         """Write a file."""
-        (self.root / name).write_text(text, encoding="utf-8")
+        self._own(name).write_text(text, encoding="utf-8")
+
+    def _own(self, name: str) -> Path:
+        """Return a file's path; before one of tbv8 changes, the project gets a tbv8 of its own."""
+        if name.startswith("tbv8/") and not (self.root / "tbv8").exists():
+            shutil.copytree(ROOT / "tbv8", self.root / "tbv8")
+        return self.root / name
 
     def sql(self, statement: str) -> list[tuple[object, ...]]:
         """Run one statement as somebody with a shell would."""
@@ -114,11 +121,28 @@ def project(bare: Project, migrated_db: Path) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+def finished(shared: Shared, migrated_db: Path) -> Project:
     """Return a project in which one week of the sample market ran to the end; do not change it."""
-    made = copy_project(tmp_path_factory.mktemp("finished") / "clone")
-    made.doit(*ONE_WEEK, "aggregate", "backtest")
-    return made
+
+    def make(folder: Path) -> None:
+        made = copy_project(folder / "clone")
+        shutil.copy(migrated_db, made.db_path)
+        made.doit(*ONE_WEEK, "aggregate", "backtest")
+
+    return Project(shared("finished", make) / "clone")
+
+
+@pytest.fixture(scope="session")
+def looked_ahead(finished: Project, shared: Shared) -> Project:
+    """Return the finished project after `doit lookahead`; `lookahead.txt` is what that printed."""
+
+    def make(folder: Path) -> None:
+        made = Project(shutil.copytree(finished.root, folder / "clone"))
+        ran = made.doit(*ONE_WEEK, "lookahead:btc_usdt_perp_v1")
+        assert ran.stderr == ""
+        (made.root / "lookahead.txt").write_text(ran.stdout, encoding="utf-8")
+
+    return Project(shared("looked_ahead", make) / "clone")
 
 
 @pytest.fixture
@@ -129,11 +153,11 @@ def done(finished: Project, tmp_path: Path) -> Project:
 
 
 def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
-    """Copy what a clone has; of the example strategies those that fit a pattern."""
+    """Copy what a clone has but tbv8; of the example strategies those that fit a pattern."""
     root.mkdir(parents=True)
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root)
-    for name in ("tbv8", "config", "migrations"):
+    for name in ("config", "migrations"):
         shutil.copytree(ROOT / name, root / name)
     for path in set(root.glob("config/strategies/*.yaml")) - set(
         root.glob(f"config/strategies/{examples}.yaml")

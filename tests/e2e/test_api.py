@@ -187,17 +187,17 @@ def running(strategy: str = STRATEGY, **options: Any) -> Callable[[Path], object
         pytest.param(bars(symbol="BTC/USD"), "unknown symbol of sample 'BTC/USD', did you mean"),
         pytest.param(
             bars(timeframe="2h"),
-            "sample:BTC/USDT: no 2h bars are held: run `doit aggregate --venue sample --symbol "
+            "sample:BTC/USDT: no 2h bars are stored: run `doit aggregate --venue sample --symbol "
             "BTC/USDT --timeframes 2h`",
         ),
         pytest.param(
             bars(timeframe="1m", start="2024-03-01"),
-            "sample:BTC/USDT: no 1m bars of that time are held: run `doit "
-            "backfill:sample:BTC/USDT`; `doit status` shows what is held",
+            "sample:BTC/USDT: no 1m bars of that time are stored: run `doit "
+            "backfill:sample:BTC/USDT`; `doit status` lists the stored data",
         ),
         pytest.param(
             lambda root: api.load_trades("hyperliquid", "BTC/USDT", project=root),
-            "hyperliquid:BTC/USDT: no trades are held: `doit record` records them",
+            "hyperliquid:BTC/USDT: no trades are stored: `doit record` records them",
         ),
         pytest.param(
             lambda root: api.load_result("btc_usdt_perp", project=root),

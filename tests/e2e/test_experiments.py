@@ -20,6 +20,7 @@ import pytest
 from tbv8.api import load_trials
 from tbv8.errors import ConfigError
 from tests.browser import DESKTOP, PHONE, opened
+from tests.builders import Shared
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.e2e.test_interrupted import INTERRUPTED, wait_for_line
 
@@ -64,13 +65,14 @@ def ran(project: Project, *words: str) -> int:
 
 
 @pytest.fixture(scope="session")
-def swept(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def swept(looked_ahead: Project, shared: Shared) -> Project:
     """Return a project whose experiment ran to the end with one worker; do not change it."""
-    root = tmp_path_factory.mktemp("swept") / "clone"
-    shutil.copytree(finished.root, root)
-    made = sweep(Project(root))
-    assert ran(made, "workers=1") == ALL
-    return made
+
+    def make(folder: Path) -> None:
+        shutil.copytree(looked_ahead.root, folder / "clone")
+        assert ran(sweep(Project(folder / "clone")), "workers=1") == ALL
+
+    return Project(shared("swept", make) / "clone")
 
 
 @pytest.fixture
@@ -274,8 +276,11 @@ def test_windows_that_do_not_fit_are_refused_with_their_line_before_any_task(
 
 
 def test_a_warm_up_below_what_lookahead_found_is_refused(again: Project) -> None:
-    again.doit(*ONE_WEEK, "lookahead:btc_usdt_perp_v1")
+    verdict = again.results / ".lookahead" / "btc_usdt_perp_v1.json"
+    checked = verdict.read_bytes()
+    verdict.unlink()
     assert again.doit(*ONE_WEEK, "plan", TASK).stdout.startswith("nothing to do")
+    verdict.write_bytes(checked)
     again.edit("config/experiments/sweep.yaml", "warm_up: 1d", "warm_up: 0d")
 
     refused = again.doit(*ONE_WEEK, TASK, code=1).stderr

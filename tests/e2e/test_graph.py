@@ -41,8 +41,9 @@ def planned(project: Project, *words: str) -> dict[str, dict[str, list[str]]]:
 
 
 def test_a_backtest_builds_what_it_needs_and_nothing_else(project: Project) -> None:
-    project.doit(*ONE_WEEK, BACKTEST)
+    ran = project.doit(*ONE_WEEK, BACKTEST)
 
+    assert "BTC/USDT 5m, 2,016 bars of sample, simulated, " in ran.stdout
     held = project.sql("SELECT DISTINCT symbol, dataset FROM history_coverage ORDER BY 1, 2")
     assert [dataset for symbol, dataset in held if symbol == "BTC/USDT"] == [
         "bars_5m",
@@ -63,14 +64,6 @@ def test_a_second_run_does_nothing(done: Project) -> None:
     assert planned(done, *ONE_WEEK) == {}
 
 
-def test_the_simulated_market_is_called_simulated(project: Project) -> None:
-    said = project.doit(*ONE_WEEK, BACKTEST)
-    listed = project.doit("list")
-
-    assert "simulated" in said.stdout
-    assert "simulated" in listed.stdout
-
-
 def test_list_names_every_task_with_a_line(project: Project) -> None:
     lines = dict(line.split(None, 1) for line in project.doit("list").stdout.splitlines())
 
@@ -87,6 +80,7 @@ def test_list_names_every_task_with_a_line(project: Project) -> None:
         BACKTEST,
     } <= lines.keys()
     assert all(len(text) > 10 for text in lines.values())
+    assert "simulated" in lines[BACKTEST]
 
 
 def test_plan_tells_the_order_and_carries_reasons_down(bare: Project) -> None:
@@ -145,17 +139,16 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
     ]
 
 
-@pytest.mark.parametrize("words", [("plan",), ("plan", "--json", BACKTEST), ("why", BACKTEST)])
 @pytest.mark.parametrize("data", ["there", "absent"])
-def test_looking_writes_nothing(bare: Project, words: tuple[str, ...], data: str) -> None:
+def test_looking_writes_nothing(bare: Project, data: str) -> None:
     if data == "absent":
         (bare.root / "data").rmdir()
     before = contents(bare)
 
-    bare.doit(*ONE_WEEK, *words, PYTHONDONTWRITEBYTECODE="1")
-    bare.doit("list", PYTHONDONTWRITEBYTECODE="1")
+    for words in (("plan",), ("plan", "--json", BACKTEST), ("why", BACKTEST), ("list",)):
+        bare.doit(*ONE_WEEK, *words, PYTHONDONTWRITEBYTECODE="1")
 
-    assert contents(bare) == before
+        assert contents(bare) == before, words
 
 
 def test_looking_at_what_is_done_writes_nothing(done: Project) -> None:
@@ -244,7 +237,7 @@ def test_a_folder_that_nobody_may_write_can_be_looked_at(done: Project, tmp_path
     assert len(list((tmp_path / "export").rglob("*.parquet"))) == 2 * 7
     assert closed.returncode == 3
     assert closed.stderr == (
-        "ERROR: data/export: Permission denied: mend that and run again, nothing is lost\n"
+        "ERROR: data/export: Permission denied: fix that and run again, no data is lost\n"
     )
 
 
@@ -265,24 +258,15 @@ def test_every_example_that_ships_runs(tmp_path: Path) -> None:
     assert all(f"{name}: BTC/USDT" in said for name in names)
 
 
-def test_two_strategies_run_in_one_call(project: Project) -> None:
+def test_two_processes_give_the_same_bytes_as_one(project: Project, tmp_path: Path) -> None:
     add_second_strategy(project)
-
-    project.doit(*ONE_WEEK)
-
-    assert (project.results / "btc_usdt_perp_v1" / "manifest.json").exists()
-    assert (project.results / "eth_fast" / "manifest.json").exists()
-
-
-def test_two_processes_give_the_same_bytes_as_one(project: Project, tmp_path_factory) -> None:
-    add_second_strategy(project)
-    other = copy_project(tmp_path_factory.mktemp("parallel") / "clone")
-    add_second_strategy(other)
+    other = Project(shutil.copytree(project.root, tmp_path / "parallel"))
 
     project.doit(*ONE_WEEK, "aggregate", "backtest")
     other.doit("-n", "2", *ONE_WEEK, "aggregate", "backtest", PYTHONHASHSEED="7")
 
     assert other.state() == project.state()
+    assert {path.name for path in project.results.iterdir()} == {"btc_usdt_perp_v1", "eth_fast"}
 
 
 def test_aggregate_options_build_just_that(project: Project) -> None:
@@ -303,18 +287,22 @@ def test_aggregate_options_build_just_that(project: Project) -> None:
     assert built == [("ETH/USDT", "bars_15m"), ("ETH/USDT", "bars_7h")]
 
 
-def test_aggregate_options_do_not_remove_what_a_backtest_needs(project: Project) -> None:
-    project.doit(*ONE_WEEK, BACKTEST, "aggregate", "--timeframes", "1h")
+def test_aggregate_options_do_not_remove_what_a_backtest_needs(done: Project) -> None:
+    done.sql("DELETE FROM history_coverage WHERE source = 'built'")
+    shutil.rmtree(done.results)
 
-    assert (project.results / "btc_usdt_perp_v1" / "summary.json").exists()
+    done.doit(*ONE_WEEK, BACKTEST, "aggregate", "--timeframes", "1h")
+
+    assert (done.results / "btc_usdt_perp_v1" / "summary.json").exists()
+    built = done.sql("SELECT DISTINCT dataset FROM history_coverage WHERE source = 'built'")
+    assert sorted(built) == [("bars_1h",), ("bars_5m",)]
 
 
-@pytest.mark.parametrize("chunk", ["1", "3", "365"])
-def test_chunk_days_change_nothing(done: Project, chunk: str) -> None:
+def test_chunk_days_change_nothing(done: Project) -> None:
     expected = done.state()["ledger"]
     done.sql("DELETE FROM history_coverage WHERE source = 'built'")
 
-    done.doit(*ONE_WEEK, "aggregate", "--chunk-days", chunk)
+    done.doit(*ONE_WEEK, "aggregate", "--chunk-days", "3")
 
     assert done.state()["ledger"] == expected
 

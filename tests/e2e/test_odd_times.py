@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tbv8.market import Bar, Bbo, Series, Trade
-from tbv8.store.ticks import Batch, Gap, Minute, bbo_row, open_ticks, trade_row
+from tbv8.store.ticks import Batch, Gap, RecordedMinute, bbo_row, open_ticks, trade_row
 from tests.e2e.conftest import Project
 
 BTC = Series("hyperliquid", "BTC/USDT")
@@ -82,7 +82,7 @@ def recorded(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Pro
         trades=[trade_row(Trade(*_key(), NOON, "1", 5.0, 1.0, "buy"), NOON)],
         bbo=[bbo_row(Bbo(*_key(), NOON, 1.0, 1.0, None, None), NOON)],
         minutes=[
-            Minute(series=BTC, bar=Bar(NOON + at * 60_000, 5.0, 5.0, 5.0, 5.0, 1.0))
+            RecordedMinute(series=BTC, bar=Bar(NOON + at * 60_000, 5.0, 5.0, 5.0, 5.0, 1.0))
             for at in range(10)
         ],
         gaps={(gap.series, gap.channel, gap.start_ms): gap for gap in gaps},

@@ -13,6 +13,7 @@ import pytest
 
 from tbv8.market import iso
 from tests.e2e.conftest import Project
+from tests.lines import Line
 from tests.recorder.rig import recording, venue, wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 from tests.servers.live_market import VenueClock
@@ -142,8 +143,7 @@ def test_a_run_that_heard_nothing_fails_with_one_line(project: Project) -> None:
     end = project.doit("record", "--for", "2s", code=1)
 
     assert end.stderr == (
-        "ERROR: record: hyperliquid sent nothing in 2 s, nothing was recorded: see the lines "
-        "above; check the network, and the symbols and URLs in config/venues/hyperliquid.yaml\n"
+        Line("ERROR: record: hyperliquid sent nothing in 2 s, nothing was recorded: ...\n")
     )
     assert "hyperliquid NEVER SENT ANYTHING" in end.stdout
 
@@ -152,7 +152,7 @@ def test_a_duration_without_unit_is_refused_before_anything_runs(bare: Project) 
     end = bare.doit("record", "--for", "20", code=3)
 
     assert end.stdout == ""
-    assert end.stderr == "ERROR: --for: '20' is not a duration: write 90s, 10m, 8h or 2d\n"
+    assert end.stderr == Line("ERROR: --for: '20' is not a duration: ...\n")
     assert not bare.db_path.exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from tbv8.store.database import REVISION
 from tests.e2e.conftest import ONE_WEEK, ROOT, Project
+from tests.lines import Line
 
 
 def refused(project: Project, *words: str, code: int) -> str:
@@ -23,8 +24,10 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
     project.edit("config/strategies/btc_usdt_perp_v1.yaml", "max_leverage", "max_leverag")
 
     assert refused(project, "list", code=3) == (
-        "ERROR: config/strategies/btc_usdt_perp_v1.yaml:9: risk.max_leverag: unknown key, "
-        "did you mean 'max_leverage'?"
+        Line(
+            "ERROR: config/strategies/btc_usdt_perp_v1.yaml:9: risk.max_leverag: unknown key ... "
+            "'max_leverage'?"
+        )
     )
 
 
@@ -33,14 +36,12 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
     [
         pytest.param(
             ("venue=binance",),
-            "ERROR: command line: venue: unknown venue 'binance', did you mean 'binance_spot'? "
-            "Known: binance_perp, binance_spot, bybit, hyperliquid, mexc, sample",
+            "ERROR: command line: venue: unknown venue 'binance' ... 'binance_spot'?...",
             id="venue",
         ),
         pytest.param(
             ("strat=2024-01-01",),
-            "ERROR: command line: strat: unknown variable 'strat', did you mean 'start'? "
-            "Known: address, end, on, start, venue, workers",
+            "ERROR: command line: strat: unknown variable 'strat' ... 'start'?...",
             id="variable",
         ),
         pytest.param(
@@ -53,7 +54,7 @@ def test_a_misspelt_key_names_file_line_and_cure(project: Project) -> None:
 def test_a_wrong_word_on_the_command_line_is_refused(
     project: Project, words: tuple[str, ...], line: str
 ) -> None:
-    assert refused(project, *words, code=3) == line
+    assert refused(project, *words, code=3) == Line(line)
 
 
 TAKE_TASKS = ["", "plan", "why", "list", "info", "help"]
@@ -71,10 +72,10 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
     ("words", "line"),
     [
         ("statsu", "unknown task 'statsu', did you mean the command `doit status`?"),
-        ("help plna", "unknown task 'plna', did you mean the command `doit plan`?"),
+        ("help plna", "unknown task 'plna' ... `doit plan`?"),
         ("list lsit", "unknown task 'lsit': `doit list` shows all tasks"),
-        ("nope", "unknown task 'nope': `doit list` shows all tasks"),
-        ("backtst", "unknown task 'backtst', did you mean 'backtest'? `doit list` shows all tasks"),
+        ("nope", "unknown task 'nope': ..."),
+        ("backtst", "unknown task 'backtst' ... 'backtest'? ..."),
         (
             "backtest:nope",
             "unknown task 'backtest:nope'; known: backtest:btc_usdt_perp_v1",
@@ -86,24 +87,17 @@ def test_a_task_that_is_none_is_refused(finished: Project, command: str) -> None
         ),
         (
             "aggregate:sample:BTC/USD:5m",
-            "unknown task 'aggregate:sample:BTC/USD:5m', did you mean "
-            "'aggregate:sample:BTC/USDT:5m'? `doit list` shows all tasks",
+            "unknown task 'aggregate:sample:BTC/USD:5m' ... 'aggregate:sample:BTC/USDT:5m'? ...",
         ),
-        (
-            "backtest:nope*",
-            "unknown task 'backtest:nope*'; known: backtest:btc_usdt_perp_v1",
-        ),
-        (
-            "plan backtst*",
-            "unknown task 'backtst*', did you mean 'backtest'? `doit list` shows all tasks",
-        ),
+        ("backtest:nope*", "unknown task 'backtest:nope*' ... backtest:btc_usdt_perp_v1"),
+        ("plan backtst*", "unknown task 'backtst*' ... 'backtest'? ..."),
         ("info backtest:*", "`doit info` needs exactly one task: `doit list` shows them"),
-        ("info", "`doit info` needs exactly one task: `doit list` shows them"),
-        ("info backtest backfill", "`doit info` needs exactly one task: `doit list` shows them"),
+        ("info", "`doit info` needs exactly one task: ..."),
+        ("info backtest backfill", "`doit info` needs exactly one task: ..."),
     ],
 )
 def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> None:
-    assert refused(finished, *words.split(), code=3) == f"ERROR: {line}"
+    assert refused(finished, *words.split(), code=3) == Line(f"ERROR: {line}")
 
 
 @pytest.mark.parametrize(
@@ -112,15 +106,12 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
         ("status --jsn", "option --jsn not recognized, did you mean '--json'?"),
         ("schema --jsn", "option --jsn not recognized"),
         ("verify --against", "option --against requires argument"),
-        (
-            "aggregate --tmeframes 5m",
-            "option --tmeframes not recognized, did you mean '--timeframes'?",
-        ),
+        ("aggregate --tmeframes 5m", "option --tmeframes not recognized ... '--timeframes'?"),
         ("--nothing-like-it", "option --nothing-like-it not recognized"),
-        ("list --alll", "option --alll not recognized, did you mean '--all'?"),
-        ("info --no-statsu", "option --no-statsu not recognized, did you mean '--no-status'?"),
-        ("clean --dryrun", "option --dryrun not recognized, did you mean '--dry-run'?"),
-        ("forget --alll", "option --alll not recognized, did you mean '--all'?"),
+        ("list --alll", "option --alll not recognized ... '--all'?"),
+        ("info --no-statsu", "option --no-statsu not recognized ... '--no-status'?"),
+        ("clean --dryrun", "option --dryrun not recognized ... '--dry-run'?"),
+        ("forget --alll", "option --alll not recognized ... '--all'?"),
         ("ignore -x", "option -x not recognized"),
         ("help -x", "option -x not recognized"),
         ("tabcompletion --shell", "option --shell requires argument"),
@@ -189,7 +180,7 @@ def test_what_was_meant_is_said(finished: Project, words: str, line: str) -> Non
 def test_an_option_that_is_none_is_refused(finished: Project, words: str, line: str) -> None:
     said = refused(finished, *words.split(), code=3)
 
-    assert said == f"ERROR: {line.replace('{root}', str(finished.root))}"
+    assert said == Line(f"ERROR: {line.replace('{root}', str(finished.root))}")
 
 
 def test_a_benchmark_that_is_none_is_refused() -> None:
@@ -240,10 +231,7 @@ def test_a_damaged_database_is_refused_and_left_alone(done: Project) -> None:
 
     line = refused(done, *ONE_WEEK, code=1)
 
-    assert line == (
-        "ERROR: migrate: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it "
-        "away and run again to rebuild it"
-    )
+    assert line == Line("ERROR: migrate: data/tbv8.sqlite: not a database, or damaged: ...")
     assert done.db_path.read_bytes() == damage
 
 
@@ -253,20 +241,17 @@ def test_a_plan_that_cannot_look_into_its_database_is_none(done: Project) -> Non
         done.db_path.with_name(done.db_path.name + suffix).unlink(missing_ok=True)
     done.db_path.write_bytes(b"somebody's notes" * 100)
 
-    lines = {
+    lines = [
         refused(done, *ONE_WEEK, *words, code=3)
         for words in (("plan",), ("plan", "--json"), ("plan", "migrate"), ("why", "migrate"))
-    }
+    ]
     listed = done.doit("list", "--status")
     done.db_path.unlink()
     absent = done.doit(*ONE_WEEK, "plan", "migrate").stdout
 
-    assert lines == {
-        "ERROR: data/tbv8.sqlite: not a database, or damaged: restore a copy, or move it away "
-        "and run again to rebuild it"
-    }
+    assert lines == [Line("ERROR: data/tbv8.sqlite: not a database, or damaged: ...")] * 4
     assert (listed.stderr, len(listed.stdout.splitlines()) > 5) == ("", True)
-    assert absent == "migrate\n    data/tbv8.sqlite: there is no database: run `doit migrate`\n"
+    assert absent == Line("migrate\n    data/tbv8.sqlite: there is no database: ...\n")
 
 
 def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
@@ -275,8 +260,10 @@ def test_a_database_of_a_newer_tbv8_is_refused(done: Project) -> None:
     line = refused(done, *ONE_WEEK, code=1)
 
     assert line == (
-        "ERROR: migrate: data/tbv8.sqlite: comes from a newer tbv8, this one needs "
-        f"revision {REVISION}: update tbv8, or set another db_path in config/data.yaml"
+        Line(
+            "ERROR: migrate: data/tbv8.sqlite: comes from a newer tbv8, this one needs revision "
+            f"{REVISION}: ..."
+        )
     )
 
 
@@ -344,10 +331,8 @@ timeframe: 5m
 routing: {primary: hyperliquid}
 risk: {max_position_btc: 0.01, max_daily_loss_usd: 10.0, max_leverag: 2.0}
 """
-STRATEGY_SAID = (
-    "config/strategies/broken.yaml:5: risk.max_leverag: unknown key, did you mean 'max_leverage'?"
-)
-VENUE_SAID = "config/venues/binance_spot.yaml:1: symbls: unknown key, did you mean 'symbols'?"
+STRATEGY_SAID = "config/strategies/broken.yaml:5: risk.max_leverag: unknown key ... 'max_leverage'?"
+VENUE_SAID = "config/venues/binance_spot.yaml:1: symbls: unknown key ... 'symbols'?"
 
 
 @pytest.fixture
@@ -381,7 +366,7 @@ def test_what_is_wrong_stops_only_what_needs_it(
     end = half_broken.doit(*ONE_WEEK, *words.split(), code=code)
 
     said = [*(f"WARNING: {one}" for one in warned), *(f"ERROR: {one}" for one in refused)]
-    assert end.stderr.splitlines() == said
+    assert end.stderr.splitlines() == [Line(line) for line in said]
 
 
 def test_a_venue_without_a_symbol_stops_only_the_strategies_of_that_symbol(done: Project) -> None:

@@ -15,7 +15,7 @@ from tbv8.config.files import Routing
 from tbv8.config.records import MonteCarlo, WalkForward
 from tbv8.config.space import Axis, points
 from tbv8.errors import ConfigError, DataError
-from tbv8.experiments.blocks import Market
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.keys import Keys, Window, subject_of
 from tbv8.experiments.survey import Survey
 from tbv8.market import DAY_MS, ONE_MINUTE, Span, parse_timeframe
@@ -150,13 +150,13 @@ def test_what_is_missing_shrinks_row_by_row_and_choices_follow_from_rows(
     query: Query, db_path: Path
 ) -> None:
     survey = Survey(experiment(ema(SPAN), FAST, SLOW, walk_forward=WALK), query)
-    assert [one.part for one in survey.known] == [""] * 4 + ["is:0"] * 4 + ["is:1"] * 4
+    assert [one.part for one in survey.fixed_trials] == [""] * 4 + ["is:0"] * 4 + ["is:1"] * 4
 
-    for number, one in enumerate(survey.known):
+    for number, one in enumerate(survey.fixed_trials):
         write(db_path, survey, one, total_return=number % 4 / 10)
 
     with open_reader(db_path) as now:
-        assert survey.missing(now, survey.known) == []
+        assert survey.missing(now, survey.fixed_trials) == []
         assert survey.choices(now) == [3, 3]
         tested = survey.tested([3, None])
         assert [(one.part, one.number, one.point) for one in tested] == [("oos:0", 3, (10, 50))]
@@ -194,7 +194,7 @@ def test_the_chosen_trial_alone_is_drawn_and_its_jobs_have_keys_of_their_own(
 
     assert (by_trade.part, by_trade.number, by_trade.by_trade) == ("trades", 2, True)
     assert [(one.part, one.number) for one in markets] == [("mc:0", 2), ("mc:1", 2)]
-    assert markets[1].market == Market(block_days=2, seed=1, path=1)
+    assert markets[1].market == RechainedMarket(block_days=2, seed=1, path=1)
     assert {one.point for one in (by_trade, *markets)} == {(10, 20)}
     changes: list[dict[str, Any]] = [
         {},

@@ -14,7 +14,7 @@ import pytest
 
 from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
-from tbv8.experiments.blocks import Market, nests_in_a_day, whole_days
+from tbv8.experiments.blocks import RechainedMarket, nests_in_a_day, whole_days
 from tbv8.experiments.jobs import Job, run_job
 from tbv8.experiments.keys import to_trial
 from tbv8.experiments.markets import Days, draw_market, rechain
@@ -182,7 +182,7 @@ def test_bars_of_all_timeframes_are_of_one_market() -> None:
         ("BTC/USDT", odd): aggregate(minutes, odd),
     }
 
-    market = Market(block_days=2, seed=1, path=0)
+    market = RechainedMarket(block_days=2, seed=1, path=0)
     made, _ = rechain(own, real, {}, draw_market(own.bars_span, market))
 
     moved = made["BTC/USDT", ONE_MINUTE]
@@ -199,7 +199,7 @@ def test_bars_of_all_timeframes_are_of_one_market() -> None:
 
 def test_a_day_that_lies_partly_in_the_span_is_none_to_draw_from() -> None:
     span = Span(START_MS + HOUR_MS, START_MS + 4 * DAY_MS - HOUR_MS)
-    market = Market(block_days=1, seed=3, path=1)
+    market = RechainedMarket(block_days=1, seed=3, path=1)
 
     drawn = draw_market(span, market)
 
@@ -208,14 +208,16 @@ def test_a_day_that_lies_partly_in_the_span_is_none_to_draw_from() -> None:
     sources = {
         day
         for path in range(9)
-        for day in draw_market(span, Market(block_days=1, seed=3, path=path)).sources.tolist()
+        for day in draw_market(
+            span, RechainedMarket(block_days=1, seed=3, path=path)
+        ).sources.tolist()
     }
     assert sources == {FIRST + 1, FIRST + 2}
 
 
 def test_a_job_on_a_market_is_a_trial_on_its_bars() -> None:
     own = to_trial(ema(days(0, 3), detail="1m"))
-    market = Market(block_days=1, seed=1, path=4)
+    market = RechainedMarket(block_days=1, seed=1, path=4)
     made, _ = rechain(own, tables(3), {}, draw_market(own.bars_span, market))
 
     found = run_job(Job(strategy=own, market=market), tables(3))

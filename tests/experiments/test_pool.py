@@ -18,12 +18,12 @@ import pytest
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError
-from tbv8.experiments.blocks import Market
+from tbv8.experiments.blocks import RechainedMarket
 from tbv8.experiments.jobs import Job, run_job
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.pool import Died, Pool, shared_tables
-from tbv8.experiments.slots import count_cores, held_slot
+from tbv8.experiments.slots import count_cores, take_slot
 from tbv8.experiments.trial import Outcome, run_trial
 from tests.builders import ROOT
 from tests.experiments.builders import days, ema, tables
@@ -204,7 +204,7 @@ def test_a_trial_that_never_ends_is_ended_once_and_the_others_go_on(tmp_path: Pa
 def test_jobs_on_markets_and_by_trade_are_the_same_in_a_worker(tmp_path: Path) -> None:
     own = to_trial(ema(days(0, 2), detail="1m"))
     asked = [
-        Job(strategy=own, market=Market(block_days=1, seed=1, path=2)),
+        Job(strategy=own, market=RechainedMarket(block_days=1, seed=1, path=2)),
         Job(strategy=own, by_trade=True),
     ]
     answers: dict[int, Any] = {}
@@ -268,12 +268,12 @@ def test_slots_are_held_by_as_many_as_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    with held_slot(2) as one:
+    with take_slot(2) as one:
         code = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
-from tbv8.experiments.slots import held_slot
-with held_slot(2) as number:
+from tbv8.experiments.slots import take_slot
+with take_slot(2) as number:
     print(number, flush=True)
     sys.stdin.read()
 """

@@ -24,16 +24,16 @@ from tbv8.experiments.result import (
     caution,
     daily_of,
     efficiency_text,
-    lines,
     read_findings,
+    result_lines,
     sharpe_text,
     to_equity,
 )
-from tbv8.experiments.stitching import Stitched, Window
+from tbv8.experiments.stitching import Stitched, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import Fold
 from tbv8.market import DAY_MS, ONE_MINUTE
-from tbv8.results.statistics import measure_curve, without_yearly
+from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import Details, Trial, open_trials
 from tests.builders import BTC, hold
@@ -181,7 +181,7 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     database.run(asked, [*noise(2, 3), []])
     database.draw(asked, [1000, 1100, 1050], [])
 
-    said = lines(database.findings(asked))
+    said = result_lines(database.findings(asked))
     with open_reader(database.path) as query:
         listed = list_trials(query, asked, Path("none"), top=9, sort="sharpe")
 
@@ -226,7 +226,7 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     assert drawn.trades is not None
     assert drawn.trades.losses[1] == 0.0
     assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
-    head, origins, *said = lines(found)
+    head, origins, *said = result_lines(found)
     assert head.startswith("first: 2 trials of ")
     assert origins == "  2 trials of the search, 6 of the Monte Carlo"
     assert said[2] == "  ! deflated Sharpe ratio 90%: below 95% it is likely luck"
@@ -246,7 +246,7 @@ def test_without_a_trial_that_may_be_chosen_the_lines_say_so(database: Database)
     found = database.findings(asked)
 
     assert (found.chosen, found.luck) == (None, None)
-    assert lines(found)[-1].startswith("  ! no trial has a result with enough round trips")
+    assert result_lines(found)[-1].startswith("  ! no trial has a result with enough round trips")
 
 
 def test_an_account_that_was_lost_has_no_daily_returns() -> None:
@@ -309,7 +309,7 @@ EFFICIENCIES: dict[str, Any] = {
 @pytest.mark.parametrize("case", EFFICIENCIES)
 def test_an_efficiency_that_misleads_is_a_dash_with_its_reason(case: str) -> None:
     trained, tested, ratio, expected = EFFICIENCIES[case]
-    window = Window(
+    window = StitchedWindow(
         fold=Fold(days(0, 9), days(9, 18)),
         number=0,
         params={},
@@ -321,13 +321,12 @@ def test_an_efficiency_that_misleads_is_a_dash_with_its_reason(case: str) -> Non
         efficiency=ratio,
     )
     times_ms, equity = np.array([0, 9 * DAY_MS]), np.array([10**12, 10**12])
-    performance = measure_curve(times_ms[1:], equity[1:], start_ms=0, start=Decimal(10_000))
     walk = Stitched(
         windows=[window],
         times_ms=times_ms,
         equity=equity,
         window_of=np.zeros(2, dtype=np.int64),
-        performance=without_yearly(performance),
+        performance=measure_curve(times_ms, equity),
         efficiency=ratio,
     )
 

@@ -32,7 +32,7 @@ from tbv8.freshness.data import (
 from tbv8.freshness.state import State, count_days, days_text, digest_text, from_to
 from tbv8.market import DAY_MS, MINUTE_MS, Series, Span, parse_timeframe
 from tbv8.store.database import REVISION, open_reader
-from tbv8.store.ledger import HeldDay, LedgerDay, read_days, read_held_days
+from tbv8.store.ledger import LedgerDay, StoredDay, read_days, read_stored_days
 from tests.builders import (
     BTC,
     ETH,
@@ -65,7 +65,7 @@ def build(db_path: Path, timeframe: str = "5m", series: Series = BTC) -> None:
 
 
 def naive_buildable(
-    known: Sequence[HeldDay], timeframe: str, first_ms: int, end_ms: int
+    known: Sequence[StoredDay], timeframe: str, first_ms: int, end_ms: int
 ) -> list[tuple[int, Span, str]]:
     """Group the bars all of whose time is known by the UTC day on which they open."""
     parts = {held.ledger.day_ms: held.ledger for held in known}
@@ -88,8 +88,8 @@ def naive_buildable(
     return found
 
 
-def held_day(day_ms: int, start: int = 0, end: int = 1440, digest: str | None = "") -> HeldDay:
-    return HeldDay(
+def held_day(day_ms: int, start: int = 0, end: int = 1440, digest: str | None = "") -> StoredDay:
+    return StoredDay(
         dataset="ohlcv_1m",
         ledger=LedgerDay(
             day_ms=day_ms,
@@ -103,7 +103,7 @@ def held_day(day_ms: int, start: int = 0, end: int = 1440, digest: str | None = 
     )
 
 
-def known_days(draw_from: int) -> st.SearchStrategy[list[HeldDay]]:
+def known_days(draw_from: int) -> st.SearchStrategy[list[StoredDay]]:
     """Return days from the 25th of January on, most of them whole, some in part, some not held."""
     minute = st.integers(0, 96).map(lambda quarter: quarter * 15)
     part = st.tuples(minute, minute).map(sorted).filter(lambda pair: pair[0] < pair[1])
@@ -111,7 +111,7 @@ def known_days(draw_from: int) -> st.SearchStrategy[list[HeldDay]]:
     one = st.one_of(st.just((0, 1440)), st.just((0, 1440)), st.just((0, 1440)), edge, st.none())
     runs = st.lists(st.tuples(st.integers(1, draw_from), one), min_size=1, max_size=9)
 
-    def lay(lengths: list[tuple[int, tuple[int, int] | None]]) -> list[HeldDay]:
+    def lay(lengths: list[tuple[int, tuple[int, int] | None]]) -> list[StoredDay]:
         found, number = [], 24
         for length, shape in lengths:
             if shape == (0, 1440):
@@ -155,7 +155,7 @@ def test_weeks_and_months_can_be_built_when_they_are_known_to_their_end(
     check_buildable(data.draw(known_days(longest_run)), timeframe)
 
 
-def check_buildable(known: list[HeldDay], timeframe: str) -> None:
+def check_buildable(known: list[StoredDay], timeframe: str) -> None:
     last = known[-1].ledger.day_ms if known else day(25)
 
     found = list(buildable_days(known, parse_timeframe(timeframe)))
@@ -225,7 +225,7 @@ def check_buildable(known: list[HeldDay], timeframe: str) -> None:
     ],
 )
 def test_days_that_can_be_built_by_name(
-    timeframe: str, known: list[HeldDay], expected: list[tuple[int, Span]]
+    timeframe: str, known: list[StoredDay], expected: list[tuple[int, Span]]
 ) -> None:
     found = list(buildable_days(known, parse_timeframe(timeframe)))
 
@@ -462,7 +462,7 @@ def shared_db(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return Path(shutil.copy(migrated_db, tmp_path_factory.mktemp("shared") / "tbv8.sqlite"))
 
 
-def write_ledger(db_path: Path, series: Series, ledger: Iterable[HeldDay]) -> None:
+def write_ledger(db_path: Path, series: Series, ledger: Iterable[StoredDay]) -> None:
     with closing(sqlite3.connect(db_path)) as connection, connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.executemany(
@@ -500,9 +500,9 @@ def test_what_is_called_fresh_is_what_a_comparison_of_every_day_finds_fresh(
         known = data.draw(known_days(longest_run), label=dataset)
         write_ledger(shared_db, series, [replace(day, dataset=dataset) for day in known])
     with open_reader(shared_db) as query:
-        minutes = read_held_days(query, series, parse_timeframe("1m"))
+        minutes = read_stored_days(query, series, parse_timeframe("1m"))
     built = [
-        HeldDay(
+        StoredDay(
             dataset=tf.dataset,
             ledger=LedgerDay(
                 day_ms=one.day_ms,
@@ -533,7 +533,7 @@ def test_what_is_called_fresh_is_what_a_comparison_of_every_day_finds_fresh(
     # then
     state = aggregate_state(shared_db, series, tf)
     with open_reader(shared_db) as query:
-        minutes = read_held_days(query, series, parse_timeframe("1m"))
+        minutes = read_stored_days(query, series, parse_timeframe("1m"))
         days = read_days(query, series, tf.dataset)
     builds = compare_builds(buildable_days(minutes, tf), days)
     edited = {day.ledger.day_ms for day in minutes if day.ledger.digest is None}

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
-from tbv8.live.driver import Journaled, read_journaled
+from tbv8.live.driver import JournaledSession, read_journaled
 from tbv8.live.host import run_host
 from tbv8.live.plan import Plan, Report, on_venue
 from tbv8.live.setting import Setting
@@ -37,8 +37,8 @@ from tbv8.market import (
 from tbv8.store.bars import MINUTE_BARS
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import read_session
-from tbv8.store.ticks import Batch, Paid, bbo_row, open_ticks, trade_row
-from tbv8.store.ticks import Minute as Recorded
+from tbv8.store.ticks import Batch, PaidSpan, bbo_row, open_ticks, trade_row
+from tbv8.store.ticks import RecordedMinute as RecordedMinute
 from tbv8.trading.bars import Bars
 from tests.backtest.builders import make_strategy, rules
 
@@ -112,7 +112,7 @@ class World:
             first = (self._written_ms[series] - START_MS) // MINUTE_MS
             end = (self.now_ms - DELAY_MS - START_MS) // MINUTE_MS
             for bar in self.bars(series)[first : max(first, end)]:
-                minutes.append(Recorded(series=series, bar=bar))
+                minutes.append(RecordedMinute(series=series, bar=bar))
                 self._written_ms[series] = bar.ts_ms + MINUTE_MS
         if minutes:
             with open_ticks(self.db_path) as store:
@@ -135,7 +135,7 @@ class World:
     def pay(self, hour_ms: int, rate: float, *, hours: int = 1, series: Series = BTC) -> None:
         """Let the recorder learn what was paid at a full hour, and that nothing was before."""
         since_ms = self._paid_ms.get(series, START_MS)
-        paid = Paid(series, Span(since_ms, hour_ms + MINUTE_MS), ((hour_ms, rate, hours),))
+        paid = PaidSpan(series, Span(since_ms, hour_ms + MINUTE_MS), ((hour_ms, rate, hours),))
         self._paid_ms[series] = paid.span.end_ms
         with open_ticks(self.db_path) as store:
             store.commit(Batch(paid=[paid]), now_ms=self.now_ms)
@@ -202,7 +202,7 @@ class World:
         )
         run_host(plan, setting)
 
-    def journaled(self, plan: Plan) -> Journaled:
+    def journaled(self, plan: Plan) -> JournaledSession:
         """Return what the journal has of the session that can go on."""
         with open_reader(self.db_path) as query:
             session = read_session(query, plan.strategy.strategy_id, plan.role)
@@ -279,6 +279,6 @@ def whole(world: World, strategy: Strategy, first_ms: int, end_ms: int) -> Bars:
     )
 
 
-def bodies(journaled: Journaled, kind: str) -> Sequence[str]:
+def bodies(journaled: JournaledSession, kind: str) -> Sequence[str]:
     """Return the bodies of one kind of events."""
     return [event.body for event in journaled.outputs[kind]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tbv8.live.driver import Journaled
+from tbv8.live.driver import JournaledSession
 from tbv8.store.sessions import COMMAND, OUTPUTS, Event, StoredSession
 
 DONE_MS = 600_000
@@ -14,7 +14,7 @@ def event(kind: str, number: int, ts_ms: int, body: str = "as it was") -> Event:
     return Event(kind, number, ts_ms, 0, body)
 
 
-def journaled(*written: Event, stopped_at_ms: int | None = None) -> Journaled:
+def journaled(*written: Event, stopped_at_ms: int | None = None) -> JournaledSession:
     """Return a journal that was done until `DONE_MS`."""
     session = StoredSession(
         session_id=1,
@@ -31,7 +31,7 @@ def journaled(*written: Event, stopped_at_ms: int | None = None) -> Journaled:
     )
     commands = [] if stopped_at_ms is None else [event(COMMAND, 0, stopped_at_ms)]
     outputs = {kind: [one for one in written if one.kind == kind] for kind in OUTPUTS}
-    return Journaled(session=session, commands=commands, outputs=outputs)
+    return JournaledSession(session=session, commands=commands, outputs=outputs)
 
 
 FILLS = [event("fill", 0, 60_000), event("fill", 1, DONE_MS)]
@@ -83,7 +83,7 @@ FILLS = [event("fill", 0, 60_000), event("fill", 1, DONE_MS)]
     ],
 )
 def test_the_first_difference_is_named(
-    journal: Journaled, replayed: list[Event], said: str | None
+    journal: JournaledSession, replayed: list[Event], said: str | None
 ) -> None:
     found = journal.first_difference(replayed)
 

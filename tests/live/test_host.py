@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
 from tbv8.live.results import replay
-from tbv8.live.stopping import Answer, held_text, read_answer, stop_line
+from tbv8.live.stopping import Answer, positions_text, read_answer, stop_line
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -189,7 +189,7 @@ def test_a_journal_that_was_changed_is_refused(world: World, statement: str, sai
     with pytest.raises(DataError) as e:
         world.run(plan, minutes=10)
 
-    assert "test_v1: its session does not give again what it gave: " in str(e.value)
+    assert "test_v1: its replay differs from its journal: " in str(e.value)
     assert said in str(e.value)
     assert "`doit paper:test_v1 --new` begins another session" in str(e.value)
     assert rows(world.db_path, "SELECT count(*) FROM session_events") == count
@@ -237,7 +237,7 @@ def test_minutes_that_come_late_open_nothing(world: World) -> None:
         START_MS + n * MINUTE_MS for n in range(len(journaled.minutes))
     ]
     assert world.texts("stale") == [f"no closed minute since {iso(START_MS + 4 * MINUTE_MS)}"]
-    assert world.texts("fresh") == ["closed minutes come again"]
+    assert world.texts("fresh") == ["closed minutes arrive again"]
     replay(plan, journaled)
 
 
@@ -389,8 +389,8 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
 
     # then
     state = world.journaled(plan).session.state
-    assert (state["commands"], state["cancelled"], held_text(state)) == (2, 0, "")
-    answer = read_answer(world.db_path, "test_v1", do="stop", close=True)
+    assert (state["commands"], state["cancelled"], positions_text(state)) == (2, 0, "")
+    answer = read_answer(world.db_path, "test_v1", action="stop", close=True)
     assert answer is not None
     assert [(fill["side"], fill["quantity"]) for fill in answer.fills] == [("sell", "0.500")]
     price = answer.fills[0]["price"]

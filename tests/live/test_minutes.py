@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tbv8.aggregate import aggregate
 from tbv8.live.minutes import Builder, join, to_bars, to_table
 from tbv8.market import MINUTE_MS, Bar, parse_timeframe
-from tbv8.store.sessions import Minute
+from tbv8.store.sessions import SessionMinute
 from tests.builders import MONDAY, ROOT
 from tests.live.rig import START_MS, World, ema, whole
 
@@ -83,7 +83,8 @@ def test_minute_by_minute_the_bars_are_those_of_all_at_once_and_none_is_a_part(
     # given a session that begins two minutes into a bar of three, and ten into one of fifteen
     strategy, first_ms = ema(bars=(parse_timeframe("15m"),)), START_MS + 10 * MINUTE_MS
     minutes = [
-        Minute(ts_ms=bar.ts_ms, bars={"BTC/USDT": bar}, seen_ms=0) for bar in world.bars()[10:100]
+        SessionMinute(ts_ms=bar.ts_ms, bars={"BTC/USDT": bar}, seen_ms=0)
+        for bar in world.bars()[10:100]
     ]
 
     one_by_one = Builder(strategy, first_ms)

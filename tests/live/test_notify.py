@@ -49,10 +49,12 @@ def test_reports_become_messages_and_some_are_off(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("URLS", url)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         notifier = Notifier("tbv8 a", "URLS", frozenset({"stale"}))
-        notifier.tell("primary", Report(kind="replayed", text="10 minutes"))
-        notifier.tell("primary", Report(kind="stale", text="no minute"))
-        notifier.tell("shadow", Report(kind="minute", events=[("fill", FILL), ("halt", HALT)]))
-        notifier.tell("primary", Report(kind="alive"))
+        notifier.send_report("primary", Report(kind="replayed", text="10 minutes"))
+        notifier.send_report("primary", Report(kind="stale", text="no minute"))
+        notifier.send_report(
+            "shadow", Report(kind="minute", events=[("fill", FILL), ("halt", HALT)])
+        )
+        notifier.send_report("primary", Report(kind="alive"))
         over_s = time.monotonic() + 30  # on a busy machine the notifier's imports take longer than
         while len(received) < 3 and time.monotonic() < over_s:  # the time that `end` gives it
             time.sleep(0.05)

@@ -74,7 +74,7 @@ def test_a_result_that_was_changed_is_named(plan: Plan) -> None:
     with pytest.raises(DataError) as e:
         check_replay({"primary": plan})
 
-    assert str(e.value).startswith(f"{plan.folder}: not given again: fills.csv:2: ")
+    assert str(e.value).startswith(f"{plan.folder}: not reproduced: fills.csv:2: ")
 
 
 def test_a_replay_with_another_config_names_that_as_the_cause(plan: Plan) -> None:
@@ -115,7 +115,7 @@ def test_a_journal_that_was_changed_is_named_and_no_result_written(
     for act in (write_results, check_replay):
         with pytest.raises(DiffersError) as e:
             act({"primary": plan})
-        assert "does not give again what it gave: fill 1 at " in str(e.value)
+        assert "differs from its journal: fill 1 at " in str(e.value)
     assert not plan.folder.exists()
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tbv8.errors import ConfigError
-from tbv8.live.metrics import serving
+from tbv8.live.metrics import serve_metrics
 from tbv8.live.plan import Report
-from tbv8.live.view import Shown, View
+from tbv8.live.view import SessionView, View
 from tests.builders import MONDAY
 
 STATE: dict[str, Any] = {
@@ -56,7 +56,7 @@ def minute(**changes: Any) -> Report:
 
 
 def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
-    view = View("a", {"primary": Shown()})
+    view = View("a", {"primary": SessionView()})
 
     view.show("primary", minute(events=EVENTS))
     view.show("shadow", minute(state={"barred": "stopped"}, is_warm_up=True))
@@ -92,10 +92,10 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
     ],
 )
 def test_what_is_known_of_a_session(reports: list[Report], problem: str) -> None:
-    shown = Shown()
+    shown = SessionView()
 
     for report in reports:
-        shown.take(report)
+        shown.update(report)
 
     assert shown.problem == problem
 
@@ -110,13 +110,13 @@ def read(port: int, page: str) -> tuple[int, str]:
 
 
 def test_prometheus_reads_numbers_and_health() -> None:
-    sessions = {"primary": Shown(), "shadow": Shown()}
-    with serving(0, "a", sessions) as port:
+    sessions = {"primary": SessionView(), "shadow": SessionView()}
+    with serve_metrics(0, "a", sessions) as port:
         assert read(port, "healthz") == (503, "stale: primary: starting, shadow: starting\n")
 
         for shown in sessions.values():
-            shown.take(minute())
-        sessions["shadow"].take(Report(kind="stale"))
+            shown.update(minute())
+        sessions["shadow"].update(Report(kind="stale"))
         code, text = read(port, "metrics")
 
         assert code == 200
@@ -133,6 +133,6 @@ def test_prometheus_reads_numbers_and_health() -> None:
 
         with (
             pytest.raises(ConfigError, match="cannot be opened"),
-            serving(port, "a", sessions),
+            serve_metrics(port, "a", sessions),
         ):
             pass

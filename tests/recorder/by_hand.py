@@ -58,9 +58,9 @@ class ByHand:
         )
 
     def up(self, channel: Channel, at_s: float) -> None:
-        self.desk.up(channel, ms(at_s))
+        self.desk.mark_up(channel, ms(at_s))
 
-    def hear(self, happened_s: float, *, at_s: float | None = None, **fields: Any) -> None:
+    def note_event(self, happened_s: float, *, at_s: float | None = None, **fields: Any) -> None:
         """Take a trade from the socket, by default in the moment when it happened."""
         at_ms = ms(happened_s if at_s is None else at_s)
         self.desk.take_trade(trade(happened_s, **fields), received_ms=at_ms, now_ms=at_ms)
@@ -74,29 +74,29 @@ class ByHand:
         self.desk.tick(ms(at_s))
 
     def lost(self, last_s: float) -> None:
-        self.desk.lost("connection closed", ms(last_s))
+        self.desk.disconnect("connection closed", ms(last_s))
 
     def recent(self, trades: Iterable[Trade], *, asked_s: float) -> bool:
         """Take the venue's newest trades by REST; return whether the stream is dead."""
         at_ms = ms(asked_s)
-        return self.desk.take_recent(list(trades), asked_ms=at_ms, received_ms=at_ms, now_ms=at_ms)
+        return self.desk.take_recent(list(trades), sent_ms=at_ms, received_ms=at_ms, now_ms=at_ms)
 
     def book(self, bid: float, *, asked_s: float) -> bool:
         """Take the venue's best quote by REST; return whether the stream is dead."""
-        return self.desk.take_book(quote(asked_s, bid), asked_ms=ms(asked_s), now_ms=ms(asked_s))
+        return self.desk.take_book(quote(asked_s, bid), sent_ms=ms(asked_s), now_ms=ms(asked_s))
 
     def refill(self, span: Span, bars: Iterable[Bar], *, asked_s: float) -> None:
         """Take the venue's own bars by REST and let what is over go."""
-        self.desk.minutes.take(span, bars, asked_ms=ms(asked_s))
+        self.desk.minutes.refill(span, bars, sent_ms=ms(asked_s))
         self.tick(asked_s)
 
     def wants(self, at_s: float) -> list[str]:
         """Return what should be asked by REST."""
-        return [need.what for need in self.desk.needs(ms(at_s))]
+        return [need.kind for need in self.desk.needs(ms(at_s))]
 
     def wanted_minutes(self, at_s: float) -> Span | None:
         """Return for which time the venue's own bars should be asked for."""
-        spans = [need.span for need in self.desk.needs(ms(at_s)) if need.what == "minutes"]
+        spans = [need.span for need in self.desk.needs(ms(at_s)) if need.kind == "minutes"]
         return spans[0] if spans else None
 
     @property

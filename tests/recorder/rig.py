@@ -32,7 +32,7 @@ QUICK = Pace(
     busy_s=0.1,
     give_up_s=5.0,
     line_s=1.0,
-    markets_s=1.0,
+    listings_s=1.0,
 )
 
 

@@ -17,11 +17,11 @@ def desk() -> ByHand:
 
 
 def test_a_minute_waits_until_what_was_sent_in_it_is_read(desk: ByHand) -> None:
-    desk.hear(30.0, at_s=75.0)
+    desk.note_event(30.0, at_s=75.0)
     desk.tick(75)
     assert desk.written == []
 
-    desk.hear(62.1, at_s=100.0)
+    desk.note_event(62.1, at_s=100.0)
     desk.tick(100)
     assert desk.written == [(0, 5.0)]
 
@@ -33,17 +33,17 @@ def test_a_minute_waits_until_what_was_sent_in_it_is_read(desk: ByHand) -> None:
 def test_a_stream_is_dead_when_the_venue_has_news_of_which_nothing_is_read(
     desk: ByHand, read_s: float, is_dead: bool
 ) -> None:
-    desk.hear(30.0, at_s=read_s)
+    desk.note_event(30.0, at_s=read_s)
 
     news = [trade(30.0), trade(60.0)]
-    at = {"asked_ms": ms(76), "received_ms": ms(76.1), "now_ms": ms(76.1)}
+    at = {"sent_ms": ms(76), "received_ms": ms(76.1), "now_ms": ms(76.1)}
     assert desk.desk.take_recent(news, **at) == is_dead
 
 
 def test_a_connection_that_ends_while_we_lag_leaves_a_gap_from_what_was_read_on(
     desk: ByHand,
 ) -> None:
-    desk.hear(30.0, at_s=75.0)
+    desk.note_event(30.0, at_s=75.0)
     desk.see(40.0, 1.0, at_s=75.0)
 
     desk.lost(75)

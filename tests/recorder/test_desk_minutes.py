@@ -34,7 +34,7 @@ def test_the_first_minute_is_the_first_that_begins_two_seconds_after_the_stream_
     desk = ByHand()
     desk.up("trades", up_s)
     for second in (10, 70, 122.5):
-        desk.hear(second)
+        desk.note_event(second)
 
     desk.tick(130)
 
@@ -44,31 +44,31 @@ def test_the_first_minute_is_the_first_that_begins_two_seconds_after_the_stream_
 def test_a_minute_leaves_when_what_was_sent_until_two_seconds_after_it_has_arrived(
     desk: ByHand,
 ) -> None:
-    desk.hear(10)
-    desk.hear(61.9, at_s=70)
+    desk.note_event(10)
+    desk.note_event(61.9, at_s=70)
     desk.tick(70)
     assert desk.written == []
 
-    desk.hear(62, at_s=70)
+    desk.note_event(62, at_s=70)
     desk.tick(70)
     assert desk.written == [(0, 5.0)]
 
 
 def test_a_bar_has_the_first_and_last_trade_by_time_and_all_sizes(desk: ByHand) -> None:
-    desk.hear(20, price=5.0, size=0.1)
-    desk.hear(30, price=9.0, size=0.2)
-    desk.hear(10, price=4.0, size=0.3, at_s=31)
-    desk.hear(25, price=3.0, size=0.4, at_s=32)
-    desk.hear(62.5)
+    desk.note_event(20, price=5.0, size=0.1)
+    desk.note_event(30, price=9.0, size=0.2)
+    desk.note_event(10, price=4.0, size=0.3, at_s=31)
+    desk.note_event(25, price=3.0, size=0.4, at_s=32)
+    desk.note_event(62.5)
     desk.tick(63)
 
     assert only_bar(desk) == Bar(NOON, 4.0, 9.0, 3.0, 9.0, 1.0)
 
 
 def test_of_trades_with_equal_times_the_order_of_arrival_counts(desk: ByHand) -> None:
-    desk.hear(10, price=5.0, trade_id="9")
-    desk.hear(10, price=6.0, trade_id="8")
-    desk.hear(62.5)
+    desk.note_event(10, price=5.0, trade_id="9")
+    desk.note_event(10, price=6.0, trade_id="8")
+    desk.note_event(62.5)
     desk.tick(63)
 
     assert only_bar(desk) == Bar(NOON, 5.0, 6.0, 5.0, 6.0, 2.0)
@@ -76,18 +76,18 @@ def test_of_trades_with_equal_times_the_order_of_arrival_counts(desk: ByHand) ->
 
 def test_the_order_in_which_sizes_were_added_leaves_no_trace(desk: ByHand) -> None:
     for second, size in enumerate((0.1, 0.2, 0.3)):
-        desk.hear(second, size=size)
-    desk.hear(62.5)
+        desk.note_event(second, size=size)
+    desk.note_event(62.5)
     desk.tick(63)
 
     assert only_bar(desk).volume == 0.6
 
 
 def test_a_watched_minute_without_a_trade_is_flat_at_the_last_close(desk: ByHand) -> None:
-    desk.hear(10, price=5.0)
-    desk.hear(70, price=5.5)
-    desk.hear(71, price=6.0)
-    desk.hear(182.5, price=7.0)
+    desk.note_event(10, price=5.0)
+    desk.note_event(70, price=5.5)
+    desk.note_event(71, price=6.0)
+    desk.note_event(182.5, price=7.0)
     desk.tick(183)
 
     assert desk.written == [(0, 5.0), (1, 6.0), (2, 6.0)]
@@ -97,16 +97,16 @@ def test_a_watched_minute_without_a_trade_is_flat_at_the_last_close(desk: ByHand
 def test_before_the_first_price_there_is_no_bar(desk: ByHand) -> None:
     desk.recent([], asked_s=65)
     desk.tick(65)
-    desk.hear(75, price=6.0)
-    desk.hear(122.5)
+    desk.note_event(75, price=6.0)
+    desk.note_event(122.5)
     desk.tick(123)
 
     assert desk.written == [(1, 6.0)]
 
 
 def test_a_stream_that_stalls_without_a_word_makes_no_flat_minutes(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
     desk.tick(10_000)
 
     assert desk.written == [(0, 5.0)]
@@ -118,13 +118,13 @@ def test_a_stream_that_stalls_without_a_word_makes_no_flat_minutes(desk: ByHand)
 @pytest.fixture
 def waiting(desk: ByHand) -> ByHand:
     """Return one with minute 0 written, minute 1 not watched, and minute 2 behind it."""
-    desk.hear(10)
-    desk.hear(62.5, price=6.0)
+    desk.note_event(10)
+    desk.note_event(62.5, price=6.0)
     desk.tick(63)
     desk.lost(70)
     desk.up("trades", 75)
-    desk.hear(130, price=8.0)
-    desk.hear(182.5, price=8.0)
+    desk.note_event(130, price=8.0)
+    desk.note_event(182.5, price=8.0)
     desk.tick(190)
     assert desk.written == [(0, 5.0)]
     assert desk.gaps("bars_1m") == [(60.0, 120.0, False)]
@@ -180,7 +180,7 @@ def test_a_minute_counts_as_empty_at_once_when_a_later_bar_is_there(waiting: ByH
 
 
 def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) -> None:
-    waiting.desk.minutes.take(minutes(1, 2), [], asked_ms=ms(190))
+    waiting.desk.minutes.refill(minutes(1, 2), [], sent_ms=ms(190))
     assert waiting.wanted_minutes(209.9) is None
     assert waiting.wanted_minutes(210) is not None
 
@@ -189,8 +189,8 @@ def test_the_next_look_is_soon_after_news_and_later_after_none(waiting: ByHand) 
 def test_the_venues_bar_is_final_three_seconds_after_its_end(
     desk: ByHand, asked_s: float, taken: bool
 ) -> None:
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
     desk.tick(63)
     desk.lost(70)
     desk.up("trades", 75)
@@ -205,8 +205,8 @@ def lost_in_minute_1() -> ByHand:
     """Return a desk with minute 0 written, of a venue that keeps 100, lost after 70 s."""
     desk = ByHand(channels=("trades",), kept_minutes=100)
     desk.up("trades", -10)
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
     desk.tick(63)
     desk.lost(70)
     return desk
@@ -217,8 +217,8 @@ def long_gap() -> ByHand:
     """Return one with minute 0 written, and minutes 1 to 3 not watched."""
     desk = lost_in_minute_1()
     desk.up("trades", 190)
-    desk.hear(245, price=8.0)
-    desk.hear(302.5, price=8.0)
+    desk.note_event(245, price=8.0)
+    desk.note_event(302.5, price=8.0)
     assert desk.gaps("bars_1m") == [(60.0, 240.0, False)]
     return desk
 
@@ -234,8 +234,8 @@ def test_a_gap_of_minutes_is_healed_only_when_its_last_minute_is_told(long_gap: 
 
 
 def test_minutes_that_are_refilled_already_are_not_asked_for_again(long_gap: ByHand) -> None:
-    long_gap.desk.minutes.take(minutes(2, 3), [bar(2)], asked_ms=ms(310))
-    long_gap.desk.minutes.take(minutes(1, 2), [bar(1)], asked_ms=ms(310))
+    long_gap.desk.minutes.refill(minutes(2, 3), [bar(2)], sent_ms=ms(310))
+    long_gap.desk.minutes.refill(minutes(1, 2), [bar(1)], sent_ms=ms(310))
 
     assert long_gap.wanted_minutes(320) == minutes(3, 6)
 
@@ -269,8 +269,8 @@ def test_a_minute_behind_what_the_venue_keeps_is_lost_and_not_empty(
 
 def test_after_what_is_lost_the_next_day_begins_without_the_old_price(long_gap: ByHand) -> None:
     long_gap.refill(minutes(1, 2), [], asked_s=6001)
-    long_gap.hear(MIDNIGHT_S + 70, price=9.0)
-    long_gap.hear(MIDNIGHT_S + 122.5)
+    long_gap.note_event(MIDNIGHT_S + 70, price=9.0)
+    long_gap.note_event(MIDNIGHT_S + 122.5)
     long_gap.tick(MIDNIGHT_S + 123)
 
     assert long_gap.written == [(0, 5.0), (721, 9.0)]
@@ -289,11 +289,11 @@ def test_what_was_refilled_before_the_loss_is_healed_and_the_loss_stays_listed(
 def test_where_the_day_has_no_bar_yet_only_what_is_lost_is_left_out() -> None:
     desk = ByHand(channels=("trades",), kept_minutes=100)
     desk.up("trades", -10)
-    desk.hear(10)
+    desk.note_event(10)
     desk.lost(11)
     desk.up("trades", 20)
-    desk.hear(65, price=8.0)
-    desk.hear(122.5)
+    desk.note_event(65, price=8.0)
+    desk.note_event(122.5)
 
     desk.refill(minutes(0, 1), [], asked_s=6000.1)
 

@@ -25,8 +25,8 @@ def desk() -> ByHand:
 
 @pytest.mark.parametrize("trade_id", ["7", "a7"], ids=["numbers", "text"])
 def test_a_trade_that_comes_twice_counts_once(desk: ByHand, trade_id: str) -> None:
-    desk.hear(10, trade_id=trade_id)
-    desk.hear(10, trade_id=trade_id)
+    desk.note_event(10, trade_id=trade_id)
+    desk.note_event(10, trade_id=trade_id)
 
     assert desk.trades == [10.0]
     assert desk.desk.watches["trades"].duplicates == 1
@@ -36,8 +36,8 @@ def test_a_trade_that_comes_twice_counts_once(desk: ByHand, trade_id: str) -> No
 def test_an_id_that_is_used_again_at_another_time_is_another_trade(
     desk: ByHand, trade_id: str
 ) -> None:
-    desk.hear(10, trade_id=trade_id)
-    desk.hear(11, trade_id=trade_id)
+    desk.note_event(10, trade_id=trade_id)
+    desk.note_event(11, trade_id=trade_id)
 
     assert desk.trades == [10.0, 11.0]
 
@@ -51,20 +51,20 @@ def test_before_the_first_minute_is_known_the_database_tells_trades_apart() -> N
 
 def test_a_trade_from_far_ahead_is_refused(desk: ByHand) -> None:
     with pytest.raises(VenueError):
-        desk.hear(400, at_s=99.9)
+        desk.note_event(400, at_s=99.9)
     assert (desk.late, desk.trades) == ([], [])
 
-    desk.hear(400, at_s=100)
+    desk.note_event(400, at_s=100)
     assert desk.trades == [400.0]
 
 
 def test_a_trade_of_a_minute_that_left_is_told_apart_by_the_database(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
     desk.tick(63)
 
-    desk.hear(59.9, at_s=63)
-    desk.hear(60, at_s=63)
+    desk.note_event(59.9, at_s=63)
+    desk.note_event(60, at_s=63)
 
     assert desk.late == [59.9]
     assert desk.trades == [10.0, 62.5, 60.0]
@@ -72,21 +72,21 @@ def test_a_trade_of_a_minute_that_left_is_told_apart_by_the_database(desk: ByHan
 
 def test_a_trade_older_than_three_whole_minutes_is_told_apart_by_the_database(desk: ByHand) -> None:
     # given a first minute that waits for the venue's own bar, so that later ones wait too
-    desk.hear(10)
+    desk.note_event(10)
     desk.lost(11)
     desk.up("trades", 20)
     desk.tick(240)
 
-    desk.hear(59.9, at_s=240)
-    desk.hear(60, at_s=240)
+    desk.note_event(59.9, at_s=240)
+    desk.note_event(60, at_s=240)
 
     assert desk.late == [59.9]
     assert desk.trades == [10.0, 60.0]
 
 
 def test_the_price_is_that_of_the_newest_trade_not_of_the_last_to_arrive(desk: ByHand) -> None:
-    desk.hear(10, price=5.0)
-    desk.hear(9, price=4.0)
+    desk.note_event(10, price=5.0)
+    desk.note_event(9, price=4.0)
 
     assert desk.desk.price == 5.0
 
@@ -148,10 +148,10 @@ def test_a_full_buffer_drops_counts_and_opens_a_gap_before_what_was_read_last() 
     desk.up("trades", -10)
     desk.up("bbo", -10)
     for second in (1, 2, 3, 4):
-        desk.hear(second)
+        desk.note_event(second)
     desk.outbox.weigh()
 
-    desk.hear(5)
+    desk.note_event(5)
     desk.see(5, 1.0)
 
     assert desk.outbox.dropped == 2
@@ -166,7 +166,7 @@ def test_a_full_buffer_drops_counts_and_opens_a_gap_before_what_was_read_last() 
 
 
 def test_a_lost_connection_leaves_a_gap_from_two_seconds_before_to_two_after(desk: ByHand) -> None:
-    desk.hear(30)
+    desk.note_event(30)
     desk.lost(31)
     desk.up("trades", 40)
 
@@ -175,10 +175,10 @@ def test_a_lost_connection_leaves_a_gap_from_two_seconds_before_to_two_after(des
 
 
 def test_a_gap_that_touches_the_last_one_goes_on_with_it(desk: ByHand) -> None:
-    desk.hear(30)
+    desk.note_event(30)
     desk.lost(31)
     desk.up("trades", 40)
-    desk.hear(44)
+    desk.note_event(44)
     desk.lost(45)
 
     assert desk.gaps("trades") == [(28.0, None, False)]
@@ -186,10 +186,10 @@ def test_a_gap_that_touches_the_last_one_goes_on_with_it(desk: ByHand) -> None:
 
 
 def test_a_gap_apart_from_the_last_one_is_another(desk: ByHand) -> None:
-    desk.hear(30)
+    desk.note_event(30)
     desk.lost(31)
     desk.up("trades", 40)
-    desk.hear(44.1)
+    desk.note_event(44.1)
     desk.lost(45)
 
     assert desk.gaps("trades") == [(28.0, 42.0, False), (42.1, None, False)]
@@ -197,7 +197,7 @@ def test_a_gap_apart_from_the_last_one_is_another(desk: ByHand) -> None:
 
 
 def test_a_healed_gap_that_goes_on_is_not_healed(desk: ByHand) -> None:
-    desk.hear(30)
+    desk.note_event(30)
     desk.lost(31)
     desk.up("trades", 40)
     desk.recent([trade(27), trade(41)], asked_s=45)
@@ -254,7 +254,7 @@ def test_a_stream_that_rest_contradicts_is_in_doubt_since_its_last_event(desk: B
 
 def test_an_event_brings_a_stream_up_that_nobody_confirmed() -> None:
     desk = ByHand()
-    desk.hear(10, at_s=11)
+    desk.note_event(10, at_s=11)
 
     assert desk.desk.watches["trades"].up
     assert desk.desk.watches["trades"].up_ms == ms(11)
@@ -264,8 +264,8 @@ def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(desk: ByHand) 
     only_trades = ByHand()
     only_trades.up("trades", -10)
     for each in (desk, only_trades):
-        each.hear(30)
-        each.desk.unreadable(ms(31), ms(31))
+        each.note_event(30)
+        each.desk.mark_unreadable(ms(31), ms(31))
 
     assert desk.gaps("trades") == [(28.0, 33.0, False)]
     assert desk.gaps("bbo") == [(-12.0, 33.0, False)]
@@ -275,8 +275,8 @@ def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(desk: ByHand) 
 
 
 def test_a_recorder_that_stops_lets_go_of_what_is_over_and_opens_a_gap(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
 
     desk.desk.stop(ms(63))
 
@@ -289,14 +289,14 @@ def test_a_recorder_that_stops_lets_go_of_what_is_over_and_opens_a_gap(desk: ByH
 
 
 def test_a_stream_is_dead_when_rest_has_a_trade_that_it_should_have_sent(desk: ByHand) -> None:
-    desk.hear(30)
+    desk.note_event(30)
 
     assert not desk.recent([trade(30), trade(60)], asked_s=62.9)  # it may be under way
     assert desk.gaps("trades") == []
 
     desk = ByHand()
     desk.up("trades", -10)
-    desk.hear(30)
+    desk.note_event(30)
     assert desk.recent([trade(30), trade(60)], asked_s=63)
     assert desk.gaps("trades") == [(28.0, None, False)]
     assert desk.trades == [30.0, 60.0]
@@ -310,13 +310,13 @@ def test_a_trade_from_before_the_stream_was_up_does_not_make_it_dead() -> None:
 
 
 def test_a_stream_is_dead_when_even_the_oldest_trade_of_rest_is_news(desk: ByHand) -> None:
-    desk.hear(30)
+    desk.note_event(30)
 
     assert desk.recent([trade(61)], asked_s=63)
 
 
 def test_rest_proves_a_stream_up_to_three_seconds_before_it_was_asked(desk: ByHand) -> None:
-    desk.hear(10)
+    desk.note_event(10)
     desk.recent([trade(10)], asked_s=64.9)
     desk.tick(65)
     assert desk.written == []
@@ -327,7 +327,7 @@ def test_rest_proves_a_stream_up_to_three_seconds_before_it_was_asked(desk: ByHa
 
 
 def test_rest_proves_nothing_when_it_does_not_reach_back_to_what_is_known(desk: ByHand) -> None:
-    desk.hear(30, at_s=75)
+    desk.note_event(30, at_s=75)
     assert not desk.recent([trade(60)], asked_s=76)
     desk.tick(76)
 
@@ -335,23 +335,23 @@ def test_rest_proves_nothing_when_it_does_not_reach_back_to_what_is_known(desk: 
 
 
 def test_a_stalled_stream_is_down_since_its_last_event(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.desk.stalled("trades")
+    desk.note_event(10)
+    desk.desk.mark_stalled("trades")
 
     assert desk.gaps("trades") == [(8.0, None, False)]
 
 
 def test_a_stalled_stream_is_up_again_by_an_event_later_than_its_ack_only(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.desk.stalled("trades")
-    desk.hear(15)
+    desk.note_event(10)
+    desk.desk.mark_stalled("trades")
+    desk.note_event(15)
     assert not desk.desk.watches["trades"].up  # no ack yet: it may be a rest of before
 
     desk.up("trades", 20)
-    desk.hear(20, at_s=20.1)
+    desk.note_event(20, at_s=20.1)
     assert not desk.desk.watches["trades"].up  # it may be the replay of the new subscription
 
-    desk.hear(20.1, at_s=20.2)
+    desk.note_event(20.1, at_s=20.2)
     assert desk.gaps("trades") == [(8.0, 22.2, False)]
 
 
@@ -363,8 +363,8 @@ def test_a_stalled_stream_is_up_again_when_rest_has_no_news_since_its_ack() -> N
     ):
         desk = ByHand()
         desk.up("trades", -10)
-        desk.hear(60)
-        desk.desk.stalled("trades")
+        desk.note_event(60)
+        desk.desk.mark_stalled("trades")
         desk.up("trades", 70)
 
         assert desk.recent([trade(second) for second in trades], asked_s=asked_s) == dead
@@ -392,7 +392,7 @@ def test_an_event_or_an_equal_look_between_ends_the_doubt(desk: ByHand) -> None:
 
 def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(desk: ByHand) -> None:
     desk.see(0, 5.0)
-    desk.desk.stalled("bbo")
+    desk.desk.mark_stalled("bbo")
     assert not desk.book(5.0, asked_s=9)  # not even subscribed again
     assert not desk.desk.watches["bbo"].up
 
@@ -408,7 +408,7 @@ def test_a_stalled_quote_stream_is_up_again_when_the_book_is_the_last_quote(desk
 
 def outage(desk: ByHand) -> None:
     """Leave a gap of trades from 28 to 42, which ended when the stream came up at 40."""
-    desk.hear(30)
+    desk.note_event(30)
     desk.lost(31)
     desk.up("trades", 40)
     assert desk.gaps("trades") == [(28.0, 42.0, False)]
@@ -439,7 +439,7 @@ def test_a_gap_is_healed_only_when_rest_tells_all_of_it(
 def test_answers_of_rest_heal_together_when_they_overlap(
     desk: ByHand, oldest_s: float, healed: bool
 ) -> None:
-    desk.hear(30)
+    desk.note_event(30)
     desk.lost(31)
     desk.recent([trade(27), trade(33)], asked_s=37)
     assert desk.gaps("trades") == [(28.0, None, False)]  # it lasts: nothing heals it yet
@@ -454,7 +454,7 @@ def test_nothing_is_healed_while_the_buffer_is_full() -> None:
     desk = ByHand(limit=3)
     desk.up("trades", -10)
     outage(desk)
-    desk.hear(41)
+    desk.note_event(41)
     desk.outbox.weigh()
     assert desk.outbox.full
 
@@ -482,7 +482,7 @@ def test_the_trades_around_the_start_are_asked_for_until_an_answer_covers_it() -
 
 def test_a_silent_stream_is_asked_about_after_its_patience(desk: ByHand) -> None:
     desk.see(30, 1.0)
-    desk.hear(10)
+    desk.note_event(10)
 
     assert desk.wants(30.0) == []
     assert desk.wants(30.1) == ["recent"]
@@ -504,11 +504,11 @@ def test_a_minute_that_is_over_without_a_proof_is_asked_about_before_patience_en
     desk: ByHand,
 ) -> None:
     desk.see(60, 1.0)
-    desk.hear(61.9)
+    desk.note_event(61.9)
     assert desk.wants(64.9) == []
     assert desk.wants(65) == ["recent"]
 
-    desk.hear(62)
+    desk.note_event(62)
     assert desk.wants(65) == []
 
 
@@ -516,8 +516,8 @@ def test_a_stalled_stream_is_asked_about_six_seconds_after_it_is_subscribed_agai
     desk: ByHand,
 ) -> None:
     desk.see(20, 1.0)
-    desk.hear(10)
-    desk.desk.stalled("trades")
+    desk.note_event(10)
+    desk.desk.mark_stalled("trades")
     assert "recent" not in desk.wants(25)
 
     desk.up("trades", 20)
@@ -570,13 +570,13 @@ def test_a_gap_that_an_earlier_run_left_open_goes_on() -> None:
 
 
 def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
     desk.tick(63)
 
-    desk.desk.minutes.take_trade_without_bar(trade_row(trade(61, price=9.0), ms(64)))
-    desk.desk.minutes.take_trade_without_bar(trade_row(trade(63, price=8.0), ms(64)))
-    desk.hear(122.5)
+    desk.desk.minutes.add_trade_without_bar(trade_row(trade(61, price=9.0), ms(64)))
+    desk.desk.minutes.add_trade_without_bar(trade_row(trade(63, price=8.0), ms(64)))
+    desk.note_event(122.5)
     desk.tick(123)
 
     assert desk.written == [(0, 5.0), (1, 8.0)]
@@ -584,12 +584,12 @@ def test_a_late_trade_that_is_new_joins_the_minute_that_has_not_left(desk: ByHan
 
 
 def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(desk: ByHand) -> None:
-    desk.hear(10)
-    desk.hear(62.5)
+    desk.note_event(10)
+    desk.note_event(62.5)
     desk.tick(63)
     row = trade_row(trade(59.9), ms(64))
 
-    desk.desk.minutes.take_trade_without_bar(row)
+    desk.desk.minutes.add_trade_without_bar(row)
 
     assert desk.outbox.batch.folds == [row]
 
@@ -597,7 +597,7 @@ def test_a_late_trade_that_is_new_is_folded_into_the_minute_that_left(desk: ByHa
 def test_a_late_trade_of_a_day_ahead_is_left_alone(desk: ByHand) -> None:
     row = trade_row(trade(DAY_MS / 1000 + 1), ms(64))
 
-    desk.desk.minutes.take_trade_without_bar(row)
+    desk.desk.minutes.add_trade_without_bar(row)
 
     assert desk.outbox.batch.folds == []
     assert desk.desk.minutes._forming == {}

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from websockets.frames import Frame, Opcode
 
 from tbv8.recorder.metrics import serve_metrics
-from tbv8.recorder.status import Status
+from tbv8.recorder.status import RecorderStatus
 from tests.builders import rows
 from tests.recorder.rig import QUICK, check, recording, venue, wait_until
 from tests.servers.forwarding import forwarding
@@ -78,7 +78,7 @@ def test_hostile_frames_cost_a_line_and_the_record_goes_on(
     assert [reason for reason in reasons if not reason.isprintable() or len(reason) > 300] == []
 
 
-def counts(status: Status) -> tuple[int, int]:
+def counts(status: RecorderStatus) -> tuple[int, int]:
     return status.venues[0].unreadable, status.venues[0].reconnects
 
 
@@ -112,7 +112,7 @@ def answer(port: int, request: bytes) -> bytes:
         return b"".join(iter(lambda: connection.recv(2**16), b""))
 
 
-NOTHING = Status(
+NOTHING = RecorderStatus(
     venues=(), trades=0, bbo=0, minutes=0, waiting=0, dropped=0, commits=0, stuck_s=0, running_s=0
 )
 

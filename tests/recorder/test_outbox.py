@@ -22,7 +22,7 @@ def test_what_is_being_written_waits_too() -> None:
     fill(outbox, 2)
     assert (len(taken), len(outbox)) == (3, 5)
 
-    outbox.written()
+    outbox.mark_written()
     assert len(outbox) == 2
 
 
@@ -61,6 +61,6 @@ def test_what_is_written_makes_room_and_ends_being_stuck() -> None:
     outbox.weigh()
     assert outbox.full
 
-    outbox.written()
+    outbox.mark_written()
 
     assert (outbox.full, outbox.stuck, outbox.crowded) == (False, False, False)

@@ -17,9 +17,9 @@ from tbv8.market import MINUTE_MS
 from tbv8.recorder.desk import Need
 from tbv8.recorder.link import Clock
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import Refill, Rest, open_session
+from tbv8.recorder.refill import Refill, RestClient, open_session
 from tbv8.store.ticks import RecordedState
-from tbv8.venues.base import Market, RefusedError
+from tbv8.venues.base import Listing, RefusedError
 from tbv8.venues.mexc.live import MexcLive
 from tests.recorder.by_hand import NOON, ByHand, minutes, ms
 from tests.servers.live_faults import Fault
@@ -28,7 +28,7 @@ from tests.servers.live_server import LiveServer
 from tests.servers.mexc import mexc_market, mexc_server
 
 QUICK = Pace(rest_s=5.0, retry_base_s=1.0, retry_cap_s=8.0, tick_s=0.005)
-CONTRACT = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
+CONTRACT = Listing(native="BTC_USDT", contract_size=Decimal("0.0001"))
 NOW_S = 605.0
 """What the venue's clock shows: ten minutes and five seconds past noon."""
 
@@ -62,7 +62,7 @@ class Scene:
     def play[T](self, scene: Callable[[Refill], Awaitable[T]]) -> T:
         async def main() -> T:
             async with open_session() as session:
-                rest = Rest(self.live, self.server.rest_url, session, QUICK)
+                rest = RestClient(self.live, self.server.rest_url, session, QUICK)
                 refill = Refill(
                     self.live,
                     rest,
@@ -72,14 +72,14 @@ class Scene:
                     log=self.said.append,
                     on_dead=self._note_dead,
                 )
-                refill.markets = {"BTC/USDT": CONTRACT}
+                refill.listings = {"BTC/USDT": CONTRACT}
                 return await asyncio.wait_for(scene(refill), 20)
 
         return asyncio.run(main())
 
     def ask(self, need: Need) -> None:
         """Ask the venue once."""
-        self.play(lambda refill: refill._ask("BTC/USDT", CONTRACT, need))
+        self.play(lambda refill: refill._fetch_for("BTC/USDT", CONTRACT, need))
 
     def run(self, until: Callable[[], object]) -> None:
         """Ask all that is needed until a condition holds; time goes on meanwhile."""
@@ -122,7 +122,7 @@ def test_a_minute_behind_the_page_that_was_asked_for_is_not_taken_for_empty(
     scene = Scene(server)
     scene.live.page_minutes = 4
     for _ in range(2):
-        scene.ask(Need(what="minutes", span=minutes(0, 10)))
+        scene.ask(Need(kind="minutes", span=minutes(0, 10)))
         scene.now_ms += 25_000
 
     assert [number for number, _close in scene.hand.written] == [0, 1, 2, 3]
@@ -141,8 +141,8 @@ def test_an_answer_is_as_old_as_its_question(server: LiveServer) -> None:
             return found
 
         refill._rest.fetch = fetch_slowly  # type: ignore[method-assign]
-        need = Need(what="minutes", span=minutes(0, 11))
-        await refill._ask("BTC/USDT", CONTRACT, need)
+        need = Need(kind="minutes", span=minutes(0, 11))
+        await refill._fetch_for("BTC/USDT", CONTRACT, need)
 
     scene.play(ask)
 
@@ -157,13 +157,13 @@ def test_a_stream_that_rest_finds_dead_is_told_to_the_connection(server: LiveSer
     server.trade("BTC_USDT", "84000", "1", ts_ms=ms(500))
     server.quote("BTC_USDT", ("1", "1"), ("2", "1"), ts_ms=ms(500))
 
-    scene.ask(Need(what="recent"))
+    scene.ask(Need(kind="recent"))
     assert scene.dead == [("BTC/USDT", "trades")]
     assert scene.hand.trades == [500.0] or scene.hand.late == [500.0]
 
-    scene.ask(Need(what="bbo"))
+    scene.ask(Need(kind="bbo"))
     scene.now_ms += 3000
-    scene.ask(Need(what="bbo"))
+    scene.ask(Need(kind="bbo"))
     assert scene.dead == [("BTC/USDT", "trades"), ("BTC/USDT", "bbo")]
 
 
@@ -177,21 +177,21 @@ def test_what_is_asked_already_is_not_asked_again_meanwhile(server: LiveServer) 
 
 def test_what_fails_is_asked_again_after_a_pause_and_told_at_times(server: LiveServer) -> None:
     server.fault(Fault(kind="rest", match="kline", status=500, times=3))
-    scene, need = Scene(server), Need(what="minutes", span=minutes(0, 10))
+    scene, need = Scene(server), Need(kind="minutes", span=minutes(0, 10))
 
     async def ask(refill: Refill) -> None:
         for failures in (1, 2, 3):
-            assert refill._may_ask("BTC/USDT", need)
-            await refill._meet("BTC/USDT", CONTRACT, need)
+            assert refill._may_send("BTC/USDT", need)
+            await refill._fulfil("BTC/USDT", CONTRACT, need)
             assert refill.failed == failures
-            assert not refill._may_ask("BTC/USDT", need)
-            assert refill._may_ask("BTC/USDT", Need(what="recent"))
+            assert not refill._may_send("BTC/USDT", need)
+            assert refill._may_send("BTC/USDT", Need(kind="recent"))
             refill._not_before_s.clear()
         assert scene.said == [scene.said[0]]
         assert "cannot fetch minutes (3 failures in a row)" in scene.said[0]
 
-        await refill._meet("BTC/USDT", CONTRACT, need)
-        assert refill._may_ask("BTC/USDT", need)
+        await refill._fulfil("BTC/USDT", CONTRACT, need)
+        assert refill._may_send("BTC/USDT", need)
         assert refill._failures == {}
 
     scene.play(ask)
@@ -212,9 +212,9 @@ def test_the_clock_is_set_by_the_look_that_took_the_least_time(server: LiveServe
     times = iter([0, 0, 1000, 1000, 1010, 2000, 2500])
     scene.clock = Clock(local_ms=lambda: ms(NOW_S), steady_ms=lambda: next(times, 2500))
 
-    scene.play(lambda refill: refill.learn_clock())
+    scene.play(lambda refill: refill.set_clock())
 
-    assert scene.clock.is_learnt
+    assert scene.clock.is_set
     assert scene.clock.behind_ms == 1005 - ms(NOW_S)
 
 
@@ -222,9 +222,9 @@ def test_a_clock_that_cannot_be_asked_stays_as_it_is(server: LiveServer) -> None
     server.fault(Fault(kind="rest", status=500, times=3))
     scene = Scene(server)
 
-    scene.play(lambda refill: refill.learn_clock())
+    scene.play(lambda refill: refill.set_clock())
 
-    assert not scene.clock.is_learnt
+    assert not scene.clock.is_set
 
 
 def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_while(
@@ -249,7 +249,7 @@ def test_an_outage_is_warned_of_from_half_of_what_the_venue_keeps_on_once_in_a_w
 
 
 def timed(
-    rest: Callable[[Rest], Awaitable[None]], server: LiveServer, *, burst: float = 10.0
+    rest: Callable[[RestClient], Awaitable[None]], server: LiveServer, *, burst: float = 10.0
 ) -> float:
     """Return how many seconds it takes within 100 a second and `burst` at once."""
     live = MexcLive()
@@ -258,14 +258,14 @@ def timed(
     async def main() -> float:
         async with open_session() as session:
             began_s = time.monotonic()
-            await asyncio.wait_for(rest(Rest(live, server.rest_url, session, QUICK)), 20)
+            await asyncio.wait_for(rest(RestClient(live, server.rest_url, session, QUICK)), 20)
             return time.monotonic() - began_s
 
     return asyncio.run(main())
 
 
 def test_a_burst_is_free_and_what_follows_waits_for_its_weight(server: LiveServer) -> None:
-    async def burst(rest: Rest) -> None:
+    async def burst(rest: RestClient) -> None:
         began_s = time.monotonic()
         for _ in range(100):
             await rest.await_turn(1)
@@ -277,7 +277,7 @@ def test_a_burst_is_free_and_what_follows_waits_for_its_weight(server: LiveServe
 
 
 def test_time_that_passed_gives_no_more_than_one_burst(server: LiveServer) -> None:
-    async def wait(rest: Rest) -> None:
+    async def wait(rest: RestClient) -> None:
         rest._counted_s -= 1000
         await rest.await_turn(10)
         await rest.await_turn(10)
@@ -295,9 +295,9 @@ def test_a_venue_that_is_asked_too_often_is_left_alone_for_a_while(
 ) -> None:
     server.fault(Fault(kind="rest", times=1, **fault))
 
-    async def ask(rest: Rest) -> None:
+    async def ask(rest: RestClient) -> None:
         with pytest.raises(RefusedError) as refused:
-            await rest.fetch(MexcLive().ask_clock())
+            await rest.fetch(MexcLive().clock_request())
         assert refused.value.too_often
         await rest.await_turn(1)
 
@@ -310,9 +310,9 @@ def test_the_venues_own_fault_may_get_better_and_ours_does_not(
 ) -> None:
     server.fault(Fault(kind="rest", times=1, status=status))
 
-    async def ask(rest: Rest) -> None:
+    async def ask(rest: RestClient) -> None:
         with pytest.raises(VenueError, match=f"HTTP {status}") as raised:
-            await rest.fetch(MexcLive().ask_clock())
+            await rest.fetch(MexcLive().clock_request())
         assert isinstance(raised.value, RefusedError) == refused
 
     timed(ask, server)

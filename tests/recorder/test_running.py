@@ -212,7 +212,7 @@ def test_a_full_buffer_drops_counts_and_writes_the_gap_down(
         with closing(sqlite3.connect(db_path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             wait_until(lambda: running.handle.status().dropped > 20)
-            assert running.handle.status().stale
+            assert running.handle.status().problems
             other.execute("ROLLBACK")
         await_rows(db_path, more=20)
 
@@ -231,7 +231,7 @@ def test_metrics_and_health_tell_of_a_stale_stream(db_path: Path, hyperliquid: L
         text = urlopen(f"{url}/metrics", timeout=30).read().decode()
         assert urlopen(f"{url}/healthz", timeout=30).read() == b"ok\n"
         hyperliquid.fault(Fault(kind="refuse", how="refused", seconds=30), Fault(kind="drop"))
-        wait_until(lambda: running.handle.status().stale)
+        wait_until(lambda: running.handle.status().problems)
         with pytest.raises(HTTPError, match="503"):
             urlopen(f"{url}/healthz", timeout=30)
 

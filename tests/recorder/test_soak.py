@@ -68,7 +68,7 @@ def test_after_random_faults_everything_is_there_once_or_listed(
             for name, server in servers.items()
         ]
         with recording(db_path, venues) as running:
-            wait_until(lambda: not running.handle.status().stale, seconds=30)
+            wait_until(lambda: not running.handle.status().problems, seconds=30)
             half = 0.0
             began_s = time.monotonic()
             while (ran_s := time.monotonic() - began_s) < SECONDS:
@@ -78,7 +78,7 @@ def test_after_random_faults_everything_is_there_once_or_listed(
                 half = half or (_resident_mb() if ran_s > SECONDS / 2 else 0.0)
             for server in servers.values():
                 server.behave()
-            wait_until(lambda: not running.handle.status().stale, seconds=90)
+            wait_until(lambda: not running.handle.status().problems, seconds=90)
             wait_until(
                 lambda: all(s.minutes_waiting <= 1 for s in running.handle.status().streams),
                 seconds=200,

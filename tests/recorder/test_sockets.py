@@ -355,7 +355,7 @@ def test_a_symbol_that_the_venue_drops_takes_no_other_with_it_and_may_come_back(
         eth = listed.pop("ETH")
         two_coins.fault(Fault(kind="drop"))
         wait_until(lambda: states() == ["up", "up", "unlisted", "unlisted"])
-        assert "hyperliquid:ETH/USDT trades" in running.handle.status().stale
+        assert "hyperliquid:ETH/USDT trades" in running.handle.status().problems
         time.sleep(0.5)
         listed["ETH"] = eth
         settle(running, 0.5)

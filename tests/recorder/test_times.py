@@ -52,8 +52,8 @@ def commit(db_path: Path, batch: Batch) -> tuple[str, ...]:
 def desk() -> Desk:
     """Return one whose streams are up since 10 s before NOON."""
     desk = Desk(BTC, ("trades", "bbo"), Outbox(), RecordedState())
-    desk.up("trades", NOON - 10_000)
-    desk.up("bbo", NOON - 10_000)
+    desk.mark_up("trades", NOON - 10_000)
+    desk.mark_up("bbo", NOON - 10_000)
     return desk
 
 
@@ -69,8 +69,8 @@ def test_what_is_dated_further_ahead_than_a_clock_can_be_off_is_refused(
     takes: list[Callable[[], Any]] = [
         lambda: desk.take_trade(trade(ts_ms), **at),
         lambda: desk.take_bbo(quote(ts_ms), **at),
-        lambda: desk.take_recent([trade(NOON), trade(ts_ms)], asked_ms=NOON, **at),
-        lambda: desk.take_book(quote(ts_ms), asked_ms=NOON, now_ms=NOON),
+        lambda: desk.take_recent([trade(NOON), trade(ts_ms)], sent_ms=NOON, **at),
+        lambda: desk.take_book(quote(ts_ms), sent_ms=NOON, now_ms=NOON),
     ]
     before = len(desk._outbox.batch)
 
@@ -88,12 +88,12 @@ def test_a_trade_a_little_ahead_is_stored_and_does_not_blind_the_watch(desk: Des
 
     # then the stream dies without a word, and REST has news
     newest = [trade(NOON), trade(NOON + 60_000)]
-    asked = {"asked_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
+    asked = {"sent_ms": NOON + 76_000, "received_ms": NOON + 76_100, "now_ms": NOON + 76_100}
     assert desk.take_recent(newest, **asked)
 
 
 def test_an_event_that_was_refused_is_a_gap_of_its_own_stream(desk: Desk) -> None:
-    desk.unreadable(NOON, NOON - 100, only="bbo")
+    desk.mark_unreadable(NOON, NOON - 100, only="bbo")
 
     channels = {gap.channel for gap in desk._outbox.batch.gaps.values()}
     assert channels == {"bbo"}
@@ -160,42 +160,42 @@ class Clocks:
         self.local_ms += ms
         self.steady_ms += ms
 
-    def learn(self, venue_ms: int) -> bool:
-        return self.clock.learn(venue_ms, sent_ms=self.steady_ms, received_ms=self.steady_ms)
+    def set(self, venue_ms: int) -> bool:
+        return self.clock.set(venue_ms, sent_ms=self.steady_ms, received_ms=self.steady_ms)
 
 
 def test_a_clock_a_day_off_ours_is_not_believed() -> None:
     clocks = Clocks()
 
-    assert not clocks.learn(NOON + DAY_MS)
-    assert not clocks.learn(NOON - DAY_MS)
-    assert not clocks.learn(NOON + FAR_MS)
-    assert not clocks.learn(NOON + FAR_MS)
-    assert (clocks.clock.now_ms(), clocks.clock.is_learnt) == (NOON, False)
+    assert not clocks.set(NOON + DAY_MS)
+    assert not clocks.set(NOON - DAY_MS)
+    assert not clocks.set(NOON + FAR_MS)
+    assert not clocks.set(NOON + FAR_MS)
+    assert (clocks.clock.now_ms(), clocks.clock.is_set) == (NOON, False)
 
-    assert clocks.learn(NOON + DAY_MS - 1)
-    assert (clocks.clock.now_ms(), clocks.clock.is_learnt) == (NOON + DAY_MS - 1, True)
+    assert clocks.set(NOON + DAY_MS - 1)
+    assert (clocks.clock.now_ms(), clocks.clock.is_set) == (NOON + DAY_MS - 1, True)
 
 
 def test_a_clock_that_jumps_is_believed_when_a_second_look_agrees() -> None:
     clocks = Clocks()
-    assert clocks.learn(NOON + 700)
+    assert clocks.set(NOON + 700)
     clocks.wait(600_000)
 
-    assert not clocks.learn(NOON + 600_000 + 3 * AHEAD_MS)
+    assert not clocks.set(NOON + 600_000 + 3 * AHEAD_MS)
     assert clocks.clock.now_ms() == NOON + 600_700
 
     clocks.wait(5000)
-    assert clocks.learn(NOON + 605_000 + 3 * AHEAD_MS)
+    assert clocks.set(NOON + 605_000 + 3 * AHEAD_MS)
     assert clocks.clock.now_ms() == NOON + 605_000 + 3 * AHEAD_MS
 
 
 def test_a_single_wrong_look_changes_nothing() -> None:
     clocks = Clocks()
-    assert clocks.learn(NOON)
-    assert not clocks.learn(NOON + 3 * AHEAD_MS)
+    assert clocks.set(NOON)
+    assert not clocks.set(NOON + 3 * AHEAD_MS)
 
-    assert clocks.learn(NOON + 100)
+    assert clocks.set(NOON + 100)
     assert clocks.clock.now_ms() == NOON + 100
 
 
@@ -203,17 +203,17 @@ def test_a_single_wrong_look_changes_nothing() -> None:
 
 
 def refill(desk: Desk, *bars: Bar, at_s: float) -> None:
-    asked_ms = NOON + int(at_s * 1000)
-    desk.minutes.take(Span(NOON, NOON + 4 * MINUTE_MS), bars, asked_ms=asked_ms)
-    desk.tick(asked_ms)
+    sent_ms = NOON + int(at_s * 1000)
+    desk.minutes.refill(Span(NOON, NOON + 4 * MINUTE_MS), bars, sent_ms=sent_ms)
+    desk.tick(sent_ms)
 
 
 def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path) -> None:
     # given a stream that was up, then down for four minutes, of which the second is impossible
     outbox = Outbox()
     desk = Desk(BTC, ("trades",), outbox, RecordedState())
-    desk.up("trades", NOON - 10_000)
-    desk.lost("gone", NOON - 5000)
+    desk.mark_up("trades", NOON - 10_000)
+    desk.disconnect("gone", NOON - 5000)
     first, broken, last = (
         Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0),
         Bar(NOON + MINUTE_MS, 5.0, 4.0, 4.0, 5.0, 1.0),
@@ -245,8 +245,8 @@ def test_a_bar_that_cannot_be_is_missing_and_the_recording_goes_on(db_path: Path
 def test_a_run_that_begins_behind_such_a_minute_knows_the_price(db_path: Path) -> None:
     outbox = Outbox()
     desk = Desk(BTC, ("trades",), outbox, RecordedState())
-    desk.up("trades", NOON - 10_000)
-    desk.lost("gone", NOON - 5000)
+    desk.mark_up("trades", NOON - 10_000)
+    desk.disconnect("gone", NOON - 5000)
     refill(desk, Bar(NOON, 5.0, 6.0, 4.0, 5.5, 1.0), at_s=64)
     broken = Bar(NOON + MINUTE_MS, 5.0, 4.0, 4.0, 5.0, 1.0)
     refill(desk, broken, at_s=124)

@@ -8,7 +8,7 @@ import pytest
 
 from tbv8.market import Series
 from tbv8.recorder.pace import STANDARD
-from tbv8.recorder.status import Status, StreamStatus, VenueStatus
+from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
 from tbv8.recorder.view import Rates, View, line, table
 
 
@@ -29,7 +29,7 @@ def stream(symbol: str, channel: str, **changes: Any) -> StreamStatus:
     return StreamStatus(**(parts | changes))
 
 
-def status(*streams: StreamStatus, events: int = 0, **changes: Any) -> Status:
+def status(*streams: StreamStatus, events: int = 0, **changes: Any) -> RecorderStatus:
     venue = VenueStatus(
         venue="mexc",
         state="up",
@@ -51,10 +51,10 @@ def status(*streams: StreamStatus, events: int = 0, **changes: Any) -> Status:
         "stuck_s": 0.0,
         "running_s": 3725.0,
     }
-    return Status(**(parts | changes))
+    return RecorderStatus(**(parts | changes))
 
 
-def shown(now: Status, *, width: int = 200, height: int = 50) -> list[str]:
+def shown(now: RecorderStatus, *, width: int = 200, height: int = 50) -> list[str]:
     return [text.plain for text in table(now, Rates(), width=width, height=height)]
 
 

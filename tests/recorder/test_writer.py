@@ -190,7 +190,7 @@ def test_a_late_trade_without_a_bar_goes_back_to_its_desk(store: TickStore) -> N
     scene.outbox.batch.late.append(trade_row(trade(10, price=9.0), 0))
 
     scene.play(nothing)
-    scene.hand.hear(62.5)
+    scene.hand.note_event(62.5)
     scene.hand.tick(63)
 
     assert scene.hand.written == [(0, 9.0)]

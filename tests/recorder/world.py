@@ -120,9 +120,9 @@ class World:
     def commit(self) -> None:
         batch = self.outbox.take()
         written = self._store.commit(batch, now_ms=self.now_ms)
-        self.outbox.written()
+        self.outbox.mark_written()
         for row in written.without_bar:
-            self.desk.minutes.take_trade_without_bar(row)
+            self.desk.minutes.add_trade_without_bar(row)
         assert not written.warnings
         self._committed_ms = self.now_ms
 
@@ -131,7 +131,7 @@ class World:
     def drop(self) -> None:
         """Cut the connection; what was on the way is lost."""
         if self._connected:
-            self.desk.lost("connection closed", self._last_frame_ms)
+            self.desk.disconnect("connection closed", self._last_frame_ms)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -234,7 +234,7 @@ class World:
                 self._acks.remove((due, channel))
                 self._waiting.discard(channel)
                 self._last_frame_ms = self.venue_ms
-                self.desk.up(channel, self.venue_ms)
+                self.desk.mark_up(channel, self.venue_ms)
                 if channel == "trades":
                     for trade in self.trades[-self.random.randint(0, 12) :]:
                         self._send(trade, 0)
@@ -255,25 +255,25 @@ class World:
         if not self.rest_up:
             return
         for need in self.desk.needs(self.venue_ms):
-            if self.now_ms < self._rest_ms.get(need.what, 0):
+            if self.now_ms < self._rest_ms.get(need.kind, 0):
                 continue
-            self._rest_ms[need.what] = self.now_ms + 400
-            asked_ms = self.venue_ms
-            if need.what == "minutes":
+            self._rest_ms[need.kind] = self.now_ms + 400
+            sent_ms = self.venue_ms
+            if need.kind == "minutes":
                 assert need.span is not None
                 bars = [
                     b for b in self.kept_bars() if need.span.start_ms <= b.ts_ms < need.span.end_ms
                 ]
-                self.desk.minutes.take(need.span, bars, asked_ms=asked_ms)
-            elif need.what == "recent":
+                self.desk.minutes.refill(need.span, bars, sent_ms=sent_ms)
+            elif need.kind == "recent":
                 newest = sorted(self.trades, key=_time_of)[-self.knobs.page :]
                 dead = self.desk.take_recent(
-                    newest, asked_ms=asked_ms, received_ms=self.now_ms, now_ms=asked_ms
+                    newest, sent_ms=sent_ms, received_ms=self.now_ms, now_ms=sent_ms
                 )
                 if dead and self._connected:
                     self._subscribe("trades")
             elif self.quotes and self.desk.take_book(
-                self.quotes[-1], asked_ms=asked_ms, now_ms=asked_ms
+                self.quotes[-1], sent_ms=sent_ms, now_ms=sent_ms
             ):
                 self._subscribe("bbo")
 

@@ -14,7 +14,7 @@ from tbv8.report.graph import Node
 from tbv8.report.index import RecordingGap, Report, report_page
 from tbv8.report.months import Coverage, Month
 from tbv8.report.results import read_results
-from tbv8.report.status import Database, GapStatus, Status, StrategyStatus
+from tbv8.report.status import Database, GapStatus, ProjectStatus, StrategyStatus
 from tbv8.store.database import REVISION
 from tests.browser import PHONE, color, opened, overflow
 from tests.builders import day
@@ -63,7 +63,7 @@ def strategy(name: str, *reasons: str) -> StrategyStatus:
 
 def make_report(results: Path, **changes: Any) -> Report:
     """A report on three results: fresh, stale, of a strategy that is gone; and one never made."""
-    status = Status(
+    status = ProjectStatus(
         database=Database(
             path="data/tbv8.sqlite",
             size=12_300_000,
@@ -101,9 +101,9 @@ def results(tmp_path: Path) -> Path:
 def written(results: Path) -> Path:
     """Return the page, with everything on it."""
     months = [
-        Month(name="2024-01", held=44_640, outage=0, gap=0),
-        Month(name="2024-02", held=41_000, outage=760, gap=0),
-        Month(name="2024-03", held=22_320, outage=0, gap=22_320),
+        Month(name="2024-01", stored=44_640, outage=0, gap=0),
+        Month(name="2024-02", stored=41_000, outage=760, gap=0),
+        Month(name="2024-03", stored=22_320, outage=0, gap=22_320),
     ]
     coverage = [
         Coverage(BINANCE, "ohlcv_1m", tuple(months)),
@@ -200,7 +200,7 @@ def test_a_share_is_100_only_where_nothing_lacks() -> None:
     report = make_report(
         Path("nowhere"),
         coverage=[
-            Coverage(BINANCE, "ohlcv_1m", (Month(name="2024-01", held=44_639, outage=0, gap=1),))
+            Coverage(BINANCE, "ohlcv_1m", (Month(name="2024-01", stored=44_639, outage=0, gap=1),))
         ],
     )
 
@@ -211,7 +211,7 @@ def test_a_share_is_100_only_where_nothing_lacks() -> None:
 
 
 def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
-    whole_gap = Month(name="2024-01", held=0, outage=0, gap=44_640)
+    whole_gap = Month(name="2024-01", stored=0, outage=0, gap=44_640)
     report = make_report(
         Path("nowhere"),
         coverage=[Coverage(BINANCE, "ohlcv_1m", (whole_gap,))],
@@ -227,7 +227,7 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
 
     assert '<div class="value">0 of 1</div>' in page
     assert "1 more not built, not needed" in page
-    assert "not built: nothing that doit runs needs it" in page
+    assert "not built: no task of doit needs it" in page
     assert "What doit would run, and why" not in page
     assert 'class="node idle"' in page
     assert data_of(page, "coverage-ohlcv_1m-chart")["columns"]["z"] == [[4]]
@@ -272,9 +272,9 @@ def test_with_nothing_at_all_it_says_so(tmp_path: Path) -> None:
     assert problem in page
     for said in (
         "No strategies and no results.",
-        "What is stale cannot be told before the database can be read.",
-        "Nothing is held yet.",
-        "The recorder has missed nothing, or never ran.",
+        "Stale tasks are unknown until the database can be read.",
+        "Nothing is stored yet.",
+        "No gaps: the recorder missed nothing, or never ran.",
     ):
         assert said in page
     assert "SIMULATED" not in page

@@ -22,7 +22,7 @@ def read(
         found: list[Coverage] = read_coverage(query, stored, wanted)
     return {
         (one.series.symbol, one.dataset): {
-            month.name: (month.held, month.outage, month.gap) for month in one.months
+            month.name: (month.stored, month.outage, month.gap) for month in one.months
         }
         for one in found
     }

@@ -16,7 +16,7 @@ from tbv8.report.index import report_page
 from tbv8.report.sessions import SessionStatus, read_session_states, session_lines
 from tbv8.report.status import to_json
 from tbv8.store.database import open_reader
-from tbv8.store.sessions import Event, Minute, StoredSession, open_journal, session_lock
+from tbv8.store.sessions import Event, SessionMinute, StoredSession, open_journal, session_lock
 from tests.builders import MONDAY
 from tests.report.test_index import make_report
 
@@ -54,8 +54,10 @@ def session(project: Project, db_path: Path) -> Project:
     with open_journal(db_path) as journal:
         session = journal.begin(stored, [], [], ends=None)
         minutes = [
-            Minute(ts_ms=MONDAY, bars={"BTC/USDT": None}, seen_ms=0),
-            Minute(ts_ms=MONDAY + 60_000, bars={"BTC/USDT": None}, seen_ms=0, barred="stale_bar"),
+            SessionMinute(ts_ms=MONDAY, bars={"BTC/USDT": None}, seen_ms=0),
+            SessionMinute(
+                ts_ms=MONDAY + 60_000, bars={"BTC/USDT": None}, seen_ms=0, barred="stale_bar"
+            ),
         ]
         journal.write_minutes(session.session_id, minutes)
         priced = '{"quoted":"100.5","cost_usd":"0.75"}'
@@ -155,7 +157,7 @@ def test_json_has_numbers_and_times(session: Project, tmp_path: Path) -> None:
 def test_reading_ten_thousand_minutes_is_a_moment(session: Project) -> None:
     with open_journal(session.db_path) as journal:
         minutes = [
-            Minute(ts_ms=MONDAY + n * 60_000, bars={"BTC/USDT": None}, seen_ms=0)
+            SessionMinute(ts_ms=MONDAY + n * 60_000, bars={"BTC/USDT": None}, seen_ms=0)
             for n in range(2, 10_000)
         ]
         journal.write_minutes(1, minutes)

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Project
 from tbv8.market import DAY_MS, MINUTE_MS, Bbo, Series, Span, Trade
-from tbv8.report.status import Status, read_status, to_json
+from tbv8.report.status import ProjectStatus, read_status, to_json
 from tbv8.report.status_view import print_status
 from tbv8.store.database import REVISION
 from tbv8.store.ticks import Batch, Gap, bbo_row, open_ticks, trade_row
@@ -23,11 +23,11 @@ LIVE = Series("hyperliquid", "BTC/USDT")
 
 def look(
     project: Project, wanted: dict[Series, list[Span]] | None = None, **stale: tuple[str, ...]
-) -> Status:
+) -> ProjectStatus:
     return read_status(project, wanted or {}, lambda: stale)
 
 
-def series_of(status: Status) -> list[tuple[Any, ...]]:
+def series_of(status: ProjectStatus) -> list[tuple[Any, ...]]:
     return [
         (one.venue, one.symbol, one.dataset, one.first_ms, one.last_ms, one.bars, one.missing)
         for one in status.series
@@ -163,7 +163,7 @@ def test_strategies_with_their_numbers_and_reasons(project: Project) -> None:
     assert set(damaged.numbers.values()) == {None}
     (folder / "summary.json").unlink()
     (missing,) = look(project, btc_usdt_perp_v1=("there is no result yet",)).strategies
-    assert [each.state for each in (fresh, stale, damaged, missing)] == [
+    assert [every_series.state for every_series in (fresh, stale, damaged, missing)] == [
         "fresh",
         "stale",
         "fresh",
@@ -226,7 +226,7 @@ def test_json_has_times_as_text(project: Project) -> None:
     assert not [key for key in series if key.endswith("_ms")]
 
 
-def status_of(project: Project, symbols: int) -> Status:
+def status_of(project: Project, symbols: int) -> ProjectStatus:
     """Return a status of many symbols, some of which lack something."""
     names = [f"C{number:03}/USDT" for number in range(symbols)]
     for name in names[:2]:
@@ -259,8 +259,8 @@ def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
 
     print_status(status)
     said = capsys.readouterr().out
-    print_status(status, each=True)
-    each = capsys.readouterr().out
+    print_status(status, every_series=True)
+    every_series = capsys.readouterr().out
 
     lines = [line.split() for line in said.splitlines()]
     assert len(lines) < 40
@@ -272,7 +272,7 @@ def test_two_hundred_series_are_one_row_a_kind_and_those_that_lack_something(
     ]
     assert ["mexc", "bbo", "200", "200", "0", "200", "0", "s"] in lines
     assert said.count("newest unfilled gap of") == 10
-    assert each.count("C123/USDT") == 3
+    assert every_series.count("C123/USDT") == 3
 
 
 def test_plain_text_without_a_terminal(

@@ -186,7 +186,7 @@ def test_what_a_warm_up_carries_counts_as_entered_then_at_that_price() -> None:
     assert books.curve.positions[BTC].tolist() == [-2, -2, 0]
     # 10000 + 2 x 110 at the start; at 111 two are lost, at 105 ten won.
     assert [value / 10**8 for value in books.curve.equity.tolist()] == [9998, 10010, 10019.5]
-    assert [value / 10**8 for value in books.curve.cash.tolist()] == [10220, 10220, 10019.5]
+    assert [value / 10**8 for value in books.cash.tolist()] == [10220, 10220, 10019.5]
     assert entry_price(history(run, BTC)[:1]) == 110
 
 
@@ -206,7 +206,7 @@ def test_two_symbols_share_the_cash_and_keep_their_own_positions() -> None:
         (ETH, 2000, 10),
         (BTC, 3000, 18),
     ]
-    assert [value / 10**8 for value in curve.cash.tolist()] == [9969, 9969, 9909, 10028]
+    assert [value / 10**8 for value in books.cash.tolist()] == [9969, 9969, 9909, 10028]
     # cash, 1 x BTC, and 10 x ETH short: 9969 + 110 - 80 at the second close
     assert [value / 10**8 for value in curve.equity.tolist()] == [9999, 9999, 10024, 10028]
     # half in each: 5000 x 120 / 100 + 5000 x 5 / 7

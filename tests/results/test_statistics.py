@@ -23,8 +23,8 @@ from tbv8.results.statistics import (
     measure_curve,
     measure_trading,
     probabilistic_sharpe,
+    rolling_sharpe,
     slippage,
-    without_yearly,
 )
 from tests.backtest.builders import (
     START_MS,
@@ -44,9 +44,9 @@ def measure(
     equity: Sequence[float], *, step_ms: int = DAY_MS, start: int = 100, start_ms: int = START_MS
 ) -> Performance:
     """Measure a curve in USD, one bar after the other from START_MS."""
-    closes_ms = start_ms + step_ms * np.arange(1, len(equity) + 1)
-    units = np.rint(np.array(equity) * 1e8).astype(np.int64)
-    return measure_curve(closes_ms, units, start_ms=start_ms, start=Decimal(start))
+    times_ms = start_ms + step_ms * np.arange(len(equity) + 1)
+    units = np.rint(np.array([start, *equity]) * 1e8).astype(np.int64)
+    return measure_curve(times_ms, units, fewest_days=0)
 
 
 def test_three_days_of_two_bars_by_hand() -> None:
@@ -85,10 +85,10 @@ SECOND_OPINION = Path(__file__).with_name("second_opinion.jsonl").read_bytes().s
     [pytest.param(each, id=each["name"]) for each in map(msgspec.json.decode, SECOND_OPINION)],
 )
 def test_a_curve_is_measured_as_by_empyrical_pandas_and_scipy(opinion: dict[str, Any]) -> None:
-    closes_ms = opinion["start_ms"] + opinion["step_ms"] * np.array(opinion["steps"])
-    units = np.rint(np.array(opinion["equity"]) * 1e8).astype(np.int64)
+    times_ms = opinion["start_ms"] + opinion["step_ms"] * np.array([0, *opinion["steps"]])
+    units = np.rint(np.array([10_000, *opinion["equity"]]) * 1e8).astype(np.int64)
 
-    found = measure_curve(closes_ms, units, start_ms=opinion["start_ms"], start=Decimal(10_000))
+    found = measure_curve(times_ms, units, fewest_days=0)
 
     measured = {name: getattr(found, name) for name in opinion["measured"]}
     assert measured == pytest.approx(opinion["measured"], abs=2e-8)
@@ -165,16 +165,20 @@ def test_one_day_has_no_spread_and_less_than_one_no_yearly_growth() -> None:
     assert day.best_day == day.worst_day
 
 
-def test_without_its_yearly_figures_a_curve_keeps_the_others() -> None:
-    found = measure([103, 101, 98, 99.99, 103, 101.9898], step_ms=HALF_DAY_MS)
+def test_a_curve_of_too_few_days_has_no_yearly_figures_and_all_others() -> None:
+    times_ms = START_MS + HALF_DAY_MS * np.arange(7)
+    units = np.array([100, 103, 101, 98, 99.99, 103, 101.9898]) * 1e8
 
-    short = without_yearly(found)
+    three, four = (
+        measure_curve(times_ms, np.rint(units).astype(np.int64), fewest_days=days)
+        for days in (3, 4)
+    )
 
     yearly = {"cagr", "volatility", "sharpe", "sortino", "calmar", "probabilistic_sharpe"}
     kept = set(Performance.__struct_fields__) - yearly
-    assert {name for name in yearly if getattr(found, name) is None} == set()
-    assert {getattr(short, name) for name in yearly} == {None}
-    assert all(getattr(short, name) == getattr(found, name) for name in kept)
+    assert {name for name in yearly if getattr(three, name) is None} == set()
+    assert {getattr(four, name) for name in yearly} == {None}
+    assert all(getattr(four, name) == getattr(three, name) for name in kept)
 
 
 def test_an_account_below_zero_has_a_drawdown_and_no_returns_on_nothing() -> None:
@@ -196,6 +200,26 @@ def test_sums_are_exact_beyond_64_bits() -> None:
     assert exact_sum(values) == 3 * 2**62 - 3
 
 
+def test_a_window_takes_the_days_that_end_with_each() -> None:
+    # Daily returns +10 %, -10 %, +10 %; windows of two days: mean 0 and its sample deviation.
+    points = np.array([1000, 1100, 990, 1089])
+
+    days_ms, ratios = rolling_sharpe(START_MS + np.arange(4) * DAY_MS, points, days=2)
+
+    assert days_ms.tolist() == [START_MS + DAY_MS, START_MS + 2 * DAY_MS]
+    assert ratios == pytest.approx([0.0, 0.0], abs=1e-9)
+
+    # All three: mean 1/30, deviation sqrt((2 (1/15)^2 + (2/15)^2) / 2) = 0.11547, times sqrt(365).
+    _, (ratio,) = rolling_sharpe(START_MS + np.arange(4) * DAY_MS, points, days=3)
+    assert ratio == pytest.approx(0.0333333333 / 0.1154700538 * 19.1049731745)
+
+
+def test_a_window_longer_than_the_run_is_none() -> None:
+    days_ms, ratios = rolling_sharpe(START_MS + np.arange(3) * DAY_MS, np.array([1, 2, 3]), days=30)
+
+    assert (len(days_ms), ratios) == (0, [])
+
+
 def trade(
     closes: Sequence[float], *, slippage_ticks: int = 0, instrument: Any = None, **params: Any
 ) -> tuple[Books, Trading]:
@@ -205,7 +229,7 @@ def trade(
     )
     bars = make_bars(closes)
     books = books_of(run_strategy(strategy, "hyperliquid", bars), strategy, bars)
-    return books, measure_trading(books)
+    return books, measure_trading(books, fewest_days=0)
 
 
 def test_three_trades_by_hand() -> None:

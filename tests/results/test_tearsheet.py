@@ -20,7 +20,9 @@ from tbv8.config import files, records
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE
 from tbv8.market import DAY_MS, HOUR_MS, Span, parse_time, parse_timeframe
 from tbv8.page.plotly import PLOTLY_FILE, write_plotly
+from tbv8.page.words import minute
 from tbv8.results.tearsheet import prices
+from tbv8.results.tearsheet.part import minutes
 from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
@@ -357,6 +359,15 @@ run(shadowed(trading(900)), make_bars(walk(900)), Path(sys.argv[1]))
         assert "tearsheet.html" in manifest["outputs"]
 
     assert pages[0] == pages[1]
+
+
+def test_many_times_are_shown_as_single_ones_are() -> None:
+    times_ms = [1_706_702_400_000, 1_706_745_607_999, -86_400_000]
+    texts = ["2024-01-31 12:00", "2024-02-01 00:00:07", "1969-12-31 00:00"]
+
+    assert minutes(np.array(times_ms, dtype=np.int64)) == texts
+    assert [minute(ts_ms) for ts_ms in times_ms] == texts
+    assert minutes(np.array([], dtype=np.int64)) == []
 
 
 def test_fills_of_very_many_stand_together_at_their_average_price(

@@ -13,7 +13,7 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Literal, get_args
 
-from tests.servers.hostile import Raw
+from tests.servers.raw import Raw
 
 type FaultKind = Literal[
     "status",

@@ -9,28 +9,13 @@ What is endless here ends when the client hangs up, or at `LONG` bytes.
 from __future__ import annotations
 
 import gzip
+import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+
+from tests.servers.raw import Raw
 
 LONG = 2**28
 _PART = 2**16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Raw:
-    """`head`, then `part` so many times with a pause behind each, then the end."""
-
-    head: bytes
-    part: bytes = b""
-    times: int = 0
-    pause_s: float = 0.0
-
-    def parts(self) -> Iterator[bytes]:
-        """Yield all of it in pieces to be sent."""
-        yield self.head
-        for _ in range(self.times):
-            yield self.part
 
 
 def whole(body: bytes, *headers: str, status: str = "200 OK") -> Raw:
@@ -51,10 +36,14 @@ def dripping(raw: Raw, pause_s: float = 0.02, pieces: int = 500) -> Raw:
 
 
 def bomb(size: int = LONG) -> bytes:
-    """Return a gzip of a thousandth of what is in it."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    spaces = b" " * 2**20
-    return b"".join(packer.compress(spaces) for _ in range(size // 2**20)) + packer.flush()
+    """Return a gzip of a thousandth of what is in it: one block again and again."""
+    spaces, times, crc = b" " * 2**20, size // 2**20, 0
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(spaces) + packer.flush(zlib.Z_FULL_FLUSH)
+    for _ in range(times):
+        crc = zlib.crc32(spaces, crc)
+    head, last_block = b"\x1f\x8b\x08\0\0\0\0\0\2\xff", b"\3\0"
+    return head + block * times + last_block + struct.pack("<II", crc, size)
 
 
 _NINES = "9" * 5000

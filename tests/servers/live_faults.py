@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tests.servers.hostile import Raw
+from tests.servers.raw import Raw
 
 type FaultKind = Literal[
     "drop",

@@ -38,7 +38,6 @@ from websockets.http11 import Request as Handshake
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
-from tests.servers.hostile import Raw
 from tests.servers.live_faults import AT_ONCE, Fault, Faults
 from tests.servers.live_market import (
     Flood,
@@ -49,6 +48,7 @@ from tests.servers.live_market import (
     Truth,
     VenueClock,
 )
+from tests.servers.raw import Raw
 
 T = TypeVar("T")
 

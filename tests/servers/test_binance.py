@@ -15,7 +15,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import ccxt
 import pytest
 import requests
 
@@ -474,6 +473,8 @@ def test_a_symbol_is_unknown_before_its_listing(server: BinanceServer) -> None:
 
 
 def test_ccxt_loads_the_markets_and_reads_bars() -> None:
+    import ccxt  # half a second that the collection of tests does not need
+
     markets = {
         "BTCUSDT": synthetic_market("BTCUSDT", START, at("2024-01-05"), 1),
         "PEPEUSDT": synthetic_market("PEPEUSDT", START, at("2024-01-05"), 1, coin=TINY_COIN),

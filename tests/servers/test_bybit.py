@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import ccxt
 import pytest
 import requests
 
@@ -198,6 +197,8 @@ class TestRest:
         assert [t.served for t in server.truth("BTCUSDT").trades] == [0, 1, 1]
 
     def test_ccxt_loads_markets_and_klines(self, server: LiveServer) -> None:
+        import ccxt  # half a second that the collection of tests does not need
+
         urls = {
             "api": dict.fromkeys(("public", "private", "spot", "futures", "v2"), server.rest_url)
         }

@@ -12,7 +12,6 @@ from itertools import pairwise
 from typing import Any
 from urllib.error import HTTPError
 
-import ccxt
 import pytest
 import requests
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -376,6 +375,8 @@ class TestRest:
         assert info(server, type="exchangeStatus") == {"specialStatuses": None, "time": NOON}
 
     def test_ccxt_loads_markets_and_candles(self) -> None:
+        import ccxt  # half a second that the collection of tests does not need
+
         clock = VenueClock(start_ms=NOON, speed=0)
         with hyperliquid_server([quiet(history_minutes=50)], clock=clock) as server:
             exchange = ccxt.hyperliquid(

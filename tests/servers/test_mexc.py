@@ -10,7 +10,6 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
-import ccxt
 import pytest
 import requests
 
@@ -318,6 +317,8 @@ class TestRest:
         assert ask(server, "deals/BTC_USDT")["code"] == 0
 
     def test_ccxt_loads_markets_and_klines(self) -> None:
+        import ccxt  # half a second that the collection of tests does not need
+
         clock = VenueClock(start_ms=NOON, speed=0)
         with mexc_server([quiet(history_minutes=50)], clock=clock) as server:
             url = server.rest_url

@@ -24,11 +24,11 @@ from tbv8.store.bars import (
     day_digests,
     open_bars,
     read_checked,
-    read_held_span,
+    read_stored_bars,
     schema_of,
     write_history,
 )
-from tbv8.store.ledger import digest_rows, fingerprint, read_days, read_held_days
+from tbv8.store.ledger import digest_rows, fingerprint, read_days, read_stored_days
 from tests.builders import (
     BTC,
     ETH,
@@ -579,7 +579,7 @@ def test_the_order_in_which_spans_arrive_does_not_matter(
         fingerprint(
             shared_store.query,
             series,
-            read_held_days(shared_store.query, series, ONE_MINUTE),
+            read_stored_days(shared_store.query, series, ONE_MINUTE),
             Span(day(0) + 77 * MINUTE_MS, day(2)),
         )
         for series in (by_parts, once)
@@ -596,7 +596,7 @@ def test_held_bars_of_a_span_are_those_that_open_in_it(db_path: Path) -> None:
     wanted = Span(day(0) + 5 * HOUR, day(1) + 3 * HOUR)
 
     with open_bars(db_path) as store:
-        found = read_held_span(store, BTC, ONE_MINUTE, wanted)
+        found = read_stored_bars(store, BTC, ONE_MINUTE, wanted)
 
     assert found == minute_bars(wanted, without=[hole])
 
@@ -605,8 +605,8 @@ def test_held_bars_of_a_span_past_what_is_held_are_what_there_is(db_path: Path) 
     hold(db_path, BTC, days(1, 2))
 
     with open_bars(db_path) as store:
-        assert read_held_span(store, BTC, ONE_MINUTE, days(0, 9)) == minute_bars(days(1, 2))
-        nothing = read_held_span(store, BTC, ONE_MINUTE, days(5, 9))
+        assert read_stored_bars(store, BTC, ONE_MINUTE, days(0, 9)) == minute_bars(days(1, 2))
+        nothing = read_stored_bars(store, BTC, ONE_MINUTE, days(5, 9))
 
     assert nothing == MINUTE_BARS.empty_table()
 
@@ -616,7 +616,7 @@ def test_held_bars_of_a_built_timeframe_have_minutes_even_when_there_are_none(
     db_path: Path, text: str
 ) -> None:
     with open_bars(db_path) as store:
-        assert read_held_span(store, BTC, parse_timeframe(text), days(0, 1)).schema == BUILT_BARS
+        assert read_stored_bars(store, BTC, parse_timeframe(text), days(0, 1)).schema == BUILT_BARS
 
 
 def test_history_is_read_where_it_is_held_and_the_recorder_elsewhere(db_path: Path) -> None:
@@ -626,7 +626,7 @@ def test_history_is_read_where_it_is_held_and_the_recorder_elsewhere(db_path: Pa
     hold(db_path, BTC, Span(day(3), day(3) + HOUR))
 
     with open_bars(db_path) as store:
-        found = read_held_span(store, BTC, ONE_MINUTE, days(0, 9))
+        found = read_stored_bars(store, BTC, ONE_MINUTE, days(0, 9))
 
     history, expected = minute_bars(days(0, 5)), []
     for source, start, end in (

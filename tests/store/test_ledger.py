@@ -19,12 +19,12 @@ from tbv8.store.ledger import (
     HISTORY,
     RECORDED,
     LedgerDay,
-    covered,
-    covers,
     fingerprint,
-    holds,
+    has_days,
+    is_covered,
+    read_covered_spans,
     read_days,
-    read_held_days,
+    read_stored_days,
 )
 from tests.builders import (
     BTC,
@@ -57,7 +57,7 @@ def shared_store(migrated_db: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def print_of(
     query: Query, series: Series, span: Span, timeframe: Timeframe = ONE_MINUTE
 ) -> str | None:
-    return fingerprint(query, series, read_held_days(query, series, timeframe), span)
+    return fingerprint(query, series, read_stored_days(query, series, timeframe), span)
 
 
 def print_in(
@@ -102,16 +102,16 @@ def test_a_span_is_covered_when_it_has_no_gaps(
     ledger = [ledger_day(number, *part) for number, part in sorted(parts.items())]
     shared_store.write_days(series, HISTORY, ledger, updated_ms=1)
     span = Span(*(day(0) + minute * MINUTE_MS for minute in wanted))
-    known = covered(shared_store.query, series, HISTORY)
+    known = read_covered_spans(shared_store.query, series, HISTORY)
     if exact and known:
         span = known[wanted[0] % len(known)]
 
-    found = covers(shared_store.query, series, HISTORY, span)
+    found = is_covered(shared_store.query, series, HISTORY, span)
 
     minutes = {m for d in ledger for m in range(d.start_ms, d.end_ms, MINUTE_MS)}
     assert found == all(m in minutes for m in range(span.start_ms, span.end_ms, MINUTE_MS))
     assert found == (gaps(span, known) == [])
-    assert holds(shared_store.query, series) == bool(ledger)
+    assert has_days(shared_store.query, series) == bool(ledger)
 
 
 def test_coverage_is_that_of_the_series_and_dataset_alone(db_path: Path) -> None:
@@ -119,26 +119,28 @@ def test_coverage_is_that_of_the_series_and_dataset_alone(db_path: Path) -> None
     hold(db_path, BTC, days(2, 3), dataset=RECORDED)
 
     with open_reader(db_path) as query:
-        assert covers(query, BTC, HISTORY, days(0, 2))
-        assert not covers(query, BTC, HISTORY, days(0, 3))
-        assert not covers(query, ETH, HISTORY, days(0, 1))
-        assert not covers(query, Series("mexc", "BTC/USDT"), HISTORY, days(0, 1))
-        assert covered(query, BTC, RECORDED) == [days(2, 3)]
-        assert holds(query, BTC)
-        assert holds(query, BTC, (RECORDED,))
-        assert not holds(query, BTC, ("bars_5m",))
-        assert not holds(query, ETH)
+        assert is_covered(query, BTC, HISTORY, days(0, 2))
+        assert not is_covered(query, BTC, HISTORY, days(0, 3))
+        assert not is_covered(query, ETH, HISTORY, days(0, 1))
+        assert not is_covered(query, Series("mexc", "BTC/USDT"), HISTORY, days(0, 1))
+        assert read_covered_spans(query, BTC, RECORDED) == [days(2, 3)]
+        assert has_days(query, BTC)
+        assert has_days(query, BTC, (RECORDED,))
+        assert not has_days(query, BTC, ("bars_5m",))
+        assert not has_days(query, ETH)
 
 
 def test_the_edges_of_a_span_may_lie_inside_days(db_path: Path) -> None:
     hold(db_path, BTC, Span(day(0) + 7 * HOUR, day(2) + 9 * HOUR))
 
     with open_reader(db_path) as query:
-        assert covers(query, BTC, HISTORY, Span(day(0) + 7 * HOUR, day(2) + 9 * HOUR))
-        assert covers(query, BTC, HISTORY, Span(day(0) + 8 * HOUR, day(0) + 9 * HOUR))
-        assert not covers(query, BTC, HISTORY, Span(day(0) + 7 * HOUR - 1, day(1)))
-        assert not covers(query, BTC, HISTORY, Span(day(1), day(2) + 9 * HOUR + 1))
-        assert covered(query, BTC, HISTORY) == [Span(day(0) + 7 * HOUR, day(2) + 9 * HOUR)]
+        assert is_covered(query, BTC, HISTORY, Span(day(0) + 7 * HOUR, day(2) + 9 * HOUR))
+        assert is_covered(query, BTC, HISTORY, Span(day(0) + 8 * HOUR, day(0) + 9 * HOUR))
+        assert not is_covered(query, BTC, HISTORY, Span(day(0) + 7 * HOUR - 1, day(1)))
+        assert not is_covered(query, BTC, HISTORY, Span(day(1), day(2) + 9 * HOUR + 1))
+        assert read_covered_spans(query, BTC, HISTORY) == [
+            Span(day(0) + 7 * HOUR, day(2) + 9 * HOUR)
+        ]
 
 
 def test_days_are_read_by_day_and_only_those_that_a_span_touches(shared_store: BarStore) -> None:
@@ -171,8 +173,8 @@ def test_history_wins_over_recorded_days(db_path: Path) -> None:
     hold(db_path, ETH, days(0, 1))
 
     with open_reader(db_path) as query:
-        found = read_held_days(query, BTC, ONE_MINUTE)
-        some = read_held_days(query, BTC, ONE_MINUTE, Span(day(1) + HOUR, day(2) + HOUR))
+        found = read_stored_days(query, BTC, ONE_MINUTE)
+        some = read_stored_days(query, BTC, ONE_MINUTE, Span(day(1) + HOUR, day(2) + HOUR))
 
     assert [(held.dataset, held.ledger.day_ms) for held in found] == [
         ("bars_1m", day(0)),
@@ -200,7 +202,7 @@ def test_history_wins_unless_the_recorder_knows_more_of_the_day(
         hold(db_path, BTC, part, dataset=dataset)
 
     with open_reader(db_path) as query:
-        (found,) = read_held_days(query, BTC, ONE_MINUTE)
+        (found,) = read_stored_days(query, BTC, ONE_MINUTE)
 
     assert found.dataset == wins
 
@@ -209,8 +211,8 @@ def test_days_of_a_built_timeframe_are_its_own(db_path: Path) -> None:
     hold(db_path, BTC, days(0, 3))
     with open_bars(db_path) as store:
         store.write_days(BTC, "bars_1mo", [ledger_day(0, 0, 1440)], updated_ms=1)
-        found = read_held_days(store.query, BTC, parse_timeframe("1M"))
-        other = read_held_days(store.query, BTC, FIVE_MINUTES)
+        found = read_stored_days(store.query, BTC, parse_timeframe("1M"))
+        other = read_stored_days(store.query, BTC, FIVE_MINUTES)
 
     assert [(held.dataset, held.ledger.day_ms) for held in found] == [("bars_1mo", day(0))]
     assert other == []

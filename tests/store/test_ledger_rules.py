@@ -12,12 +12,12 @@ from tbv8.store.database import open_reader
 from tbv8.store.ledger import (
     EMPTY,
     RECORDED,
-    KnownDay,
     LedgerDay,
+    MinuteDay,
     digest_rows,
     read_built_days,
     read_days,
-    read_known_days,
+    read_minute_days,
 )
 from tests.builders import BTC, day, days, hold, ledger_in, minute_bars, naive_digest, shell
 
@@ -51,9 +51,9 @@ def test_the_digest_of_no_rows_is_the_empty_one() -> None:
     assert digest_rows([]) == EMPTY
 
 
-def known(db_path: Path) -> list[KnownDay]:
+def known(db_path: Path) -> list[MinuteDay]:
     with open_reader(db_path) as query:
-        return [tuple(row) for row in read_known_days(query, BTC)]  # type: ignore[misc]
+        return [tuple(row) for row in read_minute_days(query, BTC)]  # type: ignore[misc]
 
 
 def digests(db_path: Path, dataset: str) -> list[str]:

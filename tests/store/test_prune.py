@@ -17,7 +17,14 @@ import pytest
 from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
 from tbv8.store.database import open_reader
 from tbv8.store.prune import OldRows, find_old, free_bytes, prune, stored_ticks
-from tbv8.store.ticks import Batch, Minute, bbo_row, open_ticks, read_recorded_state, trade_row
+from tbv8.store.ticks import (
+    Batch,
+    RecordedMinute,
+    bbo_row,
+    open_ticks,
+    read_recorded_state,
+    trade_row,
+)
 from tests.builders import MONDAY, bars_in, ledger_in, rows, shell
 
 BTC = Series("hyperliquid", "BTC/USDT")
@@ -112,7 +119,7 @@ def test_bars_and_their_ledger_stay(db_path: Path) -> None:
     commit(
         db_path,
         trades=[trade(BTC, NOON), trade(BTC, NOON + 1), trade(BTC, NOON + DAY_MS)],
-        minutes=[Minute(series=BTC, bar=bar)],
+        minutes=[RecordedMinute(series=BTC, bar=bar)],
     )
     before = bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")
 
@@ -127,8 +134,10 @@ def test_a_replay_of_pruned_trades_is_not_counted_again(db_path: Path) -> None:
     heard = [trade(BTC, NOON), trade(BTC, NOON + 1000, price=7.0)]
     bar = Bar(NOON, 5.0, 7.0, 5.0, 7.0, 2.0)
     later = trade(BTC, NOON + 3 * MINUTE_MS)
-    flat = [Minute(series=BTC, bar=Bar(NOON + n * MINUTE_MS, 7, 7, 7, 7, 0)) for n in (1, 2)]
-    commit(db_path, trades=[*heard, later], minutes=[Minute(series=BTC, bar=bar), *flat])
+    flat = [
+        RecordedMinute(series=BTC, bar=Bar(NOON + n * MINUTE_MS, 7, 7, 7, 7, 0)) for n in (1, 2)
+    ]
+    commit(db_path, trades=[*heard, later], minutes=[RecordedMinute(series=BTC, bar=bar), *flat])
     before = bars_in(db_path, BTC, "bars_1m"), ledger_in(db_path, BTC, "bars_1m")
     drop(db_path, NOON + 2 * MINUTE_MS)
 

@@ -15,9 +15,9 @@ from tbv8.market import DAY_MS, MINUTE_MS, Bar, Bbo, Series, Trade
 from tbv8.store.ticks import (
     Batch,
     BusyError,
+    CommitResult,
     Gap,
-    Minute,
-    Written,
+    RecordedMinute,
     bbo_row,
     open_ticks,
     read_recorded_state,
@@ -39,12 +39,14 @@ def trade(ts_ms: int, price: float, size: float = 1.0, *, trade_id: str = "") ->
 BTC_KEY = (BTC.venue, BTC.symbol)
 
 
-def minute(number: int, price: float, volume: float = 1.0, *, refilled: bool = False) -> Minute:
+def minute(
+    number: int, price: float, volume: float = 1.0, *, refilled: bool = False
+) -> RecordedMinute:
     bar = Bar(NOON + number * MINUTE_MS, price, price, price, price, volume)
-    return Minute(series=BTC, bar=bar, refilled=refilled)
+    return RecordedMinute(series=BTC, bar=bar, refilled=refilled)
 
 
-def commit(db_path: Path, **parts: Any) -> Written:
+def commit(db_path: Path, **parts: Any) -> CommitResult:
     with open_ticks(db_path) as store:
         return store.commit(Batch(**parts), now_ms=1)
 
@@ -136,7 +138,7 @@ def test_late_trades_are_folded_into_their_minute(
     db_path: Path, late: list[tuple[int, float, float]], expected: tuple[float, ...]
 ) -> None:
     known = [trade(NOON + 10_000, 5.0, 1.0), trade(NOON + 50_000, 6.0, 2.0)]
-    formed = Minute(series=BTC, bar=Bar(NOON, 5.0, 6.0, 5.0, 6.0, 3.0))
+    formed = RecordedMinute(series=BTC, bar=Bar(NOON, 5.0, 6.0, 5.0, 6.0, 3.0))
     commit(db_path, trades=known, minutes=[formed])
 
     arrivals = [trade(NOON + s * 1000, price, size, trade_id="late") for s, price, size in late]

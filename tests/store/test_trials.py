@@ -15,15 +15,15 @@ from tbv8.store.database import open_reader
 from tbv8.store.schema import migrate
 from tbv8.store.trials import (
     Details,
-    Listed,
+    ListedTrial,
     Trial,
     count_listed,
     open_trials,
     read_best,
     read_details,
     read_died,
+    read_digests,
     read_experiment_ids,
-    read_held,
     read_listed,
     read_orphans,
     read_trials,
@@ -54,8 +54,8 @@ def trial(number: int, **changes: Any) -> Trial:
     return Trial(**values | changes)
 
 
-def listed(number: int, part: str = "") -> Listed:
-    return Listed(part=part, number=number, key=key(number), params={"fast": number})
+def listed(number: int, part: str = "") -> ListedTrial:
+    return ListedTrial(part=part, number=number, key=key(number), params={"fast": number})
 
 
 def test_a_trial_comes_back_as_it_was_written_and_is_replaced_under_its_key(db_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_trial_comes_back_as_it_was_written_and_is_replaced_under_its_key(db_p
     with open_reader(db_path) as query:
         found = read_trials(query, [key(1), key(2), key(3)])
         details = dict(read_details(query, [key(1)]))
-        held = read_held(query, [key(n) for n in range(2000)])
+        held = read_digests(query, [key(n) for n in range(2000)])
 
     assert found == {key(1): trial(1), key(2): other}
     assert details == {key(1): DETAILS}
@@ -184,6 +184,6 @@ def test_lists_of_ten_thousand_trials_are_read_in_a_moment(db_path: Path) -> Non
         )
 
     with open_reader(db_path) as query:
-        held = read_held(query, [key(n) for n in range(5_000, 15_000)])
+        held = read_digests(query, [key(n) for n in range(5_000, 15_000)])
 
     assert len(held) == 5_000

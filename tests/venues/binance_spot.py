@@ -11,7 +11,7 @@ from typing import Any
 from tbv8.market import Span, iso_day, parse_time
 from tbv8.venues.base import Endpoints, Fetched, History
 from tbv8.venues.binance.history import open_history
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance_spot import PRODUCT as SPOT
 from tests.servers.binance import BinanceServer, WeightMeter
@@ -57,14 +57,14 @@ def opened(
     *,
     time: VirtualTime | None = None,
     product: Product = SPOT,
-    **patience: Any,
+    **options: Any,
 ) -> History:
     """Return a session with the server, that never really waits."""
     time = time or VirtualTime()
     return open_history(
         product,
         Endpoints(rest_url=server.url, archive_url=server.url),
-        Patience(**{"clock": time.now_s, "wait": time.wait} | patience),
+        HostOptions(**{"clock": time.now_s, "wait": time.wait} | options),
     )
 
 

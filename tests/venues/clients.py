@@ -18,23 +18,23 @@ from typing import Protocol
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Span, parse_time
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.refill import Rest, open_session
+from tbv8.recorder.refill import RestClient, open_session
 from tbv8.venues.base import Endpoints, History, Live
 from tbv8.venues.binance.history import open_history
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance.rules import fetch_rules
 from tbv8.venues.binance_perp import PRODUCT as PERP
 from tbv8.venues.binance_spot import PRODUCT as SPOT
-from tbv8.venues.live_calls import Patience as LivePatience
+from tbv8.venues.live_calls import RetryPolicy
 from tbv8.venues.live_history import open_history as open_live_history
 from tbv8.venues.registry import VENUES
 from tests.servers import binance_faults, live_faults
 from tests.servers.binance import BinanceServer, WeightMeter
 from tests.servers.binance_market import synthetic_market
-from tests.servers.hostile import Raw
 from tests.servers.live_market import VenueClock
 from tests.servers.live_server import LiveServer
 from tests.servers.live_venues import LIVE_VENUES, serve
+from tests.servers.raw import Raw
 from tests.venues.binance_spot import BTC, VirtualTime
 
 DAY = Span(parse_time("2024-03-08"), parse_time("2024-03-09"))
@@ -51,28 +51,28 @@ class Question(Protocol):
     def __call__(self, url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object: ...
 
 
-def _binance(ask: Callable[[Endpoints, Patience], object]) -> Question:
+def _binance(ask: Callable[[Endpoints, HostOptions], object]) -> Question:
     def question(url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object:
         time = VirtualTime()
-        patience = Patience(
+        options = HostOptions(
             tries=TRIES, read_s=reply_s, ccxt_s=reply_s, clock=time.now_s, wait=time.wait
         )
         endpoints = Endpoints(rest_url=url, archive_url=url, redirect_hosts=redirect_hosts)
-        return ask(endpoints, patience)
+        return ask(endpoints, options)
 
     return question
 
 
 def _bars(ask: Callable[[History], object]) -> Question:
-    def of_session(endpoints: Endpoints, patience: Patience) -> object:
-        with open_history(SPOT, endpoints, patience) as history:
+    def of_session(endpoints: Endpoints, options: HostOptions) -> object:
+        with open_history(SPOT, endpoints, options) as history:
             return ask(history)
 
     return _binance(of_session)
 
 
-def _rules(endpoints: Endpoints, patience: Patience) -> object:
-    return fetch_rules(PERP, endpoints, {"BTC/USDT": BTC}, patience=patience)
+def _rules(endpoints: Endpoints, options: HostOptions) -> object:
+    return fetch_rules(PERP, endpoints, {"BTC/USDT": BTC}, options=options)
 
 
 def _live(name: str) -> Live:
@@ -85,9 +85,9 @@ def _history(name: str) -> Question:
     live = _live(name)
 
     def question(url: str, reply_s: float, redirect_hosts: Hosts = ()) -> object:
-        patience = LivePatience(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
+        retries = RetryPolicy(tries=TRIES, reply_s=reply_s, sleep=lambda _seconds: None)
         endpoints = Endpoints(rest_url=url, redirect_hosts=redirect_hosts)
-        with open_live_history(name, live, endpoints, patience=patience) as history:
+        with open_live_history(name, live, endpoints, retries=retries) as history:
             return history.clock_ms()
 
     return question
@@ -100,8 +100,8 @@ def _refill(name: str) -> Question:
         async def ask() -> object:
             async with open_session() as session:
                 pace = Pace(rest_s=reply_s)
-                rest = Rest(live, url, session, pace, redirect_hosts)
-                return await rest.fetch(live.ask_clock())
+                rest = RestClient(live, url, session, pace, redirect_hosts)
+                return await rest.fetch(live.clock_request())
 
         return asyncio.run(ask())
 

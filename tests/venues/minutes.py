@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from tbv8.market import Span
-from tbv8.venues.base import Market
+from tbv8.venues.base import Listing
 from tbv8.venues.registry import VENUES
 from tests.servers.live_faults import Fault
 from tests.servers.live_server import LiveServer
@@ -22,7 +22,7 @@ def fetch_minutes(server: LiveServer, name: str, part: Span) -> Any:
     """Return the venue's reply to the request of a backfill for `part`."""
     live = VENUES[name].live
     assert live is not None
-    asked = live().ask_minutes(Market(native=LIVE_VENUES[name].native), part)
+    asked = live().minutes_request(Listing(native=LIVE_VENUES[name].native), part)
     request = Request(
         f"{server.rest_url}{asked.path}?{urlencode(asked.params)}",
         asked.body,

@@ -21,6 +21,7 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance_spot import VENUE
+from tests.lines import Line
 from tests.servers.binance import BinanceServer, Hidden
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -96,8 +97,7 @@ def test_an_unknown_symbol_is_refused_in_one_line(server: BinanceServer) -> None
         history.listed_ms("BTCUSDX")
 
     assert str(refused.value) == (
-        "binance_spot does not know BTCUSDX: its symbols look like BTCUSDT, correct `symbols` in "
-        "config/venues/binance_spot.yaml"
+        Line("binance_spot does not know BTCUSDX: its symbols look like BTCUSDT, ...")
     )
     assert server.count() == 1
 

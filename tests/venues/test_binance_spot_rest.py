@@ -17,8 +17,9 @@ from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, MINUTE_MS, Span, parse_time
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance.history import open_history
-from tbv8.venues.binance.host import Patience, failure_of
+from tbv8.venues.binance.host import HostOptions, failure_of
 from tbv8.venues.binance_spot import PRODUCT as SPOT
+from tests.lines import Line
 from tests.servers.binance import BinanceServer, Hidden
 from tests.servers.binance_faults import Fault
 from tests.servers.binance_market import Market, market_from_rows, synthetic_market
@@ -125,8 +126,7 @@ def test_a_venue_that_only_answers_emptily_ends_in_one_line(server: BinanceServe
         fetched(server, [TODAY])
 
     assert str(failed.value) == (
-        f"binance_spot: {server.url}{KLINES}: no bars where there are some, 6 times: run the same "
-        "command again later, what was fetched is kept"
+        Line(f"binance_spot: {server.url}{KLINES}: no bars where there are some, 6 times: ...")
     )
 
 
@@ -263,13 +263,12 @@ def test_a_timeout_is_tried_again(market: Market, server: BinanceServer) -> None
 def test_a_host_that_is_not_there_ends_in_one_line() -> None:
     time = VirtualTime()
     nowhere = Endpoints(rest_url="http://127.0.0.1:9", archive_url="http://127.0.0.1:9")
-    patience = Patience(clock=time.now_s, wait=time.wait)
-    with open_history(SPOT, nowhere, patience) as history, pytest.raises(VenueError) as failed:
+    options = HostOptions(clock=time.now_s, wait=time.wait)
+    with open_history(SPOT, nowhere, options) as history, pytest.raises(VenueError) as failed:
         history.clock_ms()
 
     assert str(failed.value) == (
-        "binance_spot: http://127.0.0.1:9/api/v3/time: Connection refused, 6 times: run the same "
-        "command again later, what was fetched is kept"
+        Line("binance_spot: http://127.0.0.1:9/api/v3/time: Connection refused, 6 times: ...")
     )
 
 
@@ -443,8 +442,8 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again() -> None:
     untrusted = requests.exceptions.SSLError("Max retries exceeded")
     untrusted.__context__ = ssl.SSLCertVerificationError(1, "certificate verify failed")
 
-    assert failure_of(untrusted).hopeless
-    assert not failure_of(requests.exceptions.SSLError("EOF occurred")).hopeless
+    assert failure_of(untrusted).is_final
+    assert not failure_of(requests.exceptions.SSLError("EOF occurred")).is_final
 
 
 def test_all_calls_bear_our_name_and_take_the_proxy_of_the_environment(

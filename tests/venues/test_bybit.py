@@ -12,11 +12,11 @@ from hypothesis import given
 
 from tbv8.errors import VenueError
 from tbv8.market import DAY_MS, Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, Ask, Market, Payment, Refusal, RefusedError
+from tbv8.venues.base import Ack, ErrorFrame, Listing, Payment, RefusedError, Request
 from tbv8.venues.bybit.live import BybitFeed, BybitLive
 from tests.venues.frames import check_event, damaged
 
-BTC = Market(native="BTCUSDT")
+BTC = Listing(native="BTCUSDT")
 LIVE = BybitLive()
 NOW = 1774021164272
 HOUR = Span(1670605200000, 1670608800000)
@@ -24,7 +24,7 @@ HOUR = Span(1670605200000, 1670608800000)
 
 @pytest.fixture
 def feed() -> BybitFeed:
-    return BybitFeed({"BTC/USDT": BTC, "PEPE/USDT": Market(native="1000PEPEUSDT")})
+    return BybitFeed({"BTC/USDT": BTC, "PEPE/USDT": Listing(native="1000PEPEUSDT")})
 
 
 def printed(**changes: Any) -> dict[str, Any]:
@@ -86,7 +86,10 @@ def test_a_block_trade_was_not_in_the_book_and_is_left_out(feed: BybitFeed) -> N
     asked = {"execId": "x", "price": "1", "size": "2", "side": "Buy", "time": "7"}
 
     assert list(feed.parse(trades_frame(block, printed(RPI=True)))) == [SOLD]
-    assert LIVE.ask_recent("BTC/USDT", BTC).parse(rows(asked | {"isBlockTrade": True})) == []
+    assert (
+        LIVE.recent_trades_request("BTC/USDT", BTC).parse(rows(asked | {"isBlockTrade": True}))
+        == []
+    )
 
 
 def test_a_book_is_a_quote_of_the_matching_engines_time(feed: BybitFeed) -> None:
@@ -139,7 +142,7 @@ def test_a_subscription_is_named_by_its_topic_since_its_ack_has_no_other_name(
         ),
         pytest.param(
             {"success": False, "ret_msg": "error:handler not found,topic:publicTrade.BTCUSDT"},
-            [Refusal("error:handler not found,topic:publicTrade.BTCUSDT")],
+            [ErrorFrame("error:handler not found,topic:publicTrade.BTCUSDT")],
             id="refused",
         ),
         pytest.param({"req_id": ""}, [], id="of nobody's"),
@@ -147,7 +150,7 @@ def test_a_subscription_is_named_by_its_topic_since_its_ack_has_no_other_name(
         pytest.param({"op": "ping", "ret_msg": "pong", "req_id": ""}, [], id="a pong"),
         pytest.param(
             {"op": "", "success": False, "ret_msg": "error:invalid op", "req_id": ""},
-            [Refusal("error:invalid op")],
+            [ErrorFrame("error:invalid op")],
             id="an error",
         ),
     ],
@@ -224,12 +227,12 @@ def test_recent_trades_come_newest_first_and_leave_by_time_and_match() -> None:
         flags = {"isBlockTrade": False, "isRPITrade": False}
         return {"execId": name, "time": f"{time}", "seq": f"{seq}"} | told | flags
 
-    ask = LIVE.ask_recent("BTC/USDT", BTC)
-    trades = ask.parse(
+    request = LIVE.recent_trades_request("BTC/USDT", BTC)
+    trades = request.parse(
         rows(row("d", 9, 3), row("c", 9, 3), row("e", 9, 4), row("a", 5, 1), row("b", 6, 2))
     )
 
-    assert (ask.path, ask.params["limit"]) == ("/v5/market/recent-trade", 1000)
+    assert (request.path, request.params["limit"]) == ("/v5/market/recent-trade", 1000)
     assert [trade.trade_id for trade in trades] == ["a", "b", "c", "d", "e"]
     assert trades[0] == Trade("bybit", "BTC/USDT", 5, "a", 1.0, 2.0, "buy")
 
@@ -240,9 +243,9 @@ def test_bars_come_newest_first_in_quotes_and_leave_by_time() -> None:
         ["1670605200000", "17071.5", "17071.5", "17061", "17071", "4.177", "0.2"],
         ["1670605140000", "17086.5", "17088", "16978", "17071.5", "6.356", "0.3"],
     ]
-    ask = LIVE.ask_minutes(BTC, HOUR)
+    request = LIVE.minutes_request(BTC, HOUR)
 
-    assert ask.params == {
+    assert request.params == {
         "category": "linear",
         "symbol": "BTCUSDT",
         "interval": "1",
@@ -250,7 +253,7 @@ def test_bars_come_newest_first_in_quotes_and_leave_by_time() -> None:
         "end": HOUR.end_ms - 1,
         "limit": 1000,
     }
-    assert ask.parse(rows(*newest_first, symbol="BTCUSDT")) == [
+    assert request.parse(rows(*newest_first, symbol="BTCUSDT")) == [
         Bar(1670605200000, 17071.5, 17071.5, 17061.0, 17071.0, 4.177),
         Bar(1670605260000, 17071.0, 17073.0, 17027.0, 17055.5, 268.611),
     ]
@@ -261,11 +264,13 @@ def test_the_clock_the_book_and_the_marks_are_read() -> None:
     ticker = {"symbol": "BTCUSDT", "markPrice": "16596.00", "openInterest": "200.5"}
     new = {"symbol": "NEWUSDT", "markPrice": "", "singleOpenInterest": ""}
 
-    assert LIVE.ask_clock().parse(reply({"timeSecond": "12", "timeNano": "12345678901"})) == 12345
-    assert LIVE.ask_bbo("BTC/USDT", BTC).parse(reply(book | {"cts": 7})) == Bbo(
+    assert (
+        LIVE.clock_request().parse(reply({"timeSecond": "12", "timeNano": "12345678901"})) == 12345
+    )
+    assert LIVE.bbo_request("BTC/USDT", BTC).parse(reply(book | {"cts": 7})) == Bbo(
         "bybit", "BTC/USDT", 7, 62710.2, 5.52, None, None
     )
-    marks = LIVE.ask_marks().parse(
+    marks = LIVE.marks_request().parse(
         rows(ticker | {"singleOpenInterest": "100.25"}, new, ticker | {"symbol": "ETHUSDT"})
     )
     assert marks == {"BTCUSDT": (16596.0, 100.25), "ETHUSDT": (16596.0, None)}
@@ -286,15 +291,15 @@ CONTRACT = {
 def test_markets_come_page_by_page_and_tell_what_is_no_perpetual() -> None:
     dated = CONTRACT | {"symbol": "BTC-25DEC26", "contractType": "LinearFutures"}
     early = CONTRACT | {"symbol": "NEWUSDT", "status": "PreLaunch"}
-    ask = LIVE.ask_markets()
+    request = LIVE.listings_request()
 
-    second = ask.parse(rows(CONTRACT, dated, nextPageCursor="first%3DBTCUSDT%26last%3DETHUSDT"))
-    assert isinstance(second, Ask)
-    markets = second.parse(rows(early, nextPageCursor=""))
+    second = request.parse(rows(CONTRACT, dated, nextPageCursor="first%3DBTCUSDT%26last%3DETHUSDT"))
+    assert isinstance(second, Request)
+    listings = second.parse(rows(early, nextPageCursor=""))
 
-    assert "cursor" not in ask.params
-    assert second.params == ask.params | {"cursor": "first=BTCUSDT&last=ETHUSDT"}
-    assert {name: market.problem for name, market in markets.items()} == {
+    assert "cursor" not in request.params
+    assert second.params == request.params | {"cursor": "first=BTCUSDT&last=ETHUSDT"}
+    assert {name: market.problem for name, market in listings.items()} == {
         "BTCUSDT": None,
         "BTC-25DEC26": "no perpetual, its type is 'LinearFutures'",
         "NEWUSDT": "in status 'PreLaunch'",
@@ -303,7 +308,7 @@ def test_markets_come_page_by_page_and_tell_what_is_no_perpetual() -> None:
 
 def test_pages_without_an_end_are_not_followed_for_ever() -> None:
     page = rows(CONTRACT, nextPageCursor="again")
-    asked: Any = LIVE.ask_markets()
+    asked: Any = LIVE.listings_request()
     for _ in range(19):
         asked = asked.parse(page)
 
@@ -318,7 +323,9 @@ def test_pages_without_an_end_are_not_followed_for_ever() -> None:
 def test_rules_are_the_contracts_own_in_units_of_the_symbol(
     symbol: str, base: str, multiplier: int
 ) -> None:
-    found = LIVE.ask_contracts().parse(rows(CONTRACT | {"baseCoin": base}, {"symbol": "NEWUSDT"}))
+    found = LIVE.contracts_request().parse(
+        rows(CONTRACT | {"baseCoin": base}, {"symbol": "NEWUSDT"})
+    )
 
     assert isinstance(found, dict)
     assert set(found) == {"BTCUSDT"}
@@ -340,37 +347,37 @@ def paid(*hours: float) -> bytes:
 
 def test_payments_are_asked_for_from_the_newest_back_until_a_page_is_not_full() -> None:
     span = Span(0, 400 * 3_600_000)
-    ask = LIVE.ask_payments(BTC, span)
+    request = LIVE.payments_request(BTC, span)
 
-    second = ask.parse(paid(*range(399, 199, -1)))
-    assert isinstance(second, Ask)
+    second = request.parse(paid(*range(399, 199, -1)))
+    assert isinstance(second, Request)
     found = second.parse(paid(*range(199, 99, -1)))
 
-    assert ask.params["endTime"] == span.end_ms - 1
-    assert second.params == ask.params | {"endTime": 200 * 3_600_000 - 1}
+    assert request.params["endTime"] == span.end_ms - 1
+    assert second.params == request.params | {"endTime": 200 * 3_600_000 - 1}
     assert isinstance(found, list)
     assert sorted(payment.time_ms // 3_600_000 for payment in found) == list(range(100, 400))
     assert found[0] == Payment(399 * 3_600_000, 0.0001)
     with pytest.raises(VenueError, match="payments behind those"):
-        ask.parse(paid(*range(999, 799, -1)))
+        request.parse(paid(*range(999, 799, -1)))
 
 
 def test_the_oldest_payment_is_looked_for_from_the_launch_on() -> None:
     now_ms = 1_600_000_000_000
-    ask = LIVE.ask_oldest_payments(BTC)
+    request = LIVE.oldest_payments_request(BTC)
 
-    first = ask.parse(reply({"list": [CONTRACT]}, time=now_ms))
-    assert isinstance(first, Ask)
+    first = request.parse(reply({"list": [CONTRACT]}, time=now_ms))
+    assert isinstance(first, Request)
     second = first.parse(paid())
-    assert isinstance(second, Ask)
+    assert isinstance(second, Request)
     found = second.parse(paid(438_888, 438_880))
 
-    assert ask.params["symbol"] == "BTCUSDT"
+    assert request.params["symbol"] == "BTCUSDT"
     assert first.params["startTime"] == 1_585_526_400_000
     assert second.params["startTime"] == 1_585_526_400_000 + 60 * DAY_MS
     assert isinstance(found, list)
     assert min(payment.time_ms for payment in found) == 438_880 * 3_600_000
-    assert ask.parse(reply({"list": []})) == []
+    assert request.parse(reply({"list": []})) == []
 
 
 @pytest.mark.parametrize(
@@ -382,7 +389,7 @@ def test_a_refusal_is_told_by_its_code_whatever_http_says(
     code: int, kind: type[VenueError], too_often: bool | None
 ) -> None:
     with pytest.raises(VenueError, match=f"code {code} 'Why'") as caught:
-        LIVE.ask_clock().parse(reply({}, retCode=code, retMsg="Why"))
+        LIVE.clock_request().parse(reply({}, retCode=code, retMsg="Why"))
 
     assert type(caught.value) is kind
     assert getattr(caught.value, "too_often", None) is too_often

@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import ccxt
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -20,13 +19,11 @@ from tbv8.coverage import missing_spans
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.store.bars import open_bars
-from tbv8.store.ledger import HISTORY, covered
+from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromExchange, History, Log
 from tbv8.venues.ccxt import exchanges
-from tbv8.venues.ccxt.history import open_history
-from tbv8.venues.ccxt.rules import parse_rules
-from tbv8.venues.live_history import Patience
+from tbv8.venues.live_history import RetryPolicy
 from tbv8.venues.registry import make_history
 from tests.builders import (
     MONDAY,
@@ -66,7 +63,9 @@ def venue_of(
     origin = FromExchange(exchange=exchange)
 
     def opened(endpoints: Endpoints, log: Log) -> History:
-        return open_history(origin, endpoints, log=log, patience=Patience(sleep=waits.append))
+        from tbv8.venues.ccxt.history import open_history  # imports ccxt
+
+        return open_history(origin, endpoints, log=log, retries=RetryPolicy(sleep=waits.append))
 
     return Venue(
         name=SERIES.venue,
@@ -274,6 +273,8 @@ def test_what_cannot_be_fetched_is_refused_in_one_line(
 
 
 def test_the_names_of_exchanges_are_those_of_ccxt() -> None:
+    import ccxt  # half a second that the collection of tests does not need
+
     assert set(ccxt.exchanges) <= set(exchanges())
 
 
@@ -317,7 +318,7 @@ def test_tables_equal_the_truth_after_any_spans_faults_and_kills(
         fill(db_path, venue, *wanted)
 
         with open_bars(db_path) as store:
-            held = covered(store.query, SERIES, HISTORY)
+            held = read_covered_spans(store.query, SERIES, HISTORY)
             assert list(verify(store, HISTORY, SERIES)) == []
     assert missing_spans(wanted, held) == []
     assert bars_in(db_path, SERIES) == [
@@ -341,34 +342,38 @@ def _market(**changes: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("market", "mode", "expected"),
     [
-        pytest.param(_market(), ccxt.TICK_SIZE, "0.1 1E-8 5.0 None", id="steps"),
+        pytest.param(_market(), "TICK_SIZE", "0.1 1E-8 5.0 None", id="steps"),
         pytest.param(
             _market(precision={"price": 2, "amount": -1}),
-            ccxt.DECIMAL_PLACES,
+            "DECIMAL_PLACES",
             "0.01 1E+1 5.0 None",
             id="counts of digits",
         ),
         pytest.param(
             _market(precision={"price": 5, "amount": None}),
-            ccxt.SIGNIFICANT_DIGITS,
+            "SIGNIFICANT_DIGITS",
             "None None 5.0 None",
             id="what is no step",
         ),
         pytest.param(
             _market(contract=True, contractSize=0.01, precision={"price": 0.1, "amount": 1.0}),
-            ccxt.TICK_SIZE,
+            "TICK_SIZE",
             "0.1 0.010 5.0 50.0",
             id="contracts of coins, with leverage",
         ),
         pytest.param(
-            _market(quote="EUR"), ccxt.TICK_SIZE, "0.1 1E-8 None None", id="a least order in euros"
+            _market(quote="EUR"), "TICK_SIZE", "0.1 1E-8 None None", id="a least order in euros"
         ),
     ],
 )
 def test_rules_are_read_of_each_kind_of_market(
-    market: dict[str, Any], mode: int, expected: str
+    market: dict[str, Any], mode: str, expected: str
 ) -> None:
-    rules = parse_rules(market, mode)
+    import ccxt
+
+    from tbv8.venues.ccxt.rules import parse_rules
+
+    rules = parse_rules(market, getattr(ccxt, mode))
 
     amounts = (rules.tick_size, rules.lot_size, rules.min_notional_usd, rules.max_leverage)
     assert " ".join(map(str, amounts)) == expected

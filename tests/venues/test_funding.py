@@ -22,7 +22,7 @@ from tbv8.store.ledger import FUNDING
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, History, Log, Payment
 from tbv8.venues.binance.funding import open_funding
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance_perp import PRODUCT
 from tbv8.venues.rates import known_until, settle_rates
 from tbv8.venues.registry import find_funding
@@ -255,7 +255,9 @@ def hurried() -> Iterator[None]:
 
     def open_hurried(endpoints: Endpoints, log: Log) -> History:
         time = VirtualTime()
-        return open_funding(PRODUCT, endpoints, Patience(clock=time.now_s, wait=time.wait, log=log))
+        return open_funding(
+            PRODUCT, endpoints, HostOptions(clock=time.now_s, wait=time.wait, log=log)
+        )
 
     source = find_funding(PERP.venue)
     assert source is not None

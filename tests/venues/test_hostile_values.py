@@ -16,7 +16,7 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade, parse_time
-from tbv8.venues.base import Market
+from tbv8.venues.base import Listing
 from tbv8.venues.binance.host import FailureError
 from tbv8.venues.binance.minutes import Minutes
 from tbv8.venues.binance.rest import _parse_klines
@@ -36,10 +36,10 @@ ODD = [
     '"' + "a" * 10_000 + '"', "[" * 5000, '"\\u0663"',
 ]  # fmt: skip
 
-MEXC_BTC = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
-HYPER_BTC = Market(native="BTC")
+MEXC_BTC = Listing(native="BTC_USDT", contract_size=Decimal("0.0001"))
+HYPER_BTC = Listing(native="BTC")
 MEXC, HYPER, BYBIT = MexcLive(), HyperliquidLive(), BybitLive()
-BYBIT_BTC = Market(native="BTCUSDT")
+BYBIT_BTC = Listing(native="BTCUSDT")
 
 
 def mexc_reply(data: Any) -> Any:
@@ -104,16 +104,19 @@ MESSAGES: dict[str, tuple[Callable[[bytes], Any], Any]] = {
         {"success": True, "ret_msg": "", "req_id": "publicTrade.BTCUSDT", "op": "subscribe"},
     ),
     "bybit clock": (
-        BYBIT.ask_clock().parse,
+        BYBIT.clock_request().parse,
         {"retCode": 0, "result": {"timeNano": str(NOW * 10**6)}},
     ),
-    "bybit markets": (BYBIT.ask_markets().parse, bybit_reply(INSTRUMENT, INSTRUMENT)),
-    "bybit recent": (BYBIT.ask_recent("BTC/USDT", BYBIT_BTC).parse, bybit_reply(RECENT, RECENT)),
+    "bybit markets": (BYBIT.listings_request().parse, bybit_reply(INSTRUMENT, INSTRUMENT)),
+    "bybit recent": (
+        BYBIT.recent_trades_request("BTC/USDT", BYBIT_BTC).parse,
+        bybit_reply(RECENT, RECENT),
+    ),
     "bybit bbo": (
-        BYBIT.ask_bbo("BTC/USDT", BYBIT_BTC).parse,
+        BYBIT.bbo_request("BTC/USDT", BYBIT_BTC).parse,
         {"retCode": 0, "result": SIDES | {"ts": NOW, "cts": NOW}},
     ),
-    "bybit minutes": (BYBIT.ask_minutes(BYBIT_BTC, HOUR).parse, bybit_reply(ROW, ROW)),
+    "bybit minutes": (BYBIT.minutes_request(BYBIT_BTC, HOUR).parse, bybit_reply(ROW, ROW)),
     "mexc deals": (mexc_frame, channel("push.deal", [DEAL, DEAL], symbol="BTC_USDT", ts=NOW)),
     "mexc depth": (
         mexc_frame,
@@ -121,14 +124,17 @@ MESSAGES: dict[str, tuple[Callable[[bytes], Any], Any]] = {
     ),
     "mexc ack": (mexc_frame, channel("rs.sub.deal", "success", ts=NOW)),
     "mexc error": (mexc_frame, channel("rs.error", "no", ts=NOW)),
-    "mexc clock": (MEXC.ask_clock().parse, mexc_reply(NOW)),
-    "mexc markets": (MEXC.ask_markets().parse, mexc_reply([CONTRACT])),
-    "mexc recent": (MEXC.ask_recent("BTC/USDT", MEXC_BTC).parse, mexc_reply([DEAL, DEAL])),
+    "mexc clock": (MEXC.clock_request().parse, mexc_reply(NOW)),
+    "mexc markets": (MEXC.listings_request().parse, mexc_reply([CONTRACT])),
+    "mexc recent": (
+        MEXC.recent_trades_request("BTC/USDT", MEXC_BTC).parse,
+        mexc_reply([DEAL, DEAL]),
+    ),
     "mexc book": (
-        MEXC.ask_bbo("BTC/USDT", MEXC_BTC).parse,
+        MEXC.bbo_request("BTC/USDT", MEXC_BTC).parse,
         mexc_reply(BOOK | {"timestamp": NOW}),
     ),
-    "mexc minutes": (MEXC.ask_minutes(MEXC_BTC, HOUR).parse, mexc_reply(KLINES)),
+    "mexc minutes": (MEXC.minutes_request(MEXC_BTC, HOUR).parse, mexc_reply(KLINES)),
     "hyperliquid trades": (hyper_frame, channel("trades", [TRADE, TRADE])),
     "hyperliquid bbo": (
         hyper_frame,
@@ -142,17 +148,20 @@ MESSAGES: dict[str, tuple[Callable[[bytes], Any], Any]] = {
         ),
     ),
     "hyperliquid error": (hyper_frame, channel("error", "no")),
-    "hyperliquid clock": (HYPER.ask_clock().parse, {"specialStatuses": None, "time": NOW}),
+    "hyperliquid clock": (HYPER.clock_request().parse, {"specialStatuses": None, "time": NOW}),
     "hyperliquid markets": (
-        HYPER.ask_markets().parse,
+        HYPER.listings_request().parse,
         {"universe": [{"name": "BTC", "szDecimals": 5, "maxLeverage": 40, "isDelisted": False}]},
     ),
-    "hyperliquid recent": (HYPER.ask_recent("BTC/USDT", HYPER_BTC).parse, [TRADE, TRADE]),
+    "hyperliquid recent": (
+        HYPER.recent_trades_request("BTC/USDT", HYPER_BTC).parse,
+        [TRADE, TRADE],
+    ),
     "hyperliquid book": (
-        HYPER.ask_bbo("BTC/USDT", HYPER_BTC).parse,
+        HYPER.bbo_request("BTC/USDT", HYPER_BTC).parse,
         {"coin": "BTC", "time": NOW, "levels": LEVELS},
     ),
-    "hyperliquid minutes": (HYPER.ask_minutes(HYPER_BTC, HOUR).parse, [CANDLE, CANDLE]),
+    "hyperliquid minutes": (HYPER.minutes_request(HYPER_BTC, HOUR).parse, [CANDLE, CANDLE]),
 }
 
 
@@ -186,7 +195,7 @@ def check(value: Any) -> None:
     elif isinstance(value, Bar):
         assert HOUR.start_ms <= value.ts_ms < HOUR.end_ms
         assert isinstance(value.is_possible, bool)
-    elif isinstance(value, Market):
+    elif isinstance(value, Listing):
         size = value.contract_size
         assert size is None or Decimal("1e-12") <= size <= Decimal("1e12")
     elif isinstance(value, list | tuple):
@@ -248,16 +257,16 @@ def test_a_contract_size_that_no_market_has_makes_its_market_unusable_and_no_oth
     others = [{"symbol": "ETH_USDT", "contractSize": 0.01, "state": 0}]
     text = json.dumps(mexc_reply([CONTRACT | {"contractSize": _HELD}, *others]))
 
-    markets = MEXC.ask_markets().parse(text.replace(f'"{_HELD}"', size).encode())
+    markets = MEXC.listings_request().parse(text.replace(f'"{_HELD}"', size).encode())
 
-    assert markets["ETH_USDT"] == Market(native="ETH_USDT", contract_size=Decimal("0.01"))
+    assert markets["ETH_USDT"] == Listing(native="ETH_USDT", contract_size=Decimal("0.01"))
     broken = markets["BTC_USDT"]
     assert broken.contract_size is None
     assert broken.problem is not None
     assert "contract size" in broken.problem
     assert len(broken.problem) < 100
     with pytest.raises(VenueError, match="BTC_USDT is of"):
-        MEXC.ask_minutes(broken, HOUR).parse(json.dumps(mexc_reply(KLINES)).encode())
+        MEXC.minutes_request(broken, HOUR).parse(json.dumps(mexc_reply(KLINES)).encode())
 
 
 def test_a_version_of_a_book_that_is_far_ahead_does_not_outlast_the_subscription() -> None:

@@ -11,12 +11,12 @@ from hypothesis import given
 
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, Market, Refusal
+from tbv8.venues.base import Ack, ErrorFrame, Listing
 from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
 from tests.venues.frames import check_event, damaged
 
 MESSAGES = Path(__file__).parents[3] / "shared" / "data" / "messages"
-BTC = Market(native="BTC")
+BTC = Listing(native="BTC")
 LIVE = HyperliquidLive()
 
 needs_captures = pytest.mark.skipif(not MESSAGES.is_dir(), reason="no captured messages here")
@@ -24,7 +24,7 @@ needs_captures = pytest.mark.skipif(not MESSAGES.is_dir(), reason="no captured m
 
 @pytest.fixture
 def feed() -> HyperliquidFeed:
-    return HyperliquidFeed({"BTC/USDT": BTC, "PEPE/USDT": Market(native="kPEPE")})
+    return HyperliquidFeed({"BTC/USDT": BTC, "PEPE/USDT": Listing(native="kPEPE")})
 
 
 def frame(channel: str, data: Any) -> bytes:
@@ -116,7 +116,7 @@ def test_already_subscribed_is_as_good_as_an_ack(feed: HyperliquidFeed) -> None:
 def test_an_error_is_a_refusal_in_the_venues_words(feed: HyperliquidFeed) -> None:
     text = "Cannot subscribe to more than 1000 channels."
 
-    assert list(feed.parse(frame("error", text))) == [Refusal(text)]
+    assert list(feed.parse(frame("error", text))) == [ErrorFrame(text)]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_every_captured_frame_is_one_that_we_know(feed: HyperliquidFeed) -> None
 
 
 def test_recent_trades_come_newest_first_and_leave_by_time() -> None:
-    ask = LIVE.ask_recent("BTC/USDT", BTC)
+    ask = LIVE.recent_trades_request("BTC/USDT", BTC)
     reply = json.dumps([trade(time=5, tid=3), trade(time=5, tid=2), trade(time=1, tid=1)])
 
     trades = ask.parse(reply.encode())
@@ -235,10 +235,10 @@ def test_recent_trades_come_newest_first_and_leave_by_time() -> None:
 def test_markets_tell_what_is_delisted() -> None:
     reply = b'{"universe":[{"name":"BTC","szDecimals":5},{"name":"MATIC","isDelisted":true}]}'
 
-    markets = LIVE.ask_markets().parse(reply)
+    listings = LIVE.listings_request().parse(reply)
 
-    assert markets["BTC"].problem is None
-    assert markets["MATIC"].problem == "delisted"
+    assert listings["BTC"].problem is None
+    assert listings["MATIC"].problem == "delisted"
 
 
 def test_bars_are_asked_by_milliseconds_and_cut_to_what_was_asked() -> None:
@@ -248,7 +248,7 @@ def test_bars_are_asked_by_milliseconds_and_cut_to_what_was_asked() -> None:
         for t in (1742428800000, 1742428740000, 1742428860000)
     ]
 
-    ask = LIVE.ask_minutes(BTC, span)
+    ask = LIVE.minutes_request(BTC, span)
     bars = ask.parse(json.dumps(candles).encode())
 
     assert json.loads(ask.body or b"")["req"] == {
@@ -263,12 +263,12 @@ def test_bars_are_asked_by_milliseconds_and_cut_to_what_was_asked() -> None:
 def test_the_book_and_the_clock_are_read() -> None:
     book = {"time": 7, "levels": [[{"px": "1", "sz": "2", "n": 1}], []]}
 
-    bbo = LIVE.ask_bbo("BTC/USDT", BTC).parse(json.dumps(book).encode())
+    bbo = LIVE.bbo_request("BTC/USDT", BTC).parse(json.dumps(book).encode())
 
     assert bbo == Bbo("hyperliquid", "BTC/USDT", 7, 1.0, 2.0, None, None)
-    assert LIVE.ask_clock().parse(b'{"specialStatuses":null,"time":12}') == 12
+    assert LIVE.clock_request().parse(b'{"specialStatuses":null,"time":12}') == 12
 
 
 def test_null_as_for_an_unknown_coin_is_refused() -> None:
     with pytest.raises(VenueError):
-        LIVE.ask_bbo("BTC/USDT", BTC).parse(b"null")
+        LIVE.bbo_request("BTC/USDT", BTC).parse(b"null")

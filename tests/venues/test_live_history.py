@@ -13,7 +13,7 @@ from tbv8.config.records import Venue
 from tbv8.errors import VenueError
 from tbv8.market import MINUTE_MS, Series, Span
 from tbv8.venues.base import Endpoints, History
-from tbv8.venues.live_calls import Patience
+from tbv8.venues.live_calls import RetryPolicy
 from tbv8.venues.live_history import open_history, pages
 from tbv8.venues.registry import VENUES, find_history
 from tests.builders import bars_in, history_venue, ledger_in
@@ -26,7 +26,7 @@ from tests.servers.mexc import mexc_market, mexc_server
 from tests.venues.minutes import answer_minutes, fetch_minutes, with_only
 
 NOON = 1_790_164_800_000
-HASTY = Patience(base_s=0.001, cap_s=0.002, reply_s=1.0)
+HASTY = RetryPolicy(base_s=0.001, cap_s=0.002, reply_s=1.0)
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def session(name: str, server: LiveServer) -> History:
     live = open_live()
     live.weight_per_s = 1e6
     return open_history(
-        name, live, Endpoints(rest_url=server.rest_url), opened_ms=1_546_300_800_000, patience=HASTY
+        name, live, Endpoints(rest_url=server.rest_url), opened_ms=1_546_300_800_000, retries=HASTY
     )
 
 
@@ -69,7 +69,7 @@ def test_a_host_that_is_not_there_is_told_in_words() -> None:
     nowhere = Endpoints(rest_url="http://127.0.0.1:9")
 
     with (
-        open_history("mexc", open_live(), nowhere, patience=HASTY) as history,
+        open_history("mexc", open_live(), nowhere, retries=HASTY) as history,
         pytest.raises(VenueError, match=r"Connection refused, \d+ times: run the same"),
     ):
         history.clock_ms()

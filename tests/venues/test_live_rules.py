@@ -10,12 +10,12 @@ import pytest
 
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Span
-from tbv8.venues.base import Market, RefusedError, minutes_in
+from tbv8.venues.base import Listing, RefusedError, minutes_in
 from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
 from tbv8.venues.mexc.live import MexcFeed, MexcLive
 
-CONTRACT = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
-COIN = Market(native="BTC")
+CONTRACT = Listing(native="BTC_USDT", contract_size=Decimal("0.0001"))
+COIN = Listing(native="BTC")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_deals_of_one_millisecond_leave_by_number_and_those_without_in_the_order
 )
 def test_a_reply_is_believed_only_with_success_and_without_a_code(reply: dict[str, Any]) -> None:
     with pytest.raises(RefusedError):
-        MexcLive().ask_clock().parse(json.dumps(reply).encode())
+        MexcLive().clock_request().parse(json.dumps(reply).encode())
 
 
 def test_a_book_without_a_time_is_refused(mexc: MexcFeed) -> None:
@@ -79,7 +79,7 @@ def test_the_best_level_of_each_side_stays_on_its_side() -> None:
     book = {"asks": [[6, 20, 1], [7, 1, 1]], "bids": [[5, 10, 1], [4, 1, 1]], "timestamp": 9}
     reply = json.dumps({"success": True, "code": 0, "data": book}).encode()
 
-    found = MexcLive().ask_bbo("BTC/USDT", CONTRACT).parse(reply)
+    found = MexcLive().bbo_request("BTC/USDT", CONTRACT).parse(reply)
 
     assert (found.bid_price, found.bid_size) == (5.0, 0.001)
     assert (found.ask_price, found.ask_size) == (6.0, 0.002)
@@ -98,7 +98,7 @@ def test_a_trade_of_no_size_is_refused_by_hyperliquid_too() -> None:
 
 def test_a_candle_has_its_prices_in_their_places_and_a_volume_of_ten_decimals() -> None:
     candle = {"t": 60_000, "o": "2", "h": "4", "l": "1", "c": "3", "v": "0.30000000000000004"}
-    ask = HyperliquidLive().ask_minutes(COIN, Span(60_000, 120_000))
+    ask = HyperliquidLive().minutes_request(COIN, Span(60_000, 120_000))
 
     assert ask.parse(json.dumps([candle]).encode()) == [Bar(60_000, 2.0, 4.0, 1.0, 3.0, 0.3)]
 

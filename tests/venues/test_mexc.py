@@ -13,12 +13,12 @@ from hypothesis import given
 
 from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade
-from tbv8.venues.base import Ack, Market, Refusal, RefusedError
+from tbv8.venues.base import Ack, ErrorFrame, Listing, RefusedError
 from tbv8.venues.mexc.live import MexcFeed, MexcLive
 from tests.venues.frames import check_event, damaged
 
 MESSAGES = Path(__file__).parents[3] / "shared" / "data" / "messages"
-BTC = Market(native="BTC_USDT", contract_size=Decimal("0.0001"))
+BTC = Listing(native="BTC_USDT", contract_size=Decimal("0.0001"))
 LIVE = MexcLive()
 
 needs_captures = pytest.mark.skipif(not MESSAGES.is_dir(), reason="no captured messages here")
@@ -26,7 +26,7 @@ needs_captures = pytest.mark.skipif(not MESSAGES.is_dir(), reason="no captured m
 
 @pytest.fixture
 def feed() -> MexcFeed:
-    rif = Market(native="RIF_USDT", contract_size=Decimal(10))
+    rif = Listing(native="RIF_USDT", contract_size=Decimal(10))
     return MexcFeed({"BTC/USDT": BTC, "RIF/USDT": rif})
 
 
@@ -173,7 +173,7 @@ def test_an_ack_names_no_symbol(feed: MexcFeed, channel: str, ours: Any) -> None
 def test_an_error_is_a_refusal_in_the_venues_words(feed: MexcFeed) -> None:
     raw = b'{"channel":"rs.error","data":"Contract [NOPE_USDT] not exists","ts":1788498321790}'
 
-    assert list(feed.parse(raw)) == [Refusal("Contract [NOPE_USDT] not exists")]
+    assert list(feed.parse(raw)) == [ErrorFrame("Contract [NOPE_USDT] not exists")]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def reply(data: Any) -> bytes:
 
 def test_markets_come_as_a_list_or_alone_with_their_contract_size() -> None:
     contract = {"symbol": "BTC_USDT", "contractSize": 0.0001, "state": 0, "priceUnit": 0.1}
-    ask = LIVE.ask_markets()
+    ask = LIVE.listings_request()
 
     assert ask.parse(reply([contract])) == {"BTC_USDT": BTC}
     assert ask.parse(reply(contract)) == {"BTC_USDT": BTC}
@@ -259,7 +259,7 @@ def test_bars_are_asked_by_seconds_and_come_in_columns_of_contracts() -> None:
         "vol": [10, 67332.0],
         "amount": [33.0, 222515.85925],
     }
-    ask = LIVE.ask_minutes(BTC, Span(1609740600000, 1609740720000))
+    ask = LIVE.minutes_request(BTC, Span(1609740600000, 1609740720000))
 
     assert ask.params == {"interval": "Min1", "start": 1609740600, "end": 1609740719}
     assert ask.parse(reply(columns)) == [
@@ -285,7 +285,7 @@ def test_bars_are_made_of_trades_alone_where_the_venue_tells_which() -> None:
     }
     reply = json.dumps({"success": True, "code": 0, "data": columns}).encode()
 
-    bars = LIVE.ask_minutes(BTC, Span(1609740600000, 1609740780000)).parse(reply)
+    bars = LIVE.minutes_request(BTC, Span(1609740600000, 1609740780000)).parse(reply)
 
     assert bars == [
         Bar(1609740600000, 84112.0, 84114.5, 84060.0, 84062.6, 0.001),
@@ -298,18 +298,20 @@ def test_columns_of_different_lengths_are_refused() -> None:
     columns = {name: [1] for name in ("time", "open", "high", "low", "close")} | {"vol": []}
 
     with pytest.raises(VenueError, match="different lengths"):
-        LIVE.ask_minutes(BTC, Span(0, 60_000)).parse(reply(columns))
+        LIVE.minutes_request(BTC, Span(0, 60_000)).parse(reply(columns))
 
 
 def test_recent_deals_and_the_book_and_the_clock_are_read() -> None:
-    deals = LIVE.ask_recent("BTC/USDT", BTC).parse(reply([deal(t=2, i=2), deal(t=1, i=1)]))
+    deals = LIVE.recent_trades_request("BTC/USDT", BTC).parse(
+        reply([deal(t=2, i=2), deal(t=1, i=1)])
+    )
     book = {"asks": [[29625, 630, 1]], "bids": [], "version": 3, "timestamp": 1654326901060}
 
     assert ids(deals) == ["1", "2"]
-    assert LIVE.ask_bbo("BTC/USDT", BTC).parse(reply(book)) == Bbo(
+    assert LIVE.bbo_request("BTC/USDT", BTC).parse(reply(book)) == Bbo(
         "mexc", "BTC/USDT", 1654326901060, None, None, 29625.0, 0.063
     )
-    assert LIVE.ask_clock().parse(reply(1654326901060)) == 1654326901060
+    assert LIVE.clock_request().parse(reply(1654326901060)) == 1654326901060
 
 
 @pytest.mark.parametrize(("code", "too_often"), [(510, True), (1001, False)])
@@ -317,6 +319,6 @@ def test_a_refusal_comes_with_http_200(code: int, too_often: bool) -> None:
     raw = json.dumps({"success": False, "code": code, "message": "no"}).encode()
 
     with pytest.raises(RefusedError, match=f"code {code}") as refused:
-        LIVE.ask_clock().parse(raw)
+        LIVE.clock_request().parse(raw)
 
     assert refused.value.too_often is too_often

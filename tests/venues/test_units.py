@@ -10,18 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.market import MINUTE_MS, Bar, Bbo, Trade
-from tbv8.venues.base import Ack, Ask, Market, Rows
+from tbv8.venues.base import Ack, Listing, Request, Rows
 from tbv8.venues.units import (
     UnitRows,
     multiplier_in,
     unit_amount,
-    unit_ask,
     unit_feed,
     unit_price,
+    unit_request,
 )
 
-THOUSAND = Market(native="kPEPE", multiplier=Decimal(1000))
-ONE = Market(native="BTC")
+THOUSAND = Listing(native="kPEPE", multiplier=Decimal(1000))
+ONE = Listing(native="BTC")
 TRADE = Trade("hyperliquid", "PEPE/USDT", 1, "a", 0.012345, 3.5, "buy")
 UNIT_TRADE = Trade("hyperliquid", "PEPE/USDT", 1, "a", 0.000012345, 3500.0, "buy")
 QUOTE = Bbo("hyperliquid", "PEPE/USDT", 1, 0.0123, 1.0, None, None)
@@ -90,15 +90,15 @@ def test_a_feed_without_such_a_market_is_left_alone() -> None:
 
 
 def test_a_reply_of_several_pages_is_scaled_once() -> None:
-    last = Ask(path="/2", parse=lambda _reply: [TRADE, TRADE])
-    first: Ask[list[Trade]] = Ask(path="/1", parse=lambda _reply: last)
+    last = Request(path="/2", parse=lambda _reply: [TRADE, TRADE])
+    first: Request[list[Trade]] = Request(path="/1", parse=lambda _reply: last)
 
-    page = unit_ask(first, THOUSAND).parse(b"")
+    page = unit_request(first, THOUSAND).parse(b"")
 
-    assert isinstance(page, Ask)
+    assert isinstance(page, Request)
     assert page.path == "/2"
     assert page.parse(b"") == [UNIT_TRADE, UNIT_TRADE]
-    assert unit_ask(first, ONE) is first
+    assert unit_request(first, ONE) is first
 
 
 def test_bars_of_history_are_of_one_unit() -> None:

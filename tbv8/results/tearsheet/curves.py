@@ -1,4 +1,4 @@
-"""Charts over time: equity, drawdown, rolling Sharpe ratio, exposure."""
+"""Curves over time: equity, drawdown, rolling Sharpe ratio."""
 
 from __future__ import annotations
 
@@ -8,57 +8,40 @@ from typing import Any
 import numpy as np
 
 from tbv8.market import DAY_MS, parse_time
-from tbv8.page.charts import Chart, buttons, draw, label_text, line, value_axis
-from tbv8.page.html import Child, element
-from tbv8.page.thin import keep_extremes, shown, stretches
-from tbv8.page.words import number
-from tbv8.results.periods import rolling_sharpe
+from tbv8.page.charts import buttons, label_text, line, value_axis
+from tbv8.page.html import Child, element, table
+from tbv8.page.thin import shown, stretches
+from tbv8.page.words import minute, number
+from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
+from tbv8.results.statistics import Drawdown, deepest_falls, rolling_sharpe
 from tbv8.results.summary import Event
-from tbv8.results.tearsheet.account import (
-    average_position,
-    from_start,
-    gross_value,
-    hold_at_exposure,
-    in_usd,
-    position_value,
-)
-from tbv8.results.tearsheet.words import POINTS, Part, caption, thinned_words
-from tbv8.trading.nautilus import Floats, Ints
+from tbv8.results.tearsheet.exposure import HoldAtExposure
+from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
+from tbv8.trading.nautilus import Ints
 
 _WINDOWS_DAYS = (30, 90)  # of the rolling Sharpe ratio
+_LISTED = 5  # drawdowns
 
 
-def equity_part(result: Result) -> Part:
+def equity_part(result: Result, exposed: HoldAtExposure) -> Part:
     """Return the chart of the equity beside buy and hold."""
-    run, venue, times_ms = result.primary, result.primary.venue, result.times_ms
-    curves = [
-        in_usd(from_start(run, run.curve.equity)),
-        in_usd(from_start(run, run.curve.buy_and_hold)),
-    ]
-    if (exposed := hold_at_exposure(run)) is not None:
-        curves.append(in_usd(from_start(run, exposed)))
-    at = keep_extremes(curves, most=POINTS)
-    columns = {
-        "t": times_ms[at].tolist(),
-        "equity": shown(curves[0][at]),
-        "hold": shown(curves[1][at]),
-    }
+    venue, curve = result.primary.venue, result.primary.curve
+    times_ms, equity = curve.times_ms, in_usd(curve.from_start(curve.equity))
+    curves = {"equity": equity, "hold": in_usd(curve.from_start(curve.buy_and_hold))}
     traces = [
         line("buy and hold", "hold", "--hold"),
         line(label_text(venue), "equity", "--accent", line={"color": "--accent", "width": 2}),
     ]
-    if len(curves) > 2:
-        columns["exposed"] = shown(curves[2][at])
-        share = number(average_position(run.curve), ".3g")
+    if exposed.equity is not None:
+        curves["exposed"] = in_usd(exposed.equity)
+        share = number(exposed.share, ".3g")
         dotted = {"color": "--hold", "width": 1.5, "dash": "dot"}
         traces.insert(1, line(f"hold {share} ×", "exposed", "--hold", line=dotted))
-    if run.stats.halts:
-        marks = _halt_points(run.stats.halts, times_ms)
-        columns |= {
-            "halt_t": times_ms[marks].tolist(),
-            "halt_equity": shown(curves[0][marks]),
-        }
+    columns, thinned = thin(times_ms, curves)
+    if halts := result.primary.stats.halts:
+        marks = _halt_points(halts, times_ms)
+        columns |= {"halt_t": times_ms[marks].tolist(), "halt_equity": shown(equity[marks])}
         traces.append(
             {
                 "type": "scatter",
@@ -70,21 +53,20 @@ def equity_part(result: Result) -> Part:
                 "hovertemplate": "closed and halted",
             }
         )
-    chart = Chart(
-        id="equity-chart",
-        label="Equity of the strategy and of buy and hold, in USD",
-        columns=columns,
-        traces=traces,
-        layout={"yaxis": value_axis(tickformat=",~r", zeroline=False)},
-        span=result.span,
-        mark=result.mark,
+    chart = draw_over_time(
+        result,
+        "equity-chart",
+        "Equity of the strategy and of buy and hold, in USD",
+        columns,
+        traces,
+        yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
     note = (
         "USD at the close of each bar. The dotted curve is buy and hold at the strategy's "
-        f"average exposure. {thinned_words(len(at), len(times_ms))}"
+        f"average exposure. {thinned}"
     )
     scale = buttons({"log scale": {"data_log": "equity-chart"}}, label="Scale")
-    return "equity", "Equity against buy and hold", [caption(note), scale, draw(chart)]
+    return "equity", "Equity against buy and hold", [caption(note), scale, chart]
 
 
 def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
@@ -98,88 +80,118 @@ def _halt_points(halts: Sequence[Event], times_ms: Ints) -> Ints:
 
 def rolling_part(result: Result) -> Part:
     """Return the chart of the Sharpe ratio over rolling windows."""
-    points = from_start(result.primary, result.primary.curve.equity)
+    curve = result.primary.curve
     columns: dict[str, Sequence[Any]] = {}
     traces = []
     for days, color in zip(_WINDOWS_DAYS, ("--hold", "--accent"), strict=True):
-        days_ms, ratios = rolling_sharpe(result.times_ms, points, days=days)
+        days_ms, ratios = rolling_sharpe(curve.times_ms, curve.from_start(curve.equity), days=days)
         if not ratios:
             continue
         values = np.array([np.nan if ratio is None else ratio for ratio in ratios])
-        at = keep_extremes([np.nan_to_num(values)], most=POINTS)
-        columns[f"t_{days}"] = (days_ms[at] + DAY_MS).tolist()
-        columns[f"sharpe_{days}"] = shown(values[at], digits=5)
-        traces.append(
-            line(f"{days} days", f"sharpe_{days}", color, x=f"@t_{days}", hovertemplate="%{y:.2f}")
-        )
+        name, times = f"sharpe_{days}", f"t_{days}"
+        drawn, _ = thin(days_ms + DAY_MS, {name: values}, digits=5)
+        columns |= {times: drawn["t"], name: drawn[name]}
+        traces.append(line(f"{days} days", name, color, x=f"@{times}", hovertemplate="%{y:.2f}"))
     note = (
         "Sharpe ratio of the daily returns over the last 30 and 90 days, for a year of 365 days. "
         "Short windows are mostly noise."
     )
-    chart = Chart(
-        id="rolling-chart",
-        label="Sharpe ratio over a rolling window",
-        columns=columns,
-        traces=traces,
-        layout={"showlegend": True},
-        span=result.span,
-        height=260,
-        mark=result.mark,
+    label = "Sharpe ratio over a rolling window"
+    content: Child = draw_over_time(
+        result, "rolling-chart", label, columns, traces, height=260, showlegend=True
     )
-    content: Child = draw(chart)
     if not traces:
         content = element("p", f"The run is shorter than {_WINDOWS_DAYS[0]} days.", class_="dim")
     return "rolling", "Rolling Sharpe ratio", [caption(note), content]
 
 
-def exposure_part(result: Result) -> Part:
-    """Return the chart of the positions' values as multiples of the equity."""
-    curve, symbols = result.primary.curve, result.summary.symbols
-    equity = in_usd(curve.equity)
-
-    def times(worth: Floats) -> Floats:
-        share: Floats = np.full(len(equity), np.nan)
-        np.divide(worth, equity, out=share, where=equity > 0)
-        return share
-
-    exposures = [times(position_value(curve, symbol)) for symbol in symbols]
-    names, colors = [label_text(s) for s in symbols], [f"--c{n % 10}" for n in range(len(symbols))]
-    if len(symbols) == 1:
-        names, colors = ["exposure"], ["--accent"]
-    else:  # first, so that it lies under the others
-        exposures.insert(0, times(gross_value(curve)))
-        names.insert(0, "gross, long and short added")
-        colors.insert(0, "--hold")
-    at = keep_extremes(
-        [np.nan_to_num(values) for values in exposures], most=POINTS // len(exposures)
+def drawdown_part(result: Result) -> Part:
+    """Return the chart of the drawdown and the list of the deepest ones."""
+    times_ms = result.primary.curve.times_ms
+    points = result.primary.curve.from_start(result.primary.curve.equity)
+    peaks = np.maximum.accumulate(points)
+    depth = -(peaks - points) / peaks * 100
+    columns, thinned = thin(times_ms, {"drawdown": depth}, digits=5)
+    falls = deepest_falls(points, most=_LISTED)
+    drawn = line(
+        "drawdown",
+        "drawdown",
+        "--down",
+        fill="tozeroy",
+        fillcolor="--fall",
+        hovertemplate="%{y:.2f} %",
     )
-    columns = {f"exposure_{n}": shown(values[at], digits=5) for n, values in enumerate(exposures)}
-    fill = {"fill": "tozeroy", "fillcolor": "--band"} if len(symbols) == 1 else {}
-    traces = [
-        line(
-            name,
-            f"exposure_{n}",
-            color,
-            line={"color": color, "width": 1, "shape": "hv"},
-            hovertemplate="%{y:.3f} × equity",
-            **fill,
-        )
-        for n, (name, color) in enumerate(zip(names, colors, strict=True))
+    chart = draw_over_time(
+        result,
+        "drawdown-chart",
+        "Drawdown: the equity below its highest value so far, in percent",
+        columns,
+        [drawn],
+        height=260,
+        yaxis=value_axis(ticksuffix=" %"),
+        **_marks(falls, times_ms),
+        showlegend=False,
+    )
+    if not falls:
+        note = f"The equity never fell below an earlier value. {thinned}"
+        return "drawdown", "Drawdown", [caption(note), chart]
+    note = f"Percent below the highest equity so far; the deepest are marked. {thinned}"
+    return "drawdown", "Drawdown", [caption(note), chart, _list(falls, times_ms)]
+
+
+def _marks(falls: Sequence[Drawdown], times_ms: Ints) -> dict[str, Any]:
+    """Return the parts of a layout that mark drawdowns, the deepest most visibly."""
+    if not falls:
+        return {}
+    bands = [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": int(times_ms[fall.start]),
+            "x1": int(times_ms[-1 if fall.end is None else fall.end]),
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": "--fall",
+            "opacity": 0.25 if number else 0.6,
+            "line": {"width": 0},
+            "layer": "below",
+        }
+        for number, fall in enumerate(falls)
     ]
-    chart = Chart(
-        id="exposure-chart",
-        label="Value of the position as a multiple of the equity; negative if short",
-        columns={"t": curve.closes_ms[at].tolist(), **columns},
-        traces=traces,
-        layout={
-            "yaxis": value_axis(tickformat=",~r", ticksuffix=" ×"),
-            "showlegend": len(symbols) > 1,
-        },
-        span=result.span,
-        height=240 if len(symbols) == 1 else 280,
-        mark=result.mark,
-    )
-    subject = "The position's value" if len(symbols) == 1 else "Each position's value"
-    thinned = thinned_words(len(at), len(equity))
-    note = f"{subject} as a multiple of the equity, negative when short. {thinned}"
-    return "exposure", "Exposure", [caption(note), draw(chart)]
+    worst = falls[0]
+    bottom_ms = int(times_ms[worst.bottom])
+    is_early = bottom_ms < (int(times_ms[0]) + int(times_ms[-1])) // 2
+    arrow = {
+        "x": bottom_ms,
+        "y": -worst.depth * 100,
+        "text": f"{-worst.depth:.2%}",
+        "showarrow": True,
+        "arrowcolor": "--down",
+        "arrowhead": 2,
+        "ax": 44 if is_early else -44,  # inside, at both ends
+        "ay": -24,
+        "font": {"color": "--down"},
+        "bgcolor": "--card",
+    }
+    return {"shapes": bands, "annotations": [arrow]}
+
+
+def _list(falls: Sequence[Drawdown], times_ms: Ints) -> Child:
+    rows = [
+        [
+            f"{-fall.depth:.2%}",
+            minute(int(times_ms[fall.start])),
+            minute(int(times_ms[fall.bottom])),
+            "not yet" if fall.end is None else minute(int(times_ms[fall.end])),
+            _days(times_ms, fall.start, fall.bottom),
+            _days(times_ms, fall.start, -1 if fall.end is None else fall.end),
+        ]
+        for fall in falls
+    ]
+    heads = ["drawdown", "peak", "bottom", "recovered", "days to bottom", "days in total"]
+    return element("div", table(heads, rows, words=4, id_="drawdowns-table"))
+
+
+def _days(times_ms: Ints, start: int, end: int) -> str:
+    return f"{(int(times_ms[end]) - int(times_ms[start])) / DAY_MS:,.1f}"

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from tbv8.page.html import Child, Html, element, table
-from tbv8.page.words import part_of
+from tbv8.page.html import Child, element
 from tbv8.results.read import Result
 from tbv8.results.summary import Event
-from tbv8.results.tearsheet.words import Part, moment
+from tbv8.results.tearsheet.part import Part, events_list, moment
 from tbv8.risk.checks import RULES
 from tbv8.risk.rules.halted import MAX_DAILY_LOSS
-
-_EVENTS = 200  # listed of each kind
 
 
 def events_part(result: Result) -> Part:
     """Return the lists of halts and denied orders."""
-    lists = [
-        _event_list(f"{run.title}: {name}", count, events, row, ("time", "rule", head, "reason"))
-        for run in result.runs
-        for name, count, events, row, head in (
-            ("halts", len(run.stats.halts), run.stats.halts, _halt_row, "until"),
-            ("denials", sum(run.stats.denied.values()), run.stats.denials, _denial_row, "order"),
-        )
-        if events
-    ]
+    lists = []
+    for run in result.runs:
+        halts, denials = run.stats.halts, run.stats.denials
+        if halts:
+            heads = ("time", "rule", "until", "reason")
+            lists.append(events_list(f"{run.title}: halts", len(halts), halts, heads, _halt_row))
+        if denials:
+            heads, count = ("time", "rule", "order", "reason"), sum(run.stats.denied.values())
+            lists.append(events_list(f"{run.title}: denials", count, denials, heads, _denial_row))
     none = element("p", "No order was denied and trading was never halted.", class_="dim")
     return "risk", "Risk events", lists or none
-
-
-def _event_list(
-    title: str,
-    count: int,
-    events: Sequence[Event],
-    row: Callable[[Event], list[Child]],
-    heads: Sequence[str],
-) -> Html:
-    listed = events[:_EVENTS]
-    return element(
-        "details",
-        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
-        table(heads, map(row, listed), words=4),
-    )
 
 
 def _halt_row(halt: Event) -> list[Child]:

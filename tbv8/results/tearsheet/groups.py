@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
+from tbv8.results.tearsheet.part import PERCENT, TWO_PLACES, WHOLE, Part, caption
 from tbv8.results.tearsheet.round_trips import Flags, RoundTrips
-from tbv8.results.tearsheet.words import Part, caption, money_text, percent, two_places, whole
 from tbv8.trading.nautilus import Floats
 
 _REASONS = 20
-
-type Row = tuple[str, Callable[[RoundTrips, Flags], str]]
+_OF_REASON = {  # the numbers of a reason, under shorter names
+    "trades": "Round trips",
+    "win rate": "Win rate",
+    "USD": "Profit or loss, USD",
+    "average": "Average, share of entry value",
+    "time held": "Average time held",
+}
 
 
 def groups_part(trips: RoundTrips) -> Part:
@@ -22,22 +25,25 @@ def groups_part(trips: RoundTrips) -> Part:
     title = "Long and short, and reasons for closing"
     if not len(trips):
         return "groups", title, caption("No position was closed.")
-    sides = {"long": trips.is_long, "short": ~trips.is_long, "all": np.ones(len(trips), bool)}
-    reasons = np.array(trips.reasons)
-    names, counts = np.unique(reasons, return_counts=True)
-    ordered = names[np.argsort(-counts, kind="stable")][:_REASONS]
+    everything = np.ones(len(trips), bool)
+    sides = {
+        name: _numbers(trips, selected)
+        for name, selected in (
+            ("long", trips.is_long),
+            ("short", ~trips.is_long),
+            ("all", everything),
+        )
+    }
     by_side = table(
         ["", *sides],
-        [[name, *(form(trips, selected) for selected in sides.values())] for name, form in _ROWS],
+        [[name, *(numbers[name] for numbers in sides.values())] for name in sides["all"]],
     )
-    by_reason = table(
-        ["closed by", *(name for name, _ in _REASON_ROWS)],
-        [
-            [str(reason), *(form(trips, reasons == reason) for _, form in _REASON_ROWS)]
-            for reason in ordered
-        ],
-        id_="reasons-table",
-    )
+    reasons, counts = np.unique(trips.reasons, return_counts=True)
+    rows = []
+    for reason in reasons[np.argsort(-counts, kind="stable")][:_REASONS]:
+        numbers = _numbers(trips, trips.reasons == reason)
+        rows.append([reason, *(numbers[name] for name in _OF_REASON.values())])
+    by_reason = table(["closed by", *_OF_REASON], rows, id_="reasons-table")
     note = (
         "Round trips from flat to flat, after fees and funding. Closed by: the tags of the last "
         "order, or its type if it has no tags; halt: closed by a risk limit."
@@ -46,73 +52,30 @@ def groups_part(trips: RoundTrips) -> Part:
     return "groups", title, [caption(note), columns]
 
 
-def _mean(values: Floats) -> float | None:
+def _numbers(trips: RoundTrips, selected: Flags) -> dict[str, str]:
+    """Return the statistics of a group of round trips by name."""
+    gains, shares = trips.gains[selected], trips.shares[selected]
+    is_won = gains > 0
+    lengths_ms = (trips.closed_ms - trips.opened_ms)[selected]
+    lost = -float(gains[gains < 0].sum())
+    return {
+        "Round trips": number(len(gains), WHOLE),
+        "Win rate": number(_mean(is_won), PERCENT),
+        "Profit or loss, USD": f"{float(gains.sum()):+z,.2f}",
+        "Profit factor": number(float(gains[is_won].sum()) / lost if lost else None, TWO_PLACES),
+        "Average, USD": number(_mean(gains), "+z,.2f"),
+        "Average, share of entry value": number(_mean(shares), "+.3%"),
+        "Average win": number(_mean(shares[is_won]), "+.3%"),
+        "Average loss": number(_mean(shares[~is_won]), "+.3%"),
+        "Best, USD": number(max(gains, default=None), "+z,.2f"),
+        "Worst, USD": number(min(gains, default=None), "+z,.2f"),
+        "Average time held": length(int(lengths_ms.mean())) if len(gains) else NONE,
+        "Fees, USD": number(float(trips.fees[selected].sum()), TWO_PLACES),
+        "Funding paid, USD": number(float(trips.funding[selected].sum()), "z,.2f"),
+    }
+
+
+def _mean(values: Floats | Flags) -> float | None:
+    """Return the mean of the finite values; None if there are none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else None
-
-
-def _profit_factor(gains: Floats) -> float | None:
-    lost = -float(gains[gains < 0].sum())
-    return float(gains[gains > 0].sum()) / lost if lost else None
-
-
-def _holding_time(trips: RoundTrips, selected: Flags) -> str:
-    lengths = (trips.closed_ms - trips.opened_ms)[selected]
-    return length(int(lengths.mean())) if lengths.size else NONE
-
-
-def _gain(trips: RoundTrips, selected: Flags) -> str:
-    return f"{float(trips.gains[selected].sum()):+z,.2f}"
-
-
-def _count(_trips: RoundTrips, selected: Flags) -> str:
-    return whole(int(selected.sum()))
-
-
-def _win_rate(trips: RoundTrips, selected: Flags) -> str:
-    return percent(float((trips.gains[selected] > 0).mean()) if selected.any() else None)
-
-
-def _mean_share(trips: RoundTrips, selected: Flags) -> str:
-    return number(_mean(trips.shares[selected]), "+.3%")
-
-
-_ROWS: tuple[Row, ...] = (
-    ("Round trips", _count),
-    ("Win rate", _win_rate),
-    ("Profit or loss, USD", _gain),
-    ("Profit factor", lambda trips, selected: two_places(_profit_factor(trips.gains[selected]))),
-    ("Average, USD", lambda trips, selected: number(_mean(trips.gains[selected]), "+z,.2f")),
-    ("Average, share of entry value", _mean_share),
-    ("Average win", lambda trips, selected: number(_mean(_won(trips, selected)), "+.3%")),
-    ("Average loss", lambda trips, selected: number(_mean(_lost(trips, selected)), "+.3%")),
-    (
-        "Best, USD",
-        lambda trips, selected: number(max(trips.gains[selected], default=None), "+z,.2f"),
-    ),
-    (
-        "Worst, USD",
-        lambda trips, selected: number(min(trips.gains[selected], default=None), "+z,.2f"),
-    ),
-    ("Average time held", _holding_time),
-    ("Fees, USD", lambda trips, selected: money_text(float(trips.fees[selected].sum()))),
-    (
-        "Funding paid, USD",
-        lambda trips, selected: number(float(trips.funding[selected].sum()), "z,.2f"),
-    ),
-)
-_REASON_ROWS: tuple[Row, ...] = (
-    ("trades", _count),
-    ("win rate", _win_rate),
-    ("USD", _gain),
-    ("average", _mean_share),
-    ("time held", _holding_time),
-)
-
-
-def _won(trips: RoundTrips, selected: Flags) -> Floats:
-    return trips.shares[selected & (trips.gains > 0)]
-
-
-def _lost(trips: RoundTrips, selected: Flags) -> Floats:
-    return trips.shares[selected & (trips.gains <= 0)]

@@ -1,14 +1,16 @@
-"""The page's head: the run, its rules, the cautions, and four numbers."""
+"""The page's head, with the run, its rules, the cautions and four numbers; its end, the key."""
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
-from tbv8.page.html import Html, element, tiles
-from tbv8.page.words import counted
+from tbv8.page.html import Html, element, join, tiles
+from tbv8.page.words import counted, number
 from tbv8.results.read import Result
 from tbv8.results.summary import cautions, funding_words
-from tbv8.results.tearsheet.words import moment, percent, signed_percent, two_places
+from tbv8.results.tearsheet.part import PERCENT, SIGNED_PERCENT, TWO_PLACES, Part, caption, moment
 
 _PARAM = 60  # characters of a param in the head; the end of the page has all of it
 
@@ -76,14 +78,43 @@ def _fee(fraction: str) -> str:
 def headline_tiles(result: Result) -> Html:
     """Return the four numbers that matter most, beside those of buy and hold."""
     stats, hold = result.primary.numbers, result.primary.numbers["buy_and_hold"]
-    numbers = [
-        ("Return", signed_percent(stats["return"]), signed_percent(hold["return"])),
-        ("Max drawdown", percent(stats["max_drawdown"]), percent(hold["max_drawdown"])),
-        ("Sharpe ratio", two_places(stats["sharpe"]), two_places(hold["sharpe"])),
-        ("Volatility, a year", percent(stats["volatility"]), percent(hold["volatility"])),
-    ]
-    return tiles((name, value, f"buy and hold {beside}") for name, value, beside in numbers)
+    return tiles(
+        (name, number(stats[key], form), f"buy and hold {number(hold[key], form)}")
+        for name, key, form in (
+            ("Return", "return", SIGNED_PERCENT),
+            ("Max drawdown", "max_drawdown", PERCENT),
+            ("Sharpe ratio", "sharpe", TWO_PLACES),
+            ("Volatility, a year", "volatility", PERCENT),
+        )
+    )
 
 
 def _shortened(text: str) -> str:
     return text if len(text) <= _PARAM else f"{text[: _PARAM - 1]}…"
+
+
+def key_part(result: Result) -> Part:
+    """Return the parts of the result's key, and links to its files."""
+    inputs = msgspec.to_builtins(result.inputs)
+    parts = [
+        element(
+            "details",
+            element("summary", name, " ", element("span", part["digest"], class_="mono dim")),
+            element("pre", json.dumps(part["value"], indent=2, ensure_ascii=False)),
+        )
+        for name, part in inputs.items()
+    ]
+    files = ["summary.json", "fills.csv", "positions.csv", "equity.csv", "market.csv"]
+    files += ["chart_lines.csv"] if result.chart_lines is not None else []
+    files += ["tags.csv"] if result.primary.tags else []
+    files += ["manifest.json"]
+    if result.shadow:
+        files += [f"shadow/{name}" for name in ("fills.csv", "positions.csv", "equity.csv")]
+    files += ["shadow/orders.csv"] if result.summary.priced else []
+    links = join([[element("a", name, href=name), " "] for name in files])
+    note = (
+        "The same inputs give the same bytes; doit reproduce checks that. The result is stale when "
+        "one of these digests has changed."
+    )
+    content = [caption(note), element("p", "Its files: ", links), parts]
+    return "key", "What this result was made from", content

@@ -2,21 +2,61 @@
 
 from __future__ import annotations
 
+import msgspec
+import numpy as np
+
 from tbv8.page.html import Html, element
 from tbv8.page.words import NONE
-from tbv8.results.accounting import to_money
-from tbv8.results.periods import monthly_returns
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.words import Part, caption
+from tbv8.results.tearsheet.part import Part, caption
+from tbv8.trading.nautilus import Ints
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+class Months(msgspec.Struct, frozen=True):
+    """The return of each (year, month) and each year; None if it began without equity."""
+
+    months: dict[tuple[int, int], float | None]
+    years: dict[int, float | None]
+
+
+def monthly_returns(times_ms: Ints, equity: Ints) -> Months:
+    """Return the returns of each calendar month (UTC) and year.
+
+    A bar that closes at 00:00 of the first day belongs to the month that ends then. A month without
+    a close returned 0. The first and the last month may be partial. The months of a year compound
+    to the year.
+
+    Args:
+        times_ms: The start, and the close of each bar.
+        equity: The equity at these times, in any unit.
+    """
+    closes = (times_ms[[1, -1]] - 1).astype("datetime64[ms]")
+    first, last = closes.astype("datetime64[M]").astype(int).tolist()  # months since 1970
+    next_ms = np.arange(first + 1, last + 2).astype("datetime64[M]").astype("datetime64[ms]")
+    ends = equity[np.searchsorted(times_ms, next_ms.astype(int), side="right") - 1].tolist()
+    begins = [int(equity[0]), *ends[:-1]]
+    months: dict[tuple[int, int], float | None] = {}
+    years: dict[int, tuple[int, int]] = {}
+    for number, (begin, end) in enumerate(zip(begins, ends, strict=True), first):
+        year, month = 1970 + number // 12, number % 12 + 1
+        months[year, month] = _return(begin, end)
+        years[year] = (years.get(year, (begin, end))[0], end)
+    return Months(months, {year: _return(*points) for year, points in years.items()})
+
+
+def _return(begin: int, end: int) -> float | None:
+    return (end - begin) / begin if begin > 0 else None
+
+
 def months_part(result: Result) -> Part:
     """Return the table of monthly and yearly returns."""
-    curve, start = result.primary.curve, to_money(result.primary.stats.start_equity)
-    returns = monthly_returns(curve.closes_ms, curve.equity, start=start)
-    hold = monthly_returns(curve.closes_ms, curve.buy_and_hold, start=start)
+    curve = result.primary.curve
+    returns, hold = (
+        monthly_returns(curve.times_ms, curve.from_start(equity))
+        for equity in (curve.equity, curve.buy_and_hold)
+    )
     widest = max((abs(v) for v in returns.months.values() if v is not None), default=0.0)
     rows = []
     for year in returns.years:

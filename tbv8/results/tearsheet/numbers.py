@@ -2,48 +2,52 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from tbv8.market import FEWEST_DAYS, HOUR_MS
 from tbv8.page.html import element, table
 from tbv8.page.words import NONE, length, number
-from tbv8.results.read import Result
-from tbv8.results.tearsheet.account import average_position, hold_at_exposure_numbers
-from tbv8.results.tearsheet.words import (
+from tbv8.results.read import Account, Result
+from tbv8.results.statistics import measure_curve
+from tbv8.results.tearsheet.exposure import HoldAtExposure, average_position
+from tbv8.results.tearsheet.part import (
+    PERCENT,
+    SIGNED_PERCENT,
+    TWO_PLACES,
+    WHOLE,
     Part,
     caption,
-    money_text,
-    percent,
-    signed_percent,
-    two_places,
-    whole,
 )
 
 
-def numbers_part(result: Result) -> Part:
+def numbers_part(result: Result, exposed: HoldAtExposure) -> Part:
     """Return the tables of statistics."""
-    runs = [
-        (
-            run.venue if run is result.primary else f"{run.venue}, shadow",
-            {
-                **run.numbers,
-                "average_position": average_position(run.curve),
-                "before_costs": run.stats.before_costs,
-            },
-        )
-        for run in result.runs
-    ]
-    hold = ("buy and hold", result.primary.numbers["buy_and_hold"])
-    share = number(average_position(result.primary.curve), ".3g")
-    hold_at_share = (f"hold {share} ×", hold_at_exposure_numbers(result.primary))
-    beside = [runs[0], hold, hold_at_share, *runs[1:]]
+    primary, shadow, share = result.primary, result.shadow, number(exposed.share, ".3g")
+    at_share = {}
+    if exposed.equity is not None:
+        at_share = msgspec.to_builtins(measure_curve(primary.curve.times_ms, exposed.equity))
+    runs = {primary.venue: _of_run(primary, exposed.share)}
+    beside = {
+        **runs,
+        "buy and hold": primary.numbers["buy_and_hold"],
+        f"hold {share} ×": at_share,
+    }
+    if shadow:
+        name, numbers = f"{shadow.venue}, shadow", _of_run(shadow, average_position(shadow.curve))
+        runs[name] = beside[name] = numbers
     gains, risks, trading, costs = (
-        table(
-            [title, *(name for name, _ in columns)],
-            (
-                [name, *(form(stats[key]) if key in stats else "" for _, stats in columns)]
-                for name, key, form in rows
+        element(
+            "div",
+            table(
+                [title, *columns],
+                [
+                    [name, *(_text(of[key], form) if key in of else "" for of in columns.values())]
+                    for name, key, form in rows
+                ],
             ),
         )
         for title, columns, rows in (
@@ -53,99 +57,88 @@ def numbers_part(result: Result) -> Part:
             ("Costs and account, USD", runs, _COSTS),
         )
     )
-    alone = len(result.summary.symbols) == 1
+    parts = ", in equal parts in every symbol" if len(result.summary.symbols) > 1 else ""
     words = (
         "Marked to market at the close of every bar, after fees, slippage and funding; a year has "
-        "365 days. Buy and hold invests the whole balance at the first close"
-        f"{'' if alone else ', in equal parts in every symbol'}; hold {share} × keeps the "
-        "strategy's average share of equity in the market, at no cost."
+        f"365 days. Buy and hold invests the whole balance at the first close{parts}; hold "
+        f"{share} × keeps the strategy's average share of equity in the market, at no cost."
     )
     if result.summary.days < FEWEST_DAYS:
         words += f" {NONE}: not shown for less than {FEWEST_DAYS} days, or not defined."
-    return (
-        "numbers",
-        "Numbers",
-        [
-            caption(words),
-            element(
-                "div",
-                [element("div", listed) for listed in (gains, risks)],
-                class_="columns" if len(beside) < 4 else "columns stacked",
-            ),
-            element(
-                "div", [element("div", listed) for listed in (trading, costs)], class_="columns"
-            ),
-        ],
-    )
+    tables = [
+        element("div", [gains, risks], class_="columns stacked" if shadow else "columns"),
+        element("div", [trading, costs], class_="columns"),
+    ]
+    return "numbers", "Numbers", [caption(words), tables]
 
 
-def _hours(value: float | None) -> str:
-    return NONE if value is None else length(round(value * HOUR_MS))
+def _of_run(run: Account, average: float | None) -> dict[str, Any]:
+    added = {"average_position": average, "before_costs": run.stats.before_costs}
+    return {**run.numbers, **added}
 
 
-def _days(value: float | None) -> str:
-    return number(value, ",.1f")
+type _Row = tuple[str, str, str | Callable[[Any], str]]
+"""A row's name, the key of its value, and that value's format."""
 
 
-def _day_return(value: Mapping[str, Any] | None) -> str:
-    return NONE if value is None else signed_percent(value["return"])
+def _text(value: Any, form: str | Callable[[Any], str]) -> str:
+    if isinstance(form, str):
+        return number(value, form)
+    return NONE if value is None else form(value)
 
 
-def _day_date(value: Mapping[str, Any] | None) -> str:
-    return NONE if value is None else str(value["date"])
+def _day_return(day: Mapping[str, Any]) -> str:
+    return f"{day['return']:{SIGNED_PERCENT}}"
 
 
-def _date(value: str | None) -> str:
-    return NONE if value is None else value[:10]
+def _hours(value: float) -> str:
+    return length(round(value * HOUR_MS))
 
 
-_GAINS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Return", "return", signed_percent),
-    ("CAGR", "cagr", signed_percent),
-    ("Volatility, a year", "volatility", percent),
-    ("Sharpe ratio", "sharpe", two_places),
-    ("probability that it is above 0", "probabilistic_sharpe", percent),
-    ("Sortino ratio", "sortino", two_places),
-    ("Calmar ratio", "calmar", two_places),
+_day_date = operator.itemgetter("date")
+_date = operator.itemgetter(slice(10))
+
+_GAINS: tuple[_Row, ...] = (
+    ("Return", "return", SIGNED_PERCENT),
+    ("CAGR", "cagr", SIGNED_PERCENT),
+    ("Volatility, a year", "volatility", PERCENT),
+    ("Sharpe ratio", "sharpe", TWO_PLACES),
+    ("probability that it is above 0", "probabilistic_sharpe", PERCENT),
+    ("Sortino ratio", "sortino", TWO_PLACES),
+    ("Calmar ratio", "calmar", TWO_PLACES),
     ("Best day", "best_day", _day_return),
     ("", "best_day", _day_date),
     ("Worst day", "worst_day", _day_return),
     ("", "worst_day", _day_date),
 )
-
-
-_RISKS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Max drawdown", "max_drawdown", percent),
+_RISKS: tuple[_Row, ...] = (
+    ("Max drawdown", "max_drawdown", PERCENT),
     ("peak", "max_drawdown_start", _date),
     ("bottom", "max_drawdown_bottom", _date),
     ("recovered", "max_drawdown_end", _date),
-    ("days to recovery, or to the end", "max_drawdown_days", _days),
-    ("Exposure, share of time", "exposure", percent),
-    ("Average position, share of equity", "average_position", percent),
-    ("Turnover, times a year", "turnover", two_places),
+    ("days to recovery, or to the end", "max_drawdown_days", ",.1f"),
+    ("Exposure, share of time", "exposure", PERCENT),
+    ("Average position, share of equity", "average_position", PERCENT),
+    ("Turnover, times a year", "turnover", TWO_PLACES),
 )
-
-
-_TRADING: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Round trips, from flat to flat", "trades", whole),
-    ("Entries, including increases", "entries", whole),
-    ("Exits, including partial ones", "exits", whole),
-    ("Win rate", "win_rate", percent),
-    ("Profit factor", "profit_factor", two_places),
-    ("Expectancy of a round trip, USD", "expectancy", money_text),
+_TRADING: tuple[_Row, ...] = (
+    ("Round trips, from flat to flat", "trades", WHOLE),
+    ("Entries, including increases", "entries", WHOLE),
+    ("Exits, including partial ones", "exits", WHOLE),
+    ("Win rate", "win_rate", PERCENT),
+    ("Profit factor", "profit_factor", TWO_PLACES),
+    ("Expectancy of a round trip, USD", "expectancy", TWO_PLACES),
     ("Average time held", "average_holding_hours", _hours),
-    ("Fills", "fills", whole),
+    ("Fills", "fills", WHOLE),
 )
-
-
-_COSTS: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
-    ("Profit or loss before costs", "before_costs", money_text),
-    ("Fees", "fees", money_text),
-    ("Slippage", "slippage", money_text),
-    ("Funding paid", "funding", money_text),
-    ("Margin lost in liquidations", "lost_margin", money_text),
-    ("Equity at the start", "start_equity", money_text),
-    ("Equity at the end", "end_equity", money_text),
-    ("Profit or loss", "pnl", money_text),
-    ("of it unrealised at the end", "unrealized_pnl", money_text),
+_COSTS: tuple[_Row, ...] = (
+    ("Profit or loss before costs", "before_costs", TWO_PLACES),
+    ("Fees", "fees", TWO_PLACES),
+    ("Slippage", "slippage", TWO_PLACES),
+    ("Funding paid", "funding", TWO_PLACES),
+    ("Margin lost in liquidations", "lost_margin", TWO_PLACES),
+    ("Equity at the start", "start_equity", TWO_PLACES),
+    ("Equity at the end", "end_equity", TWO_PLACES),
+    ("Profit or loss", "pnl", TWO_PLACES),
+    ("of it unrealised at the end", "unrealized_pnl", TWO_PLACES),
 )

@@ -9,12 +9,11 @@ from __future__ import annotations
 from tbv8.page.html import element, page, section
 from tbv8.page.plotly import PLOTLY_FILE
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.curves import equity_part, exposure_part, rolling_part
-from tbv8.results.tearsheet.drawdowns import drawdown_part
+from tbv8.results.tearsheet.curves import drawdown_part, equity_part, rolling_part
 from tbv8.results.tearsheet.events import events_part
+from tbv8.results.tearsheet.exposure import exposure_part, hold_at_exposure
 from tbv8.results.tearsheet.groups import groups_part
-from tbv8.results.tearsheet.head import headline_tiles, page_header
-from tbv8.results.tearsheet.key import key_part
+from tbv8.results.tearsheet.head import headline_tiles, key_part, page_header
 from tbv8.results.tearsheet.months import months_part
 from tbv8.results.tearsheet.numbers import numbers_part
 from tbv8.results.tearsheet.prices import prices_part
@@ -27,9 +26,10 @@ from tbv8.results.tearsheet.trades import trades_part
 def tearsheet(result: Result) -> str:
     """Return a result's page, under 8 MB whatever the length of the run."""
     summary, trips = result.summary, round_trips(result)
+    exposed = hold_at_exposure(result.primary.curve)
     parts = [
-        numbers_part(result),
-        equity_part(result),
+        numbers_part(result, exposed),
+        equity_part(result, exposed),
         drawdown_part(result),
         months_part(result),
         rolling_part(result),

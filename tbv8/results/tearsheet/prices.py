@@ -8,28 +8,38 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import replace
 
-from tbv8.page.candles import Candles, Line, Marks, Trades, merge, pack_chart
+from tbv8.page.candles import (
+    PACKED_COLUMNS,
+    Candles,
+    Marks,
+    pack_candles,
+    pack_line,
+    pack_marks,
+    pack_trades,
+)
 from tbv8.page.charts import Chart, draw, line, time_axis, trade_buttons, value_axis, zoom_buttons
 from tbv8.page.html import Child, element
 from tbv8.page.packed import packed_size
 from tbv8.page.thin import shown, stretches
+from tbv8.results.marks import candles_of, combine, overview
 from tbv8.results.read import Result
+from tbv8.results.tearsheet.part import Part, caption
 from tbv8.results.tearsheet.round_trips import RoundTrips
-from tbv8.results.tearsheet.words import Part, caption
-from tbv8.trading.nautilus import Floats, Ints, close_times, column
+from tbv8.trading.nautilus import Floats, Ints
 
 MOST_PACKED = 2_300_000  # characters of all charts; plotly.js takes 4.8 of a page's 8 MB
 _FILLS = 110_000  # of all symbols; of more, those of a stretch stand together
 _TRADES = 55_000  # of all symbols; of more, the last
-_TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # so many bars in one
-_MARKET = ("ts_ms", "open", "high", "low", "close")
+_TIMES = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240, 720, 1440)  # bars per candle
 _PANEL_PX = 120
 
 
 def prices_part(result: Result, trips: RoundTrips) -> Part:
     """Return a chart of its candles, fills and trades for each symbol."""
-    times, packed = _packed(result, trips)
+    bars = {s: candles_of(result.strategy, result.bars, s) for s in result.summary.symbols}
+    times, packed = _packed(result, trips, bars)
     content: list[Child] = [caption(_instructions(result, times))]
     days = {"1 d": 1, "1 w": 7, "1 m": 30, "3 m": 91, "1 y": 365}
     for symbol, prices in packed.items():
@@ -40,7 +50,7 @@ def prices_part(result: Result, trips: RoundTrips) -> Part:
         content.append(element("p", id=f"{id_}-note", class_="note"))
         content.append(draw(_price_chart(result, symbol, prices)))
         if symbol == result.summary.symbols[0]:
-            content.append(draw(_strip(result, symbol)))
+            content.append(draw(_strip(result, symbol, overview(bars[symbol]))))
     return "price", "Price and trades", content
 
 
@@ -52,30 +62,52 @@ def chart_id(result: Result, symbol: str) -> str:
 
 def first_drawn(result: Result, trips: RoundTrips, symbol: str) -> int:
     """Return the number of a symbol's closed positions before those in its chart."""
-    return max(0, sum(name == symbol for name in trips.symbols) - _share(_TRADES, result))
+    return max(0, int((trips.symbols == symbol).sum()) - _share(_TRADES, result))
 
 
 def _share(most: int, result: Result) -> int:
     return most // len(result.summary.symbols)
 
 
-def _packed(result: Result, trips: RoundTrips) -> tuple[int, dict[str, Mapping[str, Any]]]:
+def _packed(
+    result: Result, trips: RoundTrips, bars: Mapping[str, Candles]
+) -> tuple[int, dict[str, Mapping[str, Any]]]:
     """Return all charts with the shortest candles that fit, and the number of bars per candle."""
-    symbols = result.summary.symbols
-    marks = {symbol: _marks(result, symbol) for symbol in symbols}
-    trades = {
-        symbol: _trades(trips, symbol, first=first_drawn(result, trips, symbol))
-        for symbol in symbols
-    }
+    step_ms, main = result.strategy.timeframe.fixed_ms, result.summary.symbols[0]
+    fills = {symbol: pack_marks(_marks(result, symbol, bars[symbol].ends_ms)) for symbol in bars}
+    trades = {symbol: _trades(result, trips, symbol) for symbol in bars}
     for times in _TIMES:
+        if step_ms and _least_packed(result, times) > MOST_PACKED:
+            continue
         packed: dict[str, Mapping[str, Any]] = {}
-        for symbol in symbols:
-            candles, ends_ms = _candles(result, symbol, times)
-            lines = _lines(result, ends_ms) if symbol == symbols[0] else []
-            packed[symbol] = pack_chart(candles, marks[symbol], trades[symbol], lines)
-        if packed_size(packed) <= MOST_PACKED or result.timeframe.fixed_ms is None:
+        for symbol, candles in bars.items():
+            shown_bars = _merge(candles, step_ms * times) if times > 1 and step_ms else candles
+            packed[symbol] = {
+                "bars": pack_candles(shown_bars),
+                "fills": fills[symbol],
+                "trades": trades[symbol],
+                "lines": _chart_lines(result, shown_bars.ends_ms) if symbol == main else [],
+            }
+        if packed_size(packed) <= MOST_PACKED or not step_ms:
             break
     return times, packed
+
+
+def _merge(candles: Candles, step_ms: int) -> Candles:
+    """Return longer candles of equal length; each begins at a multiple of it."""
+    groups = candles.opens_ms // step_ms
+    starts = np.flatnonzero(np.diff(groups, prepend=groups[0] - 1))
+    opens_ms = groups[starts] * step_ms
+    return replace(combine(candles, starts), opens_ms=opens_ms, step_ms=step_ms)
+
+
+def _least_packed(result: Result, times: int) -> int:
+    """Return the fewest characters of candles of `times` bars: a byte per value.
+
+    Only those of the main symbol are counted.
+    """
+    lines = 0 if result.chart_lines is None else result.chart_lines.num_columns - 1
+    return (PACKED_COLUMNS + lines) * (result.summary.bars // times - 1) * 4 // 3
 
 
 def _instructions(result: Result, times: int) -> str:
@@ -92,48 +124,23 @@ def _instructions(result: Result, times: int) -> str:
     return words
 
 
-def _candles(result: Result, symbol: str, times: int) -> tuple[Candles, Ints]:
-    """Return candles of `times` bars each, and the end of each."""
-    table = result.bars[symbol]
-    ends_ms = close_times(table, result.timeframe)
-    step_ms = result.timeframe.fixed_ms
-    candles = Candles(
-        opens_ms=table["ts_ms"].to_numpy(),
-        step_ms=step_ms,
-        end_ms=int(ends_ms[-1]),
-        open=column(table, "open"),
-        high=column(table, "high"),
-        low=column(table, "low"),
-        close=column(table, "close"),
-    )
-    if times == 1 or step_ms is None:
-        return candles, ends_ms
-    merged, last = merge(candles, step_ms * times)
-    return merged, ends_ms[last]
-
-
-def _lines(result: Result, ends_ms: Ints) -> list[Line]:
+def _chart_lines(result: Result, ends_ms: Ints) -> list[Mapping[str, Any]]:
     """Return the lines that the strategy names, at the ends of candles."""
     table = result.chart_lines
     if table is None:
         return []
     times_ms = table["ts_ms"].to_numpy()
     at = np.searchsorted(times_ms, ends_ms).clip(max=len(times_ms) - 1)
+    is_known = times_ms[at] == ends_ms
     lines = []
     for key in table.column_names[1:]:
-        values = table[key].to_numpy()
         panel, slash, name = key.partition("/")
-        lines.append(
-            Line(
-                name=name if slash else key,
-                panel=panel if slash else None,
-                values=np.where(times_ms[at] == ends_ms, values[at], np.nan),
-            )
-        )
+        values = np.where(is_known, table[key].to_numpy()[at], np.nan)
+        lines.append(pack_line(name if slash else key, panel if slash else None, values))
     return lines
 
 
-def _marks(result: Result, symbol: str) -> Marks:
+def _marks(result: Result, symbol: str, ends_ms: Ints) -> Marks:
     fills = result.primary.fills
     fills = fills.filter(pc.equal(fills["symbol"], symbol))
     tags = result.primary.tags
@@ -155,7 +162,6 @@ def _marks(result: Result, symbol: str) -> Marks:
         kinds=kinds,
         names=known,
     )
-    ends_ms = close_times(result.bars[symbol], result.timeframe)
     return _together(marks, ends_ms, most=_share(_FILLS, result))
 
 
@@ -185,19 +191,16 @@ def _together(marks: Marks, ends_ms: Ints, *, most: int) -> Marks:
     )
 
 
-def _trades(trips: RoundTrips, symbol: str, *, first: int) -> Trades:
-    of_symbol = np.array(
-        [at for at, name in enumerate(trips.symbols) if name == symbol], dtype=np.int64
-    )
-    of_symbol = of_symbol[first:]
-    sides = [("long" if trips.is_long[at] else "short", trips.reasons[at]) for at in of_symbol]
-    names, kinds = _numbered(sides)
-    return Trades(
-        opened_ms=trips.opened_ms[of_symbol],
-        closed_ms=trips.closed_ms[of_symbol],
-        entries=trips.entries[of_symbol],
-        exits=trips.exits[of_symbol],
-        gains=trips.cents[of_symbol],
+def _trades(result: Result, trips: RoundTrips, symbol: str) -> Mapping[str, Any]:
+    own = np.flatnonzero(trips.symbols == symbol)[first_drawn(result, trips, symbol) :]
+    sides = np.where(trips.is_long[own], "long", "short").tolist()
+    names, kinds = _numbered(list(zip(sides, trips.reasons[own].tolist(), strict=True)))
+    return pack_trades(
+        opened_ms=trips.opened_ms[own],
+        closed_ms=trips.closed_ms[own],
+        entries=trips.entries[own],
+        exits=trips.exits[own],
+        cents=trips.cents[own],
         kinds=kinds,
         names=names,
     )
@@ -226,10 +229,8 @@ def _price_chart(result: Result, symbol: str, prices: Mapping[str, Any]) -> Char
     )
 
 
-def _strip(result: Result, symbol: str) -> Chart:
+def _strip(result: Result, symbol: str, candles: Candles) -> Chart:
     """Return a strip with the whole run, in which the visible part is marked."""
-    market = {name: result.market[symbol][name].to_numpy() for name in _MARKET}
-    low, high, close = market["low"], market["high"], market["close"]
 
     def from_start(first: Floats, values: Floats) -> list[float | int | None]:
         return shown(np.concatenate([first[:1], values]))
@@ -248,11 +249,11 @@ def _strip(result: Result, symbol: str) -> Chart:
     return Chart(
         id="price-strip",
         label=f"Price of {symbol} over the whole run, with the visible part marked",
-        columns={  # each row is drawn at the end of its bars, as a step
-            "t": [result.span[0], *market["ts_ms"].tolist()],
-            "low": from_start(low, low),
-            "high": from_start(high, high),
-            "close": from_start(market["open"], close),
+        columns={  # each candle is drawn at its end, as a step
+            "t": [result.span[0], *candles.ends_ms.tolist()],
+            "low": from_start(candles.low, candles.low),
+            "high": from_start(candles.high, candles.high),
+            "close": from_start(candles.open, candles.close),
         },
         traces=[
             line("low", "low", "--hold", **edge),

@@ -1,8 +1,8 @@
-"""The closed positions of an account: what each gained, why it ended, how far it went meanwhile."""
+"""The closed positions of an account, with gains, reasons for closing, and excursions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 import numpy as np
@@ -12,22 +12,22 @@ import pyarrow.compute as pc
 
 from tbv8.market import Timeframe
 from tbv8.results.read import Result
-from tbv8.results.tearsheet.words import decimals_of
 from tbv8.trading.nautilus import MONEY_DECIMALS, Floats, Ints, close_times, column
 
 type Flags = npt.NDArray[np.bool_]
+type Texts = npt.NDArray[np.object_]
 
 
 class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
-    """Closed positions in the order of positions.csv, one value of each column for each.
+    """Closed positions in the order of positions.csv, a column of each value.
 
-    `cents` are gains, rounded; `shares` are gains as fractions of what was entered, NaN where that
-    was nothing. `adverse` and `favorable` are how far the price went against and for the position,
-    as fractions of the entry, none below 0. A reason is the tags of the order that closed it, or
+    `cents` are gains, rounded; `shares` are gains as fractions of the entry's value, NaN where that
+    is 0. `adverse` and `favorable` are the largest moves of the price against and in favor of the
+    position, as fractions of the entry, none below 0. A reason is the tags of the closing order, or
     its type.
     """
 
-    symbols: Sequence[str]
+    symbols: Texts
     is_long: Flags
     opened_ms: Ints
     closed_ms: Ints
@@ -38,7 +38,7 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
     fees: Floats
     funding: Floats
     shares: Floats
-    reasons: Sequence[str]
+    reasons: Texts
     adverse: Floats
     favorable: Floats
 
@@ -47,41 +47,36 @@ class RoundTrips(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Closings(msgspec.Struct, frozen=True, kw_only=True):
-    """What closed each position of a run.
+    """The fills that closed the positions of a run.
 
     Attributes:
-        reasons: The tags of the order that closed it, or its type, as the tearsheet shows them.
-        at_close: True if that order was filled at the close of a step, not inside of it.
+        reasons: The tags of each one's order, or its type.
+        at_close: True if it was filled at the close of a step, False if inside of it.
     """
 
-    reasons: Sequence[str]
+    reasons: Texts
     at_close: Flags
 
 
 def round_trips(result: Result) -> RoundTrips:
     """Return the closed positions of the primary run."""
-    run = result.primary
-    positions = run.positions
-    numbers = {
-        name: positions[name].cast(pa.float64()).to_numpy()
-        for name in ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
-    }
-    basis = numbers["entry_price"] * numbers["quantity"]
-    shares = np.full(len(basis), np.nan)
-    np.divide(numbers["pnl"], basis, out=shares, where=basis > 0)
+    run, positions = result.primary, result.primary.positions
+    entries, gains = _floats(positions, "entry_price"), _floats(positions, "pnl")
+    basis, shares = entries * _floats(positions, "quantity"), np.full(len(entries), np.nan)
+    np.divide(gains, basis, out=shares, where=basis > 0)
     ends = closings(positions, run.fills, run.tags)
-    adverse, favorable = excursions(positions, ends, result.steps, result.step)
+    adverse, favorable = excursions(positions, ends, result.bars.steps, result.strategy.step)
     return RoundTrips(
-        symbols=positions["symbol"].to_pylist(),
-        is_long=_is_long(positions),
+        symbols=positions["symbol"].to_numpy(),
+        is_long=_is(positions["side"], "long"),
         opened_ms=positions["opened_ms"].to_numpy(),
         closed_ms=positions["closed_ms"].to_numpy(),
-        entries=numbers["entry_price"],
-        exits=numbers["exit_price"],
-        gains=numbers["pnl"],
+        entries=entries,
+        exits=_floats(positions, "exit_price"),
+        gains=gains,
         cents=_cents(positions["pnl"]),
-        fees=numbers["fees"],
-        funding=numbers["funding"],
+        fees=_floats(positions, "fees"),
+        funding=_floats(positions, "funding"),
         shares=shares,
         reasons=ends.reasons,
         adverse=adverse,
@@ -92,10 +87,10 @@ def round_trips(result: Result) -> RoundTrips:
 def excursions(
     positions: pa.Table, ends: Closings, steps: Mapping[str, pa.Table], step: Timeframe
 ) -> tuple[Floats, Floats]:
-    """Return how far the price went against each closed position, and for it.
+    """Return the largest moves of the price against each closed position, and in favor of it.
 
-    Both are fractions of the entry price, none below 0. They count the steps that lie within the
-    position as a whole, its entry and its exit.
+    Both are fractions of the entry price, none below 0. They count the whole steps within the
+    position, its entry and its exit.
 
     Args:
         positions: positions.csv.
@@ -103,34 +98,33 @@ def excursions(
         steps: The bars that matched orders, by symbol.
         step: Their timeframe.
     """
-    count = positions.num_rows
-    adverse, favorable = np.zeros(count), np.zeros(count)
-    symbols = np.array(positions["symbol"].to_pylist(), dtype=object)
-    is_long = _is_long(positions)
-    opened_ms, closed_ms = positions["opened_ms"].to_numpy(), positions["closed_ms"].to_numpy()
-    entry, exit_ = (
-        positions[name].cast(pa.float64()).to_numpy() for name in ("entry_price", "exit_price")
-    )
+    adverse, favorable = np.zeros(positions.num_rows), np.zeros(positions.num_rows)
+    symbols, is_long = positions["symbol"].to_numpy(), _is(positions["side"], "long")
+    entries, exits = _floats(positions, "entry_price"), _floats(positions, "exit_price")
+    opened_ms = positions["opened_ms"].to_numpy()
+    ended_ms = positions["closed_ms"].to_numpy() - ~ends.at_close  # not the step that it ends in
     for symbol in dict.fromkeys(symbols):
-        at = np.flatnonzero(symbols == symbol)
-        bars = steps[symbol]
-        ends_ms = close_times(bars, step)
-        first = np.searchsorted(ends_ms, opened_ms[at], side="right")
-        last = np.where(
-            ends.at_close[at],
-            np.searchsorted(ends_ms, closed_ms[at], side="right"),
-            np.searchsorted(ends_ms, closed_ms[at], side="left"),
+        own, bars = symbols == symbol, steps[symbol]
+        times_ms = close_times(bars, step)
+        first, last = (
+            np.searchsorted(times_ms, of[own], side="right") for of in (opened_ms, ended_ms)
         )
-        highest = np.fmax(_extremes(column(bars, "high"), first, last, highest=True), exit_[at])
-        lowest = np.fmin(_extremes(column(bars, "low"), first, last, highest=False), exit_[at])
-        up, down = highest / entry[at] - 1, 1 - lowest / entry[at]
-        adverse[at] = np.maximum(np.where(is_long[at], down, up), 0)
-        favorable[at] = np.maximum(np.where(is_long[at], up, down), 0)
+        highest = np.fmax(_extremes(np.maximum, column(bars, "high"), first, last), exits[own])
+        lowest = np.fmin(_extremes(np.minimum, column(bars, "low"), first, last), exits[own])
+        up, down = highest / entries[own] - 1, 1 - lowest / entries[own]
+        adverse[own] = np.maximum(np.where(is_long[own], down, up), 0)
+        favorable[own] = np.maximum(np.where(is_long[own], up, down), 0)
     return adverse, favorable
 
 
-def _is_long(positions: pa.Table) -> Flags:
-    return np.array([side == "long" for side in positions["side"].to_pylist()], dtype=bool)
+def _floats(table: pa.Table, name: str) -> Floats:
+    values: Floats = table[name].cast(pa.float64()).to_numpy()
+    return values
+
+
+def _is(texts: pa.ChunkedArray, text: str) -> Flags:
+    flags: Flags = pc.equal(texts, text).to_numpy()
+    return flags
 
 
 def _cents(money: pa.ChunkedArray) -> Ints:
@@ -140,45 +134,35 @@ def _cents(money: pa.ChunkedArray) -> Ints:
     return cents
 
 
-def _extremes(values: Floats, first: Ints, last: Ints, *, highest: bool) -> Floats:
+def _extremes(extreme: np.ufunc, values: Floats, first: Ints, last: Ints) -> Floats:
     """Return the highest or lowest value of each slice; NaN for an empty one."""
-    extremes = np.full(len(first), np.nan)
-    for at, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        if end > begin:
-            part = values[begin:end]
-            extremes[at] = part.max() if highest else part.min()
-    return extremes
+    edges = np.column_stack([first, last]).ravel()
+    found = extreme.reduceat(np.append(values, np.nan), edges)[::2]
+    return np.where(last > first, found, np.nan)
 
 
 def closings(positions: pa.Table, fills: pa.Table, tags: Mapping[str, str]) -> Closings:
-    """Return what closed each row of positions.csv, from the files of the same run."""
-    symbols = positions["symbol"].to_pylist()
-    endings = {symbol: iter(_endings(fills, tags, symbol)) for symbol in dict.fromkeys(symbols)}
-    each = [next(endings[symbol]) for symbol in symbols]
-    return Closings(
-        reasons=[reason for reason, _ in each],
-        at_close=np.array([at_close for _, at_close in each], dtype=bool),
-    )
+    """Return the closing of each row of positions.csv, from the files of the same run."""
+    symbols = positions["symbol"].to_numpy()
+    reasons, at_close = np.full(len(symbols), None), np.zeros(len(symbols), np.bool_)
+    for symbol in dict.fromkeys(symbols):
+        own = symbols == symbol
+        reasons[own], at_close[own] = _closings_of(symbol, fills, tags)
+    return Closings(reasons=reasons, at_close=at_close)
 
 
-def _endings(fills: pa.Table, tags: Mapping[str, str], symbol: str) -> list[tuple[str, bool]]:
-    """Return the reason for closing of each closed position; True if at the close of a step."""
+def _closings_of(symbol: str, fills: pa.Table, tags: Mapping[str, str]) -> tuple[list[str], Flags]:
     fills = fills.filter(pc.equal(fills["symbol"], symbol))
-    if not fills.num_rows:
-        return []
-    places = decimals_of(fills["quantity"][0].as_py())
+    places = len(fills["quantity"][0].as_py().partition(".")[2])
     after, size = (
-        np.rint(fills[name].cast(pa.float64()).to_numpy() * 10.0**places).astype(np.int64)
+        np.rint(_floats(fills, name) * 10.0**places).astype(np.int64)
         for name in ("position", "quantity")
     )
-    is_buy = pc.equal(fills["side"], "buy").to_numpy()
-    before = after - np.where(is_buy, size, -size)
+    before = after - np.where(_is(fills["side"], "buy"), size, -size)
     closing = np.flatnonzero((before != 0) & (np.sign(after) != np.sign(before)))
-    rows = fills.take(pa.array(closing)).select(["order_id", "type", "liquidity"]).to_pylist()
-    return [
-        (
-            tags.get(row["order_id"]) or row["type"].replace("_", " "),
-            row["type"] == "market" or (row["type"] == "limit" and row["liquidity"] == "taker"),
-        )
-        for row in rows
-    ]
+    last = fills.take(pa.array(closing)).select(["order_id", "type", "liquidity"])
+    kinds = pc.replace_substring(last["type"], "_", " ").to_pylist()
+    ids = last["order_id"].to_pylist()
+    reasons = [tags.get(id_) or kind for id_, kind in zip(ids, kinds, strict=True)]
+    takes = _is(last["type"], "limit") & _is(last["liquidity"], "taker")
+    return reasons, _is(last["type"], "market") | takes

@@ -2,72 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from tbv8.page.charts import Chart, draw, label_text, line, value_axis
+from tbv8.page.charts import label_text, line, value_axis
 from tbv8.page.html import Child, element, table
-from tbv8.page.thin import keep_extremes, shown
-from tbv8.page.words import part_of
+from tbv8.results.accounting import in_usd
 from tbv8.results.read import Result
 from tbv8.results.summary import OneSided
-from tbv8.results.tearsheet.account import from_start, in_usd
-from tbv8.results.tearsheet.words import POINTS, Part, caption, moment, thinned_words, whole
+from tbv8.results.tearsheet.part import (
+    POINTS,
+    Part,
+    caption,
+    draw_over_time,
+    events_list,
+    moment,
+    thin,
+)
 
-_EVENTS = 200  # listed of each kind
+_DAYS = 200  # listed
+_HEADS = ("time", "symbol", "side", "type", "quantity", "price")
 
 
 def shadow_part(result: Result) -> Part:
     """Return the charts and numbers of the shadow beside the primary."""
     primary, shadow = result.primary, result.shadow
     assert shadow is not None
-    curves = [in_usd(from_start(run, run.curve.equity)) for run in (primary, shadow)]
-    apart = curves[1] - curves[0]
-    at = keep_extremes([*curves, apart], most=POINTS // 2)
-    times = result.times_ms[at].tolist()
-    equities = Chart(
-        id="shadow-chart",
-        label=f"Equity at {primary.venue} and at {shadow.venue}, in USD",
-        columns={"t": times, "primary": shown(curves[0][at]), "shadow": shown(curves[1][at])},
-        traces=[
+    curves = {
+        name: in_usd(run.curve.from_start(run.curve.equity))
+        for name, run in (("primary", primary), ("shadow", shadow))
+    }
+    curves["difference"] = curves["shadow"] - curves["primary"]
+    columns, thinned = thin(primary.curve.times_ms, curves, most=POINTS // 2)
+    equities = draw_over_time(
+        result,
+        "shadow-chart",
+        f"Equity at {primary.venue} and at {shadow.venue}, in USD",
+        {name: columns[name] for name in ("t", "primary", "shadow")},
+        [
             line(f"{label_text(primary.venue)}, primary", "primary", "--accent"),
             line(f"{label_text(shadow.venue)}, shadow", "shadow", "--shadow"),
         ],
-        layout={"yaxis": value_axis(tickformat=",~r", zeroline=False)},
-        span=result.span,
         height=300,
-        mark=result.mark,
+        yaxis=value_axis(tickformat=",~r", zeroline=False),
     )
-    difference = Chart(
-        id="difference-chart",
-        label="Equity of the shadow minus that of the primary, in USD",
-        columns={"t": times, "difference": shown(apart[at])},
-        traces=[
-            line(
-                "shadow minus primary",
-                "difference",
-                "--shadow",
-                fill="tozeroy",
-                fillcolor="--shadow-band",
-            )
-        ],
-        layout={"showlegend": False},
-        span=result.span,
+    area = {"fill": "tozeroy", "fillcolor": "--shadow-band"}
+    difference = draw_over_time(
+        result,
+        "difference-chart",
+        "Equity of the shadow minus that of the primary, in USD",
+        {name: columns[name] for name in ("t", "difference")},
+        [line("shadow minus primary", "difference", "--shadow", **area)],
         height=200,
-        mark=result.mark,
+        showlegend=False,
     )
-    return (
-        "shadow",
-        "Primary against shadow",
-        [
-            caption(
-                f"The same strategy by the rules of both. {thinned_words(len(at), len(apart))}"
-            ),
-            draw(equities),
-            element("h3", "Shadow minus primary, USD"),
-            draw(difference),
-            *_divergence(result, primary.venue, shadow.venue),
-        ],
-    )
+    content = [
+        caption(f"The same strategy by the rules of both. {thinned}"),
+        equities,
+        element("h3", "Shadow minus primary, USD"),
+        difference,
+        *_divergence(result, primary.venue, shadow.venue),
+    ]
+    return "shadow", "Primary against shadow", content
 
 
 def priced_part(result: Result) -> Part:
@@ -76,7 +69,7 @@ def priced_part(result: Result) -> Part:
     assert priced is not None
     rows = [
         [day.day, f"{day.fills:,}", f"{day.priced:,}", f"{day.cost_usd:+,.2f}"]
-        for day in priced.days[-_EVENTS:]
+        for day in priced.days[-_DAYS:]
     ]
     rows.append(["total", f"{priced.fills:,}", f"{priced.priced:,}", f"{priced.cost_usd:+,.2f}"])
     note = (
@@ -99,30 +92,20 @@ def _divergence(result: Result, primary: str, shadow: str) -> list[Child]:
         ["Funding paid, USD", f"{divergence.funding:+z,.2f}"],
         ["Fills", f"{divergence.fills:+,}"],
         ["Largest difference of equity, USD", f"{divergence.max_equity_difference:,.2f}"],
-        [f"Fills only at {primary}", whole(divergence.only_primary)],
-        [f"Fills only at {shadow}", whole(divergence.only_shadow)],
+        [f"Fills only at {primary}", f"{divergence.only_primary:,}"],
+        [f"Fills only at {shadow}", f"{divergence.only_shadow:,}"],
     ]
-    return [
-        element("div", table(["Shadow minus primary", ""], rows), class_="narrow"),
-        _fills_list(
-            f"Fills only at {primary}", divergence.only_primary, divergence.only_primary_fills
-        ),
-        _fills_list(
-            f"Fills only at {shadow}", divergence.only_shadow, divergence.only_shadow_fills
-        ),
+    lists = [
+        events_list(f"Fills only at {venue}", count, fills, _HEADS, _fill_row)
+        for venue, count, fills in (
+            (primary, divergence.only_primary, divergence.only_primary_fills),
+            (shadow, divergence.only_shadow, divergence.only_shadow_fills),
+        )
+        if count
     ]
+    return [element("div", table(["Shadow minus primary", ""], rows), class_="narrow"), *lists]
 
 
-def _fills_list(title: str, count: int, fills: Sequence[OneSided]) -> Child:
-    if not count:
-        return None
-    listed = fills[:_EVENTS]
-    rows = [
-        [moment(f.time), f.symbol, f.side, f.type, f"{f.quantity:,}", f"{f.price:,}"]
-        for f in listed
-    ]
-    return element(
-        "details",
-        element("summary", f"{title}: {part_of(len(listed), count, 'first')}"),
-        table(["time", "symbol", "side", "type", "quantity", "price"], rows, words=4),
-    )
+def _fill_row(fill: OneSided) -> list[Child]:
+    quantity, price = f"{fill.quantity:,}", f"{fill.price:,}"
+    return [moment(fill.time), fill.symbol, fill.side, fill.type, quantity, price]

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from tbv8.page.charts import Chart, draw, value_axis
 from tbv8.page.html import Child, element
 from tbv8.page.thin import shown
-from tbv8.page.words import counted, minute
+from tbv8.page.words import counted
 from tbv8.results.read import Result
 from tbv8.results.statistics import daily_returns
-from tbv8.results.tearsheet.account import from_start
+from tbv8.results.tearsheet.part import Part, caption, minutes
 from tbv8.results.tearsheet.round_trips import RoundTrips
-from tbv8.results.tearsheet.words import Part, caption
 from tbv8.trading.nautilus import Floats, Ints
 
 _BINS = 41
 _DOTS = 2000  # the most trades drawn, evenly spread over time
 
+type _Side = tuple[str, str, Sequence[Any], Sequence[Any], Sequence[str]]
+"""Name, colour, and each point's x, y and text."""
+
 
 def spread_part(result: Result, trips: RoundTrips) -> Part:
     """Return the histograms, and the charts of adverse and favorable excursions."""
-    points = from_start(result.primary, result.primary.curve.equity)
-    _, returns = daily_returns(result.times_ms, points)
+    curve, mark = result.primary.curve, result.mark
+    _, returns = daily_returns(curve.times_ms, curve.from_start(curve.equity))
     shares = trips.shares[np.isfinite(trips.shares)]
     charts = [
-        ("Daily returns", _histogram("days-chart", "day", returns, result.mark)),
-        ("Trades, share of entry value", _histogram("shares-chart", "trade", shares, result.mark)),
+        ("Daily returns", _histogram("days-chart", "day", returns, mark)),
+        ("Trades, share of entry value", _histogram("shares-chart", "trade", shares, mark)),
     ]
     note = ""
     if flat := int((returns == 0).sum()):
@@ -42,12 +46,12 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [
-            ("MAE", _dots("mae-chart", "against the trade", trips, trips.adverse, drawn, result)),
-            ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, drawn, result)),
+            ("MAE", _dots("mae-chart", "against the trade", trips, trips.adverse, drawn, mark)),
+            ("MFE", _dots("mfe-chart", "for the trade", trips, trips.favorable, drawn, mark)),
         ]
         note += (
-            f" Measured from the whole {result.step} bars within the trade, its entry and its "
-            "exit, against the average entry, before fees."
+            f" Measured from the whole {result.strategy.step} bars within the trade, its entry and "
+            "its exit, against the average entry, before fees."
         )
         if len(drawn) < len(trips):
             note += f" {len(drawn):,} of {len(trips):,} trades are drawn."
@@ -61,49 +65,30 @@ def _histogram(id_: str, noun: str, values: Floats, mark: str) -> Child:
     if not values.size:
         return element("p", f"There is no {noun} to show.", class_="dim")
     percent = values * 100
-    largest = float(np.abs(percent).max())
-    width = _round_up(2 * largest / _BINS)
+    width = _round_up(2 * float(np.abs(percent).max()) / _BINS)
     edges = width * np.arange(np.floor(percent.min() / width), np.ceil(percent.max() / width) + 1)
     counts, _ = np.histogram(percent, edges)
     middles = (edges[:-1] + edges[1:]) / 2
-    columns: dict[str, Sequence[Any]] = {}
-    traces = []
-    for name, selected, color in (("loss", middles < 0, "--down"), ("gain", middles > 0, "--up")):
-        columns[f"{name}_at"] = shown(middles[selected])
-        columns[name] = counts[selected].tolist()
-        columns[f"{name}_text"] = [
-            f"{low:.4g} to {high:.4g} %"
-            for low, high in zip(edges[:-1][selected], edges[1:][selected], strict=True)
-        ]
-        traces.append(
-            {
-                "type": "bar",
-                "name": name,
-                "x": f"@{name}_at",
-                "y": f"@{name}",
-                "text": f"@{name}_text",
-                "textposition": "none",
-                "width": width * 0.94,
-                "marker": {"color": color},
-                "hovertemplate": f"%{{text}}: %{{y}} {noun}s<extra></extra>",
-            }
-        )
-    chart = Chart(
-        id=id_,
-        label=f"Number of {noun}s by their return, in percent",
-        columns=columns,
-        traces=traces,
-        layout={
-            "hovermode": "closest",
-            "showlegend": False,
-            "bargap": 0,
-            "xaxis": value_axis(ticksuffix=" %", zeroline=False),
-            "yaxis": value_axis(),
-        },
-        height=260,
-        mark=mark,
-    )
-    return draw(chart)
+    texts = np.array([f"{low:.4g} to {high:.4g} %" for low, high in itertools.pairwise(edges)])
+    bars = [
+        (name, color, shown(middles[side]), counts[side].tolist(), texts[side].tolist())
+        for name, color, side in (("loss", "--down", middles < 0), ("gain", "--up", middles > 0))
+    ]
+    look = {
+        "textposition": "none",
+        "width": width * 0.94,
+        "marker": {},
+        "hovertemplate": f"%{{text}}: %{{y}} {noun}s<extra></extra>",
+    }
+    layout = {
+        "showlegend": False,
+        "bargap": 0,
+        "xaxis": value_axis(ticksuffix=" %", zeroline=False),
+        "yaxis": value_axis(),
+    }
+    label = f"Number of {noun}s by their return, in percent"
+    chart = Chart(id=id_, label=label, layout=layout, height=260, mark=mark)
+    return _draw(chart, bars, {"type": "bar"}, look)
 
 
 def _round_up(value: float) -> float:
@@ -113,46 +98,46 @@ def _round_up(value: float) -> float:
 
 
 def _dots(
-    id_: str, direction: str, trips: RoundTrips, reach: Floats, drawn: Ints, result: Result
+    id_: str, direction: str, trips: RoundTrips, reach: Floats, drawn: Ints, mark: str
 ) -> Child:
     """Return the chart of trades' gains over their excursions."""
+    dots = []
+    for name, color, is_selected in (
+        ("won", "--up", trips.gains > 0),
+        ("lost", "--down", trips.gains <= 0),
+    ):
+        own = drawn[is_selected[drawn]]
+        sides = np.where(trips.is_long[own], "long", "short")
+        texts = [
+            f"{symbol} {side}, {opened}"
+            for symbol, side, opened in zip(
+                trips.symbols[own], sides, minutes(trips.opened_ms[own]), strict=True
+            )
+        ]
+        reached, gained = (shown(v[own] * 100, digits=5) for v in (reach, trips.shares))
+        dots.append((name, color, reached, gained, texts))
+    look = {
+        "marker": {"size": 5, "opacity": 0.6},
+        "hovertemplate": f"%{{text}}: %{{x}} % {direction}, gained %{{y}} %<extra></extra>",
+    }
+    layout = {
+        "xaxis": value_axis(ticksuffix=" %", rangemode="tozero"),
+        "yaxis": value_axis(ticksuffix=" %"),
+    }
+    label = f"Gain of each trade over the price's largest move {direction}, in percent"
+    chart = Chart(id=id_, label=label, layout=layout, height=300, mark=mark)
+    return _draw(chart, dots, {"type": "scatter", "mode": "markers"}, look)
+
+
+def _draw(
+    chart: Chart, sides: Iterable[_Side], kind: Mapping[str, Any], look: Mapping[str, Any]
+) -> Child:
+    """Return a chart of two sides, each with its own colour and a text per point."""
     columns: dict[str, Sequence[Any]] = {}
     traces = []
-    for name, is_selected, color in (
-        ("won", trips.gains > 0, "--up"),
-        ("lost", trips.gains <= 0, "--down"),
-    ):
-        selected = drawn[is_selected[drawn]]
-        columns[f"{name}_at"] = shown(reach[selected] * 100, digits=5)
-        columns[name] = shown(trips.shares[selected] * 100, digits=5)
-        columns[f"{name}_text"] = [
-            f"{trips.symbols[at]} {'long' if trips.is_long[at] else 'short'}, "
-            f"{minute(int(trips.opened_ms[at]))}"
-            for at in selected
-        ]
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": name,
-                "x": f"@{name}_at",
-                "y": f"@{name}",
-                "text": f"@{name}_text",
-                "marker": {"color": color, "size": 5, "opacity": 0.6},
-                "hovertemplate": f"%{{text}}: %{{x}} % {direction}, gained %{{y}} %<extra></extra>",
-            }
-        )
-    chart = Chart(
-        id=id_,
-        label=f"Gain of each trade over the price's largest move {direction}, in percent",
-        columns=columns,
-        traces=traces,
-        layout={
-            "hovermode": "closest",
-            "xaxis": value_axis(ticksuffix=" %", rangemode="tozero"),
-            "yaxis": value_axis(ticksuffix=" %"),
-        },
-        height=300,
-        mark=result.mark,
-    )
-    return draw(chart)
+    for name, color, x, y, texts in sides:
+        columns |= {f"{name}_at": x, name: y, f"{name}_text": texts}
+        axes = {"name": name, "x": f"@{name}_at", "y": f"@{name}", "text": f"@{name}_text"}
+        traces.append({**kind, **axes, **look, "marker": {"color": color, **look["marker"]}})
+    layout = {"hovermode": "closest", **chart.layout}
+    return draw(msgspec.structs.replace(chart, columns=columns, traces=traces, layout=layout))

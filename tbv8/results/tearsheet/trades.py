@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from tbv8.page.html import Child, element, table
-from tbv8.page.words import length_cell, minute, number, part_of
+from tbv8.page.words import length_cell, number, part_of
 from tbv8.results.read import Result
 from tbv8.results.summary import still_open
+from tbv8.results.tearsheet.part import PERCENT, Part, caption, minutes, with_commas
 from tbv8.results.tearsheet.prices import chart_id, first_drawn
-from tbv8.results.tearsheet.round_trips import RoundTrips
-from tbv8.results.tearsheet.words import Part, caption, percent, with_commas
+from tbv8.results.tearsheet.round_trips import RoundTrips, Texts
 
 _LISTED = 1000
 _HEADS = ("opened", "closed", "side", "held", "quantity", "entry", "exit", "PnL", "%")
@@ -22,21 +23,24 @@ _MORE_HEADS = ("MAE", "MFE", "fees", "funding", "by")
 
 def trades_part(result: Result, trips: RoundTrips) -> Part:
     """Return the list of closed positions, and of those still open."""
-    run, count = result.primary, len(trips)
-    alone = len(result.summary.symbols) == 1
-    first = max(0, count - _LISTED)
+    run, places = result.primary, _places(result, trips)
+    first, count = max(0, len(trips) - _LISTED), len(trips)
+    positions = run.positions.slice(first).to_pylist()
+    opened, closed = (minutes(ms[first:]) for ms in (trips.opened_ms, trips.closed_ms))
     rows = [
-        [*([] if alone else [position["symbol"]]), *_row(position, trips, at, place)]
-        for at, (position, place) in enumerate(
-            zip(
-                run.positions.slice(first).to_pylist(),
-                islice(_places(result, trips), first, None),
-                strict=True,
-            ),
-            start=first,
+        [
+            element("a", begun, href="#price", data_trade=places[at]) if places[at] else begun,
+            ended,
+            *_row(position, trips, at),
+        ]
+        for at, (position, begun, ended) in enumerate(
+            zip(positions, opened, closed, strict=True), start=first
         )
     ]
-    heads = [*([] if alone else ["symbol"]), *_HEADS, *_MORE_HEADS]
+    heads, symbols = [*_HEADS, *_MORE_HEADS], result.summary.symbols
+    if len(symbols) > 1:
+        heads.insert(0, "symbol")
+        rows = [[p["symbol"], *row] for p, row in zip(positions, rows, strict=True)]
     words = (
         f"{part_of(len(rows), count, 'last')} closed positions of {run.venue}, from flat to flat, "
         "after fees and funding; click one to see it in the chart. By: the tags or the type of the "
@@ -44,8 +48,9 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     )
     if len(rows) < count:
         words += "; positions.csv has all of them"
+    left = 3 if len(symbols) == 1 else 4  # columns of words
     listed: Child = table(
-        heads, rows, words=3 if alone else 4, sortable=True, id_="trades-table", words_last=True
+        heads, rows, words=left, sortable=True, id_="trades-table", words_last=True
     )
     if not count:
         words, listed = "No position was closed", None
@@ -53,23 +58,19 @@ def trades_part(result: Result, trips: RoundTrips) -> Part:
     return "trades", "Trades", [caption(f"{words}."), still, listed]
 
 
-def _places(result: Result, trips: RoundTrips) -> list[str | None]:
+def _places(result: Result, trips: RoundTrips) -> Texts:
     """Return each closed position's chart and its number there; None if it is not drawn."""
-    numbers = {symbol: -first_drawn(result, trips, symbol) for symbol in result.summary.symbols}
-    places = []
-    for symbol in trips.symbols:
-        at = numbers[symbol]
-        places.append(f"{chart_id(result, symbol)}:{at}" if at >= 0 else None)
-        numbers[symbol] += 1
+    places = np.full(len(trips), None)
+    for symbol in result.summary.symbols:
+        own = np.flatnonzero(trips.symbols == symbol)[first_drawn(result, trips, symbol) :]
+        places[own] = [f"{chart_id(result, symbol)}:{number}" for number in range(len(own))]
     return places
 
 
-def _row(position: Mapping[str, Any], trips: RoundTrips, at: int, place: str | None) -> list[Child]:
-    opened, gained = minute(position["opened_ms"]), Decimal(position["pnl"])
-    share = float(trips.shares[at])
+def _row(position: Mapping[str, Any], trips: RoundTrips, at: int) -> list[Child]:
+    """Return the cells of a position behind its times."""
+    gained, share = Decimal(position["pnl"]), float(trips.shares[at])
     return [
-        element("a", opened, href="#price", data_trade=place) if place else opened,
-        minute(position["closed_ms"]),
         position["side"],
         length_cell(position["closed_ms"] - position["opened_ms"]),
         with_commas(position["quantity"]),
@@ -77,8 +78,8 @@ def _row(position: Mapping[str, Any], trips: RoundTrips, at: int, place: str | N
         with_commas(position["exit_price"]),
         element("span", f"{gained:+,.2f}", class_="up" if gained > 0 else "down"),
         number(share if share == share else None, "+.2%"),
-        percent(float(trips.adverse[at])),
-        percent(float(trips.favorable[at])),
+        number(float(trips.adverse[at]), PERCENT),
+        number(float(trips.favorable[at]), PERCENT),
         f"{Decimal(position['fees']):,.2f}",
         f"{Decimal(position['funding']):z,.2f}",
         trips.reasons[at],

@@ -1,1 +1,1 @@
-"""One module a rule; `tbv8.risk.checks` lists them in the order in which they are asked."""
+"""The rules, a module each; `tbv8.risk.checks` lists them in the order of the checks."""

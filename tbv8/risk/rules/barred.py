@@ -1,4 +1,4 @@
-"""Nothing is opened while whoever feeds the session bars it; a backtest never does."""
+"""The feeder of a session can bar new positions; a backtest never does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ def _barred_by(name: str) -> Callable[[Request], Numbers | None]:
 
 STOPPED = Rule(
     name="stopped",
-    key=None,
     words="opening after `doit stop`",
     broken=_barred_by("stopped"),
 )

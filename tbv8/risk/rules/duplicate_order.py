@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.rule import of_terms
 
-
-def _broken(request: Request) -> Numbers | None:
-    return {} if request.terms and request.terms.is_repeated else None
-
-
-DUPLICATE_ORDER = Rule(
-    name="duplicate_order",
-    key=None,
+DUPLICATE_ORDER = of_terms(
+    "duplicate_order",
     words="an order that was sent before",
-    broken=_broken,
-    scope="sending",
     cure="make a new order each time",
+    breaks=lambda terms: terms.is_repeated,
 )

@@ -29,6 +29,4 @@ DAILY_LOSS = Rule(
     words="opening after the day's loss was reached",
     broken=_by_loss,
 )
-LIQUIDATED = Rule(
-    name=LIQUIDATION, key=None, words="opening after a liquidation", broken=_by_liquidation
-)
+LIQUIDATED = Rule(name=LIQUIDATION, words="opening after a liquidation", broken=_by_liquidation)

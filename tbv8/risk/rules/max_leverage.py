@@ -1,4 +1,4 @@
-"""All positions together are at most so many times the equity."""
+"""All positions together are limited to a multiple of the equity."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ def _broken(request: Request) -> Numbers | None:
 
 REDUCE_ONLY = Rule(
     name="reduce_only",
-    key=None,
     words="reducing where there is nothing to reduce",
     broken=_broken,
     scope="sending",

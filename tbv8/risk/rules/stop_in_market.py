@@ -1,4 +1,4 @@
-"""A stop begins before its trigger is reached, as most venues ask."""
+"""A stop begins before its trigger is reached, as most venues require."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ def _broken(request: Request) -> Numbers | None:
 
 STOP_IN_MARKET = Rule(
     name="stop_in_market",
-    key=None,
     words="a stop whose trigger the close has reached",
     broken=_broken,
     scope="beginning",

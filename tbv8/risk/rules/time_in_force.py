@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from tbv8.risk.rule import Numbers, Request, Rule
+from tbv8.risk.events import Terms
+from tbv8.risk.rule import Numbers, Request, Rule, of_terms
 
 _LASTING = ("gtc", "gtd", "day")
 _AT_ONCE = ("ioc", "fok")
 
 
-def _not_simulated(request: Request) -> Numbers | None:
-    terms = request.terms
-    if terms is None or terms.time_in_force in _LASTING:
-        return None
-    return {} if terms.is_stop or terms.time_in_force not in _AT_ONCE else None
+def _is_not_simulated(terms: Terms) -> bool:
+    if terms.time_in_force in _LASTING:
+        return False
+    return terms.is_stop or terms.time_in_force not in _AT_ONCE
 
 
 def _over(request: Request) -> Numbers | None:
@@ -22,17 +22,14 @@ def _over(request: Request) -> Numbers | None:
     return {} if request.order.parent is None and terms.ends_ns <= terms.sent_ns else None
 
 
-TIME_IN_FORCE = Rule(
-    name="time_in_force",
-    key=None,
+TIME_IN_FORCE = of_terms(
+    "time_in_force",
     words="a time in force that is not simulated",
-    broken=_not_simulated,
-    scope="sending",
     cure="use GTC, GTD or DAY, or IOC and FOK without a trigger",
+    breaks=_is_not_simulated,
 )
 EXPIRE_TIME = Rule(
     name="expire_time",
-    key=None,
     words="an order whose time is over when it counts",
     broken=_over,
     scope="sending",

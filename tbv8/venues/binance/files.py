@@ -11,7 +11,7 @@ import requests
 
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, digest, parse_checksum
-from tbv8.venues.binance.host import Host, Lent, Patience, failure_in, failure_of, get
+from tbv8.venues.binance.host import Host, HostOptions, Pool, failure_in, failure_of, fetch_reply
 from tbv8.venues.binance.product import Product
 from tbv8.venues.http import OutOfBoundsError, Session
 
@@ -24,7 +24,7 @@ type OpenFiles = Callable[[threading.Event], Files]
 """Open an archive until an event is set."""
 
 
-def archive_of(product: Product, endpoints: Endpoints, patience: Patience) -> OpenFiles:
+def archive_of(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
     """Return an opener of a product's archive; it keeps what it learns of its host."""
     host = Host(
         product,
@@ -32,7 +32,7 @@ def archive_of(product: Product, endpoints: Endpoints, patience: Patience) -> Op
         option="archive_url",
         cure=f"a mirror of {_ARCHIVE_URL} that answers here",
         at_once=THREADS,
-        patience=patience,
+        options=options,
     )
     return partial(Files, host, endpoints.redirect_hosts)
 
@@ -44,13 +44,13 @@ class Files:
         self, host: Host, redirect_hosts: Collection[str], closing: threading.Event
     ) -> None:
         self._host, self._closing = host, closing
-        self._sessions = Lent(
+        self._sessions = Pool(
             lambda: Session(most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set)
         )
 
     def close(self) -> None:
         """Close the connections."""
-        for session in self._sessions.made:
+        for session in self._sessions.items:
             session.close()
 
     def read(self, path: str) -> tuple[bytes, str] | None:
@@ -75,9 +75,9 @@ class Files:
         """Return an archive file; None where there is none."""
 
         def call() -> tuple[bytes | None, Mapping[str, str]]:
-            with self._sessions.one() as session:
+            with self._sessions.borrow() as session:
                 try:
-                    reply = get(session, self._host, path)
+                    reply = fetch_reply(session, self._host, path)
                 except OutOfBoundsError as e:
                     raise UnusableError(str(e)) from e
                 except requests.RequestException as e:
@@ -88,4 +88,4 @@ class Files:
                 return None, reply.headers
             raise failure_in(reply)
 
-        return self._host.ask(path, call, self._closing)
+        return self._host.retry(path, call, self._closing)

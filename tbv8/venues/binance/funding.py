@@ -12,7 +12,7 @@ from tbv8.market import HOUR_MS, Span
 from tbv8.venues.base import Endpoints, Fetched, History, Payment
 from tbv8.venues.binance.archive import UnusableError, parse_rates
 from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance.plan import Piece, rate_pieces
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
@@ -33,12 +33,12 @@ _USUAL_HOURS = 8
 
 
 def open_funding(
-    product: Product, endpoints: Endpoints, patience: Patience | None = None
+    product: Product, endpoints: Endpoints, options: HostOptions | None = None
 ) -> History:
     """Open a session with the funding of a product."""
-    patience = patience or Patience()
-    rest = open_rest(product, endpoints, patience)
-    return History(rest, BinanceRates(product, rest, archive_of(product, endpoints, patience)))
+    options = options or HostOptions()
+    rest = open_rest(product, endpoints, options)
+    return History(rest, BinanceRates(product, rest, archive_of(product, endpoints, options)))
 
 
 class BinanceRates:

@@ -12,7 +12,7 @@ from tbv8.market import DAY_MS, ONE_MINUTE, Span
 from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_unusable
 from tbv8.venues.binance.archive import UnusableError, parse_file
 from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
-from tbv8.venues.binance.host import Patience
+from tbv8.venues.binance.host import HostOptions
 from tbv8.venues.binance.minutes import Minutes, absent, cut, join, to_table
 from tbv8.venues.binance.plan import Piece, Source, pieces
 from tbv8.venues.binance.product import Product
@@ -27,12 +27,12 @@ type _Outcome = Fetched | list[AsyncResult[_Outcome]]
 
 
 def open_history(
-    product: Product, endpoints: Endpoints, patience: Patience | None = None
+    product: Product, endpoints: Endpoints, options: HostOptions | None = None
 ) -> History:
     """Open a session with the 1m bars of a product."""
-    patience = patience or Patience()
-    rest = open_rest(product, endpoints, patience)
-    return History(rest, BinanceBars(product, rest, archive_of(product, endpoints, patience)))
+    options = options or HostOptions()
+    rest = open_rest(product, endpoints, options)
+    return History(rest, BinanceBars(product, rest, archive_of(product, endpoints, options)))
 
 
 class BinanceBars:

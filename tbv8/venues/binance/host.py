@@ -31,19 +31,19 @@ from tbv8.venues.binance.product import Product
 from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_words
 
 _WEIGHT_SHARE = 0.8
-_SAID_FROM_S = 3.0  # a shorter pause is over before it is read
+_SHORTEST_LOGGED_S = 3.0  # a shorter pause is over before it is read
 _LONGEST_S = 366 * 86_400.0  # a longer time is told as this one
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
-_LIMIT_TOLD = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
+_LIMIT_TEXT = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
-_BAN_TOLD = re.compile(r"banned until (\d{12,14})")
+_BAN_TEXT = re.compile(r"banned until (\d{12,14})")
 
 
 def _ignore(_line: str) -> None:
     return None
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of retries with a host that fails.
 
     Args:
@@ -84,11 +84,11 @@ class FailureError(Exception):
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
         text: str = "",
-        hopeless: bool = False,
+        is_final: bool = False,
     ) -> None:
         super().__init__(one_line(problem))
         self.status, self.headers, self.text = status, headers or {}, text
-        self.hopeless = hopeless
+        self.is_final = is_final
 
     @property
     def code(self) -> int | None:
@@ -104,15 +104,15 @@ def failure_of(e: BaseException) -> FailureError:
     chain = list(causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
-        return FailureError(str(e), hopeless=True)
+        return FailureError(str(e), is_final=True)
     if failed.response is not None:
         return failure_in(failed.response)
     if isinstance(failed, OutOfBoundsError | MisledError):
-        return FailureError(str(failed), hopeless=True)
+        return FailureError(str(failed), is_final=True)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
     return FailureError(
         failure_words(failed),
-        hopeless=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
+        is_final=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
     )
 
 
@@ -136,7 +136,7 @@ class Host:
         option: The key of the venue's file that sets it.
         cure: What to set it to where the host is refused.
         at_once: How many requests may be under way.
-        patience: How long to go on.
+        options: How long to go on.
     """
 
     def __init__(
@@ -147,18 +147,18 @@ class Host:
         option: str,
         cure: str,
         at_once: int,
-        patience: Patience,
+        options: HostOptions,
     ) -> None:
         self._venue, self._config, self.url = product.venue, product.config, url
-        self.patience = patience
+        self.options = options
         self._option, self._cure = option, cure
         self._slots = threading.BoundedSemaphore(at_once)
         self._lock = threading.Lock()
-        self._silent_until_s = self._said_until_s = 0.0
+        self._silent_until_s = self._logged_until_s = 0.0
         self._minute = self._used = 0
         self._limit = product.weight_limit
 
-    def ask[T](
+    def retry[T](
         self,
         path: str,
         call: Callable[[], tuple[T, Mapping[str, str]]],
@@ -172,7 +172,7 @@ class Host:
             VenueError: The host refuses, or fails too often.
             CancelledError: `closing` was set.
         """
-        where = f"{self._venue}: {self.url}{path}"
+        url = f"{self._venue}: {self.url}{path}"
         for tried in count(1):
             with self._slots:
                 self._await_turn(weight, closing)
@@ -181,40 +181,40 @@ class Host:
                 except FailureError as e:
                     failure = e
                     self._note_used(e.headers)
-                    pause_s = self._pause_s(where, e, tried)
+                    pause_s = self._pause_s(url, e, tried)
                 else:
                     self._note_used(headers)
                     return value
-            if tried >= self.patience.tries:
-                raise _given_up(where, str(failure), tried) from failure
+            if tried >= self.options.tries:
+                raise _too_many_failures(url, str(failure), tried) from failure
             if pause_s:
                 self._log_pause(f"{failure} for {path}, next try in", pause_s)
                 self._wait(pause_s, closing)
         raise AssertionError  # count does not end
 
     def back_off(self, path: str, problem: str, tried: int, closing: threading.Event) -> None:
-        """Pause before the next try of something that `ask` cannot see failing.
+        """Pause before the next try of something that `retry` cannot see failing.
 
         Raises:
             VenueError: There was a last try already.
         """
-        if tried >= self.patience.tries:
-            raise _given_up(f"{self._venue}: {self.url}{path}", problem, tried)
+        if tried >= self.options.tries:
+            raise _too_many_failures(f"{self._venue}: {self.url}{path}", problem, tried)
         pause_s = self._backoff_s(tried)
         self._log_pause(f"{problem} for {path}, next try in", pause_s)
         self._wait(pause_s, closing)
 
     def _await_turn(self, weight: int, closing: threading.Event) -> None:
-        while wait := self._take(weight):
+        while wait := self._reserve(weight):
             self._log_pause(*wait)
             self._wait(wait[1], closing)
         if closing.is_set():
             raise CancelledError
 
-    def _take(self, weight: int) -> tuple[str, float] | None:
+    def _reserve(self, weight: int) -> tuple[str, float] | None:
         """Take weight out of this minute's; return why and how long to wait if there is none."""
         with self._lock:
-            now_s = self.patience.clock()
+            now_s = self.options.clock()
             if now_s < self._silent_until_s:
                 return "asks to be left alone (HTTP 429) for", self._silent_until_s - now_s
             if int(now_s // 60) != self._minute:
@@ -232,21 +232,21 @@ class Host:
             with self._lock:
                 self._used = max(self._used, int(used))
 
-    def _log_pause(self, why: str, seconds: float) -> None:
+    def _log_pause(self, reason: str, seconds: float) -> None:
         """Tell of a pause, once though several threads make it."""
-        until_s = self.patience.clock() + seconds
+        until_s = self.options.clock() + seconds
         with self._lock:
-            if seconds < _SAID_FROM_S or until_s < self._said_until_s + 1:
+            if seconds < _SHORTEST_LOGGED_S or until_s < self._logged_until_s + 1:
                 return
-            self._said_until_s = until_s
-        self.patience.log(f"{self.url} {why} {seconds:.0f} s")
+            self._logged_until_s = until_s
+        self.options.log(f"{self.url} {reason} {seconds:.0f} s")
 
     def _wait(self, seconds: float, closing: threading.Event) -> None:
-        self.patience.wait(closing, seconds)
+        self.options.wait(closing, seconds)
         if closing.is_set():
             raise CancelledError
 
-    def _stop_if_final(self, where: str, failure: FailureError) -> None:
+    def _stop_if_final(self, url: str, failure: FailureError) -> None:
         if failure.status == 418:
             raise VenueError(
                 f"{self._venue}: {self.url} bans this address until {self._ban_end(failure)} (HTTP "
@@ -257,84 +257,85 @@ class Host:
                 f"{self._venue}: {self.url} refuses this place or network ({failure}): set "
                 f"`{self._option}` in {self._config} to {self._cure}"
             )
-        if failure.hopeless or (
+        if failure.is_final or (
             failure.status is not None and failure.status < 500 and failure.status not in (408, 429)
         ):
             raise VenueError(
-                f"{where}: {failure}{_said(failure)}: correct `{self._option}` in {self._config}"
+                f"{url}: {failure}{_reply_text(failure)}: correct `{self._option}` in "
+                f"{self._config}"
             )
 
-    def _pause_s(self, where: str, failure: FailureError, tried: int) -> float:
+    def _pause_s(self, url: str, failure: FailureError, tried: int) -> float:
         """Return the seconds before the next try; after a 429 they hold for all threads.
 
         Raises:
             VenueError: There is no sense in another try.
         """
-        self._stop_if_final(where, failure)
-        told_s = self._retry_after_s(failure)
-        if told_s is not None and told_s > self.patience.longest_wait_s:
+        self._stop_if_final(url, failure)
+        retry_after_s = self._retry_after_s(failure)
+        if retry_after_s is not None and retry_after_s > self.options.longest_wait_s:
             raise VenueError(
-                f"{self._venue}: {self.url} is not to be asked until {self._moment(told_s)} "
+                f"{self._venue}: {self.url} is not to be asked until {self._moment(retry_after_s)} "
                 f"({failure}): run the same command again after that"
             )
         if failure.status == HTTPStatus.TOO_MANY_REQUESTS:
-            now_s = self.patience.clock()
-            wait_s = 60 - now_s % 60 if told_s is None else told_s
+            now_s = self.options.clock()
+            wait_s = 60 - now_s % 60 if retry_after_s is None else retry_after_s
             with self._lock:
                 self._silent_until_s = max(self._silent_until_s, now_s + wait_s)
-                if limit := _LIMIT_TOLD.search(failure.text):
+                if limit := _LIMIT_TEXT.search(failure.text):
                     self._limit = int(limit[1])
             return 0.0  # the turn waits
-        return max(self._backoff_s(tried), told_s or 0.0)
+        return max(self._backoff_s(tried), retry_after_s or 0.0)
 
     def _backoff_s(self, tried: int) -> float:
-        return backoff_s(tried, base_s=self.patience.base_s, cap_s=self.patience.cap_s)
+        return backoff_s(tried, base_s=self.options.base_s, cap_s=self.options.cap_s)
 
     def _retry_after_s(self, failure: FailureError) -> float | None:
-        told = failure.headers.get("Retry-After", "").strip()
-        if told.isdecimal():
-            return min(float(told), _LONGEST_S)
+        header = failure.headers.get("Retry-After", "").strip()
+        if header.isdecimal():
+            return min(float(header), _LONGEST_S)
         try:
-            until_s: float = parsedate_to_datetime(told[:100]).timestamp()
+            until_s: float = parsedate_to_datetime(header[:100]).timestamp()
         except (ValueError, OverflowError):
             return None
-        return min(max(0.0, until_s - self.patience.clock()), _LONGEST_S)
+        return min(max(0.0, until_s - self.options.clock()), _LONGEST_S)
 
     def _moment(self, wait_s: float) -> str:
-        return iso(int(self.patience.clock() + wait_s) * 1000)
+        return iso(int(self.options.clock() + wait_s) * 1000)
 
     def _ban_end(self, failure: FailureError) -> str:
-        if told := _BAN_TOLD.search(failure.text):
-            return iso(int(told[1]) // 1000 * 1000)
+        if match := _BAN_TEXT.search(failure.text):
+            return iso(int(match[1]) // 1000 * 1000)
         wait_s = self._retry_after_s(failure)
         if wait_s is None:
             return "a time that it does not tell (2 minutes to 3 days)"
         return self._moment(wait_s)
 
 
-class Lent[T]:
+class Pool[T]:
     """Things that only one thread may use at a time, made when none is free."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
         self._free: SimpleQueue[T] = SimpleQueue()
-        self.made: list[T] = []
+        self.items: list[T] = []
 
     @contextmanager
-    def one(self) -> Iterator[T]:
+    def borrow(self) -> Iterator[T]:
         """Lend one."""
         try:
-            thing = self._free.get_nowait()
+            item = self._free.get_nowait()
         except Empty:
-            thing = self._make()
-            self.made.append(thing)
+            item = self._make()
+            self.items.append(item)
         try:
-            yield thing
+            yield item
         finally:
-            self._free.put(thing)
+            self._free.put(item)
 
 
-def get(
+def fetch_reply(
     session: requests.Session, host: Host, path: str, *, params: Any = None
 ) -> requests.Response:
     """Ask once; a reply with any status is returned.
@@ -342,11 +343,11 @@ def get(
     Raises:
         requests.RequestException: There was no reply, or one that is refused.
     """
-    timeout = (host.patience.connect_s, host.patience.read_s)
+    timeout = (host.options.connect_s, host.options.read_s)
     return session.get(f"{host.url}{path}", params=params, timeout=timeout)
 
 
-def get_json[T](
+def fetch_json[T](
     session: requests.Session, host: Host, path: str, params: Mapping[str, Any], kind: type[T]
 ) -> tuple[T, Mapping[str, str]]:
     """Return a reply's body and its headers.
@@ -355,7 +356,7 @@ def get_json[T](
         FailureError: There was none, or its status is an error, or it is not of this kind.
     """
     try:
-        reply = get(session, host, path, params=params)
+        reply = fetch_reply(session, host, path, params=params)
     except requests.RequestException as e:
         raise failure_of(e) from e
     if reply.status_code != HTTPStatus.OK:
@@ -386,12 +387,12 @@ def unknown_symbol(product: Product, native: str) -> VenueError:
     )
 
 
-def _given_up(where: str, problem: str, tried: int) -> VenueError:
+def _too_many_failures(url: str, problem: str, tried: int) -> VenueError:
     return VenueError(
-        f"{where}: {problem}, {tried} times: run the same command again later, what was fetched is "
+        f"{url}: {problem}, {tried} times: run the same command again later, what was fetched is "
         "kept"
     )
 
 
-def _said(failure: FailureError) -> str:
+def _reply_text(failure: FailureError) -> str:
     return f" {quoted(failure.text)}" if failure.text else ""

@@ -21,10 +21,10 @@ from tbv8.venues.base import Endpoints, Moment, Payment
 from tbv8.venues.binance.host import (
     FailureError,
     Host,
-    Lent,
-    Patience,
+    HostOptions,
+    Pool,
     failure_of,
-    get_json,
+    fetch_json,
     naming_symbol,
 )
 from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
@@ -53,7 +53,7 @@ class _Time(msgspec.Struct):
     serverTime: Moment
 
 
-def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Host:
+def rest_host(product: Product, endpoints: Endpoints, options: HostOptions) -> Host:
     """Return the host of a product's REST API."""
     return Host(
         product,
@@ -61,13 +61,13 @@ def rest_host(product: Product, endpoints: Endpoints, patience: Patience) -> Hos
         option="rest_url",
         cure=product.rest_cure,
         at_once=AT_ONCE,
-        patience=patience,
+        options=options,
     )
 
 
-def open_rest(product: Product, endpoints: Endpoints, patience: Patience) -> Rest:
+def open_rest(product: Product, endpoints: Endpoints, options: HostOptions) -> Rest:
     """Open a product's REST API."""
-    return Rest(product, rest_host(product, endpoints, patience), endpoints.redirect_hosts)
+    return Rest(product, rest_host(product, endpoints, options), endpoints.redirect_hosts)
 
 
 class Rest:
@@ -76,7 +76,7 @@ class Rest:
     def __init__(self, product: Product, host: Host, redirect_hosts: Collection[str] = ()) -> None:
         self._product, self._host, self._redirect_hosts = product, host, redirect_hosts
         self._klines_path, self._time_path = f"{product.api}/klines", f"{product.api}/time"
-        self._exchanges: Lent[Any] = Lent(self._open_exchange)
+        self._exchanges: Pool[Any] = Pool(self._open_exchange)
         self._session = self._open_session()
         self._end_ms = _NO_END_MS  # no bar opens later
         self._open = threading.Event()  # never set: what the session itself asks is not cancelled
@@ -84,7 +84,7 @@ class Rest:
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-        for exchange in self._exchanges.made:
+        for exchange in self._exchanges.items:
             exchange.session.close()
 
     def native_symbol(self, symbol: str) -> str:
@@ -95,11 +95,11 @@ class Rest:
         """Return the venue's clock: what it has not passed is not history."""
 
         def call() -> tuple[int, Mapping[str, str]]:
-            answer, headers = get_json(self._session, self._host, self._time_path, {}, _Time)
+            answer, headers = fetch_json(self._session, self._host, self._time_path, {}, _Time)
             now_ms = int(time.time() * 1000)
             return check_clock(self._product.venue, answer.serverTime, now_ms=now_ms), headers
 
-        clock_ms = self._host.ask(self._time_path, call, self._open, weight=_TIME_WEIGHT)
+        clock_ms = self._host.retry(self._time_path, call, self._open, weight=_TIME_WEIGHT)
         self._end_ms = clock_ms + DAY_MS  # a session is over within the day
         return clock_ms
 
@@ -115,7 +115,7 @@ class Rest:
 
         def call() -> tuple[int, Mapping[str, str]]:
             with naming_symbol(self._product, native):
-                rows, headers = get_json(
+                rows, headers = fetch_json(
                     self._session, self._host, self._klines_path, params, list[_Row]
                 )
             first = _parse_klines(rows, Span(0, self._end_ms), headers)
@@ -124,7 +124,7 @@ class Rest:
                 raise FailureError(f"it has no bar of {native} yet", headers=headers)
             return min(opens), headers
 
-        return self._host.ask(
+        return self._host.retry(
             self._klines_path, call, self._open, weight=self._product.page_weight(1)
         )
 
@@ -231,7 +231,7 @@ class Rest:
 
         def call() -> tuple[list[Payment], Mapping[str, str]]:
             with naming_symbol(self._product, native):
-                rows, headers = get_json(
+                rows, headers = fetch_json(
                     self._session, self._host, path, params, list[_FundingRate]
                 )
             times = [row.fundingTime for row in rows]
@@ -240,7 +240,7 @@ class Rest:
                 raise FailureError(problem, headers=headers)
             return [Payment(row.fundingTime, row.fundingRate) for row in rows], headers
 
-        return self._host.ask(path, call, closing, weight=1)
+        return self._host.retry(path, call, closing, weight=1)
 
     def _has_ended(self, native: str, ts_ms: int, closing: threading.Event) -> bool:
         """Return True if the newest bar opened before `ts_ms`."""
@@ -258,7 +258,7 @@ class Rest:
         def call() -> tuple[Minutes, Mapping[str, str]]:
             import ccxt
 
-            with naming_symbol(self._product, native), self._exchanges.one() as exchange:
+            with naming_symbol(self._product, native), self._exchanges.borrow() as exchange:
                 try:
                     rows = getattr(exchange, self._product.ccxt_klines)(params)
                 except ccxt.BaseError as e:
@@ -269,7 +269,7 @@ class Rest:
             within = Span(span.start_ms, min(span.end_ms, self._end_ms))
             return _parse_klines(rows, within, headers), headers
 
-        return self._host.ask(
+        return self._host.retry(
             self._klines_path, call, closing, weight=self._product.page_weight(limit)
         )
 
@@ -284,7 +284,7 @@ class Rest:
                 "urls": {"api": {self._product.ccxt_api: f"{self._host.url}{self._product.api}"}},
                 "enableRateLimit": False,
                 "requests_trust_env": True,  # proxies of the environment, as requests does
-                "timeout": int(self._host.patience.ccxt_s * 1000),
+                "timeout": int(self._host.options.ccxt_s * 1000),
                 "session": self._open_session(),
                 "userAgent": "tbv8",
             }

@@ -14,7 +14,7 @@ import msgspec
 
 from tbv8.errors import VenueError
 from tbv8.venues.base import Contract, Endpoints, Rules
-from tbv8.venues.binance.host import Host, Patience, get_json, naming_symbol, unknown_symbol
+from tbv8.venues.binance.host import Host, HostOptions, fetch_json, naming_symbol, unknown_symbol
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
 from tbv8.venues.http import Session
@@ -45,14 +45,14 @@ def fetch_rules(
     endpoints: Endpoints,
     symbols: Mapping[str, str | None],
     *,
-    patience: Patience | None = None,
+    options: HostOptions | None = None,
 ) -> dict[str, Rules]:
     """Return the rules of symbols, as the venue publishes them now.
 
     Raises:
         VenueError: The venue does not know one of them, refuses, or is out of reach.
     """
-    host, found = rest_host(product, endpoints, patience or Patience()), dict[str, Rules]()
+    host, found = rest_host(product, endpoints, options or HostOptions()), dict[str, Rules]()
     listed: dict[str, _Symbol] = {}
     with Session(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
         for symbol, native in symbols.items():
@@ -77,9 +77,9 @@ def _fetch_listed(
 
     def call() -> tuple[_Info, Mapping[str, str]]:
         with naming_symbol(product, native):
-            return get_json(session, host, path, params, _Info)
+            return fetch_json(session, host, path, params, _Info)
 
-    info = host.ask(path, call, threading.Event(), weight=product.info_weight)
+    info = host.retry(path, call, threading.Event(), weight=product.info_weight)
     return {told.symbol: told for told in info.symbols}
 
 

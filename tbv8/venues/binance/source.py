@@ -21,9 +21,9 @@ def history_source(product: Product) -> HistorySource:
 
     def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.binance.history import open_history
-        from tbv8.venues.binance.host import Patience
+        from tbv8.venues.binance.host import HostOptions
 
-        return open_history(product, endpoints, Patience(log=log))
+        return open_history(product, endpoints, HostOptions(log=log))
 
     return HistorySource(span=span, cost=cost, open=opened)
 
@@ -40,9 +40,9 @@ def funding_source(product: Product) -> HistorySource:
 
     def opened(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.binance.funding import open_funding
-        from tbv8.venues.binance.host import Patience
+        from tbv8.venues.binance.host import HostOptions
 
-        return open_funding(product, endpoints, Patience(log=log))
+        return open_funding(product, endpoints, HostOptions(log=log))
 
     return HistorySource(span=span, cost=cost, open=opened)
 
@@ -53,9 +53,9 @@ def rules_source(product: Product) -> FetchRules:
     def fetch(
         endpoints: Endpoints, log: Log, symbols: Mapping[str, str | None]
     ) -> dict[str, Rules]:
-        from tbv8.venues.binance.host import Patience
+        from tbv8.venues.binance.host import HostOptions
         from tbv8.venues.binance.rules import fetch_rules
 
-        return fetch_rules(product, endpoints, symbols, patience=Patience(log=log))
+        return fetch_rules(product, endpoints, symbols, options=HostOptions(log=log))
 
     return fetch

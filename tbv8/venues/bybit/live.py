@@ -24,15 +24,15 @@ from tbv8.venues.base import (
     UNREADABLE,
     Ack,
     Amount,
-    Ask,
     Channel,
     Contract,
-    Market,
+    ErrorFrame,
+    Listing,
     Moment,
     Payment,
     Price,
-    Refusal,
     RefusedError,
+    Request,
     Rules,
     TradeId,
     TradeNumber,
@@ -191,11 +191,11 @@ _decode_book = msgspec.json.Decoder(_Book, strict=False).decode
 class BybitFeed:
     """The frames of one connection; see `tbv8.venues.base.Feed`."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
-        self._natives = {symbol: market.native for symbol, market in markets.items()}
+    def __init__(self, listings: Mapping[str, Listing]) -> None:
+        self._natives = {symbol: listing.native for symbol, listing in listings.items()}
         self._streams: dict[str, tuple[Channel, str]] = {
-            f"{topic}.{market.native}": (channel, symbol)
-            for symbol, market in markets.items()
+            f"{topic}.{listing.native}": (channel, symbol)
+            for symbol, listing in listings.items()
             for channel, topic in _TOPICS.items()
         }
         self._sequences: dict[str, int] = {}
@@ -216,7 +216,7 @@ class BybitFeed:
         topic = f"{_TOPICS[channel]}.{self._natives[symbol]}"
         return msgspec.json.encode({"op": op, "args": [topic], "req_id": topic}).decode()
 
-    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame; a book older than one seen before has none.
 
         Raises:
@@ -248,11 +248,11 @@ class BybitFeed:
         self._sequences[symbol] = book.seq
         return (_to_bbo(book, message.cts or message.ts, symbol),)
 
-    def _answers(self, message: _Frame) -> Sequence[Ack | Refusal]:
+    def _answers(self, message: _Frame) -> Sequence[Ack | ErrorFrame]:
         subscribed = message.success or message.ret_msg.startswith(_ALREADY)
         if message.op == "subscribe" and subscribed and message.req_id in self._streams:
             return (Ack(*self._streams[message.req_id]),)
-        return (Refusal(message.ret_msg),) if message.success is False else ()
+        return (ErrorFrame(message.ret_msg),) if message.success is False else ()
 
 
 class BybitLive:
@@ -275,57 +275,57 @@ class BybitLive:
         base, _, quote = symbol.partition("/")
         return f"{base}{'PERP' if quote == 'USDC' else quote}"
 
-    def open_feed(self, markets: Mapping[str, Market]) -> BybitFeed:
+    def open_feed(self, listings: Mapping[str, Listing]) -> BybitFeed:
         """Return the parser of a new connection."""
-        return BybitFeed(markets)
+        return BybitFeed(listings)
 
-    def ask_clock(self) -> Ask[int]:
+    def clock_request(self) -> Request[int]:
         """Ask for the venue's clock."""
-        return _ask("time", _parse_clock)
+        return _request("time", _parse_clock)
 
-    def ask_markets(self) -> Ask[dict[str, Market]]:
+    def listings_request(self) -> Request[dict[str, Listing]]:
         """Ask for every contract that trades, page by page."""
-        return _ask_instruments(_to_markets)
+        return _instruments_request(_to_listings)
 
-    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+    def contracts_request(self) -> Request[dict[str, Contract]]:
         """Ask for the rules of every contract; fees are those of an account, so not public."""
-        return _ask_instruments(_to_contracts)
+        return _instruments_request(_to_contracts)
 
-    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+    def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
         """Ask for the newest 1000 trades."""
         parse = partial(_parse_recent, symbol)
-        return _ask("recent-trade", parse, symbol=market.native, limit=_TRADES_A_REPLY)
+        return _request("recent-trade", parse, symbol=listing.native, limit=_TRADES_A_REPLY)
 
-    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+    def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Ask for the book's best levels."""
-        return _ask("orderbook", partial(_parse_book, symbol), symbol=market.native, limit=1)
+        return _request("orderbook", partial(_parse_book, symbol), symbol=listing.native, limit=1)
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+    def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
         """Ask for what was paid, the newest first: 200 payments a page."""
-        return _ask(
+        return _request(
             "funding/history",
-            partial(_parse_payments, self, market, span),
-            symbol=market.native,
+            partial(_parse_payments, self, listing, span),
+            symbol=listing.native,
             startTime=span.start_ms,
             endTime=span.end_ms - 1,
             limit=_PAYMENTS_A_REPLY,
         )
 
-    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+    def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
         """Ask for the contract's launch; then for what was paid in the days from there on."""
-        parse = partial(_parse_launch, self, market)
-        return _ask("instruments-info", parse, symbol=market.native)
+        parse = partial(_parse_launch, self, listing)
+        return _request("instruments-info", parse, symbol=listing.native)
 
-    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+    def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
         """Ask for the state of every contract."""
-        return _ask("tickers", _parse_marks, weight=5)
+        return _request("tickers", _parse_marks, weight=5)
 
-    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+    def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
         """Ask for 1m bars, at most 1000; the newest stay of more."""
-        return _ask(
+        return _request(
             "kline",
             partial(_parse_candles, span),
-            symbol=market.native,
+            symbol=listing.native,
             interval="1",
             start=span.start_ms,
             end=span.end_ms - 1,
@@ -333,10 +333,10 @@ class BybitLive:
         )
 
 
-def _ask[T](
-    call: str, parse: Callable[[bytes], T | Ask[T]], *, weight: float = 1.0, **params: str | int
-) -> Ask[T]:
-    return Ask(
+def _request[T](
+    call: str, parse: Callable[[bytes], T | Request[T]], *, weight: float = 1.0, **params: str | int
+) -> Request[T]:
+    return Request(
         path=f"/v5/market/{call}",
         parse=parse,
         params={"category": "linear", **params},
@@ -344,14 +344,14 @@ def _ask[T](
     )
 
 
-def _ask_instruments[T](
+def _instruments_request[T](
     read: Callable[[Sequence[msgspec.Raw]], dict[str, T]],
     before: Sequence[dict[str, T]] = (),
     **cursor: str,
-) -> Ask[dict[str, T]]:
+) -> Request[dict[str, T]]:
     """Ask for a page of instruments, and with its reply for the next."""
 
-    def parse(reply: bytes) -> dict[str, T] | Ask[dict[str, T]]:
+    def parse(reply: bytes) -> dict[str, T] | Request[dict[str, T]]:
         page = _decoded(_Rows[msgspec.Raw], reply)
         pages = [*before, read(page.rows)]
         if not page.cursor:
@@ -359,9 +359,9 @@ def _ask_instruments[T](
         if len(pages) >= _MOST_PAGES:
             raise undocumented(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
         # It comes quoted for a URL, and is quoted once more when it is sent.
-        return _ask_instruments(read, pages, cursor=unquote(page.cursor))
+        return _instruments_request(read, pages, cursor=unquote(page.cursor))
 
-    return _ask("instruments-info", parse, weight=5, limit=1000, **cursor)
+    return _request("instruments-info", parse, weight=5, limit=1000, **cursor)
 
 
 def _to_trades(trades: Sequence[_Trade] | Sequence[_RecentTrade], symbol: str) -> list[Trade]:
@@ -387,15 +387,15 @@ def _sequence(trade: _RecentTrade) -> tuple[int, int]:
 def _to_bbo(book: _Book, ts_ms: int, symbol: str) -> Bbo:
     if not ts_ms:
         raise VenueError(f"{VENUE}: a book of {symbol} without a time")
-    bid, ask = book.b[0] if book.b else None, book.a[0] if book.a else None
+    bid, request = book.b[0] if book.b else None, book.a[0] if book.a else None
     return Bbo(
         VENUE,
         symbol,
         ts_ms,
         bid.price if bid else None,
         bid.size if bid else None,
-        ask.price if ask else None,
-        ask.size if ask else None,
+        request.price if request else None,
+        request.size if request else None,
     )
 
 
@@ -436,9 +436,9 @@ def _parse_clock(reply: bytes) -> int:
     return _decoded(_Time, reply).timeNano // 1_000_000
 
 
-def _to_markets(rows: Sequence[msgspec.Raw]) -> dict[str, Market]:
+def _to_listings(rows: Sequence[msgspec.Raw]) -> dict[str, Listing]:
     return {
-        row.symbol: Market(native=row.symbol, problem=_problem(row))
+        row.symbol: Listing(native=row.symbol, problem=_problem(row))
         for row in _readable(_Instrument, rows)
     }
 
@@ -482,8 +482,8 @@ def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
 
 
 def _parse_payments(
-    live: BybitLive, market: Market, span: Span, reply: bytes
-) -> list[Payment] | Ask[list[Payment]]:
+    live: BybitLive, listing: Listing, span: Span, reply: bytes
+) -> list[Payment] | Request[list[Payment]]:
     rows = _decoded(_Rows[_Paid], reply).rows
     paid = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
     oldest_ms = min((payment.time_ms for payment in paid), default=0)
@@ -491,30 +491,30 @@ def _parse_payments(
         return paid
     if oldest_ms >= span.end_ms:
         raise undocumented(VENUE, reply, "payments behind those that were asked for")
-    return followed_by(paid, live.ask_payments(market, Span(span.start_ms, oldest_ms)))
+    return followed_by(paid, live.payments_request(listing, Span(span.start_ms, oldest_ms)))
 
 
 def _parse_launch(
-    live: BybitLive, market: Market, reply: bytes
-) -> list[Payment] | Ask[list[Payment]]:
+    live: BybitLive, listing: Listing, reply: bytes
+) -> list[Payment] | Request[list[Payment]]:
     now_ms, launches = _opened(reply).time, _decoded(_Rows[_Launched], reply).rows
     launch_ms = launches[0].launchTime // DAY_MS * DAY_MS if launches else now_ms
-    return _oldest(live, market, launch_ms, now_ms)
+    return _oldest(live, listing, launch_ms, now_ms)
 
 
 def _oldest(
-    live: BybitLive, market: Market, start_ms: int, now_ms: int
-) -> list[Payment] | Ask[list[Payment]]:
+    live: BybitLive, listing: Listing, start_ms: int, now_ms: int
+) -> list[Payment] | Request[list[Payment]]:
     """Return a request for what was paid in some days; if that is nothing, in those behind them."""
     if not 0 <= start_ms < now_ms:
         return []
     span = Span(start_ms, start_ms + _OLDEST_DAYS * DAY_MS)
 
-    def parse(reply: bytes) -> list[Payment] | Ask[list[Payment]]:
-        found = _parse_payments(live, market, span, reply)
-        return found or _oldest(live, market, span.end_ms, now_ms)
+    def parse(reply: bytes) -> list[Payment] | Request[list[Payment]]:
+        found = _parse_payments(live, listing, span, reply)
+        return found or _oldest(live, listing, span.end_ms, now_ms)
 
-    return replace(live.ask_payments(market, span), parse=parse)
+    return replace(live.payments_request(listing, span), parse=parse)
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:

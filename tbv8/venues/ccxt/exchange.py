@@ -18,7 +18,7 @@ from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, Log, RefusedError
 from tbv8.venues.bounds import check_clock
 from tbv8.venues.http import Session, causes
-from tbv8.venues.live_calls import Patience
+from tbv8.venues.live_calls import RetryPolicy
 
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
 _LONGEST_WAIT_S = 300.0
@@ -36,16 +36,16 @@ class Exchange:
         name: ccxt's.
         endpoints: `rest_url` in place of the exchange's own hosts.
         log: Prints a line for the user, about a long wait.
-        patience: How long to go on.
+        retries: How long to go on.
 
     `ccxt` is ccxt's own object; what sends a request is called by `ask`.
     """
 
     def __init__(
-        self, name: str, endpoints: Endpoints, *, log: Log, patience: Patience | None = None
+        self, name: str, endpoints: Endpoints, *, log: Log, retries: RetryPolicy | None = None
     ) -> None:
         self.name, self._log = name, log
-        self._patience = patience or Patience()
+        self._retries = retries or RetryPolicy()
         self._session = Session(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
         self.ccxt: Any = self._open(endpoints.rest_url)
         self._free_at_s = 0.0
@@ -90,7 +90,7 @@ class Exchange:
             RefusedError: The exchange says no.
             VenueError: It fails too often.
         """
-        for tried in range(1, self._patience.tries + 1):
+        for tried in range(1, self._retries.tries + 1):
             try:
                 return call()
             except ccxt.BaseError as e:
@@ -102,13 +102,13 @@ class Exchange:
                 )
             pause_s = max(
                 retry_after_s,
-                backoff_s(tried, base_s=self._patience.base_s, cap_s=self._patience.cap_s),
+                backoff_s(tried, base_s=self._retries.base_s, cap_s=self._retries.cap_s),
             )
             if tried >= _TRIES_IN_SILENCE or retry_after_s > 1:
                 self._log(f"{self.name}: {what}: {failure}, trying again in {pause_s:.0f} s")
-            self._patience.sleep(pause_s)
+            self._retries.sleep(pause_s)
         raise VenueError(
-            f"{self.name}: {what}: {failure}, {self._patience.tries} times: run the same command "
+            f"{self.name}: {what}: {failure}, {self._retries.tries} times: run the same command "
             "again later"
         )
 
@@ -143,7 +143,7 @@ class Exchange:
         now_s = time.monotonic()
         wait_s = max(0.0, self._free_at_s - now_s)
         if wait_s:
-            self._patience.sleep(wait_s)
+            self._retries.sleep(wait_s)
         limit_s = self.ccxt.rateLimit * (1 if cost is None else cost) / 1000
         self._free_at_s = now_s + wait_s + limit_s
 
@@ -155,7 +155,7 @@ class Exchange:
             {
                 "enableRateLimit": True,
                 "requests_trust_env": True,  # proxies of the environment, as requests does
-                "timeout": int(self._patience.reply_s * 1000),
+                "timeout": int(self._retries.reply_s * 1000),
                 "session": self._session,
                 "userAgent": "tbv8",
             }

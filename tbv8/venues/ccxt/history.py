@@ -28,7 +28,7 @@ from tbv8.venues.base import (
     RefusedError,
 )
 from tbv8.venues.ccxt.exchange import Exchange
-from tbv8.venues.live_calls import Patience
+from tbv8.venues.live_calls import RetryPolicy
 from tbv8.venues.live_history import fill, look_twice, to_table
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ class _Reach(msgspec.Struct, frozen=True):
 
 
 def open_history(
-    origin: FromExchange, endpoints: Endpoints, *, log: Log, patience: Patience | None = None
+    origin: FromExchange, endpoints: Endpoints, *, log: Log, retries: RetryPolicy | None = None
 ) -> History:
     """Open a session with the 1m bars of an exchange; see `tbv8.venues.ccxt.exchange.Exchange`."""
-    exchange = Exchange(origin.exchange, endpoints, log=log, patience=patience)
+    exchange = Exchange(origin.exchange, endpoints, log=log, retries=retries)
     return History(exchange, CcxtBars(exchange))
 
 

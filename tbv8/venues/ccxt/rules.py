@@ -16,7 +16,7 @@ import ccxt
 from tbv8.errors import VenueError
 from tbv8.venues.base import Contract, Endpoints, FromExchange, Log, Rules
 from tbv8.venues.ccxt.exchange import Exchange
-from tbv8.venues.live_calls import Patience
+from tbv8.venues.live_calls import RetryPolicy
 
 _DOLLARS = ("USD", "USDT", "USDC")
 
@@ -27,14 +27,14 @@ def fetch_rules(
     symbols: Mapping[str, str | None],
     *,
     log: Log,
-    patience: Patience | None = None,
+    retries: RetryPolicy | None = None,
 ) -> dict[str, Rules]:
     """Return the rules of symbols, as the exchange publishes them now.
 
     Raises:
         VenueError: The exchange does not know one of them, refuses, or is out of reach.
     """
-    with closing(Exchange(origin.exchange, endpoints, log=log, patience=patience)) as exchange:
+    with closing(Exchange(origin.exchange, endpoints, log=log, retries=retries)) as exchange:
         found = {}
         for symbol, native in symbols.items():
             market = exchange.find_market(native or exchange.native_symbol(symbol))

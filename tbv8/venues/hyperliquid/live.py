@@ -20,14 +20,14 @@ from tbv8.venues.base import (
     UNREADABLE,
     Ack,
     Amount,
-    Ask,
     Channel,
     Contract,
-    Market,
+    ErrorFrame,
+    Listing,
     Moment,
     Payment,
     Price,
-    Refusal,
+    Request,
     Rules,
     TradeNumber,
     followed_by,
@@ -160,9 +160,9 @@ _READ_CHANNELS = ("trades", "bbo", "subscriptionResponse", "error")
 class HyperliquidFeed:
     """The frames of one connection; see `tbv8.venues.base.Feed`."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
-        self._natives = {symbol: market.native for symbol, market in markets.items()}
-        self._symbols = {market.native: symbol for symbol, market in markets.items()}
+    def __init__(self, listings: Mapping[str, Listing]) -> None:
+        self._natives = {symbol: listing.native for symbol, listing in listings.items()}
+        self._symbols = {listing.native: symbol for symbol, listing in listings.items()}
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream; one coin a frame, an array is refused."""
@@ -176,7 +176,7 @@ class HyperliquidFeed:
         subscription = {"type": channel, "coin": self._natives[symbol]}
         return msgspec.json.encode({"method": method, "subscription": subscription}).decode()
 
-    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame.
 
         Text that is no object is skipped, as the venue's own clients do: it greets with a line.
@@ -208,16 +208,16 @@ class HyperliquidFeed:
             return ()
         return (Ack("trades" if channel == "trades" else "bbo", symbol),)
 
-    def _errors(self, text: str) -> Sequence[Ack | Refusal]:
+    def _errors(self, text: str) -> Sequence[Ack | ErrorFrame]:
         if text.startswith("Already unsubscribed"):
             return ()
         if text.startswith("Already subscribed: "):
             try:
                 echo = msgspec.json.decode(text.partition(": ")[2], type=_Subscription)
             except UNREADABLE:
-                return (Refusal(text),)
+                return (ErrorFrame(text),)
             return self._acks("subscribe", echo)
-        return (Refusal(text),)
+        return (ErrorFrame(text),)
 
 
 class HyperliquidLive:
@@ -239,56 +239,56 @@ class HyperliquidLive:
         """Return the coin: `BTC` for `BTC/USDT`."""
         return symbol.partition("/")[0]
 
-    def open_feed(self, markets: Mapping[str, Market]) -> HyperliquidFeed:
+    def open_feed(self, listings: Mapping[str, Listing]) -> HyperliquidFeed:
         """Return the parser of a new connection."""
-        return HyperliquidFeed(markets)
+        return HyperliquidFeed(listings)
 
-    def ask_clock(self) -> Ask[int]:
+    def clock_request(self) -> Request[int]:
         """Ask for the venue's clock."""
         return _info({"type": "exchangeStatus"}, _parse_clock, weight=2)
 
-    def ask_markets(self) -> Ask[dict[str, Market]]:
+    def listings_request(self) -> Request[dict[str, Listing]]:
         """Ask for every coin."""
-        return _info({"type": "meta"}, _parse_markets)
+        return _info({"type": "meta"}, _parse_listings)
 
-    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+    def contracts_request(self) -> Request[dict[str, Contract]]:
         """Ask for the rules of every coin; fees are those of an account, so not public."""
         return _info({"type": "metaAndAssetCtxs"}, _parse_contracts)
 
-    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+    def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
         """Ask for the newest trades: about 10, with no way to older ones."""
-        parse = partial(_parse_recent, {market.native: symbol})
-        return _info({"type": "recentTrades", "coin": market.native}, parse, weight=21)
+        parse = partial(_parse_recent, {listing.native: symbol})
+        return _info({"type": "recentTrades", "coin": listing.native}, parse, weight=21)
 
-    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+    def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Ask for the book's best levels."""
         parse = partial(_parse_book, symbol)
-        return _info({"type": "l2Book", "coin": market.native}, parse, weight=2)
+        return _info({"type": "l2Book", "coin": listing.native}, parse, weight=2)
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+    def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
         """Ask for what was paid: at most 500 payments, by time."""
         last_ms = span.end_ms - 1
         body = {
             "type": "fundingHistory",
-            "coin": market.native,
+            "coin": listing.native,
             "startTime": span.start_ms,
             "endTime": last_ms,
         }
-        return _info(body, partial(_parse_payments, self, market, span))
+        return _info(body, partial(_parse_payments, self, listing, span))
 
-    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+    def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
         """Ask for the first 500 payments."""
-        body = {"type": "fundingHistory", "coin": market.native, "startTime": 0}
+        body = {"type": "fundingHistory", "coin": listing.native, "startTime": 0}
         return _info(body, _payments)
 
-    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+    def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
         """Ask for the state of every coin."""
         return _info({"type": "metaAndAssetCtxs"}, _parse_marks)
 
-    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+    def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
         """Ask for 1m bars; only the newest 5000 exist."""
         request = {
-            "coin": market.native,
+            "coin": listing.native,
             "interval": "1m",
             "startTime": span.start_ms,
             "endTime": span.end_ms - 1,
@@ -300,8 +300,10 @@ class HyperliquidLive:
         )
 
 
-def _info[T](body: object, parse: Callable[[bytes], T | Ask[T]], *, weight: float = 20.0) -> Ask[T]:
-    return Ask(path="/info", parse=parse, body=msgspec.json.encode(body), weight=weight)
+def _info[T](
+    body: object, parse: Callable[[bytes], T | Request[T]], *, weight: float = 20.0
+) -> Request[T]:
+    return Request(path="/info", parse=parse, body=msgspec.json.encode(body), weight=weight)
 
 
 def _trades(trades: Sequence[_Trade], symbols: Mapping[str, str]) -> list[Trade]:
@@ -322,15 +324,15 @@ def _time(trade: Trade) -> int:
     return trade.ts_ms
 
 
-def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, ask: _Level | None) -> Bbo:
+def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, request: _Level | None) -> Bbo:
     return Bbo(
         VENUE,
         symbol,
         ts_ms,
         bid.px if bid else None,
         bid.sz if bid else None,
-        ask.px if ask else None,
-        ask.sz if ask else None,
+        request.px if request else None,
+        request.sz if request else None,
     )
 
 
@@ -345,9 +347,9 @@ def _parse_clock(reply: bytes) -> int:
     return _decoded(reply, _Status).time
 
 
-def _parse_markets(reply: bytes) -> dict[str, Market]:
+def _parse_listings(reply: bytes) -> dict[str, Listing]:
     return {
-        asset.name: Market(native=asset.name, problem="delisted" if asset.isDelisted else None)
+        asset.name: Listing(native=asset.name, problem="delisted" if asset.isDelisted else None)
         for asset in _decoded(reply, _Meta).universe
     }
 
@@ -397,13 +399,13 @@ def _payments(reply: bytes) -> list[Payment]:
 
 
 def _parse_payments(
-    live: HyperliquidLive, market: Market, span: Span, reply: bytes
-) -> list[Payment] | Ask[list[Payment]]:
+    live: HyperliquidLive, listing: Listing, span: Span, reply: bytes
+) -> list[Payment] | Request[list[Payment]]:
     paid = _payments(reply)
     newest_ms = max((payment.time_ms for payment in paid), default=0)
     if len(paid) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
         return paid
-    return followed_by(paid, live.ask_payments(market, Span(newest_ms + 1, span.end_ms)))
+    return followed_by(paid, live.payments_request(listing, Span(newest_ms + 1, span.end_ms)))
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:

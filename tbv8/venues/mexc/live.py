@@ -23,15 +23,15 @@ from tbv8.venues.base import (
     UNREADABLE,
     Ack,
     Amount,
-    Ask,
     Channel,
     Contract,
-    Market,
+    ErrorFrame,
+    Listing,
     Moment,
     Payment,
     Price,
-    Refusal,
     RefusedError,
+    Request,
     Rules,
     TradeId,
     TradeNumber,
@@ -179,7 +179,7 @@ class _Klines(msgspec.Struct, rename="camel"):
 
 
 type _Frame = _Deals | _FullDepth | _Error
-type _PaymentsOrNext = list[Payment] | Ask[list[Payment]]
+type _PaymentsOrNext = list[Payment] | Request[list[Payment]]
 
 # strict=False reads a number in quotes too: `i`, `cts` and `version` have come both ways.
 _decode_frame = msgspec.json.Decoder(_Deals | _FullDepth | _Error, strict=False).decode
@@ -190,10 +190,10 @@ _READ_CHANNELS = ("push.deal", "push.depth.full", "rs.error")
 class MexcFeed:
     """The frames of one connection; see `tbv8.venues.base.Feed`."""
 
-    def __init__(self, markets: Mapping[str, Market]) -> None:
-        self._natives = {symbol: market.native for symbol, market in markets.items()}
+    def __init__(self, listings: Mapping[str, Listing]) -> None:
+        self._natives = {symbol: listing.native for symbol, listing in listings.items()}
         self._symbols = {
-            market.native: (symbol, *_ratio(market)) for symbol, market in markets.items()
+            listing.native: (symbol, *_ratio(listing)) for symbol, listing in listings.items()
         }
         self._versions: dict[str, int] = {}
 
@@ -212,7 +212,7 @@ class MexcFeed:
         order = {"method": f"{verb}.{_METHODS[channel]}", "param": param}
         return msgspec.json.encode(order).decode()
 
-    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | Refusal]:
+    def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame; a depth older than one seen before has none.
 
         Raises:
@@ -237,7 +237,7 @@ class MexcFeed:
                 self._versions[native] = depth.version
                 return (_to_bbo(depth.bids, depth.asks, depth.cts or ts_ms, *symbol_entry),)
             case _Error(text):
-                return (Refusal(text),)
+                return (ErrorFrame(text),)
 
     def _parse_other(self, frame: bytes, e: Exception) -> Sequence[Ack]:
         try:
@@ -270,81 +270,83 @@ class MexcLive:
         """Return `BTC_USDT` for `BTC/USDT`."""
         return symbol.replace("/", "_")
 
-    def open_feed(self, markets: Mapping[str, Market]) -> MexcFeed:
+    def open_feed(self, listings: Mapping[str, Listing]) -> MexcFeed:
         """Return the parser of a new connection."""
-        return MexcFeed(markets)
+        return MexcFeed(listings)
 
-    def ask_clock(self) -> Ask[int]:
+    def clock_request(self) -> Request[int]:
         """Ask for the venue's clock."""
-        return Ask(path="/api/v1/contract/ping", parse=_parse_clock)
+        return Request(path="/api/v1/contract/ping", parse=_parse_clock)
 
-    def ask_markets(self) -> Ask[dict[str, Market]]:
+    def listings_request(self) -> Request[dict[str, Listing]]:
         """Ask for every contract: 2 MB."""
-        return Ask(path="/api/v1/contract/detail", parse=_parse_markets, weight=10)
+        return Request(path="/api/v1/contract/detail", parse=_parse_listings, weight=10)
 
-    def ask_contracts(self) -> Ask[dict[str, Contract]]:
+    def contracts_request(self) -> Request[dict[str, Contract]]:
         """Ask for the rules of every contract."""
-        return Ask(path="/api/v1/contract/detail", parse=_parse_contracts, weight=10)
+        return Request(path="/api/v1/contract/detail", parse=_parse_contracts, weight=10)
 
-    def ask_recent(self, symbol: str, market: Market) -> Ask[list[Trade]]:
+    def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
         """Ask for the newest 100 trades."""
-        return Ask(
-            path=f"/api/v1/contract/deals/{market.native}",
+        return Request(
+            path=f"/api/v1/contract/deals/{listing.native}",
             params={"limit": 100},
-            parse=partial(_parse_recent, symbol, market),
+            parse=partial(_parse_recent, symbol, listing),
         )
 
-    def ask_bbo(self, symbol: str, market: Market) -> Ask[Bbo]:
+    def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
         """Ask for the book's best levels."""
-        return Ask(
-            path=f"/api/v1/contract/depth/{market.native}",
+        return Request(
+            path=f"/api/v1/contract/depth/{listing.native}",
             params={"limit": 5},
-            parse=partial(_parse_book, symbol, market),
+            parse=partial(_parse_book, symbol, listing),
         )
 
-    def ask_payments(self, market: Market, span: Span) -> Ask[list[Payment]]:
+    def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
         """Ask for what was paid, the newest first: 100 payments a page."""
-        return self._ask_page(market, 1, partial(_parse_payments, self, market, span, 1))
+        return self._payments_page_request(
+            listing, 1, partial(_parse_payments, self, listing, span, 1)
+        )
 
-    def ask_oldest_payments(self, market: Market) -> Ask[list[Payment]]:
+    def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
         """Ask for the newest payments, which tell of how many pages there are; then the last."""
-        return self._ask_page(market, 1, partial(_parse_oldest, self, market))
+        return self._payments_page_request(listing, 1, partial(_parse_oldest, self, listing))
 
-    def _ask_page(
-        self, market: Market, page: int, parse: Callable[[bytes], _PaymentsOrNext]
-    ) -> Ask[list[Payment]]:
-        return Ask(
+    def _payments_page_request(
+        self, listing: Listing, page: int, parse: Callable[[bytes], _PaymentsOrNext]
+    ) -> Request[list[Payment]]:
+        return Request(
             path="/api/v1/contract/funding_rate/history",
-            params={"symbol": market.native, "page_num": page, "page_size": _PAYMENTS_A_PAGE},
+            params={"symbol": listing.native, "page_num": page, "page_size": _PAYMENTS_A_PAGE},
             parse=parse,
         )
 
-    def ask_marks(self) -> Ask[dict[str, tuple[float, float | None]]]:
+    def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
         """Ask for the state of every contract."""
-        return Ask(path="/api/v1/contract/ticker", parse=_parse_marks, weight=5)
+        return Request(path="/api/v1/contract/ticker", parse=_parse_marks, weight=5)
 
-    def ask_minutes(self, market: Market, span: Span) -> Ask[list[Bar]]:
+    def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
         """Ask for 1m bars, at most 2000: which end a longer reply is cut at is not told."""
-        return Ask(
-            path=f"/api/v1/contract/kline/{market.native}",
+        return Request(
+            path=f"/api/v1/contract/kline/{listing.native}",
             params={
                 "interval": "Min1",
                 "start": span.start_ms // 1000,
                 "end": (span.end_ms - 1) // 1000,
             },
-            parse=partial(_parse_klines, market, span),
+            parse=partial(_parse_klines, listing, span),
         )
 
 
-def _ratio(market: Market) -> tuple[int, int]:
+def _ratio(listing: Listing) -> tuple[int, int]:
     """Return the contract size as a fraction, so that `contracts * num / den` rounds only once.
 
     Raises:
         RefusedError: The venue tells no contract size that can be.
     """
-    if market.contract_size is None:
-        raise RefusedError(f"{VENUE}: {market.native} is {market.problem}")
-    return market.contract_size.as_integer_ratio()
+    if listing.contract_size is None:
+        raise RefusedError(f"{VENUE}: {listing.native} is {listing.problem}")
+    return listing.contract_size.as_integer_ratio()
 
 
 def _base_units(contracts: float, num: int, den: int) -> float:
@@ -424,10 +426,10 @@ def _parse_clock(reply: bytes) -> int:
     return clock_ms
 
 
-def _parse_markets(reply: bytes) -> dict[str, Market]:
+def _parse_listings(reply: bytes) -> dict[str, Listing]:
     found = _decoded(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
     contracts: list[_Contract] = found if isinstance(found, list) else [found]
-    return {contract.symbol: _to_market(contract) for contract in contracts}
+    return {contract.symbol: _to_listing(contract) for contract in contracts}
 
 
 def _parse_contracts(reply: bytes) -> dict[str, Contract]:
@@ -458,7 +460,7 @@ def _product(size: Decimal, unit: Decimal) -> Decimal:
         return Decimal("NaN")
 
 
-def _to_market(contract: _Contract) -> Market:
+def _to_listing(contract: _Contract) -> Listing:
     size = contract.contractSize
     states = {1: "in delivery", 2: "delivered", 3: "offline"}
     problem = states.get(contract.state)
@@ -471,21 +473,21 @@ def _to_market(contract: _Contract) -> Market:
     ):
         problem = f"of a contract size that no market has, {str(size)[:40]!r}"
         size = None
-    return Market(native=contract.symbol, contract_size=size, problem=problem)
+    return Listing(native=contract.symbol, contract_size=size, problem=problem)
 
 
-def _parse_recent(symbol: str, market: Market, reply: bytes) -> list[Trade]:
-    return _trades(_decoded(list[_Deal], reply), symbol, *_ratio(market))
+def _parse_recent(symbol: str, listing: Listing, reply: bytes) -> list[Trade]:
+    return _trades(_decoded(list[_Deal], reply), symbol, *_ratio(listing))
 
 
-def _parse_book(symbol: str, market: Market, reply: bytes) -> Bbo:
+def _parse_book(symbol: str, listing: Listing, reply: bytes) -> Bbo:
     book = _decoded(_Book, reply)
-    return _to_bbo(book.bids, book.asks, book.timestamp, symbol, *_ratio(market))
+    return _to_bbo(book.bids, book.asks, book.timestamp, symbol, *_ratio(listing))
 
 
-def _parse_klines(market: Market, span: Span, reply: bytes) -> list[Bar]:
+def _parse_klines(listing: Listing, span: Span, reply: bytes) -> list[Bar]:
     klines = _decoded(_Klines, reply)
-    num, den = _ratio(market)
+    num, den = _ratio(listing)
     try:
         rows = list(klines.rows())
     except ValueError as e:
@@ -504,21 +506,23 @@ def _payments(page: _FundingPage) -> list[Payment]:
 
 
 def _parse_payments(
-    live: MexcLive, market: Market, span: Span, number: int, reply: bytes
+    live: MexcLive, listing: Listing, span: Span, number: int, reply: bytes
 ) -> _PaymentsOrNext:
     page = _decoded(_FundingPage, reply)
     paid = _payments(page)
     if not paid or number >= page.totalPage or min(p.time_ms for p in paid) < span.start_ms:
         return paid
-    parse = partial(_parse_payments, live, market, span, number + 1)
-    return followed_by(paid, live._ask_page(market, number + 1, parse))
+    parse = partial(_parse_payments, live, listing, span, number + 1)
+    return followed_by(paid, live._payments_page_request(listing, number + 1, parse))
 
 
-def _parse_oldest(live: MexcLive, market: Market, reply: bytes) -> _PaymentsOrNext:
+def _parse_oldest(live: MexcLive, listing: Listing, reply: bytes) -> _PaymentsOrNext:
     page = _decoded(_FundingPage, reply)
     if page.totalPage <= 1:
         return _payments(page)
-    return live._ask_page(market, page.totalPage, lambda r: _payments(_decoded(_FundingPage, r)))
+    return live._payments_page_request(
+        listing, page.totalPage, lambda r: _payments(_decoded(_FundingPage, r))
+    )
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:

@@ -1,0 +1,110 @@
+"""The exposure of an account: its chart, its average, and buy and hold at that average."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from tbv8.page.charts import label_text, line, value_axis
+from tbv8.results.accounting import Curve, in_usd
+from tbv8.results.read import Result
+from tbv8.results.tearsheet.part import POINTS, Part, caption, draw_over_time, thin
+from tbv8.trading.nautilus import Floats, Ints
+
+
+class HoldAtExposure(msgspec.Struct, frozen=True):
+    """Buy and hold at the run's average exposure, rebalanced at no cost.
+
+    `share` is that average as a fraction of the equity; `equity` is in 10^-8 USD at the curve's
+    `times_ms`. Both are None if the run had no equity.
+    """
+
+    share: float | None
+    equity: Ints | None
+
+
+def hold_at_exposure(curve: Curve) -> HoldAtExposure:
+    """Return buy and hold at the average exposure of a curve."""
+    share = average_position(curve)
+    if share is None:
+        return HoldAtExposure(None, None)
+    hold = curve.from_start(curve.buy_and_hold).astype(np.float64)
+    growth = np.maximum(1 + share * (hold[1:] / hold[:-1] - 1), 0)
+    return HoldAtExposure(
+        share, curve.from_start(np.rint(hold[0] * np.cumprod(growth)).astype(np.int64))
+    )
+
+
+def average_position(curve: Curve) -> float | None:
+    """Return the mean value of the positions, long and short added, as a share of the equity.
+
+    Bars without equity are left out.
+    """
+    equity = in_usd(curve.equity)
+    has_equity = equity > 0
+    gross = _gross_value(curve)
+    if not has_equity.all():
+        gross, equity = gross[has_equity], equity[has_equity]
+    return float(np.mean(gross / equity)) if equity.size else None
+
+
+def _position_value(curve: Curve, symbol: str) -> Floats:
+    """Return the value of a position, negative if short; 0 before its symbol has a price."""
+    worth: Floats = np.nan_to_num(curve.positions[symbol] * curve.prices[symbol])
+    return worth
+
+
+def _gross_value(curve: Curve) -> Floats:
+    """Return the value of all positions, long and short added up, in USD."""
+    total = np.zeros(len(curve.closes_ms))
+    for symbol in curve.prices:
+        total += np.abs(_position_value(curve, symbol))
+    return total
+
+
+def exposure_part(result: Result) -> Part:
+    """Return the chart of the positions' values as multiples of the equity."""
+    curve, symbols = result.primary.curve, result.summary.symbols
+    equity = in_usd(curve.equity)
+
+    def times(worth: Floats) -> Floats:
+        share: Floats = np.full(len(equity), np.nan)
+        np.divide(worth, equity, out=share, where=equity > 0)
+        return share
+
+    alone = len(symbols) == 1
+    if alone:
+        curves = [("exposure", "--accent", times(_position_value(curve, symbols[0])))]
+    else:
+        curves = [("gross, long and short added", "--hold", times(_gross_value(curve)))]
+        curves += [
+            (label_text(symbol), f"--c{number % 10}", times(_position_value(curve, symbol)))
+            for number, symbol in enumerate(symbols)
+        ]
+    exposures = {f"exposure_{number}": values for number, (_, _, values) in enumerate(curves)}
+    columns, thinned = thin(curve.closes_ms, exposures, most=POINTS // len(curves), digits=5)
+    fill = {"fill": "tozeroy", "fillcolor": "--band"} if alone else {}
+    traces = [
+        line(
+            name,
+            column,
+            color,
+            line={"color": color, "width": 1, "shape": "hv"},
+            hovertemplate="%{y:.3f} × equity",
+            **fill,
+        )
+        for column, (name, color, _) in zip(exposures, curves, strict=True)
+    ]
+    chart = draw_over_time(
+        result,
+        "exposure-chart",
+        "Value of the position as a multiple of the equity; negative if short",
+        columns,
+        traces,
+        height=240 if alone else 280,
+        yaxis=value_axis(tickformat=",~r", ticksuffix=" ×"),
+        showlegend=not alone,
+    )
+    subject = "The position's value" if alone else "Each position's value"
+    note = f"{subject} as a multiple of the equity, negative when short. {thinned}"
+    return "exposure", "Exposure", [caption(note), chart]
