@@ -389,7 +389,7 @@ def test_a_host_that_stays_ill_or_goes_away_ends_in_one_line_and_what_was_whole_
         (line,) = err.splitlines()
         assert line.startswith(f"ERROR: backfill:{NAME}: binance_spot: http://127.0.0.1:")
         assert line.endswith(
-            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: run the same command again later, "
+            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: run the same command again later; "
             "what was fetched is kept"
         )
         assert rows(project) == truth("2024-02-01", "2024-03-01")

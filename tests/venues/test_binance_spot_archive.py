@@ -439,7 +439,7 @@ def test_a_host_that_fails_for_good_ends_the_run_in_one_line_after_what_is_whole
 
     assert str(failed.value) == (
         f"binance_spot: {server.url}/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2025-01-01.zip: "
-        "HTTP 502 Bad Gateway, 6 times: run the same command again later, what was fetched is kept"
+        "HTTP 502 Bad Gateway, 6 times: run the same command again later"
     )
     assert server.count("2025-01-01") == 6
     assert len(time.waits_s) == 5
