@@ -56,14 +56,14 @@ def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
     """Print the first commands to try, the tasks, and every command that is not disabled."""
     print(f"tbv8 {version('tbv8')}: market data into backtests, building only what is stale\n")
     for usage, purpose in _START:
-        print(f"  {command.bin_name} {usage:<18} {purpose}")
+        print(f"  {command.bin_name} {usage:<19} {purpose}")
     print("\nTasks")
     for usage, purpose in _TASKS:
-        print(f"  {command.bin_name} {usage:<18} {purpose}")
+        print(f"  {command.bin_name} {usage:<19} {purpose}")
     print("\nCommands")
     for name in sorted(commands):
         if name not in _SHOWN and not getattr(commands[name], "cure", ""):
-            print(f"  {command.bin_name} {name:<18} {commands[name].doc_purpose}")
+            print(f"  {command.bin_name} {name:<19} {commands[name].doc_purpose}")
     print("\nSee the README and docs/ for more.")
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -769,10 +770,26 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     strategy_id = _named(document, "strategy_id", raw.strategy_id)
     symbols = _strategy_symbols(document, raw)
     try:
-        data_venue, span, not_in_history = _strategy_history(inputs, document, raw, symbols)
+        history = _strategy_history(inputs, document, raw, symbols)
     except ConfigError as e:  # a paper session reads the bars of its own venue
-        inputs.without_history[strategy_id] = e
-        data_venue, span, not_in_history = raw.routing.primary, Span(0, 0), ()
+        with suppress(ConfigError):
+            of_paper = (raw.routing.primary, Span(0, 0), ())
+            strategy = _make_strategy(inputs, document, raw, symbols, of_paper)
+            inputs.without_history[strategy_id] = e
+            return strategy
+        raise
+    return _make_strategy(inputs, document, raw, symbols, history)
+
+
+def _make_strategy(
+    inputs: _Inputs,
+    document: Document,
+    raw: StrategyFile,
+    symbols: tuple[str, ...],
+    history: tuple[str, Span, tuple[Span, ...]],
+) -> Strategy:
+    """Return a strategy with its data venue, its span and the parts outside of the history."""
+    data_venue, span, not_in_history = history
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
     _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -786,7 +803,7 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     fixed = _funding(document, raw, inputs.warnings)
     instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
     return Strategy(
-        strategy_id=strategy_id,
+        strategy_id=raw.strategy_id,
         path=document.path,
         symbol=symbols[0],
         symbols=symbols,

@@ -981,6 +981,15 @@ def test_a_strategy_with_a_wrong_history_can_still_be_paper_traded(
     }
 
 
+def test_of_a_symbol_unknown_everywhere_the_nearest_is_named(project: Files) -> None:
+    project.edit(STRATEGY, "symbol: BTC/USDT", "symbol: BTX/USDT")
+
+    assert project.refusal() == Line(
+        f"config/{STRATEGY}:3: symbol: unknown symbol of sample 'BTX/USDT' ... 'BTC/USDT'? ..."
+    )
+    assert project.load().paper_strategies == {}
+
+
 def test_a_symbol_that_the_history_lacks_can_still_be_paper_traded(project: Files) -> None:
     project.edit(SAMPLE, "[BTC/USDT, ETH/USDT]", "[ETH/USDT]")
 

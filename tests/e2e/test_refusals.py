@@ -358,7 +358,7 @@ def half_broken(done: Project) -> Project:
         ("backtest", 3, [VENUE_SAID], [STRATEGY_SAID]),
         ("lookahead:broken", 3, [VENUE_SAID], [STRATEGY_SAID]),
         ("record --for 1s", 3, [STRATEGY_SAID], [VENUE_SAID]),
-        ("venue=binance_spot backfill", 3, [STRATEGY_SAID], [VENUE_SAID]),
+        ("venue=binance_spot backfill", 3, [], [VENUE_SAID]),
         ("", 3, [], [VENUE_SAID, STRATEGY_SAID]),
         ("plan", 3, [], [VENUE_SAID, STRATEGY_SAID]),
         ("list", 3, [], [VENUE_SAID, STRATEGY_SAID]),
