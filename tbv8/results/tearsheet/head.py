@@ -6,6 +6,7 @@ import json
 
 import msgspec
 
+from tbv8.config.document import plain
 from tbv8.page.html import Html, element, join, tiles
 from tbv8.page.words import counted, number
 from tbv8.results.read import Result
@@ -44,35 +45,28 @@ def page_header(result: Result) -> Html:
 
 
 def _settings(result: Result) -> list[str]:
-    """Return lines about the strategy, its params and its limits, from the config."""
-    value = msgspec.to_builtins(result.inputs).get("config", {}).get("value", {})
-    if "class_name" not in value:
-        return []
+    """Return lines about the strategy, its params and its limits."""
+    strategy, risk = result.strategy, result.strategy.risk
     params = ", ".join(
-        f"{name} {_shortened(str(param))}" for name, param in value["params"].items()
+        f"{name} {_shortened(str(plain(value)))}" for name, value in strategy.params.items()
     )
-    risk, ticks = value["risk"], value["slippage_ticks"]
     positions = ", ".join(
-        f"{amount} {symbol.partition('/')[0]}" for symbol, amount in risk["max_positions"].items()
+        f"{plain(amount)} {symbol.partition('/')[0]}"
+        for symbol, amount in risk.max_positions.items()
     )
-    fees = [
-        f"{run.venue}{f' {symbol}' if len(result.summary.symbols) > 1 else ''} maker "
-        f"{_fee(rules['maker_fee'])}, taker {_fee(rules['taker_fee'])}"
+    fees = "; ".join(
+        f"{run.venue}{f' {symbol}' if len(strategy.symbols) > 1 else ''} maker "
+        f"{float(rules.maker_fee):.4%}, taker {float(rules.taker_fee):.4%}"
         for run in result.runs
-        for symbol in result.summary.symbols
-        if (rules := value["instruments"].get(run.venue, {}).get(symbol))
-    ]
+        for symbol, rules in strategy.instruments[run.venue].items()
+    )
     return [
-        f"{value['class_name']} of {value['module']}: {params or 'no params'}. "
-        f"Starts with {float(value['starting_balance_usd']):,.8g} USD",
-        f"At most: position {positions}, daily loss {risk['max_daily_loss_usd']} "
-        f"USD, leverage {risk['max_leverage']}. Slippage {counted(ticks, 'tick')}. "
-        f"Fees: {'; '.join(fees)}",
+        f"{strategy.class_name} of {strategy.module}: {params or 'no params'}. "
+        f"Starts with {float(strategy.starting_balance_usd):,.8g} USD",
+        f"At most: position {positions}, daily loss {plain(risk.max_daily_loss_usd)} USD, leverage "
+        f"{plain(risk.max_leverage)}. Slippage {counted(strategy.slippage_ticks, 'tick')}. "
+        f"Fees: {fees}",
     ]
-
-
-def _fee(fraction: str) -> str:
-    return f"{float(fraction):.4%}"
 
 
 def headline_tiles(result: Result) -> Html:
