@@ -33,6 +33,7 @@ def test_a_backtest_on_a_perpetual_is_charged_what_it_charged(url: str, project:
 
     ran = project.doit(*CALL, RUN)
 
+    assert re.search(r"   funding of \S+: \d+ hours in ", ran.stdout)
     lines = [line for line in ran.stdout.splitlines() if "funding: " in line]
     assert [re.sub("(paid|received) [0-9.]+", "", line) for line in lines] == [
         f"     {venue}: funding:  USD at binance_perp's rates" for venue in ("hyperliquid", "mexc")
