@@ -320,7 +320,7 @@ class _Host:
                 took_ms=round(self._took_ms, 2),
                 state=state,
                 events=[(event.kind, event.body) for event in outputs],
-                is_warm_up=driver.done_ms <= self._session.counted_ms,
+                is_warm_up=driver.done_ms < self._session.counted_ms,
             )
 
     def _write_files(self) -> None:

@@ -326,6 +326,20 @@ def test_a_warm_up_waits_for_the_minutes_that_the_recorder_still_fetches(world: 
     assert all(m.bars["BTC/USDT"] is not None for m in journaled.minutes)
 
 
+def test_the_last_minutes_of_a_warm_up_are_reported_as_not_counted(world: World) -> None:
+    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    world.pass_time(2 * 3600)
+    world.holds_until_ms = world.now_ms + 150_000
+    world.now_ms += 120_000
+
+    world.run(plan, minutes=10)
+
+    counted_ms = world.journaled(plan).session.counted_ms
+    minutes = [report for report in world.reports if report.kind == "minute"]
+    assert {(r.done_ms or 0) < counted_ms for r in minutes if r.is_warm_up} == {True}
+    assert {(r.done_ms or 0) < counted_ms for r in minutes if not r.is_warm_up} == {False}
+
+
 # The stop file
 
 
