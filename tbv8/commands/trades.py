@@ -80,10 +80,10 @@ class Trades(ReadOnlyCommand):
             print_json({"strategy_id": name, "venue": venue, "count": len(trips), "trades": rows})
             return 0
         part = part_of(len(shown), len(trips), "last")
+        noun = "round trip" if len(trips) == 1 else "round trips"
         source = f" in the paper session until {until}" if paper else ""
         print(
-            f"{name} at {venue}: {part} round trips{source}; times are UTC, PnL is USD after all "
-            "costs"
+            f"{name} at {venue}: {part} {noun}{source}; times are UTC, PnL is USD after all costs"
         )
         if shown:
             is_terminal = sys.stdout.isatty()
