@@ -172,7 +172,7 @@ def load_bars(
     series, length = Series(venue, symbol), parse_timeframe(timeframe)
     span = _span(start, end)
     with open_reader(loaded.db_path):
-        pass  # refuses what is no database of this revision
+        pass  # raises unless it is a database of this revision
     with open_bars(loaded.db_path) as store, store.transaction("DEFERRED"):
         bars = read_stored_bars(store, series, length, span)
     if not bars.num_rows:

@@ -11,13 +11,14 @@ import shutil
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import accumulate
 from pathlib import Path
 from typing import Self, TextIO, cast
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from tbv8.config.records import Venue
@@ -37,7 +38,7 @@ from tbv8.market import (
 from tbv8.progress import progress
 from tbv8.store.bars import (
     BarStore,
-    KnownSpan,
+    CompleteSpan,
     open_bars,
     rows_within,
     schema_of,
@@ -55,11 +56,11 @@ from tbv8.store.ledger import (
     read_outdated_spans,
 )
 from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
-from tbv8.store.verify import Problem
+from tbv8.store.verify import DayProblem
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
 from tbv8.venues.files.index import file_source
-from tbv8.venues.files.read import read_bars
+from tbv8.venues.files.read import read_file
 from tbv8.venues.units import UnitRows, unit_bars
 
 _MONTH = parse_timeframe("1M")
@@ -95,7 +96,7 @@ def backfill(
         any_name = source.files is not None
         if not missing and not _is_changed(store, series, venue, any_name=any_name):
             return
-        writer = _Writer(store, series, dataset, now_ms)
+        writer = _HistoryWriter(store, series, dataset, now_ms)
         with open_symbol_history(series, venue, dataset) as symbol_history:
             _check_market(store, series, venue, symbol_history.native, any_name=any_name)
             writer.write_not_listed(_within(missing, Span(0, symbol_history.listed_ms)))
@@ -120,7 +121,7 @@ def backfill(
 
 
 def _fetch(
-    symbol_history: SymbolHistory, spans: Sequence[Span], writer: _Writer, *, label: str
+    symbol_history: SymbolHistory, spans: Sequence[Span], writer: _HistoryWriter, *, label: str
 ) -> None:
     """Fetch and write spans of a series, and show the progress; of funding in hours."""
     unit, unit_ms = ("hours", HOUR_MS) if writer.dataset == FUNDING else ("minutes", MINUTE_MS)
@@ -138,7 +139,7 @@ def _fetch(
             advance(units(piece.span))
 
 
-class _Writer:
+class _HistoryWriter:
     """Commits several pieces at once: a transaction per day takes 2.4 times as long (measured).
 
     A transaction has the days of half a second, or a month of days; it takes less than a second. A
@@ -173,7 +174,7 @@ class _Writer:
         pieces, self._waiting = self._waiting, []
         if not pieces:
             return
-        known_spans = [KnownSpan(piece.span, piece.bars, piece.source) for piece in pieces]
+        known_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
             self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
@@ -185,7 +186,7 @@ class _Writer:
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Record in the ledger that spans before the listing are empty."""
         empty = schema_of(self.dataset).empty_table()
-        known_spans = [KnownSpan(span, empty, NOT_LISTED) for span in spans]
+        known_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
             self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
@@ -226,25 +227,49 @@ def _stored_market(store: BarStore, series: Series, *, any_name: bool) -> Native
     return stored
 
 
-def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_ms: int) -> Span:
+def import_file(
+    db_path: Path,
+    series: Series,
+    path: Path,
+    *,
+    venue: Venue,
+    now_ms: int,
+    may_replace: Callable[[str], bool],
+) -> Span | None:
     """Write the bars of a file into `ohlcv_1m` and the ledger; repeatable.
+
+    Args:
+        db_path: The database.
+        series: Where the bars are stored.
+        path: The file.
+        venue: The venue of the series.
+        now_ms: The clock.
+        may_replace: Called with a sentence before stored bars are replaced by others; not called
+            when the file has the same ones.
 
     Returns:
         The span from the file's first bar to its last one; absent minutes in it count as missing.
+        None if nothing may be replaced, and nothing was written.
 
     Raises:
         DataError: It is not a file of 1m bars, or the database cannot be used.
         ConfigError: The stored bars are in units of another multiplier.
     """
-    bars = read_bars(path, name=str(path))
+    bars = read_file(path, name=str(path))
     source = file_source(path.as_posix(), bars.sha256)
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watch_place(store.place):
         _check_market(store, series, venue, "", any_name=True)
         covered_spans = read_covered_spans(store.query, series, HISTORY)
-        if replaced := sum(bars.span.intersection(span).minutes for span in covered_spans):
-            _print_line(series, f"{replaced:,} stored minutes are replaced")
+        overlap = [part for span in covered_spans if (part := span.intersection(bars.span))]
+        months = (month for part in overlap for month in by_month(part))
+        changed = sum(_count_changed(store, series, rows_within(table, m), m) for m in months)
+        if changed:
+            which = f"{changed:,} of the minutes stored of {series}"
+            if not may_replace(f"{which} differ from {path}"):
+                return None
+            _print_line(series, f"{changed:,} stored minutes are replaced")
         span = connected(bars.span, covered_spans)
         _check_disk(db_path, span.minutes)
         with progress(f"import {series}", span.minutes, "minutes") as advance:
@@ -253,6 +278,17 @@ def import_file(db_path: Path, series: Series, path: Path, *, venue: Venue, now_
                 write_history(store, series, part, rows, source=source, updated_ms=now_ms)
                 advance(part.minutes)
     return bars.span
+
+
+def _count_changed(store: BarStore, series: Series, new: pa.Table, span: Span) -> int:
+    """Return the number of stored bars of a span that others, or none, would take the place of."""
+    stored = store.read(series, HISTORY, span)
+    if not stored.num_rows or not new.num_rows:
+        return int(stored.num_rows)
+    opens = stored["ts_ms"].to_numpy()
+    at = np.searchsorted(new["ts_ms"].to_numpy(), opens).clip(max=new.num_rows - 1)
+    same = [stored[name].to_numpy() == new[name].to_numpy()[at] for name in new.column_names]
+    return int((~np.logical_and.reduce(same)).sum())
 
 
 def check_symbols(to_check: Sequence[Series], *, venue: Venue) -> None:
@@ -353,7 +389,7 @@ def draw_hours(
 
 def compare(
     store: BarStore, series: Series, spans: Sequence[Span], *, venue: Venue
-) -> Iterator[Problem]:
+) -> Iterator[DayProblem]:
     """Yield the differences between stored bars and those of the venue's API, by time.
 
     Raises:
@@ -368,7 +404,7 @@ def compare(
                     bar, venue_bar = _bar(stored, ts_ms), _bar(at_venue, ts_ms)
                     difference = f"{iso(ts_ms)} is {bar}, at the venue {venue_bar}"
                     day_ms = ts_ms // DAY_MS * DAY_MS
-                    yield Problem(series.venue, series.symbol, HISTORY, day_ms, difference)
+                    yield DayProblem(series.venue, series.symbol, HISTORY, day_ms, difference)
 
 
 class SymbolHistory(msgspec.Struct, frozen=True, kw_only=True):

@@ -23,8 +23,8 @@ _NEW, _OLD = ".tbv8-new", ".tbv8-old"
 def replacing(path: Path, *, check: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Yield a free path to write a file or a folder to, which becomes `path` at the end.
 
-    If anything is raised, `path` stays as it was. A file never takes the place of a folder, nor a
-    folder that of a file.
+    If anything is raised, `path` stays as it was. A file never replaces a folder, nor a folder a
+    file.
 
     Args:
         path: The file or folder; missing parent folders are created.

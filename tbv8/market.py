@@ -27,7 +27,7 @@ HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
 
 MOST_RATE = 0.5
-"""Of one payment of funding, as a fraction of the notional; venues cap theirs at some percent."""
+"""The limit of one payment of funding, as a fraction of the notional; venues have some percent."""
 FEWEST_DAYS = 30
 """Shorter runs have no yearly figures: those would be noise, multiplied by up to 365."""
 
@@ -39,7 +39,7 @@ MOST_PRICE, MOST_VOLUME = 1e15, 1e24
 
 _UNITS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": 7 * DAY_MS}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CYCLE_MS = 146_097 * DAY_MS  # 400 years, after which the calendar repeats itself
+_CALENDAR_CYCLE_MS = 146_097 * DAY_MS  # 400 years, after which the calendar repeats itself
 _FIRST_MONDAY_MS = 4 * DAY_MS  # 1970-01-05: the epoch was a Thursday
 
 
@@ -103,7 +103,7 @@ class Timeframe(msgspec.Struct, frozen=True, order=False):
         return open_ms + length
 
     def whole(self, span: Span) -> Span:
-        """Return the part of `span` that whole bars fill; empty when there is none."""
+        """Return the part of `span` that whole bars fill; empty if there is none."""
         start_ms = self.ceil(span.start_ms)
         return Span(start_ms, max(start_ms, self.floor(span.end_ms)))
 
@@ -152,7 +152,7 @@ class Span(msgspec.Struct, frozen=True, order=True):
         return (self.end_ms - self.start_ms) // MINUTE_MS
 
     def intersection(self, other: Span) -> Span:
-        """Return the time in both spans; empty (and false) when there is none."""
+        """Return the time in both spans; empty (and false) if there is none."""
         start_ms = max(self.start_ms, other.start_ms)
         return Span(start_ms, max(start_ms, min(self.end_ms, other.end_ms)))
 
@@ -161,7 +161,7 @@ class Span(msgspec.Struct, frozen=True, order=True):
         return self.start_ms <= other.start_ms and other.end_ms <= self.end_ms
 
     def days(self) -> Iterator[int]:
-        """Yield the midnight of each UTC day that it touches, in order; none when it is empty."""
+        """Yield the midnight of each UTC day that it touches, in order; none if it is empty."""
         return iter(range(self.start_ms // DAY_MS * DAY_MS, self.end_ms, DAY_MS) if self else ())
 
     def __str__(self) -> str:
@@ -175,7 +175,7 @@ class Series(msgspec.Struct, frozen=True, order=True):
     symbol: str
 
     def __str__(self) -> str:
-        return printable(f"{self.venue}:{self.symbol}")  # of a database, it may be anything
+        return printable(f"{self.venue}:{self.symbol}")  # a database may have any text
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -190,7 +190,7 @@ class Bar(msgspec.Struct, frozen=True):
 
     @property
     def is_possible(self) -> bool:
-        """True if a market can have made it: open and close between low and high, all in bounds."""
+        """True if a market can have made it: open and close between low and high, within limits."""
         return (
             0 < self.low <= self.open <= self.high <= MOST_PRICE
             and self.low <= self.close <= self.high
@@ -251,32 +251,39 @@ def parse_duration_ms(text: str) -> int:
     Raises:
         ValueError: It is not a duration.
     """
-    found = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
-    if found is None:
+    match = re.fullmatch(r"([1-9][0-9]{0,6})([smhd])", text)
+    if match is None:
         raise ValueError(f"{text!r} is not a duration: write 90s, 10m, 8h or 2d")
-    return int(found[1]) * (1000 if found[2] == "s" else _UNITS[found[2]])
+    return int(match[1]) * (1000 if match[2] == "s" else _UNITS[match[2]])
+
+
+def duration_text(ms: int) -> str:
+    """Return `2d`, `36h`, `10m` or `90s`: what `parse_duration_ms` reads, and `0d` for nothing."""
+    for unit in ("d", "h", "m"):
+        if ms % _UNITS[unit] == 0:
+            return f"{ms // _UNITS[unit]}{unit}"
+    return f"{ms / 1000:g}s"
 
 
 def iso(ts_ms: int) -> str:
-    """Return `2024-01-31T12:00:00Z`, with milliseconds only where there are some.
+    """Return `2024-01-31T12:00:00Z`, with milliseconds only if there are any.
 
-    Any int has a text, since a database may hold any: a year beyond 9999 is `+287396`, as in ISO
-    8601.
+    It accepts any int, as a database may have any: a year beyond 9999 is `+287396`, as in ISO 8601.
     """
     text = f"{iso_day(ts_ms)}T{_calendar(ts_ms)[1]:%H:%M:%S}"
     return f"{text}.{ts_ms % 1000:03}Z" if ts_ms % 1000 else f"{text}Z"
 
 
 def iso_day(ts_ms: int) -> str:
-    """Return the UTC day, `2024-01-31`; of any int, as `iso`."""
+    """Return the UTC day, `2024-01-31`; it accepts any int, see `iso`."""
     year, moment = _calendar(ts_ms)
     text = f"{year:04}" if 0 <= year <= 9999 else f"{year:+07}"
     return f"{text}-{moment:%m-%d}"
 
 
 def _calendar(ts_ms: int) -> tuple[int, datetime]:
-    """Return the year, and a moment between 1970 and 2370 whose date and time are else the same."""
-    cycles, within_ms = divmod(ts_ms, _CYCLE_MS)
+    """Return the year, and a moment from 1970 to 2369 with the same month, day and time."""
+    cycles, within_ms = divmod(ts_ms, _CALENDAR_CYCLE_MS)
     moment = datetime.fromtimestamp(within_ms // 1000, tz=UTC)
     return moment.year + 400 * cycles, moment
 

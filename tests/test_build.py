@@ -242,7 +242,7 @@ def test_recorded_minutes_are_built_where_there_is_no_history(week_db: Path) -> 
 
 
 def test_an_absent_database_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no database: run `doit migrate`"):
+    with pytest.raises(DataError, match=r"tbv8.sqlite: there is no database"):
         build(tmp_path / "tbv8.sqlite", "5m")
 
 

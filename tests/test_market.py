@@ -14,6 +14,7 @@ from tbv8.market import (
     MINUTE_MS,
     Span,
     Timeframe,
+    duration_text,
     iso,
     iso_day,
     parse_duration_ms,
@@ -303,6 +304,15 @@ def test_a_time_survives_being_written(ts_ms: int) -> None:
 )
 def test_a_duration_has_a_number_and_a_unit(text: str, seconds: int) -> None:
     assert parse_duration_ms(text) == seconds * 1000
+
+
+@pytest.mark.parametrize("text", ["90s", "10m", "36h", "14d", "1s"])
+def test_a_duration_is_written_as_it_is_read(text: str) -> None:
+    assert duration_text(parse_duration_ms(text)) == text
+
+
+def test_no_time_is_0d() -> None:
+    assert (duration_text(0), duration_text(1_500)) == ("0d", "1.5s")
 
 
 @pytest.mark.parametrize("text", ["", "10", "m", "0s", "-1s", "1.5h", "10 m", "1w"])

@@ -21,7 +21,7 @@ import pyarrow as pa
 from tbv8.backtest.feed import check_held, decimals_of, run_at_once
 from tbv8.config import records
 from tbv8.config.source import parse_source, strategy_sources
-from tbv8.market import DAY_MS, Timeframe, iso
+from tbv8.market import DAY_MS, Timeframe, iso, iso_day
 from tbv8.page.words import length
 from tbv8.progress import progress
 from tbv8.results.accounting import to_books
@@ -42,6 +42,10 @@ _PACKAGE = Path(__file__).parents[1]
 _HARMLESS = ("strategies", "__init__.py", "market.py", "errors.py")
 _MANY_NUMBERS = 200  # in one module of a strategy
 _NO_LIMIT = Decimal(10) ** 8
+_SEED = (
+    "seed its random numbers, as by random.Random(1) or numpy.random.default_rng(1), and keep "
+    "nothing from run to run"
+)
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +100,7 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     reruns = sum(_count(strategy, part) for part in parts)
     with progress(f"lookahead {strategy.strategy_id}", reruns, "bars") as advance:
         for end_ms, part in zip(ends, parts, strict=True):
-            _compare(strategy, whole, part, end_ms, decimals)
+            _compare(strategy, whole, part, end_ms, decimals, is_whole=end_ms == ends[0])
             advance(_count(strategy, part))
     warm_up = _warm_up(strategy, venue, bars, decimals)
     return Verdict(
@@ -111,18 +115,18 @@ def check_lookahead(strategy: records.Strategy, bars: Bars) -> Verdict:
     )
 
 
-def lines(strategy: records.Strategy, verdict: Verdict) -> list[str]:
-    """Return the lines to print when nothing differed."""
+def lines(strategy: records.Strategy, verdict: Verdict, *, history_start_ms: int = 0) -> list[str]:
+    """Return the lines to print when nothing differed; the history of its bars has a start."""
     return [
         f"{strategy.strategy_id}: no look-ahead: the same orders and fills on data cut after "
         f"{verdict.decisions_cut:,} of {verdict.decisions:,} decisions and "
         f"{verdict.others_cut:,} other bars of {verdict.bars:,}",
-        f"  {_warm_up_words(strategy, verdict)}",
+        f"  {_warm_up_words(strategy, verdict, history_start_ms)}",
         *(f"  {line}" for line in verdict.unseen),
     ]
 
 
-def _warm_up_words(strategy: records.Strategy, verdict: Verdict) -> str:
+def _warm_up_words(strategy: records.Strategy, verdict: Verdict, history_start_ms: int) -> str:
     """Compare the warm-up that the signals need with the config's `warm_up`, in one line."""
     tried = f"(the most of {verdict.late_starts} later starts)"
     if verdict.warm_up_bars is None:
@@ -133,7 +137,16 @@ def _warm_up_words(strategy: records.Strategy, verdict: Verdict) -> str:
     has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
     said = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
-        said += f": write `warm_up: {-(-verdict.warm_up_ms // DAY_MS)}d`"
+        days = -(-verdict.warm_up_ms // DAY_MS)
+        said += f": write `warm_up: {days}d`"
+        earliest_ms = (-(-history_start_ms // DAY_MS) + days) * DAY_MS
+        if strategy.span.start_ms < earliest_ms:
+            said += (
+                f" and `start_date: {iso_day(earliest_ms)}`, since the history of "
+                f"{strategy.source.venue} begins at {iso(history_start_ms)}"
+            )
+        elif strategy.span.start_ms % DAY_MS:
+            said += " and a `start_date` without a time"
     return said
 
 
@@ -234,9 +247,22 @@ def _spread[T](values: list[T], most: int) -> list[T]:
 
 
 def _compare(
-    strategy: records.Strategy, whole: Run, bars: Bars, end_ms: int, decimals: dict[str, int]
+    strategy: records.Strategy,
+    whole: Run,
+    bars: Bars,
+    end_ms: int,
+    decimals: dict[str, int],
+    *,
+    is_whole: bool,
 ) -> None:
-    cut = f"{strategy.strategy_id}: looks ahead: on data cut at {iso(end_ms)}"
+    """Refuse a run on `bars`, those until `end_ms`, that differs from the whole run."""
+    name = strategy.strategy_id
+    cut = (
+        f"{name}: is not repeatable: in another run on the same bars"
+        if is_whole
+        else f"{name}: looks ahead: on data cut at {iso(end_ms)}"
+    )
+    earlier, cure = ("in the first", f": {_SEED}") if is_whole else ("on the whole data", "")
     try:
         run = run_at_once(strategy, whole.venue, bars, stop=False, decimals=decimals)
     except StrategyError as e:
@@ -252,7 +278,7 @@ def _compare(
             second = _said(now[index]) if index < len(now) else "nothing"
             if first != second:
                 raise StrategyError(
-                    f"{cut} the first {kind} that differs is {second}, on the whole data {first}"
+                    f"{cut} the first {kind} that differs is {second}, {earlier} {first}{cure}"
                 )
 
 

@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 from doit.exceptions import InvalidCommand
+from msgspec.structs import replace
 
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.records import Experiment, Project
+from tbv8.errors import Tbv8Error
+from tbv8.freshness.result import backtest_state
 from tbv8.store.database import open_reader
+from tbv8.tasks.states import trials_state
 
 _SORTS = (
     "number",
@@ -64,7 +68,7 @@ class Trials(ReadOnlyCommand):
         sort = sort or experiment.objective.metric
         if sort not in _SORTS:
             raise InvalidCommand(f"--sort: {unknown('column', sort, _SORTS)}")
-        count = whole_number("--top", top, least=1)
+        count = whole_number("--top", top, minimum=1)
         with open_reader(project.db_path) as query:
             listed = list_trials(query, experiment, project.results_path, top=count, sort=sort)
         if as_json:
@@ -82,7 +86,9 @@ class Compare(ReadOnlyCommand):
     doc_description = (
         "A name is a strategy's or an experiment's; of an experiment the chosen trial is shown. "
         "Tries is the number of variants of that strategy that were ever tried on its series; DSR "
-        "is deflated by all of them, also for a single backtest."
+        "is deflated by all of them, also for a single backtest. PBO, out of sample and efficiency "
+        "are of the experiment's last result; efficiency is the Sharpe ratio out of sample over "
+        "the mean of those in sample."
     )
     cmd_options = (JSON,)
 
@@ -103,11 +109,12 @@ class Compare(ReadOnlyCommand):
                 raise InvalidCommand(unknown("strategy or experiment", name, results))
         with open_reader(project.db_path) as query:
             comparisons = [
-                compare_experiment(project.experiments[name], project.results_path)
+                compare_experiment(query, project.experiments[name], project.results_path)
                 if name in project.experiments
                 else compare_strategy(query, project.strategies[name], project.results_path)
                 for name in pos_args
             ]
+        comparisons = [replace(row, stale=_stale(project, row.name)) for row in comparisons]
         if as_json:
             print_json(msgspec.to_builtins(comparisons))
         else:
@@ -151,11 +158,24 @@ class Promote(ReadOnlyCommand):
             raise InvalidCommand("--as: missing: write the id of the new strategy")
         if as_ in project.strategies or as_ in project.experiments:
             raise InvalidCommand(f"--as: {as_!r} exists already: write another id")
-        trial = whole_number("--number", number, least=0) if number else None
+        trial = whole_number("--number", number, minimum=0) if number else None
         with open_reader(project.db_path) as query:
             lines = promote(query, experiment, as_, project=project, number=trial)
         print("\n".join(lines))
         return 0
+
+
+def _stale(project: Project, name: str) -> tuple[str, ...]:
+    """Return the reasons for which the result of a strategy or an experiment is stale."""
+    db_path, results_path = project.db_path, project.results_path
+    try:
+        if name in project.experiments:
+            return trials_state(
+                db_path, project.experiments[name], results_path=results_path
+            ).reasons
+        return backtest_state(db_path, project.strategies[name], results_path=results_path).reasons
+    except Tbv8Error as e:
+        return (str(e),)
 
 
 def _refuse_options(names: Sequence[str]) -> None:

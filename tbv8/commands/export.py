@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose
+from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose_series
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.errors import DataError
@@ -250,7 +250,7 @@ def _selected(project: Project, query: Query, options: _Options) -> list[Series]
     datasets = {*RECORDED_TABLES, *(name for name, _ in stored)}
     if options.dataset not in datasets:
         raise InvalidCommand(f"--dataset: {unknown('dataset', options.dataset, datasets)}")
-    chosen = choose(
+    chosen = choose_series(
         project, (series for _, series in stored), venue=options.venue, symbol=options.symbol
     )
     return sorted(series for series in chosen if (options.dataset, series) in stored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,8 +23,9 @@ class Import(ReadOnlyCommand):
         "The venue is one of config/venues without a history source: "
         "`{venue: mine, symbols: [BTC/USDT]}`. Columns are found by their names: ts, time, "
         "timestamp or date, and open, high, low, close, volume. A file with errors is refused, "
-        "with the line of the first. Stored minutes are replaced. Later changes of the file have "
-        "no effect: use `history: files` in a venue's YAML for files that change."
+        "with the line of the first. Before it replaces stored minutes of another file it asks; "
+        "the same file may be imported again. Later changes of the file have no effect: use "
+        "`history: files` in a venue's YAML for files that change."
     )
     cmd_options = (
         {
@@ -40,9 +42,16 @@ class Import(ReadOnlyCommand):
             "default": "",
             "help": "the venue's symbol, such as BTC/USDT",
         },
+        {
+            "name": "replace",
+            "long": "replace",
+            "type": bool,
+            "default": False,
+            "help": "replace stored minutes of another file without asking",
+        },
     )
 
-    def _execute(self, venue: str, symbol: str, pos_args: Sequence[str]) -> int:
+    def _execute(self, venue: str, symbol: str, replace: bool, pos_args: Sequence[str]) -> int:
         from tbv8.backfill import import_file
         from tbv8.store.schema import migrate
 
@@ -56,10 +65,35 @@ class Import(ReadOnlyCommand):
         if not path.is_file():
             raise InvalidCommand(f"no file {pos_args[0]!r}: check its path")
         migrate(project.db_path, root=project.root)
-        there = project.venues[venue]
-        span = import_file(project.db_path, series, path, venue=there, now_ms=project.now_ms)
+        configured = project.venues[venue]
+        span = import_file(
+            project.db_path,
+            series,
+            path,
+            venue=configured,
+            now_ms=project.now_ms,
+            may_replace=lambda problem: replace or _confirm(problem),
+        )
+        if span is None:
+            print("nothing was imported")
+            return 1
         print(f"{series}: {span} is stored: backtest it with market_data_venue: {series.venue}")
         return 0
+
+
+def _confirm(problem: str) -> bool:
+    """Ask whether stored minutes may be replaced.
+
+    Raises:
+        InvalidCommand: There is no terminal.
+    """
+    if not sys.stdin.isatty():
+        raise InvalidCommand(f"{problem}: add --replace to replace them")
+    try:
+        return input(f"{problem}: replace them? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def _series(project: Project, venue: str, symbol: str) -> Series:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose
+from tbv8.commands.readonly import SERIES, ReadOnlyCommand, choose_series
 from tbv8.config.records import Project
 from tbv8.market import Series, iso, parse_duration_ms
 from tbv8.page.words import counted
@@ -112,7 +112,9 @@ class Prune(ReadOnlyCommand):
         before_ms = project.now_ms - _milliseconds(older_than)
         with open_reader(project.db_path) as query:
             stored = list(stored_ticks(query))
-            chosen = choose(project, (series for _, series in stored), venue=venue, symbol=symbol)
+            chosen = choose_series(
+                project, (series for _, series in stored), venue=venue, symbol=symbol
+            )
             candidates = [
                 find_old(query, table, series, before_ms=before_ms)
                 for table, series in stored

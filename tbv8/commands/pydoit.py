@@ -52,7 +52,7 @@ class Run(OneLine, doit.cmd_run.Run):
         code: int = super().execute(params, args)
         return code
 
-    @wraps(doit.cmd_run.Run._execute)  # pydoit looks up what it wants by name
+    @wraps(doit.cmd_run.Run._execute)  # pydoit reads its parameters by name
     def _execute(self, *args: Any, **options: Any) -> int:
         check_patterns(self.sel_tasks or (), self.task_list)
         code: int = super()._execute(*args, **options)

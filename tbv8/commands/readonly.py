@@ -82,7 +82,9 @@ def read_state(task: Task) -> State:
     return state
 
 
-def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: str) -> set[Series]:
+def choose_series(
+    project: Project, stored: Iterable[Series], *, venue: str, symbol: str
+) -> set[Series]:
     """Return the stored and configured series that match `--venue` and `--symbol`; "" is all.
 
     Raises:
@@ -100,10 +102,10 @@ def choose(project: Project, stored: Iterable[Series], *, venue: str, symbol: st
     return {candidate for candidate in at_venue if symbol in ("", candidate.symbol)}
 
 
-def whole_number(option: str, text: str, *, least: int) -> int:
+def whole_number(option: str, text: str, *, minimum: int) -> int:
     """Return an option's number, or refuse it."""
-    if not text.isdecimal() or int(text) < least:
-        raise InvalidCommand(f"{option}: expected a whole number from {least}, got {text!r}")
+    if not text.isdecimal() or int(text) < minimum:
+        raise InvalidCommand(f"{option}: expected a whole number from {minimum}, got {text!r}")
     return int(text)
 
 

@@ -8,7 +8,7 @@ from doit.exceptions import InvalidCommand
 from msgspec.structs import replace
 
 from tbv8.commands.plan import PlannedTask, plan
-from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json
+from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose_series, print_json
 from tbv8.config.records import Project
 from tbv8.market import Series
 from tbv8.report.status import (
@@ -71,7 +71,7 @@ def _restrict(status: ProjectStatus, project: Project, *, venue: str, symbol: st
     """Return the status of the chosen series alone."""
     stored = [Series(row.venue, row.symbol) for row in status.series]
     stored += [Series(row.venue, row.symbol) for row in status.ticks]
-    chosen = choose(project, stored, venue=venue, symbol=symbol)
+    chosen = choose_series(project, stored, venue=venue, symbol=symbol)
 
     def is_chosen(row: SeriesStatus | TickStatus | GapStatus) -> bool:
         return Series(row.venue, row.symbol) in chosen

@@ -10,7 +10,7 @@ from doit.exceptions import InvalidCommand
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.live.stopping import await_answer, stop_line
+from tbv8.live.stopping import await_reply, stop_line
 
 
 class _Switch(ReadOnlyCommand):
@@ -55,7 +55,7 @@ class Stop(_Switch):
         path = project.stop_file(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("close\n" if close else "\n", encoding="utf-8")
-        print(stop_line(name, await_answer(project.db_path, name, action="stop", close=close)))
+        print(stop_line(name, await_reply(project.db_path, name, action="stop", close=close)))
         return 0
 
 
@@ -74,6 +74,6 @@ class Start(_Switch):
         except FileNotFoundError:
             print(f"{name}: was not stopped")
             return 0
-        answer = await_answer(project.db_path, name, action="start")
-        print(f"{name}: may open positions again ({answer.text})")
+        reply = await_reply(project.db_path, name, action="start")
+        print(f"{name}: may open positions again ({reply.text})")
         return 0

@@ -72,7 +72,7 @@ class Trades(ReadOnlyCommand):
         if len(pos_args) != 1:
             raise InvalidCommand("name one strategy: `doit trades STRATEGY_ID`")
         name = pos_args[0].removeprefix("backtest:")
-        count = whole_number("--last", last, least=1)
+        count = whole_number("--last", last, minimum=1)
         venue, trips, until = _read(project, name, shadow=shadow, paper=paper)
         shown = trips[-count:]
         if as_json:

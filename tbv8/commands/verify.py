@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 from doit.exceptions import InvalidCommand
 
-from tbv8.commands.readonly import JSON, SERIES, ReadOnlyCommand, choose, print_json, whole_number
+from tbv8.commands.readonly import (
+    JSON,
+    SERIES,
+    ReadOnlyCommand,
+    choose_series,
+    print_json,
+    whole_number,
+)
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
 from tbv8.freshness.state import days_text
@@ -22,7 +29,7 @@ from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.store.bars import BarStore
-    from tbv8.store.verify import Problem
+    from tbv8.store.verify import DayProblem
 
 _SAMPLE = "50"
 
@@ -123,19 +130,19 @@ class _Options(msgspec.Struct, frozen=True):
     give_up: bool
 
 
-class _Comparison(msgspec.Struct, frozen=True):
+class _HourComparison(msgspec.Struct, frozen=True):
     """Stored hours compared with the venue's, and their differences."""
 
     hours: int
     seed: int
-    differences: list[Problem]
+    differences: list[DayProblem]
 
 
 def _verify(project: Project, as_json: bool, options: _Options) -> int:
     from tbv8.store.bars import open_bars
     from tbv8.store.verify import drop, give_up, verify
 
-    all_problems: list[Problem] = []
+    all_problems: list[DayProblem] = []
     dropped_days = lost_days = 0
     with open_reader(project.db_path):
         pass  # refuses a database of another revision
@@ -176,7 +183,7 @@ def _verify(project: Project, as_json: bool, options: _Options) -> int:
 
 def _compare(
     project: Project, options: _Options, against: str, *, sample: str, seed: str
-) -> _Comparison:
+) -> _HourComparison:
     from tbv8.backfill import compare, draw_hours
     from tbv8.store.bars import open_bars
 
@@ -184,8 +191,8 @@ def _compare(
         raise InvalidCommand(f"--against: {unknown('source', against, ['rest'])}")
     if options.repair or options.dataset not in ("", HISTORY):
         raise InvalidCommand(f"--against compares {HISTORY} only, and repairs nothing")
-    count = whole_number("--sample", sample or _SAMPLE, least=1)
-    number = whole_number("--seed", seed, least=0) if seed else secrets.randbelow(10**6)
+    count = whole_number("--sample", sample or _SAMPLE, minimum=1)
+    number = whole_number("--seed", seed, minimum=0) if seed else secrets.randbelow(10**6)
     with open_reader(project.db_path):
         pass
     with open_bars(project.db_path) as store:
@@ -207,10 +214,10 @@ def _compare(
             for series, spans in hours.items()
             for difference in compare(store, series, spans, venue=project.venues[series.venue])
         ]
-    return _Comparison(sum(map(len, hours.values())), number, differences)
+    return _HourComparison(sum(map(len, hours.values())), number, differences)
 
 
-def _print_comparison(comparison: _Comparison, as_json: bool) -> int:
+def _print_comparison(comparison: _HourComparison, as_json: bool) -> int:
     if as_json:
         print_json(msgspec.to_builtins(comparison))
     else:
@@ -236,7 +243,7 @@ def _selected_series(
     from tbv8.store.verify import stored_datasets, stored_series
 
     stored = stored_series(store)
-    chosen = choose(
+    chosen = choose_series(
         project, (series for _, series in stored), venue=options.venue, symbol=options.symbol
     )
     datasets = {*stored_datasets(store), *(name for name, _ in stored)}
@@ -272,5 +279,5 @@ def _fetchable(project: Project, series: Series, dataset: str = HISTORY) -> Span
     return source.span(project.now_ms)
 
 
-def _days(problems: Sequence[Problem]) -> int:
+def _days(problems: Sequence[DayProblem]) -> int:
     return len({(problem.dataset, problem.series, problem.day_ms) for problem in problems})

@@ -94,8 +94,8 @@ def line_of(path: Path, key: Key, *, root: Path) -> int | None:
 def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
     """Return the message about a value outside of `choices`: the nearest spelling, the choices."""
     names = sorted(choices)
-    near = nearest(value, names)
-    hint = f", did you mean {near!r}? Known" if near else "; known"
+    closest = nearest(value, names)
+    hint = f", did you mean {closest!r}? Known" if closest else "; known"
     shown = ", ".join(names[:_MAX_CHOICES_SHOWN]) or "none"
     more = f" and {len(names) - _MAX_CHOICES_SHOWN} more" if len(names) > _MAX_CHOICES_SHOWN else ""
     return f"unknown {noun} {value!r}{hint}: {shown}{more}"
@@ -104,8 +104,8 @@ def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
 def unknown_key(name: str, allowed: Iterable[str]) -> str:
     """Return the message about an unknown key: the nearest spelling, else all allowed keys."""
     names = list(allowed)
-    near = nearest(name, names)
-    hint = f", did you mean {near!r}?" if near else f"; known: {', '.join(names)}"
+    closest = nearest(name, names)
+    hint = f", did you mean {closest!r}?" if closest else f"; known: {', '.join(names)}"
     return f"unknown key{hint}"
 
 
@@ -127,8 +127,8 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
             for part, other in zip(parts, others, strict=True)
         )
 
-    near = difflib.get_close_matches(name.casefold(), filter(is_close, folded), n=1)
-    return folded[near[0]] if near else None
+    closest = difflib.get_close_matches(name.casefold(), filter(is_close, folded), n=1)
+    return folded[closest[0]] if closest else None
 
 
 def read_document(path: Path, *, root: Path) -> Document:
@@ -207,8 +207,8 @@ def _not_yaml(e: yaml.MarkedYAMLError, text: str, path: Path) -> ConfigError:
     if mark is not None and text[mark.index : mark.index + 1] == "\t":
         problem = "a tab, indent with spaces"
     elif e.context:
-        begun = e.context.startswith("while") and start and mark and start.line < mark.line
-        since = f" from line {start.line + 1}" if start and begun else ""
+        has_start = e.context.startswith("while") and start and mark and start.line < mark.line
+        since = f" from line {start.line + 1}" if start and has_start else ""
         problem = f"{e.context}{since}: {problem}"
     return ConfigError(f"not YAML: {problem}", path=path, line=mark.line + 1 if mark else None)
 
@@ -269,29 +269,42 @@ def _refuse_validation(document: Document, record: Any, message: str) -> NoRetur
     path = re.search(r" - at `\$([^`]*)`\Z", message)
     problem = message[: path.start()] if path else message
     key = _locate(document, record, path[1] if path else "")
-    here = _type_at(record, key)
+    kind = _type_at(record, key)
     if match := re.fullmatch(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
-        document.refuse((*key, match[1]), unknown_key(match[1], _fields(here)))
+        document.refuse((*key, match[1]), unknown_key(match[1], _fields(kind)))
     if match := re.fullmatch(r"Object missing required field `(.*)`", problem):
         document.refuse((*key, match[1]), "missing: write this key")
     value = _value_at(document.value, key)
-    choices = _choices(here)
+    choices = _choices(kind)
     if choices and isinstance(value, str):
         document.refuse(key, unknown("value", value, choices))
-    document.refuse(key, expected(problem, value, choices))
+    document.refuse(key, expected(problem, value, choices, _constraints(record, key)))
 
 
-def expected(message: str, value: Any, choices: Iterable[str] = ()) -> str:
-    """Return the message that names the expected type or choices, from msgspec's message."""
-    types = re.match(r"Expected `([^`]*)`", message)
-    alternatives = " or ".join(choices) or (_words(types[1]) if types else "a number")
-    cure = (
-        ": write it in quotes" if "text" in alternatives and isinstance(value, int | float) else ""
-    )
+def expected(
+    message: str,
+    value: Any,
+    choices: Iterable[str] = (),
+    constraints: Mapping[str, Any] = types.MappingProxyType({}),
+) -> str:
+    """Return the message that names the expected type or choices, from msgspec's message.
+
+    A number in place of a text is to be quoted, unless that text would not fit `pattern` of the
+    key's `constraints`: then their `examples` are shown.
+    """
+    named = re.match(r"Expected `([^`]*)`", message)
+    alternatives = " or ".join(choices) or (_type_names(named[1]) if named else "a number")
+    is_quotable = "text" in alternatives and isinstance(value, int | float)
+    examples = [str(example) for example in constraints.get("examples", ())]
+    if is_quotable and examples and not re.search(constraints.get("pattern", r"\Z."), str(value)):
+        *first, last = examples
+        such = f"{', '.join(first)} or {last}" if first else last
+        return f"expected {alternatives}, such as {such}, got {_shown(value)}"
+    cure = ": write it in quotes" if is_quotable else ""
     return f"expected {alternatives}, got {_shown(value)}{cure}"
 
 
-_WORDS = {
+_TYPE_NAMES = {
     "float": "a number",
     "decimal": "a number",
     "int": "a whole number",
@@ -302,8 +315,11 @@ _WORDS = {
 }
 
 
-def _words(types_named: str) -> str:
-    return " or ".join(_WORDS.get(name, name) for name in types_named.split(" | "))
+def _type_names(types_named: str) -> str:
+    names = types_named.split(" | ")
+    if "float" in names and "int" in names:
+        names.remove("int")
+    return " or ".join(_TYPE_NAMES.get(name, name) for name in names)
 
 
 def _shown(value: Any) -> str:
@@ -359,6 +375,21 @@ def _type_at(kind: Any, key: Key) -> Any:
             items = [item for item in get_args(option) if item is not ...]
             return _type_at(items[-1], key[1:])
     return Any
+
+
+def _constraints(record: Any, key: Key) -> Mapping[str, Any]:
+    """Return the JSON Schema that a key of a record has beyond its type; empty without one."""
+    if not key:
+        return {}
+    if isinstance(key[-1], int):
+        items = _constraints(record, key[:-1]).get("items")
+        return items if isinstance(items, dict) else {}
+    parent = _type_at(record, key[:-1])
+    if not (isinstance(parent, type) and issubclass(parent, msgspec.Struct)):
+        return {}
+    hint = get_type_hints(parent, include_extras=True)[key[-1]]
+    (meta,) = getattr(hint, "__metadata__", (msgspec.Meta(),))
+    return meta.extra_json_schema or {}
 
 
 def _unwrapped(kind: Any) -> Any:

@@ -47,7 +47,7 @@ def edit_instruments(text: str, changes: Mapping[str, Mapping[str, Decimal]], *,
     edited: list[str] = []
     for kind, i1, i2, j1, j2 in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         edited += lines[i1:i2] if kind == "equal" else new[j1:j2]
-    if len(lines) != len(old) or not _is(yaml, "".join(edited), after):
+    if len(lines) != len(old) or not _loads_as(yaml, "".join(edited), after):
         raise ConfigError(
             "its layout cannot be edited automatically: change the values by hand",
             path=path,
@@ -59,8 +59,8 @@ def _yaml(text: str) -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = _WIDTH
-    if indented := _INDENT.search(text):
-        yaml.indent(mapping=len(indented[1]))
+    if match := _INDENT.search(text):
+        yaml.indent(mapping=len(match[1]))
     return yaml
 
 
@@ -70,7 +70,7 @@ def _text(yaml: YAML, value: Any) -> str:
     return out.getvalue()
 
 
-def _is(yaml: YAML, text: str, value: Any) -> bool:
+def _loads_as(yaml: YAML, text: str, value: Any) -> bool:
     try:
         return bool(yaml.load(text) == value)
     except YAMLError:

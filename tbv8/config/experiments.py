@@ -1,4 +1,4 @@
-"""The files of `config/experiments/` as frozen records, refused before any bar is read.
+"""Loads the files of `config/experiments/` as frozen records; errors appear before bars are read.
 
 An experiment varies one strategy: its params, its risk, its backtest options, its timeframe.
 `vary` returns the strategy at a point, equal to the record of a file with these values.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ from msgspec.structs import replace
 
 from tbv8.config import load
 from tbv8.config.document import Document, Key, read_document, to_record, unknown, unknown_key
+from tbv8.config.extras import missing_library
 from tbv8.config.files import (
     ExperimentFile,
     MonteCarloSection,
@@ -33,7 +33,7 @@ from tbv8.config.records import (
     Strategy,
     WalkForward,
 )
-from tbv8.config.source import GIVEN, classes, params
+from tbv8.config.source import GIVEN, classes, param_types, params
 from tbv8.config.space import (
     MOST_POINTS,
     Axis,
@@ -49,12 +49,11 @@ from tbv8.errors import ConfigError
 from tbv8.market import DAY_MS, FEWEST_DAYS, ONE_MINUTE, parse_duration_ms, parse_timeframe
 
 FOLDER = "experiments"
-"""The folder of their results, below the folder of all results; no strategy may have this name."""
+"""The folder of experiments' results in that of all results; no strategy may have this name."""
 
-_NO_RAY = "ray is not installed: run `uv sync --extra cluster`"
 _SCHEMA_LINE = "# yaml-language-server: $schema=../.schemas/strategy.schema.json"
-_YEARLY = ("sharpe", "sortino", "calmar")
-_BACKTEST = ("slippage_ticks", "starting_balance_usd", "detail")
+_ANNUAL_METRICS = ("sharpe", "sortino", "calmar")
+_BACKTEST_KEYS = ("slippage_ticks", "starting_balance_usd", "detail")
 _MOST_BLOCKS, _MOST_PATHS, _MOST_WORKERS, _MOST_LOSSES = 20, 100_000, 1024, 10
 _SEEDS, _MOST_TPE_SEED = range(2**63), 2**32 - 1
 
@@ -74,19 +73,19 @@ def load_experiments(project: Project, *, overrides: Mapping[str, str]) -> Proje
     broken = {
         problem.name: problem.error for problem in project.problems if problem.kind == "strategy"
     }
-    changes = _overrides(overrides)
+    changes = _overrides(overrides, root=project.root)
 
     def load_experiment(document: Document) -> Experiment:
         return replace(_load(document, project, broken), **changes)
 
-    loaded, errors = load._load_folder(
+    loaded, errors = load.load_files(
         project.root, "experiments", "experiment", None, load_experiment
     )
     problems = [Problem(kind="experiment", name=name, error=e) for name, e in errors.items()]
     return replace(project, experiments=loaded, problems=(*project.problems, *problems))
 
 
-def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
+def _overrides(overrides: Mapping[str, str], *, root: Path) -> dict[str, Any]:
     """Return the command line's changes to an experiment's `workers`, `on` and `address`."""
     changes: dict[str, Any] = {}
     if (text := overrides.get("workers")) is not None:
@@ -97,28 +96,24 @@ def _overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
     if (text := overrides.get("on")) is not None:
         if text not in ("pool", "ray"):
             raise ConfigError(unknown("executor", text, ("pool", "ray")), key="on")
-        if text == "ray" and not _has_ray():
-            raise ConfigError(_NO_RAY, key="on")
+        if text == "ray" and (missing := missing_library("ray", root=root)):
+            raise ConfigError(missing, key="on")
         changes["on"] = text
     if (text := overrides.get("address")) is not None:
         changes["address"] = text
     return changes
 
 
-def _has_ray() -> bool:
-    return find_spec("ray") is not None
-
-
 def _load(document: Document, project: Project, broken: Mapping[str, ConfigError]) -> Experiment:
     raw = to_record(document, ExperimentFile)
-    name = load._named(document, "experiment_id", raw.experiment_id)
+    name = load.check_name(document, "experiment_id", raw.experiment_id)
     if name in project.strategies or name in broken:
         document.refuse(("experiment_id",), f"{name!r} is a strategy's id too: rename this file")
     if raw.strategy in broken:
         raise broken[raw.strategy]  # the same error, so that it is printed once
     strategy = document.choose(("strategy",), raw.strategy, project.strategies, "strategy")
     search, objective = _search(document, raw.search, strategy), _objective(document, raw.objective)
-    _check_numbers(document, raw)
+    _check_numbers(document, raw, root=project.root)
     return Experiment(
         experiment_id=name,
         path=document.path,
@@ -167,7 +162,7 @@ def _trial_limit_ms(document: Document, text: str | None) -> int | None:
         document.refuse(("run", "trial_limit"), str(e))
 
 
-def _check_numbers(document: Document, raw: ExperimentFile) -> None:
+def _check_numbers(document: Document, raw: ExperimentFile, *, root: Path) -> None:
     """Refuse numbers of the file that are out of range."""
     monte_carlo, is_tpe = raw.monte_carlo or MonteCarloSection(), raw.search.method == "tpe"
     ranges: list[tuple[Key, int, int, int]] = [
@@ -184,8 +179,8 @@ def _check_numbers(document: Document, raw: ExperimentFile) -> None:
     for key, value, least, most in ranges:
         if not least <= value <= most:
             document.refuse(key, f"expected {least} to {most:,}, got {value:,}")
-    if raw.run.on == "ray" and not _has_ray():
-        document.refuse(("run", "on"), _NO_RAY)
+    if raw.run.on == "ray" and (problem := missing_library("ray", root=root)):
+        document.refuse(("run", "on"), problem)
     if raw.overfitting.blocks % 2:
         document.refuse(
             ("overfitting", "blocks"), f"expected an even number, got {raw.overfitting.blocks}"
@@ -225,7 +220,7 @@ def _walk_forward(
             f", got {raw.plateau}",
         )
     trained = days["train"] - days["purge"]
-    if objective.metric in _YEARLY and trained < FEWEST_DAYS:
+    if objective.metric in _ANNUAL_METRICS and trained < FEWEST_DAYS:
         document.refuse(
             ("walk_forward", "train"),
             f"{trained} days are too short for a {objective.metric} ratio, which needs at least "
@@ -266,8 +261,8 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
         document.refuse(("search", "trials"), f"missing: {raw.method} needs it")
     if raw.trials is not None and raw.trials < 1:
         document.refuse(("search", "trials"), f"expected 1 or more, got {raw.trials}")
-    if raw.method == "tpe" and find_spec("optuna") is None:
-        document.refuse(("search", "method"), "tpe needs optuna: run `uv sync --extra search`")
+    if raw.method == "tpe" and (problem := missing_library("optuna", root=strategy.root)):
+        document.refuse(("search", "method"), problem)
     conditions: list[Comparison] = []
     for at, text in enumerate(raw.where):
         try:
@@ -296,6 +291,8 @@ def _search(document: Document, raw: SearchSection, strategy: Strategy) -> Searc
 
 def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> Iterator[Axis]:
     axis_names: dict[tuple[str, str], str] = {}
+    classes_by_name = classes(strategy.module_path)
+    types = param_types(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
     for name, written in space.items():
         key: Key = ("search", "space", name)
         place, place_key = _place(document, key, name, strategy)
@@ -304,9 +301,12 @@ def _axes(document: Document, space: Mapping[str, Any], strategy: Strategy) -> I
         axis_names[place, place_key] = name
         values = _values(document, key, written)
         axis = Axis(name=name, place=place, key=place_key, values=values)
+        kind = types.get(place_key, Any) if place == "params" else Any
         for at, value in enumerate(values):
-            where = (*key, at) if isinstance(written, list) else key
-            _check_value(document, where, axis, value, strategy)
+            value_key = (*key, at) if isinstance(written, list) else key
+            _check_value(document, value_key, axis, value, strategy)
+            if problem := load.param_problem(value, kind):
+                document.refuse(value_key, problem)
         yield axis
 
 
@@ -317,26 +317,31 @@ def _place(
     classes_by_name = classes(strategy.module_path)
     accepted = params(classes_by_name[f"{strategy.class_name}Config"], classes_by_name)
     risks = risk_keys(strategy)
-    place, dot, place_key = name.partition(".")
-    if place == "risk" and dot:
+    place, separator, place_key = name.partition(".")
+    if place == "risk" and separator:
         if place_key not in risks:
             document.refuse(key, unknown_key(place_key, risks))
         return "risk", place_key
-    if place == "backtest" and dot:
-        if place_key not in _BACKTEST:
-            document.refuse(key, unknown_key(place_key, _BACKTEST))
+    if place == "backtest" and separator:
+        if place_key not in _BACKTEST_KEYS:
+            document.refuse(key, unknown_key(place_key, _BACKTEST_KEYS))
         return "backtest", place_key
-    place_key = place_key if place == "params" and dot else name
+    place_key = place_key if place == "params" and separator else name
     if place_key == name and name == "timeframe":
         return "strategy", name
-    if place_key == name and name in _BACKTEST:
+    if place_key == name and name in _BACKTEST_KEYS:
         if name in accepted.required:
             document.refuse(key, f"is ambiguous: write params.{name} or backtest.{name}")
         return "backtest", name
     if place_key in GIVEN:
         document.refuse(key, "set by tbv8 itself: remove it")
     if accepted.closed and place_key not in accepted.required:
-        names = [*accepted.required, *_BACKTEST, "timeframe", *(f"risk.{risk}" for risk in risks)]
+        names = [
+            *accepted.required,
+            *_BACKTEST_KEYS,
+            "timeframe",
+            *(f"risk.{risk}" for risk in risks),
+        ]
         document.refuse(key, unknown(f"param of {strategy.class_name}", place_key, names))
     return "params", place_key
 
@@ -350,7 +355,7 @@ def risk_keys(strategy: Strategy) -> dict[str, str | None]:
 
 def _values(document: Document, key: Key, written: Any) -> Point:
     if isinstance(written, dict):
-        return _scale(document, key, written)
+        return _range_values(document, key, written)
     if not isinstance(written, list) or not written:
         document.refuse(key, "expected a list of values, or {from: 10, to: 50, step: 5}")
     values: list[Any] = []
@@ -367,7 +372,7 @@ def _is_same(value: Any, other: Any) -> bool:
     return bool(value == other) and isinstance(value, bool) == isinstance(other, bool)
 
 
-def _scale(document: Document, key: Key, written: Mapping[str, Any]) -> Point:
+def _range_values(document: Document, key: Key, written: Mapping[str, Any]) -> Point:
     names = ("from", "to", "step")
     for name in written:
         if name not in names:
@@ -401,7 +406,7 @@ def _check_value(document: Document, key: Key, axis: Axis, value: Any, strategy:
     if axis.place == "risk" or axis.key == "starting_balance_usd":
         if isinstance(value, bool) or not isinstance(value, int | float):
             document.refuse(key, f"expected a number, got {value!r}")
-        load._check_amount(document, key, Decimal(str(value)))
+        load.check_amount(document, key, Decimal(str(value)))
     elif axis.place == "backtest" and axis.key == "slippage_ticks":
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             document.refuse(key, f"expected a whole number from 0, got {value!r}")
@@ -465,7 +470,7 @@ def promoted_text(
     """
     document = read_document(root / experiment.strategy.path, root=root)
     renamed = replace(document, path=document.path.with_name(f"{strategy_id}.yaml"))
-    value = {**document.value, "strategy_id": load._named(renamed, "strategy_id", strategy_id)}
+    value = {**document.value, "strategy_id": load.check_name(renamed, "strategy_id", strategy_id)}
     for axis, axis_value in zip(experiment.search.axes, point, strict=True):
         if axis.place == "strategy":
             value[axis.key] = axis_value

@@ -40,11 +40,26 @@ _TIME = f"^{_DATE}([T ]{_CLOCK})?$"
 _AMOUNT = "^[+]?(?=[0-9.]*[1-9])([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _FRACTION = "^[+-]?(0*(\\.0[0-9]*)?|[0-9]*\\.?[0-9]+[eE]-[0-9]+)$"
 _DURATION = "^[1-9][0-9]{0,6}[smhd]$"
+_WARM_UP = "^([1-9][0-9]{0,6}[smhd]|0[mhd])$"
 _DAYS = "^([1-9][0-9]{0,6}d|[1-9][0-9]{0,6}h|0[mhd])$"
 _PATH = "^(?!.*://).*\\S.*$"
 _TEXT = "\\S"
 _HTTP = "^https?://[^\\s/]+\\S*$"
 _WS = "^wss?://[^\\s/]+\\S*$"
+
+_EXAMPLES = {
+    _TIMEFRAME: "5m",
+    _UP_TO_A_DAY: "1d",
+    _TIME: "2024-01-01",
+    _DURATION: "90s",
+    _DAYS: "30d",
+    _WARM_UP: "30d",
+    _QUOTED: "BTC/USDT",
+    CLASS: "ema_cross.EmaCross",
+    _HTTP: "https://api.example.com",
+    _WS: "wss://ws.example.com",
+}
+"""An example of each pattern that no number fits: errors and editors show it."""
 
 _OPTIONAL: JsonSchema = {"type": ["string", "null"]}
 _POSITIVE: JsonSchema = {
@@ -74,6 +89,9 @@ def key(description: str, **constraints: Any) -> Meta:
 
     `type`, `anyOf` and `enum` replace the schema of the field's type.
     """
+    for part in (constraints, constraints.get("items", {})):
+        if example := _EXAMPLES.get(part.get("pattern", "")):
+            part["examples"] = [example]
     return Meta(description=description, extra_json_schema=constraints or None)
 
 
@@ -353,7 +371,7 @@ class BacktestSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         str,
         key(
             "The length of the run before its results are counted: 30d, 36h; 0d: none.",
-            pattern="^([1-9][0-9]{0,6}[smhd]|0[mhd])$",
+            pattern=_WARM_UP,
         ),
     ] = "0d"
     funding: Annotated[
@@ -361,6 +379,7 @@ class BacktestSection(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         key(
             "history: the venue's recorded rates; none; or a rate per 8 h such as 0.0001.",
             anyOf=[{"enum": ["history", "none", None]}, *_FEE["anyOf"]],
+            examples=["history", "none", 0.0001],
         ),
     ] = None
 

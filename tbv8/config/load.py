@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from tbv8.config.document import (
     Document,
     Key,
+    expected,
     nearest,
     plain,
     read_document,
@@ -59,8 +60,11 @@ from tbv8.config.source import (
     GIVEN,
     STRATEGIES,
     classes,
+    given,
     module_path,
+    param_types,
     params,
+    single_market_problem,
     strategy_modules,
     strategy_sources,
     unseen_imports,
@@ -169,7 +173,7 @@ def load_project(
     )
     history_venue, history, _ = _resolve_span(inputs, None, None)
     cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    loaded, broken_strategies = _load_folder(
+    loaded, broken_strategies = load_files(
         root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
     )
     strategies, paper_only = dict[str, Strategy](), dict[str, Strategy]()
@@ -219,7 +223,7 @@ def _notify(document: Document, raw: NotifySection | None) -> Notify | None:
     return Notify(urls_env=raw.urls_env, without=raw.without)
 
 
-class _Data(msgspec.Struct, frozen=True, kw_only=True):
+class _DataSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of data.yaml, with its defaults."""
 
     db_path: Path
@@ -229,7 +233,7 @@ class _Data(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify | None
 
 
-def _load_data(root: Path) -> _Data:
+def _load_data(root: Path) -> _DataSettings:
     file = _read(root, "data.yaml", "write `db_path: data/tbv8.sqlite` into it")
     data = to_record(file, DataFile)
     db_path = _below(root, file, "db_path", data.db_path)
@@ -238,7 +242,7 @@ def _load_data(root: Path) -> _Data:
     timeframes = (
         _timeframe(file, ("timeframes", index), text) for index, text in enumerate(data.timeframes)
     )
-    return _Data(
+    return _DataSettings(
         db_path=db_path,
         results_path=results_path,
         timeframes=tuple(timeframes),
@@ -247,11 +251,11 @@ def _load_data(root: Path) -> _Data:
     )
 
 
-def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _Broken]:
+def _load_venues(root: Path, warnings: list[str]) -> tuple[dict[str, Venue], _BrokenVenues]:
     """Return the venues without errors, and the errors of the others."""
-    broken = _Broken({}, {})
+    broken = _BrokenVenues({}, {})
     cure = "`{venue: sample, symbols: [BTC/USDT]}` into config/venues/sample.yaml"
-    venues, broken_venues = _load_folder(
+    venues, broken_venues = load_files(
         root, "venues", "venue", cure, partial(_load_venue, root, broken.instruments, warnings)
     )
     broken.venues.update(broken_venues)
@@ -270,7 +274,7 @@ def _with_runs(
     return spans
 
 
-def _problems(broken: _Broken, strategies: Mapping[str, ConfigError]) -> tuple[Problem, ...]:
+def _problems(broken: _BrokenVenues, strategies: Mapping[str, ConfigError]) -> tuple[Problem, ...]:
     errors: list[tuple[Kind, str, ConfigError]] = [
         *(("venue", name, e) for name, e in broken.venues.items()),
         *(("instrument", name, e) for (name, _), e in broken.instruments.items()),
@@ -321,10 +325,10 @@ def _read(root: Path, name: str, cure: str) -> Document:
     return read_document(path, root=root)
 
 
-def _load_folder[T](
+def load_files[T](
     root: Path, name: str, noun: str, cure: str | None, load: Callable[[Document], T]
 ) -> tuple[dict[str, T], dict[str, ConfigError]]:
-    """Load each file of a folder; return the records and the errors, by file name."""
+    """Load each file of a folder of config/; return the records and the errors, by file name."""
     loaded: dict[str, T] = {}
     broken: dict[str, ConfigError] = {}
     for path in _paths(root, name, noun, cure):
@@ -357,8 +361,8 @@ def _paths(root: Path, name: str, noun: str, cure: str | None) -> list[Path]:
     return paths
 
 
-def _named(document: Document, key: str, name: str) -> str:
-    """Return `name`, or refuse it if it is not the file's own name."""
+def check_name(document: Document, key: str, name: str) -> str:
+    """Return a name; refuse it if it is not the name of the file."""
     if name != document.path.stem:
         document.refuse((key,), f"{name!r} must be the file's name, {document.path.stem!r}")
     if not re.fullmatch(NAME, name):
@@ -374,7 +378,7 @@ def _load_venue(
 ) -> Venue:
     """Return a venue; errors in the rules of an instrument go into `broken`."""
     raw = to_record(document, VenueFile)
-    name = _named(document, "venue", raw.venue)
+    name = check_name(document, "venue", raw.venue)
     symbols = _symbols(document, raw.symbols)
     multipliers = _multipliers(document, raw, symbols)
     if len(set(raw.channels)) < len(raw.channels) or not raw.channels:
@@ -487,18 +491,18 @@ def _multipliers(
 ) -> dict[str, Decimal]:
     """Return the multipliers other than 1: bars are stored by them, so that none may be wrong."""
     for symbol, rules in raw.instruments.items():
-        _check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
+        check_amount(document, ("instruments", symbol, "multiplier"), rules.multiplier)
     multipliers = {symbol: rules.multiplier for symbol, rules in raw.instruments.items()}
     for symbol, native in symbols.items():
-        if native is None or (named := multiplier_in(native, symbol)) == 1:
+        if native is None or (multiplier := multiplier_in(native, symbol)) == 1:
             continue
-        if multipliers.get(symbol) == named:
+        if multipliers.get(symbol) == multiplier:
             continue
         base, _, quote = symbol.partition("/")
         in_rules = ("instruments", symbol, "multiplier")
         document.refuse(
             in_rules if symbol in multipliers else ("symbols", symbol),
-            f"{native!r} trades {named} {base} as one: write `multiplier: {named}` into "
+            f"{native!r} trades {multiplier} {base} as one: write `multiplier: {multiplier}` into "
             f"instruments.{symbol}, or name the symbol {native.removesuffix(quote)}/{quote}",
         )
     return {symbol: number for symbol, number in multipliers.items() if number != 1}
@@ -515,9 +519,9 @@ def _check_instrument(
     key = ("instruments", symbol)
     document.choose(key, symbol, symbols, "symbol")
     for name in ("tick_size", "lot_size", "max_leverage"):
-        _check_amount(document, (*key, name), getattr(rules, name))
+        check_amount(document, (*key, name), getattr(rules, name))
     if rules.min_notional_usd != 0:
-        _check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)
+        check_amount(document, (*key, "min_notional_usd"), rules.min_notional_usd)
     if rules.funding_hours < 0 or (rules.funding_hours and _DAY_HOURS % rules.funding_hours):
         document.refuse(
             (*key, "funding_hours"), f"expected a divisor of 24, got {rules.funding_hours}"
@@ -537,14 +541,15 @@ def _warn_of_percent(
 ) -> None:
     """Add a warning if a fee or a funding rate looks like percent."""
     if rate.copy_abs() >= _PERCENT:
-        percent, meant = plain(rate * 100), plain(rate / 100)
+        percent, fraction = plain(rate * 100), plain(rate / 100)
         warnings.append(
             f"{document.place(key)}: {'.'.join(key)}: {rate} is {percent} % of the notional: "
-            f"if you meant {rate} %, write {meant}"
+            f"if you meant {rate} %, write {fraction}"
         )
 
 
-def _check_amount(document: Document, key: Key, value: Decimal) -> None:
+def check_amount(document: Document, key: Key, value: Decimal) -> None:
+    """Refuse an amount that is not above 0, too large, or with too many decimals."""
     if not (value.is_finite() and value > 0):
         document.refuse(key, f"expected a number above 0, got {value}")
     if value >= _AMOUNT_LIMIT:
@@ -574,7 +579,7 @@ def _is_url(text: str, schemes: tuple[str, str]) -> bool:
         return False
 
 
-class _Broken(msgspec.Struct, frozen=True):
+class _BrokenVenues(msgspec.Struct, frozen=True):
     """Errors of whole venues, and errors of single instruments of other venues."""
 
     venues: dict[str, ConfigError]
@@ -603,7 +608,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: int
     history_span: Callable[[Venue], Span | None]
     venues: Mapping[str, Venue]
-    broken: _Broken
+    broken: _BrokenVenues
     warnings: list[str]
     without_history: dict[str, ConfigError]
 
@@ -674,18 +679,20 @@ def _resolve_span(
         start_ms = start.time_ms()
     for end in _settings(inputs, backtest, document, "end", "end_date"):
         end_ms = inputs.refresh.floor(inputs.now_ms) if end.text is None else end.time_ms()
-    span = Span(start_ms, _cut_to_now(inputs, start, start_ms, end, end_ms))
+    span = Span(start_ms, _limit_to_now(inputs, start, start_ms, end, end_ms))
     venue_span = inputs.history_span(inputs.venues[name]) if name in inputs.venues else None
     available = venue_span or span
     if not span.intersection(available):
-        late = start_ms >= available.end_ms
-        (start if late else end).refuse(
+        starts_late = start_ms >= available.end_ms
+        (start if starts_late else end).refuse(
             f"{name} has no history of {span}, only of {available}: write dates in there"
         )
-    held = span.intersection(available)
-    wanted = Span(start_ms if start.rank else held.start_ms, end_ms if end.rank else held.end_ms)
-    outside = tuple(gaps(wanted, [available])) if venue_span else ()
-    span = held
+    in_history = span.intersection(available)
+    configured = Span(
+        start_ms if start.rank else in_history.start_ms, end_ms if end.rank else in_history.end_ms
+    )
+    outside = tuple(gaps(configured, [available])) if venue_span else ()
+    span = in_history
     if backtest is not None and document is not None:
         _check_warm_up(document, backtest, span, venue=name, venue_span=venue_span)
     return name, span, outside
@@ -733,7 +740,9 @@ def _warm_up_ms(document: Document, text: str) -> int:
     return warm_up_ms
 
 
-def _cut_to_now(inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int) -> int:
+def _limit_to_now(
+    inputs: _Inputs, start: _Setting, start_ms: int, end: _Setting, end_ms: int
+) -> int:
     """Return the end, no later than now; errors blame the setting of the higher rank."""
     if end.text is not None and end_ms <= start_ms:
         if start.rank > end.rank:
@@ -767,7 +776,7 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
 
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, StrategyFile)
-    strategy_id = _named(document, "strategy_id", raw.strategy_id)
+    strategy_id = check_name(document, "strategy_id", raw.strategy_id)
     symbols = _strategy_symbols(document, raw)
     try:
         history = _strategy_history(inputs, document, raw, symbols)
@@ -791,14 +800,17 @@ def _make_strategy(
     """Return a strategy with its data venue, its span and the parts outside of the history."""
     data_venue, span, not_in_history = history
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
-    _check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
+    check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
         document.refuse(
             ("backtest", "slippage_ticks"),
             f"expected 0 or more, got {raw.backtest.slippage_ticks}",
         )
     module, class_name = _strategy_class(document, raw.strategy, root=inputs.root)
-    _check_params(document, module_path(module, root=inputs.root), class_name, raw.params)
+    further_bars = _further_bars(document, raw.bars, timeframe)
+    path = module_path(module, root=inputs.root)
+    _check_params(document, path, class_name, raw.params)
+    _check_markets(document, path, class_name, symbols, further_bars)
     _check_imports(document, module, root=inputs.root)
     fixed = _funding(document, raw, inputs.warnings)
     instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
@@ -808,7 +820,7 @@ def _make_strategy(
         symbol=symbols[0],
         symbols=symbols,
         timeframe=timeframe,
-        bars=_further_bars(document, raw.bars, timeframe),
+        bars=further_bars,
         module=module,
         class_name=class_name,
         params=raw.params,
@@ -916,7 +928,7 @@ def _risk(document: Document, limits: Mapping[str, Decimal], symbols: tuple[str,
     for key, value in limits.items():
         if key not in names:
             document.refuse(("risk", key), unknown_key(key, names))
-        _check_amount(document, ("risk", key), value)
+        check_amount(document, ("risk", key), value)
     units = {positions[symbol]: f", in {base}" for symbol, base in bases.items()}
     for key in names:
         if key not in limits:
@@ -971,6 +983,12 @@ def _instruments(
         document.refuse(("routing", "secondary"), f"missing: {routing.mode} needs a second venue")
     if routing.secondary == routing.primary:
         document.refuse(("routing", "secondary"), "is the primary: name another venue")
+    if routing.secondary is not None and "mode" not in document.value["routing"]:
+        key = ("routing", "secondary")
+        inputs.warnings.append(
+            f"{document.place(key)}: routing.secondary: {routing.secondary} is not simulated: "
+            "write `mode: PRIMARY_LIVE_SECONDARY_SHADOW` beside it, or remove it"
+        )
     rules_by_venue = {}
     for role, name in (("primary", routing.primary), ("secondary", routing.secondary)):
         if name is None:
@@ -1031,7 +1049,13 @@ def _strategy_class(document: Document, text: str, *, root: Path) -> tuple[str, 
     if class_name not in classes_by_name:
         document.refuse(key, f"{unknown('class', class_name, names)} in {file}")
     if class_name not in names:
-        document.refuse(key, f"{file} has no class {class_name}Config: write one for its params")
+        if (strategy := class_name.removesuffix("Config")) in names:
+            written = text.removesuffix("Config")
+            document.refuse(key, f"holds the params of {strategy}: write {written}")
+        others = f", or name another class: {', '.join(names)}" if names else ""
+        document.refuse(
+            key, f"{file} has no class {class_name}Config: write one for its params{others}"
+        )
     return module, class_name
 
 
@@ -1075,6 +1099,35 @@ def _check_params(
             document.refuse(("params", name), "set by tbv8 itself: remove it")
         if accepted.closed:
             document.choose(("params", name), name, accepted.required, f"param of {class_name}")
+    types = param_types(classes_by_name[f"{class_name}Config"], classes_by_name)
+    for name, value in values.items():
+        if problem := param_problem(value, types.get(name, Any)):
+            document.refuse(("params", name), problem)
     for name, required in accepted.required.items():
         if required and name not in values:
             document.refuse(("params", name), f"missing: {class_name} needs it")
+
+
+def param_problem(value: Any, kind: Any) -> str | None:
+    """Return what is wrong with a param for its type; None for a param that fits."""
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as e:
+        return expected(str(e), value)
+    return None
+
+
+def _check_markets(
+    document: Document,
+    path: Path,
+    class_name: str,
+    symbols: tuple[str, ...],
+    bars: tuple[Timeframe, ...],
+) -> None:
+    """Refuse several symbols or further bars if the config class takes one of each."""
+    classes_by_name = classes(path)
+    name = f"{class_name}Config"
+    taken = given(classes_by_name[name], classes_by_name)
+    problem = single_market_problem(name, taken.required, symbols=symbols, bars=bars)
+    if problem and taken.closed:
+        document.refuse((problem[0],), problem[1])

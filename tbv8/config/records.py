@@ -31,7 +31,7 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     """One venue; a native symbol of None follows the venue's own rule.
 
     `multipliers` has the symbols of which the venue trades many units as one (see `Instrument`).
-    `exchange` is ccxt's name of the venue, where its history comes by ccxt. `own_history` is the
+    `exchange` is the venue's name in ccxt, if its history comes from ccxt. `own_history` is the
     history source from the venue's file, for a venue unknown to tbv8.
     """
 
@@ -49,11 +49,11 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
     own_history: HistorySource | None = None
 
     def multiplier(self, symbol: str) -> Decimal:
-        """Return how many units of a symbol the venue trades as one."""
+        """Return the number of a symbol's units that the venue trades as one."""
         return self.multipliers.get(symbol, Decimal(1))
 
     def market_name(self, native: str | None) -> str:
-        """Return a native symbol with the exchange that it is from, if the file names one."""
+        """Return a native symbol after the name of its exchange, if the file names one."""
         return " ".join(name for name in (self.exchange, native) if name)
 
     @property
@@ -205,11 +205,11 @@ class MonteCarlo(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated alternatives of the chosen trial.
 
     Attributes:
-        paths: How often its days are drawn, and its round trips.
+        paths: The number of draws of its days, and of its round trips.
         block_days: The mean length of the blocks in which days are drawn.
-        seed: Of all draws.
-        losses: Fractions of the starting balance, rising: how likely is it to lose as much?
-        markets: On how many markets, made of blocks of the real days, it is run.
+        seed: The seed of all draws.
+        losses: Fractions of the starting balance, rising, whose probabilities are computed.
+        markets: The number of markets, made of blocks of the real days, that it is run on.
     """
 
     paths: int
@@ -280,7 +280,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Paper(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits on opening positions in a paper session: age of a bar, difference from venue's clock.
+    """Limits for opening positions in a paper session: a bar's age, a difference of clocks.
 
     A `stale_after_ms` of None means three bars of the strategy's timeframe.
     """

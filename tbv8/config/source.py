@@ -1,4 +1,4 @@
-"""Python sources read as syntax trees, never imported: classes, params, imports, digests.
+"""Reads Python sources as syntax trees, without importing them: classes, params, imports, digests.
 
 A source's digest covers its compiled code without line numbers: comments and blank lines change
 nothing, and it is the same on any machine with the same Python.
@@ -13,13 +13,15 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from functools import lru_cache, partial
 from importlib.machinery import SourceFileLoader
 from importlib.util import cache_from_source
 from pathlib import Path
 from types import CodeType
+from typing import Any
 
 import msgspec
 
@@ -53,6 +55,16 @@ _LIBRARIES = ("site-packages", "dist-packages")
 
 ABSENT = "absent"
 """The digest of a file that does not exist."""
+
+_SIMPLE_TYPES: Mapping[str, Any] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "bool": bool,
+    "Decimal": Decimal,
+    "decimal.Decimal": Decimal,
+    "None": type(None),
+}
 
 _FIELDLESS = frozenset({"object", "StrategyConfig", "Struct", "NamedTuple"})
 
@@ -120,8 +132,8 @@ def _read[T](path: Path, parse: Callable[[bytes, str], T]) -> T:
     Raises:
         ConfigError: It cannot be read, or is not Python.
     """
-    here = Path.cwd()
-    shown = path.relative_to(here) if path.is_relative_to(here) else path
+    working_folder = Path.cwd()
+    shown = path.relative_to(working_folder) if path.is_relative_to(working_folder) else path
     try:
         return parse(path.read_bytes(), str(shown))
     except OSError as e:
@@ -233,6 +245,76 @@ def params(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef
     return Params(required, accepted.closed)
 
 
+def single_market_problem(
+    config_class: str, taken: Collection[str], *, symbols: Sequence[str], bars: Sequence[object]
+) -> tuple[str, str] | None:
+    """Return why a class cannot use several symbols or further bars: the YAML's key, the problem.
+
+    Args:
+        config_class: The name of its config class.
+        taken: The arguments of that class.
+        symbols: The symbols of the strategy.
+        bars: Its further timeframes.
+    """
+    if len(symbols) > 1 and not {"instrument_ids", "bar_types"} & {*taken}:
+        return "symbols", (
+            f"{config_class} takes one instrument_id, so only {symbols[0]} would be traded: write "
+            f"`symbol: {symbols[0]}`, or give {config_class} the field instrument_ids"
+        )
+    if bars and "bar_types" not in taken:
+        return "bars", (
+            f"{config_class} takes one bar_type, so bars of {', '.join(map(str, bars))} would not "
+            f"be used: remove this key, or give {config_class} the field bar_types"
+        )
+    return None
+
+
+def given(config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]) -> Params:
+    """Return the arguments of a config class among those of `GIVEN`."""
+    accepted = _constructor_params(config_class, module_classes)
+    required = {name: needed for name, needed in accepted.required.items() if name in GIVEN}
+    return Params(required, accepted.closed)
+
+
+def param_types(
+    config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]
+) -> dict[str, Any]:
+    """Return the types of a dataclass's params, as far as the source alone names them.
+
+    They are numbers, texts and booleans, and unions of these.
+    """
+    is_dataclass = any(
+        re.search(r"\bdataclass\b", ast.unparse(each)) for each in config_class.decorator_list
+    )
+    has_constructor = any(
+        isinstance(node, ast.FunctionDef) and node.name in ("__new__", "__init__")
+        for node in config_class.body
+    )
+    if not is_dataclass or has_constructor:
+        return {}
+    found: dict[str, Any] = {}
+    other_classes = {
+        name: node for name, node in module_classes.items() if name != config_class.name
+    }
+    for base in config_class.bases:
+        if (name := ast.unparse(base)) in other_classes:
+            found |= param_types(other_classes[name], other_classes)
+    for node in config_class.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found.pop(node.target.id, None)
+            if (kind := _simple_type(node.annotation)) is not None:
+                found[node.target.id] = kind
+    return found
+
+
+def _simple_type(annotation: ast.expr) -> Any:
+    """Return the type that an annotation names; None for one that only running can tell."""
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        left, right = _simple_type(annotation.left), _simple_type(annotation.right)
+        return None if left is None or right is None else left | right
+    return _SIMPLE_TYPES.get(ast.unparse(annotation))
+
+
 def _constructor_params(
     config_class: ast.ClassDef, module_classes: Mapping[str, ast.ClassDef]
 ) -> Params:
@@ -286,7 +368,7 @@ def _fields(config_class: ast.ClassDef) -> Iterator[tuple[str, bool]]:
 
 
 def strategy_sources(module: str, *, root: Path) -> tuple[list[Path], Path]:
-    """Return the file of a strategy's module and its imports, sorted, and their common folder.
+    """Return the sorted files of a strategy's module and its imports, and their common folder.
 
     Files of tbv8 may lie outside that folder. Imports by other ways (a folder added to sys.path)
     are found when the strategy runs.

@@ -185,8 +185,8 @@ def points(search: Search) -> Iterator[Point]:
         ValueError: The conditions leave fewer points than there are trials.
     """
     values = [axis.values for axis in search.axes]
-    for at in _indices(search):
-        yield tuple(column[index] for column, index in zip(values, at, strict=True))
+    for indices in _indices(search):
+        yield tuple(column[index] for column, index in zip(values, indices, strict=True))
 
 
 def count_points(search: Search) -> int:
@@ -225,34 +225,34 @@ def _indices(search: Search) -> Iterator[tuple[int, ...]]:
     for number in itertools.count():
         if len(drawn) == trials:
             return
-        at = draw(number)
-        if at in drawn or not holds(at):
+        indices = draw(number)
+        if indices in drawn or not holds(indices):
             misses += 1
             if misses > min(_MOST_MISSES + 20 * search.size, _MOST_DRAWS):
                 raise ValueError(
                     f"`where` leaves {len(drawn):,} points, not {trials:,}: write fewer trials"
                 )
             continue
-        drawn.add(at)
+        drawn.add(indices)
         misses = 0
-        yield at
+        yield indices
 
 
 def conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
     """Return a function: True if all conditions hold at a point, given as indices of its values."""
     if not search.conditions:
         return lambda _at: True
-    exact = [tuple(map(_exact, axis.values)) for axis in search.axes]
+    exact = [tuple(map(_to_exact, axis.values)) for axis in search.axes]
     checks = [
         (_OPERATORS[sign], left.axis, left.constant, right.axis, right.constant)
         for left, sign, right in map(msgspec.structs.astuple, search.conditions)
     ]
 
-    def holds(at: tuple[int, ...]) -> bool:
+    def holds(indices: tuple[int, ...]) -> bool:
         return all(
             compare(
-                left if left_axis is None else exact[left_axis][at[left_axis]],
-                right if right_axis is None else exact[right_axis][at[right_axis]],
+                left if left_axis is None else exact[left_axis][indices[left_axis]],
+                right if right_axis is None else exact[right_axis][indices[right_axis]],
             )
             for compare, left_axis, left, right_axis, right in checks
         )
@@ -260,7 +260,7 @@ def conditions(search: Search) -> Callable[[tuple[int, ...]], bool]:
     return holds
 
 
-def _exact(value: Any) -> Any:
+def _to_exact(value: Any) -> Any:
     """Return a value for exact comparison: the float 0.3 becomes three tenths."""
     return Decimal(repr(value)) if isinstance(value, float) else value
 
@@ -285,12 +285,12 @@ def _halton(search: Search) -> Draw:
     shifts = [_uniform(f"{search.seed}:0:{axis.name}") for axis in search.axes]
 
     def draw(number: int) -> tuple[int, ...]:
-        at = []
+        indices = []
         for axis, base, shift in zip(search.axes, bases, shifts, strict=True):
             numerator, denominator = _radical_inverse(number + 1, base)
             shifted = (numerator + (shift * denominator >> _WORD_BITS)) % denominator
-            at.append(shifted * len(axis.values) // denominator)
-        return tuple(at)
+            indices.append(shifted * len(axis.values) // denominator)
+        return tuple(indices)
 
     return draw
 

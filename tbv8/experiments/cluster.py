@@ -19,7 +19,7 @@ from tbv8.errors import DataError
 from tbv8.experiments.jobs import Job, run_job, time_limit
 from tbv8.experiments.keys import made_by
 from tbv8.experiments.pool import CHANGED, Died, OnOutcome
-from tbv8.experiments.trial import Data
+from tbv8.experiments.trial import TrialData
 from tbv8.experiments.worker import Sources
 from tbv8.page.words import length
 
@@ -28,7 +28,7 @@ _TASKS_PER_CORE = 2  # sent at once: memory stays flat, and no core waits for us
 _CONNECT_TIMEOUT_S = 5.0
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would install the project anew
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would install the project again
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
@@ -53,7 +53,7 @@ class Cluster:
     def __init__(
         self,
         strategy: Strategy,
-        data: Data,
+        data: TrialData,
         *,
         address: str | None,
         workers: int,
@@ -106,10 +106,10 @@ class Cluster:
             while waiting and len(running) < _TASKS_PER_CORE * cores:
                 number, job = waiting.pop()
                 running[self._task.remote(self._at_cluster, job)] = number
-            (done, *_), _ = ray.wait(list(running), num_returns=1)
-            number = running.pop(done)
+            (finished, *_), _ = ray.wait(list(running), num_returns=1)
+            number = running.pop(finished)
             try:
-                outcome, code = ray.get(done)
+                outcome, code = ray.get(finished)
             except ray.exceptions.WorkerCrashedError:
                 on_outcome(number, Died(f"its process ended, twice{self._or_over_limit()}"))
                 continue
@@ -144,7 +144,7 @@ def _check_address(address: str) -> None:
         raise DataError(f"run.address: no Ray cluster at {address!r}: {e}") from e
 
 
-def _run(context: tuple[Strategy, Data, int | None], job: Job) -> tuple[Any, str]:
+def _run(context: tuple[Strategy, TrialData, int | None], job: Job) -> tuple[Any, str]:
     """Run a job in a worker of Ray; the outcome is None if the strategy was edited meanwhile."""
     strategy, data, limit_ms = context
     sources = _sources.setdefault(str(strategy.module_path), Sources(strategy))

@@ -9,7 +9,7 @@ import numpy as np
 
 from tbv8.experiments.montecarlo import SHARES, Paths
 from tbv8.experiments.result import METHODS, Drawn, Findings
-from tbv8.experiments.space_charts import Part, mark_of
+from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.market import DAY_MS
 from tbv8.page.charts import Chart, draw, line, value_axis
 from tbv8.page.html import Child, Html, element, table
@@ -32,7 +32,8 @@ def drawn_part(findings: Findings, drawn: Drawn) -> Part:
         element(
             "p",
             "All of it is drawn from what happened in the span. It shows what the same days and "
-            "round trips might have brought, not what others would.",
+            "round trips might have brought, not what others would. Below the 5 % value is one "
+            "path in 20, above the 95 % value another; worst is of all paths.",
             class_="note",
         ),
         _overview(drawn),
@@ -48,19 +49,23 @@ def _overview(drawn: Drawn) -> Html:
     """Return the table of all methods: returns, drawdowns, and the chances of losses."""
     limits = [f"{loss:.0%}" for loss in drawn.losses]
     heads = [
-        *("", "paths", "return 5 %", "median", "95 %", "drawdown median", "95 %", "loses money"),
+        *("", "paths", "return: worst", "5 %", "median", "95 %"),
+        *("drawdown: median", "95 %", "worst", "loses money"),
         *(f"loses {limit}" for limit in limits),
         *(f"falls {limit}" for limit in limits),
     ]
     rows: list[Sequence[Child]] = []
     for name, _, paths in drawn.methods:
-        gains = paths.total_return
+        gains, falls = paths.total_return, paths.max_drawdown
         rows.append(
             [
                 METHODS[name],
                 f"{len(paths.rows):,}",
-                *(number(value, "+.2%") for value in (gains.p5, gains.p50, gains.p95)),
-                *(number(fall, ".2%") for fall in (paths.max_drawdown.p50, paths.max_drawdown.p95)),
+                *(
+                    number(value, "+.2%")
+                    for value in (paths.worst_return, gains.p5, gains.p50, gains.p95)
+                ),
+                *(number(fall, ".2%") for fall in (falls.p50, falls.p95, paths.worst_drawdown)),
                 number(paths.loss, ".0%"),
                 *(number(share, ".1%") for share in (*paths.losses, *paths.falls)),
             ]
@@ -140,7 +145,7 @@ def _fan(findings: Findings, name: str, paths: Paths) -> Chart:
         layout=layout,
         span=(times[0], times[-1]) if is_daily else None,
         height=280,
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 

@@ -56,7 +56,7 @@ def write_folder(
     plotly_path = f"../../{PLOTLY_FILE}" if has_plotly(results_path) else None
 
     def write(new: Path) -> None:
-        write_json(new / "summary.json", to_json(findings))
+        write_json(new / "summary.json", summary_json(findings))
         _write_trials(new / "trials.csv", findings)
         if findings.walk:
             _write_walk(new, findings.walk, findings.experiment)
@@ -69,7 +69,7 @@ def write_folder(
     return result_lines(findings)
 
 
-def to_json(findings: Findings) -> dict[str, Any]:
+def summary_json(findings: Findings) -> dict[str, Any]:
     """Return summary.json."""
     experiment, chosen, luck, walk = (
         findings.experiment,
@@ -91,7 +91,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
         "chosen": {
             "number": chosen.number,
             "params": plain(dict(chosen.params)),
-            "why": _why(findings),
+            "why": _choice_text(findings),
             "stats": findings.stats,
         }
         if chosen
@@ -107,7 +107,7 @@ def to_json(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _why(findings: Findings) -> str:
+def _choice_text(findings: Findings) -> str:
     objective = findings.experiment.objective
     best = "highest" if objective.maximize else "lowest"
     return (
@@ -145,6 +145,8 @@ def _paths_json(paths: Paths | None, **more: Any) -> dict[str, Any] | None:
         "paths": len(paths.rows),
         "return": {k: rounded(v) for k, v in msgspec.to_builtins(paths.total_return).items()},
         "max_drawdown": {k: rounded(v) for k, v in msgspec.to_builtins(paths.max_drawdown).items()},
+        "worst_return": rounded(paths.worst_return),
+        "worst_drawdown": rounded(paths.worst_drawdown),
         "probability_of_loss": rounded(paths.loss),
         "probability_of_losses": [rounded(share) for share in paths.losses],
         "probability_of_drawdowns": [rounded(share) for share in paths.falls],
@@ -159,6 +161,7 @@ def _walk_json(walk: Stitched) -> dict[str, Any]:
         "flat": sum(window.tested is None for window in walk.windows),
         "gained": sum(window.gain > 0 for window in walk.windows),
         "efficiency": _optional_rounded(walk.efficiency),
+        "train_sharpe": _optional_rounded(walk.trained_sharpe),
         "switch_cost": float(sum((window.switch_cost for window in walk.windows), Decimal(0))),
         **performance,
     }

@@ -41,6 +41,8 @@ from tbv8.trading.nautilus import MONEY_DECIMALS, fixed_point
 SORTS = ("number", "trades", "fills", "return", *METRICS)
 """The values that a list can be sorted by; `return` is the total return."""
 
+_BACKTEST = "backtest"
+_REASONS = 2  # for which a result is stale, shown
 _ASCENDING = ("number", "max_drawdown")
 
 
@@ -87,15 +89,15 @@ def list_trials(
         raise DataError(f"{name}: there are no trials yet: run `doit experiment:{name}`")
     column = "total_return" if sort == "return" else sort
     best = read_best(query, name, sort=column, ascending=sort in _ASCENDING, most=top)
-    found = read_trials(query, [row.key for row in best])
+    trials = read_trials(query, [row.key for row in best])
     span = experiment.strategy.span
     tries, ratios = read_tries(
         query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
-    details = dict(read_details(query, found))
+    details = dict(read_details(query, trials))
     shown = []
     for row in best:
-        trial, details_of_trial = found[row.key], details[row.key]
+        trial, details_of_trial = trials[row.key], details[row.key]
         returns = daily_of(to_equity(details_of_trial.equity))
         shown.append(
             TrialRow(
@@ -112,7 +114,7 @@ def list_trials(
                 line=json.loads(details_of_trial.stats).get("error"),
             )
         )
-    summary = read_summary(results_folder(results_path, name)) or {}
+    summary = read_summary_json(results_folder(results_path, name)) or {}
     return TrialList(
         experiment_id=name,
         trials=count,
@@ -125,7 +127,7 @@ def list_trials(
     )
 
 
-def read_summary(folder: Path) -> Mapping[str, Any] | None:
+def read_summary_json(folder: Path) -> Mapping[str, Any] | None:
     """Return the summary.json of a folder; None if it cannot be read."""
     try:
         summary = json.loads((folder / "summary.json").read_bytes())
@@ -190,8 +192,12 @@ def in_columns(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]
 # Strategies and experiments beside each other.
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One result; `tries` is the number of variants tried of its strategy on its series."""
+class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One result.
+
+    `tries` is how many variants of the same strategy and series the database knows now, and
+    `deflated_sharpe` is of these. `stale` are the reasons for which the result itself is stale.
+    """
 
     name: str
     kind: str
@@ -204,9 +210,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     tries: int
     out_of_sample_return: float | None
     efficiency: float | None
+    stale: tuple[str, ...] = ()
 
 
-def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Comparison:
+def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> ResultRow:
     """Return the numbers of a backtest's result.
 
     Raises:
@@ -214,7 +221,7 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Co
     """
     name = strategy.strategy_id
     folder = results_path / name
-    stats = (read_summary(folder) or {}).get("primary")
+    stats = (read_summary_json(folder) or {}).get("primary")
     if not isinstance(stats, dict):
         raise DataError(f"{folder}: there is no result to compare: run `doit backtest:{name}`")
     span = strategy.span
@@ -222,9 +229,9 @@ def compare_strategy(query: Query, strategy: Strategy, results_path: Path) -> Co
         query, subject_of(strategy), start_ms=span.start_ms, end_ms=span.end_ms
     )
     returns = _returns(folder, stats["start_equity"], strategy)
-    return Comparison(
+    return ResultRow(
         name=name,
-        kind="backtest",
+        kind=_BACKTEST,
         total_return=stats["return"],
         sharpe=stats["sharpe"],
         deflated_sharpe=None if stats["sharpe"] is None else deflate(returns, ratios, tries),
@@ -254,7 +261,7 @@ def _returns(folder: Path, start: float, strategy: Strategy) -> list[float] | No
     return daily or None
 
 
-def compare_experiment(experiment: Experiment, results_path: Path) -> Comparison:
+def compare_experiment(query: Query, experiment: Experiment, results_path: Path) -> ResultRow:
     """Return the numbers of an experiment's result.
 
     Raises:
@@ -262,27 +269,44 @@ def compare_experiment(experiment: Experiment, results_path: Path) -> Comparison
     """
     name = experiment.experiment_id
     folder = results_folder(results_path, name)
-    summary = read_summary(folder)
+    summary = read_summary_json(folder)
     if summary is None:
         raise DataError(f"{folder}: there is no result to compare: run `doit experiment:{name}`")
-    stats = (summary["chosen"] or {}).get("stats", {})
-    walk = summary["walk_forward"] or {}
-    return Comparison(
+    chosen = summary["chosen"] or {}
+    stats, walk = chosen.get("stats", {}), summary["walk_forward"] or {}
+    span = experiment.strategy.span
+    tries, ratios = read_tries(
+        query, subject_of(experiment.strategy), start_ms=span.start_ms, end_ms=span.end_ms
+    )
+    returns = _returns_of_trial(query, name, chosen.get("number"), stats)
+    return ResultRow(
         name=name,
         kind=f"best of {summary['trials']:,}",
         total_return=stats.get("return"),
         sharpe=stats.get("sharpe"),
-        deflated_sharpe=summary["deflated_sharpe"],
+        deflated_sharpe=None if stats.get("sharpe") is None else deflate(returns, ratios, tries),
         overfitting=(summary["overfitting"] or {}).get("probability"),
         max_drawdown=stats.get("max_drawdown"),
         trades=stats.get("trades"),
-        tries=summary["tries"] or 0,
+        tries=tries,
         out_of_sample_return=walk.get("return"),
         efficiency=walk.get("efficiency"),
     )
 
 
-def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
+def _returns_of_trial(
+    query: Query, name: str, number: int | None, stats: Mapping[str, Any]
+) -> list[float] | None:
+    """Return the daily returns of a chosen trial; None if the database has another by now."""
+    for listed in read_listed(query, name, ""):
+        if listed.number == number:
+            for _, details in read_details(query, [listed.key]):
+                is_same = json.loads(details.stats) == stats
+                return daily_of(to_equity(details.equity)) if is_same else None
+    return None
+
+
+def comparison_lines(compared: Sequence[ResultRow]) -> list[str]:
     """Return results beside each other as text."""
     heads = ["", "", "return", "Sharpe", "DSR", "tries", "PBO", "drawdown", "trades"]
     rows = [
@@ -301,7 +325,16 @@ def comparison_lines(compared: Sequence[Comparison]) -> list[str]:
         ]
         for row in compared
     ]
-    return in_columns([*heads, "out of sample", "efficiency"], rows)
+    stale = [_stale_line(row) for row in compared if row.stale]
+    return [*in_columns([*heads, "out of sample", "efficiency"], rows), *stale]
+
+
+def _stale_line(row: ResultRow) -> str:
+    """Return the line about a stale result: its first reasons, and the command that renews it."""
+    task = "backtest" if row.kind == _BACKTEST else "experiment"
+    reasons = "; ".join(row.stale[:_REASONS])
+    more = f" and {len(row.stale) - _REASONS:,} more" if len(row.stale) > _REASONS else ""
+    return f"! {row.name} is stale: {reasons}{more}: run `doit {task}:{row.name}`"
 
 
 # Parquet.
@@ -356,7 +389,7 @@ def export_trials(query: Query, experiment_id: str, folder: Path) -> tuple[Path,
 
 
 def _column(values: Sequence[Any]) -> pa.Array:
-    """Return values of an axis; as text where they are of several kinds."""
+    """Return values of an axis; as text if they have several kinds."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) > 1 and not kinds <= {int, float}:
         return pa.array([None if value is None else str(plain(value)) for value in values])

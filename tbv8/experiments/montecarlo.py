@@ -1,4 +1,4 @@
-"""Monte Carlo of the chosen trial: its days, round trips and markets drawn anew.
+"""Monte Carlo of the chosen trial: its days, round trips and markets drawn again.
 
 Days and round trips are drawn here; markets are trials (markets.py) that are only summarised here.
 The bytes are the same on every machine: balances are integers, sums are exact or in a fixed order.
@@ -56,6 +56,16 @@ class Paths(msgspec.Struct, frozen=True, kw_only=True):
     loss: float
     losses: tuple[float, ...]
     falls: tuple[float, ...]
+
+    @property
+    def worst_return(self) -> float:
+        """The lowest return of any path."""
+        return float(self.rows[:, 0].min())
+
+    @property
+    def worst_drawdown(self) -> float:
+        """The largest drawdown of any path."""
+        return float(self.rows[:, 1].max())
 
 
 class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Overfitting of the best trial: deflated Sharpe ratio, probability of overfitting.
 
-All of it is of the daily returns of trials. The same bytes come out everywhere: sums are exact or
-in a fixed order, ranks stand in place of logarithms; NumPy's own sums depend on the processor.
+Both are computed from the daily returns of trials. The bytes are the same on every machine: sums
+are exact or in a fixed order, and ranks replace logarithms; NumPy's sums depend on the processor.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from tbv8.config.space import to_text
 from tbv8.experiments.draw_charts import drawn_part
 from tbv8.experiments.keys import subject_of
 from tbv8.experiments.overfitting import Overfitting, deflated_sharpe
-from tbv8.experiments.result import Findings, Row, efficiency_text, sharpe_text
+from tbv8.experiments.result import Findings, SearchTrial, efficiency_text, gains_text, sharpe_text
 from tbv8.experiments.space_charts import Part, ordered, path_part, space_part
 from tbv8.experiments.walk_charts import walk_part
 from tbv8.market import iso_day
@@ -84,7 +84,7 @@ def _header(findings: Findings) -> Html:
     )
 
 
-def _point(findings: Findings, row: Row) -> str:
+def _point(findings: Findings, row: SearchTrial) -> str:
     return to_text(findings.experiment.search.axes, tuple(row.params.values()))
 
 
@@ -112,12 +112,12 @@ def _tiles(findings: Findings) -> Iterator[tuple[str, str, str]]:
         yield (
             "Out of sample",
             f"{walk.performance.total_return:+.2%}",
-            f"{sharpe_text(walk)}, {efficiency_text(walk)}",
+            f"{gains_text(walk)}, {sharpe_text(walk)}, {efficiency_text(walk)}",
         )
     yield "Trials", f"{len(findings.rows):,}", f"{failed} failed"
 
 
-def _trips(row: Row) -> str:
+def _trips(row: SearchTrial) -> str:
     fall = number(row.trial.max_drawdown, ".2%")
     return f"{counted(row.trial.trades, 'round trip')}, drawdown {fall}"
 

@@ -6,10 +6,17 @@ from tbv8.config.experiments import promoted_text, results_folder
 from tbv8.config.records import Experiment, Project
 from tbv8.config.space import to_text
 from tbv8.errors import DataError
-from tbv8.experiments.listing import read_summary
-from tbv8.experiments.result import Row, caution, headline, measure_luck, read_rows
+from tbv8.experiments.listing import read_summary_json
+from tbv8.experiments.result import (
+    SearchTrial,
+    caution,
+    headline,
+    measure_luck,
+    numbers_text,
+    read_rows,
+)
 from tbv8.experiments.survey import Survey
-from tbv8.experiments.walkforward import choose
+from tbv8.experiments.walkforward import choose_trial
 from tbv8.files import replacing
 from tbv8.store.database import Query
 
@@ -42,11 +49,11 @@ def promote(
     point = survey.points[row.number]
     luck = measure_luck(survey, query, rows, row)
     comments = [
-        f"From experiment {name}, trial {row.number} (from 0) of {len(rows):,}: "
+        f"From experiment {name}, trial {row.number} ({numbers_text(0, len(rows) - 1)}): "
         f"{to_text(experiment.search.axes, point)}.",
         f"There: {headline(row.trial, luck)}.",
     ]
-    summary = read_summary(results_folder(project.results_path, name)) or {}
+    summary = read_summary_json(results_folder(project.results_path, name)) or {}
     warning = caution(
         total_return=row.trial.total_return,
         deflated=luck.deflated if luck else None,
@@ -70,9 +77,9 @@ def promote(
     ]
 
 
-def _row(rows: list[Row], experiment: Experiment, number: int | None) -> Row:
+def _row(rows: list[SearchTrial], experiment: Experiment, number: int | None) -> SearchTrial:
     if number is None:
-        number = choose([row.trial for row in rows], experiment.objective)
+        number = choose_trial([row.trial for row in rows], experiment.objective)
         if number is None:
             raise DataError(
                 f"{experiment.experiment_id}: no trial has a result with enough round trips: name "
@@ -80,6 +87,6 @@ def _row(rows: list[Row], experiment: Experiment, number: int | None) -> Row:
             )
     if number >= len(rows):
         raise DataError(
-            f"--number: there is no trial {number}: they go from 0 to {len(rows) - 1:,}"
+            f"--number: there is no trial {number}: there are {numbers_text(0, len(rows) - 1)}"
         )
     return rows[number]

@@ -31,7 +31,7 @@ from tbv8.experiments.overfitting import (
 )
 from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.survey import PlannedTrial, Survey
-from tbv8.experiments.walkforward import choose
+from tbv8.experiments.walkforward import choose_trial
 from tbv8.market import DAY_MS, FEWEST_DAYS
 from tbv8.page.words import NONE, counted, number
 from tbv8.results.statistics import YEAR_DAYS, sharpe_above
@@ -45,7 +45,7 @@ _MOST_OVERFITTED = 0.5
 _HEADLINE = (*METRICS, "trades", "fills")
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class SearchTrial(msgspec.Struct, frozen=True, kw_only=True):
     """One trial of the search; `line` is the reason if it has no result, `returns` are daily."""
 
     number: int
@@ -123,15 +123,15 @@ class Findings(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     experiment: Experiment
-    rows: Sequence[Row]
-    chosen: Row | None
+    rows: Sequence[SearchTrial]
+    chosen: SearchTrial | None
     stats: Mapping[str, Any]
     luck: Luck | None
     drawn: Drawn | None
     walk: Stitched | None
 
     @property
-    def failed(self) -> list[Row]:
+    def failed(self) -> list[SearchTrial]:
         """The trials without a result."""
         return [row for row in self.rows if row.trial.status != "ok"]
 
@@ -140,7 +140,7 @@ def read_findings(survey: Survey, query: Query) -> Findings:
     """Return the result of an experiment's rows; each of them must be there."""
     experiment = survey.experiment
     rows, stats = _rows(survey, query)
-    best = choose([row.trial for row in rows], experiment.objective)
+    best = choose_trial([row.trial for row in rows], experiment.objective)
     chosen = None if best is None else rows[best]
     return Findings(
         experiment=experiment,
@@ -153,7 +153,7 @@ def read_findings(survey: Survey, query: Query) -> Findings:
     )
 
 
-def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
+def _drawn(survey: Survey, query: Query, chosen: SearchTrial) -> Drawn:
     settings = survey.experiment.monte_carlo
     assert settings
     by_trade, *planned = survey.drawn(chosen.number)
@@ -199,19 +199,19 @@ def _drawn(survey: Survey, query: Query, chosen: Row) -> Drawn:
     )
 
 
-def read_rows(survey: Survey, query: Query) -> list[Row]:
+def read_rows(survey: Survey, query: Query) -> list[SearchTrial]:
     """Return the trials of a search, by number; each of them must be there."""
     return _rows(survey, query)[0]
 
 
-def _rows(survey: Survey, query: Query) -> tuple[list[Row], list[Mapping[str, Any]]]:
+def _rows(survey: Survey, query: Query) -> tuple[list[SearchTrial], list[Mapping[str, Any]]]:
     keys = [trial.key for trial in survey.search]
     trials, details = read_trials(query, keys), dict(read_details(query, keys))
     rows, stats = [], []
     for trial in survey.search:
         stats_of_trial = json.loads(details[trial.key].stats)
         rows.append(
-            Row(
+            SearchTrial(
                 number=trial.number,
                 params=as_mapping(survey.experiment.search.axes, trial.point),
                 trial=trials[trial.key],
@@ -236,7 +236,9 @@ def daily_of(equity: Ints) -> list[float] | None:
     return returns
 
 
-def measure_luck(survey: Survey, query: Query, rows: Sequence[Row], chosen: Row) -> Luck | None:
+def measure_luck(
+    survey: Survey, query: Query, rows: Sequence[SearchTrial], chosen: SearchTrial
+) -> Luck | None:
     """Return the share of luck in a chosen trial; None if its account was lost."""
     if chosen.returns is None:
         return None
@@ -277,7 +279,7 @@ def deflate(
     return deflated_sharpe(returns, trials=tries, variance=daily_variance(ratios))
 
 
-def returns_matrix(rows: Sequence[Row]) -> Floats:
+def returns_matrix(rows: Sequence[SearchTrial]) -> Floats:
     """Return daily returns, a row a day and a column a trial, of trials with equally many days."""
     columns = [row.returns for row in rows if row.returns is not None]
     if not columns:
@@ -340,7 +342,8 @@ def result_lines(findings: Findings) -> list[str]:
         return lines
     point = to_text(experiment.search.axes, tuple(findings.chosen.params.values()))
     lines.append(
-        f"  best of {len(findings.rows):,}: number {findings.chosen.number} (from 0), {point}"
+        f"  best of {len(findings.rows):,} ({numbers_text(0, len(findings.rows) - 1)}): "
+        f"number {findings.chosen.number}, {point}"
     )
     lines.append(f"  {headline(findings.chosen.trial, findings.luck)}")
     if text := _caution(findings, findings.chosen):
@@ -350,10 +353,15 @@ def result_lines(findings: Findings) -> list[str]:
     if findings.walk:
         walk = findings.walk
         lines.append(
-            f"  walk-forward: {counted(len(walk.windows), 'window')}, out of sample "
+            f"  walk-forward: {gains_text(walk)}, out of sample "
             f"{walk.performance.total_return:+.2%}, {sharpe_text(walk)}, {efficiency_text(walk)}"
         )
     return lines
+
+
+def numbers_text(first: int, last: int) -> str:
+    """Return the range of the numbers of some trials: `numbers 0 to 11`, `number 3`."""
+    return f"number {first:,}" if first == last else f"numbers {first:,} to {last:,}"
 
 
 def _origins(findings: Findings) -> str:
@@ -361,11 +369,17 @@ def _origins(findings: Findings) -> str:
     count, parts = len(findings.rows), []
     if walk := findings.walk:
         tested = sum(window.tested is not None for window in walk.windows)
-        windows = counted(len(walk.windows), "walk-forward window")
-        parts.append(f"{len(walk.windows) * count + tested:,} of {windows}")
+        windows = counted(len(walk.windows), "window")
+        parts.append(f"{len(walk.windows) * count + tested:,} for {windows} of the walk-forward")
     if drawn := findings.drawn:
-        parts.append(f"{1 + len(drawn.numbers) + drawn.failed:,} of the Monte Carlo")
-    return ", ".join([f"{counted(count, 'trial')} of the search", *parts]) if parts else ""
+        parts.append(f"{1 + len(drawn.numbers) + drawn.failed:,} for the Monte Carlo")
+    return ", ".join([f"{counted(count, 'trial')} for the search", *parts]) if parts else ""
+
+
+def gains_text(walk: Stitched) -> str:
+    """Return the number of windows, and of those with a gain."""
+    gained = sum(window.gain > 0 for window in walk.windows)
+    return f"{counted(len(walk.windows), 'window')}, {gained or 'none'} of them with a gain"
 
 
 def sharpe_text(walk: Stitched) -> str:
@@ -382,20 +396,19 @@ def sharpe_text(walk: Stitched) -> str:
 
 def efficiency_text(walk: Stitched) -> str:
     """Return the efficiency, or a dash and the reason where a ratio would mislead."""
-    if walk.efficiency is not None and walk.efficiency > 0:
-        return f"efficiency {walk.efficiency:.2f}"
-    ratios = [
-        (window.trained.sharpe, window.tested.sharpe)
-        for window in walk.windows
-        if window.trained and window.tested
-    ]
-    if all(None in pair for pair in ratios):
-        reason = f"windows are too short for a Sharpe ratio, which needs {FEWEST_DAYS} days"
+    trained, count = walk.trained_sharpe, len(walk.trained_sharpes)
+    if trained is None:
+        why = f"no window has a Sharpe ratio in sample, which needs {FEWEST_DAYS} days"
+    elif trained <= 0:
+        why = f"the mean Sharpe ratio in sample is {trained:.2f}, not above 0"
     elif walk.efficiency is None:
-        reason = "no window has a Sharpe ratio above 0 in sample"
+        why = "there is no Sharpe ratio out of sample"
+    elif walk.efficiency <= 0:
+        why = "the Sharpe ratio out of sample is not above 0"
     else:
-        reason = "the Sharpe ratio out of sample is not above 0"
-    return f"efficiency {NONE} ({reason})"
+        of = "" if count == len(walk.windows) else f", of {count} of the windows"
+        return f"efficiency {walk.efficiency:.2f} (mean Sharpe ratio in sample {trained:.2f}{of})"
+    return f"efficiency {NONE} ({why})"
 
 
 def caution(
@@ -423,7 +436,7 @@ def caution(
     return "; ".join(reasons)
 
 
-def _caution(findings: Findings, chosen: Row) -> str:
+def _caution(findings: Findings, chosen: SearchTrial) -> str:
     luck, walk = findings.luck, findings.walk
     return caution(
         total_return=chosen.trial.total_return,
@@ -445,18 +458,46 @@ METHODS = {
 def _drawn_lines(drawn: Drawn) -> Iterator[str]:
     """Yield the outcome of each method, and the probabilities of the configured losses."""
     for name, _, paths in drawn.methods:
-        change, fall = paths.total_return, paths.max_drawdown
-        parts = [f"drawdown up to {fall.p95:.2%}"]
+        unit = "market" if name == "markets" else "path"
+        words = [drawdown_text(paths, unit)]
         if name != "order":  # in any order the end is the same
-            parts.insert(0, f"return {change.p5:+.2%} .. {change.p95:+.2%}")
-            parts.append(f"loss in {paths.loss:.0%}")
-            pairs = zip(drawn.losses, paths.losses, strict=True)
-            parts += [f"of {loss:.0%} in {share:.0%}" for loss, share in pairs]
+            words = [return_text(paths, unit), *words, losses_text(drawn.losses, paths)]
         if name == "markets" and drawn.failed:
-            parts.append(f"{drawn.failed:,} failed")
-        yield f"{METHODS[name]} ({len(paths.rows):,}): {', '.join(parts)}"
+            words.append(f"{drawn.failed:,} failed")
+        yield f"{METHODS[name]} ({counted(len(paths.rows), unit)}): {'; '.join(words)}"
     if drawn.failed and not drawn.markets:
         yield f"! {METHODS['markets']}: all {drawn.failed:,} failed"
+
+
+def return_text(paths: Paths, unit: str) -> str:
+    """Return the range of returns without the lowest and the highest 5 %, and the lowest one."""
+    change = paths.total_return
+    if change.p5 == paths.worst_return:  # of so few paths there are no percents
+        return f"return {change.p5:+.2%} to {change.p95:+.2%}"
+    return (
+        f"return {change.p5:+.2%} to {change.p95:+.2%} in 18 of 20 {unit}s, at worst "
+        f"{paths.worst_return:+.2%}"
+    )
+
+
+def drawdown_text(paths: Paths, unit: str) -> str:
+    """Return the drawdown that 95 % of paths do not exceed, and the largest one."""
+    most, worst = paths.max_drawdown.p95, paths.worst_drawdown
+    if most == worst:
+        return f"drawdown at most {worst:.2%}"
+    return f"drawdown at most {most:.2%} in 19 of 20 {unit}s, at worst {worst:.2%}"
+
+
+def losses_text(losses: Sequence[float], paths: Paths) -> str:
+    """Return the shares of paths that lose money, and so much of it, up to the first share of 0."""
+    if not paths.loss:
+        return "none loses money"
+    words = [f"{paths.loss:.1%} lose money"]
+    for loss, share in zip(losses, paths.losses, strict=True):
+        words.append(f"{share:.1%} lose {loss:.0%} or more" if share else f"none loses {loss:.0%}")
+        if not share:
+            break
+    return ", ".join(words)
 
 
 def headline(trial: Trial, luck: Luck | None) -> str:

@@ -28,10 +28,10 @@ from tbv8.experiments.keys import made_by, subject_of, to_trial
 from tbv8.experiments.messages import Context
 from tbv8.experiments.optimizer import tpe_points
 from tbv8.experiments.pool import Died, OnOutcome, Pool, shared_tables
-from tbv8.experiments.result import daily_of, deflate, to_equity
+from tbv8.experiments.result import daily_of, deflate, numbers_text, to_equity
 from tbv8.experiments.slots import count_cores
 from tbv8.experiments.survey import PlannedTrial, Survey
-from tbv8.experiments.trial import Data, Outcome
+from tbv8.experiments.trial import Outcome, TrialData
 from tbv8.experiments.walkforward import score
 from tbv8.experiments.warming import check_warm_up
 from tbv8.freshness.result import to_parts
@@ -124,7 +124,7 @@ def _executor(
     if experiment.on == "ray":
         from tbv8.experiments.cluster import Cluster
 
-        data = Data(tables=tables, funding=funding)
+        data = TrialData(tables=tables, funding=funding)
         with Cluster(
             strategy,
             data,
@@ -154,7 +154,7 @@ def _job(survey: Survey, planned: PlannedTrial) -> Job:
 
 
 def reproduce_folder(experiment: Experiment, *, db_path: Path, results_path: Path) -> str:
-    """Write the folder of an experiment's result anew elsewhere, and return what was compared.
+    """Write the folder of an experiment's result again elsewhere, and return what was compared.
 
     Raises:
         DataError: A byte differs though no input has changed.
@@ -291,7 +291,8 @@ class _Runner:
             while True:
                 planned = survey.add(new)
                 self._rows.write_listed(experiment.experiment_id, survey.listed(survey.search))
-                self.run_missing(planned, "trials", suffix=f" from number {planned[0].number:,} on")
+                numbers = numbers_text(planned[0].number, planned[-1].number)
+                self.run_missing(planned, "trials", suffix=f", {numbers}")
                 with open_reader(self._db_path) as query:
                     trials = read_trials(query, [each.key for each in planned])
                 new = batches.send(

@@ -11,7 +11,7 @@ import msgspec
 
 from tbv8.config.document import plain
 from tbv8.config.space import Axis
-from tbv8.experiments.result import Findings, Row
+from tbv8.experiments.result import Findings, SearchTrial
 from tbv8.experiments.walkforward import score
 from tbv8.page.charts import Chart, draw, label_text, value_axis
 from tbv8.page.html import Child, color_keys, element
@@ -24,7 +24,7 @@ _MOST_PAIRS = 6
 _MOST_CELLS = 40_000
 
 
-def ordered(findings: Findings) -> list[Row]:
+def ordered(findings: Findings) -> list[SearchTrial]:
     """Return the trials that qualify, the best first."""
     objective = findings.experiment.objective
     scored = [
@@ -33,12 +33,12 @@ def ordered(findings: Findings) -> list[Row]:
     return [row for _, row in sorted(scored, key=lambda pair: (-pair[0], pair[1].number))]
 
 
-def mark_of(findings: Findings) -> str:
+def watermark_of(findings: Findings) -> str:
     """Return the text across each chart."""
     return "simulated" if findings.experiment.strategy.simulated else ""
 
 
-def value_of(findings: Findings, row: Row) -> float | None:
+def value_of(findings: Findings, row: SearchTrial) -> float | None:
     """Return a trial's value by the objective; None if it does not qualify."""
     objective = findings.experiment.objective
     value = score(row.trial, objective)
@@ -106,7 +106,7 @@ def _panels(findings: Findings) -> Iterator[_Panel]:
 _MODES = {"chosen": ", others as chosen", "mean": ", mean of others", "worst": ", worst of others"}
 
 
-def _scored(findings: Findings) -> list[tuple[Row, float]]:
+def _scored(findings: Findings) -> list[tuple[SearchTrial, float]]:
     """Return the trials that qualify, with their values."""
     pairs = ((row, value_of(findings, row)) for row in findings.rows)
     return [(row, value) for row, value in pairs if value is not None]
@@ -185,7 +185,7 @@ def _heatmap(findings: Findings, across: Axis, up: Axis, *, mode: str, id_: str)
         ],
         layout=_square(across, up),
         height=max(260, min(620, 90 + 30 * len(up.values))),
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 
@@ -279,7 +279,7 @@ def _scatter(findings: Findings, across: Axis, up: Axis, id_: str) -> Chart:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=380,
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 
@@ -309,7 +309,7 @@ def _dots(findings: Findings, axis: Axis | None) -> Chart:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=300,
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 
@@ -347,7 +347,7 @@ def path_part(findings: Findings) -> Part:
             "margin": {"l": 60, "r": 8, "t": 10, "b": 48},
         },
         height=220,
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
     content: list[Child] = [draw(chart)]
     if len(findings.experiment.search.axes) > 1:

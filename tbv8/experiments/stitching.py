@@ -9,6 +9,7 @@ so that with a single point in the search the walk-forward equals the backtest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, localcontext
 from typing import Any
@@ -72,14 +73,36 @@ class StitchedWindow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stitched(msgspec.Struct, frozen=True, kw_only=True):
-    """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight."""
+    """All windows one after another; equity in 10^-8 USD at the start and every UTC midnight.
+
+    Performance is measured as that of a backtest with this equity, over the days of all windows.
+    """
 
     windows: Sequence[StitchedWindow]
     times_ms: Ints
     equity: Ints
     window_of: Ints
     performance: Performance
-    efficiency: float | None
+
+    @property
+    def trained_sharpes(self) -> list[float]:
+        """The Sharpe ratios in sample of the chosen trials, of the windows that have one."""
+        trained = [window.trained for window in self.windows if window.trained]
+        return [trial.sharpe for trial in trained if trial.sharpe is not None]
+
+    @property
+    def trained_sharpe(self) -> float | None:
+        """The mean of the Sharpe ratios in sample."""
+        ratios = self.trained_sharpes
+        return round(math.fsum(ratios) / len(ratios), 8) if ratios else None
+
+    @property
+    def efficiency(self) -> float | None:
+        """The Sharpe ratio of all days out of sample over the mean in sample.
+
+        None unless that mean is above 0. Short, losing and flat windows count by their days.
+        """
+        return _ratio(self.performance.sharpe, self.trained_sharpe)
 
 
 def stitch(windows: Sequence[OutOfSample], strategy: Strategy) -> Stitched:
@@ -127,14 +150,12 @@ def _summarise(
     window_of: Sequence[int],
 ) -> Stitched:
     times, points = (np.array(values, dtype=np.int64) for values in (times_ms, equity))
-    known = sorted(window.efficiency for window in windows if window.efficiency is not None)
     return Stitched(
         windows=windows,
         times_ms=times,
         equity=points,
         window_of=np.array(window_of, dtype=np.int64),
         performance=measure_curve(times, points),
-        efficiency=known[len(known) // 2] if known else None,
     )
 
 
@@ -207,7 +228,10 @@ def _cost_of(change: Decimal, price: Decimal, rules: Instrument, slippage_ticks:
 
 def _efficiency(window: OutOfSample) -> float | None:
     trained = window.trained.sharpe if window.trained else None
-    tested = window.tested.sharpe if window.tested else None
+    return _ratio(window.tested.sharpe if window.tested else None, trained)
+
+
+def _ratio(tested: float | None, trained: float | None) -> float | None:
     if trained is None or tested is None or trained <= 0:
         return None
     return round(tested / trained, 8)

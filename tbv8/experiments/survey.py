@@ -19,7 +19,7 @@ from tbv8.config.source import digest_file
 from tbv8.config.space import Point, as_mapping, points
 from tbv8.experiments.blocks import RechainedMarket, nests_in_a_day, whole_days
 from tbv8.experiments.keys import Keys, Window, side_subject, subject_of
-from tbv8.experiments.walkforward import Fold, choose, folds, neighbours
+from tbv8.experiments.walkforward import Fold, choose_trial, folds, neighbours
 from tbv8.freshness.result import PACKAGE, code_files, package_versions, source_digests
 from tbv8.freshness.state import digest_text
 from tbv8.manifest import PAGE_PART, PLOTLY_BESIDE, Input, make_input
@@ -148,7 +148,7 @@ class Survey:
             rows = read_trials(query, [planned.key for planned in part])
             trials: list[Trial | None] = [rows.get(planned.key) for planned in part]
             objective = self.experiment.objective
-            numbers.append(choose(trials, objective, neighbours=self._neighbours))
+            numbers.append(choose_trial(trials, objective, neighbours=self._neighbours))
         return numbers
 
     def tested(self, choices: Sequence[int | None]) -> list[PlannedTrial]:
@@ -162,7 +162,9 @@ class Survey:
     def chosen(self, query: Query) -> int | None:
         """Return the number of the trial that the search chooses; None if none qualifies."""
         rows = read_trials(query, [planned.key for planned in self.search])
-        return choose([rows.get(planned.key) for planned in self.search], self.experiment.objective)
+        return choose_trial(
+            [rows.get(planned.key) for planned in self.search], self.experiment.objective
+        )
 
     def drawn(self, number: int | None) -> list[PlannedTrial]:
         """Return the trials for the Monte Carlo of a chosen trial; none if `number` is None."""
@@ -294,10 +296,10 @@ def _read_points(experiment: Experiment, query: Query) -> list[Point]:
         except ValueError as e:
             raise experiment.error("search.trials", str(e)) from e
     listed = read_listed(query, experiment.experiment_id, "")
-    found = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
-    columns = zip(search.axes, zip(*found, strict=True), strict=False)
+    listed_points = [tuple(each.params.get(axis.name) for axis in search.axes) for each in listed]
+    columns = zip(search.axes, zip(*listed_points, strict=True), strict=False)
     is_valid = all(value in axis.values for axis, column in columns for value in column)
-    return found if is_valid else []
+    return listed_points if is_valid else []
 
 
 def _optimizer_input(experiment: Experiment) -> dict[str, Input]:

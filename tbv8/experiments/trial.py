@@ -46,7 +46,7 @@ _METRICS = {
 }
 
 
-class Data(msgspec.Struct, frozen=True, kw_only=True):
+class TrialData(msgspec.Struct, frozen=True, kw_only=True):
     """The data of all trials: bars by symbol and timeframe, funding by venue and symbol."""
 
     tables: dict[tuple[str, Timeframe], pa.Table]

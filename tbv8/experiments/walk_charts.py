@@ -7,7 +7,7 @@ from typing import Any
 
 from tbv8.config.document import plain
 from tbv8.experiments.result import Findings
-from tbv8.experiments.space_charts import Part, mark_of
+from tbv8.experiments.space_charts import Part, watermark_of
 from tbv8.experiments.stitching import Stitched
 from tbv8.market import FEWEST_DAYS, iso_day
 from tbv8.page.charts import Chart, draw, label_text, line, value_axis
@@ -22,9 +22,11 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     note = (
         "Each window's values are the best of the time before it, and it is run on with the "
         "position that these values would hold; changing position from window to window is paid "
-        "for. Efficiency is the Sharpe ratio out of sample over that in sample, where both are "
-        f"above 0; windows of fewer than {FEWEST_DAYS} days have no Sharpe ratio. A dash "
-        "stands for neither."
+        "for. Efficiency is the Sharpe ratio out of sample over that in sample: a dash where one "
+        f"of them is not above 0, or is of fewer than {FEWEST_DAYS} days. The efficiency of all "
+        "windows together is the Sharpe ratio of all days out of sample"
+        f"{_in_brackets(walk.performance.sharpe)} over the mean in sample"
+        f"{_in_brackets(walk.trained_sharpe)}: every window counts, however short."
     )
     content: list[Child] = [
         element("p", note, class_="note"),
@@ -55,6 +57,10 @@ def walk_part(findings: Findings, walk: Stitched) -> Part:
     return "walk", "Walk-forward", content
 
 
+def _in_brackets(ratio: float | None) -> str:
+    return "" if ratio is None else f" ({ratio:.2f})"
+
+
 def _stitched(findings: Findings, walk: Stitched) -> Chart:
     shapes = [
         {
@@ -78,7 +84,7 @@ def _stitched(findings: Findings, walk: Stitched) -> Chart:
         traces=[line("out of sample", "equity", "--accent", hovertemplate="%{y:,.2f} USD")],
         layout={"shapes": shapes, "showlegend": False, "yaxis": value_axis(zeroline=False)},
         span=(int(walk.times_ms[0]), int(walk.times_ms[-1])),
-        mark=mark_of(findings),
+        mark=watermark_of(findings),
     )
 
 

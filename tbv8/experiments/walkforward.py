@@ -56,7 +56,7 @@ def score(trial: Trial | None, objective: Objective) -> float | None:
     return value if objective.maximize else -value
 
 
-def choose(
+def choose_trial(
     trials: Sequence[Trial | None],
     objective: Objective,
     *,

@@ -31,7 +31,7 @@ _OUT_OF_MEMORY = 71
 def main(descriptor: int, parent: int) -> None:
     """Run jobs until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent(parent)
+    die_with_parent(parent)
     sys.excepthook = end_by_error
     file = socket.socket(fileno=descriptor).makefile("rwb")
     with suppress(EOFError, ConnectionError):
@@ -47,7 +47,7 @@ def end_by_error(
     os._exit(_OUT_OF_MEMORY if issubclass(kind, MemoryError) else BUG)
 
 
-def end_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Have the kernel kill this process when its parent dies; end it if that has happened."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)

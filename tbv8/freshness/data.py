@@ -76,8 +76,8 @@ def backfill_state(
         if all(is_covered(query, series, dataset, span) for span in spans):
             digest = digest_text(str(span) for span in spans)
             return State((), (Part("wanted span", digest, digest),))
-        held_spans = read_covered_spans(query, series, dataset)
-    missing = missing_spans(spans, held_spans)
+        stored_spans = read_covered_spans(query, series, dataset)
+    missing = missing_spans(spans, stored_spans)
     name = f"the funding of {series}" if dataset == FUNDING else str(series)
     text = f"{count_days(missing)} of {name} not stored yet: {missing[0]}"
     more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -85,7 +85,7 @@ def backfill_state(
         Part(
             "wanted span",
             digest_text(str(span) for span in spans),
-            digest_text(str(span) for span in held_spans) if held_spans else None,
+            digest_text(str(span) for span in stored_spans) if stored_spans else None,
         ),
     )
     return State((text + more,), parts)

@@ -36,7 +36,7 @@ from tbv8.manifest import (
     make_input,
     read_manifest,
 )
-from tbv8.market import ONE_MINUTE, Series, Timeframe, iso
+from tbv8.market import ONE_MINUTE, Series, Timeframe, duration_text, iso
 from tbv8.page.plotly import PLOTLY_FILE, has_plotly
 from tbv8.store.database import Query, open_reader
 from tbv8.store.funding import describe_stretches, funding_fingerprint, read_stretches
@@ -276,7 +276,16 @@ def changes(part: str, before: Any, now: Any) -> list[str]:
         return [f"{key} changed" for key in keys]
     if part == PAGE_PART:
         return [f"{key} changed: the page is drawn again" for key in keys]
-    return [f"{key}: {old.get(key)} became {new.get(key)}" for key in keys]
+    return [
+        f"{key.removesuffix('_ms')}: {_shown(key, old.get(key))} became {_shown(key, new.get(key))}"
+        for key in keys
+    ]
+
+
+def _shown(key: str, value: Any) -> Any:
+    """Return a value as it stands in a YAML file: `14d` for milliseconds."""
+    is_length = key.endswith("_ms") and isinstance(value, int)
+    return duration_text(value) if is_length else value
 
 
 def _file_change(digest: Any) -> str:
@@ -288,7 +297,7 @@ def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         for key, item in value.items():
             yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
     else:
-        yield prefix, value
+        yield prefix, list(value) if isinstance(value, tuple) else value
 
 
 def damage(folder: Path, outputs: Mapping[str, str]) -> Iterator[str]:

@@ -54,7 +54,7 @@ def read_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
 
 
 def find_verdict(results_path: Path, strategy_id: str) -> Verdict | None:
-    """Return the last verdict about a strategy, of whatever code and bars; None without one."""
+    """Return the last verdict about a strategy, with any code and bars; None without one."""
     try:
         content = _path(results_path, strategy_id).read_bytes()
         return msgspec.json.decode(content, type=Verdict)

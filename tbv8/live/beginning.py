@@ -12,29 +12,29 @@ from tbv8.errors import DataError
 from tbv8.live.minutes import to_table
 from tbv8.live.notes import rate_events
 from tbv8.live.plan import Plan
-from tbv8.live.reading import read_bars, read_symbols, to_minutes
-from tbv8.live.setting import BUSY_S, Setting
+from tbv8.live.reading import read_stored_minutes, read_symbols, to_minutes
+from tbv8.live.setting import BUSY_S, HostEnvironment
 from tbv8.manifest import FILES_PART, read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.trading.nautilus import price_decimals
 
-_TAIL_MS = 3 * MINUTE_MS  # the recorder's bars may be this much behind now
+_TAIL_MS = 3 * MINUTE_MS  # the largest age of the recorder's newest bar
 _TAIL_S = 180.0  # the time limit for fetching the minutes since its last run
 
 
 def begin_session(
-    plan: Plan, setting: Setting, journal: Journal, previous: StoredSession | None
+    plan: Plan, environment: HostEnvironment, journal: Journal, previous: StoredSession | None
 ) -> StoredSession | None:
     """Write a new session with its warm-up; return None if the process is asked to end first.
 
     Raises:
         DataError: Minutes of the warm-up are missing.
     """
-    now_ms, timeframe = setting.now_ms(), plan.strategy.timeframe
+    now_ms, timeframe = environment.now_ms(), plan.strategy.timeframe
     counted_ms = timeframe.ceil(now_ms)
     first_ms = timeframe.ceil(counted_ms - plan.strategy.warm_up_ms)
-    history = _await_history(plan, setting, journal, first_ms, min(counted_ms, now_ms))
+    history = _await_history(plan, environment, journal, first_ms, min(counted_ms, now_ms))
     if history is None:
         return None
     session = StoredSession(
@@ -43,7 +43,7 @@ def begin_session(
         role=plan.role,
         venue=plan.venue,
         inputs=msgspec.to_builtins(plan.inputs),
-        decimals=setting.persist(lambda: _decimals(plan, journal, first_ms, now_ms)),
+        decimals=environment.persist(lambda: _decimals(plan, journal, first_ms, now_ms)),
         first_ms=first_ms,
         counted_ms=counted_ms,
         done_ms=first_ms,
@@ -51,7 +51,7 @@ def begin_session(
         began_ms=now_ms,
     )
     history_span = Span(first_ms, history[-1].close_ms if history else first_ms)
-    return setting.persist(
+    return environment.persist(
         lambda: journal.begin(
             session,
             history,
@@ -109,28 +109,28 @@ def keep_results(plan: Plan, session: StoredSession) -> Path | None:
 
 
 def _await_history(
-    plan: Plan, setting: Setting, journal: Journal, first_ms: int, now_ms: int
+    plan: Plan, environment: HostEnvironment, journal: Journal, first_ms: int, now_ms: int
 ) -> list[SessionMinute] | None:
     """Return the closed minutes of the warm-up; wait for the most recent ones."""
     if first_ms >= now_ms:
         return []
     until_s = time.monotonic() + _TAIL_S
     while True:
-        closed_minutes = setting.persist(
+        closed_minutes = environment.persist(
             lambda: read_symbols(journal.query, plan, first_ms, now_ms)
         )
         incomplete = {s: c for s, c in closed_minutes.items() if c.until_ms < now_ms - _TAIL_MS}
         if not incomplete:
             until_ms = min(closed.until_ms for closed in closed_minutes.values())
-            return to_minutes(closed_minutes, first_ms, until_ms, seen_ms=setting.now_ms())
+            return to_minutes(closed_minutes, first_ms, until_ms, seen_ms=environment.now_ms())
         is_late = time.monotonic() > until_s
         for symbol, closed in incomplete.items():
             if is_late or closed.next_ms is not None or closed.until_ms <= first_ms:
                 raise _missing_warm_up(plan, symbol, first_ms, closed, now_ms)
-        setting.send("waiting", text="for the recorder to fetch the last minutes")
-        if setting.is_over():
+        environment.send("waiting", text="for the recorder to fetch the last minutes")
+        if environment.is_over():
             return None
-        setting.sleep(BUSY_S)
+        environment.sleep(BUSY_S)
 
 
 def _missing_warm_up(
@@ -150,7 +150,7 @@ def _decimals(plan: Plan, journal: Journal, first_ms: int, now_ms: int) -> dict[
     rules = plan.strategy.instruments[plan.venue]
     return {
         symbol: price_decimals(
-            to_table(read_bars(journal.query, plan, symbol, since_ms, now_ms)),
+            to_table(read_stored_minutes(journal.query, plan, symbol, since_ms, now_ms)),
             rules[symbol].tick_size,
         )
         for symbol in plan.strategy.symbols

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from tbv8.live.plan import Plan, Report
+from tbv8.live.plan import Plan, ProcessReport
 from tbv8.store.sessions import recorder_owner, recorder_runs
 
 _END_S = 5.0
@@ -33,7 +33,7 @@ _MEMORY_SETTINGS = {"MIMALLOC_ARENA_EAGER_COMMIT": "0", "MALLOC_ARENA_MAX": "1"}
 MB (Arrow's and NautilusTrader's allocator), one heap for all threads saves 7 MB."""
 
 
-class Host:
+class HostProcess:
     """A session's process.
 
     Attributes:
@@ -41,7 +41,7 @@ class Host:
     """
 
     def __init__(self, plan: Plan, module: str = "tbv8.live.host") -> None:
-        self.reports: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self.reports: queue.SimpleQueue[ProcessReport] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -62,7 +62,7 @@ class Host:
         except OSError:
             return
         for line in stdout:
-            self.reports.put(msgspec.json.decode(line, type=Report))
+            self.reports.put(msgspec.json.decode(line, type=ProcessReport))
 
     @property
     def pid(self) -> int:
@@ -91,7 +91,7 @@ class Host:
             self.kill()
 
 
-class Recorder:
+class RecorderProcess:
     """The recorder of a database, started here if no other one runs.
 
     Args:
@@ -162,7 +162,7 @@ class Recorder:
             self._process.wait()
 
 
-class Writer:
+class ResultsProcess:
     """The process that writes the present results of a session, by a replay of its journal."""
 
     def __init__(self, plans: Mapping[str, Plan]) -> None:
@@ -176,20 +176,22 @@ class Writer:
         self._process.stdin.write(pickle.dumps(dict(plans)))
         self._process.stdin.close()
 
-    def poll(self) -> Report | None:
+    def poll(self) -> ProcessReport | None:
         """Return its report, once it has ended."""
         if self._process.poll() is None:
             return None
         return self.wait()
 
-    def wait(self) -> Report:
+    def wait(self) -> ProcessReport:
         """Wait for its end, and return its report."""
         assert self._process.stdout is not None
         reply = self._process.stdout.read()
         code = self._process.wait()
         if code or not reply:
-            return Report(kind="failed", text=f"the results were not written (exit code {code})")
-        return msgspec.json.decode(reply, type=Report)
+            return ProcessReport(
+                kind="failed", text=f"the results were not written (exit code {code})"
+            )
+        return msgspec.json.decode(reply, type=ProcessReport)
 
     def kill(self) -> None:
         """End it at once; the results stay as they were."""

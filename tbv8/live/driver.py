@@ -49,7 +49,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     close: bool = False
 
 
-class Rate(msgspec.Struct, frozen=True, kw_only=True):
+class FedRate(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a rate: a long position paid it at the full hour `ts_ms` for the last `hours`."""
 
     symbol: str
@@ -129,7 +129,7 @@ class Driver:
         rows: dict[str, list[tuple[int, Decimal, int, str, int]]]
         rows = {symbol: [] for symbol in self._strategy.symbols}
         for event in rates:
-            rate = msgspec.json.decode(event.body, type=Rate)
+            rate = msgspec.json.decode(event.body, type=FedRate)
             paid = Decimal(repr(rate.rate))
             rows[rate.symbol].append((rate.ts_ms, paid, rate.hours, self._venue, event.ts_ms))
         return {self._venue: {symbol: Charged.of(payments) for symbol, payments in rows.items()}}
@@ -183,7 +183,7 @@ class Driver:
         return self._session.resting_limits()
 
     def state(self) -> dict[str, Any]:
-        """Return the account as of the last minute, numbers as text.
+        """Return the account after the last minute, with numbers as text.
 
         `commands` is the number of executed commands, `cancelled` that of orders at the last stop.
         """

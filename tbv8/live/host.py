@@ -27,15 +27,15 @@ from tbv8.live.driver import (
     STOPPED,
     Command,
     Driver,
+    FedRate,
     JournaledSession,
-    Rate,
     read_journaled,
 )
 from tbv8.live.notes import corrected_notes, rate_events
-from tbv8.live.plan import Plan, Report
+from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.reading import read_symbols, to_minutes
 from tbv8.live.secondary import Secondary
-from tbv8.live.setting import BUSY_S, Setting
+from tbv8.live.setting import BUSY_S, HostEnvironment
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
 from tbv8.page.words import counted
@@ -46,11 +46,11 @@ from tbv8.store.sessions import (
     SessionMinute,
     StoredSession,
     iter_minutes,
-    least_delay_ms,
     open_journal,
     read_minutes,
     read_session,
     session_lock,
+    shortest_delay_ms,
 )
 from tbv8.store.ticks import BusyError
 from tbv8.trading.loading import check_params
@@ -61,7 +61,7 @@ _ALIVE_S = 1.0
 _HANDOVER_S = 10.0  # a host needs some time to notice that its watching process was killed
 
 
-def run_host(plan: Plan, setting: Setting) -> None:
+def run_host(plan: Plan, environment: HostEnvironment) -> None:
     """Run a session until the process is asked to end; begin it, or continue from its journal.
 
     Raises:
@@ -76,16 +76,23 @@ def run_host(plan: Plan, setting: Setting) -> None:
         noting_opened(plan.strategy) as opened,
         ExitStack() as stack,
     ):
-        host = _Host(plan, setting, journal, opened)
+        host = _SessionHost(plan, environment, journal, opened)
         if host.begin(stack):
             host.run()
 
 
-class _Host:
+class _SessionHost:
     """A session and its journal."""
 
-    def __init__(self, plan: Plan, setting: Setting, journal: Journal, opened: Opened) -> None:
-        self._plan, self._setting, self._journal, self._opened = plan, setting, journal, opened
+    def __init__(
+        self, plan: Plan, environment: HostEnvironment, journal: Journal, opened: Opened
+    ) -> None:
+        self._plan, self._environment, self._journal, self._opened = (
+            plan,
+            environment,
+            journal,
+            opened,
+        )
         self._session: StoredSession
         self._driver: Driver
         self._event_counts: dict[str, int] = {}
@@ -104,19 +111,21 @@ class _Host:
         plan = self._plan
         check_params(plan.strategy)
         query, name = self._journal.query, plan.strategy.strategy_id
-        stored = self._setting.persist(lambda: read_session(query, name, plan.role))
+        stored = self._environment.persist(lambda: read_session(query, name, plan.role))
         if stored is None or plan.is_new:
-            session = begin_session(plan, self._setting, self._journal, stored)
+            session = begin_session(plan, self._environment, self._journal, stored)
             if session is None:
                 return False
             self._session = session
             since = iso(session.counted_ms)
-            self._setting.send("began", text=f"session {session.session_id} counts from {since}")
+            self._environment.send(
+                "began", text=f"session {session.session_id} counts from {since}"
+            )
         else:
             check_inputs(stored, plan)
             self._session = stored
         if plan.role == "primary" and (kept := keep_results(plan, self._session)):
-            self._setting.send("kept", text=f"results of the session before are in {kept}")
+            self._environment.send("kept", text=f"results of the session before are in {kept}")
         self._driver = stack.enter_context(Driver(plan.strategy, self._session))
         self._restore()
         return True
@@ -127,13 +136,13 @@ class _Host:
         Raises:
             DiffersError: An event differs.
         """
-        began_s, self._seen_ms = time.monotonic(), self._setting.now_ms()
-        journaled = self._setting.persist(self._read_journaled)
+        began_s, self._seen_ms = time.monotonic(), self._environment.now_ms()
+        journaled = self._environment.persist(self._read_journaled)
         minutes = iter_minutes(self._journal.query, self._session)
         for _ in self._driver.replay(minutes, journaled.commands, journaled.rates):
-            if self._setting.is_over():
+            if self._environment.is_over():
                 return
-        outputs = self._driver.outputs({}, at_ms=self._setting.now_ms())
+        outputs = self._driver.outputs({}, at_ms=self._environment.now_ms())
         difference = journaled.first_difference(outputs)
         state, stored = self._driver.state(), self._session
         if difference is None and self._driver.done_ms == stored.done_ms and stored.state:
@@ -153,18 +162,18 @@ class _Host:
             self._secondary = Secondary(self._plan, self._journal, self._session)
             self._secondary.watch(self._driver.resting(), self._driver.done_ms)
         unwritten = [e for e in outputs if e.number >= self._event_counts.get(e.kind, 0)]
-        self._setting.persist(lambda: self._finish(unwritten))
+        self._environment.persist(lambda: self._finish(unwritten))
         took_s, count = time.monotonic() - began_s, self._driver.count
         what, outcome = ("", ", without a difference") if stored.state else (" of the warm-up", "")
         text = f"{counted(count, 'minute')}{what} in {took_s:.1f} s{outcome}"
-        self._setting.send(
+        self._environment.send(
             "replayed",
             text=text if count else "",
             done_ms=self._driver.done_ms,
             state=state,
         )
         if self._last_command.do == "stop":
-            self._setting.send("stopped")
+            self._environment.send("stopped")
 
     def _read_journaled(self) -> JournaledSession:
         """Return the session of the journal, after writing a stop that came during a minute.
@@ -179,24 +188,24 @@ class _Host:
             return journaled
         event = self._command(requested, done_ms)
         self._journal.bar_minutes(session.session_id, STOPPED, event)
-        self._setting.send("stopped")
+        self._environment.send("stopped")
         return read_journaled(query, session)
 
     # Running.
 
     def run(self) -> None:
         """Use minutes as they close, until the process is asked to end."""
-        while not self._setting.is_over():
+        while not self._environment.is_over():
             try:
                 is_idle = not self._step()
             except BusyError as e:
-                self._setting.send("waiting", text=str(e))
-                self._setting.sleep(BUSY_S)
+                self._environment.send("waiting", text=str(e))
+                self._environment.sleep(BUSY_S)
                 continue
             if is_idle:
                 self._watch_time()
                 self._write_prices()
-                self._setting.sleep(_POLL_S)
+                self._environment.sleep(_POLL_S)
 
     def _step(self) -> bool:
         """Do the next piece of work; return False if there is none."""
@@ -214,8 +223,8 @@ class _Host:
         self._journal.write_minutes(self._session.session_id, [], [event])
         self._last_command = command
         self._driver.execute(command)
-        self._setting.send("stopped" if command.do == "stop" else "started")
-        self._setting.persist(self._finish)
+        self._environment.send("stopped" if command.do == "stop" else "started")
+        self._environment.persist(self._finish)
         return True
 
     def _requested(self, last: Command) -> Command | None:
@@ -229,12 +238,12 @@ class _Host:
     def _command(self, command: Command, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(COMMAND, 0)
         body = msgspec.json.encode(command).decode()
-        return Event(COMMAND, number, ts_ms, self._setting.now_ms(), body)
+        return Event(COMMAND, number, ts_ms, self._environment.now_ms(), body)
 
     def _use_minute(self) -> bool:
         """Write the next closed minute to the journal and feed it; return False without one."""
         plan, cursor = self._plan, self._driver.done_ms
-        now_ms = self._setting.now_ms()
+        now_ms = self._environment.now_ms()
         closed_minutes = read_symbols(self._journal.query, plan, cursor, now_ms)
         skipped = {
             s: c.next_ms for s, c in closed_minutes.items() if c.until_ms <= cursor and c.next_ms
@@ -254,7 +263,7 @@ class _Host:
         if skipped:
             names, span = ", ".join(skipped), Span(cursor, until_ms)
             text = f"{names}: the minutes {span} are missing in all sources, they are skipped"
-            self._setting.send("gap", text=text)
+            self._environment.send("gap", text=text)
         began_s = time.perf_counter()
         self._note_rates(rates)
         for _ in self._driver.feed(minutes, rates):
@@ -270,7 +279,7 @@ class _Host:
         return rate_events(query, self._plan, first_ms, self._rates, minutes, at_ms=now_ms)
 
     def _note_rates(self, events: Sequence[Event]) -> None:
-        rates = [msgspec.json.decode(event.body, type=Rate) for event in events]
+        rates = [msgspec.json.decode(event.body, type=FedRate) for event in events]
         self._rates |= {(rate.symbol, rate.ts_ms): rate.rate for rate in rates}
 
     def _entry_bar(self, minute: SessionMinute, now_ms: int) -> str | None:
@@ -280,7 +289,7 @@ class _Host:
             return STOPPED
         span = Span(minute.ts_ms, now_ms + DAY_MS)  # for a late minute, with the trades since
         delays = [
-            least_delay_ms(self._journal.query, series, span) for series in plan.series.values()
+            shortest_delay_ms(self._journal.query, series, span) for series in plan.series.values()
         ]
         if lag_ms < -plan.clock_ms or any(d is not None and d < -plan.clock_ms for d in delays):
             return CLOCK
@@ -294,8 +303,8 @@ class _Host:
         """Write the events of the fed minutes to the journal."""
         driver, session = self._driver, self._session
         if outputs is None:
-            outputs = driver.outputs(self._event_counts, at_ms=self._setting.now_ms())
-        query, at_ms = self._journal.query, self._setting.now_ms()
+            outputs = driver.outputs(self._event_counts, at_ms=self._environment.now_ms())
+        query, at_ms = self._journal.query, self._environment.now_ms()
         notes = corrected_notes(
             query, session, self._plan, self._rates, driver.done_ms, at_ms=at_ms
         )
@@ -311,9 +320,9 @@ class _Host:
             self._secondary.watch(driver.resting(), self._seen_ms)
         self._write_files()
         for note in notes:
-            self._setting.send("corrected", text=note.body, events=[(note.kind, note.body)])
+            self._environment.send("corrected", text=note.body, events=[(note.kind, note.body)])
         if is_new or outputs:
-            self._setting.send(
+            self._environment.send(
                 "minute",
                 done_ms=driver.done_ms,
                 lag_ms=self._seen_ms - driver.done_ms,
@@ -336,21 +345,21 @@ class _Host:
 
     def _watch_time(self) -> None:
         """Report that the process runs, and if minutes stop or resume."""
-        lag_ms = self._setting.now_ms() - self._driver.done_ms
+        lag_ms = self._environment.now_ms() - self._driver.done_ms
         is_stale = lag_ms > self._plan.stale_ms + MINUTE_MS
         if is_stale != self._is_stale:
             self._is_stale = is_stale
             since = iso(self._driver.done_ms)
             text = f"no closed minute since {since}" if is_stale else "closed minutes arrive again"
-            self._setting.send("stale" if is_stale else "fresh", text=text)
+            self._environment.send("stale" if is_stale else "fresh", text=text)
         if time.monotonic() - self._alive_s > _ALIVE_S:
             self._alive_s = time.monotonic()
-            self._setting.send("alive", done_ms=self._driver.done_ms)
+            self._environment.send("alive", done_ms=self._driver.done_ms)
 
     def _write_prices(self) -> None:
         """Write the prices of orders at the secondary's quotes."""
         if self._secondary is not None:
-            at_ms = self._setting.now_ms()
+            at_ms = self._environment.now_ms()
             self._secondary.write(
                 self._event_counts.get("fill", 0), self._driver.done_ms, at_ms=at_ms
             )
@@ -358,7 +367,7 @@ class _Host:
     def _note(self, kind: str, value: Any, ts_ms: int) -> Event:
         number = self._journal.count_events(self._session.session_id).get(kind, 0)
         body = msgspec.json.encode(value).decode()
-        return Event(kind, number, ts_ms, self._setting.now_ms(), body)
+        return Event(kind, number, ts_ms, self._environment.now_ms(), body)
 
 
 def _read_stop(plan: Plan) -> Command | None:
@@ -383,7 +392,7 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
     over = threading.Event()
     plan: Plan = pickle.load(sys.stdin.buffer)
 
-    def report(item: Report) -> None:
+    def report(item: ProcessReport) -> None:
         sys.stdout.buffer.write(msgspec.json.encode(item) + b"\n")
         sys.stdout.buffer.flush()
 
@@ -397,10 +406,10 @@ def main(now_ms: Callable[[], int] = our_clock) -> None:
     threading.Thread(target=await_end, daemon=True).start()
     code = 0
     try:
-        run_host(plan, Setting(now_ms=now_ms, report=report, is_over=over.is_set))
+        run_host(plan, HostEnvironment(now_ms=now_ms, report=report, is_over=over.is_set))
     except Tbv8Error as e:
         kind = "differs" if isinstance(e, DiffersError) else "failed"
-        report(Report(kind=kind, text=str(e)))
+        report(ProcessReport(kind=kind, text=str(e)))
         code = 3
     except BrokenPipeError:
         code = 1

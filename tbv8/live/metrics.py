@@ -31,7 +31,7 @@ def serve_metrics(
     async def serve() -> None:
         over, loop = asyncio.Event(), asyncio.get_running_loop()
         stop.append(lambda: loop.call_soon_threadsafe(over.set))
-        collector = _Collector(strategy_id, sessions)
+        collector = _SessionCollector(strategy_id, sessions)
         async with serve_pages(port, collector, lambda: _problems(sessions)) as bound_port:
             ports.append(bound_port)
             ready.set()
@@ -61,7 +61,7 @@ def _problems(sessions: Mapping[str, SessionView]) -> Sequence[str]:
     return [f"{role}: {shown.problem}" for role, shown in sessions.items() if shown.problem]
 
 
-class _Collector(Collector):
+class _SessionCollector(Collector):
     """A collector that reads the session's view when it is scraped."""
 
     def __init__(self, strategy_id: str, sessions: Mapping[str, SessionView]) -> None:

@@ -63,17 +63,17 @@ class Builder:
     def _close(self, key: tuple[str, Timeframe], table: pa.Table, until_ms: int) -> pa.Table:
         """Return the bars of one timeframe that have closed, and keep the minutes of the next."""
         timeframe = key[1]
-        known = pa.concat_tables([self._open[key], table]).combine_chunks()
-        opens = known["ts_ms"].to_numpy()
+        minutes = pa.concat_tables([self._open[key], table]).combine_chunks()
+        opens = minutes["ts_ms"].to_numpy()
         begin_ms, end_ms = timeframe.ceil(self._first_ms), timeframe.floor(until_ms)
         first, end = np.searchsorted(opens, (begin_ms, max(begin_ms, end_ms))).tolist()
-        self._open[key] = known.slice(end)
+        self._open[key] = minutes.slice(end)
         if end == first:
             return _SCHEMA.empty_table()
-        return to_bars(known.slice(first, end - first), timeframe)
+        return minutes_to_bars(minutes.slice(first, end - first), timeframe)
 
 
-def to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
+def minutes_to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
     """Return the bars of at least one minute, equal to those of `tbv8.aggregate`.
 
     Prices are those of the minutes with trades, if there are any. Volumes are added as exact
@@ -103,7 +103,7 @@ def to_bars(minutes: pa.Table, timeframe: Timeframe) -> pa.Table:
     )
 
 
-def join(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
+def join_minutes(strategy: Strategy, pieces: Sequence[Bars]) -> Bars:
     """Return all bars of several pieces."""
     return Bars(
         shown={

@@ -1,4 +1,4 @@
-"""Notes of a session beside its own events: corrections, and rates of funding.
+"""Notes of a session in addition to its events: corrections, and rates of funding.
 
 A replay uses only the rates of funding, which are fed like minutes.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.driver import Rate
+from tbv8.live.driver import FedRate
 from tbv8.live.plan import Plan
 from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.store.database import Query
@@ -90,7 +90,9 @@ def rate_events(
             number,
             booked_ms,
             at_ms,
-            msgspec.json.encode(Rate(symbol=symbol, ts_ms=ts_ms, rate=rate, hours=hours)).decode(),
+            msgspec.json.encode(
+                FedRate(symbol=symbol, ts_ms=ts_ms, rate=rate, hours=hours)
+            ).decode(),
         )
         for number, (booked_ms, ts_ms, symbol, rate, hours) in enumerate(payments, len(used_rates))
     ]

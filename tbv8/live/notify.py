@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import msgspec
 
-from tbv8.live.plan import Report
+from tbv8.live.plan import ProcessReport
 from tbv8.live.view import fill_text
 from tbv8.market import iso
 
@@ -54,7 +54,7 @@ class Notifier:
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
-    def send_report(self, role: str, report: Report) -> None:
+    def send_report(self, role: str, report: ProcessReport) -> None:
         """Send the messages of a report, if it has any; never waits."""
         for kind, text in messages(report):
             self.send(kind, text if role == "primary" else f"{role}: {text}")
@@ -93,7 +93,7 @@ class Notifier:
             stdin.close()
 
 
-def messages(report: Report) -> list[tuple[str, str]]:
+def messages(report: ProcessReport) -> list[tuple[str, str]]:
     """Return the messages of a report, each with its kind."""
     kinds = {
         "replayed": STARTED,

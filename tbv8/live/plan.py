@@ -51,7 +51,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return {symbol: Series(self.venue, symbol) for symbol in self.strategy.symbols}
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A line that a session's process writes to the one that watches it.
 
     Attributes:

@@ -18,7 +18,9 @@ def read_symbols(query: Query, plan: Plan, from_ms: int, until_ms: int) -> dict[
     }
 
 
-def read_bars(query: Query, plan: Plan, symbol: str, from_ms: int, until_ms: int) -> list[Bar]:
+def read_stored_minutes(
+    query: Query, plan: Plan, symbol: str, from_ms: int, until_ms: int
+) -> list[Bar]:
     """Return all stored bars of a symbol in a span, also with gaps between them."""
     bars: dict[int, Bar] = {}
     cursor: int | None = from_ms

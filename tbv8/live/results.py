@@ -24,8 +24,8 @@ from tbv8.config.records import Strategy
 from tbv8.errors import DataError, DiffersError, Tbv8Error
 from tbv8.live.beginning import changed_inputs
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
-from tbv8.live.minutes import join
-from tbv8.live.plan import Plan, Report, within
+from tbv8.live.minutes import join_minutes
+from tbv8.live.plan import Plan, ProcessReport, within
 from tbv8.live.pricing import Priced
 from tbv8.manifest import PAGE, Input, make_input, read_manifest
 from tbv8.market import iso, iso_day
@@ -165,7 +165,7 @@ def replay(plan: Plan, journaled: JournaledSession) -> Replayed:
             strategy=within(plan.strategy, session, session.done_ms),
             journaled=journaled,
             run=driver.run(),
-            bars=join(plan.strategy, pieces),
+            bars=join_minutes(plan.strategy, pieces),
         )
 
 
@@ -330,13 +330,13 @@ def main() -> None:
     try:
         written = write_results(plans)
         if isinstance(written, str):
-            report = Report(kind="no results", text=written)
+            report = ProcessReport(kind="no results", text=written)
         else:
-            report = Report(kind="written", lines=str(written).splitlines())
+            report = ProcessReport(kind="written", lines=str(written).splitlines())
     except DiffersError as e:
-        report = Report(kind="differs", text=str(e))
+        report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:
-        report = Report(kind="failed", text=str(e))
+        report = ProcessReport(kind="failed", text=str(e))
     sys.stdout.buffer.write(msgspec.json.encode(report))
 
 

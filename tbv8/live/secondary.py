@@ -21,7 +21,7 @@ from tbv8.store.sessions import (
     Event,
     Journal,
     StoredSession,
-    first_through,
+    first_quote_beyond,
     is_quote_gap,
     read_events,
     read_quotes,
@@ -106,7 +106,7 @@ class Secondary:
         for name, limit in self._resting.items():
             span = Span(self._read_ms[name], max(until_ms, self._read_ms[name]))
             series = Series(self._venue, limit.symbol)
-            quoted_ms = first_through(
+            quoted_ms = first_quote_beyond(
                 self._journal.query, series, span, limit.price, buy=limit.side == "buy"
             )
             self._read_ms[name] = span.end_ms

@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
-from tbv8.live.plan import Report
+from tbv8.live.plan import ProcessReport
 from tbv8.store.ticks import BusyError
 
 BUSY_S = 0.5
 """The pause between two attempts if the database is locked or its disk is full."""
 
 
-class Setting(msgspec.Struct, frozen=True, kw_only=True):
+class HostEnvironment(msgspec.Struct, frozen=True, kw_only=True):
     """The clock and the callbacks of a host; tests pass their own.
 
     Attributes:
@@ -26,13 +26,13 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     now_ms: Callable[[], int]
-    report: Callable[[Report], None]
+    report: Callable[[ProcessReport], None]
     is_over: Callable[[], bool]
     sleep: Callable[[float], None] = time.sleep
 
     def send(self, kind: str, **parts: Any) -> None:
         """Send a report."""
-        self.report(Report(kind=kind, **parts))
+        self.report(ProcessReport(kind=kind, **parts))
 
     def persist[R](self, act: Callable[[], R]) -> R:
         """Call `act` until the database is no longer locked and its disk no longer full.

@@ -23,7 +23,7 @@ _POLL_S = 0.05
 _MOST_FILLS = 20  # of a stop: one a symbol
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SessionReply(msgspec.Struct, frozen=True):
     """The effect of a command.
 
     `state` is the account of the session, None if it is unknown; `fills` are those of positions
@@ -36,34 +36,34 @@ class Answer(msgspec.Struct, frozen=True):
     fills: Sequence[Mapping[str, Any]] = ()
 
 
-def await_answer(db_path: Path, name: str, *, action: str, close: bool = False) -> Answer:
+def await_reply(db_path: Path, name: str, *, action: str, close: bool = False) -> SessionReply:
     """Return the answer of a strategy's session, which writes its account after the command."""
     if not session_runs(db_path, name):
         state = _read_state(db_path, name)
-        return Answer("no session runs: takes effect at the next start", state)
+        return SessionReply("no session runs: takes effect at the next start", state)
     until_s = time.monotonic() + _WAIT_S
     while time.monotonic() < until_s:
-        answer = read_answer(db_path, name, action=action, close=close)
-        if answer is not None:
-            return answer
+        reply = read_reply(db_path, name, action=action, close=close)
+        if reply is not None:
+            return reply
         time.sleep(_POLL_S)
-    return Answer(
+    return SessionReply(
         "not confirmed yet: the session opens nothing while it starts, replays or hangs; "
         "`doit status` shows the confirmation"
     )
 
 
-def stop_line(name: str, answer: Answer) -> str:
+def stop_line(name: str, reply: SessionReply) -> str:
     """Return the line about a stop: the remaining position, and the cancelled orders."""
-    state = answer.state or {}
+    state = reply.state or {}
     positions = positions_text(state)
     cure = f"; `doit stop {name} --close` closes it" if positions else ""
-    if not answer.is_confirmed:
-        return f"{name}: stopped ({answer.text})" + (
+    if not reply.is_confirmed:
+        return f"{name}: stopped ({reply.text})" + (
             f", holds {positions}{cure}" if positions else ""
         )
     done = {"buy": "bought", "sell": "sold"}
-    closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in answer.fills)
+    closed = " and ".join(fill_text({**fill, "side": done[fill["side"]]}) for fill in reply.fills)
     orders = state["cancelled"]
     cancelled = f"{counted(orders, 'working order')} cancelled" if orders else "no order to cancel"
     return (
@@ -90,7 +90,7 @@ def _read_state(db_path: Path, name: str) -> Mapping[str, Any] | None:
     return None
 
 
-def read_answer(db_path: Path, name: str, *, action: str, close: bool) -> Answer | None:
+def read_reply(db_path: Path, name: str, *, action: str, close: bool) -> SessionReply | None:
     """Return the answer of a session to its last command; None before it has obeyed."""
     with suppress(DataError), open_reader(db_path, timeout_s=1) as query:
         session = read_session(query, name, "primary")
@@ -107,5 +107,5 @@ def read_answer(db_path: Path, name: str, *, action: str, close: bool) -> Answer
                     if fill.ts_ms >= command.ts_ms and fill.at_ms >= command.at_ms
                 ]
                 text = "confirmed by the session"
-                return Answer(text, session.state, is_confirmed=True, fills=closing)
+                return SessionReply(text, session.state, is_confirmed=True, fills=closing)
     return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tbv8.live.plan import Report
+from tbv8.live.plan import ProcessReport
 from tbv8.market import iso
 from tbv8.text import one_line
 
@@ -28,11 +28,11 @@ class SessionView(msgspec.Struct, kw_only=True):
         problem: `stopped`, `stale`, `waiting`, `failed` ...; empty without a problem.
     """
 
-    minute: Report | None = None
+    minute: ProcessReport | None = None
     minutes: int = 0
     problem: str = "starting"
 
-    def update(self, report: Report) -> None:
+    def update(self, report: ProcessReport) -> None:
         """Update the view by a report."""
         if report.kind in ("minute", "replayed"):
             self.minute = report
@@ -45,7 +45,7 @@ class SessionView(msgspec.Struct, kw_only=True):
             self.problem = report.kind
 
 
-class View:
+class SessionsView:
     """A printer of events; `draw` redraws the table, if there is one."""
 
     def __init__(self, name: str, sessions: Mapping[str, SessionView]) -> None:
@@ -62,7 +62,7 @@ class View:
         if self._redraw is not None:
             self._redraw()
 
-    def show(self, role: str, report: Report) -> None:
+    def show(self, role: str, report: ProcessReport) -> None:
         """Print a report; a minute without events is not printed beside a table."""
         prefix = "" if role == "primary" else f"{role}: "
         if report.kind == "minute":
@@ -109,7 +109,7 @@ class View:
         return table
 
 
-def _cells(report: Report | None) -> list[str]:
+def _cells(report: ProcessReport | None) -> list[str]:
     if report is None or report.done_ms is None:
         return []
     state = report.state
@@ -128,7 +128,7 @@ def _positions_text(state: Mapping[str, Any]) -> str:
     return ", ".join(f"{size} {symbol}" for symbol, size in sizes.items())
 
 
-def minute_line(report: Report) -> str:
+def minute_line(report: ProcessReport) -> str:
     """Return the line of a minute."""
     state = report.state
     barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
@@ -140,7 +140,7 @@ def minute_line(report: Report) -> str:
     )
 
 
-def event_lines(report: Report) -> Iterator[str]:
+def event_lines(report: ProcessReport) -> Iterator[str]:
     """Yield a line for each fill, payment, denial and halt of a minute."""
     for kind, body in report.events:
         values: dict[str, Any] = msgspec.json.decode(body)

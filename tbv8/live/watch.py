@@ -16,10 +16,10 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DataError
-from tbv8.live.children import Host, Recorder, Writer
+from tbv8.live.children import HostProcess, RecorderProcess, ResultsProcess
 from tbv8.live.notify import STOPPED, Notifier
-from tbv8.live.plan import Plan, Report
-from tbv8.live.view import SessionView, View
+from tbv8.live.plan import Plan, ProcessReport
+from tbv8.live.view import SessionsView, SessionView
 from tbv8.manifest import PAGE
 from tbv8.store.sessions import session_lock
 
@@ -30,7 +30,7 @@ _RESULTS_S = 3600.0
 _RESTART_S = 0.5, 60.0  # the first and the longest pause before a killed process is started again
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class WatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a run.
 
     Attributes:
@@ -49,12 +49,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     results_s: float = _RESULTS_S
     host_module: str = "tbv8.live.host"
     keeps_recorder: bool = True
-    on_report: Callable[[str, Report], None] | None = None
+    on_report: Callable[[str, ProcessReport], None] | None = None
     notifier: Notifier | None = None
     metrics_port: int | None = None
 
 
-def watch(plans: Mapping[str, Plan], options: Options) -> None:
+def watch(plans: Mapping[str, Plan], options: WatchOptions) -> None:
     """Run a session and its shadow until SIGINT, SIGTERM, or the end of `for_s`.
 
     Args:
@@ -87,7 +87,7 @@ class _SessionProcess:
 
     def __init__(self, plan: Plan, module: str) -> None:
         self.plan, self._module = plan, module
-        self.host: Host | None = None
+        self.host: HostProcess | None = None
         self.failed = ""
         self.is_running = False  # the replay is finished
         self.is_stopped = False
@@ -98,7 +98,7 @@ class _SessionProcess:
         """Start the process if it does not run and may be started."""
         if self.host is None and not self.failed and time.monotonic() >= self._start_s:
             self.is_running = False
-            self.host = Host(self.plan, self._module)
+            self.host = HostProcess(self.plan, self._module)
 
     def end_hung(self) -> None:
         """Kill a process that hangs; the next one executes the stop before any minute."""
@@ -129,16 +129,18 @@ class _SessionProcess:
 class _Watcher:
     """The loop of the watching process."""
 
-    def __init__(self, plans: Mapping[str, Plan], options: Options, stop: _Stop) -> None:
+    def __init__(
+        self, plans: Mapping[str, Plan], options: WatchOptions, stop: _StopRequest
+    ) -> None:
         self._plans, self._options, self._stop = plans, options, stop
         self._processes = {
             role: _SessionProcess(plan, options.host_module) for role, plan in plans.items()
         }
         primary = plans["primary"]
         self.sessions = {role: SessionView() for role in plans}
-        self._view = View(primary.strategy.strategy_id, self.sessions)
-        self._recorder = Recorder(primary.db_path, options.root, self._view.log)
-        self._writer: Writer | None = None
+        self._view = SessionsView(primary.strategy.strategy_id, self.sessions)
+        self._recorder = RecorderProcess(primary.db_path, options.root, self._view.log)
+        self._writer: ResultsProcess | None = None
         self._waiting = ("", "")
 
     def run(self) -> None:
@@ -160,13 +162,13 @@ class _Watcher:
                 self._read_reports(role, process)
                 self._enforce_stop(role, process)
                 if (text := process.poll()) is not None:
-                    self._publish(role, Report(kind="killed", text=text))
+                    self._publish(role, ProcessReport(kind="killed", text=text))
             failed = self._processes["primary"].failed
             if failed:
                 raise DataError(failed)
             if time.monotonic() >= write_s and self._writer is None:
                 write_s = time.monotonic() + self._options.results_s
-                self._writer = Writer(self._current())
+                self._writer = ResultsProcess(self._current())
             self._poll_writer()
             self._view.draw()
             time.sleep(_POLL_S)
@@ -196,7 +198,7 @@ class _Watcher:
 
     def write_last(self) -> None:
         """Write the results as of the end, and print their lines."""
-        report = Writer(self._current()).wait()
+        report = ResultsProcess(self._current()).wait()
         self._report_results(report)
         if report.kind == "written":
             for line in report.lines:
@@ -211,7 +213,7 @@ class _Watcher:
             self._writer = None
             self._report_results(report)
 
-    def _report_results(self, report: Report) -> None:
+    def _report_results(self, report: ProcessReport) -> None:
         if report.kind == "written":
             folder = self._plans["primary"].folder
             report = replace(report, text=f"present results in {folder}")
@@ -251,7 +253,7 @@ class _Watcher:
             process.end_hung()
             self._view.log(f"{role}: it hangs in the strategy, and was killed to stop it")
 
-    def _publish(self, role: str, report: Report) -> None:
+    def _publish(self, role: str, report: ProcessReport) -> None:
         """Show a report, and pass it on to the notifier and to `on_report`."""
         if report.kind == "differs":
             self._plans["primary"].differs_path.write_text(f"{report.text}\n", encoding="utf-8")
@@ -266,7 +268,7 @@ class _Watcher:
             self._options.on_report(role, report)
 
 
-class _Stop:
+class _StopRequest:
     """A request to end; an Event would deadlock with a signal that comes while it is waited for."""
 
     def __init__(self) -> None:
@@ -278,12 +280,12 @@ class _Stop:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[_Stop]:
+def _stop_on_signals() -> Iterator[_StopRequest]:
     """Turn SIGINT and SIGTERM into a request to end, without the watchdog of native code.
 
     Results are written after the signal, which takes longer than the watchdog would allow.
     """
-    stop = _Stop()
+    stop = _StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return

@@ -284,14 +284,14 @@ class Desk:
         # If even the oldest of them is new, trades before it are missing.
         reaches_back = not trades or trades[0].ts_ms <= known_ms
         is_missed = any(known_ms < trade.ts_ms <= sure_ms for trade in trades)
-        news = is_missed or not reaches_back
-        dead = watch.up and max(watch.last_event_ms, watch.proof_ms) < sure_ms and news
-        if dead:
+        has_news = is_missed or not reaches_back
+        is_dead = watch.up and max(watch.last_event_ms, watch.proof_ms) < sure_ms and has_news
+        if is_dead:
             self.mark_stalled("trades")
         elif watch.distrusted and watch.acked_ms is not None and sure_ms > watch.acked_ms:
-            dead = news
+            is_dead = has_news
             watch.acked_ms = None
-            if not dead:
+            if not is_dead:
                 watch.distrusted = False
                 self.mark_up("trades", now_ms)
         for trade in trades:
@@ -304,7 +304,7 @@ class Desk:
                 watch.needs_check = False
             if reaches_back:
                 watch.proof_ms = max(watch.proof_ms, sure_ms)
-        return dead
+        return is_dead
 
     def take_book(self, bbo: Bbo, *, sent_ms: int, now_ms: int) -> bool:
         """Compare the newest quote with the venue's book; return True if the stream is dead.

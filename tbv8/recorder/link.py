@@ -179,13 +179,13 @@ class Link:
                 user_agent_header="tbv8",
             )
         except (OSError, WebSocketException, TimeoutError) as e:
-            self._reason = f"cannot connect ({_words(e)})"
+            self._reason = f"cannot connect ({_error_text(e)})"
             return self._reason
         try:
             await self._converse(socket)
         except ConnectionClosed as e:
             if self._reason == NOT_RUNNING:
-                self._reason = f"connection closed by the venue ({_words(e)})"
+                self._reason = f"connection closed by the venue ({_error_text(e)})"
         finally:
             self._socket = None
             with suppress(OSError, WebSocketException, TimeoutError):
@@ -209,9 +209,9 @@ class Link:
         try:
             await self._receive(socket, self._feed)
         except ConnectionClosed:
-            is_ours = self._reason != NOT_RUNNING
+            was_aborted = self._reason != NOT_RUNNING
             subscribed_s = min(self._pending.values(), default=float("-inf"))
-            if not is_ours and time.monotonic() - subscribed_s < 1.0:
+            if not was_aborted and time.monotonic() - subscribed_s < 1.0:
                 self._shut_out = True
                 coins = ", ".join(sorted({listing.native for listing in self.listings.values()}))
                 self._reason = (
@@ -347,20 +347,20 @@ class Link:
             # An event of the stream itself confirms it as well.
             for key in [k for k in self._pending if self._desks[k[0]].watches[k[1]].up]:
                 self._confirm(*key, self._clock.now_ms())
-            late = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
-            if late and not any(
+            overdue = [k for k, s in self._pending.items() if now_s - s > self._pace.answer_s]
+            if overdue and not any(
                 w.up for s in self.listings for w in self._desks[s].watches.values()
             ):
                 self._abort("no answer to subscriptions")
                 return
-            await self._ask_again(late)
+            await self._resubscribe(overdue)
 
-    async def _ask_again(self, late: list[tuple[str, Channel]]) -> None:
+    async def _resubscribe(self, overdue: list[tuple[str, Channel]]) -> None:
         socket = self._socket
-        for channel in {channel for _symbol, channel in late}:
+        for channel in {channel for _symbol, channel in overdue}:
             self._due[channel] = 0
         with suppress(ConnectionClosed):
-            for symbol, channel in late:
+            for symbol, channel in overdue:
                 if socket is not None:
                     await self._subscribe(socket, symbol, channel)
 
@@ -374,5 +374,5 @@ class Link:
             self._socket.transport.abort()
 
 
-def _words(e: BaseException) -> str:
+def _error_text(e: BaseException) -> str:
     return one_line(str(e), most=200) or type(e).__name__

@@ -20,11 +20,11 @@ def serve_metrics(
     Raises:
         ConfigError: The port is taken.
     """
-    collector = _Collector(read_status)
+    collector = _RecorderCollector(read_status)
     return serve_pages(port, collector, lambda: read_status().problems, lasts_s=lasts_s)
 
 
-class _Collector(Collector):
+class _RecorderCollector(Collector):
     """Reads the status when it is scraped, so that nothing is counted twice."""
 
     def __init__(self, read_status: Callable[[], RecorderStatus]) -> None:

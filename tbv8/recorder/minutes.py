@@ -1,8 +1,8 @@
 """The 1m bars of one series: whole minutes only, every gap recorded. Pure, no I/O, no clock.
 
-Minutes leave in order, at the *frontier*. One that was not watched waits there for the venue's own
-bar, and all later ones behind it, since the ledger knows one span a day. When the venue no longer
-keeps it, the rest of that UTC day is left out too, and listed.
+Minutes leave in order, at the *frontier*. A minute that was not watched waits there for the venue's
+own bar, and all later minutes wait, too, since the ledger has one span for each day. If the venue
+no longer keeps the bar, the rest of that UTC day is skipped and listed as a gap.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Forming:
         self.volume += size
 
     def bar(self, open_ms: int) -> Bar:
-        volume = round(self.volume, 10)  # the same in whatever order the sizes were added
+        volume = round(self.volume, 10)  # independent of the order in which sizes were added
         return Bar(open_ms, self.open, self.high, self.low, self.close, volume)
 
 
@@ -143,7 +143,7 @@ class Minutes:
                 if open_ms in self._refilled:
                     self._emit(open_ms, self._refilled.pop(open_ms), refilled=True)
                 elif open_ms < self._lost_before_ms:
-                    self._leave_out(gap, open_ms)
+                    self._skip(gap, open_ms)
                 else:
                     break
             elif proven_ms is not None and proven_ms >= open_ms + MINUTE_MS + MARGIN_MS:
@@ -192,16 +192,16 @@ class Minutes:
                 self.gaps.add(replace(row, end_ms=end_ms, healed=True))
         self._stale_rows = []
 
-    def _leave_out(self, gap: Gap, open_ms: int) -> None:
+    def _skip(self, gap: Gap, open_ms: int) -> None:
         """Skip minutes that no source has, and minutes that cannot join the day's span."""
         end_ms = min(gap.end_ms or self._lost_before_ms, self._lost_before_ms)
         if self._written_day is not None and end_ms < self._written_day + DAY_MS:
             end_ms = self._written_day + DAY_MS
         index = self.gaps.items.index(gap)
-        lost = replace(gap, start_ms=open_ms, end_ms=end_ms)
+        lost_gap = replace(gap, start_ms=open_ms, end_ms=end_ms)
         if open_ms > gap.start_ms:
             self.gaps.add(replace(gap, end_ms=open_ms, healed=True))
-        self.gaps.add(lost)
+        self.gaps.add(lost_gap)
         if gap.end_ms is None or gap.end_ms > end_ms:
             remainder = replace(gap, start_ms=end_ms)
             self.gaps.items[index] = remainder

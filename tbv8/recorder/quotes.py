@@ -40,7 +40,7 @@ class QuoteChanges:
         if is_late and last is not None:
             self._late_quotes.append((bbo.ts_ms, _values(bbo)))
             if not self._is_written:
-                # The newest was skipped as equal to its predecessor; now another lies between.
+                # It was skipped as equal to the quote before it; now it follows another one.
                 self._is_written = True
                 self._outbox.batch.bbo.append(bbo_row(last, received_ms))
         else:

@@ -27,9 +27,9 @@ from tbv8.recorder.pace import STANDARD, Pace
 from tbv8.recorder.polls import Polls
 from tbv8.recorder.refill import Refill, RestClient, open_session
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
-from tbv8.recorder.view import View, summary
+from tbv8.recorder.view import RecorderView, summary
 from tbv8.recorder.watch import Watch
-from tbv8.recorder.writer import OnCommit, Writer
+from tbv8.recorder.writer import BatchWriter, OnCommit
 from tbv8.store.natives import NativeMarket, check_native, read_native
 from tbv8.store.ticks import (
     NOT_RUNNING,
@@ -49,7 +49,7 @@ _MOVED = "the database was removed, moved or replaced while the recorder ran"
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
-class Handle(msgspec.Struct, frozen=True, kw_only=True):
+class RunningRecorder(msgspec.Struct, frozen=True, kw_only=True):
     """A running recorder, for callers that run it in a thread.
 
     Args:
@@ -63,7 +63,7 @@ class Handle(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: int | None
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class RecorderOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The options of a run.
 
     Args:
@@ -85,7 +85,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     local_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     steady_ms: Callable[[], int] = lambda: time.clock_gettime_ns(_STEADY) // 1_000_000
     on_commit: OnCommit | None = None
-    on_start: Callable[[Handle], None] | None = None
+    on_start: Callable[[RunningRecorder], None] | None = None
     make_database: Callable[[], None] | None = None
 
 
@@ -101,7 +101,7 @@ class _Handover(msgspec.Struct, frozen=True, kw_only=True):
     states: dict[Series, RecordedState]
 
 
-def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
+def record(db_path: Path, venues: Sequence[Venue], options: RecorderOptions) -> None:
     """Record every enabled venue until SIGINT, SIGTERM (in the main thread) or the end of `for_s`.
 
     When the database is removed, moved or replaced, recording continues in the file that is then at
@@ -114,7 +114,7 @@ def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
     """
     lives = _lives(venues)
     end_s = None if options.for_s is None else time.monotonic() + options.for_s
-    stop = _Stop()
+    stop = _StopRequest()
     with stop.on_signals():
         handover = _record(db_path, lives, options, stop, None)
         while handover is not None:
@@ -134,8 +134,8 @@ def record(db_path: Path, venues: Sequence[Venue], options: Options) -> None:
 def _record(
     db_path: Path,
     lives: Sequence[tuple[Venue, Live]],
-    options: Options,
-    stop: _Stop,
+    options: RecorderOptions,
+    stop: _StopRequest,
     before: _Handover | None,
 ) -> _Handover | None:
     """Record to the end; return the unwritten state if the database was moved or replaced."""
@@ -179,7 +179,7 @@ def streams_of(venue: Venue) -> tuple[Channel, ...]:
     return tuple(channel for channel in venue.channels if channel in ("trades", "bbo"))
 
 
-class _Stop:
+class _StopRequest:
     """A request to stop, by SIGINT, SIGTERM or any thread; it applies to all runs."""
 
     def __init__(self) -> None:
@@ -225,7 +225,7 @@ class _VenueRecorder:
         db_path: Path,
         outbox: Outbox,
         session: aiohttp.ClientSession,
-        options: Options,
+        options: RecorderOptions,
         log: Log,
     ) -> None:
         self.name = venue.name
@@ -390,15 +390,15 @@ class _Recorder:
         db_path: Path,
         store: TickStore,
         lives: Sequence[tuple[Venue, Live]],
-        options: Options,
-        stop: _Stop,
+        options: RecorderOptions,
+        stop: _StopRequest,
         before: _Handover | None,
     ) -> None:
         self._db_path = db_path
         self._lives, self._options, self._is_first = lives, options, before is None
         self._outbox = Outbox(options.buffer_rows)
         self._stop = stop
-        self._view = View(options.pace)
+        self._view = RecorderView(options.pace)
         self._desks: dict[Series, Desk] = {}
         for venue, live in lives:
             for symbol in venue.symbols:
@@ -446,7 +446,7 @@ class _Recorder:
             VenueError: The time is up, and no venue sent anything.
         """
         options, log = self._options, self._view.log
-        writer = self._writer = Writer(
+        writer = self._writer = BatchWriter(
             self._store,
             self._outbox,
             self._desks,
@@ -478,7 +478,7 @@ class _Recorder:
                 log(f"metrics: http://127.0.0.1:{port}/metrics and /healthz")
             if options.on_start is not None:
                 options.on_start(
-                    Handle(
+                    RunningRecorder(
                         stop=self._stop.request,
                         status=self.status,
                         metrics_port=port,
@@ -486,7 +486,7 @@ class _Recorder:
                 )
             await self._run_until(stop, writer)
 
-    async def _run_until(self, stop: asyncio.Event, writer: Writer) -> None:
+    async def _run_until(self, stop: asyncio.Event, writer: BatchWriter) -> None:
         writing = asyncio.create_task(writer.run())
         tasks = [
             asyncio.create_task(venue_recorder.run()) for venue_recorder in self._venue_recorders
@@ -498,8 +498,8 @@ class _Recorder:
         try:
             # A venue without symbols returns; any exception ends them all.
             while stopping in watched:
-                done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
+                finished, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+                for task in finished:
                     task.result()
         finally:
             for task in (stopping, *tasks):
@@ -559,7 +559,7 @@ class _Recorder:
             self._outbox.weigh()
             await asyncio.sleep(_WEIGH_S)
 
-    async def _finish(self, writer: Writer) -> None:
+    async def _finish(self, writer: BatchWriter) -> None:
         for venue_recorder in self._venue_recorders:
             for desk in venue_recorder.desks.values():
                 desk.stop(venue_recorder.clock.now_ms())

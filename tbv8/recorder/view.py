@@ -24,7 +24,7 @@ _REPEAT_EVERY_S = 10.0
 _WIDE = 104  # columns, from which on there is room for more of them
 
 
-class View:
+class RecorderView:
     """Prints to stdout; repeated lines are counted instead of printed.
 
     Args:
@@ -35,7 +35,7 @@ class View:
         self._pace = pace
         self._print: Callable[[str], None] = _print_plain
         self._printed: dict[str, tuple[float, int]] = {}
-        self._rates = Rates()
+        self._rates = EventRates()
 
     def log(self, text: str) -> None:
         """Print a line with the time, unless a similar one was printed within 10 s."""
@@ -82,7 +82,7 @@ class View:
                 self._print = _print_plain
 
 
-class Rates:
+class EventRates:
     """Rates per second between two calls."""
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ def summary(status: RecorderStatus) -> str:
     )
 
 
-def line(status: RecorderStatus, rates: Rates) -> str:
+def line(status: RecorderStatus, rates: EventRates) -> str:
     """Return the status as one line."""
     now_s = status.running_s
     venues = []
@@ -151,7 +151,7 @@ _NUMBERS = (
 )
 
 
-def table(status: RecorderStatus, rates: Rates, *, width: int, height: int) -> list[Text]:
+def table(status: RecorderStatus, rates: EventRates, *, width: int, height: int) -> list[Text]:
     """Return the live table: a line per symbol, no wider than `width`.
 
     If they do not all fit into `height`, symbols with problems come first.
@@ -214,7 +214,7 @@ def _last_line(status: RecorderStatus) -> Text:
     return Text("Ctrl-C stops", style="dim")
 
 
-def _venue_line(venue: VenueStatus, rates: Rates, now_s: float) -> Text:
+def _venue_line(venue: VenueStatus, rates: EventRates, now_s: float) -> Text:
     from rich.text import Text
 
     parts = [
@@ -231,13 +231,15 @@ def _venue_line(venue: VenueStatus, rates: Rates, now_s: float) -> Text:
 
 
 def _symbol_lines(
-    venue: VenueStatus, rates: Rates, status: RecorderStatus, wide: bool
+    venue: VenueStatus, rates: EventRates, status: RecorderStatus, wide: bool
 ) -> list[Text]:
     streams = groupby(venue.streams, key=lambda stream: stream.series)
     return [_symbol_line(list(group), rates, status.running_s, wide) for _series, group in streams]
 
 
-def _symbol_line(streams: Sequence[StreamStatus], rates: Rates, now_s: float, wide: bool) -> Text:
+def _symbol_line(
+    streams: Sequence[StreamStatus], rates: EventRates, now_s: float, wide: bool
+) -> Text:
     from rich.text import Text
 
     by_channel = {stream.channel: stream for stream in streams}

@@ -23,7 +23,7 @@ type OnCommit = Callable[[Batch, int], None]
 """A function called with each written batch and the time (our clock)."""
 
 
-class Writer:
+class BatchWriter:
     """Commits the batches of the outbox to the database.
 
     Args:

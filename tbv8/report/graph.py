@@ -11,7 +11,7 @@ import msgspec
 
 from tbv8.page.html import Html, element
 
-_MOST = 14  # boxes in a column; more tasks are grouped by kind
+_MOST_BOXES = 14  # boxes in a column; more tasks are grouped by kind
 _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
 _LETTERS = 30
 _SMALLEST = 0.6  # of its full size, on a narrow screen
@@ -120,7 +120,7 @@ def _boxes(nodes: Sequence[Node]) -> list[_Box]:
         groups: dict[str, list[Node]] = {}
         for node in nodes:
             groups.setdefault(grouping(node), []).append(node)
-        if len(groups) <= _MOST:
+        if len(groups) <= _MOST_BOXES:
             break
     return [_Box(title, tuple(members)) for title, members in groups.items()]
 

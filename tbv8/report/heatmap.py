@@ -14,7 +14,7 @@ from tbv8.venues.registry import find_venue
 
 _LISTED = 200
 _ROW = 22  # pixels
-_MANY = 40
+_MANY_ROWS = 40
 _COLORS = [
     [0, "--ok"],
     [0.25, "--ok"],
@@ -59,7 +59,7 @@ def draw_coverage(coverage: Sequence[Coverage], idle: Collection[Series] = ()) -
     choices: list[Child] = []
     for dataset in datasets:
         rows = [row for row in coverage if row.dataset == dataset and row.months]
-        if len(rows) > _MANY:  # incomplete series come first, without scrolling
+        if len(rows) > _MANY_ROWS:  # incomplete series come first, without scrolling
             rows.sort(key=_is_whole)
         if not rows:
             continue

@@ -201,7 +201,7 @@ def _tiles(report: Report) -> Html:
 # Strategies.
 
 
-class _Row(msgspec.Struct, frozen=True, kw_only=True):
+class _StrategyRow(msgspec.Struct, frozen=True, kw_only=True):
     """A strategy, a result, or both."""
 
     strategy_id: str
@@ -246,7 +246,7 @@ def _strategies(report: Report) -> Part:
     return "strategies", "Strategies", [element("p", note, class_="note"), content]
 
 
-def _rows(report: Report) -> Iterator[_Row]:
+def _rows(report: Report) -> Iterator[_StrategyRow]:
     """Yield the configured strategies, then the results of strategies that are gone."""
     results = {result.strategy_id: result for result in report.results}
     for strategy in report.status.strategies:
@@ -254,7 +254,7 @@ def _rows(report: Report) -> Iterator[_Row]:
         venue = strategy.market_data_venue
         venue = f"{venue} (simulated)" if find_venue(venue).simulated else venue
         problem = (result.problem,) if result and result.problem else ()
-        yield _Row(
+        yield _StrategyRow(
             strategy_id=strategy.strategy_id,
             market=f"{', '.join(strategy.symbols)} {strategy.timeframe} of {venue}",
             state="fresh" if strategy.fresh else "stale" if result else "no result",
@@ -268,7 +268,7 @@ def _rows(report: Report) -> Iterator[_Row]:
         symbols = written if isinstance(written, list) else [summary.get("symbol", "?")]
         timeframe, venue = (summary.get(name, "?") for name in ("timeframe", "market_data_venue"))
         market = f"{', '.join(map(str, symbols))} {timeframe} of {venue}"
-        yield _Row(
+        yield _StrategyRow(
             strategy_id=result.strategy_id,
             market=f"{market}{' (simulated)' if summary.get('simulated') else ''}",
             state="not configured",
@@ -335,7 +335,7 @@ def _session_cells(session: SessionStatus, folder: str) -> list[Child]:
     ]
 
 
-def _curves(rows: Sequence[_Row]) -> Chart:
+def _curves(rows: Sequence[_StrategyRow]) -> Chart:
     columns: dict[str, Sequence[Any]] = {}
     traces = []
     for at, row in enumerate(rows):
@@ -369,7 +369,7 @@ def _dash(at: int) -> str:
     return "dot" if at // _COLORS % 2 else "solid"
 
 
-def _cells(row: _Row, at: int | None) -> list[Child]:
+def _cells(row: _StrategyRow, at: int | None) -> list[Child]:
     stats = row.result.stats if row.result else {}
     buy_and_hold = stats.get("buy_and_hold")
     hold_return = buy_and_hold.get("return") if isinstance(buy_and_hold, dict) else None
@@ -410,7 +410,7 @@ def _cells(row: _Row, at: int | None) -> list[Child]:
     ]
 
 
-def _span(row: _Row) -> Child:
+def _span(row: _StrategyRow) -> Child:
     span = row.result.summary.get("span") if row.result else None
     if not isinstance(span, dict):
         return NONE
@@ -422,7 +422,7 @@ def _span(row: _Row) -> Child:
     return element("span", parts, class_="fold")
 
 
-def _stale_reasons(rows: Sequence[_Row]) -> Child:
+def _stale_reasons(rows: Sequence[_StrategyRow]) -> Child:
     if not rows:
         return None
     return [

@@ -94,7 +94,7 @@ def _read_ledger_spans(query: Query, series: Series, dataset: str) -> _LedgerSpa
     ends: tuple[list[list[int]], list[list[int]]] = ([], [])
     missing: dict[str, int] = {}
     for start_ms, end_ms, missing_count, unlisted in query(
-        # Limited to the day and the last bar that begins in it, whatever a user has typed there.
+        # Limited to the day and the last bar that begins in it, as a user may have edited it.
         "SELECT max(CAST(start_ms AS INTEGER), day_ms),"
         " min(CAST(end_ms AS INTEGER), day_ms + ?), CAST(missing AS INTEGER), source = ?"
         " FROM history_coverage WHERE venue = ? AND symbol = ? AND dataset = ?"

@@ -28,7 +28,7 @@ from tbv8.store.prune import RECORDED_TABLES, TRADES_AND_QUOTES, stored_ticks
 from tbv8.venues.registry import find_venue
 
 _LOCK_TIMEOUT_S = 2.0  # a status should not wait for a locked database
-_BAR_BYTES = 58  # of a row of bars beside its venue and symbol: five numbers, a time, a header
+_BAR_BYTES = 58  # a row of bars without venue and symbol: five numbers, a time, a header
 _RATE_BYTES = 24
 _PAGES_FILLED = 0.88  # measured by dbstat, of half a year written a month at a time
 

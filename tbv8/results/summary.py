@@ -397,28 +397,36 @@ def _lines(summary: Summary) -> list[str]:
         comparisons.append(f"shadow, equity differs by at most {difference:,.2f} USD")
     for stats, comparison in zip(summary.runs, comparisons, strict=True):
         shown.append(f"  {_line(stats)}; {comparison}")
-        shown += [f"  {stats.venue}: {text}" for text in funding_words(stats)]
+        is_paid_above = len(stats.funding_sources) == 1
+        texts = funding_words(stats, has_amounts=not is_paid_above)
+        shown += [f"  {stats.venue}: {text}" for text in texts]
     for stats in summary.runs:
         shown += [f"  {stats.venue}: {still_open(position)}" for position in stats.open_positions]
     return shown
 
 
-def funding_words(stats: Stats) -> list[str]:
-    """Return a text about the charged funding of each symbol of a run."""
+def funding_words(stats: Stats, *, has_amounts: bool = True) -> list[str]:
+    """Return a text about the charged funding of each symbol of a run, with the amounts or not."""
+
+    def text(of: str, paid: Decimal, rates: str) -> str:
+        return (
+            f"funding{of}: {_paid(paid)} USD at {rates}" if has_amounts else f"funding at {rates}"
+        )
+
     texts = []
     for symbol, source in stats.funding_sources.items():
         of = f" of {symbol}" if len(stats.funding_sources) > 1 else ""
         if source.rate_8h is not None:
             rate = f"{float(source.rate_8h):.4%} per 8 h"
-            charged = f"{_paid(source.paid)} USD at {rate}" if source.rate_8h else "not charged"
-            texts.append(f"funding{of}: {charged}")
+            is_charged = bool(source.rate_8h)
+            texts.append(text(of, source.paid, rate) if is_charged else f"funding{of}: not charged")
             continue
         rates = " and ".join(
             f"{venue}'s rates{'' if len(source.shares) == 1 else f' ({share:.1%} of the time)'}"
             for venue, share in source.shares.items()
         )
-        charged = f"{_paid(source.paid)} USD at {rates}" if rates else "nothing paid"
-        texts.append(f"funding{of}: {charged}{_without_rate(source)}")
+        charged = text(of, source.paid, rates) if rates else f"funding{of}: nothing paid"
+        texts.append(f"{charged}{_without_rate(source)}")
     return texts
 
 

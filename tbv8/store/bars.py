@@ -4,8 +4,8 @@ One ADBC connection does both, since SQLAlchemy cannot share it. SQLite sends no
 query results are cast to the schemas below. ADBC's DB-API is not used: it imports polars, and its
 signal handler loses one Ctrl-C in ten.
 
-ADBC has its own copy of SQLite beside Python's. A process that closes a sqlite3 connection to the
-file while an ADBC connection is open drops the latter's POSIX locks and removes its WAL. Later
+ADBC has its own copy of SQLite, Python has another. A process that closes a sqlite3 connection to
+the file while an ADBC connection is open drops the latter's POSIX locks and removes its WAL. Later
 commits are then lost with the process (tried; https://sqlite.org/howtocorrupt.html, 2.2).
 """
 
@@ -260,7 +260,7 @@ def schema_of(dataset: str) -> pa.Schema:
     return MINUTE_BARS if dataset in MINUTE_DATASETS else BUILT_BARS
 
 
-class KnownSpan(msgspec.Struct, frozen=True):
+class CompleteSpan(msgspec.Struct, frozen=True):
     """A span with all of its rows and their source."""
 
     span: Span
@@ -280,14 +280,14 @@ def write_history(
 ) -> None:
     """Write `bars` as the complete data of `span`; see `write_pieces`."""
     write_pieces(
-        store, series, [KnownSpan(span, bars, source)], updated_ms=updated_ms, dataset=dataset
+        store, series, [CompleteSpan(span, bars, source)], updated_ms=updated_ms, dataset=dataset
     )
 
 
 def write_pieces(
     store: BarStore,
     series: Series,
-    pieces: Sequence[KnownSpan],
+    pieces: Sequence[CompleteSpan],
     *,
     updated_ms: int,
     dataset: str = HISTORY,
@@ -306,8 +306,8 @@ def write_pieces(
             _write_run(store, series, run, updated_ms=updated_ms, dataset=dataset)
 
 
-def _touching(pieces: Sequence[KnownSpan]) -> list[list[KnownSpan]]:
-    runs: list[list[KnownSpan]] = []
+def _touching(pieces: Sequence[CompleteSpan]) -> list[list[CompleteSpan]]:
+    runs: list[list[CompleteSpan]] = []
     for piece in pieces:
         if runs and runs[-1][-1].span.end_ms == piece.span.start_ms:
             runs[-1].append(piece)
@@ -317,7 +317,7 @@ def _touching(pieces: Sequence[KnownSpan]) -> list[list[KnownSpan]]:
 
 
 def _write_run(
-    store: BarStore, series: Series, run: Sequence[KnownSpan], *, updated_ms: int, dataset: str
+    store: BarStore, series: Series, run: Sequence[CompleteSpan], *, updated_ms: int, dataset: str
 ) -> None:
     span = Span(run[0].span.start_ms, run[-1].span.end_ms)
     rows = pa.concat_tables([piece.rows for piece in run])
@@ -330,23 +330,23 @@ def _write_run(
     days = []
     for part in by_day(span):
         day_ms = part.start_ms // DAY_MS * DAY_MS
-        known, digests, of_day = part, fetched, rows
+        day_span, digests, of_day = part, fetched, rows
         sources = [piece.source for piece in run if piece.span.intersection(part)]
         if (prior := prior_days.get(day_ms)) is not None and not part.contains(prior.span):
-            known, *apart = merge([part, prior.span])
-            if apart:
+            day_span, *others = merge([part, prior.span])
+            if others:
                 raise ValueError(f"{series} {iso_day(day_ms)}: {part} is apart from {prior}")
             sources.insert(0, prior.source)
-            of_day = store.read(series, dataset, known)
+            of_day = store.read(series, dataset, day_span)
             digests = day_digests(of_day)
         count, digest = digests.get(day_ms, (0, EMPTY))
         days.append(
             LedgerDay(
                 day_ms=day_ms,
-                start_ms=known.start_ms,
-                end_ms=known.end_ms,
+                start_ms=day_span.start_ms,
+                end_ms=day_span.end_ms,
                 bars=count,
-                missing=_missing(dataset, known, of_day, count),
+                missing=_missing(dataset, day_span, of_day, count),
                 source="; ".join(dict.fromkeys("; ".join(sources).split("; "))),
                 digest=digest,
             )
@@ -354,9 +354,11 @@ def _write_run(
     store.write_days(series, dataset, days, updated_ms=updated_ms)
 
 
-def _missing(dataset: str, known: Span, rows: pa.Table, count: int) -> int:
+def _missing(dataset: str, day_span: Span, rows: pa.Table, count: int) -> int:
     return (
-        known.minutes - count if dataset != FUNDING else missing_hours(paid_in(rows, known), known)
+        day_span.minutes - count
+        if dataset != FUNDING
+        else missing_hours(paid_in(rows, day_span), day_span)
     )
 
 

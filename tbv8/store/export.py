@@ -230,9 +230,9 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
 
             def progress(_status: int, remaining: int, total: int) -> None:
                 nonlocal before
-                done = round((total - remaining) * page_size / 1e6)
-                advance(done - before)
-                before = done
+                copied = round((total - remaining) * page_size / 1e6)
+                advance(copied - before)
+                before = copied
 
             source.backup(copy, pages=_PAGES, progress=progress, sleep=0)
         for suffix in ("-wal", "-shm"):  # they belong to the replaced file

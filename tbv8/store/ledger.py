@@ -93,8 +93,8 @@ def read_stored_days(
     days: dict[int, StoredDay] = {}
     for dataset in datasets:
         for day in read_days(query, series, dataset, span):
-            other = days.get(day.day_ms)
-            if other is None or other.ledger.span.minutes <= day.span.minutes:
+            earlier = days.get(day.day_ms)
+            if earlier is None or earlier.ledger.span.minutes <= day.span.minutes:
                 days[day.day_ms] = StoredDay(dataset=dataset, ledger=day)
     return [days[day_ms] for day_ms in sorted(days)]
 

@@ -145,11 +145,11 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         for table in tables:
-            column, where = _ORDER.get(table, "ts_ms"), "WHERE venue = ? AND symbol = ?"
+            column, condition = _ORDER.get(table, "ts_ms"), "WHERE venue = ? AND symbol = ?"
             key = (series.venue, series.symbol)
             while True:
                 ((last,),) = connection.execute(
-                    f'SELECT max({column}) FROM (SELECT {column} FROM "{table}" {where}'
+                    f'SELECT max({column}) FROM (SELECT {column} FROM "{table}" {condition}'
                     f" ORDER BY {column} LIMIT {_ROWS})",
                     key,
                 )
@@ -157,7 +157,7 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
                     break
                 advance(
                     connection.execute(
-                        f'DELETE FROM "{table}" {where} AND {column} <= ?', (*key, last)
+                        f'DELETE FROM "{table}" {condition} AND {column} <= ?', (*key, last)
                     ).rowcount
                 )
 

@@ -377,9 +377,9 @@ def has_expected_tables(db_path: Path) -> bool:
         if re.fullmatch(r"bars_[0-9]+[a-z]+", name):
             bars_table(name, built_tables)
     engine = create_engine("sqlite://")
-    with engine.begin() as fresh:
-        metadata.create_all(fresh)
-        built_tables.create_all(fresh)
-        expected = fresh.exec_driver_sql(query).fetchall()
+    with engine.begin() as new_database:
+        metadata.create_all(new_database)
+        built_tables.create_all(new_database)
+        expected = new_database.exec_driver_sql(query).fetchall()
     engine.dispose()
     return all(current.get(name) == sql for name, sql in expected)

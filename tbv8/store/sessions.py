@@ -343,10 +343,10 @@ class Journal:
 
 def read_sessions(query: Query, strategy_id: str | None = None) -> list[StoredSession]:
     """Return sessions, the newest first; of one strategy, or of all."""
-    where, values = ("WHERE strategy_id = ?", [strategy_id]) if strategy_id else ("", [])
+    condition, values = ("WHERE strategy_id = ?", [strategy_id]) if strategy_id else ("", [])
     rows = query(
         "SELECT session_id, strategy_id, role, venue, inputs, decimals, first_ms, counted_ms,"
-        f" done_ms, state, began_ms, ended_ms FROM sessions {where} ORDER BY session_id DESC",
+        f" done_ms, state, began_ms, ended_ms FROM sessions {condition} ORDER BY session_id DESC",
         values,
     )
     return [
@@ -501,19 +501,20 @@ def read_corrections(
 def read_quotes(query: Query, series: Series, span: Span) -> list[Bbo]:
     """Return the last quote before a span, if any, and the quotes within it, by time."""
     columns = "venue, symbol, ts_ms, bid_price, bid_size, ask_price, ask_size"
-    where, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
+    condition, key = "WHERE venue = ? AND symbol = ?", (series.venue, series.symbol)
     before = query(
-        f"SELECT {columns} FROM bbo {where} AND ts_ms < ? ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
+        f"SELECT {columns} FROM bbo {condition} AND ts_ms < ?"
+        " ORDER BY ts_ms DESC, rowid DESC LIMIT 1",
         (*key, span.start_ms),
     )
     within = query(
-        f"SELECT {columns} FROM bbo {where} AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, rowid",
+        f"SELECT {columns} FROM bbo {condition} AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms, rowid",
         (*key, span.start_ms, span.end_ms),
     )
     return [Bbo(*row) for row in (*before, *within)]
 
 
-def first_through(
+def first_quote_beyond(
     query: Query, series: Series, span: Span, limit: Decimal, *, buy: bool
 ) -> int | None:
     """Return the time of the first quote in a span beyond a limit price; None if there is none."""
@@ -537,7 +538,7 @@ def is_quote_gap(query: Query, series: Series, at_ms: int) -> bool:
     )
 
 
-def least_delay_ms(query: Query, series: Series, span: Span) -> int | None:
+def shortest_delay_ms(query: Query, series: Series, span: Span) -> int | None:
     """Return the shortest delay of a trade from the venue's time to its arrival by our clock.
 
     It is negative if our clock is behind the venue's, and None if no trade was recorded live.

@@ -348,13 +348,13 @@ class TickStore:
         self._connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_S * 1000}")
 
     def _write(self, batch: Batch, now_ms: int) -> CommitResult:
-        execute, many = self._connection.execute, self._connection.executemany
-        new = many(_INSERT_TRADE, batch.trades).rowcount if batch.trades else 0
+        execute, executemany = self._connection.execute, self._connection.executemany
+        new = executemany(_INSERT_TRADE, batch.trades).rowcount if batch.trades else 0
         new_late = [row for row in batch.late if execute(_INSERT_TRADE, row).rowcount == 1]
         if batch.bbo:
-            many("INSERT INTO bbo VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.bbo)
+            executemany("INSERT INTO bbo VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.bbo)
         if batch.marks:
-            many("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?, ?)", batch.marks)
+            executemany("INSERT OR REPLACE INTO mark VALUES (?, ?, ?, ?, ?, ?)", batch.marks)
         for paid in batch.paid:
             self._write_paid(paid, now_ms)
         self._write_gaps(batch.gaps.values())
@@ -401,13 +401,13 @@ class TickStore:
         for part in by_day(paid.span):
             day_ms = part.start_ms // DAY_MS * DAY_MS
             prior = days.get(day_ms)
-            known, *apart = merge([part, prior.span] if prior else [part])
-            if apart:
+            day_span, *others = merge([part, prior.span] if prior else [part])
+            if others:
                 continue  # a backfill has stored more of the day meanwhile
             rows = self.query(
                 "SELECT ts_ms, rate, interval_hours FROM funding"
                 " WHERE venue = ? AND symbol = ? AND ts_ms >= ? AND ts_ms < ? ORDER BY ts_ms",
-                (*key, known.start_ms, known.end_ms),
+                (*key, day_span.start_ms, day_span.end_ms),
             )
             digest = digest_rows(rows, columns_of(FUNDING).values())
             sources = [*(prior.source.split("; ") if prior else ()), "record"]
@@ -419,10 +419,10 @@ class TickStore:
                     *key,
                     FUNDING,
                     day_ms,
-                    known.start_ms,
-                    known.end_ms,
+                    day_span.start_ms,
+                    day_span.end_ms,
                     len(rows),
-                    missing_hours([(row[0], row[2]) for row in rows], known),
+                    missing_hours([(row[0], row[2]) for row in rows], day_span),
                     "; ".join(dict.fromkeys(sources)),
                     None if prior and prior.digest is None else digest,
                     now_ms,
@@ -436,7 +436,7 @@ class TickStore:
             days.setdefault((minute.series, day_ms), []).append(minute)
         warnings = []
         for (series, day_ms), of_day in days.items():
-            day = _Day(self._connection, series, day_ms)
+            day = _RecordedDay(self._connection, series, day_ms)
             for minute in of_day:
                 day.append(minute.bar, "rest" if minute.refilled else "record")
             warnings += day.write(now_ms)
@@ -447,20 +447,20 @@ class TickStore:
     ) -> tuple[tuple[Row, ...], list[str]]:
         """Fold new trades into bars that are already written.
 
-        The bar of a refilled minute has them already. So has that of a minute whose trades were
-        dropped by `tbv8.store.prune`: seemingly new trades of it (`new_late`) are replays.
+        The bar of a refilled minute has them already. So has the bar of a minute whose trades
+        `tbv8.store.prune` has dropped: trades of it in `new_late` are replays.
         """
         known_new = set(folds)
         minutes: dict[tuple[Series, int], list[Row]] = {}
         for row in (*new_late, *folds):
             open_ms = row[2] // MINUTE_MS * MINUTE_MS
             minutes.setdefault((Series(row[0], row[1]), open_ms), []).append(row)
-        days: dict[tuple[Series, int], _Day] = {}
+        days: dict[tuple[Series, int], _RecordedDay] = {}
         without_bar: list[Row] = []
         for (series, open_ms), arrivals in sorted(minutes.items()):
             key = (series, open_ms // DAY_MS * DAY_MS)
             if key not in days:
-                days[key] = _Day(self._connection, *key)
+                days[key] = _RecordedDay(self._connection, *key)
             if open_ms not in days[key].bars:
                 without_bar += arrivals
             elif not self._was_refilled(series, open_ms):
@@ -502,7 +502,7 @@ _INSERT_TRADE = (
 )
 
 
-class _Day:
+class _RecordedDay:
     """The recorded bars of one UTC day and its ledger row, within a transaction."""
 
     def __init__(self, connection: sqlite3.Connection, series: Series, day_ms: int) -> None:
@@ -519,13 +519,13 @@ class _Day:
             " WHERE venue = ? AND symbol = ? AND dataset = ? AND day_ms = ?",
             (*self._key, RECORDED, day_ms),
         ).fetchone()
-        self._known: tuple[int, int] | None = None
+        self._ledger_span: tuple[int, int] | None = None
         self._sources: list[str] = []
         self._unusable: list[int] = []
         self._sound, self._changed = not rows, False
         if ledger:
             start_ms, end_ms, source, digest = ledger
-            self._known, self._sources = (start_ms, end_ms), source.split("; ")
+            self._ledger_span, self._sources = (start_ms, end_ms), source.split("; ")
             self._sound = digest == digest_rows(rows)
 
     def append(self, bar: Bar, source: str) -> None:
@@ -534,12 +534,12 @@ class _Day:
         Raises:
             ValueError: The day's span would have a hole.
         """
-        start_ms, end_ms = self._known or (bar.ts_ms, bar.ts_ms)
+        start_ms, end_ms = self._ledger_span or (bar.ts_ms, bar.ts_ms)
         if start_ms <= bar.ts_ms < end_ms:
             return
         if bar.ts_ms != end_ms:
             raise ValueError(f"{self._series}: a minute at {bar.ts_ms} does not follow {end_ms}")
-        self._known = (start_ms, end_ms + MINUTE_MS)
+        self._ledger_span = (start_ms, end_ms + MINUTE_MS)
         self._changed = True
         if not bar.is_possible:
             self._unusable.append(bar.ts_ms)
@@ -589,9 +589,9 @@ class _Day:
 
     def write(self, now_ms: int) -> list[str]:
         """Write the ledger row if a bar was changed; a day edited by hand stays marked."""
-        if not self._changed or self._known is None:
+        if not self._changed or self._ledger_span is None:
             return []
-        start_ms, end_ms = self._known
+        start_ms, end_ms = self._ledger_span
         digest = digest_rows(self.bars[ts_ms] for ts_ms in sorted(self.bars))
         self._connection.execute(
             "INSERT OR REPLACE INTO history_coverage (venue, symbol, dataset, day_ms, start_ms,"

@@ -46,7 +46,7 @@ _TIMES = Span(0, 253_402_300_800_000)
 """1970 to 9999: a row with another time, or with text as its time, is a stray."""
 
 
-class Problem(msgspec.Struct, frozen=True):
+class DayProblem(msgspec.Struct, frozen=True):
     """A UTC day of a dataset with rows that do not match the ledger, or are impossible."""
 
     venue: str
@@ -79,7 +79,7 @@ def stored_series(store: BarStore) -> list[tuple[str, Series]]:
     return sorted(stored)
 
 
-def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
+def verify(store: BarStore, dataset: str, series: Series) -> Iterator[DayProblem]:
     """Yield the problems of one dataset and series, by day.
 
     Call it within one transaction, since others may be writing.
@@ -87,16 +87,16 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
     if not (_is_dataset(dataset) and _is_table(store, dataset)):
         for day in read_days(store.query, series, dataset):
             problem = f"the ledger has {day.bars} rows, but there is no such table of bars"
-            yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
+            yield DayProblem(series.venue, series.symbol, dataset, day.day_ms, problem)
         return
     if strays := _strays(store, dataset, series):
-        yield Problem(series.venue, series.symbol, dataset, 0, strays)
+        yield DayProblem(series.venue, series.symbol, dataset, 0, strays)
     all_days = read_days(store.query, series, dataset)
     days = {day.day_ms: day for day in all_days if _is_time(day.day_ms)}
     for day in all_days:
         if not _is_time(day.day_ms):
             problem = "the ledger has an impossible day"
-            yield Problem(series.venue, series.symbol, dataset, day.day_ms, problem)
+            yield DayProblem(series.venue, series.symbol, dataset, day.day_ms, problem)
     timeframe = ONE_MINUTE if dataset == FUNDING else parse_dataset(dataset)
     for span in _chunks(store, dataset, series, sorted(days)):
         bars = store.read(series, dataset, span)
@@ -116,14 +116,16 @@ def verify(store: BarStore, dataset: str, series: Series) -> Iterator[Problem]:
                 problems += _day_problems(ledger, timeframe)
                 problems += _outside(bars, ledger, dataset)
             for problem in problems:
-                yield Problem(series.venue, series.symbol, dataset, day_ms, problem)
+                yield DayProblem(series.venue, series.symbol, dataset, day_ms, problem)
 
 
 type CanFetch = Callable[[str, Series, Span], bool]
 """A predicate: True if the venue of a series has a dataset's history of a span."""
 
 
-def drop(store: BarStore, problems: Sequence[Problem], *, can_fetch: CanFetch) -> list[Problem]:
+def drop(
+    store: BarStore, problems: Sequence[DayProblem], *, can_fetch: CanFetch
+) -> list[DayProblem]:
     """Drop the days that can be restored, each in one transaction; return the other problems.
 
     Args:
@@ -131,7 +133,7 @@ def drop(store: BarStore, problems: Sequence[Problem], *, can_fetch: CanFetch) -
         problems: The problems from `verify`.
         can_fetch: A predicate for the history of a venue.
     """
-    remaining: list[Problem] = []
+    remaining: list[DayProblem] = []
     for key, day_problems in groupby(sorted(problems, key=_day_of), key=_day_of):
         series, dataset, day_ms = key
         with store.transaction():
@@ -142,7 +144,7 @@ def drop(store: BarStore, problems: Sequence[Problem], *, can_fetch: CanFetch) -
     return remaining
 
 
-def give_up(store: BarStore, problems: Sequence[Problem]) -> None:
+def give_up(store: BarStore, problems: Sequence[DayProblem]) -> None:
     """Drop days that cannot be restored, each in one transaction.
 
     A lost recorded day is listed in `recording_gaps`.
@@ -182,7 +184,7 @@ def _series_with_rows(store: BarStore, dataset: str) -> Iterator[Series]:
         yield Series(*after)
 
 
-def _day_of(problem: Problem) -> tuple[Series, str, int]:
+def _day_of(problem: DayProblem) -> tuple[Series, str, int]:
     return problem.series, problem.dataset, problem.day_ms
 
 

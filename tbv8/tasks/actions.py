@@ -16,7 +16,7 @@ from tbv8.config.records import Experiment, Project, Strategy
 from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
 from tbv8.freshness.result import backtest_inputs, needs_only_drawing, opened_files
-from tbv8.manifest import FILES_PART, PAGE, Input, read_manifest
+from tbv8.manifest import FILES_PART, PAGE, Input, Manifest, read_manifest
 from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
@@ -143,6 +143,7 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     """Check a strategy for look-ahead, and keep the verdict beside its result."""
     from tbv8.backtest.lookahead import check_lookahead, lines
     from tbv8.freshness.verdict import write_verdict
+    from tbv8.tasks.loading import lasting_span
     from tbv8.trading.loading import StrategyError
 
     inputs, bars = read_inputs(project, strategy)
@@ -152,11 +153,31 @@ def run_lookahead(project: Project, strategy: Strategy) -> None:
     except StrategyError as e:
         write(passed=False, line=str(e))
         raise
-    verdict_lines = lines(strategy, verdict)
+    history = lasting_span(
+        project.venues[strategy.source.venue], project.db_path, now_ms=project.now_ms
+    )
+    verdict_lines = lines(strategy, verdict, history_start_ms=history.start_ms if history else 0)
     warm_up_ms = None if verdict.warm_up_bars is None else verdict.warm_up_ms
     write(passed=True, line=verdict_lines[0], warm_up_ms=warm_up_ms)
     for line in verdict_lines:
         print(f"   {line}")
+
+
+def read_result(folder: Path, task: str) -> Manifest:
+    """Return the manifest of a result to reproduce, which `task` writes.
+
+    Raises:
+        DataError: There is no result.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise DataError(f"{folder}: there is no result to reproduce: run `doit {task}`")
+    return manifest
+
+
+def check_result(folder: Path, task: str) -> None:
+    """Refuse to reproduce a result that is not there."""
+    read_result(folder, task)
 
 
 def rerun_result(project: Project, strategy: Strategy) -> None:
@@ -166,9 +187,7 @@ def rerun_result(project: Project, strategy: Strategy) -> None:
 
     name = strategy.strategy_id
     folder = project.results_path / name
-    manifest = read_manifest(folder)
-    if manifest is None:
-        raise DataError(f"{folder}: there is no result to reproduce: run `doit backtest:{name}`")
+    manifest = read_result(folder, f"backtest:{name}")
     start_ms, end_ms = (parse_time(manifest.inputs["span"].value[at]) for at in ("start", "end"))
     strategy = replace(strategy, span=Span(start_ms, end_ms))
     inputs, bars = read_inputs(project, strategy)
@@ -211,7 +230,7 @@ def run_paper(
 ) -> None:
     """Run a strategy's paper session until it is stopped."""
     from tbv8.live.notify import Notifier
-    from tbv8.live.watch import Options, watch
+    from tbv8.live.watch import WatchOptions, watch
     from tbv8.recorder.enabled import enabled_venues
 
     try:
@@ -242,7 +261,7 @@ def run_paper(
         title = f"tbv8 {strategy.strategy_id}"
         notifier = Notifier(title, notify.urls_env, frozenset(notify.without))
     port = int(metrics_port) if metrics_port else None
-    options = Options(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
+    options = WatchOptions(root=project.root, for_s=for_s, metrics_port=port, notifier=notifier)
     watch(plans, options)
 
 
@@ -310,7 +329,7 @@ def run_recorder(
     project: Project, for_s: float | None, metrics_port: int | None, parent: int | None
 ) -> None:
     """Record live data of every enabled venue."""
-    from tbv8.recorder.run import Options, record
+    from tbv8.recorder.run import RecorderOptions, record
 
     if parent is not None:
         end_with_parent(parent)
@@ -320,5 +339,5 @@ def run_recorder(
 
         migrate(project.db_path, root=project.root)
 
-    options = Options(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
+    options = RecorderOptions(for_s=for_s, metrics_port=metrics_port, make_database=make_database)
     record(project.db_path, list(project.venues.values()), options)

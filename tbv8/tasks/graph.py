@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doit.exceptions import InvalidDodoFile
@@ -21,6 +22,7 @@ from tbv8.tasks.actions import (
     MOST_REPRODUCED,
     build_timeframe,
     check_new_symbols,
+    check_result,
     check_strategy,
     fill_funding,
     fill_series,
@@ -40,6 +42,7 @@ from tbv8.tasks.states import (
     folder_state,
     funding_state,
     history_reach,
+    result_state,
     series_state,
     symbols_state,
     trials_state,
@@ -188,7 +191,7 @@ def aggregates(
 
 
 def backtests(project: Project) -> Iterator[Task]:
-    """Yield one subtask per strategy behind the bars that it reads, and a check of its params."""
+    """Yield one subtask per strategy, after the bars that it reads and a check of its params."""
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
     yield from _broken_strategies(project)
     for strategy in project.paper_strategies.values():
@@ -223,7 +226,7 @@ def backtests(project: Project) -> Iterator[Task]:
 
 
 def experiments(project: Project) -> Iterator[Task]:
-    """Yield one subtask per experiment behind the bars that its trials read."""
+    """Yield one subtask per experiment, after the bars that its trials read."""
     yield {"name": None, "doc": "Run the experiments in config/experiments"}
     for problem in project.problems:
         if problem.kind == "experiment":
@@ -237,10 +240,8 @@ def experiments(project: Project) -> Iterator[Task]:
 
 
 def _experiment_tasks(project: Project, experiment: Experiment) -> Iterator[Task]:
-    from tbv8.config.experiments import results_folder
-
     name = experiment.experiment_id
-    folder = results_folder(project.results_path, name)
+    folder = _experiment_folder(project, name)
     place = f"_folder:experiments/{name}"
     yield {
         "basename": place,
@@ -301,18 +302,39 @@ def reproduces(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it again and compares every byte of its result."""
     yield {"name": None, "doc": "Run results again and compare every byte"}
     yield from _broken_strategies(project)
-    for strategy in project.strategies.values():
-        doc = f"Run {strategy.strategy_id} again over its result's span and compare every byte"
-        yield _check(rerun_result, project, strategy, doc)
-    for experiment in project.experiments.values():
-        name = experiment.experiment_id
+    for name, strategy in project.strategies.items():
+        check, is_there = _result_check(project.results_path / name, f"backtest:{name}")
+        yield is_there
+        doc = f"Run {name} again over its result's span and compare every byte"
+        task = _check(rerun_result, project, strategy, doc)
+        yield {**task, "task_dep": [check, *task["task_dep"]]}
+    for name, experiment in project.experiments.items():
+        check, is_there = _result_check(_experiment_folder(project, name), f"experiment:{name}")
+        yield is_there
         task = make_task(
             partial(rerun_trials, project, experiment),
             _ALWAYS_STALE,
             doc=f"Run {MOST_REPRODUCED} trials of {name} again, or --all, and compare every digit",
-            after=_before_trials(project, experiment),
+            after=[check, *_before_trials(project, experiment)],
         )
         yield {"name": name, **task, "params": REPRODUCE_OPTIONS}
+
+
+def _result_check(folder: Path, task: str) -> tuple[str, Task]:
+    """Return name and task of a check, before anything is built, for a result to reproduce."""
+    name = f"_result:{task}"
+    check = make_task(
+        partial(check_result, folder, task),
+        partial(result_state, folder),
+        doc=f"Check that {folder} has a result to reproduce",
+    )
+    return name, {"basename": name, **check}
+
+
+def _experiment_folder(project: Project, name: str) -> Path:
+    from tbv8.config.experiments import results_folder
+
+    return results_folder(project.results_path, name)
 
 
 def _check(

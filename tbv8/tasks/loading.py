@@ -49,7 +49,7 @@ def project() -> Project:
 
 
 def load_folder(root: Path, *, overrides: Mapping[str, str]) -> Project:
-    """Return the checked configuration of a project's folder as of now; print its warnings.
+    """Return the current, checked configuration of a project's folder; print its warnings.
 
     Raises:
         ConfigError: Something in config/ or in `overrides` is wrong.

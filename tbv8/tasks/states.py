@@ -10,6 +10,7 @@ from tbv8.coverage import missing_spans
 from tbv8.errors import DataError, Tbv8Error, VenueError
 from tbv8.freshness.data import backfill_state
 from tbv8.freshness.state import State
+from tbv8.manifest import read_manifest
 from tbv8.market import Series, Span
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
@@ -109,6 +110,11 @@ def folder_state(folder: Path) -> State:
     except DataError as e:
         return State((str(e),))
     return State(())
+
+
+def result_state(folder: Path) -> State:
+    """Return the state of a result to reproduce: stale, with the reason, if it is not there."""
+    return State(() if read_manifest(folder) else ("there is no result to reproduce",))
 
 
 def trials_state(db_path: Path, experiment: Experiment, *, results_path: Path) -> State:

@@ -26,6 +26,7 @@ from tbv8.config.source import (
     import_root,
     is_file,
     remove_stale_bytecode,
+    single_market_problem,
     strategy_sources,
 )
 from tbv8.errors import ConfigError, Tbv8Error
@@ -81,9 +82,9 @@ def load_strategy(
 def make_config(strategy: records.Strategy, venue: str) -> Any:
     """Return the strategy's own config object; errors as in `check_params`."""
     config_class = _load_class(strategy, f"{strategy.class_name}Config")
-    params = _typed(config_class, strategy)
+    params, given = _typed(config_class, strategy), _given(config_class, strategy, venue)
     try:
-        return config_class(**_given(config_class, strategy, venue), **params)
+        return config_class(**given, **params)
     except (ValueError, TypeError) as e:
         name = f"{strategy.class_name}Config"
         if isinstance(e, TypeError) and not _takes_what_is_given(config_class):
@@ -112,6 +113,11 @@ def _given(config_class: type, strategy: records.Strategy, venue: str) -> dict[s
         "max_positions": tuple(strategy.risk.max_positions[s] for s in strategy.symbols),
     }
     taken = inspect.signature(config_class).parameters
+    problem = single_market_problem(
+        config_class.__name__, taken, symbols=strategy.symbols, bars=strategy.bars
+    )
+    if problem and not any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        _refuse(strategy, (problem[0],), problem[1])
     named = {name: value for name, value in (one | several).items() if name in taken}
     return one | named if named.keys().isdisjoint(several) else named
 
@@ -125,7 +131,7 @@ def _takes_what_is_given(config_class: type) -> bool:
 
 
 def _refuse(
-    strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception
+    strategy: records.Strategy, key: tuple[str, ...], problem: str, cause: Exception | None = None
 ) -> NoReturn:
     """Raise a ConfigError at a key of the strategy's YAML, with its line."""
     path = strategy.root / strategy.path

@@ -1,4 +1,4 @@
-"""A venue as the rest of tbv8 sees it: one record, and protocols for history and live data.
+"""The interface of a venue: one record, and protocols for its history and its live data.
 
 Each venue is a package (or module) `tbv8/venues/<name>` with a record `VENUE`, listed in
 `tbv8.venues.registry`. The records are read at each start of doit: heavy libraries are imported
@@ -42,7 +42,7 @@ type Log = Callable[[str], None]
 class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
     """A venue's configured addresses, without a slash at the end; None for the venue's own.
 
-    `redirect_hosts` are those that a reply may lead to beside the host that was asked.
+    A reply may redirect to `redirect_hosts`, and to the host of the request.
     """
 
     ws_url: str | None = None
@@ -52,17 +52,17 @@ class Endpoints(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
-    """A span of history that is now known whole: its bars, and no others, exist at the venue.
+    """A span of history that is now complete: the venue has these bars, and no others.
 
-    Of a history of funding, the rows are payments (see `Venue.funding`).
+    In a history of funding, the rows are payments (see `Venue.funding`).
 
     Args:
-        span: At most a calendar month; minutes of it without a bar are missing at the venue itself,
-            as two looks have confirmed.
+        span: At most a calendar month; minutes without a bar are missing at the venue itself, as
+            two requests have confirmed.
         bars: A table of 1m bars (see `tbv8.market`), all within `span`.
-        source: For the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `; and
-            `unusable <time>` for each minute whose bar at the venue cannot be.
-        notes: Lines for the user: what was mended, and where a file was not used.
+        source: The source for the ledger: `<file> sha256:<hex>`, `rest`, or both joined by `; `;
+            and `unusable <time>` for each minute whose bar at the venue is impossible.
+        notes: Lines for the user about bars that were mended and files that were not used.
     """
 
     span: Span
@@ -72,16 +72,16 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MOST_UNUSABLE = 60
-"""With more bars that cannot be, a whole reply or file counts as wrong."""
+"""The largest number of impossible bars in a reply or file; with more it is refused."""
 
 
 def with_unusable(source: str, opens: Sequence[int]) -> str:
-    """Return a source for the ledger that names the minutes whose bars cannot be."""
+    """Return a source for the ledger that names the minutes with impossible bars."""
     return "; ".join([source, *(f"unusable {iso(ts_ms)}" for ts_ms in opens)])
 
 
 def unusable_note(opens: Sequence[int]) -> list[str]:
-    """Return the line for the user about minutes whose bars cannot be, if there are any."""
+    """Return the line for the user about minutes with impossible bars, if there are any."""
     if not opens:
         return []
     count, first = len(opens), iso(opens[0])
@@ -99,8 +99,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         parts = [
-            f"{count} {what}{'' if count == 1 else 's'}"
-            for count, what in (
+            f"{count} {unit}{'' if count == 1 else 's'}"
+            for count, unit in (
                 (self.monthly_files, "monthly file"),
                 (self.daily_files, "daily file"),
                 (self.requests, "request"),
@@ -113,16 +113,16 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Connection(Protocol):
-    """The way to a venue that all of its histories use."""
+    """The connection to a venue, which all of its histories share."""
 
     def native_symbol(self, symbol: str) -> str:
-        """Return the venue's own spelling, by its own rule."""
+        """Return the venue's spelling of a symbol, by the venue's rule."""
 
     def clock_ms(self) -> int:
-        """Return the venue's clock: a minute that it has not passed is not history."""
+        """Return the venue's clock; only minutes before it are history."""
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
 
 
 class Rows(Protocol):
@@ -132,24 +132,24 @@ class Rows(Protocol):
         """Return the time of the symbol's first row.
 
         Raises:
-            VenueError: The venue does not know the symbol, or has no row of it.
+            VenueError: The venue does not list the symbol, or has no row of it.
         """
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield pieces that fill `gaps`; no gap reaches past the clock or before the listing.
 
-        By time; closing it early ends its downloads. Nothing is yielded that was not checked; what
-        was yielded stays good when more fails. Of minutes that may come yet nothing is yielded.
+        Pieces come by time; closing the generator early ends its downloads. Every piece is checked,
+        and stays valid if later ones fail. Minutes that the venue may still publish are left out.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
         """
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the rows that the venue's own API has in `span`, whatever its archive says.
+        """Return the rows that the venue's own API has in `span`, not those of its archive.
 
-        `span` is as those of `fetch`; a few hours at most, in this thread. What is absent was asked
-        for twice.
+        `span` has the limits of a gap of `fetch`, and a few hours at most. It runs in this thread,
+        and requests missing rows twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -157,7 +157,7 @@ class Rows(Protocol):
 
 
 class ReachingRows(Rows, Protocol):
-    """Rows of a venue that alone knows how far back they go."""
+    """Rows of a venue that must be asked how far back they go."""
 
     def reach(self, native: str) -> str:
         """Return the age of the oldest bars, in words.
@@ -168,7 +168,7 @@ class ReachingRows(Rows, Protocol):
 
 
 class History:
-    """A session with a history of a venue, for use in a `with`."""
+    """A session with a history of a venue; use it as a context manager."""
 
     def __init__(self, connection: Connection, rows: Rows) -> None:
         self._connection, self.rows = connection, rows
@@ -182,28 +182,28 @@ class History:
         self._connection.close()
 
     def native_symbol(self, symbol: str) -> str:
-        """As `Connection.native_symbol`."""
+        """See `Connection.native_symbol`."""
         return self._connection.native_symbol(symbol)
 
     def clock_ms(self) -> int:
-        """As `Connection.clock_ms`."""
+        """See `Connection.clock_ms`."""
         return self._connection.clock_ms()
 
     def listed_ms(self, native: str) -> int:
-        """As `Rows.first_ms`."""
+        """See `Rows.first_ms`."""
         return self.rows.first_ms(native)
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """As `Rows.fetch`."""
+        """See `Rows.fetch`."""
         return self.rows.fetch(native, gaps)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """As `Rows.fetch_direct`."""
+        """See `Rows.fetch_direct`."""
         return self.rows.fetch_direct(native, span)
 
 
 class Local:
-    """The connection of a history that is on this machine, where symbols have no other names."""
+    """The connection of a history on this machine, which has no native symbols."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self.clock_ms = clock_ms
@@ -213,22 +213,22 @@ class Local:
         return symbol
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: there is no connection."""
 
 
 class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
     """The source of a venue's history of 1m bars.
 
     Args:
-        span: For what time the venue has history at all, by our clock; no I/O.
-        cost: What filling gaps would take, by our clock; no I/O.
-        open: Opens a session, for use in a `with`; it logs each long wait.
-        rolls: The venue keeps its newest history only, so what was recorded may be older.
-        files: For history that may be replaced: the files of a native symbol as the ledger names
-            them, each with the time from its first bar to its last; None where a bar that was
-            fetched stays good. Standard library only, since freshness asks.
-        reach: How far back it goes only the venue knows; its sessions have `ReachingRows`.
-        rules: Asks for what orders there are worth, at a venue that a user configured.
+        span: Returns the span in which the venue may have history, by our clock; no I/O.
+        cost: Returns the cost of filling gaps, by our clock; no I/O.
+        open: Opens a session, to be used as a context manager; it logs each long wait.
+        rolls: If true, the venue keeps only its newest history, so recorded bars may be older.
+        files: For history that may be replaced: returns the files of a native symbol by their names
+            in the ledger, each with the span of its bars; None if fetched bars stay valid. It
+            imports the standard library only, since freshness calls it.
+        reach: If true, only the venue knows how far back it goes; its sessions have `ReachingRows`.
+        rules: Requests the trading rules, at a venue that a user configured.
     """
 
     span: Callable[[int], Span]
@@ -241,7 +241,7 @@ class HistorySource(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FromExchange(msgspec.Struct, frozen=True, kw_only=True):
-    """History that a user configured: an exchange by ccxt's name of it."""
+    """History that a user configured: an exchange, by its name in ccxt."""
 
     exchange: str
 
@@ -252,7 +252,7 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         path: Their path, absolute or below `root`: a pattern with `{symbol}`, `{base}`, `{quote}`.
         root: The project's folder.
-        symbols: Symbol to what `{symbol}` stands for, None for the usual spellings.
+        symbols: The value of `{symbol}` for each symbol; None for the usual spellings.
         zone: The time zone of times that are written without one; "" if there are none.
     """
 
@@ -262,7 +262,7 @@ class FromFiles(msgspec.Struct, frozen=True, kw_only=True):
     zone: str = ""
 
 
-# What numbers on the wire must be, so that nothing else reaches a bar or the database.
+# The numbers of a venue's messages, within bounds, so that no other reaches the database.
 type Price = Annotated[float, msgspec.Meta(gt=0, le=MOST_PRICE)]
 type Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST_VOLUME)]
 type Moment = Annotated[int, msgspec.Meta(gt=0, lt=MOST_MS)]
@@ -270,49 +270,53 @@ type TradeNumber = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 type TradeId = Annotated[str, msgspec.Meta(max_length=80, pattern=r"\A[!-~]+\Z")]
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding a frame or a reply raises when it is not what it should be, or no text at all."""
+"""The exceptions of decoding a frame or a reply that is not as documented, or not text at all."""
 
 type Channel = Literal["trades", "bbo"]
 
 
 def undocumented(venue: str, text: bytes, problem: str) -> VenueError:
-    """Return the refusal of a frame or reply that the venue does not document."""
+    """Return the error for a frame or reply that the venue does not document."""
     shown = bytes(text)[:100].decode(errors="replace")  # a Raw has no slices
     problem = one_line(problem, most=200)
     return VenueError(f"{venue}: not what it documents ({problem}): {quoted(shown)}")
 
 
 def minutes_in(span: Span, bars: Iterable[Bar]) -> list[Bar]:
-    """Return the bars that open in `span` and on a minute, by time; of twins the last.
+    """Return the bars that open in `span` and on a minute, by time; the last of two equal opens.
 
-    They are as the venue has them, so some may not be possible (see `Bar.is_possible`).
+    They are as the venue sent them, so some may be impossible (see `Bar.is_possible`).
     """
-    found = {
+    by_open = {
         bar.ts_ms: bar
         for bar in bars
         if span.start_ms <= bar.ts_ms < span.end_ms and bar.ts_ms % MINUTE_MS == 0
     }
-    return [found[ts_ms] for ts_ms in sorted(found)]
+    return [by_open[ts_ms] for ts_ms in sorted(by_open)]
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """The venue confirms a subscription; with symbol None, one of this channel without its name."""
+    """The venue confirms a subscription; `symbol` is None if the ack does not name it."""
 
     channel: Channel
     symbol: str | None = None
 
 
 class ErrorFrame(msgspec.Struct, frozen=True):
-    """The venue says in words that something is wrong; the socket may stay open."""
+    """An error message of the venue; the socket may stay open."""
 
     text: str
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):
-    """A market as the venue lists it; `contract_size` is base units a contract, or None for none.
+    """A market as the venue lists it.
 
-    `problem` says why it cannot be recorded though the venue lists it. `multiplier` is how many of
-    the symbol's units the venue trades as one: the user's setting, that no venue publishes.
+    Attributes:
+        native: The native symbol.
+        contract_size: The base units of a contract; None if the venue has no contracts.
+        multiplier: How many of the symbol's units the venue trades as one: the user's setting,
+            since no venue publishes it.
+        problem: The reason why it cannot be recorded though the venue lists it.
     """
 
     native: str
@@ -322,9 +326,12 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """One payment of funding as a venue tells it; `hours` is its interval, None if it is not told.
+    """One payment of funding as a venue publishes it.
 
-    `time_ms` may be some ms behind the full hour.
+    Attributes:
+        time_ms: Its time, which may be some ms after the full hour.
+        rate: The rate.
+        hours: The interval that it is paid for; None if the venue does not publish it.
     """
 
     time_ms: int
@@ -332,15 +339,15 @@ class Payment(msgspec.Struct, frozen=True):
     hours: int | None = None
 
 
-_DIGITS = range(-16, 12)  # of the first digit of an amount
+_DIGITS = range(-16, 12)  # the possible exponents of an amount's first digit
 _MOST_FEE = Decimal("0.1")
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """The trading rules of one symbol as the venue publishes them; None for unpublished ones.
 
-    In the units of the symbol, fees as fractions of the notional; `multiplier` is how many of its
-    units one unit of the venue holds.
+    They are in the symbol's units, fees as fractions of the notional; `multiplier` is the number of
+    the symbol's units that one unit of the venue holds.
     """
 
     tick_size: Decimal | None = None
@@ -364,7 +371,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True):
-    """The rules of a market in the venue's own units, and the venue's name of its base currency."""
+    """The rules of a market in the venue's units, and the venue's name of its base currency."""
 
     base: str
     rules: Rules
@@ -372,8 +379,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     def rules_of(self, symbol: str) -> Rules:
         """Return the rules in the units of a symbol: `kPEPE` and `1000PEPE` hold 1000 PEPE."""
         base = symbol.partition("/")[0]
-        found = re.fullmatch(rf"(k|K|M|1000+)?{re.escape(base)}", self.base)
-        word = found[1] if found and found[1] else "1"
+        match = re.fullmatch(rf"(k|K|M|1000+)?{re.escape(base)}", self.base)
+        word = match[1] if match and match[1] else "1"
         multiplier = Decimal({"k": "1000", "K": "1000", "M": "1000000"}.get(word, word))
         tick, lot = self.rules.tick_size, self.rules.lot_size
         return replace(
@@ -385,22 +392,20 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
 
 
 type FetchRules = Callable[[Endpoints, Log, Mapping[str, str | None]], dict[str, Rules]]
-"""Return the rules of symbols, given with their native ones, None for the venue's own spelling."""
+"""Returns the rules of symbols; the argument maps them to native symbols, None by the rule."""
 
 
 class Request[T](msgspec.Struct, frozen=True, kw_only=True):
-    """A REST request that somebody else sends, and how to read its reply.
+    """A REST request as data, with the parser of its reply; the caller sends it.
 
     Args:
-        path: Below the venue's `rest_url`.
-        params: Of the query.
-        body: JSON to post; None for a GET.
-        weight: What it takes of the venue's limit, in the units of `Live.weight_per_s`.
-        parse: Reply body to value; or to the request for the next page, whose `parse` knows what
-            came before.
-
-    `parse` raises `RefusedError` where the venue says no, and VenueError for what it does not
-    document.
+        path: The path below the venue's `rest_url`.
+        params: The parameters of the query.
+        body: The JSON to post; None for a GET.
+        weight: Its share of the venue's limit, in the units of `Live.weight_per_s`.
+        parse: Returns the value of a reply body; or the request for the next page, whose `parse`
+            includes the pages before. It raises `RefusedError` if the venue refuses the request,
+            and VenueError if the reply is not as documented.
     """
 
     path: str
@@ -411,17 +416,17 @@ class Request[T](msgspec.Struct, frozen=True, kw_only=True):
 
 
 def followed_by[T](rows: list[T], request: Request[list[T]]) -> Request[list[T]]:
-    """Return a request for the rows behind those of the pages before it, together with these."""
+    """Return a request whose value is `rows` followed by the rows of another request."""
 
     def parse(reply: bytes) -> list[T] | Request[list[T]]:
-        found = request.parse(reply)
-        return followed_by(rows, found) if isinstance(found, Request) else [*rows, *found]
+        page = request.parse(reply)
+        return followed_by(rows, page) if isinstance(page, Request) else [*rows, *page]
 
     return replace(request, parse=parse)
 
 
 class RefusedError(VenueError):
-    """A venue's no to one request; asking again helps only if it was asked `too_often`."""
+    """A venue refuses a request; repeating it helps only if it was sent `too_often`."""
 
     def __init__(self, text: str, *, too_often: bool = False) -> None:
         super().__init__(text)
@@ -429,7 +434,7 @@ class RefusedError(VenueError):
 
 
 class Feed(Protocol):
-    """One connection's frames; made anew for each connection, no method does I/O."""
+    """The frames of one connection; each connection has a new one, and no method does I/O."""
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream."""
@@ -438,7 +443,7 @@ class Feed(Protocol):
         """Return the frame that ends a stream."""
 
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
-        """Return the events in one frame, in the venue's order; none for pongs and the like.
+        """Return the events in one frame, in the venue's order; none for a pong, for example.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
@@ -449,15 +454,16 @@ class Live(Protocol):
     """The wire protocol of a venue that can be recorded.
 
     Args:
-        ws_url: The venue's own address; `rest_url` too, without a slash at the end.
-        ping: The frame that keeps a connection alive, to be sent every `ping_s` whatever flows.
-        dials_per_minute: How many connections may be tried.
-        subscribe_pause_s: Between two frames that subscribe.
-        weight_per_s: How much may be asked by REST, and `weight_burst` at once.
-        page_minutes: How many 1m bars one `minutes_request` may span.
-        kept_minutes: How many of the newest 1m bars the venue keeps; None for all.
-        payment_days: How many days of funding one `payments_request` may span; None where its pages
-            are counted from now.
+        ws_url: The venue's own address; as `rest_url`, it has no slash at the end.
+        ping: The frame that keeps a connection alive; it is sent every `ping_s`, also while data
+            arrives.
+        dials_per_minute: The largest number of tries to connect.
+        subscribe_pause_s: The pause between two frames that subscribe.
+        weight_per_s: The request weight that the venue allows; `weight_burst` of it at once.
+        page_minutes: The largest number of 1m bars in one `minutes_request`.
+        kept_minutes: The number of newest 1m bars that the venue keeps; None for all.
+        payment_days: The largest number of days in one `payments_request`; None if its pages count
+            back from now.
     """
 
     ws_url: str
@@ -473,57 +479,60 @@ class Live(Protocol):
     payment_days: int | None
 
     def native_symbol(self, symbol: str) -> str:
-        """Return the venue's own spelling, by its own rule."""
+        """Return the venue's spelling of a symbol, by the venue's rule."""
 
     def open_feed(self, listings: Mapping[str, Listing]) -> Feed:
-        """Return the parser of a new connection, for symbols and their markets."""
+        """Return the parser of a new connection, for symbols and their listings."""
 
     def clock_request(self) -> Request[int]:
-        """Ask for the venue's clock, milliseconds UTC."""
+        """Return the request for the venue's clock, in milliseconds UTC."""
 
     def listings_request(self) -> Request[dict[str, Listing]]:
-        """Ask for every market, by native symbol."""
+        """Return the request for all markets, by native symbol."""
 
     def contracts_request(self) -> Request[dict[str, Contract]]:
-        """Ask for the rules of every market, by native symbol."""
+        """Return the request for the rules of all markets, by native symbol."""
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Ask for the newest trades, which come by time and without a hole between them."""
+        """Return the request for the newest trades: by time, and none of them missing."""
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
-        """Ask for the best bid and offer of now."""
+        """Return the request for the current best bid and offer."""
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Ask for the funding that was paid in `span`, in any order."""
+        """Return the request for the funding that was paid in `span`, in any order."""
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Ask for payments among which is the first that was ever charged."""
+        """Return the request for some payments that include the first ever charged."""
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Ask for the mark price and the open interest of every market, by native symbol.
+        """Return the request for mark price and open interest of all markets, by native symbol.
 
-        Open interest is in the venue's own units (see `Listing.contract_size`), None for none.
+        Open interest is in the venue's own units (see `Listing.contract_size`), None if the venue
+        does not publish it.
         """
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Ask for the 1m bars that open in `span`, by time; the newest may be unfinished.
+        """Return the request for the 1m bars that open in `span`, by time.
 
-        A bar that is not possible is the venue's own error: see `Bar.is_possible`.
+        The newest may be unfinished. An impossible bar is the venue's error: see
+        `Bar.is_possible`.
         """
 
 
 class Venue(msgspec.Struct, frozen=True, kw_only=True):
-    """A venue's facts in code; `tbv8.config.Venue` has the user's settings of it.
+    """A venue in code; `tbv8.config.Venue` has the user's settings of it.
 
     Args:
-        name: As in `config/venues/<name>.yaml`.
-        history: Its history of 1m bars; None if it has none to give.
-        live: Returns how to speak to it live; None if tbv8 cannot record it.
-        rules: Asks for what orders there are worth; None if it publishes nothing of that.
-        simulated: Its market is made up, no price is real.
-        funding_hours: Hours between two payments of funding.
-        funding: What it charged: a history whose `Fetched.bars` are tables of funding rates, and
-            whose listing is its first payment. None if it is no perpetual, or tbv8 cannot ask it.
+        name: The name, as in `config/venues/<name>.yaml`.
+        history: Its history of 1m bars; None if it has none.
+        live: Returns its wire protocol; None if tbv8 cannot record it.
+        rules: Requests its trading rules; None if it does not publish them.
+        simulated: If true, its market is simulated, and no price is real.
+        funding_hours: The hours between two payments of funding.
+        funding: The funding that it charged: a history whose `Fetched.bars` are tables of funding
+            rates, and whose listing is the first payment. None if it is no perpetual, or tbv8
+            cannot fetch it.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """Binance's USD-M perpetual futures: docs/venues/binance.md.
 
-Their archive has a header row in newer files and milliseconds throughout; both are told from the
-rows themselves, as those of Spot are.
+Newer files of their archive have a header row, and all times are milliseconds; the parser sees both
+in the rows themselves, as with Spot.
 """
 
 from __future__ import annotations

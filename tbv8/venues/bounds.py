@@ -1,6 +1,6 @@
-"""Limits on the bytes and the redirects of a venue, for every client of one.
+"""Limits on the bytes and the redirects of a venue's replies, for every client.
 
-Light on purpose: parsers of frames and the recorder import it, whose HTTP is not requests'.
+It imports little: parsers of frames use it, and the recorder, which does without requests.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from tbv8.market import DAY_MS, iso
 from tbv8.text import quoted
 
 REPLY_BYTES = 8 * 2**20
-"""Of a REST reply of the recorded venues; the largest, MEXC's list of contracts, has 2 MB."""
+"""The limit of a REST reply; the largest one, MEXC's list of contracts, has 2 MB."""
 
 FRAME_BYTES = 2**18
-"""Of one message of a socket, as sent and once more when inflated; they have some KB."""
+"""The limit of a socket's message, as sent and again when inflated; they have some KB."""
 
 REDIRECTS = 3
 
@@ -26,19 +26,19 @@ _GZIP = 16 + zlib.MAX_WBITS
 
 
 class BoundsError(ValueError):
-    """Something is larger, or leads elsewhere, than was known before to be right."""
+    """A reply is larger than its limit, or redirects to where it may not."""
 
 
-def too_large(most: int) -> BoundsError:
-    """Return the refusal of something that has more bytes than it may."""
-    return BoundsError(f"it has more than {most:,} bytes")
+def too_large(most_bytes: int) -> BoundsError:
+    """Return the error for a reply that has too many bytes."""
+    return BoundsError(f"it has more than {most_bytes:,} bytes")
 
 
 def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
     """Return a venue's clock; `now_ms` is this machine's.
 
     Raises:
-        VenueError: It is more than a day ahead: what it calls past is not.
+        VenueError: It is more than a day ahead, so that its past is not over yet.
     """
     if clock_ms > now_ms + DAY_MS:
         raise VenueError(
@@ -48,60 +48,66 @@ def check_clock(venue: str, clock_ms: int, *, now_ms: int) -> int:
     return clock_ms
 
 
-def inflate(zipped: bytes, most: int) -> bytes:
-    """Return the content of gzipped bytes, and never hold more than `most` bytes of it.
+def inflate(zipped: bytes, most_bytes: int) -> bytes:
+    """Return the content of gzipped bytes, of which it never inflates more than `most_bytes`.
 
     Raises:
-        BoundsError: It is no whole gzip, or has more than `most` bytes.
+        BoundsError: It is no whole gzip, or has more than `most_bytes` bytes.
     """
     inflater = zlib.decompressobj(_GZIP)
     try:
-        plain = inflater.decompress(zipped, most + 1)
+        plain = inflater.decompress(zipped, most_bytes + 1)
     except zlib.error as e:
         raise BoundsError(f"it is no gzip ({e})") from e
-    if len(plain) > most:
-        raise too_large(most)
+    if len(plain) > most_bytes:
+        raise too_large(most_bytes)
     if not inflater.eof:
         raise BoundsError("it is no whole gzip")
     return plain
 
 
-def decoded(body: bytes, encoding: str, most: int) -> bytes:
-    """Return a body without its Content-Encoding, of which gzip alone is ever asked for.
+def decoded(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    """Return a body without its Content-Encoding; requests accept gzip only.
 
     Raises:
-        BoundsError: It has more than `most` bytes, or is in another encoding.
+        BoundsError: It has more than `most_bytes` bytes, or is in another encoding.
     """
     encoding = encoding.strip().lower()
     if encoding in ("", "identity") or not body:
         return body
     if encoding == "gzip":
-        return inflate(body, most)
+        return inflate(body, most_bytes)
     raise BoundsError(f"it is in an encoding that was not asked for, {quoted(encoding)}")
 
 
 def redirect_target(url: str, location: str, hosts: Collection[str]) -> str:
-    """Return the target of a redirected reply to `url`: at its own host, or at one of `hosts`.
+    """Return the target of a redirect from `url`: at its own host, or at one of `hosts`.
 
     Raises:
         BoundsError: It leads to another host, to no encryption, or is no address.
     """
     try:
         target = urljoin(url, location)
-        here, there = urlsplit(url), urlsplit(target)
-        own, other = _port(here), _port(there)
+        source, destination = urlsplit(url), urlsplit(target)
+        source_port, destination_port = _port(source), _port(destination)
     except ValueError as e:
         raise BoundsError(f"leads to {quoted(location)}, which is no address") from e
-    if there.scheme not in _DEFAULT_PORTS or not there.hostname or "@" in there.netloc:
+    if (
+        destination.scheme not in _DEFAULT_PORTS
+        or not destination.hostname
+        or "@" in destination.netloc
+    ):
         raise BoundsError(f"leads to {quoted(location)}, which is no address")
-    if here.scheme == "https" and there.scheme == "http":
+    if source.scheme == "https" and destination.scheme == "http":
         raise BoundsError(f"leads away from https, to {quoted(target)}")
-    is_own = there.hostname == here.hostname and (
-        own == other or (here.scheme, own, other) == ("http", 80, 443)
+    is_same_host = destination.hostname == source.hostname and (
+        source_port == destination_port
+        or (source.scheme, source_port, destination_port) == ("http", 80, 443)
     )
-    if not is_own and there.hostname not in hosts:
+    if not is_same_host and destination.hostname not in hosts:
         raise BoundsError(
-            f"leads to another host, {quoted(there.netloc)}, that `redirect_hosts` does not name"
+            f"leads to another host, {quoted(destination.netloc)}, that `redirect_hosts` does not "
+            "name"
         )
     return target
 

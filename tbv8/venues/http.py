@@ -1,8 +1,8 @@
-"""A session of requests whose replies are bounded, in bytes and in the time for the whole of one.
+"""A session of requests whose replies have limits of bytes and of time.
 
-requests bounds neither: its timeout is one for each read, so that a byte a second goes on for ever,
-and it reads a body, or what it inflates to, however long it is. Here a read timeout is for all of a
-reply, from its first line on, and only as much longer as a slow line takes for its bytes.
+requests has neither: its timeout is for each read, so that a reply of a byte a second never ends,
+and it reads and inflates a body of any length. Here a read timeout is for a whole reply, from its
+first line on, plus the time that a slow line needs for its bytes.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _BESIDE_BODY = 2**20  # bytes: of its head, and as many again of what frames its
 
 
 class OutOfBoundsError(requests.RequestException):
-    """A body that is not as small as it must be: another try would bring the same."""
+    """A reply is larger than its limit; another try would not help."""
 
 
 class MisledError(requests.RequestException):
-    """A reply leads to where it may not lead."""
+    """A reply redirects to where it may not."""
 
 
-def failure_words(e: BaseException) -> str:
-    """Return the reason of a failed request, from requests' exception or its cause."""
+def failure_text(e: BaseException) -> str:
+    """Return the reason of a failed request, from requests' exception or its causes."""
     chain = list(causes(e))
     if isinstance(e, requests.Timeout):
         return "no whole answer in time"
@@ -55,19 +55,20 @@ def failure_words(e: BaseException) -> str:
 
 
 def causes(e: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it was raised because of, the innermost last."""
+    """Yield an exception and its causes, the innermost last."""
     while e is not None:
         yield e
         e = e.__cause__ or e.__context__
 
 
-class Session(requests.Session):
-    """A keep-alive session with our name, for one thread at a time.
+class BoundedSession(requests.Session):
+    """A keep-alive session as user agent tbv8, for one thread at a time.
 
     Args:
-        most_bytes: Of a body, as sent and once more when inflated.
-        hosts: Other hosts that a reply may lead to.
-        is_closing: Asked between two parts of a body; then the reply ends in a CancelledError.
+        most_bytes: The limit of a body, as sent and again when inflated.
+        hosts: Other hosts that a reply may redirect to.
+        is_closing: Called between two parts of a body; if it returns True, the request ends with a
+            CancelledError.
     """
 
     def __init__(
@@ -87,10 +88,10 @@ class Session(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return the target of a redirected reply; None of any other.
+        """Return the target of a redirect; None for another reply.
 
         Raises:
-            MisledError: That is not where it may lead.
+            MisledError: The reply may not redirect there.
         """
         if not resp.is_redirect:
             return None
@@ -106,9 +107,9 @@ class _Adapter(HTTPAdapter):
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
-        """Return the pool of a request, whose new connections are bounded ones."""
+        """Return the pool of a request, whose new connections have limits."""
         pool: Any = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _bounded(pool.ConnectionCls, self._most_bytes)
+        pool.ConnectionCls = _bounded_class(pool.ConnectionCls, self._most_bytes)
         return pool
 
     def send(  # type: ignore[override]  # the stubs name what is passed on here
@@ -148,13 +149,13 @@ class _Adapter(HTTPAdapter):
 
 
 @cache
-def _bounded(kind: type[Any], most_bytes: int) -> type[Any]:
-    """Return a class of connections like `kind`, the replies of which are bounded."""
+def _bounded_class(kind: type[Any], most_bytes: int) -> type[Any]:
+    """Return a subclass of a class of connections whose replies have limits."""
     if issubclass(kind, _Bounded):
         return kind
-    # `response_class` is what http.client, on which urllib3 builds, makes a reply with.
-    made = {"response_class": partial(_Reply, most_bytes)}
-    return type(f"Bounded{kind.__name__}", (_Bounded, kind), made)
+    # http.client, which urllib3 is built on, makes replies with `response_class`.
+    attributes = {"response_class": partial(_Reply, most_bytes)}
+    return type(f"Bounded{kind.__name__}", (_Bounded, kind), attributes)
 
 
 class _Bounded:
@@ -177,7 +178,7 @@ class _Reply(HTTPResponse):
 
 
 class _Reader(io.RawIOBase):
-    """The bytes of a socket until the time for all of them is over, or too many have come."""
+    """The bytes of a socket, until their time is over or too many have come."""
 
     def __init__(self, raw: io.RawIOBase, sock: Any, most_bytes: int) -> None:
         self._raw, self._sock, self.most_bytes = raw, sock, most_bytes

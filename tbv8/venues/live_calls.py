@@ -1,7 +1,7 @@
-"""The REST calls of a venue that is recorded, sent one after another and within its limits.
+"""The REST calls of a recorded venue, sent one after another and within its limits.
 
-By requests and the venue's own parsers rather than ccxt: bars must be the same ones, to the last
-bit, that the recorder refills its gaps with.
+They use requests and the venue's own parsers, not ccxt, so that bars are equal to the last bit to
+those with which the recorder refills its gaps.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of retries with a venue that fails.
 
     Args:
-        tries: How often one thing is asked.
-        base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
-        reply_s: For a whole reply, beyond what a slow line needs for its bytes.
-        sleep: Waits some seconds.
+        tries: The largest number of tries of one request.
+        base_s: The first pause; each later one is twice as long, up to `cap_s`, less some jitter.
+        reply_s: The timeout of a whole reply, without the time a slow line needs for its bytes.
+        sleep: Waits a number of seconds.
     """
 
     tries: int = 6
@@ -46,11 +46,11 @@ class Calls:
     """An open session with one venue.
 
     Args:
-        name: The venue's.
-        live: How to speak to it.
-        endpoints: Where.
+        name: The venue's name.
+        live: The venue's wire protocol.
+        endpoints: The venue's configured addresses.
         log: Prints a line for the user, about a long wait.
-        retries: How long to go on.
+        retries: The limits of retries.
     """
 
     def __init__(
@@ -74,68 +74,68 @@ class Calls:
         self._session.close()
 
     def native_symbol(self, symbol: str) -> str:
-        """Return the venue's own spelling, by its own rule."""
+        """Return the venue's spelling of a symbol, by the venue's rule."""
         return self._live.native_symbol(symbol)
 
     def clock_ms(self) -> int:
-        """Return the venue's clock: a minute that it has not passed is not history."""
+        """Return the venue's clock; only minutes before it are history."""
         clock_ms = self.fetch(self._live.clock_request())
         return check_clock(self.name, clock_ms, now_ms=int(time.time() * 1000))
 
     def listing(self, native: str) -> Listing:
-        """Return a market that the venue lists; the venue is asked once.
+        """Return a market that the venue lists; the list is requested once.
 
         Raises:
-            VenueError: It does not know it.
+            VenueError: The venue does not list it.
         """
         if not self._listings:
             self._listings = self.fetch(self._live.listings_request())
-        return self._listed(native, self._listings)
+        return self._find(native, self._listings)
 
     def fetch_rules(self, symbols: Mapping[str, str | None]) -> dict[str, Rules]:
         """Return the rules of symbols, as the venue publishes them now.
 
         Raises:
-            VenueError: The venue does not know one of them, refuses, or is out of reach.
+            VenueError: The venue does not list one of them, refuses, or is out of reach.
         """
         contracts = self.fetch(self._live.contracts_request())
         return {
-            symbol: self._listed(native or self.native_symbol(symbol), contracts).rules_of(symbol)
+            symbol: self._find(native or self.native_symbol(symbol), contracts).rules_of(symbol)
             for symbol, native in symbols.items()
         }
 
     def fetch[T](self, request: Request[T]) -> T:
-        """Ask until it works, page by page; what cannot get better is not asked again.
+        """Return the value of a request, page by page; failures that may be temporary are retried.
 
         Raises:
             VenueError: The venue refuses, or fails too often.
         """
-        found = self._fetch_page(request)
-        while isinstance(found, Request):
-            found = self._fetch_page(found)
-        return found
+        value = self._fetch_page(request)
+        while isinstance(value, Request):
+            value = self._fetch_page(value)
+        return value
 
     def _fetch_page[T](self, request: Request[T]) -> T | Request[T]:
-        where = f"{self._url}{request.path}"
-        for tried in range(1, self._retries.tries + 1):
+        url = f"{self._url}{request.path}"
+        for try_number in range(1, self._retries.tries + 1):
             self._await_turn(request.weight)
             try:
-                return request.parse(self._send(request, where))
+                return request.parse(self._send(request, url))
             except RefusedError as e:
                 if not e.too_often:
-                    raise VenueError(f"{where}: {e}") from e
+                    raise VenueError(f"{url}: {e}") from e
                 failure: VenueError = e
             except VenueError as e:
                 failure = e
-            pause_s = backoff_s(tried, base_s=self._retries.base_s, cap_s=self._retries.cap_s)
-            if tried >= _TRIES_IN_SILENCE and self._log is not None:
-                self._log(f"{where}: {failure}, trying again in {pause_s:.0f} s")
+            pause_s = backoff_s(try_number, base_s=self._retries.base_s, cap_s=self._retries.cap_s)
+            if try_number >= _TRIES_IN_SILENCE and self._log is not None:
+                self._log(f"{url}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(
-            f"{where}: {failure}, {self._retries.tries} times: run the same command again later"
+            f"{url}: {failure}, {self._retries.tries} times: run the same command again later"
         ) from failure
 
-    def _listed[T](self, native: str, listings: Mapping[str, T]) -> T:
+    def _find[T](self, native: str, listings: Mapping[str, T]) -> T:
         if native not in listings:
             raise VenueError(
                 f"{self.name} does not know {native}: correct `symbols` in "
@@ -151,15 +151,15 @@ class Calls:
         earliest_s = max(self._free_at_s, now_s - burst_s)
         self._free_at_s = earliest_s + weight / self._live.weight_per_s
 
-    def _send(self, request: Request[Any], where: str) -> bytes:
+    def _send(self, request: Request[Any], url: str) -> bytes:
         import requests
 
-        from tbv8.venues.http import MisledError, OutOfBoundsError, failure_words
+        from tbv8.venues.http import MisledError, OutOfBoundsError, failure_text
 
         try:
             reply = self._session.request(
                 "GET" if request.body is None else "POST",
-                where,
+                url,
                 params=dict(request.params),
                 data=request.body,
                 headers=None if request.body is None else {"Content-Type": "application/json"},
@@ -168,7 +168,7 @@ class Calls:
         except (MisledError, OutOfBoundsError, requests.TooManyRedirects) as e:
             raise RefusedError(str(e)) from e
         except requests.RequestException as e:
-            raise VenueError(failure_words(e)) from e
+            raise VenueError(failure_text(e)) from e
         if reply.status_code == HTTPStatus.OK:
             return reply.content
         problem = (
@@ -180,6 +180,6 @@ class Calls:
 
 
 def _open_session(redirect_hosts: Collection[str]) -> requests.Session:
-    from tbv8.venues.http import Session  # nothing heavy is imported at the start of doit
+    from tbv8.venues.http import BoundedSession  # nothing heavy is imported at the start of doit
 
-    return Session(hosts=redirect_hosts)
+    return BoundedSession(hosts=redirect_hosts)

@@ -40,12 +40,12 @@ def open_funding(
     """Open a session with a venue's funding.
 
     Args:
-        name: The venue's.
-        live: How to speak to it.
-        endpoints: Where.
-        usual_hours: Of its intervals, where it does not tell them.
+        name: The venue's name.
+        live: The venue's wire protocol.
+        endpoints: The venue's configured addresses.
+        usual_hours: The interval of payments for which the venue publishes none.
         log: Prints a line for the user, about a long wait.
-        retries: How long to go on.
+        retries: The limits of retries.
     """
     calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveRates(live, calls, usual_hours=usual_hours))
@@ -63,16 +63,18 @@ class LiveRates:
         Raises:
             VenueError: The venue does not know the symbol, or has charged nothing yet.
         """
-        paid = self._calls.fetch(self._live.oldest_payments_request(self._calls.listing(native)))
-        if not paid:
+        payments = self._calls.fetch(
+            self._live.oldest_payments_request(self._calls.listing(native))
+        )
+        if not payments:
             raise VenueError(f"{self._calls.name}: no funding of {native} was paid yet")
-        return self._settle(native, paid)[0].ts_ms
+        return self._settle(native, payments)[0].ts_ms
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time, a calendar month at most.
+        """Yield pieces that fill `gaps`, by time, of a calendar month at most.
 
-        Where hours lack a payment, a second look is taken before they count as without one. Hours
-        that may be paid yet are left out.
+        Payments that are missing are requested a second time before their hours count as without
+        one. Hours that may still be paid are left out.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -80,10 +82,10 @@ class LiveRates:
         clock_ms = self._calls.clock_ms()
         for part in self._parts(gaps):
             rates = self._look_twice(native, part)
-            known = known_part(part, rates, clock_ms=clock_ms)
-            start_ms = known.start_ms
-            while start_ms < known.end_ms:
-                month = Span(start_ms, min(_MONTH.close(_MONTH.floor(start_ms)), known.end_ms))
+            known_span = known_part(part, rates, clock_ms=clock_ms)
+            start_ms = known_span.start_ms
+            while start_ms < known_span.end_ms:
+                month = Span(start_ms, min(_MONTH.close(_MONTH.floor(start_ms)), known_span.end_ms))
                 yield Fetched(span=month, bars=rates_table(rates, month), source="rest")
                 start_ms = month.end_ms
 
@@ -96,7 +98,7 @@ class LiveRates:
         return rates_table(self._look_twice(native, span), span)
 
     def _parts(self, gaps: Sequence[Span]) -> list[Span]:
-        """Cut gaps into what one look may span."""
+        """Split gaps into parts that one request may span."""
         if (days := self._live.payment_days) is None:
             return list(gaps)
         step_ms = days * DAY_MS
@@ -114,5 +116,5 @@ class LiveRates:
             partial(self._settle, native),
         )
 
-    def _settle(self, native: str, paid: Sequence[Payment]) -> list[Rate]:
-        return settle_or_refuse(self._calls.name, native, paid, usual_hours=self._usual_hours)
+    def _settle(self, native: str, payments: Sequence[Payment]) -> list[Rate]:
+        return settle_or_refuse(self._calls.name, native, payments, usual_hours=self._usual_hours)

@@ -1,7 +1,7 @@
-"""History of 1m bars from a venue that is recorded too: the same REST calls, page by page.
+"""History of 1m bars of a recorded venue by REST, page by page.
 
-By requests and the venue's own parsers rather than ccxt: bars must be the same ones, to the last
-bit, that the recorder refills its gaps with.
+It uses the recorder's calls and parsers, not ccxt, so that bars are equal to the last bit to those
+with which the recorder refills its gaps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BYTES_A_BAR = 140
 
 
 def pages(gaps: Sequence[Span], page_minutes: int) -> list[Span]:
-    """Cut gaps into what one request may ask, none of them over the end of a calendar month."""
+    """Split gaps into parts that one request may span, each within a calendar month."""
     month, parts = parse_timeframe("1M"), []
     for gap in gaps:
         start_ms = gap.start_ms
@@ -66,37 +66,37 @@ def fill(
 ) -> Generator[Fetched]:
     """Yield pieces that fill `gaps`, by time, some days at a time.
 
-    Of the last day, minutes behind which there is no bar may come yet: nothing is yielded of them.
+    Minutes of the last day that no bar follows are left out: the venue may still publish them.
 
     Args:
-        gaps: What to fill.
-        look: Returns the bars of a page by their opens, after a second look where one lacks.
-        page_minutes: How many minutes it takes at most.
+        gaps: The gaps to fill.
+        look: Returns the bars of a page by their opens; it requests missing ones twice.
+        page_minutes: The largest number of minutes in a page.
         now_ms: The venue's clock.
     """
     known_ms = now_ms - DAY_MS
-    waiting: deque[tuple[Span, dict[int, Bar]]] = deque()  # for a bar behind them
+    unconfirmed: deque[tuple[Span, dict[int, Bar]]] = deque()  # until a later bar confirms them
     for part, bars in _by_days(gaps, look, page_minutes):
-        waiting.append((part, bars))
+        unconfirmed.append((part, bars))
         known_ms = max(known_ms, _end_ms(bars))
-        while waiting and waiting[0][0].end_ms <= known_ms:
-            yield _fetched(*waiting.popleft())
-    if waiting:
-        behind = Span(waiting[-1][0].end_ms, now_ms // MINUTE_MS * MINUTE_MS)
-        for part in pages([behind], page_minutes):
+        while unconfirmed and unconfirmed[0][0].end_ms <= known_ms:
+            yield _fetched(*unconfirmed.popleft())
+    if unconfirmed:
+        after_last = Span(unconfirmed[-1][0].end_ms, now_ms // MINUTE_MS * MINUTE_MS)
+        for part in pages([after_last], page_minutes):
             known_ms = max(known_ms, _end_ms(look(part)))
-    for part, bars in waiting:
-        if known := part.intersection(Span(0, known_ms)):
-            yield _fetched(known, bars)
+    for part, bars in unconfirmed:
+        if known_span := part.intersection(Span(0, known_ms)):
+            yield _fetched(known_span, bars)
 
 
 def look_twice(
     look: Callable[[], Iterable[Bar]], part: Span, *, venue: str, native: str
 ) -> dict[int, Bar]:
-    """Return the bars of a page by their opens, asked for again if one lacks or cannot be.
+    """Return the bars of a page by their opens; if one is missing or impossible, it looks twice.
 
     Raises:
-        VenueError: More of them cannot be than a venue may have.
+        VenueError: Too many of them are impossible.
     """
     bars: dict[int, Bar] = {}
     for _ in range(2):
@@ -116,8 +116,8 @@ def _by_days(
 ) -> Iterator[tuple[Span, dict[int, Bar]]]:
     """Yield pages joined to whole days, or up to the end of a gap.
 
-    The ledger knows one span a day: of a gap before what is held of its last day, a page that ends
-    within that day would leave an unknown stretch between them.
+    The ledger has one span for each day, which must have no hole: if the database has the end of a
+    gap's last day, a page that ended within that day would leave one.
     """
     for gap in gaps:
         start_ms, bars = gap.start_ms, dict[int, Bar]()
@@ -145,12 +145,12 @@ def open_history(
     """Open a session with a venue's 1m bars: one request at a time, within its limits.
 
     Args:
-        name: The venue's.
-        live: How to speak to it.
-        endpoints: Where.
-        opened_ms: When it had no bars yet; for a venue that keeps all.
+        name: The venue's name.
+        live: The venue's wire protocol.
+        endpoints: The venue's configured addresses.
+        opened_ms: A time before its first bar, for a venue that keeps all bars.
         log: Prints a line for the user, about a long wait.
-        retries: How long to go on.
+        retries: The limits of retries.
     """
     calls = Calls(name, live, endpoints, log=log, retries=retries)
     return History(calls, LiveBars(live, calls, opened_ms=opened_ms))
@@ -164,16 +164,16 @@ class LiveBars:
         self._opened_ms = opened_ms
 
     def first_ms(self, native: str) -> int:
-        """Return the open of the symbol's first bar, of those that the venue keeps.
+        """Return the open of the first bar that the venue keeps of a symbol.
 
         Raises:
             VenueError: The venue does not know the symbol, or has no bar of it.
         """
         listing, now_ms = self._calls.listing(native), self._calls.clock_ms()
         step_ms = self._live.page_minutes * MINUTE_MS
-        kept = self._live.kept_minutes
-        begin_ms = self._opened_ms if kept is None else now_ms - kept * MINUTE_MS
-        # Once it is listed it has bars, so the first page that has some is found by halving.
+        kept_minutes = self._live.kept_minutes
+        begin_ms = self._opened_ms if kept_minutes is None else now_ms - kept_minutes * MINUTE_MS
+        # A listed symbol keeps having bars, so the first page with bars is found by bisection.
         absent, present = -1, -(-(now_ms - begin_ms) // step_ms)
         first_ms: int | None = None
         while present - absent > 1:
@@ -193,9 +193,9 @@ class LiveBars:
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield pieces that fill `gaps`, by time.
 
-        A minute without a bar is asked for twice before it counts as missing at the venue. Of the
-        last day, those behind which there is no bar either may come yet (it halted, or its answer
-        lags a little behind its clock): nothing is yielded of them.
+        A minute without a bar is requested twice before it counts as missing at the venue. Minutes
+        of the last day that no bar follows are left out: the venue may still publish them, after a
+        halt or since its reply is a little behind its clock.
 
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
@@ -205,7 +205,7 @@ class LiveBars:
         yield from fill(gaps, look, page_minutes=self._live.page_minutes, now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the venue has in `span`; what is absent was asked for twice.
+        """Return the bars that the venue has in `span`; missing ones were requested twice.
 
         Raises:
             VenueError: The venue refuses, is out of reach after all tries, or no longer keeps it.
@@ -216,19 +216,20 @@ class LiveBars:
 
     def _look_twice(self, listing: Listing, part: Span) -> dict[int, Bar]:
         if self._live.kept_minutes is not None:
-            self._refuse_gone(part, self._live.kept_minutes)
+            self._check_kept(part, self._live.kept_minutes)
 
         def look() -> list[Bar]:
             return self._calls.fetch(self._live.minutes_request(listing, part))
 
         return look_twice(look, part, venue=self._name, native=listing.native)
 
-    def _refuse_gone(self, part: Span, kept: int) -> None:
-        kept_from_ms = self._calls.clock_ms() - kept * MINUTE_MS
+    def _check_kept(self, part: Span, kept_minutes: int) -> None:
+        kept_from_ms = self._calls.clock_ms() - kept_minutes * MINUTE_MS
         if part.start_ms < kept_from_ms:
             raise VenueError(
-                f"{self._name} keeps the newest {kept:,} minutes only, from {iso(kept_from_ms)} "
-                f"on: {part} is gone: begin later, or record it live with `doit record`"
+                f"{self._name} keeps the newest {kept_minutes:,} minutes only, from "
+                f"{iso(kept_from_ms)} on: {part} is gone: begin later, or record it live with "
+                "`doit record`"
             )
 
 

@@ -26,7 +26,7 @@ def live_venue(
     """Return the record of a venue of perpetuals that has a wire protocol.
 
     Args:
-        name: The venue's.
+        name: The venue's name.
         open_live: Returns the protocol, whose module it imports.
         opened_ms: A time before its first bar and its first funding.
         payments_a_page: The number of payments in one reply.

@@ -1,4 +1,4 @@
-"""Payments of funding as a venue tells them, checked and put on the full hour. No I/O."""
+"""Checks of a venue's payments of funding, which it puts on the full hour. No I/O."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 _DAY_HOURS = 24
 LATEST_MS = HOUR_MS // 2
-"""How far behind its hour a payment may be; venues are some ms late."""
+"""The longest time of a payment after its hour; venues are some ms late."""
 
-_SETTLED_MS = HOUR_MS // 2  # after which a payment that is not there will not come for its hour
+_SETTLED_MS = HOUR_MS // 2  # no payment of an hour comes later than this after it
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -32,17 +32,18 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]:
-    """Return payments in any order by time, one an hour, each with its interval.
+    """Return payments sorted by time, one an hour, each with its interval.
 
-    Where a venue does not tell an interval, it is the time since the payment before, if that can be
-    one; else the next payment's, else the usual one.
+    If the venue does not publish an interval, it is the time since the payment before if that is a
+    possible interval; else the next payment's interval, else the usual one.
 
     Args:
-        payments: The first may lack an interval; ask for a day more than is wanted.
-        usual_hours: Of the venue.
+        payments: The payments in any order. The interval of the first may be a guess, so they
+            should begin a day before the first that is needed.
+        usual_hours: The venue's usual interval.
 
     Raises:
-        ValueError: A payment is none, or two of one hour differ.
+        ValueError: A payment is impossible, or two payments of one hour differ.
     """
     by_hour: dict[int, Payment] = {}
     for payment in payments:
@@ -53,21 +54,26 @@ def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]
             raise ValueError(f"a rate of {payment.rate} at {iso(ts_ms)} is none of a market")
         if payment.hours is not None and not _is_interval(payment.hours):
             raise ValueError(f"an interval of {payment.hours} hours at {iso(ts_ms)} is none")
-        known = by_hour.setdefault(ts_ms, payment)
-        if known.rate != payment.rate:
-            raise ValueError(f"{iso(ts_ms)} was paid twice, at {known.rate} and {payment.rate}")
-        if known.hours is None:
+        first = by_hour.setdefault(ts_ms, payment)
+        if first.rate != payment.rate:
+            raise ValueError(f"{iso(ts_ms)} was paid twice, at {first.rate} and {payment.rate}")
+        if first.hours is None:
             by_hour[ts_ms] = payment
     hours = sorted(by_hour)
-    since: list[int | None] = [None] if hours else []
-    since += [(after - before) // HOUR_MS for before, after in pairwise(hours)]
+    elapsed_hours: list[int | None] = [None] if hours else []
+    elapsed_hours += [(after - before) // HOUR_MS for before, after in pairwise(hours)]
     rates: list[Rate] = []
     next_hours = usual_hours
-    for ts_ms, passed in zip(reversed(hours), reversed(since), strict=True):
-        told = by_hour[ts_ms].hours
-        if told is None and passed and _is_interval(passed) and ts_ms % (passed * HOUR_MS) == 0:
-            told = passed
-        next_hours = told or next_hours
+    for ts_ms, elapsed in zip(reversed(hours), reversed(elapsed_hours), strict=True):
+        interval = by_hour[ts_ms].hours
+        if (
+            interval is None
+            and elapsed
+            and _is_interval(elapsed)
+            and ts_ms % (elapsed * HOUR_MS) == 0
+        ):
+            interval = elapsed
+        next_hours = interval or next_hours
         rates.append(Rate(ts_ms, by_hour[ts_ms].rate, next_hours))
     return rates[::-1]
 
@@ -75,10 +81,10 @@ def settle_rates(payments: Iterable[Payment], *, usual_hours: int) -> list[Rate]
 def settle_or_refuse(
     venue: str, native: str, payments: Iterable[Payment], *, usual_hours: int
 ) -> list[Rate]:
-    """Return payments as `settle_rates` does.
+    """Return the same as `settle_rates`.
 
     Raises:
-        VenueError: A payment is none, or two of one hour differ.
+        VenueError: A payment is impossible, or two payments of one hour differ.
     """
     try:
         return settle_rates(payments, usual_hours=usual_hours)
@@ -87,22 +93,23 @@ def settle_or_refuse(
 
 
 def known_until(rates: Sequence[Rate], *, clock_ms: int) -> int:
-    """Return the end of the time in which no payment will come beside `rates`.
+    """Return the time before which no payments but `rates` will come.
 
-    Its next one is due an interval after the newest one, or earlier where the interval changes: the
-    half hour before the clock is only known up to the newest. After a day without any, none comes.
+    The next payment is due an interval after the newest one, or earlier if the interval changes, so
+    the last half hour before the clock is certain only up to the newest payment. A payment that is
+    a day late does not come.
     """
-    surely_ms = ONE_MINUTE.floor(clock_ms - DAY_MS)
+    certain_ms = ONE_MINUTE.floor(clock_ms - DAY_MS)
     if not rates:
-        return surely_ms
+        return certain_ms
     newest = rates[-1]
     due_ms = newest.ts_ms + newest.interval_hours * HOUR_MS
     settled_ms = ONE_MINUTE.floor(clock_ms - _SETTLED_MS)
-    return max(newest.ts_ms + MINUTE_MS, min(due_ms, settled_ms), surely_ms)
+    return max(newest.ts_ms + MINUTE_MS, min(due_ms, settled_ms), certain_ms)
 
 
 def lacks_payments(rates: Sequence[Rate], span: Span) -> bool:
-    """Return True if payments that are due in `span` are missing from `rates`, by its intervals."""
+    """Return True if `rates` lack payments of `span` that are due by their intervals."""
     if not rates:
         return bool(span)
     first, last = rates[0], rates[-1]
@@ -121,7 +128,7 @@ def look_twice(
     fetch: Callable[[Span], Sequence[Payment]],
     settle: Callable[[Sequence[Payment]], list[Rate]],
 ) -> list[Rate]:
-    """Return the payments of a span and of a day before it, fetched again where some lack."""
+    """Return the payments of a span and the day before it, fetched again if some are missing."""
     rates: list[Rate] = []
     paid: list[Payment] = []
     for _ in range(2):
@@ -137,7 +144,7 @@ def widened(span: Span) -> Span:
 
 
 def known_part(span: Span, rates: Sequence[Rate], *, clock_ms: int) -> Span:
-    """Return the part of a span in which no payment will come beside `rates`."""
+    """Return the part of a span in which no payments but `rates` will come."""
     if span.end_ms <= clock_ms - DAY_MS:
         return span
     return span.intersection(Span(0, known_until(rates, clock_ms=clock_ms)))

@@ -13,7 +13,7 @@ VENUES: Mapping[str, Venue] = {module.VENUE.name: module.VENUE for module in _MO
 
 
 def find_venue(name: str) -> Venue:
-    """Return a venue's record; one without anything for a name that tbv8 does not know."""
+    """Return a venue's record; an empty one for a name that tbv8 does not know."""
     return VENUES.get(name) or Venue(name=name)
 
 
@@ -23,7 +23,7 @@ def find_funding(name: str) -> HistorySource | None:
 
 
 def find_history(name: str) -> HistorySource | None:
-    """Return the source of a venue's history; None if it has none to give."""
+    """Return the source of a venue's history; None if it has none."""
     return find_venue(name).history
 
 

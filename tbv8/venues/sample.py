@@ -1,10 +1,11 @@
-"""A market of half a year that needs no network: everything here is simulated, no price is real.
+"""A simulated market of half a year that needs no network: no price is real.
 
 It looks like BTC and ETH of early 2024: volatility in clusters of hours to weeks, busy when Europe
 and America are awake, fat tails, ETH following BTC; with outages and minutes without a trade.
 
-The same bytes on every machine: numpy's exp, log and sin differ in the last bit between CPUs and
-its generators between versions, so there are only integers, hashes of a counter, and + - * / sqrt.
+The bytes are the same on every machine: numpy's exp, log and sin differ in the last bit between
+CPUs and its generators between versions, so this uses only integers, hashes of a counter, and
++ - * / sqrt.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _outage(start: str, length_ms: int) -> Span:
 
 SPAN = Span(parse_time("2024-01-01"), parse_time("2024-07-01"))
 SYMBOLS = ("BTC/USDT", "ETH/USDT")
-# The venue has no minutes then, of either symbol.
+# No symbol has minutes in these spans.
 OUTAGES = (
     _outage("2024-01-23T14:17Z", 7 * MINUTE_MS),
     _outage("2024-02-27T06:00Z", 4 * HOUR_MS),
@@ -46,11 +47,11 @@ OUTAGES = (
     _outage("2024-06-12T09:31Z", 23 * MINUTE_MS),
 )
 
-_STEPS = 8  # of the price within a minute; the first one is its gap to the minute before
-_TICKS = 100  # a unit of price: both tick by 0.01
+_STEPS = 8  # moves of the price in a minute; the first is the gap to the minute before
+_TICKS_A_UNIT = 100  # the tick of both symbols is 0.01
 _LOG_UNITS = float(2**40)  # log prices are summed as integers, so that no order of adding matters
 _SIGMA = 0.00043  # of BTC's log price in a minute of volatility 1: about half its value a year
-_BETA, _OWN = 1.1, 0.86  # ETH = 1.1 BTC + 0.86 of its own: a correlation of about 0.8
+_ETH_BETA, _ETH_OWN = 1.1, 0.86  # ETH = 1.1 BTC + 0.86 of its own: a correlation of about 0.8
 _SCALES = (7, 45, 240, 1440, 5 * 1440, 19 * 1440)  # minutes that a cluster of volatility lasts
 _CLUSTER = 0.36  # log volatility that each scale adds
 _TAIL = 0.03  # of a minute's surprise: the smaller, the fatter
@@ -90,7 +91,7 @@ def _span(now_ms: int) -> Span:
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return that nothing is asked of a network."""
+    """Return a cost of nothing: there is no network."""
     return Cost()
 
 
@@ -113,7 +114,7 @@ VENUE = Venue(
 
 
 class SampleRows:
-    """Simulated rows of one dataset, made anew each time; see `tbv8.venues.base.Rows`."""
+    """Simulated rows of one dataset, made for each call; see `tbv8.venues.base.Rows`."""
 
     def __init__(self, make: Callable[[str, Span], pa.Table]) -> None:
         self._make = make
@@ -145,11 +146,11 @@ class SampleRows:
 
 
 def funding_rates(symbol: str, span: Span) -> pa.Table:
-    """Return the simulated payments in `span`; the same rows whatever span is asked.
+    """Return the simulated payments in `span`; a row does not depend on the span.
 
-    Every eight hours what the eight hours before would have made of it; the payment at the end of
-    the half year is outside of it. As at real venues a rate is 0.01 % where longs and shorts are
-    even, rises where prices did, and is a multiple of 0.000001 %.
+    A payment every eight hours depends on the prices of the eight hours before; the one at the end
+    of the half year is outside of it. As at real venues, a rate is 0.01 % if prices did not move,
+    higher if they rose, and a multiple of 0.000001 %.
 
     Raises:
         VenueError: The symbol is not simulated.
@@ -166,13 +167,15 @@ def funding_rates(symbol: str, span: Span) -> pa.Table:
     gains = closes[last] / closes[first] - 1.0
     units = np.rint((_EVEN_RATE + _RATE_A_GAIN * gains) * _RATE_UNITS)
     rates = np.clip(units, -_MOST_RATE_UNITS, _MOST_RATE_UNITS) / _RATE_UNITS
-    kept = (ends_ms >= span.start_ms) & (ends_ms < span.end_ms)
-    hours = np.full(int(kept.sum()), _FUNDING_HOURS, dtype=np.int64)
-    return pa.table({"ts_ms": ends_ms[kept], "rate": rates[kept], "interval_hours": hours})
+    is_inside = (ends_ms >= span.start_ms) & (ends_ms < span.end_ms)
+    hours = np.full(int(is_inside.sum()), _FUNDING_HOURS, dtype=np.int64)
+    return pa.table(
+        {"ts_ms": ends_ms[is_inside], "rate": rates[is_inside], "interval_hours": hours}
+    )
 
 
 def minute_bars(symbol: str, span: Span) -> pa.Table:
-    """Return the simulated 1m bars that open in `span`; the same rows whatever span is asked.
+    """Return the simulated 1m bars that open in `span`; a row does not depend on the span.
 
     Raises:
         VenueError: The symbol is not simulated.
@@ -195,24 +198,24 @@ def _half_year(symbol: str) -> pa.Table:
     coin = _COINS[symbol]
     minute = np.arange(SPAN.minutes, dtype=np.uint64)
     ts_ms = SPAN.start_ms + minute.astype(np.int64) * MINUTE_MS
-    online = np.full(SPAN.minutes, True)
+    is_online = np.full(SPAN.minutes, True)
     for outage in OUTAGES:
-        online &= (ts_ms < outage.start_ms) | (ts_ms >= outage.end_ms)
+        is_online &= (ts_ms < outage.start_ms) | (ts_ms >= outage.end_ms)
 
     sigma = _volatility(minute, _CLUSTERS)
     moves = _moves(minute, sigma, 0)
     if symbol == "ETH/USDT":
         own_sigma = _volatility(minute, coin.stream + _CLUSTERS)
-        moves = _BETA * moves + _OWN * _moves(minute, own_sigma, coin.stream)
-        sigma = _BETA * sigma + _OWN * own_sigma
+        moves = _ETH_BETA * moves + _ETH_OWN * _moves(minute, own_sigma, coin.stream)
+        sigma = _ETH_BETA * sigma + _ETH_OWN * own_sigma
     path = np.cumsum(np.rint(moves * _LOG_UNITS).astype(np.int64)).reshape(-1, _STEPS)
     corners = np.stack([path[:, 0], path.max(axis=1), path.min(axis=1), path[:, -1]])
-    ticks = np.rint(coin.price * _TICKS * _exp((corners - path[0, 0]) / _LOG_UNITS))
+    ticks = np.rint(coin.price * _TICKS_A_UNIT * _exp((corners - path[0, 0]) / _LOG_UNITS))
 
-    # The calmer a minute, the likelier nobody trades in it; then it stands at the last close.
-    calm = sigma / _SIGMA
-    lull = _uniform(coin.stream + _QUIET, minute) * (calm * calm * calm) < coin.quiet
-    traded = online & ~lull
+    # The calmer a minute, the likelier it has no trade; then it stays at the last close.
+    calmness = sigma / _SIGMA
+    is_lull = _uniform(coin.stream + _QUIET, minute) * (calmness * calmness * calmness) < coin.quiet
+    traded = is_online & ~is_lull
     traded[0] = True
     last_traded = np.maximum.accumulate(np.where(traded, np.arange(SPAN.minutes), 0))
     ticks = np.where(traded, ticks, ticks[3, last_traded])
@@ -223,13 +226,13 @@ def _half_year(symbol: str) -> pa.Table:
     lots = np.maximum(np.rint(coin.volume * busy * noise * coin.lots), 1.0)
     volume = np.where(traded, lots, 0.0) / coin.lots
 
-    floats = zip(("open", "high", "low", "close"), ticks / _TICKS, strict=True)
+    floats = zip(("open", "high", "low", "close"), ticks / _TICKS_A_UNIT, strict=True)
     columns = {"ts_ms": ts_ms, **dict(floats), "volume": volume}
-    return pa.table({name: column[online] for name, column in columns.items()})
+    return pa.table({name: column[is_online] for name, column in columns.items()})
 
 
 def _volatility(minute: Counters, stream: int) -> Floats:
-    """Return sigma of each minute: clusters of every scale, the hour's habit, quiet weekends."""
+    """Return sigma of each minute: clusters of each scale, the hour of the day, the weekend."""
     import numpy as np
 
     log = np.zeros(len(minute))

@@ -1,8 +1,8 @@
-"""Venues that trade many units of a symbol as one: `kPEPE` and `1000PEPEUSDT` are 1000 PEPE.
+"""Conversion for markets that trade many units as one: `kPEPE` and `1000PEPEUSDT` are 1000 PEPE.
 
-What such a market sends is divided and multiplied here, so that prices and amounts are of one unit
-of the symbol everywhere else. It is done in decimal: the price of 1000 PEPE, 0.012345, becomes
-0.000012345, and not the float beside it.
+The prices and amounts of such a market are divided and multiplied here, so that everywhere else
+they are for one unit of the symbol. The arithmetic is decimal: the price of 1000 PEPE, 0.012345,
+becomes 0.000012345, not the next float beside it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _PREFIXES = {"k": 1000, "1M": 1_000_000}
 
 
 def multiplier_in(native: str, symbol: str) -> int:
-    """Return how many units of a symbol a market holds by its name; 1 if the name tells nothing."""
+    """Return the number of a symbol's units in a market's name, such as 1000; 1 if it has none."""
     base = re.escape(symbol.partition("/")[0])
-    found = re.match(rf"(k|1M|10{{3,}}){base}", native)
-    return _PREFIXES.get(found[1], 0) or int(found[1]) if found else 1
+    match = re.match(rf"(k|1M|10{{3,}}){base}", native)
+    return _PREFIXES.get(match[1], 0) or int(match[1]) if match else 1
 
 
 def unit_price(price: float, multiplier: Decimal) -> float:
@@ -51,7 +51,7 @@ class _UnitFeed:
         self._feed, self._listings = feed, listings
 
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
-        """As `Feed.parse`."""
+        """See `Feed.parse`."""
         return [
             _in_units(event, self._listings[event.symbol].multiplier)
             if isinstance(event, Trade | Bbo)
@@ -61,7 +61,7 @@ class _UnitFeed:
 
 
 def unit_feed(feed: Feed, listings: Mapping[str, Listing]) -> Feed:
-    """Return a feed of events in units of their symbols: the same one where the venue uses them."""
+    """Return a feed whose events are in the symbols' units; `feed` itself if they are already."""
     scaled = any(listing.multiplier != 1 for listing in listings.values())
     return _UnitFeed(feed, listings) if scaled else feed
 
@@ -72,12 +72,12 @@ def unit_request[T](request: Request[T], listing: Listing) -> Request[T]:
         return request
 
     def parse(reply: bytes) -> T | Request[T]:
-        found = request.parse(reply)
-        if isinstance(found, Request):
-            return unit_request(found, listing)
-        if isinstance(found, list):
-            return [_in_units(each, listing.multiplier) for each in found]  # type: ignore[return-value]
-        return _in_units(found, listing.multiplier)
+        value = request.parse(reply)
+        if isinstance(value, Request):
+            return unit_request(value, listing)
+        if isinstance(value, list):
+            return [_in_units(each, listing.multiplier) for each in value]  # type: ignore[return-value]
+        return _in_units(value, listing.multiplier)
 
     return replace(request, parse=parse)
 
@@ -105,13 +105,13 @@ class UnitRows:
         self._rows, self._multiplier = rows, multiplier
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """As `Rows.fetch`."""
+        """See `Rows.fetch`."""
         with closing(self._rows.fetch(native, gaps)) as pieces:
             for piece in pieces:
                 yield replace(piece, bars=unit_bars(piece.bars, self._multiplier))
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """As `Rows.fetch_direct`."""
+        """See `Rows.fetch_direct`."""
         return unit_bars(self._rows.fetch_direct(native, span), self._multiplier)
 
 
@@ -122,13 +122,13 @@ def unit_bars(bars: pa.Table, multiplier: Decimal) -> pa.Table:
     for at, name in enumerate(bars.column_names if multiplier != 1 else ()):
         if name != "ts_ms":
             convert = unit_amount if name == "volume" else unit_price
-            values = _each(bars[name].to_numpy(), convert, multiplier)
+            values = _convert_each(bars[name].to_numpy(), convert, multiplier)
             bars = bars.set_column(at, name, pa.array(values))
     return bars
 
 
-def _each(values: npt.NDArray[np.float64], convert: Any, multiplier: Decimal) -> Any:
-    """Convert each value; equal ones once."""
+def _convert_each(values: npt.NDArray[np.float64], convert: Any, multiplier: Decimal) -> Any:
+    """Convert each value; equal values are converted once."""
     import numpy as np
 
     distinct, places = np.unique(values, return_inverse=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tbv8.backtest.lookahead import lines
-from tbv8.market import DAY_MS, Span, parse_timeframe
+from tbv8.market import DAY_MS, Span, iso_day, parse_timeframe
 from tbv8.trading.loading import StrategyError
 from tests.backtest.builders import (
     PAIR,
@@ -156,9 +156,32 @@ def test_the_warm_up_that_is_needed_is_held_against_the_configs(days: int, said:
         warm_up_ms=days * DAY_MS,
     )
 
-    (_, warm_up) = lines(strategy, look_ahead(strategy, wave(500)))
+    verdict = look_ahead(strategy, wave(500))
 
+    (_, warm_up) = lines(strategy, verdict)
+    (_, early) = lines(strategy, verdict, history_start_ms=start_ms)
     assert warm_up.endswith(said)
+    # a warm-up before the first bar of the venue would be refused at the next start
+    begins = f"{said} and `start_date: {iso_day(start_ms + DAY_MS)}`, since the history of sample "
+    assert early.endswith(said) if days else begins in early
+
+
+def test_a_strategy_of_unseeded_numbers_is_told_to_seed_them(peek: Callable[..., Any]) -> None:
+    methods = """
+    def is_long(self):
+        import random
+        return random.random() < 0.5
+"""
+
+    with pytest.raises(StrategyError) as caught:
+        look_ahead(peek(methods), wave(60))
+
+    message = str(caught.value)
+    assert ": is not repeatable: in another run on the same bars the first " in message
+    assert message.endswith(
+        ": seed its random numbers, as by random.Random(1) or numpy.random.default_rng(1), and "
+        "keep nothing from run to run"
+    )
 
 
 PEEK_AT_THE_OTHER = """        self.count += 1
@@ -185,14 +208,14 @@ def test_a_look_at_another_symbols_next_bar_is_caught(
         look_ahead(strategy, bars)
 
 
-@pytest.mark.parametrize("methods", PEEKS.values(), ids=PEEKS.keys())
+@pytest.mark.parametrize("name", PEEKS)
 def test_a_peek_is_caught_and_the_first_difference_shown(
-    peek: Callable[..., Any], methods: str
+    peek: Callable[..., Any], name: str
 ) -> None:
-    with pytest.raises(
-        StrategyError, match=r"^test_v1: looks ahead: on data cut at 2024-01-0"
-    ) as e:
-        look_ahead(peek(methods), wave(400))
+    is_kept = name == "what an earlier run left"
+    rule = "is not repeatable: in another run" if is_kept else "looks ahead: on data cut at 2024-"
+    with pytest.raises(StrategyError, match=f"^test_v1: {rule}") as e:
+        look_ahead(peek(PEEKS[name]), wave(400))
 
     assert "the first order that differs is" in str(e.value) or "it fails: " in str(e.value)
 

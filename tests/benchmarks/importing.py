@@ -54,7 +54,8 @@ def ours(path: Path) -> None:
     """Import as the command does."""
     from tbv8.backfill import import_file
 
-    import_file(_DB, SERIES, path, venue=history_venue(SERIES.venue, ""), now_ms=0)
+    venue = history_venue(SERIES.venue, "")
+    import_file(_DB, SERIES, path, venue=venue, now_ms=0, may_replace=lambda _: True)
 
 
 def floor(path: Path) -> None:

@@ -44,7 +44,7 @@ from nautilus_trader.trading import Strategy
 @dataclass(frozen=True, kw_only=True)
 class EagerConfig:
     instrument_id: InstrumentId
-    bar_type: BarType
+    bar_types: tuple[BarType, ...]
     max_position: Decimal
 
 
@@ -52,7 +52,7 @@ class Eager(Strategy):
     """Turns its position round at each bar."""
 
     def on_start(self):
-        self.subscribe_bars(self.config.bar_type)
+        self.subscribe_bars(self.config.bar_types[0])
         self.count = 0
 
     def on_bar(self, bar):

@@ -87,13 +87,13 @@ def _rows(db_path: Path) -> int:
 def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, float]:
     """Record until all messages are committed, or none came for a while."""
     from tbv8.config.records import Venue
-    from tbv8.recorder.run import Handle, Options
+    from tbv8.recorder.run import RecorderOptions, RunningRecorder
     from tbv8.recorder.run import record as run
     from tbv8.store.ticks import Batch
 
     waits: list[int] = []
     seen = {"first_ms": 0, "last_ms": 0, "rows": 0}
-    running: list[Handle] = []
+    running: list[RunningRecorder] = []
 
     def on_commit(batch: Batch, at_ms: int) -> None:
         ticks = [*batch.trades, *batch.late, *batch.bbo]
@@ -110,7 +110,7 @@ def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, f
                 break
         running[0].stop()
 
-    def begin(handle: Handle) -> None:
+    def begin(handle: RunningRecorder) -> None:
         running.append(handle)
         threading.Thread(target=watch, daemon=True).start()
 
@@ -125,7 +125,7 @@ def record(db_path: Path, ws_url: str, rest_url: str, total: int) -> dict[str, f
         instruments={},
     )
     began_s = time.process_time()
-    run(db_path, [venue], Options(on_commit=on_commit, on_start=begin))
+    run(db_path, [venue], RecorderOptions(on_commit=on_commit, on_start=begin))
     waits.sort()
     return {
         "seconds": (seen["last_ms"] - seen["first_ms"]) / 1000,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
+import sys
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from tbv8.config.experiments import load_experiments, vary
+from tbv8.config.extras import install_command, missing_library
 from tbv8.config.load import load_project
 from tbv8.config.records import MonteCarlo, Objective, Project, WalkForward
 from tbv8.config.space import points
@@ -123,6 +126,8 @@ def test_a_point_gives_the_strategy_that_a_file_with_its_values_would_give(tmp_p
     [
         ("[10, 20]", "[]", "5: search.space.fast: expected a list of values, or {from: 10, to: 50, step: 5}"),
         ("[10, 20]", "[10, 20, 10]", "5: search.space.fast[2]: 10 is given twice, ..."),
+        ("[10, 20]", "[10, two]", "5: search.space.fast[1]: expected a whole number, got 'two'"),
+        ("[10, 20]", "{from: 1, to: 2, step: 0.5}", "5: search.space.fast: expected a whole number, got 1.0"),
         ("[10, 20]", "{from: 1, to: 5}", "5: search.space.fast.step: missing: write this key"),
         ("[10, 20]", "{from: 1, to: 5, stpe: 1}", "5: search.space.fast.stpe: unknown key ... 'step'?"),
         ("[10, 20]", "{from: 9, to: 5, step: 1}", "5: search.space.fast.to: 5 is below from, 9"),
@@ -205,3 +210,12 @@ def test_workers_of_the_command_line_are_a_number(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="command line: workers: expected a whole number"):
         load(tmp_path, GRID, workers="many")
+
+
+def test_a_missing_library_is_installed_where_tbv8_runs(tmp_path: Path) -> None:
+    assert missing_library("optuna", root=ROOT) is None
+    assert install_command("ray", root=ROOT) == "uv sync --extra cluster"
+    # of a project's folder uv would know no extra, and make another .venv
+    elsewhere = shlex.split(install_command("optuna", root=tmp_path))
+    assert elsewhere[:5] == ["uv", "pip", "install", "--python", sys.prefix]
+    assert elsewhere[5].startswith("optuna")

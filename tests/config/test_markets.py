@@ -33,9 +33,11 @@ bars: [1h, 1d]
 routing: {primary: mexc}
 risk: {max_position_btc: 0.1, max_position_eth: 2, max_daily_loss_usd: 100, max_leverage: 2}
 backtest: {start_date: 2024-02-01}
+strategy: pairs.Pairs
 """,
 }
 PAIR = "strategies/pair.yaml"
+SHADOW = "PRIMARY_LIVE_SECONDARY_SHADOW"
 
 
 class Files:
@@ -457,11 +459,11 @@ def test_an_import_of_what_opens_files_unseen_is_refused(
 ) -> None:
     (files.root / "own.py").write_text("import helper\n" + OWN)
     (files.root / "helper.py").write_text(f"import numpy, json\n{line}\n")
-    files.edit(PAIR, "timeframe:", "strategy: own.py:Own\nparams: {lookback: 3}\ntimeframe:")
+    files.edit(PAIR, "pairs.Pairs", "own.py:Own\nparams: {lookback: 3}")
 
     number = 2 + line.count("\n")
     assert files.refusal().startswith(
-        f"config/strategies/pair.yaml:3: strategy: helper.py:{number} imports {module}, and tbv8 "
+        f"config/strategies/pair.yaml:8: strategy: helper.py:{number} imports {module}, and tbv8 "
         "cannot see which files it opens, so a stale result would go unnoticed: read data"
     )
 
@@ -471,9 +473,7 @@ def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_par
 ) -> None:
     (files.root / "research").mkdir()
     (files.root / "research/own.py").write_text(OWN)
-    files.edit(
-        PAIR, "timeframe:", "strategy: research/own.py:Own\nparams: {lookback: 3}\ntimeframe:"
-    )
+    files.edit(PAIR, "pairs.Pairs", "research/own.py:Own\nparams: {lookback: 3}")
 
     pair = files.strategy()
 
@@ -511,6 +511,93 @@ def test_a_class_of_a_file_in_the_project_is_taken_and_what_tbv8_gives_is_no_par
 )
 def test_a_file_that_does_not_fit_is_refused(files: Files, written: str, problem: str) -> None:
     (files.root / "own.py").write_text(OWN)
-    files.edit(PAIR, "timeframe:", f"strategy: {written}\ntimeframe:")
+    files.edit(PAIR, "pairs.Pairs", written)
 
-    assert files.refusal().startswith(f"config/strategies/pair.yaml:3: strategy: {problem}")
+    assert files.refusal().startswith(f"config/strategies/pair.yaml:8: strategy: {problem}")
+
+
+SOLO = """\
+class SoloConfig:
+    instrument_id: object
+    bar_type: object
+    max_position: object
+
+
+class Solo:
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("symbols", "bars", "fields", "refusal"),
+    [
+        pytest.param(
+            "[BTC/USDT, ETH/USDT]", "[]", "", "2: symbols: SoloConfig takes", id="symbols"
+        ),
+        pytest.param(
+            "[BTC/USDT]", "[30m]", "", "4: bars: SoloConfig takes one bar_type", id="bars"
+        ),
+        pytest.param(
+            "[BTC/USDT, ETH/USDT]",
+            "[1h]",
+            "    instrument_ids: tuple\n",
+            "4: bars: SoloConfig takes one bar_type",
+            id="bars of several symbols",
+        ),
+        pytest.param("[BTC/USDT]", "[]", "", None, id="one of each"),
+        pytest.param("[BTC/USDT]", "[1h, 1d]", "    bar_types: tuple\n", None, id="bar_types"),
+        pytest.param(
+            "[BTC/USDT, ETH/USDT]", "[]", "    instrument_ids: tuple\n", None, id="instrument_ids"
+        ),
+    ],
+)
+def test_markets_that_a_class_could_not_use_are_refused(
+    files: Files, symbols: str, bars: str, fields: str, refusal: str | None
+) -> None:
+    (files.root / "solo.py").write_text(
+        SOLO.replace("    max_position: object\n", fields or "    x: int = 1\n")
+    )
+    files.edit(PAIR, "pairs.Pairs", "solo.py:Solo")
+    files.edit(PAIR, "[BTC/USDT, ETH/USDT]", symbols)
+    files.edit(PAIR, "bars: [1h, 1d]", f"bars: {bars}")
+    if "ETH" not in symbols:
+        files.edit(PAIR, "max_position_eth: 2, ", "")
+
+    problems = [str(problem.error) for problem in files.load().problems]
+
+    if refusal is None:
+        assert problems == []
+    else:
+        assert problems[0].startswith(f"config/strategies/pair.yaml:{refusal}")
+        assert "or give SoloConfig the field " in problems[0]
+
+
+def test_the_config_class_in_place_of_the_strategy_is_named(files: Files) -> None:
+    (files.root / "own.py").write_text(OWN)
+    files.edit(PAIR, "pairs.Pairs", "own.py:OwnConfig")
+
+    assert files.refusal() == (
+        "config/strategies/pair.yaml:8: strategy: holds the params of Own: write own.py:Own"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "warned"),
+    [("", True), (", mode: PRIMARY_ONLY", False), (f", mode: {SHADOW}", False)],
+)
+def test_a_secondary_venue_without_a_mode_is_warned_of(
+    files: Files, mode: str, warned: bool
+) -> None:
+    files.write(
+        "venues/other.yaml", FILES["venues/mexc.yaml"].replace("venue: mexc", "venue: other")
+    )
+    files.edit(PAIR, "{primary: mexc}", f"{{primary: mexc, secondary: other{mode}}}")
+
+    warnings = files.load().warnings
+
+    if warned:
+        (line,) = warnings
+        assert line.startswith("config/strategies/pair.yaml:5: routing.secondary: other is not ")
+        assert f"`mode: {SHADOW}`" in line
+    else:
+        assert warnings == ()

@@ -254,7 +254,12 @@ def test_a_wrong_file_is_refused_by_both(clone: Path, name: str, old: str, new: 
         ),
         pytest.param(STRATEGY, "0.01", '"0.01"', id="a limit as text"),
         pytest.param(STRATEGY, "symbol: BTC/USDT", "symbols: [BTC/USDT]", id="a list of one"),
-        pytest.param(STRATEGY, "symbol:", "bars: [1h, 1d]\nsymbol:", id="further bars"),
+        pytest.param(
+            STRATEGY,
+            "ema_cross.EmaCross\nparams: {fast: 20, slow: 50}",
+            "pullback.Pullback\nbars: [1h]",
+            id="further bars",
+        ),
         pytest.param(
             STRATEGY,
             "symbol:",

@@ -19,7 +19,7 @@ import pytest
 
 from tbv8.market import DAY_MS, HOUR_MS, MINUTE_MS, iso_day, parse_time
 from tests.e2e.conftest import ROOT, Project, copy_project
-from tests.e2e.test_interrupted import Keep
+from tests.e2e.test_interrupted import INTERRUPTED, Keep
 from tests.lines import Line
 from tests.servers.binance import SIDES, Hidden, Logged, read_log, running_process, send_control
 from tests.servers.binance_archive import Override
@@ -273,19 +273,16 @@ def test_recheck_takes_no_task_away_from_another(binance: Project) -> None:
 
 # Faults, and what the user sees of them
 
-CURE = "set `rest_url` in config/venues/binance_spot.yaml to another of Binance's hosts, such as"
-PUBLIC = "https://data-api.binance.vision"
 AT_ONCE = [
     pytest.param(
         Fault(match="/api/", kind="status", status=451, times=None),
         "binance_spot: {url} refuses this place or network (HTTP 451 Unavailable For Legal "
-        f"Reasons): {CURE} {PUBLIC}",
+        "Reasons): ...",
         id="451",
     ),
     pytest.param(
         Fault(match="/api/", kind="status", status=403, times=None),
-        f"binance_spot: {{url}} refuses this place or network (HTTP 403 Forbidden): {CURE} "
-        f"{PUBLIC}",
+        "binance_spot: {url} refuses this place or network (HTTP 403 Forbidden): ...",
         id="403",
     ),
     pytest.param(
@@ -387,10 +384,9 @@ def test_a_host_that_stays_ill_or_goes_away_ends_in_one_line_and_what_was_whole_
     ):
         assert run.returncode == 1
         (line,) = err.splitlines()
-        assert line.startswith(f"ERROR: backfill:{NAME}: binance_spot: http://127.0.0.1:")
-        assert line.endswith(
-            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: run the same command again later; "
-            "what was fetched is kept"
+        assert line == Line(
+            f"ERROR: backfill:{NAME}: binance_spot: http://127.0.0.1:..."
+            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: ...; what was fetched is kept"
         )
         assert rows(project) == truth("2024-02-01", "2024-03-01")
     assert "HTTP 503 Service Unavailable for /data/spot/daily/" in ends[0][0]
@@ -439,7 +435,7 @@ def test_an_interrupted_fill_goes_on_from_what_is_whole(
     assert child.returncode == code
     assert time.monotonic() - asked_s < 5
     if number != signal.SIGKILL:
-        assert err == ("interrupted: finished work is kept, run the same command to continue\n")
+        assert err == INTERRUPTED
     assert months_held(binance) == {"2024-01"}
     send_control(url, behave=True, reset_log=True)
     binance.doit(*TWO_MONTHS)

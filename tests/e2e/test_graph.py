@@ -113,6 +113,7 @@ def test_a_backtest_waits_for_every_symbol_and_timeframe_that_it_reads(project: 
     )
     name = "config/strategies/eth_fast.yaml"
     project.edit(name, "symbol: ETH/USDT", "symbols: [ETH/USDT, BTC/USDT]\nbars: [1d]")
+    project.edit(name, "params: {fast: 5, slow: 12}", "strategy: pairs.Pairs")
     project.edit(name, "max_position_eth: 0.2", "max_position_eth: 0.2, max_position_btc: 0.1")
 
     project.edit("config/venues/sample_perp.yaml", '"0.0005"', "0.05")

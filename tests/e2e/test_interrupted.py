@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import ONE_WEEK, Project, copy_project
+from tests.lines import Line
 
 ALL = (*ONE_WEEK, "aggregate", "backtest")
 Keep = Callable[[subprocess.Popen[str]], subprocess.Popen[str]]
@@ -83,7 +84,7 @@ def test_a_killed_run_is_finished_by_the_next(
     assert project.state() == finished.state()
 
 
-INTERRUPTED = "interrupted: finished work is kept, run the same command to continue\n"
+INTERRUPTED = Line("interrupted: ...\n")
 CTRL_C, TERM = (signal.SIGINT, 130), (signal.SIGTERM, 143)
 
 

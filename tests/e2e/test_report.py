@@ -21,7 +21,7 @@ def page_of(project: Project) -> str:
 def test_before_anything_ran(bare: Project) -> None:
     page = page_of(bare)
 
-    assert "there is no database: run `doit migrate`" in page
+    assert "data/tbv8.sqlite: there is no database" in page
     assert not bare.db_path.exists()
 
 

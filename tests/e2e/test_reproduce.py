@@ -73,10 +73,12 @@ def test_a_result_of_other_inputs_fails_and_says_which(done: Project) -> None:
 
 def test_without_a_result_there_is_nothing_to_reproduce(done: Project) -> None:
     (done.results / NAME / "manifest.json").unlink()
+    done.sql("DELETE FROM bars_5m")
 
     failed = done.doit(*ONE_WEEK, REPRODUCE, code=1)
 
     assert failed.stderr == (
-        f"ERROR: {REPRODUCE}: data/results/{NAME}: there is no result to reproduce: "
+        f"ERROR: result:backtest:{NAME}: data/results/{NAME}: there is no result to reproduce: "
         f"run `doit backtest:{NAME}`\n"
     )
+    assert failed.stdout == ""  # nothing was built for it

@@ -16,7 +16,7 @@ from tbv8.errors import DataError
 from tbv8.experiments.cluster import Cluster, import_ray
 from tbv8.experiments.keys import made_by, to_trial
 from tbv8.experiments.pool import Died
-from tbv8.experiments.trial import Data, run_trial
+from tbv8.experiments.trial import TrialData, run_trial
 from tests.experiments.builders import days, ema, tables
 from tests.experiments.test_pool import jobs, mischief
 
@@ -63,7 +63,7 @@ def run(
                 os.kill(pid, signal.SIGKILL)
 
     digest = code or made_by(asked[0])
-    data = Data(tables=dict(tables(2)), funding={})
+    data = TrialData(tables=dict(tables(2)), funding={})
     with Cluster(
         asked[0], data, address=address, workers=2, made_by=digest, limit_ms=limit_ms
     ) as cluster:

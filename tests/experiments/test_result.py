@@ -17,15 +17,21 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Experiment, MonteCarlo, Objective
 from tbv8.errors import DataError
+from tbv8.experiments.folder import to_json
 from tbv8.experiments.keys import subject_of
-from tbv8.experiments.listing import list_trials, trial_lines
+from tbv8.experiments.listing import compare_experiment, list_trials, trial_lines
+from tbv8.experiments.montecarlo import to_paths
 from tbv8.experiments.result import (
     Findings,
     caution,
     daily_of,
+    drawdown_text,
     efficiency_text,
+    gains_text,
+    losses_text,
     read_findings,
     result_lines,
+    return_text,
     sharpe_text,
     to_equity,
 )
@@ -33,6 +39,7 @@ from tbv8.experiments.stitching import Stitched, StitchedWindow
 from tbv8.experiments.survey import Survey
 from tbv8.experiments.walkforward import Fold
 from tbv8.market import DAY_MS, ONE_MINUTE
+from tbv8.page.words import counted
 from tbv8.results.statistics import measure_curve
 from tbv8.store.database import open_reader
 from tbv8.store.trials import Details, Trial, open_trials
@@ -71,7 +78,7 @@ class Database:
                     trades=trades,
                     digest=equity.tobytes()[:32],
                 )
-                stats = {} if own else {"error": "x.py:1: on purpose"}
+                stats = {"sharpe": trial.sharpe} if own else {"error": "x.py:1: on purpose"}
                 details = Details(
                     stats=json.dumps(stats).encode(), equity=equity.tobytes() if own else b""
                 )
@@ -176,6 +183,31 @@ def test_luck_counts_all_tries_of_any_experiment(database: Database) -> None:
     assert found.luck.overfitting is not None
 
 
+def test_a_comparison_counts_the_tries_that_came_after_the_result(
+    database: Database, tmp_path: Path
+) -> None:
+    first, second = sweep("first", 2, 3, 4, 5), sweep("second", 5, 6, 7)
+    returns = noise(1, 6)
+    database.run(first, returns[:4])
+    (tmp_path / "experiments/first").mkdir(parents=True)
+    (tmp_path / "experiments/first/summary.json").write_text(
+        json.dumps(to_json(database.findings(first)), default=str)
+    )
+    database.run(second, returns[3:])  # shares one trial
+
+    with open_reader(database.path) as query:
+        compared = compare_experiment(query, first, tmp_path)
+    luck = database.findings(first).luck
+    database.run(first, returns[1:5])  # the rows of the result are gone
+    with open_reader(database.path) as query:
+        replaced = compare_experiment(query, first, tmp_path)
+
+    assert luck is not None
+    assert luck.deflated is not None
+    assert (compared.tries, compared.deflated_sharpe) == (6, luck.deflated)
+    assert replaced.deflated_sharpe is None
+
+
 def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None:
     asked = sweep("first", 2, 3, 4, 5, monte_carlo=MonteCarlo(paths=20, block_days=5, seed=1))
     database.run(asked, [*noise(2, 3), []])
@@ -185,7 +217,7 @@ def test_every_line_with_a_sharpe_ratio_has_its_luck(database: Database) -> None
     with open_reader(database.path) as query:
         listed = list_trials(query, asked, Path("none"), top=9, sort="sharpe")
 
-    assert said[1] == "  4 trials of the search, 1 of the Monte Carlo"
+    assert said[1] == "  4 trials for the search, 1 for the Monte Carlo"
     assert said[2] == "  ! 1 trial failed: x.py:1: on purpose"
     (best,) = [line for line in said if "Sharpe " in line and "return" in line]
     assert "deflated Sharpe ratio (DSR) " in best
@@ -228,14 +260,30 @@ def test_markets_are_no_tries_and_the_lines_tell_what_they_came_to(database: Dat
     assert drawn.trades.losses[0] == pytest.approx(0.75, abs=0.2)
     head, origins, *said = result_lines(found)
     assert head.startswith("first: 2 trials of ")
-    assert origins == "  2 trials of the search, 6 of the Monte Carlo"
+    assert origins == "  2 trials for the search, 6 for the Monte Carlo"
     assert said[2] == "  ! deflated Sharpe ratio 90%: below 95% it is likely luck"
-    assert said[3].startswith("  its days in other orders (40): return +17")
-    assert said[3].endswith(", drawdown up to 0.00%, loss in 0%, of 10% in 0%, of 30% in 0%")
-    assert said[5] == "  its round trips in other orders (40): drawdown up to 10.00%"
+    assert said[3].startswith("  its days in other orders (40 paths): return +17")
+    assert said[3].endswith("; drawdown at most 0.00%; none loses money")
+    assert said[5] == "  its round trips in other orders (40 paths): drawdown at most 10.00%"
     assert said[6] == (
-        "  markets made of its days (4): return -40.00% .. +900.00%, drawdown up to 900.00%, "
-        "loss in 50%, of 10% in 50%, of 30% in 25%, 1 failed"
+        "  markets made of its days (4 markets): return -40.00% to +900.00%; drawdown at most "
+        "900.00%; 50.0% lose money, 50.0% lose 10% or more, 25.0% lose 30% or more; 1 failed"
+    )
+
+
+def test_lines_of_many_paths_say_how_many_of_20_stay_within_and_the_worst() -> None:
+    # of 100 paths the returns are -50 % to +49 %, the drawdowns 0 to 99 %
+    rows = np.array([[(at - 50) / 100, at / 100, math.nan] for at in range(100)])
+    paths = to_paths(rows, np.ones((100, 2)), np.arange(2), losses=(0.1, 0.6, 0.7))
+
+    assert return_text(paths, "path") == (
+        "return -45.00% to +45.00% in 18 of 20 paths, at worst -50.00%"
+    )
+    assert drawdown_text(paths, "path") == (
+        "drawdown at most 95.00% in 19 of 20 paths, at worst 99.00%"
+    )
+    assert losses_text((0.1, 0.6, 0.7), paths) == (
+        "50.0% lose money, 41.0% lose 10% or more, none loses 60%"
     )
 
 
@@ -283,55 +331,61 @@ def test_what_speaks_against_a_trial_is_spelt_out(case: str) -> None:
     assert caution(**(good | changes)) == expected
 
 
+NO_PROFIT = "the Sharpe ratio out of sample is not above 0"
 EFFICIENCIES: dict[str, Any] = {
-    "both above 0": (2.0, 1.0, 0.5, "efficiency 0.50"),
-    "a loss later": (
-        2.0,
-        -1.0,
-        -0.5,
-        "efficiency – (the Sharpe ratio out of sample is not above 0)",
-    ),
-    "a loss before": (
-        -2.0,
+    # the ratios in sample, that of all days out of sample, what is said
+    "pooled": ([2.0, 6.0], 1.0, "0.25 (mean Sharpe ratio in sample 4.00)"),
+    "a window without": (
+        [2.0, None],
         1.0,
-        None,
-        "efficiency – (no window has a Sharpe ratio above 0 in sample)",
+        "0.50 (mean Sharpe ratio in sample 2.00, of 1 of the windows)",
     ),
-    "short windows": (
-        2.0,
-        None,
-        None,
-        "efficiency – (windows are too short for a Sharpe ratio, which needs 30 days)",
+    "a loss later": ([2.0], -1.0, f"– ({NO_PROFIT})"),
+    "a loss before": (
+        [-3.0, 1.0],
+        1.0,
+        "– (the mean Sharpe ratio in sample is -1.00, not above 0)",
     ),
+    "short training": (
+        [None, None],
+        1.0,
+        "– (no window has a Sharpe ratio in sample, which needs 30 days)",
+    ),
+    "short testing": ([2.0], None, "– (there is no Sharpe ratio out of sample)"),
 }
 
 
 @pytest.mark.parametrize("case", EFFICIENCIES)
-def test_an_efficiency_that_misleads_is_a_dash_with_its_reason(case: str) -> None:
-    trained, tested, ratio, expected = EFFICIENCIES[case]
-    window = StitchedWindow(
-        fold=Fold(days(0, 9), days(9, 18)),
-        number=0,
-        params={},
-        trained=_trial(trained),
-        tested=_trial(tested),
-        gain=Decimal(0),
-        switch_cost=Decimal(0),
-        carried={},
-        efficiency=ratio,
-    )
+def test_the_efficiency_is_of_all_days_out_of_sample(case: str) -> None:
+    trained, tested, expected = EFFICIENCIES[case]
+    # the windows' own ratios out of sample play no part: short ones have none
+    windows = [
+        StitchedWindow(
+            fold=Fold(days(0, 9), days(9, 18)),
+            number=0,
+            params={},
+            trained=_trial(ratio),
+            tested=_trial(None),
+            gain=Decimal(0),
+            switch_cost=Decimal(0),
+            carried={},
+            efficiency=None,
+        )
+        for ratio in trained
+    ]
     times_ms, equity = np.array([0, 9 * DAY_MS]), np.array([10**12, 10**12])
     walk = Stitched(
-        windows=[window],
+        windows=windows,
         times_ms=times_ms,
         equity=equity,
         window_of=np.zeros(2, dtype=np.int64),
-        performance=measure_curve(times_ms, equity),
-        efficiency=ratio,
+        performance=replace(measure_curve(times_ms, equity), sharpe=tested),
     )
 
-    assert efficiency_text(walk) == expected
-    assert sharpe_text(walk) == "no Sharpe ratio (9 days, at least 30 needed)"
+    assert efficiency_text(walk) == f"efficiency {expected}"
+    assert gains_text(walk) == f"{counted(len(trained), 'window')}, none of them with a gain"
+    if tested is None:
+        assert sharpe_text(walk) == "no Sharpe ratio (9 days, at least 30 needed)"
 
 
 def _trial(sharpe: float | None) -> Trial:

@@ -16,7 +16,7 @@ from tbv8.config.space import Search, points
 from tbv8.experiments.result import to_equity
 from tbv8.experiments.stitching import OutOfSample, Stitched, stitch
 from tbv8.experiments.trial import Outcome, run_trial
-from tbv8.experiments.walkforward import choose, folds, neighbours
+from tbv8.experiments.walkforward import choose_trial, folds, neighbours
 from tbv8.market import DAY_MS, Span
 from tbv8.store.trials import Trial
 from tests.backtest.builders import install
@@ -120,9 +120,9 @@ def test_the_first_of_the_best_is_chosen_of_those_that_traded_enough() -> None:
         None,
     ]
 
-    assert choose(trials, most) == 1
-    assert choose(trials, least) == 0
-    assert choose(trials[3:], most) is None
+    assert choose_trial(trials, most) == 1
+    assert choose_trial(trials, least) == 0
+    assert choose_trial(trials[3:], most) is None
 
 
 def test_a_plateau_is_preferred_to_a_peak() -> None:
@@ -132,8 +132,8 @@ def test_a_plateau_is_preferred_to_a_peak() -> None:
     objective = Objective(metric="return", maximize=True, min_trades=1)
 
     assert around == [[1], [0, 2], [1, 3], [2, 4], [3]]
-    assert choose(trials, objective) == 1
-    assert choose(trials, objective, neighbours=around) == 4
+    assert choose_trial(trials, objective) == 1
+    assert choose_trial(trials, objective, neighbours=around) == 4
 
 
 def test_neighbours_in_two_dimensions_leave_out_points_that_are_not_tried() -> None:

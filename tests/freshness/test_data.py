@@ -697,7 +697,7 @@ def test_several_wanted_spans_are_all_looked_at(db_path: Path) -> None:
 
 
 def test_history_of_an_absent_database_cannot_be_asked(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no database: run `doit migrate`"):
+    with pytest.raises(DataError, match=r"tbv8.sqlite: there is no database"):
         missing(tmp_path / "tbv8.sqlite", days(0, 1))
 
 

@@ -25,6 +25,7 @@ from tbv8.freshness import result as result_module
 from tbv8.freshness.result import (
     backtest_inputs,
     backtest_state,
+    changes,
     needs_only_drawing,
     static_inputs,
     static_state,
@@ -98,6 +99,8 @@ from tbv8.strategies import averages
 
 
 class FollowConfig:
+    instrument_ids: tuple
+    bar_types: tuple
     fast: int = 20
     slow: int = 50
     size: float | None = None
@@ -260,7 +263,7 @@ def test_a_result_is_absent_at_first_and_fresh_when_it_is_there(bench: Bench) ->
 def test_a_result_cannot_be_asked_for_without_a_database(bench: Bench) -> None:
     bench.db_path.unlink()
 
-    with pytest.raises(DataError, match="there is no database: run `doit migrate`"):
+    with pytest.raises(DataError, match=r"tbv8.sqlite: there is no database"):
         bench.state()
 
 
@@ -655,6 +658,22 @@ def test_every_symbol_and_timeframe_that_it_reads_is_in_the_key(bench: Bench) ->
     assert bench.reasons() == tuple(
         f"the {timeframe} bars of ETH/USDT in its span changed" for timeframe in ("5m", "15m", "1m")
     )
+
+
+def test_a_changed_length_is_shown_as_a_file_has_it(bench: Bench) -> None:
+    bench.edit("history.yaml", '"2024-01-01"', '"2024-01-02"')
+    bench.write_result()
+
+    bench.edit("strategies/mine.yaml", "slippage_ticks: 1", "slippage_ticks: 1, warm_up: 36h")
+
+    assert "warm_up: 0d became 36h" in bench.reasons()
+
+
+def test_lists_of_a_key_are_the_same_as_read_and_as_written() -> None:
+    before = {"losses": [0.05, 0.1], "block_days": 10}
+    now = {"losses": (0.05, 0.1), "block_days": 12}
+
+    assert changes("experiment", before, now) == ["block_days: 10 became 12"]
 
 
 def test_a_warm_up_is_in_the_key_with_its_bars(bench: Bench) -> None:

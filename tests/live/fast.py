@@ -23,10 +23,9 @@ from tbv8.config.files import Routing
 from tbv8.config.records import Strategy, Venue
 from tbv8.live import host
 from tbv8.live.plan import Plan
-from tbv8.live.watch import Options, watch
+from tbv8.live.watch import WatchOptions, watch
 from tbv8.market import parse_timeframe
-from tbv8.recorder.run import Options as RecorderOptions
-from tbv8.recorder.run import record
+from tbv8.recorder.run import RecorderOptions, record
 from tests.backtest.builders import limits, rules
 from tests.live.rig import World, ema, make_plan
 from tests.recorder.rig import QUICK, venue
@@ -150,7 +149,7 @@ def watch_fast(plans: Mapping[str, Plan], for_s: float, **options: Any) -> None:
     """Watch a session whose hosts have the fast clock."""
     watch(
         plans,
-        Options(
+        WatchOptions(
             root=Path.cwd(),
             for_s=for_s,
             host_module="tests.live.fast_host",

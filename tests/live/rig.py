@@ -19,8 +19,8 @@ from tbv8.aggregate import aggregate
 from tbv8.config.records import Strategy
 from tbv8.live.driver import JournaledSession, read_journaled
 from tbv8.live.host import run_host
-from tbv8.live.plan import Plan, Report, on_venue
-from tbv8.live.setting import Setting
+from tbv8.live.plan import Plan, ProcessReport, on_venue
+from tbv8.live.setting import HostEnvironment
 from tbv8.manifest import Input
 from tbv8.market import (
     HOUR_MS,
@@ -67,7 +67,7 @@ class World:
     holds_until_ms: int = 0
     clock_error_ms: int = 0
     events: list[tuple[int, Callable[[], object]]] = field(default_factory=list)
-    reports: list[Report] = field(default_factory=list)
+    reports: list[ProcessReport] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._walks = {s: self._walk(s) for s in self.series}
@@ -186,7 +186,7 @@ class World:
             count()
             return self.now_ms + self.clock_error_ms
 
-        def report(one: Report) -> None:
+        def report(one: ProcessReport) -> None:
             count()
             self.reports.append(one)
 
@@ -194,7 +194,7 @@ class World:
             count()
             return self.now_ms >= end_ms
 
-        setting = Setting(
+        setting = HostEnvironment(
             now_ms=now_ms,
             report=report,
             is_over=is_over,

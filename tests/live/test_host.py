@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
 from tbv8.live.results import replay
-from tbv8.live.stopping import Answer, positions_text, read_answer, stop_line
+from tbv8.live.stopping import SessionReply, positions_text, read_reply, stop_line
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -389,11 +389,11 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
 
     # then
     state = world.journaled(plan).session.state
-    assert stop_line("live", Answer("", state, is_confirmed=True)) == (
+    assert stop_line("live", SessionReply("", state, is_confirmed=True)) == (
         "live: stopped: holds 0.5 BTC long, 2 working orders cancelled; `doit stop live --close` "
         "closes it; the process goes on, Ctrl-C ends it"
     )
-    assert stop_line("live", Answer("no session runs", state)) == (
+    assert stop_line("live", SessionReply("no session runs", state)) == (
         "live: stopped (no session runs), holds 0.5 BTC long; `doit stop live --close` closes it"
     )
 
@@ -404,11 +404,11 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
     # then
     state = world.journaled(plan).session.state
     assert (state["commands"], state["cancelled"], positions_text(state)) == (2, 0, "")
-    answer = read_answer(world.db_path, "test_v1", action="stop", close=True)
-    assert answer is not None
-    assert [(fill["side"], fill["quantity"]) for fill in answer.fills] == [("sell", "0.500")]
-    price = answer.fills[0]["price"]
-    assert stop_line("live", answer) == (
+    reply = read_reply(world.db_path, "test_v1", action="stop", close=True)
+    assert reply is not None
+    assert [(fill["side"], fill["quantity"]) for fill in reply.fills] == [("sell", "0.500")]
+    price = reply.fills[0]["price"]
+    assert stop_line("live", reply) == (
         f"live: stopped: sold 0.500 BTC/USDT at {price}, holds no position, no order to "
         "cancel; the process goes on, Ctrl-C ends it"
     )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbv8.aggregate import aggregate
-from tbv8.live.minutes import Builder, join, to_bars, to_table
+from tbv8.live.minutes import Builder, join_minutes, minutes_to_bars, to_table
 from tbv8.market import MINUTE_MS, Bar, parse_timeframe
 from tbv8.store.sessions import SessionMinute
 from tests.builders import MONDAY, ROOT
@@ -49,7 +49,7 @@ def test_bars_are_those_that_are_built_to_the_last_bit(
 ) -> None:
     minutes = table(volumes, seed, gaps)
 
-    assert to_bars(minutes, timeframe).equals(aggregate(minutes, timeframe))  # type: ignore[arg-type]
+    assert minutes_to_bars(minutes, timeframe).equals(aggregate(minutes, timeframe))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("volumes", [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.1, 0.2, 0.7]])
@@ -63,7 +63,7 @@ def test_minutes_without_trades_count_only_where_a_bar_has_nothing_else(
         ]
     )
 
-    (bar,) = to_bars(minutes, TIMEFRAMES[0]).to_pylist()
+    (bar,) = minutes_to_bars(minutes, TIMEFRAMES[0]).to_pylist()
 
     only = [n for n, v in enumerate(volumes) if v] or [0, 1, 2]
     assert bar == {
@@ -88,8 +88,8 @@ def test_minute_by_minute_the_bars_are_those_of_all_at_once_and_none_is_a_part(
     ]
 
     one_by_one = Builder(strategy, first_ms)
-    found = join(strategy, [one_by_one.build([minute]) for minute in minutes])
-    at_once = join(strategy, [Builder(strategy, first_ms).build(minutes)])
+    found = join_minutes(strategy, [one_by_one.build([minute]) for minute in minutes])
+    at_once = join_minutes(strategy, [Builder(strategy, first_ms).build(minutes)])
 
     expected = whole(world, strategy, first_ms, START_MS + 100 * MINUTE_MS)
     assert found.steps == at_once.steps == expected.steps

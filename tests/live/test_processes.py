@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.live.plan import Report
+from tbv8.live.plan import ProcessReport
 from tbv8.live.results import check_replay
 from tbv8.market import MINUTE_MS, Bar, parse_time
 from tbv8.store.database import open_reader
@@ -44,11 +44,11 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
-def until(minutes: int) -> Callable[[str, Report], None]:
+def until(minutes: int) -> Callable[[str, ProcessReport], None]:
     """Return what ends a watched session, as a user does, after so many minutes of the primary."""
     left = minutes
 
-    def count(role: str, report: Report) -> None:
+    def count(role: str, report: ProcessReport) -> None:
         nonlocal left
         left -= role == "primary" and report.kind == "minute"
         if left == 0:
@@ -95,7 +95,7 @@ def test_killed_at_random_it_goes_on_from_its_journal(db_path: Path, tmp_path: P
         used_minutes = threading.Semaphore(0)
         count = until(MINUTES)
 
-        def on_report(role: str, report: Report) -> None:
+        def on_report(role: str, report: ProcessReport) -> None:
             if report.kind == "minute":
                 used_minutes.release()
             count(role, report)

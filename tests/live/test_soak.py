@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tbv8.live.plan import Report
+from tbv8.live.plan import ProcessReport
 from tbv8.live.results import check_replay
 from tbv8.market import MINUTE_MS
 from tests.builders import rows
@@ -85,7 +85,7 @@ def test_after_random_faults_a_session_can_be_given_again(
                 half = "early" if time.monotonic() - began_s < SECONDS / 3 else "late"
                 memory[half] = max(_resident_mb(pid) for pid in hosts() or [os.getpid()])
 
-        def count(role: str, report: Report) -> None:
+        def count(role: str, report: ProcessReport) -> None:
             seen[f"{role} {report.kind}"] += 1
 
         try:

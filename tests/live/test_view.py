@@ -10,8 +10,8 @@ import pytest
 
 from tbv8.errors import ConfigError
 from tbv8.live.metrics import serve_metrics
-from tbv8.live.plan import Report
-from tbv8.live.view import SessionView, View
+from tbv8.live.plan import ProcessReport
+from tbv8.live.view import SessionsView, SessionView
 from tests.builders import MONDAY
 
 STATE: dict[str, Any] = {
@@ -43,7 +43,7 @@ EVENTS = [
 ]
 
 
-def minute(**changes: Any) -> Report:
+def minute(**changes: Any) -> ProcessReport:
     state = STATE | changes.pop("state", {})
     values: dict[str, Any] = {
         "kind": "minute",
@@ -52,17 +52,17 @@ def minute(**changes: Any) -> Report:
         "took_ms": 1.5,
         "state": state,
     }
-    return Report(**(values | changes))
+    return ProcessReport(**(values | changes))
 
 
 def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[str]) -> None:
-    view = View("a", {"primary": SessionView()})
+    view = SessionsView("a", {"primary": SessionView()})
 
     view.show("primary", minute(events=EVENTS))
     view.show("shadow", minute(state={"barred": "stopped"}, is_warm_up=True))
-    view.show("primary", Report(kind="replayed"))
-    view.show("primary", Report(kind="alive"))
-    view.show("primary", Report(kind="stale", text="no closed minute since noon"))
+    view.show("primary", ProcessReport(kind="replayed"))
+    view.show("primary", ProcessReport(kind="alive"))
+    view.show("primary", ProcessReport(kind="stale", text="no closed minute since noon"))
 
     assert capsys.readouterr().out.splitlines() == [
         "   a: 2024-01-01T00:00:00Z buy 1 BTC/USDT at 100, fee 0.10 USD",
@@ -82,16 +82,16 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
     [
         ([], "starting"),
         ([minute()], ""),
-        ([Report(kind="waiting")], "waiting"),
-        ([minute(), Report(kind="stale")], "stale"),
-        ([minute(), Report(kind="stale"), Report(kind="fresh")], ""),
-        ([minute(), Report(kind="stopped"), minute(state={"barred": "stopped"})], "stopped"),
-        ([Report(kind="stopped"), Report(kind="started")], ""),
-        ([minute(), Report(kind="killed")], "killed"),
-        ([minute(), Report(kind="alive"), Report(kind="written")], ""),
+        ([ProcessReport(kind="waiting")], "waiting"),
+        ([minute(), ProcessReport(kind="stale")], "stale"),
+        ([minute(), ProcessReport(kind="stale"), ProcessReport(kind="fresh")], ""),
+        ([minute(), ProcessReport(kind="stopped"), minute(state={"barred": "stopped"})], "stopped"),
+        ([ProcessReport(kind="stopped"), ProcessReport(kind="started")], ""),
+        ([minute(), ProcessReport(kind="killed")], "killed"),
+        ([minute(), ProcessReport(kind="alive"), ProcessReport(kind="written")], ""),
     ],
 )
-def test_what_is_known_of_a_session(reports: list[Report], problem: str) -> None:
+def test_what_is_known_of_a_session(reports: list[ProcessReport], problem: str) -> None:
     shown = SessionView()
 
     for report in reports:
@@ -116,7 +116,7 @@ def test_prometheus_reads_numbers_and_health() -> None:
 
         for shown in sessions.values():
             shown.update(minute())
-        sessions["shadow"].update(Report(kind="stale"))
+        sessions["shadow"].update(ProcessReport(kind="stale"))
         code, text = read(port, "metrics")
 
         assert code == 200

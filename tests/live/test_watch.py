@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tbv8.errors import DataError
-from tbv8.live.plan import Report
+from tbv8.live.plan import ProcessReport
 from tbv8.live.results import check_replay
 from tbv8.market import MINUTE_MS
 from tbv8.store.sessions import session_lock
@@ -131,9 +131,9 @@ def test_a_secondary_without_data_leaves_the_primary_alone(world: World) -> None
     plans = make_plans(world.db_path)
     record_all(world)
     set_clock(START_MS - 20_000, 60)
-    minutes: list[Report] = []
+    minutes: list[ProcessReport] = []
 
-    def count(role: str, report: Report) -> None:
+    def count(role: str, report: ProcessReport) -> None:
         if report.kind == "minute":
             assert role == "primary"
             minutes.append(report)

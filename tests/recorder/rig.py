@@ -12,7 +12,7 @@ from typing import Any
 from tbv8.config.records import Venue
 from tbv8.market import MINUTE_MS, Span
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.run import Handle, Options, record
+from tbv8.recorder.run import RecorderOptions, RunningRecorder, record
 from tests.builders import naive_digest, rows
 from tests.servers.live_market import Truth
 from tests.servers.live_server import LiveServer
@@ -56,16 +56,16 @@ class Running:
 
     def __init__(self, db_path: Path, venues: Sequence[Venue], **options: Any) -> None:
         self._started = threading.Event()
-        self._handle: Handle | None = None
+        self._handle: RunningRecorder | None = None
         self.error: BaseException | None = None
         if "local_ms" in options:  # a venue's clock that runs faster than ours
             options.setdefault("steady_ms", options["local_ms"])
-        self._options = Options(**({"pace": QUICK} | options), on_start=self._start)
+        self._options = RecorderOptions(**({"pace": QUICK} | options), on_start=self._start)
         self._thread = threading.Thread(target=self._run, args=(db_path, venues), daemon=True)
         self._thread.start()
         self._started.wait(60)
 
-    def _start(self, handle: Handle) -> None:
+    def _start(self, handle: RunningRecorder) -> None:
         self._handle = handle
         self._started.set()
 
@@ -78,7 +78,7 @@ class Running:
             self._started.set()
 
     @property
-    def handle(self) -> Handle:
+    def handle(self) -> RunningRecorder:
         """What it said when it began; its error instead, if it has one."""
         if self._handle is None:
             raise self.error or AssertionError("it did not start")

@@ -171,7 +171,7 @@ def test_metrics_hold_few_connections_and_none_for_long(capfd: pytest.CaptureFix
     got, took_s = served(ask, lasts_s=0.5)
 
     assert got.endswith(b"ok\n")
-    assert took_s < 2.0
+    assert took_s < 4.0  # before a connection gives up
     assert capfd.readouterr() == ("", "")
 
 

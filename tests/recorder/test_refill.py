@@ -268,12 +268,12 @@ def test_a_burst_is_free_and_what_follows_waits_for_its_weight(server: LiveServe
     async def burst(rest: RestClient) -> None:
         began_s = time.monotonic()
         for _ in range(100):
-            await rest.await_turn(1)
-        assert time.monotonic() - began_s < 0.9  # a second if it were not free
+            await rest.await_turn(5)
+        assert time.monotonic() - began_s < 4  # five seconds if it were not free
         await rest.await_turn(10)
         await rest.await_turn(5)
 
-    assert timed(burst, server, burst=100.0) >= 0.14
+    assert timed(burst, server, burst=500.0) >= 0.14
 
 
 def test_time_that_passed_gives_no_more_than_one_burst(server: LiveServer) -> None:

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import pytest
 
 from tbv8.errors import ConfigError, DataError, VenueError
-from tbv8.recorder.run import Options, record
+from tbv8.recorder.run import RecorderOptions, record
 from tests.builders import ROOT, rows
 from tests.recorder.rig import QUICK, check, gaps_in, recording, venue, wait_until
 from tests.servers.live_faults import Fault
@@ -25,7 +25,7 @@ from tests.servers.live_server import LiveServer
 CHILD = """
 import sys
 from pathlib import Path
-from tbv8.recorder.run import Options, record
+from tbv8.recorder.run import RecorderOptions, record
 from tests.recorder.rig import QUICK, venue
 
 class Server:
@@ -33,7 +33,7 @@ class Server:
 
 venues = [venue("hyperliquid", Server, {"BTC/USDT": "BTC"})]
 for_s = float(sys.argv[4]) if len(sys.argv) > 4 else None
-record(Path(sys.argv[1]), venues, Options(pace=QUICK, for_s=for_s))
+record(Path(sys.argv[1]), venues, RecorderOptions(pace=QUICK, for_s=for_s))
 """
 
 
@@ -113,7 +113,7 @@ def test_a_second_recorder_is_refused_and_the_first_goes_on(
 
     with recording(db_path, venues) as running:
         with pytest.raises(DataError, match=r"another recorder \(process \d+\) is writing to it"):
-            record(db_path, venues, Options(pace=QUICK))
+            record(db_path, venues, RecorderOptions(pace=QUICK))
         await_rows(db_path)
         assert running.error is None
 
@@ -244,16 +244,20 @@ def test_a_taken_metrics_port_is_told(db_path: Path, hyperliquid: LiveServer) ->
     venues = [venue("hyperliquid", hyperliquid, {"BTC/USDT": "BTC"})]
 
     with pytest.raises(ConfigError, match=r"--metrics-port: port .* cannot be opened"):
-        record(db_path, venues, Options(pace=QUICK, metrics_port=hyperliquid.port))
+        record(db_path, venues, RecorderOptions(pace=QUICK, metrics_port=hyperliquid.port))
     with pytest.raises(ConfigError, match=r"port 65536 cannot be opened \(beyond 65535\)"):
-        record(db_path, venues, Options(pace=QUICK, metrics_port=65536))
+        record(db_path, venues, RecorderOptions(pace=QUICK, metrics_port=65536))
 
 
 def test_venues_that_cannot_be_recorded_are_told(db_path: Path) -> None:
     with pytest.raises(ConfigError, match="no venue is enabled"):
-        record(db_path, [venue("mexc", None, {"BTC/USDT": "BTC_USDT"}, enabled=False)], Options())
+        record(
+            db_path,
+            [venue("mexc", None, {"BTC/USDT": "BTC_USDT"}, enabled=False)],
+            RecorderOptions(),
+        )
     with pytest.raises(ConfigError, match=r"sample\.yaml: enabled: tbv8 cannot record this venue"):
-        record(db_path, [venue("sample", None, {"BTC/USDT": "BTC/USDT"})], Options())
+        record(db_path, [venue("sample", None, {"BTC/USDT": "BTC/USDT"})], RecorderOptions())
 
 
 class Nobody:
@@ -271,7 +275,7 @@ def test_a_run_in_which_no_venue_sent_anything_is_no_success(
     ]
 
     with pytest.raises(VenueError) as refused:
-        record(db_path, venues, Options(pace=QUICK, for_s=1.2))
+        record(db_path, venues, RecorderOptions(pace=QUICK, for_s=1.2))
 
     assert str(refused.value) == (
         "hyperliquid and mexc sent nothing in 1 s, nothing was recorded: see the lines above; "
@@ -289,7 +293,7 @@ def test_one_venue_that_delivers_is_a_success(
         venue("mexc", Nobody, {"BTC/USDT": "BTC_USDT"}),
     ]
 
-    record(db_path, venues, Options(pace=QUICK, for_s=3))
+    record(db_path, venues, RecorderOptions(pace=QUICK, for_s=3))
 
     assert trades(db_path)
     assert "; mexc NEVER SENT ANYTHING" in capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tbv8.errors import ConfigError
-from tbv8.recorder.run import Options, record
+from tbv8.recorder.run import RecorderOptions, record
 from tests.builders import rows, shell
 from tests.recorder.rig import QUICK, check, recording, venue, wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
@@ -78,7 +78,7 @@ def test_a_series_whose_market_was_changed_is_refused(
     pepe = venue("hyperliquid", None, symbols, multipliers=multipliers)
 
     with pytest.raises(ConfigError) as refused:
-        record(db_path, [pepe], Options(pace=QUICK, for_s=1))
+        record(db_path, [pepe], RecorderOptions(pace=QUICK, for_s=1))
 
     assert str(refused.value) == (
         f"config/venues/hyperliquid.yaml: symbols.{PEPE}: its stored rows are of 'kPEPE' in units "

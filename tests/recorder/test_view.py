@@ -9,7 +9,7 @@ import pytest
 from tbv8.market import Series
 from tbv8.recorder.pace import STANDARD
 from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
-from tbv8.recorder.view import Rates, View, line, table
+from tbv8.recorder.view import EventRates, RecorderView, line, table
 
 
 def stream(symbol: str, channel: str, **changes: Any) -> StreamStatus:
@@ -55,14 +55,14 @@ def status(*streams: StreamStatus, events: int = 0, **changes: Any) -> RecorderS
 
 
 def shown(now: RecorderStatus, *, width: int = 200, height: int = 50) -> list[str]:
-    return [text.plain for text in table(now, Rates(), width=width, height=height)]
+    return [text.plain for text in table(now, EventRates(), width=width, height=height)]
 
 
 BTC = (stream("BTC/USDT", "trades"), stream("BTC/USDT", "bbo", events=900, lag_ms=80))
 
 
 def test_a_symbol_has_one_line_with_its_state_price_rate_lag_counts_and_gaps() -> None:
-    rates = Rates()
+    rates = EventRates()
     table(status(*BTC, running_s=3723.0), rates, width=80, height=50)
     later = (stream("BTC/USDT", "trades", events=1210), BTC[1])
 
@@ -96,7 +96,7 @@ def test_a_wide_terminal_shows_what_came_again_and_how_long_it_was_silent() -> N
 def test_states_that_differ_are_both_shown_and_minutes_that_wait_too() -> None:
     trades = stream("BTC/USDT", "trades", state="stale", minutes_waiting=4)
 
-    row = table(status(trades, BTC[1]), Rates(), width=80, height=50)[3]
+    row = table(status(trades, BTC[1]), EventRates(), width=80, height=50)[3]
 
     assert row.plain.split()[1] == "stale/up"
     assert "12+4" in row.plain
@@ -125,7 +125,7 @@ def test_where_there_is_no_room_those_that_are_not_well_are_shown_first() -> Non
 
 
 def test_a_database_that_refuses_and_dropped_events_are_told_in_red() -> None:
-    last = table(status(*BTC, stuck_s=12.0, dropped=1500), Rates(), width=80, height=50)[-1]
+    last = table(status(*BTC, stuck_s=12.0, dropped=1500), EventRates(), width=80, height=50)[-1]
 
     assert last.plain.startswith("the database could not be written for 12 s; 1,500 events DROPPED")
     assert "red" in str(last.style)
@@ -134,7 +134,7 @@ def test_a_database_that_refuses_and_dropped_events_are_told_in_red() -> None:
 def test_elsewhere_a_line_tells_it() -> None:
     bad = stream("BTC/USDT", "bbo", state="down")
 
-    text = line(status(BTC[0], bad, events=50, running_s=10.0), Rates())
+    text = line(status(BTC[0], bad, events=50, running_s=10.0), EventRates())
 
     assert text == (
         "   record: mexc up, 1/2 streams, 5/s; 2,400 trades, 1,100 bbo, 12 minutes, 17 waiting"
@@ -142,7 +142,7 @@ def test_elsewhere_a_line_tells_it() -> None:
 
 
 def test_the_like_of_a_line_is_said_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
-    view = View(STANDARD)
+    view = RecorderView(STANDARD)
 
     for port in (1, 2, 3):
         view.log(f"mexc: cannot connect (port {port})")

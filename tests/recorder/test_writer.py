@@ -12,7 +12,7 @@ import pytest
 
 from tbv8.recorder.outbox import Outbox
 from tbv8.recorder.pace import Pace
-from tbv8.recorder.writer import Writer
+from tbv8.recorder.writer import BatchWriter
 from tbv8.store.ticks import Batch, TickStore, bbo_row, open_ticks, trade_row
 from tests.builders import rows
 from tests.recorder.by_hand import BTC, ByHand, quote, trade
@@ -35,7 +35,7 @@ class Scene:
         self.committed: list[list[float]] = []
         self.outbox = outbox
         self.hand = ByHand()
-        self.writer = Writer(
+        self.writer = BatchWriter(
             store,
             outbox,
             {BTC: self.hand.desk},
@@ -115,7 +115,7 @@ def test_a_commit_is_told_when_other_readers_see_it(db_path: Path, store: TickSt
     seen: list[int] = []
     outbox = Outbox()
     outbox.batch.trades.append(trade_row(trade(1), 0))
-    writer = Writer(
+    writer = BatchWriter(
         store,
         outbox,
         {},

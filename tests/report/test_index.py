@@ -266,7 +266,7 @@ def test_a_damaged_result_is_said_to_be_so(
 
 def test_with_nothing_at_all_it_says_so(tmp_path: Path) -> None:
     path = tmp_path / "index.html"
-    problem = "data/tbv8.sqlite: there is no database: run `doit migrate`"
+    problem = "data/tbv8.sqlite: nobody has looked: do look"
     path.write_text(report_page(make_report(tmp_path / "none", problem=problem)))
 
     page = path.read_text()

@@ -11,7 +11,7 @@ import pytest
 from tbv8.build import build_bars
 from tbv8.market import DAY_MS, HOUR_MS, Series, Span, parse_timeframe
 from tbv8.store.bars import open_bars
-from tbv8.store.verify import Problem, drop, give_up, stored_datasets, stored_series, verify
+from tbv8.store.verify import DayProblem, drop, give_up, stored_datasets, stored_series, verify
 from tests.builders import (
     BTC,
     ETH,
@@ -39,12 +39,12 @@ def held(db_path: Path) -> Path:
     return db_path
 
 
-def found(db_path: Path, dataset: str = "ohlcv_1m", series: Series = BTC) -> list[Problem]:
+def found(db_path: Path, dataset: str = "ohlcv_1m", series: Series = BTC) -> list[DayProblem]:
     with open_bars(db_path) as store:
         return list(verify(store, dataset, series))
 
 
-def said(problems: Iterable[Problem]) -> list[tuple[int, str]]:
+def said(problems: Iterable[DayProblem]) -> list[tuple[int, str]]:
     """Return day (from 0) and words of each problem."""
     return [((problem.day_ms - day(0)) // DAY_MS, problem.problem) for problem in problems]
 
@@ -59,10 +59,10 @@ def nowhere(_dataset: str, _series: Series, _span: Span) -> bool:
 
 def repair(
     db_path: Path,
-    problems: list[Problem],
+    problems: list[DayProblem],
     *,
     can_fetch: Callable[[str, Series, Span], bool] = anywhere,
-) -> list[Problem]:
+) -> list[DayProblem]:
     """Drop what can come back; return what stays."""
     with open_bars(db_path) as store:
         return drop(store, problems, can_fetch=can_fetch)

@@ -273,7 +273,7 @@ def test_closing_early_ends_at_once_though_downloads_hang(server: BinanceServer)
 
         pieces.close()
 
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10  # not the 30 s of a download
     assert len(asked(server)) <= 9
 
 

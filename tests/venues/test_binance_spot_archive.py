@@ -15,6 +15,7 @@ from tbv8.market import DAY_MS, MINUTE_MS, Span
 from tbv8.venues.base import Fetched
 from tbv8.venues.binance.archive import UnusableError, parse_checksum, parse_file
 from tbv8.venues.binance.minutes import to_table
+from tests.lines import Line
 from tests.servers.binance import SIDES, BinanceServer, Hidden
 from tests.servers.binance_archive import Override
 from tests.servers.binance_faults import Fault
@@ -437,9 +438,9 @@ def test_a_host_that_fails_for_good_ends_the_run_in_one_line_after_what_is_whole
     with opened(server, time=time) as history, pytest.raises(VenueError) as failed:
         received += history.fetch(BTC, [span("2024-12-30T12:00:00", "2025-01-03")])
 
-    assert str(failed.value) == (
+    assert str(failed.value) == Line(
         f"binance_spot: {server.url}/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2025-01-01.zip: "
-        "HTTP 502 Bad Gateway, 6 times: run the same command again later"
+        "HTTP 502 Bad Gateway, 6 times: ..."
     )
     assert server.count("2025-01-01") == 6
     assert len(time.waits_s) == 5

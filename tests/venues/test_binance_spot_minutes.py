@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from tbv8.market import MINUTE_MS, Span
-from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
+from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
 
 START = 1_704_067_200_000  # 2024-01-01
 DAY = Span(START, START + 1440 * MINUTE_MS)
 
 
-def settled(rows: Sequence[tuple[int, float]], within: Span = DAY) -> Minutes:
+def settled(rows: Sequence[tuple[int, float]], within: Span = DAY) -> MinuteBars:
     """Settle flat bars of (open time, price)."""
     opens = np.array([ts for ts, _price in rows], dtype=np.int64)
     prices = np.array([price for _ts, price in rows])
@@ -26,13 +26,13 @@ def at(minute: int, past_ms: int = 0) -> int:
     return START + minute * MINUTE_MS + past_ms
 
 
-def prices(minutes: Minutes) -> list[tuple[int, float]]:
+def prices(minutes: MinuteBars) -> list[tuple[int, float]]:
     """Return minute and price of each bar."""
     numbers = ((minutes.ts_ms - START) // MINUTE_MS).tolist()
     return list(zip(numbers, minutes.values[0].tolist(), strict=True))
 
 
-def minutes_at(*numbers: int) -> Minutes:
+def minutes_at(*numbers: int) -> MinuteBars:
     return settled([(at(number), 1.0 + number) for number in numbers])
 
 
@@ -111,7 +111,7 @@ def test_rows_by_time_are_not_called_unsorted() -> None:
 
 
 def test_a_cut_holds_its_first_minute_and_not_the_one_at_its_end() -> None:
-    found = cut(minutes_at(0, 1, 2, 3), Span(at(1), at(3)))
+    found = within_span(minutes_at(0, 1, 2, 3), Span(at(1), at(3)))
 
     assert prices(found) == [(1, 2.0), (2, 3.0)]
 

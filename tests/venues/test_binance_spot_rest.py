@@ -355,7 +355,7 @@ def test_a_429_for_hours_says_until_when(server: BinanceServer, time: VirtualTim
     with opened(server, time=time) as history, pytest.raises(VenueError) as refused:
         history.clock_ms()
 
-    assert "is not to be asked until 2024-03-10T14:00:20Z" in str(refused.value)
+    assert "accepts no requests until 2024-03-10T14:00:20Z" in str(refused.value)
     assert time.waits_s == []
 
 

@@ -33,7 +33,7 @@ from tbv8.store.ledger import HISTORY, read_covered_spans
 from tbv8.store.verify import verify
 from tbv8.venues.base import Endpoints, FromFiles
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import PRICES, read_bars
+from tbv8.venues.files.read import PRICES, read_file
 from tbv8.venues.registry import make_history
 from tests.builders import (
     MONDAY,
@@ -80,12 +80,12 @@ def put(tmp_path: Path) -> Callable[..., Path]:
 
 def refusal(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        read_bars(path, name=path.name)
+        read_file(path, name=path.name)
     return str(caught.value)
 
 
 def rows_read(path: Path) -> list[tuple[Any, ...]]:
-    return rows_of(read_bars(path, name="x").table)
+    return rows_of(read_file(path, name="x").table)
 
 
 # Formats, columns and times
@@ -144,7 +144,7 @@ def test_every_format_gives_the_same_bars(
     path = put(form(bars))
 
     assert rows_read(path) == rows_of(bars)
-    assert read_bars(path, name="").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_file(path, name="").sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 # jesse has no export of its own. Its arrays are `timestamp, open, close, high, low, volume`
@@ -178,7 +178,7 @@ def test_what_users_save_of_jesse_is_read_as_it_is(
     path = put(text.encode())
 
     assert rows_read(path) == JESSE_BARS
-    assert layout in read_bars(path, name="").layout
+    assert layout in read_file(path, name="").layout
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_a_unit_of_time_is_told_apart_and_said(
     table = put(in_parquet(bars.set_column(0, "date", pa.array(column))), "table")
 
     assert rows_read(text) == rows_read(table) == rows_of(bars)
-    assert read_bars(text, name="").note("x") == f"x: 60 bars, `date` {unit}"
+    assert read_file(text, name="").note("x") == f"x: 60 bars, `date` {unit}"
 
 
 @given(
@@ -400,7 +400,7 @@ def test_times_without_a_zone_are_of_the_configured_one(
 ) -> None:
     path = put(f"{HEAD}\n{wall},2,4,1,3,5\n")
 
-    assert read_bars(path, name="", zone=zone).ts_ms.tolist() == [parse_time(utc)]
+    assert read_file(path, name="", zone=zone).ts_ms.tolist() == [parse_time(utc)]
 
 
 @pytest.mark.parametrize(
@@ -417,14 +417,14 @@ def test_a_local_time_that_is_no_one_moment_is_refused_with_its_line(
     path = put(f"{HEAD}\n2024-03-01 00:00,2,4,1,3,5\n{wall},2,4,1,3,5\n")
 
     with pytest.raises(DataError, match=f"^x:3: {said}"):
-        read_bars(path, name="x", zone="Europe/Berlin")
+        read_file(path, name="x", zone="Europe/Berlin")
 
 
 def test_a_table_without_a_zone_is_read_in_the_configured_one(put: Callable[..., Path]) -> None:
     bars = minute_bars(HOUR)
     naive = bars.set_column(0, "ts", bars["ts_ms"].cast(pa.timestamp("ms")))
 
-    read = read_bars(put(in_parquet(naive)), name="", zone="America/New_York")
+    read = read_file(put(in_parquet(naive)), name="", zone="America/New_York")
 
     assert read.ts_ms[0] == MONDAY + 5 * 60 * MINUTE_MS
 
@@ -437,11 +437,24 @@ def test_another_zone_is_another_file(put: Callable[..., Path], tmp_path: Path) 
     berlin = replace(origin, zone="Europe/Berlin")
 
     (name, span), (other, later) = (
-        next(iter(FileIndex(one).named("BTC/USDT").items())) for one in (origin, berlin)
+        next(iter(FileIndex(one).by_source("BTC/USDT").items())) for one in (origin, berlin)
     )
 
     assert name != other
     assert span.start_ms - later.start_ms == 60 * MINUTE_MS
+
+
+def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Path) -> None:
+    path = put(csv_of(minute_bars(days(0, 2))))
+    os.utime(path, (1, 1))  # old enough to be remembered
+    before = index_of(tmp_path, "bars/{symbol}.csv", BTC_USDT=None).span(day(9))
+    path.write_text("ts,open\n1,2\n")
+
+    broken = index_of(tmp_path, "bars/{symbol}.csv", BTC_USDT=None)
+
+    assert before == broken.span(day(9)) == days(0, 2)
+    with pytest.raises(DataError):
+        broken.named("BTC/USDT")
 
 
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:
@@ -671,7 +684,7 @@ def test_an_import_is_written_once_and_may_be_repeated(
     paths = [put(csv_of(minute_bars(span)), str(span.start_ms)) for span in (morning, evening)]
 
     for path in (*paths, paths[0]):
-        import_file(db_path, MINE, path, venue=history_venue("mine", ""), now_ms=day(9))
+        store(db_path, path, may_replace=refuse)
 
     assert bars_in(db_path, MINE) == rows_of(minute_bars(morning)) + rows_of(minute_bars(evening))
     ((start, end, bars, missing, source),) = ledger_in(
@@ -679,7 +692,37 @@ def test_an_import_is_written_once_and_may_be_repeated(
     )
     assert (start, end, bars, missing) == (day(0), day(0) + DAY_MS, 900, 540)
     assert source.count("sha256:") == 2
-    assert "540 stored minutes are replaced" in capsys.readouterr().out
+    assert "replaced" not in capsys.readouterr().out
+
+
+def store(db_path: Path, path: Path, **options: Any) -> Span | None:
+    return import_file(
+        db_path, MINE, path, venue=history_venue("mine", ""), now_ms=day(9), **options
+    )
+
+
+def refuse(_problem: str) -> bool:
+    pytest.fail("nothing of another file is replaced")
+
+
+def test_an_import_replaces_other_bars_only_when_it_may(
+    put: Callable[..., Path], db_path: Path
+) -> None:
+    held, longer = (put(csv_of(minute_bars(days(0, end))), f"until-{end}") for end in (2, 3))
+    other = put(csv_of(minute_bars(days(1, 3), shift=1)), "other")
+    short = put(csv_of(minute_bars(days(1, 2)).slice(0, 100)), "short")
+    store(db_path, held, may_replace=refuse)
+    store(db_path, longer, may_replace=refuse)  # the same bars, and more
+    before = bars_in(db_path, MINE)
+    asked: list[str] = []
+
+    assert store(db_path, other, may_replace=lambda problem: bool(asked.append(problem))) is None
+    assert bars_in(db_path, MINE) == before
+    assert asked == [f"2,880 of the minutes stored of mine:BTC/USDT differ from {other}"]
+    assert store(db_path, short, may_replace=refuse) == Span(day(1), day(1) + 100 * 60_000)
+
+    assert store(db_path, other, may_replace=lambda _: True) == days(1, 3)
+    assert bars_in(db_path, MINE)[1440:] == rows_of(minute_bars(days(1, 3), shift=1))
 
 
 def test_an_import_is_stored_in_units_of_the_symbol(
@@ -689,10 +732,10 @@ def test_an_import_is_stored_in_units_of_the_symbol(
     single = history_venue("mine", "")
     thousand = replace(single, multipliers={"BTC/USDT": Decimal(1000)})
 
-    import_file(db_path, MINE, path, venue=thousand, now_ms=day(9))
+    import_file(db_path, MINE, path, venue=thousand, now_ms=day(9), may_replace=refuse)
 
     ts_ms, opened, *_, volume = rows_of(minute_bars(days(0, 1)))[0]
     assert bars_in(db_path, MINE)[0][:2] == (ts_ms, float(Decimal(str(opened)) / 1000))
     assert bars_in(db_path, MINE)[0][5] == float(Decimal(str(volume)) * 1000)
     with pytest.raises(ConfigError, match="in units of 1000, and the file has the market now"):
-        import_file(db_path, MINE, path, venue=single, now_ms=day(9))
+        import_file(db_path, MINE, path, venue=single, now_ms=day(9), may_replace=refuse)

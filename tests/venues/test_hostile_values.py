@@ -18,7 +18,7 @@ from tbv8.errors import VenueError
 from tbv8.market import Bar, Bbo, Span, Trade, parse_time
 from tbv8.venues.base import Listing
 from tbv8.venues.binance.host import FailureError
-from tbv8.venues.binance.minutes import Minutes
+from tbv8.venues.binance.minutes import MinuteBars
 from tbv8.venues.binance.rest import _parse_klines
 from tbv8.venues.bybit.live import BybitFeed, BybitLive
 from tbv8.venues.hyperliquid.live import HyperliquidFeed, HyperliquidLive
@@ -240,7 +240,7 @@ def test_rows_of_binance_with_such_values_are_refused_or_left_out() -> None:
                 found = _parse_klines(rows, HOUR, {})
             except FailureError:
                 continue
-            assert isinstance(found, Minutes)
+            assert isinstance(found, MinuteBars)
             assert found.ts_ms.tolist()[-1] == NOW + 60_000
             for column in found.values:
                 assert all(isfinite(number) and 0 <= number <= 1e24 for number in column.tolist())

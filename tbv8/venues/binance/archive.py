@@ -1,7 +1,7 @@
-"""An archive file: a zip with one CSV of bars or of funding, and its CHECKSUM. Pure.
+"""Parses archive files: zips with one CSV of bars or of funding, and their CHECKSUM. No I/O.
 
 Wire facts: docs/venues/binance.md. Times of Spot are milliseconds up to 2024 and microseconds from
-2025 on; the columns behind the volume are not read, since old files have junk in them.
+2025 on; the columns after the volume are not read, since old files have junk in them.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import pyarrow.csv
 from tbv8.market import Span
 from tbv8.text import one_line, quoted
 from tbv8.venues.base import Payment
-from tbv8.venues.binance.minutes import VALUES, Minutes, settle
+from tbv8.venues.binance.minutes import VALUES, MinuteBars, settle
 
 MOST_BYTES = 16 * 2**20
-"""Of a file, and once more of what is in it: a month of 1m bars has 2 MB, 6 MB unzipped."""
+"""The limit of a file, and again of its contents: a month of 1m bars has 2 MB, 6 MB unzipped."""
 
-_ROWS_A_MINUTE = 2  # some minutes are there twice
+_ROWS_A_MINUTE = 2  # some files have a minute twice
 
 _COLUMNS = [
     "open_time",
@@ -46,7 +46,7 @@ _MOST_RATES = 31 * 24
 _CONVERT_RATES = pa.csv.ConvertOptions(column_types=_RATE_COLUMNS, null_values=[], check_utf8=False)
 _CHECKSUM = re.compile(rb"([0-9a-fA-F]{64})\s+\*?(\S+)\s*")
 
-# The head of a file in a zip: flags, method, CRC, sizes, lengths of its name and of what follows.
+# The head of a file in a zip: flags, method, CRC, sizes, lengths of its name and extra field.
 _MEMBER = struct.Struct("<4s2xHH4xLLLHH")
 _DESCRIPTOR = struct.Struct("<4sL")
 _MEMBER_SIGN, _DESCRIPTOR_SIGN, _DIRECTORY_SIGN = b"PK\x03\x04", b"PK\x07\x08", b"PK\x01\x02"
@@ -55,24 +55,24 @@ _STORED, _DEFLATED = 0, 8
 
 
 class UnusableError(Exception):
-    """An archive file that is not what its name says; its text says why, without the name."""
+    """An archive file that cannot be used; the text is the reason, without the file's name."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(one_line(problem))
 
 
 def digest(zipped: bytes) -> str:
-    """Return the sha256 that a CHECKSUM has."""
+    """Return the sha256 of a file, as a CHECKSUM has it."""
     return hashlib.sha256(zipped).hexdigest()
 
 
 def parse_checksum(line: bytes, name: str) -> str:
-    """Parse a CHECKSUM file to the sha256 of the file `name`; "" if it tells nothing of it."""
-    found = _CHECKSUM.fullmatch(line)
-    return found[1].decode().lower() if found and found[2] == name.encode() else ""
+    """Return the sha256 of the file `name` in a CHECKSUM file; "" if it has none."""
+    match = _CHECKSUM.fullmatch(line)
+    return match[1].decode().lower() if match and match[2] == name.encode() else ""
 
 
-def parse_file(zipped: bytes, stem: str, span: Span) -> Minutes:
+def parse_file(zipped: bytes, stem: str, span: Span) -> MinuteBars:
     """Parse an archive file of the month or day `span`, whose name is `stem` and `.zip`.
 
     Raises:
@@ -97,14 +97,14 @@ def parse_rates(zipped: bytes, stem: str, span: Span) -> list[Payment]:
     if not text[:1].isdigit() and header != _RATE_HEADER:
         raise UnusableError(f"its columns are {quoted(header)}, not {_RATE_HEADER}")
     columns = _read_columns(text, list(_RATE_COLUMNS), _CONVERT_RATES)
-    paid = [
+    payments = [
         Payment(time_ms, rate, hours)
         for time_ms, hours, rate in zip(*(column.tolist() for column in columns), strict=True)
     ]
-    for payment in paid:
+    for payment in payments:
         if not span.start_ms <= payment.time_ms < span.end_ms:
             raise UnusableError(f"a payment of time {payment.time_ms} lies outside of its month")
-    return paid
+    return payments
 
 
 def _read_text(zipped: bytes, stem: str, *, most_rows: int) -> bytes:
@@ -115,7 +115,7 @@ def _read_text(zipped: bytes, stem: str, *, most_rows: int) -> bytes:
 
 
 def _read_columns(text: bytes, names: Sequence[str], convert: pa.csv.ConvertOptions) -> list[Any]:
-    """Return the columns of a CSV as arrays, of one with a header or without."""
+    """Return the columns of a CSV, with a header or without, as arrays."""
     header = 0 if text[:1].isdigit() else 1
     try:
         table = pa.csv.read_csv(
@@ -138,36 +138,35 @@ def _read_columns(text: bytes, names: Sequence[str], convert: pa.csv.ConvertOpti
 def _unzip(zipped: bytes, inner_name: str) -> bytes:
     """Return the one file in a zip, which begins with it.
 
-    Of the directory at the zip's end nothing is read: it is a second and longer telling of sizes,
-    offsets and names, and none of them is needed.
+    The directory at the zip's end is not read: it only repeats sizes, offsets and names.
     """
     try:
-        sign, flags, method, crc, size, _, name_length, more = _MEMBER.unpack_from(zipped)
+        sign, flags, method, crc, size, _, name_length, extra_length = _MEMBER.unpack_from(zipped)
     except struct.error:
         sign = b""
     if sign != _MEMBER_SIGN:
         raise UnusableError("it is not a zip that can be read (no file stands at its beginning)")
-    data_at = _MEMBER.size + name_length + more
+    data_at = _MEMBER.size + name_length + extra_length
     name = zipped[_MEMBER.size : _MEMBER.size + name_length]
     if name != inner_name.encode():
         raise UnusableError(f"it holds {quoted(name.decode(errors='replace'))}, not {inner_name!r}")
     if flags & _ENCRYPTED or method not in (_STORED, _DEFLATED):
         raise UnusableError(f"it is encrypted, or packed in a way that is not read ({method})")
     if method == _DEFLATED:
-        text, rest = _inflate(zipped[data_at:])
+        text, tail = _inflate(zipped[data_at:])
     else:
-        text, rest = zipped[data_at : data_at + size], zipped[data_at + size :]
+        text, tail = zipped[data_at : data_at + size], zipped[data_at + size :]
     if flags & _CRC_FOLLOWS:
-        crc, rest = _read_descriptor(rest)
+        crc, tail = _read_descriptor(tail)
     if zlib.crc32(text) != crc:
         raise UnusableError("it is damaged (another CRC)")
-    if rest[:4] != _DIRECTORY_SIGN:
+    if tail[:4] != _DIRECTORY_SIGN:
         raise UnusableError(f"it holds more than {inner_name!r}, or is cut off")
     return text
 
 
 def _inflate(packed: bytes) -> tuple[bytes, bytes]:
-    """Return the packed bytes, and the bytes behind them."""
+    """Return the inflated contents of a file, and the bytes after the file."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         text = inflater.decompress(packed, MOST_BYTES + 1)
@@ -180,13 +179,13 @@ def _inflate(packed: bytes) -> tuple[bytes, bytes]:
     return text, inflater.unused_data
 
 
-def _read_descriptor(rest: bytes) -> tuple[int, bytes]:
-    """Return the CRC that stands behind a file whose head lacks it, and what follows."""
+def _read_descriptor(tail: bytes) -> tuple[int, bytes]:
+    """Return the CRC that follows a file whose head lacks it, and the bytes after that."""
     try:
-        sign, crc = _DESCRIPTOR.unpack_from(rest)
+        sign, crc = _DESCRIPTOR.unpack_from(tail)
     except struct.error:
         raise UnusableError("it is cut off") from None
     length = 16
     if sign != _DESCRIPTOR_SIGN:  # it may be left out
         crc, length = int.from_bytes(sign, "little"), 12
-    return crc, rest[length:]
+    return crc, tail[length:]

@@ -1,4 +1,4 @@
-"""The archive's files, downloaded by several threads and held against their checksums."""
+"""Downloads of the archive's files by several threads, compared with their checksums."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ import requests
 
 from tbv8.venues.base import Endpoints
 from tbv8.venues.binance.archive import MOST_BYTES, UnusableError, digest, parse_checksum
-from tbv8.venues.binance.host import Host, HostOptions, Pool, failure_in, failure_of, fetch_reply
+from tbv8.venues.binance.host import (
+    Host,
+    HostOptions,
+    ItemPool,
+    failure_in,
+    failure_of,
+    fetch_reply,
+)
 from tbv8.venues.binance.product import Product
-from tbv8.venues.http import OutOfBoundsError, Session
+from tbv8.venues.http import BoundedSession, OutOfBoundsError
 
 THREADS = 4
 
@@ -25,7 +32,7 @@ type OpenFiles = Callable[[threading.Event], Files]
 
 
 def archive_of(product: Product, endpoints: Endpoints, options: HostOptions) -> OpenFiles:
-    """Return an opener of a product's archive; it keeps what it learns of its host."""
+    """Return an opener of a product's archive; all archives it opens share the host's state."""
     host = Host(
         product,
         endpoints.archive_url or _ARCHIVE_URL,
@@ -44,8 +51,10 @@ class Files:
         self, host: Host, redirect_hosts: Collection[str], closing: threading.Event
     ) -> None:
         self._host, self._closing = host, closing
-        self._sessions = Pool(
-            lambda: Session(most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set)
+        self._sessions = ItemPool(
+            lambda: BoundedSession(
+                most_bytes=MOST_BYTES, hosts=redirect_hosts, is_closing=closing.is_set
+            )
         )
 
     def close(self) -> None:
@@ -54,10 +63,10 @@ class Files:
             session.close()
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        """Return a zip and its sha256; None where there is no file.
+        """Return a zip and its sha256; None if there is no file.
 
         Raises:
-            UnusableError: It is not what its CHECKSUM says, fetched twice.
+            UnusableError: Its sha256 is not that of its CHECKSUM, after two downloads.
         """
         name = path.rpartition("/")[2]
         for _ in range(2):
@@ -72,7 +81,7 @@ class Files:
         raise UnusableError(f"its CHECKSUM {problem}")
 
     def _download(self, path: str) -> bytes | None:
-        """Return an archive file; None where there is none."""
+        """Return an archive file; None if there is none."""
 
         def call() -> tuple[bytes | None, Mapping[str, str]]:
             with self._sessions.borrow() as session:

@@ -45,7 +45,7 @@ class BinanceRates:
     """The funding that a product charged.
 
     Args:
-        product: Which.
+        product: The product.
         rest: Its REST API.
         open_files: Opens its archive, until an event is set.
     """
@@ -55,7 +55,7 @@ class BinanceRates:
         self._listed_ms: dict[str, int] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the hour of the first payment; the venue is asked once.
+        """Return the hour of the first payment; it is requested once.
 
         Raises:
             VenueError: The venue does not know the symbol, or has charged nothing yet.
@@ -68,8 +68,9 @@ class BinanceRates:
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield pieces that fill `gaps`, by time.
 
-        A past month is a file, and REST fills what the file lacks; the rest is REST, asked twice
-        where hours lack a payment. Hours that may be paid yet are left out.
+        A past month comes from a file, with the payments that the file lacks from REST. Other time
+        comes from REST, which is asked twice if payments are missing. Hours that may still be paid
+        are left out.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -106,24 +107,26 @@ class BinanceRates:
         rates, source, notes = list[Rate](), "rest", tuple[str, ...]()
         if piece.source == "monthly":
             try:
-                if found := files.read(piece.rates_path(self._product, native)):
+                if file := files.read(piece.rates_path(self._product, native)):
                     stem, month = piece.rates_stem(native), piece.file_span
-                    rates = self._settle(name, parse_rates(found[0], stem, month))
-                    source = f"{name} sha256:{found[1]}"
+                    rates = self._settle(name, parse_rates(file[0], stem, month))
+                    source = f"{name} sha256:{file[1]}"
             except UnusableError as e:
                 notes = (f"{name}: {e}; taken from REST",)
         if source == "rest":
             rates = self._look_twice(native, piece.span, closing)
         elif lacks_payments(rates, piece.span):
-            paid = [Payment(rate.ts_ms, rate.rate, rate.interval_hours) for rate in rates]
-            more = self._rest.fetch_payments(native, widened(piece.span), closing)
-            healed = self._settle(native, [*paid, *more])
-            come = len(_within(healed, piece.span)) - len(_within(rates, piece.span))
-            if come:
+            payments = [Payment(rate.ts_ms, rate.rate, rate.interval_hours) for rate in rates]
+            rest_payments = self._rest.fetch_payments(native, widened(piece.span), closing)
+            healed = self._settle(native, [*payments, *rest_payments])
+            added = len(_within(healed, piece.span)) - len(_within(rates, piece.span))
+            if added:
                 source, rates = f"{source}; rest", healed
-                notes = (f"{name}: {come} payments that it lacks came from REST",)
-        known = known_part(piece.span, rates, clock_ms=clock_ms)
-        return Fetched(span=known, bars=rates_table(rates, known), source=source, notes=notes)
+                notes = (f"{name}: {added} payments that it lacks came from REST",)
+        known_span = known_part(piece.span, rates, clock_ms=clock_ms)
+        return Fetched(
+            span=known_span, bars=rates_table(rates, known_span), source=source, notes=notes
+        )
 
     def _look_twice(self, native: str, span: Span, closing: threading.Event) -> list[Rate]:
         return look_twice(
@@ -132,8 +135,8 @@ class BinanceRates:
             partial(self._settle, native),
         )
 
-    def _settle(self, what: str, paid: Sequence[Payment]) -> list[Rate]:
-        return settle_or_refuse(self._product.venue, what, paid, usual_hours=_USUAL_HOURS)
+    def _settle(self, name: str, payments: Sequence[Payment]) -> list[Rate]:
+        return settle_or_refuse(self._product.venue, name, payments, usual_hours=_USUAL_HOURS)
 
 
 def _within(rates: Sequence[Rate], span: Span) -> list[Rate]:

@@ -1,4 +1,4 @@
-"""A session with one of Binance's histories: pieces are filled side by side, yielded by time."""
+"""A session with one of Binance's histories: threads fill pieces, which are yielded by time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tbv8.venues.base import Endpoints, Fetched, History, unusable_note, with_un
 from tbv8.venues.binance.archive import UnusableError, parse_file
 from tbv8.venues.binance.files import THREADS, Files, OpenFiles, archive_of
 from tbv8.venues.binance.host import HostOptions
-from tbv8.venues.binance.minutes import Minutes, absent, cut, join, to_table
+from tbv8.venues.binance.minutes import MinuteBars, absent, join, to_table, within_span
 from tbv8.venues.binance.plan import Piece, Source, pieces
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import Rest, open_rest
@@ -21,7 +21,7 @@ from tbv8.venues.binance.rest import Rest, open_rest
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_AHEAD = 8  # pieces that are asked for before the consumer wants them; a month is 2 MB of bars
+_AHEAD = 8  # pieces that are fetched before the consumer needs them; a month has 2 MB
 
 type _Outcome = Fetched | list[AsyncResult[_Outcome]]
 
@@ -36,10 +36,10 @@ def open_history(
 
 
 class BinanceBars:
-    """The 1m bars of a product; `fetch` runs its own threads, the other methods the caller's.
+    """The 1m bars of a product; only `fetch` starts threads.
 
     Args:
-        product: Which.
+        product: The product.
         rest: Its REST API.
         open_files: Opens its archive, until an event is set.
     """
@@ -49,7 +49,7 @@ class BinanceBars:
         self._listed_ms: dict[str, int] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the open of the symbol's first bar; the venue is asked once.
+        """Return the open of the symbol's first bar; it is requested once.
 
         Raises:
             VenueError: The venue does not know the symbol.
@@ -61,9 +61,9 @@ class BinanceBars:
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
         """Yield pieces that fill `gaps`, by time; closing it early ends its downloads.
 
-        Four threads work ahead of the consumer, who holds at most some months of bars. Minutes of
-        the last day that the venue does not have, and behind which it has none, may come yet (it
-        halted, or its answer lags a little behind its clock): nothing is yielded of them.
+        Four threads work ahead of the consumer, by some months of bars at most. Minutes of the last
+        day that no bar follows are left out: the venue may still publish them, after a halt or
+        since its reply is a little behind its clock.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -102,7 +102,7 @@ class BinanceBars:
                 files.close()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that REST has in `span`; what is absent was asked for twice.
+        """Return the bars that REST has in `span`; missing ones were requested twice.
 
         Raises:
             VenueError: The venue refuses, or is out of reach after all tries.
@@ -135,24 +135,24 @@ class _Filler:
         return self._threads.apply_async(self._fill, (piece, notes))
 
     def _fill(self, piece: Piece, notes: tuple[str, ...]) -> _Outcome:
-        """Return the piece filled, or its days in work where its own file is not to be had."""
+        """Return the filled piece, or its days as pending results if its file cannot be used."""
         if piece.source == "rest":
             minutes, known_ms = self._rest.fetch(
                 self._native, piece.span, self._closing, settled_ms=self._settled_ms
             )
-            known = Span(piece.span.start_ms, known_ms)
-            notes = (*notes, *_mended("REST", minutes), *unusable_note(minutes.unusable))
-            return _fetched(known, minutes, "rest", notes)
+            known_span = Span(piece.span.start_ms, known_ms)
+            notes = (*notes, *_mending_notes("REST", minutes), *unusable_note(minutes.unusable))
+            return _fetched(known_span, minutes, "rest", notes)
         name = f"{piece.file_stem(self._native)}.zip"
         try:
-            found = self._read_file(piece)
+            file = self._read_file(piece)
         except UnusableError as e:
             return self._fill_by_day(piece, "rest", (*notes, f"{name}: {e}; taken from REST"))
-        if found is None:
+        if file is None:
             return self._fill_by_day(piece, "daily", notes)
-        whole, sha256 = found
-        minutes, source = cut(whole, piece.span), f"{name} sha256:{sha256}"
-        notes, known = (*notes, *_mended(name, whole)), piece.span
+        whole_file, sha256 = file
+        minutes, source = within_span(whole_file, piece.span), f"{name} sha256:{sha256}"
+        notes, known_span = (*notes, *_mending_notes(name, whole_file)), piece.span
         if runs := absent(minutes, piece.span):
             healed, known_ms = self._rest.fetch_absent(
                 self._native, runs, self._closing, settled_ms=self._settled_ms
@@ -163,48 +163,48 @@ class _Filler:
                 source = f"{source}; rest"
                 notes = (*notes, f"{name}: {len(healed)} minutes that it lacks came from REST")
             if known_ms < runs[-1].end_ms:
-                known = Span(piece.span.start_ms, known_ms)
-        return _fetched(known, cut(minutes, known), source, notes)
+                known_span = Span(piece.span.start_ms, known_ms)
+        return _fetched(known_span, within_span(minutes, known_span), source, notes)
 
-    def _read_file(self, piece: Piece) -> tuple[Minutes, str] | None:
-        """Return the bars of a piece's archive file and its sha256; None where there is no file.
+    def _read_file(self, piece: Piece) -> tuple[MinuteBars, str] | None:
+        """Return the bars of a piece's archive file and its sha256; None if there is no file.
 
         Raises:
-            UnusableError: It is not what it should be.
+            UnusableError: The file cannot be used.
         """
-        if (found := self._files.read(piece.file_path(self._product, self._native))) is None:
+        if (file := self._files.read(piece.file_path(self._product, self._native))) is None:
             return None
-        zipped, sha256 = found
+        zipped, sha256 = file
         return parse_file(zipped, piece.file_stem(self._native), piece.file_span), sha256
 
     def _fill_by_day(self, piece: Piece, source: Source, notes: tuple[str, ...]) -> _Outcome:
         if piece.source == "daily":
             return self._fill(Piece(piece.span, "rest"), notes)
-        first, *others = piece.by_day(source)
-        return [self.start(first, notes), *map(self.start, others)]
+        first, *later = piece.by_day(source)
+        return [self.start(first, notes), *map(self.start, later)]
 
 
 def _result(pending: AsyncResult[_Outcome]) -> _Outcome:
-    """Wait so that Ctrl-C is heard: once polars is imported, SIGINT ends only a wait with an end.
+    """Wait for a result so that Ctrl-C works: with polars, SIGINT ends only a wait with a timeout.
 
-    Its handler has SA_RESTART, and an aggregate that ran before in this process imported it.
+    The signal handler of polars has SA_RESTART; an earlier aggregate in this process imported it.
     """
     while not pending.ready():
         pending.wait(1.0)
     return pending.get()
 
 
-def _fetched(span: Span, minutes: Minutes, source: str, notes: tuple[str, ...]) -> Fetched:
+def _fetched(span: Span, minutes: MinuteBars, source: str, notes: tuple[str, ...]) -> Fetched:
     source = with_unusable(source, minutes.unusable)
     return Fetched(span=span, bars=to_table(minutes), source=source, notes=notes)
 
 
-def _mended(name: str, minutes: Minutes) -> list[str]:
-    done = []
+def _mending_notes(name: str, minutes: MinuteBars) -> list[str]:
+    changes = []
     if minutes.off_minute:
-        done.append(f"{minutes.off_minute} bars off the minute were floored to it")
+        changes.append(f"{minutes.off_minute} bars off the minute were floored to it")
     if minutes.duplicates:
-        done.append(f"{minutes.duplicates} bars of minutes that it has twice were dropped")
+        changes.append(f"{minutes.duplicates} bars of minutes that it has twice were dropped")
     if minutes.unsorted:
-        done.append("its bars were put in order")
-    return [f"{name}: {', '.join(done)}"] if done else []
+        changes.append("its bars were put in order")
+    return [f"{name}: {', '.join(changes)}"] if changes else []

@@ -1,7 +1,7 @@
-"""One host, asked by several threads: tries again, waits when told to, stops when it cannot help.
+"""Requests to one host by several threads: retries, the waits that it asks for, and final refusals.
 
-Statuses and limits: docs/venues/binance.md. A ban (418) and a refusal of the place (451, 403) are
-never asked again; after 429 no thread asks until the host's time is over.
+Statuses and limits: docs/venues/binance.md. After a ban (418) or a refusal of the place (451, 403)
+there is no further request; after 429 no thread sends one until the host's time is over.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from tbv8.text import one_line, quoted
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import UNREADABLE, Log
 from tbv8.venues.binance.product import Product
-from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_words
+from tbv8.venues.http import MisledError, OutOfBoundsError, causes, failure_text
 
 _WEIGHT_SHARE = 0.8
-_SHORTEST_LOGGED_S = 3.0  # a shorter pause is over before it is read
-_LONGEST_S = 366 * 86_400.0  # a longer time is told as this one
+_SHORTEST_LOGGED_S = 3.0  # a shorter pause is over before a user has read of it
+_LONGEST_S = 366 * 86_400.0  # a longer time is reported as this one
 _WEIGHT_HEADER = "X-MBX-USED-WEIGHT-1M"
 _LIMIT_TEXT = re.compile(r"current limit is (\d{1,9}) request weight per 1 MINUTE")
 _UNKNOWN_SYMBOL = (-1121, -1100)  # no such symbol; not the form of a symbol
@@ -47,14 +47,14 @@ class HostOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of retries with a host that fails.
 
     Args:
-        tries: How often one thing is asked, all kinds of failure together.
-        base_s: The first pause; each next one is twice as long, up to `cap_s`, less some jitter.
-        longest_wait_s: A host that wants to be left alone for longer ends the run.
-        connect_s: For a connection to come about.
-        read_s: For the whole of a reply, beyond what a slow line needs for its bytes.
-        ccxt_s: Both for ccxt, which has one number; Binance itself gives up after 10 s.
-        clock: Seconds since the epoch; the minutes of the weight limit are counted on it.
-        wait: Waits some seconds, or until the event is set.
+        tries: The largest number of tries of one request, whatever the failures.
+        base_s: The first pause; each later one is twice as long, up to `cap_s`, less some jitter.
+        longest_wait_s: The longest wait that a host may ask for; a longer one ends the run.
+        connect_s: The timeout of a connection.
+        read_s: The timeout of a whole reply, without the time a slow line needs for its bytes.
+        ccxt_s: The only timeout of ccxt; Binance itself gives up after 10 s.
+        clock: Returns the seconds since the epoch, for the minutes of the weight limit.
+        wait: Waits a number of seconds, or until the event is set.
         log: Prints a line for the user, about a long pause.
     """
 
@@ -75,7 +75,7 @@ class _ErrorBody(msgspec.Struct):
 
 
 class FailureError(Exception):
-    """One request that failed; `status` is None when no whole reply came."""
+    """A failed request; `status` is None without a whole reply."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class FailureError(Exception):
 
 
 def failure_of(e: BaseException) -> FailureError:
-    """Translate an exception of requests, or one that was raised because of it (ccxt does)."""
+    """Return the failure for an exception of requests, or of ccxt with one as its cause."""
     chain = list(causes(e))
     failed = next((cause for cause in chain if isinstance(cause, requests.RequestException)), None)
     if failed is None:
@@ -111,13 +111,13 @@ def failure_of(e: BaseException) -> FailureError:
         return FailureError(str(failed), is_final=True)
     untrusted = any(isinstance(cause, ssl.SSLCertVerificationError) for cause in chain)
     return FailureError(
-        failure_words(failed),
-        is_final=untrusted or isinstance(failed, ValueError),  # that is, the URL is none
+        failure_text(failed),
+        is_final=untrusted or isinstance(failed, ValueError),  # of requests: a wrong URL
     )
 
 
 def failure_in(response: requests.Response) -> FailureError:
-    """Return the message of a reply with an error status."""
+    """Return the failure for a reply with an error status."""
     status, reason = response.status_code, response.reason
     return FailureError(
         f"HTTP {status} {reason}" if reason else f"HTTP {status}",
@@ -128,15 +128,15 @@ def failure_in(response: requests.Response) -> FailureError:
 
 
 class Host:
-    """A base URL, and what its replies said about asking it; used by several threads.
+    """A base URL, and the limits that its replies report; several threads share it.
 
     Args:
-        product: Whose it is.
-        url: Without a slash at the end.
+        product: The product.
+        url: The URL, without a slash at the end.
         option: The key of the venue's file that sets it.
-        cure: What to set it to where the host is refused.
-        at_once: How many requests may be under way.
-        options: How long to go on.
+        cure: The value to set it to if the host is refused, in words.
+        at_once: The largest number of requests at once.
+        options: The limits of retries.
     """
 
     def __init__(
@@ -166,41 +166,41 @@ class Host:
         *,
         weight: int = 0,
     ) -> T:
-        """Return the value of `call`, that gives its reply's headers too; repeat what may help.
+        """Return the value of `call`, which returns it with its reply's headers; retry failures.
 
         Raises:
             VenueError: The host refuses, or fails too often.
             CancelledError: `closing` was set.
         """
         url = f"{self._venue}: {self.url}{path}"
-        for tried in count(1):
+        for try_number in count(1):
             with self._slots:
                 self._await_turn(weight, closing)
                 try:
                     value, headers = call()
                 except FailureError as e:
                     failure = e
-                    self._note_used(e.headers)
-                    pause_s = self._pause_s(url, e, tried)
+                    self._update_used(e.headers)
+                    pause_s = self._pause_s(url, e, try_number)
                 else:
-                    self._note_used(headers)
+                    self._update_used(headers)
                     return value
-            if tried >= self.options.tries:
-                raise _too_many_failures(url, str(failure), tried) from failure
+            if try_number >= self.options.tries:
+                raise _too_many_failures(url, str(failure), try_number) from failure
             if pause_s:
                 self._log_pause(f"{failure} for {path}, next try in", pause_s)
                 self._wait(pause_s, closing)
         raise AssertionError  # count does not end
 
-    def back_off(self, path: str, problem: str, tried: int, closing: threading.Event) -> None:
-        """Pause before the next try of something that `retry` cannot see failing.
+    def back_off(self, path: str, problem: str, try_number: int, closing: threading.Event) -> None:
+        """Pause before the next try after a failure that `retry` cannot see.
 
         Raises:
-            VenueError: There was a last try already.
+            VenueError: This was the last try.
         """
-        if tried >= self.options.tries:
-            raise _too_many_failures(f"{self._venue}: {self.url}{path}", problem, tried)
-        pause_s = self._backoff_s(tried)
+        if try_number >= self.options.tries:
+            raise _too_many_failures(f"{self._venue}: {self.url}{path}", problem, try_number)
+        pause_s = self._backoff_s(try_number)
         self._log_pause(f"{problem} for {path}, next try in", pause_s)
         self._wait(pause_s, closing)
 
@@ -212,7 +212,7 @@ class Host:
             raise CancelledError
 
     def _reserve(self, weight: int) -> tuple[str, float] | None:
-        """Take weight out of this minute's; return why and how long to wait if there is none."""
+        """Reserve weight of this minute; if there is too little, return the reason and the wait."""
         with self._lock:
             now_s = self.options.clock()
             if now_s < self._silent_until_s:
@@ -226,14 +226,14 @@ class Host:
             self._used += weight
             return None
 
-    def _note_used(self, headers: Mapping[str, str]) -> None:
+    def _update_used(self, headers: Mapping[str, str]) -> None:
         used = headers.get(_WEIGHT_HEADER, "")
         if used.isdecimal() and len(used) < 10:
             with self._lock:
                 self._used = max(self._used, int(used))
 
     def _log_pause(self, reason: str, seconds: float) -> None:
-        """Tell of a pause, once though several threads make it."""
+        """Log a pause, once if several threads make it."""
         until_s = self.options.clock() + seconds
         with self._lock:
             if seconds < _SHORTEST_LOGGED_S or until_s < self._logged_until_s + 1:
@@ -265,18 +265,18 @@ class Host:
                 f"{self._config}"
             )
 
-    def _pause_s(self, url: str, failure: FailureError, tried: int) -> float:
-        """Return the seconds before the next try; after a 429 they hold for all threads.
+    def _pause_s(self, url: str, failure: FailureError, try_number: int) -> float:
+        """Return the seconds before the next try; after a 429, all threads wait.
 
         Raises:
-            VenueError: There is no sense in another try.
+            VenueError: Another try cannot help.
         """
         self._stop_if_final(url, failure)
         retry_after_s = self._retry_after_s(failure)
         if retry_after_s is not None and retry_after_s > self.options.longest_wait_s:
             raise VenueError(
-                f"{self._venue}: {self.url} is not to be asked until {self._moment(retry_after_s)} "
-                f"({failure}): run the same command again after that"
+                f"{self._venue}: {self.url} accepts no requests until "
+                f"{self._time_in(retry_after_s)} ({failure}): run the same command again after that"
             )
         if failure.status == HTTPStatus.TOO_MANY_REQUESTS:
             now_s = self.options.clock()
@@ -285,11 +285,11 @@ class Host:
                 self._silent_until_s = max(self._silent_until_s, now_s + wait_s)
                 if limit := _LIMIT_TEXT.search(failure.text):
                     self._limit = int(limit[1])
-            return 0.0  # the turn waits
-        return max(self._backoff_s(tried), retry_after_s or 0.0)
+            return 0.0  # `_await_turn` waits
+        return max(self._backoff_s(try_number), retry_after_s or 0.0)
 
-    def _backoff_s(self, tried: int) -> float:
-        return backoff_s(tried, base_s=self.options.base_s, cap_s=self.options.cap_s)
+    def _backoff_s(self, try_number: int) -> float:
+        return backoff_s(try_number, base_s=self.options.base_s, cap_s=self.options.cap_s)
 
     def _retry_after_s(self, failure: FailureError) -> float | None:
         header = failure.headers.get("Retry-After", "").strip()
@@ -301,7 +301,7 @@ class Host:
             return None
         return min(max(0.0, until_s - self.options.clock()), _LONGEST_S)
 
-    def _moment(self, wait_s: float) -> str:
+    def _time_in(self, wait_s: float) -> str:
         return iso(int(self.options.clock() + wait_s) * 1000)
 
     def _ban_end(self, failure: FailureError) -> str:
@@ -310,11 +310,11 @@ class Host:
         wait_s = self._retry_after_s(failure)
         if wait_s is None:
             return "a time that it does not tell (2 minutes to 3 days)"
-        return self._moment(wait_s)
+        return self._time_in(wait_s)
 
 
-class Pool[T]:
-    """Things that only one thread may use at a time, made when none is free."""
+class ItemPool[T]:
+    """A pool of items for one thread each; a new one is made when none is free."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -323,7 +323,7 @@ class Pool[T]:
 
     @contextmanager
     def borrow(self) -> Iterator[T]:
-        """Lend one."""
+        """Yield an item that nobody else uses."""
         try:
             item = self._free.get_nowait()
         except Empty:
@@ -338,10 +338,10 @@ class Pool[T]:
 def fetch_reply(
     session: requests.Session, host: Host, path: str, *, params: Any = None
 ) -> requests.Response:
-    """Ask once; a reply with any status is returned.
+    """Return the reply of one request, whatever its status.
 
     Raises:
-        requests.RequestException: There was no reply, or one that is refused.
+        requests.RequestException: There was no reply, or it is out of bounds.
     """
     timeout = (host.options.connect_s, host.options.read_s)
     return session.get(f"{host.url}{path}", params=params, timeout=timeout)
@@ -353,7 +353,7 @@ def fetch_json[T](
     """Return a reply's body and its headers.
 
     Raises:
-        FailureError: There was none, or its status is an error, or it is not of this kind.
+        FailureError: There was no reply, or its status is an error, or it is of another type.
     """
     try:
         reply = fetch_reply(session, host, path, params=params)
@@ -370,7 +370,7 @@ def fetch_json[T](
 
 @contextmanager
 def naming_symbol(product: Product, native: str) -> Iterator[None]:
-    """Raise the refusal for a user where the venue fails a request since it has no such symbol."""
+    """Raise the error for the user if a request fails since the venue does not list a symbol."""
     try:
         yield
     except FailureError as e:
@@ -380,15 +380,15 @@ def naming_symbol(product: Product, native: str) -> Iterator[None]:
 
 
 def unknown_symbol(product: Product, native: str) -> VenueError:
-    """Return the refusal of a symbol that the venue does not list."""
+    """Return the error for a symbol that the venue does not list."""
     return VenueError(
         f"{product.venue} does not know {native}: its symbols look like BTCUSDT, correct `symbols` "
         f"in {product.config}"
     )
 
 
-def _too_many_failures(url: str, problem: str, tried: int) -> VenueError:
-    return VenueError(f"{url}: {problem}, {tried} times: run the same command again later")
+def _too_many_failures(url: str, problem: str, try_number: int) -> VenueError:
+    return VenueError(f"{url}: {problem}, {try_number} times: run the same command again later")
 
 
 def _reply_text(failure: FailureError) -> str:

@@ -1,8 +1,8 @@
-"""Rows of 1m bars as the venue tells them, checked and mended: one a minute, by time.
+"""Checks and mends a venue's rows of 1m bars: one a minute, by time.
 
-Off the minute: after restarts in 2017-12 and 2018-02 Binance's bars began at :14.789 and the like
-(docs/venues/binance.md). They are floored; of several in one minute the earliest stays, which is
-the one on the minute if there is one, and of equal times the one that came first.
+After restarts in 2017-12 and 2018-02, Binance's bars did not begin on the minute but at :14.789,
+for example (docs/venues/binance.md). They are floored. Of several bars in one minute the earliest
+stays, which is the one on the minute if there is one; of equal times the first row stays.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ type Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class Minutes:
+class MinuteBars:
     """Bars by time, at most one a minute.
 
     Args:
-        ts_ms: Their opens, on the minute.
+        ts_ms: The opens, on the minute.
         values: One array for each of `VALUES`.
-        off_minute: How many were floored.
-        duplicates: How many were dropped, since their minute had one already.
-        unsorted: They did not come by time.
-        unusable: The minutes, by time, of bars that cannot be: those were dropped.
+        off_minute: The number of bars that were floored.
+        duplicates: The number of bars that were dropped, since their minute had one already.
+        unsorted: If true, the rows did not come by time.
+        unusable: The minutes, by time, of impossible bars, which were dropped.
     """
 
     ts_ms: Ints
@@ -48,7 +48,7 @@ class Minutes:
 
     @property
     def newest_ms(self) -> int | None:
-        """The open of the newest bar, one that cannot be counted in; None without any."""
+        """The open of the newest bar, impossible ones included; None without any."""
         opens = [*self.ts_ms[-1:].tolist(), *self.unusable[-1:]]
         return max(opens, default=None)
 
@@ -56,33 +56,35 @@ class Minutes:
         return len(self.ts_ms)
 
 
-def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
-    """Return rows in any order as `Minutes`; `opens` are ms or us, told apart row by row.
+def settle(opens: Ints, values: Sequence[Floats], within: Span) -> MinuteBars:
+    """Return rows in any order as `MinuteBars`; each of `opens` may be in ms or us.
 
     Raises:
-        ValueError: A row opens outside of `within`, or more than a few cannot be bars.
+        ValueError: A row opens outside of `within`, or too many are impossible.
     """
     ts_ms = np.where(opens >= _MICROSECONDS_FROM, opens // 1000, opens)
-    opened, high, low, close, volume = values
+    first, high, low, last, volume = values
     _refuse(
         opens,
         (ts_ms < within.start_ms) | (ts_ms >= within.end_ms),
         f"lies outside of {within.start_ms} .. {within.end_ms}",
     )
-    possible = (  # as `Bar.is_possible`; what compares with no number is not
+    is_possible = (  # as in `Bar.is_possible`; false for NaN
         (low > 0)
-        & (low <= np.minimum(opened, close))
-        & (high >= np.maximum(opened, close))
+        & (low <= np.minimum(first, last))
+        & (high >= np.maximum(first, last))
         & (high <= MOST_PRICE)
         & (volume >= 0)
         & (volume <= MOST_VOLUME)
     )
     unusable: set[int] = set()
-    if not possible.all():
-        if np.count_nonzero(~possible) > MOST_UNUSABLE:
-            _refuse(opens, ~possible, "cannot be a bar: its prices or its volume are out of order")
-        unusable = {ONE_MINUTE.floor(ts) for ts in ts_ms[~possible].tolist()}
-        ts_ms, values = ts_ms[possible], [column[possible] for column in values]
+    if not is_possible.all():
+        if np.count_nonzero(~is_possible) > MOST_UNUSABLE:
+            _refuse(
+                opens, ~is_possible, "cannot be a bar: its prices or its volume are out of order"
+            )
+        unusable = {ONE_MINUTE.floor(ts) for ts in ts_ms[~is_possible].tolist()}
+        ts_ms, values = ts_ms[is_possible], [column[is_possible] for column in values]
     unsorted = bool((np.diff(ts_ms) < 0).any())
     if unsorted:
         order = np.argsort(ts_ms, kind="stable")
@@ -94,7 +96,7 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
     duplicates = int(np.count_nonzero(duplicate))
     if duplicates:
         minute, values = minute[~duplicate], [column[~duplicate] for column in values]
-    return Minutes(
+    return MinuteBars(
         minute,
         tuple(values),
         int(np.count_nonzero(past_minute)),
@@ -104,18 +106,18 @@ def settle(opens: Ints, values: Sequence[Floats], within: Span) -> Minutes:
     )
 
 
-def cut(minutes: Minutes, span: Span) -> Minutes:
-    """Return those that open in `span`."""
+def within_span(minutes: MinuteBars, span: Span) -> MinuteBars:
+    """Return the bars that open in `span`."""
     low, high = np.searchsorted(minutes.ts_ms, [span.start_ms, span.end_ms])
-    return Minutes(
+    return MinuteBars(
         minutes.ts_ms[low:high],
         tuple(column[low:high] for column in minutes.values),
         unusable=tuple(ts for ts in minutes.unusable if span.start_ms <= ts < span.end_ms),
     )
 
 
-def join(parts: Sequence[Minutes]) -> Minutes:
-    """Return all of `parts` by time; of two bars of one minute the earlier part's stays."""
+def join(parts: Sequence[MinuteBars]) -> MinuteBars:
+    """Return the bars of all parts by time; of two bars of one minute, the earlier part's."""
     joined = settle(
         np.concatenate([part.ts_ms for part in parts]),
         [np.concatenate(columns) for columns in zip(*(p.values for p in parts), strict=True)],
@@ -131,11 +133,11 @@ def join(parts: Sequence[Minutes]) -> Minutes:
     )
 
 
-def absent(minutes: Minutes, span: Span) -> list[Span]:
+def absent(minutes: MinuteBars, span: Span) -> list[Span]:
     """Return the minutes of `span` that have no bar, as runs in time order."""
     first_ms = ONE_MINUTE.ceil(span.start_ms)
     is_absent = np.ones(max(0, -(-(span.end_ms - first_ms) // MINUTE_MS)), dtype=np.bool_)
-    is_absent[(cut(minutes, span).ts_ms - first_ms) // MINUTE_MS] = False
+    is_absent[(within_span(minutes, span).ts_ms - first_ms) // MINUTE_MS] = False
     if not is_absent.any():
         return []
     edges = np.flatnonzero(np.diff(is_absent, prepend=False, append=False))
@@ -145,12 +147,12 @@ def absent(minutes: Minutes, span: Span) -> list[Span]:
     ]
 
 
-def to_table(minutes: Minutes) -> pa.Table:
+def to_table(minutes: MinuteBars) -> pa.Table:
     """Return the table of bars that `tbv8.market` describes."""
     return pa.table(dict(zip(("ts_ms", *VALUES), (minutes.ts_ms, *minutes.values), strict=True)))
 
 
-def _refuse(opens: Ints, wrong: Flags, what: str) -> None:
-    if wrong.any():
-        at = int(np.argmax(wrong))
-        raise ValueError(f"row {at + 1}, of open time {opens[at]}, {what}")
+def _refuse(opens: Ints, is_wrong: Flags, problem: str) -> None:
+    if is_wrong.any():
+        at = int(np.argmax(is_wrong))
+        raise ValueError(f"row {at + 1}, of open time {opens[at]}, {problem}")

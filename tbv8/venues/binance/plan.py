@@ -1,4 +1,4 @@
-"""From gaps to pieces: which archive file, or REST, for which time. Pure, no I/O, light to import.
+"""Splits gaps into pieces, each from an archive file or REST. No I/O; imports little.
 
 The archive's layout is that of https://github.com/binance/binance-public-data: a file a month,
 published some days into the next one, and a file a day, published the day after.
@@ -23,14 +23,14 @@ type Source = Literal["monthly", "daily", "rest"]
 
 
 class Piece(msgspec.Struct, frozen=True):
-    """A part of a gap, within one month (monthly) or one UTC day, and what it is filled from."""
+    """A part of a gap, within one month (monthly) or one UTC day, and its source."""
 
     span: Span
     source: Source
 
     @property
     def file_span(self) -> Span:
-        """The month or the day of its archive file."""
+        """The month or the day that its archive file has."""
         if self.source == "monthly":
             start_ms = _MONTH.floor(self.span.start_ms)
             return Span(start_ms, _MONTH.close(start_ms))
@@ -57,7 +57,7 @@ class Piece(msgspec.Struct, frozen=True):
         return f"{folder}/{self.rates_stem(native)}.zip"
 
     def by_day(self, source: Source) -> list[Piece]:
-        """Cut it at UTC midnights, to be filled from `source`, in time order."""
+        """Return its days as pieces from another source, in time order."""
         return [
             Piece(self.span.intersection(Span(day_ms, day_ms + DAY_MS)), source)
             for day_ms in self.span.days()
@@ -67,8 +67,8 @@ class Piece(msgspec.Struct, frozen=True):
 def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
     """Return the pieces of `gaps` in time order.
 
-    A past month that is wanted whole, or from the listing on, is a monthly file; another past day,
-    or part of it, a daily file; today is REST.
+    A whole past month, or one from the listing on, comes from a monthly file; another past day, or
+    a part of it, from a daily file; today from REST.
     """
     today_ms = now_ms // DAY_MS * DAY_MS
     return [
@@ -80,9 +80,9 @@ def pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
 
 
 def rate_pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Piece]:
-    """Return the pieces of gaps in funding, in time order: a past month is a file, else REST.
+    """Return the pieces of gaps in funding, in time order: past months from files, else REST.
 
-    Of the rest a piece is a month too: REST holds the payments of eleven in one reply.
+    A piece from REST is a month at most, too; one reply has the payments of eleven months.
     """
     return [
         piece if piece.source == "monthly" else Piece(part, "rest")
@@ -93,7 +93,7 @@ def rate_pieces(gaps: Sequence[Span], *, now_ms: int, listed_ms: int) -> list[Pi
 
 
 def rates_cost(planned: Sequence[Piece]) -> Cost:
-    """Return about what pieces of funding take."""
+    """Return the rough cost of pieces of funding."""
     count = Counter(piece.source for piece in planned)
     return Cost(
         monthly_files=count["monthly"],
@@ -103,7 +103,7 @@ def rates_cost(planned: Sequence[Piece]) -> Cost:
 
 
 def cost(product: Product, planned: Sequence[Piece]) -> Cost:
-    """Return about what `planned` takes: sizes are those of BTCUSDT, the largest."""
+    """Return the rough cost of pieces; sizes are those of BTCUSDT, the largest."""
     count = Counter(piece.source for piece in planned)
     rest = [piece.span.minutes for piece in planned if piece.source == "rest"]
     pages = sum(-(-minutes // product.page_rows) for minutes in rest)

@@ -6,22 +6,23 @@ import msgspec
 
 
 class Product(msgspec.Struct, frozen=True, kw_only=True):
-    """One of Binance's markets, and where and how its history is to be had.
+    """One of Binance's markets, with the places and limits of its history.
 
     Args:
-        venue: tbv8's name of it.
+        venue: Its name in tbv8.
         opened_ms: Its first day.
-        archive_folder: Of its files in the archive.
-        rest_url: The host of its REST API.
-        rest_cure: What to set `rest_url` to where that host refuses.
+        archive_folder: The folder of its files in the archive.
+        rest_url: The URL of its REST API.
+        rest_cure: The value to set `rest_url` to if that host refuses, in words.
         api: The path that its REST calls begin with.
         ccxt_api: The name of that API in ccxt's `urls`.
-        ccxt_klines: ccxt's raw call of its bars.
-        page_rows: The most bars that one call returns.
-        page_weights: What a call for bars weighs, by ascending bounds: up to so many rows, so much.
-        info_weight: What the call for the rules of its symbols weighs.
-        info_of_one: That call is for one symbol; else for all, and takes none.
-        weight_limit: How much may be asked for in a minute, for each IP address.
+        ccxt_klines: The name of ccxt's raw call for its bars.
+        page_rows: The largest number of bars that one call returns.
+        page_weights: The weights of calls for bars: pairs of the largest number of rows and the
+            weight, ascending.
+        info_weight: The weight of the call for the rules of its symbols.
+        info_of_one: If true, that call takes one symbol; otherwise it returns all.
+        weight_limit: The weight that an IP address may use in a minute.
     """
 
     venue: str

@@ -1,8 +1,8 @@
-"""Bars from the REST API: `GET <api>/klines` by ccxt's raw call; the clock and the listing.
+"""Bars by REST (`GET <api>/klines`, ccxt's raw call), the clock, the listing and the funding.
 
 Wire facts: docs/venues/binance.md. Both bounds of a call are open times and inclusive. ccxt's own
-limiter and retries are off, `Host` does both. ccxt's exceptions do not tell the status (451, 429
-and 418 are NetworkErrors), but each was raised because of one of requests, which does.
+limiter and retries are off, `Host` does both. ccxt's exceptions do not have the status (451, 429
+and 418 are NetworkErrors), but the exception of requests that is their cause has it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from tbv8.venues.binance.host import (
     FailureError,
     Host,
     HostOptions,
-    Pool,
+    ItemPool,
     failure_of,
     fetch_json,
     naming_symbol,
 )
-from tbv8.venues.binance.minutes import Minutes, absent, cut, join, settle
+from tbv8.venues.binance.minutes import MinuteBars, absent, join, settle, within_span
 from tbv8.venues.binance.product import Product
 from tbv8.venues.bounds import check_clock
-from tbv8.venues.http import Session
+from tbv8.venues.http import BoundedSession
 
 AT_ONCE = 3
-"""Calls at the same time: 30 a second at 0.1 s each are 3600 of Spot's weight a minute."""
+"""The calls at once: 30 a second of 0.1 s each use 3600 of Spot's weight a minute."""
 
 _TIME_WEIGHT = 1
 _PAYMENTS_A_PAGE = 1000
@@ -76,10 +76,10 @@ class Rest:
     def __init__(self, product: Product, host: Host, redirect_hosts: Collection[str] = ()) -> None:
         self._product, self._host, self._redirect_hosts = product, host, redirect_hosts
         self._klines_path, self._time_path = f"{product.api}/klines", f"{product.api}/time"
-        self._exchanges: Pool[Any] = Pool(self._open_exchange)
+        self._exchanges: ItemPool[Any] = ItemPool(self._open_exchange)
         self._session = self._open_session()
         self._end_ms = _NO_END_MS  # no bar opens later
-        self._open = threading.Event()  # never set: what the session itself asks is not cancelled
+        self._never_closing = threading.Event()  # for calls outside of `fetch`
 
     def close(self) -> None:
         """Close the connections."""
@@ -92,21 +92,21 @@ class Rest:
         return self._product.native_symbol(symbol)
 
     def clock_ms(self) -> int:
-        """Return the venue's clock: what it has not passed is not history."""
+        """Return the venue's clock; only minutes before it are history."""
 
         def call() -> tuple[int, Mapping[str, str]]:
-            answer, headers = fetch_json(self._session, self._host, self._time_path, {}, _Time)
+            reply, headers = fetch_json(self._session, self._host, self._time_path, {}, _Time)
             now_ms = int(time.time() * 1000)
-            return check_clock(self._product.venue, answer.serverTime, now_ms=now_ms), headers
+            return check_clock(self._product.venue, reply.serverTime, now_ms=now_ms), headers
 
-        clock_ms = self._host.retry(self._time_path, call, self._open, weight=_TIME_WEIGHT)
+        clock_ms = self._host.retry(self._time_path, call, self._never_closing, weight=_TIME_WEIGHT)
         self._end_ms = clock_ms + DAY_MS  # a session is over within the day
         return clock_ms
 
     def fetch_listed_ms(self, native: str) -> int:
         """Return the open of the first bar.
 
-        By requests, not ccxt: a backfill that the archive fills alone need not wait for ccxt.
+        It uses requests, not ccxt, so that a backfill from the archive alone need not import ccxt.
 
         Raises:
             VenueError: The symbol is unknown, or has no bar.
@@ -125,15 +125,16 @@ class Rest:
             return min(opens), headers
 
         return self._host.retry(
-            self._klines_path, call, self._open, weight=self._product.page_weight(1)
+            self._klines_path, call, self._never_closing, weight=self._product.page_weight(1)
         )
 
     def fetch(
         self, native: str, span: Span, closing: threading.Event, *, settled_ms: int
-    ) -> tuple[Minutes, int]:
-        """Return the bars of `span`, past and not empty, and as `fetch_absent` until when.
+    ) -> tuple[MinuteBars, int]:
+        """Return the bars of `span`, and the time up to which they are complete.
 
-        What is absent was asked for twice.
+        The span is past and not empty; bars that are missing were requested twice (see
+        `fetch_absent`).
         """
         most = self._product.page_rows
         step_ms = most * MINUTE_MS
@@ -144,46 +145,52 @@ class Rest:
         minutes = join([self._klines(native, page, most, closing) for page in pages])
         if not (runs := absent(minutes, span)):
             return minutes, span.end_ms
-        found, known_ms = self.fetch_absent(native, runs, closing, settled_ms=settled_ms)
+        refetched, known_ms = self.fetch_absent(native, runs, closing, settled_ms=settled_ms)
         if known_ms == runs[-1].end_ms:
             known_ms = span.end_ms
-        return cut(join([minutes, found]), Span(span.start_ms, known_ms)), known_ms
+        return within_span(join([minutes, refetched]), Span(span.start_ms, known_ms)), known_ms
 
     def fetch_absent(
         self, native: str, runs: Sequence[Span], closing: threading.Event, *, settled_ms: int
-    ) -> tuple[Minutes, int]:
-        """Return the bars in `runs` (at least one, by time) that there are after all.
+    ) -> tuple[MinuteBars, int]:
+        """Return the bars that the venue has in `runs` on the second request.
 
-        An answer proves the absence of what it leaves out before its last bar. One without bars is
-        believed only where the newest bar that the venue has is older, too, and only before
-        `settled_ms`: what is newer may come yet. Up to the time that is returned all is known,
-        which is the end of `runs` or else lies before it.
+        A minute without a bar counts as absent if the reply has a later bar. A reply without bars
+        counts only if the newest bar of the venue is older, too, and only for minutes before
+        `settled_ms`: the venue may still publish newer ones. The second value is the time up to
+        which the bars are complete, at most the end of `runs`.
+
+        Args:
+            native: The native symbol.
+            runs: The spans without bars, at least one, by time.
+            closing: Ends the requests when it is set.
+            settled_ms: The time up to which no bar can come any more.
 
         Raises:
-            VenueError: The venue goes on answering without the bars that it has.
+            VenueError: The venue keeps sending replies without bars that it has.
         """
-        found: list[Minutes] = []
-        empty = 0
+        parts: list[MinuteBars] = []
+        empty_replies = 0
         last_ms = runs[-1].end_ms
         while runs:
             start_ms = runs[0].start_ms
             page = Span(start_ms, start_ms + (self._product.page_rows - 1) * MINUTE_MS)
             end_ms = max([run.end_ms for run in runs if page.contains(run)], default=page.end_ms)
-            rows = Span(start_ms, end_ms).minutes + 1  # one more: a bar behind it is the proof
-            answer = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
-            found += [cut(answer, run) for run in runs]
-            if answer.newest_ms is not None:
-                known_ms = answer.newest_ms + MINUTE_MS
+            rows = Span(start_ms, end_ms).minutes + 1  # one more, as the later bar
+            reply = self._klines(native, Span(start_ms, _NO_END_MS), rows, closing)
+            parts += [within_span(reply, run) for run in runs]
+            if reply.newest_ms is not None:
+                known_ms = reply.newest_ms + MINUTE_MS
             elif self._has_ended(native, start_ms, closing):
-                return join(found), max(start_ms, min(last_ms, settled_ms))
+                return join(parts), max(start_ms, min(last_ms, settled_ms))
             else:
-                empty += 1
+                empty_replies += 1
                 problem = "no bars where there are some"
-                self._host.back_off(self._klines_path, problem, empty, closing)
+                self._host.back_off(self._klines_path, problem, empty_replies, closing)
                 known_ms = start_ms
             runs = [Span(max(run.start_ms, known_ms), run.end_ms) for run in runs]
             runs = [run for run in runs if run]
-        return join(found), last_ms
+        return join(parts), last_ms
 
     def fetch_payments(self, native: str, span: Span, closing: threading.Event) -> list[Payment]:
         """Return the funding that was paid in `span`, by time.
@@ -191,14 +198,18 @@ class Rest:
         Raises:
             VenueError: The venue refuses, does not know the symbol, or is out of reach.
         """
-        path, paid, start_ms = f"{self._product.api}/fundingRate", list[Payment](), span.start_ms
+        path, payments, start_ms = (
+            f"{self._product.api}/fundingRate",
+            list[Payment](),
+            span.start_ms,
+        )
         while start_ms < span.end_ms:
             page = self._payments_page(path, native, Span(start_ms, span.end_ms), closing)
-            paid += page
+            payments += page
             if len(page) < _PAYMENTS_A_PAGE:
                 break
             start_ms = page[-1].time_ms + 1
-        return paid
+        return payments
 
     def fetch_first_payment(self, native: str) -> Payment:
         """Return the oldest funding that was paid.
@@ -207,7 +218,7 @@ class Rest:
             VenueError: The symbol is unknown, or nothing was paid yet.
         """
         path = f"{self._product.api}/fundingRate"
-        page = self._payments_page(path, native, Span(0, self._end_ms), self._open, most=1)
+        page = self._payments_page(path, native, Span(0, self._end_ms), self._never_closing, most=1)
         if not page:
             raise VenueError(f"{self._product.venue}: no funding of {native} was paid yet")
         return page[0]
@@ -247,7 +258,7 @@ class Rest:
         newest_ms = self._klines(native, Span(0, _NO_END_MS), 1, closing).newest_ms
         return newest_ms is not None and newest_ms < ts_ms
 
-    def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> Minutes:
+    def _klines(self, native: str, span: Span, limit: int, closing: threading.Event) -> MinuteBars:
         """Return the oldest bars of `span`; the newest ones if it has neither start nor end."""
         params = {"symbol": native, "interval": "1m", "limit": limit}
         if span.start_ms > 0:
@@ -255,7 +266,7 @@ class Rest:
         if span.end_ms < _NO_END_MS:
             params["endTime"] = span.end_ms - 1
 
-        def call() -> tuple[Minutes, Mapping[str, str]]:
+        def call() -> tuple[MinuteBars, Mapping[str, str]]:
             import ccxt
 
             with naming_symbol(self._product, native), self._exchanges.borrow() as exchange:
@@ -273,11 +284,11 @@ class Rest:
             self._klines_path, call, closing, weight=self._product.page_weight(limit)
         )
 
-    def _open_session(self) -> Session:
-        return Session(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
+    def _open_session(self) -> BoundedSession:
+        return BoundedSession(most_bytes=_MOST_BYTES, hosts=self._redirect_hosts)
 
     def _open_exchange(self) -> Any:
-        import ccxt  # 2 s: only when bars are asked for, and never at the top of a module
+        import ccxt  # takes 2 s, so only when bars are requested
 
         return ccxt.binance(
             {
@@ -291,8 +302,8 @@ class Rest:
         )
 
 
-def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> Minutes:
-    """Return the rows of a reply, that must open in `within`.
+def _parse_klines(rows: Any, within: Span, headers: Mapping[str, str]) -> MinuteBars:
+    """Return the rows of a reply, which must open in `within`.
 
     Raises:
         FailureError: They are not rows of bars.

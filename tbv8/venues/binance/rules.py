@@ -1,7 +1,7 @@
 """Trading rules of Binance's markets: `GET <api>/exchangeInfo`.
 
-Wire facts: protocols.md 3.3 and 6; a rule of 0 is none. Fees and the largest leverage are told to
-owners of an API key only.
+Wire facts: docs/venues/binance.md; a rule of 0 means none. Only owners of an API key get the fees
+and the largest leverage.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tbv8.venues.base import Contract, Endpoints, Rules
 from tbv8.venues.binance.host import Host, HostOptions, fetch_json, naming_symbol, unknown_symbol
 from tbv8.venues.binance.product import Product
 from tbv8.venues.binance.rest import rest_host
-from tbv8.venues.http import Session
+from tbv8.venues.http import BoundedSession
 
 _MOST_BYTES = 8 * 2**20  # all perpetuals take some 1 MB
 
@@ -50,11 +50,11 @@ def fetch_rules(
     """Return the rules of symbols, as the venue publishes them now.
 
     Raises:
-        VenueError: The venue does not know one of them, refuses, or is out of reach.
+        VenueError: The venue does not list one of them, refuses, or is out of reach.
     """
-    host, found = rest_host(product, endpoints, options or HostOptions()), dict[str, Rules]()
+    host, rules = rest_host(product, endpoints, options or HostOptions()), dict[str, Rules]()
     listed: dict[str, _Symbol] = {}
-    with Session(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
+    with BoundedSession(most_bytes=_MOST_BYTES, hosts=endpoints.redirect_hosts) as session:
         for symbol, native in symbols.items():
             name = native or product.native_symbol(symbol)
             if name not in listed:
@@ -64,14 +64,14 @@ def fetch_rules(
             contract = _contract(listed[name])
             if not contract.rules.are_possible:
                 raise VenueError(f"{product.venue}: the rules of {name} are none of a market")
-            found[symbol] = contract.rules_of(symbol)
-    return found
+            rules[symbol] = contract.rules_of(symbol)
+    return rules
 
 
 def _fetch_listed(
-    product: Product, host: Host, session: Session, native: str
+    product: Product, host: Host, session: BoundedSession, native: str
 ) -> dict[str, _Symbol]:
-    """Return the symbols of a reply that has `native` if the venue lists it."""
+    """Return symbols of the venue, among them `native` if the venue lists it."""
     path = f"{product.api}/exchangeInfo"
     params = {"symbol": native} if product.info_of_one else {}
 
@@ -80,18 +80,18 @@ def _fetch_listed(
             return fetch_json(session, host, path, params, _Info)
 
     info = host.retry(path, call, threading.Event(), weight=product.info_weight)
-    return {told.symbol: told for told in info.symbols}
+    return {symbol.symbol: symbol for symbol in info.symbols}
 
 
-def _contract(told: _Symbol) -> Contract:
-    by_type = {rule.filterType: rule for rule in told.filters}
+def _contract(symbol: _Symbol) -> Contract:
+    by_type = {rule.filterType: rule for rule in symbol.filters}
     price, lot = by_type.get("PRICE_FILTER"), by_type.get("LOT_SIZE")
-    least = by_type.get("NOTIONAL") or by_type.get("MIN_NOTIONAL")
+    notional = by_type.get("NOTIONAL") or by_type.get("MIN_NOTIONAL")
     return Contract(
-        base=told.baseAsset,
+        base=symbol.baseAsset,
         rules=Rules(
             tick_size=(price and price.tickSize) or None,
             lot_size=(lot and lot.stepSize) or None,
-            min_notional_usd=(least and (least.minNotional or least.notional)) or None,
+            min_notional_usd=(notional and (notional.minNotional or notional.notional)) or None,
         ),
     )

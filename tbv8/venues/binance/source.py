@@ -1,4 +1,4 @@
-"""A market of Binance as the rest of tbv8 takes a history; nothing heavy is imported at the top."""
+"""The sources of a Binance market for its record; nothing heavy is imported at the top."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def history_source(product: Product) -> HistorySource:
     def cost(gaps: Sequence[Span], now_ms: int) -> Cost:
         return plan.cost(product, plan.pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms))
 
-    def opened(endpoints: Endpoints, log: Log) -> History:
+    def open_session(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.binance.history import open_history
         from tbv8.venues.binance.host import HostOptions
 
         return open_history(product, endpoints, HostOptions(log=log))
 
-    return HistorySource(span=span, cost=cost, open=opened)
+    return HistorySource(span=span, cost=cost, open=open_session)
 
 
 def funding_source(product: Product) -> HistorySource:
@@ -38,13 +38,13 @@ def funding_source(product: Product) -> HistorySource:
         pieces = plan.rate_pieces(gaps, now_ms=now_ms, listed_ms=product.opened_ms)
         return plan.rates_cost(pieces)
 
-    def opened(endpoints: Endpoints, log: Log) -> History:
+    def open_session(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.binance.funding import open_funding
         from tbv8.venues.binance.host import HostOptions
 
         return open_funding(product, endpoints, HostOptions(log=log))
 
-    return HistorySource(span=span, cost=cost, open=opened)
+    return HistorySource(span=span, cost=cost, open=open_session)
 
 
 def rules_source(product: Product) -> FetchRules:

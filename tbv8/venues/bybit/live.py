@@ -1,9 +1,9 @@
-"""Bybit's messages of linear perpetuals, on the socket and by REST: market nouns out.
+"""Parses Bybit's messages of linear perpetuals, from the socket and by REST.
 
 Wire facts: docs/venues/bybit.md. The traps: an ack names no topic, only the `req_id` of its
 request; a refusal by REST comes with HTTP 200; rows of REST come newest first; a bar opens at the
-close of the one before, so its open may be no price of its minute; block trades, which nobody could
-have met in the book, are among the prints and left out here.
+close of the one before, so its open may be no price of its minute; block trades, which were never
+in the book, are among the trades and left out here.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ PAGE_MINUTES = 1000
 _PAYMENTS_A_REPLY = 200
 _MOST_PAGES = 20  # of instruments: there were 800 in 2026, 1000 fit into a page
 _TRADES_A_REPLY = 1000
-_OLDEST_DAYS = 60  # looked through at once for the first payment: at most 180 of 8 hours
+_OLDEST_DAYS = 60  # in one request for the first payment: at most 180 of 8 hours
 
 _TOPICS: dict[Channel, str] = {"trades": "publicTrade", "bbo": "orderbook.1"}
 _SIDES: dict[str, Literal["buy", "sell"]] = {"Buy": "buy", "Sell": "sell"}
 _ALREADY = "error:already subscribed"
 _TOO_OFTEN = (429, 10006, 10018, 10429)
-_PASSING = (10000, 10016)  # a timeout, an error of the server
+_TEMPORARY = (10000, 10016)  # a timeout, an error of the server
 
 type _Side = Literal["Buy", "Sell"]
 type _Size = Annotated[float, msgspec.Meta(gt=0, le=MOST_VOLUME)]
@@ -120,7 +120,7 @@ class _Reply(msgspec.Struct):
     time: Moment = 0
 
 
-class _Rows[T](msgspec.Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
+class _RowsPage[T](msgspec.Struct, rename={"rows": "list", "cursor": "nextPageCursor"}):
     rows: list[T]
     cursor: str | None = None
 
@@ -146,7 +146,7 @@ class _Instrument(msgspec.Struct, rename="camel"):
     status: str = ""
 
 
-class _Launched(msgspec.Struct):
+class _Launch(msgspec.Struct):
     launchTime: int
 
 
@@ -163,7 +163,7 @@ class _LeverageFilter(msgspec.Struct, rename="camel"):
     max_leverage: Decimal
 
 
-class _RuledInstrument(msgspec.Struct, rename="camel"):
+class _InstrumentRules(msgspec.Struct, rename="camel"):
     symbol: str
     base_coin: str
     price_filter: _PriceFilter
@@ -171,7 +171,7 @@ class _RuledInstrument(msgspec.Struct, rename="camel"):
     leverage_filter: _LeverageFilter
 
 
-class _Paid(msgspec.Struct):
+class _Funding(msgspec.Struct):
     fundingRate: float
     fundingRateTimestamp: Moment
 
@@ -203,7 +203,7 @@ class BybitFeed:
     def subscribe(self, symbol: str, channel: Channel) -> str:
         """Return the frame that subscribes to a stream.
 
-        One topic a frame: of several, one that is subscribed already takes all down.
+        One topic a frame: with several, all fail if one is subscribed already.
         """
         self._sequences.pop(symbol, None)  # a wrong one must not last
         return self._order("subscribe", symbol, channel)
@@ -230,7 +230,7 @@ class BybitFeed:
             raise undocumented(VENUE, frame, str(e)) from e
         if not message.op and message.success is None:
             raise undocumented(VENUE, frame, "neither data nor an answer")
-        return self._answers(message)
+        return self._acks(message)
 
     def _read(self, message: _Frame) -> Sequence[Trade | Bbo]:
         channel, symbol = self._streams.get(message.topic, (None, ""))
@@ -248,7 +248,7 @@ class BybitFeed:
         self._sequences[symbol] = book.seq
         return (_to_bbo(book, message.cts or message.ts, symbol),)
 
-    def _answers(self, message: _Frame) -> Sequence[Ack | ErrorFrame]:
+    def _acks(self, message: _Frame) -> Sequence[Ack | ErrorFrame]:
         subscribed = message.success or message.ret_msg.startswith(_ALREADY)
         if message.op == "subscribe" and subscribed and message.req_id in self._streams:
             return (Ack(*self._streams[message.req_id]),)
@@ -280,28 +280,28 @@ class BybitLive:
         return BybitFeed(listings)
 
     def clock_request(self) -> Request[int]:
-        """Ask for the venue's clock."""
+        """Return the request for the venue's clock."""
         return _request("time", _parse_clock)
 
     def listings_request(self) -> Request[dict[str, Listing]]:
-        """Ask for every contract that trades, page by page."""
+        """Return the request for all contracts that trade, page by page."""
         return _instruments_request(_to_listings)
 
     def contracts_request(self) -> Request[dict[str, Contract]]:
-        """Ask for the rules of every contract; fees are those of an account, so not public."""
+        """Return the request for the rules of all contracts; fees depend on the account."""
         return _instruments_request(_to_contracts)
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Ask for the newest 1000 trades."""
+        """Return the request for the newest 1000 trades."""
         parse = partial(_parse_recent, symbol)
         return _request("recent-trade", parse, symbol=listing.native, limit=_TRADES_A_REPLY)
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
-        """Ask for the book's best levels."""
+        """Return the request for the book's best levels."""
         return _request("orderbook", partial(_parse_book, symbol), symbol=listing.native, limit=1)
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Ask for what was paid, the newest first: 200 payments a page."""
+        """Return the request for payments, the newest first: 200 a page."""
         return _request(
             "funding/history",
             partial(_parse_payments, self, listing, span),
@@ -312,16 +312,16 @@ class BybitLive:
         )
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Ask for the contract's launch; then for what was paid in the days from there on."""
+        """Return the request for the contract's launch, then for the payments after it."""
         parse = partial(_parse_launch, self, listing)
         return _request("instruments-info", parse, symbol=listing.native)
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Ask for the state of every contract."""
+        """Return the request for the state of all contracts."""
         return _request("tickers", _parse_marks, weight=5)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Ask for 1m bars, at most 1000; the newest stay of more."""
+        """Return the request for 1m bars: the newest 1000 of the span."""
         return _request(
             "kline",
             partial(_parse_candles, span),
@@ -349,13 +349,13 @@ def _instruments_request[T](
     before: Sequence[dict[str, T]] = (),
     **cursor: str,
 ) -> Request[dict[str, T]]:
-    """Ask for a page of instruments, and with its reply for the next."""
+    """Return the request for a page of instruments; its value includes the pages after it."""
 
     def parse(reply: bytes) -> dict[str, T] | Request[dict[str, T]]:
-        page = _decoded(_Rows[msgspec.Raw], reply)
+        page = _decode(_RowsPage[msgspec.Raw], reply)
         pages = [*before, read(page.rows)]
         if not page.cursor:
-            return {name: row for found in pages for name, row in found.items()}
+            return {name: row for rows_found in pages for name, row in rows_found.items()}
         if len(pages) >= _MOST_PAGES:
             raise undocumented(VENUE, reply, f"more than {_MOST_PAGES} pages of instruments")
         # It comes quoted for a URL, and is quoted once more when it is sent.
@@ -365,7 +365,7 @@ def _instruments_request[T](
 
 
 def _to_trades(trades: Sequence[_Trade] | Sequence[_RecentTrade], symbol: str) -> list[Trade]:
-    """Return trades by time, those of one millisecond in their order here."""
+    """Return trades by time; those of one millisecond stay in their order."""
     events = [
         Trade(VENUE, symbol, t.ts_ms, t.name, t.price, t.size, _SIDES[t.side])
         for t in trades
@@ -387,20 +387,20 @@ def _sequence(trade: _RecentTrade) -> tuple[int, int]:
 def _to_bbo(book: _Book, ts_ms: int, symbol: str) -> Bbo:
     if not ts_ms:
         raise VenueError(f"{VENUE}: a book of {symbol} without a time")
-    bid, request = book.b[0] if book.b else None, book.a[0] if book.a else None
+    bid, ask = book.b[0] if book.b else None, book.a[0] if book.a else None
     return Bbo(
         VENUE,
         symbol,
         ts_ms,
         bid.price if bid else None,
         bid.size if bid else None,
-        request.price if request else None,
-        request.size if request else None,
+        ask.price if ask else None,
+        ask.size if ask else None,
     )
 
 
-def _opened(reply: bytes) -> _Reply:
-    """Return the envelope of a reply that is no refusal."""
+def _decode_envelope(reply: bytes) -> _Reply:
+    """Return the envelope of a reply, unless it is a refusal."""
     try:
         envelope = msgspec.json.decode(reply, type=_Reply, strict=False)
     except UNREADABLE as e:
@@ -408,38 +408,38 @@ def _opened(reply: bytes) -> _Reply:
     if envelope.retCode == 0:
         return envelope
     problem = f"{VENUE}: code {envelope.retCode} {quoted(envelope.retMsg)}"
-    if envelope.retCode in _PASSING:
+    if envelope.retCode in _TEMPORARY:
         raise VenueError(problem)
     raise RefusedError(problem, too_often=envelope.retCode in _TOO_OFTEN)
 
 
-def _decoded[T](kind: type[T], reply: bytes) -> T:
-    result = _opened(reply).result
+def _decode[T](kind: type[T], reply: bytes) -> T:
+    result = _decode_envelope(reply).result
     try:
         return msgspec.json.decode(result, type=kind, strict=False)
     except UNREADABLE as e:
         raise undocumented(VENUE, reply, str(e)) from e
 
 
-def _readable[T](kind: type[T], rows: Sequence[msgspec.Raw]) -> list[T]:
-    """Return the rows that tell all that is wanted: new contracts come and go."""
-    found = []
+def _decode_rows[T](kind: type[T], rows: Sequence[msgspec.Raw]) -> list[T]:
+    """Return the rows that have all fields of a type; new contracts may lack some."""
+    rows_found = []
     for row in rows:
         try:
-            found.append(msgspec.json.decode(row, type=kind, strict=False))
+            rows_found.append(msgspec.json.decode(row, type=kind, strict=False))
         except UNREADABLE:
             continue
-    return found
+    return rows_found
 
 
 def _parse_clock(reply: bytes) -> int:
-    return _decoded(_Time, reply).timeNano // 1_000_000
+    return _decode(_Time, reply).timeNano // 1_000_000
 
 
 def _to_listings(rows: Sequence[msgspec.Raw]) -> dict[str, Listing]:
     return {
         row.symbol: Listing(native=row.symbol, problem=_problem(row))
-        for row in _readable(_Instrument, rows)
+        for row in _decode_rows(_Instrument, rows)
     }
 
 
@@ -450,8 +450,8 @@ def _problem(row: _Instrument) -> str | None:
 
 
 def _to_contracts(rows: Sequence[msgspec.Raw]) -> dict[str, Contract]:
-    found = {}
-    for row in _readable(_RuledInstrument, rows):
+    rows_found = {}
+    for row in _decode_rows(_InstrumentRules, rows):
         rules = Rules(
             tick_size=row.price_filter.tick_size,
             lot_size=row.lot_size_filter.qty_step,
@@ -459,23 +459,23 @@ def _to_contracts(rows: Sequence[msgspec.Raw]) -> dict[str, Contract]:
             max_leverage=row.leverage_filter.max_leverage,
         )
         if rules.are_possible:
-            found[row.symbol] = Contract(base=row.base_coin, rules=rules)
-    return found
+            rows_found[row.symbol] = Contract(base=row.base_coin, rules=rules)
+    return rows_found
 
 
 def _parse_recent(symbol: str, reply: bytes) -> list[Trade]:
-    trades = _decoded(_Rows[_RecentTrade], reply).rows[::-1]  # they come newest first
+    trades = _decode(_RowsPage[_RecentTrade], reply).rows[::-1]  # they come newest first
     trades.sort(key=_sequence)
     return _to_trades(trades, symbol)
 
 
 def _parse_book(symbol: str, reply: bytes) -> Bbo:
-    book = _decoded(_Book, reply)
+    book = _decode(_Book, reply)
     return _to_bbo(book, book.cts or book.ts, symbol)
 
 
 def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
-    candles = _decoded(_Rows[_Candle], reply).rows
+    candles = _decode(_RowsPage[_Candle], reply).rows
     return minutes_in(
         span, (Bar(c.start, c.open, c.high, c.low, c.close, c.volume) for c in candles)
     )
@@ -484,20 +484,20 @@ def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
 def _parse_payments(
     live: BybitLive, listing: Listing, span: Span, reply: bytes
 ) -> list[Payment] | Request[list[Payment]]:
-    rows = _decoded(_Rows[_Paid], reply).rows
-    paid = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
-    oldest_ms = min((payment.time_ms for payment in paid), default=0)
-    if len(paid) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
-        return paid
+    rows = _decode(_RowsPage[_Funding], reply).rows
+    payments = [Payment(row.fundingRateTimestamp, row.fundingRate) for row in rows]
+    oldest_ms = min((payment.time_ms for payment in payments), default=0)
+    if len(payments) < _PAYMENTS_A_REPLY or oldest_ms <= span.start_ms:
+        return payments
     if oldest_ms >= span.end_ms:
         raise undocumented(VENUE, reply, "payments behind those that were asked for")
-    return followed_by(paid, live.payments_request(listing, Span(span.start_ms, oldest_ms)))
+    return followed_by(payments, live.payments_request(listing, Span(span.start_ms, oldest_ms)))
 
 
 def _parse_launch(
     live: BybitLive, listing: Listing, reply: bytes
 ) -> list[Payment] | Request[list[Payment]]:
-    now_ms, launches = _opened(reply).time, _decoded(_Rows[_Launched], reply).rows
+    now_ms, launches = _decode_envelope(reply).time, _decode(_RowsPage[_Launch], reply).rows
     launch_ms = launches[0].launchTime // DAY_MS * DAY_MS if launches else now_ms
     return _oldest(live, listing, launch_ms, now_ms)
 
@@ -505,18 +505,18 @@ def _parse_launch(
 def _oldest(
     live: BybitLive, listing: Listing, start_ms: int, now_ms: int
 ) -> list[Payment] | Request[list[Payment]]:
-    """Return a request for what was paid in some days; if that is nothing, in those behind them."""
+    """Return a request for the payments of some days, and of later days until there are some."""
     if not 0 <= start_ms < now_ms:
         return []
     span = Span(start_ms, start_ms + _OLDEST_DAYS * DAY_MS)
 
     def parse(reply: bytes) -> list[Payment] | Request[list[Payment]]:
-        found = _parse_payments(live, listing, span, reply)
-        return found or _oldest(live, listing, span.end_ms, now_ms)
+        rows_found = _parse_payments(live, listing, span, reply)
+        return rows_found or _oldest(live, listing, span.end_ms, now_ms)
 
     return replace(live.payments_request(listing, span), parse=parse)
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
-    tickers = _readable(_Ticker, _decoded(_Rows[msgspec.Raw], reply).rows)
+    tickers = _decode_rows(_Ticker, _decode(_RowsPage[msgspec.Raw], reply).rows)
     return {ticker.symbol: (ticker.markPrice, ticker.singleOpenInterest) for ticker in tickers}

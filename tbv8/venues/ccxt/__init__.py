@@ -1,11 +1,11 @@
 """History of any exchange that ccxt speaks to: 1m bars by its `fetch_ohlcv`.
 
-    exchange    how an exchange is asked
+    exchange    the requests to an exchange
     history     its 1m bars
-    rules       what orders there are worth
+    rules       its trading rules
 
-The venue's name is free; `history: ccxt` and `exchange: kraken` in its YAML lead here. ccxt itself
-(two seconds) is imported with the first session.
+A venue of any name has this history with `history: ccxt` and `exchange: kraken` in its YAML. ccxt
+itself, whose import takes two seconds, is imported with the first session.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from tbv8.market import Span
 from tbv8.venues.base import Cost, Endpoints, FromExchange, History, HistorySource, Log, Rules
 
-_PAGE_MINUTES = 500  # of most exchanges; the session knows its own
+_PAGE_MINUTES = 500  # as most exchanges have; the session uses the exchange's own number
 
 
 def exchanges() -> list[str]:
@@ -25,14 +25,14 @@ def exchanges() -> list[str]:
     spec = find_spec("ccxt")
     assert spec is not None
     assert spec.origin is not None
-    found = (Path(spec.origin).parent / "abstract").glob("[!_]*.py")
-    return sorted(path.stem for path in found)
+    files = (Path(spec.origin).parent / "abstract").glob("[!_]*.py")
+    return sorted(path.stem for path in files)
 
 
 def exchange_source(origin: FromExchange) -> HistorySource:
     """Return the history that `origin` configures."""
 
-    def opened(endpoints: Endpoints, log: Log) -> History:
+    def open_session(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.ccxt.history import open_history
 
         return open_history(origin, endpoints, log=log)
@@ -44,16 +44,16 @@ def exchange_source(origin: FromExchange) -> HistorySource:
 
         return fetch_rules(origin, endpoints, symbols, log=log)
 
-    return HistorySource(span=_span, cost=_cost, open=opened, reach=True, rules=fetch_rules)
+    return HistorySource(span=_span, cost=_cost, open=open_session, reach=True, rules=fetch_rules)
 
 
 def _span(now_ms: int) -> Span:
-    """Return all time: how far back an exchange goes, it must be asked."""
+    """Return all time: only a request can tell how far back an exchange goes."""
     return Span(0, now_ms)
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return about what filling `gaps` takes."""
+    """Return the rough cost of filling `gaps`."""
     from tbv8.venues.live_history import page_cost
 
     return page_cost(gaps, _PAGE_MINUTES)

@@ -1,4 +1,4 @@
-"""An exchange as ccxt speaks to it: how it is asked, paced, and its failures are told apart."""
+"""Requests to an exchange through ccxt: retries, rate limits, and the kinds of failures."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tbv8.text import one_line
 from tbv8.venues.backoff import backoff_s
 from tbv8.venues.base import Endpoints, Log, RefusedError
 from tbv8.venues.bounds import check_clock
-from tbv8.venues.http import Session, causes
+from tbv8.venues.http import BoundedSession, causes
 from tbv8.venues.live_calls import RetryPolicy
 
 _REPLY_BYTES = 64 * 2**20  # the largest list of markets has some 20 MB
 _LONGEST_WAIT_S = 300.0
 _TRIES_IN_SILENCE = 3
-_PLACE_REFUSED = (HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, HTTPStatus.FORBIDDEN, 418)
-_TOO_SOON = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
+_PLACE_STATUSES = (HTTPStatus.UNAVAILABLE_FOR_LEGAL_REASONS, HTTPStatus.FORBIDDEN, 418)
+_TOO_OFTEN = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 _UNREADABLE = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What ccxt raises of a reply that is not what it knows."""
+"""The exceptions of ccxt for a reply that it does not know."""
 
 
 class Exchange:
-    """One request at a time, within ccxt's rate limit of the exchange.
+    """An exchange that gets one request at a time, within ccxt's rate limit.
+
+    `ccxt` is ccxt's own object; calls of it that send a request go through `ask`.
 
     Args:
-        name: ccxt's.
-        endpoints: `rest_url` in place of the exchange's own hosts.
+        name: The name of the exchange in ccxt.
+        endpoints: Its `rest_url` replaces the exchange's own hosts.
         log: Prints a line for the user, about a long wait.
-        retries: How long to go on.
-
-    `ccxt` is ccxt's own object; what sends a request is called by `ask`.
+        retries: The limits of retries.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Exchange:
     ) -> None:
         self.name, self._log = name, log
         self._retries = retries or RetryPolicy()
-        self._session = Session(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
+        self._session = BoundedSession(most_bytes=_REPLY_BYTES, hosts=endpoints.redirect_hosts)
         self.ccxt: Any = self._open(endpoints.rest_url)
         self._free_at_s = 0.0
 
@@ -55,11 +55,11 @@ class Exchange:
         self._session.close()
 
     def native_symbol(self, symbol: str) -> str:
-        """Return the symbol: ccxt's name of a spot market is the same."""
+        """Return the symbol itself, which is ccxt's name of a spot market."""
         return symbol
 
     def clock_ms(self) -> int:
-        """Return the exchange's clock, or this machine's where it tells none."""
+        """Return the exchange's clock, or this machine's if the exchange publishes none."""
         now_ms = int(time.time() * 1000)
         if self.ccxt.has.get("fetchTime") is not True:
             return now_ms
@@ -76,25 +76,25 @@ class Exchange:
         if (market := markets.get(native)) is not None:
             return market
         base = native.partition("/")[0]
-        near = [name for name in sorted(markets) if name.partition("/")[0] == base][:5]
-        hint = f"it has {', '.join(near)}" if near else f"it has nothing of {base}"
+        similar = [name for name in sorted(markets) if name.partition("/")[0] == base][:5]
+        hint = f"it has {', '.join(similar)}" if similar else f"it has nothing of {base}"
         raise VenueError(
             f"{self.name} does not know {native}: {hint}: correct `symbols` of the venue's "
-            f"file, such as {{{native}: {near[0] if near else 'BTC/USD'}}}"
+            f"file, such as {{{native}: {similar[0] if similar else 'BTC/USD'}}}"
         )
 
-    def ask[T](self, what: str, call: Callable[[], T]) -> T:
-        """Ask until it works; what cannot get better is not asked again.
+    def ask[T](self, subject: str, call: Callable[[], T]) -> T:
+        """Return the value of `call`, which is repeated after failures that may be temporary.
 
         Raises:
-            RefusedError: The exchange says no.
+            RefusedError: The exchange refuses the request.
             VenueError: It fails too often.
         """
-        for tried in range(1, self._retries.tries + 1):
+        for try_number in range(1, self._retries.tries + 1):
             try:
                 return call()
             except ccxt.BaseError as e:
-                failure, retry_after_s = self._judge(what, e)
+                failure, retry_after_s = self._check_failure(subject, e)
             except (*_UNREADABLE, msgspec.ValidationError) as e:
                 failure, retry_after_s = (
                     f"its reply is not what ccxt knows ({type(e).__name__})",
@@ -102,44 +102,46 @@ class Exchange:
                 )
             pause_s = max(
                 retry_after_s,
-                backoff_s(tried, base_s=self._retries.base_s, cap_s=self._retries.cap_s),
+                backoff_s(try_number, base_s=self._retries.base_s, cap_s=self._retries.cap_s),
             )
-            if tried >= _TRIES_IN_SILENCE or retry_after_s > 1:
-                self._log(f"{self.name}: {what}: {failure}, trying again in {pause_s:.0f} s")
+            if try_number >= _TRIES_IN_SILENCE or retry_after_s > 1:
+                self._log(f"{self.name}: {subject}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(
-            f"{self.name}: {what}: {failure}, {self._retries.tries} times: run the same command "
+            f"{self.name}: {subject}: {failure}, {self._retries.tries} times: run the same command "
             "again later"
         )
 
-    def _judge(self, what: str, e: ccxt.BaseError) -> tuple[str, float]:
-        """Return a failure in words, and how long the exchange wants to be left alone.
+    def _check_failure(self, subject: str, e: ccxt.BaseError) -> tuple[str, float]:
+        """Return the reason of a temporary failure, and the seconds that the exchange asks for.
 
-        A status says more than ccxt's class: a host that is down with words in its reply is an
-        ExchangeError as an unknown market is, and a place that is refused is a NetworkError.
+        The status is more exact than ccxt's class: a host that is down is an ExchangeError if its
+        reply has a text, as an unknown market is, and a refused place is a NetworkError.
 
         Raises:
-            RefusedError: The exchange says no to this request.
-            VenueError: It says no to all.
+            RefusedError: The exchange refuses this request.
+            VenueError: It refuses all requests.
         """
-        reply = next((found for cause in causes(e) if (found := _reply(cause)) is not None), None)
+        reply = next(
+            (response for cause in causes(e) if (response := _reply(cause)) is not None), None
+        )
         status = 0 if reply is None else reply.status_code
-        words = one_line(str(e), most=200)
+        reason = one_line(str(e), most=200)
         if reply is not None and status != HTTPStatus.OK:
-            words = f"HTTP {status} {one_line(reply.text, most=100)}"
-        if status in _PLACE_REFUSED or isinstance(e, ccxt.RestrictedLocation):
+            reason = f"HTTP {status} {one_line(reply.text, most=100)}"
+        if status in _PLACE_STATUSES or isinstance(e, ccxt.RestrictedLocation):
             raise VenueError(
-                f"{self.name} refuses this place or network ({words}): run it from another one, "
+                f"{self.name} refuses this place or network ({reason}): run it from another one, "
                 "or set `rest_url` to a host that answers here"
             ) from e
-        passes = status >= 500 or status in _TOO_SOON or isinstance(e, ccxt.OperationFailed)
-        if not passes:
-            raise RefusedError(f"{self.name} refuses {what}: {words}") from e
+        is_temporary = status >= 500 or status in _TOO_OFTEN or isinstance(e, ccxt.OperationFailed)
+        if not is_temporary:
+            raise RefusedError(f"{self.name} refuses {subject}: {reason}") from e
         retry_after = reply.headers.get("Retry-After", "") if reply is not None else ""
-        return words, _seconds(retry_after)
+        return reason, _seconds(retry_after)
 
     def _throttle(self, cost: float | None = None) -> None:
-        """Wait for the turn of a request, in place of ccxt's own sleep."""
+        """Wait until the rate limit allows a request, in place of ccxt's own sleep."""
         now_s = time.monotonic()
         wait_s = max(0.0, self._free_at_s - now_s)
         if wait_s:
@@ -163,19 +165,19 @@ class Exchange:
         exchange.throttle = self._throttle
         parse = exchange.parse_ohlcvs
 
-        def parse_ohlcvs(rows: Any, market: Any = None, *options: Any, **named: Any) -> Any:
-            # ccxt leaves out what it cannot read, and an answer without bars is a hole
+        def parse_ohlcvs(rows: Any, market: Any = None, *options: Any, **keywords: Any) -> Any:
+            # ccxt leaves out rows that it cannot read, which would look like missing bars
             if any(
                 exchange.safe_integer(exchange.parse_ohlcv(row, market), 0) is None
                 for row in rows or ()
             ):
                 raise ValueError("a row without a time")
-            return parse(rows, market, *options, **named)
+            return parse(rows, market, *options, **keywords)
 
         exchange.parse_ohlcvs = parse_ohlcvs
         exchange.has["fetchCurrencies"] = False  # bars need none, and some want a key for it
         if rest_url:
-            exchange.urls["api"] = _moved(exchange.urls["api"], rest_url)
+            exchange.urls["api"] = _at_host(exchange.urls["api"], rest_url)
         return exchange
 
 
@@ -183,15 +185,15 @@ def _seconds(retry_after: str) -> float:
     return min(float(retry_after), _LONGEST_WAIT_S) if retry_after.isdecimal() else 0.0
 
 
-def _moved(urls: Any, rest_url: str) -> Any:
-    """Return ccxt's addresses, a tree of them, at another host: their paths stay."""
+def _at_host(urls: Any, rest_url: str) -> Any:
+    """Return ccxt's tree of addresses at another host, with the same paths."""
     if isinstance(urls, Mapping):
-        return {name: _moved(url, rest_url) for name, url in urls.items()}
+        return {name: _at_host(url, rest_url) for name, url in urls.items()}
     if not isinstance(urls, str):
         return urls
-    there, here = urlsplit(rest_url), urlsplit(urls)
-    path = f"{there.path.rstrip('/')}{here.path}"
-    return urlunsplit((there.scheme, there.netloc, path, here.query, ""))
+    base, parts = urlsplit(rest_url), urlsplit(urls)
+    path = f"{base.path.rstrip('/')}{parts.path}"
+    return urlunsplit((base.scheme, base.netloc, path, parts.query, ""))
 
 
 def _reply(e: BaseException) -> requests.Response | None:

@@ -1,11 +1,11 @@
 """The 1m bars of an exchange through ccxt, as a history.
 
-ccxt gives every exchange one face, and exchanges differ behind it: `since` may be the first bar of
-a window or of all that follows, a page may be cut short, and some keep the newest bars only and
-answer any older `since` with those. So each page is asked by its start and its length, asked on
-from its last bar, and asked once more where it has holes; and before anything is fetched, the first
-1m bar is compared with the first daily one. Volumes in contracts are refused: ccxt has them in
-contracts of one exchange and in coins of another.
+Exchanges differ though ccxt has one call for all: `since` may begin a window or the whole rest of
+the history, a page may be shorter than its limit, and some exchanges keep only the newest bars and
+return those for any older `since`. So each page is requested by start and length, then again from
+its last bar on, and once more if it has holes; and before anything is fetched, the first 1m bar is
+compared with the first daily one. Volumes in contracts are refused: ccxt returns contracts for one
+exchange and coins for another.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 _FIRST_MS = parse_time("2009-01-03")  # Bitcoin's first block
 _LONGEST_PAGE, _USUAL_PAGE = 5000, 300
-_COARSE = ("1d", "12h", "6h", "4h", "1h")  # timeframes that tell when a market began
-_LISTING_DAYS = 2  # within them a market's first 1m bar follows its first daily one
+_COARSE = ("1d", "12h", "6h", "4h", "1h")  # timeframes that show when a market began
+_LISTING_DAYS = 2  # the longest time from a market's first daily bar to its first 1m bar
 
 type _Row = tuple[int, float | None, float | None, float | None, float | None, float | None]
 
 
 class _Reach(msgspec.Struct, frozen=True):
-    """The oldest 1m bar; `rolls` if older ones were there once. `asked_s` is monotonic."""
+    """The oldest 1m bar; `rolls` if there were older ones once. `measured_s` is monotonic."""
 
     first_ms: int
     rolls: bool
-    asked_s: float
+    measured_s: float
 
 
 def open_history(
@@ -66,7 +66,7 @@ class CcxtBars:
         self._reaches: dict[str, _Reach] = {}
 
     def first_ms(self, native: str) -> int:
-        """Return the open of the first 1m bar; 0 where the exchange keeps the newest ones only.
+        """Return the open of the first 1m bar; 0 if the exchange keeps only the newest ones.
 
         Raises:
             VenueError: The exchange does not know the symbol, or has no 1m bars of it.
@@ -77,33 +77,33 @@ class CcxtBars:
     def reach(self, native: str) -> str:
         """Return the age of the oldest 1m bars, in words."""
         reach = self._reach(native)
-        kept = "keeps the newest 1m bars only" if reach.rolls else "has 1m bars"
-        return f"{self._name} {kept} of {native}, from {iso(reach.first_ms)} on"
+        reach_text = "keeps the newest 1m bars only" if reach.rolls else "has 1m bars"
+        return f"{self._name} {reach_text} of {native}, from {iso(reach.first_ms)} on"
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time, as `tbv8.venues.live_history.fill`.
+        """Yield pieces that fill `gaps`, by time; see `tbv8.venues.live_history.fill`.
 
         Raises:
             VenueError: The exchange refuses, is out of reach, or no longer keeps it.
         """
         now_ms = self._exchange.clock_ms()
         for gap in gaps:
-            self._refuse_gone(native, gap)
+            self._check_kept(native, gap)
         look = partial(self._look_twice, native)
         yield from fill(gaps, look, page_minutes=self._page(native), now_ms=now_ms)
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
-        """Return the bars that the exchange has in `span`; what is absent was asked for twice."""
+        """Return the bars that the exchange has in `span`; missing ones were requested twice."""
         bars = self._look_twice(native, span)
         return to_table(bar for bar in bars.values() if bar.is_possible)
 
     def _look_twice(self, native: str, part: Span) -> dict[int, Bar]:
-        self._refuse_gone(native, part)
+        self._check_kept(native, part)
         look = partial(self._look, native, part)
         return look_twice(look, part, venue=self._name, native=native)
 
     def _look(self, native: str, part: Span) -> Iterator[Bar]:
-        """Yield the bars of a page, asked on from the last one of each answer."""
+        """Yield the bars of a page; each request begins after the last bar of the one before."""
         start_ms = part.start_ms
         while start_ms < part.end_ms:
             limit = Span(start_ms, part.end_ms).minutes
@@ -115,14 +115,16 @@ class CcxtBars:
             start_ms = inside[-1].ts_ms + MINUTE_MS
 
     def _ohlcv(self, native: str, timeframe: str, since_ms: int, limit: int) -> list[Bar]:
-        """Return the bars of one answer that open at `since_ms` or later, by time."""
+        """Return the bars of one reply that open at `since_ms` or later, by time."""
 
         def call() -> list[Bar]:
             rows = self._ccxt.fetch_ohlcv(native, timeframe, since_ms, limit)
-            found = {row[0]: Bar(*map(_number, row)) for row in msgspec.convert(rows, list[_Row])}
+            by_open = {row[0]: Bar(*map(_number, row)) for row in msgspec.convert(rows, list[_Row])}
             step_ms = parse_timeframe(timeframe).fixed_ms or MINUTE_MS
             return [
-                found[ts_ms] for ts_ms in sorted(found) if ts_ms >= since_ms and not ts_ms % step_ms
+                by_open[ts_ms]
+                for ts_ms in sorted(by_open)
+                if ts_ms >= since_ms and not ts_ms % step_ms
             ]
 
         return self._exchange.ask(f"{timeframe} bars of {native}", call)
@@ -144,18 +146,18 @@ class CcxtBars:
                 raise VenueError(
                     f"{self._name}: no 1m bar of {native} yet: take it out of `symbols`"
                 )
-            late = early_ms is None or first_ms >= early_ms + _LISTING_DAYS * DAY_MS
-            rolls = late or coarse == "1m"  # then nobody knows, and nothing may be called missing
+            begins_late = early_ms is None or first_ms >= early_ms + _LISTING_DAYS * DAY_MS
+            rolls = begins_late or coarse == "1m"  # of 1m alone nobody can tell
             self._reaches[native] = _Reach(first_ms, rolls, time.monotonic())
         return self._reaches[native]
 
     def _first_of(
         self, native: str, timeframe: str, within: Span, *, ahead_days: int = 0
     ) -> int | None:
-        """Return the open of the first bar, None where there is none.
+        """Return the open of the first bar; None if there is none.
 
-        The first pages are asked one by one, as far as `ahead_days`; then, as a market that has
-        bars goes on having them, the first page with some is found by halving.
+        The first pages, up to `ahead_days`, are requested one by one. After them the first page
+        with bars is found by bisection: a market that has bars keeps having them.
         """
         length = parse_timeframe(timeframe).fixed_ms or MINUTE_MS
         limit = self._page(native)
@@ -168,7 +170,7 @@ class CcxtBars:
             page = absent + 1 if absent + 1 < ahead else (absent + present) // 2
             try:
                 bars = self._ohlcv(native, timeframe, start_ms + page * step_ms, limit)
-            except RefusedError as e:  # some refuse a time that is too long ago
+            except RefusedError as e:  # some exchanges refuse a time that is too long ago
                 if page == pages - 1:
                     raise VenueError(str(e)) from e
                 bars = []
@@ -178,11 +180,11 @@ class CcxtBars:
                 absent = page
         return first_ms
 
-    def _refuse_gone(self, native: str, part: Span) -> None:
+    def _check_kept(self, native: str, part: Span) -> None:
         reach = self._reach(native)
         kept_ms = reach.first_ms
         if reach.rolls:
-            kept_ms += int((time.monotonic() - reach.asked_s) * 1000)
+            kept_ms += int((time.monotonic() - reach.measured_s) * 1000)
         if reach.rolls and part.start_ms < kept_ms:
             raise VenueError(
                 f"{self.reach(native)}, not from {iso(part.start_ms)}: write a later start_date, "
@@ -190,12 +192,12 @@ class CcxtBars:
             )
 
     def _check_market(self, native: str) -> None:
-        """Refuse what cannot be fetched, before it is.
+        """Refuse a market that cannot be fetched.
 
         Raises:
             VenueError: There is no such market, or no 1m bars, or volumes are in contracts.
         """
-        has_bars = self._ccxt.has.get("fetchOHLCV") is True  # not made of its newest trades
+        has_bars = self._ccxt.has.get("fetchOHLCV") is True  # not emulated from trades
         if not has_bars or "1m" not in (self._ccxt.timeframes or {}):
             raise VenueError(f"{self._name} has no 1m bars: choose another exchange")
         market = self._exchange.find_market(native)

@@ -1,7 +1,7 @@
 """Trading rules of an exchange, from ccxt's list of its markets.
 
-Of precision ccxt has steps or counts of digits, by exchange. Its fees are those of the list, else
-the schedule that ccxt was released with.
+A precision is a step or a number of digits, depending on the exchange. The fees are those of the
+list, else those of the schedule in ccxt's release.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ def fetch_rules(
         VenueError: The exchange does not know one of them, refuses, or is out of reach.
     """
     with closing(Exchange(origin.exchange, endpoints, log=log, retries=retries)) as exchange:
-        found = {}
+        rules_by_symbol = {}
         for symbol, native in symbols.items():
             market = exchange.find_market(native or exchange.native_symbol(symbol))
             rules = parse_rules(market, exchange.ccxt.precisionMode)
             if not rules.are_possible:
                 raise VenueError(f"{exchange.name}: the rules of {symbol} are none of a market")
-            found[symbol] = Contract(base=market["base"], rules=rules).rules_of(symbol)
-    return found
+            rules_by_symbol[symbol] = Contract(base=market["base"], rules=rules).rules_of(symbol)
+    return rules_by_symbol
 
 
 def parse_rules(market: Mapping[str, Any], mode: int) -> Rules:
-    """Return the rules of a market of ccxt's, whose precision is in one of ccxt's modes."""
+    """Return the rules of a market in ccxt's form; `mode` is ccxt's mode of precision."""
     steps, limits = market["precision"], market["limits"]
     contract_size = _number(market.get("contractSize")) or Decimal(1)
     lot = _step(steps.get("amount"), mode)
-    least = _number(limits["cost"].get("min"))
+    min_cost = _number(limits["cost"].get("min"))
     return Rules(
         tick_size=_step(steps.get("price"), mode),
         lot_size=None if lot is None else lot * contract_size,
-        min_notional_usd=(least or None) if market["quote"] in _DOLLARS else None,
+        min_notional_usd=(min_cost or None) if market["quote"] in _DOLLARS else None,
         max_leverage=_number(limits["leverage"].get("max")) if market["contract"] else None,
         maker_fee=_number(market.get("maker")),
         taker_fee=_number(market.get("taker")),
@@ -62,7 +62,7 @@ def parse_rules(market: Mapping[str, Any], mode: int) -> Rules:
 
 
 def _step(precision: Any, mode: int) -> Decimal | None:
-    """Return a step of a price or an amount; None where it is a count of significant digits."""
+    """Return the step of a price or an amount; None for a number of significant digits."""
     number = _number(precision)
     if number is None or mode == ccxt.SIGNIFICANT_DIGITS:
         return None
@@ -70,5 +70,5 @@ def _step(precision: Any, mode: int) -> Decimal | None:
 
 
 def _number(value: Any) -> Decimal | None:
-    """Return a number as its shortest text has it: ccxt has floats."""
+    """Return the decimal of a float's shortest text."""
     return None if value is None else Decimal(str(value))

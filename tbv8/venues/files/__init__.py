@@ -1,12 +1,12 @@
 """History from a user's own files of 1m bars: CSV, gzip, Parquet, Feather.
 
-    index       which files, of which sha256 and time: remembered, light to import
+    index       the files with sha256 and span, which it stores; imports little
     scan        the program that reads files for the index, in a process of its own
     read        one file: format, columns, unit of time, checks
     history     the session
 
-The venue's name is free; `history: files` in its YAML leads here. Only `index` is imported at the
-top: the others bring numpy and pyarrow with them.
+A venue of any name has this history with `history: files` in its YAML. Only `index` is imported at
+the top: the other modules import numpy and pyarrow.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ def files_source(origin: FromFiles) -> HistorySource:
     """Return the history that `origin` configures."""
     index = FileIndex(origin)
 
-    def opened(endpoints: Endpoints, log: Log) -> History:
+    def open_session(endpoints: Endpoints, log: Log) -> History:
         from tbv8.venues.files.history import open_history
 
         return open_history(index)
 
-    return HistorySource(span=index.span, cost=_cost, open=opened, files=index.named)
+    return HistorySource(span=index.span, cost=_cost, open=open_session, files=index.by_source)
 
 
 def _cost(gaps: Sequence[Span], now_ms: int) -> Cost:
-    """Return that nothing is asked of a network."""
+    """Return a cost of nothing: there is no network."""
     return Cost()

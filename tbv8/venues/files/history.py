@@ -1,7 +1,6 @@
 """The bars of a user's files, as a history.
 
-Files are a closed world: a minute that none of a symbol's files has is missing, and is known to be
-so for as long as the files stay what they are.
+A minute that no file of a symbol has is missing, as long as the files do not change.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from tbv8.errors import DataError
 from tbv8.market import DAY_MS, Span, iso, parse_timeframe
 from tbv8.venues.base import Fetched, History, Local
 from tbv8.venues.files.index import FileIndex
-from tbv8.venues.files.read import PRICES, FileBars, read_bars
+from tbv8.venues.files.read import PRICES, FileBars, read_file
 
 NO_FILE = "no file has it"
-"""The source of a day, or of a part of it, of which no file has a bar."""
+"""The source of a day, or a part of one, that no file has a bar of."""
 
 
 def open_history(index: FileIndex) -> History:
-    """Open a session with files: whatever they lack before now, they will not have."""
+    """Open a session with files; minutes that they lack until now are missing."""
     return History(Local(lambda: int(time.time() * 1000)), FileRows(index))
 
 
@@ -34,12 +33,12 @@ class FileRows:
     """The 1m bars of a user's files; each file is read once.
 
     Args:
-        index: Which files there are.
+        index: The files.
     """
 
     def __init__(self, index: FileIndex) -> None:
         self._index = index
-        self._read: dict[str, _Market] = {}
+        self._read: dict[str, _SymbolBars] = {}
 
     def first_ms(self, native: str) -> int:
         """Return the midnight before the first bar.
@@ -47,50 +46,50 @@ class FileRows:
         Raises:
             DataError: There is no file, or one that cannot be used.
         """
-        first_ms = min(span.start_ms for span in self._index.named(native).values())
+        first_ms = min(span.start_ms for span in self._index.by_source(native).values())
         return first_ms // DAY_MS * DAY_MS
 
     def fetch(self, native: str, gaps: Sequence[Span]) -> Generator[Fetched]:
-        """Yield pieces that fill `gaps`, by time: one for each stretch of days of the same files.
+        """Yield pieces that fill `gaps`, by time: one for each run of days from the same files.
 
         Raises:
             DataError: A file cannot be used, or two have different bars of one minute.
         """
-        market = self._market(native)
-        notes = market.notes
+        symbol_bars = self._symbol_bars(native)
+        notes = symbol_bars.notes
         for gap in gaps:
-            for span, names in _pieces(gap, market.files):
+            for span, names in _pieces(gap, symbol_bars.files):
                 source = "; ".join(names) or NO_FILE
-                yield Fetched(span=span, bars=market.cut(span), source=source, notes=notes)
+                yield Fetched(span=span, bars=symbol_bars.within(span), source=source, notes=notes)
                 notes = ()
 
     def fetch_direct(self, native: str, span: Span) -> pa.Table:
         """Return the bars that the files have in `span` now."""
-        return self._market(native).cut(span)
+        return self._symbol_bars(native).within(span)
 
-    def _market(self, native: str) -> _Market:
+    def _symbol_bars(self, native: str) -> _SymbolBars:
         if native not in self._read:
             self._read[native] = self._read_files(native)
         return self._read[native]
 
-    def _read_files(self, native: str) -> _Market:
-        expected, files, parts = self._index.named(native), {}, []
+    def _read_files(self, native: str) -> _SymbolBars:
+        sources, files, parts = self._index.by_source(native), {}, []
         for path in self._index.paths(native):
-            bars = read_bars(path, name=self._index.name(path), zone=self._index.zone)
+            bars = read_file(path, name=self._index.name(path), zone=self._index.zone)
             source = self._index.source(path, bars.sha256)
-            if source not in expected:
+            if source not in sources:
                 raise DataError(f"{self._index.name(path)}: it changed a moment ago: run again")
             files[source] = bars.span
             parts.append((path, bars))
-        opens, *values = self._joined(parts)
-        return _Market(
+        opens, *values = self._join(parts)
+        return _SymbolBars(
             files=files,
             bars=pa.table(dict(zip(("ts_ms", *PRICES), (opens, *values), strict=True))),
             notes=self._notes(parts),
         )
 
     def _notes(self, parts: Sequence[tuple[Path, FileBars]]) -> tuple[str, ...]:
-        """Return the formats in which files were read: one line for all of the same format."""
+        """Return the formats in which files were read: one line for all files of a format."""
         alike: dict[str, list[tuple[Path, FileBars]]] = {}
         for path, bars in parts:
             alike.setdefault(bars.layout, []).append((path, bars))
@@ -102,8 +101,8 @@ class FileRows:
             for layout, files in alike.items()
         )
 
-    def _joined(self, parts: Sequence[tuple[Path, FileBars]]) -> list[np.ndarray]:
-        """Return the bars of all files by time; a minute that several have must be the same."""
+    def _join(self, parts: Sequence[tuple[Path, FileBars]]) -> list[np.ndarray]:
+        """Return the bars of all files by time; bars of the same minute must be equal."""
         columns = [
             np.concatenate([(bars.ts_ms, *bars.values)[at] for _, bars in parts])
             for at in range(1 + len(PRICES))
@@ -133,20 +132,20 @@ class FileRows:
 
 
 @dataclass(frozen=True, slots=True)
-class _Market:
-    """A symbol's bars: the files as the ledger names them, and how each was read."""
+class _SymbolBars:
+    """A symbol's bars, its files by their names in the ledger, and notes for the user."""
 
     files: dict[str, Span]
     bars: pa.Table
     notes: tuple[str, ...]
 
-    def cut(self, span: Span) -> pa.Table:
+    def within(self, span: Span) -> pa.Table:
         low, high = np.searchsorted(self.bars["ts_ms"].to_numpy(), [span.start_ms, span.end_ms])
         return self.bars.slice(low, high - low)
 
 
 def _pieces(gap: Span, files: dict[str, Span]) -> Iterator[tuple[Span, tuple[str, ...]]]:
-    """Cut a gap at the ends of months, and where other files begin to hold its days."""
+    """Split a gap at the ends of months, and where its days come from other files."""
     month = parse_timeframe("1M")
 
     def origin(part: Span) -> tuple[int, tuple[str, ...]]:

@@ -1,7 +1,7 @@
 """The files of each symbol with sha256 and span; no file is read twice.
 
-What a scan found is remembered in `data/.files.json` by size, inode and times of change, so that a
-start of doit costs a `stat` a file. That file may be lost: it holds nothing but what a scan gives.
+The facts that a scan finds are stored in `data/.files.json` by size, inode and times of change, so
+that a start of doit costs one `stat` for each file. Another scan can rebuild `data/.files.json`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tbv8.market import Span
 from tbv8.venues.base import FromFiles
 
 MEMORY = Path("data/.files.json")
-"""Below the project's folder."""
+"""The path of the stored facts, below the project's folder."""
 
 _TICK_NS = 20_000_000  # a file that is written twice within one tick of its clock looks the same
 _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
@@ -32,6 +32,7 @@ _SPELLINGS = ("{}{}", "{}_{}", "{}-{}")
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """A file's facts: `mark` is its state on disk, `problem` the reason why it cannot be used.
 
+    The span of one that cannot be used is that which it had before; 0 if it never could.
     `zone` is the configured time zone with which it was read.
     """
 
@@ -44,7 +45,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def span(self) -> Span:
-        """From its first bar to the end of its last one."""
+        """The span from its first bar to the end of its last one."""
         return Span(self.start_ms, self.end_ms)
 
 
@@ -52,7 +53,7 @@ class FileIndex:
     """The files of one venue.
 
     Args:
-        origin: What its YAML says.
+        origin: The settings in its YAML.
     """
 
     def __init__(self, origin: FromFiles) -> None:
@@ -68,58 +69,65 @@ class FileIndex:
             DataError: There is none, or there are files of several spellings.
         """
         patterns = list(self._patterns(native))
-        found = {pattern: files for pattern in patterns if (files := self._files(pattern))}
-        if not found:
+        files_by_pattern = {
+            pattern: files for pattern in patterns if (files := self._files(pattern))
+        }
+        if not files_by_pattern:
             tried = " or ".join(repr(pattern) for pattern in patterns)
             raise DataError(
                 f"{self._natives.get(native, native)}: there is no file {tried}: put it there, or "
                 "correct `path` in the venue's file in config/venues"
             )
-        if len(found) > 1:
+        if len(files_by_pattern) > 1:
             raise DataError(
                 f"{self._natives.get(native, native)}: there are files of two spellings, "
-                f"{' and '.join(repr(pattern) for pattern in found)}: remove one, or write "
-                "`symbols` as a mapping to the right one"
+                f"{' and '.join(map(repr, files_by_pattern))}: remove one, or write `symbols` as a "
+                "mapping to the right one"
             )
-        return next(iter(found.values()))
+        return next(iter(files_by_pattern.values()))
 
     def facts(self, natives: Iterable[str]) -> dict[Path, Facts]:
-        """Return the facts of all files of some symbols; those that changed are scanned.
+        """Return the facts of all files of some symbols; it scans those that changed.
 
         Raises:
             DataError: A symbol has no file.
         """
         paths = [path for native in natives for path in self.paths(native)]
-        remembered = self._remembered()
-        marks = {path: mark_of(path) for path in paths}
-        known = {
+        before = self._read_memory()
+        marks = {path: disk_state(path) for path in paths}
+        facts_by_path = {
             path: facts
             for path in paths
-            if (facts := remembered.get(str(path))) is not None
+            if (facts := before.get(str(path))) is not None
             and (facts.mark, facts.zone) == (marks[path], self.zone)
         }
-        if changed := [path for path in paths if path not in known]:
-            scanned = _scan(changed, self.zone)
-            known |= {path: facts for path, facts in scanned.items() if facts is not None}
-            self._remember(remembered, scanned)
-        return {path: known[path] for path in paths}
+        if changed := [path for path in paths if path not in facts_by_path]:
+            scanned = {
+                path: _with_known_span(facts, before.get(str(path)))
+                for path, facts in _scan(changed, self.zone).items()
+            }
+            facts_by_path |= {path: facts for path, facts in scanned.items() if facts is not None}
+            self._write_memory(before, scanned)
+        return {path: facts_by_path[path] for path in paths}
 
-    def named(self, native: str) -> dict[str, Span]:
-        """Return the files of a symbol as the ledger names them, each with its time.
+    def by_source(self, native: str) -> dict[str, Span]:
+        """Return the spans of a symbol's files, by their names in the ledger.
 
         Raises:
             DataError: It has no file, or one that cannot be used.
         """
-        found = self.facts([native])
-        for path, facts in found.items():
+        facts_by_path = self.facts([native])
+        for path, facts in facts_by_path.items():
             if facts.problem:
                 raise DataError(f"{self.name(path)}{facts.problem}")
-        return {self.source(path, facts.sha256): facts.span for path, facts in found.items()}
+        return {
+            self.source(path, facts.sha256): facts.span for path, facts in facts_by_path.items()
+        }
 
     def span(self, now_ms: int) -> Span:
-        """Return the time from the first bar of all symbols to the last one.
+        """Return the span from the first bar of all symbols to the last one.
 
-        Until `now_ms` where no file can be used: the backfill says why.
+        It is all time until `now_ms` where no file could ever be used: the backfill says why.
         """
         return self._span or Span(0, now_ms)
 
@@ -128,13 +136,13 @@ class FileIndex:
         spans = []
         with suppress(DataError):
             facts = self.facts(self._natives)
-            spans = [file.span for file in facts.values() if not file.problem]
+            spans = [file.span for file in facts.values() if file.end_ms]
         if not spans:
             return None
         return Span(min(span.start_ms for span in spans), max(span.end_ms for span in spans))
 
     def name(self, path: Path) -> str:
-        """Return a path as users write it: below the project's folder where it lies there."""
+        """Return a path as users write it: relative to the project's folder if it is below that."""
         return (path.relative_to(self._origin.root) if self._is_below(path) else path).as_posix()
 
     def source(self, path: Path, sha256: str) -> str:
@@ -160,30 +168,32 @@ class FileIndex:
                 return
 
     def _files(self, pattern: str) -> list[Path]:
-        root, place = self._origin.root, Path(pattern)
+        root, path_pattern = self._origin.root, Path(pattern)
         if not has_magic(pattern):
-            found = [root / place]
-        elif place.is_absolute():
-            found = list(Path(place.anchor).glob(str(place.relative_to(place.anchor))))
+            matches = [root / path_pattern]
+        elif path_pattern.is_absolute():
+            matches = list(
+                Path(path_pattern.anchor).glob(str(path_pattern.relative_to(path_pattern.anchor)))
+            )
         else:
-            found = list(root.glob(pattern))
-        return sorted(path for path in found if path.is_file())
+            matches = list(root.glob(pattern))
+        return sorted(path for path in matches if path.is_file())
 
-    def _remembered(self) -> dict[str, Facts]:
+    def _read_memory(self) -> dict[str, Facts]:
         with suppress(OSError, msgspec.DecodeError):
             return msgspec.json.decode(self._memory.read_bytes(), type=dict[str, Facts])
         return {}
 
-    def _remember(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
+    def _write_memory(self, before: Mapping[str, Facts], scanned: Mapping[Path, Facts]) -> None:
         settled_ns = time.time_ns() - _TICK_NS
-        kept = {path: facts for path, facts in before.items() if Path(path).exists()}
-        kept |= {
+        entries = {path: facts for path, facts in before.items() if Path(path).exists()}
+        entries |= {
             str(path): facts for path, facts in scanned.items() if max(facts.mark[:2]) < settled_ns
         }
-        beside = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        temporary = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
         with suppress(OSError):
-            beside.write_bytes(msgspec.json.encode(kept))
-            beside.replace(self._memory)
+            temporary.write_bytes(msgspec.json.encode(entries))
+            temporary.replace(self._memory)
 
 
 def file_source(name: str, sha256: str, *, zone: str = "") -> str:
@@ -192,27 +202,36 @@ def file_source(name: str, sha256: str, *, zone: str = "") -> str:
     return f"{name.replace(';', '%3B')}{read_in} sha256:{sha256}"
 
 
-def mark_of(path: Path) -> tuple[int, int, int, int]:
-    """Return the values that change with a file: times of change, size and inode."""
-    found = path.stat()
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+def disk_state(path: Path) -> tuple[int, int, int, int]:
+    """Return the state of a file on disk: times of change, size and inode."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+
+
+def _with_known_span(facts: Facts, before: Facts | None) -> Facts:
+    """Return the facts of a file that cannot be used with the span it had when it could."""
+    if not facts.problem or before is None:
+        return facts
+    return msgspec.structs.replace(facts, start_ms=before.start_ms, end_ms=before.end_ms)
 
 
 def _scan(paths: Sequence[Path], zone: str) -> dict[Path, Facts]:
-    """Return the facts of files, read in another process: pydoit forks after it has asked this.
+    """Return the facts of files; another process reads them, since pydoit forks later.
 
     Raises:
         DataError: It ended without an answer.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "tbv8.venues.files.scan", zone],
         input=msgspec.json.encode([str(path) for path in paths]),
         cwd=Path(__file__).parents[3],
         capture_output=True,
         check=False,
     )
-    if done.returncode:
-        words = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise DataError(f"{paths[0]}: reading it ended with exit code {done.returncode}: {words}")
-    found = msgspec.json.decode(done.stdout, type=list[Facts])
-    return dict(zip(paths, found, strict=True))
+    if process.returncode:
+        reason = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise DataError(
+            f"{paths[0]}: reading it ended with exit code {process.returncode}: {reason}"
+        )
+    facts = msgspec.json.decode(process.stdout, type=list[Facts])
+    return dict(zip(paths, facts, strict=True))

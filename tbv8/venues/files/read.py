@@ -1,10 +1,10 @@
-"""One file of 1m bars: its format, its columns by name, its unit of time, and every row checked.
+"""Reads one file of 1m bars: finds its format, columns and unit of time, and checks every row.
 
-A format is told by a file's first bytes. Nothing is mended but the order of a file that begins with
-its newest bar: whoever made the file can correct a line, and a guess would become a result.
+The format follows from the first bytes. Only the order of a file that begins with its newest bar is
+mended: the user can correct a line, while a guess would become a result.
 
-Arrow's pool of threads is not used: a process that ends soon after aborts now and then (2 of 100,
-"terminate called without an active exception"), and a year of CSV takes 0.15 s without it.
+Arrow's pool of threads is not used: a process that ends soon after it aborts now and then (2 of
+100, "terminate called without an active exception"). A year of CSV takes 0.15 s without it.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ from tbv8.text import one_line, quoted
 
 PRICES = ("open", "high", "low", "close", "volume")
 TIMES = ("ts", "ts_ms", "timestamp", "unix", "time", "open_time", "date", "datetime")
-"""What a column of times may be called; of several the first of these is read."""
+"""The names of a column of times; of several columns, the first of this list is read."""
 
-# Without a header: Binance's archive, and six columns, whose order their prices tell apart.
+# Files without a header: Binance's archive, and six columns in an order that the prices decide.
 _BINANCE = {"open_time": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
 _CCXT = {"timestamp": 0, "open": 1, "high": 2, "low": 3, "close": 4, "volume": 5}
 _JESSE = {"timestamp": 0, "open": 1, "close": 2, "high": 3, "low": 4, "volume": 5}
 
 _MINUTES = {"s": 60, "ms": MINUTE_MS, "us": MINUTE_MS * 10**3, "ns": MINUTE_MS * 10**6}
-_FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: in no two units can a number be a time
+_FIRST_S, _END_S = 10**8, 10**11  # 1973 to 5138: a number is a time in one unit at most
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  # a wall clock's
 _ZONE_CURE = ", or write `zone: UTC` below `history: files` in the venue's file"
 _WHOLE = re.compile(r"\s*[0-9]{1,19}\s*")
-_ENOUGH_STEPS = 5  # fewer minutes of a quiet market may be apart by chance
+_FEWEST_STEPS = 5  # fewer bars of a quiet market may have gaps by chance
 
 type Ints = npt.NDArray[np.int64]
 type Floats = npt.NDArray[np.float64]
@@ -61,11 +61,11 @@ class FileBars:
     """The bars of a file, by time, one a minute at most.
 
     Args:
-        sha256: Of the file.
-        ts_ms: Their opens.
+        sha256: The digest of the file.
+        ts_ms: The opens.
         values: One array for each of `PRICES`.
-        layout: How the file was read, for the user.
-        where: Where a bar stands, to be put behind the file's name.
+        layout: The layout in which the file was read, for the user.
+        where: Returns the place of a bar, to be put after the file's name.
     """
 
     sha256: str
@@ -76,7 +76,7 @@ class FileBars:
 
     @property
     def span(self) -> Span:
-        """From the first bar to the end of the last one."""
+        """The span from the first bar to the end of the last one."""
         return Span(int(self.ts_ms[0]), int(self.ts_ms[-1]) + MINUTE_MS)
 
     def note(self, name: str) -> str:
@@ -90,12 +90,12 @@ class FileBars:
         return pa.table(dict(zip(("ts_ms", *PRICES), (self.ts_ms, *self.values), strict=True)))
 
 
-def read_bars(path: Path, *, name: str, zone: str = "") -> FileBars:
+def read_file(path: Path, *, name: str, zone: str = "") -> FileBars:
     """Return the bars of a file.
 
     Args:
-        path: Where it is.
-        name: How a refusal begins.
+        path: The file.
+        name: The name of the file in error messages.
         zone: The time zone of times that are written without one.
 
     Raises:
@@ -108,18 +108,18 @@ def read_bars(path: Path, *, name: str, zone: str = "") -> FileBars:
     sha256 = hashlib.sha256(raw).hexdigest()
     columns = _parse(raw, name, zone)
     columns.zone = zone
-    return _checked(columns, sha256)
+    return _check(columns, sha256)
 
 
 class _Columns:
-    """A file's table, before it is checked to be bars.
+    """A file's table, before its rows are checked.
 
     Args:
-        name: How a refusal begins.
+        name: The name of the file in error messages.
         time: The name of the column of times, and the column.
         values: One column for each of `PRICES`.
-        where: Where a row stands: `:17` or `: row 17`.
-        layout: How the columns were told apart where no header names them.
+        where: Returns the place of a row: `:17` or `: row 17`.
+        layout: The order that was chosen for columns without a header.
     """
 
     def __init__(
@@ -135,14 +135,14 @@ class _Columns:
         self.zone = ""
 
     def refuse(self, row: int, problem: str, *, count: int = 1) -> NoReturn:
-        more = f" (and {count - 1:,} more such rows)" if count > 1 else ""
-        raise DataError(f"{self.name}{self.where(row)}: {problem}{more}")
+        suffix = f" (and {count - 1:,} more such rows)" if count > 1 else ""
+        raise DataError(f"{self.name}{self.where(row)}: {problem}{suffix}")
 
-    def refuse_any(self, wrong: Flags, problem: Callable[[int], str]) -> None:
-        """Refuse the first of the rows that are wrong, if any is."""
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            self.refuse(row, problem(row), count=int(np.count_nonzero(wrong)))
+    def refuse_any(self, is_wrong: Flags, problem: Callable[[int], str]) -> None:
+        """Refuse the first wrong row, if there is one."""
+        if is_wrong.any():
+            row = int(np.argmax(is_wrong))
+            self.refuse(row, problem(row), count=int(np.count_nonzero(is_wrong)))
 
 
 # Formats.
@@ -157,8 +157,10 @@ def _parse(raw: bytes, name: str, zone: str) -> _Columns:
     if raw[:4] == b"PAR1" or raw[:6] == b"ARROW1":
         return _parse_table(raw, name)
     if raw[:4] in (b"PK\x03\x04", b"FEA1"):
-        what = "a zip: unpack it" if raw[:2] == b"PK" else "Feather of version 1: write version 2"
-        raise DataError(f"{name}: it is {what}")
+        kind_problem = (
+            "a zip: unpack it" if raw[:2] == b"PK" else "Feather of version 1: write version 2"
+        )
+        raise DataError(f"{name}: it is {kind_problem}")
     return _parse_csv(raw, name, zone)
 
 
@@ -197,10 +199,10 @@ def _parse_csv(raw: bytes, name: str, zone: str) -> _Columns:
             ),
         )
     except pa.ArrowInvalid as e:
-        raise DataError(f"{name}{text.blame(one_line(str(e)))}") from e
+        raise DataError(f"{name}{text.describe_problem(one_line(str(e)))}") from e
     picked, layout = text.picked, ""
     if not text.header_lines and text.width == len(_CCXT):
-        picked, layout = _ordered(table)
+        picked, layout = _find_order(table)
     return _Columns(
         name,
         (text.time_name, table[str(picked["time"])]),
@@ -211,11 +213,11 @@ def _parse_csv(raw: bytes, name: str, zone: str) -> _Columns:
 
 
 class _Csv:
-    """A CSV's head: its delimiter, its columns by number, and on which line each row stands.
+    """The layout of a CSV: its delimiter, the numbers of its columns, and the line of each row.
 
     Args:
-        raw: The file.
-        name: How a refusal begins.
+        raw: The contents of the file.
+        name: The name of the file in error messages.
         zone: The time zone of times that are written without one.
     """
 
@@ -235,9 +237,9 @@ class _Csv:
         self.width = len(fields)
         self.header_lines = 0 if _is_number(fields[0]) else 1
         if self.header_lines:
-            named = _pick(fields, name)
-            self.time_name = named["time"].strip()
-            self.picked = {word: fields.index(field) for word, field in named.items()}
+            names = _pick(fields, name)
+            self.time_name = names["time"].strip()
+            self.picked = {word: fields.index(field) for word, field in names.items()}
         elif self.width in (len(_CCXT), 12):
             self.time_name = "column 1"
             self.picked = {"time": 0} | {word: _BINANCE[word] for word in PRICES}
@@ -247,7 +249,7 @@ class _Csv:
             )
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each row that is not empty with its line, counted from 1."""
+        """Yield the line, from 1 on, and the fields of each row that is not empty."""
         text = io.TextIOWrapper(io.BytesIO(self._raw), encoding="utf-8-sig", errors="replace")
         reader = csv.reader(text, delimiter=self.delimiter)
         for number, fields in enumerate(reader, 1):
@@ -259,7 +261,7 @@ class _Csv:
         return next(line for at, (line, _) in enumerate(self.rows()) if at == row)
 
     def time_type(self) -> pa.DataType:
-        """Return the type of the times, by the first of them."""
+        """Return the type of the column of times, from its first value."""
         _, fields = next(self.rows(), (0, []))
         first = fields[self.picked["time"]] if len(fields) == self.width else ""
         if _WHOLE.fullmatch(first):
@@ -269,8 +271,8 @@ class _Csv:
         is_local = bool(self._zone) and _is_local(first.strip())
         return pa.timestamp("us") if is_local else pa.timestamp("us", "UTC")
 
-    def blame(self, otherwise: str) -> str:
-        """Return the line and the reason for which the rows cannot be read."""
+    def describe_problem(self, otherwise: str) -> str:
+        """Return the first line that cannot be read, and the reason."""
         kind = self.time_type()
         for line, fields in self.rows():
             if len(fields) != self.width:
@@ -281,7 +283,7 @@ class _Csv:
                 value = fields[number]
                 if word == "time" and pa.types.is_timestamp(kind):
                     try:
-                        _parse_any(value.strip(), is_local=kind.tz is None)
+                        _parse_iso(value.strip(), is_local=kind.tz is None)
                     except ValueError as e:
                         return f":{line}: {self.time_name}: {e}"
                 elif word == "time" and pa.types.is_integer(kind) and not _WHOLE.fullmatch(value):
@@ -293,7 +295,7 @@ class _Csv:
 
 
 def _pick(names: Sequence[str], name: str) -> dict[str, str]:
-    """Return the columns of `time` and of each of `PRICES`.
+    """Return the names of the columns for `time` and for each of `PRICES`.
 
     Raises:
         DataError: One is missing, or there twice.
@@ -310,14 +312,14 @@ def _pick(names: Sequence[str], name: str) -> dict[str, str]:
             f"there are {one_line(', '.join(map(str, names)), most=200)}"
         )
     picked = {"time": times[0]} | {column: column for column in PRICES}
-    twice = [column for column, count in Counter(plain).items() if count > 1]
-    if both := [column for column in picked.values() if column in twice]:
-        raise DataError(f"{name}: it has two columns {both[0]!r}: remove one")
+    doubles = [column for column, count in Counter(plain).items() if count > 1]
+    if doubled := [column for column in picked.values() if column in doubles]:
+        raise DataError(f"{name}: it has two columns {doubled[0]!r}: remove one")
     return {word: names[plain.index(column)] for word, column in picked.items()}
 
 
-def _ordered(table: pa.Table) -> tuple[dict[str, int], str]:
-    """Return the order of six columns without names: of the two in use that which makes bars."""
+def _find_order(table: pa.Table) -> tuple[dict[str, int], str]:
+    """Return the order of six columns without names: the one in which more rows are bars."""
     candidates = {"high, low, close": _CCXT, "close, high, low (as jesse has it)": _JESSE}
 
     def possible(order: Mapping[str, int]) -> int:
@@ -339,7 +341,7 @@ def _is_local(text: str) -> bool:
     return False
 
 
-def _parse_any(text: str, *, is_local: bool) -> int:
+def _parse_iso(text: str, *, is_local: bool) -> int:
     """Parse an ISO time to milliseconds; a local one as if its zone were UTC.
 
     Raises:
@@ -366,7 +368,7 @@ def _is_number(text: str) -> bool:
 # Checks.
 
 
-def _checked(columns: _Columns, sha256: str) -> FileBars:
+def _check(columns: _Columns, sha256: str) -> FileBars:
     values = [
         _numbers(columns, name, column) for name, column in zip(PRICES, columns.values, strict=True)
     ]
@@ -395,7 +397,7 @@ def _numbers(columns: _Columns, name: str, column: pa.ChunkedArray) -> Floats:
 
 
 def _times(columns: _Columns) -> tuple[Ints, str]:
-    """Return the opens, and in which unit the file has them: one for all of its rows."""
+    """Return the opens, and the unit of the file's times, which is the same for all rows."""
     column, name = columns.time, columns.time_name
     if not len(column):
         raise DataError(f"{columns.name}: it has no bar: write some below the first line")
@@ -406,21 +408,21 @@ def _times(columns: _Columns) -> tuple[Ints, str]:
     columns.refuse_any(
         ticks % minute != 0,
         lambda row: (
-            f"{name} {_shown(int(ticks[row]), unit)} is not on a minute: bars of 1m begin on it"
+            f"{name} {_tick_text(int(ticks[row]), unit)} is not on a minute: bars of 1m begin on it"
         ),
     )
     return ticks // minute * MINUTE_MS, unit_name
 
 
 def _ticks(columns: _Columns, column: pa.ChunkedArray) -> tuple[Unit, str, Ints]:
-    """Return the unit of the times, its name for the user, and the times as whole numbers."""
+    """Return the times as whole numbers, after their unit and its name for the user."""
     name, kind = columns.time_name, column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         texts = column.to_pylist()
         is_local = bool(columns.zone) and _is_local(texts[0])
         for row, text in enumerate(texts):
             try:
-                texts[row] = _parse_any(text, is_local=is_local)
+                texts[row] = _parse_iso(text, is_local=is_local)
             except ValueError as e:
                 columns.refuse(row, f"{name}: {e}")
         times = np.array(texts, dtype=np.int64)
@@ -468,10 +470,9 @@ def _from_local(columns: _Columns, ticks: Ints, unit: Unit) -> tuple[str, Ints]:
 
     def problem(row: int) -> str:
         wall = iso(int(ticks[row]) * MINUTE_MS // minute).removesuffix("Z")
-        what = "does not exist" if before[row] < after[row] else "is there twice"
-        return (
-            f"{columns.time_name} {wall} {what} in {columns.zone}: write all times in UTC, with a Z"
-        )
+        trouble = "does not exist" if before[row] < after[row] else "is there twice"
+        time = f"{columns.time_name} {wall}"
+        return f"{time} {trouble} in {columns.zone}: write all times in UTC, with a Z"
 
     columns.refuse_any(before != after, problem)  # PEP 495: they differ in a gap and in a fold
     return f"ISO in {columns.zone}", ticks - before * minute
@@ -482,7 +483,7 @@ def _offset_minutes(wall: datetime, zone: tzinfo, fold: int) -> int:
     return offset // timedelta(minutes=1)
 
 
-def _shown(ticks: int, unit: Unit) -> str:
+def _tick_text(ticks: int, unit: Unit) -> str:
     return f"{ticks} ({iso(ticks * MINUTE_MS // _MINUTES[unit])})"
 
 
@@ -490,16 +491,16 @@ def _check_order(columns: _Columns, ts_ms: Ints) -> None:
     steps = np.diff(ts_ms)
     if (steps <= 0).any():
         row = int(np.argmax(steps <= 0)) + 1
-        other = f"{columns.where(row - 1).lstrip(': ')}"
-        other = other if other.startswith("row") else f"line {other}"
-        when = iso(int(ts_ms[row]))
+        earlier = f"{columns.where(row - 1).lstrip(': ')}"
+        earlier = earlier if earlier.startswith("row") else f"line {earlier}"
+        when, before = iso(int(ts_ms[row])), iso(int(ts_ms[row - 1]))
         problem = (
-            f"the minute {when} is there twice, as in {other} too: remove one"
+            f"the minute {when} is there twice, as in {earlier} too: remove one"
             if steps[row - 1] == 0
-            else f"{when} comes after {iso(int(ts_ms[row - 1]))} of {other}: sort the rows by time"
+            else f"{when} comes after {before} of {earlier}: sort the rows by time"
         )
         columns.refuse(row, problem, count=int(np.count_nonzero(steps <= 0)))
-    if len(steps) >= _ENOUGH_STEPS and (step := int(np.gcd.reduce(steps))) > MINUTE_MS:
+    if len(steps) >= _FEWEST_STEPS and (step := int(np.gcd.reduce(steps))) > MINUTE_MS:
         raise DataError(
             f"{columns.name}: its bars are {step // MINUTE_MS} minutes apart: give it bars of 1m, "
             "tbv8 builds longer ones itself"
@@ -507,7 +508,7 @@ def _check_order(columns: _Columns, ts_ms: Ints) -> None:
 
 
 def _check_possible(columns: _Columns, values: Sequence[Floats]) -> None:
-    """Refuse what no market can have made; the same rule as `Bar.is_possible`."""
+    """Refuse impossible bars, by the rule of `Bar.is_possible`."""
     first, high, low, last, volume = values
     impossible = ~(
         (low > 0)

@@ -11,15 +11,15 @@ from pathlib import Path
 import msgspec
 
 from tbv8.errors import DataError
-from tbv8.venues.files.index import Facts, mark_of
-from tbv8.venues.files.read import read_bars
+from tbv8.venues.files.index import Facts, disk_state
+from tbv8.venues.files.read import read_file
 
 
 def scan(path: Path, zone: str) -> Facts:
-    """Return the facts of one file; what is wrong with it is one of them."""
-    mark = mark_of(path)
+    """Return the facts of one file; a problem with it is one of them."""
+    mark = disk_state(path)
     try:
-        bars = read_bars(path, name="", zone=zone)
+        bars = read_file(path, name="", zone=zone)
     except DataError as e:
         return Facts(mark=mark, zone=zone, problem=str(e))
     return Facts(

@@ -1,4 +1,4 @@
-"""Hyperliquid's messages on its socket and by REST: frames and replies in, market nouns out.
+"""Parses Hyperliquid's messages, from the socket and by REST.
 
 Wire facts: docs/venues/hyperliquid.md. The traps: one unknown coin in a subscribe closes the whole
 socket without a word; the first trades frame after a subscribe holds old trades; its numbers are
@@ -41,7 +41,7 @@ KEPT_MINUTES = 5000
 _PAYMENTS_A_REPLY = 500
 _PRICE_DECIMALS = 6
 _PRICE_DIGITS = 5
-_LEAST_ORDER_USD = Decimal(10)
+_MIN_ORDER_USD = Decimal(10)
 
 _SIDES: dict[str, Literal["buy", "sell"]] = {"B": "buy", "A": "sell"}
 
@@ -84,7 +84,7 @@ class _Bbo(msgspec.Struct, tag_field="channel", tag="bbo"):
     data: _Quote
 
 
-class _Answer(msgspec.Struct, tag_field="channel", tag="subscriptionResponse"):
+class _SubscriptionResponse(msgspec.Struct, tag_field="channel", tag="subscriptionResponse"):
     data: _Response
 
 
@@ -121,17 +121,17 @@ class _Funding(msgspec.Struct):
     time: Moment
 
 
-class _RuledAsset(msgspec.Struct):
+class _AssetRules(msgspec.Struct):
     name: str
     szDecimals: Annotated[int, msgspec.Meta(ge=0, le=_PRICE_DECIMALS)]
     maxLeverage: Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
-class _RuledMeta(msgspec.Struct):
+class _RulesMeta(msgspec.Struct):
     universe: list[msgspec.Raw]
 
 
-class _PricedContext(msgspec.Struct):
+class _PriceContext(msgspec.Struct):
     markPx: Price
 
 
@@ -145,14 +145,16 @@ class _Book(msgspec.Struct):
     levels: tuple[list[_Level], list[_Level]]
 
 
-class _Status(msgspec.Struct):
+class _ExchangeStatus(msgspec.Struct):
     time: Moment
 
 
-type _Frame = _Trades | _Bbo | _Answer | _Error
+type _Frame = _Trades | _Bbo | _SubscriptionResponse | _Error
 
 # strict=False reads "84143.0" as a float without a detour over Python's str.
-_decode_frame = msgspec.json.Decoder(_Trades | _Bbo | _Answer | _Error, strict=False).decode
+_decode_frame = msgspec.json.Decoder(
+    _Trades | _Bbo | _SubscriptionResponse | _Error, strict=False
+).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _READ_CHANNELS = ("trades", "bbo", "subscriptionResponse", "error")
 
@@ -165,7 +167,7 @@ class HyperliquidFeed:
         self._symbols = {listing.native: symbol for symbol, listing in listings.items()}
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that subscribes to a stream; one coin a frame, an array is refused."""
+        """Return the frame that subscribes to a stream of one coin; the venue takes no lists."""
         return self._order("subscribe", symbol, channel)
 
     def unsubscribe(self, symbol: str, channel: Channel) -> str:
@@ -179,7 +181,7 @@ class HyperliquidFeed:
     def parse(self, frame: bytes) -> Sequence[Trade | Bbo | Ack | ErrorFrame]:
         """Return the events in one frame.
 
-        Text that is no object is skipped, as the venue's own clients do: it greets with a line.
+        Text that is no object is skipped, as the venue's own clients do: its greeting is a line.
 
         Raises:
             VenueError: The frame is not one that this venue documents.
@@ -196,8 +198,8 @@ class HyperliquidFeed:
             case _Bbo(quote):
                 symbol = self._symbols.get(quote.coin)
                 return () if symbol is None else (_to_bbo(symbol, quote.time, *quote.bbo),)
-            case _Answer(answer):
-                return self._acks(answer.method, answer.subscription)
+            case _SubscriptionResponse(response):
+                return self._acks(response.method, response.subscription)
             case _Error(text):
                 return self._errors(text)
 
@@ -231,9 +233,9 @@ class HyperliquidLive:
     subscribe_pause_s = 0.01
     weight_per_s = 15.0  # the venue allows 1200 a minute
     weight_burst = 240.0
-    page_minutes = 500  # some say that a reply has no more, and not which of them
+    page_minutes = 500  # some report that a reply has no more
     kept_minutes: int | None = KEPT_MINUTES
-    payment_days: int | None = 19  # hourly, with a day before: less than the 500 of a reply
+    payment_days: int | None = 19  # with a day before it: 480 hourly payments of the 500 in a reply
 
     def native_symbol(self, symbol: str) -> str:
         """Return the coin: `BTC` for `BTC/USDT`."""
@@ -244,29 +246,29 @@ class HyperliquidLive:
         return HyperliquidFeed(listings)
 
     def clock_request(self) -> Request[int]:
-        """Ask for the venue's clock."""
+        """Return the request for the venue's clock."""
         return _info({"type": "exchangeStatus"}, _parse_clock, weight=2)
 
     def listings_request(self) -> Request[dict[str, Listing]]:
-        """Ask for every coin."""
+        """Return the request for all coins."""
         return _info({"type": "meta"}, _parse_listings)
 
     def contracts_request(self) -> Request[dict[str, Contract]]:
-        """Ask for the rules of every coin; fees are those of an account, so not public."""
+        """Return the request for the rules of all coins; fees depend on the account."""
         return _info({"type": "metaAndAssetCtxs"}, _parse_contracts)
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Ask for the newest trades: about 10, with no way to older ones."""
+        """Return the request for the newest trades: about 10, and none older."""
         parse = partial(_parse_recent, {listing.native: symbol})
         return _info({"type": "recentTrades", "coin": listing.native}, parse, weight=21)
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
-        """Ask for the book's best levels."""
+        """Return the request for the book's best levels."""
         parse = partial(_parse_book, symbol)
         return _info({"type": "l2Book", "coin": listing.native}, parse, weight=2)
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Ask for what was paid: at most 500 payments, by time."""
+        """Return the request for payments by time, at most 500."""
         last_ms = span.end_ms - 1
         body = {
             "type": "fundingHistory",
@@ -277,16 +279,16 @@ class HyperliquidLive:
         return _info(body, partial(_parse_payments, self, listing, span))
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Ask for the first 500 payments."""
+        """Return the request for the first 500 payments."""
         body = {"type": "fundingHistory", "coin": listing.native, "startTime": 0}
         return _info(body, _payments)
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Ask for the state of every coin."""
+        """Return the request for the state of all coins."""
         return _info({"type": "metaAndAssetCtxs"}, _parse_marks)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Ask for 1m bars; only the newest 5000 exist."""
+        """Return the request for 1m bars; only the newest 5000 exist."""
         request = {
             "coin": listing.native,
             "interval": "1m",
@@ -324,19 +326,19 @@ def _time(trade: Trade) -> int:
     return trade.ts_ms
 
 
-def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, request: _Level | None) -> Bbo:
+def _to_bbo(symbol: str, ts_ms: int, bid: _Level | None, ask: _Level | None) -> Bbo:
     return Bbo(
         VENUE,
         symbol,
         ts_ms,
         bid.px if bid else None,
         bid.sz if bid else None,
-        request.px if request else None,
-        request.sz if request else None,
+        ask.px if ask else None,
+        ask.sz if ask else None,
     )
 
 
-def _decoded[T](reply: bytes, kind: type[T]) -> T:
+def _decode[T](reply: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(reply, type=kind, strict=False)
     except UNREADABLE as e:
@@ -344,72 +346,72 @@ def _decoded[T](reply: bytes, kind: type[T]) -> T:
 
 
 def _parse_clock(reply: bytes) -> int:
-    return _decoded(reply, _Status).time
+    return _decode(reply, _ExchangeStatus).time
 
 
 def _parse_listings(reply: bytes) -> dict[str, Listing]:
     return {
         asset.name: Listing(native=asset.name, problem="delisted" if asset.isDelisted else None)
-        for asset in _decoded(reply, _Meta).universe
+        for asset in _decode(reply, _Meta).universe
     }
 
 
 def _parse_contracts(reply: bytes) -> dict[str, Contract]:
-    """Prices have five significant digits, at most 6 - szDecimals decimals, or are whole."""
-    meta, contexts = _decoded(reply, tuple[_RuledMeta, list[msgspec.Raw]])
+    """Return the rules; prices have 5 digits and at most 6 - szDecimals decimals, or are whole."""
+    meta, contexts = _decode(reply, tuple[_RulesMeta, list[msgspec.Raw]])
     if len(meta.universe) != len(contexts):
         raise undocumented(VENUE, reply, "not as many contexts as coins")
-    found = {}
+    contracts = {}
     for coin, context in zip(meta.universe, contexts, strict=True):
         try:
-            asset = msgspec.json.decode(coin, type=_RuledAsset)
-            price = msgspec.json.decode(context, type=_PricedContext, strict=False).markPx
+            asset = msgspec.json.decode(coin, type=_AssetRules)
+            price = msgspec.json.decode(context, type=_PriceContext, strict=False).markPx
         except UNREADABLE:  # a delisted coin may have no price
             continue
-        most = _PRICE_DECIMALS - asset.szDecimals
+        most_decimals = _PRICE_DECIMALS - asset.szDecimals
         digits = _PRICE_DIGITS - 1 - math.floor(math.log10(price))
         rules = Rules(
-            tick_size=Decimal(1).scaleb(-max(0, min(most, digits))),
+            tick_size=Decimal(1).scaleb(-max(0, min(most_decimals, digits))),
             lot_size=Decimal(1).scaleb(-asset.szDecimals),
-            min_notional_usd=_LEAST_ORDER_USD,
+            min_notional_usd=_MIN_ORDER_USD,
             max_leverage=Decimal(asset.maxLeverage),
         )
-        found[asset.name] = Contract(base=asset.name, rules=rules)
-    return found
+        contracts[asset.name] = Contract(base=asset.name, rules=rules)
+    return contracts
 
 
 def _parse_recent(symbols: Mapping[str, str], reply: bytes) -> list[Trade]:
-    newest_first = _decoded(reply, list[_Trade])
+    newest_first = _decode(reply, list[_Trade])
     return _trades(newest_first[::-1], symbols)
 
 
 def _parse_book(symbol: str, reply: bytes) -> Bbo:
-    book = _decoded(reply, _Book)
+    book = _decode(reply, _Book)
     bids, asks = book.levels
     return _to_bbo(symbol, book.time, bids[0] if bids else None, asks[0] if asks else None)
 
 
 def _parse_candles(span: Span, reply: bytes) -> list[Bar]:
-    candles = _decoded(reply, list[_Candle])
+    candles = _decode(reply, list[_Candle])
     return minutes_in(span, (Bar(c.t, c.o, c.h, c.low, c.c, round(c.v, 10)) for c in candles))
 
 
 def _payments(reply: bytes) -> list[Payment]:
-    return [Payment(row.time, row.fundingRate, 1) for row in _decoded(reply, list[_Funding])]
+    return [Payment(row.time, row.fundingRate, 1) for row in _decode(reply, list[_Funding])]
 
 
 def _parse_payments(
     live: HyperliquidLive, listing: Listing, span: Span, reply: bytes
 ) -> list[Payment] | Request[list[Payment]]:
-    paid = _payments(reply)
-    newest_ms = max((payment.time_ms for payment in paid), default=0)
-    if len(paid) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
-        return paid
-    return followed_by(paid, live.payments_request(listing, Span(newest_ms + 1, span.end_ms)))
+    payments = _payments(reply)
+    newest_ms = max((payment.time_ms for payment in payments), default=0)
+    if len(payments) < _PAYMENTS_A_REPLY or newest_ms < span.start_ms:
+        return payments
+    return followed_by(payments, live.payments_request(listing, Span(newest_ms + 1, span.end_ms)))
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
-    meta, contexts = _decoded(reply, tuple[_Meta, list[_Context]])
+    meta, contexts = _decode(reply, tuple[_Meta, list[_Context]])
     if len(meta.universe) != len(contexts):
         raise undocumented(VENUE, reply, "another number of coins and states")
     return {
@@ -420,7 +422,7 @@ def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
 
 
 def _is_other_channel(frame: bytes) -> bool:
-    """Return True if it is a whole frame of a channel that is not read, such as pong."""
+    """Return True for a whole frame of a channel that is not read, such as pong."""
     try:
         return _decode_envelope(frame).channel not in _READ_CHANNELS
     except UNREADABLE:

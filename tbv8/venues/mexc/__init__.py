@@ -2,7 +2,7 @@
 
     live        its sockets and REST calls, as pure parsers
 
-Its sizes are contracts; tbv8's are base units, by the contract size that the venue tells.
+Its sizes are contracts; tbv8 converts them to base units by the venue's contract size.
 """
 
 from __future__ import annotations

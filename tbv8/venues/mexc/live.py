@@ -1,4 +1,4 @@
-"""MEXC futures' messages on their socket and by REST: frames and replies in, market nouns out.
+"""Parses the messages of MEXC futures, from the socket and by REST.
 
 Wire facts: docs/venues/mexc.md. The traps: the server hangs up 60 s after the last JSON ping even
 while data flows; sizes are contracts; an ack names no symbol; a refusal by REST comes with HTTP
@@ -51,7 +51,7 @@ _METHODS: dict[Channel, str] = {"trades": "deal", "bbo": "depth.full"}
 _CHANNELS: dict[str, Channel] = {"rs.sub.deal": "trades", "rs.sub.depth.full": "bbo"}
 _GZIP = b"\x1f\x8b"
 _TOO_OFTEN = 510
-_LEAST_CONTRACT, _MOST_CONTRACT = Decimal("1e-12"), Decimal("1e12")
+_MIN_CONTRACT, _MAX_CONTRACT = Decimal("1e-12"), Decimal("1e12")
 _CONTRACT_DIGITS = 20
 
 
@@ -107,7 +107,7 @@ class _Contract(msgspec.Struct):
     state: int = 0
 
 
-class _RuledContract(msgspec.Struct, rename="camel"):
+class _ContractRules(msgspec.Struct, rename="camel"):
     symbol: str
     base_coin: str
     contract_size: Decimal
@@ -142,9 +142,10 @@ class _Ticker(msgspec.Struct):
 
 
 class _Klines(msgspec.Struct, rename="camel"):
-    """Columns. Its `open` is the close before, and high and low hold it: the real ones do not.
+    """The columns of bars; `open` is the close before, so that high and low include it.
 
-    Numbers of any size: one impossible bar must not cost the others of its reply.
+    The columns `real_` have the prices of trades alone. Numbers may be of any size, so that one
+    impossible bar does not cost the others of its reply.
     """
 
     time: list[int]
@@ -159,22 +160,22 @@ class _Klines(msgspec.Struct, rename="camel"):
     real_close: list[float | None] = []
 
     def rows(self) -> Iterator[tuple[int, float, float, float, float, float]]:
-        """Yield time, open, high, low, close and contracts, of trades alone where it tells.
+        """Yield time, open, high, low, close and contracts; real prices where the venue has them.
 
         Raises:
             ValueError: The columns are of different lengths.
         """
-        stretched = zip(self.open, self.high, self.low, self.close, strict=True)
+        stretched_rows = zip(self.open, self.high, self.low, self.close, strict=True)
         real_columns = (self.real_open, self.real_high, self.real_low, self.real_close)
-        real = (
+        real_rows = (
             zip_longest(*real_columns) if any(real_columns) else repeat((None,) * 4, len(self.time))
         )
-        for ts_s, shown, traded, contracts in zip(
-            self.time, stretched, real, self.vol, strict=True
+        for ts_s, stretched_prices, real_prices, contracts in zip(
+            self.time, stretched_rows, real_rows, self.vol, strict=True
         ):
-            first, high, low, last = shown
-            if contracts and all(traded):
-                first, high, low, last = map(float, traded)  # type: ignore[arg-type]  # no None
+            first, high, low, last = stretched_prices
+            if contracts and all(real_prices):
+                first, high, low, last = map(float, real_prices)  # type: ignore[arg-type]  # no None
             yield ts_s, first, high, low, last, contracts
 
 
@@ -193,12 +194,13 @@ class MexcFeed:
     def __init__(self, listings: Mapping[str, Listing]) -> None:
         self._natives = {symbol: listing.native for symbol, listing in listings.items()}
         self._symbols = {
-            listing.native: (symbol, *_ratio(listing)) for symbol, listing in listings.items()
+            listing.native: (symbol, *_contract_ratio(listing))
+            for symbol, listing in listings.items()
         }
         self._versions: dict[str, int] = {}
 
     def subscribe(self, symbol: str, channel: Channel) -> str:
-        """Return the frame that subscribes to a stream; deals not merged, the top 5 of the book."""
+        """Return the frame that subscribes to a stream: unmerged deals, or 5 levels of the book."""
         options: dict[str, Any] = {"compress": False} if channel == "trades" else {"limit": 5}
         return self._order("sub", symbol, channel, options)
 
@@ -223,7 +225,7 @@ class MexcFeed:
         try:
             message: _Frame = _decode_frame(frame)
         except UNREADABLE as e:
-            return self._parse_other(frame, e)
+            return self._parse_ack(frame, e)
         match message:
             case _Deals():
                 if (symbol_entry := self._symbols.get(message.symbol)) is None:
@@ -239,7 +241,7 @@ class MexcFeed:
             case _Error(text):
                 return (ErrorFrame(text),)
 
-    def _parse_other(self, frame: bytes, e: Exception) -> Sequence[Ack]:
+    def _parse_ack(self, frame: bytes, e: Exception) -> Sequence[Ack]:
         try:
             channel = _decode_envelope(frame).channel
         except UNREADABLE:
@@ -259,7 +261,7 @@ class MexcLive:
     ping = '{"method":"ping"}'
     ping_s = 10.0
     dials_per_minute = 20
-    subscribe_pause_s = 0.05  # what was tried with 150 contracts
+    subscribe_pause_s = 0.05  # tried with 150 contracts
     weight_per_s = 5.0  # calls: the venue allows 10 a second of most kinds
     weight_burst = 20.0
     page_minutes = PAGE_MINUTES
@@ -275,19 +277,19 @@ class MexcLive:
         return MexcFeed(listings)
 
     def clock_request(self) -> Request[int]:
-        """Ask for the venue's clock."""
+        """Return the request for the venue's clock."""
         return Request(path="/api/v1/contract/ping", parse=_parse_clock)
 
     def listings_request(self) -> Request[dict[str, Listing]]:
-        """Ask for every contract: 2 MB."""
+        """Return the request for all contracts: 2 MB."""
         return Request(path="/api/v1/contract/detail", parse=_parse_listings, weight=10)
 
     def contracts_request(self) -> Request[dict[str, Contract]]:
-        """Ask for the rules of every contract."""
+        """Return the request for the rules of all contracts."""
         return Request(path="/api/v1/contract/detail", parse=_parse_contracts, weight=10)
 
     def recent_trades_request(self, symbol: str, listing: Listing) -> Request[list[Trade]]:
-        """Ask for the newest 100 trades."""
+        """Return the request for the newest 100 trades."""
         return Request(
             path=f"/api/v1/contract/deals/{listing.native}",
             params={"limit": 100},
@@ -295,7 +297,7 @@ class MexcLive:
         )
 
     def bbo_request(self, symbol: str, listing: Listing) -> Request[Bbo]:
-        """Ask for the book's best levels."""
+        """Return the request for the book's best levels."""
         return Request(
             path=f"/api/v1/contract/depth/{listing.native}",
             params={"limit": 5},
@@ -303,13 +305,13 @@ class MexcLive:
         )
 
     def payments_request(self, listing: Listing, span: Span) -> Request[list[Payment]]:
-        """Ask for what was paid, the newest first: 100 payments a page."""
+        """Return the request for payments, the newest first: 100 a page."""
         return self._payments_page_request(
             listing, 1, partial(_parse_payments, self, listing, span, 1)
         )
 
     def oldest_payments_request(self, listing: Listing) -> Request[list[Payment]]:
-        """Ask for the newest payments, which tell of how many pages there are; then the last."""
+        """Return the request for the last page of payments, by way of the first page."""
         return self._payments_page_request(listing, 1, partial(_parse_oldest, self, listing))
 
     def _payments_page_request(
@@ -322,11 +324,11 @@ class MexcLive:
         )
 
     def marks_request(self) -> Request[dict[str, tuple[float, float | None]]]:
-        """Ask for the state of every contract."""
+        """Return the request for the state of all contracts."""
         return Request(path="/api/v1/contract/ticker", parse=_parse_marks, weight=5)
 
     def minutes_request(self, listing: Listing, span: Span) -> Request[list[Bar]]:
-        """Ask for 1m bars, at most 2000: which end a longer reply is cut at is not told."""
+        """Return the request for 1m bars, at most 2000; more would be cut at either end."""
         return Request(
             path=f"/api/v1/contract/kline/{listing.native}",
             params={
@@ -338,11 +340,11 @@ class MexcLive:
         )
 
 
-def _ratio(listing: Listing) -> tuple[int, int]:
+def _contract_ratio(listing: Listing) -> tuple[int, int]:
     """Return the contract size as a fraction, so that `contracts * num / den` rounds only once.
 
     Raises:
-        RefusedError: The venue tells no contract size that can be.
+        RefusedError: The venue has no contract size of it, or an impossible one.
     """
     if listing.contract_size is None:
         raise RefusedError(f"{VENUE}: {listing.native} is {listing.problem}")
@@ -356,8 +358,9 @@ def _base_units(contracts: float, num: int, den: int) -> float:
 def _trades(deals: Sequence[_Deal], symbol: str, num: int, den: int) -> list[Trade]:
     """Return deals by time, those of one millisecond by their numeric id.
 
-    One without an id gets one made of what it is; equal ones are told apart within one frame or
-    reply only, since a frame that comes twice must not count twice.
+    A deal without an id gets one from its time, side, price and size, and a number if several of a
+    frame are equal. The number begins anew in each frame, so that a frame that comes twice does not
+    count twice.
     """
     if len(deals) > 1:
         deals = sorted(deals[::-1], key=_deal_order)  # they come newest first
@@ -408,7 +411,7 @@ def _to_bbo(
     )
 
 
-def _decoded[T](kind: type[T], reply: bytes) -> T:
+def _decode[T](kind: type[T], reply: bytes) -> T:
     try:
         envelope = msgspec.json.decode(reply, type=_Reply)
         if envelope.success and envelope.code == 0:
@@ -422,38 +425,38 @@ def _decoded[T](kind: type[T], reply: bytes) -> T:
 
 
 def _parse_clock(reply: bytes) -> int:
-    clock_ms: int = _decoded(Moment, reply)  # type: ignore[arg-type]  # an alias is no type
+    clock_ms: int = _decode(Moment, reply)  # type: ignore[arg-type]  # an alias is no type
     return clock_ms
 
 
 def _parse_listings(reply: bytes) -> dict[str, Listing]:
-    found = _decoded(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
-    contracts: list[_Contract] = found if isinstance(found, list) else [found]
+    result = _decode(list[_Contract] | _Contract, reply)  # type: ignore[arg-type]
+    contracts: list[_Contract] = result if isinstance(result, list) else [result]
     return {contract.symbol: _to_listing(contract) for contract in contracts}
 
 
 def _parse_contracts(reply: bytes) -> dict[str, Contract]:
-    """A contract that tells less than its rules is left out: new ones come and go."""
-    found = {}
-    for raw in _decoded(list[msgspec.Raw], reply):
+    """Return the rules of contracts that have all of them; new contracts may lack some."""
+    contracts = {}
+    for raw in _decode(list[msgspec.Raw], reply):
         try:
-            told = msgspec.json.decode(raw, type=_RuledContract)
+            contract = msgspec.json.decode(raw, type=_ContractRules)
         except UNREADABLE:
             continue
         rules = Rules(
-            tick_size=told.price_unit,
-            lot_size=_product(told.contract_size, told.vol_unit),
-            max_leverage=told.max_leverage,
-            maker_fee=told.maker_fee_rate,
-            taker_fee=told.taker_fee_rate,
+            tick_size=contract.price_unit,
+            lot_size=_product(contract.contract_size, contract.vol_unit),
+            max_leverage=contract.max_leverage,
+            maker_fee=contract.maker_fee_rate,
+            taker_fee=contract.taker_fee_rate,
         )
         if rules.are_possible:
-            found[told.symbol] = Contract(base=told.base_coin, rules=rules)
-    return found
+            contracts[contract.symbol] = Contract(base=contract.base_coin, rules=rules)
+    return contracts
 
 
 def _product(size: Decimal, unit: Decimal) -> Decimal:
-    """Return the product; not a number, which no rule is, of what no market has."""
+    """Return the product; NaN, which no rule can be, if it cannot be computed."""
     try:
         return size * unit
     except ArithmeticError:
@@ -468,7 +471,7 @@ def _to_listing(contract: _Contract) -> Listing:
         size, problem = None, problem or "of no contract size"
     elif not (
         size.is_finite()
-        and _LEAST_CONTRACT <= size <= _MOST_CONTRACT
+        and _MIN_CONTRACT <= size <= _MAX_CONTRACT
         and len(size.as_tuple().digits) <= _CONTRACT_DIGITS
     ):
         problem = f"of a contract size that no market has, {str(size)[:40]!r}"
@@ -477,17 +480,17 @@ def _to_listing(contract: _Contract) -> Listing:
 
 
 def _parse_recent(symbol: str, listing: Listing, reply: bytes) -> list[Trade]:
-    return _trades(_decoded(list[_Deal], reply), symbol, *_ratio(listing))
+    return _trades(_decode(list[_Deal], reply), symbol, *_contract_ratio(listing))
 
 
 def _parse_book(symbol: str, listing: Listing, reply: bytes) -> Bbo:
-    book = _decoded(_Book, reply)
-    return _to_bbo(book.bids, book.asks, book.timestamp, symbol, *_ratio(listing))
+    book = _decode(_Book, reply)
+    return _to_bbo(book.bids, book.asks, book.timestamp, symbol, *_contract_ratio(listing))
 
 
 def _parse_klines(listing: Listing, span: Span, reply: bytes) -> list[Bar]:
-    klines = _decoded(_Klines, reply)
-    num, den = _ratio(listing)
+    klines = _decode(_Klines, reply)
+    num, den = _contract_ratio(listing)
     try:
         rows = list(klines.rows())
     except ValueError as e:
@@ -508,26 +511,26 @@ def _payments(page: _FundingPage) -> list[Payment]:
 def _parse_payments(
     live: MexcLive, listing: Listing, span: Span, number: int, reply: bytes
 ) -> _PaymentsOrNext:
-    page = _decoded(_FundingPage, reply)
-    paid = _payments(page)
-    if not paid or number >= page.totalPage or min(p.time_ms for p in paid) < span.start_ms:
-        return paid
+    page = _decode(_FundingPage, reply)
+    payments = _payments(page)
+    if not payments or number >= page.totalPage or min(p.time_ms for p in payments) < span.start_ms:
+        return payments
     parse = partial(_parse_payments, live, listing, span, number + 1)
-    return followed_by(paid, live._payments_page_request(listing, number + 1, parse))
+    return followed_by(payments, live._payments_page_request(listing, number + 1, parse))
 
 
 def _parse_oldest(live: MexcLive, listing: Listing, reply: bytes) -> _PaymentsOrNext:
-    page = _decoded(_FundingPage, reply)
+    page = _decode(_FundingPage, reply)
     if page.totalPage <= 1:
         return _payments(page)
     return live._payments_page_request(
-        listing, page.totalPage, lambda r: _payments(_decoded(_FundingPage, r))
+        listing, page.totalPage, lambda r: _payments(_decode(_FundingPage, r))
     )
 
 
 def _parse_marks(reply: bytes) -> dict[str, tuple[float, float | None]]:
-    found = _decoded(list[_Ticker] | _Ticker, reply)  # type: ignore[arg-type]
-    tickers: list[_Ticker] = found if isinstance(found, list) else [found]
+    result = _decode(list[_Ticker] | _Ticker, reply)  # type: ignore[arg-type]
+    tickers: list[_Ticker] = result if isinstance(result, list) else [result]
     return {
         ticker.symbol: (ticker.fairPrice, ticker.holdVol)
         for ticker in tickers
