@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import fcntl
+import gc
 import os
 import shutil
 from collections.abc import Callable
@@ -65,3 +66,9 @@ def migrated_db(shared: Shared) -> Path:
 def db_path(migrated_db: Path, tmp_path: Path) -> Path:
     """Return a database of the newest revision without a row."""
     return Path(shutil.copy(migrated_db, tmp_path / "tbv8.sqlite"))
+
+
+def pytest_collection_finish() -> None:
+    """Take the tests themselves out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()

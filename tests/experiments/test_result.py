@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Experiment, MonteCarlo, Objective
 from tbv8.errors import DataError
-from tbv8.experiments.folder import to_json
+from tbv8.experiments.folder import summary_json
 from tbv8.experiments.keys import subject_of
 from tbv8.experiments.listing import compare_experiment, list_trials, trial_lines
 from tbv8.experiments.montecarlo import to_paths
@@ -191,7 +191,7 @@ def test_a_comparison_counts_the_tries_that_came_after_the_result(
     database.run(first, returns[:4])
     (tmp_path / "experiments/first").mkdir(parents=True)
     (tmp_path / "experiments/first/summary.json").write_text(
-        json.dumps(to_json(database.findings(first)), default=str)
+        json.dumps(summary_json(database.findings(first)), default=str)
     )
     database.run(second, returns[3:])  # shares one trial
 

@@ -51,7 +51,7 @@ def of_one_unit(truth: Truth) -> Truth:
 @pytest.mark.parametrize("clock", [60.0], indirect=True)
 def test_trades_quotes_and_minutes_are_of_one_unit(db_path: Path, clock: VenueClock) -> None:
     with hyperliquid_server(
-        [hyperliquid_market("kPEPE", rate=20, quote_rate=20)], clock=clock
+        [hyperliquid_market("kPEPE", rate=1, quote_rate=1)], clock=clock
     ) as server:
         pepe = venue("hyperliquid", server, {PEPE: "kPEPE"}, multipliers={PEPE: K})
         with recording(db_path, [pepe], local_ms=clock.now_ms) as running:

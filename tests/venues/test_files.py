@@ -454,7 +454,7 @@ def test_a_file_that_broke_keeps_its_time(put: Callable[..., Path], tmp_path: Pa
 
     assert before == broken.span(day(9)) == days(0, 2)
     with pytest.raises(DataError):
-        broken.named("BTC/USDT")
+        broken.by_source("BTC/USDT")
 
 
 def index_of(root: Path, path: str, **symbols: str | None) -> FileIndex:
