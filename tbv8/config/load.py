@@ -172,14 +172,7 @@ def load_project(
         without_history={},
     )
     history_venue, history, _ = _resolve_span(inputs, None, None)
-    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    loaded, broken_strategies = load_files(
-        root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
-    )
-    strategies, paper_only = dict[str, Strategy](), dict[str, Strategy]()
-    for name, strategy in loaded.items():
-        (paper_only if name in inputs.without_history else strategies)[name] = strategy
-    broken_strategies |= {name: inputs.without_history[name] for name in paper_only}
+    strategies, paper_only, broken_strategies = _load_strategies(inputs)
     symbols = venues[history_venue].symbols if history_venue in venues else ()
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
@@ -195,7 +188,7 @@ def load_project(
         now_ms=now_ms,
         paper=data.paper,
         notify=data.notify,
-        problems=_problems(broken, dict(sorted(broken_strategies.items()))),
+        problems=_problems(broken, broken_strategies),
         warnings=tuple(warnings),
     )
 
@@ -772,6 +765,19 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
         return parse_timeframe(text)
     except ValueError as e:
         document.refuse(key, str(e))
+
+
+def _load_strategies(
+    inputs: _Inputs,
+) -> tuple[dict[str, Strategy], dict[str, Strategy], dict[str, ConfigError]]:
+    """Return the valid strategies, those valid for paper only, and the errors by name."""
+    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
+    loaded, errors = load_files(
+        inputs.root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
+    )
+    paper_only = {name: loaded.pop(name) for name in inputs.without_history if name in loaded}
+    errors |= {name: inputs.without_history[name] for name in paper_only}
+    return loaded, paper_only, dict(sorted(errors.items()))
 
 
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
