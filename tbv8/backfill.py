@@ -108,19 +108,35 @@ def backfill(
             )  # it is one file
             cost = source.cost(_within(missing, from_month), symbol_history.clock_ms)
             _print_line(series, str(cost))
-            minutes = sum(span.minutes for span in fetchable)
             if dataset == HISTORY:
-                _check_disk(db_path, minutes)
-            with (
-                closing(symbol_history.history.fetch(symbol_history.native, fetchable)) as pieces,
-                progress(f"{_VERBS[dataset]} {series}", minutes, "minutes") as advance,
-                writer,
-            ):
-                for piece in pieces:
-                    writer.add(piece)
-                    advance(piece.span.minutes)
+                _check_disk(db_path, sum(span.minutes for span in fetchable))
+            try:
+                _fetch(symbol_history, fetchable, writer, label=f"{_VERBS[dataset]} {series}")
+            except VenueError as e:
+                if writer.written:
+                    raise VenueError(f"{e}; what was fetched is kept") from e
+                raise
             if awaited := [gap for span in fetchable for gap in gaps(span, writer.written)]:
                 _print_line(series, _not_yet_text(awaited, dataset))
+
+
+def _fetch(
+    symbol_history: SymbolHistory, spans: Sequence[Span], writer: _HistoryWriter, *, label: str
+) -> None:
+    """Fetch and write spans of a series, and show the progress; of funding in hours."""
+    unit, unit_ms = ("hours", HOUR_MS) if writer.dataset == FUNDING else ("minutes", MINUTE_MS)
+
+    def units(span: Span) -> int:  # of a span in pieces the same number as of the whole
+        return span.end_ms // unit_ms - span.start_ms // unit_ms
+
+    with (
+        closing(symbol_history.history.fetch(symbol_history.native, spans)) as pieces,
+        progress(label, sum(map(units, spans)), unit) as advance,
+        writer,
+    ):
+        for piece in pieces:
+            writer.add(piece)
+            advance(units(piece.span))
 
 
 class _HistoryWriter:
@@ -132,7 +148,7 @@ class _HistoryWriter:
     """
 
     def __init__(self, store: BarStore, series: Series, dataset: str, now_ms: int) -> None:
-        self._store, self._series, self._dataset, self._now_ms = store, series, dataset, now_ms
+        self._store, self._series, self.dataset, self._now_ms = store, series, dataset, now_ms
         self._waiting: list[Fetched] = []
         self._since_s = 0.0
         self.written: list[Span] = []
@@ -160,7 +176,7 @@ class _HistoryWriter:
             return
         known_spans = [CompleteSpan(piece.span, piece.bars, piece.source) for piece in pieces]
         write_pieces(
-            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self._dataset
+            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
         self.written += [piece.span for piece in pieces]
         for piece in pieces:
@@ -169,10 +185,10 @@ class _HistoryWriter:
 
     def write_not_listed(self, spans: Sequence[Span]) -> None:
         """Record in the ledger that spans before the listing are empty."""
-        empty = schema_of(self._dataset).empty_table()
+        empty = schema_of(self.dataset).empty_table()
         known_spans = [CompleteSpan(span, empty, NOT_LISTED) for span in spans]
         write_pieces(
-            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self._dataset
+            self._store, self._series, known_spans, updated_ms=self._now_ms, dataset=self.dataset
         )
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 _LINE_EVERY_S = 10.0
+_MEASURED_S = 0.05  # a rate of less time would be one of the clock
 
 
 class Advance(Protocol):
@@ -83,10 +84,8 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Advance]:
 def _closing_line(label: str, finished: int, unit: str, started: float) -> None:
     elapsed_s = time.monotonic() - started
     unit = unit.removesuffix("s") if finished == 1 else unit
-    print(
-        f"   {label}: {finished:,} {unit} in {elapsed_s:.1f} s ({_rate(finished, started)}/s)",
-        flush=True,
-    )
+    rate = f" ({_rate(finished, started)}/s)" if elapsed_s >= _MEASURED_S else ""
+    print(f"   {label}: {finished:,} {unit} in {elapsed_s:.1f} s{rate}", flush=True)
 
 
 def _rate(finished: int, started: float) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 
 from tbv8.backtest.funding import read_funding
-from tbv8.config.document import plain
+from tbv8.config.document import line_of, plain
 from tbv8.config.records import Strategy
 from tbv8.store.bars import BarStore, read_stored_bars
 from tbv8.trading.bars import Bars
@@ -48,9 +50,19 @@ def coarse_ticks(strategy: Strategy, bars: Bars) -> Iterator[str]:
         for venue, instruments in strategy.instruments.items():
             tick = instruments[symbol].tick_size
             if price > 0 and float(tick) > _COARSE * price:
+                path, key = (
+                    Path(f"config/venues/{venue}.yaml"),
+                    ("instruments", symbol, "tick_size"),
+                )
+                line = line_of(path, key, root=strategy.root)
                 yield (
-                    f"config/venues/{venue}.yaml: instruments.{symbol}.tick_size: "
-                    f"{plain(tick)} is {float(tick) / price:.2g} times the price of {price:.4g}: "
+                    f"{path}{f':{line}' if line else ''}: {'.'.join(key)}: {plain(tick)} is "
+                    f"{float(tick) / price:.2g} times the price of {_shown_price(price)}: "
                     f"write the tick of one {symbol.partition('/')[0]}, and `multiplier` where "
                     "the venue trades several as one"
                 )
+
+
+def _shown_price(price: float) -> str:
+    """Return a price with four digits or all before the point, and without an exponent."""
+    return f"{price:.0f}" if price >= 1000 else f"{Decimal(f'{price:.4g}'):f}"

@@ -6,6 +6,7 @@ and before it looks for commands, so this module replaces them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_help import Help
+from doit.cmdparse import CmdOption
 from doit.doit_cmd import DoitMain
 from doit.plugin import PluginDict
 
@@ -22,6 +24,20 @@ _START = (
     ("TASK ...", "run tasks and their dependencies; without a name, all backtests"),
     ("info TASK", "describe a task, and show if it would run"),
     ("help COMMAND", "show the options of a command or a task: `help aggregate`"),
+)
+_TASKS = (
+    ("backfill", "fetch the 1m history of every series; `funding`: what venues charged"),
+    ("aggregate", "build the bars of every timeframe from 1m bars"),
+    ("backtest:STRATEGY", "run a strategy on history, with all that it needs"),
+    (
+        "experiment:ID",
+        "run many trials of a strategy; walkforward:ID and montecarlo:ID are its parts",
+    ),
+    ("lookahead:STRATEGY", "check that a strategy knows no bar before it has closed"),
+    ("reproduce:STRATEGY", "run a result again and compare every byte; also of an experiment"),
+    ("record", "record live data of every enabled venue until Ctrl-C"),
+    ("paper:STRATEGY", "run a strategy on live bars, without orders at a venue, until Ctrl-C"),
+    ("replay:STRATEGY", "run the bars of a paper session again and compare every byte"),
 )
 _SHOWN = ("list", "plan", "info", "help", "run")
 
@@ -37,17 +53,27 @@ def print_version() -> None:
 
 
 def print_usage(command: Any, commands: Mapping[str, Any]) -> None:
-    """Print the first commands to try, and every command that is not disabled."""
+    """Print the first commands to try, the tasks, and every command that is not disabled."""
     print(f"tbv8 {version('tbv8')}: market data into backtests, building only what is stale\n")
     for usage, purpose in _START:
-        print(f"  {command.bin_name} {usage:<14} {purpose}")
+        print(f"  {command.bin_name} {usage:<19} {purpose}")
+    print("\nTasks")
+    for usage, purpose in _TASKS:
+        print(f"  {command.bin_name} {usage:<19} {purpose}")
     print("\nCommands")
     for name in sorted(commands):
         if name not in _SHOWN and not getattr(commands[name], "cure", ""):
-            print(f"  {command.bin_name} {name:<14} {commands[name].doc_purpose}")
+            print(f"  {command.bin_name} {name:<19} {commands[name].doc_purpose}")
     print("\nSee the README and docs/ for more.")
 
 
+def option_lines(option: Any) -> list[str]:
+    """Return the help of a task's option, without its key in pydoit's own config files."""
+    return [re.sub(r"\s*\(config: [^)]*\)", "", line) for line in _help_doc(option)]
+
+
+_help_doc = CmdOption.help_doc
+CmdOption.help_doc = option_lines
 DoitMain.print_version = staticmethod(print_version)
 Help.print_usage = print_usage
 

@@ -228,7 +228,8 @@ def _days(project: Project, options: _Options) -> dict[Series, list[Any]]:
         }
     if not days:
         raise InvalidCommand(
-            f"no {options.dataset} is stored for this selection: `doit status` shows all that is"
+            f"no rows of {options.dataset} are stored for this selection: `doit status` shows all "
+            "that are"
         )
     return days
 
@@ -299,6 +300,6 @@ def _copy(project: Project, target: Path, *, yes: bool) -> None:
             f"{target}: needs {size / 1e6:,.0f} MB, but the disk has {free / 1e6:,.0f} MB free: "
             "free some space, or write it to another disk"
         )
-    with progress(f"copy {source}", size // 10**6, "MB") as advance:
+    with progress(f"copy {source}", round(size / 1e6), "MB") as advance:
         copy_database(source, target, advance=advance)
     print(f"   {target}: {target.stat().st_size / 1e6:,.0f} MB, as of when the copy began")

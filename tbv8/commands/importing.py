@@ -60,7 +60,7 @@ class Import(ReadOnlyCommand):
             if name.startswith("-"):  # with this message `OneLine` moves the option to the front
                 raise InvalidCommand(f"{name!r} is not a task.")
         if len(pos_args) != 1:
-            raise InvalidCommand("name one file: doit import FILE --venue mine --symbol BTC/USDT")
+            raise InvalidCommand("name one file: `doit import FILE --venue mine --symbol BTC/USDT`")
         path, series = Path(pos_args[0]), _series(project, venue, symbol)
         if not path.is_file():
             raise InvalidCommand(f"no file {pos_args[0]!r}: check its path")

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from tbv8.commands import state  # noqa: F401  # first
+from tbv8.commands.called import name_in_output
 from tbv8.commands.init import init
 from tbv8.config.load import find_project
 from tbv8.errors import Tbv8Error
@@ -18,6 +20,7 @@ _REFUSED = 3  # as pydoit's
 def main() -> int:
     """Run the command line; return the exit code."""
     arguments = sys.argv[1:]
+    name_in_output("tbv8")
     try:
         if arguments[:1] == ["init"]:
             return _init(arguments[1:])

@@ -21,32 +21,11 @@ import doit.cmd_strace
 from doit.cmdparse import CmdOption
 from doit.exceptions import InvalidCommand
 
+from tbv8.commands.completion import SHELLS, completion_script
 from tbv8.commands.plan import plan
 from tbv8.commands.readonly import ReadOnlyCommand
 from tbv8.commands.refusals import OneLine, check_patterns
 from tbv8.tasks.loading import STATE_FILE
-
-COMPLETIONS = {
-    "bash": """\
-_DOIT() {
-    local word=${COMP_LINE:0:COMP_POINT}
-    word=${word##* }
-    local words="COMMANDS $(DOIT list --all --quiet 2>/dev/null)"
-    COMPREPLY=($(compgen -W "$words" -- "$word"))
-    if [[ $word == *:* && $COMP_WORDBREAKS == *:* ]]; then  # bash wants what follows it
-        COMPREPLY=("${COMPREPLY[@]#"${word%:*}:"}")
-    fi
-}
-complete -F _DOIT DOIT
-""",
-    "zsh": """\
-_DOIT() { compadd -- COMMANDS ${(f)"$(DOIT list --all --quiet 2>/dev/null | tr -d ' ')"} }
-compdef _DOIT DOIT
-""",
-    "fish": """\
-complete -c DOIT -f -a 'COMMANDS (DOIT list --all --quiet 2>/dev/null | string trim)'
-""",
-}
 
 # mypy: disable-error-code="misc"
 # pydoit ships no types, so that each base class here is Any
@@ -115,7 +94,8 @@ class Info(ReadOnlyCommand):
         (task,) = named
         print(f"{task.name}: {task.doc}")
         for before in task.task_dep:
-            print(f"    after {before}")
+            if not before.startswith("_"):
+                print(f"    after {before}")
         if hide_status:
             return 0
         reasons = [reason for run in planned if run.task == task.name for reason in run.all_reasons]
@@ -163,15 +143,18 @@ class TabCompletion(OneLine, doit.cmd_completion.TabCompletion):
         "explains it for `uv run doit`."
     )
     cmd_options = (
-        doit.cmd_completion.opt_shell | {"choices": tuple((shell, "") for shell in COMPLETIONS)},
+        doit.cmd_completion.opt_shell | {"choices": tuple((shell, "") for shell in SHELLS)},
     )
 
     def execute(self, params: Any, _args: Sequence[str]) -> int:
         """Print the script; the tasks are listed anew at each completion."""
         name = self.bin_name if self.bin_name.isidentifier() else "doit"
-        commands = (name for name in sorted(self.cmds) if not getattr(self.cmds[name], "cure", ""))
-        script = COMPLETIONS[params["shell"]]
-        print(script.replace("DOIT", name).replace("COMMANDS", " ".join(commands)), end="")
+        usable = {
+            word: [option["long"] for option in command.cmd_options if option.get("long")]
+            for word, command in sorted(self.cmds.items())
+            if not getattr(command, "cure", "")
+        }
+        print(completion_script(params["shell"], name, usable), end="")
         return 0
 
 

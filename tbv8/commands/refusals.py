@@ -57,6 +57,11 @@ class OneLine:
         problems = self.loader.namespace["PROJECT"].problems  # type: ignore[attr-defined]
         _report_problems(problems, _needed(tasks, named) if self.is_about_tasks else [])
 
+    def help(self) -> str:
+        """Return the help without the keys of options in pydoit's own config files."""
+        text: str = super().help()  # type: ignore[misc]
+        return re.sub(r"\s*\(config:\s+[^)]*\)", "", text)
+
     def parse_execute(self, in_args: list[str]) -> int:
         """Run the command; `--help` prints its help.
 
@@ -65,18 +70,18 @@ class OneLine:
         """
         try:
             if "--help" in in_args:
-                print(self.help())  # type: ignore[attr-defined]  # of pydoit's Command, as all here
+                print(self.help())
                 code = 0
             else:
                 with _traceback_of_bugs():
                     code = self._parse_execute(in_args) or 0
             sys.stdout.flush()
         except CmdParseError as e:
-            raise _unknown_option(e, self.cmdparser.options) from e  # type: ignore[attr-defined]
+            raise _unknown_option(e, self.cmdparser.options, self._subject(in_args)) from e  # type: ignore[attr-defined]
         except BrokenConfigError:
             raise
         except InvalidCommand as e:
-            raise self._one_line_error(e) from e
+            raise self._one_line_error(e, in_args) from e
         except (InvalidDodoFile, InvalidTask) as e:
             if f"Could not find dodo file '{Path.cwd() / 'dodo.py'}'" in str(e):
                 raise InvalidDodoFile(_no_dodo_problem(Path.cwd())) from e
@@ -110,16 +115,21 @@ class OneLine:
                     raise
                 in_args = moved
 
-    def _one_line_error(self, e: InvalidCommand) -> InvalidCommand:
+    def _subject(self, in_args: Sequence[str]) -> str:
+        """Return the command for `doit help`; of `run` the group of the first task."""
+        name: str = self.get_name()  # type: ignore[attr-defined]
+        words = [word for word in in_args if word[0] != "-" and "=" not in word]
+        return words[0].partition(":")[0] if name == "run" and words else name
+
+    def _one_line_error(self, e: InvalidCommand, in_args: Sequence[str]) -> InvalidCommand:
         """Return pydoit's error as one line; for an unknown task with the nearest name."""
         match = re.fullmatch(r"'(.*)' is not a task\.", str(e))
         name = match[1] if match else e.not_found
         if name is None:
             return InvalidCommand(_as_one_line(e))
         if name.startswith("-"):
-            return InvalidCommand(
-                f"option {name} not recognized{_near_option(name, self._long_options())}"
-            )
+            hint = _near_option(name, self._long_options(), self._subject(in_args))
+            return InvalidCommand(f"option {name} not recognized{hint}")
         tasks = [task.name for task in self.task_list]
         commands = self.loader.cmd_names if self.may_mean_command else []  # type: ignore[attr-defined]
         return _unknown_task(name, tasks, commands)
@@ -242,15 +252,16 @@ def _as_one_line(e: Exception) -> str:
     return " ".join(str(e).split("\n")).strip()
 
 
-def _unknown_option(error: CmdParseError, options: Iterable[Any]) -> InvalidCommand:
+def _unknown_option(error: CmdParseError, options: Iterable[Any], subject: str) -> InvalidCommand:
     """Return pydoit's error about an option or its value, with the nearest name or the choices.
 
-    `options` are the command's; errors about a task's options keep pydoit's own message.
+    `options` are the command's; errors about a task's options keep pydoit's own message. `subject`
+    is the command or the group of tasks whose help lists the options.
     """
     cause, message = error.__context__, str(error)
     if isinstance(cause, GetoptError):
         longs = re.findall(r"'long': ?'([\w-]+)'", message) or [o.long for o in options if o.long]
-        hint = _near_option(cause.opt, longs) if "not recognized" in cause.msg else ""
+        hint = _near_option(cause.opt, longs, subject) if "not recognized" in cause.msg else ""
         return InvalidCommand(f"{cause.msg}{hint}")
     name = re.match(r"Error parsing parameter '(\w+)'", message)
     option = next((o for o in options if name and o.name == name[1]), None)
@@ -264,10 +275,10 @@ def _unknown_option(error: CmdParseError, options: Iterable[Any]) -> InvalidComm
     return InvalidCommand(f"{label}: {unknown('choice', value, option.choices)}")
 
 
-def _near_option(name: str, longs: Iterable[str]) -> str:
-    """Return a question about the nearest option; "" if none is near."""
+def _near_option(name: str, longs: Iterable[str], subject: str) -> str:
+    """Return a question about the nearest option, or the command that lists the options."""
     near = nearest(name.lstrip("-").partition("=")[0], longs)
-    return f", did you mean '--{near}'?" if near else ""
+    return f", did you mean '--{near}'?" if near else f": `doit help {subject}` lists the options"
 
 
 def _unknown_task(name: str, tasks: Iterable[str], commands: Collection[str]) -> InvalidCommand:

@@ -23,8 +23,8 @@ class _Switch(ReadOnlyCommand):
                 raise InvalidCommand(f"{name!r} is not a task.")
         if len(names) != 1:
             raise InvalidCommand(f"name one strategy: `doit {self.get_name()} <strategy_id>`")
-        if names[0] not in project.strategies:
-            raise InvalidCommand(unknown("strategy", names[0], project.strategies))
+        if names[0] not in project.paper_strategies:
+            raise InvalidCommand(unknown("strategy", names[0], project.paper_strategies))
         return project, names[0]
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import InvalidCommand
 
 from tbv8.commands.readonly import JSON, ReadOnlyCommand, print_json, whole_number
 from tbv8.config.document import unknown
 from tbv8.config.records import Project
-from tbv8.manifest import read_manifest
+from tbv8.manifest import Manifest, read_manifest
+from tbv8.market import ONE_MINUTE
 from tbv8.page.words import minute, number, part_of
+from tbv8.store.database import open_reader
+from tbv8.store.sessions import read_minutes
+
+if TYPE_CHECKING:
+    from tbv8.backtest.round_trips import Steps
 
 _DROPPED = ("%", "quantity", "MFE", "MAE", "closed")  # in this order, where a terminal is narrow
 _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
@@ -22,7 +28,7 @@ _NUMBERS = ("quantity", "entry_price", "exit_price", "pnl", "fees", "funding")
 class Trades(ReadOnlyCommand):
     """List the closed positions of a result."""
 
-    doc_purpose = "list the round trips of a backtest: times, prices, PnL, exit reason, MAE, MFE"
+    doc_purpose = "list the round trips of a result: times, prices, PnL, exit reason, MAE, MFE"
     doc_usage = "STRATEGY_ID"
     doc_description = (
         "A round trip is a position from flat to flat. PnL is in USD, after fees and funding; % is "
@@ -47,9 +53,18 @@ class Trades(ReadOnlyCommand):
             "default": False,
             "help": "those of the shadow run at the secondary venue",
         },
+        {
+            "name": "paper",
+            "long": "paper",
+            "type": bool,
+            "default": False,
+            "help": "those of the paper session, as of its last results",
+        },
     )
 
-    def _execute(self, as_json: bool, last: str, shadow: bool, pos_args: Sequence[str]) -> int:
+    def _execute(
+        self, as_json: bool, last: str, shadow: bool, paper: bool, pos_args: Sequence[str]
+    ) -> int:
         project: Project = self.loader.namespace["PROJECT"]
         for word in pos_args:
             if word.startswith("-"):  # with this message `OneLine` moves the option to the front
@@ -58,14 +73,18 @@ class Trades(ReadOnlyCommand):
             raise InvalidCommand("name one strategy: `doit trades STRATEGY_ID`")
         name = pos_args[0].removeprefix("backtest:")
         count = whole_number("--last", last, minimum=1)
-        venue, trips = _read(project, name, shadow=shadow)
+        venue, trips, until = _read(project, name, shadow=shadow, paper=paper)
         shown = trips[-count:]
         if as_json:
             rows = [{**trip, **{key: float(trip[key]) for key in _NUMBERS}} for trip in shown]
             print_json({"strategy_id": name, "venue": venue, "count": len(trips), "trades": rows})
             return 0
         part = part_of(len(shown), len(trips), "last")
-        print(f"{name} at {venue}: {part} round trips; times are UTC, PnL is USD after all costs")
+        noun = "round trip" if len(trips) == 1 else "round trips"
+        source = f" in the paper session until {until}" if paper else ""
+        print(
+            f"{name} at {venue}: {part} {noun}{source}; times are UTC, PnL is USD after all costs"
+        )
         if shown:
             is_terminal = sys.stdout.isatty()
             width = shutil.get_terminal_size().columns if is_terminal else sys.maxsize
@@ -73,24 +92,53 @@ class Trades(ReadOnlyCommand):
         return 0
 
 
-def _read(project: Project, name: str, *, shadow: bool) -> tuple[str, list[dict[str, Any]]]:
-    """Return the venue and the closed positions of a result."""
+def _read(
+    project: Project, name: str, *, shadow: bool, paper: bool
+) -> tuple[str, list[dict[str, Any]], str]:
+    """Return the venue and the closed positions of a result, and its end."""
     from tbv8.backtest.round_trips import read_round_trips, read_steps
     from tbv8.results.summary import read_summary
 
-    folder = project.results_path / name
+    folder = project.paper_folder(name) if paper else project.results_path / name
     manifest = read_manifest(folder)
     if manifest is None:
-        if name not in project.strategies:
-            raise InvalidCommand(unknown("strategy", name, project.strategies))
-        raise InvalidCommand(f"{folder}: there is no result yet: run `doit backtest:{name}`")
+        known = project.paper_strategies if paper else project.strategies
+        if name not in known:
+            raise InvalidCommand(unknown("strategy", name, known))
+        cure = (
+            f"`doit paper:{name}` writes it each hour and at its end"
+            if paper
+            else f"run `doit backtest:{name}`"
+        )
+        raise InvalidCommand(f"{folder}: there is no result yet: {cure}")
     summary = read_summary(folder)
     stats = summary.shadow if shadow else summary.primary
     if stats is None:
         raise InvalidCommand(f"--shadow: {name} has no shadow run: leave it out")
-    steps = read_steps(project.db_path, manifest)
+    if paper:
+        steps = _session_steps(project, manifest, "shadow" if shadow else "primary")
+    else:
+        steps = read_steps(project.db_path, manifest)
     trips = read_round_trips(folder / "shadow" if shadow else folder, steps)
-    return stats.venue, trips.to_pylist()
+    return stats.venue, trips.to_pylist(), summary.span["end"]
+
+
+def _session_steps(project: Project, manifest: Manifest, role: str) -> Steps | None:
+    """Return the minutes that matched a session's orders; None if longer bars did."""
+    from tbv8.backtest.round_trips import Steps
+    from tbv8.live.minutes import to_table
+
+    config = manifest.inputs["config"].value
+    if config["detail"] != "1m" and config["timeframe"]["text"] != ONE_MINUTE.text:
+        return None
+    with open_reader(project.db_path) as query:
+        minutes = read_minutes(query, manifest.inputs["session"].value[role]["id"])
+    symbols = {symbol for minute in minutes for symbol in minute.bars}
+    bars = {
+        symbol: to_table([bar for minute in minutes if (bar := minute.bars.get(symbol))])
+        for symbol in symbols
+    }
+    return Steps(bars, ONE_MINUTE)
 
 
 def _lines(trips: Sequence[Mapping[str, Any]], width: int) -> list[str]:

@@ -25,6 +25,7 @@ from tbv8.market import Series, Span
 from tbv8.page.words import counted
 from tbv8.store.database import open_reader
 from tbv8.store.ledger import HISTORY
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.store.bars import BarStore
@@ -198,8 +199,15 @@ def _compare(
         fetchable = {
             series: span
             for name, series in _selected_series(project, store, options)
-            if name == HISTORY and (span := _fetchable(project, series))
+            if name == HISTORY
+            and _has_api(project, series)
+            and (span := _fetchable(project, series))
         }
+        if not fetchable:
+            raise InvalidCommand(
+                "--against rest: no stored history of a venue with an API: it compares real venues "
+                "only, neither simulated markets nor files"
+            )
         hours = draw_hours(store, fetchable, count=count, seed=number)
         differences = [
             difference
@@ -252,6 +260,14 @@ def _can_fetch(project: Project, dataset: str, series: Series, span: Span) -> bo
     """Return True if the venue of a series has a dataset's history of a span."""
     fetchable = _fetchable(project, series, dataset)
     return fetchable is not None and fetchable.contains(span)
+
+
+def _has_api(project: Project, series: Series) -> bool:
+    """Return True if the history of a series comes from a venue, not from a generator or files."""
+    venue = project.venues.get(series.venue)
+    source = venue.history if venue else None
+    is_simulated = find_venue(series.venue).simulated
+    return source is not None and source.files is None and not is_simulated
 
 
 def _fetchable(project: Project, series: Series, dataset: str = HISTORY) -> Span | None:

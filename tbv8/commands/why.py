@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -41,12 +41,13 @@ class Why(ReadOnlyCommand):
         if as_json:
             print_json({"tasks": [{"task": name, **_to_json(state)} for name, state in shown]})
             return 0
+        widths = _widths(part for _, state in shown for part in state.parts)
         for name, state in shown:
             print(f"{name}: {'stale' if state.reasons else 'fresh'}")
             for reason in state.reasons:
                 print(f"    {reason}")
             for part in state.parts:
-                print(f"    {_line(part)}")
+                print(f"    {_line(part, widths)}")
         return 0
 
 
@@ -60,7 +61,18 @@ def _to_json(state: State) -> dict[str, Any]:
     return {"fresh": not state.reasons, **built}
 
 
-def _line(part: Part) -> str:
+def _cells(part: Part) -> tuple[str, str, str]:
     now, then = (digest[:16] if digest else "none" for digest in (part.current, part.recorded))
+    return part.name, now, then
+
+
+def _widths(parts: Iterable[Part]) -> list[int]:
+    cells = [_cells(part) for part in parts]
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _line(part: Part, widths: Sequence[int]) -> str:
+    cells = zip(_cells(part), widths, strict=True)
+    name, now, then = (cell.ljust(width) for cell, width in cells)
     verdict = "same" if part.current == part.recorded else "differs"
-    return f"{part.name:<14} now {now:<16}  made with {then:<16}  {verdict}"
+    return f"{name} now {now}  made with {then}  {verdict}"

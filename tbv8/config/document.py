@@ -77,6 +77,20 @@ class Document(msgspec.Struct, frozen=True):
         return choices[value]
 
 
+def line_of(path: Path, key: Key, *, root: Path) -> int | None:
+    """Return the line of a key in a file of config/, or of its parent; None for no such file.
+
+    Args:
+        path: Relative to the project's folder, as users write it.
+        key: Such as `("instruments", "BTC/USDT", "tick_size")`.
+        root: The project's folder.
+    """
+    try:
+        return read_document(root / path, root=root)._line(key)
+    except ConfigError:
+        return None
+
+
 def unknown(noun: str, value: str, choices: Iterable[str]) -> str:
     """Return the message about a value outside of `choices`: the nearest spelling, the choices."""
     names = sorted(choices)
@@ -96,11 +110,24 @@ def unknown_key(name: str, allowed: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the spelling in `names` that is closest to `name`; None if none is close."""
+    """Return the spelling in `names` that is closest to `name`; None if none is close.
+
+    Names of several parts, as `sample:BTC/USDT`, are close if each part is: a common quote currency
+    brings no two symbols together.
+    """
     import difflib  # of an error alone
 
+    parts = re.split("[:/]", name.casefold())
     folded = {spelling.casefold(): spelling for spelling in names}
-    closest = difflib.get_close_matches(name.casefold(), folded, n=1)
+
+    def is_close(other: str) -> bool:
+        others = re.split("[:/]", other)
+        return len(parts) != len(others) or all(
+            difflib.get_close_matches(part, [other])
+            for part, other in zip(parts, others, strict=True)
+        )
+
+    closest = difflib.get_close_matches(name.casefold(), filter(is_close, folded), n=1)
     return folded[closest[0]] if closest else None
 
 

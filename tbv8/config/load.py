@@ -9,6 +9,7 @@ import os
 import re
 import urllib.parse
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from tbv8.config.document import (
     Document,
     Key,
     expected,
+    nearest,
     plain,
     read_document,
     to_record,
@@ -166,12 +168,10 @@ def load_project(
         venues=venues,
         broken=broken,
         warnings=warnings,
+        without_history={},
     )
     history_venue, history, _ = _resolve_span(inputs, None, None)
-    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
-    strategies, broken_strategies = load_files(
-        root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
-    )
+    strategies, paper_only, broken_strategies = _load_strategies(inputs)
     symbols = venues[history_venue].symbols if history_venue in venues else ()
     whole = {Series(history_venue, symbol): [history] for symbol in symbols}
     return Project(
@@ -181,6 +181,7 @@ def load_project(
         timeframes=data.timeframes,
         venues=venues,
         strategies=strategies,
+        paper_only=paper_only,
         wanted=_with_runs(whole, strategies.values()),
         history_venue=history_venue,
         now_ms=now_ms,
@@ -586,7 +587,10 @@ class _BrokenVenues(msgspec.Struct, frozen=True):
 
 
 class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
-    """The inputs for loading a strategy, apart from its own file."""
+    """The inputs for loading a strategy, apart from its own file.
+
+    `without_history` collects the errors about the history of strategies that are otherwise valid.
+    """
 
     root: Path
     history: HistorySection
@@ -598,6 +602,7 @@ class _Inputs(msgspec.Struct, frozen=True, kw_only=True):
     venues: Mapping[str, Venue]
     broken: _BrokenVenues
     warnings: list[str]
+    without_history: dict[str, ConfigError]
 
 
 class _Setting(msgspec.Struct, frozen=True):
@@ -761,13 +766,44 @@ def _timeframe(document: Document, key: tuple[str | int, ...], text: str) -> Tim
         document.refuse(key, str(e))
 
 
+def _load_strategies(
+    inputs: _Inputs,
+) -> tuple[dict[str, Strategy], dict[str, Strategy], dict[str, ConfigError]]:
+    """Return the valid strategies, those valid for paper only, and the errors by name."""
+    cure = "config/strategies/btc_usdt_perp_v1.yaml, the README shows one"
+    loaded, errors = load_files(
+        inputs.root, "strategies", "strategy", cure, partial(_load_strategy, inputs)
+    )
+    paper_only = {name: loaded.pop(name) for name in inputs.without_history if name in loaded}
+    errors |= {name: inputs.without_history[name] for name in paper_only}
+    return loaded, paper_only, dict(sorted(errors.items()))
+
+
 def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     raw = to_record(document, StrategyFile)
     strategy_id = check_name(document, "strategy_id", raw.strategy_id)
-    data_venue, span, not_in_history = _resolve_span(inputs, raw.backtest, document)
-    if data_venue in inputs.broken.venues:
-        raise inputs.broken.venues[data_venue]
-    symbols = _strategy_symbols(document, raw, inputs.venues[data_venue])
+    symbols = _strategy_symbols(document, raw)
+    try:
+        history = _strategy_history(inputs, document, raw, symbols)
+    except ConfigError as e:  # a paper session reads the bars of its own venue
+        with suppress(ConfigError):
+            of_paper = (raw.routing.primary, Span(0, 0), ())
+            strategy = _make_strategy(inputs, document, raw, symbols, of_paper)
+            inputs.without_history[strategy_id] = e
+            return strategy
+        raise
+    return _make_strategy(inputs, document, raw, symbols, history)
+
+
+def _make_strategy(
+    inputs: _Inputs,
+    document: Document,
+    raw: StrategyFile,
+    symbols: tuple[str, ...],
+    history: tuple[str, Span, tuple[Span, ...]],
+) -> Strategy:
+    """Return a strategy with its data venue, its span and the parts outside of the history."""
+    data_venue, span, not_in_history = history
     timeframe = _timeframe(document, ("timeframe",), raw.timeframe)
     check_amount(document, ("backtest", "starting_balance_usd"), raw.backtest.starting_balance_usd)
     if raw.backtest.slippage_ticks < 0:
@@ -784,7 +820,7 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     fixed = _funding(document, raw, inputs.warnings)
     instruments = _instruments(document, raw.routing, symbols, inputs, fixed)
     return Strategy(
-        strategy_id=strategy_id,
+        strategy_id=raw.strategy_id,
         path=document.path,
         symbol=symbols[0],
         symbols=symbols,
@@ -809,7 +845,36 @@ def _load_strategy(inputs: _Inputs, document: Document) -> Strategy:
     )
 
 
-def _strategy_symbols(document: Document, raw: StrategyFile, venue: Venue) -> tuple[str, ...]:
+def _strategy_history(
+    inputs: _Inputs, document: Document, raw: StrategyFile, symbols: tuple[str, ...]
+) -> tuple[str, Span, tuple[Span, ...]]:
+    """Return the result of `_resolve_span`, for a data venue that has every symbol."""
+    resolved = _resolve_span(inputs, raw.backtest, document)
+    name = resolved[0]
+    if name in inputs.broken.venues:
+        raise inputs.broken.venues[name]
+    known = inputs.venues[name].symbols
+    for key, symbol in zip(_symbol_keys(raw), symbols, strict=True):
+        if symbol not in known:
+            cure = (
+                ""
+                if nearest(symbol, known)
+                else f": add it to `symbols` of config/venues/{name}.yaml, or write another "
+                "backtest.market_data_venue"
+            )
+            document.refuse(key, f"{unknown(f'symbol of {name}', symbol, known)}{cure}")
+    return resolved
+
+
+def _symbol_keys(raw: StrategyFile) -> list[Key]:
+    """Return the key of each symbol of a strategy."""
+    keys: list[Key] = [("symbols", at) for at in range(len(raw.symbols))]
+    if raw.symbol is not None:
+        keys[:1] = [("symbol",)]
+    return keys
+
+
+def _strategy_symbols(document: Document, raw: StrategyFile) -> tuple[str, ...]:
     """Return every symbol of a strategy, the main one first."""
     if raw.symbol is None and not raw.symbols:
         if "symbols" in document.value:
@@ -817,17 +882,15 @@ def _strategy_symbols(document: Document, raw: StrategyFile, venue: Venue) -> tu
         document.refuse(("symbol",), "missing: write this key")
     if raw.symbols and raw.symbol not in (None, raw.symbols[0]):
         document.refuse(("symbol",), f"{raw.symbol!r} is not the first of symbols: remove this key")
-    keys: list[tuple[str | int, ...]] = [("symbols", at) for at in range(len(raw.symbols))]
-    symbols = raw.symbols
-    if raw.symbol is not None:
-        keys[:1], symbols = [("symbol",)], [raw.symbol, *raw.symbols[1:]]
+    symbols = raw.symbols if raw.symbol is None else [raw.symbol, *raw.symbols[1:]]
     quote = symbols[0].rpartition("/")[2]
-    for at, (key, symbol) in enumerate(zip(keys, symbols, strict=True)):
+    for at, (key, symbol) in enumerate(zip(_symbol_keys(raw), symbols, strict=True)):
         _check_symbol(document, key, symbol)
         if symbol in symbols[:at]:
             document.refuse(key, f"{symbol!r} is given twice, remove one")
-        document.choose(key, symbol, venue.symbols, f"symbol of {venue.name}")
         symbol_quote = symbol.rpartition("/")[2]
+        if symbol_quote not in QUOTES and symbol_quote.upper() in QUOTES:
+            document.refuse(key, f"{symbol!r} is in small letters: write {symbol.upper()}")
         if symbol_quote not in QUOTES:
             document.refuse(
                 key,
@@ -939,10 +1002,15 @@ def _instruments(
         venue = document.choose(("routing", role), name, inputs.venues, "venue")
         for symbol in symbols:
             if symbol not in venue.instruments:
+                able = [
+                    v.name for v in inputs.venues.values() if v.instruments.keys() >= {*symbols}
+                ]
+                others = f"one of {', '.join(able)}, or " if able else ""
                 document.refuse(
                     ("routing", role),
-                    f"{name} has no instrument rules for {symbol}: write {_rules_line(symbol)} "
-                    f"into config/venues/{name}.yaml, with the venue's own numbers",
+                    f"{name} has no instrument rules for {symbol}: write {others}"
+                    f"{_rules_line(symbol)} into config/venues/{name}.yaml, with the venue's own "
+                    "numbers",
                 )
         rules = {symbol: venue.instruments[symbol] for symbol in symbols}
         if funding is not None:

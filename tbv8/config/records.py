@@ -303,6 +303,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     """The whole configuration: the files of `config/` and the command line.
 
     `wanted` are the spans of each series to fetch: for the history venue and for strategies.
+    `paper_only` are strategies whose history has a problem, which a paper session does not read.
     `now_ms` is the clock, read once. Venues, instruments, strategies and experiments with
     `problems` are left out. `warnings` are lines about values that are allowed but suspicious.
     """
@@ -317,10 +318,16 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     history_venue: str
     now_ms: int
     experiments: dict[str, Experiment] = {}
+    paper_only: dict[str, Strategy] = {}
     paper: Paper = Paper()
     notify: Notify | None = None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def paper_strategies(self) -> dict[str, Strategy]:
+        """The strategies that a paper session can run."""
+        return {**self.strategies, **self.paper_only}
 
     def paper_folder(self, strategy_id: str) -> Path:
         """Return the folder of a paper session's results."""

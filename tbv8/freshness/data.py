@@ -45,7 +45,8 @@ def migration_state(db_path: Path) -> State:
         with open_reader(db_path):
             return State((), (Part("revision", REVISION, REVISION),))
     except NotMigratedError as e:
-        return State((str(e),), (Part("revision", REVISION, None),))
+        reason = str(e).removesuffix(": run `doit migrate`")  # that is the task itself
+        return State((reason,), (Part("revision", REVISION, None),))
 
 
 def backfill_state(

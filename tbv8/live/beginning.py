@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -13,7 +14,7 @@ from tbv8.live.notes import rate_events
 from tbv8.live.plan import Plan
 from tbv8.live.reading import read_stored_minutes, read_symbols, to_minutes
 from tbv8.live.setting import BUSY_S, HostEnvironment
-from tbv8.manifest import FILES_PART
+from tbv8.manifest import FILES_PART, read_manifest
 from tbv8.market import DAY_MS, MINUTE_MS, ONE_MINUTE, Span, iso
 from tbv8.store.sessions import ClosedMinutes, Journal, SessionMinute, StoredSession
 from tbv8.trading.nautilus import price_decimals
@@ -66,18 +67,45 @@ def check_inputs(session: StoredSession, plan: Plan) -> None:
     Raises:
         DataError: A part of its key has changed.
     """
-    now = msgspec.to_builtins(plan.inputs)
-    changed = [name for name in now if session.inputs.get(name) != now[name]]
-    files = session.inputs.get(FILES_PART, {}).get("value", {})
-    root = plan.strategy.root
-    changed += [path for path, digest in files.items() if digest_file(root / path) != digest]
-    if changed:
+    if changed := changed_inputs(session, plan):
         name = plan.strategy.strategy_id
         raise DataError(
             f"{name}: its session began at {iso(session.began_ms)} with another "
             f"{' and '.join(changed)}: bring that back, or begin another session with "
             f"`doit paper:{name} --new`; the old one stays readable"
         )
+
+
+def changed_inputs(session: StoredSession, plan: Plan) -> list[str]:
+    """Return the parts of a session's key, and the files that it opened, that have changed."""
+    now = msgspec.to_builtins(plan.inputs)
+    changed = [name for name in now if session.inputs.get(name) != now[name]]
+    files = session.inputs.get(FILES_PART, {}).get("value", {})
+    root = plan.strategy.root
+    return changed + [path for path, digest in files.items() if digest_file(root / path) != digest]
+
+
+def keep_results(plan: Plan, session: StoredSession) -> Path | None:
+    """Rename the folder of results if they are of another session.
+
+    Returns:
+        Its new place, named by the start of its session; None if nothing was renamed.
+
+    Raises:
+        DataError: It cannot be renamed.
+    """
+    manifest = read_manifest(plan.folder)
+    start = manifest.inputs["span"].value["start"] if manifest else iso(session.counted_ms)
+    if start == iso(session.counted_ms):
+        return None
+    place = plan.folder.with_name(f"{plan.folder.name}.{start[:16].replace(':', '-')}")
+    try:
+        return plan.folder.rename(place)
+    except OSError as e:
+        raise DataError(
+            f"{plan.folder}: results of the session before cannot be renamed to {place.name}: "
+            f"{e.strerror}: move that folder elsewhere"
+        ) from e
 
 
 def _await_history(

@@ -20,7 +20,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.errors import DiffersError, Tbv8Error
-from tbv8.live.beginning import begin_session, check_inputs
+from tbv8.live.beginning import begin_session, check_inputs, keep_results
 from tbv8.live.driver import (
     CLOCK,
     STALE_BAR,
@@ -38,6 +38,7 @@ from tbv8.live.secondary import Secondary
 from tbv8.live.setting import BUSY_S, HostEnvironment
 from tbv8.manifest import FILES_PART, make_input
 from tbv8.market import DAY_MS, MINUTE_MS, Span, iso
+from tbv8.page.words import counted
 from tbv8.store.sessions import (
     COMMAND,
     Event,
@@ -116,13 +117,15 @@ class _SessionHost:
             if session is None:
                 return False
             self._session = session
-            counted = iso(session.counted_ms)
+            since = iso(session.counted_ms)
             self._environment.send(
-                "began", text=f"session {session.session_id} counts from {counted}"
+                "began", text=f"session {session.session_id} counts from {since}"
             )
         else:
             check_inputs(stored, plan)
             self._session = stored
+        if plan.role == "primary" and (kept := keep_results(plan, self._session)):
+            self._environment.send("kept", text=f"results of the session before are in {kept}")
         self._driver = stack.enter_context(Driver(plan.strategy, self._session))
         self._restore()
         return True
@@ -160,10 +163,12 @@ class _SessionHost:
             self._secondary.watch(self._driver.resting(), self._driver.done_ms)
         unwritten = [e for e in outputs if e.number >= self._event_counts.get(e.kind, 0)]
         self._environment.persist(lambda: self._finish(unwritten))
-        took_s = time.monotonic() - began_s
+        took_s, count = time.monotonic() - began_s, self._driver.count
+        what, outcome = ("", ", without a difference") if stored.state else (" of the warm-up", "")
+        text = f"{counted(count, 'minute')}{what} in {took_s:.1f} s{outcome}"
         self._environment.send(
             "replayed",
-            text=f"{self._driver.count:,} minutes replayed in {took_s:.1f} s, without a difference",
+            text=text if count else "",
             done_ms=self._driver.done_ms,
             state=state,
         )
@@ -324,6 +329,7 @@ class _SessionHost:
                 took_ms=round(self._took_ms, 2),
                 state=state,
                 events=[(event.kind, event.body) for event in outputs],
+                is_warm_up=driver.done_ms < self._session.counted_ms,
             )
 
     def _write_files(self) -> None:

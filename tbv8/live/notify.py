@@ -17,6 +17,7 @@ from contextlib import suppress
 import msgspec
 
 from tbv8.live.plan import ProcessReport
+from tbv8.live.view import fill_text
 from tbv8.market import iso
 
 STARTED, STOPPED, HALT, STALE, DIFFERS, FILL = (
@@ -108,8 +109,7 @@ def messages(report: ProcessReport) -> list[tuple[str, str]]:
     for kind, body in report.events:
         values = msgspec.json.decode(body)
         if kind == "fill":
-            text = f"{values['side']} {values['quantity']} {values['symbol']} at {values['price']}"
-            texts.append((FILL, text))
+            texts.append((FILL, fill_text(values)))
         elif kind == "halt":
             texts.append((HALT, f"by {values['rule']} until {iso(values['until_ms'])}"))
     return texts

@@ -56,14 +56,16 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     Attributes:
         kind: `began`, `replayed`, `minute`, `alive`, `waiting`, `stopped`, `started`, `stale`,
-            `fresh`, `corrected`, `gap`, `differs` or `failed`; of the
-            watching process `killed`, of results `written`.
+            `fresh`, `corrected`, `gap`, `kept`, `differs` or `failed`; of the
+            watching process `killed`, of results `written` or `no results`.
         text: A text for the user; may be empty.
         done_ms: The close of the last finished minute.
         lag_ms: The time from its close to its use.
         took_ms: The duration of its use.
         state: The account after it.
         events: Its events, as kind and body.
+        is_warm_up: True for a minute before the counted span.
+        lines: The lines of a result, as a backtest prints them.
     """
 
     kind: str
@@ -73,6 +75,8 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     took_ms: float | None = None
     state: dict[str, Any] = {}
     events: list[tuple[str, str]] = []
+    is_warm_up: bool = False
+    lines: list[str] = []
 
 
 def on_venue(strategy: Strategy, venue: str, *, is_funding_recorded: bool) -> Strategy:

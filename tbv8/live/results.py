@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from tbv8.config.records import Strategy
 from tbv8.errors import DataError, DiffersError, Tbv8Error
+from tbv8.live.beginning import changed_inputs
 from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.minutes import join_minutes
 from tbv8.live.plan import Plan, ProcessReport, within
@@ -33,11 +34,12 @@ from tbv8.results.files import write_market, write_run
 from tbv8.results.folder import first_difference, write_json, write_result
 from tbv8.results.marks import Marks, counted, last_closes, to_marks
 from tbv8.results.read import read_result
-from tbv8.results.summary import PricedDay, PricedFills, summarise, to_json
+from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise, to_json
 from tbv8.results.tearsheet.page import tearsheet
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import Event, read_session
 from tbv8.trading.bars import Bars
+from tbv8.trading.loading import StrategyError
 from tbv8.trading.opened import noting_opened
 from tbv8.trading.records import Run
 
@@ -56,8 +58,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     bars: Bars
 
 
-def write_results(plans: Plans) -> str | None:
-    """Write the present results of a session; return the reason if there are none yet, else None.
+def write_results(plans: Plans) -> Summary | str:
+    """Write the results of a session as of now; return their summary, or why there are none yet.
 
     Raises:
         DataError: The replay differs from the journal, or the folder is not tbv8's.
@@ -84,6 +86,25 @@ def check_replay(plans: Plans) -> str:
         StrategyError: The strategy raised.
     """
     journaled = _read(plans)
+    try:
+        return _check(plans, journaled)
+    except (DataError, StrategyError) as e:
+        sessions = {role: one.session for role, one in journaled.items()}
+        changed = {
+            part: None
+            for role, session in sessions.items()
+            for part in changed_inputs(session, plans[role])
+        }
+        if not changed:
+            raise
+        raise DataError(
+            f"{plans['primary'].strategy.strategy_id}: its session began at "
+            f"{iso(sessions['primary'].began_ms)} with another {' and '.join(changed)}: bring that "
+            f"back to replay it; now {e}"
+        ) from e
+
+
+def _check(plans: Plans, journaled: Mapping[str, JournaledSession]) -> str:
     name, folder = plans["primary"].strategy.strategy_id, plans["primary"].folder
     if "primary" not in journaled:
         return f"{name}: no minute has closed yet"
@@ -202,7 +223,7 @@ def _read(plans: Plans) -> dict[str, JournaledSession]:
     return sessions
 
 
-def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str | None:
+def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summary | str:
     primary, shadow = replayed["primary"], replayed.get("shadow")
     strategy = primary.strategy
     main = counted(strategy, primary.bars.shown[strategy.symbol, strategy.timeframe])
@@ -234,7 +255,7 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> str 
         (new / PAGE).write_text(tearsheet(result), encoding="utf-8")
 
     write_result(folder, write, inputs=key)
-    return None
+    return summary
 
 
 def _priced(events: Iterable[Event]) -> list[Priced]:
@@ -307,8 +328,11 @@ def main() -> None:
     """Write the results of the plans from stdin, and report the outcome."""
     plans: Plans = pickle.load(sys.stdin.buffer)
     try:
-        reason = write_results(plans)
-        report = ProcessReport(kind="waiting" if reason else "written", text=reason or "")
+        written = write_results(plans)
+        if isinstance(written, str):
+            report = ProcessReport(kind="no results", text=written)
+        else:
+            report = ProcessReport(kind="written", lines=str(written).splitlines())
     except DiffersError as e:
         report = ProcessReport(kind="differs", text=str(e))
     except Tbv8Error as e:

@@ -68,9 +68,11 @@ class SessionsView:
         if report.kind == "minute":
             lines = list(event_lines(report))
             if self._redraw is None or lines:
-                for line in (minute_line(report), *lines):
+                for line in (*lines, minute_line(report)):
                     self.log(f"{prefix}{line}")
-        elif report.kind not in ("alive", "failed", "differs"):
+        elif report.kind not in ("alive", "failed", "differs") and (
+            report.text or report.kind != "replayed"  # nothing was, in a session that begins
+        ):
             self.log(f"{prefix}{report.kind}{': ' if report.text else ''}{report.text}")
 
     @contextmanager
@@ -130,10 +132,11 @@ def minute_line(report: ProcessReport) -> str:
     """Return the line of a minute."""
     state = report.state
     barred = f", opens nothing: {state['barred']}" if state["barred"] else ""
+    warm_up = ", warm-up, not counted" if report.is_warm_up else ""
     return (
         f"{iso(report.done_ms or 0)} position {_positions_text(state)}, "
         f"equity {float(state['equity']):,.2f}, day's loss {float(state['day_loss']):,.2f}, "
-        f"read {(report.lag_ms or 0) / 1000:.1f} s after its close{barred}"
+        f"read {(report.lag_ms or 0) / 1000:.1f} s after its close{barred}{warm_up}"
     )
 
 
@@ -141,16 +144,19 @@ def event_lines(report: ProcessReport) -> Iterator[str]:
     """Yield a line for each fill, payment, denial and halt of a minute."""
     for kind, body in report.events:
         values: dict[str, Any] = msgspec.json.decode(body)
+        at = iso(values["ts_ms"])
         if kind == "fill":
-            yield (
-                f"  {values['side']} {values['quantity']} {values['symbol']} at {values['price']}, "
-                f"fee {values['fee']}"
-            )
+            yield f"{at} {fill_text(values)}, fee {float(values['fee']):,.2f} USD"
         elif kind == "payment":
             amount = float(values["amount"])
             paid = f"{'paid' if amount > 0 else 'got'} {abs(amount):,.2f} USD"
-            yield f"  {paid}, {values['kind']} of {values['symbol']} at {iso(values['ts_ms'])}"
+            yield f"{at} {paid}, {values['kind']} of {values['symbol']}"
         elif kind == "denial":
-            yield f"  denied by {values['rule']}: {values['order']} {values['symbol']}"
+            yield f"{at} denied by {values['rule']}: {values['order']} {values['symbol']}"
         elif kind == "halt":
-            yield f"  HALT by {values['rule']} until {iso(values['until_ms'])}"
+            yield f"{at} HALT by {values['rule']} until {iso(values['until_ms'])}"
+
+
+def fill_text(fill: Mapping[str, Any]) -> str:
+    """Return `buy 0.1 BTC/USDT at 100000`, of the body of a fill's event."""
+    return f"{fill['side']} {fill['quantity']} {fill['symbol']} at {fill['price']}"

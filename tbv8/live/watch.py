@@ -13,12 +13,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from tbv8.errors import DataError
 from tbv8.live.children import HostProcess, RecorderProcess, ResultsProcess
 from tbv8.live.notify import STOPPED, Notifier
 from tbv8.live.plan import Plan, ProcessReport
 from tbv8.live.view import SessionsView, SessionView
+from tbv8.manifest import PAGE
 from tbv8.store.sessions import session_lock
 
 _POLL_S = 0.1
@@ -113,7 +115,7 @@ class _SessionProcess:
             self._wait_s = _RESTART_S[0]
         self.host, self.is_running = None, False
         # a new session has begun already: the next start continues it
-        self.plan = msgspec.structs.replace(self.plan, is_new=False)
+        self.plan = replace(self.plan, is_new=False)
         if self.failed:
             return None
         if code > 0:
@@ -195,9 +197,13 @@ class _Watcher:
         self._recorder.end()
 
     def write_last(self) -> None:
-        """Write the results at the end."""
+        """Write the results as of the end, and print their lines."""
         report = ResultsProcess(self._current()).wait()
         self._report_results(report)
+        if report.kind == "written":
+            for line in report.lines:
+                print(f"   {line}")
+            print(f"   {self._plans['primary'].folder / PAGE}")
 
     def _current(self) -> dict[str, Plan]:
         return {role: process.plan for role, process in self._processes.items()}
@@ -210,7 +216,7 @@ class _Watcher:
     def _report_results(self, report: ProcessReport) -> None:
         if report.kind == "written":
             folder = self._plans["primary"].folder
-            report = ProcessReport(kind="written", text=f"present results in {folder}")
+            report = replace(report, text=f"present results in {folder}")
         self._publish("primary", report)
         if report.kind in ("differs", "failed"):
             self._view.log(f"RESULTS: {report.text}")

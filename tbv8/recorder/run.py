@@ -16,9 +16,10 @@ import msgspec
 from msgspec.structs import replace
 
 from tbv8.config.records import Venue
-from tbv8.errors import ConfigError, DataError, MovedError, VenueError
+from tbv8.errors import DataError, MovedError, VenueError
 from tbv8.market import MINUTE_MS, Series
 from tbv8.recorder.desk import Desk
+from tbv8.recorder.enabled import enabled_venues
 from tbv8.recorder.link import Clock, Link
 from tbv8.recorder.metrics import serve_metrics
 from tbv8.recorder.outbox import LIMIT, Outbox
@@ -150,19 +151,10 @@ def _record(
 
 
 def _lives(venues: Sequence[Venue]) -> list[tuple[Venue, Live]]:
-    enabled = [venue for venue in venues if venue.enabled]
-    if not enabled:
-        problem = "no venue is enabled: write `enabled: true` into one that is live"
-        raise ConfigError(problem, path=Path("config/venues"))
     lives = []
-    for venue in enabled:
+    for venue in enabled_venues(venues):
         open_live = find_venue(venue.name).live
-        if open_live is None:
-            raise ConfigError(
-                "tbv8 cannot record this venue, only backfill it: set `enabled: false`",
-                path=Path(f"config/venues/{venue.name}.yaml"),
-                key="enabled",
-            )
+        assert open_live is not None
         lives.append((venue, open_live()))
     return lives
 

@@ -176,6 +176,8 @@ def _tiles(report: Report) -> Html:
     stale = sum(node.is_stale for node in report.tasks)
     needed = sum(node.is_needed for node in report.tasks)
     idle = sum(node.is_idle for node in report.tasks)
+    recorded = sum(gap.gaps for gap in status.recorder_gaps)
+    filled = sum(gap.healed for gap in status.recorder_gaps)
     open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
     counts = [
@@ -188,9 +190,9 @@ def _tiles(report: Report) -> Html:
         ("Series of bars", f"{len(status.series):,}", f"{counted(gaps, 'gap')} in them"),
         (
             "Recorder gaps",
-            f"{sum(gap.gaps for gap in status.recorder_gaps):,}",
-            f"{open_gaps:,} still open, "
-            f"{sum(g.healed for g in status.recorder_gaps):,} filled later",
+            f"{recorded:,}",
+            f"{filled:,} filled later, {recorded - filled - open_gaps:,} not, "
+            f"{open_gaps:,} still open",
         ),
     ]
     return tiles(counts)
@@ -483,7 +485,7 @@ def _recorder(report: Report) -> Part:
         ]
         for gap in status.recorder_gaps
     ]
-    heads = ["venue", "symbol", "channel", "gaps", "healed", "lasting", "lost for good"]
+    heads = ["venue", "symbol", "channel", "gaps", "filled", "open", "time lost"]
     total = sum(gap.gaps for gap in status.recorder_gaps)
     rows = [
         [
@@ -492,7 +494,7 @@ def _recorder(report: Report) -> Part:
             gap.venue,
             gap.symbol,
             gap.channel,
-            "healed" if gap.healed else "lasts" if gap.end_ms is None else "lost",
+            "filled" if gap.healed else "open" if gap.end_ms is None else "lost",
             length_cell((gap.end_ms or report.now_ms) - gap.start_ms),
             gap.reason,
         ]
@@ -503,7 +505,9 @@ def _recorder(report: Report) -> Part:
         "recorder",
         "Recorder gaps",
         [
-            element("p", "Spans that were not received; healed: filled afterwards.", class_="note"),
+            element(
+                "p", "Spans that were not received; filled: fetched afterwards.", class_="note"
+            ),
             table(heads, streams, words=3, sortable=True, id_="streams-table"),
             element(
                 "details",

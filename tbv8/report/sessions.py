@@ -77,12 +77,12 @@ def read_session_states(query: Query, project: Project) -> Iterator[SessionStatu
     """Yield the sessions of configured strategies that can continue, by strategy and role."""
     stored = [session for session in read_sessions(query) if session.ended_ms is None]
     for session in sorted(stored, key=lambda session: (session.strategy_id, session.role)):
-        if session.strategy_id in project.strategies:
+        if session.strategy_id in project.paper_strategies:
             yield _status(query, project, session)
 
 
 def _status(query: Query, project: Project, session: StoredSession) -> SessionStatus:
-    strategy = project.strategies[session.strategy_id]
+    strategy = project.paper_strategies[session.strategy_id]
     barred = query(
         "SELECT barred, count(DISTINCT ts_ms) FROM session_bars"
         " WHERE session_id = ? AND barred IS NOT NULL GROUP BY barred",
@@ -133,7 +133,7 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
 
 
 def _state(project: Project, session: StoredSession, lag_ms: int, problem: str | None) -> str:
-    strategy = project.strategies[session.strategy_id]
+    strategy = project.paper_strategies[session.strategy_id]
     if problem is not None:
         return "differs"
     if project.stop_file(session.strategy_id).exists():

@@ -291,9 +291,11 @@ def cautions(summary: Summary) -> list[str]:
     """Return the warnings that belong above the numbers of a result."""
     warnings = [_not_in_history(summary, *times) for times in summary.not_in_history]
     if summary.days < FEWEST_DAYS:
+        days, minutes = summary.days, summary.minutes
+        length = f"{days:,.1f} days" if days >= 0.1 else counted(minutes, "minute")
         warnings.append(
-            f"{summary.days:,.1f} days are too short for annualised numbers such as the Sharpe "
-            f"ratio: they need {FEWEST_DAYS}"
+            f"a span of {length} is too short for annualised numbers such as the Sharpe ratio, "
+            f"which need {FEWEST_DAYS} days"
         )
     for symbol, missing in summary.missing_minutes.items():
         if missing:

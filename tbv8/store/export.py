@@ -230,7 +230,7 @@ def copy_database(db_path: Path, target: Path, *, advance: Advance) -> None:
 
             def progress(_status: int, remaining: int, total: int) -> None:
                 nonlocal before
-                copied = (total - remaining) * page_size // 10**6
+                copied = round((total - remaining) * page_size / 1e6)
                 advance(copied - before)
                 before = copied
 

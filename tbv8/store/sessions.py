@@ -159,7 +159,8 @@ def session_lock(db_path: Path, name: str, *, wait_s: float = 0.0) -> Iterator[N
                 lock.seek(0)
                 owner = lock.read().strip() or "unknown"
                 raise DataError(
-                    f"{name}: its session is already running (process {owner}): stop that first"
+                    f"{name}: its session is already running (process {owner}): end that process "
+                    f"by Ctrl-C or `kill {owner}`; `doit stop` lets it go on"
                 ) from e
             break
         lock.truncate(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from tbv8.config.document import line_of
 from tbv8.config.records import Experiment, Project, Strategy
 from tbv8.ending import end_with_parent
 from tbv8.errors import ConfigError, DataError
@@ -20,6 +21,7 @@ from tbv8.market import Series, Span, Timeframe, parse_duration_ms, parse_time
 from tbv8.page.plotly import has_plotly, write_plotly
 from tbv8.store.ledger import FUNDING
 from tbv8.tasks.states import without_history
+from tbv8.venues.registry import find_venue
 
 if TYPE_CHECKING:
     from tbv8.live.plan import Plan
@@ -229,6 +231,7 @@ def run_paper(
     """Run a strategy's paper session until it is stopped."""
     from tbv8.live.notify import Notifier
     from tbv8.live.watch import WatchOptions, watch
+    from tbv8.recorder.enabled import enabled_venues
 
     try:
         for_s = parse_duration_ms(for_) / 1000 if for_ else None
@@ -237,6 +240,7 @@ def run_paper(
     if metrics_port and not metrics_port.isdecimal():
         raise DataError(f"--metrics-port: expected a whole number, got {metrics_port!r}")
     plans, notify = session_plans(project, strategy, is_new=new), project.notify
+    enabled_venues(project.venues.values())  # what the recorder would refuse, again and again
     if strategy.funding != "fixed":
         for plan in plans.values():
             if plan.strategy.funding == "fixed":
@@ -272,10 +276,11 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
     """Return the plans of a strategy's paper session and of its shadow, by role.
 
     Raises:
-        ConfigError: The primary venue is not recorded.
+        ConfigError: A venue of the session is not recorded.
     """
     from tbv8.freshness.result import session_inputs
     from tbv8.live.plan import Plan, on_venue
+    from tbv8.recorder.enabled import recordable
 
     roles: dict[Role, str | None] = {"primary": strategy.routing.primary}
     if has_shadow(strategy):
@@ -283,11 +288,23 @@ def session_plans(project: Project, strategy: Strategy, *, is_new: bool) -> dict
     plans: dict[str, Plan] = {}
     for role, name in roles.items():
         venue = project.venues[str(name)]
+        if find_venue(venue.name).live is None:
+            key = ("routing", "primary" if role == "primary" else "secondary")
+            raise ConfigError(
+                f"tbv8 cannot record {venue.name}, so no paper session can run there: write one "
+                f"of {recordable()}",
+                path=strategy.path,
+                line=line_of(strategy.path, key, root=project.root),
+                key=".".join(key),
+            )
         if not venue.enabled or "trades" not in venue.channels:
             raise ConfigError(
                 f"a paper session of {strategy.strategy_id} needs its trades recorded: write "
                 "`enabled: true`, and `trades` among its channels",
-                path=Path(f"config/venues/{venue.name}.yaml"),
+                path=(path := Path(f"config/venues/{venue.name}.yaml")),
+                line=line_of(
+                    path, ("channels" if venue.enabled else "enabled",), root=project.root
+                ),
             )
         has_funding = "funding" in venue.channels
         venue_strategy = on_venue(strategy, venue.name, is_funding_recorded=has_funding)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,16 +194,16 @@ def backtests(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy, after the bars that it reads and a check of its params."""
     yield {"name": None, "doc": "Backtest every strategy in config/strategies"}
     yield from _broken_strategies(project)
-    for strategy in project.strategies.values():
-        check = f"_params:{strategy.strategy_id}"
+    for strategy in project.paper_strategies.values():
         yield {
-            "basename": check,
+            "basename": f"_params:{strategy.strategy_id}",
             **make_task(
                 partial(check_strategy, strategy),
                 partial(static_state, strategy, results_path=project.results_path),
                 doc=f"Check the params of {strategy.strategy_id} before anything is fetched",
             ),
         }
+    for strategy in project.strategies.values():
         folder = project.results_path / strategy.strategy_id
         place = f"_folder:{strategy.strategy_id}"
         yield {
@@ -395,8 +395,8 @@ def _bars_name(project: Project, series: Series, timeframe: Timeframe) -> str:
 def papers(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs it on live bars, without orders at a venue."""
     yield {"name": None, "doc": "Run a strategy on recorded bars, without orders, until Ctrl-C"}
-    yield from _broken_strategies(project)
-    for strategy in project.strategies.values():
+    yield from _broken_strategies(project, but=project.paper_only)
+    for strategy in project.paper_strategies.values():
         routing = strategy.routing
         beside = f", {routing.secondary} as its shadow" if has_shadow(strategy) else ""
         doc = f"{_class_text(strategy)} on {routing.primary}'s bars as they close{beside}"
@@ -411,8 +411,8 @@ def papers(project: Project) -> Iterator[Task]:
 def replays(project: Project) -> Iterator[Task]:
     """Yield one subtask per strategy that runs its paper session again and compares every byte."""
     yield {"name": None, "doc": "Run the bars of paper sessions again and compare every byte"}
-    yield from _broken_strategies(project)
-    for strategy in project.strategies.values():
+    yield from _broken_strategies(project, but=project.paper_only)
+    for strategy in project.paper_strategies.values():
         doc = f"Run the paper session of {strategy.strategy_id} again and compare every byte"
         yield _on_request(partial(replay_session, project, strategy), strategy, doc)
 
@@ -438,10 +438,10 @@ def record(project: Project, *, for_: str, metrics_port: str, with_parent: str) 
     return make_task(action, _ALWAYS_STALE, doc=doc, after=["migrate", *broken])
 
 
-def _broken_strategies(project: Project) -> Iterator[Task]:
-    """Yield the subtasks of strategies with an error in their files."""
+def _broken_strategies(project: Project, but: Collection[str] = ()) -> Iterator[Task]:
+    """Yield the subtasks of strategies whose files are wrong, without those in `but`."""
     for problem in project.problems:
-        if problem.kind == "strategy":
+        if problem.kind == "strategy" and problem.name not in but:
             yield {"name": problem.name, **_broken_task(problem)}
 
 

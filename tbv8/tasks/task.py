@@ -107,7 +107,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit ships no types
         name = result["task"].name.removeprefix("_")
         sys.stdout.flush()
         if isinstance(fail, TaskFailed) and not fail.traceback:
-            sys.stderr.write(f"ERROR: {name}: {fail.message}\n")
+            message = str(fail.message).removeprefix(f"{name.partition(':')[2]}: ")
+            sys.stderr.write(f"ERROR: {name}: {message}\n")
         else:
             sys.stderr.write(f"ERROR: {name}: {fail.get_msg()}\n")
 

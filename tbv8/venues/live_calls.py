@@ -132,8 +132,7 @@ class Calls:
                 self._log(f"{url}: {failure}, trying again in {pause_s:.0f} s")
             self._retries.sleep(pause_s)
         raise VenueError(
-            f"{url}: {failure}, {self._retries.tries} times: run the same command again later, "
-            "what was fetched is kept"
+            f"{url}: {failure}, {self._retries.tries} times: run the same command again later"
         ) from failure
 
     def _find[T](self, native: str, listings: Mapping[str, T]) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from decimal import Decimal
 from pathlib import Path
@@ -94,12 +95,15 @@ def test_edges_inside_of_a_bar_leave_out_that_bar_and_its_minutes(held: Path) ->
     [pytest.param("2", False, id="a tick that fits"), pytest.param("10", True, id="too coarse")],
 )
 def test_a_tick_of_more_than_one_percent_of_the_price_is_warned_of(
-    held: Path, tick: str, *, warned: bool
+    held: Path, tmp_path: Path, tick: str, *, warned: bool
 ) -> None:
     strategy = replace(
-        make_strategy(timeframe=FIVE_M, span=days(0, 4), detail="1m"),
+        make_strategy(timeframe=FIVE_M, span=days(0, 4), detail="1m", root=tmp_path),
         instruments={"mexc": {"BTC/USDT": replace(rules(), tick_size=Decimal(tick))}},
     )
+    (tmp_path / "config/venues").mkdir(parents=True)
+    lines = ("venue: mexc", "instruments:", "  BTC/USDT:", "    tick_size: 10")
+    (tmp_path / "config/venues/mexc.yaml").write_text("\n".join(lines))
 
     with open_bars(held) as store:
         said = list(coarse_ticks(strategy, read_bars(store, strategy)))
@@ -107,8 +111,9 @@ def test_a_tick_of_more_than_one_percent_of_the_price_is_warned_of(
     assert len(said) == warned
     if warned:  # prices lie around 225
         assert said[0].startswith(
-            "config/venues/mexc.yaml: instruments.BTC/USDT.tick_size: 10 is 0.04"
+            "config/venues/mexc.yaml:4: instruments.BTC/USDT.tick_size: 10 is 0.04"
         )
+        assert re.search(r"times the price of 2\d\d\.\d: ", said[0])
         assert said[0].endswith(
             "write the tick of one BTC, and `multiplier` where the venue trades several as one"
         )

@@ -494,6 +494,19 @@ def test_choose_returns_what_is_named_or_refuses(tmp_path: Path) -> None:
         pytest.param(
             "fast", ["FAST"], "unknown param 'fast', did you mean 'FAST'? Known: FAST", id="small"
         ),
+        pytest.param(
+            "DOGE/USDT",
+            ["ETH/USDT", "BTC/USDT"],
+            "unknown param 'DOGE/USDT'; known: BTC/USDT, ETH/USDT",
+            id="alike by its quote alone",
+        ),
+        pytest.param(
+            "sample:BTC/USD",
+            ["sample:BTC/USDT", "sample:ETH/USD"],
+            "unknown param 'sample:BTC/USD', did you mean 'sample:BTC/USDT'? Known: "
+            "sample:BTC/USDT, sample:ETH/USD",
+            id="near in each part",
+        ),
         pytest.param("x", ["slow", "fast"], "unknown param 'x'; known: fast, slow", id="far"),
         pytest.param("x\n", [], "unknown param 'x\\n'; known: none", id="none"),
     ],

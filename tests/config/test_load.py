@@ -842,9 +842,7 @@ VALUES = [
          "symbol: BTC/USDT", "symbol: BTCUSDT",
          "3: symbol: 'BTCUSDT' is not a symbol: ..."),
     case("a symbol in small letters", STRATEGY, "symbol: BTC/USDT", "symbol: btc/usdt",
-         "3: symbol: unknown symbol of sample 'btc/usdt', did you mean 'BTC/USDT'? Known: BTC/USDT, ETH/USDT"),
-    case("a symbol that the data venue has not", STRATEGY, "symbol: BTC/USDT", "symbol: DOGE/EUR",
-         "3: symbol: unknown symbol of sample 'DOGE/EUR'; ..."),
+         "3: symbol: 'btc/usdt' is in small letters: write BTC/USDT"),
     case("no balance", STRATEGY, "starting_balance_usd: 10000", "starting_balance_usd: 0",
          "10: backtest.starting_balance_usd: expected a number above 0, got 0"),
     case("slippage below 0", STRATEGY, "slippage_ticks: 0", "slippage_ticks: -1",
@@ -905,13 +903,13 @@ ROUTES = [
     case("a secondary that is the primary", STRATEGY, "secondary: mexc", "secondary: hyperliquid",
          "7: routing.secondary: is the primary: name another venue"),
     case("a primary without instruments", STRATEGY, "primary: hyperliquid", "primary: binance_spot",
-         "7: routing.primary: binance_spot has no instrument rules for BTC/USDT: write `instruments: {BTC/USDT: {tick_size: \"0.1\", lot_size: \"0.001\", maker_fee: \"0.0002\", taker_fee: \"0.0005\", max_leverage: 20}}` "
+         "7: routing.primary: binance_spot has no instrument rules for BTC/USDT: write one of hyperliquid, mexc, or `instruments: {BTC/USDT: {tick_size: \"0.1\", lot_size: \"0.001\", maker_fee: \"0.0002\", taker_fee: \"0.0005\", max_leverage: 20}}` "
          "into config/venues/binance_spot.yaml, with the venue's own numbers"),
     case("a secondary without instruments, needed or not", STRATEGY,
          "secondary: mexc, mode: PRIMARY_LIVE_SECONDARY_SHADOW", "secondary: sample, mode: PRIMARY_ONLY",
          "7: routing.secondary: sample has no instrument rules for BTC/USDT: ..."),
     case("instruments of another symbol", MEXC, "  BTC/USDT: {", "  ETH/USDT: {",
-         "9: instruments.ETH/USDT: unknown symbol 'ETH/USDT', did you mean 'BTC/USDT'? Known: BTC/USDT"),
+         "9: instruments.ETH/USDT: unknown symbol 'ETH/USDT'; known: BTC/USDT"),
 ]
 
 TIMES = [
@@ -961,6 +959,51 @@ def test_what_is_wrong_is_refused_where_it_stands(
     project.edit(name, old, new)
 
     assert project.refusal() == Line(f"config/{name}:{line}")
+
+
+@pytest.mark.parametrize(
+    ("new", "problem"),
+    [
+        pytest.param("warm_up: 10m", "warm_up: sample has no history 10m before", id="warm-up"),
+        pytest.param('start_date: "2025-01-01"', "start_date: sample has no history", id="span"),
+        pytest.param("market_data_venue: x", "market_data_venue: unknown venue", id="venue"),
+    ],
+)
+def test_a_strategy_with_a_wrong_history_can_still_be_paper_traded(
+    project: Files, new: str, problem: str
+) -> None:
+    project.edit(STRATEGY, "slippage_ticks: 0", new)
+
+    loaded = project.load()
+
+    assert loaded.strategies == {}
+    assert list(loaded.paper_strategies) == ["btc_usdt_perp_v1"]
+    (found,) = loaded.problems
+    assert str(found.error).startswith(f"config/{STRATEGY}:11: backtest.{problem}")
+    assert {span for spans in loaded.wanted.values() for span in spans} == {
+        project.available["sample"]
+    }
+
+
+def test_of_a_symbol_unknown_everywhere_the_nearest_is_named(project: Files) -> None:
+    project.edit(STRATEGY, "symbol: BTC/USDT", "symbol: BTX/USDT")
+
+    assert project.refusal() == Line(
+        f"config/{STRATEGY}:3: symbol: unknown symbol of sample 'BTX/USDT' ... 'BTC/USDT'? ..."
+    )
+    assert project.load().paper_strategies == {}
+
+
+def test_a_symbol_that_the_history_lacks_can_still_be_paper_traded(project: Files) -> None:
+    project.edit(SAMPLE, "[BTC/USDT, ETH/USDT]", "[ETH/USDT]")
+
+    loaded = project.load()
+
+    assert list(loaded.paper_strategies) == ["btc_usdt_perp_v1"]
+    assert project.refusal() == (
+        f"config/{STRATEGY}:3: symbol: unknown symbol of sample 'BTC/USDT'; known: ETH/USDT: add "
+        "it to `symbols` of config/venues/sample.yaml, or write another backtest.market_data_venue"
+    )
 
 
 @pytest.mark.parametrize(

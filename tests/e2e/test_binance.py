@@ -386,7 +386,7 @@ def test_a_host_that_stays_ill_or_goes_away_ends_in_one_line_and_what_was_whole_
         (line,) = err.splitlines()
         assert line == Line(
             f"ERROR: backfill:{NAME}: binance_spot: http://127.0.0.1:..."
-            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: ..."
+            f"/BTCUSDT-1m-2024-03-01.zip: {problem}, 6 times: ...; what was fetched is kept"
         )
         assert rows(project) == truth("2024-02-01", "2024-03-01")
     assert "HTTP 503 Service Unavailable for /data/spot/daily/" in ends[0][0]

@@ -22,6 +22,10 @@ complete_line() {
 complete_line 'doit pl'
 complete_line 'doit -n 2 aggregate:sample:BTC/USDT:1'
 complete_line 'doit clea'
+complete_line 'doit trades btc'
+complete_line 'doit compare x'
+complete_line 'doit trades btc_usdt_perp_v1 --la'
+complete_line 'doit paper:btc_usdt_perp_v1 --ne'
 """,
     "zsh": """
 doit() { "$PYTHON" -m doit "$@" }
@@ -29,17 +33,24 @@ compdef() { }
 compadd() { shift; for name in $@; do [[ $name == $word* ]] && echo $name; done; echo . }
 source <(doit tabcompletion --shell zsh)
 for word in pl aggregate:sample:BTC/USDT:1 clea; do _doit; done
+words=(doit trades) word=btc; _doit
+words=(doit compare) word=x; _doit
+words=(doit trades btc_usdt_perp_v1) word=--la; _doit
+words=(doit paper:btc_usdt_perp_v1) word=--ne; _doit
 """,
     "fish": """
 function doit; $PYTHON -m doit $argv; end
 doit tabcompletion --shell fish | source
-for word in pl aggregate:sample:BTC/USDT:1 clea; complete -C "doit $word"; echo .; end
+for word in pl aggregate:sample:BTC/USDT:1 clea 'trades btc' 'compare x' \
+    'trades btc_usdt_perp_v1 --la' 'paper:btc_usdt_perp_v1 --ne'
+    complete -C "doit $word"; echo .
+end
 """,
 }
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_commands_and_tasks_are_completed_and_what_only_refuses_is_not(
+def test_commands_tasks_ids_and_options_are_completed_and_what_only_refuses_is_not(
     finished: Project, shell: str
 ) -> None:
     if shutil.which(shell) is None:
@@ -65,4 +76,8 @@ def test_commands_and_tasks_are_completed_and_what_only_refuses_is_not(
         *("plan", "."),
         *("aggregate:sample:BTC/USDT:15m", "aggregate:sample:BTC/USDT:1h", "."),
         ".",
+        *("btc_usdt_perp_v1", "."),
+        ".",
+        *("--last", "."),
+        *("--new", "."),
     ], end.stderr

@@ -32,9 +32,10 @@ def test_a_backtest_on_a_perpetual_is_charged_what_it_charged(url: str, project:
 
     ran = project.doit(*CALL, RUN)
 
-    assert [line for line in ran.stdout.splitlines() if ": funding" in line] == [
-        f"     {venue}: funding at binance_perp's rates" for venue in ("hyperliquid", "mexc")
-    ]
+    assert re.search(r"   funding of \S+: \d+ hours in ", ran.stdout)
+    for venue in ("hyperliquid", "mexc"):
+        assert f"     {venue}: funding at binance_perp's rates\n" in ran.stdout
+        assert re.search(rf"     {venue}: 10,000.* funding (paid|received) \d", ran.stdout)
     summary = json.loads((project.results / "btc_usdt_perp_v1/summary.json").read_text())
     assert summary["primary"]["funding"] != 0
     [(paid, first, last)] = project.sql("SELECT count(*), min(ts_ms), max(ts_ms) FROM funding")

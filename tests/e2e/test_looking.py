@@ -20,7 +20,7 @@ import pytest
 from tbv8.market import Bbo, Series, Trade, iso
 from tbv8.store.ticks import Batch, bbo_row, open_ticks, trade_row
 from tests.backtest.builders import read_rows
-from tests.builders import day, days, hold
+from tests.builders import ROOT, day, days, hold
 from tests.e2e.conftest import ONE_WEEK, Project
 from tests.lines import Line
 
@@ -126,6 +126,28 @@ def test_help_of_a_group_lists_the_options_of_its_subtasks(project: Project) -> 
 
     assert "\noptions of paper:NAME:\n  --for=ARG " in said
     assert said.count("--metrics-port") == 1
+    assert "config:" not in said
+
+
+def test_help_names_each_group_of_tasks(project: Project) -> None:
+    shutil.copytree(ROOT / "config/experiments", project.root / "config/experiments")
+    listed = project.doit("list", "--quiet").stdout.split()
+
+    tasks = project.doit("help").stdout.partition("\nTasks\n")[2].partition("\nCommands\n")[0]
+
+    groups = {name.partition(":")[0] for name in listed} - {"migrate"}
+    assert {"backtest", "paper", "walkforward"} <= groups
+    assert {group for group in groups if not re.search(rf"\b{group}\b", tasks)} == set()
+
+
+def test_why_aligns_the_parts_of_every_task(finished: Project) -> None:
+    names = ("backtest:btc_usdt_perp_v1", "backfill:sample:BTC/USDT")
+
+    said = finished.doit(*ONE_WEEK, "why", *names).stdout.splitlines()
+
+    parts = [line for line in said if "  made with " in line]
+    assert len(parts) > 5
+    assert len({(line.index(" now "), line.index("  made with ")) for line in parts}) == 1
 
 
 @pytest.mark.parametrize("command", ["new", "why"])
@@ -143,6 +165,7 @@ def test_help_tells_what_each_option_does(project: Project, command: str) -> Non
     said = project.doit("help", command).stdout
 
     assert "DESCRIPTION" in said
+    assert "config:" not in said
     assert said.isascii()
 
 
@@ -375,7 +398,7 @@ def test_a_copied_database_is_as_good_as_its_source(done: Project) -> None:
         ),
         pytest.param(
             ("--dataset", "ohlcv_1m", "--start", "2025-01-01"),
-            "no ohlcv_1m is stored for this selection: `doit status` shows all that is",
+            "no rows of ohlcv_1m are stored for this selection: ...",
             id="nothing held",
         ),
         pytest.param(

@@ -13,9 +13,14 @@ from typing import Any
 
 import pytest
 
+from tbv8.freshness.result import session_inputs
+from tbv8.live.plan import on_venue
+from tbv8.live.results import write_results
+from tests.backtest.builders import read_rows
 from tests.e2e.conftest import Project
 from tests.e2e.test_record import point_to
 from tests.lines import Line
+from tests.live.rig import World, ema, make_plan
 from tests.recorder.rig import wait_until
 from tests.servers.hyperliquid import hyperliquid_market, hyperliquid_server
 
@@ -62,14 +67,14 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         refused = project.doit("paper:live", code=1)
-        assert "ERROR: paper:live: live: its session is already running (process" in refused.stderr
+        assert "ERROR: paper:live: its session is already running (process" in refused.stderr
         assert session(project)["state"] == "running"
 
         # and when
         wait_until(
             lambda: (
                 project.doit("stop", "live", "--close").stdout
-                == "live: stopped: holds no position, no order cancelled; "
+                == "live: stopped: holds no position, no order to cancel; "
                 "the process goes on, Ctrl-C ends it\n"
             )
         )
@@ -163,9 +168,16 @@ def test_a_recorder_ends_with_a_session_that_is_killed(
         pytest.param(
             "config/venues/hyperliquid.yaml",
             ("enabled: true", "enabled: false"),
-            "config/venues/hyperliquid.yaml: a paper session of live needs its trades recorded: "
+            "config/venues/hyperliquid.yaml:4: a paper session of live needs its trades recorded: "
             "write `enabled: true`, and `trades` among its channels",
             id="a venue that is not recorded",
+        ),
+        pytest.param(
+            "config/venues/sample.yaml",
+            ("enabled: false", "enabled: true"),
+            "config/venues/sample.yaml: enabled: tbv8 cannot record this venue, only backfill it: "
+            "set `enabled: false`",
+            id="another venue that cannot be recorded",
         ),
         pytest.param(
             "config/data.yaml",
@@ -191,6 +203,53 @@ def test_what_cannot_run_is_refused_in_one_line(
 
     assert end.stderr == Line(f"ERROR: paper:live: {said}\n")
     assert not is_alive(recorder_of(project) or "none")
+
+
+def test_a_venue_that_cannot_be_recorded_is_refused_before_what_it_lacks(project: Project) -> None:
+    shipped = (project.root / "config/venues/bybit.yaml").read_text(encoding="utf-8")
+    rules = shipped.partition("\ninstruments:")[2]
+    project.edit("config/venues/sample.yaml", "\nenabled:", f"\ninstruments:{rules}enabled:")
+    project.write("config/strategies/live.yaml", STRATEGY.replace("hyperliquid", "sample"))
+
+    end = project.doit("paper:live", code=1)
+
+    assert end.stderr == (
+        "ERROR: paper:live: config/strategies/live.yaml:5: routing.primary: tbv8 cannot record "
+        "sample, so no paper session can run there: write one of bybit, hyperliquid, mexc\n"
+    )
+
+
+def test_a_session_without_history_of_its_strategy_can_be_replayed(project: Project) -> None:
+    project.write("config/strategies/live.yaml", f"{STRATEGY}backtest: {{warm_up: 10m}}\n")
+
+    end = project.doit("replay:live", code=1)
+
+    assert end.stderr.splitlines() == [
+        Line("WARNING: config/strategies/live.yaml:7: backtest.warm_up: sample has no history ..."),
+        "ERROR: replay:live: there is no session: run `doit paper:live`",
+    ]
+
+
+def test_trades_of_a_session_are_those_of_its_results(project: Project) -> None:
+    world = World(project.db_path)
+    inputs = session_inputs(on_venue(ema(), "hyperliquid", is_funding_recorded=True))
+    plan = make_plan(world, folder=project.root / "data/paper/test_v1", inputs=inputs)
+    world.run(plan, minutes=60)
+    write_results({"primary": plan})
+    rows = read_rows(plan.folder / "positions.csv")
+
+    said = project.doit("trades", "test_v1", "--paper", "--json").stdout
+    head = project.doit("trades", "test_v1", "--paper").stdout.splitlines()[0]
+
+    trades = json.loads(said)["trades"]
+    assert len(trades) == len(rows) > 3
+    assert [trade["pnl"] for trade in trades] == [float(row["pnl"]) for row in rows]
+    assert all(trade["mae"] >= 0 and trade["mfe"] >= 0 for trade in trades)
+    assert max(trade["mae"] for trade in trades) > 0
+    assert f": {len(rows)} round trips in the paper session until 20" in head
+    assert "`doit paper:btc_usdt_perp_v1` writes it" in (
+        project.doit("trades", "btc_usdt_perp_v1", "--paper", code=3).stderr
+    )
 
 
 def test_the_switch_wants_a_strategy_that_there_is(project: Project) -> None:

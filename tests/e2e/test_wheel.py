@@ -81,6 +81,14 @@ def test_init_makes_a_project_that_runs_without_a_clone(installed: Installed) ->
         == "nothing to do: everything is fresh\n"
     )
     manifest = json.loads((project.folder / "data/results/my_idea/manifest.json").read_text())
+    assert (
+        "`tbv8 lookahead:my_idea`"
+        in (project.folder / "config/strategies/my_idea.yaml").read_text()
+    )
+    assert project.run("why", code=3).stderr == (
+        "ERROR: `tbv8 why` needs a task: `tbv8 list` shows them\n"
+    )
+    assert "`tbv8 start`" in " ".join(project.run("help", "stop").stdout.split())
     assert list(manifest["inputs"]["strategy"]["value"]) == [
         "strategies/my_idea.py",
         "tbv8/strategies/base.py",

@@ -47,7 +47,6 @@ from tests.builders import (
     naive_bars,
     shell,
 )
-from tests.lines import Line
 
 HOUR = 60 * MINUTE_MS
 FIVE_MINUTES = parse_timeframe("5m")
@@ -643,7 +642,7 @@ def test_a_database_of_this_revision_is_fresh_and_any_other_is_not(
 ) -> None:
     assert migration_state(db_path).reasons == ()
     absent = tmp_path / "absent.sqlite"
-    assert migration_state(absent).reasons == (Line(f"{absent}: there is no database: ..."),)
+    assert migration_state(absent).reasons == (f"{absent}: there is no database",)
     shell(db_path, "UPDATE alembic_version SET version_num = '0000'")
     (reason,) = migration_state(db_path).reasons
     assert f"has revision 0000, but this tbv8 needs {REVISION}" in reason

@@ -41,6 +41,7 @@ from tbv8.store.ticks import Batch, PaidSpan, bbo_row, open_ticks, trade_row
 from tbv8.store.ticks import RecordedMinute as RecordedMinute
 from tbv8.trading.bars import Bars
 from tests.backtest.builders import make_strategy, rules
+from tests.builders import ROOT
 
 BTC = Series("hyperliquid", "BTC/USDT")
 START_MS = 1_790_000_100_000 // 3_600_000 * 3_600_000
@@ -241,6 +242,8 @@ def ema(**changes: Any) -> Strategy:
         "detail": "1m",
         "instrument": rules(tick_size="0.1", taker_fee="0.0005"),
     }
+    if "bars" in changes:
+        values |= {"module": "tests/live/longer.py", "class_name": "Longer", "root": ROOT}
     return make_strategy(**(values | changes))
 
 

@@ -20,7 +20,7 @@ from tbv8.errors import DataError
 from tbv8.live.driver import Driver
 from tbv8.live.plan import within
 from tbv8.live.results import replay
-from tbv8.live.stopping import SessionReply, positions_text, stop_line
+from tbv8.live.stopping import SessionReply, positions_text, read_reply, stop_line
 from tbv8.manifest import Input
 from tbv8.market import HOUR_MS, MINUTE_MS, iso, parse_timeframe
 from tbv8.store.sessions import open_journal
@@ -326,6 +326,20 @@ def test_a_warm_up_waits_for_the_minutes_that_the_recorder_still_fetches(world: 
     assert all(m.bars["BTC/USDT"] is not None for m in journaled.minutes)
 
 
+def test_the_last_minutes_of_a_warm_up_are_reported_as_not_counted(world: World) -> None:
+    plan = make_plan(world, ema(warm_up_ms=HOUR_MS))
+    world.pass_time(2 * 3600)
+    world.holds_until_ms = world.now_ms + 150_000
+    world.now_ms += 120_000
+
+    world.run(plan, minutes=10)
+
+    counted_ms = world.journaled(plan).session.counted_ms
+    minutes = [report for report in world.reports if report.kind == "minute"]
+    assert {(r.done_ms or 0) < counted_ms for r in minutes if r.is_warm_up} == {True}
+    assert {(r.done_ms or 0) < counted_ms for r in minutes if not r.is_warm_up} == {False}
+
+
 # The stop file
 
 
@@ -390,6 +404,14 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
     # then
     state = world.journaled(plan).session.state
     assert (state["commands"], state["cancelled"], positions_text(state)) == (2, 0, "")
+    reply = read_reply(world.db_path, "test_v1", action="stop", close=True)
+    assert reply is not None
+    assert [(fill["side"], fill["quantity"]) for fill in reply.fills] == [("sell", "0.500")]
+    price = reply.fills[0]["price"]
+    assert stop_line("live", reply) == (
+        f"live: stopped: sold 0.500 BTC/USDT at {price}, holds no position, no order to "
+        "cancel; the process goes on, Ctrl-C ends it"
+    )
 
 
 def test_what_a_command_brought_is_written_at_the_next_start(world: World) -> None:

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from tbv8.errors import DataError, DiffersError
 from tbv8.live.plan import Plan, on_venue
 from tbv8.live.results import check_replay, write_results
-from tbv8.manifest import read_manifest
-from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series
+from tbv8.manifest import Input, read_manifest
+from tbv8.market import HOUR_MS, MINUTE_MS, ONE_MINUTE, Series, iso
+from tbv8.results.summary import Summary
 from tests.backtest.builders import read_rows, rules
 from tests.builders import shell
 from tests.live.rig import BTC, START_MS, World, ema, make_plan, scripted
@@ -37,7 +38,7 @@ def plan(world: World) -> Plan:
 
 
 def test_the_folder_of_a_session_is_a_result(world: World, plan: Plan) -> None:
-    assert write_results({"primary": plan}) is None
+    assert isinstance(write_results({"primary": plan}), Summary)
 
     manifest = read_manifest(plan.folder)
     assert manifest is not None
@@ -74,6 +75,36 @@ def test_a_result_that_was_changed_is_named(plan: Plan) -> None:
         check_replay({"primary": plan})
 
     assert str(e.value).startswith(f"{plan.folder}: not reproduced: fills.csv:2: ")
+
+
+def test_a_replay_with_another_config_names_that_as_the_cause(plan: Plan) -> None:
+    write_results({"primary": plan})
+    strategy = replace(plan.strategy, params={"fast": 2, "slow": 5})
+    changed = replace(plan, strategy=strategy, inputs={"config": Input("2", {})})
+
+    with pytest.raises(DataError) as e:
+        check_replay({"primary": changed})
+
+    cause, now = str(e.value).split("; now ")
+    assert cause.startswith("test_v1: its session began at ")
+    assert cause.endswith("with another config: bring that back to replay it")
+    assert ": fill 1 at " in now
+
+
+def test_results_of_the_session_before_make_room_for_a_new_one(world: World, plan: Plan) -> None:
+    write_results({"primary": plan})
+    before = world.journaled(plan).session
+
+    world.run(plan, minutes=2)
+    assert (plan.folder / "tearsheet.html").is_file()  # the same session has gone on
+    world.run(replace(plan, is_new=True), minutes=2)
+
+    kept = plan.folder.with_name(f"test_v1.{iso(before.counted_ms)[:16].replace(':', '-')}")
+    assert world.texts("kept") == [f"results of the session before are in {kept}"]
+    assert not plan.folder.exists()
+    manifest = read_manifest(kept)
+    assert manifest is not None
+    assert manifest.inputs["session"].value["primary"]["id"] == before.session_id
 
 
 def test_a_journal_that_was_changed_is_named_and_no_result_written(
@@ -159,7 +190,7 @@ def test_a_shadow_that_began_later_is_marked_at_the_times_of_the_primary(db_path
     world.run(plans["shadow"], minutes=15)
     world.run(plans["primary"], minutes=1)
 
-    assert write_results(plans) is None
+    assert isinstance(write_results(plans), Summary)
 
     folder = plans["primary"].folder
     both = [read_rows(folder / name) for name in ("equity.csv", "shadow/equity.csv")]

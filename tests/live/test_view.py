@@ -26,14 +26,20 @@ STATE: dict[str, Any] = {
     "halts": 0,
 }
 EVENTS = [
-    ("fill", '{"side":"buy","quantity":"1","symbol":"BTC/USDT","price":"100","fee":"0.1"}'),
+    (
+        "fill",
+        '{"ts_ms":1704067200000,"side":"buy","quantity":"1","symbol":"BTC/USDT","price":"100","fee":"0.1"}',
+    ),
     (
         "payment",
         '{"ts_ms":1704067200000,"symbol":"BTC/USDT","kind":"funding","amount":"-0.126",'
         '"booked_ms":1704067260000}',
     ),
-    ("denial", '{"rule":"stale_bar","order":"buy market 2","symbol":"BTC/USDT"}'),
-    ("halt", '{"rule":"max_daily_loss_usd","until_ms":1704153600000}'),
+    (
+        "denial",
+        '{"ts_ms":1704067200000,"rule":"stale_bar","order":"buy market 2","symbol":"BTC/USDT"}',
+    ),
+    ("halt", '{"ts_ms":1704067200000,"rule":"max_daily_loss_usd","until_ms":1704153600000}'),
 ]
 
 
@@ -53,19 +59,20 @@ def test_a_line_a_minute_and_one_for_each_event(capsys: pytest.CaptureFixture[st
     view = SessionsView("a", {"primary": SessionView()})
 
     view.show("primary", minute(events=EVENTS))
-    view.show("shadow", minute(state={"barred": "stopped"}))
+    view.show("shadow", minute(state={"barred": "stopped"}, is_warm_up=True))
+    view.show("primary", ProcessReport(kind="replayed"))
     view.show("primary", ProcessReport(kind="alive"))
     view.show("primary", ProcessReport(kind="stale", text="no closed minute since noon"))
 
     assert capsys.readouterr().out.splitlines() == [
+        "   a: 2024-01-01T00:00:00Z buy 1 BTC/USDT at 100, fee 0.10 USD",
+        "   a: 2024-01-01T00:00:00Z got 0.13 USD, funding of BTC/USDT",
+        "   a: 2024-01-01T00:00:00Z denied by stale_bar: buy market 2 BTC/USDT",
+        "   a: 2024-01-01T00:00:00Z HALT by max_daily_loss_usd until 2024-01-02T00:00:00Z",
         "   a: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss -2.00, read "
         "2.3 s after its close",
-        "   a: buy 1 BTC/USDT at 100, fee 0.1",
-        "   a: got 0.13 USD, funding of BTC/USDT at 2024-01-01T00:00:00Z",
-        "   a: denied by stale_bar: buy market 2 BTC/USDT",
-        "   a: HALT by max_daily_loss_usd until 2024-01-02T00:00:00Z",
         "   a: shadow: 2024-01-01T00:00:00Z position 0.5 BTC/USDT, equity 1,234.50, day's loss "
-        "-2.00, read 2.3 s after its close, opens nothing: stopped",
+        "-2.00, read 2.3 s after its close, opens nothing: stopped, warm-up, not counted",
         "   a: stale: no closed minute since noon",
     ]
 

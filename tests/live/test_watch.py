@@ -118,7 +118,8 @@ def test_a_second_session_of_a_strategy_is_refused(world: World) -> None:
     with (
         session_lock(world.db_path, "test_v1"),
         pytest.raises(
-            DataError, match=rf"its session is already running \(process {os.getpid()}\)"
+            DataError,
+            match=rf"its session is already running .*`kill {os.getpid()}`; `doit stop` lets it go",
         ),
     ):
         watch_fast({"primary": plan}, 5)

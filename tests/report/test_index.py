@@ -239,7 +239,8 @@ def test_gaps_are_listed_escaped(written: Path) -> None:
     assert "closed &lt;1006&gt;" in page
     assert "<td>2024-01-02 00:00</td><td>2024-01-02 02:00</td>" in page
     assert ">lost</td>" in page
-    assert ">healed</td>" in page
+    assert ">filled</td>" in page
+    assert "1 filled later, 1 not, 0 still open" in page
 
 
 @pytest.mark.parametrize(

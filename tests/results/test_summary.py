@@ -114,7 +114,8 @@ def test_the_page_has_the_same_words_in_its_head(tmp_path: Path) -> None:
     head = page[page.index("<header>") : page.index("</header>")]
     assert re.findall(r'<p class="caution">(.*?)</p>', head) == cautions(found)
     assert [said.partition(":")[0] for said in cautions(found)] == [
-        "0.3 days are too short for annualised numbers such as the Sharpe ratio",
+        "a span of 0.3 days is too short for annualised numbers such as the Sharpe ratio, which "
+        "need 30 days",
         "BTC/USDT",
         "hyperliquid",
     ]
@@ -176,7 +177,8 @@ def test_a_short_span_has_no_figures_a_year_and_says_so() -> None:
     long = summarised(closes * 15, params={"orders": {3: "1", 30: "-1"}})
 
     assert cautions(short) == [
-        "2.0 days are too short for annualised numbers such as the Sharpe ratio: they need 30"
+        "a span of 2.0 days is too short for annualised numbers such as the Sharpe ratio, which "
+        "need 30 days"
     ]
     assert cautions(long) == []
     for stats, is_shown in ((short.primary, False), (long.primary, True)):

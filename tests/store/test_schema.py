@@ -273,7 +273,7 @@ def child(path):
         # then nothing of it is there, and it is known to be stale
         assert tables(path) == []
         (reason,) = migration_state(path).reasons
-        assert reason == Line(f"{path}: has no tables yet: ...")
+        assert reason == f"{path}: has no tables yet"
 
         # and when it is run again, then everything is
         migrate(path, root=ROOT)

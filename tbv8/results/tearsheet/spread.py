@@ -39,7 +39,10 @@ def spread_part(result: Result, trips: RoundTrips) -> Part:
     if flat := int((returns == 0).sum()):
         verb = "is" if flat == 1 else "are"
         note = f"{counted(flat, 'day')} without any return {verb} left out. "
-    note += "Percent. MAE and MFE: the largest move of the price against and in favor of a trade."
+    note += (
+        "All are in percent. MAE and MFE are the largest moves of the price against and in favor "
+        "of a trade."
+    )
     if len(trips):
         drawn = np.unique(np.linspace(0, len(trips) - 1, min(len(trips), _DOTS)).astype(np.int64))
         charts += [

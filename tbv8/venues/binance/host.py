@@ -388,10 +388,7 @@ def unknown_symbol(product: Product, native: str) -> VenueError:
 
 
 def _too_many_failures(url: str, problem: str, try_number: int) -> VenueError:
-    return VenueError(
-        f"{url}: {problem}, {try_number} times: run the same command again later, what was fetched "
-        "is kept"
-    )
+    return VenueError(f"{url}: {problem}, {try_number} times: run the same command again later")
 
 
 def _reply_text(failure: FailureError) -> str:

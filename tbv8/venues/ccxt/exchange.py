@@ -109,7 +109,7 @@ class Exchange:
             self._retries.sleep(pause_s)
         raise VenueError(
             f"{self.name}: {subject}: {failure}, {self._retries.tries} times: run the same command "
-            "again later, what was fetched is kept"
+            "again later"
         )
 
     def _check_failure(self, subject: str, e: ccxt.BaseError) -> tuple[str, float]:
