@@ -68,7 +68,7 @@ def test_a_strategy_that_peeks_fails_with_one_line(done: Project) -> None:
     failed = done.doit(*ONE_WEEK, f"lookahead:{NAME}", code=1)
 
     (line,) = failed.stderr.splitlines()
-    assert line.startswith(f"ERROR: lookahead:{NAME}: {NAME}: tbv8/strategies/peek.py:")
+    assert line.startswith(f"ERROR: lookahead:{NAME}: tbv8/strategies/peek.py:")
     assert "opens the database data/tbv8.sqlite, and a result must know" in line
 
 

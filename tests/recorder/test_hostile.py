@@ -74,7 +74,8 @@ def test_hostile_frames_cost_a_line_and_the_record_goes_on(
     assert said.replace("\n", "").isprintable()
     reasons = {reason for (reason,) in rows(db_path, "SELECT reason FROM recording_gaps")}
     assert any("unreadable" in reason for reason in reasons)
-    assert any(r"\x1b[2J\x9b bye" in reason for reason in reasons)
+    # on a slow machine no row may be missing behind it, and then it is no gap's reason
+    assert any(r"\x1b[2J\x9b bye" in text for text in (*reasons, said))
     assert [reason for reason in reasons if not reason.isprintable() or len(reason) > 300] == []
 
 
