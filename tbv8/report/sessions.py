@@ -114,7 +114,7 @@ def _status(query: Query, project: Project, session: StoredSession) -> SessionSt
         done_ms=session.done_ms,
         lag_s=lag_ms / 1000,
         positions={name: Decimal(size) for name, size in state.get("positions", {}).items()},
-        equity=Decimal(state["equity"]) if "equity" in state else None,
+        equity=Decimal(state["equity"]) if session.done_ms > session.first_ms else None,
         day_loss=Decimal(state.get("day_loss", 0)),
         day_loss_limit=strategy.risk.max_daily_loss_usd,
         halted_until_ms=state.get("halted_until_ms"),

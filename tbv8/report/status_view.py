@@ -77,15 +77,15 @@ _SERIES_COLUMNS = (
     "first",
     "last",
     ">bars",
-    ">missing",
+    ">missing minutes",
     ">gaps",
     ">size ~",
 )
 _TICK_COLUMNS = ("venue", "symbol", "dataset", "first", "last")
 _FUNDING_COLUMNS = ("venue", "symbol", "first", "last", ">payments", ">hours without", ">gaps")
 _KIND_COLUMNS = (
-    "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing", ">gaps",
-    ">size ~",
+    "venue", "dataset", ">symbols", "first", "last", ">behind", ">bars", ">missing minutes",
+    ">gaps", ">size ~",
 )  # fmt: skip
 _TICK_KIND_COLUMNS = ("venue", "dataset", ">symbols", "first", "last")
 _GAP_KIND_COLUMNS = ("venue", "channel", ">symbols", ">gaps", ">filled", ">open", ">time lost")

@@ -544,7 +544,8 @@ def _without_payment(charged: Charged, span: Span) -> list[Span]:
     An interval that has not ended within the span is not due yet.
     """
     if not charged.times_ms:
-        return [span]
+        hour_ms = span.end_ms // HOUR_MS * HOUR_MS
+        return [Span(span.start_ms, hour_ms)] if hour_ms > span.start_ms else []
     pairs = list(zip(charged.times_ms, charged.hours, strict=True))
     last_ms, hours = pairs[-1]
     unfinished = last_ms + hours * HOUR_MS >= span.end_ms

@@ -330,6 +330,26 @@ def test_a_payment_for_less_than_an_hour_of_the_span_has_its_share(tmp_path: Pat
     assert (source.shares, source.hours_without_rate) == ({"sample": 1.0}, 0)
 
 
+@pytest.mark.parametrize(("minutes", "hours"), [(8, 0), (9, 1), (70, 2), (130, 3)])
+def test_without_any_payment_whole_hours_of_the_span_lack_one(
+    tmp_path: Path, minutes: int, hours: int
+) -> None:
+    """As of a paper session that began at 00:51: no payment is due before 01:00."""
+    begin_ms = START_MS + 51 * MINUTE_MS
+    strategy = make_strategy(
+        params={},
+        funding="history",
+        timeframe=parse_timeframe("1m"),
+        span=Span(begin_ms, begin_ms + minutes * MINUTE_MS),
+    )
+    table = make_bars([100.0] * (51 + minutes), timeframe="1m").slice(51)
+
+    summary = backtest(strategy, with_funding(strategy, table, Charged()), tmp_path)
+
+    source = summary.primary.funding_sources[BTC]
+    assert (source.shares, source.hours_without_rate) == ({}, hours)
+
+
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:
     with open_bars(db_path) as store:
         assert read_bars(store, strategy()).funding == {"hyperliquid": {BTC: Charged()}}

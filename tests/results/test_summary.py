@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tbv8.market import DAY_MS, HOUR_MS, Span
 from tbv8.results.summary import Summary, cautions, read_summary, summarise
+from tbv8.risk.rules.max_position import MAX_POSITION
 from tests.backtest.builders import (
     PAIR,
     SCRIPTED,
@@ -62,12 +63,12 @@ def test_a_result_without_a_caution_has_none() -> None:
         pytest.param({}, "no order was sent", id="nothing sent"),
         pytest.param(
             {"params": {"orders": {2: "5", 3: "6"}}},
-            "nothing was traded, 2 orders denied by max_position",
+            f"nothing was traded, 2 orders denied by max_position ({MAX_POSITION.cure})",
             id="denied orders only",
         ),
         pytest.param(
             {"params": {"orders": {2: "1", 3: "6"}, "limits": {4: "1@99.3"}}},
-            "2 orders denied, 1 by max_position, 1 by tick_size "
+            f"2 orders denied, 1 by max_position ({MAX_POSITION.cure}), 1 by tick_size "
             "(instrument.next_bid_price(x) rounds down to the tick, next_ask_price(x) up)",
             id="denied orders among others",
         ),

@@ -15,4 +15,8 @@ MAX_POSITION = Rule(
     key="risk.max_position_<base>",
     words="a position beyond the limit",
     broken=_broken,
+    cure=(
+        "open orders count, also one that the same callback cancels: move it with modify_order, or "
+        "send the new one at the next bar"
+    ),
 )
