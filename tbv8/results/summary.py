@@ -436,7 +436,7 @@ def _without_rate(source: FundingSource) -> str:
         return ""
     start, end = source.first_without_rate
     hours = counted(source.hours_without_rate, "hour")
-    more = (parse_time(end) - parse_time(start)) // HOUR_MS < source.hours_without_rate
+    more = -(-(parse_time(end) - parse_time(start)) // HOUR_MS) < source.hours_without_rate
     return f"; no rate for {hours}, not charged: {start} to {end}{', and more' if more else ''}"
 
 

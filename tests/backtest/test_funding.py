@@ -348,6 +348,7 @@ def test_without_any_payment_whole_hours_of_the_span_lack_one(
 
     source = summary.primary.funding_sources[BTC]
     assert (source.shares, source.hours_without_rate) == ({}, hours)
+    assert "and more" not in str(summary)  # it is one gap
 
 
 def test_the_bars_of_a_backtest_bring_its_funding(db_path: Path, strategy: Strategies) -> None:
