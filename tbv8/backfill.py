@@ -55,7 +55,7 @@ from tbv8.store.ledger import (
     read_days,
     read_outdated_spans,
 )
-from tbv8.store.natives import NativeMarket, check_native, is_changed, read_native
+from tbv8.store.natives import NativeMarket, claim_native, is_changed, read_native
 from tbv8.store.verify import DayProblem
 from tbv8.text import one_line
 from tbv8.venues.base import Endpoints, Fetched, History, HistorySource, ReachingRows
@@ -92,13 +92,14 @@ def backfill(
         if source.files is not None:
             files = source.files(venue.symbols[series.symbol] or series.symbol)
             missing = merge([*missing, *read_outdated_spans(store.query, series, files)])
-        # another file's days are outdated, and read again: only their unit must not change
-        any_name = source.files is not None
-        if not missing and not _is_changed(store, series, venue, any_name=any_name):
+        configured = _market(series, venue, "")
+        if not missing and not is_changed(read_native(store.query, series), configured):
             return
         writer = _HistoryWriter(store, series, dataset, now_ms)
         with open_symbol_history(series, venue, dataset) as symbol_history:
-            _check_market(store, series, venue, symbol_history.native, any_name=any_name)
+            market = _market(series, venue, symbol_history.native)
+            # another file's days are outdated, and read again: only their unit must not change
+            claim_native(store, series, market, any_name=source.files is not None)
             writer.write_not_listed(_within(missing, Span(0, symbol_history.listed_ms)))
             fetchable = _within(missing, symbol_history.past)
             if not fetchable:
@@ -192,39 +193,13 @@ class _HistoryWriter:
         )
 
 
-def _is_changed(store: BarStore, series: Series, venue: Venue, *, any_name: bool) -> bool:
-    """Return True if the venue's file has another market for a series than that of its rows."""
-    return is_changed(
-        _stored_market(store, series, any_name=any_name),
-        setting=venue.market_name(venue.symbols[series.symbol]),
-        multiplier=venue.multiplier(series.symbol),
-    )
-
-
-def _check_market(
-    store: BarStore, series: Series, venue: Venue, native: str, *, any_name: bool
-) -> None:
-    """Note the market of the rows to come; refuse one that differs from that of the stored rows.
-
-    Raises:
-        ConfigError: It does.
-    """
-    market = NativeMarket(
+def _market(series: Series, venue: Venue, native: str) -> NativeMarket:
+    """Return the market of a series in the venue's file; `native` is its full name."""
+    return NativeMarket(
         native=venue.market_name(native),
         setting=venue.market_name(venue.symbols[series.symbol]),
         multiplier=venue.multiplier(series.symbol),
     )
-    stored = _stored_market(store, series, any_name=any_name)
-    check_native(stored, market, series)
-    if market != stored:
-        store.write_native(series, market)
-
-
-def _stored_market(store: BarStore, series: Series, *, any_name: bool) -> NativeMarket | None:
-    stored = read_native(store.query, series)
-    if stored is not None and any_name:
-        return msgspec.structs.replace(stored, native="")
-    return stored
 
 
 def import_file(
@@ -260,7 +235,7 @@ def import_file(
     _print_line(series, bars.note(str(path)))
     table = unit_bars(bars.table, venue.multiplier(series.symbol))
     with open_bars(db_path) as store, watch_place(store.place):
-        _check_market(store, series, venue, "", any_name=True)
+        claim_native(store, series, _market(series, venue, ""), any_name=True)
         covered_spans = read_covered_spans(store.query, series, HISTORY)
         overlap = [part for span in covered_spans if (part := span.intersection(bars.span))]
         months = (month for part in overlap for month in by_month(part))

@@ -135,19 +135,19 @@ def _warm_up_words(strategy: records.Strategy, verdict: Verdict, history_start_m
     if not verdict.warm_up_ms:
         return needs
     has = length(strategy.warm_up_ms) if strategy.warm_up_ms else "none"
-    said = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
+    text = f"{needs}, {length(verdict.warm_up_ms)}, and have {has}"
     if verdict.warm_up_ms > strategy.warm_up_ms:
         days = -(-verdict.warm_up_ms // DAY_MS)
-        said += f": write `warm_up: {days}d`"
+        text += f": write `warm_up: {days}d`"
         earliest_ms = (-(-history_start_ms // DAY_MS) + days) * DAY_MS
         if strategy.span.start_ms < earliest_ms:
-            said += (
+            text += (
                 f" and `start_date: {iso_day(earliest_ms)}`, since the history of "
                 f"{strategy.source.venue} begins at {iso(history_start_ms)}"
             )
         elif strategy.span.start_ms % DAY_MS:
-            said += " and a `start_date` without a time"
-    return said
+            text += " and a `start_date` without a time"
+    return text
 
 
 def _unseen(strategy: records.Strategy, code: Iterable[str]) -> Iterator[str]:

@@ -84,7 +84,9 @@ def completion_script(shell: str, name: str, commands: Mapping[str, Sequence[str
         commands: The long options of each command.
     """
     options = {word: list(longs) for word, longs in commands.items()}
-    options |= {group: [one["long"] for one in several] for group, several in _TASKS.items()}
+    options |= {
+        group: [option["long"] for option in accepted] for group, accepted in _TASKS.items()
+    }
     cases = _fish_cases(name, options) if shell == "fish" else _cases(options)
     script = SHELLS[shell].replace("CASES", "\n".join(cases)).replace("IDS", " ".join(_GROUPS))
     return script.replace("DOIT", name).replace("COMMANDS", " ".join(commands))
@@ -94,9 +96,12 @@ def _cases(options: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the branches of a `case` over the first word."""
     lines = []
     for word, longs in options.items():
-        given = " ".join(f"--{long}" for long in longs)
+        options_text = " ".join(f"--{long}" for long in longs)
         groups = "|".join(_GROUPS.get(word, ()))
-        parts = [f'options="{given}"' if given else "", f'groups="{groups}"' if groups else ""]
+        parts = [
+            f'options="{options_text}"' if options_text else "",
+            f'groups="{groups}"' if groups else "",
+        ]
         if any(parts):
             lines.append(f"    {word}) {' '.join(filter(None, parts))} ;;")
     return lines

@@ -118,8 +118,8 @@ class OneLine:
     def _subject(self, in_args: Sequence[str]) -> str:
         """Return the command for `doit help`; of `run` the group of the first task."""
         name: str = self.get_name()  # type: ignore[attr-defined]
-        words = [word for word in in_args if word[0] != "-" and "=" not in word]
-        return words[0].partition(":")[0] if name == "run" and words else name
+        tasks = [word for word in in_args if not word.startswith("-") and "=" not in word]
+        return tasks[0].partition(":")[0] if name == "run" and tasks else name
 
     def _one_line_error(self, e: InvalidCommand, in_args: Sequence[str]) -> InvalidCommand:
         """Return pydoit's error as one line; for an unknown task with the nearest name."""

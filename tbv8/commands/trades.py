@@ -102,9 +102,9 @@ def _read(
     folder = project.paper_folder(name) if paper else project.results_path / name
     manifest = read_manifest(folder)
     if manifest is None:
-        known = project.paper_strategies if paper else project.strategies
-        if name not in known:
-            raise InvalidCommand(unknown("strategy", name, known))
+        strategies = project.paper_strategies if paper else project.strategies
+        if name not in strategies:
+            raise InvalidCommand(unknown("strategy", name, strategies))
         cure = (
             f"`doit paper:{name}` writes it each hour and at its end"
             if paper

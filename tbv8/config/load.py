@@ -1114,7 +1114,7 @@ def _check_params(
 
 
 def param_problem(value: Any, kind: Any) -> str | None:
-    """Return what is wrong with a param for its type; None for a param that fits."""
+    """Return the problem of a param of the wrong type; None if it fits."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as e:

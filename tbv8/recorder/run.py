@@ -30,7 +30,7 @@ from tbv8.recorder.status import RecorderStatus, StreamStatus, VenueStatus
 from tbv8.recorder.view import RecorderView, summary
 from tbv8.recorder.watch import Watch
 from tbv8.recorder.writer import BatchWriter, OnCommit
-from tbv8.store.natives import NativeMarket, check_native, read_native
+from tbv8.store.natives import NativeMarket, claim_native
 from tbv8.store.ticks import (
     NOT_RUNNING,
     Batch,
@@ -168,10 +168,7 @@ def _write_natives(store: TickStore, venue: Venue, live: Live) -> None:
             setting=setting or "",
             multiplier=venue.multiplier(symbol),
         )
-        stored = read_native(store.query, series)
-        check_native(stored, market, series)
-        if market != stored:
-            store.write_native(series, market)
+        claim_native(store, series, market)
 
 
 def streams_of(venue: Venue) -> tuple[Channel, ...]:

@@ -6,8 +6,10 @@ one of them changes, the stored rows are those of another market, or of another 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
@@ -65,26 +67,52 @@ def read_native(query: Query, series: Series) -> NativeMarket | None:
     return None
 
 
-def is_changed(stored: NativeMarket | None, *, setting: str, multiplier: Decimal) -> bool:
-    """Return True if a venue's file has another market for a series than its rows come from."""
-    if stored is None:
-        return False
-    return stored.multiplier != multiplier or (stored.native != "" and stored.setting != setting)
+def is_changed(stored: NativeMarket | None, configured: NativeMarket) -> bool:
+    """Return True if the venue's file names another market or unit than that of stored rows.
 
-
-def check_native(stored: NativeMarket | None, market: NativeMarket, series: Series) -> None:
-    """Refuse to add rows of another market, or of another unit, to those of a series.
-
-    Raises:
-        ConfigError: The venue's file has changed so.
+    It compares the settings, so `configured` needs no full name: that takes a session.
     """
     if stored is None:
+        return False
+    is_renamed = stored.native != "" and stored.setting != configured.setting
+    return is_renamed or stored.multiplier != configured.multiplier
+
+
+class NativeStore(Protocol):
+    """An open database that a series' rows are written to."""
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement and return its rows."""
+
+    def write_native(self, series: Series, market: NativeMarket) -> None:
+        """Write the market of a series' rows."""
+
+
+def claim_native(
+    store: NativeStore, series: Series, market: NativeMarket, *, any_name: bool = False
+) -> None:
+    """Write the market of a series' rows, before rows of it are added.
+
+    Args:
+        store: The database.
+        series: The series.
+        market: Its market in the venue's file.
+        any_name: True if only the unit of the stored rows matters, not their native symbol.
+
+    Raises:
+        ConfigError: The stored rows are of another market, or of another unit.
+    """
+    stored = read_native(store.query, series)
+    if stored == market:
         return
-    if stored.multiplier != market.multiplier or stored.native not in ("", market.native):
-        raise ConfigError(
-            f"its stored rows are of {stored}, and the file has {market} now: write that back, or "
-            f"drop the rows with `doit prune --everything --venue {series.venue} --symbol "
-            f"{series.symbol}`",
-            path=Path(f"config/venues/{series.venue}.yaml"),
-            key=f"symbols.{series.symbol}",
-        )
+    if stored is not None:
+        is_renamed = not any_name and stored.native not in ("", market.native)
+        if is_renamed or stored.multiplier != market.multiplier:
+            raise ConfigError(
+                f"its stored rows are of {stored}, and the file has {market} now: write that back, "
+                f"or drop the rows with `doit prune --everything --venue {series.venue} --symbol "
+                f"{series.symbol}`",
+                path=Path(f"config/venues/{series.venue}.yaml"),
+                key=f"symbols.{series.symbol}",
+            )
+    store.write_native(series, market)

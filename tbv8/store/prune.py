@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -84,17 +84,8 @@ def prune(db_path: Path, old: OldRows, *, advance: Callable[[int], None]) -> int
     Raises:
         DataError: The database is damaged, or locked for a minute by another program.
     """
-    with open_reader(db_path):
-        pass  # refuses a database of another revision
     dropped = 0
-    with (
-        translated_errors(db_path),
-        closing(
-            sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        ) as connection,
-    ):
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    with _open_to_delete(db_path) as connection:
         while True:
             rows = connection.execute(
                 f"DELETE FROM {old.table} WHERE rowid IN (SELECT rowid FROM {old.table}"
@@ -136,14 +127,7 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
     """
     with open_reader(db_path) as query:
         tables = _series_tables(query)
-    with (
-        translated_errors(db_path),
-        closing(
-            sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-        ) as connection,
-    ):
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+    with _open_to_delete(db_path) as connection:
         for table in tables:
             column, condition = _ORDER.get(table, "ts_ms"), "WHERE venue = ? AND symbol = ?"
             key = (series.venue, series.symbol)
@@ -160,6 +144,22 @@ def drop_series(db_path: Path, series: Series, *, advance: Callable[[int], None]
                         f'DELETE FROM "{table}" {condition} AND {column} <= ?', (*key, last)
                     ).rowcount
                 )
+
+
+@contextmanager
+def _open_to_delete(db_path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database of this revision for small transactions of deleted rows."""
+    with open_reader(db_path):
+        pass  # refuses a database of another revision
+    with (
+        translated_errors(db_path),
+        closing(
+            sqlite3.connect(db_path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+        ) as connection,
+    ):
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+        yield connection
 
 
 def _series_tables(query: Query) -> list[str]:

@@ -15,7 +15,7 @@ from tbv8.market import Series, Span
 from tbv8.results.folder import check_replaceable
 from tbv8.store.database import Query, open_reader
 from tbv8.store.ledger import FUNDING, HISTORY, NOT_LISTED, has_days, read_covered_spans, read_days
-from tbv8.store.natives import is_changed, read_native
+from tbv8.store.natives import NativeMarket, is_changed, read_native
 from tbv8.venues.registry import find_venue
 
 
@@ -85,11 +85,14 @@ def series_state(project: Project, series: Series, spans: Sequence[Span], again:
 def _of_present_market(project: Project, series: Series, state: State) -> State:
     """Return a state that is stale if the venue's file has another market for the series now."""
     venue = project.venues[series.venue]
-    setting = venue.market_name(venue.symbols[series.symbol])
-    multiplier = venue.multiplier(series.symbol)
+    configured = NativeMarket(
+        native="",  # its full name takes a session with the venue
+        setting=venue.market_name(venue.symbols[series.symbol]),
+        multiplier=venue.multiplier(series.symbol),
+    )
     with open_reader(project.db_path) as query:
         stored = read_native(query, series)
-    if not is_changed(stored, setting=setting, multiplier=multiplier):
+    if not is_changed(stored, configured):
         return state
     reason = f"the rows of {series} are of {stored}, config/venues/{venue.name}.yaml has another"
     return State((reason, *state.reasons), state.parts)
