@@ -270,6 +270,9 @@ def test_an_unreadable_frame_is_a_gap_of_the_streams_that_were_up(desk: ByHand) 
     assert desk.gaps("trades") == [(28.0, 33.0, False)]
     assert desk.gaps("bbo") == [(-12.0, 33.0, False)]
     assert only_trades.gaps("trades") == [(28.0, 33.0, False)]
+    reasons = {gap.reason for gap in only_trades.outbox.batch.gaps.values()}
+    assert [reason for reason in reasons if "unreadable" not in reason] == []
+    assert reasons
     assert only_trades.gaps("bbo") == []
     assert not only_trades.desk.watches["bbo"].up
 
