@@ -230,11 +230,12 @@ def _strategy_config(strategy: Strategy) -> dict[str, Any]:
 
 
 def source_digests(paths: Iterable[Path], root: Path) -> dict[str, str]:
-    """Return the digest of each source by its path from `root`, or from the parent of tbv8."""
-    return {
-        path.relative_to(folder_of(path, root)).as_posix(): digest_source(path)
-        for path in sorted(paths)
-    }
+    """Return the digest of each source by its path from `root`, or from the parent of tbv8.
+
+    In the order of these paths, wherever on the machine the two folders are.
+    """
+    names = {path.relative_to(folder_of(path, root)).as_posix(): path for path in paths}
+    return {name: digest_source(names[name]) for name in sorted(names)}
 
 
 @lru_cache

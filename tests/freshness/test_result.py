@@ -27,6 +27,7 @@ from tbv8.freshness.result import (
     backtest_state,
     changes,
     needs_only_drawing,
+    source_digests,
     static_inputs,
     static_state,
 )
@@ -870,6 +871,18 @@ def test_a_file_that_the_strategy_opened_is_in_the_key(bench: Bench) -> None:
 
     (bench.root / "prices.csv").unlink()
     assert "prices.csv, which the strategy reads, is gone" in bench.reasons()
+
+
+def test_sources_are_in_the_order_of_their_names_wherever_their_folders_are(
+    tmp_path: Path,
+) -> None:
+    sources = [tmp_path / "zigzag.py", ROOT / "tbv8" / "text.py", tmp_path / "alpha.py"]
+    for path in (sources[0], sources[2]):
+        path.write_text("")
+
+    digests = source_digests(sources, tmp_path)
+
+    assert list(digests) == ["alpha.py", "tbv8/text.py", "zigzag.py"]
 
 
 def test_a_module_more_or_less_in_the_engine_makes_it_stale(bench: Bench) -> None:
