@@ -27,15 +27,13 @@ from tbv8.live.driver import Driver, JournaledSession, read_journaled
 from tbv8.live.minutes import join_minutes
 from tbv8.live.plan import Plan, ProcessReport, within
 from tbv8.live.pricing import Priced
-from tbv8.manifest import PAGE, Input, make_input, read_manifest
+from tbv8.manifest import Input, make_input, read_manifest
 from tbv8.market import iso, iso_day
 from tbv8.results.accounting import to_books
-from tbv8.results.files import write_market, write_run
-from tbv8.results.folder import first_difference, write_json, write_result
+from tbv8.results.folder import first_difference, write_result
 from tbv8.results.marks import Marks, counted, last_closes, to_marks
-from tbv8.results.read import read_result
-from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise, to_json
-from tbv8.results.tearsheet.page import tearsheet
+from tbv8.results.summary import PricedDay, PricedFills, Summary, summarise
+from tbv8.results.write import write_files
 from tbv8.store.database import open_reader
 from tbv8.store.sessions import Event, read_session
 from tbv8.trading.bars import Bars
@@ -230,29 +228,26 @@ def _write(folder: Path, plans: Plans, replayed: Mapping[str, Replayed]) -> Summ
     if not main.num_rows:
         return f"no {strategy.timeframe} bar has closed yet"
     marks = to_marks(strategy, primary.bars)
-    books = to_books(primary.run, marks)
-    shadow_books = None
+    accounts = {"primary": to_books(primary.run, marks)}
     if shadow is not None:
-        shadow_books = to_books(shadow.run, _marked_at(marks, shadow))
-    shadow_bars = shadow.bars if shadow else None
-    at, fills = plans["primary"].priced_at, _priced(primary.journaled.priced)
+        accounts["shadow"] = to_books(shadow.run, _marked_at(marks, shadow))
+    priced_at, fills = plans["primary"].priced_at, _priced(primary.journaled.priced)
     reached = _priced(primary.journaled.reached)
-    priced = _sum(at, fills, len(reached)) if at else None
+    priced = _sum(priced_at, fills, len(reached)) if priced_at else None
     summary = summarise(
-        strategy, primary.bars, books, shadow_books, shadow_bars=shadow_bars, priced=priced
+        strategy,
+        primary.bars,
+        accounts["primary"],
+        accounts.get("shadow"),
+        shadow_bars=shadow.bars if shadow else None,
+        priced=priced,
     )
     key = {**_inputs(plans["primary"], primary), _SESSION_PART: _session_part(replayed)}
 
     def write(new: Path) -> None:
-        write_run(new, books)
-        if shadow_books is not None:
-            write_run(new / "shadow", shadow_books)
         if priced is not None:
             _write_priced(new / "shadow" / "orders.csv", [*fills, *reached])
-        write_market(new / "market.csv", strategy, primary.bars)
-        write_json(new / "summary.json", to_json(summary))
-        result = read_result(new, strategy=strategy, bars=primary.bars, inputs=key)
-        (new / PAGE).write_text(tearsheet(result), encoding="utf-8")
+        write_files(new, strategy, primary.bars, summary, accounts, inputs=key)
 
     write_result(folder, write, inputs=key)
     return summary
