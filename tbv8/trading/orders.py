@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -27,9 +27,12 @@ from nautilus_trader.trading import Strategy
 from tbv8.risk.book import Book
 from tbv8.risk.events import Breach, Denial, Order
 from tbv8.trading.loading import StrategyError
-from tbv8.trading.records import Events, Fill, RestingLimit, SubmittedOrder
+from tbv8.trading.records import EndedOrder, Events, Fill, RestingLimit, SubmittedOrder
 from tbv8.trading.resting import RestingOrders
 from tbv8.trading.terms import id_of, side
+
+BY_STRATEGY = "by the strategy"
+"""Why an order was cancelled that nobody but the strategy cancelled."""
 
 _NS = 1_000_000
 
@@ -54,6 +57,7 @@ class Orders:
         forced: Our own closing orders, by id.
         numbers: Ids as results have them, by id.
         fills: All of them.
+        ended: Orders that ended before they were filled.
         held: Children that wait for their parent, as the engine may have them, by id.
         dropped: Ids of children whose parent never was filled.
         changes: Whose the changes are, the strategy's or ours, that the engine was sent and has not
@@ -71,10 +75,12 @@ class Orders:
         self.forced: dict[str, Forced] = {}
         self.numbers: dict[str, str] = {}
         self.fills: list[Fill] = []
+        self.ended: list[EndedOrder] = []
         self.held: dict[str, Any] = {}
         self.dropped: set[str] = set()
         self.changes: defaultdict[str, list[Literal["strategy", "session"]]] = defaultdict(list)
         self._undelivered: list[OrderDenied | OrderCanceled] = []  # events that no engine reports
+        self._causes: dict[str, str] = {}  # why an order is being cancelled, by id
 
     def join(self, loaded: Strategy) -> None:
         """Take the strategy whose class is derived from what `gated` made."""
@@ -102,6 +108,7 @@ class Orders:
             payments=book.payments,
             denials=book.denials,
             halts=book.halts,
+            ended=self.ended,
         )
 
     def resting_limits(self) -> list[RestingLimit]:
@@ -151,13 +158,18 @@ class Orders:
                 market orders.
             tag: Of the closing orders.
         """
-        for instrument_id in self.markets:
-            Strategy.cancel_all_orders(self.loaded, instrument_id)
+        self.cancel_all(tag)
         first = prices or {}
         for market in sorted(self.markets.values(), key=lambda each: each.symbol not in first):
             if market.position:
                 kind, price = first.get(market.symbol, ("market", None))
                 self._force(market, kind, price, tag)
+
+    def cancel_all(self, cause: str) -> None:
+        """Cancel every order; `cause` is `halt` or `stop`."""
+        self._causes |= dict.fromkeys(self.book.working, f"by the {cause}")
+        for instrument_id in self.markets:
+            Strategy.cancel_all_orders(self.loaded, instrument_id)
 
     def _force(self, market: RestingOrders, kind: str, price: int | None, tag: str) -> None:
         units, size = market.units, abs(market.position)
@@ -175,24 +187,46 @@ class Orders:
 
     # How orders end.
 
-    def forget(self, market: RestingOrders, name: str) -> None:
-        """Take an order out that works no more."""
-        self.book.working.pop(name, None)
+    def forget(
+        self,
+        market: RestingOrders,
+        name: str,
+        why: str,
+        how: Literal["cancelled", "expired", "rejected"] = "cancelled",
+    ) -> None:
+        """Take an order out that works no more, and list its end unless that is done."""
         market.end(name)
+        risk_order, sent = self.book.working.pop(name, None), self.submitted.get(name)
+        if risk_order is None or sent is None:
+            return
+        self.ended.append(
+            EndedOrder(
+                ts_ms=self.step_ns // _NS,
+                order_id=sent.order_id,
+                symbol=sent.symbol,
+                side=sent.side,
+                type=sent.type,
+                quantity=abs(risk_order.change),
+                prices=risk_order.prices,
+                tags=sent.tags,
+                how=how,
+                why=self._causes.pop(name, why),
+            )
+        )
 
-    def end(self, market: RestingOrders, name: str) -> None:
+    def end(self, market: RestingOrders, name: str, why: str) -> None:
         """Cancel an order."""
         if name in self.held:
-            self.drop(name)
+            self.drop(name, why)
             return
-        self.forget(market, name)
+        self.forget(market, name, why)
         Strategy.cancel_order(self.loaded, ClientOrderId(name))
 
-    def drop(self, name: str) -> None:
+    def drop(self, name: str, why: str) -> None:
         """End an order that waits for its parent, of which the engine does not know yet."""
         order, now_ns = self.held.pop(name), self.clock_ns()
         self.dropped.add(name)
-        self.forget(self.markets[order.instrument_id], name)
+        self.forget(self.markets[order.instrument_id], name, why)
         self._undelivered.append(
             OrderCanceled(
                 order.trader_id,
@@ -206,9 +240,21 @@ class Orders:
             )
         )
 
-    def deny(self, order: Any, breach: Breach) -> None:
-        """Deny an order that is sent."""
-        self.list_denial(order, breach)
+    def deny(self, orders: Sequence[Any], culprit: Any, breach: Breach) -> None:
+        """Deny the orders of one request, and list that once: the strategy decided once.
+
+        Args:
+            orders: Of the request; several are a list such as a bracket.
+            culprit: The one of them that breaks a rule.
+            breach: The rule.
+        """
+        kind = "bracket" if any(order.parent_order_id for order in orders) else "list"
+        note = f" ({kind} of {len(orders)} orders)" if len(orders) > 1 else ""
+        self.list_denial(culprit, breach, note=note)
+        for order in orders:
+            self._deny(order, breach)
+
+    def _deny(self, order: Any, breach: Breach) -> None:
         now_ns = self.clock_ns()
         event = OrderDenied(
             order.trader_id,
@@ -225,8 +271,10 @@ class Orders:
         if id_of(order) not in self.submitted:
             self._undelivered.append(event)
 
-    def list_denial(self, order: Any, breach: Breach, size: Decimal | None = None) -> None:
-        """Write down that an order was denied, or `size` of it."""
+    def list_denial(
+        self, order: Any, breach: Breach, size: Decimal | None = None, *, note: str = ""
+    ) -> None:
+        """Write down that an order was denied, or `size` of it; `note` follows its words."""
         halt = self.book.halted
         kind, quantity = order.order_type.name.lower(), order.quantity if size is None else size
         self.book.denials.append(
@@ -234,7 +282,7 @@ class Orders:
                 ts_ms=self.step_ns // _NS,
                 symbol=self.markets[order.instrument_id].symbol,
                 rule=breach.rule,
-                order=f"{side(order.is_buy)} {kind} {quantity}",
+                order=f"{side(order.is_buy)} {kind} {quantity}{note}",
                 until_ms=halt.until_ms if halt and halt.rule == breach.rule else None,
                 numbers=breach.numbers,
             )
