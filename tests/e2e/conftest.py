@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Shared
+from tests.builders import Shared, copy_config
 from tests.e2e.forked import run_doit
 
 ROOT = Path(__file__).parent.parent.parent
@@ -166,8 +166,8 @@ def copy_project(root: Path, *, examples: str = "btc_usdt_perp_v1") -> Project:
     root.mkdir(parents=True)
     for name in ("dodo.py", "pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, root)
-    for name in ("config", "migrations"):
-        shutil.copytree(ROOT / name, root / name)
+    copy_config(root)
+    shutil.copytree(ROOT / "migrations", root / "migrations")
     for path in set(root.glob("config/strategies/*.yaml")) - set(
         root.glob(f"config/strategies/{examples}.yaml")
     ):
