@@ -125,9 +125,14 @@ def test_before_a_bar_has_closed_there_is_no_result(world: World) -> None:
         check_replay({"primary": plan})
 
     world.run(plan, minutes=1)
-    assert write_results({"primary": plan}) == "no minute has closed yet"
+    assert write_results({"primary": plan}) == (
+        f"no minute was used yet, the first one closes at {iso(START_MS + MINUTE_MS)}; no session "
+        "runs, `doit paper:test_v1` continues it"
+    )
     world.run(plan, minutes=1)
-    assert write_results({"primary": plan}) == "no 3m bar has closed yet"
+    assert write_results({"primary": plan}) == (
+        f"no 3m bar has closed yet, the first one closes at {iso(START_MS + 3 * MINUTE_MS)}"
+    )
     assert not plan.folder.exists()
 
 
