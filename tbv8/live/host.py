@@ -323,8 +323,8 @@ class _SessionHost:
             self._environment.send(
                 "minute",
                 done_ms=driver.done_ms,
-                lag_ms=self._seen_ms - driver.done_ms,
-                took_ms=round(self._took_ms, 2),
+                lag_ms=self._seen_ms - driver.done_ms if is_new else None,
+                took_ms=round(self._took_ms, 2) if is_new else None,
                 state=state,
                 events=[(event.kind, event.body) for event in outputs],
                 is_warm_up=driver.done_ms < self._session.counted_ms,

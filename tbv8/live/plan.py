@@ -60,7 +60,7 @@ class ProcessReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
             watching process `killed`, of results `written` or `no results`.
         text: A text for the user; may be empty.
         done_ms: The close of the last finished minute.
-        lag_ms: The time from its close to its use.
+        lag_ms: The time from its close to its use; None for events after a minute, of a command.
         took_ms: The duration of its use.
         state: The account after it.
         events: Its events, as kind and body.

@@ -410,7 +410,7 @@ def test_a_stop_tells_what_is_held_and_what_it_cancelled(world: World) -> None:
 
     # then no order is cancelled for a second time
     assert again is not None
-    at = iso(world.journaled(plan).commands[0].at_ms)
+    at = iso(world.journaled(plan).commands[0].at_ms // 1000 * 1000)
     assert stop_line("live", again) == (
         f"live: was stopped at {at} already: holds 0.5 BTC long; `doit stop live --close` closes "
         "it; the process goes on, Ctrl-C ends it"
