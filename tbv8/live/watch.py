@@ -235,8 +235,8 @@ class _Watcher:
     def write_last(self) -> None:
         """Write the results as of the end, and print their lines."""
         primary = self._processes["primary"]
+        name = primary.plan.strategy.strategy_id
         if not primary.was_running:
-            name = primary.plan.strategy.strategy_id
             option = " --new" if primary.plan.is_new else ""
             self._view.log(
                 f"ended before its session was ready, nothing was traded: `doit paper:{name}"
@@ -245,10 +245,8 @@ class _Watcher:
             return
         report = ResultsProcess(self._current()).wait()
         if report.kind == "no results":
-            name = primary.plan.strategy.strategy_id
-            report = replace(
-                report, text=f"{report.text}; `doit paper:{name}` continues the session"
-            )
+            text = f"{report.text}; `doit paper:{name}` continues the session"
+            report = replace(report, text=text)
         self._report_results(report)
         if report.kind == "written":
             for line in report.lines:

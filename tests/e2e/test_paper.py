@@ -92,6 +92,8 @@ def test_a_session_from_its_start_to_its_replay(
 
         # then
         assert (child.returncode, err) == (0, ""), out
+        assert "live: results are written to data/paper/live: first at 20" in out
+        assert "; `doit paper:live` continues the session" in out
         assert "a recorder was started, for every enabled venue (hyperliquid)" in out
         assert not is_alive(recorder)
         commands = project.sql("SELECT body FROM session_events WHERE kind = 'command'")
@@ -144,7 +146,7 @@ def test_two_sessions_at_once_have_a_process_each_and_one_recorder(
         out,
         err,
     )  # doit was interrupted itself
-    assert out.count("no minute has closed yet") == 2  # the results as of the end
+    assert out.count("no results: no minute was used yet") == 2  # the results as of the end
     assert out.count("a recorder was started") == 1
     assert not any(map(is_alive, [recorder, *locks]))
 
