@@ -62,6 +62,11 @@ class Venue(msgspec.Struct, frozen=True, kw_only=True):
         return self.own_history or find_history(self.name)
 
     @property
+    def has_files(self) -> bool:
+        """True if its 1m bars come from the user's files: a renamed one is read again."""
+        return self.history is not None and self.history.files is not None
+
+    @property
     def rules(self) -> FetchRules | None:
         """The function that fetches the venue's trading rules; None if it publishes none."""
         return self.own_history.rules if self.own_history else find_rules(self.name)
@@ -249,16 +254,22 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True):
         line = next((self.lines[name] for name in above if name in self.lines), None)
         return ConfigError(problem, path=self.path, line=line, key=key)
 
-    def window_error(self) -> ConfigError | None:
-        """Return the error of windows that do not fit into the span of the strategy."""
+    def span_error(self) -> ConfigError | None:
+        """Return the error of a span that is too short for a window or a market of whole days."""
         walk, span = self.walk_forward, self.strategy.run_span
-        if walk is None or walk.first_test_ms(span) < span.end_ms // DAY_MS * DAY_MS:
-            return None
-        return self.error(
-            "walk_forward",
-            f"warm_up and train leave nothing of {span} to test: write shorter ones, or widen its "
-            "start_date and end_date",
-        )
+        if walk and walk.first_test_ms(span) >= span.end_ms // DAY_MS * DAY_MS:
+            return self.error(
+                "walk_forward",
+                f"warm_up and train leave nothing of {span} to test: write shorter ones, or widen "
+                "its start_date and end_date",
+            )
+        if self.monte_carlo and self.monte_carlo.markets and not span.whole_days():
+            return self.error(
+                "monte_carlo.markets",
+                f"{span} has no whole UTC day to make a market of: widen its start_date and "
+                "end_date, or write 0 here",
+            )
+        return None
 
     @property
     def timeframes(self) -> tuple[Timeframe, ...]:

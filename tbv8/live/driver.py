@@ -112,7 +112,7 @@ class Driver:
         """
         for barred, group in groupby(minutes, key=lambda minute: minute.barred):
             run = list(group)
-            self._session.bar_entries(barred)
+            self._session.block_entries(barred)
             for first in range(0, len(run), _PIECE):
                 piece = run[first : first + _PIECE]
                 bars = replace(self._builder.build(piece), funding=self._payments(rates))
@@ -139,7 +139,7 @@ class Driver:
         self._commands += 1
         if command.do == "stop":
             working = len(self._session.book.working)
-            self._session.bar_entries(STOPPED)
+            self._session.block_entries(STOPPED)
             self._session.cancel_orders(close=command.close)
             self._cancelled = working - len(self._session.book.working)
 

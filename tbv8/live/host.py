@@ -55,7 +55,7 @@ from tbv8.store.sessions import (
 )
 from tbv8.store.ticks import BusyError
 from tbv8.trading.loading import check_params
-from tbv8.trading.opened import Opened, noting_opened
+from tbv8.trading.opened import OpenedFiles, noting_opened
 
 _POLL_S = 0.1
 _ALIVE_S = 1.0
@@ -86,7 +86,7 @@ class _SessionHost:
     """A session and its journal."""
 
     def __init__(
-        self, plan: Plan, environment: HostEnvironment, journal: Journal, opened: Opened
+        self, plan: Plan, environment: HostEnvironment, journal: Journal, opened: OpenedFiles
     ) -> None:
         self._plan, self._environment, self._journal, self._opened = (
             plan,

@@ -59,6 +59,13 @@ def fill_series(project: Project, series: Series, spans: Sequence[Span], again: 
         recheck(project.db_path, series, spans, venue=venue, now_ms=project.now_ms)
 
 
+def check_stored_market(project: Project, series: Series) -> None:
+    """Refuse stored bars of another market or unit than the venue's file has."""
+    from tbv8.backfill import check_market
+
+    check_market(project.db_path, series, venue=project.venues[series.venue])
+
+
 def fill_funding(project: Project, series: Series, spans: Sequence[Span]) -> None:
     """Fetch the missing funding of a series."""
     from tbv8.backfill import backfill

@@ -728,7 +728,7 @@ class Session:
         self.time_ms = 0
         self.closed: set[str] = set()
         """The symbols with a step that closes now, whose orders count at once."""
-        self.waiting: list[Request] = []
+        self.deferred: list[Request] = []
         self.admitted: list[Callable[[], None]] = []
         self.draining = False
         """Carries out, one after the other, what was let through at this close."""
@@ -789,7 +789,7 @@ class Session:
         elif symbol not in self.account.last and request.orders:
             self.deny_without_price(request.orders)
         else:
-            self.waiting.append(request)
+            self.deferred.append(request)
 
     # Section 1: one instant after the other
 
@@ -887,9 +887,9 @@ class Session:
     def count_waiting(self, symbols: set[str]) -> None:
         """Count what waited and carry it out; what is asked for meanwhile waits behind it."""
         place = 0
-        while place < len(self.waiting):
-            if self.waiting[place].symbol in symbols:
-                if carry_out := self.count(self.waiting.pop(place)):
+        while place < len(self.deferred):
+            if self.deferred[place].symbol in symbols:
+                if carry_out := self.count(self.deferred.pop(place)):
                     carry_out()
             else:
                 place += 1
