@@ -17,6 +17,8 @@ _INSIDE, _HALT, _CLOSE, _FILL, _END = range(5)
 """The order of lines within a minute: what happened inside of it, a halt, what the strategy sent at
 its close, the fills of that, and orders that ended unfilled."""
 
+_NAMES = {"worst": "worst position"}
+
 
 def event_lines(report: ProcessReport) -> Iterator[str]:
     """Yield a line for each event of a minute, in the order in which they happened."""
@@ -85,7 +87,10 @@ def _denied(values: Mapping[str, Any]) -> str:
     rule = RULES.get(values["rule"])
     explained = f"{values['rule']}, {rule.words}" if rule else values["rule"]
     words, _, size = values["order"].replace("_", " ").rpartition(" ")
-    numbers = [f"{name.replace('_', ' ')} {_plain(at)}" for name, at in values["numbers"].items()]
+    numbers = [
+        f"{_NAMES.get(name) or name.replace('_', ' ')} {_plain(value)}"
+        for name, value in values["numbers"].items()
+    ]
     shown = f"; {', '.join(numbers)}" if numbers else ""
     return f"denied by {explained}: {words} {_plain(size)} {values['symbol']}{_tag(values)}{shown}"
 
