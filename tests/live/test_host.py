@@ -206,7 +206,7 @@ def test_a_session_of_other_code_is_refused_and_a_new_one_leaves_it_readable(
         world.run(changed, minutes=30)
     world.run(msgspec.structs.replace(changed, is_new=True), minutes=30)
 
-    assert "its session cannot continue: config changed since it began at 2026-09-21T" in str(
+    assert "its session cannot continue: its config changed since it began at 2026-09-21T" in str(
         e.value
     )
     assert "restore that, or begin another session with `doit paper:" in str(e.value)

@@ -144,7 +144,8 @@ def test_a_session_that_cannot_continue_is_refused_before_any_process(world: Wor
     changed = replace(plan, inputs={"strategy": Input("2", {})})
     reports: list[str] = []
 
-    with pytest.raises(DataError, match="cannot continue: strategy changed since it began at"):
+    refusal = "cannot continue: the strategy's code changed since it began at"
+    with pytest.raises(DataError, match=refusal):
         watch_fast({"primary": changed}, 5, on_report=lambda _role, one: reports.append(one.kind))
 
     assert reports == []
