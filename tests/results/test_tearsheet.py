@@ -247,7 +247,7 @@ def test_hold_at_the_own_exposure_grows_by_that_share_of_each_bar(made: tuple[Pa
 
     data = data_of(page, "equity-chart")
     assert data["columns"]["exposed"][-1] == pytest.approx(value, abs=0.02)
-    assert [trace["name"] for trace in data["traces"]][1] == f"hold {share:.3g} ×"
+    assert [trace["name"] for trace in data["traces"]][1] == f"buy and hold, {share:.2%}"
     assert cells(page, "Return")[2] == f"{value / 10_000 - 1:+,.2%}"
 
 
