@@ -71,10 +71,11 @@ def draw_experiments(experiments: Sequence[ExperimentRow]) -> Child:
         *("overfitting", "return", "out of sample", "efficiency", "why it is stale"),
     ]
     note = (
-        "Numbers of the best trial. Deflated is the probability that its true Sharpe ratio is above "
-        "the one that luck alone gives the best of all tries; overfitting, how often the best trial "
-        "on half of the days is no better than the median on the others. Out of sample is the "
-        "return of the walk-forward, efficiency its Sharpe ratio divided by the one in sample."
+        "Numbers of the best trial. Deflated is the probability that its true Sharpe ratio is "
+        "above the one that luck alone gives the best of all tries; overfitting is how often the "
+        "best trial on half of the days is no better than the median on the others. Out of sample "
+        "is the return of the walk-forward; efficiency is its Sharpe ratio divided by the one in "
+        "sample."
     )
     rows = [_cells(experiment) for experiment in experiments]
     return [

@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 30, 12
 _LETTERS = 30
 _SMALLEST = 0.6  # of its full size, on a narrow screen
 _LISTED = 20  # lines in a node's tooltip
-NOT_NEEDED = "stale, but no backtest needs it"
+NOT_NEEDED = "stale, not needed by a backtest"
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

@@ -180,7 +180,7 @@ def _tiles(report: Report) -> Html:
     filled = sum(gap.healed for gap in status.recorder_gaps)
     open_gaps = sum(gap.open for gap in status.recorder_gaps)
     gaps = sum(series.gaps for series in status.series)
-    others = f"; {counted(idle, 'other')} stale, but no backtest needs them" if idle else ""
+    others = f"; {counted(idle, 'other')} stale, not needed by a backtest" if idle else ""
     counts = [
         ("Fresh results", f"{fresh:,} of {len(status.strategies):,}", "strategies in config/"),
         ("Tasks that doit would run", f"{stale:,}", f"of {needed:,} for the backtests{others}"),

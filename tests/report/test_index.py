@@ -226,8 +226,8 @@ def test_what_doit_does_not_need_is_counted_apart_and_not_alarming() -> None:
     page = report_page(report)
 
     assert '<div class="value">0</div>' in page
-    assert "of 1 for the backtests; 1 other stale, but no backtest needs them" in page
-    assert ">stale, but no backtest needs it<" in page
+    assert "of 1 for the backtests; 1 other stale, not needed by a backtest" in page
+    assert ">stale, not needed by a backtest<" in page
     assert "What doit would run, and why" not in page
     assert 'class="node idle"' in page
     assert data_of(page, "coverage-ohlcv_1m-chart")["columns"]["z"] == [[4]]
