@@ -30,7 +30,8 @@ class Trials(ReadOnlyCommand):
         "DSR, the deflated Sharpe ratio, is the probability that a trial's true Sharpe ratio is "
         "above the one that luck alone gives the best of all tries: of all variants of this "
         "strategy that experiments have run on this series. PBO is the probability of backtest "
-        "overfitting, from the experiment's last result. Trials without a result come last, with the reason."
+        "overfitting, from the experiment's last result. Trials without a result come "
+        "last, with the reason."
     )
     cmd_options = (
         JSON,
